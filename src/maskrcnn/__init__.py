@@ -1,0 +1,25 @@
+"""Mask R-CNN: find, outline and pose the objects in pictures. What a user imports, and nothing else."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from maskrcnn.instances import Instances
+    from maskrcnn.model.mask_rcnn import MaskRCNN
+
+__version__ = "0.1.0"
+__all__ = ["Instances", "MaskRCNN", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    # torch takes seconds to import; `maskrcnn --help` and reading a recipe do not need it
+    homes = {"MaskRCNN": "maskrcnn.model.mask_rcnn", "Instances": "maskrcnn.instances"}
+    if name in homes:
+        return getattr(import_module(homes[name]), name)
+    raise AttributeError(f"module 'maskrcnn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,134 @@
+"""Label pictures: beside each picture one of the same stem whose pixel values are instance ids, 0 for background."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from maskrcnn.data.dataset import Annotation, Picture, Rle
+from maskrcnn.data.formats.repairs import Repairs
+from maskrcnn.data.labelled import LabelledPictures
+from maskrcnn.data.masks import rle_area, rle_box
+from maskrcnn.data.picture_files import check_sizes
+from maskrcnn.errors import DataError
+
+PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+LABEL_SUFFIXES = {".png", ".tif", ".tiff"}
+
+
+def read_instance_labels(folder: Path, class_name: str | None = None) -> LabelledPictures:
+    """Read `folder`/images and `folder`/labels. Pictures are numbered from 1 in the order of their names.
+
+    Args:
+        folder: holds `images` and `labels`.
+        class_name: what every instance is. None: "nucleus" where the folder's path speaks of nuclei, else "object".
+
+    Raises:
+        DataError: no pictures, a label picture that is unreadable, in colour or without its picture, or of another size
+            than its picture.
+    """
+    folder = Path(folder)
+    name = str(folder)
+    if class_name is None:
+        class_name = "nucleus" if any("nuclei" in part.lower() for part in folder.absolute().parts) else "object"
+    pictures = _by_stem(folder / "images", PICTURE_SUFFIXES)
+    labels = _by_stem(folder / "labels", LABEL_SUFFIXES)
+    orphans = sorted(labels.keys() - pictures.keys())
+    if orphans:
+        raise DataError(
+            f"{name}: {len(orphans)} label pictures have no picture in images, the first is"
+            f" {labels[orphans[0]].name!r}; restore the pictures or delete the labels"
+        )
+    repairs = Repairs()
+    for stem in sorted(pictures.keys() - labels.keys()):
+        repairs.note("picture without labels left out", f"{pictures[stem].name!r}")
+    found = list(_read(pictures, labels))
+    if not found:
+        raise DataError(f"{name}: empty data set; put pictures into images and label pictures into labels")
+    if not any(picture.annotations for picture in found):
+        raise DataError(f"{name}: all {len(found)} label pictures are 0 everywhere; label at least one instance")
+    check_sizes(found)
+    return LabelledPictures(
+        found,
+        name=name,
+        classes=[class_name],
+        class_ids=[1],
+        repairs=repairs.counts,
+        warnings=repairs.lines(name),
+    )
+
+
+def _by_stem(folder: Path, suffixes: set[str]) -> dict[str, Path]:
+    """The pictures in a folder by the stem of their name."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; label pictures lie in labels, beside images")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in suffixes and not path.name.startswith("."):
+            if path.stem in found:
+                raise DataError(f"{folder}: {found[path.stem].name!r} and {path.name!r} share a stem; rename one")
+            found[path.stem] = path
+    return found
+
+
+def _read(pictures: dict[str, Path], labels: dict[str, Path]) -> Iterator[Picture]:
+    annotation_id = 0
+    for number, stem in enumerate(sorted(labels), start=1):
+        ids = read_ids(labels[stem])
+        path = pictures[stem]
+        picture = Picture(number, path.name, path, ids.shape[0], ids.shape[1])
+        for rle in instance_rles(ids):
+            annotation_id += 1
+            picture.annotations.append(
+                Annotation(rle_box(rle), 0, rle=rle, area=float(rle_area(rle)), id=annotation_id)
+            )
+        yield picture
+
+
+def read_ids(path: Path) -> np.ndarray:
+    """The instance ids (H, W) of a label picture: one channel of 8, 16 or 32 bits, or palette indices.
+
+    Raises:
+        DataError: unreadable, or in colour.
+    """
+    try:
+        with Image.open(path, formats=("PNG", "TIFF")) as label:
+            mode, ids = label.mode, np.asarray(label)
+    # parsers raise whatever they stumble over (struct.error, SyntaxError, KeyError, ...) on damaged bytes
+    except Exception as error:  # noqa: BLE001
+        raise DataError(f"{path}: not readable as a picture ({' '.join(str(error).split())}); replace it") from None
+    if ids.ndim != 2 or ids.dtype.kind == "f":
+        raise DataError(
+            f"{path}: a label picture has one channel of whole numbers, not mode {mode}; save it as 16-bit PNG"
+        )
+    return ids
+
+
+def instance_rles(ids: np.ndarray) -> list[Rle]:
+    """The RLE of each id but 0 in an array (H, W), in the order of the ids.
+
+    In one pass over the pixels for all instances: the runs of equal ids down the columns are the runs of their RLEs.
+    """
+    height, width = ids.shape
+    pixels = ids.reshape(-1, order="F")
+    starts = np.concatenate([[0], np.flatnonzero(pixels[1:] != pixels[:-1]) + 1])
+    ends = np.append(starts[1:], pixels.size)
+    owners = pixels[starts]
+    order = np.argsort(owners, kind="stable")
+    order = order[owners[order] != 0]
+    if len(order) == 0:
+        return []
+    starts, ends, owners = starts[order], ends[order], owners[order]
+    firsts = np.flatnonzero(np.append(True, owners[1:] != owners[:-1]))
+    plain = []
+    for first, last in zip(firsts, np.append(firsts[1:], len(owners)), strict=True):
+        # where the value changes: background up to the first run, object to its end, ...
+        edges = np.stack([starts[first:last], ends[first:last]], axis=1).reshape(-1)
+        counts = np.diff(edges, prepend=0, append=pixels.size)
+        plain.append({"size": [height, width], "counts": counts.tolist()})
+    rles: list[Rle] = coco_mask.frPyObjects(plain, height, width)
+    return rles

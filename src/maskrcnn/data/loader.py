@@ -1,0 +1,335 @@
+"""Labelled pictures as batches, for training and for testing.
+
+What happens to a picture in training derives only from the training's seed, the epoch and the picture's position in the
+epoch's order: not from the number of workers or processes, nor from where a training was interrupted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Dataset as TorchDataset
+
+from maskrcnn.batch import Batch, Targets
+from maskrcnn.config import Config, InputConfig
+from maskrcnn.data.augment import View, check_augment, draw_view, jitter_colour, test_view, warp_picture
+from maskrcnn.data.dataset import Dataset
+from maskrcnn.data.targets import ObjectTargets, collate_targets, make_targets
+from maskrcnn.errors import DataError, UserError
+
+
+@dataclass
+class Sample:
+    """One picture on its way into a training batch."""
+
+    image: Tensor  # (C, H, W) uint8 RGB
+    targets: ObjectTargets
+    name: str
+    scale: tuple[float, float]  # new pixels per original pixel, x then y
+    original: tuple[int, int]  # height, width
+
+
+@dataclass
+class TestSample:
+    """One picture on its way into a test batch."""
+
+    __test__ = False  # not a test class, whatever pytest thinks of the name
+
+    image: Tensor  # (C, H, W) uint8 RGB
+    index: int
+    scale: tuple[float, float]
+    original: tuple[int, int]
+
+
+class UnreadablePicture(DataError):
+    """A picture that cannot be read or used.
+
+    Its message stays one line when it crosses from a worker: torch raises it again there as type(message) with
+    the worker's whole traceback as the message, of which this keeps the end.
+    """
+
+    def __init__(self, message: str) -> None:
+        if message.startswith("Caught "):
+            message = message.rsplit(f"{type(self).__name__}: ", 1)[-1]
+        super().__init__(" ".join(message.split()))
+
+
+class TrainSamples(TorchDataset[Sample]):
+    """The pictures of `dataset` as training samples, indexed by (picture index, seed, step seed)."""
+
+    def __init__(self, dataset: Dataset, labels: list[int], config: Config) -> None:
+        """
+        Args:
+            labels: the model's class index for each class of the data set.
+
+        Raises:
+            UserError: augmentation settings that contradict each other.
+            DataError: keypoints in the labels that are not the model's.
+        """
+        check_augment(config.data.augment)
+        self.dataset = dataset
+        self.labels = labels
+        self.augment = config.data.augment
+        self.mask_side = config.data.mask_side if config.model.mask_head else 0
+        wanted = (config.model.keypoints or dataset.keypoints) if config.model.keypoint_head else None
+        if wanted and dataset.keypoints and wanted.names != dataset.keypoints.names:
+            raise DataError(
+                f"{dataset.name}: its keypoints ({', '.join(dataset.keypoints.names)}) are not the model's "
+                f"({', '.join(wanted.names)}); remove model.keypoints to take those of the data"
+            )
+        self.keypoints = wanted
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: tuple[int, int, int]) -> Sample:
+        """
+        Raises:
+            DataError: the picture cannot be read; names it.
+        """
+        index, seed, step_seed = key
+        rng = np.random.default_rng(seed)
+        picture = self.dataset.picture(index)
+        # one short side for the whole step: drawn per picture, the largest would set the padding of all
+        view = draw_view(self.augment, picture.height, picture.width, rng, np.random.default_rng(step_seed))
+        pixels = jitter_colour(warp_picture(_pixels(self.dataset, index), view), self.augment.colour, rng)
+        targets = make_targets(picture, self.labels, view, self.mask_side, self.keypoints, seed)
+        return Sample(_as_tensor(pixels), targets, picture.file_name, _scale(view), (picture.height, picture.width))
+
+
+class TestSamples(TorchDataset[TestSample]):
+    """The pictures of `dataset` as the network sees them at test time, indexed by picture."""
+
+    __test__ = False
+
+    def __init__(self, dataset: Dataset, config: InputConfig) -> None:
+        self.dataset = dataset
+        self.config = config
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> TestSample:
+        """
+        Raises:
+            DataError: the picture cannot be read; names it.
+        """
+        pixels = _pixels(self.dataset, index)
+        height, width = pixels.shape[:2]
+        view = test_view(height, width, self.config.short_side, self.config.long_side)
+        return TestSample(_as_tensor(warp_picture(pixels, view)), index, _scale(view), (height, width))
+
+
+class EpochSampler(Sampler[list[tuple[int, int, int]]]):
+    """The batches of one epoch that one process takes, as lists of (picture index, seed, step seed).
+
+    The global batches are the same for any `world`; process `rank` takes pictures rank::world of each, in `accumulate`
+    parts. Every picture occurs in every epoch; the last global batch is filled up from the epoch's first pictures (with
+    other seeds), so that all batches are equally large.
+    """
+
+    def __init__(
+        self,
+        n: int,
+        seed: int,
+        epoch: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        batch: int = 1,
+        *,
+        accumulate: int = 1,
+        start: int = 0,
+        tall: np.ndarray | None = None,
+    ) -> None:
+        """
+        Args:
+            n: pictures in the data set.
+            batch: pictures of a global batch, over all processes and accumulated parts.
+            accumulate: parts in which each process takes its share.
+            start: global batches of the epoch to skip, for resuming.
+            tall: (n,) bool; where given, upright pictures meet upright ones as far as the epoch's random order allows,
+                since a batch of both is padded to a square.
+
+        Raises:
+            UserError: the batch cannot be shared out equally.
+        """
+        if batch % (world * accumulate):
+            raise UserError(
+                f"train.batch={batch} cannot be shared equally by {world} processes x {accumulate} accumulated steps: "
+                f"make it a multiple of {world * accumulate}"
+            )
+        self.n, self.batch, self.rank, self.world, self.accumulate = n, batch, rank, world, accumulate
+        self.tall = tall
+        self.seed = seed % 2**32  # a seed may be negative, NumPy's may not
+        self.set_epoch(epoch, start)
+
+    @property
+    def global_batches(self) -> int:
+        """Global batches, which are optimiser steps, in a whole epoch."""
+        return -(-self.n // self.batch)
+
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Which epoch the next iteration goes through, and from which of its global batches on."""
+        self.epoch, self.start = epoch, start
+
+    def __len__(self) -> int:
+        """Batches that this process takes in the rest of the epoch."""
+        return max(0, self.global_batches - self.start) * self.accumulate
+
+    def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
+        # NumPy pads short seeds with zeros, so the order takes the third word that no position has
+        rng = np.random.default_rng([self.seed, self.epoch, 0])
+        order = rng.permutation(self.n)
+        if self.tall is not None:
+            order = group_by_aspect(order, self.tall, self.batch, rng)
+        size = self.batch // (self.world * self.accumulate)
+        for step in range(self.start, self.global_batches):
+            mine = range(step * self.batch + self.rank, (step + 1) * self.batch, self.world)
+            step_seed = self._sample_seed(step * self.batch)
+            share = [(int(order[p % self.n]), self._sample_seed(p), step_seed) for p in mine]
+            for part in range(self.accumulate):
+                yield share[part * size : (part + 1) * size]
+
+    def _sample_seed(self, position: int) -> int:
+        """A seed of 63 bits for the picture at `position` of the epoch's global order."""
+        words = np.random.SeedSequence([self.seed, self.epoch, position + 1]).generate_state(1, np.uint64)
+        return int(words[0]) >> 1
+
+
+def group_by_aspect(order: np.ndarray, tall: np.ndarray, batch: int, rng: np.random.Generator) -> np.ndarray:
+    """`order` with upright pictures beside upright ones, in batches that are shuffled again.
+
+    At most one batch of an epoch holds both kinds.
+    """
+    grouped = np.concatenate([order[~tall[order]], order[tall[order]]])
+    whole = len(grouped) // batch
+    batches = rng.permutation(whole)
+    return np.concatenate([grouped[b * batch : (b + 1) * batch] for b in batches] + [grouped[whole * batch :]])
+
+
+class Collate:
+    """Training samples as one batch, padded to the largest picture rounded up to `divisor`."""
+
+    def __init__(self, divisor: int) -> None:
+        self.divisor = divisor
+
+    def __call__(self, samples: list[Sample]) -> tuple[Batch, Targets, list[str]]:
+        return (
+            pad_batch(samples, self.divisor),
+            collate_targets([s.targets for s in samples]),
+            [s.name for s in samples],
+        )
+
+
+class TestCollate:
+    """Test samples as one batch and the indices of its pictures."""
+
+    __test__ = False
+
+    def __init__(self, divisor: int) -> None:
+        self.divisor = divisor
+
+    def __call__(self, samples: list[TestSample]) -> tuple[Batch, list[int]]:
+        return pad_batch(samples, self.divisor), [s.index for s in samples]
+
+
+def pad_batch(samples: Sequence[Sample | TestSample], divisor: int) -> Batch:
+    """Pictures padded with zeros, right and below, to the largest of them rounded up to `divisor`."""
+    sizes = torch.tensor([s.image.shape[1:] for s in samples], dtype=torch.int64)
+    height, width = (-(-int(side) // divisor) * divisor for side in sizes.amax(dim=0))
+    images = torch.zeros(len(samples), samples[0].image.shape[0], height, width, dtype=torch.uint8)
+    for image, sample in zip(images, samples, strict=True):
+        image[:, : sample.image.shape[1], : sample.image.shape[2]] = sample.image
+    return Batch(
+        images=images,
+        sizes=sizes,
+        scales=torch.tensor([s.scale for s in samples], dtype=torch.float32),
+        originals=torch.tensor([s.original for s in samples], dtype=torch.int64),
+    )
+
+
+def train_loader(
+    dataset: Dataset,
+    labels: list[int],
+    config: Config,
+    *,
+    epoch: int = 0,
+    start: int = 0,
+    rank: int = 0,
+    world: int = 1,
+) -> DataLoader[Sample]:
+    """Batches (Batch, Targets, names) of one epoch for one process, from global batch `start` on.
+
+    Its `batch_sampler` is an `EpochSampler`: call `loader.batch_sampler.set_epoch(epoch, start)` before each further
+    epoch; the workers stay. With `train.accumulate` above 1 each global batch comes in that many parts.
+    """
+    shapes = [(p.height, p.width) for p in (dataset.picture(i) for i in range(len(dataset)))]
+    sampler = EpochSampler(
+        len(dataset),
+        config.train.seed,
+        epoch,
+        rank,
+        world,
+        config.train.batch,
+        accumulate=config.train.accumulate,
+        start=start,
+        tall=None if config.data.augment.crop else np.array([h > w for h, w in shapes]),
+    )
+    workers = config.data.workers
+    return DataLoader(
+        TrainSamples(dataset, labels, config),
+        batch_sampler=sampler,
+        collate_fn=Collate(config.model.input.divisor),
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        worker_init_fn=_one_thread,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def test_loader(dataset: Dataset, config: InputConfig, batch: int, workers: int) -> DataLoader[TestSample]:
+    """Batches (Batch, list of picture indices) of the whole data set, in its order."""
+    return DataLoader(
+        TestSamples(dataset, config),
+        batch_size=batch,
+        collate_fn=TestCollate(config.divisor),
+        num_workers=workers,
+        worker_init_fn=_one_thread,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+test_loader.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever pytest thinks of the name
+
+
+def _one_thread(worker: int) -> None:
+    """Workers are parallel among each other already."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+
+
+def _pixels(dataset: Dataset, index: int) -> np.ndarray:
+    """The picture's pixels, or a DataError of one line that names it."""
+    try:
+        return dataset.pixels(index)
+    except DataError as error:
+        raise UnreadablePicture(str(error)) from None
+    except OSError as error:
+        picture = dataset.picture(index)
+        raise UnreadablePicture(f"{picture.path or picture.file_name}: not readable: {error}") from None
+
+
+def _as_tensor(pixels: np.ndarray) -> Tensor:
+    """uint8 (H, W, C) as a tensor (C, H, W); not copied, the batch does that."""
+    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
+
+
+def _scale(view: View) -> tuple[float, float]:
+    factor = np.abs(view.factor)
+    return float(factor[0]), float(factor[1])

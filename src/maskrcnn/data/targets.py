@@ -1,0 +1,181 @@
+"""What a picture's labels become for training: the objects a view shows, in the view's pixels, masks as small bitmaps.
+
+A mask is never drawn at the picture's size: polygons are drawn straight into an m x m bitmap over the object's box, an
+RLE is read at that bitmap's sampling points. How a bitmap becomes a mask target is the mask head's business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from pycocotools import mask as coco_mask
+
+from maskrcnn.batch import Targets, empty_targets
+from maskrcnn.config import KeypointSchema
+from maskrcnn.data.augment import View, transform_boxes, transform_keypoints
+from maskrcnn.data.dataset import Annotation, Picture, Rle
+
+SMALLEST_SIDE = 1.0  # pixels; an object of which the view shows less is left out
+SLOT_MULTIPLE = 8  # object slots are padded to this, so that few shapes exist
+
+
+@dataclass
+class ObjectTargets:
+    """The n objects of one picture; fields as in `maskrcnn.batch.Targets`, without padding."""
+
+    boxes: np.ndarray  # (n, 4) float32 xyxy
+    labels: np.ndarray  # (n,) int64
+    ignore: np.ndarray  # (n,) bool
+    masks: np.ndarray  # (n, m, m) uint8 0/1
+    mask_boxes: np.ndarray  # (n, 4) float32 xyxy
+    has_mask: np.ndarray  # (n,) bool
+    keypoints: np.ndarray  # (n, K, 3) float32
+    seed: int
+
+
+def make_targets(
+    picture: Picture, labels: list[int], view: View, mask_side: int, keypoints: KeypointSchema | None, seed: int
+) -> ObjectTargets:
+    """The objects of `picture` that `view` shows.
+
+    Left out are objects of which less than a pixel in width or height remains, or that the view cuts so that no mask
+    pixel remains. Crowds become regions to ignore, by their box.
+
+    Args:
+        labels: the model's class index for each class of the data set.
+        mask_side: side of the mask bitmaps; 0 for none.
+        keypoints: None for none.
+        seed: what the random choices about this picture derive from.
+    """
+    annotations = picture.annotations
+    whole = transform_boxes(np.array([a.box for a in annotations], np.float64).reshape(-1, 4), view)
+    boxes = np.clip(whole, 0, (view.width, view.height, view.width, view.height))
+    large = (boxes[:, 2:] - boxes[:, :2] >= SMALLEST_SIDE).all(axis=1)
+    cut = (np.abs(boxes - whole) > 1e-6).any(axis=1)
+    mask_boxes = boxes.copy()
+    masks = np.zeros((len(annotations), mask_side, mask_side), np.uint8)
+    has_mask = np.zeros(len(annotations), bool)
+    for i in np.flatnonzero(large):
+        annotation = annotations[i]
+        if mask_side == 0 or annotation.crowd or not (annotation.polygons or annotation.rle):
+            continue
+        masks[i] = mask_bitmap(annotation, view, mask_boxes[i], mask_side)
+        has_mask[i] = masks[i].any()
+        if not cut[i]:
+            continue
+        if has_mask[i]:
+            boxes[i] = _extent(masks[i], mask_boxes[i])
+        large[i] = has_mask[i] and (boxes[i, 2:] - boxes[i, :2] >= SMALLEST_SIDE).all()
+    return ObjectTargets(
+        boxes=boxes[large].astype(np.float32),
+        labels=np.array([labels[a.label] for a in annotations], np.int64)[large],
+        ignore=np.array([a.crowd for a in annotations], bool)[large],
+        masks=masks if large.all() else masks[large],
+        mask_boxes=mask_boxes[large].astype(np.float32),
+        has_mask=has_mask[large],
+        keypoints=_keypoints(annotations, view, keypoints)[large],
+        seed=seed,
+    )
+
+
+def mask_bitmap(annotation: Annotation, view: View, box: np.ndarray, side: int) -> np.ndarray:
+    """The object's mask inside `box`, as `side` x `side` samples at the centres of the bitmap's pixels.
+
+    Args:
+        box: (4,) xyxy in the view's pixels.
+
+    Returns:
+        uint8 (side, side) 0/1.
+    """
+    zoom = side / (box[2:] - box[:2])
+    factor, shift = view.factor * zoom, (view.shift - box[:2]) * zoom  # original pixels to bitmap pixels
+    if annotation.polygons is not None:
+        return _draw_polygons([ring * factor + shift for ring in annotation.polygons], side)
+    if annotation.rle is not None:
+        centres = np.arange(side) + 0.5
+        return _sample_rle(annotation.rle, *((centres - s) / f for f, s in zip(factor, shift, strict=True)))
+    return np.zeros((side, side), np.uint8)
+
+
+def collate_targets(objects: list[ObjectTargets]) -> Targets:
+    """The targets of a batch, padded to a common number of slots: a multiple of 8, at least 8."""
+    most = max(len(o.boxes) for o in objects)
+    slots = SLOT_MULTIPLE * max(1, -(-most // SLOT_MULTIPLE))
+    targets = empty_targets(len(objects), slots, objects[0].masks.shape[-1], objects[0].keypoints.shape[1])
+    for b, each in enumerate(objects):
+        n = len(each.boxes)
+        for name in ("boxes", "labels", "ignore", "masks", "mask_boxes", "has_mask", "keypoints"):
+            getattr(targets, name)[b, :n] = torch.from_numpy(getattr(each, name))
+        targets.valid[b, :n] = torch.from_numpy(~each.ignore)
+        targets.seeds[b] = each.seed
+    return targets
+
+
+def _draw_polygons(rings: list[np.ndarray], side: int) -> np.ndarray:
+    """The union of rings given in bitmap pixels, as COCO draws them."""
+    near = []
+    for ring in rings:
+        # pycocotools walks every fifth of a pixel of the outline, also far outside of the bitmap
+        if ring.size and (ring.min() < -side or ring.max() > 2 * side):
+            ring = _clip_ring(ring, -2.0, side + 2.0)
+        if len(ring) >= 3:
+            near.append(ring.ravel())
+    if not near:
+        return np.zeros((side, side), np.uint8)
+    drawn = coco_mask.frPyObjects(near, side, side)
+    return coco_mask.decode(drawn[0] if len(drawn) == 1 else coco_mask.merge(drawn))
+
+
+def _clip_ring(ring: np.ndarray, low: float, high: float) -> np.ndarray:
+    """The part of a ring inside the square from `low` to `high` (Sutherland and Hodgman 1974).
+
+    Parts of a ring that is not convex stay joined along the square's edge, where they enclose nothing.
+    """
+    for axis, limit, sign in ((0, low, 1), (0, high, -1), (1, low, 1), (1, high, -1)):
+        if not len(ring):
+            break
+        ahead = np.roll(ring, -1, axis=0)
+        here, there = sign * (ring[:, axis] - limit), sign * (ahead[:, axis] - limit)
+        crosses = (here >= 0) != (there >= 0)
+        share = np.divide(here, here - there, out=np.zeros(len(ring)), where=crosses)
+        crossing = ring + share[:, None] * (ahead - ring)
+        # each corner is followed by the point where its edge crosses the limit
+        ring = np.stack([ring, crossing], axis=1)[np.stack([here >= 0, crosses], axis=1)]
+    return ring
+
+
+def _sample_rle(rle: Rle, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The mask at the points of the grid x, y in the original's pixels; 0 outside of the picture.
+
+    Args:
+        x: (w,) coordinates of the columns.
+        y: (h,) coordinates of the rows.
+    """
+    height, width = rle["size"]
+    full = coco_mask.decode(rle)
+    columns, rows = np.floor(x).astype(np.intp), np.floor(y).astype(np.intp)
+    # Fortran order: a column lies together
+    found = full.T[np.clip(columns, 0, width - 1)][:, np.clip(rows, 0, height - 1)].T
+    found = np.where((columns >= 0) & (columns < width), found, 0)
+    return np.where(((rows >= 0) & (rows < height))[:, None], found, 0)
+
+
+def _extent(bitmap: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """The smallest box (4,) around the set pixels of a bitmap that covers `box`."""
+    columns, rows = np.flatnonzero(bitmap.any(axis=0)), np.flatnonzero(bitmap.any(axis=1))
+    ends = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float64)
+    return np.tile(box[:2], 2) + ends * np.tile((box[2:] - box[:2]) / bitmap.shape[0], 2)
+
+
+def _keypoints(annotations: list[Annotation], view: View, schema: KeypointSchema | None) -> np.ndarray:
+    """(n, K, 3) float32 in the view's pixels; zeros for an object that has none."""
+    count = len(schema.names) if schema else 0
+    points = np.zeros((len(annotations), count, 3))
+    if schema is None:
+        return points.astype(np.float32)
+    for i, annotation in enumerate(annotations):
+        if annotation.keypoints is not None:
+            points[i] = annotation.keypoints
+    return transform_keypoints(points, view, schema.flip).astype(np.float32)

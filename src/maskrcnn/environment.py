@@ -1,0 +1,53 @@
+"""What the program runs on: versions, devices and threads."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+from rich.console import Console
+from rich.table import Table
+
+PACKAGES = """torch numpy pillow opencv-python-headless pycocotools hotcoco accelerate safetensors pydantic typer rich
+scikit-image""".split()  # noqa: SIM905
+
+
+def describe_environment() -> dict[str, str]:
+    """Name and value of everything that changes results or speed, as text; a missing package says so."""
+    import torch
+
+    import maskrcnn
+
+    facts = {
+        "maskrcnn": maskrcnn.__version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "cores": f"{_usable_cores()} usable of {os.cpu_count()}",
+        "threads": str(torch.get_num_threads()),
+        "devices": ", ".join(_devices()),
+    }
+    for package in PACKAGES:
+        try:
+            facts[package] = version(package)
+        except PackageNotFoundError:
+            facts[package] = "not installed"
+    return facts
+
+
+def print_environment() -> None:
+    table = Table(show_header=False)
+    for name, value in describe_environment().items():
+        table.add_row(name, value)
+    Console().print(table)
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _devices() -> list[str]:
+    import torch
+
+    cuda = [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
+    return ["cpu", *cuda, *(["mps"] if torch.backends.mps.is_available() else [])]

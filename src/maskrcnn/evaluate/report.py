@@ -1,0 +1,85 @@
+"""An evaluation as a table on the screen and as JSON files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from maskrcnn.evaluate.coco import Scores
+
+TITLES = {"bbox": "boxes", "segm": "masks", "keypoints": "keypoints"}
+# the twelve figures of objects and the ten of keypoints in one order
+ROWS = "AP AP50 AP75 APs APm APl AR AR50 AR75 AR1 AR10 AR100 ARs ARm ARl".split()  # noqa: SIM905
+LONGEST_CLASS_TABLE = 100
+
+
+def print_scores(scores: Scores, console: Console | None = None) -> None:
+    """Print the figures, one row each, beside each other for boxes, masks and keypoints; then a row per class."""
+    console = console or Console()
+    console.print(f"{scores.pictures} pictures, {scores.objects} objects, {scores.detections} detections; percent")
+    console.print(_figure_table(scores))
+    names = list(next(iter(scores.per_class.values()), {}))
+    if len(names) > 1:
+        console.print(_class_table(scores, names))
+    for note in scores.notes:
+        console.print(f"note: {note}", markup=False)
+
+
+def write_json(content: Any, path: Path) -> None:
+    """Write `content` beside `path` and move it there, so that an interrupted write leaves no half a file.
+
+    Raises:
+        OSError: the folder cannot be written to or the disk is full; the command line makes one line of it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_text(json.dumps(content, allow_nan=False, indent=1) + "\n", encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_scores(scores: Scores, path: Path) -> None:
+    """The figures in percent: {"bbox": {"AP": ..}, "segm": {..}, "keypoints": {..}, "per_class": {..}, ..}."""
+    write_json(scores.to_dict(), path)
+
+
+def write_results(results: list[dict[str, Any]], path: Path) -> None:
+    """Detections as a COCO results file: a list, masks as RLE, with the ids of the labels."""
+    write_json(results, path)
+
+
+def _figure_table(scores: Scores) -> Table:
+    table = Table("")
+    for kind in scores.kinds:
+        table.add_column(TITLES[kind], justify="right")
+    for key in ROWS:
+        figures = [_figure(scores[kind][key]) if key in scores[kind] else "" for kind in scores.kinds]
+        if any(figures):
+            table.add_row(key, *figures)
+    return table
+
+
+def _class_table(scores: Scores, names: list[str]) -> Table:
+    """AP and AP50 of every kind, best class first; a long list is cut and says so."""
+    first = next(iter(scores.per_class))
+    table = Table("class")
+    for kind in scores.per_class:
+        table.add_column(f"{TITLES[kind]} AP", justify="right")
+        table.add_column("AP50", justify="right")
+    ordered = sorted(names, key=lambda name: -(scores.per_class[first][name]["AP"] or 0.0))
+    for name in ordered[:LONGEST_CLASS_TABLE]:
+        rows = [scores.per_class[kind][name] for kind in scores.per_class]
+        table.add_row(name, *(_figure(row[key]) for row in rows for key in ("AP", "AP50")))
+    if len(ordered) > LONGEST_CLASS_TABLE:
+        table.caption = f"{len(ordered) - LONGEST_CLASS_TABLE} more classes: see --json"
+    return table
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"

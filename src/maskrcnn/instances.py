@@ -1,0 +1,209 @@
+"""What was found in one picture, in that picture's own pixels: the object between the network and every use of it.
+
+Boxes are xyxy, continuous and half-open. Masks stay the small probability maps that the network made until a form of them
+is asked for, and each is then pasted inside its own box only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from maskrcnn.config import KeypointSchema
+from maskrcnn.data.dataset import Rle
+from maskrcnn.errors import UserError
+from maskrcnn.ops.paste import paste_windows
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from supervision import Detections
+
+Index = int | slice | list[int] | np.ndarray
+
+
+@dataclass
+class Masks:
+    """N masks of one picture."""
+
+    probabilities: np.ndarray  # (N, m, m) float32
+    boxes: np.ndarray  # (N, 4) float32 xyxy: what each map covers; may reach outside the picture
+    size: tuple[int, int]  # height and width of the picture
+    threshold: float = 0.5  # a pixel is the object's from this probability on
+
+    def __len__(self) -> int:
+        return len(self.probabilities)
+
+    def __getitem__(self, index: Index) -> Masks:
+        rows = _rows(index)
+        return Masks(self.probabilities[rows], self.boxes[rows], self.size, self.threshold)
+
+    def windows(self) -> list[tuple[int, int, np.ndarray]]:
+        """Each mask as (x0, y0, bool (h, w)): the part of the picture that its box touches, and nothing outside it."""
+        height, width = self.size
+        return paste_windows(self.probabilities, self.boxes, height, width, self.threshold)
+
+    def bitmaps(self) -> np.ndarray:
+        """bool (N, H, W): N whole pictures in memory; for large pictures prefer `rle` or `windows`."""
+        bitmaps = np.zeros((len(self), *self.size), dtype=bool)
+        for bitmap, (x0, y0, window) in zip(bitmaps, self.windows(), strict=True):
+            bitmap[y0 : y0 + window.shape[0], x0 : x0 + window.shape[1]] = window
+        return bitmaps
+
+    def rle(self) -> list[Rle]:
+        """COCO's compressed form, one dict each: size [H, W] and counts as bytes."""
+        return [_window_rle(window, self.size) for window in self.windows()]
+
+    def polygons(self) -> list[list[np.ndarray]]:
+        """For each mask its outer rings, float32 (n, 2) of x, y along the edges of its pixels, largest first.
+
+        A ring has at least four points; holes are not described, so an RLE says more than these.
+        """
+        return [_outer_rings(window) for window in self.windows()]
+
+    def areas(self) -> np.ndarray:
+        """int64 (N,): pixels of each mask."""
+        return np.array([np.count_nonzero(window) for _, _, window in self.windows()], dtype=np.int64)
+
+
+@dataclass
+class Instances:
+    """N objects of one picture, best first."""
+
+    boxes: np.ndarray  # (N, 4) float32 xyxy, inside the picture
+    scores: np.ndarray  # (N,) float32, 0 to 1
+    labels: np.ndarray  # (N,) int64: index into the model's classes
+    names: list[str]  # N class names
+    size: tuple[int, int]  # height and width of the picture
+    masks: Masks | None = None
+    keypoints: np.ndarray | None = None  # (N, K, 3) float32: x, y, score
+    keypoint_schema: KeypointSchema | None = None
+    path: Path | None = None  # of the picture, where it has one
+    pixels: np.ndarray | None = field(default=None, repr=False)  # (H, W, 3) uint8 RGB, for `plot`
+    class_ids: np.ndarray | None = None  # (N,) int64: the class of each in the user's own file; None: labels + 1
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __getitem__(self, index: Index) -> Instances:
+        """Some of the objects: by position, slice, list of positions or boolean array. One position gives N = 1."""
+        rows = _rows(index)
+        places = np.arange(len(self))[rows]
+        return Instances(
+            boxes=self.boxes[rows],
+            scores=self.scores[rows],
+            labels=self.labels[rows],
+            names=[self.names[place] for place in places],
+            size=self.size,
+            masks=None if self.masks is None else self.masks[rows],
+            keypoints=None if self.keypoints is None else self.keypoints[rows],
+            keypoint_schema=self.keypoint_schema,
+            path=self.path,
+            pixels=self.pixels,
+            class_ids=None if self.class_ids is None else self.class_ids[rows],
+        )
+
+    def plot(self) -> Image.Image:
+        """The picture with the objects drawn on it.
+
+        Raises:
+            UserError: neither the pixels nor the file of the picture are known.
+            DataError: its file cannot be read any more.
+        """
+        from maskrcnn.predict.draw import draw_instances
+        from maskrcnn.predict.reader import read_picture
+
+        pixels = self.pixels
+        if pixels is None:
+            if self.path is None:
+                raise UserError("plot: these instances have no picture; give draw_instances the pixels and these")
+            pixels = read_picture(self.path)
+        return draw_instances(pixels, self)
+
+    def to_coco(self, image_id: int | str) -> list[dict[str, Any]]:
+        """COCO results, one plain dict for each object, ready for JSON.
+
+        `bbox` is x, y, width, height; `segmentation` is RLE with counts as text; `keypoints` is flat x, y, score, where
+        x and y are pixel indices as in COCO's labels: half a pixel less than ours.
+        """
+        ids = self.labels + 1 if self.class_ids is None else self.class_ids
+        masks = [None] * len(self) if self.masks is None else self.masks.rle()
+        results = []
+        for row in range(len(self)):
+            x0, y0, x1, y1 = self.boxes[row].astype(float).tolist()
+            result: dict[str, Any] = {
+                "image_id": image_id,
+                "category_id": int(ids[row]),
+                "bbox": [x0, y0, x1 - x0, y1 - y0],
+                "score": float(self.scores[row]),
+            }
+            mask = masks[row]
+            if mask is not None:
+                result["segmentation"] = {"size": list(mask["size"]), "counts": mask["counts"].decode("ascii")}
+            if self.keypoints is not None:
+                points = self.keypoints[row].astype(float) - (0.5, 0.5, 0.0)
+                result["keypoints"] = points.ravel().tolist()
+            results.append(result)
+        return results
+
+    def to_supervision(self) -> Detections:
+        """The same as a `supervision.Detections`, with class names in its data; keypoints do not fit in it.
+
+        Raises:
+            UserError: supervision is not installed.
+        """
+        try:
+            from supervision import Detections
+        except ImportError:
+            raise UserError("to_supervision: needs supervision; pip install supervision") from None
+        return Detections(
+            xyxy=self.boxes.astype(np.float32),
+            confidence=self.scores.astype(np.float32),
+            class_id=self.labels.astype(int),
+            mask=None if self.masks is None else self.masks.bitmaps(),
+            data={"class_name": np.array(self.names, dtype=str)},
+        )
+
+
+def _rows(index: Index) -> slice | np.ndarray:
+    """An index that keeps the first axis, whatever was asked for."""
+    if isinstance(index, slice):
+        return index
+    rows = np.atleast_1d(np.asarray(index))
+    return rows.astype(np.int64) if rows.size == 0 else rows
+
+
+def _window_rle(window: tuple[int, int, np.ndarray], size: tuple[int, int]) -> Rle:
+    """The COCO RLE of a bitmap that lies at (x0, y0) in a picture; nothing larger than the bitmap is made."""
+    x0, y0, bitmap = window
+    height, width = size
+    rows, columns = bitmap.shape
+    # column after column, with an empty pixel before the first and after each, so that every run has both its ends
+    pixels = np.zeros(columns * (rows + 1) + 1, dtype=bool)
+    pixels[1:].reshape(columns, rows + 1)[:, :-1] = bitmap.T
+    column, row = np.divmod(np.flatnonzero(pixels[1:] != pixels[:-1]), rows + 1)
+    # a run that ends at the foot of the picture and one that starts at the next column's head are one run
+    edges, times = np.unique((x0 + column) * height + y0 + row, return_counts=True)
+    runs = np.diff(np.concatenate([[0], edges[times == 1], [height * width]]))
+    if len(runs) > 1 and runs[-1] == 0:
+        runs = runs[:-1]
+    return coco_mask.frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width)
+
+
+def _outer_rings(window: tuple[int, int, np.ndarray]) -> list[np.ndarray]:
+    """The outer rings of a bitmap at (x0, y0), around its pixels rather than through their centres."""
+    x0, y0, bitmap = window
+    if not bitmap.any():
+        return []
+    # contours run through pixel centres; on a grid of 2n+1 points a pixel is the 3 x 3 points of its corners and edges,
+    # so the contour there is the edge itself, and a single pixel is a square
+    doubled = np.repeat(np.repeat(bitmap.astype(np.uint8), 2, axis=0), 2, axis=1)
+    doubled = np.pad(doubled, ((0, 1), (0, 1)))
+    grid = cv2.dilate(doubled, np.ones((2, 2), np.uint8), anchor=(1, 1))
+    contours, _ = cv2.findContours(grid, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    rings = [contour[:, 0].astype(np.float32) / 2 + (x0, y0) for contour in contours]
+    return sorted((ring.astype(np.float32) for ring in rings if len(ring) >= 4), key=cv2.contourArea, reverse=True)

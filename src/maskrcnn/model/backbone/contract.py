@@ -1,0 +1,30 @@
+"""What a neck may expect of a backbone, and nothing more: a new backbone is one file that keeps this."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class Backbone(nn.Module):
+    """A picture in, one feature map per level out.
+
+    Attributes:
+        channels: of each level, finest first.
+        strides: pixels per cell of each level; picture sides are multiples of the last.
+    """
+
+    channels: list[int]
+    strides: list[int]
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Levels (B, channels[i], H / strides[i], W / strides[i]) of normalised pictures (B, C, H, W)."""
+        raise NotImplementedError
+
+    def parts(self) -> list[nn.Module]:
+        """The stem and then each stage, in the order in which they are frozen."""
+        raise NotImplementedError
+
+    def freeze(self, count: int) -> None:
+        """Stops the first `count` parts from learning."""
+        for part in self.parts()[:count]:
+            part.requires_grad_(False)

@@ -1,0 +1,113 @@
+"""A ModelConfig in, a MaskRCNN out: the whole composition in one function."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from maskrcnn.config import ModelConfig
+from maskrcnn.errors import UserError
+from maskrcnn.model.backbone.contract import Backbone
+from maskrcnn.model.backbone.fpn import FPN
+from maskrcnn.model.backbone.mobilenet import MobileNetV2
+from maskrcnn.model.backbone.resnet import ResNet, make_stage
+from maskrcnn.model.box_head import BoxHead
+from maskrcnn.model.keypoint_head import KeypointHead
+from maskrcnn.model.mask_head import MaskHead
+from maskrcnn.model.mask_rcnn import MaskRCNN
+from maskrcnn.model.roi_pooler import RoiPooler
+from maskrcnn.model.rpn import RPN
+
+# depth, groups and width per group
+_RESNETS = {"resnet50": (50, 1, 64), "resnet101": (101, 1, 64), "resnext101_32x8d": (101, 32, 8)}
+
+
+def build(config: ModelConfig) -> MaskRCNN:
+    """The network of `config`, freshly initialised, channels-last.
+
+    Raises:
+        UserError: settings that contradict each other, or no classes.
+    """
+    _check(config)
+    backbone = make_backbone(config)
+    neck: nn.Module | None
+    if config.neck.kind == "fpn":
+        neck = FPN(backbone.channels, backbone.strides, config.neck.channels, norm=config.neck.norm)
+        channels, strides, pooled_strides = config.neck.channels, neck.strides, neck.strides[:-1]
+    else:
+        # one level: C4's stride 16, or the dilated fifth stage at stride 16
+        neck = None
+        channels, strides = backbone.channels[-1], backbone.strides[-1:]
+        pooled_strides = strides
+
+    stage = None
+    if config.box_head.kind == "res5":
+        depth, groups, width = _RESNETS[config.backbone.kind]
+        fifth = make_stage(
+            3,
+            depth=depth,
+            groups=groups,
+            width_per_group=width,
+            stride_in_1x1=config.backbone.stride_in_1x1,
+            norm=config.backbone.norm,
+        )
+        stage = (fifth, 2048)
+    classes = len(config.classes)
+    shared_channels = stage[1] if stage else channels
+    model = MaskRCNN(
+        config=config,
+        backbone=backbone,
+        neck=neck,
+        rpn=RPN(config.rpn, channels, strides),
+        pooler=RoiPooler(config.roi, pooled_strides),
+        box_head=BoxHead(config.box_head, channels, classes, stage),
+        mask_head=MaskHead(config.mask_head, shared_channels, classes) if config.mask_head else None,
+        keypoint_head=(
+            KeypointHead(config.keypoint_head, channels, len(config.keypoints.names))
+            if config.keypoint_head and config.keypoints
+            else None
+        ),
+    )
+    model.backbone.freeze(config.backbone.freeze)
+    return model.to(memory_format=torch.channels_last)
+
+
+def make_backbone(config: ModelConfig) -> Backbone:
+    """The trunk: a new one is one file beside these and one line here."""
+    kind, norm, channels = config.backbone.kind, config.backbone.norm, config.input.channels
+    if kind == "mobilenetv2":
+        return MobileNetV2(norm=norm, input_channels=channels)
+    depth, groups, width = _RESNETS[kind]
+    return ResNet(
+        depth=depth,
+        groups=groups,
+        width_per_group=width,
+        stages=3 if config.neck.kind == "c4" else 4,
+        dilate_last=config.neck.kind == "dc5",
+        stride_in_1x1=config.backbone.stride_in_1x1,
+        norm=norm,
+        input_channels=channels,
+    )
+
+
+def _check(config: ModelConfig) -> None:
+    """Refuses settings that contradict each other."""
+    if not config.classes:
+        raise UserError("model.classes is empty: name the classes, or train on data that does")
+    if len(set(config.classes)) != len(config.classes):
+        raise UserError("model.classes names a class twice")
+    if config.keypoint_head and not config.keypoints:
+        raise UserError("model.keypoint_head needs keypoints: the labels define none; set model.keypoint_head=null")
+    resnet = config.backbone.kind in _RESNETS
+    if config.neck.kind != "fpn" and not resnet:
+        raise UserError(f"model.neck.kind={config.neck.kind} needs a ResNet, not {config.backbone.kind}; use fpn")
+    if (config.box_head.kind == "res5") != (config.neck.kind == "c4"):
+        raise UserError("model.box_head.kind=res5 and model.neck.kind=c4 go together")
+    levels = 5 if config.neck.kind == "fpn" else 1
+    if len(config.rpn.sizes) != levels:
+        raise UserError(f"model.rpn.sizes has {len(config.rpn.sizes)} levels, neck {config.neck.kind} has {levels}")
+    for name in ("mean", "std"):
+        if len(getattr(config.input, name)) != config.input.channels:
+            raise UserError(f"model.input.{name} needs {config.input.channels} values, one for each channel")
+    if config.input.divisor % 32:
+        raise UserError("model.input.divisor must be a multiple of 32, the coarsest stride")

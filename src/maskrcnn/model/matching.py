@@ -1,0 +1,70 @@
+"""Which object each anchor or proposal stands for (Ren et al. 2015, section 3.1.2), in bounded memory.
+
+Objects are taken a few at a time, so that the overlaps of 270,000 anchors with 2,000 objects never exist at once.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from maskrcnn.ops.boxes import pairwise_ioa, pairwise_iou
+
+_OVERLAPS = 1 << 24  # overlaps held at a time
+
+
+class Match(NamedTuple):
+    iou: Tensor  # (B, N) overlap with the best object; 0 where there is none
+    index: Tensor  # (B, N) int64: that object's slot
+    ignored: Tensor  # (B, N) bool: lies in a crowd region
+
+
+def match(boxes: Tensor, objects: Tensor, valid: Tensor, ignore: Tensor, ignore_iou: float | None) -> Match:
+    """The best object of every box.
+
+    Args:
+        boxes: (B, N, 4), or (1, N, 4) for the same boxes in every picture.
+        objects: (B, G, 4) with `valid` (B, G) and `ignore` (B, G).
+        ignore_iou: a box is ignored when more than this share of it lies in one ignore region; None: never.
+    """
+    pictures, count = objects.shape[0], boxes.shape[1]
+    best = boxes.new_zeros(pictures, count)
+    index = torch.zeros(pictures, count, dtype=torch.int64, device=boxes.device)
+    ignored = torch.zeros(pictures, count, dtype=torch.bool, device=boxes.device)
+    for start, stop in _chunks(pictures, count, objects.shape[1]):
+        iou = pairwise_iou(boxes, objects[:, start:stop]) * valid[:, None, start:stop]
+        value, where = iou.max(-1)
+        better = value > best
+        best, index = torch.where(better, value, best), torch.where(better, where + start, index)
+        if ignore_iou is not None:
+            inside = pairwise_ioa(boxes, objects[:, start:stop]) * ignore[:, None, start:stop]
+            ignored = ignored | (inside.amax(-1) > ignore_iou)
+    return Match(best, index, ignored)
+
+
+def match_low_quality(boxes: Tensor, objects: Tensor, valid: Tensor, min_iou: float) -> tuple[Tensor, Tensor]:
+    """The anchors that are the best, or tie for the best, of some object: they stand for it however little they overlap.
+
+    Returns:
+        (B, N) bool and (B, N) int64: the last such object's slot. Objects whose best overlap is 0 or below `min_iou`
+        have none.
+    """
+    pictures, count = objects.shape[0], boxes.shape[1]
+    chosen = torch.zeros(pictures, count, dtype=torch.bool, device=boxes.device)
+    index = torch.zeros(pictures, count, dtype=torch.int64, device=boxes.device)
+    for start, stop in _chunks(pictures, count, objects.shape[1]):
+        iou = pairwise_iou(boxes, objects[:, start:stop]) * valid[:, None, start:stop]
+        highest = iou.amax(1, keepdim=True)
+        best = (iou == highest) & (highest > 0) & (highest >= min_iou)
+        slot = torch.arange(start, stop, device=boxes.device)
+        index = torch.maximum(index, (best * slot).amax(-1))
+        chosen = chosen | best.any(-1)
+    return chosen, index
+
+
+def _chunks(pictures: int, count: int, objects: int) -> list[tuple[int, int]]:
+    """Ranges of object slots whose overlaps stay within the budget."""
+    step = max(1, _OVERLAPS // max(1, pictures * count))
+    return [(start, min(start + step, objects)) for start in range(0, objects, step)]

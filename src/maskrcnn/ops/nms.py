@@ -1,0 +1,71 @@
+"""Non-maximum suppression with the exact greedy result and no sequential loop over boxes.
+
+With boxes sorted by score and M[j, i] = "j stands before i and overlaps it by more than the threshold", the greedy
+answer is the only fixed point of keep[i] = not any(keep[j] and M[j, i]), and iterating from "keep all" reaches it in as
+many rounds as the longest chain of suppressions (Cluster-NMS, Zheng et al. 2020). Boxes are taken in blocks, so memory
+is block x N rather than N x N, and blocks after the first see only settled answers of the earlier ones.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch._higher_order_ops.while_loop import while_loop
+
+from maskrcnn.ops.boxes import area, intersection
+
+
+def nms(boxes: Tensor, valid: Tensor, iou: float, groups: Tensor | None = None, block: int = 256) -> Tensor:
+    """Which boxes survive, in several independent sets at once.
+
+    Args:
+        boxes: (S, N, 4) xyxy, each set sorted by falling score.
+        valid: (S, N) bool; a box that is not valid neither survives nor suppresses.
+        iou: a box goes when it overlaps a better survivor by more than this.
+        groups: (S, N) int; boxes of different groups (classes) do not see each other.
+        block: boxes settled at a time.
+
+    Returns:
+        (S, N) bool.
+    """
+    count = boxes.shape[1]
+    settled: list[Tensor] = []
+    for start in range(0, count, block):
+        stop = min(start + block, count)
+        alive = valid[:, start:stop]
+        if start:
+            by_earlier = _overlaps(boxes, groups, slice(0, start), slice(start, stop), iou)
+            alive = alive & ~(by_earlier & torch.cat(settled, 1).unsqueeze(-1)).any(1)
+        within = _overlaps(boxes, groups, slice(start, stop), slice(start, stop), iou)
+        settled.append(_fixed_point(within.triu(1), alive))
+    return torch.cat(settled, 1) if settled else valid
+
+
+def _overlaps(boxes: Tensor, groups: Tensor | None, left: slice, right: slice, iou: float) -> Tensor:
+    """(S, left, right) bool: the two boxes see each other and overlap by more than `iou`."""
+    a, b = boxes[:, left], boxes[:, right]
+    both = intersection(a, b)
+    # iou > t without a division: inter > t * union
+    over = both > iou * (area(a).unsqueeze(-1) + area(b).unsqueeze(-2) - both)
+    if groups is None:
+        return over
+    return over & (groups[:, left].unsqueeze(-1) == groups[:, right].unsqueeze(-2))
+
+
+def _fixed_point(suppresses: Tensor, alive: Tensor) -> Tensor:
+    """The fixed point (S, n) of keep = alive and not any(keep[j] and suppresses[j, i])."""
+
+    def changed(keep: Tensor, before: Tensor) -> Tensor:
+        return (keep != before).any()
+
+    def again(keep: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+        return alive & ~(suppresses & keep.unsqueeze(-1)).any(1), keep.clone()
+
+    first = again(alive, alive)
+    if torch.compiler.is_compiling():
+        return while_loop(changed, again, first)[0]
+    # Eagerly this asks "changed?" once a round, the only synchronisation of the forward pass.
+    keep, before = first
+    while changed(keep, before):
+        keep, before = again(keep, before)
+    return keep

@@ -1,0 +1,262 @@
+"""A picture with its objects drawn on it, to be looked at by a person.
+
+Back to front: translucent masks with their outlines, the largest object first; boxes; skeletons; name tags. Every width
+and letter follows the picture's size, so that a thumbnail and a poster show the same. A picture too small to carry
+letters is enlarged first, and the masks are pasted anew at that size.
+"""
+
+from __future__ import annotations
+
+import colorsys
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from maskrcnn.errors import UserError
+from maskrcnn.instances import Instances
+
+Colour = tuple[int, int, int]
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+SMALLEST = 480  # pixels of the long side below which a picture is enlarged by a whole factor
+CLUTTER = 0.4  # how much a tag may hide on average (see `_tag_place`) before the tags say less
+SUBPIXEL = 4  # bits after the point in the coordinates that OpenCV draws
+
+
+@dataclass(frozen=True)
+class Style:
+    """Sizes in pixels of the drawing, which is the picture's unless that was enlarged."""
+
+    letters: int  # height of a tag's letters
+    outline: int  # width of a mask's outline
+    box: int  # width of a box's lines
+    fill: float = 0.4  # opacity of a mask
+
+    @classmethod
+    def of(cls, height: int, width: int, objects: int) -> Style:
+        """The sizes for a drawing of so many pixels and objects: names of a crowd are smaller."""
+        side = (height * width) ** 0.5
+        letters = side / (42 if objects <= 10 else 52)
+        return cls(max(12, round(letters)), outline=max(1, round(side / 450)), box=max(1, round(side / 650)))
+
+
+def draw_instances(
+    pixels: np.ndarray, instances: Instances, *, keypoint_score: float = 0.1, enlarge: bool = True
+) -> Image.Image:
+    """The picture with masks, boxes, skeletons and name tags.
+
+    Args:
+        pixels: uint8 RGB (H, W, 3); not changed.
+        instances: in the same picture's pixels.
+        keypoint_score: keypoints below it, and the limbs that end in them, are not drawn.
+        enlarge: make a picture whose long side is under `SMALLEST` larger, by a whole factor, so that names can be
+            read. Otherwise the result always has the picture's own size.
+
+    Raises:
+        UserError: the picture and the instances differ in size.
+    """
+    if tuple(pixels.shape[:2]) != tuple(instances.size):
+        have, want = pixels.shape[:2], instances.size
+        raise UserError(f"draw: the picture is {have[1]} x {have[0]}, its instances are for {want[1]} x {want[0]}")
+    factor = -(-SMALLEST // max(pixels.shape[:2])) if enlarge else 1
+    canvas = np.ascontiguousarray(pixels).copy()
+    if factor > 1:
+        canvas = cv2.resize(canvas, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+        instances = _enlarged(instances, factor)
+    height, width = canvas.shape[:2]
+    style = Style.of(height, width, len(instances))
+    colours = [instance_colour(row) for row in range(len(instances))]
+    extents = (instances.boxes[:, 2:] - instances.boxes[:, :2]).prod(axis=1)
+    large_first = np.argsort(-extents, kind="stable").tolist()
+    if instances.masks is not None:
+        windows = instances.masks.windows()
+        for row in large_first:
+            _draw_mask(canvas, windows[row], colours[row], style)
+    for row in large_first:
+        _draw_box(canvas, instances.boxes[row], colours[row], style)
+    if instances.keypoints is not None:
+        limbs = instances.keypoint_schema.skeleton if instances.keypoint_schema else []
+        for row in large_first:
+            _draw_skeleton(canvas, instances.keypoints[row], limbs, instances.boxes[row], colours[row], keypoint_score)
+    return _draw_tags(canvas, instances, colours, style)
+
+
+def instance_colour(row: int) -> Colour:
+    """A vivid colour for the object at `row`: hues a golden section apart, so that near rows never look alike."""
+    hue = (0.56 + row * 0.618034) % 1.0
+    red, green, blue = colorsys.hls_to_rgb(hue, (0.55, 0.62, 0.48)[row % 3], 0.95)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def _enlarged(instances: Instances, factor: int) -> Instances:
+    """The same objects in a picture `factor` times as large."""
+    size = (instances.size[0] * factor, instances.size[1] * factor)
+    masks, keypoints = instances.masks, instances.keypoints
+    return replace(
+        instances,
+        boxes=instances.boxes * factor,
+        size=size,
+        masks=None if masks is None else replace(masks, boxes=masks.boxes * factor, size=size),
+        keypoints=None if keypoints is None else keypoints * (factor, factor, 1),
+    )
+
+
+def _draw_mask(canvas: np.ndarray, window: tuple[int, int, np.ndarray], colour: Colour, style: Style) -> None:
+    """Lay a colour over the pixels of a mask and run a line along its edges, holes included."""
+    x0, y0, bitmap = window
+    if not bitmap.any():
+        return
+    part = canvas[y0 : y0 + bitmap.shape[0], x0 : x0 + bitmap.shape[1]]
+    tinted = cv2.addWeighted(part, 1 - style.fill, np.full_like(part, colour), style.fill, 0)
+    np.copyto(part, tinted, where=bitmap[:, :, None])
+    contours, _ = cv2.findContours(bitmap.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    rings = [_fixed(_smooth(contour[:, 0], 2 * style.outline + 1) + (x0, y0)) for contour in contours]
+    cv2.polylines(canvas, rings, True, colour, style.outline, cv2.LINE_AA, SUBPIXEL)
+
+
+def _smooth(ring: np.ndarray, width: int) -> np.ndarray:
+    """A closed ring of neighbouring pixels without its staircase: the mean of `width` points around each."""
+    if len(ring) <= 2 * width:
+        return ring.astype(np.float64)
+    half = width // 2
+    around = np.concatenate([ring[-half:], ring, ring[:half]]).astype(np.float64)
+    sums = np.cumsum(np.vstack([np.zeros((1, 2)), around]), axis=0)
+    return (sums[width:] - sums[:-width]) / width
+
+
+def _draw_box(canvas: np.ndarray, box: np.ndarray, colour: Colour, style: Style) -> None:
+    """Lines inside a box's edges, on whole pixels so that they are crisp."""
+    height, width = canvas.shape[:2]
+    x0, y0 = (int(np.clip(np.floor(v), 0, limit - 1)) for v, limit in zip(box[:2], (width, height), strict=True))
+    x1, y1 = (int(np.clip(np.ceil(v), 1, limit)) for v, limit in zip(box[2:], (width, height), strict=True))
+    line = style.box
+    for part in (np.s_[y0 : y0 + line, x0:x1], np.s_[max(y0, y1 - line) : y1, x0:x1]):
+        canvas[part] = colour
+    for part in (np.s_[y0:y1, x0 : x0 + line], np.s_[y0:y1, max(x0, x1 - line) : x1]):
+        canvas[part] = colour
+
+
+def _draw_skeleton(
+    canvas: np.ndarray,
+    points: np.ndarray,
+    limbs: list[tuple[int, int]],
+    box: np.ndarray,
+    colour: Colour,
+    least: float,
+) -> None:
+    """Limbs in a light tone of the object's colour within a dark rim, and a white dot for each keypoint.
+
+    Widths follow the object, not the picture: a person in the distance keeps a skeleton, not a blot.
+    """
+    shown = (points[:, 2] >= least) & np.isfinite(points).all(axis=1)
+    side = float(max(box[2] - box[0], box[3] - box[1]))
+    width = max(1, round(side / 120))
+    # below this the rims of neighbouring limbs would run together
+    rim = 0 if side < 100 else max(1, width // 2)
+    dark, light = _towards(colour, 0, 0.7), _towards(colour, 255, 0.6)
+    # OpenCV's whole coordinates are pixel centres, ours are corners
+    places = _fixed(np.nan_to_num(points[:, :2]) - 0.5)
+    lines = [(places[a].tolist(), places[b].tolist()) for a, b in limbs if shown[a] and shown[b]]
+    for tone, thickness in ((dark, width + 2 * rim), (light, width)):
+        for start, end in lines:
+            cv2.line(canvas, start, end, tone, thickness, cv2.LINE_AA, SUBPIXEL)
+    radius = round((0.5 + width * 0.9) * (1 << SUBPIXEL))
+    for place in places[shown].tolist():
+        cv2.circle(canvas, place, radius + (max(1, rim) << SUBPIXEL), dark, -1, cv2.LINE_AA, SUBPIXEL)
+        cv2.circle(canvas, place, radius, (255, 255, 255), -1, cv2.LINE_AA, SUBPIXEL)
+
+
+def _draw_tags(canvas: np.ndarray, instances: Instances, colours: list[Colour], style: Style) -> Image.Image:
+    """Name tags at their boxes, the best object's on top and where it wants to be."""
+    height, width = canvas.shape[:2]
+    picture = Image.fromarray(canvas)
+    font = ImageFont.load_default(style.letters)
+    pad = max(2, style.letters // 5)
+    tall = font.getbbox("Ág")[3] + pad
+    scores = [f"{score:.0%}" for score in instances.scores]
+    full = [f"{name} {score}" for name, score in zip(instances.names, scores, strict=True)]
+    for texts in (full, scores, []):
+        texts = [_fitting(text, font, width - 2 * pad) for text in texts]
+        widths = [font.getlength(text) + 2 * pad for text in texts]
+        spots, clutter = _place_tags(instances.boxes, widths, tall, (width, height))
+        # a handful of objects is always named: in a picture of one, there is nothing else to say
+        if clutter <= CLUTTER or len(texts) <= 5:
+            break
+    pen = ImageDraw.Draw(picture)
+    for text, (x0, y0, x1, y1), colour in reversed(list(zip(texts, spots, colours, strict=False))):
+        pen.rounded_rectangle((x0, y0, x1 - 1, y1 - 1), radius=pad, fill=colour)
+        pen.text((x0 + pad, y0 + pad // 2), text, font=font, fill=_ink(colour))
+    return picture
+
+
+def _place_tags(
+    boxes: np.ndarray, widths: list[float], tall: float, size: tuple[int, int]
+) -> tuple[list[list[int]], float]:
+    """Whole-pixel places of tags for the first objects of `boxes`, and how much each hides on average."""
+    boxes = boxes.astype(np.float64)
+    spots, clutter = np.empty((0, 4)), 0.0
+    for box, wide in zip(boxes, widths, strict=False):
+        spot, hidden = _tag_place(box, wide, tall, size, spots, boxes)
+        spots = np.vstack([spots, spot])
+        clutter += hidden / len(widths)
+    return np.rint(spots).astype(int).tolist(), clutter
+
+
+def _tag_place(
+    box: np.ndarray, wide: float, tall: float, size: tuple[int, int], taken: np.ndarray, boxes: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Where a tag (4,) goes, and how much it hides there: of the places around its box, best first, the least.
+
+    What it hides of an object counts as a share of that object, so a tag rather lies on a large one than on a small one;
+    what it hides of other tags counts four times as a share of itself.
+
+    Args:
+        size: width and height of the drawing; a tag stays inside it.
+        taken: (T, 4) tags that have their place.
+        boxes: (N, 4) of all objects.
+    """
+    x0, y0, x1, y1 = box
+    middle = (y0 + y1 - tall) / 2
+    corners = [(left, top) for top in (y0 - tall, y1) for left in (x0, x1 - wide)]
+    corners += [(x1, y0), (x0 - wide, y0), (x1, middle), (x0 - wide, middle), (x0, y0), (x1 - wide, y0)]
+    corners += [(x0, y1 - tall), (x1 - wide, y1 - tall), (x0, middle)]
+    corner = np.clip(corners, 0, np.maximum(0, (size[0] - wide, size[1] - tall)))
+    spots = np.hstack([corner, corner + (wide, tall)])
+    shares = _overlaps(spots, boxes) / np.maximum(1, (boxes[:, 2:] - boxes[:, :2]).prod(axis=1))
+    hidden = 4 * _overlaps(spots, taken).sum(axis=1) / (wide * tall) + shares.sum(axis=1)
+    best = int(np.argmin(hidden + 0.02 * np.arange(len(spots))))
+    return spots[best], float(hidden[best])
+
+
+def _overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(A, B) areas that boxes a (A, 4) share with boxes b (B, 4)."""
+    low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
+    return (high - low).clip(min=0).prod(axis=2)
+
+
+def _fitting(text: str, font: Font, width: float) -> str:
+    """The text, its name cut short when the picture is not wide enough for it; the score stays."""
+    name, _, score = text.rpartition(" ")
+    while name and font.getlength(text) > width:
+        name = name[:-1]
+        text = f"{name}… {score}"
+    return text
+
+
+def _ink(colour: Colour) -> Colour:
+    """Black or white, whichever reads better on a colour."""
+    luminance = 0.2126 * colour[0] ** 2.2 + 0.7152 * colour[1] ** 2.2 + 0.0722 * colour[2] ** 2.2
+    return (0, 0, 0) if luminance > 0.2 * 255**2.2 else (255, 255, 255)
+
+
+def _towards(colour: Colour, end: int, share: float) -> Colour:
+    """A colour moved by a share of the way to black (0) or white (255)."""
+    red, green, blue = (round(part + share * (end - part)) for part in colour)
+    return red, green, blue
+
+
+def _fixed(points: np.ndarray) -> np.ndarray:
+    """Float coordinates as the fixed-point integers that OpenCV draws with `SUBPIXEL`."""
+    return np.rint(points * (1 << SUBPIXEL)).astype(np.int32)

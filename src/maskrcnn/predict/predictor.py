@@ -1,0 +1,298 @@
+"""From pictures to Instances: everything around the network at prediction time, which never resizes or pastes itself."""
+
+from __future__ import annotations
+
+import glob
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from PIL import Image
+
+from maskrcnn.batch import Batch
+from maskrcnn.config import InputConfig, ModelConfig
+from maskrcnn.data.augment import test_view, warp_picture
+from maskrcnn.data.loader import TestSample, pad_batch
+from maskrcnn.errors import DataError, UserError
+from maskrcnn.instances import Instances, Masks
+from maskrcnn.ops.heatmaps import decode_resize
+from maskrcnn.predict.reader import find_pictures, from_pillow, read_picture, to_uint8
+
+if TYPE_CHECKING:
+    from maskrcnn.model.mask_rcnn import MaskRCNN, RawDetections
+
+One = str | Path | np.ndarray | Image.Image
+Progress = Callable[[int, int], None]  # pictures done, pictures in all
+
+
+@dataclass
+class Summary:
+    """What `predict_files` did."""
+
+    results: Path  # the JSON it wrote
+    overlays: list[Path] = field(default_factory=list)
+    objects: Counter[str] = field(default_factory=Counter)  # found, by class name
+    unreadable: list[str] = field(default_factory=list)  # one line for each picture that could not be read
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 3 when a picture could not be read."""
+        return DataError.exit_code if self.unreadable else 0
+
+
+def predict(
+    model: MaskRCNN, source: One | list[One], *, score: float = 0.5, batch: int = 1
+) -> Instances | list[Instances]:
+    """Find the objects in one or many pictures.
+
+    Args:
+        source: a file, an RGB array (`as_pixels` says which), or a Pillow picture; or a folder, a pattern such as
+            'shots/*.jpg', or a list of any of these.
+        score: objects below it are left out.
+        batch: pictures that go through the network together.
+
+    Returns:
+        the picture's Instances for a single picture, else a list of them in the order of `find_pictures`.
+
+    Raises:
+        UserError: no such file, or an array that is not a picture.
+        DataError: a picture that cannot be read.
+    """
+    pictures = _pictures_of(source)
+    single = not isinstance(source, list) and not _is_many(source)
+    found: list[Instances] = []
+    for start in range(0, len(pictures), batch):
+        group = pictures[start : start + batch]
+        pixels = [read_picture(p) if isinstance(p, Path) else as_pixels(p) for p in group]
+        found += predict_pixels(model, pixels, score=score, paths=[p if isinstance(p, Path) else None for p in group])
+    if single:
+        return found[0]
+    # a folder's worth of decoded pictures would fill the memory; `plot` reads the file again
+    for instances in found:
+        instances.pixels = instances.pixels if instances.path is None else None
+    return found
+
+
+def predict_pixels(
+    model: MaskRCNN, pixels: list[np.ndarray], *, score: float = 0.5, paths: list[Path | None] | None = None
+) -> list[Instances]:
+    """The same for pictures that are already uint8 RGB (H, W, 3), as one batch."""
+    batch = prepare(pixels, model.config.input)
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    try:
+        # not inference_mode: what a model caches (anchors) must stay usable for training
+        with torch.no_grad():
+            raw = model(batch.images.to(device), batch.sizes.to(device))
+    finally:
+        model.train(was_training)
+    found = finish(raw, batch, model.config, score=score)
+    for instances, picture, path in zip(found, pixels, paths or [None] * len(pixels), strict=True):
+        instances.pixels, instances.path = picture, path
+    return found
+
+
+def as_pixels(picture: np.ndarray | Image.Image) -> np.ndarray:
+    """An array or Pillow picture as uint8 RGB (H, W, 3).
+
+    Arrays are grey (H, W) or (H, W, 1), RGB (H, W, 3) or RGBA (H, W, 4), of any depth (see `to_uint8`). OpenCV's arrays
+    are BGR: give `array[..., ::-1]`.
+
+    Raises:
+        UserError: another shape or type.
+    """
+    if isinstance(picture, Image.Image):
+        return from_pillow(picture)
+    if not isinstance(picture, np.ndarray) or picture.dtype.kind not in "buif":
+        kind = getattr(picture, "dtype", type(picture).__name__)
+        raise UserError(f"predict: a picture is a file, a NumPy array of numbers or a Pillow picture, not {kind}")
+    flat = picture.reshape(*picture.shape, 1) if picture.ndim == 2 else picture
+    if flat.ndim != 3 or flat.shape[2] not in (1, 3, 4) or 0 in flat.shape:
+        raise UserError(
+            f"predict: an array of shape {picture.shape} is not a picture; give (H, W), (H, W, 3) RGB or RGBA"
+        )
+    samples = to_uint8(flat)
+    if samples.shape[2] == 4:
+        return from_pillow(Image.fromarray(samples, "RGBA"))
+    return np.ascontiguousarray(np.broadcast_to(samples, (*samples.shape[:2], 3)))
+
+
+def prepare(pixels: list[np.ndarray], config: InputConfig) -> Batch:
+    """Pictures scaled to the model's test size and padded to one shape.
+
+    Args:
+        pixels: uint8 (H, W, C) each, C as the model has it.
+
+    Raises:
+        UserError: a picture has another number of channels than the model.
+    """
+    samples = []
+    for index, picture in enumerate(pixels):
+        height, width, channels = picture.shape
+        if channels != config.channels:
+            raise UserError(f"the model takes pictures of {config.channels} channels, this one has {channels}")
+        view = test_view(height, width, config.short_side, config.long_side)
+        image = torch.from_numpy(warp_picture(picture, view).transpose(2, 0, 1).copy())
+        samples.append(TestSample(image, index, (view.width / width, view.height / height), (height, width)))
+    return pad_batch(samples, config.divisor)
+
+
+def finish(raw: RawDetections, batch: Batch, config: ModelConfig, *, score: float = 0.0) -> list[Instances]:
+    """The network's fixed-shape answer as one Instances per picture, in original pixels and best first.
+
+    Boxes are clipped to the picture; masks stay over the box that the network looked at. Left out are slots that are
+    not valid, scores below `score`, and boxes with nothing inside the picture or coordinates that are not finite.
+
+    Args:
+        raw: what the network gave for `batch`, on any device.
+        batch: as `prepare` or the test loader made it.
+        config: of the model, for class names, keypoint schema and mask threshold.
+    """
+    scales = batch.scales.double().cpu().numpy()
+    originals = batch.originals.cpu().numpy()
+    everything = _array(raw.boxes), _array(raw.scores), raw.labels.cpu().numpy(), raw.valid.cpu().numpy()
+    has_points = raw.keypoints is not None or raw.keypoint_logits is not None
+    found = []
+    for index, (boxes, scores, labels, valid) in enumerate(zip(*everything, strict=True)):
+        height, width = (int(side) for side in originals[index])
+        whole = boxes.astype(np.float64) / np.tile(scales[index], 2)
+        inside = np.clip(whole, 0, (width, height, width, height))
+        solid = np.isfinite(boxes).all(axis=1) & (inside[:, 2:] > inside[:, :2]).all(axis=1)
+        rows = np.flatnonzero(valid & solid & (scores >= score))
+        rows = rows[np.argsort(-scores[rows], kind="stable")]
+        found.append(
+            Instances(
+                boxes=inside[rows].astype(np.float32),
+                scores=scores[rows],
+                labels=labels[rows].astype(np.int64),
+                names=[config.classes[label] for label in labels[rows]],
+                size=(height, width),
+                masks=_masks(raw, index, rows, whole, (height, width), config.test.mask_threshold),
+                keypoints=_keypoints(raw, index, rows, scales[index]),
+                keypoint_schema=config.keypoints if has_points else None,
+            )
+        )
+    return found
+
+
+def predict_files(
+    model: MaskRCNN,
+    sources: list[str],
+    out: Path,
+    *,
+    score: float = 0.5,
+    batch: int = 1,
+    progress: Progress | None = None,
+) -> Summary:
+    """Find the objects in every picture of `sources` and write what a person and a program want of it.
+
+    `out` gets one picture with the objects drawn on it for each (JPEG for JPEG, else PNG), and results.json: COCO
+    results of all pictures, each with its `file_name` as given and `image_id` counted from 1 in the order of
+    `find_pictures`. A picture that cannot be read is named in the summary and the rest go on.
+
+    Raises:
+        UserError: no pictures, `out` is not a folder that can be written, or an overlay would replace its picture.
+    """
+    paths = find_pictures(sources)
+    overlays = _overlay_names(paths, out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(f"{out}: a file is in the way; name a folder for the results") from None
+    summary = Summary(results=out / "results.json")
+    results = []
+    for start in range(0, len(paths), batch):
+        group = list(range(start, min(start + batch, len(paths))))
+        for place, found in _predict_readable(model, paths, group, score, summary):
+            found.plot().save(overlays[place], quality=92)
+            summary.overlays.append(overlays[place])
+            summary.objects.update(found.names)
+            results += [{**r, "file_name": paths[place].as_posix()} for r in found.to_coco(place + 1)]
+        if progress:
+            progress(group[-1] + 1, len(paths))
+    summary.results.write_text(json.dumps(results), encoding="utf-8")
+    return summary
+
+
+def _predict_readable(
+    model: MaskRCNN, paths: list[Path], group: list[int], score: float, summary: Summary
+) -> Iterator[tuple[int, Instances]]:
+    """What is in the pictures at the places `group` of `paths`; those that cannot be read are named in `summary`."""
+    pixels: dict[int, np.ndarray] = {}
+    for place in group:
+        try:
+            pixels[place] = read_picture(paths[place])
+        except DataError as error:
+            summary.unreadable.append(str(error))
+    if pixels:
+        found = predict_pixels(model, list(pixels.values()), score=score, paths=[paths[place] for place in pixels])
+        yield from zip(pixels, found, strict=True)
+
+
+def _overlay_names(paths: list[Path], out: Path) -> list[Path]:
+    """Where each picture's overlay goes: its own name in `out`, numbered where two pictures have the same."""
+    sources = {path.resolve() for path in paths}
+    taken: set[str] = set()
+    names = []
+    for path in paths:
+        suffix = path.suffix if path.suffix.lower() in (".jpg", ".jpeg") else ".png"
+        name, number = f"{path.stem}{suffix}", 1
+        # lower case, for file systems that do not tell A.png from a.png
+        while name.lower() in taken:
+            number += 1
+            name = f"{path.stem}_{number}{suffix}"
+        taken.add(name.lower())
+        names.append(out / name)
+        if names[-1].resolve() in sources:
+            raise UserError(f"{out}: overlays would replace the pictures in it; name another folder for the results")
+    return names
+
+
+def _pictures_of(source: One | list[One]) -> list[Path | np.ndarray | Image.Image]:
+    """Every picture that was given, files found but not yet read."""
+    pictures: list[Path | np.ndarray | Image.Image] = []
+    for one in source if isinstance(source, list) else [source]:
+        pictures += find_pictures([str(one)]) if isinstance(one, (str, Path)) else [one]
+    return pictures
+
+
+def _is_many(source: One) -> bool:
+    """Whether a source stands for a list of pictures however many it turns out to hold."""
+    if not isinstance(source, (str, Path)):
+        return False
+    path = Path(source).expanduser()
+    return path.is_dir() or (not path.exists() and glob.has_magic(str(source)))
+
+
+def _masks(
+    raw: RawDetections, index: int, rows: np.ndarray, boxes: np.ndarray, size: tuple[int, int], threshold: float
+) -> Masks | None:
+    """Masks of the picture at `index`; `boxes` are all its boxes, original pixels, not clipped."""
+    if raw.masks is None:
+        return None
+    return Masks(_array(raw.masks[index])[rows], boxes[rows].astype(np.float32), size, threshold)
+
+
+def _keypoints(raw: RawDetections, index: int, rows: np.ndarray, scale: np.ndarray) -> np.ndarray | None:
+    """Keypoints (N, K, 3) of the picture at `index` in original pixels."""
+    if raw.keypoint_logits is not None:
+        chosen = torch.from_numpy(rows).to(raw.boxes.device)
+        # in the model's pixels, as the peers do: their answer depends on the size of the resized map
+        points = decode_resize(raw.keypoint_logits[index][chosen].float().cpu(), raw.boxes[index][chosen].float().cpu())
+        # the last column is the probability; the logit, where it comes too, is before it
+        found = points[..., [0, 1, -1]].numpy()
+    elif raw.keypoints is not None:
+        found = _array(raw.keypoints[index])[rows]
+    else:
+        return None
+    return (found / np.append(scale, 1.0)).astype(np.float32)
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().float().cpu().numpy()

@@ -1,0 +1,166 @@
+"""Picture files as the rest of the program wants them: uint8 RGB (H, W, 3), the way up a person sees them.
+
+Pillow decodes, because it reads the header before it allocates anything. What a file says is never trusted: only the
+formats in `FORMATS` are tried, and a picture of more than `LARGEST` pixels is refused from its header.
+"""
+
+from __future__ import annotations
+
+import glob
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from maskrcnn.errors import DataError, UserError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm")
+LARGEST = 178_956_970  # pixels, 0.5 GB of RGB; where Pillow itself refuses
+
+ORIENTATION = 0x0112  # the EXIF tag
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """The picture in a file, upright, as uint8 RGB (H, W, 3).
+
+    EXIF orientation is applied. Grey is repeated three times; palettes are looked up; CMYK and the other colour spaces
+    are converted without a profile; transparency is laid over white. Samples of more than 8 bits: see `to_uint8`.
+    Animations (GIF, PNG, WEBP) and the pair of pictures in a phone's JPEG give their first.
+
+    Raises:
+        DataError: no such file, not one of `FORMATS`, truncated or damaged, more than `LARGEST` pixels, or a TIFF of
+            several pages, where the first is not known to be the one that is meant.
+    """
+    try:
+        # Pillow warns of large pictures that we allow, and of damaged metadata; what matters raises
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=FORMATS) as image:
+                _refuse(image, path)
+                return from_pillow(image)
+    except DataError:
+        raise
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; check the name") from None
+    except (IsADirectoryError, PermissionError) as error:
+        raise DataError(
+            f"{path}: {(error.strerror or 'not readable').lower()}; give a picture file that can be read"
+        ) from None
+    except Image.DecompressionBombError:
+        raise DataError(f"{path}: more than {LARGEST:,} pixels; cut it into tiles or shrink it first") from None
+    except UnidentifiedImageError:
+        known = ", ".join(FORMATS)
+        raise DataError(f"{path}: not a picture of a known format ({known}); convert it to PNG") from None
+    # decoders raise whatever their parsing stumbles over (struct.error, SyntaxError, KeyError, ...) on damaged bytes
+    except Exception as error:  # noqa: BLE001
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path}: cannot be decoded ({reason:.120}); replace or remove the file") from None
+
+
+def from_pillow(image: Image.Image) -> np.ndarray:
+    """A Pillow picture, upright, as uint8 RGB (H, W, 3); conversions as in `read_picture`."""
+    # first, because Pillow's TIFF reader turns the picture while it loads and drops the tag; the others do neither
+    image.load()
+    turn = UPRIGHT.get(_orientation(image))
+    if turn is not None:
+        image = image.transpose(turn)
+    if image.mode == "F" or image.mode.startswith("I"):
+        grey = to_uint8(np.asarray(image))
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    # a copy: an array that shares Pillow's memory is read-only
+    return np.array(image.convert("RGB"))
+
+
+def to_uint8(samples: np.ndarray) -> np.ndarray:
+    """Samples of any depth as uint8, by a rule that depends only on the largest of them.
+
+    Integers: up to 255 they stay as they are, up to 65535 they lose their low 8 bits, above it their low 24. Floats: up
+    to 1.0 they are multiplied by 255, above it they are rounded and treated as integers. Negative is 0, and so is NaN.
+    """
+    if samples.dtype == np.uint8:
+        return samples
+    if samples.dtype == np.bool_:
+        return samples.astype(np.uint8) * 255
+    if np.issubdtype(samples.dtype, np.floating):
+        samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
+        scale = 255.0 if samples.size and samples.max() <= 1.0 else 1.0
+        samples = np.rint(samples.astype(np.float64) * scale).clip(0, 2**32 - 1).astype(np.int64)
+    if samples.dtype.kind == "i":
+        samples = np.maximum(samples, 0)
+    largest = int(samples.max(initial=0))
+    shift = 0 if largest <= 255 else 8 if largest <= 65535 else 24
+    return np.minimum(samples >> shift, 255).astype(np.uint8)
+
+
+def find_pictures(sources: list[str]) -> list[Path]:
+    """The picture files that a person named, in the order named, each once.
+
+    A file is taken as it is, whatever its suffix. A folder gives the pictures directly in it, sorted by name; a pattern
+    (`shots/*.jpg`, `shots/**/*.png`) what it matches, sorted. In both, hidden files and other suffixes are passed over.
+
+    Raises:
+        UserError: no source at all, one that does not exist, or one with no picture in it.
+    """
+    if not sources:
+        raise UserError("no pictures given; name files, folders or patterns such as 'shots/*.jpg'")
+    found: dict[Path, None] = {}
+    for source in sources:
+        found.update(dict.fromkeys(_pictures_of(str(source))))
+    return list(found)
+
+
+def _pictures_of(source: str) -> list[Path]:
+    """The pictures of one source; see `find_pictures`."""
+    path = Path(source).expanduser()
+    if path.is_dir():
+        pictures = sorted(p for p in path.iterdir() if _looks_like_picture(p))
+        if not pictures:
+            raise UserError(f"{source}: no pictures in this folder ({' '.join(SUFFIXES)}); subfolders: '{path}/**/*'")
+        return pictures
+    if path.exists():
+        return [path]
+    if glob.has_magic(source):
+        matches = (Path(match) for match in glob.glob(str(path), recursive=True))
+        pictures = sorted(p for p in matches if _looks_like_picture(p))
+        if not pictures:
+            raise UserError(f"{source}: the pattern matches no picture ({' '.join(SUFFIXES)}); check it with ls")
+        return pictures
+    raise UserError(f"{source}: no such file or folder; check the name")
+
+
+def _looks_like_picture(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; a block that cannot be parsed counts as upright, as it does in picture viewers."""
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # noqa: BLE001 - as in read_picture: the parser raises anything on damaged bytes
+        return 1
+
+
+def _refuse(image: Image.Image, path: Path) -> None:
+    """Raise a DataError for a header that promises what we do not decode."""
+    width, height = image.size
+    if width * height > LARGEST:
+        size = f"{width} x {height}"
+        raise DataError(f"{path}: {size} is more than {LARGEST:,} pixels; cut it into tiles or shrink it first")
+    pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
+    if pages > 1:
+        raise DataError(f"{path}: a TIFF of {pages} pages; save each page as a file of its own")

@@ -1,0 +1,95 @@
+"""The state that a killed training resumes from: one file, `state.pt`, replaced as a whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import random
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from maskrcnn.errors import UserError
+
+VERSION = 1
+
+
+@dataclass
+class Progress:
+    """How far a training has come."""
+
+    iteration: int = 0  # optimiser steps done
+    evaluated_at: int = 0  # iteration of the last evaluation; 0: none yet
+    best: float | None = None  # AP of the best evaluation, percent
+    best_iteration: int = 0
+    stale: int = 0  # evaluations since the best
+    seconds: float = 0.0  # of training and evaluating, over all resumes
+    stopped_early: bool = False
+    finished: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def write_state(path: Path, state: dict[str, Any]) -> None:
+    """Write tensors and plain values atomically: a kill at any moment leaves the old file or the new one.
+
+    Raises:
+        OSError: a full disk or a folder that cannot be written.
+    """
+    temporary = path.with_name(path.name + ".new")
+    try:
+        # a file object, not a path: only then is there an OSError behind what torch raises on a full disk
+        with temporary.open("wb") as file:
+            torch.save({"version": VERSION, **state}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """What `write_state` wrote, on the CPU. No pickled code is run.
+
+    Raises:
+        UserError: not such a file, or of another version of this program.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # noqa: BLE001  # pickle, zip and system errors of a dozen kinds
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(
+            f"{path}: not a readable training state ({reason}); start a new run from weights/last"
+        ) from None
+    if not isinstance(state, dict) or state.get("version") != VERSION:
+        raise UserError(f"{path}: a state of another version of maskrcnn; start a new run from weights/last")
+    return state
+
+
+def random_state() -> dict[str, Any]:
+    """The state of every random number generator of this process, as tensors and plain values."""
+    numpy_state: Any = np.random.get_state(legacy=True)
+    name, keys, position, has_gauss, cached = numpy_state
+    state: dict[str, Any] = {
+        "torch": torch.get_rng_state(),
+        "python": random.getstate(),
+        "numpy": (name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Undo every draw since `random_state`."""
+    torch.set_rng_state(state["torch"])
+    version, numbers, gauss = state["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    name, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])

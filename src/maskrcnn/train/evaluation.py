@@ -1,0 +1,69 @@
+"""Evaluation between epochs: every process finds objects in its share of the pictures, one of them scores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list, gather_object
+from torch import nn
+
+from maskrcnn.config import Config
+from maskrcnn.data.dataset import Dataset, Picture
+from maskrcnn.evaluate.coco import Scores, comparable_kinds, find_all, score_results
+
+LARGEST_BATCH = 4
+
+
+class Share:
+    """Every `world`-th picture of a data set, from `rank` on."""
+
+    def __init__(self, dataset: Dataset, rank: int, world: int) -> None:
+        self.indices = range(rank, len(dataset), world)
+        self.dataset = dataset
+        self.name, self.classes, self.class_ids = dataset.name, dataset.classes, dataset.class_ids
+        self.keypoints, self.repairs, self.warnings = dataset.keypoints, dataset.repairs, dataset.warnings
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def picture(self, index: int) -> Picture:
+        return self.dataset.picture(self.indices[index])
+
+    def pixels(self, index: int) -> Any:
+        return self.dataset.pixels(self.indices[index])
+
+
+def evaluate_together(network: nn.Module, dataset: Dataset, config: Config, accelerator: Accelerator) -> Scores:
+    """The scores of `network` on `dataset`, the same in every process."""
+    rank, world = accelerator.process_index, accelerator.num_processes
+    batch = max(1, min(LARGEST_BATCH, config.train.batch // (world * config.train.accumulate)))
+    share = Share(dataset, rank, world)
+    results = list(find_all(network, share, batch=batch, workers=config.data.workers))  # type: ignore[arg-type]
+    results = gather_object(results)
+    scores: list[Scores | None] = [None]
+    if accelerator.is_main_process:
+        kinds, notes = comparable_kinds(network, dataset)  # type: ignore[arg-type]
+        scored = score_results(dataset, results, kinds)
+        scored.notes = notes + scored.notes
+        scores[0] = scored
+    broadcast_object_list(scores)
+    assert scores[0] is not None
+    return scores[0]
+
+
+def figure_of_merit(scores: Scores, best: str) -> float | None:
+    """The AP that decides which weights are best, in percent: of one kind, or the mean over all that were scored."""
+    figures = [numbers["AP"] for kind, numbers in scores.kinds.items() if best in (kind, "mean")]
+    known = [figure for figure in figures if figure is not None]
+    return sum(known) / len(known) if known else None
+
+
+def scores_line(scores: Scores) -> str:
+    """AP and AP50 of each kind in one line."""
+    kinds = {"bbox": "box", "segm": "mask", "keypoints": "keypoint"}
+    parts = []
+    for kind, numbers in scores.kinds.items():
+        pair = ("-" if numbers[key] is None else f"{numbers[key]:.1f}" for key in ("AP", "AP50"))
+        parts.append("{} AP {} (AP50 {})".format(kinds[kind], *pair))
+    return "  ".join(parts)

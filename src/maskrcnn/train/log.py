@@ -1,0 +1,184 @@
+"""What a training tells: a progress bar or plain lines for the person, JSON lines and TensorBoard for programs."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Column
+
+PLAIN_EVERY = 30.0  # seconds between lines where there is no terminal
+RECORD_EVERY = 20  # iterations between lines of metrics.jsonl
+
+
+class Log:
+    """Gathers what each step reports and tells it now and then. `active` is false in all processes but one."""
+
+    def __init__(self, run: Path, total: int, per_epoch: int, start: int, active: bool = True) -> None:
+        self.active = active
+        self.total = total
+        self.per_epoch = per_epoch
+        self.metrics = run / "metrics.jsonl"
+        self.console = Console(quiet=not active, soft_wrap=True, highlight=False)
+        self._began = (time.monotonic(), start)
+        self._told = -math.inf
+        self._sums: defaultdict[str, float] = defaultdict(float)
+        self._smooth: dict[str, float] = {}
+        self._steps = 0
+        self._pictures = 0
+        self._since = time.monotonic()
+        self._writer: Any = None
+        self._bar: Progress | None = None
+        if active:
+            drop_after(self.metrics, start)
+            self._writer = _tensorboard(run / "tensorboard", start)
+            self._bar = self._start_bar(start)
+
+    def note(self, text: str) -> None:
+        """One line for the person."""
+        self.console.print(text, markup=False)
+
+    def step(self, iteration: int, losses: dict[str, float], rate: float, norm: float, pictures: int) -> None:
+        """Report one optimiser step. `iteration` counts it, from 1; losses are means over its pictures."""
+        if not self.active:
+            return
+        self._last = iteration, rate
+        for name, value in {**losses, "gradient_norm": norm}.items():
+            self._sums[name] += value
+        self._steps += 1
+        self._pictures += pictures
+        for name, value in losses.items():
+            self._smooth[name] = 0.9 * self._smooth.get(name, value) + 0.1 * value
+        if self._bar is not None:
+            self._bar.update(self._task, completed=iteration, text=self._text(iteration, pictures))
+        elif time.monotonic() - self._told > PLAIN_EVERY or iteration == self.total:
+            self._told = time.monotonic()
+            self.note(f"{iteration}/{self.total}  {self._text(iteration, pictures)}  lr {rate:.2g}")
+        if iteration % RECORD_EVERY == 0 or iteration == self.total:
+            self._record(iteration, rate)
+
+    def evaluation(self, iteration: int, scores: dict[str, Any], seconds: float) -> None:
+        """Record the AP of one evaluation."""
+        if self.active:
+            self._write(
+                {"kind": "evaluation", **self._where(iteration), "seconds": round(seconds, 1), "scores": scores}
+            )
+            for kind, numbers in scores.items():
+                for name, value in numbers.items():
+                    if self._writer is not None and value is not None:
+                        self._writer.add_scalar(f"{kind}/{name}", value, iteration)
+
+    def pause(self) -> None:
+        """The time from now to `go_on` is not training time."""
+        self._paused = time.monotonic()
+
+    def go_on(self) -> None:
+        pause = time.monotonic() - self._paused
+        began, start = self._began
+        self._began = (began + pause, start)
+        self._since += pause
+
+    def close(self) -> None:
+        if self._steps:
+            self._record(*self._last)
+        if self._bar is not None:
+            self._bar.stop()
+        if self._writer is not None:
+            self._writer.close()
+
+    def _start_bar(self, start: int) -> Progress | None:
+        if not self.console.is_terminal:
+            return None
+        one_line = Column(no_wrap=True, overflow="ellipsis", ratio=1)
+        text = TextColumn("{task.fields[text]}", markup=False, table_column=one_line)
+        columns = (BarColumn(bar_width=20), MofNCompleteColumn(), text)
+        bar = Progress(*columns, console=self.console, expand=True)
+        self._task = bar.add_task("train", total=self.total, completed=start, text="")
+        bar.start()
+        return bar
+
+    def _text(self, iteration: int, pictures: int) -> str:
+        """Speed, time left and memory, then the smoothed losses, which a narrow terminal may cut off."""
+        began, start = self._began
+        seconds = max(1e-9, time.monotonic() - began) / max(1, iteration - start)
+        left = _duration(seconds * (self.total - iteration))
+        losses = "  ".join(f"{name} {value:.3f}" for name, value in self._smooth.items())
+        return f"{left} left  {pictures / seconds:.1f} pictures/s  {memory_gb():.1f} GB  {losses}"
+
+    def _record(self, iteration: int, rate: float) -> None:
+        seconds = time.monotonic() - self._since
+        means = {name: value / self._steps for name, value in self._sums.items()}
+        record = {
+            "kind": "train",
+            **self._where(iteration),
+            "lr": rate,
+            **{name: float(f"{value:.6g}") if math.isfinite(value) else None for name, value in means.items()},
+            "pictures_per_s": round(self._pictures / max(seconds, 1e-9), 3),
+            "memory_gb": round(memory_gb(), 3),
+        }
+        self._write(record)
+        if self._writer is not None:
+            for name, value in record.items():
+                if isinstance(value, float):
+                    self._writer.add_scalar(f"train/{name}", value, iteration)
+        self._sums.clear()
+        self._steps = self._pictures = 0
+        self._since = time.monotonic()
+
+    def _where(self, iteration: int) -> dict[str, float]:
+        return {"iteration": iteration, "epoch": round(iteration / self.per_epoch, 4)}
+
+    def _write(self, record: dict[str, Any]) -> None:
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The records of metrics.jsonl; a last line cut short by a kill is left out."""
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return records
+
+
+def drop_after(path: Path, iteration: int) -> None:
+    """Remove the records of steps that a resume from `iteration` does again."""
+    if not path.exists():
+        return
+    kept = [record for record in read_metrics(path) if record["iteration"] <= iteration]
+    temporary = path.with_name(path.name + ".new")
+    temporary.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def memory_gb() -> float:
+    """Memory at the peak on a GPU, of this process now on a CPU."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    return float(psutil.Process().memory_info().rss) / 2**30
+
+
+def _tensorboard(folder: Path, start: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder), purge_step=start + 1 if start else None)
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

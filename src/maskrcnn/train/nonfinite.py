@@ -1,0 +1,63 @@
+"""A loss that is not finite, explained: which pictures it came from and what their labels were."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from maskrcnn.batch import Targets
+
+
+@dataclass
+class Part:
+    """What one forward pass of a step was about."""
+
+    names: list[str]  # of its pictures
+    targets: Targets  # on the CPU
+    losses: dict[str, Tensor]  # detached
+
+    def finite(self) -> bool:
+        return all(bool(loss.isfinite()) for loss in self.losses.values())
+
+    def describe(self) -> dict[str, Any]:
+        """For JSON: the losses and, for each picture, its objects. A number that is not finite becomes text."""
+        return {
+            "losses": {name: _plain(loss) for name, loss in self.losses.items()},
+            "pictures": [{"name": name, **_objects(self.targets, row)} for row, name in enumerate(self.names)],
+        }
+
+
+def _objects(targets: Targets, row: int) -> dict[str, Any]:
+    used = targets.valid[row] | targets.ignore[row]
+    return {
+        "seed": int(targets.seeds[row]),
+        "boxes": _plain(targets.boxes[row][used]),
+        "labels": _plain(targets.labels[row][used]),
+        "crowd": _plain(targets.ignore[row][used]),
+        "mask_pixels": _plain(targets.masks[row][used].flatten(1).sum(1)),
+        "keypoints": _plain(targets.keypoints[row][used]),
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        value = value.tolist()
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and value - value != 0:
+        return str(value)
+    return value
+
+
+def complaint(iteration: int, names: list[str], bad: list[str], remedy: str) -> str:
+    """One line for the person.
+
+    Args:
+        names: of the pictures.
+        bad: the losses, or the gradient, that are not finite.
+        remedy: what to do.
+    """
+    shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+    return f"iteration {iteration}: {', '.join(bad)} not finite on {shown}; {remedy}"

@@ -1,0 +1,87 @@
+"""Optimisers, their parameter groups, and the learning rate as a pure function of the iteration."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from maskrcnn.config import TrainConfig
+
+TRUNK = "backbone."
+
+
+def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
+    """The parameters that learn, grouped by learning rate and weight decay.
+
+    Weights and biases decay by `weight_decay`, the scales and shifts of norms by `norm_weight_decay`. Parameters whose
+    name starts with `backbone.` learn at `trunk_lr` times the rate of the rest.
+
+    Returns:
+        Up to four groups in a fixed order, each with `params`, `names`, `weight_decay` and `multiple` (of the rate).
+    """
+    norms = {
+        f"{module_name}.{name}" if module_name else name
+        for module_name, module in model.named_modules()
+        if "Norm" in type(module).__name__
+        for name, _ in module.named_parameters(recurse=False)
+    }
+    groups: dict[tuple[bool, bool], dict[str, Any]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        trunk, norm = name.startswith(TRUNK), name in norms
+        group = groups.setdefault(
+            (trunk, norm),
+            {
+                "params": [],
+                "names": [],
+                "weight_decay": config.norm_weight_decay if norm else config.weight_decay,
+                "multiple": config.trunk_lr if trunk else 1.0,
+            },
+        )
+        group["params"].append(parameter)
+        group["names"].append(name)
+    return [groups[key] for key in sorted(groups)]
+
+
+def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """The optimiser of a model, at the rate of iteration 0 still to be set by `set_rate`."""
+    groups = [{key: value for key, value in g.items() if key != "names"} for g in parameter_groups(model, config)]
+    rate = peak_rate(config)
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=rate)
+    return torch.optim.SGD(groups, lr=rate, momentum=config.momentum)
+
+
+def peak_rate(config: TrainConfig) -> float:
+    """The learning rate after warm-up: `lr`, scaled linearly from `reference_batch` to our batch (Goyal et al. 2017)."""
+    return config.lr * (config.batch / config.reference_batch if config.scale_lr else 1.0)
+
+
+def warmup_iterations(config: TrainConfig, total: int) -> float:
+    """Length of the warm-up; at most half of a training of `total` iterations, which would else never reach its rate."""
+    return min(config.warmup, total / 2)
+
+
+def rate_at(config: TrainConfig, iteration: int, total: int) -> float:
+    """The learning rate of one of `total` iterations, counted from 0: schedule times warm-up."""
+    progress = iteration / total
+    if config.schedule == "step":
+        factor = 0.1 ** sum(progress >= step for step in config.steps)
+    elif config.schedule == "cosine":
+        factor = 0.5 * (1 + math.cos(math.pi * progress))
+    else:
+        factor = 1.0
+    warmup = warmup_iterations(config, total)
+    if iteration < warmup:
+        factor *= config.warmup_factor + (1 - config.warmup_factor) * iteration / warmup
+    return peak_rate(config) * factor
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give each group its multiple of `rate`."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["multiple"]

@@ -1,0 +1,124 @@
+"""What a finished training leaves for a person to read: curves and report.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from maskrcnn.config import Config
+from maskrcnn.train.checkpoint import Progress
+from maskrcnn.train.log import read_metrics
+
+NOT_LOSSES = {"kind", "iteration", "epoch", "lr", "gradient_norm", "pictures_per_s", "memory_gb"}
+KINDS = {"bbox": "box", "segm": "mask", "keypoints": "keypoint"}
+
+
+def write_plots(run: Path) -> list[str]:
+    """plots/loss.png and plots/ap.png from metrics.jsonl, where matplotlib is installed.
+
+    Returns:
+        The files' names.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return []
+    records = read_metrics(run / "metrics.jsonl")
+    steps = [r for r in records if r["kind"] == "train"]
+    evaluations = [r for r in records if r["kind"] == "evaluation"]
+    curves: dict[str, tuple[dict[str, list[tuple[float, float]]], str]] = {}
+    if steps:
+        names = [name for name in steps[-1] if name not in NOT_LOSSES]
+        losses = {name: [(r["epoch"], r[name]) for r in steps if r.get(name) is not None] for name in names}
+        curves["loss.png"] = losses, "loss"
+    if evaluations:
+        points: dict[str, list[tuple[float, float]]] = {}
+        for record in evaluations:
+            for kind, numbers in record["scores"].items():
+                for figure in ("AP", "AP50"):
+                    if numbers[figure] is not None:
+                        points.setdefault(f"{KINDS[kind]} {figure}", []).append((record["epoch"], numbers[figure]))
+        curves["ap.png"] = points, "percent, on the val split"
+    (run / "plots").mkdir(exist_ok=True)
+    for name, (lines, label) in curves.items():
+        picture = Figure(figsize=(8, 4.5), layout="constrained")
+        axes = picture.subplots()
+        for legend, line in lines.items():
+            axes.plot(*zip(*line, strict=True), label=legend, marker="." if len(line) < 30 else "")
+        axes.set(xlabel="epoch", ylabel=label, ylim=(0, None))
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="small")
+        picture.savefig(run / "plots" / name, dpi=120)
+    return list(curves)
+
+
+def write_report(run: Path, config: Config, progress: Progress, data: dict[str, Any], plots: list[str]) -> None:
+    """report.md: what was trained on what, how it went, and where things are."""
+    train, model = data["train"], config.model
+    heads = [name for name in ("mask", "keypoint") if getattr(model, f"{name}_head") is not None]
+    finds = ", ".join(["boxes", *(f"{head}s" for head in heads)])
+    weights = "average" if config.train.ema else "as trained"
+    lines = [
+        f"# {run.resolve().name}",
+        "",
+        f"- Network: {model.backbone.kind}-{model.neck.kind}, {finds}; classes: {', '.join(model.classes)}",
+        f"- Trained on: {train['source']}, {train['pictures']} pictures, digest `{train['digest'][:16]}`",
+        f"- Evaluated on: {data['val']['source']}, {data['val']['pictures']} pictures"
+        if data["val"]
+        else "- No val split",
+        f"- {progress.iteration} iterations of {config.train.batch} pictures in {progress.seconds / 60:.1f} minutes"
+        + (f"; stopped early, no better for {progress.stale} evaluations" if progress.stopped_early else ""),
+        f"- Weights: {weights}; seed {config.train.seed}; precision {config.train.precision}",
+    ]
+    if progress.best is not None:
+        lines.append(
+            f"- Best: {config.train.best} AP {progress.best:.2f} at iteration {progress.best_iteration}, in `weights/best`"
+        )
+    lines += ["", "Again: `" + _last_line(run / "command.txt") + "`", ""]
+    lines += _table([r for r in read_metrics(run / "metrics.jsonl") if r["kind"] == "evaluation"])
+    lines += [f"![{name}](plots/{name})" for name in plots]
+    samples = sorted(path.name for path in (run / "samples").glob("*.jpg"))
+    lines += ["", "Samples: " + ", ".join(f"[{name}](samples/{name})" for name in samples)] if samples else []
+    lines += [
+        "",
+        "Settings are in `config.yaml`, versions and machine in `env.json`, classes and counts in `data.json`.",
+    ]
+    (run / "report.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def write_card(config: Config, data: dict[str, Any], progress: Progress, scores: dict[str, Any] | None) -> str:
+    """The card that goes with saved weights."""
+    lines = [
+        f"# {config.model.backbone.kind}-{config.model.neck.kind}",
+        "",
+        f"Finds: {', '.join(config.model.classes)}.",
+        f"Trained on {data['train']['source']} ({data['train']['pictures']} pictures, digest "
+        f"{data['train']['digest'][:16]}), {progress.iteration} iterations of {config.train.batch} pictures"
+        + (", weights averaged." if config.train.ema else "."),
+    ]
+    if scores and data["val"]:
+        lines += ["", f"On {data['val']['source']} ({data['val']['pictures']} pictures), in percent:", ""]
+        lines += [
+            f"- {KINDS[kind]}: " + ", ".join(f"{k} {v:.1f}" for k, v in numbers.items() if v is not None)
+            for kind, numbers in scores.items()
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _table(evaluations: list[dict[str, Any]]) -> list[str]:
+    """AP and AP50 of each evaluation as a Markdown table."""
+    if not evaluations:
+        return []
+    kinds = list(evaluations[-1]["scores"])
+    head = ["epoch", "iteration", *(f"{KINDS[kind]} {figure}" for kind in kinds for figure in ("AP", "AP50"))]
+    rows = ["| " + " | ".join(head) + " |", "| " + " | ".join("---:" for _ in head) + " |"]
+    for record in evaluations:
+        figures = [record["scores"].get(kind, {}).get(figure) for kind in kinds for figure in ("AP", "AP50")]
+        cells = [f"{record['epoch']:.2f}", str(record["iteration"])]
+        rows.append("| " + " | ".join(cells + ["-" if f is None else f"{f:.2f}" for f in figures]) + " |")
+    return [*rows, ""]
+
+
+def _last_line(path: Path) -> str:
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return lines[-1] if lines else "maskrcnn train"

@@ -1,0 +1,253 @@
+"""A run's folder: what it holds so that it explains itself, and who may begin or resume in it.
+
+config.yaml, command.txt, env.json, data.json, metrics.jsonl, plots/, samples/, weights/last, weights/best, state.pt and,
+at the end, report.md.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from maskrcnn.config import Config
+from maskrcnn.data.dataset import Annotation, Dataset, Picture
+from maskrcnn.environment import describe_environment
+from maskrcnn.errors import UserError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
+SIGNS_OF_A_RUN = ("config.yaml", "state.pt", "metrics.jsonl", "weights")
+GENERATED_SAMPLE = 32  # pictures of a generated data set that the digest looks at
+# settings that a resumed run may change; any other would make it neither the old run nor a new one
+FREE_TO_CHANGE = {
+    f"train.{key}"
+    for key in ("epochs", "trunk", "init", "evaluate_every", "patience", "best", "save_every", "deterministic")
+} | {"data.workers"}
+
+
+def open_run(run: Path, resume: bool) -> None:
+    """Make the folder of a new run, or see that there is one to resume.
+
+    Raises:
+        UserError: the folder holds a run and `resume` is false; or there is none to resume; or it cannot be made.
+    """
+    if run.exists() and not run.is_dir():
+        raise UserError(f"{run}: is a file; give a folder for the run")
+    signs = [name for name in SIGNS_OF_A_RUN if (run / name).exists()]
+    if signs and not resume:
+        raise UserError(f"{run}: already holds a run ({signs[0]}); add --resume to continue it, or give another folder")
+    if resume and not signs:
+        raise UserError(f"{run}: no run to resume here; leave --resume out to begin one, or give its folder")
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{run}: cannot be made: {error.strerror}; give the run another folder") from None
+
+
+@contextmanager
+def writing_to(run: Path) -> Iterator[None]:
+    """A full disk or a folder that cannot be written is the user's to mend: one line instead of a traceback."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        number = _system_error(error)
+        if number is None:
+            raise
+        remedy = "make room" if number in FULL else "give the run another folder"
+        where = getattr(error, "filename", None) or run
+        raise UserError(
+            f"{where}: {os.strerror(number)}; {remedy}; a run that has begun goes on with --resume"
+        ) from error
+
+
+def _system_error(error: BaseException | None) -> int | None:
+    """The number of the system's refusal to write that lies behind an error, if one does.
+
+    safetensors reports it as an error of its own with the system's words, torch raises another while it cleans up.
+    """
+    while error is not None:
+        for number in (*FULL, *FORBIDDEN):
+            if getattr(error, "errno", None) == number or os.strerror(number) in str(error):
+                return number
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def write_description(
+    run: Path, config: Config, command: str, data: dict[str, Any], resumed: bool, processes: int
+) -> None:
+    """config.yaml, command.txt (a resume adds a line), env.json and data.json."""
+    settings = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    (run / "config.yaml").write_text(settings, encoding="utf-8")
+    with (run / "command.txt").open("a" if resumed else "w", encoding="utf-8") as file:
+        file.write(f"{command or ' '.join(sys.argv)}\n")
+    write_json(run / "env.json", environment(processes))
+    write_json(run / "data.json", data)
+
+
+def check_unchanged(run: Path, config: Config, data: dict[str, Any]) -> list[str]:
+    """See that a resumed run trains the same network on the same data.
+
+    Returns:
+        One line for each setting that changed and may.
+
+    Raises:
+        UserError: another setting, or the labels, changed; the first is named with both values.
+    """
+    remedy = f"set it back, or start a new run from these weights with train.init={run / 'weights' / 'last'}"
+    try:
+        before = _flat(yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")))
+        data_before = json.loads((run / "data.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []  # killed before they were written
+    except (yaml.YAMLError, json.JSONDecodeError, AttributeError):
+        raise UserError(f"{run}: config.yaml or data.json is damaged; begin a new run in another folder") from None
+    now = _flat(config.model_dump(mode="json"))
+    notes = []
+    for key in sorted(now.keys() | before.keys()):
+        old, new = before.get(key), now.get(key)
+        if old == new:
+            continue
+        if key not in FREE_TO_CHANGE:
+            raise UserError(f"{run}: resumes with {key}={new}, began with {old}; {remedy}")
+        notes.append(f"{key} was {old}, is now {new}")
+    if data_before["train"]["digest"] != data["train"]["digest"]:
+        raise UserError(f"{run}: the labels of {data['train']['source']} have changed since it began; {remedy}")
+    return notes
+
+
+def environment(processes: int) -> dict[str, Any]:
+    """Versions, commit and machine."""
+    return {
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "commit": _commit(Path(__file__).parent),
+        "processor": _processor(),
+        "processes": processes,
+        **describe_environment(),
+    }
+
+
+def describe_data(dataset: Dataset) -> dict[str, Any]:
+    """What a data set holds, with a digest that changes when any label does.
+
+    Of a generated data set (its pictures have no path) only the first 32 are looked at.
+    """
+    hasher = hashlib.sha256(json.dumps([dataset.classes, dataset.class_ids]).encode())
+    counts: Counter[str] = Counter()
+    per_class: Counter[str] = Counter()
+    generated = len(dataset) > 0 and dataset.picture(0).path is None
+    looked_at = min(len(dataset), GENERATED_SAMPLE) if generated else len(dataset)
+    for index in range(looked_at):
+        picture = dataset.picture(index)
+        _add_picture(hasher, picture)
+        for annotation in picture.annotations:
+            counts["objects"] += 1
+            counts["crowds"] += annotation.crowd
+            counts["masks"] += annotation.polygons is not None or annotation.rle is not None
+            counts["keypoints"] += annotation.keypoints is not None
+            per_class[dataset.classes[annotation.label]] += 1
+    return {
+        "source": dataset.name,
+        "pictures": len(dataset),
+        "looked_at": looked_at,
+        "digest": hasher.hexdigest(),
+        "classes": dict(zip(dataset.classes, dataset.class_ids, strict=True)),
+        "keypoints": dataset.keypoints.names if dataset.keypoints else None,
+        **{key: counts[key] for key in ("objects", "crowds", "masks", "keypoints")},
+        "objects_per_class": {name: per_class[name] for name in dataset.classes},
+        "repairs": dict(dataset.repairs),
+    }
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON for people: indented, atomically."""
+    temporary = path.with_name(path.name + ".new")
+    temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def fresh_folder(folder: Path) -> Path:
+    """An empty folder; what a kill left there before is removed."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def replace_folder(new: Path, folder: Path) -> None:
+    """Put the folder `new` where `folder` is or was, so that a kill leaves one of the two complete."""
+    old = folder.with_name(folder.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, old)
+    os.replace(new, folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _add_picture(hasher: Any, picture: Picture) -> None:
+    hasher.update(json.dumps([str(picture.image_id), picture.file_name, picture.height, picture.width]).encode())
+    for annotation in picture.annotations:
+        _add_annotation(hasher, annotation)
+
+
+def _add_annotation(hasher: Any, annotation: Annotation) -> None:
+    hasher.update(repr((annotation.label, annotation.crowd, tuple(float(v) for v in annotation.box))).encode())
+    for ring in annotation.polygons or []:
+        hasher.update(ring.tobytes())
+    if annotation.rle is not None:
+        counts = annotation.rle["counts"]
+        hasher.update(counts if isinstance(counts, bytes) else repr(counts).encode())
+    if annotation.keypoints is not None:
+        hasher.update(annotation.keypoints.tobytes())
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as dotted ones."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _commit(folder: Path) -> str | None:
+    """The commit of the checkout that this code runs from, with "+" when files differ from it."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, timeout=10, check=True)
+        return done.stdout.strip()
+
+    try:
+        # an installed package may lie inside somebody else's repository
+        if not (Path(git("rev-parse", "--show-toplevel")) / "src" / "maskrcnn").is_dir():
+            return None
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor()

@@ -1,0 +1,135 @@
+"""From settings and data to what a training needs: the resolved settings, the accelerator, the network's first weights."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import InitProcessGroupKwargs, set_seed
+from torch import nn
+
+from maskrcnn.config import Config, TrainConfig
+from maskrcnn.data.dataset import Dataset
+from maskrcnn.data.fill_config import fill_config
+from maskrcnn.data.match_classes import labels_for
+from maskrcnn.errors import DataError, UserError
+
+EVALUATION_LIMIT = timedelta(hours=6)  # that the other processes wait for one which scores or saves
+KIND_HEADS = {"segm": "mask_head", "keypoints": "keypoint_head"}
+
+
+def fit_to_data(config: Config, train_data: Dataset, val_data: Dataset | None) -> tuple[Config, list[int]]:
+    """Settings with the classes and keypoints of the data filled in where they leave them open.
+
+    Returns:
+        The settings, and the network's class index for each class of `train_data`.
+
+    Raises:
+        DataError: no picture, a class that the settings do not name, or a head that the labels have nothing for.
+        UserError: `train.best` asks for a kind that the network does not find.
+    """
+    for data in (train_data, val_data):
+        if data is not None and len(data) == 0:
+            raise DataError(f"{data.name}: no pictures; give a data set that has some")
+    config = fill_config(config, train_data)
+    model = config.model
+    head = KIND_HEADS.get(config.train.best)
+    if head is not None and getattr(model, head) is None:
+        raise UserError(f"train.best={config.train.best} but model.{head} is null; set train.best=bbox or mean")
+    if val_data is not None:
+        labels_for(val_data, model.classes)
+    return config, labels_for(train_data, model.classes)
+
+
+def make_accelerator(config: TrainConfig) -> Accelerator:
+    """Device, precision and processes, as torchrun and the machine have them.
+
+    Raises:
+        UserError: a precision that this machine cannot train in.
+    """
+    # an earlier training of this process may have had another precision, which accelerate would refuse
+    AcceleratorState._reset_state()
+    precision = "no" if config.precision == "fp32" else config.precision
+    patience = InitProcessGroupKwargs(timeout=EVALUATION_LIMIT)
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    # unless told so, accelerate takes each process of a torchrun without GPUs for the only one
+    cpu = world > 1 and not torch.cuda.is_available() and not torch.xpu.is_available()
+    try:
+        accelerator = Accelerator(mixed_precision=precision, cpu=cpu, kwargs_handlers=[patience])
+    except ValueError as error:
+        if "mixed precision" not in str(error):
+            raise
+        raise UserError(f"train.precision={config.precision}: {error}; set train.precision=bf16 or fp32") from None
+    if accelerator.num_processes != world:
+        raise UserError(
+            f"{world} processes were started but {accelerator.num_processes} found each other; start them with torchrun, "
+            "as many as there are GPUs, and create no Accelerator before training"
+        )
+    return accelerator
+
+
+def make_network(config: Config, resume: bool) -> tuple[nn.Module, list[str]]:
+    """The network with its first weights: random, then the trunk's, then those of `train.init`.
+
+    Returns:
+        The network, and lines about what did not fit it.
+    """
+    from maskrcnn.model.build import build
+
+    set_seed(config.train.seed)
+    network = build(config.model)
+    if resume:
+        return network, []
+    if config.train.trunk:
+        if not Path(config.train.trunk).exists():
+            raise UserError(f"train.trunk={config.train.trunk}: no such file; set train.trunk=null for random weights")
+        network.load_trunk(Path(config.train.trunk))
+    return network, _start_from(network, config.train.init) if config.train.init else []
+
+
+def freeze_idle(network: nn.Module, config: TrainConfig) -> None:
+    """A trunk whose learning rate is 0 needs no gradients."""
+    if config.trunk_lr == 0:
+        for name, parameter in network.named_parameters():
+            if name.startswith("backbone."):
+                parameter.requires_grad_(False)
+
+
+@contextlib.contextmanager
+def determinism(wanted: bool) -> Iterator[None]:
+    """Inside, torch takes the repeatable one of two algorithms where there are two, and warns where there is none."""
+    before = torch.get_deterministic_debug_mode()
+    switches: Any = torch.utils.deterministic
+    fill = switches.fill_uninitialized_memory
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS is not repeatable
+        # not use_deterministic_algorithms, which spends 1.5 s on importing the compiler
+        torch.set_deterministic_debug_mode("warn")
+        switches.fill_uninitialized_memory = False  # costs time only
+    try:
+        yield
+    finally:
+        torch.set_deterministic_debug_mode(before)
+        switches.fill_uninitialized_memory = fill
+
+
+def _start_from(network: nn.Module, source: str) -> list[str]:
+    """Copy the weights of another model that have the same name and shape."""
+    from maskrcnn.weights.store import load_model
+
+    own, other = network.state_dict(), load_model(source).state_dict()
+    fits = {name: tensor for name, tensor in other.items() if name in own and own[name].shape == tensor.shape}
+    if not fits:
+        raise UserError(f"train.init={source}: none of its weights fit this network; use the recipe that it came from")
+    network.load_state_dict(fits, strict=False)
+    left = [name for name in own if name not in fits]
+    if not left:
+        return []
+    return [f"{source}: {len(left)} of {len(own)} tensors start anew, their shape differs: {', '.join(left[:4])} ..."]

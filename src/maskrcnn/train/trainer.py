@@ -1,0 +1,411 @@
+"""The training of a network, top-down: set up, loop over steps, evaluate, finish.
+
+One *step* is one move of the optimiser: `train.batch` pictures over all processes, in `train.accumulate` parts each. How
+far a training is, is one number, the iteration; learning rate, order of the pictures and their augmentation are pure
+functions of it, which is why a killed training resumes bit for bit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from accelerate.utils import gather_object
+from torch import Tensor, nn
+
+from maskrcnn.batch import Batch, Targets
+from maskrcnn.config import Config
+from maskrcnn.data.dataset import Dataset
+from maskrcnn.data.loader import train_loader
+from maskrcnn.errors import UserError
+from maskrcnn.train import run_folder
+from maskrcnn.train.checkpoint import Progress, random_state, read_state, set_random_state, write_state
+from maskrcnn.train.ema import Average
+from maskrcnn.train.evaluation import evaluate_together, figure_of_merit, scores_line
+from maskrcnn.train.log import Log
+from maskrcnn.train.nonfinite import Part, complaint
+from maskrcnn.train.optimizer import make_optimizer, peak_rate, rate_at, set_rate, warmup_iterations
+from maskrcnn.train.pictures import SAMPLES, draw_found, draw_training
+from maskrcnn.train.report import write_card, write_plots, write_report
+from maskrcnn.train.setup import determinism, fit_to_data, freeze_idle, make_accelerator, make_network
+from maskrcnn.train.stop import StopRequest
+
+Parts = list[tuple[Batch, Targets, list[str]]]
+
+
+def train(
+    config: Config,
+    train_data: Dataset,
+    val_data: Dataset | None,
+    run: Path,
+    *,
+    resume: bool = False,
+    command: str = "",
+    network: nn.Module | None = None,
+) -> Path:
+    """Train the network that `config` describes.
+
+    Args:
+        val_data: evaluated on every so often; None for no evaluation, and then no `weights/best`.
+        run: the run's folder (see run_folder.py). Must not hold a run, unless `resume`.
+        resume: go on where the run in the folder stopped.
+        command: what a person typed, for the record.
+        network: one to train in place of the one that `config.model` describes; it follows the same contract.
+
+    Returns:
+        The folder of the best weights or, without evaluation, of the last.
+
+    Raises:
+        UserError: settings, labels or folder that cannot work, or a loss that is not finite. One line each.
+        KeyboardInterrupt, SystemExit: on SIGINT or SIGTERM, after the state was saved.
+    """
+    with run_folder.writing_to(run), determinism(config.train.deterministic):
+        return Trainer(config, train_data, val_data, run, resume, command, network).train()
+
+
+class Step(NamedTuple):
+    """A step whose figures may still be on their way from the device."""
+
+    iteration: int  # counted from 1
+    rate: float
+    names: list[str]  # of the first figures: the losses
+    figures: Tensor  # losses, their sum, gradient norm, whether a process was asked to stop; means over processes
+    parts: list[Part]
+
+
+class Trainer:
+    """Everything of one training. Use `train`."""
+
+    def __init__(
+        self,
+        config: Config,
+        train_data: Dataset,
+        val_data: Dataset | None,
+        run: Path,
+        resume: bool,
+        command: str,
+        network: nn.Module | None,
+    ) -> None:
+        self.accelerator = make_accelerator(config.train)
+        self.config, labels = fit_to_data(config, train_data, val_data)
+        self.settings = self.config.train
+        self.train_data, self.val_data, self.run = train_data, val_data, run
+        self.main = self.accelerator.is_main_process
+        self.loader = train_loader(
+            train_data,
+            labels,
+            self.config,
+            rank=self.accelerator.process_index,
+            world=self.accelerator.num_processes,
+        )
+        batch_sampler: Any = self.loader.batch_sampler
+        self.sampler = batch_sampler
+        self.per_epoch = int(self.sampler.global_batches)
+        self.total = max(1, round(self.settings.epochs * self.per_epoch))
+        self.notes = self._open_folder(resume, command)
+
+        state = read_state(run / "state.pt") if resume and (run / "state.pt").exists() else None
+        if network is None:
+            network, misfits = make_network(self.config, resume=state is not None)
+            self.notes += misfits
+        freeze_idle(network, self.settings)
+        self.model = self.accelerator.prepare(network)
+        self.network: Any = self.accelerator.unwrap_model(self.model)
+        self.optimizer = self.accelerator.prepare(make_optimizer(self.network, self.settings))
+        self.average = Average(self.network, self.settings.ema) if self.settings.ema is not None else None
+        self.progress = Progress()
+        if state is not None:
+            self._restore(state)
+        self.log = Log(run, self.total, self.per_epoch, self.progress.iteration, active=self.main)
+        self.stop = StopRequest()
+        self.asked = False  # some process was, by a signal
+        self.scores: dict[str, Any] | None = None
+        self.drawn = 0 if state is None else SAMPLES
+        self._pending: Step | None = None
+        self._saved_at = self._clock = time.monotonic()
+
+    # ---- set up
+
+    def _open_folder(self, resume: bool, command: str) -> list[str]:
+        """Make or check the run's folder and describe the run in it; one process does, the others wait."""
+        notes: list[str] = []
+        self.data: dict[str, Any] = {}
+        if self.main:
+            run_folder.open_run(self.run, resume)
+            self.data = {
+                "train": run_folder.describe_data(self.train_data),
+                "val": run_folder.describe_data(self.val_data) if self.val_data is not None else None,
+                "model_classes": self.config.model.classes,
+            }
+            if resume:
+                notes = run_folder.check_unchanged(self.run, self.config, self.data)
+            run_folder.write_description(
+                self.run, self.config, command, self.data, resume, self.accelerator.num_processes
+            )
+        self.accelerator.wait_for_everyone()
+        return notes
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        if self.accelerator.scaler is not None and state["scaler"] is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.progress = Progress(**state["progress"])
+        if self.progress.iteration < self.total:
+            self.progress.finished = False  # more epochs were asked for
+        set_random_state(state["random"])
+
+    def _introduce(self) -> None:
+        settings, progress = self.settings, self.progress
+        learn = sum(p.numel() for p in self.network.parameters() if p.requires_grad)
+        count = sum(p.numel() for p in self.network.parameters())
+        val = f", {len(self.val_data)} to evaluate on" if self.val_data is not None else ", none to evaluate on"
+        self.log.note(f"{len(self.train_data)} pictures to train on{val}; classes: {_some(self.config.model.classes)}")
+        self.log.note(f"{count / 1e6:.1f} M parameters, of which {learn / 1e6:.1f} M learn")
+        scaled = f" = {settings.lr:g} x {settings.batch}/{settings.reference_batch}" if settings.scale_lr else ""
+        warmup = warmup_iterations(settings, self.total)
+        shortened = f" (shortened from {settings.warmup:g})" if warmup < settings.warmup else ""
+        self.log.note(
+            f"learning rate {peak_rate(settings):g}{scaled}, {settings.schedule} schedule, "
+            f"warm-up of {warmup:g} iterations{shortened}"
+        )
+        self.log.note(
+            f"{self.total} iterations of {settings.batch} pictures ({settings.epochs:g} epochs) on "
+            f"{self.accelerator.num_processes} x {self.accelerator.device}, {settings.precision}; run in {self.run}"
+        )
+        for note in self.notes:
+            self.log.note(note)
+        if progress.iteration:
+            self.log.note(f"resuming after iteration {progress.iteration}")
+
+    # ---- the loop
+
+    def train(self) -> Path:
+        """Run to the end, to an early stop or to a signal."""
+        self._introduce()
+        try:
+            with self.stop:
+                batches = self._batches()
+                while True:
+                    if self._evaluation_due():
+                        self._evaluate()
+                    if self.progress.iteration >= self.total or self.progress.stopped_early:
+                        break
+                    self._step(next(batches))
+                    # several processes leave together, so they wait for the figures that say so to all of them
+                    if self.asked or (self.stop.signal is not None and not self._several()):
+                        self._interrupt()
+                    if time.monotonic() - self._saved_at > self.settings.save_every:
+                        self._settle()
+                        self._save()
+                self._settle()
+                if not self.progress.finished:
+                    self._finish()
+        finally:
+            self.log.close()
+        best, last = self.run / "weights" / "best", self.run / "weights" / "last"
+        return best if best.exists() else last
+
+    def _batches(self) -> Iterator[Parts]:
+        """This process's share of each step from the present iteration on, without end."""
+        iteration = self.progress.iteration
+        while True:
+            epoch, start = divmod(iteration, self.per_epoch)
+            self.sampler.set_epoch(epoch, start)
+            # a loader draws a random number when it starts, which a resumed training does more often
+            with torch.random.fork_rng(devices=[]):
+                source = iter(self.loader)
+            for _ in range(start, self.per_epoch):
+                yield [next(source) for _ in range(self.settings.accumulate)]
+                iteration += 1
+
+    def _step(self, share: Parts) -> None:
+        """One move of the optimiser. Its figures are looked at during the next one, so that a GPU never waits."""
+        iteration = self.progress.iteration
+        rate = rate_at(self.settings, iteration, self.total)
+        set_rate(self.optimizer, rate)
+        if self.main and self.drawn < SAMPLES:
+            self._draw(lambda: self._draw_labels(share))
+        parts = [self._backward(part, len(share), last=part is share[-1]) for part in share]
+        clip = self.settings.clip if self.settings.clip is not None else float("inf")
+        norm = self.accelerator.clip_grad_norm_(self.network.parameters(), clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.average is not None:
+            self.average.update(self.network)
+        self.progress.iteration += 1
+        before, self._pending = self._pending, self._figures(parts, norm, rate)
+        self._report(before)
+
+    def _backward(self, part: tuple[Batch, Targets, list[str]], parts: int, last: bool) -> Part:
+        """Add the gradients of one of a step's parts; processes exchange them with the last."""
+        batch, targets, names = part
+        device = self.accelerator.device
+        context: AbstractContextManager[Any] = nullcontext() if last else self.accelerator.no_sync(self.model)
+        with context:
+            losses = self.model(batch.images.to(device), batch.sizes.to(device), targets.to(device))
+            self.accelerator.backward(torch.stack(list(losses.values())).sum() / parts)
+        return Part(names, targets, {name: loss.detach() for name, loss in losses.items()})
+
+    def _figures(self, parts: list[Part], norm: Tensor, rate: float) -> Step:
+        names = list(parts[0].losses)
+        means = torch.stack([torch.stack([part.losses[name] for name in names]).float() for part in parts]).mean(0)
+        asked = torch.full((1,), float(self.stop.signal is not None), device=means.device)
+        figures = torch.cat([means, means.sum()[None], norm.detach().float().reshape(1), asked])
+        if self.accelerator.num_processes > 1:
+            figures = self.accelerator.reduce(figures, "mean")
+        return Step(self.progress.iteration, rate, names, figures, parts)
+
+    def _settle(self) -> None:
+        """Wait for the last step and look at its figures, so that nothing bad is saved or evaluated."""
+        before, self._pending = self._pending, None
+        self._report(before)
+
+    def _report(self, step: Step | None) -> None:
+        """Tell a step's figures, refuse what is not finite, and note whether a process was asked to stop."""
+        if step is None:
+            return
+        *losses, total, norm, asked = step.figures.tolist()
+        named = dict(zip(step.names, losses, strict=True))
+        bad = [name for name, value in named.items() if value - value != 0]
+        # in half precision a gradient overflows now and then, and the scaler skips that step
+        if not bad and norm - norm != 0 and self.accelerator.scaler is None:
+            bad = ["gradient"]
+        if bad:
+            self._refuse(step, bad)
+        self.log.step(step.iteration, {"loss": total, **named}, step.rate, norm, self.settings.batch)
+        self.asked = self.asked or asked > 0
+
+    def _refuse(self, step: Step, bad: list[str]) -> None:
+        """Say which pictures gave a loss that is not finite. Nothing is saved: the weights may be spoilt."""
+        blamed = step.parts if bad == ["gradient"] else [part for part in step.parts if not part.finite()]
+        records = gather_object([part.describe() for part in blamed])
+        names = [picture["name"] for record in records for picture in record["pictures"]]
+        if self.main:
+            run_folder.write_json(self.run / "nonfinite.json", {"iteration": step.iteration, "parts": records})
+        remedy = f"lower train.lr or set train.clip=1, and see {self.run / 'nonfinite.json'}"
+        raise UserError(complaint(step.iteration, names, bad, remedy))
+
+    def _interrupt(self) -> None:
+        """Save and leave, as a signal asked."""
+        self._settle()
+        self._save()
+        self.log.note(f"stopped after iteration {self.progress.iteration}; continue with --resume --run {self.run}")
+        self.stop.leave()
+
+    # ---- evaluate
+
+    def _evaluation_due(self) -> bool:
+        iteration, last = self.progress.iteration, self.progress.evaluated_at
+        if self.val_data is None or iteration == last:
+            return False
+        every = max(1, round(self.settings.evaluate_every * self.per_epoch))
+        regular = self.settings.evaluate_every > 0 and iteration // every > last // every
+        return regular or iteration >= self.total
+
+    def _evaluate(self) -> None:
+        """Score the weights (their average, if there is one) and keep them if they are the best so far."""
+        val_data = self.val_data
+        assert val_data is not None
+        self._settle()
+        self._save(weights=False)  # a kill during the evaluation then loses nothing
+        progress, started = self.progress, time.monotonic()
+        self.log.pause()
+        with self._averaged(), torch.random.fork_rng(), self.stop.at_once():
+            scores = evaluate_together(self.network, val_data, self.config, self.accelerator)
+            self._draw(lambda: draw_found(self.network, val_data, self.run / "samples"))
+        figure = figure_of_merit(scores, self.settings.best)
+        better = figure is not None and (progress.best is None or figure > progress.best)
+        if better:
+            progress.best, progress.best_iteration, progress.stale = figure, progress.iteration, 0
+        else:
+            progress.stale += 1
+        progress.evaluated_at = progress.iteration
+        progress.stopped_early = self.settings.patience is not None and progress.stale >= self.settings.patience
+        self.scores = scores.kinds
+        self.log.evaluation(progress.iteration, scores.kinds, time.monotonic() - started)
+        mark = "  best so far" if better else ""
+        self.log.note(f"epoch {progress.iteration / self.per_epoch:.2f}: {scores_line(scores)}{mark}")
+        self._save(best=better)
+        self.log.go_on()
+
+    # ---- finish
+
+    def _finish(self) -> None:
+        """Last weights, curves and the report."""
+        self.progress.finished = True
+        self._save()
+        if self.main:
+            plots: list[str] = []
+            self._draw(lambda: plots.extend(write_plots(self.run)))
+            write_report(self.run, self.config, self.progress, self.data, plots)
+            if self.progress.stopped_early:
+                self.log.note(f"stopped early: no better for {self.progress.stale} evaluations")
+            best = f"; best AP {self.progress.best:.1f} in weights/best" if self.progress.best is not None else ""
+            self.log.note(f"done in {self.progress.seconds / 60:.1f} minutes: {self.run / 'report.md'}{best}")
+        self.accelerator.wait_for_everyone()
+
+    def _save(self, weights: bool = True, best: bool = False) -> None:
+        """Write the state and, averaged if so set, the last and the best weights. One process does."""
+        now = time.monotonic()
+        self.progress.seconds += now - self._clock
+        self._clock = self._saved_at = now
+        if not self.main:
+            return
+        if weights:
+            with self._averaged():
+                for name in ("last", "best") if best else ("last",):
+                    self._save_weights(self.run / "weights" / name)
+        scaler = self.accelerator.scaler
+        write_state(
+            self.run / "state.pt",
+            {
+                "model": self.network.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "average": self.average.state_dict() if self.average is not None else None,
+                "scaler": scaler.state_dict() if scaler is not None else None,
+                "progress": self.progress.to_dict(),
+                "random": random_state(),
+            },
+        )
+
+    def _save_weights(self, folder: Path) -> None:
+        from maskrcnn.weights.store import save_model
+
+        new = run_folder.fresh_folder(folder.with_name(folder.name + ".new"))
+        save_model(self.network, new, write_card(self.config, self.data, self.progress, self.scores))
+        run_folder.replace_folder(new, folder)
+
+    # ---- small things
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        return self.average.applied(self.network) if self.average is not None else nullcontext()
+
+    def _several(self) -> bool:
+        return bool(self.accelerator.num_processes > 1)
+
+    def _draw_labels(self, share: Parts) -> None:
+        for batch, targets, _ in share:
+            self.drawn = draw_training(batch, targets, self.config.model, self.run / "samples", self.drawn)
+
+    def _draw(self, draw: Callable[[], None]) -> None:
+        """A picture that cannot be drawn is no reason to lose a training, a full disk is."""
+        if not self.main:
+            return
+        try:
+            draw()
+        except OSError:
+            raise
+        except Exception as error:  # noqa: BLE001
+            self.drawn = SAMPLES
+            self.log.note(f"not drawn: {type(error).__name__}: {error}")
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

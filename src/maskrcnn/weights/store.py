@@ -1,0 +1,118 @@
+"""A model folder: `config.json` (the ModelConfig), `model.safetensors` (the weights), `README.md` (the card).
+
+The same three files that huggingface_hub's mixin uses. Nothing in them can run code.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from maskrcnn.config import ModelConfig, validate
+from maskrcnn.errors import UserError
+from maskrcnn.model.build import build
+from maskrcnn.model.mask_rcnn import MaskRCNN
+
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+
+
+def save_model(model: MaskRCNN, folder: str | Path, card: str = "", *, half: bool = False) -> None:
+    """Writes the three files; `half` stores floats in 16 bits, as the shipped models do.
+
+    Each file is written beside its place and moved there, so a full disk or a kill leaves the old one.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {}
+    for name, tensor in model.state_dict().items():
+        tensor = tensor.detach().cpu()
+        tensors[name] = (tensor.half() if half and tensor.is_floating_point() else tensor).contiguous()
+    partial = folder / (WEIGHTS + ".partial")
+    save_file(tensors, partial, metadata={"format": "pt"})
+    partial.replace(folder / WEIGHTS)
+    _write(folder / CONFIG, json.dumps(model.config.model_dump(mode="json"), indent=1) + "\n")
+    if card:
+        _write(folder / CARD, card)
+
+
+def load_model(source: str | Path) -> MaskRCNN:
+    """The network of a shipped name, a model folder, or a run folder (its best weights), in eval mode and float32.
+
+    Raises:
+        UserError: no such model, a folder that is not one, or weights that do not fit their config, tensors named.
+    """
+    folder = find_model(source)
+    config = load_model_config(folder)
+    model = build(config)
+    load_weights(model, folder / WEIGHTS)
+    return model.eval()
+
+
+def load_model_config(folder: Path) -> ModelConfig:
+    """The settings of a model folder."""
+    path = folder / CONFIG
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{path}: not readable as JSON: {error}") from None
+    return validate(ModelConfig, settings, str(path))
+
+
+def load_weights(model: torch.nn.Module, path: Path) -> None:
+    """Fills `model` from a safetensors file that must fit it exactly.
+
+    Raises:
+        UserError: unreadable file, or tensors that are missing, unexpected or of another shape.
+    """
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: not readable as safetensors: {error}") from None
+    expected = model.state_dict()
+    wrong = [f"{k} is missing" for k in expected if k not in tensors]
+    wrong += [f"{k} is not in the network" for k in tensors if k not in expected]
+    wrong += [
+        f"{k} is {tuple(tensors[k].shape)}, the config makes it {tuple(v.shape)}"
+        for k, v in expected.items()
+        if k in tensors and tensors[k].shape != v.shape
+    ]
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise UserError(f"{path}: does not fit its config: {'; '.join(wrong[:3])}{more}")
+    model.load_state_dict({k: t.to(expected[k].dtype) for k, t in tensors.items()})
+
+
+def find_model(source: str | Path) -> Path:
+    """The folder of a shipped name, a model folder, a run folder or a `.safetensors` file.
+
+    Raises:
+        UserError: none of these.
+    """
+    shipped = Path(__file__).parent / "shipped"
+    if Path(str(source)).name == str(source) and (shipped / str(source) / WEIGHTS).is_file():
+        return shipped / str(source)
+    path = Path(source)
+    if path.name == WEIGHTS and path.is_file():
+        return path.parent
+    for folder in (path, path / "weights" / "best", path / "weights" / "last"):
+        if (folder / WEIGHTS).is_file():
+            return folder
+    names = ", ".join(shipped_models()) or "none"
+    if path.exists():
+        raise UserError(f"{path}: holds no {WEIGHTS}; give a model folder or a run folder")
+    raise UserError(f"model {str(source)!r}: neither a shipped model nor a folder; shipped: {names}")
+
+
+def shipped_models() -> list[str]:
+    """Names of the models inside the package."""
+    return sorted(p.parent.name for p in (Path(__file__).parent / "shipped").glob(f"*/{WEIGHTS}"))
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

@@ -1,0 +1,107 @@
+"""A model is scored on pictures by class name, in bounded memory."""
+
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from maskrcnn.config import InputConfig, KeypointHeadConfig, KeypointSchema, ModelConfig, TestConfig
+from maskrcnn.data.dataset import Annotation, Picture
+from maskrcnn.data.labelled import LabelledPictures
+from maskrcnn.errors import DataError
+from maskrcnn.evaluate.coco import evaluate, find_all
+
+
+class AnswersWithLabels(torch.nn.Module):
+    """A network that finds what it is told, in original pixels: its classes are the labels' in another order."""
+
+    def __init__(self, classes: list[str], boxes: np.ndarray, labels: np.ndarray, mask_side: int = 28) -> None:
+        super().__init__()
+        self.anything = torch.nn.Parameter(torch.zeros(1))
+        self.config = ModelConfig(
+            classes=classes, input=InputConfig(short_side=64, long_side=64), test=TestConfig(score=0.0)
+        )
+        self.boxes, self.labels, self.mask_side = torch.tensor(boxes), torch.tensor(labels), mask_side
+
+    def forward(self, images: torch.Tensor, sizes: torch.Tensor) -> Any:
+        count, side = self.boxes.shape[0], self.mask_side
+        pictures = images.shape[0]
+        return SimpleNamespace(
+            boxes=self.boxes.float().expand(pictures, -1, -1),
+            scores=torch.linspace(0.9, 0.8, count).expand(pictures, -1),
+            labels=self.labels.expand(pictures, -1),
+            valid=torch.ones(pictures, count, dtype=torch.bool),
+            masks=torch.ones(pictures, count, side, side),
+            keypoints=None,
+            keypoint_logits=None,
+        )
+
+
+def one_picture(
+    folder: Path, side: int, boxes: list[tuple[float, float, float, float]], labels: list[int]
+) -> LabelledPictures:
+    """A black picture with square objects."""
+    path = folder / "street.png"
+    Image.new("RGB", (side, side)).save(path)
+    objects = []
+    for box, label in zip(boxes, labels, strict=True):
+        x0, y0, x1, y1 = box
+        ring = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
+        objects.append(Annotation(box, label, polygons=[ring], area=(x1 - x0) * (y1 - y0), id=len(objects)))
+    picture = Picture("street", "street.png", path, side, side, objects)
+    return LabelledPictures([picture], name="street", classes=["cat", "dog"], class_ids=[17, 4])
+
+
+def test_a_model_is_scored_by_class_name(tmp_path: Path) -> None:
+    boxes = [(4.0, 4.0, 24.0, 24.0), (32.0, 30.0, 60.0, 60.0)]
+    dataset = one_picture(tmp_path, 64, boxes, [0, 1])
+    model = AnswersWithLabels(["dog", "horse", "cat"], np.array([*boxes, boxes[0]]), np.array([2, 0, 1]))
+    model.train()
+    seen = []
+    scores = evaluate(model, dataset, progress=lambda done, total: seen.append((done, total)))
+    assert scores["bbox"]["AP"] == pytest.approx(100.0)
+    assert scores["segm"]["AP"] == pytest.approx(100.0)
+    assert scores.detections == 2  # the horse has no counterpart
+    assert seen == [(1, 1)]
+    assert model.training
+    ids = [(result["image_id"], result["category_id"]) for result in find_all(model, dataset)]
+    assert ids == [("street", 17), ("street", 4)]
+
+
+def test_a_class_the_model_does_not_know_is_refused(tmp_path: Path) -> None:
+    dataset = one_picture(tmp_path, 64, [(4.0, 4.0, 24.0, 24.0)], [0])
+    model = AnswersWithLabels(["dog"], np.array([[4.0, 4.0, 24.0, 24.0]]), np.array([0]))
+    with pytest.raises(DataError, match="cat"):
+        evaluate(model, dataset)
+
+
+def test_kinds_that_cannot_be_compared_are_said(tmp_path: Path) -> None:
+    dataset = one_picture(tmp_path, 64, [(4.0, 4.0, 24.0, 24.0)], [0])
+    model = AnswersWithLabels(["dog", "cat"], np.array([[4.0, 4.0, 24.0, 24.0]]), np.array([1]))
+    schema = KeypointSchema(names=["nose"], flip=[0], sigmas=[0.05])
+    model.config.keypoints, model.config.keypoint_head = schema, KeypointHeadConfig()
+    scores = evaluate(model, dataset)
+    assert "keypoints" not in scores
+    assert any("keypoints" in note for note in scores.notes)
+
+
+def test_memory_does_not_grow_with_picture_size_times_detections(tmp_path: Path) -> None:
+    side, count = 2000, 40
+    dataset = one_picture(tmp_path, side, [(4.0, 4.0, 1900.0, 1900.0)], [0])
+    boxes = np.array([[0.1 + i * 0.1, 0.1, 60.0, 60.0] for i in range(count)])
+    model = AnswersWithLabels(["cat", "dog"], boxes, np.zeros(count, np.int64))
+    tracemalloc.start()
+    results = list(find_all(model, dataset))
+    held, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(results) == count
+    # one bitmap is 4 MB and one window in floats 16 MB; forty bitmaps would be 160 MB
+    assert peak < 80e6
+    assert held < 5e6

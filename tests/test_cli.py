@@ -1,0 +1,209 @@
+"""What the command line says and returns; the verbs' work is tested where it is done."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import maskrcnn
+from maskrcnn import cli
+from maskrcnn.cli import main
+from maskrcnn.config import Config
+from maskrcnn.data.fill_config import fill_config
+from maskrcnn.data.synthetic import Synthetic
+from maskrcnn.errors import DataError
+
+SOURCE = Path(maskrcnn.__file__).parents[1]
+
+
+def run_python(code: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE), "COLUMNS": "100"}
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+
+
+def error_line(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line on stderr."""
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("maskrcnn: error: ")
+    return lines[0]
+
+
+def test_help_names_the_verbs_and_imports_nothing_heavy() -> None:
+    done = run_python(
+        "import sys; from maskrcnn.cli import main; code = main(['--help'])\n"
+        "heavy = {'torch', 'cv2', 'numpy', 'pycocotools', 'PIL', 'accelerate'} & set(sys.modules)\n"
+        "print('HEAVY', sorted(heavy)); sys.exit(code)"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "HEAVY []" in done.stdout
+    for verb in ("demo", "train", "evaluate", "predict", "models", "env"):
+        assert verb in done.stdout
+
+
+def test_the_package_imports_without_torch_and_then_exports_the_model() -> None:
+    done = run_python(
+        "import sys, maskrcnn; assert 'torch' not in sys.modules; print(maskrcnn.__version__)\n"
+        "from maskrcnn import Instances, MaskRCNN; print(MaskRCNN.__name__, Instances.__name__)"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["0.1.0", "MaskRCNN", "Instances"]
+    with pytest.raises(AttributeError, match="nonsense"):
+        maskrcnn.nonsense  # noqa: B018
+
+
+@pytest.mark.parametrize("verb", ["demo", "train", "evaluate", "predict", "models", "env"])
+def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, "--help"]) == 0
+    assert "Usage: maskrcnn " + verb in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["trian"], ["'trian'", "train"]),
+        (["train"], ["DATA", "maskrcnn train --help"]),
+        (["evaluate", "a", "b", "--batch", "0"], ["--batch", "maskrcnn evaluate --help"]),
+        (["train", "synthetic", "--set", "train.epoch=3", "--recipe", "{recipe}"], ["train.epoch", "'epochs'"]),
+        (["train", "synthetic", "--set", "trian.epochs=3", "--recipe", "{recipe}"], ["trian", "'train'"]),
+        (["train", "synthetic", "--set", "train.epochs=0", "--recipe", "{recipe}"], ["train.epochs", "greater than 0"]),
+        (["train", "synthetic", "--set", "nonsense", "--recipe", "{recipe}"], ["nonsense", "section.name=value"]),
+        (["train", "synthetic", "--recipe", "no-such-recipe"], ["no-such-recipe", "neither a shipped recipe"]),
+        (["train", "nowhere.json", "--recipe", "{recipe}"], ["nowhere.json", "no such file"]),
+        (["train", "nowhere.json"], ["--recipe", "shipped"]),
+        (["train", "synthetic", "--resume"], ["--resume", "--run"]),
+        (["train", "synthetic", "--resume", "--run", "{folder}"], ["config.yaml"]),
+        (["evaluate", "no-such-model", "nowhere.json"], ["nowhere.json", "no such file"]),
+        (["evaluate", "no-such-model", "synthetic"], ["no-such-model", "neither a shipped model"]),
+        (["evaluate", "no-such-model", "synthetic", "--json", "{folder}"], ["is a folder"]),
+        (["predict", "no-such-model", "nowhere.jpg"], ["nowhere.jpg"]),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(
+    arguments: list[str], words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("train: {epochs: 1}\n")
+    assert main([a.format(recipe=recipe, folder=tmp_path) for a in arguments]) == 2
+    line = error_line(capsys)
+    for word in words:
+        assert word in line
+
+
+def test_the_nearest_recipe_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    if not (SOURCE / "maskrcnn" / "recipes" / "quick.yaml").is_file():
+        pytest.skip("the recipe quick is not there")
+    assert main(["train", "synthetic", "--recipe", "quik"]) == 2
+    assert "'quick'" in error_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (DataError("a.json: annotation 3:\n no"), 3, "a.json: annotation 3: no"),
+        (KeyboardInterrupt(), 130, None),
+        (OSError(errno.ENOSPC, "No space left on device", "run/x"), 2, "run/x: No space left on device; free some"),
+        (OSError(errno.EROFS, "Read-only file system", "run/x"), 2, "run/x: Read-only file system; write to"),
+        (PermissionError(errno.EACCES, "Permission denied", "run/x"), 2, "run/x: Permission denied; check"),
+    ],
+)
+def test_exit_codes(
+    error: BaseException,
+    code: int,
+    words: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr("maskrcnn.shipped.print_models", fail)
+    assert main(["models"]) == code
+    if words is not None:
+        assert words in error_line(capsys)
+
+
+def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("maskrcnn.shipped.print_models", fail)
+    with pytest.raises(ZeroDivisionError):
+        main(["models"])
+
+
+def test_models_lists_every_shipped_model_and_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models"]) == 0
+    text = capsys.readouterr().out
+    for path in (SOURCE / "maskrcnn" / "recipes").glob("*.yaml"):
+        assert path.stem in text
+    for path in (SOURCE / "maskrcnn" / "weights" / "shipped").glob("*/config.json"):
+        assert path.parent.name in text
+
+
+def test_env_names_versions_device_and_threads(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["env"]) == 0
+    text = capsys.readouterr().out
+    for word in ("maskrcnn", "0.1.0", "torch", "pycocotools", "threads", "cpu"):
+        assert word in text
+
+
+def test_a_new_run_never_takes_a_folder_that_exists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli._new_run_folder("quick") == Path("runs/quick-1")
+    Path("runs/quick-1").mkdir(parents=True)
+    assert cli._new_run_folder(tmp_path / "quick.yaml") == Path("runs/quick-2")
+
+
+def test_classes_and_keypoints_come_from_the_labels() -> None:
+    labels = Synthetic(count=4, seed=0, people=True)
+    config = Config.model_validate({"model": {"keypoint_head": {}}})
+    filled = fill_config(config, labels)
+    assert filled.model.classes == labels.classes
+    assert filled.model.keypoints == labels.keypoints
+    assert config.model.classes == []
+    chosen = Config.model_validate({"model": {"classes": ["thing"]}})
+    assert fill_config(chosen, labels).model.classes == ["thing"]
+
+
+def test_a_head_without_labels_is_refused_with_the_remedy() -> None:
+    with pytest.raises(DataError, match="--set model.keypoint_head=null"):
+        fill_config(Config.model_validate({"model": {"keypoint_head": {}}}), Synthetic(count=2, seed=0))
+
+
+def test_evaluate_writes_the_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The whole way with a small untrained network: weights from a folder, label pictures, table, two JSON files."""
+    from maskrcnn.config import ModelConfig
+    from maskrcnn.data.write_coco import write_coco
+    from maskrcnn.model.build import build
+    from maskrcnn.weights.store import save_model
+
+    labels = Synthetic(count=2, seed=0)
+    write_coco(labels, tmp_path / "labels.json", tmp_path / "labels")
+    settings = {
+        "classes": labels.classes,
+        "input": {"short_side": 64, "long_side": 96},
+        "backbone": {"kind": "mobilenetv2"},
+        "neck": {"channels": 8},
+        "box_head": {"fc_channels": 8},
+        "mask_head": {"convs": 1, "channels": 8},
+        "test": {"score": 0.0, "detections": 5},
+    }
+    save_model(build(ModelConfig.model_validate(settings)), tmp_path / "model")
+    figures, found = tmp_path / "out.json", tmp_path / "found.json"
+    arguments = ["evaluate", str(tmp_path / "model"), str(tmp_path / "labels.json")]
+    assert main([*arguments, "--device", "cpu", "--json", str(figures), "--results", str(found)]) == 0
+    assert "masks" in capsys.readouterr().out
+    content = json.loads(figures.read_text())
+    assert 0 <= content["bbox"]["AP"] <= 100
+    assert len(content["segm"]) == 12
+    assert set(content["per_class"]["bbox"]) == set(labels.classes)
+    for result in json.loads(found.read_text()):
+        assert isinstance(result["segmentation"]["counts"], str)
+        assert result["category_id"] in labels.class_ids

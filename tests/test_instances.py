@@ -1,0 +1,178 @@
+"""Instances and their masks: every form of a mask says the same, and what we write is what others read."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from maskrcnn.config import KeypointSchema
+from maskrcnn.errors import DataError, UserError
+from maskrcnn.instances import Instances, Masks
+
+
+def some_masks(seed: int, count: int, height: int, width: int, side: int = 7) -> Masks:
+    """Blobs over boxes that lie inside, across and outside the picture's border."""
+    rng = np.random.default_rng(seed)
+    corner = rng.uniform(-10, (width, height), (count, 2))
+    boxes = np.hstack([corner, corner + rng.uniform(0.3, 30, (count, 2))]).astype(np.float32)
+    return Masks(rng.random((count, side, side), dtype=np.float32), boxes, (height, width))
+
+
+def some_instances(count: int = 4) -> Instances:
+    rng = np.random.default_rng(5)
+    masks = some_masks(5, count, 40, 50)
+    schema = KeypointSchema(names=["head", "foot"], flip=[0, 1], skeleton=[(0, 1)], sigmas=[0.05, 0.05])
+    return Instances(
+        boxes=np.clip(masks.boxes, 0, (50, 40, 50, 40)),
+        scores=np.linspace(0.9, 0.5, count, dtype=np.float32),
+        labels=np.arange(count) % 2,
+        names=[["cat", "dog"][row % 2] for row in range(count)],
+        size=(40, 50),
+        masks=masks,
+        keypoints=rng.uniform(0, 40, (count, 2, 3)).astype(np.float32),
+        keypoint_schema=schema,
+        pixels=rng.integers(0, 256, (40, 50, 3), dtype=np.uint8),
+        class_ids=np.array([17, 18])[np.arange(count) % 2],
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), height=st.integers(1, 40), width=st.integers(1, 40))
+def test_all_forms_of_a_mask_agree(seed: int, height: int, width: int) -> None:
+    masks = some_masks(seed, 5, height, width)
+    bitmaps = masks.bitmaps()
+    assert bitmaps.shape == (5, height, width) and bitmaps.dtype == np.bool_
+    expected = coco_mask.encode(np.asfortranarray(bitmaps.transpose(1, 2, 0).astype(np.uint8)))
+    assert masks.rle() == expected
+    assert masks.areas().tolist() == bitmaps.sum(axis=(1, 2)).tolist()
+    for bitmap, rings in zip(bitmaps, masks.polygons(), strict=True):
+        assert bool(rings) == bool(bitmap.any())
+        assert all(ring.shape[1] == 2 and len(ring) >= 4 and ring.dtype == np.float32 for ring in rings)
+
+
+@pytest.mark.parametrize("window", [(0, 0, 4, 6), (1, 2, 3, 6), (5, 0, 6, 6), (0, 5, 4, 6), (2, 2, 2, 2)])
+def test_full_empty_and_touching_runs(window: tuple[int, int, int, int]) -> None:
+    x0, y0, x1, y1 = window
+    masks = Masks(np.ones((1, 4, 4), np.float32), np.array([window], np.float32), (6, 6))
+    bitmap = masks.bitmaps()[0]
+    assert bitmap[y0:y1, x0:x1].all()
+    assert masks.rle()[0] == coco_mask.encode(np.asfortranarray(bitmap.astype(np.uint8)))
+
+
+def test_polygons_of_a_solid_shape_rasterise_to_the_same_pixels() -> None:
+    y, x = np.mgrid[:28, :28]
+    disc = (((y - 13.5) ** 2 + (x - 13.5) ** 2) < 150).astype(np.float32)
+    masks = Masks(disc[None], np.array([[10, 5, 90, 60]], np.float32), (80, 100))
+    rings = masks.polygons()[0]
+    assert len(rings) == 1
+    codes = coco_mask.frPyObjects([ring.ravel().astype(float).tolist() for ring in rings], 80, 100)
+    assert np.array_equal(coco_mask.decode(coco_mask.merge(codes)).astype(bool), masks.bitmaps()[0])
+
+
+def test_a_pixels_polygon_is_its_square_and_pieces_are_kept_largest_first() -> None:
+    one = Masks(np.ones((1, 1, 1), np.float32), np.array([[3, 4, 4, 5]], np.float32), (9, 9), threshold=0.9)
+    assert one.areas().tolist() == [1]
+    (square,) = one.polygons()[0]
+    assert sorted(map(tuple, square.tolist())) == [(3, 4), (3, 5), (4, 4), (4, 5)]
+    pieces = np.zeros((1, 1, 9), np.float32)
+    pieces[0, 0, [1, 5, 6, 7]] = 1
+    rings = Masks(pieces, np.array([[0, 0, 90, 10]], np.float32), (10, 90)).polygons()[0]
+    assert len(rings) == 2 and np.ptp(rings[0][:, 0]) > np.ptp(rings[1][:, 0])
+
+
+def test_small_masks_in_a_huge_picture_need_little_memory() -> None:
+    boxes = np.tile(np.array([[9000, 9000, 9100, 9100]], np.float32), (50, 1))
+    masks = Masks(np.ones((50, 28, 28), np.float32), boxes, (20000, 20000))
+    tracemalloc.start()
+    codes, areas = masks.rle(), masks.areas()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20e6
+    assert coco_mask.area(codes).tolist() == areas.tolist()
+
+
+@pytest.mark.parametrize(
+    ("index", "rows"),
+    [
+        (2, [2]),
+        (-1, [3]),
+        (slice(1, 3), [1, 2]),
+        ([3, 0], [3, 0]),
+        (np.array([True, False, True, False]), [0, 2]),
+        ([], []),
+        (np.zeros(4, dtype=bool), []),
+    ],
+)
+def test_index(index: object, rows: list[int]) -> None:
+    whole = some_instances()
+    part = whole[index]
+    assert len(part) == len(rows) and part.size == whole.size and part.pixels is whole.pixels
+    assert np.array_equal(part.boxes, whole.boxes[rows]) and np.array_equal(part.scores, whole.scores[rows])
+    assert part.names == [whole.names[row] for row in rows]
+    assert np.array_equal(part.class_ids, whole.class_ids[rows])
+    assert np.array_equal(part.masks.bitmaps(), whole.masks.bitmaps()[rows])
+    assert np.array_equal(part.keypoints, whole.keypoints[rows])
+
+
+def test_coco_results_survive_json() -> None:
+    found = some_instances()
+    results = json.loads(json.dumps(found.to_coco("street")))
+    assert len(results) == 4
+    for row, result in enumerate(results):
+        x, y, width, height = result["bbox"]
+        assert np.allclose([x, y, x + width, y + height], found.boxes[row], atol=1e-4)
+        assert result["image_id"] == "street" and result["category_id"] == [17, 18][row % 2]
+        assert np.array_equal(coco_mask.decode(result["segmentation"]).astype(bool), found.masks.bitmaps()[row])
+        points = np.reshape(result["keypoints"], (-1, 3))
+        assert np.allclose(points[:, :2] + 0.5, found.keypoints[row, :, :2], atol=1e-4)
+        assert np.allclose(points[:, 2], found.keypoints[row, :, 2])
+
+
+def test_coco_results_without_masks_keypoints_and_ids() -> None:
+    found = some_instances()
+    found.masks = found.keypoints = found.class_ids = None
+    results = found.to_coco(7)
+    assert [result["category_id"] for result in results] == [1, 2, 1, 2]
+    assert all(set(result) == {"image_id", "category_id", "bbox", "score"} for result in results)
+
+
+def test_no_objects() -> None:
+    none = some_instances()[[]]
+    assert len(none) == 0 and none.to_coco(1) == []
+    assert none.masks.bitmaps().shape == (0, 40, 50)
+    assert none.masks.rle() == [] and none.masks.polygons() == [] and none.masks.areas().shape == (0,)
+    assert none.plot().size[0] > 0
+
+
+def test_plot_reads_the_file_when_it_must(tmp_path: Path) -> None:
+    found = some_instances()
+    seen = np.asarray(found.plot())
+    found.pixels, pixels = None, found.pixels
+    with pytest.raises(UserError, match="no picture"):
+        found.plot()
+    found.path = tmp_path / "picture.png"
+    with pytest.raises(DataError, match=r"picture\.png"):
+        found.plot()
+    Image.fromarray(pixels).save(found.path)
+    assert np.array_equal(np.asarray(found.plot()), seen)
+
+
+def test_to_supervision() -> None:
+    found = some_instances()
+    try:
+        import supervision  # noqa: F401
+    except ImportError:
+        with pytest.raises(UserError, match="pip install supervision"):
+            found.to_supervision()
+        return
+    detections = found.to_supervision()
+    assert np.allclose(detections.xyxy, found.boxes) and detections.data["class_name"].tolist() == found.names
+    assert np.array_equal(detections.mask, found.masks.bitmaps())

@@ -1,0 +1,60 @@
+"""Parameter groups and learning rates, against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import pytest
+from torch import nn
+
+from maskrcnn.config import TrainConfig
+from maskrcnn.train.optimizer import make_optimizer, parameter_groups, peak_rate, rate_at, set_rate, warmup_iterations
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+        self.head = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4))
+
+
+def test_groups_split_trunk_and_norms_and_leave_out_what_is_frozen() -> None:
+    net = Net()
+    net.backbone[0].bias.requires_grad_(False)
+    config = TrainConfig(weight_decay=0.1, norm_weight_decay=0.0, trunk_lr=0.5)
+    groups = {tuple(g["names"]): (g["weight_decay"], g["multiple"]) for g in parameter_groups(net, config)}
+    assert groups == {
+        ("head.0.weight", "head.0.bias"): (0.1, 1.0),
+        ("head.1.weight", "head.1.bias"): (0.0, 1.0),
+        ("backbone.0.weight",): (0.1, 0.5),
+        ("backbone.1.weight", "backbone.1.bias"): (0.0, 0.5),
+    }
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+def test_the_rate_reaches_each_group_by_its_multiple(kind: str) -> None:
+    optimizer = make_optimizer(Net(), TrainConfig(optimizer=kind, trunk_lr=0.1))  # type: ignore[arg-type]
+    set_rate(optimizer, 2.0)
+    assert [group["lr"] for group in optimizer.param_groups] == [2.0, 2.0, 0.2, 0.2]
+
+
+def test_the_rate_scales_linearly_with_the_batch() -> None:
+    assert peak_rate(TrainConfig(lr=0.02, batch=4, reference_batch=16)) == 0.005
+    assert peak_rate(TrainConfig(lr=0.02, batch=4, reference_batch=16, scale_lr=False)) == 0.02
+
+
+def test_step_schedule() -> None:
+    config = TrainConfig(lr=1, warmup=0, steps=[0.5, 0.9])
+    rates = [rate_at(config, i, 10) for i in (0, 4, 5, 8, 9)]
+    assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01])
+
+
+def test_cosine_and_constant_schedules() -> None:
+    cosine = TrainConfig(lr=1, warmup=0, schedule="cosine")
+    assert [rate_at(cosine, i, 8) for i in (0, 4, 8)] == pytest.approx([1, 0.5, 0], abs=1e-12)
+    assert rate_at(TrainConfig(lr=1, warmup=0, schedule="constant"), 7, 8) == 1
+
+
+def test_warm_up_is_linear_and_at_most_half_of_the_training() -> None:
+    config = TrainConfig(lr=1, warmup=4, warmup_factor=0.2, schedule="constant")
+    assert [rate_at(config, i, 100) for i in range(6)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1, 1])
+    assert warmup_iterations(config, 6) == 3
+    assert rate_at(config, 3, 6) == 1

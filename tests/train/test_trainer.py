@@ -1,0 +1,269 @@
+"""Trainings of a tiny network: resuming, several processes, bad losses, folders, and what a run leaves."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from tiny_network import TinyNetwork, tiny_config, tiny_data, tiny_network, train_small
+
+from maskrcnn.config import Config
+from maskrcnn.errors import DataError, UserError
+from maskrcnn.model.build import build
+from maskrcnn.train import trainer
+from maskrcnn.train.checkpoint import read_state
+from maskrcnn.train.evaluation import Scores, Share
+from maskrcnn.train.log import read_metrics
+from maskrcnn.train.trainer import Trainer, train
+
+
+def run_tiny(run: Path, config: Config | None = None, val: bool = False, **options: Any) -> Path:
+    config = config or tiny_config()
+    options.setdefault("network", tiny_network(config))
+    return train(config, tiny_data(), tiny_data("val") if val else None, run, **options)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_drawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes most of the time of so small a training."""
+    if "explains" not in request.node.name:
+        monkeypatch.setattr(Trainer, "_draw", lambda *_: None)
+
+
+def same(a: Any, b: Any) -> bool:
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return bool(a == b)
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, iteration: int, action: Any) -> None:
+    """Do `action` at the end of the step that makes `iteration` steps."""
+    step = Trainer._step
+
+    def stepped(self: Trainer, share: Any) -> None:
+        step(self, share)
+        if self.progress.iteration == iteration:
+            action()
+
+    monkeypatch.setattr(Trainer, "_step", stepped)
+
+
+@pytest.mark.parametrize(("optimizer", "number"), [("sgd", signal.SIGINT), ("adamw", signal.SIGTERM)])
+def test_twenty_steps_equal_ten_a_kill_and_ten_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str, number: signal.Signals
+) -> None:
+    config = tiny_config(optimizer=optimizer, ema=0.9, accumulate=2)
+    run_tiny(tmp_path / "whole", config, val=True)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 10, lambda: os.kill(os.getpid(), number))
+        with pytest.raises(KeyboardInterrupt if number == signal.SIGINT else SystemExit):
+            run_tiny(tmp_path / "parts", config, val=True)
+    assert read_state(tmp_path / "parts" / "state.pt")["progress"]["iteration"] == 10
+    # another start: everything must come from the state
+    torch.manual_seed(99)
+    run_tiny(tmp_path / "parts", config, val=True, resume=True, network=TinyNetwork(config.model))
+
+    whole, parts = (read_state(tmp_path / name / "state.pt") for name in ("whole", "parts"))
+    assert whole["progress"]["iteration"] == 20
+    for key in ("model", "optimizer", "average", "random"):
+        assert same(whole[key], parts[key]), key
+    for state in (whole, parts):
+        del state["progress"]["seconds"]
+    assert whole["progress"] == parts["progress"]
+    for name in ("best", "last"):
+        files = [tmp_path / run / "weights" / name / "model.safetensors" for run in ("whole", "parts")]
+        assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_kill_without_warning_goes_back_to_the_last_saved_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die() -> None:
+        raise Killed
+
+    config = tiny_config(save_every=1e-9, ema=0.9)
+    run_tiny(tmp_path / "whole", config)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 13, die)
+        with pytest.raises(Killed):
+            run_tiny(tmp_path / "parts", config)
+    assert read_state(tmp_path / "parts" / "state.pt")["progress"]["iteration"] == 12
+    run_tiny(tmp_path / "parts", config, resume=True)
+    whole, parts = (read_state(tmp_path / name / "state.pt") for name in ("whole", "parts"))
+    assert same(whole["model"], parts["model"])
+    iterations = [r["iteration"] for r in read_metrics(tmp_path / "parts" / "metrics.jsonl")]
+    assert iterations == sorted(iterations)
+    assert iterations[-1] == 20
+
+
+def test_two_processes_reach_the_weights_of_one(tmp_path: Path) -> None:
+    script = Path(__file__).parent / "tiny_network.py"
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [*launch, str(script), str(tmp_path / "two"), "2"],
+        check=False,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    train_small(tmp_path / "one", accumulate=1)
+    one, two = (read_state(tmp_path / name / "state.pt") for name in ("one", "two"))
+    # that they were two, and did not each train alone
+    assert json.loads((tmp_path / "two" / "env.json").read_text())["processes"] == 2
+    assert one["progress"]["iteration"] == two["progress"]["iteration"] == 5
+    torch.manual_seed(0)
+    start = build(
+        Config.model_validate(yaml.safe_load((tmp_path / "one" / "config.yaml").read_text())).model
+    ).state_dict()
+    # agreement says something only about weights that have moved; without the exchange they differ by 1e-2
+    assert max((one["model"][name] - tensor).abs().max() for name, tensor in start.items()) > 0.05
+    for name, tensor in one["model"].items():
+        torch.testing.assert_close(two["model"][name], tensor, atol=1e-5, rtol=0)
+
+
+def test_processes_share_out_the_pictures_to_evaluate() -> None:
+    data = tiny_data("val")
+    shares = [Share(data, rank, 2) for rank in range(2)]
+    ids = [share.picture(i).image_id for share in shares for i in range(len(share))]
+    assert sorted(map(str, ids)) == sorted(str(data.picture(i).image_id) for i in range(len(data)))
+
+
+def test_accumulated_steps_equal_one_large_step(tmp_path: Path) -> None:
+    for accumulate in (1, 4):
+        run_tiny(tmp_path / str(accumulate), tiny_config(accumulate=accumulate))
+    one, four = (read_state(tmp_path / name / "state.pt")["model"] for name in ("1", "4"))
+    for name in one:
+        torch.testing.assert_close(one[name], four[name], atol=1e-6, rtol=0)
+
+
+def test_a_batch_that_cannot_be_shared_out_names_the_settings(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"train.batch=4.*3 accumulated"):
+        run_tiny(tmp_path / "run", tiny_config(accumulate=3))
+
+
+@pytest.mark.parametrize(("poison", "blamed"), [("loss", "class not finite"), ("gradient", "gradient not finite")])
+def test_a_loss_that_is_not_finite_names_its_pictures(tmp_path: Path, poison: str, blamed: str) -> None:
+    config = tiny_config()
+    network = tiny_network(config)
+    network.poison = poison
+    with pytest.raises(UserError, match=f"iteration 1: {blamed}") as error:
+        run_tiny(tmp_path / "run", config, network=network)
+    assert "\n" not in str(error.value)
+    record = json.loads((tmp_path / "run" / "nonfinite.json").read_text())
+    pictures = [picture for part in record["parts"] for picture in part["pictures"]]
+    assert len(pictures) == 4
+    assert all(picture["name"] in str(error.value) and picture["boxes"] for picture in pictures)
+    assert not (tmp_path / "run" / "state.pt").exists()
+
+
+def test_a_folder_that_holds_a_run_is_refused(tmp_path: Path) -> None:
+    config = tiny_config(epochs=0.1)
+    run_tiny(tmp_path / "run", config)
+    with pytest.raises(UserError, match="already holds a run.*--resume"):
+        run_tiny(tmp_path / "run", config)
+    with pytest.raises(UserError, match="no run to resume"):
+        run_tiny(tmp_path / "elsewhere", config, resume=True)
+    with pytest.raises(UserError, match=r"train.lr=0.5, began with 0.05; set it back"):
+        run_tiny(tmp_path / "run", tiny_config(epochs=0.1, lr=0.5), resume=True)
+
+
+def test_a_finished_run_can_be_given_more_epochs(tmp_path: Path) -> None:
+    run_tiny(tmp_path / "run", tiny_config(epochs=1))
+    run_tiny(tmp_path / "run", tiny_config(epochs=1), resume=True)
+    run_tiny(tmp_path / "run", tiny_config(epochs=1.5), resume=True)
+    assert read_state(tmp_path / "run" / "state.pt")["progress"]["iteration"] == 12
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_disk_that_cannot_be_written_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """The file fails under torch.save, which then raises a RuntimeError of its own while it cleans up."""
+
+    class Failing(io.FileIO):
+        def write(self, _: object) -> int:
+            raise OSError(number, os.strerror(number))
+
+    usual = Path.open
+    failing = lambda path, mode="r", **more: Failing(path, mode) if mode == "wb" else usual(path, mode, **more)
+    monkeypatch.setattr(Path, "open", failing)
+    with pytest.raises(UserError, match=f"run: {os.strerror(number)}; ") as error:
+        run_tiny(tmp_path / "run", tiny_config(epochs=0.1))
+    assert "\n" not in str(error.value)
+    assert not list((tmp_path / "run").glob("state.pt*"))
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that nobody can write")
+def test_a_folder_that_cannot_be_made_is_one_line() -> None:
+    with pytest.raises(UserError, match=r"cannot be made: .*another folder|another folder"):
+        run_tiny(Path("/proc/maskrcnn-run"))
+
+
+def test_no_pictures_and_unknown_classes_are_refused_before_training(tmp_path: Path) -> None:
+    config = tiny_config()
+    config.model.classes = ["circle"]
+    with pytest.raises(DataError, match="'square'"):
+        run_tiny(tmp_path / "run", config)
+    with pytest.raises(UserError, match=r"train.best=segm but model.mask_head is null"):
+        run_tiny(tmp_path / "run", tiny_config(best="segm"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_best_weights_are_kept_and_patience_ends_a_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures = iter([10.0, 30.0, 20.0, 25.0, 40.0])
+    monkeypatch.setattr(
+        trainer, "evaluate_together", lambda *_: Scores({"bbox": {"AP": next(figures), "AP50": None}}, {}, 6, 6, 6)
+    )
+    weights = run_tiny(tmp_path / "run", tiny_config(epochs=5, evaluate_every=0.5, patience=2), val=True)
+    progress = read_state(tmp_path / "run" / "state.pt")["progress"]
+    assert (progress["best"], progress["best_iteration"], progress["iteration"]) == (30.0, 8, 16)
+    assert progress["stopped_early"]
+    assert weights == tmp_path / "run" / "weights" / "best"
+    last = load_file(tmp_path / "run" / "weights" / "last" / "model.safetensors")
+    assert not same(load_file(weights / "model.safetensors"), last)
+
+
+def test_a_run_explains_itself(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run_tiny(run, tiny_config(ema=0.9), val=True, command="maskrcnn train synthetic")
+    assert (run / "command.txt").read_text() == "maskrcnn train synthetic\n"
+    assert Config.model_validate(yaml.safe_load((run / "config.yaml").read_text())) == tiny_config(ema=0.9)
+    data = json.loads((run / "data.json").read_text())
+    assert data["train"]["classes"] == {"circle": 1, "square": 2, "triangle": 3, "star": 4}
+    assert len(data["train"]["digest"]) == 64
+    assert json.loads((run / "env.json").read_text())["torch"]
+    records = read_metrics(run / "metrics.jsonl")
+    assert [r["iteration"] for r in records if r["kind"] == "evaluation"] == [8, 16, 20]
+    assert {"lr", "loss", "box", "class", "pictures_per_s", "memory_gb"} <= records[-1].keys() | records[-2].keys()
+    report = (run / "report.md").read_text()
+    assert "maskrcnn train synthetic" in report
+    assert "| 2.50 | 20 |" in report
+    for name in ("samples/train_0.jpg", "samples/val_0.jpg", "plots/loss.png", "plots/ap.png"):
+        assert (run / name).stat().st_size > 0
+    # the average is what is saved
+    state, saved = read_state(run / "state.pt"), load_file(run / "weights" / "last" / "model.safetensors")
+    assert torch.equal(saved["head.weight"], state["average"]["tensors"]["head.weight"])
+    assert not torch.equal(saved["head.weight"], state["model"]["head.weight"])

@@ -1,0 +1,98 @@
+"""A network of a few hundred weights with the contract of MaskRCNN, and a training of it that finishes in a second.
+
+Run as a program, it trains a small real network in as many processes as torchrun starts:
+`tiny_network.py FOLDER accumulate`.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from maskrcnn.batch import Targets
+from maskrcnn.config import Config, ModelConfig
+from maskrcnn.data.synthetic import Synthetic
+from maskrcnn.model.mask_rcnn import RawDetections
+
+SIDE = (64, 64)
+
+
+class TinyNetwork(nn.Module):
+    """Learns the share of the picture that its objects cover; finds one box per picture."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = nn.Sequential(nn.Conv2d(3, 4, 5, stride=4), nn.GroupNorm(2, 4), nn.ReLU())
+        self.head = nn.Linear(4, 4)
+        self.poison: str | None = None
+
+    def forward(self, images: Tensor, sizes: Tensor, targets: Targets | None = None) -> Any:
+        features = self.backbone(images.float() / 255).mean(dim=(2, 3))
+        boxes = self.head(features)
+        if targets is None:
+            corner = sizes.flip(1).repeat(1, 2).float() * torch.tensor([0.1, 0.1, 0.9, 0.9])
+            scores = boxes.sigmoid()[:, :1]
+            empty = torch.zeros(len(images), 1, dtype=torch.int64)
+            return RawDetections(corner[:, None], scores, empty, torch.ones_like(empty, dtype=torch.bool))
+        wanted = (
+            (targets.boxes * targets.valid[..., None]).sum(1) / targets.valid.sum(1, keepdim=True).clamp(min=1) / 64
+        )
+        # what a network draws at random derives from the pictures' seeds
+        noise = (targets.seeds % 1000 / 1000)[:, None]
+        losses = {"box": (boxes - wanted).square().mean(), "class": (boxes * noise).abs().mean()}
+        if self.poison == "loss":
+            losses["class"] = losses["class"] * float("nan")
+        if self.poison == "gradient":
+            losses["class"] = losses["class"] + (boxes * 0).square().sum().sqrt()
+        return losses
+
+
+def tiny_config(**train: Any) -> Config:
+    """Eight iterations an epoch on `tiny_data()`."""
+    model = {"classes": ["circle", "square", "triangle", "star"], "mask_head": None}
+    model |= {"input": {"short_side": 64, "long_side": 64}}
+    settings = {"batch": 4, "reference_batch": 4, "lr": 0.05, "warmup": 3, "epochs": 2.5, "clip": 1.0, **train}
+    augment = {"short_sides": [64], "long_side": 64, "colour": 0.2}
+    return Config.model_validate({"model": model, "train": settings, "data": {"workers": 0, "augment": augment}})
+
+
+def tiny_data(split: str = "train") -> Synthetic:
+    return Synthetic(count=32 if split == "train" else 6, side=SIDE, split=split)  # type: ignore[arg-type]
+
+
+def tiny_network(config: Config) -> TinyNetwork:
+    torch.manual_seed(0)
+    return TinyNetwork(config.model)
+
+
+def small_config(accumulate: int) -> Config:
+    """Five iterations of a real but narrow Mask R-CNN with masks and keypoints, at a rate that moves its weights."""
+    model = {
+        "backbone": {"kind": "mobilenetv2", "freeze": 0},
+        "neck": {"channels": 16},
+        "rpn": {"sizes": [[16], [32], [64], [128], [256]], "pre_nms_train": 100, "post_nms_train": 50, "samples": 32},
+        "roi": {"samples": 32},
+        "box_head": {"fc_channels": 32},
+        "mask_head": {"convs": 1, "channels": 16},
+        "keypoint_head": {"convs": 1, "channels": 16},
+    }
+    train = {"epochs": 5 / 8, "batch": 4, "reference_batch": 4, "warmup": 0, "clip": 1.0, "accumulate": accumulate}
+    augment = {"short_sides": [64], "long_side": 96, "colour": 0.2}
+    data = {"augment": augment, "mask_side": 28, "workers": 0}
+    return Config.model_validate({"model": model, "train": train, "data": data})
+
+
+def train_small(run: Path, accumulate: int) -> None:
+    """Five steps of `small_config` on pictures with shapes and people."""
+    from maskrcnn.train.trainer import train
+
+    train(small_config(accumulate), Synthetic(count=32, side=(64, 96), people=True), None, run)
+
+
+if __name__ == "__main__":
+    train_small(Path(sys.argv[1]), int(sys.argv[2]))
