@@ -46,9 +46,7 @@ def test_equals_the_greedy_loop(
     if not grouped:
         groups = torch.zeros_like(groups)
     kept = nms(boxes, valid, iou, groups if grouped else None, block=block)
-    expected = [
-        greedy(b, v, iou, g) for b, v, g in zip(boxes.tolist(), valid.tolist(), groups.tolist(), strict=True)
-    ]
+    expected = [greedy(b, v, iou, g) for b, v, g in zip(boxes.tolist(), valid.tolist(), groups.tolist(), strict=True)]
     assert kept.dtype == torch.bool and kept.shape == valid.shape
     assert kept.tolist() == expected
 

@@ -38,7 +38,9 @@ def reference(
     for i in range(size):
         for j in range(size):
             samples = [
-                bilinear(feature, y1 + (i + (r + 0.5) / down) * height / size, x1 + (j + (s + 0.5) / across) * width / size)
+                bilinear(
+                    feature, y1 + (i + (r + 0.5) / down) * height / size, x1 + (j + (s + 0.5) / across) * width / size
+                )
                 for r in range(down)
                 for s in range(across)
             ]

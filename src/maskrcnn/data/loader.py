@@ -269,7 +269,6 @@ def train_loader(
     Its `batch_sampler` is an `EpochSampler`: call `loader.batch_sampler.set_epoch(epoch, start)` before each further
     epoch; the workers stay. With `train.accumulate` above 1 each global batch comes in that many parts.
     """
-    shapes = [(p.height, p.width) for p in (dataset.picture(i) for i in range(len(dataset)))]
     sampler = EpochSampler(
         len(dataset),
         config.train.seed,
@@ -279,7 +278,7 @@ def train_loader(
         config.train.batch,
         accumulate=config.train.accumulate,
         start=start,
-        tall=None if config.data.augment.crop else np.array([h > w for h, w in shapes]),
+        tall=None if config.data.augment.crop else _tall(dataset),
     )
     workers = config.data.workers
     return DataLoader(
@@ -306,6 +305,14 @@ def test_loader(dataset: Dataset, config: InputConfig, batch: int, workers: int)
 
 
 test_loader.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever pytest thinks of the name
+
+
+def _tall(dataset: Dataset) -> np.ndarray | None:
+    """(n,) bool: which pictures are upright; None for generated pictures, which all have one shape."""
+    if dataset.picture(0).path is None:
+        return None
+    shapes = ((p.height, p.width) for p in (dataset.picture(i) for i in range(len(dataset))))
+    return np.array([height > width for height, width in shapes])
 
 
 def _one_thread(worker: int) -> None:

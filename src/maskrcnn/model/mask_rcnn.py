@@ -97,9 +97,7 @@ class MaskRCNN(nn.Module):
         """The test-time network."""
         features = self.features(images, sizes)
         rpn = self.config.rpn
-        proposals = self.rpn.propose(
-            self.rpn(features), sizes, before=rpn.pre_nms_test, after=rpn.post_nms_test
-        )
+        proposals = self.rpn.propose(self.rpn(features), sizes, before=rpn.pre_nms_test, after=rpn.post_nms_test)
         rows = kept_rows(proposals.valid)
         pooled = self.pool(features, proposals.boxes, rows, self.config.box_head.size)
         logits, deltas = self.box_head(self.box_head.shared(pooled))
@@ -153,9 +151,7 @@ class MaskRCNN(nn.Module):
         positive = (matched.iou >= config.positive_iou) & valid
         negative = (matched.iou < config.positive_iou) & valid & ~matched.ignored
         keys = random_keys(targets.seeds, boxes.shape[1], stream=1)
-        chosen = sample(
-            positive, negative, keys, samples=config.samples, positive_fraction=config.positive_fraction
-        )
+        chosen = sample(positive, negative, keys, samples=config.samples, positive_fraction=config.positive_fraction)
         picked = boxes.gather(1, chosen.index.unsqueeze(-1).expand(-1, -1, 4))
         object_index = matched.index.gather(1, chosen.index)
         return SampledRois(picked, chosen.positive, chosen.valid, object_index, chosen.prefix)
@@ -181,9 +177,7 @@ class MaskRCNN(nn.Module):
             own_deltas = deltas.gather(2, labels[:, :, None, None].expand(-1, -1, 1, 4))[:, :, 0]
         losses = {
             "class": class_loss(logits, with_background, rois.valid),
-            "box": box_loss(
-                own_deltas, wanted, rois.positive, rois.valid.sum(1), config.box_head.smooth_l1_beta
-            ),
+            "box": box_loss(own_deltas, wanted, rois.positive, rois.valid.sum(1), config.box_head.smooth_l1_beta),
         }
         if self.mask_head is None and self.keypoint_head is None:
             return losses

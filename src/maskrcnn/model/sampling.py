@@ -30,9 +30,7 @@ def random_keys(seeds: Tensor, count: int, stream: int) -> Tensor:
     return (x >> 8).float() / (1 << 24)
 
 
-def sample(
-    positive: Tensor, negative: Tensor, keys: Tensor, *, samples: int, positive_fraction: float
-) -> Sample:
+def sample(positive: Tensor, negative: Tensor, keys: Tensor, *, samples: int, positive_fraction: float) -> Sample:
     """At most `samples` candidates of each picture, at most that fraction of them positive, filled up with negatives.
 
     Args:

@@ -51,8 +51,12 @@ def roi_align(
     table, start, heights, widths = _table(features)
     channels, count = table.shape[1], boxes.shape[0]
     scale = boxes.new_tensor([1.0 / s for s in strides])[level].unsqueeze(-1)
-    rows, row_weights = _axis(boxes[:, 1::2] * scale, heights[level], max(f.shape[2] for f in features), size, sampling_ratio, aligned)
-    cols, col_weights = _axis(boxes[:, 0::2] * scale, widths[level], max(f.shape[3] for f in features), size, sampling_ratio, aligned)
+    rows, row_weights = _axis(
+        boxes[:, 1::2] * scale, heights[level], max(f.shape[2] for f in features), size, sampling_ratio, aligned
+    )
+    cols, col_weights = _axis(
+        boxes[:, 0::2] * scale, widths[level], max(f.shape[3] for f in features), size, sampling_ratio, aligned
+    )
     base = start[level] + picture * (heights * widths)[level]
     rows = base[:, None, None, None] + rows * widths[level][:, None, None, None]
 
@@ -66,9 +70,9 @@ def roi_align(
     step = max(1, _LOOKUPS // max(1, per_box))
     parts = [
         pool(table, rows[i : i + step], row_weights[i : i + step], cols[i : i + step], col_weights[i : i + step])
-        for i in range(0, count, step)
+        for i in range(0, max(count, 1), step)  # once for no boxes too: an empty result that has gradients
     ]
-    pooled = torch.cat(parts) if len(parts) != 1 else parts[0]
+    pooled = torch.cat(parts) if len(parts) > 1 else parts[0]
     return pooled.view(count, size, size, channels).permute(0, 3, 1, 2)
 
 
@@ -136,9 +140,9 @@ def _pool_average(table: Tensor, rows: Tensor, row_weights: Tensor, cols: Tensor
     # (n, size, 1, 2S, 1) with (n, 1, size, 1, 2S)
     index = rows.flatten(2)[:, :, None, :, None] + cols.flatten(2)[:, None, :, None, :]
     weights = row_weights.flatten(2)[:, :, None, :, None] * col_weights.flatten(2)[:, None, :, None, :]
-    bags = rows.shape[0] * size * size
-    index = index.reshape(bags, -1)
-    return F.embedding_bag(index, table, mode="sum", per_sample_weights=weights.reshape(bags, -1).to(table.dtype))
+    bags = (rows.shape[0] * size * size, 4 * rows.shape[2] * cols.shape[2])
+    weights = weights.reshape(bags).to(table.dtype)
+    return F.embedding_bag(index.reshape(bags), table, mode="sum", per_sample_weights=weights)
 
 
 def _pool_max(table: Tensor, rows: Tensor, row_weights: Tensor, cols: Tensor, col_weights: Tensor) -> Tensor:
@@ -153,8 +157,8 @@ def _pool_max(table: Tensor, rows: Tensor, row_weights: Tensor, cols: Tensor, co
     index = (rows.view(shape_y) + cols.view(shape_x)).reshape(-1, 4)
     weights = (row_weights.view(shape_y) * col_weights.view(shape_x)).reshape(-1, 4)
     values = F.embedding_bag(index, table, mode="sum", per_sample_weights=weights.to(table.dtype))
-    values = values.view(n * size * size, slots_y * slots_x, -1)
-    used = (used_y[:, :, None, :, None] & used_x[:, None, :, None, :]).reshape(n * size * size, -1, 1)
+    values = values.view(n * size * size, slots_y * slots_x, table.shape[1])
+    used = (used_y[:, :, None, :, None] & used_x[:, None, :, None, :]).reshape(n * size * size, slots_y * slots_x, 1)
     largest = values.masked_fill(~used, -math.inf).amax(1)
     return torch.where(used.any(1), largest, torch.zeros_like(largest))
 

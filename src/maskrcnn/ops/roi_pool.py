@@ -14,7 +14,13 @@ _GATHERED = 1 << 26  # feature values gathered at a time
 
 
 def roi_pool(
-    features: list[Tensor], strides: list[int] | list[float], boxes: Tensor, picture: Tensor, level: Tensor, *, size: int
+    features: list[Tensor],
+    strides: list[int] | list[float],
+    boxes: Tensor,
+    picture: Tensor,
+    level: Tensor,
+    *,
+    size: int,
 ) -> Tensor:
     """Pools each box from its own level of its own picture; arguments and result as in `roi_align`.
 

@@ -33,6 +33,7 @@ def save_model(model: MaskRCNN, folder: str | Path, card: str = "", *, half: boo
         tensors[name] = (tensor.half() if half and tensor.is_floating_point() else tensor).contiguous()
     partial = folder / (WEIGHTS + ".partial")
     save_file(tensors, partial, metadata={"format": "pt"})
+    partial.chmod(0o644)  # safetensors makes it readable by its owner only
     partial.replace(folder / WEIGHTS)
     _write(folder / CONFIG, json.dumps(model.config.model_dump(mode="json"), indent=1) + "\n")
     if card:

@@ -1,0 +1,104 @@
+"""A model folder round-trips, and one that does not fit says which tensors."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "model"))
+from small import pictures, small_model
+
+from maskrcnn import MaskRCNN
+from maskrcnn.errors import UserError
+from maskrcnn.weights.store import find_model, load_model, save_model
+from maskrcnn.weights.trunk import load_trunk
+
+TRUNK = Path(__file__).parents[3] / "shared" / "weights" / "mobilenetv2_1.0_imagenet_fp32_bn.npz"
+
+
+def test_a_saved_model_comes_back_the_same(tmp_path: Path) -> None:
+    model = small_model().eval()
+    model.save_pretrained(tmp_path, card="# card\n")
+    again = MaskRCNN.from_pretrained(tmp_path)
+    assert again.config == model.config and (tmp_path / "README.md").read_text() == "# card\n"
+    for (name, a), (other, b) in zip(model.state_dict().items(), again.state_dict().items(), strict=True):
+        assert name == other and torch.equal(a, b)
+    images, sizes = pictures()
+    with torch.no_grad():
+        for a, b in zip(model(images, sizes), again(images, sizes), strict=True):
+            assert a is b is None or torch.equal(a, b)
+
+
+def test_half_precision_is_loaded_as_single(tmp_path: Path) -> None:
+    model = small_model()
+    save_model(model, tmp_path, half=True)
+    assert all(t.dtype == torch.float16 for t in load_file(tmp_path / "model.safetensors").values() if t.ndim)
+    for name, tensor in load_model(tmp_path).state_dict().items():
+        torch.testing.assert_close(tensor, model.state_dict()[name], rtol=1e-3, atol=1e-6)
+
+
+def test_weights_that_do_not_fit_name_the_tensors(tmp_path: Path) -> None:
+    save_model(small_model(), tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    tensors["box_head.score.weight"] = torch.zeros(7, 32)
+    del tensors["rpn.deltas.bias"]
+    save_file(tensors, tmp_path / "model.safetensors")
+    with pytest.raises(UserError, match=r"rpn\.deltas\.bias is missing.*box_head\.score\.weight is \(7, 32\)"):
+        load_model(tmp_path)
+
+
+def test_a_broken_file_or_config_is_one_line(tmp_path: Path) -> None:
+    save_model(small_model(), tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"not weights")
+    with pytest.raises(UserError, match="not readable as safetensors"):
+        load_model(tmp_path)
+    settings = json.loads((tmp_path / "config.json").read_text())
+    settings["mask_haed"] = settings.pop("mask_head")
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(UserError, match="mask_head"):
+        load_model(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(UserError, match="JSON"):
+        load_model(tmp_path)
+
+
+def test_a_run_folder_gives_its_best_weights(tmp_path: Path) -> None:
+    save_model(small_model(), tmp_path / "weights" / "last")
+    assert find_model(tmp_path) == tmp_path / "weights" / "last"
+    save_model(small_model(), tmp_path / "weights" / "best")
+    assert find_model(tmp_path) == tmp_path / "weights" / "best"
+
+
+@pytest.mark.parametrize("name", ["no-such-model", "/no/such/folder"])
+def test_an_unknown_model_lists_the_shipped_ones(name: str) -> None:
+    with pytest.raises(UserError, match="shipped"):
+        find_model(name)
+
+
+@pytest.mark.skipif(not TRUNK.exists(), reason="../shared/weights is not here")
+def test_the_trunk_fills_every_tensor_of_the_backbone() -> None:
+    model = small_model()
+    before = {k: v.clone() for k, v in model.backbone.state_dict().items()}
+    assert load_trunk(model.backbone, TRUNK) == len(before) == 260
+    same = [k for k, v in model.backbone.state_dict().items() if torch.equal(v, before[k])]
+    assert not same
+    # ImageNet statistics make every layer's output well scaled; a wrong order of tensors would not
+    with torch.no_grad():
+        x = torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+        assert all(0.05 < level.std() < 5 for level in model.backbone(x))
+
+
+def test_a_trunk_that_is_not_one_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "trunk.npz"
+    np.savez(path, other=np.zeros(3, np.float32))
+    with pytest.raises(UserError, match="mobilenetv20_features_conv0_weight"):
+        load_trunk(small_model().backbone, path)
+    path.write_bytes(b"nothing")
+    with pytest.raises(UserError, match="not readable"):
+        load_trunk(small_model().backbone, path)

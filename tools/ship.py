@@ -1,0 +1,74 @@
+"""Turns a finished run into a shipped model: half-precision weights, config and card under src/maskrcnn/weights/shipped.
+
+    python tools/ship.py RUN NAME VAL_DATA [--limit "one line"]...
+
+The figures on the card are measured here, on the half-precision weights as they will be loaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import yaml
+
+from maskrcnn.data.open import open_dataset
+from maskrcnn.evaluate.coco import evaluate
+from maskrcnn.weights.store import WEIGHTS, load_model, save_model
+
+SHIPPED = Path(__file__).parents[1] / "src" / "maskrcnn" / "weights" / "shipped"
+CAPTIONS = {"bbox": "box", "segm": "mask", "keypoints": "keypoint"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("name")
+    parser.add_argument("val")
+    parser.add_argument("--limit", action="append", default=[], help="a line for the card's limits")
+    parser.add_argument("--data", default="", help="a line on what the pictures are and their licence")
+    args = parser.parse_args()
+
+    folder = SHIPPED / args.name
+    save_model(load_model(args.run), folder, half=True)
+    scores = evaluate(load_model(folder), open_dataset(args.val, "val")).kinds
+    card = write_card(args.run, args.name, scores, args.data, args.limit)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    (folder / "figures.json").write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
+    print(card, f"\n{(folder / WEIGHTS).stat().st_size / 1e6:.2f} MB in {folder}")
+
+
+def write_card(run: Path, name: str, scores: dict[str, dict[str, float | None]], data: str, limits: list[str]) -> str:
+    """The card of a shipped model: what it was trained on, how, what it reaches, what it cannot do."""
+    environment = json.loads((run / "env.json").read_text(encoding="utf-8"))
+    labels = json.loads((run / "data.json").read_text(encoding="utf-8"))
+    train = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))["train"]
+    evaluations = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    evaluations = [e for e in evaluations if e["kind"] == "evaluation"]
+    lines = [
+        f"# {name}",
+        "",
+        f"Trained on {labels['train']['pictures']} pictures (labels' digest `{labels['train']['digest'][:16]}`), "
+        f"evaluated on {labels['val']['pictures']} others. {data}",
+        "",
+        f"Recipe: `recipes/{name}.yaml`; command: `{(run / 'command.txt').read_text(encoding='utf-8').splitlines()[-1]}`.",
+        f"{train['epochs']:g} epochs of {train['optimizer']}, batch {train['batch']}, {train['precision']}, "
+        f"commit `{environment.get('git_commit') or environment.get('commit')}`.",
+        "",
+        "| on the val split | AP | AP50 | AP75 |",
+        "| --- | --- | --- | --- |",
+    ]
+    for kind, numbers in scores.items():
+        row = " | ".join("-" if numbers[k] is None else f"{numbers[k]:.1f}" for k in ("AP", "AP50", "AP75"))
+        lines.append(f"| {CAPTIONS[kind]} | {row} |")
+    lines += ["", "While it was trained (percent, at the end of each evaluated epoch):", ""]
+    for e in evaluations:
+        figures = ", ".join(f"{CAPTIONS[k]} AP {v['AP']:.1f}" for k, v in e["scores"].items() if v["AP"] is not None)
+        lines.append(f"- epoch {e['epoch']:.1f}: {figures}")
+    lines += ["", "Limits:", "", *(f"- {limit}" for limit in limits), ""]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
