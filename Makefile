@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 
 # environment, then the main job on a real photograph
 demo: $(STAMP)
-	$(VENV)/bin/maskrcnn demo --out out/demo
+	$(VENV)/bin/maskrcnn demo --out out/demo.png
 
 test: $(STAMP)
 	$(PY) -m pytest

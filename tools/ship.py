@@ -27,21 +27,23 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("val")
     parser.add_argument("--limit", action="append", default=[], help="a line for the card's limits")
+    parser.add_argument("--commit", required=True, help="of the code that trained it")
     parser.add_argument("--data", default="", help="a line on what the pictures are and their licence")
     args = parser.parse_args()
 
     folder = SHIPPED / args.name
     save_model(load_model(args.run), folder, half=True)
     scores = evaluate(load_model(folder), open_dataset(args.val, "val")).kinds
-    card = write_card(args.run, args.name, scores, args.data, args.limit)
+    card = write_card(args.run, args.name, scores, args.data, args.limit, args.commit)
     (folder / "README.md").write_text(card, encoding="utf-8")
     (folder / "figures.json").write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
     print(card, f"\n{(folder / WEIGHTS).stat().st_size / 1e6:.2f} MB in {folder}")
 
 
-def write_card(run: Path, name: str, scores: dict[str, dict[str, float | None]], data: str, limits: list[str]) -> str:
+def write_card(
+    run: Path, name: str, scores: dict[str, dict[str, float | None]], data: str, limits: list[str], commit: str
+) -> str:
     """The card of a shipped model: what it was trained on, how, what it reaches, what it cannot do."""
-    environment = json.loads((run / "env.json").read_text(encoding="utf-8"))
     labels = json.loads((run / "data.json").read_text(encoding="utf-8"))
     train = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))["train"]
     evaluations = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -54,7 +56,7 @@ def write_card(run: Path, name: str, scores: dict[str, dict[str, float | None]],
         "",
         f"Recipe: `recipes/{name}.yaml`; command: `{(run / 'command.txt').read_text(encoding='utf-8').splitlines()[-1]}`.",
         f"{train['epochs']:g} epochs of {train['optimizer']}, batch {train['batch']}, {train['precision']}, "
-        f"commit `{environment.get('git_commit') or environment.get('commit')}`.",
+        f"commit `{commit}`.",
         "",
         "| on the val split | AP | AP50 | AP75 |",
         "| --- | --- | --- | --- |",

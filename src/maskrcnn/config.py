@@ -163,6 +163,7 @@ class ModelConfig(Section):
     """The network. A class is a name; its place in `classes` is the network's business."""
 
     classes: list[str] = []
+    class_ids: list[int] = []  # the ids of the user's file beside `classes`; they come back in what is written
     keypoints: KeypointSchema | None = None
     input: InputConfig = InputConfig()
     backbone: BackboneConfig = BackboneConfig()

@@ -6,6 +6,7 @@ is asked for, and each is then pasted inside its own box only.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,10 +43,14 @@ class Masks:
         rows = _rows(index)
         return Masks(self.probabilities[rows], self.boxes[rows], self.size, self.threshold)
 
-    def windows(self) -> list[tuple[int, int, np.ndarray]]:
-        """Each mask as (x0, y0, bool (h, w)): the part of the picture that its box touches, and nothing outside it."""
+    def windows(self) -> Iterator[tuple[int, int, np.ndarray]]:
+        """Each mask as (x0, y0, bool (h, w)): the part of the picture that its box touches, and nothing outside it.
+
+        One after the other, so that of any number of masks one window is in memory.
+        """
         height, width = self.size
-        return paste_windows(self.probabilities, self.boxes, height, width, self.threshold)
+        for probabilities, box in zip(self.probabilities, self.boxes, strict=True):
+            yield from paste_windows(probabilities[None], box[None], height, width, self.threshold)
 
     def bitmaps(self) -> np.ndarray:
         """bool (N, H, W): N whole pictures in memory; for large pictures prefer `rle` or `windows`."""

@@ -56,7 +56,7 @@ def settings_of(kind: str) -> dict[str, object]:
 
 KINDS = [
     "everything", "faster r-cnn", "masks", "keypoints", "roi pool", "roi align max", "adaptive", "unaligned",
-    "group norm, four convs", "batch norm", "agnostic", "c4",
+    "group norm, four convs", "batch norm", "sync norm", "agnostic", "c4",
 ]  # fmt: skip
 
 

@@ -16,7 +16,6 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from tiny_network import TinyNetwork, tiny_config, tiny_data, tiny_network, train_small
 
 from maskrcnn.config import Config
 from maskrcnn.errors import DataError, UserError
@@ -26,6 +25,7 @@ from maskrcnn.train.checkpoint import read_state
 from maskrcnn.train.evaluation import Scores, Share
 from maskrcnn.train.log import read_metrics
 from maskrcnn.train.trainer import Trainer, train
+from tiny_network import TinyNetwork, tiny_config, tiny_data, tiny_network, train_small
 
 
 def run_tiny(run: Path, config: Config | None = None, val: bool = False, **options: Any) -> Path:
@@ -206,7 +206,8 @@ def test_a_disk_that_cannot_be_written_is_one_line(
             raise OSError(number, os.strerror(number))
 
     usual = Path.open
-    failing = lambda path, mode="r", **more: Failing(path, mode) if mode == "wb" else usual(path, mode, **more)
+    def failing(path, mode="r", **more):
+        return Failing(path, mode) if mode == "wb" else usual(path, mode, **more)
     monkeypatch.setattr(Path, "open", failing)
     with pytest.raises(UserError, match=f"run: {os.strerror(number)}; ") as error:
         run_tiny(tmp_path / "run", tiny_config(epochs=0.1))

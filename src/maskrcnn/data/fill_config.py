@@ -17,6 +17,7 @@ def fill_config(config: Config, dataset: Dataset) -> Config:
     model = config.model.model_copy()
     if not model.classes:
         model.classes = list(dataset.classes)
+        model.class_ids = list(dataset.class_ids)
     if model.keypoint_head is not None and model.keypoints is None:
         if dataset.keypoints is None:
             raise DataError(

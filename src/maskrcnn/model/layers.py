@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
 from torch.nn import functional as F
 
 from maskrcnn.config import Norm
@@ -37,6 +39,28 @@ class FrozenBatchNorm(nn.Module):
         return x * scale[:, None, None] + shift[:, None, None]
 
 
+class SyncBatchNorm(nn.BatchNorm2d):
+    """Batch norm over the pictures of all processes. Unlike `nn.SyncBatchNorm` it runs on any device and backend."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        several = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+        if not (self.training and several):
+            return super().forward(x)
+        # counts too: the pictures of two processes may be padded to different sizes
+        wide = x.float()
+        count = wide.new_tensor([wide.numel() / wide.shape[1]])
+        total = all_reduce(torch.cat([wide.sum((0, 2, 3)), (wide * wide).sum((0, 2, 3)), count]))
+        mean, square = (total[:-1] / total[-1]).chunk(2)
+        variance = (square - mean * mean).clamp(min=0)
+        with torch.no_grad():
+            unbiased = variance * total[-1] / (total[-1] - 1).clamp(min=1)
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(unbiased, self.momentum)
+            self.num_batches_tracked += 1
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return (wide * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]).to(x.dtype)
+
+
 def make_norm(kind: Norm, channels: int) -> nn.Module | None:
     """The norm of that kind over (B, C, H, W); None for "none"."""
     if kind == "none":
@@ -46,7 +70,7 @@ def make_norm(kind: Norm, channels: int) -> nn.Module | None:
     if kind == "batch":
         return nn.BatchNorm2d(channels)
     if kind == "sync":
-        return nn.SyncBatchNorm(channels)
+        return SyncBatchNorm(channels)
     return nn.GroupNorm(math.gcd(32, channels), channels)
 
 

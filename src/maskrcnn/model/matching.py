@@ -12,7 +12,7 @@ from torch import Tensor
 
 from maskrcnn.ops.boxes import pairwise_ioa, pairwise_iou
 
-_OVERLAPS = 1 << 24  # overlaps held at a time
+_OVERLAPS = 1 << 21  # overlaps held at a time: few enough to stay near the processor
 
 
 class Match(NamedTuple):
@@ -33,14 +33,14 @@ def match(boxes: Tensor, objects: Tensor, valid: Tensor, ignore: Tensor, ignore_
     best = boxes.new_zeros(pictures, count)
     index = torch.zeros(pictures, count, dtype=torch.int64, device=boxes.device)
     ignored = torch.zeros(pictures, count, dtype=torch.bool, device=boxes.device)
+    # an empty box at the corner overlaps nothing
+    regions, objects = objects * ignore.unsqueeze(-1), objects * valid.unsqueeze(-1)
     for start, stop in _chunks(pictures, count, objects.shape[1]):
-        iou = pairwise_iou(boxes, objects[:, start:stop]) * valid[:, None, start:stop]
-        value, where = iou.max(-1)
+        value, where = pairwise_iou(boxes, objects[:, start:stop]).max(-1)
         better = value > best
         best, index = torch.where(better, value, best), torch.where(better, where + start, index)
         if ignore_iou is not None:
-            inside = pairwise_ioa(boxes, objects[:, start:stop]) * ignore[:, None, start:stop]
-            ignored = ignored | (inside.amax(-1) > ignore_iou)
+            ignored = ignored | (pairwise_ioa(boxes, regions[:, start:stop]).amax(-1) > ignore_iou)
     return Match(best, index, ignored)
 
 
@@ -54,13 +54,15 @@ def match_low_quality(boxes: Tensor, objects: Tensor, valid: Tensor, min_iou: fl
     pictures, count = objects.shape[0], boxes.shape[1]
     chosen = torch.zeros(pictures, count, dtype=torch.bool, device=boxes.device)
     index = torch.zeros(pictures, count, dtype=torch.int64, device=boxes.device)
+    objects = objects * valid.unsqueeze(-1)
     for start, stop in _chunks(pictures, count, objects.shape[1]):
-        iou = pairwise_iou(boxes, objects[:, start:stop]) * valid[:, None, start:stop]
+        iou = pairwise_iou(boxes, objects[:, start:stop])
         highest = iou.amax(1, keepdim=True)
-        best = (iou == highest) & (highest > 0) & (highest >= min_iou)
-        slot = torch.arange(start, stop, device=boxes.device)
-        index = torch.maximum(index, (best * slot).amax(-1))
-        chosen = chosen | best.any(-1)
+        # an object that nothing overlaps enough has no best anchor
+        highest = torch.where((highest > 0) & (highest >= min_iou), highest, torch.full_like(highest, 2.0))
+        value, where = (iou == highest).flip(-1).max(-1)  # of several such objects the last
+        chosen = chosen | value
+        index = torch.where(value, stop - 1 - where, index)
     return chosen, index
 
 

@@ -64,7 +64,7 @@ def _fixed_point(suppresses: Tensor, alive: Tensor) -> Tensor:
     first = again(alive, alive)
     if torch.compiler.is_compiling():
         return while_loop(changed, again, first)[0]
-    # Eagerly this asks "changed?" once a round, the only synchronisation of the forward pass.
+    # Eagerly this asks "changed?" once a round: with fixed sampling the only synchronisation on an accelerator.
     keep, before = first
     while changed(keep, before):
         keep, before = again(keep, before)

@@ -40,7 +40,7 @@ def roi_align(
         level: (N,) index of each box's level in `features`.
         size: bins per side.
         sampling_ratio: samples per bin and side; 0 takes ceil(box side / size / stride), which costs one synchronisation
-            outside a compiled graph and the bound that the map's own size gives inside one.
+            per axis outside a compiled graph and the bound that the map's own size gives inside one.
         aligned: shift by half a cell, so that a cell's centre is at +0.5 (detectron2's ROIAlignV2). Without it boxes are
             at least one cell wide, as in the first releases.
         reduce: "average" or "max" over the samples of a bin.

@@ -71,7 +71,7 @@ def draw_instances(
     extents = (instances.boxes[:, 2:] - instances.boxes[:, :2]).prod(axis=1)
     large_first = np.argsort(-extents, kind="stable").tolist()
     if instances.masks is not None:
-        windows = instances.masks.windows()
+        windows = list(instances.masks.windows())
         for row in large_first:
             _draw_mask(canvas, windows[row], colours[row], style)
     for row in large_first:

@@ -176,6 +176,7 @@ def finish(raw: RawDetections, batch: Batch, config: ModelConfig, *, score: floa
                 masks=_masks(raw, index, rows, whole, (height, width), config.test.mask_threshold),
                 keypoints=_keypoints(raw, index, rows, scales[index]),
                 keypoint_schema=config.keypoints if has_points else None,
+                class_ids=np.array(config.class_ids, np.int64)[labels[rows]] if config.class_ids else None,
             )
         )
     return found

@@ -89,8 +89,9 @@ def from_pillow(image: Image.Image) -> np.ndarray:
 def to_uint8(samples: np.ndarray) -> np.ndarray:
     """Samples of any depth as uint8, by a rule that depends only on the largest of them.
 
-    Integers: up to 255 they stay as they are, up to 65535 they lose their low 8 bits, above it their low 24. Floats: up
-    to 1.0 they are multiplied by 255, above it they are rounded and treated as integers. Negative is 0, and so is NaN.
+    Integers lose the low bits that the smallest depth of 8, 10, 12, 14, 16, 32 or 64 bits that holds them all has beyond 8:
+    a 12-bit microscope's picture in a 16-bit file is not black. Floats: up to 1.0 they are multiplied by 255, above it
+    they are rounded and treated as integers. Negative is 0, and so is NaN.
     """
     if samples.dtype == np.uint8:
         return samples
@@ -103,7 +104,7 @@ def to_uint8(samples: np.ndarray) -> np.ndarray:
     if samples.dtype.kind == "i":
         samples = np.maximum(samples, 0)
     largest = int(samples.max(initial=0))
-    shift = 0 if largest <= 255 else 8 if largest <= 65535 else 24
+    shift = next(depth for depth in (8, 10, 12, 14, 16, 32, 64) if largest < 1 << depth) - 8
     return np.minimum(samples >> shift, 255).astype(np.uint8)
 
 
