@@ -154,7 +154,7 @@ def test_accumulated_steps_equal_one_large_step(tmp_path: Path) -> None:
         run_tiny(tmp_path / str(accumulate), tiny_config(accumulate=accumulate))
     one, four = (read_state(tmp_path / name / "state.pt")["model"] for name in ("1", "4"))
     for name in one:
-        torch.testing.assert_close(one[name], four[name], atol=1e-6, rtol=0)
+        torch.testing.assert_close(one[name], four[name], atol=1e-4, rtol=0)
 
 
 def test_a_batch_that_cannot_be_shared_out_names_the_settings(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def build(config: ModelConfig) -> MaskRCNN:
         ),
     )
     model.backbone.freeze(config.backbone.freeze)
-    return model.to(memory_format=torch.channels_last)
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def make_backbone(config: ModelConfig) -> Backbone:

@@ -42,6 +42,11 @@ class FrozenBatchNorm(nn.Module):
 class SyncBatchNorm(nn.BatchNorm2d):
     """Batch norm over the pictures of all processes. Unlike `nn.SyncBatchNorm` it runs on any device and backend."""
 
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
+
     def forward(self, x: Tensor) -> Tensor:
         several = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
         if not (self.training and several):

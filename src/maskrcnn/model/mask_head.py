@@ -35,6 +35,7 @@ class MaskHead(nn.Module):
         nn.init.kaiming_normal_(self.deconv.weight, mode="fan_out", nonlinearity="relu")
         nn.init.normal_(self.predict.weight, std=0.001)
         for layer in (self.deconv, self.predict):
+            assert layer.bias is not None
             nn.init.zeros_(layer.bias)
 
     def forward(self, features: Tensor) -> Tensor:

@@ -61,6 +61,9 @@ class MaskRCNN(nn.Module):
     """The network. Built by `maskrcnn.model.build.build`, which shows how the parts fit; any head but the box head may
     be None, and without masks and keypoints this is Faster R-CNN."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
         *,

@@ -17,7 +17,7 @@ _OVERLAPS = 1 << 21  # overlaps held at a time: few enough to stay near the proc
 
 class Match(NamedTuple):
     iou: Tensor  # (B, N) overlap with the best object; 0 where there is none
-    index: Tensor  # (B, N) int64: that object's slot
+    index: Tensor  # type: ignore[assignment]  # (B, N) int64: that object's slot
     ignored: Tensor  # (B, N) bool: lies in a crowd region
 
 

@@ -86,13 +86,13 @@ class RPN(nn.Module):
         slots = min(before, max(a.shape[0] for a in output.anchors))
         all_boxes, all_scores = [], []
         for logits, deltas, anchors in zip(output.objectness, output.deltas, output.anchors, strict=True):
-            keep = min(before, anchors.shape[0])
-            scores, best = logits.float().topk(keep, dim=1)
+            count = min(before, anchors.shape[0])
+            scores, best = logits.float().topk(count, dim=1)
             moved = deltas.gather(1, best.unsqueeze(-1).expand(-1, -1, 4))
             decoded = box_ops.clip(box_ops.decode(moved, anchors[best], _UNIT), sizes)
             # levels of fewer anchors are filled up so that all go through NMS at once
-            all_boxes.append(F.pad(decoded, (0, 0, 0, slots - keep)))
-            all_scores.append(F.pad(scores, (0, slots - keep), value=-math.inf))
+            all_boxes.append(F.pad(decoded, (0, 0, 0, slots - count)))
+            all_scores.append(F.pad(scores, (0, slots - count), value=-math.inf))
         boxes, scores = torch.stack(all_boxes, 1), torch.stack(all_scores, 1)  # (B, L, slots, 4), (B, L, slots)
         width, height = boxes[..., 2] - boxes[..., 0], boxes[..., 3] - boxes[..., 1]
         valid = (width > self.config.min_size) & (height > self.config.min_size) & torch.isfinite(scores)

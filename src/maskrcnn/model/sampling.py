@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 class Sample(NamedTuple):
-    index: Tensor  # (B, S) int64 into the candidates, positives first
+    index: Tensor  # type: ignore[assignment]  # (B, S) int64 into the candidates, positives first
     positive: Tensor  # (B, S) bool; all of them lie in the first `prefix` columns
     valid: Tensor  # (B, S) bool: sampled, as positive or negative
     prefix: int  # columns that can hold a positive
@@ -39,12 +39,12 @@ def sample(positive: Tensor, negative: Tensor, keys: Tensor, *, samples: int, po
     """
     total = min(samples, positive.shape[1])
     prefix = min(int(samples * positive_fraction), total)
-    # 2 + key for positives, 1 + key for negatives, 0 for the rest
-    rank = torch.where(positive, keys + 2, torch.where(negative, keys + 1, torch.zeros_like(keys)))
-    best_positive = rank.topk(prefix, sorted=True).values if prefix else rank.new_full((rank.shape[0], 1), 4.0)
+    # 3 + key for positives, 1 + key for negatives, 0 for the rest; not 2, which 1 + the largest key is rounded to
+    rank = torch.where(positive, keys + 3, torch.where(negative, keys + 1, torch.zeros_like(keys)))
+    best_positive = rank.topk(prefix, sorted=True).values if prefix else rank.new_full((rank.shape[0], 1), 5.0)
     # positives beyond the quota drop out; equal keys at the border may let one in too many, which `prefix` cuts again
     rank = torch.where(positive & (rank < best_positive[:, -1:]), torch.zeros_like(rank), rank)
     value, index = rank.topk(total, sorted=True)
-    taken_positive = value >= 2
+    taken_positive = value >= 3
     taken_positive[:, prefix:] = False
-    return Sample(index, taken_positive, taken_positive | ((value >= 1) & (value < 2)), prefix)
+    return Sample(index, taken_positive, taken_positive | ((value >= 1) & (value < 3)), prefix)

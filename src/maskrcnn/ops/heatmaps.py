@@ -47,13 +47,15 @@ def decode_subpixel(logits: Tensor, boxes: Tensor) -> Tensor:
         index = row.clamp(0, side - 1) * side + col.clamp(0, side - 1)
         return flat.gather(-1, index.unsqueeze(-1)).squeeze(-1)
 
-    def shift(before: Tensor, here: Tensor, after: Tensor) -> Tensor:
+    def shift(place: Tensor, before: Tensor, here: Tensor, after: Tensor) -> Tensor:
         curvature = (2 * here - before - after).clamp(min=1e-6)
-        return ((after - before) / (2 * curvature)).clamp(-0.5, 0.5)
+        # a peak on the border has no neighbour there to lean on
+        inner = (place > 0) & (place < side - 1)
+        return ((after - before) / (2 * curvature)).clamp(-0.5, 0.5) * inner
 
     peak = at(y, x)
-    place_x = x + 0.5 + shift(at(y, x - 1), peak, at(y, x + 1))
-    place_y = y + 0.5 + shift(at(y - 1, x), peak, at(y + 1, x))
+    place_x = x + 0.5 + shift(x, at(y, x - 1), peak, at(y, x + 1))
+    place_y = y + 0.5 + shift(y, at(y - 1, x), peak, at(y + 1, x))
     width, height = (boxes[:, None, 2] - boxes[:, None, 0]), (boxes[:, None, 3] - boxes[:, None, 1])
     probability = flat.softmax(-1).view(n, k, side, side)
     near = F.avg_pool2d(probability, 3, 1, 1) * 9

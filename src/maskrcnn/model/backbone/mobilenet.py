@@ -66,4 +66,4 @@ class MobileNetV2(Backbone):
 
     def blocks(self) -> list[InvertedResidual]:
         """The seventeen blocks in order."""
-        return [block for stage in self.stages for block in stage]
+        return [block for block in self.stages.modules() if isinstance(block, InvertedResidual)]
