@@ -206,8 +206,10 @@ def test_a_disk_that_cannot_be_written_is_one_line(
             raise OSError(number, os.strerror(number))
 
     usual = Path.open
+
     def failing(path, mode="r", **more):
         return Failing(path, mode) if mode == "wb" else usual(path, mode, **more)
+
     monkeypatch.setattr(Path, "open", failing)
     with pytest.raises(UserError, match=f"run: {os.strerror(number)}; ") as error:
         run_tiny(tmp_path / "run", tiny_config(epochs=0.1))
