@@ -184,6 +184,9 @@ class AugmentConfig(Section):
     long_side: Positive = 1333
     jitter: tuple[float, float] | None = None  # large-scale jitter (Ghiasi et al. 2021): scale range, then crop
     crop: tuple[int, int] | None = None  # with jitter: the (height, width) every picture gets
+    mosaic: Fraction = 0.0  # share of steps whose pictures are each a grid of several (Bochkovskiy et al. 2020)
+    mosaic_canvas: tuple[Positive, Positive] = (640, 640)  # height and width of such a grid
+    mosaic_grids: list[Positive] = [2]  # tiles per side; one is drawn per step
     colour: Fraction = 0.0  # strength of brightness, contrast, saturation and hue changes
 
 

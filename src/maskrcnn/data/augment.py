@@ -14,6 +14,8 @@ import numpy as np
 from maskrcnn.config import AugmentConfig
 from maskrcnn.errors import UserError
 
+TILE_ZOOM = 1.25  # how far past covering its tile a picture of a mosaic may be enlarged
+
 
 @dataclass
 class View:
@@ -48,6 +50,8 @@ def check_augment(config: AugmentConfig) -> None:
         )
     if config.jitter is not None and not 0 < config.jitter[0] <= config.jitter[1]:
         raise UserError(f"data.augment.jitter is {list(config.jitter)}: write [smallest, largest] scale, both above 0")
+    if config.mosaic and not config.mosaic_grids:
+        raise UserError("data.augment.mosaic_grids is empty: name at least one number of tiles per side")
     if config.crop is not None and min(config.crop) < 1:
         raise UserError(f"data.augment.crop is {list(config.crop)}: write [height, width] in pixels")
     if config.jitter is None and not config.short_sides:
@@ -79,6 +83,22 @@ def draw_view(
     room = np.maximum(np.subtract(scaled, config.crop), 0)
     corner = rng.integers(room + 1)
     return _view(scaled, height, width, flipped=flipped, corner=(int(corner[0]), int(corner[1])), crop=config.crop)
+
+
+def draw_tile_view(
+    config: AugmentConfig, height: int, width: int, tile: tuple[int, int], rng: np.random.Generator
+) -> View:
+    """A random view of a picture that is `tile` (height, width) large.
+
+    The scale lies between the one at which the whole picture fits into the tile and `TILE_ZOOM` times the one at which
+    it covers the tile.
+    """
+    flipped = bool(rng.random() < config.flip)
+    ratios = tile[0] / height, tile[1] / width
+    scale = np.exp(rng.uniform(np.log(min(ratios)), np.log(TILE_ZOOM * max(ratios))))
+    scaled = (max(1, round(height * scale)), max(1, round(width * scale)))
+    corner = rng.integers(np.maximum(np.subtract(scaled, tile), 0) + 1)
+    return _view(scaled, height, width, flipped=flipped, corner=(int(corner[0]), int(corner[1])), crop=tile)
 
 
 def test_view(height: int, width: int, short_side: int, long_side: int) -> View:

@@ -18,8 +18,17 @@ from torch.utils.data import Dataset as TorchDataset
 
 from maskrcnn.batch import Batch, Targets
 from maskrcnn.config import Config, InputConfig
-from maskrcnn.data.augment import View, check_augment, draw_view, jitter_colour, test_view, warp_picture
-from maskrcnn.data.dataset import Dataset
+from maskrcnn.data.augment import (
+    View,
+    check_augment,
+    draw_tile_view,
+    draw_view,
+    jitter_colour,
+    test_view,
+    warp_picture,
+)
+from maskrcnn.data.dataset import Dataset, Picture
+from maskrcnn.data.mosaic import Tile, draw_tiles, join_pixels, join_targets
 from maskrcnn.data.targets import ObjectTargets, collate_targets, make_targets
 from maskrcnn.errors import DataError, UserError
 
@@ -94,13 +103,37 @@ class TrainSamples(TorchDataset[Sample]):
             DataError: the picture cannot be read; names it.
         """
         index, seed, step_seed = key
-        rng = np.random.default_rng(seed)
+        rng, step_rng = np.random.default_rng(seed), np.random.default_rng(step_seed)
+        if self.augment.mosaic and step_rng.random() < self.augment.mosaic:
+            return self._mosaic(index, seed, rng, step_rng)
         picture = self.dataset.picture(index)
         # one short side for the whole step: drawn per picture, the largest would set the padding of all
-        view = draw_view(self.augment, picture.height, picture.width, rng, np.random.default_rng(step_seed))
-        pixels = jitter_colour(warp_picture(_pixels(self.dataset, index), view), self.augment.colour, rng)
-        targets = make_targets(picture, self.labels, view, self.mask_side, self.keypoints, seed)
+        view = draw_view(self.augment, picture.height, picture.width, rng, step_rng)
+        pixels, targets = self._seen(index, picture, view, seed, rng)
         return Sample(_as_tensor(pixels), targets, picture.file_name, _scale(view), (picture.height, picture.width))
+
+    def _mosaic(self, index: int, seed: int, rng: np.random.Generator, step_rng: np.random.Generator) -> Sample:
+        """The picture among others drawn at random; canvas and grid are the step's."""
+        canvas, grids = self.augment.mosaic_canvas, self.augment.mosaic_grids
+        tiles = draw_tiles(canvas, grids[int(step_rng.integers(len(grids)))], rng)
+        indices = rng.permutation([index, *rng.integers(len(self.dataset), size=len(tiles) - 1)])
+        parts = [self._tile(int(i), tile, seed, rng) for i, tile in zip(indices, tiles, strict=True)]
+        pixels = join_pixels(canvas, tiles, [pixels for pixels, _ in parts])
+        targets = join_targets(tiles, [targets for _, targets in parts], seed)
+        names = " + ".join(self.dataset.picture(int(i)).file_name for i in indices)
+        return Sample(_as_tensor(pixels), targets, names, (1.0, 1.0), canvas)
+
+    def _tile(self, index: int, tile: Tile, seed: int, rng: np.random.Generator) -> tuple[np.ndarray, ObjectTargets]:
+        picture = self.dataset.picture(index)
+        view = draw_tile_view(self.augment, picture.height, picture.width, (tile.height, tile.width), rng)
+        return self._seen(index, picture, view, seed, rng)
+
+    def _seen(
+        self, index: int, picture: Picture, view: View, seed: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray, ObjectTargets]:
+        """The picture's pixels and objects in a view."""
+        pixels = jitter_colour(warp_picture(_pixels(self.dataset, index), view), self.augment.colour, rng)
+        return pixels, make_targets(picture, self.labels, view, self.mask_side, self.keypoints, seed)
 
 
 class TestSamples(TorchDataset[TestSample]):
