@@ -195,6 +195,7 @@ def _environment_line(error: OSError) -> str | None:
         errno.EROFS: "write to another folder",
         errno.EACCES: "check its permissions or use another path",
         errno.EPERM: "check its permissions or use another path",
+        errno.ENOENT: "use a path that exists",
         errno.ENOTDIR: "a file is where a folder should be; use another path",
         errno.EISDIR: "a folder is where a file should be; use another path",
         errno.EEXIST: "a file is where a folder should be; use another path",

@@ -216,7 +216,7 @@ class TrainConfig(Section):
     clip: float | None = Field(None, gt=0)  # largest gradient norm
     ema: float | None = Field(None, ge=0, lt=1)  # decay of the weight average; None: no average
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    trunk: str | None = None  # ImageNet weights of the backbone: a file
+    trunk: str | None = None  # ImageNet weights of the backbone: a shipped name or a file
     init: str | None = None  # weights of a whole model to start from: a name, folder or file
     evaluate_every: float = Field(1.0, ge=0)  # epochs; 0: only at the end
     patience: int | None = None  # stop after so many evaluations without a better one

@@ -27,7 +27,7 @@ def shipped_models() -> list[ShippedModel]:
 
 
 def shipped_recipes() -> dict[str, str]:
-    """Name of each shipped recipe and the first line of its opening comment."""
+    """Name of each shipped recipe and the first sentence of its opening comment."""
     folder = Path(__file__).parent / "recipes"
     return {path.stem: _opening_comment(path) for path in sorted(folder.glob("*.yaml"))}
 
@@ -67,6 +67,6 @@ def _opening_comment(path: Path) -> str:
     text = path.read_text(encoding="utf-8")
     first = text.lstrip().splitlines()[0] if text.strip() else ""
     if first.startswith("#"):
-        return first.lstrip("# ").strip()
+        return first.lstrip("# ").split(". ")[0].split(": ")[0].strip()
     settings = yaml.safe_load(text) or {}
     return str(settings.get("model", {}).get("backbone", {}).get("kind", ""))

@@ -275,11 +275,11 @@ class MaskRCNN(nn.Module):
 
         save_model(self, folder, card)
 
-    def load_trunk(self, path: str | Path) -> int:
-        """Fills the backbone with ImageNet weights from a file; see `maskrcnn.weights.trunk`."""
+    def load_trunk(self, source: str | Path) -> int:
+        """Fills the backbone with ImageNet weights, by name or from a file; see `maskrcnn.weights.trunk`."""
         from maskrcnn.weights.trunk import load_trunk
 
-        return load_trunk(self.backbone, path)
+        return load_trunk(self.backbone, source)
 
     def predict(self, source: Any, *, score: float = 0.5, **options: Any) -> Instances | list[Instances]:
         """What is in a picture (path, array, Pillow image) or in each of a list; see `maskrcnn.predict.predictor`."""

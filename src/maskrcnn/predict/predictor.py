@@ -208,16 +208,19 @@ def predict_files(
         raise UserError(f"{out}: a file is in the way; name a folder for the results") from None
     summary = Summary(results=out / "results.json")
     results = []
-    for start in range(0, len(paths), batch):
-        group = list(range(start, min(start + batch, len(paths))))
-        for place, found in _predict_readable(model, paths, group, score, summary):
-            found.plot().save(overlays[place], quality=92)
-            summary.overlays.append(overlays[place])
-            summary.objects.update(found.names)
-            results += [{**r, "file_name": paths[place].as_posix()} for r in found.to_coco(place + 1)]
-        if progress:
-            progress(group[-1] + 1, len(paths))
-    summary.results.write_text(json.dumps(results), encoding="utf-8")
+    try:
+        for start in range(0, len(paths), batch):
+            group = list(range(start, min(start + batch, len(paths))))
+            for place, found in _predict_readable(model, paths, group, score, summary):
+                found.plot().save(overlays[place], quality=92)
+                summary.overlays.append(overlays[place])
+                summary.objects.update(found.names)
+                results += [{**r, "file_name": paths[place].as_posix()} for r in found.to_coco(place + 1)]
+            if progress:
+                progress(group[-1] + 1, len(paths))
+    finally:
+        # also after Ctrl-C or a full disk: what was found so far is not lost
+        summary.results.write_text(json.dumps(results), encoding="utf-8")
     return summary
 
 

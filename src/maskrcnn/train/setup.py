@@ -6,7 +6,6 @@ import contextlib
 import os
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -88,9 +87,7 @@ def make_network(config: Config, resume: bool) -> tuple[nn.Module, list[str]]:
     if resume:
         return network, []
     if config.train.trunk:
-        if not Path(config.train.trunk).exists():
-            raise UserError(f"train.trunk={config.train.trunk}: no such file; set train.trunk=null for random weights")
-        network.load_trunk(Path(config.train.trunk))
+        network.load_trunk(config.train.trunk)
     return network, _start_from(network, config.train.init) if config.train.init else []
 
 

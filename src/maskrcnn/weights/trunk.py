@@ -1,4 +1,4 @@
-"""ImageNet weights for a backbone, by file: where training usually starts."""
+"""ImageNet weights for a backbone, by name or by file: where training usually starts."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from maskrcnn.errors import UserError
@@ -15,24 +17,47 @@ from maskrcnn.model.backbone.mobilenet import MobileNetV2
 from maskrcnn.model.layers import ConvNorm
 
 
-def load_trunk(backbone: Backbone, path: str | Path) -> int:
+def find_trunk(source: str | Path) -> Path:
+    """The file of a shipped trunk's name, or the file itself.
+
+    Raises:
+        UserError: neither; the message lists the shipped names.
+    """
+    shipped = Path(__file__).parent / "trunks"
+    named = shipped / f"{source}.safetensors"
+    if Path(str(source)).name == str(source) and named.is_file():
+        return named
+    path = Path(source)
+    if path.is_file():
+        return path
+    names = ", ".join(sorted(p.stem for p in shipped.glob("*.safetensors")))
+    raise UserError(
+        f"train.trunk={source}: neither a shipped trunk ({names}) nor a file; set train.trunk=null for random weights"
+    )
+
+
+def load_trunk(backbone: Backbone, source: str | Path) -> int:
     """Fills `backbone` from an ImageNet classifier's weights.
 
     Args:
-        path: an `.npz` of MobileNetV2 in GluonCV's naming (`mobilenetv20_features_...`).
+        source: a shipped trunk's name, or an `.npz` or `.safetensors` of MobileNetV2 in GluonCV's naming
+            (`mobilenetv20_features_...`).
 
     Returns:
         How many tensors were filled; every tensor of the backbone is, or this raises.
 
     Raises:
-        UserError: no such file, another format, or tensors that do not fit.
+        UserError: no such trunk, another format, or tensors that do not fit.
     """
-    path = Path(path)
+    path = find_trunk(source)
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            tensors = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise UserError(f"trunk {path}: not readable as .npz: {error}") from None
+        if path.suffix == ".safetensors":
+            tensors = {name: tensor.float() for name, tensor in load_file(path).items()}
+        else:
+            with np.load(path, allow_pickle=False) as arrays:
+                tensors = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError, SafetensorError) as error:
+        raise UserError(f"trunk {path}: not readable as .npz or .safetensors: {error}") from None
     if not isinstance(backbone, MobileNetV2):
         raise UserError(f"trunk {path}: only MobileNetV2 trunks are read, this model's is {type(backbone).__name__}")
     state = _gluon_mobilenet(backbone, tensors, path)
