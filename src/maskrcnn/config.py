@@ -62,8 +62,11 @@ class InputConfig(Section):
 
 
 class BackboneConfig(Section):
-    kind: Literal["resnet50", "resnet101", "resnext101_32x8d", "mobilenetv2"] = "resnet50"
+    kind: Literal[
+        "resnet50", "resnet101", "resnext101_32x4d", "resnext101_32x8d", "resnext101_64x4d", "mobilenetv2"
+    ] = "resnet50"
     norm: Norm = "frozen"
+    norm_eps: float = Field(1e-5, ge=0)  # convention: torchvision's first detectors were published with 0
     freeze: int = Field(2, ge=0, le=5)  # so many stages, the stem first, keep their weights
     stride_in_1x1: bool = False  # convention: MSRA's ResNets stride in the first 1x1 of a bottleneck
 
@@ -170,7 +173,7 @@ class ModelConfig(Section):
     neck: NeckConfig = NeckConfig()
     rpn: RpnConfig = RpnConfig()
     roi: RoiConfig = RoiConfig()
-    box_head: BoxHeadConfig = BoxHeadConfig()
+    box_head: BoxHeadConfig | None = BoxHeadConfig()  # None: region proposals alone
     mask_head: MaskHeadConfig | None = MaskHeadConfig()
     keypoint_head: KeypointHeadConfig | None = None
     test: TestConfig = TestConfig()

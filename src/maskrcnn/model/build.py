@@ -13,13 +13,20 @@ from maskrcnn.model.backbone.mobilenet import MobileNetV2
 from maskrcnn.model.backbone.resnet import ResNet, make_stage
 from maskrcnn.model.box_head import BoxHead
 from maskrcnn.model.keypoint_head import KeypointHead
+from maskrcnn.model.layers import FrozenBatchNorm
 from maskrcnn.model.mask_head import MaskHead
 from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.model.roi_pooler import RoiPooler
 from maskrcnn.model.rpn import RPN
 
 # depth, groups and width per group
-_RESNETS = {"resnet50": (50, 1, 64), "resnet101": (101, 1, 64), "resnext101_32x8d": (101, 32, 8)}
+_RESNETS = {
+    "resnet50": (50, 1, 64),
+    "resnet101": (101, 1, 64),
+    "resnext101_32x4d": (101, 32, 4),
+    "resnext101_32x8d": (101, 32, 8),
+    "resnext101_64x4d": (101, 64, 4),
+}
 
 
 def build(config: ModelConfig) -> MaskRCNN:
@@ -41,7 +48,7 @@ def build(config: ModelConfig) -> MaskRCNN:
         pooled_strides = strides
 
     stage = None
-    if config.box_head.kind == "res5":
+    if config.box_head is not None and config.box_head.kind == "res5":
         depth, groups, width = _RESNETS[config.backbone.kind]
         fifth = make_stage(
             3,
@@ -51,6 +58,7 @@ def build(config: ModelConfig) -> MaskRCNN:
             stride_in_1x1=config.backbone.stride_in_1x1,
             norm=config.backbone.norm,
         )
+        set_eps(fifth, config.backbone.norm_eps)
         stage = (fifth, 2048)
     classes = len(config.classes)
     shared_channels = stage[1] if stage else channels
@@ -60,7 +68,7 @@ def build(config: ModelConfig) -> MaskRCNN:
         neck=neck,
         rpn=RPN(config.rpn, channels, strides),
         pooler=RoiPooler(config.roi, pooled_strides),
-        box_head=BoxHead(config.box_head, channels, classes, stage),
+        box_head=BoxHead(config.box_head, channels, classes, stage) if config.box_head else None,
         mask_head=MaskHead(config.mask_head, shared_channels, classes) if config.mask_head else None,
         keypoint_head=(
             KeypointHead(config.keypoint_head, channels, len(config.keypoints.names))
@@ -75,10 +83,13 @@ def build(config: ModelConfig) -> MaskRCNN:
 def make_backbone(config: ModelConfig) -> Backbone:
     """The trunk: a new one is one file beside these and one line here."""
     kind, norm, channels = config.backbone.kind, config.backbone.norm, config.input.channels
+    backbone: Backbone
     if kind == "mobilenetv2":
-        return MobileNetV2(norm=norm, input_channels=channels)
+        backbone = MobileNetV2(norm=norm, input_channels=channels)
+        set_eps(backbone, config.backbone.norm_eps)
+        return backbone
     depth, groups, width = _RESNETS[kind]
-    return ResNet(
+    backbone = ResNet(
         depth=depth,
         groups=groups,
         width_per_group=width,
@@ -88,6 +99,15 @@ def make_backbone(config: ModelConfig) -> Backbone:
         norm=norm,
         input_channels=channels,
     )
+    set_eps(backbone, config.backbone.norm_eps)
+    return backbone
+
+
+def set_eps(trunk: nn.Module, eps: float) -> None:
+    """What every batch norm of a trunk adds to its variance."""
+    for module in trunk.modules():
+        if isinstance(module, (FrozenBatchNorm, nn.BatchNorm2d)):
+            module.eps = eps
 
 
 def _check(config: ModelConfig) -> None:
@@ -101,7 +121,10 @@ def _check(config: ModelConfig) -> None:
     resnet = config.backbone.kind in _RESNETS
     if config.neck.kind != "fpn" and not resnet:
         raise UserError(f"model.neck.kind={config.neck.kind} needs a ResNet, not {config.backbone.kind}; use fpn")
-    if (config.box_head.kind == "res5") != (config.neck.kind == "c4"):
+    if config.box_head is None:
+        if config.mask_head or config.keypoint_head or len(config.classes) > 1:
+            raise UserError("model.box_head=null finds boxes of one class: set mask_head and keypoint_head to null too")
+    elif (config.box_head.kind == "res5") != (config.neck.kind == "c4"):
         raise UserError("model.box_head.kind=res5 and model.neck.kind=c4 go together")
     levels = 5 if config.neck.kind == "fpn" else 1
     if len(config.rpn.sizes) != levels:
@@ -109,5 +132,5 @@ def _check(config: ModelConfig) -> None:
     for name in ("mean", "std"):
         if len(getattr(config.input, name)) != config.input.channels:
             raise UserError(f"model.input.{name} needs {config.input.channels} values, one for each channel")
-    if config.input.divisor % 32:
+    if config.neck.kind == "fpn" and config.input.divisor % 32:
         raise UserError("model.input.divisor must be a multiple of 32, the coarsest stride")

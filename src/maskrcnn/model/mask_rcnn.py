@@ -58,8 +58,8 @@ class SampledRois(NamedTuple):
 
 
 class MaskRCNN(nn.Module):
-    """The network. Built by `maskrcnn.model.build.build`, which shows how the parts fit; any head but the box head may
-    be None, and without masks and keypoints this is Faster R-CNN."""
+    """The network. Built by `maskrcnn.model.build.build`, which shows how the parts fit; any head may be
+    None: without masks and keypoints this is Faster R-CNN, without a box head the proposals are the detections."""
 
     mean: Tensor
     std: Tensor
@@ -72,7 +72,7 @@ class MaskRCNN(nn.Module):
         neck: nn.Module | None,
         rpn: RPN,
         pooler: RoiPooler,
-        box_head: BoxHead,
+        box_head: BoxHead | None,
         mask_head: MaskHead | None,
         keypoint_head: KeypointHead | None,
     ) -> None:
@@ -83,6 +83,12 @@ class MaskRCNN(nn.Module):
         statistics = (config.input.mean, config.input.std)
         self.register_buffer("mean", torch.tensor(statistics[0]).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(statistics[1]).view(-1, 1, 1), persistent=False)
+
+    @property
+    def second_stage(self) -> BoxHead:
+        """The box head of a network that has one."""
+        assert self.box_head is not None
+        return self.box_head
 
     def forward(
         self, images: Tensor, sizes: Tensor, targets: Targets | None = None
@@ -101,16 +107,18 @@ class MaskRCNN(nn.Module):
         features = self.features(images, sizes)
         rpn = self.config.rpn
         proposals = self.rpn.propose(self.rpn(features), sizes, before=rpn.pre_nms_test, after=rpn.post_nms_test)
+        if self.box_head is None:
+            return self._proposals_alone(proposals)
         rows = kept_rows(proposals.valid)
-        pooled = self.pool(features, proposals.boxes, rows, self.config.box_head.size)
-        logits, deltas = self.box_head(self.box_head.shared(pooled))
+        pooled = self.pool(features, proposals.boxes, rows, self.second_stage.config.size)
+        logits, deltas = self.second_stage(self.second_stage.shared(pooled))
         boxes, scores, labels, valid = detect(
             scatter_rows(logits, rows, proposals.valid.shape),
             scatter_rows(deltas, rows, proposals.valid.shape),
             proposals.boxes,
             proposals.valid,
             sizes,
-            self.config.box_head,
+            self.second_stage.config,
             self.config.test,
         )
         found = RawDetections(boxes, scores, labels, valid)
@@ -122,6 +130,8 @@ class MaskRCNN(nn.Module):
         features = self.features(images, sizes)
         output = self.rpn(features)
         losses = self.rpn.losses(output, targets)
+        if self.box_head is None:
+            return losses
         rpn = self.config.rpn
         proposals = self.rpn.propose(output, sizes, before=rpn.pre_nms_train, after=rpn.post_nms_train)
         rois = self.sample_rois(proposals, targets)
@@ -161,26 +171,27 @@ class MaskRCNN(nn.Module):
 
     def roi_losses(self, features: list[Tensor], rois: SampledRois, targets: Targets) -> dict[str, Tensor]:
         """Class, box, mask and keypoint losses of sampled RoIs."""
-        config = self.config
         pictures, count = rois.valid.shape
         rows = kept_rows(rois.valid)
-        pooled = self.pool(features, rois.boxes, rows, config.box_head.size)
-        shared = self.box_head.shared(pooled)
-        logits, deltas = self.box_head(shared)
+        pooled = self.pool(features, rois.boxes, rows, self.second_stage.config.size)
+        shared = self.second_stage.shared(pooled)
+        logits, deltas = self.second_stage(shared)
         logits = scatter_rows(logits, rows, rois.valid.shape)
         deltas = scatter_rows(deltas, rows, rois.valid.shape)
 
         labels = targets.labels.gather(1, rois.object_index)
-        with_background = torch.where(rois.positive, labels, self.box_head.classes)
+        with_background = torch.where(rois.positive, labels, self.second_stage.classes)
         objects = targets.boxes.gather(1, rois.object_index.unsqueeze(-1).expand(-1, -1, 4))
-        wanted = box_ops.encode(objects, rois.boxes, config.box_head.box_weights)
-        if config.box_head.class_agnostic:
+        wanted = box_ops.encode(objects, rois.boxes, self.second_stage.config.box_weights)
+        if self.second_stage.config.class_agnostic:
             own_deltas = deltas[:, :, 0]
         else:
             own_deltas = deltas.gather(2, labels[:, :, None, None].expand(-1, -1, 1, 4))[:, :, 0]
         losses = {
             "class": class_loss(logits, with_background, rois.valid),
-            "box": box_loss(own_deltas, wanted, rois.positive, rois.valid.sum(1), config.box_head.smooth_l1_beta),
+            "box": box_loss(
+                own_deltas, wanted, rois.positive, rois.valid.sum(1), self.second_stage.config.smooth_l1_beta
+            ),
         }
         if self.mask_head is None and self.keypoint_head is None:
             return losses
@@ -193,7 +204,7 @@ class MaskRCNN(nn.Module):
         positive = rois.positive[picture, columns]
         boxes, slot = rois.boxes[picture, columns], rois.object_index[picture, columns]
         if self.mask_head is not None:
-            if self.box_head.stage is not None:
+            if self.second_stage.stage is not None:
                 x = shared[self._place(rows, picture * count + columns, pictures * count)]
             else:
                 x = self.pooler(features, boxes, picture, config_size(self.mask_head))
@@ -221,7 +232,7 @@ class MaskRCNN(nn.Module):
         """
         assert self.mask_head is not None
         config = self.mask_head.config
-        side = 2 * config.size if self.box_head.stage is None else 2 * self._stage_size()
+        side = 2 * config.size if self.second_stage.stage is None else 2 * self._stage_size()
         extent = (covers[:, 2:] - covers[:, :2]).clamp(min=1e-6)
         cells = torch.tensor([bitmaps.shape[2], bitmaps.shape[1]], device=boxes.device)
         scale = (cells / extent).repeat(1, 2)
@@ -237,10 +248,10 @@ class MaskRCNN(nn.Module):
         rows = kept_rows(found.valid)
         masks = keypoints = keypoint_logits = None
         if self.mask_head is not None:
-            size = self.config.box_head.size if self.box_head.stage is not None else config_size(self.mask_head)
+            size = self.second_stage.config.size if self.second_stage.stage is not None else config_size(self.mask_head)
             x = self.pool(features, found.boxes, rows, size)
-            if self.box_head.stage is not None:
-                x = self.box_head.shared(x)
+            if self.second_stage.stage is not None:
+                x = self.second_stage.shared(x)
             chosen = own_class(self.mask_head(x), found.labels.flatten()[rows])
             masks = scatter_rows(chosen.float().sigmoid(), rows, shape)
         if self.keypoint_head is not None:
@@ -252,6 +263,12 @@ class MaskRCNN(nn.Module):
                 keypoints = scatter_rows(points, rows, shape)
         return found._replace(masks=masks, keypoints=keypoints, keypoint_logits=keypoint_logits)
 
+    def _proposals_alone(self, proposals: Proposals) -> RawDetections:
+        """Proposals as detections of the only class there is, where there is no second stage."""
+        count = min(self.config.test.detections, proposals.scores.shape[1])
+        boxes, scores, valid = (part[:, :count] for part in proposals)
+        return RawDetections(boxes, scores.sigmoid(), torch.zeros_like(valid, dtype=torch.int64), valid)
+
     def _place(self, rows: Tensor, wanted: Tensor, total: int) -> Tensor:
         """Where each of the `wanted` rows of a flattened (B, R) stands among the kept `rows`."""
         place = torch.zeros(total, dtype=torch.int64, device=rows.device)
@@ -260,7 +277,7 @@ class MaskRCNN(nn.Module):
 
     def _stage_size(self) -> int:
         """Cells per side that leave the fifth stage, which halves the pooled size."""
-        return self.config.box_head.size // 2
+        return self.second_stage.config.size // 2
 
     @classmethod
     def from_pretrained(cls, source: str | Path) -> MaskRCNN:

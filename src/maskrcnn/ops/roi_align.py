@@ -116,7 +116,7 @@ def _axis(
     bin_index = torch.arange(size, device=ends.device, dtype=ends.dtype)
     where = first[:, None, None] + (bin_index[:, None] + fraction[:, None, :]) * bins[:, None, None]  # (N, size, S)
     last = (length - 1)[:, None, None].to(ends.dtype)
-    # A sample more than one cell outside the map counts as zero (a maximum leaves it out); nearer ones take the border's value.
+    # A sample over one cell outside the map counts as zero (a maximum leaves it out); nearer ones take the border's value.
     inside = (where >= -1.0) & (where <= last + 1) & (slot < count.unsqueeze(-1)).unsqueeze(1)
     where = torch.minimum(where.clamp(min=0), last)
     low = where.floor()

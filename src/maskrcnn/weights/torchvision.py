@@ -1,99 +1,132 @@
-"""torchvision's detection models (`maskrcnn_resnet50_fpn` and its two relatives, version 1) under our names.
+"""torchvision's detectors: what its tensors are called, and its conventions as settings of ours (docs/weights.md).
 
-Its conventions, as settings of ours: field-notes C8 and docs/architecture.md. Background is its first class, ours the last;
-it flattens pooled features channel first, we flatten them channel last.
+Background is its first class, ours the last. `state` is always its state dict, under the names of its current version.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
-from maskrcnn.config import KeypointSchema, ModelConfig
+from maskrcnn.config import ModelConfig
 from maskrcnn.errors import UserError
+from maskrcnn.weights.class_names import classes_of, coco_keypoints
+from maskrcnn.weights.rename import Rules, rename, trunk_kind
 
-_RULES = [
-    (r"backbone\.body\.conv1\.", r"backbone.stem.conv."),
-    (r"backbone\.body\.bn1\.", r"backbone.stem.norm."),
-    (r"backbone\.body\.layer(\d)\.(\d+)\.conv(\d)\.", r"backbone.stages.<\1>.\2.conv\3.conv."),
-    (r"backbone\.body\.layer(\d)\.(\d+)\.bn(\d)\.", r"backbone.stages.<\1>.\2.conv\3.norm."),
-    (r"backbone\.body\.layer(\d)\.(\d+)\.downsample\.0\.", r"backbone.stages.<\1>.\2.shortcut.conv."),
-    (r"backbone\.body\.layer(\d)\.(\d+)\.downsample\.1\.", r"backbone.stages.<\1>.\2.shortcut.norm."),
-    (r"backbone\.fpn\.inner_blocks\.(\d)(?:\.0)?\.", r"neck.lateral.\1.conv."),
-    (r"backbone\.fpn\.layer_blocks\.(\d)(?:\.0)?\.", r"neck.output.\1.conv."),
-    (r"rpn\.head\.conv(?:\.0\.0)?\.", r"rpn.convs.0."),
-    (r"rpn\.head\.cls_logits\.", r"rpn.objectness."),
-    (r"rpn\.head\.bbox_pred\.", r"rpn.deltas."),
-    (r"roi_heads\.box_head\.fc6\.", r"box_head.fcs.0."),
-    (r"roi_heads\.box_head\.fc7\.", r"box_head.fcs.1."),
-    (r"roi_heads\.box_predictor\.cls_score\.", r"box_head.score."),
-    (r"roi_heads\.box_predictor\.bbox_pred\.", r"box_head.deltas."),
-    (r"roi_heads\.mask_head\.(\d)\.0\.", r"mask_head.convs.\1.conv."),
-    (r"roi_heads\.mask_head\.mask_fcn(\d)\.", r"mask_head.convs.<\1>.conv."),
-    (r"roi_heads\.mask_predictor\.conv5_mask\.", r"mask_head.deconv."),
-    (r"roi_heads\.mask_predictor\.mask_fcn_logits\.", r"mask_head.predict."),
-    (r"roi_heads\.keypoint_head\.(\d+)\.", r"keypoint_head.convs.{\1}.conv."),
-    (r"roi_heads\.keypoint_predictor\.kps_score_lowres\.", r"keypoint_head.deconv."),
+# names of 2019, as in the files that are published for its first version
+OLD_NAMES: Rules = [
+    (r"backbone\.fpn\.(inner_blocks|layer_blocks)\.(\d)\.(weight|bias)", r"backbone.fpn.\1.\2.0.\3"),
+    (r"rpn\.head\.conv\.(weight|bias)", r"rpn.head.conv.0.0.\1"),
+    (r"roi_heads\.mask_head\.mask_fcn(\d)\.", r"roi_heads.mask_head.<\1>.0."),
+]
+TRUNK: Rules = [
+    (r"stem\.conv\.", "conv1."),
+    (r"stem\.norm\.", "bn1."),
+    (r"stages\.(\d)\.(\d+)\.conv(\d)\.conv\.", r"layer{\1}.\2.conv\3."),
+    (r"stages\.(\d)\.(\d+)\.conv(\d)\.norm\.", r"layer{\1}.\2.bn\3."),
+    (r"stages\.(\d)\.(\d+)\.shortcut\.conv\.", r"layer{\1}.\2.downsample.0."),
+    (r"stages\.(\d)\.(\d+)\.shortcut\.norm\.", r"layer{\1}.\2.downsample.1."),
+]
+RULES: Rules = [
+    *[(r"backbone\." + ours, "backbone.body." + theirs) for ours, theirs in TRUNK],
+    (r"neck\.lateral\.(\d)\.conv\.", r"backbone.fpn.inner_blocks.\1.0."),
+    (r"neck\.lateral\.(\d)\.norm\.", r"backbone.fpn.inner_blocks.\1.1."),
+    (r"neck\.output\.(\d)\.conv\.", r"backbone.fpn.layer_blocks.\1.0."),
+    (r"neck\.output\.(\d)\.norm\.", r"backbone.fpn.layer_blocks.\1.1."),
+    (r"rpn\.convs\.(\d)\.", r"rpn.head.conv.\1.0."),
+    (r"rpn\.objectness\.", "rpn.head.cls_logits."),
+    (r"rpn\.deltas\.", "rpn.head.bbox_pred."),
+    (r"box_head\.convs\.(\d)\.conv\.", r"roi_heads.box_head.\1.0."),
+    (r"box_head\.convs\.(\d)\.norm\.", r"roi_heads.box_head.\1.1."),
+    (r"box_head\.score\.", "roi_heads.box_predictor.cls_score."),
+    (r"box_head\.deltas\.", "roi_heads.box_predictor.bbox_pred."),
+    (r"mask_head\.convs\.(\d)\.conv\.", r"roi_heads.mask_head.\1.0."),
+    (r"mask_head\.convs\.(\d)\.norm\.", r"roi_heads.mask_head.\1.1."),
+    (r"mask_head\.deconv\.", "roi_heads.mask_predictor.conv5_mask."),
+    (r"mask_head\.predict\.", "roi_heads.mask_predictor.mask_fcn_logits."),
+    (r"keypoint_head\.deconv\.", "roi_heads.keypoint_predictor.kps_score_lowres."),
 ]
 
 
-def torchvision_config(classes: list[str], keypoints: KeypointSchema | None = None) -> ModelConfig:
-    """torchvision's settings of `maskrcnn_resnet50_fpn`, or of `keypointrcnn_resnet50_fpn` where `keypoints` are given."""
+def their_name(name: str, config: ModelConfig) -> str:
+    """torchvision's name of our tensor `name`."""
+    head, _, leaf = name.rpartition(".")
+    if head == "box_head.fcs.0" and config.box_head and config.box_head.convs:
+        return f"roi_heads.box_head.{config.box_head.convs + 1}.{leaf}"  # after the convolutions and a flattening
+    if head.startswith("box_head.fcs."):
+        return f"roi_heads.box_head.fc{6 + int(head[-1])}.{leaf}"
+    if head.startswith("keypoint_head.convs."):
+        return f"roi_heads.keypoint_head.{2 * int(head.split('.')[2])}.{leaf}"  # an activation after each
+    return rename(name, RULES)
+
+
+def modern_name(name: str) -> str:
+    """The present name of a tensor whose name may be of 2019."""
+    return rename(name, OLD_NAMES, default=name)
+
+
+def config_of(state: Mapping[str, Tensor], *, data: str = "COCO", eps: float = 1e-5) -> ModelConfig:
+    """Our settings of the detector that `state` belongs to: version 1 or 2, with masks, keypoints or neither.
+
+    Args:
+        eps: of the trunk's batch norms; 0 for the files published for version 1.
+
+    Raises:
+        UserError: not a ResNet-FPN detector of torchvision's.
+    """
+    try:
+        count = state["roi_heads.box_predictor.cls_score.weight"].shape[0] - 1
+        width = state["backbone.body.layer1.0.conv2.weight"].shape
+        channels = state["backbone.fpn.inner_blocks.0.0.weight"].shape[0]
+    except KeyError as error:
+        raise UserError(f"not a ResNet-FPN detector of torchvision's: it has no {error}") from None
+    second = "roi_heads.box_head.0.0.weight" in state
+    masks = "roi_heads.mask_predictor.mask_fcn_logits.weight" in state
+    points = "roi_heads.keypoint_predictor.kps_score_lowres.weight" in state
+    names, ids = classes_of(data, count)
+    depth = 101 if "backbone.body.layer3.22.conv1.weight" in state else 50
+    norm = "batch" if second else "none"
     beta = 1 / 9
-    rpn = {"round_anchors": True, "ignore_iou": None, "min_size": 1e-3, "smooth_l1_beta": beta, "post_nms_train": 2000}
-    masks = {"target_sampling": 0, "target_aligned": False, "target_binary": False}
     return ModelConfig.model_validate(
         {
-            "classes": classes,
-            "keypoints": keypoints,
-            "rpn": rpn,
+            "classes": names,
+            "class_ids": ids,
+            "keypoints": coco_keypoints() if points else None,
+            "backbone": {"kind": trunk_kind(depth, width[1], width[0]), "norm_eps": eps},
+            "neck": {"channels": channels, "norm": norm},
+            "rpn": {
+                "convs": _count(state, r"rpn\.head\.conv\.\d\.0\.weight"),
+                "round_anchors": True,
+                "ignore_iou": None,
+                "min_size": 1e-3,
+                "smooth_l1_beta": beta,
+                "post_nms_train": 2000,
+            },
             "roi": {"aligned": False, "ignore_iou": None},
-            "box_head": {"smooth_l1_beta": beta},
-            "mask_head": None if keypoints else masks,
-            "keypoint_head": {"decode": "resize"} if keypoints else None,
+            "box_head": {
+                "convs": _count(state, r"roi_heads\.box_head\.\d\.0\.weight"),
+                "fcs": 1 if second else 2,
+                "norm": norm,
+                "smooth_l1_beta": beta,
+            },
+            "mask_head": (
+                {
+                    "convs": _count(state, r"roi_heads\.mask_head\.\d\.0\.weight"),
+                    "norm": norm,
+                    "target_sampling": 0,
+                    "target_aligned": False,
+                    "target_binary": False,
+                }
+                if masks
+                else None
+            ),
+            "keypoint_head": {"decode": "resize"} if points else None,
             "test": {"min_size": 1e-2, "candidates": 2000},
         }
     )
 
 
-def from_torchvision(state: dict[str, Tensor], channels: int = 256, size: int = 7) -> dict[str, Tensor]:
-    """A state dict of ours from one of torchvision's.
-
-    Args:
-        channels, size: of the pooled features that the first fully connected layer reads.
-
-    Raises:
-        UserError: a tensor that no rule knows.
-    """
-    ours: dict[str, Tensor] = {}
-    for name, tensor in state.items():
-        if name.endswith("num_batches_tracked"):
-            continue
-        key = our_name(name)
-        if key == "box_head.fcs.0.weight":
-            tensor = tensor.view(-1, channels, size, size).permute(0, 2, 3, 1).flatten(1)
-        elif key.startswith("box_head.score."):
-            tensor = torch.cat([tensor[1:], tensor[:1]])
-        elif key.startswith("box_head.deltas."):
-            tensor = tensor[4:]
-        elif key.startswith("mask_head.predict."):
-            tensor = tensor[1:]
-        ours[key] = tensor.contiguous()
-    return ours
-
-
-def our_name(name: str) -> str:
-    """Our name of one of torchvision's tensors.
-
-    Raises:
-        UserError: no rule knows it.
-    """
-    for pattern, replacement in _RULES:
-        key, count = re.subn("^" + pattern, replacement, name)
-        if count:
-            # <n> counts from 1 there, {n} counts a layer and its activation
-            key = re.sub(r"<(\d+)>", lambda m: str(int(m[1]) - 1), key)
-            return re.sub(r"\{(\d+)\}", lambda m: str(int(m[1]) // 2), key)
-    raise UserError(f"torchvision checkpoint: no place for the tensor {name}")
+def _count(state: Mapping[str, Tensor], pattern: str) -> int:
+    return sum(re.fullmatch(pattern, name) is not None for name in state)

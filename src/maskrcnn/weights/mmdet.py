@@ -1,0 +1,113 @@
+"""mmdetection 3's `mask-rcnn` and `faster-rcnn`: what its tensors are called, its conventions as settings of ours.
+
+Its "pytorch" style takes RGB and strides in the 3x3 convolution; its "caffe" style takes BGR with a deviation of 1 and
+strides in the first 1x1. Nothing in a state dict tells the two apart, so the caller says.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Literal
+
+from torch import Tensor
+
+from maskrcnn.config import ModelConfig
+from maskrcnn.errors import UserError
+from maskrcnn.weights.class_names import classes_of
+from maskrcnn.weights.rename import Rules, rename, trunk_kind
+from maskrcnn.weights.torchvision import TRUNK
+
+CAFFE_MEAN = [103.53, 116.28, 123.675]  # BGR
+RULES: Rules = [
+    *[(r"backbone\." + ours, "backbone." + theirs) for ours, theirs in TRUNK],
+    (r"neck\.lateral\.(\d)\.conv\.", r"neck.lateral_convs.\1.conv."),
+    (r"neck\.lateral\.(\d)\.norm\.", r"neck.lateral_convs.\1.bn."),
+    (r"neck\.output\.(\d)\.conv\.", r"neck.fpn_convs.\1.conv."),
+    (r"neck\.output\.(\d)\.norm\.", r"neck.fpn_convs.\1.bn."),
+    (r"rpn\.convs\.0\.", "rpn_head.rpn_conv."),
+    (r"rpn\.objectness\.", "rpn_head.rpn_cls."),
+    (r"rpn\.deltas\.", "rpn_head.rpn_reg."),
+    (r"box_head\.convs\.(\d)\.conv\.", r"roi_head.bbox_head.shared_convs.\1.conv."),
+    (r"box_head\.convs\.(\d)\.norm\.", r"roi_head.bbox_head.shared_convs.\1.bn."),
+    (r"box_head\.fcs\.(\d)\.", r"roi_head.bbox_head.shared_fcs.\1."),
+    (r"box_head\.score\.", "roi_head.bbox_head.fc_cls."),
+    (r"box_head\.deltas\.", "roi_head.bbox_head.fc_reg."),
+    (r"mask_head\.convs\.(\d)\.conv\.", r"roi_head.mask_head.convs.\1.conv."),
+    (r"mask_head\.convs\.(\d)\.norm\.", r"roi_head.mask_head.convs.\1.bn."),
+    (r"mask_head\.deconv\.", "roi_head.mask_head.upsample."),
+    (r"mask_head\.predict\.", "roi_head.mask_head.conv_logits."),
+]
+
+
+def their_name(name: str, config: ModelConfig) -> str:
+    """mmdetection's name of our tensor `name`."""
+    return rename(name, RULES)
+
+
+def config_of(
+    state: Mapping[str, Tensor],
+    *,
+    style: Literal["pytorch", "caffe"] = "pytorch",
+    rgb: bool | None = None,
+    mean: list[float] | None = None,
+    std: list[float] | None = None,
+    data: str = "COCO",
+) -> ModelConfig:
+    """Our settings of the detector that `state` belongs to.
+
+    Args:
+        style: as above.
+        rgb: the input's channel order, where it is not the style's own.
+        mean, std: of the input in that order, likewise.
+
+    Raises:
+        UserError: not a ResNet-FPN detector of mmdetection's.
+    """
+    try:
+        scores = state["roi_head.bbox_head.fc_cls.weight"]
+        deltas = state["roi_head.bbox_head.fc_reg.weight"]
+        width = state["backbone.layer1.0.conv2.weight"].shape
+        channels = state["neck.lateral_convs.0.conv.weight"].shape[0]
+    except KeyError as error:
+        raise UserError(f"not a ResNet-FPN detector of mmdetection's: it has no {error}") from None
+    depth = 101 if "backbone.layer3.22.conv1.weight" in state else 50
+    names, ids = classes_of(data, scores.shape[0] - 1)
+    kind = trunk_kind(depth, width[1], width[0])
+    masks = "roi_head.mask_head.conv_logits.weight" in state
+    caffe = style == "caffe"
+    inputs: dict[str, object] = {"order": "rgb" if (not caffe if rgb is None else rgb) else "bgr"}
+    if caffe:
+        inputs |= {"mean": CAFFE_MEAN, "std": [1.0, 1.0, 1.0]}
+    inputs |= {key: value for key, value in (("mean", mean), ("std", std)) if value is not None}
+    return ModelConfig.model_validate(
+        {
+            "classes": names,
+            "class_ids": ids,
+            "input": inputs,
+            # a ResNeXt's first 1x1 convolution never strides
+            "backbone": {"kind": kind, "stride_in_1x1": caffe and not kind.startswith("resnext")},
+            "neck": {"channels": channels},
+            "rpn": {
+                "low_quality_overrides": True,
+                "low_quality_min_iou": 0.3,
+                "ignore_iou": None,
+            },
+            "roi": {"sampling_ratio": 0, "ignore_iou": None},
+            "box_head": {
+                "convs": _count(state, r"roi_head\.bbox_head\.shared_convs\.\d\.conv\.weight"),
+                "fcs": _count(state, r"roi_head\.bbox_head\.shared_fcs\.\d\.weight"),
+                "class_agnostic": deltas.shape[0] == 4 and scores.shape[0] > 2,
+            },
+            "mask_head": (
+                {"convs": _count(state, r"roi_head\.mask_head\.convs\.\d\.conv\.weight"), "target_sampling": 0}
+                if masks
+                else None
+            ),
+            "test": {"candidates": 2000},
+        }
+    )
+
+
+def _count(state: Mapping[str, Tensor], pattern: str) -> int:
+    return sum(re.fullmatch(pattern, name) is not None for name in state)

@@ -1,0 +1,77 @@
+"""The checkpoints that other libraries have published: where they are, what they reach, and our settings for each."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from maskrcnn.config import ModelConfig
+from maskrcnn.errors import UserError
+from maskrcnn.weights import detectron2, mmdet, torchvision
+from maskrcnn.weights.detectron2_yaml import published_file, resolve
+
+
+@dataclass(frozen=True)
+class Published:
+    """A row of `published.yaml`."""
+
+    name: str  # LIBRARY/ITS-NAME
+    url: str
+    kind: str = "detector"  # or "trunk"
+    sha256: str | None = None  # the digits that the publisher states, often the first eight only
+    md5: str | None = None
+    licence: str = ""
+    data: str = "COCO"
+    published: dict[str, float] = field(default_factory=dict)  # AP in percent: box, mask, keypoint
+    config: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def library(self) -> str:
+        return self.name.partition("/")[0]
+
+
+def published_checkpoints() -> list[Published]:
+    """All of them, in the order of the file."""
+    return [Published(**row) for row in published_file()["checkpoints"]]
+
+
+def find_published(name: str) -> Published:
+    """The checkpoint of that name; a folder between the library and the name may be left out.
+
+    Raises:
+        UserError: there is none; names the nearest.
+    """
+    rows = {row.name: row for row in published_checkpoints()}
+    library, _, rest = name.partition("/")
+    for candidate in (name, f"{library}/{rest.rpartition('/')[2]}"):
+        if candidate in rows:
+            return rows[candidate]
+    near = difflib.get_close_matches(name, rows, 1, cutoff=0.4)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise UserError(f"{name}: no published checkpoint of that name{hint} (maskrcnn models lists them)")
+
+
+def config_for(entry: Published, state: Mapping[str, Tensor], *, eps: float | None = None) -> ModelConfig:
+    """Our settings of a published detector.
+
+    Args:
+        state: its state dict, under present names.
+        eps: of the trunk's batch norms, where it is not the published one.
+    """
+    config = entry.config
+    if entry.library == "detectron2":
+        return detectron2.config_of(resolve(config), data=entry.data)
+    if entry.library == "torchvision":
+        return torchvision.config_of(state, data=entry.data, eps=config.get("bn_eps", 1e-5) if eps is None else eps)
+    return mmdet.config_of(
+        state,
+        style=config.get("style", "pytorch"),
+        rgb=config.get("to_rgb"),
+        mean=config.get("mean"),
+        std=config.get("std"),
+        data=entry.data,
+    )

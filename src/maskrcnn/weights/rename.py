@@ -1,0 +1,43 @@
+"""Names of tensors from one library's habit to another's, by tables of patterns."""
+
+from __future__ import annotations
+
+import re
+
+from maskrcnn.errors import UserError
+
+# a pattern for the beginning of a name and what it becomes; {n} there is the number n + 1, <n> the number n - 1
+Rules = list[tuple[str, str]]
+
+
+def rename(name: str, rules: Rules, default: str | None = None) -> str:
+    """`name` by the first rule whose pattern it begins with.
+
+    Raises:
+        UserError: there is no such rule and no `default`.
+    """
+    for pattern, replacement in rules:
+        found = re.match(pattern, name)
+        if found:
+            begin = found.expand(replacement)
+            begin = re.sub(r"\{(\d+)\}", lambda m: str(int(m[1]) + 1), begin)
+            begin = re.sub(r"<(\d+)>", lambda m: str(int(m[1]) - 1), begin)
+            return begin + name[found.end() :]
+    if default is None:
+        raise UserError(f"the tensor {name} has no counterpart in that library")
+    return default
+
+
+def trunk_kind(depth: int, inputs_per_group: int, width: int) -> str:
+    """Our name of a ResNet or ResNeXt, by the first 3x3 convolution: its inputs per group and its outputs.
+
+    Raises:
+        UserError: none that we have.
+    """
+    groups = width // inputs_per_group
+    kinds = {(50, 1, 64): "resnet50", (101, 1, 64): "resnet101"}
+    kinds |= {(101, 32, 4): "resnext101_32x4d", (101, 32, 8): "resnext101_32x8d", (101, 64, 4): "resnext101_64x4d"}
+    kind = kinds.get((depth, groups, inputs_per_group))
+    if kind is None:
+        raise UserError(f"a trunk of {depth} layers, {groups} groups of {inputs_per_group}: there is none here")
+    return kind

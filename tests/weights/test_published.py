@@ -1,0 +1,136 @@
+"""The table of published checkpoints is well formed, and agrees with the digests in its own file names."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+TABLE = Path(__file__).parents[2] / "src" / "maskrcnn" / "weights" / "published.yaml"
+DETECTRON2_SECTIONS = {"_BASE_", "MODEL", "INPUT", "TEST"}
+MMDET_KEYS = {"depth", "groups", "base_width", "style", "mean", "std", "to_rgb"}
+
+
+class _Strict(yaml.SafeLoader):
+    """The safe loader, except that a key given twice in one mapping is an error instead of the later one's gain."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        assert len(keys) == len(set(keys)), f"key given twice at {node.start_mark}"
+        return super().construct_mapping(node, deep)
+
+
+@pytest.fixture(scope="module")
+def table() -> dict[str, Any]:
+    return yaml.safe_load(TABLE.read_text())
+
+
+@pytest.fixture(scope="module")
+def checkpoints(table: dict[str, Any]) -> list[dict[str, Any]]:
+    return table["checkpoints"]
+
+
+def _paths(config: dict[str, Any], prefix: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
+    found = set()
+    for key, value in config.items():
+        found |= _paths(value, (*prefix, key)) if isinstance(value, dict) else {(*prefix, key)}
+    return found
+
+
+def test_it_has_bases_and_checkpoints(table: dict[str, Any]) -> None:
+    assert set(table) == {"bases", "checkpoints"} and len(table["checkpoints"]) > 80
+
+
+def test_no_key_is_given_twice() -> None:
+    yaml.load(TABLE.read_text(), _Strict)  # noqa: S506 - a subclass of the safe loader
+
+
+def test_names_and_addresses_are_unique(checkpoints: list[dict[str, Any]]) -> None:
+    for key in ("name", "url"):
+        assert [value for value, times in Counter(c[key] for c in checkpoints).items() if times > 1] == []
+
+
+def test_every_entry_has_its_keys(checkpoints: list[dict[str, Any]]) -> None:
+    needed, optional = {"name", "kind", "url", "licence", "data", "config"}, {"sha256", "md5", "published"}
+    for entry in checkpoints:
+        assert needed <= set(entry) <= needed | optional, entry["name"]
+        assert entry["name"].split("/")[0] in {"torchvision", "detectron2", "mmdet"}
+        assert entry["kind"] in {"detector", "trunk"}
+        assert entry["data"] in {"COCO", "LVIS v0.5", "Cityscapes", "VOC", "ImageNet"}
+        assert (entry["data"] == "ImageNet") == (entry["kind"] == "trunk")
+        assert isinstance(entry["config"], dict) and isinstance(entry["licence"], str)
+
+
+def test_addresses_are_https_on_the_publishers_hosts(checkpoints: list[dict[str, Any]]) -> None:
+    hosts = {
+        "torchvision": "download.pytorch.org",
+        "detectron2": "dl.fbaipublicfiles.com",
+        "mmdet": "download.openmmlab.com",
+    }
+    for entry in checkpoints:
+        source = entry["name"].split("/")[0]
+        address = urlsplit(entry["url"])
+        assert (address.scheme, address.netloc) == ("https", hosts[source]), entry["name"]
+        assert address.path.endswith(".pkl" if source == "detectron2" else ".pth"), entry["name"]
+
+
+def test_digests_are_hex_and_in_the_file_name(checkpoints: list[dict[str, Any]]) -> None:
+    for entry in checkpoints:
+        source = entry["name"].split("/")[0]
+        key, digits, sign = ("md5", 6, "_") if source == "detectron2" else ("sha256", 8, "-")
+        if entry["kind"] == "trunk" and source == "detectron2":
+            assert "md5" not in entry and "sha256" not in entry, entry["name"]
+            continue
+        assert isinstance(entry[key], str), f"{entry['name']}: quote the digest, or YAML reads a number"
+        assert re.fullmatch(rf"[0-9a-f]{{{digits}}}", entry[key]), entry["name"]
+        assert Path(urlsplit(entry["url"]).path).stem.endswith(sign + entry[key]), entry["name"]
+
+
+def test_published_numbers_are_percentages(checkpoints: list[dict[str, Any]]) -> None:
+    for entry in checkpoints:
+        for key, value in entry.get("published", {}).items():
+            assert key in {"box", "mask", "keypoint", "proposal_ar"}, entry["name"]
+            assert isinstance(value, float) and 20.0 < value < 70.0, entry["name"]
+
+
+def test_detectron2_bases_exist_and_end_at_the_defaults(table: dict[str, Any]) -> None:
+    bases = table["bases"]
+    known = _paths(bases["defaults"])
+    entries = [c for c in table["checkpoints"] if c["name"].startswith("detectron2/")]
+    for name, config in [*bases.items(), *((c["name"], c["config"]) for c in entries)]:
+        assert set(config) <= DETECTRON2_SECTIONS, name
+        assert "_BASE_" not in config or config["_BASE_"] in bases, name
+        assert _paths({k: v for k, v in config.items() if k != "_BASE_"}) <= known, f"{name}: a key without a default"
+    assert all("_BASE_" in c["config"] for c in entries if c["kind"] == "detector")
+    for name in bases:
+        seen = []
+        while name:
+            assert name not in seen
+            seen.append(name)
+            name = bases[name].get("_BASE_")
+
+
+def test_detectron2_addresses_follow_the_names(checkpoints: list[dict[str, Any]]) -> None:
+    for entry in checkpoints:
+        if entry["name"].startswith("detectron2/"):
+            assert f"/{entry['name']}/" in entry["url"] or entry["url"].endswith(f"/{entry['name']}.pkl"), entry["name"]
+
+
+def test_mmdet_configs_are_complete(checkpoints: list[dict[str, Any]]) -> None:
+    for entry in checkpoints:
+        if not entry["name"].startswith("mmdet/"):
+            continue
+        config = entry["config"]
+        assert set(config) == MMDET_KEYS and config["style"] in {"pytorch", "caffe"}, entry["name"]
+        assert ("-caffe" in entry["name"]) == (config["style"] == "caffe"), entry["name"]
+        assert (config["mean"][0] > config["mean"][2]) == config["to_rgb"], entry["name"]
+
+
+def test_torchvision_epsilon(checkpoints: list[dict[str, Any]]) -> None:
+    overwritten = {c["name"].split("/")[1] for c in checkpoints if c["config"].get("bn_eps") == 0.0}
+    assert overwritten == {"maskrcnn_resnet50_fpn", "keypointrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn"}
