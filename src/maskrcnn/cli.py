@@ -136,9 +136,42 @@ def predict(
     return _tell_summary(summary)
 
 
+convert_app = typer.Typer(
+    name="convert", help="Bring models here, or take them elsewhere.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(convert_app)
+
+
+@convert_app.command("weights")
+def convert_weights(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="A checkpoint file or published name; with --to, a model of ours.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="Folder to write, or with --to the file.")] = None,
+    config: Annotated[
+        str | None,
+        typer.Option(help="detectron2's yaml, or the published name of a checkpoint with the same settings."),
+    ] = None,
+    style: Annotated[str | None, typer.Option(help="mmdetection's style of the trunk: pytorch or caffe.")] = None,
+    classes: Annotated[Path | None, typer.Option(help="A text file with one class name per line.")] = None,
+    to: Annotated[str | None, typer.Option(help="Write for torchvision or detectron2 instead.")] = None,
+) -> None:
+    """Convert a checkpoint of torchvision, detectron2 or mmdetection, or ours into one of theirs."""
+    from maskrcnn.weights import convert
+
+    if to is not None:
+        convert.run_export(
+            _load_weights(source), to, out or Path(f"{Path(source).name}.{convert.SUFFIXES.get(to, '')}")
+        )
+    else:
+        with _progress("downloading") as progress:
+            model = convert.run_import(source, config, style, classes, progress)
+        convert.run_save(model, source, out or Path(Path(source).stem))
+
+
 @app.command()
 def models() -> None:
-    """List the shipped models and recipes."""
+    """List the shipped models, the recipes and the published checkpoints that can be brought."""
     from maskrcnn.shipped import print_models
 
     print_models()
@@ -246,15 +279,21 @@ def _new_run_folder(recipe: str | Path) -> Path:
     return folder
 
 
+def _load_weights(weights: str) -> MaskRCNN:
+    """The model; a published one is downloaded at its first use, with a bar."""
+    from maskrcnn.weights.store import load_model
+
+    with _progress("loading") as progress:
+        return load_model(weights, progress)
+
+
 def _load(weights: str, device: str | None) -> MaskRCNN:
     """The model, on its device."""
     import torch
 
-    from maskrcnn.weights.store import load_model
-
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    model = load_model(weights)
+    model = _load_weights(weights)
     try:
         return model.to(torch.device(device))
     except (RuntimeError, AssertionError) as error:
@@ -299,16 +338,21 @@ def _pictures(count: int) -> str:
 
 
 @contextmanager
-def _progress(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on stderr; the callback takes (done, total)."""
+def _progress(title: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A progress bar on stderr, from the first call of its callback (done, total) on."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task(title, total=None)
+    bars = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = bars.add_task(title, total=None)
 
-        def tell(done: int, total: int) -> None:
-            bars.update(task, completed=done, total=total)
+    def tell(done: int, total: int | None) -> None:
+        bars.start()  # at the first call, so that work which has no steps shows nothing
+        bars.update(task, completed=done, total=total)
 
+    try:
         yield tell
+    finally:
+        if bars.live.is_started:
+            bars.stop()

@@ -42,7 +42,19 @@ def print_models() -> None:
     for name, line in shipped_recipes().items():
         recipes.add_row(name, line)
     console.print(models, recipes)
+    _print_published(console)
     console.print("maskrcnn predict MODEL PICTURE...     maskrcnn train DATA --recipe RECIPE", markup=False)
+
+
+def _print_published(console: Console) -> None:
+    """Other libraries' checkpoints, with the AP that their publishers state; as lines, since a table would cut names."""
+    from maskrcnn.weights.published import published_checkpoints
+
+    console.print("published checkpoints, downloaded by name at the first use: box, mask, keypoint AP", highlight=False)
+    for entry in published_checkpoints():
+        figures = " ".join(f"{entry.published.get(kind, ''):>5}" for kind in ("box", "mask", "keypoint"))
+        data = entry.data + (" trunk" if entry.kind == "trunk" else "")
+        console.print(f"  {entry.name:<64} {figures}  {data}", highlight=False, soft_wrap=True)
 
 
 def _read_model(path: Path) -> ShippedModel:

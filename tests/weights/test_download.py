@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import resource
 import socket
 import subprocess
 import sys
@@ -188,9 +189,9 @@ def test_redirects(server: Server, tmp_path: Path) -> None:
     assert fetch(server.url(), tmp_path).name == "model_final_f10217.pkl"
     for target in ("ftp://127.0.0.1/there.pkl", "file:///etc/passwd", "http://example.com/there.pkl"):
         server.redirect = target
-        assert "redirects to" in refused(server.url("other.pkl"), tmp_path)
+        assert "edirect" in refused(server.url("other.pkl"), tmp_path)
     server.redirect = server.url()
-    assert "not reachable" in refused(server.url("loop.pkl"), tmp_path) or True
+    assert "infinite loop" in refused(server.url("loop.pkl"), tmp_path)
     assert visible(tmp_path) == ["model_final_f10217.pkl"]
 
 
@@ -224,8 +225,13 @@ def test_a_folder_that_cannot_be_written(server: Server, tmp_path: Path) -> None
     (tmp_path / "file").write_bytes(b"")
     assert "cannot write it" in refused(server.url(), tmp_path / "file")
     assert "cannot write it" in refused(server.url(), tmp_path / "file" / "folder")
-    (tmp_path / "model_final_f10217.pkl.partial").symlink_to("/dev/full")
-    assert "No space left on device" in refused(server.url(), tmp_path)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))  # what a full disk looks like from here
+    try:
+        assert f"cannot write it to {tmp_path}: File too large; download it by hand" in refused(server.url(), tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert fetch(server.url(), tmp_path, sha256=SHA256).read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("digest", ["", "abc", "xyz12345", "0" * 65])

@@ -281,7 +281,8 @@ class MaskRCNN(nn.Module):
 
     @classmethod
     def from_pretrained(cls, source: str | Path) -> MaskRCNN:
-        """A trained network: a shipped name (`maskrcnn models` lists them) or a folder that `save_pretrained` wrote."""
+        """A trained network, by the name of a shipped or a published one (`maskrcnn models` lists both; the latter are
+        downloaded at the first use), as a folder that `save_pretrained` wrote, or as OWNER/NAME of the Hugging Face hub."""
         from maskrcnn.weights.store import load_model
 
         return load_model(source)
@@ -292,11 +293,17 @@ class MaskRCNN(nn.Module):
 
         save_model(self, folder, card)
 
+    def push_to_hub(self, name: str, *, private: bool = False, card: str = "") -> str:
+        """Uploads the three files to OWNER/NAME of the Hugging Face hub; returns the address."""
+        from maskrcnn.weights.hub import push
+
+        return push(self, name, private=private, card=card)
+
     def load_trunk(self, source: str | Path) -> int:
-        """Fills the backbone with ImageNet weights, by name or from a file; see `maskrcnn.weights.trunk`."""
+        """Fills the trunk with ImageNet weights, by name or from a file; see `maskrcnn.weights.trunk`."""
         from maskrcnn.weights.trunk import load_trunk
 
-        return load_trunk(self.backbone, source)
+        return load_trunk(self, source)
 
     def predict(self, source: Any, *, score: float = 0.5, **options: Any) -> Instances | list[Instances]:
         """What is in a picture (path, array, Pillow image) or in each of a list; see `maskrcnn.predict.predictor`."""

@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import Accelerator
@@ -19,6 +19,9 @@ from maskrcnn.data.dataset import Dataset
 from maskrcnn.data.fill_config import fill_config
 from maskrcnn.data.match_classes import labels_for
 from maskrcnn.errors import DataError, UserError
+
+if TYPE_CHECKING:
+    from maskrcnn.model.mask_rcnn import MaskRCNN
 
 EVALUATION_LIMIT = timedelta(hours=6)  # that the other processes wait for one which scores or saves
 KIND_HEADS = {"segm": "mask_head", "keypoints": "keypoint_head"}
@@ -117,16 +120,12 @@ def determinism(wanted: bool) -> Iterator[None]:
         switches.fill_uninitialized_memory = fill
 
 
-def _start_from(network: nn.Module, source: str) -> list[str]:
-    """Copy the weights of another model that have the same name and shape."""
+def _start_from(network: MaskRCNN, source: str) -> list[str]:
+    """Copy what fits of another model; lines about what did and what did not."""
     from maskrcnn.weights.store import load_model
+    from maskrcnn.weights.transfer import transfer
 
-    own, other = network.state_dict(), load_model(source).state_dict()
-    fits = {name: tensor for name, tensor in other.items() if name in own and own[name].shape == tensor.shape}
-    if not fits:
+    done = transfer(network, load_model(source))
+    if not done.copied:
         raise UserError(f"train.init={source}: none of its weights fit this network; use the recipe that it came from")
-    network.load_state_dict(fits, strict=False)
-    left = [name for name in own if name not in fits]
-    if not left:
-        return []
-    return [f"{source}: {len(left)} of {len(own)} tensors start anew, their shape differs: {', '.join(left[:4])} ..."]
+    return done.lines(source)

@@ -11,6 +11,7 @@ import pickle
 import pickletools
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,51 +19,74 @@ import numpy as np
 
 from maskrcnn.errors import UserError
 
-MAX_OPERATIONS = 5_000_000  # a published checkpoint has some 20 000
+IN_PLACE = ("APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD")
+CALLS = ("REDUCE", "BUILD", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "FROZENSET")
+MAX_OPERATIONS = 2_000_000  # a published checkpoint has some 20 000
 MAX_TUPLE = 10_000  # values in a tuple, those in its tuples included: hashing and comparing recurse in C
 REMEDY = "resave it where it was made, with torch.save(model.state_dict(), PATH)"
 
 
-def check_operations(path: Path, stream: Any) -> None:
-    """Walks one pickle without building it, and leaves `stream` behind it.
+@dataclass
+class _Item:
+    """What the unpickler's stack would hold: how large it is if written out, what it shares counted each time."""
 
-    Refuses what makes the unpickler itself take memory that the file does not account for (a memo place far out, more
-    bytes than follow: pickletools checks those), or overflow the C stack (a dict key of a million nested tuples).
+    tuples: int = 1  # values in it by way of tuples
+    size: int = 1  # bytes and values in all
+
+
+def check_operations(path: Path, stream: Any) -> None:
+    """Walks one pickle without building it, and leaves `stream` (a BytesIO or mmap) behind it.
+
+    Refuses what makes any unpickler, ours or torch's, take memory that the file does not account for (a memo place far
+    out, bytes that do not follow, the same bytes copied by call after call) or overflow the C stack (a dict key of a
+    million nested tuples).
     """
-    stack: list[int | None] = []  # how many values each would be if written out; None is a mark
-    memo: dict[int, int] = {}
-    for count, (operation, argument, _) in enumerate(pickletools.genops(stream)):
+    stack: list[_Item | None] = []  # None is a mark
+    memo: dict[int, _Item | None] = {}
+    called = 0
+    for count, (operation, argument, place) in enumerate(pickletools.genops(stream)):
         name = operation.name
         if count > MAX_OPERATIONS or name.startswith("EXT"):
             raise UserError(f"{path}: refused: no checkpoint of arrays needs such a pickle ({name} at step {count})")
+        if name == "GLOBAL" and argument in ("__builtin__ bytearray", "builtins bytearray"):
+            raise refusal(path, argument.replace(" ", "."))  # torch admits it, of any length
         if name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
-            place = len(memo) if name == "MEMOIZE" else int(argument or 0)
-            if place > count:
-                raise UserError(f"{path}: refused: asks for {place} memo places after {count} steps")
-            memo[place] = stack[-1] or 1
+            slot = len(memo) if name == "MEMOIZE" else int(argument or 0)
+            if slot > count:
+                raise UserError(f"{path}: refused: asks for {slot} memo places after {count} steps")
+            memo[slot] = stack[-1]
         elif name in ("GET", "BINGET", "LONG_BINGET"):
             stack.append(memo[int(argument or 0)])
+        elif name == "MARK":
+            stack.append(None)
         else:
-            _step(path, operation, stack)
+            left, taken = _step(operation, argument, stack)
+            called += taken if name in CALLS else 0
+            if left.tuples > MAX_TUPLE:
+                raise UserError(f"{path}: refused: holds a tuple of more than {MAX_TUPLE} values")
+            if called > 8 * (place or 0) + (64 << 20):
+                raise UserError(f"{path}: refused: asks for more memory than its size accounts for")
 
 
-def _step(path: Path, operation: pickletools.OpcodeInfo, stack: list[int | None]) -> None:
-    """Takes from `stack` what the operation takes, and puts there what it leaves."""
-    taken: list[int] = []
+def _step(operation: pickletools.OpcodeInfo, argument: Any, stack: list[_Item | None]) -> tuple[_Item, int]:
+    """Takes from `stack` what the operation takes, and puts there what it leaves; that, and the size of the taken."""
+    taken: list[_Item] = []
     for kind in reversed(operation.stack_before):
         if kind is pickletools.stackslice:
             while stack[-1] is not None:
-                taken.append(stack.pop() or 1)
+                taken.append(stack.pop() or _Item())
         else:
-            taken.append(stack.pop() or 1)
-    if operation.name == "MARK":
-        stack.append(None)
-        return
+            taken.append(stack.pop() or _Item())
     nested = operation.name in ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "FROZENSET")
-    weight = 1 + sum(taken) if nested else max(taken, default=1)
-    if weight > MAX_TUPLE:
-        raise UserError(f"{path}: refused: holds a tuple of more than {MAX_TUPLE} values")
-    stack.extend([weight] * len(operation.stack_after))
+    tuples = [item.tuples for item in taken]
+    size = min(sum(item.size for item in taken), 1 << 62)
+    words = len(argument) if isinstance(argument, str | bytes | bytearray) else 0
+    left = _Item(1 + sum(tuples) if nested else max(tuples, default=1), 1 + words + size)
+    if operation.name in IN_PLACE:
+        taken[-1].tuples, taken[-1].size = left.tuples, left.size
+        left = taken[-1]  # the memo may hold it
+    stack.extend([left] * len(operation.stack_after))
+    return left, size
 
 
 class ArrayUnpickler(pickle.Unpickler):
@@ -72,18 +96,17 @@ class ArrayUnpickler(pickle.Unpickler):
     for it (`bytes(2**40)`), and no class can be altered for later.
     """
 
-    def __init__(self, path: Path, stream: Any, size: int) -> None:
+    def __init__(self, path: Path, stream: Any) -> None:
         super().__init__(stream, encoding="latin1")  # Python 2 wrote arrays as such strings
         self._path = path
-        self._left = 4 * size + (1 << 20)
         self._known: dict[str, Callable[..., Any]] = {
             "_codecs.encode": self._encode,
             "builtins.bytes": lambda: b"",
-            "builtins.set": lambda values=(): set(self._paid(values, list)),
-            "collections.OrderedDict": lambda pairs=(): _Dict(self._paid(pairs, list)),
+            "builtins.set": lambda values=(): set(self._list(values)),
+            "collections.OrderedDict": lambda pairs=(): _Dict(self._list(pairs)),
             "numpy.ndarray": self._called_ndarray,
             "numpy.dtype": lambda code, *_: _Dtype(path, code),
-            "numpy.core.multiarray._reconstruct": lambda kind, *_: PickledArray(path, self._paid),
+            "numpy.core.multiarray._reconstruct": lambda kind, *_: PickledArray(path),
             "numpy.core.multiarray.scalar": self._scalar,
             "numpy.core.numeric._frombuffer": self._frombuffer,
         }
@@ -95,33 +118,26 @@ class ArrayUnpickler(pickle.Unpickler):
             raise refusal(self._path, asked)
         return _StandIn(self._known[usual])
 
-    def _paid(self, data: Any, kind: type | tuple[type, ...]) -> Any:
-        """`data`, when it is of `kind` and the file still accounts for a copy of it.
-
-        A pickle can ask for the same bytes to be copied again and again, a few bytes each time.
-        """
-        if data != () and not isinstance(data, kind):
-            raise UserError(f"{self._path}: damaged: {type(data).__name__} in the place of something else")
-        self._left -= len(data) * (1 if isinstance(data, bytes | bytearray | str) else 64)
-        if self._left < 0:
-            raise UserError(f"{self._path}: refused: asks for more memory than its size accounts for")
-        return data
+    def _list(self, values: Any) -> list[Any]:
+        if values != () and type(values) is not list:
+            raise UserError(f"{self._path}: damaged: {type(values).__name__} in the place of a list")
+        return list(values)
 
     def _encode(self, text: str, encoding: str = "utf-8") -> bytes:
         if encoding not in ("latin1", "latin-1"):
             raise refusal(self._path, "_codecs.encode to something other than latin1")
-        return str(self._paid(text, str)).encode("latin1")
+        return text.encode("latin1")
 
     def _called_ndarray(self, *_: Any) -> None:
         raise UserError(f"{self._path}: refused: asks for an array without its numbers")
 
     def _scalar(self, dtype: _Dtype, raw: Any) -> PickledArray:
-        array = PickledArray(self._path, self._paid)
+        array = PickledArray(self._path)
         array.__setstate__((1, (), dtype, False, raw))
         return array
 
     def _frombuffer(self, raw: Any, dtype: _Dtype, shape: Any, order: str, axes: Any = None) -> PickledArray:
-        array = PickledArray(self._path, self._paid)
+        array = PickledArray(self._path)
         array.__setstate__((1, shape, dtype, order == "F", raw))
         if order == "K" and axes is not None:
             array.array = np.ascontiguousarray(array.numbers().transpose(axes))
@@ -166,18 +182,14 @@ class _Dtype:
 class PickledArray:
     """A NumPy array or number in the making."""
 
-    def __init__(
-        self, path: Path, paid: Callable[[Any, Any], Any] | None = None, array: np.ndarray[Any, Any] | None = None
-    ) -> None:
+    def __init__(self, path: Path, array: np.ndarray[Any, Any] | None = None) -> None:
         self._path = path
-        self._paid = paid
         self.array = array
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, dtype, fortran, raw = state
-        if self._paid is None or not isinstance(dtype, _Dtype) or not isinstance(raw, bytes | bytearray | str):
+        if not isinstance(dtype, _Dtype) or not isinstance(raw, bytes | bytearray | str):
             raise UserError(f"{self._path}: damaged: an array of {type(raw).__name__}")
-        raw = self._paid(raw, (bytes, bytearray, str))
         self.array = numbers(raw.encode("latin1") if isinstance(raw, str) else raw, dtype.dtype, shape, fortran)
 
     def numbers(self) -> np.ndarray[Any, Any]:

@@ -7,6 +7,7 @@ import mmap
 import pickle
 import re
 import struct
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -94,7 +95,7 @@ def _read(path: Path) -> tuple[Any, int]:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
             check_operations(path, view)
             view.seek(0)
-            return ArrayUnpickler(path, view, size).load(), size
+            return ArrayUnpickler(path, view).load(), size
     start = line(head[:16].decode("latin1"))
     raise UserError(f"{path}: neither safetensors, .npz, torch nor pickle; it starts with '{start}'")
 
@@ -104,7 +105,7 @@ def _read_zip(path: Path, size: int) -> tuple[Any, int]:
     with zipfile.ZipFile(path) as archive:
         infos = archive.infolist()
         unpacked = sum(info.file_size for info in infos)
-        if unpacked > 50 * size + (64 << 20):
+        if unpacked > 50 * size + (16 << 20):
             raise UserError(f"{path}: refused: {size} bytes that would unpack to {unpacked}")
         pickles = [info for info in infos if info.filename.endswith(".pkl")]
         for info in pickles:
@@ -128,13 +129,14 @@ def _read_npz(path: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
             if dtype.kind not in "biufcU":
                 raise not_numbers(path, dtype.kind)
             array = numbers(file.read(), dtype, shape, fortran)
-        content[name] = array.tolist() if dtype.kind == "U" else PickledArray(path, array=array)
+        content[name] = array.tolist() if dtype.kind == "U" else PickledArray(path, array)
     return content
 
 
 def _torch_load(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of formats that it then refuses
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         wanted = re.search(r"GLOBAL (\S+)", str(error))
         if wanted:

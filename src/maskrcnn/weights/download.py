@@ -183,7 +183,7 @@ def _open(url: str, start: int, path: Path) -> Any:
         error.close()
         if start and error.code == 416:
             return None
-        raise UserError(f"{url}: the server answers {error.code} {error.reason}; {_by_hand(path)}") from None
+        raise UserError(f"{url}: the server answers {error.code} {_reason(error)}; {_by_hand(path)}") from None
     except (OSError, HTTPException) as error:
         raise UserError(f"{url}: not reachable: {_reason(error)}; {_by_hand(path)}") from None
     if response.status == 200 or (response.status == 206 and _extent(response)[0] == start):

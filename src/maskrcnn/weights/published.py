@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -13,6 +14,9 @@ from maskrcnn.config import ModelConfig
 from maskrcnn.errors import UserError
 from maskrcnn.weights import detectron2, mmdet, torchvision
 from maskrcnn.weights.detectron2_yaml import published_file, resolve
+from maskrcnn.weights.download import Progress, cache_folder, fetch
+
+LIBRARIES = ("torchvision", "detectron2", "mmdet")
 
 
 @dataclass(frozen=True)
@@ -75,3 +79,18 @@ def config_for(entry: Published, state: Mapping[str, Tensor], *, eps: float | No
         std=config.get("std"),
         data=entry.data,
     )
+
+
+def is_published(source: str) -> bool:
+    """Whether `source` is written like the name of a published checkpoint: LIBRARY/NAME."""
+    return source.partition("/")[0] in LIBRARIES and "/" in source
+
+
+def fetch_published(entry: Published, progress: Progress | None = None) -> Path:
+    """The publisher's own file, from the cache or the network.
+
+    Raises:
+        UserError: no network, or a file that is not what was published.
+    """
+    folder = cache_folder() / "downloads" / entry.name
+    return fetch(entry.url, folder, sha256=entry.sha256, md5=entry.md5, progress=progress)

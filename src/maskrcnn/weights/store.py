@@ -16,6 +16,7 @@ from maskrcnn.config import ModelConfig, validate
 from maskrcnn.errors import UserError
 from maskrcnn.model.build import build
 from maskrcnn.model.mask_rcnn import MaskRCNN
+from maskrcnn.weights.download import Progress
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
@@ -40,12 +41,25 @@ def save_model(model: MaskRCNN, folder: str | Path, card: str = "", *, half: boo
         _write(folder / CARD, card)
 
 
-def load_model(source: str | Path) -> MaskRCNN:
-    """The network of a shipped name, a model folder, or a run folder (its best weights), in eval mode and float32.
+def load_model(source: str | Path, progress: Progress | None = None) -> MaskRCNN:
+    """The network of a shipped name, a model folder, a run folder (its best weights), a published checkpoint's name or
+    OWNER/NAME of the Hugging Face hub, in eval mode and float32.
+
+    Args:
+        progress: told of a download, which only the last two can need.
 
     Raises:
         UserError: no such model, a folder that is not one, or weights that do not fit their config, tensors named.
     """
+    from maskrcnn.weights import hub
+    from maskrcnn.weights.convert import load_published
+    from maskrcnn.weights.published import is_published
+
+    if not Path(source).exists():
+        if is_published(str(source)):
+            return load_published(str(source), progress)
+        if hub.is_hub_name(str(source)):
+            source = hub.fetch(str(source))
     folder = find_model(source)
     config = load_model_config(folder)
     model = build(config)

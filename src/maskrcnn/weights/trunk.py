@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
+from maskrcnn.config import ModelConfig
 from maskrcnn.errors import UserError
 from maskrcnn.model.backbone.contract import Backbone
 from maskrcnn.model.backbone.mobilenet import MobileNetV2
-from maskrcnn.model.layers import ConvNorm
+from maskrcnn.weights import detectron2, torchvision
+from maskrcnn.weights.checkpoint_file import read_checkpoint
+from maskrcnn.weights.published import fetch_published, find_published, is_published
+from maskrcnn.weights.rename import rename
+
+if TYPE_CHECKING:
+    from maskrcnn.model.mask_rcnn import MaskRCNN
 
 
 def find_trunk(source: str | Path) -> Path:
@@ -32,72 +35,117 @@ def find_trunk(source: str | Path) -> Path:
         return path
     names = ", ".join(sorted(p.stem for p in shipped.glob("*.safetensors")))
     raise UserError(
-        f"train.trunk={source}: neither a shipped trunk ({names}) nor a file; set train.trunk=null for random weights"
+        f"train.trunk={source}: neither a shipped trunk ({names}), a published one (maskrcnn models lists them) nor a "
+        "file; set train.trunk=null for random weights"
     )
 
 
-def load_trunk(backbone: Backbone, source: str | Path) -> int:
-    """Fills `backbone` from an ImageNet classifier's weights.
+def load_trunk(model: MaskRCNN, source: str | Path) -> int:
+    """Fills a network's backbone, and the fifth stage where that is its head (C4), from an ImageNet classifier.
 
     Args:
-        source: a shipped trunk's name, or an `.npz` or `.safetensors` of MobileNetV2 in GluonCV's naming
-            (`mobilenetv20_features_...`).
+        source: a shipped trunk's name, a published one's (`torchvision/resnet50_v1`,
+            `detectron2/ImageNetPretrained/MSRA/R-50`: downloaded at the first use), or a file: MobileNetV2 in GluonCV's
+            naming, a ResNet in torchvision's, detectron2's or Caffe2's.
 
     Returns:
-        How many tensors were filled; every tensor of the backbone is, or this raises.
+        How many tensors were filled; every tensor of the trunk is, or this raises.
 
     Raises:
-        UserError: no such trunk, another format, or tensors that do not fit.
+        UserError: no such trunk, another format, tensors that do not fit, or an input convention that is not its own.
     """
-    path = find_trunk(source)
-    try:
-        if path.suffix == ".safetensors":
-            tensors = {name: tensor.float() for name, tensor in load_file(path).items()}
-        else:
-            with np.load(path, allow_pickle=False) as arrays:
-                tensors = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, SafetensorError) as error:
-        raise UserError(f"trunk {path}: not readable as .npz or .safetensors: {error}") from None
-    if not isinstance(backbone, MobileNetV2):
-        raise UserError(f"trunk {path}: only MobileNetV2 trunks are read, this model's is {type(backbone).__name__}")
-    state = _gluon_mobilenet(backbone, tensors, path)
-    backbone.load_state_dict(state, strict=False)
+    path, tensors = _read(source)
+    gluon = isinstance(model.backbone, MobileNetV2)
+    wanted = {name: name.removeprefix("backbone.") for name in model.state_dict() if name.startswith("backbone.")}
+    fifth = [name for name in model.state_dict() if name.startswith("box_head.stage.")]
+    wanted |= {name: "stages.3." + name.removeprefix("box_head.stage.") for name in fifth}
+    names = _gluon_names(model.backbone) if gluon else _resnet_names(list(wanted.values()), tensors, path)
+    state, expected = {}, model.state_dict()
+    for name, part in wanted.items():
+        if name.endswith("num_batches_tracked"):
+            continue
+        theirs = next((n for n in names[part] if n in tensors), None)
+        if theirs is None:
+            raise UserError(f"trunk {path}: has no {names[part][0]}; is it a {model.config.backbone.kind}?")
+        tensor = tensors[theirs].float()
+        if part == "stem.conv.weight" and tensor.shape[1] != expected[name].shape[1]:
+            tensor = _adapt_channels(tensor, expected[name].shape[1])
+        if tensor.shape != expected[name].shape:
+            need = tuple(expected[name].shape)
+            raise UserError(f"trunk {path}: {theirs} is {tuple(tensor.shape)}, the backbone needs {need}")
+        state[name] = tensor
+    if "conv1_w" in tensors:
+        _check_caffe2(model.config, path)
+    model.load_state_dict(state, strict=False)
     return len(state)
 
 
-def _gluon_mobilenet(backbone: MobileNetV2, tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """GluonCV's tensors under our names."""
+def _read(source: str | Path) -> tuple[Path, dict[str, Tensor]]:
+    """The trunk's file and its tensors, under the publisher's names."""
+    if is_published(str(source)) and not Path(source).exists():
+        entry = find_published(str(source))
+        if entry.kind != "trunk":
+            raise UserError(f"{source} is a whole detector; give it as train.init, not as train.trunk")
+        path = fetch_published(entry)
+    else:
+        path = find_trunk(source)
+    return path, read_checkpoint(path).tensors
+
+
+def _resnet_names(parts: list[str], tensors: dict[str, Tensor], path: Path) -> dict[str, list[str]]:
+    """The names that each part of a ResNet may have in a file of the kind that `tensors` is of."""
+    if "conv1_w" in tensors:
+        return {part: _caffe2_names(part) for part in parts}
+    if "stem.conv1.weight" in tensors:
+        return {part: [rename(part, detectron2.TRUNK)] for part in parts}
+    if "conv1.weight" in tensors:
+        return {part: [rename(part, torchvision.TRUNK)] for part in parts}
+    raise UserError(
+        f"trunk {path}: not a ResNet of torchvision, detectron2 or Caffe2; its tensors are {_some(tensors)}"
+    )
+
+
+def _caffe2_names(part: str) -> list[str]:
+    """Caffe2's names, as res2_0_branch2a_w and res2_0_branch2a_bn_s, in the two spellings of its batch norms."""
+    leaves = {"weight": ("s", "gamma"), "bias": ("b", "beta")}
+    leaves |= {"running_mean": ("rm", "running_mean"), "running_var": ("riv", "running_var")}
+    *where, kind, leaf = part.split(".")
+    if where[0] == "stem":
+        brick = "conv1" if kind == "conv" else "res_conv1"
+    else:
+        branch = "branch1" if where[3] == "shortcut" else "branch2" + "abc"[int(where[3][-1]) - 1]
+        brick = f"res{int(where[1]) + 2}_{where[2]}_{branch}"
+    return [f"{brick}_w"] if kind == "conv" else [f"{brick}_bn_{end}" for end in leaves.get(leaf, (leaf,))]
+
+
+def _check_caffe2(config: ModelConfig, path: Path) -> None:
+    """Caffe2's trunks were trained on BGR without division; with another input they start from noise."""
+    if config.input.order != "bgr":
+        raise UserError(
+            f"trunk {path}: expects BGR: set model.input.order=bgr, model.input.mean=[103.53,116.28,123.675] and "
+            "model.input.std=[1,1,1] (X-101: [57.375,57.12,58.395]), and for ResNets model.backbone.stride_in_1x1=true"
+        )
+
+
+def _gluon_names(backbone: Backbone) -> dict[str, list[str]]:
+    """GluonCV's name of each part of a MobileNetV2."""
+    assert isinstance(backbone, MobileNetV2)
     bricks: list[tuple[str, str, str]] = [("stem", "conv0", "batchnorm0")]
-    names = {id(block): name for name, block in backbone.named_modules()}
+    modules = {id(block): name for name, block in backbone.named_modules()}
     for number, block in enumerate(backbone.blocks()):
         for index, part in enumerate(("expand", "depthwise", "project")):
             theirs = f"linearbottleneck{number}_"
-            bricks.append((f"{names[id(block)]}.{part}", f"{theirs}conv{index}", f"{theirs}batchnorm{index}"))
-    state: dict[str, Tensor] = {}
+            bricks.append((f"{modules[id(block)]}.{part}", f"{theirs}conv{index}", f"{theirs}batchnorm{index}"))
+    names: dict[str, list[str]] = {}
     for ours, conv, norm in bricks:
-        module = backbone.get_submodule(ours)
-        assert isinstance(module, ConvNorm)
-        wanted = {f"{ours}.conv.weight": f"{conv}_weight"}
-        if hasattr(module.norm, "running_mean"):
-            wanted |= {
-                f"{ours}.norm.weight": f"{norm}_gamma",
-                f"{ours}.norm.bias": f"{norm}_beta",
-                f"{ours}.norm.running_mean": f"{norm}_running_mean",
-                f"{ours}.norm.running_var": f"{norm}_running_var",
-            }
-        expected = backbone.state_dict()
-        for key, name in wanted.items():
-            tensor = tensors.get(f"mobilenetv20_features_{name}")
-            if tensor is None:
-                raise UserError(f"trunk {path}: has no mobilenetv20_features_{name}; is it GluonCV's MobileNetV2?")
-            if key.endswith("stem.conv.weight") and tensor.shape[1] != expected[key].shape[1]:
-                tensor = _adapt_channels(tensor, expected[key].shape[1])
-            if tensor.shape != expected[key].shape:
-                raise UserError(
-                    f"trunk {path}: {name} is {tuple(tensor.shape)}, the backbone needs {tuple(expected[key].shape)}"
-                )
-            state[key] = tensor
-    return state
+        leaves = {"conv.weight": f"{conv}_weight", "norm.weight": f"{norm}_gamma", "norm.bias": f"{norm}_beta"}
+        leaves |= {f"norm.{leaf}": f"{norm}_{leaf}" for leaf in ("running_mean", "running_var")}
+        names |= {f"{ours}.{leaf}": [f"mobilenetv20_features_{theirs}"] for leaf, theirs in leaves.items()}
+    return names
+
+
+def _some(names: dict[str, Tensor]) -> str:
+    return ", ".join(sorted(names)[:3]) + " ..."
 
 
 def _adapt_channels(weight: Tensor, channels: int) -> Tensor:

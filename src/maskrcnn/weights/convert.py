@@ -1,0 +1,230 @@
+"""Other libraries' detectors as networks of ours, from a published name or a file, and ours as files of theirs."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+import yaml
+
+from maskrcnn.config import ModelConfig
+from maskrcnn.errors import UserError
+from maskrcnn.model.build import build
+from maskrcnn.model.mask_rcnn import MaskRCNN
+from maskrcnn.weights import detectron2, mmdet, torchvision
+from maskrcnn.weights.checkpoint_file import Checkpoint, read_checkpoint
+from maskrcnn.weights.detectron2_write import yaml_of
+from maskrcnn.weights.detectron2_yaml import read_yaml, resolve
+from maskrcnn.weights.download import Progress, cache_folder
+from maskrcnn.weights.foreign import LIBRARIES, foreign_state, guess_library, load_foreign
+from maskrcnn.weights.published import (
+    Published,
+    config_for,
+    fetch_published,
+    find_published,
+    is_published,
+    published_checkpoints,
+)
+
+Style = Literal["pytorch", "caffe"]
+STYLES: tuple[str, ...] = get_args(Style)
+SUFFIXES = {"torchvision": "pth", "detectron2": "pkl"}
+
+
+def load_published(name: str, progress: Progress | None = None) -> MaskRCNN:
+    """A published detector by its name, downloaded and converted at the first use and from the cache afterwards.
+
+    Raises:
+        UserError: no such checkpoint, one that is no detector, no network, or a file that is not what was published.
+    """
+    from maskrcnn.weights.store import WEIGHTS, load_model, save_model
+
+    entry = find_published(name)
+    if entry.kind != "detector":
+        raise UserError(f"{entry.name} is an ImageNet trunk; give it as train.trunk={entry.name}")
+    converted = cache_folder() / "converted" / entry.name
+    if not (converted / WEIGHTS).is_file():
+        path = fetch_published(entry, progress)
+        save_model(_convert(read_checkpoint(path), entry, str(path)), converted, card=_card(entry))
+    return load_model(converted)
+
+
+def convert_file(
+    path: str | Path, config: str | Path | None = None, *, style: Style | None = None, classes: list[str] | None = None
+) -> MaskRCNN:
+    """A detector from another library's checkpoint file.
+
+    Args:
+        config: where the tensors do not tell: detectron2's yaml, or the name of a published checkpoint of the same
+            settings. A file that has the name of a published one needs none.
+        style: of mmdetection's, where there is no `config`.
+        classes: names, where the data set is not one that we know.
+
+    Raises:
+        UserError: an unreadable file, one of no library that we know, or settings that are missing or do not fit.
+    """
+    path = Path(path)
+    checkpoint = read_checkpoint(path)
+    entry = _entry_of(path, config)
+    if entry is not None:
+        return _convert(checkpoint, entry, str(path), classes)
+    library = guess_library(checkpoint.tensors)
+    state = {library.modern_name(name): tensor for name, tensor in checkpoint.tensors.items()}
+    if library.name == "detectron2":
+        if config is None:
+            raise UserError(
+                f"{path}: detectron2's tensors do not tell their settings; give --config with its yaml or the name of a "
+                "published checkpoint, as detectron2/COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x"
+            )
+        settings = detectron2.config_of(read_yaml(config))
+    elif library.name == "mmdet":
+        if style is None:
+            raise UserError(
+                f"{path}: mmdetection's tensors do not tell their style; give --style pytorch (RGB, as most) or caffe "
+                "(BGR, a deviation of 1), or --config with the name of a published checkpoint"
+            )
+        settings = mmdet.config_of(state, style=style)
+    else:
+        settings = torchvision.config_of(state)
+    return _fill(settings, checkpoint, library.name, str(path), classes)
+
+
+def export_file(model: MaskRCNN, library: str, path: Path) -> list[str]:
+    """Writes `model` as a checkpoint that `library` (torchvision or detectron2) loads.
+
+    detectron2 gets its yaml beside the weights. Returns lines on every setting that the library has no place for, so
+    that its numbers will differ from ours.
+
+    Raises:
+        UserError: a network that the library does not have.
+    """
+    if library not in SUFFIXES:
+        raise UserError(f"--to {library}: there are {' and '.join(SUFFIXES)}")
+    state = foreign_state(model, LIBRARIES[library])
+    if library == "torchvision":
+        theirs = torchvision.config_of(state, eps=model.config.backbone.norm_eps)
+        torch.save(state, path)
+    else:
+        settings = yaml_of(model.config)
+        theirs = detectron2.config_of(resolve(settings))
+        arrays = {name: tensor.numpy() for name, tensor in state.items()}
+        with path.open("wb") as file:
+            pickle.dump({"model": arrays, "__author__": "maskrcnn"}, file)
+        path.with_suffix(".yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+    return differences(model.config, theirs)
+
+
+def differences(ours: ModelConfig, theirs: ModelConfig) -> list[str]:
+    """Settings that change numbers and are not the same: lines of "key: ours here, theirs there"."""
+    unimportant = {"classes", "class_ids", "keypoints", "test.candidates", "backbone.freeze"}
+    a, b = _flat(ours.model_dump()), _flat(theirs.model_dump())
+    return [
+        f"{key}: {a.get(key)} here, {b.get(key)} there"
+        for key in sorted({*a, *b})
+        if a.get(key) != b.get(key) and key not in unimportant and key.partition(".")[0] not in unimportant
+    ]
+
+
+def run_import(
+    source: str, config: str | None, style: str | None, classes: Path | None, progress: Progress | None = None
+) -> MaskRCNN:
+    """What `maskrcnn convert weights SOURCE` reads: a published name or a file.
+
+    Raises:
+        UserError: as `load_published` and `convert_file`, or an argument that is not one.
+    """
+    if style is not None and style not in STYLES:
+        raise UserError(f"--style {style}: there are {' and '.join(STYLES)}")
+    if is_published(source) and not Path(source).exists():
+        return load_published(source, progress)
+    names = None
+    if classes is not None:
+        try:
+            names = [line.strip() for line in classes.read_text(encoding="utf-8").splitlines() if line.strip()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"--classes {classes}: not readable: {error}") from None
+    return convert_file(source, config, style=style, classes=names)  # type: ignore[arg-type]  # checked above
+
+
+def run_save(model: MaskRCNN, source: str, out: Path) -> None:
+    """Writes a converted model and says what it is."""
+    from maskrcnn.weights.store import save_model
+
+    save_model(model, out, card=f"# {out.name}\n\nConverted from {source}\n")
+    config = model.config
+    heads = [
+        name for name, head in (("masks", model.mask_head), ("keypoints", model.keypoint_head)) if head is not None
+    ]
+    print(
+        f"{config.backbone.kind}-{config.neck.kind}, {len(config.classes)} classes, {', '.join(['boxes', *heads])}: {out}"
+    )
+
+
+def run_export(model: MaskRCNN, library: str, path: Path) -> None:
+    """Writes ours for another library and says what it has no place for."""
+    lines = export_file(model, library, path)
+    for line in lines:
+        print(f"warning: {library} does it otherwise: {line}")
+    print(
+        f"{path}: for {library}" + (f"; its settings: {path.with_suffix('.yaml')}" if library == "detectron2" else "")
+    )
+
+
+def _convert(checkpoint: Checkpoint, entry: Published, where: str, classes: list[str] | None = None) -> MaskRCNN:
+    library = LIBRARIES[entry.library]
+    state = {library.modern_name(name): tensor for name, tensor in checkpoint.tensors.items()}
+    return _fill(config_for(entry, state), checkpoint, entry.library, where, classes)
+
+
+def _fill(
+    settings: ModelConfig, checkpoint: Checkpoint, library: str, where: str, classes: list[str] | None
+) -> MaskRCNN:
+    names = classes or _classes_inside(checkpoint, len(settings.classes))
+    if names is not None:
+        if len(names) != len(settings.classes):
+            raise UserError(f"{where}: has {len(settings.classes)} classes, {len(names)} names were given")
+        if names != settings.classes:
+            settings = settings.model_copy(update={"classes": names, "class_ids": []})
+    model = build(settings)
+    load_foreign(model, checkpoint.tensors, LIBRARIES[library], where)
+    return model.eval()
+
+
+def _classes_inside(checkpoint: Checkpoint, count: int) -> list[str] | None:
+    """Class names that mmdetection keeps in a checkpoint."""
+    meta = checkpoint.extra.get("meta") or {}
+    data = meta.get("dataset_meta") or {}
+    for names in (meta.get("CLASSES"), data.get("classes"), data.get("CLASSES")):
+        if isinstance(names, (list, tuple)) and len(names) == count and all(isinstance(n, str) for n in names):
+            return list(names)
+    return None
+
+
+def _entry_of(path: Path, config: str | Path | None) -> Published | None:
+    """The published checkpoint whose settings a file has: the one named by `config`, or by the file's own name."""
+    if config is not None:
+        if is_published(str(config)) and not Path(config).exists():
+            return find_published(str(config))
+        return None
+    named = [entry for entry in published_checkpoints() if entry.url.endswith("/" + path.name)]
+    return named[0] if len(named) == 1 else None
+
+
+def _card(entry: Published) -> str:
+    figures = ", ".join(f"{kind} AP {value}" for kind, value in entry.published.items())
+    return (
+        f"# {entry.name}\n\nConverted from {entry.url}\n\nLicence of the weights: {entry.licence}\n\n"
+        f"Trained on {entry.data}; published figures: {figures or 'none'}\n"
+    )
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

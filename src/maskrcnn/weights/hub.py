@@ -1,0 +1,65 @@
+"""The Hugging Face hub, by huggingface_hub's own conventions: config.json, model.safetensors and the card in one place."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from maskrcnn.errors import UserError
+
+if TYPE_CHECKING:
+    from maskrcnn.model.mask_rcnn import MaskRCNN
+
+FILES = ("config.json", "model.safetensors", "README.md")  # nothing else is fetched
+TAGS = "---\nlibrary_name: maskrcnn\ntags: [mask-rcnn, instance-segmentation, object-detection]\n---\n"
+
+
+def is_hub_name(source: str) -> bool:
+    """Whether `source` is written like OWNER/NAME on the hub. A path that begins with a dot or slash is not."""
+    return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", source) is not None
+
+
+def fetch(name: str) -> Path:
+    """The folder of a model on the hub, downloaded into the hub's own cache.
+
+    Raises:
+        UserError: no such model, no network, or huggingface_hub is missing.
+    """
+    hub = _library()
+    try:
+        return Path(hub.snapshot_download(name, allow_patterns=list(FILES)))
+    except Exception as error:  # the library raises its own, requests' and httpx's kinds
+        first = " ".join(str(error).split())[:200]
+        raise UserError(f"{name}: neither a folder here nor a model on the hub: {first}") from None
+
+
+def push(model: MaskRCNN, name: str, *, private: bool = False, card: str = "") -> str:
+    """Uploads a model to OWNER/NAME, which is made where it does not exist; returns the address.
+
+    Raises:
+        UserError: not a hub name, not allowed to, no network, or huggingface_hub is missing.
+    """
+    from maskrcnn.weights.store import save_model
+
+    if not is_hub_name(name):
+        raise UserError(f"push_to_hub: {name!r} is not OWNER/NAME")
+    hub = _library()
+    with tempfile.TemporaryDirectory() as folder:
+        save_model(model, folder, card=TAGS + (card or f"# {name.rpartition('/')[2]}\n"))
+        api = hub.HfApi()
+        try:
+            api.create_repo(name, private=private, exist_ok=True)
+            return str(api.upload_folder(repo_id=name, folder_path=folder, commit_message="maskrcnn model"))
+        except Exception as error:
+            first = " ".join(str(error).split())[:200]
+            raise UserError(f"push_to_hub: {name}: {first}; is `hf auth login` done?") from None
+
+
+def _library():  # type: ignore[no-untyped-def]  # a module
+    try:
+        import huggingface_hub
+    except ImportError:
+        raise UserError("the Hugging Face hub needs huggingface_hub: pip install huggingface_hub") from None
+    return huggingface_hub

@@ -1,0 +1,87 @@
+"""One network's weights as the beginning of another's, whose classes may differ: what a fine-tuning starts from.
+
+Tensors of the same name and shape are copied. Of those that have rows per class, the rows of classes with the same name
+are; so a model of COCO's 80 classes gives a model of "person" and "drone" its person.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from maskrcnn.model.mask_rcnn import MaskRCNN
+
+
+@dataclass
+class Transfer:
+    """What was copied."""
+
+    copied: list[str] = field(default_factory=list)  # whole tensors
+    by_class: dict[str, list[str]] = field(default_factory=dict)  # tensor: the classes whose rows were copied
+    fresh: list[str] = field(default_factory=list)  # tensors that start anew
+    unused: list[str] = field(default_factory=list)  # the other's tensors that have no place
+
+    def lines(self, source: str) -> list[str]:
+        """For the terminal: one line for each part of the network that does not start from `source` as a whole."""
+        total = len(self.copied) + len(self.by_class) + len(self.fresh)
+        lines = [f"{source}: {len(self.copied)} of {total} tensors copied"]
+        for name, classes in self.by_class.items():
+            shown = ", ".join(classes[:5]) + (" ..." if len(classes) > 5 else "")
+            lines.append(f"  {name}: rows of {shown or 'no class'}; the rest start anew")
+        lines += [f"  {part}: {count} tensors start anew" for part, count in _parts(self.fresh).items()]
+        lines += [f"  {part}: {count} tensors of {source} are not used" for part, count in _parts(self.unused).items()]
+        return lines
+
+
+def transfer(network: MaskRCNN, other: MaskRCNN) -> Transfer:
+    """Copies into `network` what fits of `other`."""
+    done = Transfer()
+    own, theirs = network.state_dict(), other.state_dict()
+    with torch.no_grad():
+        for name, tensor in own.items():
+            given = theirs.get(name)
+            rows = _rows(name, network), _rows(name, other)
+            if given is None:
+                done.fresh.append(name)
+            elif rows[0] is not None and rows[1] is not None and network.config.classes != other.config.classes:
+                done.by_class[name] = _copy_rows(tensor, given, rows[0], rows[1])
+            elif tensor.shape == given.shape:
+                tensor.copy_(given)
+                done.copied.append(name)
+            else:
+                done.fresh.append(name)
+    done.unused = [name for name in theirs if name not in own]
+    return done
+
+
+def _rows(name: str, network: MaskRCNN) -> list[str] | None:
+    """The class of each group of rows of the tensor `name`; None where it has no rows per class."""
+    config = network.config
+    if name.startswith("box_head.score."):
+        return [*config.classes, ""]  # the background
+    if name.startswith("box_head.deltas.") and config.box_head and not config.box_head.class_agnostic:
+        return config.classes
+    if name.startswith("mask_head.predict.") and config.mask_head and not config.mask_head.class_agnostic:
+        return config.classes
+    return None
+
+
+def _copy_rows(tensor: Tensor, given: Tensor, mine: list[str], theirs: list[str]) -> list[str]:
+    """Copies the rows of the names that both have; returns those names but the background."""
+    if tensor.shape[1:] != given.shape[1:]:
+        return []
+    own, other = tensor.unflatten(0, (len(mine), -1)), given.unflatten(0, (len(theirs), -1))
+    shared = [name for name in mine if name in theirs]
+    for name in shared:
+        own[mine.index(name)] = other[theirs.index(name)]
+    return [name for name in shared if name]
+
+
+def _parts(names: list[str]) -> dict[str, int]:
+    """How many of the tensors belong to each part of the network."""
+    counts: dict[str, int] = {}
+    for name in names:
+        counts[name.partition(".")[0]] = counts.get(name.partition(".")[0], 0) + 1
+    return counts
