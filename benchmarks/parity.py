@@ -10,6 +10,7 @@ that quantity's own scale. Exit code 1 where an error passes its limit or a gold
 from __future__ import annotations
 
 import argparse
+import copy
 import importlib.util
 import json
 import sys
@@ -33,7 +34,7 @@ from maskrcnn.ops.boxes import pairwise_iou
 from maskrcnn.ops.heatmaps import decode_resize
 from maskrcnn.ops.paste import paste_windows
 from maskrcnn.weights.foreign import LIBRARIES, Library, load_foreign
-from maskrcnn.weights.published import config_for, find_published
+from maskrcnn.weights.published import Published, config_for, published_checkpoints
 
 LIMIT = 1e-3  # of a quantity's own scale
 GRADIENT_LIMIT = (
@@ -109,8 +110,9 @@ class Golden:
 
     def _config(self, state: dict[str, Tensor]) -> ModelConfig:
         """The checkpoint's own settings, but with everything sampled and everything trained, as the goldens were."""
-        entry = find_published(f"{self.source}/{self.name.replace('.', '/')}")
-        config = config_for(entry, state, eps=1e-5)  # the goldens' norms are fresh ones
+        config = config_for(
+            entry_of(self.source, self.name, state), state, eps=1e-5
+        )  # the goldens' norms are fresh ones
         config.rpn.samples = config.roi.samples = EVERYTHING
         config.backbone.freeze = 0
         if config.backbone.norm == "frozen":
@@ -123,6 +125,24 @@ class Golden:
     def picture(self) -> tuple[Tensor, Tensor]:
         image = torch.from_numpy(self.rule.image(HEIGHT, WIDTH)).permute(2, 0, 1)[None]
         return image, torch.tensor([[HEIGHT, WIDTH]])
+
+
+def entry_of(source: str, name: str, state: dict[str, Tensor]) -> Published:
+    """The published checkpoint that a golden is of; else the one of the same file name, with the golden's classes."""
+    rows = [row for row in published_checkpoints() if row.library == source and row.kind == "detector"]
+    for row in rows:
+        if row.name.replace("/", ".") in (f"{source}.{name}", f"{source}.{name.rpartition('.')[2]}"):
+            return row
+    alike = [row for row in rows if row.name.rpartition("/")[2] == name.rpartition(".")[2]]
+    if not alike:
+        raise LookupError(f"{source}.{name}: no published checkpoint has these settings")
+    row = copy.deepcopy(alike[0])
+    heads = row.config.setdefault("MODEL", {}).setdefault("ROI_HEADS", {})
+    heads["NUM_CLASSES"] = state["roi_heads.box_predictor.cls_score.weight"].shape[0] - 1
+    if "LVIS" in name:
+        heads["SCORE_THRESH_TEST"] = 0.0001
+        row.config["TEST"] = {"DETECTIONS_PER_IMAGE": 300}
+    return row
 
 
 def compare(path: Path) -> Report:

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from maskrcnn.weights.published import published_checkpoints
+
 TABLE = Path(__file__).parents[2] / "src" / "maskrcnn" / "weights" / "published.yaml"
 DETECTRON2_SECTIONS = {"_BASE_", "MODEL", "INPUT", "TEST"}
 MMDET_KEYS = {"depth", "groups", "base_width", "style", "mean", "std", "to_rgb"}
@@ -134,3 +136,11 @@ def test_mmdet_configs_are_complete(checkpoints: list[dict[str, Any]]) -> None:
 def test_torchvision_epsilon(checkpoints: list[dict[str, Any]]) -> None:
     overwritten = {c["name"].split("/")[1] for c in checkpoints if c["config"].get("bn_eps") == 0.0}
     assert overwritten == {"maskrcnn_resnet50_fpn", "keypointrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn"}
+
+
+def test_the_documentation_lists_every_checkpoint():
+    text = (Path(__file__).parents[2] / "docs" / "weights.md").read_text(encoding="utf-8")
+    for row in published_checkpoints():
+        figures = [str(row.published.get(kind, "")) for kind in ("box", "mask", "keypoint")]
+        data = row.data + (" (trunk)" if row.kind == "trunk" else "")
+        assert " | ".join([f"`{row.name}`", data, *figures]) in text
