@@ -47,8 +47,23 @@ def read_coco(json_path: Path, pictures: Path | None = None) -> LabelledPictures
         DataError: the file or a record cannot be used; one line with the record and the remedy.
     """
     json_path = Path(json_path)
+    return read_document(_load(json_path), json_path, pictures)
+
+
+def read_document(document: dict[str, Any], json_path: Path, pictures: Path | None = None) -> LabelledPictures:
+    """What a COCO file holds, checked and repaired; other formats' readers make such a document of theirs.
+
+    Besides COCO's fields an annotation may have `source`, which names it in messages, and "measured" as its bbox or area:
+    taken from the mask without counting that as a repair.
+
+    Args:
+        document: with the lists `images`, `annotations` and `categories`.
+        json_path: the file or folder that it is from, for messages and as in `read_coco`.
+
+    Raises:
+        DataError: as `read_coco`.
+    """
     name = str(json_path)
-    document = _load(json_path)
     repairs = Repairs()
     categories = _read_categories(document["categories"], name, repairs)
     by_id = _read_images(document["images"], json_path, pictures, repairs)

@@ -17,6 +17,7 @@ Box = tuple[float, float, float, float]
 
 # COCO writes coordinates with two decimals: a box may leave its picture by this much and still be right
 ROUNDING = 0.05
+MEASURED = "measured"  # a bbox or area that is to be taken from the mask and is not missing
 
 
 class Dropped(Exception):
@@ -56,6 +57,7 @@ class AnnotationReader:
         if not isinstance(raw, dict):
             raise DataError(f"{self.name}: entry {position} of annotations is not an object; delete it")
         record = f"annotation {raw['id']!r}" if "id" in raw else f"annotation at position {position}"
+        record = raw.get("source", record)
         image_id, category_id = raw.get("image_id"), raw.get("category_id")
         picture = pictures.get(image_id) if isinstance(image_id, (int, str)) else None
         if picture is None:
@@ -119,11 +121,12 @@ class AnnotationReader:
 
     def _box(self, raw: Any, record: str, picture: Picture, annotation: Annotation) -> Box:
         """xyxy inside the picture."""
-        if raw is None or raw == []:
+        if raw is None or raw == [] or raw == MEASURED:
             rle = annotation_rle(annotation, picture.height, picture.width)
             if rle is None or rle_area(rle) == 0:
                 raise Dropped("annotation without a usable box dropped")
-            self.repairs.note("missing box taken from the mask", record)
+            if raw != MEASURED:
+                self.repairs.note("missing box taken from the mask", record)
             return rle_box(rle)
         numbers = _floats(raw)
         if numbers is None or numbers.shape != (4,):
@@ -170,7 +173,8 @@ class AnnotationReader:
     def _area(self, raw: Any, record: str, picture: Picture, annotation: Annotation) -> float:
         if isinstance(raw, (int, float)) and 0 < raw <= sys.float_info.max:
             return float(raw)
-        self.repairs.note("missing area computed", record)
+        if raw != MEASURED:
+            self.repairs.note("missing area computed", record)
         rle = annotation_rle(annotation, picture.height, picture.width)
         x0, y0, x1, y1 = annotation.box
         return (x1 - x0) * (y1 - y0) if rle is None else float(rle_area(rle))
