@@ -136,6 +136,33 @@ def predict(
     return _tell_summary(summary)
 
 
+@app.command()
+def check(
+    data: Data,
+    json: Annotated[Path | None, typer.Option(help="Write the report here as JSON.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the report here as a page with pictures.")] = None,
+    val: Annotated[str | None, typer.Option(help="Labelled pictures to check as the val split.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Advise on this recipe.")] = None,
+    fix: Annotated[Path | None, typer.Option(help="Write a repaired copy into this new folder.")] = None,
+    steps: Annotated[bool, typer.Option(help="Run two training steps to tell time and memory.")] = True,
+) -> int:
+    """Check labelled pictures before they cost an hour."""
+    _refuse_unwritable(json, html)
+    from maskrcnn.check.run import check as run_check
+    from maskrcnn.check.run import print_report, write_fixed, write_reports
+
+    with _progress("checking") as progress:
+        report = run_check(data, val=val, recipe=recipe, measured=steps, progress=progress)
+    print_report(report)
+    write_reports(report, json, html)
+    if fix is not None:
+        for path in write_fixed(report, fix):
+            print(f"repaired copy: {path}")
+    if report.exit_code:
+        _fail(report.verdict, report.exit_code)
+    return report.exit_code
+
+
 convert_app = typer.Typer(
     name="convert", help="Bring models here, or take them elsewhere.", no_args_is_help=True, rich_markup_mode=None
 )

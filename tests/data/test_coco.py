@@ -20,6 +20,7 @@ from maskrcnn.data.formats.keypoint_schema import COCO_NAMES, mirrored_name
 from maskrcnn.data.formats.repairs import REMEDIES
 from maskrcnn.data.labelled import LabelledPictures
 from maskrcnn.data.masks import annotation_rle, rle_bitmap
+from maskrcnn.data.picture_files import check_sizes
 from maskrcnn.errors import DataError
 
 SHARED = Path(__file__).parents[3] / "shared"
@@ -84,7 +85,7 @@ class Files:
     def refused(self, *words: str) -> None:
         """Refuse with one line that says `words`."""
         with pytest.raises(DataError) as error:
-            self.read()
+            check_sizes(self.read())
         line = str(error.value)
         assert "\n" not in line
         for word in words:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from maskrcnn.data.formats.instance_png import instance_rles, read_instance_labels
 from maskrcnn.data.masks import rle_area, rle_bitmap, rle_box
+from maskrcnn.data.picture_files import check_sizes
 from maskrcnn.errors import DataError
 
 SHARED = Path(__file__).parents[3] / "shared"
@@ -34,7 +35,7 @@ def one_object(height: int = 8, width: int = 10, value: int = 40_000) -> np.ndar
 
 def refused(folder: Path, *words: str) -> None:
     with pytest.raises(DataError) as error:
-        read_instance_labels(folder)
+        check_sizes(read_instance_labels(folder))
     assert "\n" not in str(error.value) and all(word in str(error.value) for word in words)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from maskrcnn.data.dataset import Dataset
+from maskrcnn.data.picture_files import check_sizes
 from maskrcnn.errors import UserError
 
 Split = Literal["train", "val"]
@@ -17,7 +18,7 @@ LAYOUTS = (
 )
 
 
-def open_dataset(source: str | Path, split: Split | None = None) -> Dataset:
+def open_dataset(source: str | Path, split: Split | None = None, *, headers: bool = True) -> Dataset:
     """Open labelled pictures.
 
     Args:
@@ -25,6 +26,7 @@ def open_dataset(source: str | Path, split: Split | None = None) -> Dataset:
             train/ and val/ of those; COCO's own layout; or "synthetic".
         split: which part of a source that has parts; None: the first that there is. A source without parts, as a .json
             is, is itself whatever the split: a person who names a file means that file.
+        headers: compare the size of the first pictures with their labels'.
 
     Raises:
         UserError: there is no such thing, or it has another split only.
@@ -36,39 +38,44 @@ def open_dataset(source: str | Path, split: Split | None = None) -> Dataset:
         return Synthetic(split=split or "train")
     path = Path(source)
     if not path.is_dir():
-        return _read(_label_file(path))
+        return _read(_label_file(path), headers)
     parts = {name: labels for name in SPLIT_NAMES if (labels := _find_split(path, name))}
     if split in parts:
-        return _read(parts[split])
+        return _read(parts[split], headers)
     if split is not None and parts:
         raise UserError(f"{path}: has no {split!r} split; add {split}.json or a folder {split}")
     labels = next(iter(parts.values()), None) or _find_whole(path)
     if labels is None:
         raise UserError(f"{path}: no labels found; give {LAYOUTS}")
-    return _read(labels)
+    return _read(labels, headers)
 
 
-def open_pair(source: str | Path) -> tuple[Dataset, Dataset | None]:
+def open_pair(source: str | Path, *, headers: bool = True) -> tuple[Dataset, Dataset | None]:
     """What to train on and what to evaluate on, None where there is no such part.
 
     The latter is the val split of a folder, or the val*.json beside a file named train*.json.
     """
-    train = open_dataset(source, "train")
+    train = open_dataset(source, "train", headers=headers)
     if str(source) == "synthetic":
         return train, open_dataset(source, "val")
     path = Path(source)
     labels = _find_split(path, "val") if path.is_dir() else _sibling(path)
-    return train, None if labels is None else _read(labels)
+    return train, None if labels is None else _read(labels, headers)
 
 
-def _read(labels: Path) -> Dataset:
+def _read(labels: Path, headers: bool) -> Dataset:
+    dataset: Dataset
     if labels.is_dir():
         from maskrcnn.data.formats.instance_png import read_instance_labels
 
-        return read_instance_labels(labels)
-    from maskrcnn.data.formats.coco import read_coco
+        dataset = read_instance_labels(labels)
+    else:
+        from maskrcnn.data.formats.coco import read_coco
 
-    return read_coco(labels)
+        dataset = read_coco(labels)
+    if headers:
+        check_sizes(dataset)
+    return dataset
 
 
 def _label_file(path: Path) -> Path:

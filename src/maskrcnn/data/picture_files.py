@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from PIL import Image
 
-from maskrcnn.data.dataset import Picture
+from maskrcnn.data.dataset import Dataset, Picture
 from maskrcnn.errors import DataError
 from maskrcnn.predict.reader import FORMATS
 
@@ -101,14 +101,15 @@ def size_disagreement(picture: Picture, height: int, width: int) -> str | None:
     return f"{line}; correct the size in the labels, or use the picture that was labelled"
 
 
-def check_sizes(pictures: Sequence[Picture]) -> None:
+def check_sizes(dataset: Dataset) -> None:
     """Compare the size of the first pictures with their labels'.
 
     Raises:
         DataError: one is unreadable or of another size.
     """
-    for picture in pictures[:CHECKED_HEADERS]:
-        assert picture.path is not None
-        wrong = size_disagreement(picture, *upright_size(picture.path))
-        if wrong:
-            raise DataError(wrong)
+    for index in range(min(CHECKED_HEADERS, len(dataset))):
+        picture = dataset.picture(index)
+        if picture.path is not None:
+            wrong = size_disagreement(picture, *upright_size(picture.path))
+            if wrong:
+                raise DataError(wrong)

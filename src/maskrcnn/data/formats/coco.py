@@ -19,7 +19,7 @@ from maskrcnn.data.formats.coco_annotation import AnnotationReader
 from maskrcnn.data.formats.keypoint_schema import read_schema
 from maskrcnn.data.formats.repairs import Repairs
 from maskrcnn.data.labelled import LabelledPictures
-from maskrcnn.data.picture_files import check_sizes, pictures_folder, relative_name, require_files, upright_size
+from maskrcnn.data.picture_files import pictures_folder, relative_name, require_files, upright_size
 from maskrcnn.errors import DataError
 
 MAX_PIXELS = 2**31  # of a picture; an RLE counts them in 32 bits
@@ -80,7 +80,6 @@ def read_document(document: dict[str, Any], json_path: Path, pictures: Path | No
             f" ({', '.join(f'{count} x {kind}' for kind, count in repairs.counts.items()) or 'there is none'}); label"
             " at least one object"
         )
-    check_sizes(found)
     return LabelledPictures(
         found,
         name=name,

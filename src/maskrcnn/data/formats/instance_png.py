@@ -13,7 +13,6 @@ from maskrcnn.data.dataset import Annotation, Picture, Rle
 from maskrcnn.data.formats.repairs import Repairs
 from maskrcnn.data.labelled import LabelledPictures
 from maskrcnn.data.masks import rle_area, rle_box
-from maskrcnn.data.picture_files import check_sizes
 from maskrcnn.errors import DataError
 
 PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
@@ -51,7 +50,6 @@ def read_instance_labels(folder: Path, class_name: str | None = None) -> Labelle
         raise DataError(f"{name}: empty data set; put pictures into images and label pictures into labels")
     if not any(picture.annotations for picture in found):
         raise DataError(f"{name}: all {len(found)} label pictures are 0 everywhere; label at least one instance")
-    check_sizes(found)
     return LabelledPictures(
         found,
         name=name,

@@ -1,0 +1,150 @@
+"""What to train with, from the sizes of the objects: picture side, anchors, schedule, and what a step costs here."""
+
+from __future__ import annotations
+
+import math
+import resource
+import sys
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from maskrcnn.check.findings import Findings, Suspect
+from maskrcnn.check.statistics import Statistics
+from maskrcnn.config import Config, load_config
+from maskrcnn.data.augment import test_view, transform_boxes
+from maskrcnn.data.dataset import Dataset
+from maskrcnn.data.fill_config import fill_config
+from maskrcnn.model.anchors import cell_anchors
+
+WANTED_SIDE = 24.0  # pixels of the network's input that a small object (the 5th percentile) should have
+SIDES = (256, 1024)  # short sides that are reasonable on the machines people have
+MOST_ENLARGED = 2.0
+TILED = 1600  # long side of the network's input above which tiles are better
+OBJECT_VIEWS = 30_000  # views of objects after which narrow networks have stopped learning fast
+STRIDES = (4, 8, 16, 32, 64)
+
+
+@dataclass
+class Advice:
+    """Settings to train with, as overrides of a recipe, and what they cost on this machine."""
+
+    recipe: str
+    overrides: list[str]
+    command: str
+    reasons: list[str]
+    seconds_per_picture: float | None = None  # of a training step, measured
+    hours: float | None = None
+    memory_gb: float | None = None  # the most that this process held while a step ran
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def advise(source: str, train: Dataset, stats: Statistics, recipe: str | None = None) -> Advice:
+    """Overrides of a shipped recipe that fit the data."""
+    if recipe is None:
+        recipe = "person-mobilenet" if stats.with_keypoints else "nuclei-mobilenet"
+    reasons, overrides = [], []
+    short, small, large = stats.short_sides[2], stats.sides[0], stats.sides[4]
+    scale = min(MOST_ENLARGED, WANTED_SIDE / max(small, 1e-6)) if small < WANTED_SIDE else 1.0
+    side = int(np.clip(round(short * scale / 32) * 32, *SIDES))
+    scale = side / short
+    long = int(math.ceil(max(stats.long_sides[4] * scale, side) / 32) * 32)
+    reasons.append(f"short side {side}: the smallest objects (5%) are {small:.0f} pixels, {small * scale:.0f} then")
+    if long > TILED:
+        reasons.append(f"the long side becomes {long}: cut such pictures into tiles of about {SIDES[1]} pixels first")
+        long = TILED
+    overrides += [f"model.input.short_side={side}", f"model.input.long_side={long}"]
+    overrides += [f"data.augment.short_sides={_around(side)}", f"data.augment.long_side={long}"]
+    first = 2 ** int(np.clip(math.floor(math.log2(max(small * scale, 4.0))), 2, 5))
+    anchors = [[first << level] for level in range(len(STRIDES))]
+    reasons.append(f"anchors from {first} to {first << 4}: objects are {small * scale:.0f} to {large * scale:.0f} then")
+    overrides.append(f"model.rpn.sizes={str(anchors).replace(' ', '')}")
+    low, high = stats.ratios[0], stats.ratios[4]
+    ratios = (
+        [1.0]
+        if 0.6 <= low and high <= 1.7
+        else [0.5, 1.0, 2.0]
+        if 0.3 <= low and high <= 3.5
+        else [0.25, 0.5, 1.0, 2.0, 4.0]
+    )
+    reasons.append(f"anchor ratios {ratios}: height / width is {low:.2f} to {high:.2f} (5 to 95%)")
+    overrides.append(f"model.rpn.ratios={str(ratios).replace(' ', '')}")
+    epochs = int(np.clip(math.ceil(OBJECT_VIEWS / max(stats.objects, 1)), 5, 200))
+    reasons.append(f"{epochs} epochs: {epochs * stats.objects} views of {stats.objects} objects")
+    overrides.append(f"train.epochs={epochs}")
+    if not stats.with_mask:
+        overrides.append("model.mask_head=null")
+    if not stats.with_keypoints:
+        if load_config(recipe).model.keypoint_head is not None:
+            overrides.append("model.keypoint_head=null")
+    sets = " ".join(f"--set {override}" for override in overrides)
+    return Advice(recipe, overrides, f"maskrcnn train {source} --recipe {recipe} {sets}", reasons)
+
+
+def measure(advice: Advice, train: Dataset) -> None:
+    """Runs two training steps with the advised settings and notes what the second cost."""
+    from maskrcnn.data.loader import train_loader
+    from maskrcnn.model.build import build
+
+    config = fill_config(load_config(advice.recipe, advice.overrides), train)
+    config.data.workers = 0
+    config.train.batch = min(2, len(train))
+    network = build(config.model).train()
+    batches = iter(train_loader(train, list(range(len(train.classes))), config))
+    bf16 = config.train.precision == "bf16"
+    batch, targets, _ = next(batches)
+    seconds = 0.0
+    for _ in range(2):
+        start = time.perf_counter()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            losses = network.losses(batch.images, batch.sizes, targets)
+        torch.stack(list(losses.values())).sum().backward()
+        seconds = time.perf_counter() - start
+    advice.seconds_per_picture = round(seconds / len(batch.images), 3)
+    advice.hours = round(advice.seconds_per_picture * len(train) * config.train.epochs / 3600, 2)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "darwin" else 1024) / 1024
+    advice.memory_gb = round(peak / (1024 if sys.platform == "darwin" else 1), 2)
+
+
+def check_anchors(dataset: Dataset, config: Config, split: str, findings: Findings) -> None:
+    """Objects that no anchor of the settings overlaps well, at the size that the network sees them.
+
+    As if an anchor were centred on the object: the best that any position can do.
+    """
+    model = config.model
+    cells = [cell_anchors(list(sizes), list(model.rpn.ratios), False).numpy() for sizes in model.rpn.sizes]
+    shapes = np.concatenate([cell[:, 2:] - cell[:, :2] for cell in cells])  # (A, 2) width and height
+    smallest = min(min(sizes) for sizes in model.rpn.sizes)
+    for index in range(len(dataset)):
+        picture = dataset.picture(index)
+        objects = [a for a in picture.annotations if not a.crowd]
+        if not objects:
+            continue
+        view = test_view(picture.height, picture.width, model.input.short_side, model.input.long_side)
+        boxes = transform_boxes(np.array([a.box for a in objects], np.float64), view)
+        sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-6)
+        both = np.minimum(sides[:, None], shapes).prod(2)
+        iou = (both / (sides.prod(1)[:, None] + shapes.prod(1) - both)).max(1)
+        for annotation, side, best in zip(objects, np.sqrt(sides.prod(1)), iou, strict=True):
+            suspect = Suspect(
+                split, index, f"annotation {annotation.id} of picture {picture.file_name!r}", annotation.box
+            )
+            if side < smallest / 2:
+                remedy = f"of {smallest:g} pixels: train on larger pictures (model.input.short_side), or on tiles"
+                findings.add("object less than half as large as the smallest anchor", "warning", remedy, suspect)
+            elif best < model.rpn.negative_iou:
+                remedy = f"IoU below {model.rpn.negative_iou}: change model.rpn.sizes or ratios"
+                findings.add("object that no anchor matches", "warning", remedy, suspect)
+
+
+def _around(side: int) -> str:
+    """Short sides to train on about the one to test at."""
+    sides = sorted(
+        {int(np.clip(round(side * factor / 32) * 32, 128, SIDES[1])) for factor in (0.7, 0.8, 0.9, 1.0, 1.1)}
+    )
+    return str(sides).replace(" ", "")

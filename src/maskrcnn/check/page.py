@@ -1,0 +1,152 @@
+"""The report as one self-contained HTML page, with thumbnails of the suspects."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from maskrcnn.check.findings import Suspect
+from maskrcnn.check.statistics import Statistics
+from maskrcnn.data.dataset import Dataset
+from maskrcnn.data.masks import annotation_rle, rle_bitmap
+from maskrcnn.errors import DataError
+
+if TYPE_CHECKING:
+    from maskrcnn.check.run import Report
+
+THUMBNAIL = 400  # pixels; shown at half that
+WIDEST = 300  # pixels of a bar
+
+
+def write_page(report: Report, path: Path) -> None:
+    """Writes the page; nothing in it is loaded from elsewhere, and every name in it is escaped."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(loader=PackageLoader("maskrcnn.check", "."), autoescape=True, undefined=StrictUndefined)
+    findings = [
+        finding.as_json()
+        | {
+            "suspects": [
+                {"split": s.split, "record": s.record, "image": thumbnail(report.datasets.get(s.split), s)}
+                for s in finding.suspects
+            ]
+        }
+        for finding in report.findings
+    ]
+    stats = list(report.statistics.values())
+    html = environment.get_template("page.html").render(
+        title=f"{report.source}: labels checked",
+        verdict=report.verdict,
+        errors=report.findings.errors,
+        splits=[{"split": split} for split in report.statistics],
+        rows=figures(stats),
+        classes=_classes(stats),
+        sizes=_sizes(stats),
+        visible=stats[0].visible if stats else {},
+        findings=findings,
+        advice=report.advice,
+        mean=report.mean,
+        std=report.std,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(html, encoding="utf-8")
+
+
+def figures(stats: list[Statistics]) -> list[list[str]]:
+    """Rows of name and one value per split."""
+
+    def row(name: str, values: list[Any]) -> list[str]:
+        return [name, *[str(value) for value in values]]
+
+    def spread(values: list[float]) -> str:
+        return f"{values[2]:g} ({values[0]:g} to {values[4]:g})" if values else "-"
+
+    rows = [
+        row("pictures", [s.pictures for s in stats]),
+        row("without an object", [f"{s.empty} ({100 * s.empty / max(s.pictures, 1):.0f}%)" for s in stats]),
+        row("objects", [s.objects for s in stats]),
+        row("with a mask", [s.with_mask for s in stats]),
+        row("with keypoints", [s.with_keypoints for s in stats]),
+        row("crowd regions", [s.crowds for s in stats]),
+        row("small, medium, large", [", ".join(str(n) for n in s.sizes.values()) for s in stats]),
+        row("objects in a picture, median (5 to 95%)", [spread(s.per_picture) for s in stats]),
+        row("most objects in a picture", [s.most_in_picture for s in stats]),
+        row("side of an object, pixels", [spread(s.sides) for s in stats]),
+        row("height / width of an object", [spread(s.ratios) for s in stats]),
+        row("short side of a picture", [spread(s.short_sides) for s in stats]),
+        row("long side of a picture", [spread(s.long_sides) for s in stats]),
+    ]
+    return rows
+
+
+def thumbnail(dataset: Dataset | None, suspect: Suspect) -> str | None:
+    """A JPEG, base64: the picture about the suspect with its labels drawn; None where the picture cannot be read."""
+    if dataset is None:
+        return None
+    picture = dataset.picture(suspect.picture)
+    try:
+        pixels = dataset.pixels(suspect.picture)
+    except (DataError, OSError):
+        return None
+    height, width = pixels.shape[:2]
+    x0, y0, x1, y1 = _window(suspect.box, height, width)
+    crop = Image.fromarray(pixels[y0:y1, x0:x1])
+    scale = THUMBNAIL / max(crop.size)
+    crop = crop.resize((max(1, round(crop.width * scale)), max(1, round(crop.height * scale))))
+    draw = ImageDraw.Draw(crop, "RGBA")
+    for annotation in picture.annotations:
+        mine = suspect.box is not None and annotation.box == suspect.box
+        colour = (255, 60, 60) if mine or suspect.box is None else (90, 200, 255)
+        rle = annotation_rle(annotation, picture.height, picture.width) if mine else None
+        if rle is not None:
+            mask = Image.fromarray(rle_bitmap(rle)[y0:y1, x0:x1] * np.uint8(90)).resize(crop.size)
+            crop.paste(Image.new("RGB", crop.size, colour), mask=mask)
+        box = [(v - o) * scale for v, o in zip(annotation.box, (x0, y0, x0, y0), strict=True)]
+        draw.rectangle(box, outline=(*colour, 255), width=3 if mine else 1)
+    buffer = io.BytesIO()
+    crop.convert("RGB").save(buffer, "JPEG", quality=80)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _window(box: tuple[float, float, float, float] | None, height: int, width: int) -> tuple[int, int, int, int]:
+    """The part of the picture to show: all of it, or the box with as much again around it."""
+    if box is None:
+        return 0, 0, width, height
+    side = max(64.0, 2 * max(box[2] - box[0], box[3] - box[1]))
+    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    x0, y0 = max(0, int(x - side / 2)), max(0, int(y - side / 2))
+    x1, y1 = min(width, math.ceil(x + side / 2)), min(height, math.ceil(y + side / 2))
+    return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else (0, 0, width, height)
+
+
+def _classes(stats: list[Statistics]) -> list[dict[str, Any]]:
+    names = list(dict.fromkeys(name for s in stats for name in s.classes))
+    most = max((count for s in stats for count in s.classes.values()), default=1)
+    return [
+        {
+            "name": name,
+            "counts": [s.classes.get(name, 0) for s in stats],
+            "width": round(WIDEST * stats[0].classes.get(name, 0) / max(most, 1)),
+        }
+        for name in names
+    ]
+
+
+def _sizes(stats: list[Statistics]) -> list[dict[str, Any]]:
+    sides = np.concatenate([s.all_sides for s in stats]) if stats else np.zeros(0)
+    if not len(sides):
+        return []
+    first, last = math.floor(math.log2(max(sides.min(), 1))), math.floor(math.log2(max(sides.max(), 1)))
+    counts = [int(((sides >= 2**k) & (sides < 2 ** (k + 1))).sum()) for k in range(first, last + 1)]
+    counts[0] += int((sides < 2**first).sum())
+    most = max(max(counts), 1)
+    return [
+        {"from_": 2**k, "to": 2 ** (k + 1), "count": count, "width": round(WIDEST * count / most)}
+        for k, count in zip(range(first, last + 1), counts, strict=True)
+    ]

@@ -1,0 +1,135 @@
+"""Every picture file opened and decoded: what is broken, what is unusual, and which are in both splits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from maskrcnn.check.findings import Findings, Suspect
+from maskrcnn.data.dataset import Dataset, Picture
+from maskrcnn.data.picture_files import EXIF_ORIENTATION, size_disagreement
+from maskrcnn.errors import DataError
+from maskrcnn.predict.reader import FORMATS, read_picture
+
+Progress = Callable[[int, int], None]
+BITS = 8  # side of the grid of brightness differences that tells pictures apart
+ALIKE = 3  # of its 64 bits that may differ between near-duplicates
+UNUSUAL = {
+    "I;16": "of 16 bits: its values are shifted into 8, which loses faint structure",
+    "I;16B": "of 16 bits: its values are shifted into 8, which loses faint structure",
+    "I": "of 32 bits: its values are shifted into 8, which loses faint structure",
+    "F": "of floating point: its values are scaled into 8 bits",
+    "P": "with a palette: its colours are looked up",
+    "RGBA": "with transparency: it is laid over white",
+    "LA": "with transparency: it is laid over white",
+    "CMYK": "in CMYK: it is converted without a colour profile",
+}
+
+
+@dataclass
+class Seen:
+    """One picture as its file has it."""
+
+    wrong: str | None  # why it cannot be used
+    mode: str = ""
+    turned: bool = False  # by EXIF
+    fingerprint: int = 0  # 64 bits that hardly change when a picture is resized or compressed again
+    mean: float = 0.0  # over channels, 0 to 255
+    flat: bool = False  # one colour only, so that `fingerprint` says nothing
+
+
+def check_pictures(dataset: Dataset, split: str, findings: Findings, progress: Progress | None = None) -> list[Seen]:
+    """Decodes every picture of a split, as many at a time as there are cores."""
+    seen: list[Seen] = []
+    with ThreadPoolExecutor(max(1, os.cpu_count() or 1)) as pool:
+        for index, (picture, one) in enumerate(zip(_each(dataset), pool.map(look, _each(dataset)), strict=True)):
+            seen.append(one)
+            suspect = Suspect(split, index, repr(picture.file_name))
+            if one.wrong is not None:
+                findings.add("picture that cannot be used", "error", one.wrong, suspect)
+            if one.mode in UNUSUAL:
+                findings.add(f"picture {UNUSUAL[one.mode].partition(':')[0]}", "warning", UNUSUAL[one.mode], suspect)
+            if one.turned:
+                remedy = "its labels must be for the upright picture; the size agrees with that"
+                findings.add("picture turned by its EXIF tag", "warning", remedy, suspect)
+            if one.flat and one.wrong is None:
+                findings.add("picture of one colour", "warning", "look whether it was exported right", suspect)
+            if progress:
+                progress(index + 1, len(dataset))
+    return seen
+
+
+def look(picture: Picture) -> Seen:
+    """Decode one picture; whatever is wrong with it is said, not raised."""
+    if picture.path is None:
+        return Seen(None)
+    try:
+        with Image.open(picture.path, formats=FORMATS) as image:
+            mode, turned = image.mode, image.format != "TIFF" and image.getexif().get(EXIF_ORIENTATION, 1) != 1
+    except Exception:  # noqa: BLE001  what is wrong is said by read_picture, in its words
+        mode, turned = "", False
+    try:
+        pixels = read_picture(picture.path)
+    except DataError as error:
+        return Seen(str(error), mode, turned)
+    wrong = size_disagreement(picture, pixels.shape[0], pixels.shape[1])
+    small = cv2.resize(pixels, (BITS + 1, BITS), interpolation=cv2.INTER_AREA).mean(2)
+    bits = (small[:, 1:] > small[:, :-1]).ravel()
+    return Seen(
+        wrong, mode, turned, int(np.packbits(bits).view(np.uint64)[0]), float(pixels.mean()), bool(np.ptp(small) < 2)
+    )
+
+
+def check_leaks(train: list[Seen], val: list[Seen], names: tuple[Dataset, Dataset], findings: Findings) -> None:
+    """Pictures of the val split that are in the train split too, perhaps resized or compressed again.
+
+    A difference hash (8 x 8 signs of brightness steps); those near in it are compared once more at 32 x 32.
+    """
+    if not train or not val:
+        return
+    prints = np.array([one.fingerprint for one in train], np.uint64)
+    usable = np.array([one.wrong is None and not one.flat for one in train])
+    for index, one in enumerate(val):
+        if one.wrong is not None or one.flat:
+            continue
+        distance = np.bitwise_count(prints ^ np.uint64(one.fingerprint))
+        for other in np.flatnonzero(usable & (distance <= ALIKE)):
+            a, b = names[0].picture(int(other)), names[1].picture(index)
+            if _alike(a, b):
+                record = f"{b.file_name!r} of val is {a.file_name!r} of train"
+                remedy = "figures on val are too good by it: move it to one side"
+                findings.add("picture in both splits", "warning", remedy, Suspect("val", index, record))
+                break
+
+
+def _alike(a: Picture, b: Picture) -> bool:
+    """Whether two pictures are one: their 32 x 32 thumbnails hardly differ."""
+    small = [cv2.resize(read_picture(p.path), (32, 32), interpolation=cv2.INTER_AREA) for p in (a, b) if p.path]
+    return len(small) == 2 and float(np.abs(small[0].astype(float) - small[1]).mean()) < 6.0
+
+
+def _each(dataset: Dataset) -> Iterator[Picture]:
+    return (dataset.picture(index) for index in range(len(dataset)))
+
+
+def mean_and_deviation(dataset: Dataset, most: int = 200) -> tuple[list[float], list[float]]:
+    """Mean and deviation per channel on 0 to 255, over pictures spread over the set: `model.input.mean` and `std`."""
+    step = max(1, len(dataset) // most)
+    sums, squares, count = np.zeros(3), np.zeros(3), 0
+    for index in range(0, len(dataset), step):
+        path = dataset.picture(index).path
+        try:
+            pixels = read_picture(path) if path else dataset.pixels(index)
+        except DataError:
+            continue
+        small = cv2.resize(pixels, (64, 64), interpolation=cv2.INTER_AREA).reshape(-1, 3).astype(np.float64)
+        sums, squares, count = sums + small.sum(0), squares + (small**2).sum(0), count + len(small)
+    mean = sums / max(count, 1)
+    deviation = np.sqrt(np.maximum(squares / max(count, 1) - mean**2, 1.0))
+    return mean.round(2).tolist(), deviation.round(2).tolist()

@@ -1,0 +1,240 @@
+"""`maskrcnn check`: each defect is found, counted and named; a clean set is clean; nothing is changed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from maskrcnn.check.advice import advise
+from maskrcnn.check.findings import Findings
+from maskrcnn.check.pictures import look
+from maskrcnn.check.run import check, write_fixed, write_reports
+from maskrcnn.check.statistics import describe
+from maskrcnn.cli import main
+from maskrcnn.data.dataset import Picture
+from maskrcnn.data.formats.coco import read_coco
+from maskrcnn.data.synthetic import Synthetic
+from maskrcnn.data.write_coco import write_coco
+from maskrcnn.errors import DataError, UserError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A clean data set: 30 pictures to train on, 8 others."""
+    root = tmp_path / "data"
+    write_coco(Synthetic(30, seed=1), root / "train.json", root / "train")
+    write_coco(Synthetic(8, seed=2), root / "val.json", root / "val")
+    return root
+
+
+def edit(root: Path, change, split: str = "train") -> None:
+    path = root / f"{split}.json"
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+
+
+def found(root: Path, **options) -> dict[str, object]:
+    report = check(str(root), measured=False, **options)
+    return {finding.kind: finding for finding in report.findings}
+
+
+def test_a_clean_set_has_no_errors(folder: Path) -> None:
+    report = check(str(folder), measured=False)
+    assert report.exit_code == 0 and report.findings.errors == 0
+    assert not [f.kind for f in report.findings if "anchor" not in f.kind]
+    train = report.statistics["train"]
+    assert train.pictures == 30 and train.objects == sum(train.classes.values()) == train.with_mask
+    assert sum(train.sizes.values()) == train.objects
+    assert report.statistics["val"].pictures == 8
+
+
+def test_statistics_by_hand(tmp_path: Path) -> None:
+    Image.new("RGB", (100, 80)).save(tmp_path / "a.png")
+    Image.new("RGB", (100, 80)).save(tmp_path / "b.png")
+    images = [{"id": i, "file_name": f"{n}.png", "height": 80, "width": 100} for i, n in ((1, "a"), (2, "b"))]
+    box = {"image_id": 1, "category_id": 3, "iscrowd": 0}
+    annotations = [
+        {"id": 1, "bbox": [0, 0, 10, 40], "area": 400, **box},
+        {"id": 2, "bbox": [5, 5, 64, 64], "area": 4096, **box},
+        {"id": 3, "bbox": [0, 0, 5, 5], "area": 25, **(box | {"iscrowd": 1})},
+    ]
+    categories = [{"id": 3, "name": "thing"}, {"id": 4, "name": "other"}]
+    document = {"images": images, "annotations": annotations, "categories": categories}
+    (tmp_path / "x.json").write_text(json.dumps(document))
+    stats = describe(read_coco(tmp_path / "x.json"))
+    assert (stats.pictures, stats.empty, stats.objects, stats.crowds, stats.with_mask) == (2, 1, 2, 1, 0)
+    assert stats.classes == {"thing": 2, "other": 0} and stats.sizes == {"small": 1, "medium": 1, "large": 0}
+    assert stats.sides[2] == 42 and stats.ratios[0] < 4 and stats.most_in_picture == 2
+
+
+def test_pictures_that_cannot_be_used(folder: Path) -> None:
+    files = sorted((folder / "train").glob("*.png"))
+    files[3].write_bytes(files[3].read_bytes()[:300])
+    with Image.open(files[5]) as picture:
+        picture.convert("P").save(files[5])
+    Image.fromarray(np.full((128, 160), 3000, np.uint16)).save(files[25])
+    report = {f.kind: f for f in check(str(folder), measured=False).findings}
+    broken = report["picture that cannot be used"]
+    assert broken.severity == "error" and broken.count == 1 and files[3].name in broken.suspects[0].record
+    assert report["picture with a palette"].count == 1
+    assert report["picture of 16 bits"].count == 1
+    assert report["picture of one colour"].count == 1
+
+
+def test_labels_that_are_wrong(folder: Path) -> None:
+    def change(document: dict) -> None:
+        a = document["annotations"]
+        # a wide object in a corner, its box written y first
+        size = [document["images"][0]["height"], document["images"][0]["width"]]
+        mask = np.zeros(size, bool)
+        mask[2:12, 60:120] = True
+        runs = np.diff(np.flatnonzero(np.diff(mask.ravel(order="F"), prepend=False, append=False)), prepend=0)
+        counts = [*runs.tolist(), mask.size - int(runs.sum())]
+        swapped = {"segmentation": {"size": size, "counts": counts}, "area": 600, "bbox": [2, 60, 10, 60]}
+        a[0] |= swapped | {"image_id": document["images"][0]["id"]}
+        a[4]["area"] = 10 * a[4]["area"]
+        a.append(a[6] | {"id": 10_000})
+        x, y, w, h = a[8]["bbox"]
+        a[8]["bbox"] = [x + 6, y, w - 6, h]
+        document["categories"].append({"id": 99, "name": "never"})
+
+    edit(folder, change)
+    report = found(folder)
+    assert report["box with x and y swapped"].severity == "error"
+    assert report["area that does not match the mask"].count == 1
+    assert report["object labelled twice"].count == 1 and "10000" in report["object labelled twice"].suspects[0].record
+    assert report["mask that leaves its box"].count == 1
+    assert "class 'never'" in report["class without an object"].line
+
+
+def test_repairs_of_the_reader_are_findings(folder: Path) -> None:
+    def change(document: dict) -> None:
+        document["annotations"][0]["bbox"] = [float("nan"), 0, 5, 5]
+        document["annotations"][1]["bbox"][2:] = [0, 0]
+        del document["annotations"][2]["area"]
+
+    edit(folder, change)
+    report = found(folder)
+    for kind in ("non-finite coordinates dropped", "zero-area box dropped", "missing area computed"):
+        assert report[kind].count == 1 and report[kind].severity == "warning" and report[kind].remedy
+
+
+def test_a_picture_in_both_splits(folder: Path) -> None:
+    """The same picture, smaller and as a JPEG under another name."""
+    with Image.open(sorted((folder / "train").glob("*.png"))[7]) as picture:
+        copied = picture.resize((120, 96))
+    copied.save(folder / "val" / "copied.jpg", quality=85)
+
+    def change(document: dict) -> None:
+        document["images"].append({"id": 999, "file_name": "copied.jpg", "height": 96, "width": 120})
+
+    edit(folder, change, "val")
+    report = found(folder)
+    leak = report["picture in both splits"]
+    assert leak.count == 1 and "copied.jpg" in leak.suspects[0].record
+
+
+def test_a_class_that_only_val_has(folder: Path) -> None:
+    edit(folder, lambda d: d["categories"][0].update(name="novel"), "val")
+    assert found(folder)["class of the val split that is not in train"].severity == "error"
+
+
+def test_the_page_and_the_json(folder: Path, tmp_path: Path) -> None:
+    edit(folder, lambda d: d["categories"][0].update(name="<script>alert(1)</script>"))
+    edit(folder, lambda d: d["categories"][0].update(name="<script>alert(1)</script>"), "val")
+    edit(folder, lambda d: d["annotations"].append(d["annotations"][3] | {"id": 500}))
+    report = check(str(folder), measured=False)
+    write_reports(report, tmp_path / "report.json", tmp_path / "sub" / "page.html")
+    page = (tmp_path / "sub" / "page.html").read_text()
+    assert "<script>" not in page and "&lt;script&gt;" in page
+    assert "data:image/jpeg;base64," in page and "object labelled twice" in page
+    assert "http" not in page.replace("https://", "").split("<body>")[0]  # nothing is loaded from elsewhere
+    content = json.loads((tmp_path / "report.json").read_text())
+    assert content["statistics"]["train"]["pictures"] == 30 and content["advice"]["command"].startswith(
+        "maskrcnn train"
+    )
+    assert [f["kind"] for f in content["findings"]][0] == "object labelled twice"
+
+
+def test_a_repaired_copy(folder: Path, tmp_path: Path) -> None:
+    def change(document: dict) -> None:
+        document["annotations"][0]["bbox"][2] *= -1
+        document["annotations"][1]["bbox"][2:] = [0, 0]
+        del document["annotations"][2]["iscrowd"]
+
+    edit(folder, change)
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    report = check(str(folder), measured=False)
+    assert report.datasets["train"].repairs
+    written = write_fixed(report, tmp_path / "fixed")
+    assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
+    again = read_coco(written[0])
+    assert not again.repairs and len(again) == 30
+    objects = [len(report.datasets["train"].picture(i).annotations) for i in range(30)]
+    assert [len(again.picture(i).annotations) for i in range(30)] == objects
+    with pytest.raises(UserError, match="not empty"):
+        write_fixed(report, tmp_path / "fixed")
+
+
+def test_a_broken_picture_is_not_copied(folder: Path, tmp_path: Path) -> None:
+    path = sorted((folder / "train").glob("*.png"))[0]
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    report = check(str(folder), measured=False)
+    with pytest.raises(DataError, match=path.name):
+        write_fixed(report, tmp_path / "fixed")
+    assert not (tmp_path / "fixed").exists()
+
+
+def test_advice_follows_the_objects() -> None:
+    dataset = Synthetic(40, seed=3)
+    stats = describe(dataset)
+    advice = advise("d", dataset, stats)
+    assert advice.recipe == "nuclei-mobilenet"
+    assert f"train.epochs={min(200, -(-30_000 // stats.objects))}" in advice.overrides
+    stats.sides = [4.0, 5.0, 6.0, 7.0, 8.0]
+    small = advise("d", dataset, stats)
+    side = next(o for o in small.overrides if o.startswith("model.input.short_side"))
+    assert int(side.partition("=")[2]) == 256  # twice the pictures' 128, no more
+    stats.with_mask = 0
+    assert "model.mask_head=null" in advise("d", dataset, stats).overrides
+
+
+def test_exit_codes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(folder), "--no-steps"]) == 0
+    assert "no errors" in capsys.readouterr().out
+    path = sorted((folder / "train").glob("*.png"))[29]
+    path.write_bytes(b"")
+    assert main(["check", str(folder), "--no-steps"]) == 3
+    output = capsys.readouterr()
+    assert path.name in output.out and len(output.err.strip().splitlines()) == 1
+    assert main(["check", str(folder / "nothing")]) == 2
+
+
+def test_two_steps_are_measured(folder: Path) -> None:
+    report = check(str(folder))
+    advice = report.advice
+    assert advice is not None and advice.seconds_per_picture and advice.seconds_per_picture > 0
+    assert advice.hours is not None and advice.memory_gb and advice.memory_gb > 0.1
+
+
+def test_every_orientation_is_seen(tmp_path: Path) -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "a.jpg", exif=exif)
+    seen = look(Picture(1, "a.jpg", tmp_path / "a.jpg", 30, 20))
+    assert seen.turned and seen.wrong is None
+    assert "EXIF" in (look(Picture(1, "a.jpg", tmp_path / "a.jpg", 20, 30)).wrong or "")
+
+
+def test_findings_put_errors_first() -> None:
+    findings = Findings()
+    findings.add("b", "warning", "r")
+    findings.add("a", "error", "r", count=3)
+    assert [f.kind for f in findings] == ["a", "b"] and findings.errors == 3
