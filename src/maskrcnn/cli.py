@@ -164,7 +164,10 @@ def check(
 
 
 convert_app = typer.Typer(
-    name="convert", help="Bring models here, or take them elsewhere.", no_args_is_help=True, rich_markup_mode=None
+    name="convert",
+    help="Bring models and labels here, or take them elsewhere.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 app.add_typer(convert_app)
 
@@ -194,6 +197,23 @@ def convert_weights(
         with _progress("downloading") as progress:
             model = convert.run_import(source, config, style, classes, progress)
         convert.run_save(model, source, out or Path(Path(source).stem))
+
+
+@convert_app.command("data")
+def convert_labels(
+    source: Data,
+    to: Annotated[str, typer.Option(help="coco, yolo, labelme, voc or instance-png.")],
+    out: Annotated[Path, typer.Option(help="A new folder for labels and pictures.")],
+) -> None:
+    """Write labelled pictures in another tool's form."""
+    from maskrcnn.data.convert_data import convert_data
+
+    datasets, lost = convert_data(source, to, out)
+    for dataset in datasets.values():
+        _tell_repairs(dataset)
+    for line in lost:
+        print(f"warning: {line}", file=sys.stderr)
+    print(f"{sum(len(dataset) for dataset in datasets.values())} pictures as {to}: {out}")
 
 
 @app.command()

@@ -16,7 +16,14 @@ from maskrcnn.data.picture_files import relative_name
 DECIMALS = 6  # of keypoints: adding and taking away half a pixel leaves noise behind
 
 
-def write_coco(dataset: Dataset, json_path: Path, pictures: Path | None = None, limit: int | None = None) -> None:
+def write_coco(
+    dataset: Dataset,
+    json_path: Path,
+    pictures: Path | None = None,
+    limit: int | None = None,
+    *,
+    file_names: list[str] | None = None,
+) -> None:
     """Write a data set as COCO JSON: polygons as they are, RLE compressed.
 
     Annotation ids are the data set's own where they are all different, else numbers from 1. The file appears whole or
@@ -26,6 +33,7 @@ def write_coco(dataset: Dataset, json_path: Path, pictures: Path | None = None, 
         json_path: the file; its folder is made.
         pictures: where to write the pictures as PNG; None: no pictures, and `file_name` stays as it is.
         limit: write only so many pictures, the first ones.
+        file_names: what to call the pictures, where they are not written here.
 
     Raises:
         DataError: a picture cannot be read.
@@ -39,7 +47,7 @@ def write_coco(dataset: Dataset, json_path: Path, pictures: Path | None = None, 
     with_keypoints: set[int] = set()
     for index in range(count):
         picture = dataset.picture(index)
-        file_name = picture.file_name
+        file_name = file_names[index] if file_names is not None else picture.file_name
         if pictures is not None:
             file_name = _png_name(file_name, index, taken)
             path = Path(pictures) / file_name

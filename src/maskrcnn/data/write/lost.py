@@ -1,0 +1,35 @@
+"""What a format has no place for: counted while writing, and told."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+# kind: why
+REASONS = {
+    "crowd region": "the format has no crowds; a training will take it for background",
+    "object without a mask": "the format has masks only",
+    "object without a mask or box it can hold": "the format has no boxes",
+    "keypoints of an object": "the format has none",
+    "mask of an object": "its lines are poses: boxes and keypoints",
+    "class name": "the format tells objects apart, not classes",
+    "pixels that two objects share": "a pixel has one owner there: the later object's",
+    "object hidden by later ones": "a pixel has one owner there",
+    "hole": "its polygons have none",
+    "object beyond the 254th of its picture": "its label pictures count to 254",
+}
+
+
+class Lost:
+    """A tally of losses."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def note(self, kind: str, count: int = 1) -> None:
+        """`count` more of a kind that REASONS knows."""
+        assert kind in REASONS, kind
+        if count:
+            self.counts[kind] += count
+
+    def lines(self) -> list[str]:
+        return [f"lost: {kind}: {count}; {REASONS[kind]}" for kind, count in self.counts.items()]
