@@ -1,20 +1,23 @@
-"""From what a person types (a file, a folder, "synthetic") to a data set."""
+"""From what a person types (a file, a folder, "synthetic") to a data set, whatever tool wrote the labels."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 from maskrcnn.data.dataset import Dataset
+from maskrcnn.data.detect import Format, detect, find_format
 from maskrcnn.data.picture_files import check_sizes
 from maskrcnn.errors import UserError
 
 Split = Literal["train", "val"]
+Opener = Callable[[], Dataset]
 
 SPLIT_NAMES: dict[str, tuple[str, ...]] = {"train": ("train",), "val": ("val", "valid", "validation")}
 LAYOUTS = (
-    "a COCO .json, or a folder with train.json and val.json, with images/ and labels/, with train/ and val/ of those,"
-    " or with annotations/instances_*.json; or synthetic"
+    "a label file or the folder that a labelling tool wrote (docs/data.md lists the formats), a folder with train and val"
+    " of those, or synthetic"
 )
 
 
@@ -22,32 +25,32 @@ def open_dataset(source: str | Path, split: Split | None = None, *, headers: boo
     """Open labelled pictures.
 
     Args:
-        source: a COCO .json; a folder with train.json and val.json; a folder with images/ and labels/; a folder with
-            train/ and val/ of those; COCO's own layout; or "synthetic".
+        source: a label file; a folder that one of the tools wrote; a folder with train and val of those (files or
+            folders); COCO's own layout; or "synthetic". FORMAT:PATH, as in voc:data, where several could be meant.
         split: which part of a source that has parts; None: the first that there is. A source without parts, as a .json
             is, is itself whatever the split: a person who names a file means that file.
         headers: compare the size of the first pictures with their labels'.
 
     Raises:
-        UserError: there is no such thing, or it has another split only.
+        UserError: there is no such thing, it has another split only, or several formats could be meant.
         DataError: the labels cannot be used.
     """
     if str(source) == "synthetic":
         from maskrcnn.data.synthetic import Synthetic
 
         return Synthetic(split=split or "train")
-    path = Path(source)
+    named, path = _named(source)
     if not path.is_dir():
-        return _read(_label_file(path), headers)
-    parts = {name: labels for name in SPLIT_NAMES if (labels := _find_split(path, name))}
+        return _checked(_file(path, named, split), headers)
+    parts = {name: opener for name in SPLIT_NAMES if (opener := _find_split(path, name, named))}
     if split in parts:
-        return _read(parts[split], headers)
+        return _checked(parts[split], headers)
     if split is not None and parts:
         raise UserError(f"{path}: has no {split!r} split; add {split}.json or a folder {split}")
-    labels = next(iter(parts.values()), None) or _find_whole(path)
-    if labels is None:
+    opener = next(iter(parts.values()), None) or _whole(path, named)
+    if opener is None:
         raise UserError(f"{path}: no labels found; give {LAYOUTS}")
-    return _read(labels, headers)
+    return _checked(opener, headers)
 
 
 def open_pair(source: str | Path, *, headers: bool = True) -> tuple[Dataset, Dataset | None]:
@@ -58,33 +61,54 @@ def open_pair(source: str | Path, *, headers: bool = True) -> tuple[Dataset, Dat
     train = open_dataset(source, "train", headers=headers)
     if str(source) == "synthetic":
         return train, open_dataset(source, "val")
-    path = Path(source)
-    labels = _find_split(path, "val") if path.is_dir() else _sibling(path)
-    return train, None if labels is None else _read(labels, headers)
-
-
-def _read(labels: Path, headers: bool) -> Dataset:
-    dataset: Dataset
-    if labels.is_dir():
-        from maskrcnn.data.formats.instance_png import read_instance_labels
-
-        dataset = read_instance_labels(labels)
+    named, path = _named(source)
+    if path.is_dir() or (named or _known(path)).read_split:
+        opener = _find_split(path, "val", named)
     else:
-        from maskrcnn.data.formats.coco import read_coco
+        sibling = _sibling(path)
+        opener = _file(sibling, named, None) if sibling else None
+    return train, None if opener is None else _checked(opener, headers)
 
-        dataset = read_coco(labels)
+
+def _named(source: str | Path) -> tuple[Format | None, Path]:
+    """The format that a FORMAT:PATH names, and the path."""
+    name, colon, rest = str(source).partition(":")
+    named = find_format(name) if colon else None
+    return (named, Path(rest)) if named else (None, Path(source))
+
+
+def _checked(opener: Opener, headers: bool) -> Dataset:
+    dataset = opener()
     if headers:
         check_sizes(dataset)
     return dataset
 
 
-def _label_file(path: Path) -> Path:
-    """`path`, which must be a .json that is there."""
-    if not path.is_file():
+def _file(path: Path, named: Format | None, split: str | None) -> Opener:
+    """The labels in a file that must be there."""
+    found = named or _known(path)
+    if found.read_split is not None and found.has_split is not None:
+        return _opener(found, path, split if split and found.has_split(path, split) else None)
+    return _opener(found, path)
+
+
+def _known(path: Path) -> Format:
+    """The format of a label file."""
+    if not path.exists():
         raise UserError(f"{path}: no such file or folder; give {LAYOUTS}")
-    if path.suffix.lower() != ".json":
+    found = detect(path)
+    if found is None:
         raise UserError(f"{path}: not a label file; give {LAYOUTS}")
-    return path
+    return found
+
+
+def _opener(found: Format, path: Path, split: str | None = None) -> Opener:
+    if split is not None and found.read_split is not None:
+        read_split = found.read_split
+        return lambda: read_split(path, split)
+    if found.name == "coco" and path.is_dir():
+        path = next(file for file in path.glob("*.json") if not file.name.startswith("."))
+    return lambda: found.read(path)
 
 
 def _sibling(path: Path) -> Path | None:
@@ -95,23 +119,23 @@ def _sibling(path: Path) -> Path | None:
     return next((sibling for sibling in siblings if sibling.is_file()), None)
 
 
-def _find_split(folder: Path, split: str) -> Path | None:
-    """The labels of a split: a label file, or a folder with images/ and labels/; None when there is none."""
+def _find_split(folder: Path, split: str, named: Format | None) -> Opener | None:
+    """The labels of a split: by the format's own lists, in a file or folder of its name, or in COCO's layout."""
+    whole = named or detect(folder)
+    if whole is not None and whole.has_split is not None and whole.has_split(folder, split):
+        return _opener(whole, folder, split)
     for name in SPLIT_NAMES[split]:
-        if (folder / f"{name}.json").is_file():
-            return folder / f"{name}.json"
-        if labels := _find_whole(folder / name):
-            return labels
+        for path in (folder / f"{name}.json", folder / name):
+            if path.exists() and (opener := _whole(path, named)):
+                return opener
         for pattern in (f"instances_{name}*.json", f"person_keypoints_{name}*.json", f"{name}*.json"):
             # of instances_val2017.json and instances_val2017_fixed.json the shortest is the plain one
             if files := sorted((folder / "annotations").glob(pattern), key=lambda file: (len(file.name), file.name)):
-                return files[0]
+                return _whole(files[0], named)
     return None
 
 
-def _find_whole(folder: Path) -> Path | None:
-    """The labels of a folder that is one data set: images/ beside labels/, or its only .json."""
-    if (folder / "images").is_dir() and (folder / "labels").is_dir():
-        return folder
-    files = [path for path in folder.glob("*.json") if not path.name.startswith(".")]
-    return files[0] if len(files) == 1 else None
+def _whole(path: Path, named: Format | None) -> Opener | None:
+    """The labels at `path` as one data set; None where there are none."""
+    found = named if named is not None and named.looks_like(path) else None if named else detect(path)
+    return None if found is None else _opener(found, path)

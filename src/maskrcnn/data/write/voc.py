@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -46,8 +47,8 @@ def _is_crowd(annotation: Annotation, lost: Lost) -> bool:
 
 def _write_masks(picture: Picture, dataset: Dataset, folder: Path, stem: Path, palette: list[int], lost: Lost) -> None:
     """The object picture, in the order of the XML, and the class picture."""
-    ids = instance_ids(picture, lost, MOST_OBJECTS)
     owners = [a for a in picture.annotations if a.polygons or a.rle is not None]
+    ids = instance_ids(replace(picture, annotations=owners), lost, MOST_OBJECTS)
     labels = np.array([0, *(a.label + 1 for a in owners)])
     for kind, values in (("SegmentationObject", ids), ("SegmentationClass", labels[ids])):
         path = folder / kind / f"{stem}.png"

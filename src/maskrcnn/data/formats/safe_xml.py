@@ -1,0 +1,66 @@
+"""XML files that others wrote, parsed without what makes XML dangerous: no document types, no entities, no depth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree.ElementTree import Element, TreeBuilder
+from xml.parsers import expat
+
+from maskrcnn.errors import DataError
+
+MAX_BYTES = 200 * 2**20
+MAX_DEPTH = 100  # elements inside elements
+
+
+def parse_xml(path: Path) -> Element:
+    """The root element of an XML file.
+
+    Entities, and with them "billion laughs" and reading other files, can only be declared in a DOCTYPE. That is refused
+    by the parser rather than by looking for its bytes, which a file in UTF-16 would hide.
+
+    Raises:
+        DataError: the file is missing, unreadable, larger than 200 MB, nested deeper than 100 elements, or has a DOCTYPE.
+    """
+    builder = TreeBuilder()
+    parser = expat.ParserCreate()
+    parser.buffer_text = True
+    depth = 0
+
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        nonlocal depth
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise DataError(f"{path}: elements nested deeper than {MAX_DEPTH}; export the labels anew")
+        builder.start(tag, attributes)
+
+    def end(tag: str) -> None:
+        nonlocal depth
+        depth -= 1
+        builder.end(tag)
+
+    def refuse(*_: object) -> None:
+        raise DataError(f"{path}: has a DOCTYPE, which label files never need; delete it if you trust the file")
+
+    parser.StartElementHandler = start
+    parser.EndElementHandler = end
+    parser.CharacterDataHandler = builder.data
+    parser.StartDoctypeDeclHandler = refuse
+    parser.EntityDeclHandler = refuse
+    try:
+        if not path.is_file():
+            raise DataError(f"{path}: no such file; restore it")
+        if path.stat().st_size > MAX_BYTES:
+            raise DataError(f"{path}: larger than {MAX_BYTES >> 20} MB; export the labels in parts")
+        with path.open("rb") as file:
+            parser.ParseFile(file)
+    except OSError as error:
+        raise DataError(f"{path}: not readable ({error.strerror}); check the file") from None
+    except expat.ExpatError as error:
+        message = expat.ErrorString(error.code)
+        raise DataError(
+            f"{path}: not valid XML ({message}, line {error.lineno}, column {error.offset + 1}); export the labels anew"
+        ) from None
+    # an encoding that Python does not know, or of more than one byte a character
+    except (ValueError, LookupError) as error:
+        raise DataError(f"{path}: not valid XML ({error}); save it as UTF-8") from None
+    return builder.close()

@@ -1,0 +1,24 @@
+"""Text files of one record a line, that anyone may have written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from maskrcnn.errors import DataError
+
+LARGEST = 100 * 2**20  # bytes
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file, stripped, without empty ones. What is not UTF-8 becomes a replacement character.
+
+    Raises:
+        DataError: unreadable, or larger than 100 MB.
+    """
+    try:
+        if path.stat().st_size > LARGEST:
+            raise DataError(f"{path}: larger than {LARGEST >> 20} MB; is it the right file?")
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
+    except OSError as error:
+        raise DataError(f"{path}: not readable ({error.strerror}); check the file") from None
+    return [line.strip() for line in text.splitlines() if line.strip()]
