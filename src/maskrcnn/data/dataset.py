@@ -43,6 +43,9 @@ class Picture:
     height: int
     width: int
     annotations: list[Annotation] = field(default_factory=list)
+    # where not every class was looked for (LVIS), both as labels
+    not_exhaustive: list[int] = field(default_factory=list)  # some of whose objects are not labelled here
+    negative: list[int] | None = None  # looked for and not here; None: every class that has no annotation
 
 
 class Dataset(Protocol):
