@@ -573,3 +573,13 @@ def test_reading_does_not_depend_on_the_working_folder(files: Files, monkeypatch
     files.read()
     monkeypatch.chdir(files.folder)
     assert read_coco(Path("labels.json")).pixels(0).shape == (HEIGHT, WIDTH, 3)
+
+
+@pytest.mark.parametrize("far", [1e10, 1e308])
+def test_a_polygon_that_runs_far_away_is_not_drawn(files: Files, far: float) -> None:
+    """pycocotools would walk along it for hours, or write past its memory."""
+    files.document["annotations"][0] |= {"segmentation": [[1, 1, far, 1, 5, 5]], "bbox": None}
+    path = files.folder / "far.json"
+    path.write_text(json.dumps(files.document))
+    with pytest.raises(DataError, match="outline too long to draw"):
+        read_coco(path, files.folder / "images")

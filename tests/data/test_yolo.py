@@ -15,7 +15,7 @@ from maskrcnn.data.formats.repairs import REMEDIES
 from maskrcnn.data.formats.yolo import looks_like_yolo, read_yolo
 from maskrcnn.data.labelled import LabelledPictures
 from maskrcnn.data.masks import annotation_rle, rle_bitmap
-from maskrcnn.errors import DataError, UserError
+from maskrcnn.errors import UserError
 
 HEIGHT, WIDTH = 20, 40
 SQUARE = np.array([[4.0, 2.0], [14.0, 2.0], [14.0, 12.0], [4.0, 12.0]])
@@ -319,7 +319,7 @@ HOSTILE = [b"1e308", b"-1", b"nan", b"9" * 400, b"../..", b"/etc", b"[" * 200, b
 @given(st.data())
 def test_any_bytes_give_a_data_set_or_one_line(files: Files, data: st.DataObject) -> None:
     pose = data.draw(st.booleans())
-    text = YAML + (f"kpt_shape: [2, 3]\nflip_idx: [1, 0]\nnc: 2\n" if pose else "nc: 2\n")
+    text = YAML + ("kpt_shape: [2, 3]\nflip_idx: [1, 0]\nnc: 2\n" if pose else "nc: 2\n")
     files.write("data.yaml", text)
     files.label(box_line(0, 1, 2, 9, 9).strip() + " 0.1 0.2 2 0.3 0.4 1\n" if pose else polygon_line(1, SQUARE))
     path = files.folder / data.draw(st.sampled_from(["data.yaml", "labels/train/a.txt"]))

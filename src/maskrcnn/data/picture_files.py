@@ -49,7 +49,7 @@ def pictures_folder(json_path: Path, file_names: Sequence[str]) -> Path:
     candidates = [here / stem, here / "images", here, here.parent / "images", here.parent / split]
     for file_name in file_names:
         for folder in candidates:
-            if (folder / file_name).is_file():
+            if os.path.isfile(folder / file_name):  # unlike Path.is_file it does not raise on a name too long
                 return folder
     looked = ", ".join(str(folder) for folder in dict.fromkeys(candidates))
     raise DataError(

@@ -10,6 +10,7 @@ import numpy as np
 from maskrcnn.config import KeypointSchema
 from maskrcnn.data.dataset import Annotation, Picture, Rle
 from maskrcnn.data.formats.repairs import Repairs
+from maskrcnn.data.formats.shapes import drawable
 from maskrcnn.data.masks import MIN_POINTS, annotation_rle, json_rle, rle_area, rle_box
 from maskrcnn.errors import DataError
 
@@ -116,7 +117,10 @@ class AnnotationReader:
                 continue
             if not np.isfinite(ring).all():
                 raise Dropped("non-finite coordinates dropped")
-            rings.append(ring.reshape(-1, 2))
+            points = ring.reshape(-1, 2)
+            if not drawable(points):
+                raise Dropped("outline too long to draw dropped")
+            rings.append(points)
         return rings or None, None
 
     def _box(self, raw: Any, record: str, picture: Picture, annotation: Annotation) -> Box:

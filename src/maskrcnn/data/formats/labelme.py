@@ -25,8 +25,8 @@ from pycocotools import mask as coco_mask
 from maskrcnn.data.dataset import Rle
 from maskrcnn.data.formats.document import Document, load_json, points, refuse_leaving
 from maskrcnn.data.formats.folder_files import files_under
-from maskrcnn.data.formats.text_lines import read_lines
 from maskrcnn.data.formats.shapes import box_around, drawable, ellipse_ring, placed_rle, sound
+from maskrcnn.data.formats.text_lines import read_lines
 from maskrcnn.data.labelled import LabelledPictures
 from maskrcnn.data.masks import polygons_rle
 from maskrcnn.data.picture_files import relative_name
