@@ -55,9 +55,10 @@ def read_supervisely(source: Path) -> LabelledPictures:
     document = Document(source, source)
     ids = _classes(meta, document)
     files = list(_annotation_files(source, document))
-    contents = [_load(source, path) for path, _ in files]
-    offset = 0.0 if any(_has_fractions(content) for content in contents) else 1.0
-    for image_id, ((path, picture), content) in enumerate(zip(files, contents, strict=True), start=1):
+    # read twice rather than held: a project's bitmaps may be larger than memory
+    offset = 0.0 if any(_has_fractions(_load(path)) for path, _ in files) else 1.0
+    for image_id, (path, picture) in enumerate(files, start=1):
+        content = _load(path)
         stated = content.get("size")
         size = None
         if isinstance(stated, dict) and "height" in stated and "width" in stated:
@@ -115,10 +116,10 @@ def _annotation_files(source: Path, document: Document) -> Iterator[tuple[Path, 
                 yield path, dataset / "img" / path.stem
         for picture in sorted((dataset / "img").iterdir()):
             if picture.suffix.lower() in SUFFIXES and picture.name not in labelled:
-                document.repairs.note("picture without an annotation left out", f"{picture.name!r}")
+                document.repairs.note("picture without an annotation file left out", f"{picture.name!r}")
 
 
-def _load(source: Path, path: Path) -> dict[str, Any]:
+def _load(path: Path) -> dict[str, Any]:
     content = load_json(path)
     if not isinstance(content, dict) or not isinstance(content.get("objects"), list):
         raise DataError(f"{path}: no list 'objects'; export the project anew")
@@ -208,7 +209,7 @@ def _bitmap(document: Document, record: str, figure: dict[str, Any], size: tuple
         raise DataError(f"{where} has an origin that is no pixel; export the project anew")
     try:
         unpacker = zlib.decompressobj()
-        png = unpacker.decompress(base64.b64decode(data), LARGEST_BITMAP)
+        png = unpacker.decompress(base64.b64decode("".join(data.split()), validate=True), LARGEST_BITMAP)
         if unpacker.unconsumed_tail:
             raise DataError(f"{where} unpacks to more than {LARGEST_BITMAP >> 20} MB; draw it again")
         with Image.open(io.BytesIO(png), formats=("PNG",)) as picture:
@@ -223,8 +224,8 @@ def _bitmap(document: Document, record: str, figure: dict[str, Any], size: tuple
     except (binascii.Error, zlib.error, ValueError):
         raise DataError(f"{where} is not base64 of zlib; export the project anew") from None
     # parsers raise whatever they stumble over (struct.error, SyntaxError, KeyError, ...) on damaged bytes
-    except Exception as error:  # noqa: BLE001
-        raise DataError(f"{where} is not readable as PNG ({' '.join(str(error).split())}); draw it again") from None
+    except Exception:  # noqa: BLE001
+        raise DataError(f"{where} is not readable as PNG; draw it again") from None
     if not inside:
         document.repairs.note("mask clipped to the picture", record)
     return placed_rle(mask, left, top, *size)
