@@ -163,6 +163,31 @@ def check(
     return report.exit_code
 
 
+@app.command()
+def samples(
+    data: Data,
+    recipe: Annotated[str | None, typer.Option(help="A shipped recipe (see: maskrcnn models) or a YAML file.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting, as in data.augment.rotate=15. Repeatable."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The picture to write.")] = Path("samples.jpg"),
+    count: Annotated[int, typer.Option(min=1, help="Samples to draw.")] = 16,
+) -> None:
+    """Draw what training would see: augmented pictures with their labels, on one sheet."""
+    _refuse_unwritable(out)
+    from maskrcnn.config import load_config
+    from maskrcnn.data.fill_config import fill_config
+    from maskrcnn.data.open import open_pair
+    from maskrcnn.train.sample_sheet import draw_sheet
+
+    config = load_config(recipe or _recipe_of(data, None), set_)
+    dataset, _ = open_pair(data)
+    _tell_repairs(dataset)
+    draw_sheet(dataset, fill_config(config, dataset), count).save(out, quality=90)
+    print(f"{count} training samples of {dataset.name}: {out}")
+
+
 convert_app = typer.Typer(
     name="convert",
     help="Bring models and labels here, or take them elsewhere.",

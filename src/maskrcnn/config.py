@@ -190,7 +190,13 @@ class AugmentConfig(Section):
     mosaic: Fraction = 0.0  # share of steps whose pictures are each a grid of several (Bochkovskiy et al. 2020)
     mosaic_canvas: tuple[Positive, Positive] = (640, 640)  # height and width of such a grid
     mosaic_grids: list[Positive] = [2]  # tiles per side; one is drawn per step
+    turn: Fraction = 0.0  # share of pictures that are turned by 90, 180 or 270 degrees, where there is no up
+    rotate: float = Field(0.0, ge=0)  # largest angle, degrees, by which a picture is tilted to either side
+    copy_paste: Fraction = 0.0  # share of pictures that get objects of another one pasted in (Ghiasi et al. 2021)
     colour: Fraction = 0.0  # strength of brightness, contrast, saturation and hue changes
+    blur: Fraction = 0.0  # share of pictures that are blurred
+    noise: Fraction = 0.0  # share of pictures that get noise
+    jpeg: Fraction = 0.0  # share of pictures that are compressed to a poor JPEG and back
 
 
 class DataConfig(Section):

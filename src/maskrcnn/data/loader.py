@@ -6,6 +6,7 @@ epoch's order: not from the number of workers or processes, nor from where a tra
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -21,13 +22,16 @@ from maskrcnn.config import Config, InputConfig
 from maskrcnn.data.augment import (
     View,
     check_augment,
+    draw_paste_view,
     draw_tile_view,
     draw_view,
     jitter_colour,
     test_view,
     warp_picture,
 )
+from maskrcnn.data.copy_paste import draw_objects, draw_stencil, paste_targets
 from maskrcnn.data.dataset import Dataset, Picture
+from maskrcnn.data.degrade import degrade
 from maskrcnn.data.mosaic import Tile, draw_tiles, join_pixels, join_targets
 from maskrcnn.data.targets import ObjectTargets, collate_targets, make_targets
 from maskrcnn.errors import DataError, UserError
@@ -37,11 +41,16 @@ from maskrcnn.errors import DataError, UserError
 class Sample:
     """One picture on its way into a training batch."""
 
-    image: Tensor  # (C, H, W) uint8 RGB
+    pixels: np.ndarray  # uint8 (H, W, C)
     targets: ObjectTargets
     name: str
     scale: tuple[float, float]  # new pixels per original pixel, x then y
     original: tuple[int, int]  # height, width
+
+    @property
+    def image(self) -> Tensor:
+        """(C, H, W) uint8."""
+        return _as_tensor(self.pixels)
 
 
 @dataclass
@@ -105,12 +114,33 @@ class TrainSamples(TorchDataset[Sample]):
         index, seed, step_seed = key
         rng, step_rng = np.random.default_rng(seed), np.random.default_rng(step_seed)
         if self.augment.mosaic and step_rng.random() < self.augment.mosaic:
-            return self._mosaic(index, seed, rng, step_rng)
+            sample = self._mosaic(index, seed, rng, step_rng)
+        else:
+            picture = self.dataset.picture(index)
+            # one short side for the whole step: drawn per picture, the largest would set the padding of all
+            view = draw_view(self.augment, picture.height, picture.width, rng, step_rng)
+            pixels, targets = self._seen(index, picture, view, seed, rng)
+            sample = Sample(pixels, targets, picture.file_name, _scale(view), (picture.height, picture.width))
+        if self.augment.copy_paste and rng.random() < self.augment.copy_paste:
+            sample = self._pasted(sample, seed, rng)
+        return sample
+
+    def _pasted(self, sample: Sample, seed: int, rng: np.random.Generator) -> Sample:
+        """The sample with objects of another picture pasted in."""
+        index = int(rng.integers(len(self.dataset)))
         picture = self.dataset.picture(index)
-        # one short side for the whole step: drawn per picture, the largest would set the padding of all
-        view = draw_view(self.augment, picture.height, picture.width, rng, step_rng)
+        view = draw_paste_view(self.augment, picture.height, picture.width, sample.pixels.shape[:2], rng)
+        picture.annotations = draw_objects(picture.annotations, rng)
+        if not picture.annotations:
+            return sample
         pixels, targets = self._seen(index, picture, view, seed, rng)
-        return Sample(_as_tensor(pixels), targets, picture.file_name, _scale(view), (picture.height, picture.width))
+        stencil = draw_stencil(picture.annotations, view)
+        return dataclasses.replace(
+            sample,
+            pixels=np.where(stencil[..., None], pixels, sample.pixels),
+            targets=paste_targets(sample.targets, targets, stencil),
+            name=f"{sample.name} + {picture.file_name}",
+        )
 
     def _mosaic(self, index: int, seed: int, rng: np.random.Generator, step_rng: np.random.Generator) -> Sample:
         """The picture among others drawn at random; canvas and grid are the step's."""
@@ -121,7 +151,7 @@ class TrainSamples(TorchDataset[Sample]):
         pixels = join_pixels(canvas, tiles, [pixels for pixels, _ in parts])
         targets = join_targets(tiles, [targets for _, targets in parts], seed)
         names = " + ".join(self.dataset.picture(int(i)).file_name for i in indices)
-        return Sample(_as_tensor(pixels), targets, names, (1.0, 1.0), canvas)
+        return Sample(pixels, targets, names, (1.0, 1.0), canvas)
 
     def _tile(self, index: int, tile: Tile, seed: int, rng: np.random.Generator) -> tuple[np.ndarray, ObjectTargets]:
         picture = self.dataset.picture(index)
@@ -133,6 +163,7 @@ class TrainSamples(TorchDataset[Sample]):
     ) -> tuple[np.ndarray, ObjectTargets]:
         """The picture's pixels and objects in a view."""
         pixels = jitter_colour(warp_picture(_pixels(self.dataset, index), view), self.augment.colour, rng)
+        pixels = degrade(pixels, self.augment, rng)
         return pixels, make_targets(picture, self.labels, view, self.mask_side, self.keypoints, seed)
 
 
@@ -371,5 +402,4 @@ def _as_tensor(pixels: np.ndarray) -> Tensor:
 
 
 def _scale(view: View) -> tuple[float, float]:
-    factor = np.abs(view.factor)
-    return float(factor[0]), float(factor[1])
+    return float(view.factor[0]), float(view.factor[1])

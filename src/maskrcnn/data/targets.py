@@ -50,10 +50,11 @@ def make_targets(
         seed: what the random choices about this picture derive from.
     """
     annotations = picture.annotations
-    whole = transform_boxes(np.array([a.box for a in annotations], np.float64).reshape(-1, 4), view)
+    whole = _boxes(annotations, view)
     boxes = np.clip(whole, 0, (view.width, view.height, view.width, view.height))
     large = (boxes[:, 2:] - boxes[:, :2] >= SMALLEST_SIDE).all(axis=1)
-    cut = (np.abs(boxes - whole) > 1e-6).any(axis=1)
+    # a tilted box is wider than its object
+    cut = (np.abs(boxes - whole) > 1e-6).any(axis=1) | (not view.upright)
     mask_boxes = boxes.copy()
     masks = np.zeros((len(annotations), mask_side, mask_side), np.uint8)
     has_mask = np.zeros(len(annotations), bool)
@@ -61,12 +62,12 @@ def make_targets(
         annotation = annotations[i]
         if mask_side == 0 or annotation.crowd or not (annotation.polygons or annotation.rle):
             continue
-        masks[i] = mask_bitmap(annotation, view, mask_boxes[i], mask_side)
+        masks[i] = mask_bitmap(annotation, view, mask_boxes[i], (mask_side, mask_side))
         has_mask[i] = masks[i].any()
         if not cut[i]:
             continue
         if has_mask[i]:
-            boxes[i] = _extent(masks[i], mask_boxes[i])
+            boxes[i] = extent(masks[i], mask_boxes[i])
         large[i] = has_mask[i] and (boxes[i, 2:] - boxes[i, :2] >= SMALLEST_SIDE).all()
     return ObjectTargets(
         boxes=boxes[large].astype(np.float32),
@@ -80,23 +81,26 @@ def make_targets(
     )
 
 
-def mask_bitmap(annotation: Annotation, view: View, box: np.ndarray, side: int) -> np.ndarray:
-    """The object's mask inside `box`, as `side` x `side` samples at the centres of the bitmap's pixels.
+def mask_bitmap(annotation: Annotation, view: View, box: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """The object's mask inside `box`, sampled at the centres of the bitmap's pixels.
 
     Args:
         box: (4,) xyxy in the view's pixels.
+        shape: height and width of the bitmap.
 
     Returns:
-        uint8 (side, side) 0/1.
+        uint8 (height, width) 0/1.
     """
-    zoom = side / (box[2:] - box[:2])
-    factor, shift = view.factor * zoom, (view.shift - box[:2]) * zoom  # original pixels to bitmap pixels
+    zoom = np.array(shape[::-1]) / (box[2:] - box[:2])
+    linear = zoom[:, None] * view.matrix[:, :2]  # original pixels to bitmap pixels
+    shift = zoom * (view.matrix[:, 2] - box[:2])
     if annotation.polygons is not None:
-        return _draw_polygons([ring * factor + shift for ring in annotation.polygons], side)
+        return _draw_polygons([ring @ linear.T + shift for ring in annotation.polygons], shape)
     if annotation.rle is not None:
-        centres = np.arange(side) + 0.5
-        return _sample_rle(annotation.rle, *((centres - s) / f for f, s in zip(factor, shift, strict=True)))
-    return np.zeros((side, side), np.uint8)
+        rows, columns = np.indices(shape)
+        centres = np.stack([columns + 0.5, rows + 0.5], axis=-1)
+        return _sample_rle(annotation.rle, (centres - shift) @ np.linalg.inv(linear).T)
+    return np.zeros(shape, np.uint8)
 
 
 def collate_targets(objects: list[ObjectTargets]) -> Targets:
@@ -113,18 +117,19 @@ def collate_targets(objects: list[ObjectTargets]) -> Targets:
     return targets
 
 
-def _draw_polygons(rings: list[np.ndarray], side: int) -> np.ndarray:
+def _draw_polygons(rings: list[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
     """The union of rings given in bitmap pixels, as COCO draws them."""
     near = []
+    reach = max(shape)
     for ring in rings:
         # pycocotools walks every fifth of a pixel of the outline, also far outside of the bitmap
-        if ring.size and (ring.min() < -side or ring.max() > 2 * side):
-            ring = _clip_ring(ring, -2.0, side + 2.0)
+        if ring.size and (ring.min() < -reach or ring.max() > 2 * reach):
+            ring = _clip_ring(ring, -2.0, reach + 2.0)
         if len(ring) >= 3:
             near.append(ring.ravel())
     if not near:
-        return np.zeros((side, side), np.uint8)
-    drawn = coco_mask.frPyObjects(near, side, side)
+        return np.zeros(shape, np.uint8)
+    drawn = coco_mask.frPyObjects(near, *shape)
     return coco_mask.decode(drawn[0] if len(drawn) == 1 else coco_mask.merge(drawn))
 
 
@@ -146,27 +151,32 @@ def _clip_ring(ring: np.ndarray, low: float, high: float) -> np.ndarray:
     return ring
 
 
-def _sample_rle(rle: Rle, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The mask at the points of the grid x, y in the original's pixels; 0 outside of the picture.
-
-    Args:
-        x: (w,) coordinates of the columns.
-        y: (h,) coordinates of the rows.
-    """
+def _sample_rle(rle: Rle, points: np.ndarray) -> np.ndarray:
+    """The mask at points (h, w, 2) of x, y in the original's pixels: uint8 (h, w); 0 outside of the picture."""
     height, width = rle["size"]
     full = coco_mask.decode(rle)
-    columns, rows = np.floor(x).astype(np.intp), np.floor(y).astype(np.intp)
-    # Fortran order: a column lies together
-    found = full.T[np.clip(columns, 0, width - 1)][:, np.clip(rows, 0, height - 1)].T
-    found = np.where((columns >= 0) & (columns < width), found, 0)
-    return np.where(((rows >= 0) & (rows < height))[:, None], found, 0)
+    columns, rows = np.floor(points).astype(np.intp).transpose(2, 0, 1)
+    inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
+    return np.where(inside, full[np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)], 0)
 
 
-def _extent(bitmap: np.ndarray, box: np.ndarray) -> np.ndarray:
+def _boxes(annotations: list[Annotation], view: View) -> np.ndarray:
+    """(n, 4) float64 xyxy in the view's pixels, not clipped to it; in a view that tilts, around the outline if there is
+    one."""
+    boxes = transform_boxes(np.array([a.box for a in annotations], np.float64).reshape(-1, 4), view)
+    if not view.upright:
+        for box, annotation in zip(boxes, annotations, strict=True):
+            if annotation.polygons:
+                corners = view.points(np.concatenate(annotation.polygons))
+                box[:] = [*corners.min(axis=0), *corners.max(axis=0)]
+    return boxes
+
+
+def extent(bitmap: np.ndarray, box: np.ndarray) -> np.ndarray:
     """The smallest box (4,) around the set pixels of a bitmap that covers `box`."""
     columns, rows = np.flatnonzero(bitmap.any(axis=0)), np.flatnonzero(bitmap.any(axis=1))
     ends = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float64)
-    return np.tile(box[:2], 2) + ends * np.tile((box[2:] - box[:2]) / bitmap.shape[0], 2)
+    return np.tile(box[:2], 2) + ends * np.tile((box[2:] - box[:2]) / bitmap.shape[::-1], 2)
 
 
 def _keypoints(annotations: list[Annotation], view: View, schema: KeypointSchema | None) -> np.ndarray:

@@ -1,0 +1,56 @@
+"""A sheet of training samples as the network gets them, labels drawn: what to look at before a training."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from PIL import Image
+
+from maskrcnn.config import Config
+from maskrcnn.data.dataset import Dataset
+from maskrcnn.data.loader import train_loader
+from maskrcnn.data.match_classes import labels_for
+from maskrcnn.predict.draw import draw_instances
+from maskrcnn.train.pictures import labels_as_instances
+
+COLUMNS = 4
+WIDTH = 420  # pixels of each sample, and its height
+GAP = 6
+
+
+def draw_sheet(dataset: Dataset, config: Config, count: int) -> Image.Image:
+    """The first `count` samples of a training, four in a row.
+
+    Args:
+        config: with the classes of the data filled in.
+    """
+    config = config.model_copy(deep=True)
+    config.data.workers = 0
+    config.train.accumulate = 1
+    drawn: list[Image.Image] = []
+    epoch = 0
+    while len(drawn) < count:
+        loader = train_loader(dataset, labels_for(dataset, config.model.classes), config, epoch=epoch)
+        for batch, targets, _ in loader:
+            for row in islice(range(len(batch.images)), count - len(drawn)):
+                height, width = batch.sizes[row].tolist()
+                pixels = batch.images[row, :3, :height, :width].permute(1, 2, 0).contiguous().numpy()
+                labels = labels_as_instances(targets, row, (height, width), config.model)
+                drawn.append(draw_instances(pixels, labels).convert("RGB"))
+            if len(drawn) == count:
+                break
+        epoch += 1
+    return _sheet(drawn)
+
+
+def _sheet(pictures: list[Image.Image]) -> Image.Image:
+    """The pictures beside and below one another, each fitted into its square."""
+    rows = -(-len(pictures) // COLUMNS)
+    cell = WIDTH + GAP
+    sheet = Image.new("RGB", (min(COLUMNS, len(pictures)) * cell + GAP, rows * cell + GAP), "white")
+    for place, picture in enumerate(pictures):
+        picture.thumbnail((WIDTH, WIDTH))
+        row, column = divmod(place, COLUMNS)
+        corner = (column * cell + GAP + (WIDTH - picture.width) // 2, row * cell + GAP + (WIDTH - picture.height) // 2)
+        sheet.paste(picture, corner)
+    return sheet
