@@ -35,7 +35,7 @@ def slow_match(boxes: Tensor, objects: Tensor, valid: Tensor, ignore: Tensor, li
     best, index, ignored = [], [], []
     for i in range(objects.shape[0]):
         own = boxes[i if len(boxes) > 1 else 0]
-        iou, ioa = pairwise_iou(own, objects[i]).tolist(), pairwise_ioa(own, objects[i]).tolist()
+        iou, ioa = pairwise_iou(own, objects[i]).tolist(), pairwise_ioa(objects[i], own).T.tolist()
         for n in range(len(own)):
             value, where = 0.0, 0
             for g in range(objects.shape[1]):

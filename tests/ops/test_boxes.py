@@ -30,7 +30,7 @@ def test_iou_and_ioa_by_hand() -> None:
     torch.testing.assert_close(
         box_ops.pairwise_iou(a, b), torch.tensor([[1, 50 / 150, 0, 0.04], [0, 0, 0, 0], [0, 0, 0, 0]])
     )
-    torch.testing.assert_close(box_ops.pairwise_ioa(b, a)[:, 0], torch.tensor([1, 0.5, 0, 1]))
+    torch.testing.assert_close(box_ops.pairwise_ioa(a, b)[0], torch.tensor([1, 0.5, 0, 1]))
 
 
 def test_iou_of_empty_boxes_is_zero_and_finite() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from maskrcnn.ops.boxes import pairwise_ioa, pairwise_iou
 
-_OVERLAPS = 1 << 21  # overlaps held at a time: few enough to stay near the processor
+_OVERLAPS = 1 << 19  # overlaps held at a time: few enough to stay near the processor
 
 
 class Match(NamedTuple):
@@ -36,11 +36,12 @@ def match(boxes: Tensor, objects: Tensor, valid: Tensor, ignore: Tensor, ignore_
     # an empty box at the corner overlaps nothing
     regions, objects = objects * ignore.unsqueeze(-1), objects * valid.unsqueeze(-1)
     for start, stop in _chunks(pictures, count, objects.shape[1]):
-        value, where = pairwise_iou(boxes, objects[:, start:stop]).max(-1)
+        # objects first, boxes last: each step then runs along memory
+        value, where = pairwise_iou(objects[:, start:stop], boxes).max(1)
         better = value > best
         best, index = torch.where(better, value, best), torch.where(better, where + start, index)
         if ignore_iou is not None:
-            ignored = ignored | (pairwise_ioa(boxes, regions[:, start:stop]).amax(-1) > ignore_iou)
+            ignored = ignored | (pairwise_ioa(regions[:, start:stop], boxes).amax(1) > ignore_iou)
     return Match(best, index, ignored)
 
 
@@ -56,11 +57,11 @@ def match_low_quality(boxes: Tensor, objects: Tensor, valid: Tensor, min_iou: fl
     index = torch.zeros(pictures, count, dtype=torch.int64, device=boxes.device)
     objects = objects * valid.unsqueeze(-1)
     for start, stop in _chunks(pictures, count, objects.shape[1]):
-        iou = pairwise_iou(boxes, objects[:, start:stop])
-        highest = iou.amax(1, keepdim=True)
+        iou = pairwise_iou(objects[:, start:stop], boxes)
+        highest = iou.amax(2, keepdim=True)
         # an object that nothing overlaps enough has no best anchor
         highest = torch.where((highest > 0) & (highest >= min_iou), highest, torch.full_like(highest, 2.0))
-        value, where = (iou == highest).flip(-1).max(-1)  # of several such objects the last
+        value, where = (iou == highest).flip(1).max(1)  # of several such objects the last
         chosen = chosen | value
         index = torch.where(value, stop - 1 - where, index)
     return chosen, index

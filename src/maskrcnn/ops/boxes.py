@@ -18,10 +18,11 @@ def area(boxes: Tensor) -> Tensor:
 
 def intersection(a: Tensor, b: Tensor) -> Tensor:
     """Pairwise intersection areas (..., N, M) of boxes (..., N, 4) and (..., M, 4)."""
-    a, b = a.unsqueeze(-2), b.unsqueeze(-3)
-    # in place where it can be: at millions of pairs the time goes into memory
-    width = torch.minimum(a[..., 2], b[..., 2]).sub_(torch.maximum(a[..., 0], b[..., 0])).clamp_(min=0)
-    height = torch.minimum(a[..., 3], b[..., 3]).sub_(torch.maximum(a[..., 1], b[..., 1])).clamp_(min=0)
+    # at millions of pairs the time goes into memory: each coordinate in a row of its own, and in place where it can be
+    ax1, ay1, ax2, ay2 = (side.contiguous().unsqueeze(-1) for side in a.unbind(-1))
+    bx1, by1, bx2, by2 = (side.contiguous().unsqueeze(-2) for side in b.unbind(-1))
+    width = torch.minimum(ax2, bx2).sub_(torch.maximum(ax1, bx1)).clamp_(min=0)
+    height = torch.minimum(ay2, by2).sub_(torch.maximum(ay1, by1)).clamp_(min=0)
     return width.mul_(height)
 
 
@@ -32,9 +33,9 @@ def pairwise_iou(a: Tensor, b: Tensor) -> Tensor:
     return both.div_(union)
 
 
-def pairwise_ioa(a: Tensor, b: Tensor) -> Tensor:
-    """Pairwise share (..., N, M) of each box of `a` that lies inside each box of `b`: how COCO measures crowds."""
-    return intersection(a, b) / area(a).unsqueeze(-1).clamp(min=1e-9)
+def pairwise_ioa(regions: Tensor, boxes: Tensor) -> Tensor:
+    """Pairwise share (..., N, M) of each of M boxes that lies inside each of N regions: how COCO measures crowds."""
+    return intersection(regions, boxes).div_(area(boxes).unsqueeze(-2).clamp(min=1e-9))
 
 
 def clip(boxes: Tensor, sizes: Tensor) -> Tensor:
