@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from maskrcnn.allocator import keep_freed_memory
 from maskrcnn.errors import UserError
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def train(
     folder = run or _new_run_folder(source)
 
     from maskrcnn.data.fill_config import fill_config
+    from maskrcnn.data.fit_pictures import fit_pictures
     from maskrcnn.data.open import open_dataset, open_pair
     from maskrcnn.train import trainer
 
@@ -81,6 +83,10 @@ def train(
         val_data = open_dataset(val, "val")
     for dataset in (train_data, val_data):
         _tell_repairs(dataset)
+    with _progress("decoding large pictures") as progress:
+        train_data, val_data, lines = fit_pictures(config, train_data, val_data, progress)
+    for line in lines:
+        print(line, file=sys.stderr)
     command = " ".join(["maskrcnn", *sys.argv[1:]])
     trainer.train(fill_config(config, train_data), train_data, val_data, folder, resume=resume, command=command)
 
@@ -97,6 +103,7 @@ def evaluate(
 ) -> None:
     """Measure COCO AP of boxes, masks and keypoints."""
     _refuse_unwritable(json, results)
+    from maskrcnn.data.channels import with_channels
     from maskrcnn.data.open import open_dataset
     from maskrcnn.evaluate.coco import comparable_kinds, find_all, score_results
     from maskrcnn.evaluate.report import print_scores, write_results, write_scores
@@ -104,6 +111,7 @@ def evaluate(
     dataset = open_dataset(data, "val")
     _tell_repairs(dataset)
     model = _load(weights, device)
+    dataset = with_channels(dataset, model.config.input.channels)
     kinds, notes = comparable_kinds(model, dataset)
     with _progress("evaluating") as progress:
         found = list(find_all(model, dataset, batch=batch, workers=workers, progress=progress))
@@ -143,6 +151,7 @@ def check(
     html: Annotated[Path | None, typer.Option(help="Write the report here as a page with pictures.")] = None,
     val: Annotated[str | None, typer.Option(help="Labelled pictures to check as the val split.")] = None,
     recipe: Annotated[str | None, typer.Option(help="Advise on this recipe.")] = None,
+    channels: Annotated[int | None, typer.Option(min=1, help="Channels to read, as for model.input.channels.")] = None,
     fix: Annotated[Path | None, typer.Option(help="Write a repaired copy into this new folder.")] = None,
     steps: Annotated[bool, typer.Option(help="Run two training steps to tell time and memory.")] = True,
 ) -> int:
@@ -152,7 +161,7 @@ def check(
     from maskrcnn.check.run import print_report, write_fixed, write_reports
 
     with _progress("checking") as progress:
-        report = run_check(data, val=val, recipe=recipe, measured=steps, progress=progress)
+        report = run_check(data, val=val, recipe=recipe, channels=channels, measured=steps, progress=progress)
     print_report(report)
     write_reports(report, json, html)
     if fix is not None:
@@ -178,14 +187,51 @@ def samples(
     _refuse_unwritable(out)
     from maskrcnn.config import load_config
     from maskrcnn.data.fill_config import fill_config
+    from maskrcnn.data.fit_pictures import fit_pictures
     from maskrcnn.data.open import open_pair
     from maskrcnn.train.sample_sheet import draw_sheet
 
     config = load_config(recipe or _recipe_of(data, None), set_)
     dataset, _ = open_pair(data)
     _tell_repairs(dataset)
+    with _progress("decoding large pictures") as progress:
+        dataset, _, _ = fit_pictures(config, dataset, progress=progress)
     draw_sheet(dataset, fill_config(config, dataset), count).save(out, quality=90)
     print(f"{count} training samples of {dataset.name}: {out}")
+
+
+@app.command()
+def split(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="A new folder for train.json, val.json and test.json.")],
+    val: Annotated[float, typer.Option(min=0, max=1, help="Share of the pictures to evaluate on.")] = 0.2,
+    test: Annotated[float, typer.Option(min=0, max=1, help="Share of the pictures to keep for a last test.")] = 0.0,
+    by: Annotated[str, typer.Option(help="random, stratified (each class alike) or group.")] = "random",
+    group_pattern: Annotated[
+        str | None, typer.Option(metavar="REGEX", help="Pictures of one group have this, its first ( ), in common.")
+    ] = None,
+    groups: Annotated[str | None, typer.Option(help="folder, duplicates, or a CSV file of file_name,group.")] = None,
+    seed: Annotated[int, typer.Option(help="Another seed is another split.")] = 0,
+    copy: Annotated[bool, typer.Option("--copy", help="Copy the pictures in place of a link to them.")] = False,
+) -> None:
+    """Split labelled pictures into train, val and test."""
+    from maskrcnn.data.split import Grouping, print_split, split_data
+
+    with _progress("comparing pictures") as progress:
+        parts = split_data(
+            data,
+            out,
+            val=val,
+            test=test,
+            by=by,
+            grouping=Grouping(group_pattern, groups),
+            seed=seed,
+            copy=copy,
+            progress=progress,
+        )
+    _tell_repairs(next(iter(parts.values())))
+    print_split(parts)
+    print(f"{' and '.join(f'{name}.json' for name in parts)}: {out}")
 
 
 convert_app = typer.Typer(
@@ -262,6 +308,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Any other exception is a defect and keeps its traceback.
     """
+    keep_freed_memory()
     try:
         return int(app(args=arguments, prog_name="maskrcnn", standalone_mode=False) or 0)
     except UserError as error:

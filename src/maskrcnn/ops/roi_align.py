@@ -9,9 +9,11 @@ gather-and-reduce, `embedding_bag`.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 # Table look-ups made at a time: bounds the index tensors where adaptive sampling takes many points.
@@ -48,8 +50,37 @@ def roi_align(
     Returns:
         (N, C, size, size), channels-last in memory.
     """
+    if reduce not in ("average", "max"):
+        raise ValueError(f"reduce is 'average' or 'max', not {reduce!r}")
+    how = {"size": size, "sampling_ratio": sampling_ratio, "aligned": aligned, "reduce": reduce}
+    if len(features) == 1 or torch.compiler.is_compiling() or boxes.device.type != "cpu":
+        pooled = _pool(features, strides, boxes, picture, level, **how)
+    else:
+        # level by level, where it may be asked who belongs to which: a table of all levels would be a copy of them
+        groups = [(number, (level == number).nonzero()[:, 0]) for number in range(len(features))]
+        groups = [(number, rows) for number, rows in groups if len(rows)] or groups[:1]
+        pooled = features[0].new_empty(boxes.shape[0], size * size, features[0].shape[1])
+        for number, rows in groups:
+            alone = torch.zeros_like(rows)
+            part = _pool([features[number]], [strides[number]], boxes[rows], picture[rows], alone, **how)
+            pooled.index_copy_(0, rows, part.view(len(rows), *pooled.shape[1:]))
+    return pooled.view(boxes.shape[0], size, size, features[0].shape[1]).permute(0, 3, 1, 2)
+
+
+def _pool(
+    features: list[Tensor],
+    strides: list[int] | list[float],
+    boxes: Tensor,
+    picture: Tensor,
+    level: Tensor,
+    *,
+    size: int,
+    sampling_ratio: int,
+    aligned: bool,
+    reduce: str,
+) -> Tensor:
+    """Bins (N * size * size, C), by one table of the feature vectors of all levels."""
     table, start, heights, widths = _table(features)
-    channels, count = table.shape[1], boxes.shape[0]
     scale = boxes.new_tensor([1.0 / s for s in strides])[level].unsqueeze(-1)
     rows, row_weights = _axis(
         boxes[:, 1::2] * scale, heights[level], max(f.shape[2] for f in features), size, sampling_ratio, aligned
@@ -59,26 +90,20 @@ def roi_align(
     )
     base = start[level] + picture * (heights * widths)[level]
     rows = base[:, None, None, None] + rows * widths[level][:, None, None, None]
-
-    if reduce == "max":
-        pool = _pool_max
-    elif reduce == "average":
-        pool = _pool_average
-    else:
-        raise ValueError(f"reduce is 'average' or 'max', not {reduce!r}")
+    pool = _pool_max if reduce == "max" else _pool_average
     per_box = size * size * rows.shape[2] * cols.shape[2] * 4
     step = max(1, _LOOKUPS // max(1, per_box))
     parts = [
         pool(table, rows[i : i + step], row_weights[i : i + step], cols[i : i + step], col_weights[i : i + step])
-        for i in range(0, max(count, 1), step)  # once for no boxes too: an empty result that has gradients
+        for i in range(0, max(boxes.shape[0], 1), step)  # once for no boxes too: an empty result that has gradients
     ]
-    pooled = torch.cat(parts) if len(parts) > 1 else parts[0]
-    return pooled.view(count, size, size, channels).permute(0, 3, 1, 2)
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
 def _table(features: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """All feature vectors as rows (sum of B*H*W, C), and per level its first row, height and width."""
-    table = torch.cat([f.permute(0, 2, 3, 1).reshape(-1, f.shape[1]) for f in features])
+    rows = [f.permute(0, 2, 3, 1).reshape(-1, f.shape[1]) for f in features]
+    table = torch.cat(rows) if len(rows) > 1 else rows[0]  # of one level it is a view
     sizes = [f.shape[0] * f.shape[2] * f.shape[3] for f in features]
     starts = [sum(sizes[:i]) for i in range(len(sizes))]
     device = features[0].device
@@ -141,8 +166,7 @@ def _pool_average(table: Tensor, rows: Tensor, row_weights: Tensor, cols: Tensor
     index = rows.flatten(2)[:, :, None, :, None] + cols.flatten(2)[:, None, :, None, :]
     weights = row_weights.flatten(2)[:, :, None, :, None] * col_weights.flatten(2)[:, None, :, None, :]
     bags = (rows.shape[0] * size * size, 4 * rows.shape[2] * cols.shape[2])
-    weights = weights.reshape(bags).to(table.dtype)
-    return F.embedding_bag(index.reshape(bags), table, mode="sum", per_sample_weights=weights)
+    return _weighted_sums(index.reshape(bags), table, weights.reshape(bags).to(table.dtype))
 
 
 def _pool_max(table: Tensor, rows: Tensor, row_weights: Tensor, cols: Tensor, col_weights: Tensor) -> Tensor:
@@ -156,11 +180,47 @@ def _pool_max(table: Tensor, rows: Tensor, row_weights: Tensor, cols: Tensor, co
     shape_y, shape_x = (n, size, 1, slots_y, 1, 2, 1), (n, 1, size, 1, slots_x, 1, 2)
     index = (rows.view(shape_y) + cols.view(shape_x)).reshape(-1, 4)
     weights = (row_weights.view(shape_y) * col_weights.view(shape_x)).reshape(-1, 4)
-    values = F.embedding_bag(index, table, mode="sum", per_sample_weights=weights.to(table.dtype))
+    values = _weighted_sums(index, table, weights.to(table.dtype))
     values = values.view(n * size * size, slots_y * slots_x, table.shape[1])
     used = (used_y[:, :, None, :, None] & used_x[:, None, :, None, :]).reshape(n * size * size, slots_y * slots_x, 1)
     largest = values.masked_fill(~used, -math.inf).amax(1)
     return torch.where(used.any(1), largest, torch.zeros_like(largest))
+
+
+def _weighted_sums(index: Tensor, table: Tensor, weights: Tensor) -> Tensor:
+    """(n, C): the sums of the `table`'s (rows, C) rows at `index` (n, s), times `weights` (n, s)."""
+    if (
+        table.requires_grad
+        and not weights.requires_grad
+        and table.device.type == "cpu"
+        and not torch.compiler.is_compiling()
+    ):
+        found: Tensor = _WeightedSums.apply(index, table, weights)
+        return found
+    return F.embedding_bag(index, table, mode="sum", per_sample_weights=weights)
+
+
+class _WeightedSums(torch.autograd.Function):
+    """`embedding_bag` with a backward that gathers: PyTorch's own zeroes the whole gradient and then adds to it."""
+
+    @staticmethod
+    def forward(ctx: Any, index: Tensor, table: Tensor, weights: Tensor) -> Tensor:
+        ctx.save_for_backward(index, weights)
+        ctx.rows = table.shape[0]
+        return F.embedding_bag(index, table, mode="sum", per_sample_weights=weights)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None]:
+        index, weights = ctx.saved_tensors
+        # the table's row r takes part in the sums whose index names it: those are its bag, wherever they stand
+        _, order = index.flatten().sort()
+        uses = torch.bincount(index.flatten(), minlength=ctx.rows)
+        sums = order // index.shape[1]
+        own = F.embedding_bag(
+            sums, grad.contiguous(), uses.cumsum(0) - uses, mode="sum", per_sample_weights=weights.flatten()[order]
+        )
+        return None, own, None
 
 
 def roi_align_bitmaps(

@@ -1,0 +1,142 @@
+"""Timing of several ways beside one another: taken in turns, so that a noisy machine is noisy to all of them alike."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+OURS, PEER = "ours", "torchvision"
+
+
+@dataclass
+class Line:
+    """One thing that was measured: seconds of each round, by who did it."""
+
+    name: str
+    seconds: dict[str, list[float]]
+    least: float | None = None  # the ratio that we aim at
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def median(self, who: str) -> float:
+        return statistics.median(self.seconds[who])
+
+    def ratio(self, peer: str) -> float:
+        """How many times faster ours is, as the median over rounds: both of a round saw the same machine."""
+        pairs = zip(self.seconds[peer], self.seconds[OURS], strict=True)
+        return statistics.median(theirs / mine for theirs, mine in pairs)
+
+
+def in_turns(ways: dict[str, Callable[[], Any]], rounds: int, warm: int = 1) -> dict[str, list[float]]:
+    """Seconds of each way in each of `rounds`, after `warm` rounds that do not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(warm + rounds):
+        for name, way in ways.items():
+            begin = time.perf_counter()
+            way()
+            if number >= warm:
+                seconds[name].append(time.perf_counter() - begin)
+    return seconds
+
+
+def peak_gflops(side: int = 2048, rounds: int = 5) -> float:
+    """What this machine reaches in a product of two square fp32 matrices, in 1e9 operations a second; the best round."""
+    a, b = torch.rand(side, side), torch.rand(side, side)
+    seconds = in_turns({"matmul": lambda: a @ b}, rounds, warm=2)["matmul"]
+    return 2 * side**3 / min(seconds) / 1e9
+
+
+def torchvision() -> Any | None:
+    """torchvision, where the interpreter has it (benchmarks/README.md says how); None where it has not."""
+    try:
+        import torchvision as found
+    except (ImportError, RuntimeError, OSError):
+        return None
+    return found
+
+
+def arguments(about: str) -> argparse.ArgumentParser:
+    """The options that every benchmark has."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds that count")
+    return parser
+
+
+def machine() -> dict[str, Any]:
+    """Where and with what the figures were taken."""
+    try:
+        commit = subprocess.run(
+            ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=Path(__file__).parent
+        ).stdout.strip()
+    except OSError:
+        commit = ""
+    peer = torchvision()
+    return {
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "torchvision": getattr(peer, "__version__", None),
+        "python": platform.python_version(),
+        "commit": commit,
+        "load": Path("/proc/loadavg").read_text().split()[0] if Path("/proc/loadavg").exists() else "",
+    }
+
+
+def report(title: str, lines: list[Line], out: Path | None, **more: Any) -> None:
+    """Print medians, spread and ratios as a table, and write everything as JSON."""
+    where = machine()
+    table = Table(title=title)
+    names = list(dict.fromkeys(who for line in lines for who in line.seconds))
+    table.add_column("")
+    for who in names:
+        table.add_column(f"{who}, ms", justify="right")
+    for who in names[1:]:
+        table.add_column(f"{who} / {names[0]}", justify="right")
+    table.add_column("aim", justify="right")
+    extra = list(dict.fromkeys(key for line in lines for key in line.notes))
+    for key in extra:
+        table.add_column(key, justify="right")
+    for line in lines:
+        cells = [_milliseconds(line.seconds[who]) if who in line.seconds else "" for who in names]
+        cells += [f"{line.ratio(who):.2f}" if who in line.seconds else "" for who in names[1:]]
+        cells += [f"{line.least:g}" if line.least else ""]
+        table.add_row(line.name, *cells, *[str(line.notes.get(key, "")) for key in extra])
+    console = Console()
+    console.print(table)
+    console.print(", ".join(f"{key} {value}" for key, value in (where | more).items()), highlight=False)
+    if out is not None:
+        rows = [
+            {"name": line.name, "seconds": line.seconds, "aim": line.least}
+            | {"ratios": {who: line.ratio(who) for who in line.seconds if who != names[0]}}
+            | line.notes
+            for line in lines
+        ]
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps({"title": title, "machine": where, "lines": rows} | more, indent=1))
+
+
+def _milliseconds(seconds: list[float]) -> str:
+    """The median and how far the rounds lie apart."""
+    ms = [1e3 * s for s in seconds]
+    digits = 0 if statistics.median(ms) >= 100 else 1
+    return f"{statistics.median(ms):,.{digits}f} ({min(ms):,.{digits}f} to {max(ms):,.{digits}f})"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
