@@ -9,6 +9,7 @@ gather-and-reduce, `embedding_bag`.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import torch
@@ -52,9 +53,9 @@ def roi_align(
     """
     if reduce not in ("average", "max"):
         raise ValueError(f"reduce is 'average' or 'max', not {reduce!r}")
-    how = {"size": size, "sampling_ratio": sampling_ratio, "aligned": aligned, "reduce": reduce}
+    pool = partial(_pool, size=size, sampling_ratio=sampling_ratio, aligned=aligned, reduce=reduce)
     if len(features) == 1 or torch.compiler.is_compiling() or boxes.device.type != "cpu":
-        pooled = _pool(features, strides, boxes, picture, level, **how)
+        pooled = pool(features, strides, boxes, picture, level)
     else:
         # level by level, where it may be asked who belongs to which: a table of all levels would be a copy of them
         groups = [(number, (level == number).nonzero()[:, 0]) for number in range(len(features))]
@@ -62,7 +63,7 @@ def roi_align(
         pooled = features[0].new_empty(boxes.shape[0], size * size, features[0].shape[1])
         for number, rows in groups:
             alone = torch.zeros_like(rows)
-            part = _pool([features[number]], [strides[number]], boxes[rows], picture[rows], alone, **how)
+            part = pool([features[number]], [strides[number]], boxes[rows], picture[rows], alone)
             pooled.index_copy_(0, rows, part.view(len(rows), *pooled.shape[1:]))
     return pooled.view(boxes.shape[0], size, size, features[0].shape[1]).permute(0, 3, 1, 2)
 
