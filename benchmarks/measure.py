@@ -7,6 +7,7 @@ import json
 import platform
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -48,6 +49,54 @@ def in_turns(ways: dict[str, Callable[[], Any]], rounds: int, warm: int = 1) -> 
             if number >= warm:
                 seconds[name].append(time.perf_counter() - begin)
     return seconds
+
+
+class Apart:
+    """A way that runs in a process of its own, because its setting is the whole process's; `serve` is its other end."""
+
+    def __init__(self, script: str, name: str) -> None:
+        command = [sys.executable, script, "--serve", name]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._answer()
+
+    def __call__(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
+        self._answer()
+
+    def close(self) -> int:
+        """End the process; its peak memory in bytes."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("end\n")
+        self._process.stdin.flush()
+        peak = int(self._answer().split()[1])
+        self._process.wait()
+        return peak
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line.startswith("done"):
+            raise SystemExit(f"the process of {' '.join(map(str, self._process.args))} ended: {line}")  # type: ignore[arg-type]
+        return line
+
+
+def serve(way: Callable[[], Any]) -> None:
+    """Do the way each time that a line is read; the other end is `Apart`."""
+    print("done", flush=True)
+    for line in sys.stdin:
+        if line.strip() == "end":
+            break
+        way()
+        print("done", flush=True)
+    print("done", peak_memory(), flush=True)
+
+
+def peak_memory() -> int:
+    """Bytes that this process has held at most; Linux only. `getrusage` would count what its parent held, too."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
 
 
 def peak_gflops(side: int = 2048, rounds: int = 5) -> float:

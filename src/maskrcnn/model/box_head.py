@@ -67,7 +67,7 @@ class BoxHead(nn.Module):
             x = x.mean((2, 3))
         for fc in self.fcs:
             x = F.relu(fc(x))
-        return self.score(x), self.deltas(x).view(x.shape[0], -1, 4)
+        return self.score(x), self.deltas(x).unflatten(1, (-1, 4))
 
 
 def detect(

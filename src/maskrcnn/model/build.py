@@ -130,7 +130,15 @@ def _check(config: ModelConfig) -> None:
     if len(config.rpn.sizes) != levels:
         raise UserError(f"model.rpn.sizes has {len(config.rpn.sizes)} levels, neck {config.neck.kind} has {levels}")
     for name in ("mean", "std"):
-        if len(getattr(config.input, name)) != config.input.channels:
-            raise UserError(f"model.input.{name} needs {config.input.channels} values, one for each channel")
+        given, channels = len(getattr(config.input, name)), config.input.channels
+        if given != channels:
+            raise UserError(
+                f"model.input.{name} has {given} values but model.input.channels is {channels}: "
+                f"give one for each channel; maskrcnn check DATA measures them"
+            )
+    if min(config.input.std) <= 0:
+        raise UserError(f"model.input.std is {config.input.std}: every deviation must be above 0")
+    if config.input.order == "bgr" and config.input.channels != 3:
+        raise UserError("model.input.order=bgr is for 3 channels: set it to rgb, which leaves channels as they are")
     if config.neck.kind == "fpn" and config.input.divisor % 32:
         raise UserError("model.input.divisor must be a multiple of 32, the coarsest stride")

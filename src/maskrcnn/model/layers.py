@@ -11,6 +11,7 @@ from torch.distributed.nn.functional import all_reduce
 from torch.nn import functional as F
 
 from maskrcnn.config import Norm
+from maskrcnn.model.test_time import TestTimeConv
 
 
 class FrozenBatchNorm(nn.Module):
@@ -101,13 +102,16 @@ class ConvNorm(nn.Module):
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, groups, bias)
         self.norm = make_norm(norm, outputs)
         self.activation = activation
+        self.test_time = TestTimeConv()
         nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
         if self.conv.bias is not None:
             nn.init.zeros_(self.conv.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         conv = self.conv
-        if isinstance(self.norm, FrozenBatchNorm):
+        if TestTimeConv.serves(x) and (self.norm is None or isinstance(self.norm, FrozenBatchNorm)):
+            x = self.test_time(x, conv, self.norm)
+        elif isinstance(self.norm, FrozenBatchNorm):
             # folded into the weights on the way: saves a pass over the feature map, forward and backward
             scale, shift = self.norm.affine()
             weight = conv.weight * scale[:, None, None, None]

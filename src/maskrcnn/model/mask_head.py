@@ -42,7 +42,7 @@ class MaskHead(nn.Module):
         """Logits (N, K, 2s, 2s) of features (N, C, s, s)."""
         for conv in self.convs:
             features = conv(features)
-        return self.predict(F.relu(self.deconv(features)))
+        return self.predict(F.relu_(self.deconv(features)))
 
 
 def own_class(logits: Tensor, labels: Tensor) -> Tensor:

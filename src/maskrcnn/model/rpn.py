@@ -15,6 +15,7 @@ from maskrcnn.model.anchors import cell_anchors, grid_anchors
 from maskrcnn.model.losses import box_loss, objectness_loss
 from maskrcnn.model.matching import match, match_low_quality
 from maskrcnn.model.sampling import random_keys, sample
+from maskrcnn.model.test_time import TestTimeConv
 from maskrcnn.ops import boxes as box_ops
 from maskrcnn.ops.nms import nms
 
@@ -52,6 +53,7 @@ class RPN(nn.Module):
         self.convs = nn.ModuleList(
             nn.Conv2d(channels if i == 0 else width, width, 3, padding=1) for i in range(config.convs)
         )
+        self.test_time = [TestTimeConv() for _ in self.convs]
         per_cell = len(config.sizes[0]) * len(config.ratios)
         self.objectness = nn.Conv2d(width, per_cell, 1)
         self.deltas = nn.Conv2d(width, per_cell * 4, 1)
@@ -63,8 +65,9 @@ class RPN(nn.Module):
         """Scores and moves of every anchor; `features` per level (B, C, H, W)."""
         objectness, deltas = [], []
         for x in features:
-            for conv in self.convs:
-                x = F.relu(conv(x))
+            for conv, test_time in zip(self.convs, self.test_time, strict=True):
+                assert isinstance(conv, nn.Conv2d)
+                x = F.relu_(test_time(x, conv) if TestTimeConv.serves(x) else conv(x))
             objectness.append(self.objectness(x).permute(0, 2, 3, 1).flatten(1))
             deltas.append(self.deltas(x).permute(0, 2, 3, 1).reshape(x.shape[0], -1, 4))
         shapes = [(x.shape[2], x.shape[3]) for x in features]
@@ -83,10 +86,11 @@ class RPN(nn.Module):
             before: anchors that each level sends into NMS.
             after: proposals that a picture keeps of all levels; P is this or, where there are fewer, their number.
         """
-        slots = min(before, max(a.shape[0] for a in output.anchors))
+        # an exported graph takes pictures of any size: then how many anchors there are is not known
+        slots = before if torch.compiler.is_exporting() else min(before, max(a.shape[0] for a in output.anchors))
         all_boxes, all_scores = [], []
         for logits, deltas, anchors in zip(output.objectness, output.deltas, output.anchors, strict=True):
-            count = min(before, anchors.shape[0])
+            count = torch.sym_min(before, anchors.shape[0])
             scores, best = logits.float().topk(count, dim=1)
             moved = deltas.gather(1, best.unsqueeze(-1).expand(-1, -1, 4))
             decoded = box_ops.clip(box_ops.decode(moved, anchors[best], _UNIT), sizes)

@@ -28,6 +28,29 @@ def nms(boxes: Tensor, valid: Tensor, iou: float, groups: Tensor | None = None, 
     Returns:
         (S, N) bool.
     """
+    if torch.compiler.is_exporting():
+        return nms_node(boxes, valid, torch.zeros_like(valid, dtype=torch.int64) if groups is None else groups, iou)
+    return _settle(boxes, valid, iou, groups, block, graph=torch.compiler.is_compiling())
+
+
+@torch.library.custom_op("maskrcnn::nms", mutates_args=())
+def nms_node(boxes: Tensor, valid: Tensor, groups: Tensor, iou: float) -> Tensor:
+    """`nms` as one node of an exported graph: inference engines have an operator of their own for it."""
+    return _settle(boxes, valid, iou, groups, 256, graph=False).clone()
+
+
+@nms_node.register_fake
+def _(boxes: Tensor, valid: Tensor, groups: Tensor, iou: float) -> Tensor:
+    return torch.empty_like(valid)
+
+
+def nms_graph(boxes: Tensor, valid: Tensor, groups: Tensor, iou: float) -> Tensor:
+    """`nms_node` in PyTorch's own operators, as one graph."""
+    return _settle(boxes, valid, iou, groups, 256, graph=True)
+
+
+def _settle(boxes: Tensor, valid: Tensor, iou: float, groups: Tensor | None, block: int, *, graph: bool) -> Tensor:
+    """`nms`, block by block; in a `graph` nothing is asked on the way."""
     count = boxes.shape[1]
     settled: list[Tensor] = []
     for start in range(0, count, block):
@@ -37,7 +60,7 @@ def nms(boxes: Tensor, valid: Tensor, iou: float, groups: Tensor | None = None, 
             by_earlier = _overlaps(boxes, groups, slice(0, start), slice(start, stop), iou)
             alive = alive & ~(by_earlier & torch.cat(settled, 1).unsqueeze(-1)).any(1)
         within = _overlaps(boxes, groups, slice(start, stop), slice(start, stop), iou)
-        settled.append(_fixed_point(within.triu(1), alive))
+        settled.append(_fixed_point(within.triu(1), alive, graph))
     return torch.cat(settled, 1) if settled else valid
 
 
@@ -52,7 +75,7 @@ def _overlaps(boxes: Tensor, groups: Tensor | None, left: slice, right: slice, i
     return over & (groups[:, left].unsqueeze(-1) == groups[:, right].unsqueeze(-2))
 
 
-def _fixed_point(suppresses: Tensor, alive: Tensor) -> Tensor:
+def _fixed_point(suppresses: Tensor, alive: Tensor, graph: bool) -> Tensor:
     """The fixed point (S, n) of keep = alive and not any(keep[j] and suppresses[j, i])."""
 
     def changed(keep: Tensor, before: Tensor) -> Tensor:
@@ -62,7 +85,7 @@ def _fixed_point(suppresses: Tensor, alive: Tensor) -> Tensor:
         return alive & ~(suppresses & keep.unsqueeze(-1)).any(1), keep.clone()
 
     first = again(alive, alive)
-    if torch.compiler.is_compiling():
+    if graph:
         return while_loop(changed, again, first)[0]
     # Eagerly this asks "changed?" once a round: with fixed sampling the only synchronisation on an accelerator.
     keep, before = first

@@ -53,6 +53,9 @@ def roi_align(
     """
     if reduce not in ("average", "max"):
         raise ValueError(f"reduce is 'average' or 'max', not {reduce!r}")
+    if torch.compiler.is_exporting() and sampling_ratio == 0 and reduce == "average":
+        scales = [float(stride) for stride in strides]
+        return roi_align_node(features, scales, boxes, picture, level, size, aligned)
     pool = partial(_pool, size=size, sampling_ratio=sampling_ratio, aligned=aligned, reduce=reduce)
     if len(features) == 1 or torch.compiler.is_compiling() or boxes.device.type != "cpu":
         pooled = pool(features, strides, boxes, picture, level)
@@ -66,6 +69,33 @@ def roi_align(
             part = pool([features[number]], [strides[number]], boxes[rows], picture[rows], alone)
             pooled.index_copy_(0, rows, part.view(len(rows), *pooled.shape[1:]))
     return pooled.view(boxes.shape[0], size, size, features[0].shape[1]).permute(0, 3, 1, 2)
+
+
+@torch.library.custom_op("maskrcnn::roi_align", mutates_args=())
+def roi_align_node(
+    features: list[Tensor],
+    strides: list[float],
+    boxes: Tensor,
+    picture: Tensor,
+    level: Tensor,
+    size: int,
+    aligned: bool,
+) -> Tensor:
+    """Adaptive `roi_align` as one node of an exported graph: how many points it samples is known when it runs, not before."""
+    return roi_align(features, strides, boxes, picture, level, size=size, sampling_ratio=0, aligned=aligned)
+
+
+@roi_align_node.register_fake
+def _(
+    features: list[Tensor],
+    strides: list[float],
+    boxes: Tensor,
+    picture: Tensor,
+    level: Tensor,
+    size: int,
+    aligned: bool,
+) -> Tensor:
+    return boxes.new_empty(boxes.shape[0], size, size, features[0].shape[1]).permute(0, 3, 1, 2)
 
 
 def _pool(
@@ -92,6 +122,8 @@ def _pool(
     base = start[level] + picture * (heights * widths)[level]
     rows = base[:, None, None, None] + rows * widths[level][:, None, None, None]
     pool = _pool_max if reduce == "max" else _pool_average
+    if torch.compiler.is_exporting():  # how many boxes there are is not known then
+        return pool(table, rows, row_weights, cols, col_weights)
     per_box = size * size * rows.shape[2] * cols.shape[2] * 4
     step = max(1, _LOOKUPS // max(1, per_box))
     parts = [
@@ -190,6 +222,8 @@ def _pool_max(table: Tensor, rows: Tensor, row_weights: Tensor, cols: Tensor, co
 
 def _weighted_sums(index: Tensor, table: Tensor, weights: Tensor) -> Tensor:
     """(n, C): the sums of the `table`'s (rows, C) rows at `index` (n, s), times `weights` (n, s)."""
+    if torch.compiler.is_exporting():
+        return weighted_sums_node(index, table, weights)
     if (
         table.requires_grad
         and not weights.requires_grad
@@ -198,6 +232,22 @@ def _weighted_sums(index: Tensor, table: Tensor, weights: Tensor) -> Tensor:
     ):
         found: Tensor = _WeightedSums.apply(index, table, weights)
         return found
+    return F.embedding_bag(index, table, mode="sum", per_sample_weights=weights)
+
+
+@torch.library.custom_op("maskrcnn::weighted_sums", mutates_args=())
+def weighted_sums_node(index: Tensor, table: Tensor, weights: Tensor) -> Tensor:
+    """The same as one node of an exported graph: inference engines have their own ways to it."""
+    return weighted_sums_graph(index, table, weights)
+
+
+@weighted_sums_node.register_fake
+def _(index: Tensor, table: Tensor, weights: Tensor) -> Tensor:
+    return table.new_empty(index.shape[0], table.shape[1])
+
+
+def weighted_sums_graph(index: Tensor, table: Tensor, weights: Tensor) -> Tensor:
+    """The same in PyTorch's own operators."""
     return F.embedding_bag(index, table, mode="sum", per_sample_weights=weights)
 
 

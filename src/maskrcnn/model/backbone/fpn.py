@@ -24,7 +24,7 @@ class FPN(nn.Module):
         above = sides[-1]
         merged = [above]
         for side in reversed(sides[:-1]):
-            above = side + F.interpolate(above, size=side.shape[-2:], mode="nearest")
+            above = F.interpolate(above, size=side.shape[-2:], mode="nearest").add_(side)
             merged.insert(0, above)
         outputs = [output(x) for output, x in zip(self.output, merged, strict=True)]
         return [*outputs, outputs[-1][:, :, ::2, ::2]]

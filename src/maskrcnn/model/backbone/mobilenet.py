@@ -29,7 +29,7 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.project(self.depthwise(self.expand(x)))
-        return x + y if self.shortcut else y
+        return y.add_(x) if self.shortcut else y
 
 
 class MobileNetV2(Backbone):

@@ -1,0 +1,106 @@
+"""One picture of 800 x 1333 through a ResNet-50-FPN Mask R-CNN, boxes and full-size masks out, beside torchvision's.
+
+    python benchmarks/inference.py [--json FILE] [--rounds N]
+
+Same weights, 1,000 proposals, 100 detections, batch 1, fp32; each way in a process of its own. torchvision is measured as
+it comes, and at its best: plain batch norms, channels last, and the allocator set as ours is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from measure import OURS, PEER, Apart, Line, arguments, in_turns, peak_gflops, report, serve, torchvision
+from peer_network import HEIGHT, WIDTH, ours, picture, state_of, theirs
+
+from maskrcnn.allocator import keep_freed_memory
+from maskrcnn.predict.predictor import predict_pixels
+
+GFLOP = 538.0  # of the whole network at this size, 1,000 proposals and 100 detections (issue 4)
+BEST = "torchvision at its best"
+TRUNK = ", backbone and pyramid"
+
+
+def way(name: str) -> Callable[[], Any]:
+    """What is measured under that name."""
+    peer = torchvision()
+    if peer is None:
+        raise SystemExit("inference.py: needs torchvision beside us; benchmarks/README.md says how")
+    who, trunk = name.removesuffix(TRUNK), name.endswith(TRUNK)
+    if who != PEER:
+        keep_freed_memory()
+    state, pixels = state_of(peer), picture()
+    batch = torch.nn.functional.pad(pixels[None].float() / 255, (0, 1344 - WIDTH))
+    if who == OURS:
+        network, array = ours(state), pixels.permute(1, 2, 0).contiguous().numpy()
+        last = batch.to(memory_format=torch.channels_last)
+        if trunk:
+            return no_grad(lambda: network.neck(network.backbone(last)))
+
+        def whole() -> Any:
+            (found,) = predict_pixels(network, [array], score=0.0)
+            assert found.masks is not None
+            return found, found.masks.bitmaps()
+
+        return whole
+    other: Any = theirs(peer, state, best=who == BEST)
+    if trunk:
+        given = batch.to(memory_format=torch.channels_last) if who == BEST else batch
+        return no_grad(lambda: other.backbone(given))
+    return no_grad(lambda: other([pixels.float() / 255])[0])
+
+
+def no_grad(work: Callable[[], Any]) -> Callable[[], Any]:
+    def done() -> Any:
+        with torch.no_grad():
+            return work()
+
+    return done
+
+
+def compare() -> str:
+    """How many of our detections have their like: within a pixel, a thousandth of score and 0.1% of mask pixels."""
+    (found, bitmaps), other = way(OURS)(), way(PEER)()
+    if len(found) != len(other["scores"]):
+        raise SystemExit(f"{len(found)} detections against {len(other['scores'])}")
+    far = (torch.from_numpy(found.boxes)[:, None] - other["boxes"]).abs().amax(-1)
+    score = (torch.from_numpy(found.scores)[:, None] - other["scores"]).abs()
+    near = (far < 1) & (score < 1e-3)
+    masks = [
+        float(((other["masks"][int(column)][0] > 0.5).numpy() != bitmaps[row]).mean())
+        for row, column in near.nonzero().tolist()
+    ]
+    return f"{len(found)} detections each; {near.any(1).float().mean():.0%} of ours have their like, masks of those differ in at most {max(masks):.2%} of pixels"
+
+
+def main() -> None:
+    parser = arguments(__doc__.splitlines()[0])
+    parser.add_argument("--serve")
+    options = parser.parse_args()
+    if options.serve:
+        serve(way(options.serve))
+        return
+    agreement = compare()
+    print(agreement)
+    peaks = [peak_gflops()]
+    lines = []
+    for part, least in (("", 1.7), (TRUNK, None)):
+        apart = {who: Apart(__file__, who + part) for who in (OURS, PEER, BEST)}
+        lines.append(Line("whole picture" if not part else part[2:], in_turns(apart, options.rounds), least))
+        lines[-1].notes = {f"{who}, GB": round(each.close() / 1e9, 2) for who, each in apart.items()}
+        peaks.append(peak_gflops())
+    share = GFLOP / lines[0].median(OURS) / max(peaks)
+    report(
+        f"Inference, {HEIGHT} x {WIDTH}, median ms (spread)",
+        lines,
+        options.json,
+        peak_gflops=round(max(peaks)),
+        share_of_peak=f"{share:.0%}",
+        agreement=agreement,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""3x3 convolutions with a quarter of the multiplications: F(4x4, 3x3) of Lavin and Gray 2016, "Fast Algorithms for
+Convolutional Neural Networks", section 4.3, in plain PyTorch.
+
+A tile of 6 x 6 inputs gives 4 x 4 outputs through 36 products instead of 144. The transforms on the way in and out are
+matrix products too; tiles are taken a few at a time so that what lies between the steps stays in the processor's cache.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+TILE, SPAN = 4, 6  # outputs and inputs per side of a tile
+_TILES = 192  # taken at a time: at 256 channels some 7 MB, which measured fastest
+
+# the polynomials' values at 0, 1, -1, 2, -2 and infinity: inputs, weights, outputs
+_INPUT = [
+    [4.0, 0, -5, 0, 1, 0],
+    [0, -4, -4, 1, 1, 0],
+    [0, 4, -4, -1, 1, 0],
+    [0, -2, -1, 2, 1, 0],
+    [0, 2, -1, -2, 1, 0],
+    [0, 4, 0, -5, 0, 1],
+]
+_WEIGHT = [
+    [1 / 4, 0, 0],
+    [-1 / 6, -1 / 6, -1 / 6],
+    [-1 / 6, 1 / 6, -1 / 6],
+    [1 / 24, 1 / 12, 1 / 6],
+    [1 / 24, -1 / 12, 1 / 6],
+    [0, 0, 1],
+]
+_OUTPUT = [[1.0, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]
+
+
+def transform_weights(weight: Tensor) -> Tensor:
+    """(36, C, K): what `winograd_conv` takes, of weights (K, C, 3, 3)."""
+    matrix = torch.tensor(_WEIGHT, dtype=torch.float64, device=weight.device)
+    both = torch.kron(matrix, matrix)  # (36, 9): rows, then columns
+    products = both @ weight.double().flatten(2).permute(2, 1, 0).flatten(1)
+    return products.view(SPAN * SPAN, weight.shape[1], weight.shape[0]).to(weight.dtype)
+
+
+def winograd_conv(x: Tensor, weights: Tensor, bias: Tensor | None) -> Tensor:
+    """The 3x3 convolution with stride 1 and padding 1; no gradients.
+
+    Args:
+        x: (B, C, H, W), fastest where it is channels-last in memory.
+        weights: (36, C, K) from `transform_weights`.
+        bias: (K,) or None.
+
+    Returns:
+        (B, K, H, W), channels-last in memory; it differs from `conv2d` by some 1e-5 of the largest value in float32.
+    """
+    pictures, channels, height, width = x.shape
+    down, across = -(-height // TILE), -(-width // TILE)
+    into, out_of = (torch.tensor(m, dtype=x.dtype, device=x.device) for m in (_INPUT, _OUTPUT))
+    into, out_of = torch.kron(into, into), torch.kron(out_of, out_of)  # (36, 36), (16, 36)
+    border = (0, 0, 1, across * TILE - width + 1, 1, down * TILE - height + 1)
+    padded = F.pad(x.permute(0, 2, 3, 1), border).contiguous()
+    found = x.new_empty(pictures, down, TILE, across, TILE, weights.shape[2])
+    # some rows of tiles of one picture or, where pictures are small, all of some pictures
+    rows = max(1, min(down, _TILES // across))
+    group = max(1, _TILES // (down * across)) if rows == down else 1
+    for first in range(0, pictures, group):
+        for row in range(0, down, rows):
+            part = found[first : first + group, row : row + rows]
+            tiles = _tiles(padded, first, row, part.shape[0], part.shape[1], across)
+            seen = torch.matmul(into, tiles)  # (T, 36, C)
+            product = torch.bmm(seen.transpose(0, 1), weights)  # (36, T, K)
+            values = torch.mm(out_of, product.view(SPAN * SPAN, -1))
+            values = values.view(TILE, TILE, part.shape[0], part.shape[1], across, -1)
+            part.copy_(values.permute(2, 3, 0, 4, 1, 5))
+    whole = found.view(pictures, down * TILE, across * TILE, -1)[:, :height, :width].contiguous()
+    if bias is not None:
+        whole += bias
+    return whole.permute(0, 3, 1, 2)
+
+
+def _tiles(padded: Tensor, first: int, row: int, pictures: int, rows: int, across: int) -> Tensor:
+    """(T, 36, C): the overlapping tiles of some rows of some pictures, of a padded map (B, H, W, C)."""
+    by_picture, by_row, by_column, _ = padded.stride()
+    channels = padded.shape[3]
+    overlapping = padded.as_strided(
+        (pictures, rows, across, SPAN, SPAN, channels),
+        (by_picture, TILE * by_row, TILE * by_column, by_row, by_column, 1),
+        first * by_picture + row * TILE * by_row,
+    )
+    return overlapping.reshape(-1, SPAN * SPAN, channels)
