@@ -72,7 +72,8 @@ def compare() -> str:
         float(((other["masks"][int(column)][0] > 0.5).numpy() != bitmaps[row]).mean())
         for row, column in near.nonzero().tolist()
     ]
-    return f"{len(found)} detections each; {near.any(1).float().mean():.0%} of ours have their like, masks of those differ in at most {max(masks):.2%} of pixels"
+    share = float(near.any(1).float().mean())
+    return f"{len(found)} detections each, {share:.0%} of ours have their like, masks differ in {max(masks):.2%} of pixels"
 
 
 def main() -> None:
