@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import reduce
 from pathlib import Path
 
 import yaml
@@ -29,10 +30,19 @@ def main() -> None:
     parser.add_argument("--limit", action="append", default=[], help="a line for the card's limits")
     parser.add_argument("--commit", required=True, help="of the code that trained it")
     parser.add_argument("--data", default="", help="a line on what the pictures are and their licence")
+    parser.add_argument(
+        "--set", action="append", default=[], dest="settings", help="a test-time setting, as in input.short_side=768"
+    )
     args = parser.parse_args()
 
     folder = SHIPPED / args.name
-    save_model(load_model(args.run), folder, half=True)
+    model = load_model(args.run)
+    for setting in args.settings:
+        key, _, value = setting.partition("=")
+        *sections, last = key.split(".")
+        setattr(reduce(getattr, sections, model.config), last, yaml.safe_load(value))
+        args.limit.append(f"Changed after the training, for the test only: `model.{setting}`.")
+    save_model(model, folder, half=True)
     scores = evaluate(load_model(folder), open_dataset(args.val, "val")).kinds
     card = write_card(args.run, args.name, scores, args.data, args.limit, args.commit)
     (folder / "README.md").write_text(card, encoding="utf-8")

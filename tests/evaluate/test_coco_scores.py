@@ -273,3 +273,19 @@ def test_a_missing_field_and_an_empty_data_set_are_refused() -> None:
         score_results(dataset, [{"image_id": 7, "category_id": 5, "score": 0.9, "bbox": [1, 1, 5, 5]}], ["segm"])
     with pytest.raises(DataError, match="no picture"):
         score_results(LabelledPictures([], name="none", classes=["thing"], class_ids=[5]), [], ["bbox"])
+
+
+def test_pictures_of_many_objects_are_counted_beyond_a_hundred():
+    """150 objects, all found: COCO sees 100 of them, which is a recall and an AP of about two thirds."""
+    boxes = [(10.0 * (i % 15), 10.0 * (i // 15), 10.0 * (i % 15) + 8, 10.0 * (i // 15) + 8) for i in range(150)]
+    picture = Picture(
+        1, "a.png", None, 110, 160, [Annotation(box, 0, area=64.0, id=i + 1) for i, box in enumerate(boxes)]
+    )
+    dataset = LabelledPictures([picture], name="many", classes=["cell"], class_ids=[1])
+    found = [
+        {"image_id": 1, "category_id": 1, "bbox": [x, y, 8.0, 8.0], "score": 1 - i / 1000}
+        for i, (x, y, _, _) in enumerate(boxes)
+    ]
+    scores = score_results(dataset, found, ["bbox"], most=200)["bbox"]
+    assert scores["AP50"] == pytest.approx(100 * 67 / 101, abs=1) and scores["AP50@200"] == scores["AP@200"] == 100
+    assert not any("@" in key for key in score_results(dataset, found, ["bbox"])["bbox"])

@@ -34,6 +34,7 @@ Result = dict[str, Any]  # one detection as in COCO's results files
 KINDS: tuple[Kind, ...] = ("bbox", "segm", "keypoints")
 FIELDS: dict[Kind, str] = {"bbox": "bbox", "segm": "segmentation", "keypoints": "keypoints"}
 OBJECT_KEYS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+COUNTED = 100  # detections of a picture and class that COCO counts
 KEYPOINT_KEYS = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl")
 
 
@@ -82,7 +83,7 @@ def evaluate(
     """
     results = list(find_all(model, dataset, batch=batch, workers=workers, score=score, progress=progress))
     kinds, notes = comparable_kinds(model, dataset)
-    scores = score_results(dataset, results, kinds)
+    scores = score_results(dataset, results, kinds, most=model.config.test.detections)
     scores.notes = notes + scores.notes
     return scores
 
@@ -151,13 +152,19 @@ def comparable_kinds(model: MaskRCNN, dataset: Dataset) -> tuple[list[Kind], lis
     return kinds, notes
 
 
-def score_results(dataset: Dataset, results: list[Result], kinds: list[Kind] | None = None) -> Scores:
+def score_results(
+    dataset: Dataset, results: list[Result], kinds: list[Kind] | None = None, *, most: int = COUNTED
+) -> Scores:
     """COCO's figures of `results` against the labels of `dataset`.
+
+    COCO counts the best 100 detections of a picture and class, so that a picture of 300 cells is a third found at best.
+    With `most` above 100 there are "AP@300", "AP50@300" and "AP75@300" of boxes and masks too, which count as many.
 
     Args:
         results: COCO results with the image and category ids of the labels; each has the field of every kind scored.
         kinds: which of "bbox", "segm" and "keypoints"; None takes those that the first result has and, when there is
             no result at all, those that the labels have.
+        most: detections of a picture that the model gives.
 
     Raises:
         DataError: an empty data set, or a result with an unknown id, a missing field or a number that is not finite.
@@ -186,7 +193,24 @@ def score_results(dataset: Dataset, results: list[Result], kinds: list[Kind] | N
         ]
         sigmas = dataset.keypoints.sigmas if kind == "keypoints" and dataset.keypoints else None
         scores.kinds[kind], scores.per_class[kind] = _score_kind(truth, found, kind, dataset.classes, sigmas)
+        if most > COUNTED and kind != "keypoints":
+            scores.kinds[kind] |= _score_many(truth, found, kind, most)
     return scores
+
+
+def _score_many(truth: dict[str, Any], found: list[Result], kind: Kind, most: int) -> dict[str, float | None]:
+    """AP, AP50 and AP75 where up to `most` detections of a picture and class count."""
+    import hotcoco
+
+    labels = hotcoco.COCO(truth)
+    evaluator = hotcoco.COCOeval(labels, labels.load_res(found), kind)
+    evaluator.params.max_dets = [1, 10, most]
+    evaluator.evaluate()
+    evaluator.accumulate()
+    assert evaluator.eval is not None  # accumulate has run
+    precision = np.asarray(evaluator.eval["precision"])[:, :, :, 0, -1]
+    rows = {"AP": precision, "AP50": precision[0], "AP75": precision[5]}
+    return {f"{key}@{most}": _percent(_mean_measured(values)) for key, values in rows.items()}
 
 
 def _score_kind(

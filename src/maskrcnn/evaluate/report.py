@@ -58,7 +58,8 @@ def _figure_table(scores: Scores) -> Table:
     table = Table("")
     for kind in scores.kinds:
         table.add_column(TITLES[kind], justify="right")
-    for key in ROWS:
+    others = [key for kind in scores.kinds for key in scores[kind] if key not in ROWS]
+    for key in [*ROWS, *dict.fromkeys(others)]:
         figures = [_figure(scores[kind][key]) if key in scores[kind] else "" for kind in scores.kinds]
         if any(figures):
             table.add_row(key, *figures)

@@ -21,7 +21,8 @@ Colour = tuple[int, int, int]
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 SMALLEST = 480  # pixels of the long side below which a picture is enlarged by a whole factor
-CLUTTER = 0.4  # how much a tag may hide on average (see `_tag_place`) before the tags say less
+CLUTTER = 0.2  # how much a tag may hide on average (see `_tag_place`) before the tags say less
+NAMED = 15  # objects of one class, above which each need not say which
 SUBPIXEL = 4  # bits after the point in the coordinates that OpenCV draws
 
 
@@ -48,7 +49,7 @@ def draw_instances(
     """The picture with masks, boxes, skeletons and name tags.
 
     Args:
-        pixels: uint8 RGB (H, W, 3); not changed.
+        pixels: uint8 (H, W, C), RGB or as `as_shown` takes it; not changed.
         instances: in the same picture's pixels.
         keypoint_score: keypoints below it, and the limbs that end in them, are not drawn.
         enlarge: make a picture whose long side is under `SMALLEST` larger, by a whole factor, so that names can be
@@ -61,7 +62,7 @@ def draw_instances(
         have, want = pixels.shape[:2], instances.size
         raise UserError(f"draw: the picture is {have[1]} x {have[0]}, its instances are for {want[1]} x {want[0]}")
     factor = -(-SMALLEST // max(pixels.shape[:2])) if enlarge else 1
-    canvas = np.ascontiguousarray(pixels).copy()
+    canvas = np.ascontiguousarray(as_shown(pixels)).copy()
     if factor > 1:
         canvas = cv2.resize(canvas, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
         instances = _enlarged(instances, factor)
@@ -81,6 +82,11 @@ def draw_instances(
         for row in large_first:
             _draw_skeleton(canvas, instances.keypoints[row], limbs, instances.boxes[row], colours[row], keypoint_score)
     return _draw_tags(canvas, instances, colours, style)
+
+
+def as_shown(pixels: np.ndarray) -> np.ndarray:
+    """A picture (H, W, C) of any number of channels as RGB: the first three of them, or the first as grey."""
+    return pixels[..., :3] if pixels.shape[2] >= 3 else np.repeat(pixels[..., :1], 3, axis=2)
 
 
 def instance_colour(row: int) -> Colour:
@@ -177,7 +183,8 @@ def _draw_tags(canvas: np.ndarray, instances: Instances, colours: list[Colour], 
     tall = font.getbbox("Ág")[3] + pad
     scores = [f"{score:.0%}" for score in instances.scores]
     full = [f"{name} {score}" for name, score in zip(instances.names, scores, strict=True)]
-    for texts in (full, scores, []):
+    alike = len(full) > NAMED and len(set(instances.names)) == 1
+    for texts in (scores, []) if alike else (full, scores, []):
         texts = [_fitting(text, font, width - 2 * pad) for text in texts]
         widths = [font.getlength(text) + 2 * pad for text in texts]
         spots, clutter = _place_tags(instances.boxes, widths, tall, (width, height))
