@@ -2,7 +2,9 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint clean
+PEER ?= ../shared/tools/torchvision_peer.sh
+
+.PHONY: demo test test-slow benchmark fuzz lint clean
 
 # environment, then the main job on a real photograph
 demo: $(STAMP)
@@ -13,6 +15,19 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	$(PY) -m pytest -m slow
+
+# torchvision is put beside us in an environment of its own, to measure against: it is never a dependency
+benchmark: $(STAMP)
+	test -x .venv-peer/bin/python || sh benchmarks/peer.sh $(VENV) .venv-peer $(PEER)
+	for name in operators inference training evaluation start growth; do \
+	  LD_LIBRARY_PATH=.venv-peer/peer-stubs .venv-peer/bin/python benchmarks/$$name.py --json out/benchmarks/$$name.json \
+	    || exit 1; \
+	done
+	$(PY) benchmarks/engines.py --json out/benchmarks/engines.json
+
+# 20,000 spoilt label files of every format, with a table of what the readers made of them
+fuzz: $(STAMP)
+	$(PY) tests/data/fuzz_readers.py --count 20000
 
 lint: $(STAMP)
 	$(PY) -m ruff check src tests benchmarks

@@ -1,0 +1,116 @@
+"""COCO evaluation of 500 pictures with 100 detections each, boxes and masks, beside pycocotools and faster-coco-eval.
+
+python benchmarks/evaluation.py [--json FILE] [--rounds N] [--pictures N]
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from typing import Any
+
+import numpy as np
+from measure import OURS, Line, arguments, in_turns, report
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from maskrcnn.data.synthetic import Synthetic
+from maskrcnn.evaluate.coco import score_results
+
+DETECTIONS = 100
+KEYS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+
+
+def guesses(dataset: Synthetic, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Detections: every object moved a little, and others that are nothing, 100 for each picture."""
+    from pycocotools import mask as coco_mask
+
+    found = []
+    for index in range(len(dataset)):
+        picture = dataset.picture(index)
+        for number in range(DETECTIONS):
+            annotation = picture.annotations[number % len(picture.annotations)]
+            bitmap = coco_mask.decode(annotation.rle)
+            shift = rng.integers(-1 - number // 4, 2 + number // 4, 2)
+            rle = coco_mask.encode(np.asfortranarray(np.roll(bitmap, shift, axis=(0, 1))))
+            found.append(
+                {
+                    "image_id": picture.image_id,
+                    "category_id": dataset.class_ids[int(rng.integers(len(dataset.classes)))]
+                    if number > 20
+                    else dataset.class_ids[annotation.label],
+                    "bbox": coco_mask.toBbox(rle).tolist(),
+                    "segmentation": {"size": rle["size"], "counts": rle["counts"].decode()},
+                    "score": float(rng.random()),
+                }
+            )
+    return found
+
+
+def document_of(dataset: Synthetic) -> dict[str, Any]:
+    """The labels as COCO's evaluator takes them."""
+    images, annotations = [], []
+    for index in range(len(dataset)):
+        picture = dataset.picture(index)
+        images.append({"id": picture.image_id, "height": picture.height, "width": picture.width})
+        for each in picture.annotations:
+            x0, y0, x1, y1 = each.box
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": picture.image_id,
+                    "category_id": dataset.class_ids[each.label],
+                    "bbox": [x0, y0, x1 - x0, y1 - y0],
+                    "area": each.area,
+                    "iscrowd": 0,
+                    "segmentation": each.rle,
+                }
+            )
+    categories = [{"id": i, "name": n} for i, n in zip(dataset.class_ids, dataset.classes, strict=True)]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def by_pycocotools(document: dict[str, Any], found: list[dict[str, Any]], loader: Any, scorer: Any) -> dict[str, Any]:
+    """The twelve figures of boxes and of masks; also by libraries that take pycocotools' place."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        labels = loader()
+        labels.dataset = document
+        labels.createIndex()
+        results = labels.loadRes([dict(f) for f in found])
+        figures = {}
+        for kind in ("bbox", "segm"):
+            evaluation = scorer(labels, results, kind)
+            evaluation.evaluate()
+            evaluation.accumulate()
+            evaluation.summarize()
+            figures[kind] = dict(zip(KEYS, (100 * np.array(evaluation.stats[:12])).tolist(), strict=True))
+    return figures
+
+
+def main() -> None:
+    parser = arguments(__doc__.splitlines()[0])
+    parser.add_argument("--pictures", type=int, default=500)
+    options = parser.parse_args()
+    dataset = Synthetic(options.pictures, side=(480, 640))
+    document, found = document_of(dataset), guesses(dataset, np.random.default_rng(0))
+    ways: dict[str, Any] = {
+        OURS: lambda: score_results(dataset, found, ["bbox", "segm"]),
+        "pycocotools": lambda: by_pycocotools(document, found, COCO, COCOeval),
+    }
+    try:
+        from faster_coco_eval import COCO as FasterCoco
+        from faster_coco_eval import COCOeval_faster
+
+        ways["faster-coco-eval"] = lambda: by_pycocotools(document, found, FasterCoco, COCOeval_faster)
+    except ImportError:
+        pass
+    mine, reference = ways[OURS](), ways["pycocotools"]()
+    apart = max(abs(mine[kind][key] - reference[kind][key]) for kind in reference for key in KEYS)
+    line = Line(
+        f"{options.pictures} pictures x {DETECTIONS}, boxes and masks", in_turns(ways, options.rounds, warm=0), least=10
+    )
+    report("Evaluation, median ms (spread)", [line], options.json, largest_difference=f"{apart:.1e} percent points")
+
+
+if __name__ == "__main__":
+    main()

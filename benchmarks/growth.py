@@ -1,0 +1,146 @@
+"""How time and memory grow: with picture area, detections, batch, and ground truths.
+
+    python benchmarks/growth.py [--json FILE] [--plot FILE] [--rounds N]
+
+A small network of ours (MobileNetV2-FPN, the shipped recipe's heads, random weights) on random pictures. Each row has the
+time of a step and its ratio to a straight line through the first row: 1 is linear, below 1 is better than linear.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from measure import arguments, machine, peak_memory
+from rich.console import Console
+from rich.table import Table
+
+from maskrcnn.allocator import keep_freed_memory
+from maskrcnn.batch import empty_targets
+from maskrcnn.config import load_config
+from maskrcnn.instances import Masks
+from maskrcnn.model.build import build
+from maskrcnn.model.mask_rcnn import MaskRCNN
+
+SWEEPS: dict[str, list[int]] = {
+    "picture side, prediction": [256, 512, 1024, 2048],
+    "detections, masks as RLE": [10, 100, 1000],
+    "batch, prediction": [1, 2, 4, 8],
+    "ground truths, training step": [1, 10, 100, 1000],
+    "picture side, training step": [256, 512, 1024],
+}
+
+
+def network(side: int) -> MaskRCNN:
+    torch.manual_seed(0)
+    config = load_config("person-mobilenet").model
+    config.classes, config.keypoint_head = ["thing"], None
+    config.input.short_side = config.input.long_side = side
+    return build(config)
+
+
+def work(sweep: str, size: int) -> tuple[Callable[[], Any], float]:
+    """What is timed at one size, and how much work that is."""
+    if sweep == "detections, masks as RLE":
+        rng = np.random.default_rng(0)
+        corners = rng.uniform(0, 900, (size, 2))
+        boxes = np.concatenate([corners, corners + rng.uniform(40, 100, (size, 2))], 1).astype(np.float32)
+        masks = Masks(rng.random((size, 28, 28), np.float32), boxes, (1000, 1000))
+        return masks.rle, size
+    side = size if sweep.startswith("picture side") else 256
+    batch = size if sweep.startswith("batch") else 1
+    images = torch.randint(0, 256, (batch, 3, side, side), dtype=torch.uint8)
+    sizes = torch.tensor([[side, side]] * batch)
+    model = network(side)
+    if "training" not in sweep:
+        model.eval()
+
+        def predict() -> None:
+            with torch.no_grad():
+                model(images, sizes)
+
+        return predict, side * side * batch
+    count = size if sweep.startswith("ground truths") else 10
+    targets = empty_targets(1, count, 112, 0)
+    corner = torch.rand(count, 2) * (side - 40)
+    targets.boxes[0], targets.mask_boxes[0] = (torch.cat([corner, corner + 8 + 30 * torch.rand(count, 2)], 1),) * 2
+    targets.valid[:], targets.has_mask[:], targets.masks[:] = True, True, 1
+
+    def step() -> None:
+        model.zero_grad()
+        sum(model.losses(images, sizes, targets).values()).backward()
+
+    return step, count if sweep.startswith("ground truths") else side * side
+
+
+def measure(sweep: str, size: int, rounds: int) -> dict[str, float]:
+    """Median seconds and peak memory, in this process."""
+    keep_freed_memory()
+    way, amount = work(sweep, size)
+    way()
+    seconds = []
+    for _ in range(rounds):
+        begin = time.perf_counter()
+        way()
+        seconds.append(time.perf_counter() - begin)
+    return {"size": size, "amount": amount, "seconds": float(np.median(seconds)), "memory": peak_memory()}
+
+
+def main() -> None:
+    parser = arguments(__doc__.splitlines()[0])
+    parser.add_argument("--plot", type=Path, help="draw the curves here")
+    parser.add_argument("--one", nargs=2, metavar=("SWEEP", "SIZE"), help="measure one point (the others call this)")
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(measure(options.one[0], int(options.one[1]), options.rounds)))
+        return
+    found: dict[str, list[dict[str, float]]] = {}
+    for sweep, sizes in SWEEPS.items():
+        found[sweep] = []
+        for size in sizes:
+            command = [sys.executable, __file__, "--one", sweep, str(size), "--rounds", str(options.rounds)]
+            found[sweep].append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+        show(sweep, found[sweep])
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps({"machine": machine(), "sweeps": found}, indent=1))
+    if options.plot:
+        draw(found, options.plot)
+
+
+def show(sweep: str, rows: list[dict[str, float]]) -> None:
+    table = Table(title=sweep)
+    for name in ("size", "ms", "times the first", "of linear", "peak memory, MB"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        grown, more = row["seconds"] / rows[0]["seconds"], row["amount"] / rows[0]["amount"]
+        cells = [f"{row['size']:g}", f"{1e3 * row['seconds']:.1f}", f"{grown:.1f}", f"{grown / more:.2f}"]
+        table.add_row(*cells, f"{row['memory'] / 1e6:.0f}")
+    Console().print(table)
+
+
+def draw(found: dict[str, list[dict[str, float]]], path: Path) -> None:
+    """Time against work on logarithmic axes, a straight line of slope 1 beside each curve."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4 * len(found), 3.6), layout="constrained")
+    for axes, (sweep, rows) in zip(figure.subplots(1, len(found)), found.items(), strict=True):
+        amounts = [row["amount"] / rows[0]["amount"] for row in rows]
+        first = 1e3 * rows[0]["seconds"]
+        axes.loglog(amounts, [1e3 * row["seconds"] for row in rows], "o-", label="measured")
+        axes.loglog(amounts, [first * amount for amount in amounts], ":", color="grey", label="linear")
+        axes.set(title=sweep, xlabel="work, times the first", ylabel="ms")
+        axes.legend()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+"""Time to open the labels of a large set, the first and the second time, and the memory that they take in every process.
+
+    python benchmarks/labels.py [--pictures 120000] [--json figures.json]
+
+Generates a COCO file of polygons, RLEs and keypoints and, since labels without pictures are refused, as many links to
+three tiny pictures. Every measurement is a process of its own. Memory is Linux's: RSS counts a shared page in every
+process, PSS shares it out among them (their sum is what the machine spends), private is what no other process has.
+The last row holds the same labels as Python objects, which is what the arrays are there to avoid.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+HEIGHT, WIDTH = 480, 640
+OBJECTS, POINTS, CLASSES, KEYPOINTS = 4, 16, 80, 17
+LINKS = 40_000  # to one file; ext4 allows 65,000
+MASK_EVERY, KEYPOINTS_EVERY = 8, 4  # every so many objects an RLE in place of a polygon, and keypoints
+
+
+def generate(folder: Path, count: int) -> Path:
+    """A COCO file of `count` pictures in `folder`, written as it is made up."""
+    from maskrcnn.data.masks import polygons_rle
+
+    rng = np.random.default_rng(0)
+    (folder / "images").mkdir(parents=True)
+    names = [f"{number:06d}.png" for number in range(count)]
+    for first in range(0, count, LINKS):
+        original = folder / "images" / names[first]
+        Image.new("L", (WIDTH, HEIGHT)).save(original)
+        for name in names[first + 1 : first + LINKS]:
+            os.link(original, folder / "images" / name)
+    images = [{"id": n + 1, "file_name": name, "height": HEIGHT, "width": WIDTH} for n, name in enumerate(names)]
+    points = [f"k{number}" for number in range(KEYPOINTS)]
+    categories = [{"id": 1, "name": "person", "keypoints": points, "sigmas": [0.05] * KEYPOINTS, "flip_pairs": []}]
+    categories += [{"id": number, "name": f"class {number}"} for number in range(2, CLASSES + 1)]
+    path = folder / "labels.json"
+    angles = np.linspace(0, 2 * np.pi, POINTS, endpoint=False)
+    with path.open("w", encoding="utf-8") as file:
+        file.write(f'{{"images": {json.dumps(images)}, "categories": {json.dumps(categories)}, "annotations": [')
+        for number in range(count * OBJECTS):
+            radius = rng.uniform(10, 100)
+            centre = rng.uniform(radius, [WIDTH - radius, HEIGHT - radius])
+            ring = (centre + radius * np.stack([np.cos(angles), np.sin(angles)], 1) * rng.uniform(0.5, 1)).round(2)
+            (x0, y0), (x1, y1) = ring.min(0).tolist(), ring.max(0).tolist()
+            record: dict[str, Any] = {"id": number + 1, "image_id": number // OBJECTS + 1, "iscrowd": 0}
+            record |= {"bbox": [x0, y0, x1 - x0, y1 - y0], "area": radius**2, "category_id": 1 + number % CLASSES}
+            record["segmentation"] = [ring.reshape(-1).tolist()]
+            if number % MASK_EVERY == 0:
+                rle = polygons_rle([ring], HEIGHT, WIDTH)
+                assert rle is not None
+                record["segmentation"] = {"size": [HEIGHT, WIDTH], "counts": rle["counts"].decode()}
+            if number % KEYPOINTS_EVERY == 0:
+                record["category_id"] = 1
+                keypoints = np.concatenate([rng.uniform(0, HEIGHT, (KEYPOINTS, 2)).round(), [[2]] * KEYPOINTS], 1)
+                record["keypoints"] = keypoints.astype(int).reshape(-1).tolist()
+            file.write(("," if number else "") + json.dumps(record))
+        file.write("]}")
+    return path
+
+
+class Counted:
+    """The number of objects of each picture: reads all labels and hardly anything else."""
+
+    def __init__(self, pictures: Any) -> None:
+        self.pictures = pictures
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: int) -> int:
+        picture = self.pictures[index] if isinstance(self.pictures, list) else self.pictures.picture(index)
+        return len(picture.annotations)
+
+
+def measure(path: Path, workers: int | None, as_objects: bool) -> dict[str, Any]:
+    """Open the labels and, unless `workers` is None, go through them once with so many processes."""
+    from torch.utils.data import DataLoader
+
+    from maskrcnn.data.open import open_dataset
+
+    before = memory(os.getpid())
+    started = time.perf_counter()
+    dataset = open_dataset(path)
+    figures: dict[str, Any] = {"seconds": round(time.perf_counter() - started, 2), "before": before}
+    figures["opened"] = memory(os.getpid())
+    if workers is not None:
+        warnings.simplefilter("ignore")  # that 4 workers are more than there are cores
+        content = Counted(list(dataset) if as_objects else dataset)  # type: ignore[call-overload]
+        loader = DataLoader(content, batch_size=256, num_workers=workers, persistent_workers=workers > 0)
+        started = time.perf_counter()
+        figures["objects"] = sum(int(batch.sum()) for batch in loader)
+        figures["epoch_seconds"] = round(time.perf_counter() - started, 2)
+        figures["main"] = memory(os.getpid())
+        figures["workers"] = [memory(child.pid or 0) for child in multiprocessing.active_children()]
+    figures["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    return figures
+
+
+def memory(process: int) -> dict[str, int]:
+    """RSS, PSS and private memory of a process in MB."""
+    lines = (line.split() for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()[1:])
+    kb = {words[0].rstrip(":"): int(words[1]) for words in lines}
+    private = kb["Private_Clean"] + kb["Private_Dirty"]
+    return {"rss": kb["Rss"] >> 10, "pss": kb["Pss"] >> 10, "private": private >> 10}
+
+
+def run(path: Path, *flags: str) -> dict[str, Any]:
+    """`measure` in a process of its own."""
+    command = [sys.executable, __file__, "--measure", str(path), *flags]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}: {done.stderr}")
+    print(done.stderr, end="", file=sys.stderr)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def print_figures(figures: dict[str, Any]) -> None:
+    """The table."""
+    console = Console(soft_wrap=True)
+    first, second = figures["first"], figures["second"]
+    console.print(
+        f"{figures['pictures']} pictures, JSON of {figures['json_mb']} MB, cache of {figures['cache_mb']} MB; "
+        f"opened in {first['seconds']} s (peak {first['peak_mb']} MB), the second time in {second['seconds']} s "
+        f"(peak {second['peak_mb']} MB): {first['seconds'] / second['seconds']:.1f} times as fast",
+        highlight=False,
+    )
+    columns = ("labels", "workers", "main RSS", "PSS", "private", "each worker RSS", "PSS", "private", "sum of PSS")
+    table = Table(*columns, title="memory after an epoch, MB", title_justify="left")
+    for name, found in figures["epochs"].items():
+        each = found["workers"]
+        means = [str(sum(w[key] for w in each) // len(each)) if each else "-" for key in ("rss", "pss", "private")]
+        main = [str(found["main"][key]) for key in ("rss", "pss", "private")]
+        table.add_row(*name.split(), *main, *means, str(found["main"]["pss"] + sum(w["pss"] for w in each)))
+    console.print(table)
+    console.print(f"main process before opening: RSS {second['before']['rss']} MB", highlight=False)
+
+
+def main() -> None:
+    """Run everything."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures", type=int, default=120_000)
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--workers", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--objects", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.measure:
+        print(json.dumps(measure(arguments.measure, arguments.workers, arguments.objects)))
+        return
+    with tempfile.TemporaryDirectory(prefix="maskrcnn-labels-") as scratch:
+        os.environ["MASKRCNN_CACHE"] = str(Path(scratch) / "cache")
+        path = generate(Path(scratch) / "data", arguments.pictures)
+        figures: dict[str, Any] = {"pictures": arguments.pictures, "json_mb": path.stat().st_size >> 20}
+        figures["first"], figures["second"] = run(path), run(path)
+        figures["cache_mb"] = sum(f.stat().st_size for f in Path(scratch, "cache").rglob("*.safetensors")) >> 20
+        epochs = {f"arrays {count}": run(path, "--workers", str(count)) for count in (0, 2, 4)}
+        figures["epochs"] = epochs | {"objects 2": run(path, "--workers", "2", "--objects")}
+    print_figures(figures)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""The benchmarks run and write what they measured; their figures are looked at by people, not here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name, more",
+    [
+        ("operators", ["--rounds", "1"]),
+        ("evaluation", ["--rounds", "1", "--pictures", "3"]),
+        ("start", ["--rounds", "1"]),
+    ],
+)
+def test_runs_and_writes_json(name, more, tmp_path):
+    out = tmp_path / "figures.json"
+    command = [sys.executable, str(BENCHMARKS / f"{name}.py"), "--json", str(out), *more]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    figures = json.loads(out.read_text())
+    assert figures["machine"]["torch"] and figures["lines"]
+    assert all(seconds > 0 for line in figures["lines"] for each in line["seconds"].values() for seconds in each)
