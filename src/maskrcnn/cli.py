@@ -117,7 +117,7 @@ def evaluate(
         found = list(find_all(model, dataset, batch=batch, workers=workers, progress=progress))
     if results:
         write_results(found, results)
-    scores = score_results(dataset, found, kinds)
+    scores = score_results(dataset, found, kinds, most=model.config.test.detections)
     scores.notes = notes + scores.notes
     print_scores(scores)
     if json:

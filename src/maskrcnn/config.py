@@ -199,9 +199,32 @@ class AugmentConfig(Section):
     jpeg: Fraction = 0.0  # share of pictures that are compressed to a poor JPEG and back
 
 
+class TilesConfig(Section):
+    """Large pictures are trained on in overlapping tiles; those that fit into one stay whole."""
+
+    side: Positive = 1024  # pixels
+    overlap: int = Field(128, ge=0)  # of neighbours, at least; as large as most objects, so that some tile shows all of each
+    # a tile's object is one that it shows at least so much of, against the tile that shows most of it; of others it shows a
+    # remnant, which is neither object nor background there
+    visible: Fraction = 0.3
+    empty: Fraction = 0.2  # share of a cut picture's tiles without an object that are trained on
+    val: bool = True  # evaluate on tiles too, on all of them; else on whole pictures
+    cache_gb: float = Field(20.0, ge=0)  # decoded pictures are kept on disk up to so much
+
+    @model_validator(mode="after")
+    def _advances(self) -> TilesConfig:
+        if self.overlap >= self.side:
+            raise ValueError(f"overlap must be below side, {self.side}")
+        return self
+
+
 class DataConfig(Section):
     augment: AugmentConfig = AugmentConfig()
+    tiles: TilesConfig | None = None
     mask_side: Positive = 112  # ground-truth masks are kept as bitmaps of this side over the object's box
+    # pictures of classes that are in a smaller share of the pictures are repeated (Gupta et al. 2019, who use 0.001)
+    repeat_threshold: float | None = Field(None, gt=0, le=1)
+    empty: Literal["keep", "drop"] = "keep"  # training pictures without an object; kept, they are negatives
     workers: int = Field(2, ge=0)
 
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
 from maskrcnn.config import KeypointSchema
 from maskrcnn.data.dataset import Rle
+from maskrcnn.data.rings import bitmap_rings
 from maskrcnn.errors import UserError
 from maskrcnn.ops.paste import paste_windows
 
@@ -88,7 +88,8 @@ class Instances:
     keypoints: np.ndarray | None = None  # (N, K, 3) float32: x, y, score
     keypoint_schema: KeypointSchema | None = None
     path: Path | None = None  # of the picture, where it has one
-    pixels: np.ndarray | None = field(default=None, repr=False)  # (H, W, 3) uint8 RGB, for `plot`
+    pixels: np.ndarray | None = field(default=None, repr=False)  # (H, W, C) uint8, for `plot`
+    channels: int = 3  # of the picture
     class_ids: np.ndarray | None = None  # (N,) int64: the class of each in the user's own file; None: labels + 1
 
     def __len__(self) -> int:
@@ -109,6 +110,7 @@ class Instances:
             keypoint_schema=self.keypoint_schema,
             path=self.path,
             pixels=self.pixels,
+            channels=self.channels,
             class_ids=None if self.class_ids is None else self.class_ids[rows],
         )
 
@@ -126,7 +128,7 @@ class Instances:
         if pixels is None:
             if self.path is None:
                 raise UserError("plot: these instances have no picture; give draw_instances the pixels and these")
-            pixels = read_picture(self.path)
+            pixels = read_picture(self.path, self.channels)
         return draw_instances(pixels, self)
 
     def to_coco(self, image_id: int | str) -> list[dict[str, Any]]:
@@ -191,24 +193,18 @@ def _window_rle(window: tuple[int, int, np.ndarray], size: tuple[int, int]) -> R
     pixels = np.zeros(columns * (rows + 1) + 1, dtype=bool)
     pixels[1:].reshape(columns, rows + 1)[:, :-1] = bitmap.T
     column, row = np.divmod(np.flatnonzero(pixels[1:] != pixels[:-1]), rows + 1)
-    # a run that ends at the foot of the picture and one that starts at the next column's head are one run
-    edges, times = np.unique((x0 + column) * height + y0 + row, return_counts=True)
-    runs = np.diff(np.concatenate([[0], edges[times == 1], [height * width]]))
+    edges = (x0 + column) * height + y0 + row
+    if rows == height:
+        # a run that ends at the foot of the picture and one that starts at the next column's head are one run
+        edges, times = np.unique(edges, return_counts=True)
+        edges = edges[times == 1]
+    runs = np.diff(edges, prepend=0, append=height * width)
     if len(runs) > 1 and runs[-1] == 0:
         runs = runs[:-1]
     return coco_mask.frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width)
 
 
 def _outer_rings(window: tuple[int, int, np.ndarray]) -> list[np.ndarray]:
-    """The outer rings of a bitmap at (x0, y0), around its pixels rather than through their centres."""
+    """The outer rings of a bitmap at (x0, y0), around its pixels rather than through their centres, largest first."""
     x0, y0, bitmap = window
-    if not bitmap.any():
-        return []
-    # contours run through pixel centres; on a grid of 2n+1 points a pixel is the 3 x 3 points of its corners and edges,
-    # so the contour there is the edge itself, and a single pixel is a square
-    doubled = np.repeat(np.repeat(bitmap.astype(np.uint8), 2, axis=0), 2, axis=1)
-    doubled = np.pad(doubled, ((0, 1), (0, 1)))
-    grid = cv2.dilate(doubled, np.ones((2, 2), np.uint8), anchor=(1, 1))
-    contours, _ = cv2.findContours(grid, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    rings = [contour[:, 0].astype(np.float32) / 2 + (x0, y0) for contour in contours]
-    return sorted((ring.astype(np.float32) for ring in rings if len(ring) >= 4), key=cv2.contourArea, reverse=True)
+    return [(outer + (x0, y0)).astype(np.float32) for outer, _ in bitmap_rings(bitmap)] if bitmap.any() else []

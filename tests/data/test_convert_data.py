@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from claims import bitmap, iou
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -14,7 +15,7 @@ from maskrcnn.cli import main
 from maskrcnn.data.convert_data import WRITERS, convert_data
 from maskrcnn.data.dataset import Annotation, Dataset, Picture
 from maskrcnn.data.labelled import LabelledPictures
-from maskrcnn.data.masks import annotation_rle, bitmap_rle, polygons_rle, rle_area, rle_bitmap, rle_box
+from maskrcnn.data.masks import bitmap_rle, polygons_rle, rle_area, rle_bitmap, rle_box
 from maskrcnn.data.open import open_dataset, open_pair
 from maskrcnn.data.rings import bitmap_rings, one_ring
 from maskrcnn.data.synthetic import Synthetic
@@ -29,16 +30,6 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_coco(Synthetic(12, seed=5), root / "train.json", root / "train")
     write_coco(Synthetic(3, seed=6), root / "val.json", root / "val")
     return root
-
-
-def bitmap(annotation: Annotation, picture: Picture) -> np.ndarray:
-    rle = annotation_rle(annotation, picture.height, picture.width)
-    assert rle is not None
-    return rle_bitmap(rle) > 0
-
-
-def iou(a: np.ndarray, b: np.ndarray) -> float:
-    return float((a & b).sum() / max((a | b).sum(), 1))
 
 
 @pytest.mark.parametrize("name", sorted(WRITERS))

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import time
+import warnings
+import zlib
 from pathlib import Path
 
+import claims
 import numpy as np
 import pytest
+from fuzz import Subject, bounded, check_spoilt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from maskrcnn.data.formats.instance_png import instance_rles, read_instance_labels
+from maskrcnn.data.detect import looks_like_instance_png
+from maskrcnn.data.formats.instance_png import instance_rles, read_ids, read_instance_labels
 from maskrcnn.data.masks import rle_area, rle_bitmap, rle_box
-from maskrcnn.data.picture_files import check_sizes
-from maskrcnn.errors import DataError
+from maskrcnn.data.picture_files import check_sizes, upright_size
 
 SHARED = Path(__file__).parents[3] / "shared"
 
@@ -34,9 +38,7 @@ def one_object(height: int = 8, width: int = 10, value: int = 40_000) -> np.ndar
 
 
 def refused(folder: Path, *words: str) -> None:
-    with pytest.raises(DataError) as error:
-        check_sizes(read_instance_labels(folder))
-    assert "\n" not in str(error.value) and all(word in str(error.value) for word in words)
+    claims.refused(lambda: check_sizes(read_instance_labels(folder)), *words)
 
 
 def test_pictures_and_their_labels(tmp_path: Path) -> None:
@@ -124,6 +126,28 @@ def test_damaged_labels(tmp_path: Path) -> None:
     refused(tmp_path, "labels/a.png", "not readable")
 
 
+def test_labels_that_claim_to_be_huge(tmp_path: Path) -> None:
+    """A header of 160 million pixels, and few bytes: not decoded, since its picture is 10 x 8."""
+    save(tmp_path, "a", one_object())
+    path = tmp_path / "labels/a.png"
+    data = bytearray(path.read_bytes())
+    data[20:24] = (16_000_000).to_bytes(4, "big")
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    path.write_bytes(data)
+    with bounded(megabytes=50):
+        refused(tmp_path, "labels/a.png", "10 x 8", "10 x 16000000")
+
+
+def test_large_labels_without_a_warning(tmp_path: Path) -> None:
+    """Pillow warns of pictures that we allow, by two lines on the terminal for each."""
+    save(tmp_path, "a", one_object())
+    Image.new("1", (9_500, 9_500)).save(tmp_path / "labels/a.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_ids(tmp_path / "labels/a.png", (9_500, 9_500)).shape == (9_500, 9_500)
+        assert upright_size(tmp_path / "labels/a.png") == (9_500, 9_500)
+
+
 def test_two_pictures_of_one_stem(tmp_path: Path) -> None:
     save(tmp_path, "a", one_object())
     save(tmp_path, "a", one_object(), ".jpg")
@@ -136,6 +160,19 @@ def test_nothing_labelled(tmp_path: Path) -> None:
     refused(tmp_path, "0 everywhere")
     (tmp_path / "labels/a.png").unlink()
     refused(tmp_path, "empty data set")
+
+
+def subjects(folder: Path) -> list[Subject]:
+    ids = one_object()
+    ids[6:8, 1:3] = 7
+    save(folder, "a", ids)
+    save(folder, "b", np.zeros((4, 5), dtype=np.uint8))
+    spoilt = [folder / name for name in ("labels/a.png", "labels/b.png", "images/a.png")]
+    return [Subject(folder, folder, read_instance_labels, looks_like_instance_png, spoilt, by_folder=True)]
+
+
+def test_any_bytes_are_read_or_refused(tmp_path: Path) -> None:
+    check_spoilt(subjects(tmp_path))
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="needs ../shared")

@@ -6,6 +6,7 @@ import math
 import resource
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -44,20 +45,41 @@ class Advice:
         return asdict(self)
 
 
-def advise(source: str, train: Dataset, stats: Statistics, recipe: str | None = None) -> Advice:
-    """Overrides of a shipped recipe that fit the data."""
+def advise(
+    source: str,
+    train: Dataset,
+    stats: Statistics,
+    recipe: str | None = None,
+    *,
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
+) -> Advice:
+    """Overrides of a shipped recipe that fit the data.
+
+    Args:
+        mean, std: of the pictures' channels, where these are not RGB's three.
+    """
     if recipe is None:
         recipe = "person-mobilenet" if stats.with_keypoints else "nuclei-mobilenet"
     reasons, overrides = [], []
-    short, small, large = stats.short_sides[2], stats.sides[0], stats.sides[4]
-    scale = min(MOST_ENLARGED, WANTED_SIDE / max(small, 1e-6)) if small < WANTED_SIDE else 1.0
-    side = int(np.clip(round(short * scale / 32) * 32, *SIDES))
-    scale = side / short
-    long = int(math.ceil(max(stats.long_sides[4] * scale, side) / 32) * 32)
-    reasons.append(f"short side {side}: the smallest objects (5%) are {small:.0f} pixels, {small * scale:.0f} then")
-    if long > TILED:
-        reasons.append(f"the long side becomes {long}: cut such pictures into tiles of about {SIDES[1]} pixels first")
-        long = TILED
+    small, large = stats.sides[0], stats.sides[4]
+    if len(mean) not in (0, 3):
+        reasons.append(f"pictures of {len(mean)} channels: the first convolution is adapted, so it must go on learning")
+        overrides += [f"model.input.channels={len(mean)}", f"model.input.mean={_listed(mean)}"]
+        overrides += [f"model.input.std={_listed(std)}", "model.backbone.freeze=0"]
+    side, long, scale = _side(stats)
+    tiles = _tiles(stats)
+    if tiles is None:
+        reasons.append(f"short side {side}: the smallest objects (5%) are {small:.0f} pixels, {small * scale:.0f} then")
+    else:
+        side = long = SIDES[1]
+        scale = side / tiles[0]
+        reasons.append(
+            f"tiles of {tiles[0]} pixels: the smallest objects (5%) are {small:.0f} pixels in pictures of up to "
+            f"{stats.long_sides[4]:.0f}, {small * scale:.0f} in a tile; they overlap by {tiles[1]}, the size of large objects"
+        )
+        overrides += [f"data.tiles.side={tiles[0]}", f"data.tiles.overlap={tiles[1]}"]
+        overrides += _fit_for_tiles(load_config(recipe))
     overrides += [f"model.input.short_side={side}", f"model.input.long_side={long}"]
     overrides += [f"data.augment.short_sides={_around(side)}", f"data.augment.long_side={long}"]
     first = 2 ** int(np.clip(math.floor(math.log2(max(small * scale, 4.0))), 2, 5))
@@ -89,9 +111,12 @@ def advise(source: str, train: Dataset, stats: Statistics, recipe: str | None = 
 def measure(advice: Advice, train: Dataset) -> None:
     """Runs two training steps with the advised settings and notes what the second cost."""
     from maskrcnn.data.loader import train_loader
+    from maskrcnn.data.tiles import TiledDataset
     from maskrcnn.model.build import build
 
     config = fill_config(load_config(advice.recipe, advice.overrides), train)
+    if config.data.tiles is not None:
+        train = TiledDataset(train, config.data.tiles, channels=config.model.input.channels)
     config.data.workers = 0
     config.train.batch = min(2, len(train))
     network = build(config.model).train()
@@ -140,6 +165,37 @@ def check_anchors(dataset: Dataset, config: Config, split: str, findings: Findin
             elif best < model.rpn.negative_iou:
                 remedy = f"IoU below {model.rpn.negative_iou}: change model.rpn.sizes or ratios"
                 findings.add("object that no anchor matches", "warning", remedy, suspect)
+
+
+def _side(stats: Statistics) -> tuple[int, int, float]:
+    """Short and long side of the network's input for whole pictures, and its pixels per pixel of a middling one."""
+    short, small = stats.short_sides[2], stats.sides[0]
+    scale = min(MOST_ENLARGED, WANTED_SIDE / max(small, 1e-6)) if small < WANTED_SIDE else 1.0
+    side = int(np.clip(round(short * scale / 32) * 32, *SIDES))
+    scale = side / short
+    long = int(math.ceil(max(stats.long_sides[4] * scale, side) / 32) * 32)
+    return side, min(long, TILED), scale
+
+
+def _tiles(stats: Statistics) -> tuple[int, int] | None:
+    """Side and overlap of tiles; None where whole pictures show their small objects large enough."""
+    needed = min(MOST_ENLARGED, WANTED_SIDE / max(stats.sides[0], 1e-6))  # the network's pixels per pixel
+    if stats.long_sides[4] * needed <= TILED:
+        return None
+    side = round(SIDES[1] / needed / 32) * 32
+    return side, int(np.clip(math.ceil(stats.sides[4] / 32) * 32, 64, side // 2))
+
+
+def _fit_for_tiles(config: Config) -> list[str]:
+    """What a recipe must have for tiles: remnants at their borders ignored, and tiles at their own size, not as crops."""
+    overrides = [f"model.{n}.ignore_iou=0.5" for n in ("rpn", "roi") if getattr(config.model, n).ignore_iou is None]
+    if config.data.augment.jitter is not None:
+        overrides += ["data.augment.jitter=null", "data.augment.crop=null"]
+    return overrides
+
+
+def _listed(values: Sequence[float]) -> str:
+    return "[" + ",".join(f"{value:g}" for value in values) + "]"
 
 
 def _around(side: int) -> str:

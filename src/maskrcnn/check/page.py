@@ -16,6 +16,7 @@ from maskrcnn.check.statistics import Statistics
 from maskrcnn.data.dataset import Dataset
 from maskrcnn.data.masks import annotation_rle, rle_bitmap
 from maskrcnn.errors import DataError
+from maskrcnn.predict.draw import as_shown
 
 if TYPE_CHECKING:
     from maskrcnn.check.run import Report
@@ -96,7 +97,7 @@ def thumbnail(dataset: Dataset | None, suspect: Suspect) -> str | None:
         return None
     height, width = pixels.shape[:2]
     x0, y0, x1, y1 = _window(suspect.box, height, width)
-    crop = Image.fromarray(pixels[y0:y1, x0:x1])
+    crop = Image.fromarray(np.ascontiguousarray(as_shown(pixels[y0:y1, x0:x1])))
     scale = THUMBNAIL / max(crop.size)
     crop = crop.resize((max(1, round(crop.width * scale)), max(1, round(crop.height * scale))))
     draw = ImageDraw.Draw(crop, "RGBA")

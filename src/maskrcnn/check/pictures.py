@@ -6,12 +6,13 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
-import cv2
 import numpy as np
 from PIL import Image
 
 from maskrcnn.check.findings import Findings, Suspect
+from maskrcnn.data.augment import resize_picture
 from maskrcnn.data.dataset import Dataset, Picture
 from maskrcnn.data.picture_files import EXIF_ORIENTATION, size_disagreement
 from maskrcnn.errors import DataError
@@ -30,6 +31,8 @@ UNUSUAL = {
     "LA": "with transparency: it is laid over white",
     "CMYK": "in CMYK: it is converted without a colour profile",
 }
+KEPT = ("RGBA", "LA", "CMYK")  # as they are, where they have the wanted number of channels
+GREY = ("1", "L", "I;16", "I;16B", "I", "F")
 
 
 @dataclass
@@ -44,16 +47,19 @@ class Seen:
     flat: bool = False  # one colour only, so that `fingerprint` says nothing
 
 
-def check_pictures(dataset: Dataset, split: str, findings: Findings, progress: Progress | None = None) -> list[Seen]:
+def check_pictures(
+    dataset: Dataset, split: str, findings: Findings, progress: Progress | None = None, *, channels: int = 3
+) -> list[Seen]:
     """Decodes every picture of a split, as many at a time as there are cores."""
     seen: list[Seen] = []
     with ThreadPoolExecutor(max(1, os.cpu_count() or 1)) as pool:
-        for index, (picture, one) in enumerate(zip(_each(dataset), pool.map(look, _each(dataset)), strict=True)):
+        looks = pool.map(partial(look, channels=channels), _each(dataset))
+        for index, (picture, one) in enumerate(zip(_each(dataset), looks, strict=True)):
             seen.append(one)
             suspect = Suspect(split, index, repr(picture.file_name))
             if one.wrong is not None:
                 findings.add("picture that cannot be used", "error", one.wrong, suspect)
-            if one.mode in UNUSUAL:
+            if one.mode in UNUSUAL and (channels in (1, 3) or one.mode not in KEPT):
                 findings.add(f"picture {UNUSUAL[one.mode].partition(':')[0]}", "warning", UNUSUAL[one.mode], suspect)
             if one.turned:
                 remedy = "its labels must be for the upright picture; the size agrees with that"
@@ -65,7 +71,7 @@ def check_pictures(dataset: Dataset, split: str, findings: Findings, progress: P
     return seen
 
 
-def look(picture: Picture) -> Seen:
+def look(picture: Picture, channels: int = 3) -> Seen:
     """Decode one picture; whatever is wrong with it is said, not raised."""
     if picture.path is None:
         return Seen(None)
@@ -75,18 +81,20 @@ def look(picture: Picture) -> Seen:
     except Exception:  # noqa: BLE001  what is wrong is said by read_picture, in its words
         mode, turned = "", False
     try:
-        pixels = read_picture(picture.path)
+        pixels = read_picture(picture.path, channels)
     except DataError as error:
         return Seen(str(error), mode, turned)
     wrong = size_disagreement(picture, pixels.shape[0], pixels.shape[1])
-    small = cv2.resize(pixels, (BITS + 1, BITS), interpolation=cv2.INTER_AREA).mean(2)
+    small = resize_picture(pixels, BITS + 1, BITS).mean(2)
     bits = (small[:, 1:] > small[:, :-1]).ravel()
     return Seen(
         wrong, mode, turned, int(np.packbits(bits).view(np.uint64)[0]), float(pixels.mean()), bool(np.ptp(small) < 2)
     )
 
 
-def check_leaks(train: list[Seen], val: list[Seen], names: tuple[Dataset, Dataset], findings: Findings) -> None:
+def check_leaks(
+    train: list[Seen], val: list[Seen], names: tuple[Dataset, Dataset], findings: Findings, *, channels: int = 3
+) -> None:
     """Pictures of the val split that are in the train split too, perhaps resized or compressed again.
 
     A difference hash (8 x 8 signs of brightness steps); those near in it are compared once more at 32 x 32.
@@ -101,16 +109,16 @@ def check_leaks(train: list[Seen], val: list[Seen], names: tuple[Dataset, Datase
         distance = np.bitwise_count(prints ^ np.uint64(one.fingerprint))
         for other in np.flatnonzero(usable & (distance <= ALIKE)):
             a, b = names[0].picture(int(other)), names[1].picture(index)
-            if _alike(a, b):
+            if alike(a, b, channels):
                 record = f"{b.file_name!r} of val is {a.file_name!r} of train"
                 remedy = "figures on val are too good by it: move it to one side"
                 findings.add("picture in both splits", "warning", remedy, Suspect("val", index, record))
                 break
 
 
-def _alike(a: Picture, b: Picture) -> bool:
+def alike(a: Picture, b: Picture, channels: int = 3) -> bool:
     """Whether two pictures are one: their 32 x 32 thumbnails hardly differ."""
-    small = [cv2.resize(read_picture(p.path), (32, 32), interpolation=cv2.INTER_AREA) for p in (a, b) if p.path]
+    small = [resize_picture(read_picture(p.path, channels), 32, 32) for p in (a, b) if p.path]
     return len(small) == 2 and float(np.abs(small[0].astype(float) - small[1]).mean()) < 6.0
 
 
@@ -118,17 +126,17 @@ def _each(dataset: Dataset) -> Iterator[Picture]:
     return (dataset.picture(index) for index in range(len(dataset)))
 
 
-def mean_and_deviation(dataset: Dataset, most: int = 200) -> tuple[list[float], list[float]]:
+def mean_and_deviation(dataset: Dataset, most: int = 200, *, channels: int = 3) -> tuple[list[float], list[float]]:
     """Mean and deviation per channel on 0 to 255, over pictures spread over the set: `model.input.mean` and `std`."""
     step = max(1, len(dataset) // most)
-    sums, squares, count = np.zeros(3), np.zeros(3), 0
+    sums, squares, count = np.zeros(channels), np.zeros(channels), 0
     for index in range(0, len(dataset), step):
         path = dataset.picture(index).path
         try:
-            pixels = read_picture(path) if path else dataset.pixels(index)
+            pixels = read_picture(path, channels) if path else dataset.pixels(index)
         except DataError:
             continue
-        small = cv2.resize(pixels, (64, 64), interpolation=cv2.INTER_AREA).reshape(-1, 3).astype(np.float64)
+        small = resize_picture(pixels, 64, 64).reshape(-1, channels).astype(np.float64)
         sums, squares, count = sums + small.sum(0), squares + (small**2).sum(0), count + len(small)
     mean = sums / max(count, 1)
     deviation = np.sqrt(np.maximum(squares / max(count, 1) - mean**2, 1.0))

@@ -15,13 +15,15 @@ from maskrcnn.check.advice import Advice, advise, check_anchors, measure
 from maskrcnn.check.findings import Findings
 from maskrcnn.check.labels import check_classes, check_labels
 from maskrcnn.check.page import figures, write_page
-from maskrcnn.check.pictures import Seen, check_leaks, check_pictures, mean_and_deviation
+from maskrcnn.check.pictures import GREY, Seen, check_leaks, check_pictures, mean_and_deviation
 from maskrcnn.check.statistics import Statistics, describe
 from maskrcnn.config import load_config
+from maskrcnn.data.channels import with_channels
 from maskrcnn.data.dataset import Dataset
 from maskrcnn.data.open import open_dataset, open_pair
 from maskrcnn.data.write_coco import write_coco
 from maskrcnn.errors import DataError, UserError
+from maskrcnn.predict.reader import stored_channels
 
 Progress = Callable[[int, int | None], None]
 
@@ -37,6 +39,7 @@ class Report:
     advice: Advice | None = None
     mean: list[float] = field(default_factory=list)
     std: list[float] = field(default_factory=list)
+    grey: bool = False  # every picture of the train split
 
     @property
     def verdict(self) -> str:
@@ -66,6 +69,7 @@ def check(
     *,
     val: str | None = None,
     recipe: str | None = None,
+    channels: int | None = None,
     measured: bool = True,
     progress: Progress | None = None,
 ) -> Report:
@@ -74,6 +78,7 @@ def check(
     Args:
         val: another data set to check as the val split.
         recipe: to advise on; None: the shipped one that fits.
+        channels: to read the pictures with; None: the recipe's or, where files cannot be read as RGB, theirs.
         measured: run two training steps to tell time and memory.
 
     Raises:
@@ -82,6 +87,8 @@ def check(
     train, other = open_pair(source, headers=False)
     if val is not None:
         other = open_dataset(val, "val", headers=False)
+    channels = channels or _channels(train, recipe)
+    train, other = with_channels(train, channels), None if other is None else with_channels(other, channels)
     datasets: dict[str, Dataset] = {"train": train} | ({"val": other} if other is not None else {})
     report = Report(source, datasets, {split: describe(dataset) for split, dataset in datasets.items()}, Findings())
     total = sum(len(dataset) for dataset in datasets.values())
@@ -94,14 +101,16 @@ def check(
             if progress:
                 progress(before + count, total)
 
-        seen[split] = check_pictures(dataset, split, report.findings, tell)
+        seen[split] = check_pictures(dataset, split, report.findings, tell, channels=channels)
         done += len(dataset)
     check_classes(report.statistics["train"], report.statistics.get("val"), report.findings)
     if other is not None:
-        check_leaks(seen["train"], seen["val"], (train, other), report.findings)
-    report.mean, report.std = mean_and_deviation(train)
+        check_leaks(seen["train"], seen["val"], (train, other), report.findings, channels=channels)
+    report.mean, report.std = mean_and_deviation(train, channels=channels)
+    report.grey = bool(seen["train"]) and all(one.mode in GREY for one in seen["train"])
     if report.statistics["train"].objects:
-        report.advice = advise(source, train, report.statistics["train"], recipe)
+        stats = report.statistics["train"]
+        report.advice = advise(source, train, stats, recipe, mean=report.mean, std=report.std)
         config = load_config(report.advice.recipe, report.advice.overrides)
         for split, dataset in datasets.items():
             check_anchors(dataset, config, split, report.findings)
@@ -123,6 +132,8 @@ def print_report(report: Report) -> None:
     console.print("classes: " + ", ".join(f"{n} {c}" for n, c in listed[:12]) + more, markup=False)
     for finding in report.findings:
         console.print(f"{finding.severity}: {finding.line}", markup=False, highlight=False)
+    for line in _channel_lines(report):
+        console.print(line, markup=False, highlight=False)
     if report.advice:
         for reason in report.advice.reasons:
             console.print(f"advice: {reason}", markup=False, highlight=False)
@@ -134,6 +145,35 @@ def print_report(report: Report) -> None:
             )
         console.print(report.advice.command, markup=False, highlight=False)
     console.print(report.verdict, markup=False, highlight=False)
+
+
+def _channel_lines(report: Report) -> list[str]:
+    """Mean and deviation of the pixels, and whether one channel would do."""
+    channels = len(report.mean)
+    use = (
+        " (a trunk from ImageNet wants ImageNet's, which recipes have)"
+        if channels == 3
+        else ", as in the command below"
+    )
+    lines = [f"pixels: model.input.mean={report.mean} model.input.std={report.std}{use}"]
+    if report.grey and channels == 3:
+        lines.append(
+            f"all pictures are grey: maskrcnn check {report.source} --channels 1 advises on a model of one channel"
+        )
+    return lines
+
+
+def _channels(dataset: Dataset, recipe: str | None) -> int:
+    """How many channels the pictures are to be read with."""
+    wanted = load_config(recipe).model.input.channels if recipe else 3
+    path = dataset.picture(0).path if len(dataset) else None
+    if wanted != 3 or path is None:
+        return wanted
+    try:
+        stored = stored_channels(path)
+    except UserError:  # check_pictures says what is wrong
+        return wanted
+    return wanted if stored == 1 else stored
 
 
 def write_reports(report: Report, json_path: Path | None, page: Path | None) -> None:

@@ -152,9 +152,7 @@ def warp_picture(pixels: np.ndarray, view: View) -> np.ndarray:
     # the map was made from whole pixel counts, so these are exact and resize's half-pixel convention is ours
     scaled_w, scaled_h = (max(1, round(f * side)) for f, side in zip(view.factor, (width, height), strict=True))
     if (scaled_h, scaled_w) != (height, width):
-        shrinks = scaled_h * scaled_w < height * width
-        how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        pixels = cv2.resize(pixels, (scaled_w, scaled_h), interpolation=how).reshape(scaled_h, scaled_w, -1)
+        pixels = resize_picture(pixels, scaled_w, scaled_h)
     if not view.upright or view.matrix[1, 1] < 0:
         return _tilt(pixels, view.matrix / [*view.factor, 1.0], view.height, view.width)
     left, top = (round(shift) for shift in view.matrix[:, 2])
@@ -168,6 +166,15 @@ def warp_picture(pixels: np.ndarray, view: View) -> np.ndarray:
     top, left = max(0, top), max(0, left)
     result[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
     return result
+
+
+def resize_picture(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
+    """A picture (H, W, C) at another size: averaged over areas where that is smaller, else interpolated."""
+    how = cv2.INTER_AREA if width * height < pixels.shape[0] * pixels.shape[1] else cv2.INTER_LINEAR
+    # OpenCV averages at most four channels at a time
+    parts = [np.ascontiguousarray(pixels[..., c : c + 4]) for c in range(0, pixels.shape[2], 4)]
+    scaled = [cv2.resize(part, (width, height), interpolation=how).reshape(height, width, -1) for part in parts]
+    return scaled[0] if len(scaled) == 1 else np.concatenate(scaled, axis=2)
 
 
 def _tilt(pixels: np.ndarray, matrix: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -185,10 +192,12 @@ def jitter_colour(pixels: np.ndarray, strength: float, rng: np.random.Generator)
     turn. All four are linear in RGB (hue as a turn about the grey axis), so one 3 x 4 matrix does them in one pass.
 
     Args:
-        pixels: uint8 (H, W, 3) RGB.
+        pixels: uint8 (H, W, 3) RGB; of other channels, which are no colours, only brightness and contrast change.
     """
     if strength <= 0:
         return pixels
+    if pixels.shape[2] != 3:
+        return _jitter_brightness(pixels, strength, rng)
     brightness, contrast, saturation = 1 + strength * rng.uniform(-1, 1, 3) * (0.4, 0.4, 0.6)
     angle = strength * rng.uniform(-0.1, 0.1) * 2 * np.pi
     luma = np.array([0.299, 0.587, 0.114])
@@ -199,6 +208,13 @@ def jitter_colour(pixels: np.ndarray, strength: float, rng: np.random.Generator)
     linear = brightness * contrast * (saturation * np.eye(3) + (1 - saturation) * grey) @ turn
     middle = brightness * (1 - contrast) * float(luma @ cv2.mean(pixels)[:3])
     return cv2.transform(pixels, np.column_stack([linear, np.full(3, middle)]))
+
+
+def _jitter_brightness(pixels: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """Brightness and contrast changed alike in all channels (H, W, C), where these are not colours."""
+    brightness, contrast = 1 + strength * rng.uniform(-1, 1, 2) * 0.4
+    levels = brightness * (contrast * np.arange(256) + (1 - contrast) * float(pixels.mean()))
+    return np.rint(levels).clip(0, 255).astype(np.uint8)[pixels]
 
 
 def transform_boxes(boxes: np.ndarray, view: View) -> np.ndarray:

@@ -65,5 +65,5 @@ class Dataset(Protocol):
         ...
 
     def pixels(self, index: int) -> np.ndarray:
-        """The picture at `index`, upright, as uint8 RGB (H, W, 3)."""
+        """The picture at `index`, upright, as uint8 (H, W, C): RGB unless it was opened with other channels."""
         ...

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
@@ -10,21 +9,18 @@ import numpy as np
 
 from maskrcnn.config import KeypointSchema
 from maskrcnn.data.dataset import Picture
+from maskrcnn.data.packed_labels import PackedLabels, pack
 from maskrcnn.data.picture_files import size_disagreement
 from maskrcnn.errors import DataError
 from maskrcnn.predict.reader import read_picture
 
 
 class LabelledPictures:
-    """A `Dataset` of picture files and their labels.
-
-    The labels lie pickled in one buffer. As Python objects they would be copied page by page into every data-loading
-    worker, because reading an object writes its reference count.
-    """
+    """A `Dataset` of picture files and their labels, which lie packed in a few arrays."""
 
     def __init__(
         self,
-        pictures: Iterable[Picture],
+        pictures: Iterable[Picture] | PackedLabels,
         *,
         name: str,
         classes: list[str],
@@ -35,7 +31,7 @@ class LabelledPictures:
     ) -> None:
         """
         Args:
-            pictures: in the order of their index; consumed once.
+            pictures: in the order of their index; consumed once. Or packed already.
             name: where the labels came from, for messages.
             classes: names; an annotation's label is an index into them.
             class_ids: the ids of the user's file, beside `classes`.
@@ -49,12 +45,10 @@ class LabelledPictures:
         self.keypoints = keypoints
         self.repairs: Counter[str] = Counter() if repairs is None else repairs
         self.warnings: list[str] = [] if warnings is None else warnings
-        records = [pickle.dumps(picture, protocol=pickle.HIGHEST_PROTOCOL) for picture in pictures]
-        self._ends = np.cumsum([len(record) for record in records], dtype=np.int64)
-        self._bytes = np.frombuffer(b"".join(records), dtype=np.uint8)
+        self.packed = pictures if isinstance(pictures, PackedLabels) else pack(pictures)
 
     def __len__(self) -> int:
-        return len(self._ends)
+        return len(self.packed)
 
     def __iter__(self) -> Iterator[Picture]:
         return (self.picture(index) for index in range(len(self)))
@@ -67,9 +61,7 @@ class LabelledPictures:
         """
         if not 0 <= index < len(self):
             raise IndexError(f"picture {index} of {len(self)} in {self.name}")
-        begin = self._ends[index - 1] if index else 0
-        found: Picture = pickle.loads(self._bytes[begin : self._ends[index]].data)
-        return found
+        return self.packed.picture(index)
 
     def pixels(self, index: int) -> np.ndarray:
         """The picture at `index`, upright, as uint8 RGB (H, W, 3).

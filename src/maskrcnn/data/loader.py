@@ -33,6 +33,7 @@ from maskrcnn.data.copy_paste import draw_objects, draw_stencil, paste_targets
 from maskrcnn.data.dataset import Dataset, Picture
 from maskrcnn.data.degrade import degrade
 from maskrcnn.data.mosaic import Tile, draw_tiles, join_pixels, join_targets
+from maskrcnn.data.repeat_factor import draw_entries, epoch_length, repeat_factors
 from maskrcnn.data.targets import ObjectTargets, collate_targets, make_targets
 from maskrcnn.errors import DataError, UserError
 
@@ -93,6 +94,7 @@ class TrainSamples(TorchDataset[Sample]):
         check_augment(config.data.augment)
         self.dataset = dataset
         self.labels = labels
+        self.channels = config.model.input.channels
         self.augment = config.data.augment
         self.mask_side = config.data.mask_side if config.model.mask_head else 0
         wanted = (config.model.keypoints or dataset.keypoints) if config.model.keypoint_head else None
@@ -162,7 +164,7 @@ class TrainSamples(TorchDataset[Sample]):
         self, index: int, picture: Picture, view: View, seed: int, rng: np.random.Generator
     ) -> tuple[np.ndarray, ObjectTargets]:
         """The picture's pixels and objects in a view."""
-        pixels = jitter_colour(warp_picture(_pixels(self.dataset, index), view), self.augment.colour, rng)
+        pixels = jitter_colour(warp_picture(_pixels(self.dataset, index, self.channels), view), self.augment.colour, rng)
         pixels = degrade(pixels, self.augment, rng)
         return pixels, make_targets(picture, self.labels, view, self.mask_side, self.keypoints, seed)
 
@@ -184,7 +186,7 @@ class TestSamples(TorchDataset[TestSample]):
         Raises:
             DataError: the picture cannot be read; names it.
         """
-        pixels = _pixels(self.dataset, index)
+        pixels = _pixels(self.dataset, index, self.config.channels)
         height, width = pixels.shape[:2]
         view = test_view(height, width, self.config.short_side, self.config.long_side)
         return TestSample(_as_tensor(warp_picture(pixels, view)), index, _scale(view), (height, width))
@@ -194,8 +196,9 @@ class EpochSampler(Sampler[list[tuple[int, int, int]]]):
     """The batches of one epoch that one process takes, as lists of (picture index, seed, step seed).
 
     The global batches are the same for any `world`; process `rank` takes pictures rank::world of each, in `accumulate`
-    parts. Every picture occurs in every epoch; the last global batch is filled up from the epoch's first pictures (with
-    other seeds), so that all batches are equally large.
+    parts. Every picture occurs in every epoch, with `factors` some of them several times; the last global batch is
+    filled up from the epoch's first pictures (with other seeds), so that all batches are equally large and all epochs
+    equally long.
     """
 
     def __init__(
@@ -210,6 +213,7 @@ class EpochSampler(Sampler[list[tuple[int, int, int]]]):
         accumulate: int = 1,
         start: int = 0,
         tall: np.ndarray | None = None,
+        factors: np.ndarray | None = None,
     ) -> None:
         """
         Args:
@@ -219,6 +223,7 @@ class EpochSampler(Sampler[list[tuple[int, int, int]]]):
             start: global batches of the epoch to skip, for resuming.
             tall: (n,) bool; where given, upright pictures meet upright ones as far as the epoch's random order allows,
                 since a batch of both is padded to a square.
+            factors: (n,) from 1 up; how often each picture comes in an epoch on average (`repeat_factors`).
 
         Raises:
             UserError: the batch cannot be shared out equally.
@@ -229,14 +234,15 @@ class EpochSampler(Sampler[list[tuple[int, int, int]]]):
                 f"make it a multiple of {world * accumulate}"
             )
         self.n, self.batch, self.rank, self.world, self.accumulate = n, batch, rank, world, accumulate
-        self.tall = tall
+        self.tall, self.factors = tall, factors
+        self.entries = n if factors is None else epoch_length(factors)
         self.seed = seed % 2**32  # a seed may be negative, NumPy's may not
         self.set_epoch(epoch, start)
 
     @property
     def global_batches(self) -> int:
         """Global batches, which are optimiser steps, in a whole epoch."""
-        return -(-self.n // self.batch)
+        return -(-self.entries // self.batch)
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
         """Which epoch the next iteration goes through, and from which of its global batches on."""
@@ -249,14 +255,14 @@ class EpochSampler(Sampler[list[tuple[int, int, int]]]):
     def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
         # NumPy pads short seeds with zeros, so the order takes the third word that no position has
         rng = np.random.default_rng([self.seed, self.epoch, 0])
-        order = rng.permutation(self.n)
+        order = rng.permutation(self.n) if self.factors is None else draw_entries(self.factors, rng)
         if self.tall is not None:
             order = group_by_aspect(order, self.tall, self.batch, rng)
         size = self.batch // (self.world * self.accumulate)
         for step in range(self.start, self.global_batches):
             mine = range(step * self.batch + self.rank, (step + 1) * self.batch, self.world)
             step_seed = self._sample_seed(step * self.batch)
-            share = [(int(order[p % self.n]), self._sample_seed(p), step_seed) for p in mine]
+            share = [(int(order[p % len(order)]), self._sample_seed(p), step_seed) for p in mine]
             for part in range(self.accumulate):
                 yield share[part * size : (part + 1) * size]
 
@@ -333,6 +339,7 @@ def train_loader(
     Its `batch_sampler` is an `EpochSampler`: call `loader.batch_sampler.set_epoch(epoch, start)` before each further
     epoch; the workers stay. With `train.accumulate` above 1 each global batch comes in that many parts.
     """
+    threshold = config.data.repeat_threshold
     sampler = EpochSampler(
         len(dataset),
         config.train.seed,
@@ -343,6 +350,7 @@ def train_loader(
         accumulate=config.train.accumulate,
         start=start,
         tall=None if config.data.augment.crop else _tall(dataset),
+        factors=None if threshold is None else repeat_factors(dataset, threshold),
     )
     workers = config.data.workers
     return DataLoader(
@@ -385,15 +393,21 @@ def _one_thread(worker: int) -> None:
     cv2.setNumThreads(0)
 
 
-def _pixels(dataset: Dataset, index: int) -> np.ndarray:
-    """The picture's pixels, or a DataError of one line that names it."""
+def _pixels(dataset: Dataset, index: int, channels: int) -> np.ndarray:
+    """The picture's pixels (H, W, channels), or a DataError of one line that names it."""
     try:
-        return dataset.pixels(index)
+        pixels = dataset.pixels(index)
     except DataError as error:
         raise UnreadablePicture(str(error)) from None
     except OSError as error:
         picture = dataset.picture(index)
         raise UnreadablePicture(f"{picture.path or picture.file_name}: not readable: {error}") from None
+    if pixels.shape[2] != channels:
+        name = dataset.picture(index).file_name
+        raise UnreadablePicture(
+            f"{name}: has {pixels.shape[2]} channels, the model takes {channels}; open the data set with_channels({channels})"
+        )
+    return pixels
 
 
 def _as_tensor(pixels: np.ndarray) -> Tensor:

@@ -61,6 +61,29 @@ def rle_box(rle: Rle) -> tuple[float, float, float, float]:
     return (x, y, x + width, y + height)
 
 
+def crop_rle(rle: Rle, left: int, top: int, width: int, height: int) -> Rle:
+    """The part of a mask in a window that lies inside its picture; the picture is never decoded."""
+    rows = int(rle["size"][0])
+    ends = np.cumsum(string_runs(rle["counts"]))
+    starts, stops = ends[:-1:2], ends[1::2]
+    starts, stops = starts[starts < stops], stops[starts < stops]
+    # a run that goes on in the next column becomes one piece per column
+    first, last = starts // rows, (stops - 1) // rows
+    near = (last >= left) & (first < left + width)
+    starts, stops, first, last = starts[near], stops[near], np.maximum(first[near], left), last[near]
+    pieces = np.minimum(last, left + width - 1) - first + 1
+    owner = np.repeat(np.arange(len(pieces)), pieces)
+    column = first[owner] + np.arange(len(owner)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    low = np.clip(starts[owner] - column * rows, top, top + height)
+    high = np.clip(stops[owner] - column * rows, top, top + height)
+    begin = ((column - left) * height + low - top)[low < high]
+    end = ((column - left) * height + high - top)[low < high]
+    apart = begin[1:] != end[:-1]
+    bounds = np.stack([begin[np.append(True, apart)], end[np.append(apart, True)]], axis=1) if len(begin) else begin
+    runs = np.diff(np.concatenate([[0], bounds.ravel(), [width * height]])).tolist()
+    return runs_rle(runs if runs[-1] else runs[:-1], height, width)
+
+
 def json_rle(segmentation: dict[str, Any], height: int, width: int) -> Rle:
     """The compressed RLE of what a JSON file holds: `counts` as a list of runs, or as COCO's compressed string.
 

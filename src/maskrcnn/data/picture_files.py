@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import posixpath
+import warnings
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from maskrcnn.data.dataset import Dataset, Picture
 from maskrcnn.errors import DataError
+from maskrcnn.predict.bands import ARRAY_SUFFIX, is_tiff, open_array, tiff_shape
 from maskrcnn.predict.reader import FORMATS
 
 CHECKED_HEADERS = 20  # pictures whose size is compared with the labels on opening; the others when they are read
@@ -77,13 +79,23 @@ def upright_size(path: Path) -> tuple[int, int]:
     Raises:
         DataError: not a picture that can be opened.
     """
+    if path.suffix.lower() == ARRAY_SUFFIX:
+        height, width, _ = open_array(path).shape
+        return height, width
     try:
-        with Image.open(path, formats=FORMATS) as picture:
+        # Pillow warns of large pictures that we allow; what matters raises
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            picture = Image.open(path, formats=FORMATS)
+        with picture:
             width, height = picture.size
             # orientations 5 to 8 lie on their side; of a TIFF Pillow already tells the upright size
             turned = picture.format != "TIFF" and picture.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
     # parsers raise whatever they stumble over (struct.error, SyntaxError, KeyError, ...) on damaged bytes
     except Exception as error:  # noqa: BLE001
+        # Pillow knows no TIFF of five bands, nor some of four
+        if isinstance(error, UnidentifiedImageError) and is_tiff(path):
+            return tiff_shape(path)[:2]
         raise DataError(f"{path}: not readable as a picture ({' '.join(str(error).split())}); replace it") from None
     return (width, height) if turned else (height, width)
 

@@ -64,10 +64,43 @@ def _bridge(ring: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 def _turn(ring: np.ndarray) -> bool:
     """Which way round a ring goes."""
+    return signed_area(ring) > 0
+
+
+def clip_ring(ring: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
+    """The part of a ring (n, 2) inside `box`, xyxy (Sutherland and Hodgman 1974).
+
+    Parts of a ring that is not convex stay joined along the box's edge, where they enclose nothing.
+    """
+    for axis, limit, sign in ((0, box[0], 1), (0, box[2], -1), (1, box[1], 1), (1, box[3], -1)):
+        if not len(ring):
+            break
+        ahead = np.roll(ring, -1, axis=0)
+        here, there = sign * (ring[:, axis] - limit), sign * (ahead[:, axis] - limit)
+        crosses = (here >= 0) != (there >= 0)
+        share = np.divide(here, here - there, out=np.zeros(len(ring)), where=crosses)
+        crossing = ring + share[:, None] * (ahead - ring)
+        crossing[:, axis] = limit  # exactly, so that what lies on an edge can be told
+        # each corner is followed by the point where its edge crosses the limit
+        ring = np.stack([ring, crossing], axis=1)[np.stack([here >= 0, crosses], axis=1)]
+    return ring
+
+
+def contains(ring: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """bool (m,): which of `points` (m, 2) lie inside a ring (n, 2), by the even-odd rule."""
+    x, y = points[:, None, 0], points[:, None, 1]
+    ahead = np.roll(ring, -1, axis=0)
+    crosses = (ring[:, 1] > y) != (ahead[:, 1] > y)
+    slope = np.divide(ahead[:, 0] - ring[:, 0], ahead[:, 1] - ring[:, 1], out=np.zeros(len(ring)), where=crosses.any(0))
+    inside: np.ndarray = (crosses & (x < ring[:, 0] + (y - ring[:, 1]) * slope)).sum(axis=1) % 2 == 1
+    return inside
+
+
+def signed_area(ring: np.ndarray) -> float:
+    """What a ring (n, 2) encloses; the sign tells which way round it goes."""
     x, y = ring.T
-    return bool((x * np.roll(y, -1) - y * np.roll(x, -1)).sum() > 0)
+    return float((x * np.roll(y, -1) - y * np.roll(x, -1)).sum()) / 2
 
 
 def _area(ring: np.ndarray) -> float:
-    x, y = ring.T
-    return abs(float((x * np.roll(y, -1) - y * np.roll(x, -1)).sum())) / 2
+    return abs(signed_area(ring))

@@ -16,6 +16,7 @@ from maskrcnn.batch import Targets, empty_targets
 from maskrcnn.config import KeypointSchema
 from maskrcnn.data.augment import View, transform_boxes, transform_keypoints
 from maskrcnn.data.dataset import Annotation, Picture, Rle
+from maskrcnn.data.rings import clip_ring
 
 SMALLEST_SIDE = 1.0  # pixels; an object of which the view shows less is left out
 SLOT_MULTIPLE = 8  # object slots are padded to this, so that few shapes exist
@@ -124,31 +125,13 @@ def _draw_polygons(rings: list[np.ndarray], shape: tuple[int, int]) -> np.ndarra
     for ring in rings:
         # pycocotools walks every fifth of a pixel of the outline, also far outside of the bitmap
         if ring.size and (ring.min() < -reach or ring.max() > 2 * reach):
-            ring = _clip_ring(ring, -2.0, reach + 2.0)
+            ring = clip_ring(ring, (-2.0, -2.0, reach + 2.0, reach + 2.0))
         if len(ring) >= 3:
             near.append(ring.ravel())
     if not near:
         return np.zeros(shape, np.uint8)
     drawn = coco_mask.frPyObjects(near, *shape)
     return coco_mask.decode(drawn[0] if len(drawn) == 1 else coco_mask.merge(drawn))
-
-
-def _clip_ring(ring: np.ndarray, low: float, high: float) -> np.ndarray:
-    """The part of a ring inside the square from `low` to `high` (Sutherland and Hodgman 1974).
-
-    Parts of a ring that is not convex stay joined along the square's edge, where they enclose nothing.
-    """
-    for axis, limit, sign in ((0, low, 1), (0, high, -1), (1, low, 1), (1, high, -1)):
-        if not len(ring):
-            break
-        ahead = np.roll(ring, -1, axis=0)
-        here, there = sign * (ring[:, axis] - limit), sign * (ahead[:, axis] - limit)
-        crosses = (here >= 0) != (there >= 0)
-        share = np.divide(here, here - there, out=np.zeros(len(ring)), where=crosses)
-        crossing = ring + share[:, None] * (ahead - ring)
-        # each corner is followed by the point where its edge crosses the limit
-        ring = np.stack([ring, crossing], axis=1)[np.stack([here >= 0, crosses], axis=1)]
-    return ring
 
 
 def _sample_rle(rle: Rle, points: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from maskrcnn.data.dataset import Annotation, Dataset, Picture
@@ -31,7 +32,8 @@ def write_coco(
 
     Args:
         json_path: the file; its folder is made.
-        pictures: where to write the pictures as PNG; None: no pictures, and `file_name` stays as it is.
+        pictures: where to write the pictures, as PNG or with more than four channels as .npy; None: no pictures, and
+            `file_name` stays as it is.
         limit: write only so many pictures, the first ones.
         file_names: what to call the pictures, where they are not written here.
 
@@ -49,12 +51,14 @@ def write_coco(
         picture = dataset.picture(index)
         file_name = file_names[index] if file_names is not None else picture.file_name
         if pictures is not None:
-            file_name = _png_name(file_name, index, taken)
+            pixels = dataset.pixels(index)
+            file_name = _new_name(file_name, index, taken, ".png" if pixels.shape[2] <= 4 else ".npy")
             path = Path(pictures) / file_name
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(dataset.pixels(index)).save(path, format="PNG")
+            _save(pixels, path)
         images.append(
             {"id": picture.image_id, "file_name": file_name, "height": picture.height, "width": picture.width}
+            | _searched(picture, dataset)
         )
         with_keypoints |= {annotation.label for annotation in picture.annotations if annotation.keypoints is not None}
         annotations += [_annotation(annotation, picture, dataset) for annotation in picture.annotations]
@@ -64,6 +68,14 @@ def write_coco(
     _write(
         {"images": images, "annotations": annotations, "categories": _categories(dataset, with_keypoints)}, json_path
     )
+
+
+def _searched(picture: Picture, dataset: Dataset) -> dict[str, list[int]]:
+    """What LVIS says of a picture in which not every class was looked for."""
+    if picture.negative is None and not picture.not_exhaustive:
+        return {}
+    lists = {"neg_category_ids": picture.negative or [], "not_exhaustive_category_ids": picture.not_exhaustive}
+    return {key: [dataset.class_ids[label] for label in labels] for key, labels in lists.items()}
 
 
 def _annotation(annotation: Annotation, picture: Picture, dataset: Dataset) -> dict[str, Any]:
@@ -105,12 +117,20 @@ def _categories(dataset: Dataset, with_keypoints: set[int]) -> list[dict[str, An
     return categories
 
 
-def _png_name(file_name: str, index: int, taken: set[str]) -> str:
+def _save(pixels: np.ndarray, path: Path) -> None:
+    """Write a picture (H, W, C) as PNG or, with more than four channels, as an array."""
+    if path.suffix == ".npy":
+        np.save(path, pixels, allow_pickle=False)
+    else:
+        Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(path, format="PNG")
+
+
+def _new_name(file_name: str, index: int, taken: set[str], suffix: str) -> str:
     """A name under the folder of the pictures that no other picture has."""
     inside = relative_name(file_name) or f"{index:06d}"
-    name = str(PurePosixPath(inside.replace("\\", "/")).with_suffix(".png"))
+    name = str(PurePosixPath(inside.replace("\\", "/")).with_suffix(suffix))
     if name in taken:
-        name = str(PurePosixPath(name).with_suffix("")) + f"-{index:06d}.png"
+        name = str(PurePosixPath(name).with_suffix("")) + f"-{index:06d}{suffix}"
     taken.add(name)
     return name
 

@@ -10,7 +10,7 @@ from maskrcnn.errors import UserError
 from maskrcnn.model.backbone.contract import Backbone
 from maskrcnn.model.backbone.fpn import FPN
 from maskrcnn.model.backbone.mobilenet import MobileNetV2
-from maskrcnn.model.backbone.resnet import ResNet, make_stage
+from maskrcnn.model.backbone.resnet import RESNETS, ResNet, make_stage
 from maskrcnn.model.box_head import BoxHead
 from maskrcnn.model.keypoint_head import KeypointHead
 from maskrcnn.model.layers import FrozenBatchNorm
@@ -18,15 +18,6 @@ from maskrcnn.model.mask_head import MaskHead
 from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.model.roi_pooler import RoiPooler
 from maskrcnn.model.rpn import RPN
-
-# depth, groups and width per group
-_RESNETS = {
-    "resnet50": (50, 1, 64),
-    "resnet101": (101, 1, 64),
-    "resnext101_32x4d": (101, 32, 4),
-    "resnext101_32x8d": (101, 32, 8),
-    "resnext101_64x4d": (101, 64, 4),
-}
 
 
 def build(config: ModelConfig) -> MaskRCNN:
@@ -49,7 +40,7 @@ def build(config: ModelConfig) -> MaskRCNN:
 
     stage = None
     if config.box_head is not None and config.box_head.kind == "res5":
-        depth, groups, width = _RESNETS[config.backbone.kind]
+        depth, groups, width = RESNETS[config.backbone.kind]
         fifth = make_stage(
             3,
             depth=depth,
@@ -88,7 +79,7 @@ def make_backbone(config: ModelConfig) -> Backbone:
         backbone = MobileNetV2(norm=norm, input_channels=channels)
         set_eps(backbone, config.backbone.norm_eps)
         return backbone
-    depth, groups, width = _RESNETS[kind]
+    depth, groups, width = RESNETS[kind]
     backbone = ResNet(
         depth=depth,
         groups=groups,
@@ -118,7 +109,7 @@ def _check(config: ModelConfig) -> None:
         raise UserError("model.classes names a class twice")
     if config.keypoint_head and not config.keypoints:
         raise UserError("model.keypoint_head needs keypoints: the labels define none; set model.keypoint_head=null")
-    resnet = config.backbone.kind in _RESNETS
+    resnet = config.backbone.kind in RESNETS
     if config.neck.kind != "fpn" and not resnet:
         raise UserError(f"model.neck.kind={config.neck.kind} needs a ResNet, not {config.backbone.kind}; use fpn")
     if config.box_head is None:

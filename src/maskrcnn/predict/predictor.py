@@ -51,7 +51,7 @@ def predict(
     """Find the objects in one or many pictures.
 
     Args:
-        source: a file, an RGB array (`as_pixels` says which), or a Pillow picture; or a folder, a pattern such as
+        source: a file, an array (`as_pixels` says which), or a Pillow picture; or a folder, a pattern such as
             'shots/*.jpg', or a list of any of these.
         score: objects below it are left out.
         batch: pictures that go through the network together.
@@ -68,7 +68,8 @@ def predict(
     found: list[Instances] = []
     for start in range(0, len(pictures), batch):
         group = pictures[start : start + batch]
-        pixels = [read_picture(p) if isinstance(p, Path) else as_pixels(p) for p in group]
+        channels = model.config.input.channels
+        pixels = [read_picture(p, channels) if isinstance(p, Path) else as_pixels(p, channels) for p in group]
         found += predict_pixels(model, pixels, score=score, paths=[p if isinstance(p, Path) else None for p in group])
     if single:
         return found[0]
@@ -81,7 +82,7 @@ def predict(
 def predict_pixels(
     model: MaskRCNN, pixels: list[np.ndarray], *, score: float = 0.5, paths: list[Path | None] | None = None
 ) -> list[Instances]:
-    """The same for pictures that are already uint8 RGB (H, W, 3), as one batch."""
+    """The same for pictures that are already uint8 (H, W, C), C as the model has it, as one batch."""
     batch = prepare(pixels, model.config.input)
     device = next(model.parameters()).device
     was_training = model.training
@@ -94,30 +95,35 @@ def predict_pixels(
         model.train(was_training)
     found = finish(raw, batch, model.config, score=score)
     for instances, picture, path in zip(found, pixels, paths or [None] * len(pixels), strict=True):
-        instances.pixels, instances.path = picture, path
+        instances.pixels, instances.path, instances.channels = picture, path, picture.shape[2]
     return found
 
 
-def as_pixels(picture: np.ndarray | Image.Image) -> np.ndarray:
-    """An array or Pillow picture as uint8 RGB (H, W, 3).
+def as_pixels(picture: np.ndarray | Image.Image, channels: int = 3) -> np.ndarray:
+    """An array or Pillow picture as uint8 (H, W, channels), RGB where there are three.
 
     Arrays are grey (H, W) or (H, W, 1), RGB (H, W, 3) or RGBA (H, W, 4), of any depth (see `to_uint8`). OpenCV's arrays
-    are BGR: give `array[..., ::-1]`.
+    are BGR: give `array[..., ::-1]`. For a model of other channels they are (H, W, C) as the model has it; for one of
+    grey, colours become grey.
 
     Raises:
         UserError: another shape or type.
     """
     if isinstance(picture, Image.Image):
-        return from_pillow(picture)
+        return from_pillow(picture, channels)
     if not isinstance(picture, np.ndarray) or picture.dtype.kind not in "buif":
         kind = getattr(picture, "dtype", type(picture).__name__)
         raise UserError(f"predict: a picture is a file, a NumPy array of numbers or a Pillow picture, not {kind}")
     flat = picture.reshape(*picture.shape, 1) if picture.ndim == 2 else picture
-    if flat.ndim != 3 or flat.shape[2] not in (1, 3, 4) or 0 in flat.shape:
-        raise UserError(
-            f"predict: an array of shape {picture.shape} is not a picture; give (H, W), (H, W, 3) RGB or RGBA"
-        )
+    known = (1, 3, 4) if channels in (1, 3) else (channels,)
+    if flat.ndim != 3 or flat.shape[2] not in known or 0 in flat.shape:
+        shapes = "(H, W), (H, W, 3) RGB or RGBA" if channels in (1, 3) else f"(H, W, {channels}), as the model takes it"
+        raise UserError(f"predict: an array of shape {picture.shape} is not a picture; give {shapes}")
     samples = to_uint8(flat)
+    if samples.shape[2] == channels:
+        return np.ascontiguousarray(samples)
+    if channels == 1:
+        return from_pillow(Image.fromarray(samples), 1)
     if samples.shape[2] == 4:
         return from_pillow(Image.fromarray(samples, "RGBA"))
     return np.ascontiguousarray(np.broadcast_to(samples, (*samples.shape[:2], 3)))
@@ -231,7 +237,7 @@ def _predict_readable(
     pixels: dict[int, np.ndarray] = {}
     for place in group:
         try:
-            pixels[place] = read_picture(paths[place])
+            pixels[place] = read_picture(paths[place], model.config.input.channels)
         except DataError as error:
             summary.unreadable.append(str(error))
     if pixels:

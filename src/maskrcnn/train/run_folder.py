@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from maskrcnn.config import Config
 from maskrcnn.data.dataset import Annotation, Dataset, Picture
@@ -36,7 +37,7 @@ GENERATED_SAMPLE = 32  # pictures of a generated data set that the digest looks 
 FREE_TO_CHANGE = {
     f"train.{key}"
     for key in ("epochs", "trunk", "init", "evaluate_every", "patience", "best", "save_every", "deterministic")
-} | {"data.workers"}
+} | {"data.workers", "data.tiles.cache_gb"}
 
 
 def open_run(run: Path, resume: bool) -> None:
@@ -112,7 +113,7 @@ def check_unchanged(run: Path, config: Config, data: dict[str, Any]) -> list[str
     """
     remedy = f"set it back, or start a new run from these weights with train.init={run / 'weights' / 'last'}"
     try:
-        before = _flat(yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")))
+        before = _flat(_completed(yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))))
         data_before = json.loads((run / "data.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return []  # killed before they were written
@@ -130,6 +131,14 @@ def check_unchanged(run: Path, config: Config, data: dict[str, Any]) -> list[str
     if data_before["train"]["digest"] != data["train"]["digest"]:
         raise UserError(f"{run}: the labels of {data['train']['source']} have changed since it began; {remedy}")
     return notes
+
+
+def _completed(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a run with those that came later, at the defaults that it was trained with."""
+    try:
+        return Config.model_validate(settings).model_dump(mode="json")
+    except ValidationError:  # one that is gone: compare what there is
+        return settings
 
 
 def environment(processes: int) -> dict[str, Any]:

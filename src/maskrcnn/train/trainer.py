@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from maskrcnn.batch import Batch, Targets
 from maskrcnn.config import Config
+from maskrcnn.data import repeat_factor
 from maskrcnn.data.dataset import Dataset
 from maskrcnn.data.loader import train_loader
 from maskrcnn.errors import UserError
@@ -107,6 +108,8 @@ class Trainer:
         self.per_epoch = int(self.sampler.global_batches)
         self.total = max(1, round(self.settings.epochs * self.per_epoch))
         self.notes = self._open_folder(resume, command)
+        if self.sampler.factors is not None:
+            self.notes.append(repeat_factor.describe(self.sampler.factors))
 
         state = read_state(run / "state.pt") if resume and (run / "state.pt").exists() else None
         if network is None:

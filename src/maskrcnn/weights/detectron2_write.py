@@ -6,10 +6,9 @@ from typing import Any
 
 from maskrcnn.config import ModelConfig
 from maskrcnn.errors import UserError
+from maskrcnn.model.backbone.resnet import RESNETS
 from maskrcnn.weights.detectron2 import NORMS, POOLERS
 
-_TRUNKS = {"resnet50": (50, 1, 64), "resnet101": (101, 1, 64), "resnext101_32x8d": (101, 32, 8)}
-_TRUNKS |= {"resnext101_32x4d": (101, 32, 4), "resnext101_64x4d": (101, 64, 4)}
 _NORM_NAMES = {ours: theirs for theirs, ours in NORMS.items() if theirs != "naiveSyncBN"}
 
 
@@ -19,11 +18,11 @@ def yaml_of(config: ModelConfig) -> dict[str, Any]:
     Raises:
         UserError: a network that detectron2 does not have.
     """
-    if config.backbone.kind not in _TRUNKS:
+    if config.backbone.kind not in RESNETS:
         raise UserError(f"a {config.backbone.kind} trunk: detectron2 has ResNets only")
     kind = config.neck.kind
     base = {"fpn": "Base-RCNN-FPN.yaml", "c4": "Base-RCNN-C4.yaml", "dc5": "Base-RCNN-DilatedC5.yaml"}[kind]
-    depth, groups, width = _TRUNKS[config.backbone.kind]
+    depth, groups, width = RESNETS[config.backbone.kind]
     model: dict[str, Any] = {
         "META_ARCHITECTURE": "GeneralizedRCNN" if config.box_head else "ProposalNetwork",
         "MASK_ON": config.mask_head is not None,

@@ -63,7 +63,7 @@ def fetch(
         folder.mkdir(parents=True, exist_ok=True)
         if path.is_file() and not _mismatch(path, digests):
             return path
-        with _locked(folder / f".{path.name}.lock"):
+        with locked(folder / f".{path.name}.lock"):
             if path.is_file() and not _mismatch(path, digests):  # another process was quicker
                 return path
             partial = folder / (path.name + ".partial")
@@ -221,7 +221,7 @@ def _by_hand(path: Path | None) -> str:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Holds the lock file `path`, which stays there; the system frees it when the process ends in any way."""
     try:
         import fcntl

@@ -6,7 +6,6 @@ strides in the first 1x1. Nothing in a state dict tells the two apart, so the ca
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Literal
 
@@ -15,7 +14,7 @@ from torch import Tensor
 from maskrcnn.config import ModelConfig
 from maskrcnn.errors import UserError
 from maskrcnn.weights.class_names import classes_of
-from maskrcnn.weights.rename import Rules, rename, trunk_kind
+from maskrcnn.weights.rename import Rules, count_names, rename, trunk_kind
 from maskrcnn.weights.torchvision import TRUNK
 
 CAFFE_MEAN = [103.53, 116.28, 123.675]  # BGR
@@ -95,19 +94,15 @@ def config_of(
             },
             "roi": {"sampling_ratio": 0, "ignore_iou": None},
             "box_head": {
-                "convs": _count(state, r"roi_head\.bbox_head\.shared_convs\.\d\.conv\.weight"),
-                "fcs": _count(state, r"roi_head\.bbox_head\.shared_fcs\.\d\.weight"),
+                "convs": count_names(state, r"roi_head\.bbox_head\.shared_convs\.\d\.conv\.weight"),
+                "fcs": count_names(state, r"roi_head\.bbox_head\.shared_fcs\.\d\.weight"),
                 "class_agnostic": deltas.shape[0] == 4 and scores.shape[0] > 2,
             },
             "mask_head": (
-                {"convs": _count(state, r"roi_head\.mask_head\.convs\.\d\.conv\.weight"), "target_sampling": 0}
+                {"convs": count_names(state, r"roi_head\.mask_head\.convs\.\d\.conv\.weight"), "target_sampling": 0}
                 if masks
                 else None
             ),
             "test": {"candidates": 2000},
         }
     )
-
-
-def _count(state: Mapping[str, Tensor], pattern: str) -> int:
-    return sum(re.fullmatch(pattern, name) is not None for name in state)

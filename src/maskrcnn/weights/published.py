@@ -16,14 +16,12 @@ from maskrcnn.weights import detectron2, mmdet, torchvision
 from maskrcnn.weights.detectron2_yaml import published_file, resolve
 from maskrcnn.weights.download import Progress, cache_folder, fetch
 
-LIBRARIES = ("torchvision", "detectron2", "mmdet")
-
 
 @dataclass(frozen=True)
 class Published:
     """A row of `published.yaml`."""
 
-    name: str  # LIBRARY/ITS-NAME
+    name: str  # LIBRARY/ITS-NAME; the libraries are those of `maskrcnn.weights.foreign`
     url: str
     kind: str = "detector"  # or "trunk"
     sha256: str | None = None  # the digits that the publisher states, often the first eight only
@@ -83,7 +81,7 @@ def config_for(entry: Published, state: Mapping[str, Tensor], *, eps: float | No
 
 def is_published(source: str) -> bool:
     """Whether `source` is written like the name of a published checkpoint: LIBRARY/NAME."""
-    return source.partition("/")[0] in LIBRARIES and "/" in source
+    return "/" in source and source.partition("/")[0] in {row.library for row in published_checkpoints()}
 
 
 def fetch_published(entry: Published, progress: Progress | None = None) -> Path:

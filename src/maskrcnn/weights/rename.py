@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from maskrcnn.errors import UserError
+from maskrcnn.model.backbone.resnet import RESNETS
 
 # a pattern for the beginning of a name and what it becomes; {n} there is the number n + 1, <n> the number n - 1
 Rules = list[tuple[str, str]]
@@ -28,6 +30,11 @@ def rename(name: str, rules: Rules, default: str | None = None) -> str:
     return default
 
 
+def count_names(names: Iterable[str], pattern: str) -> int:
+    """How many of the names a pattern matches whole."""
+    return sum(re.fullmatch(pattern, name) is not None for name in names)
+
+
 def trunk_kind(depth: int, inputs_per_group: int, width: int) -> str:
     """Our name of a ResNet or ResNeXt, by the first 3x3 convolution: its inputs per group and its outputs.
 
@@ -35,9 +42,8 @@ def trunk_kind(depth: int, inputs_per_group: int, width: int) -> str:
         UserError: none that we have.
     """
     groups = width // inputs_per_group
-    kinds = {(50, 1, 64): "resnet50", (101, 1, 64): "resnet101"}
-    kinds |= {(101, 32, 4): "resnext101_32x4d", (101, 32, 8): "resnext101_32x8d", (101, 64, 4): "resnext101_64x4d"}
-    kind = kinds.get((depth, groups, inputs_per_group))
+    form = (depth, groups, inputs_per_group)
+    kind = next((kind for kind, known in RESNETS.items() if known == form), None)
     if kind is None:
         raise UserError(f"a trunk of {depth} layers, {groups} groups of {inputs_per_group}: there is none here")
     return kind

@@ -5,7 +5,6 @@ Background is its first class, ours the last. `state` is always its state dict, 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from torch import Tensor
@@ -13,7 +12,7 @@ from torch import Tensor
 from maskrcnn.config import ModelConfig
 from maskrcnn.errors import UserError
 from maskrcnn.weights.class_names import classes_of, coco_keypoints
-from maskrcnn.weights.rename import Rules, rename, trunk_kind
+from maskrcnn.weights.rename import Rules, count_names, rename, trunk_kind
 
 # names of 2019, as in the files that are published for its first version
 OLD_NAMES: Rules = [
@@ -97,7 +96,7 @@ def config_of(state: Mapping[str, Tensor], *, data: str = "COCO", eps: float = 1
             "backbone": {"kind": trunk_kind(depth, width[1], width[0]), "norm_eps": eps},
             "neck": {"channels": channels, "norm": norm},
             "rpn": {
-                "convs": _count(state, r"rpn\.head\.conv\.\d\.0\.weight"),
+                "convs": count_names(state, r"rpn\.head\.conv\.\d\.0\.weight"),
                 "round_anchors": True,
                 "ignore_iou": None,
                 "min_size": 1e-3,
@@ -106,14 +105,14 @@ def config_of(state: Mapping[str, Tensor], *, data: str = "COCO", eps: float = 1
             },
             "roi": {"aligned": False, "ignore_iou": None},
             "box_head": {
-                "convs": _count(state, r"roi_heads\.box_head\.\d\.0\.weight"),
+                "convs": count_names(state, r"roi_heads\.box_head\.\d\.0\.weight"),
                 "fcs": 1 if second else 2,
                 "norm": norm,
                 "smooth_l1_beta": beta,
             },
             "mask_head": (
                 {
-                    "convs": _count(state, r"roi_heads\.mask_head\.\d\.0\.weight"),
+                    "convs": count_names(state, r"roi_heads\.mask_head\.\d\.0\.weight"),
                     "norm": norm,
                     "target_sampling": 0,
                     "target_aligned": False,
@@ -126,7 +125,3 @@ def config_of(state: Mapping[str, Tensor], *, data: str = "COCO", eps: float = 1
             "test": {"min_size": 1e-2, "candidates": 2000},
         }
     )
-
-
-def _count(state: Mapping[str, Tensor], pattern: str) -> int:
-    return sum(re.fullmatch(pattern, name) is not None for name in state)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from maskrcnn.model.mask_rcnn import MaskRCNN
+from maskrcnn.weights.first_convolution import STEM, adapt_first_convolution
 
 
 @dataclass
@@ -20,6 +21,7 @@ class Transfer:
 
     copied: list[str] = field(default_factory=list)  # whole tensors
     by_class: dict[str, list[str]] = field(default_factory=dict)  # tensor: the classes whose rows were copied
+    adapted: tuple[int, int] | None = None  # input channels of the other and ours, where the first convolution differs
     fresh: list[str] = field(default_factory=list)  # tensors that start anew
     unused: list[str] = field(default_factory=list)  # the other's tensors that have no place
 
@@ -27,6 +29,8 @@ class Transfer:
         """For the terminal: one line for each part of the network that does not start from `source` as a whole."""
         total = len(self.copied) + len(self.by_class) + len(self.fresh)
         lines = [f"{source}: {len(self.copied)} of {total} tensors copied"]
+        if self.adapted:
+            lines.append(f"  {STEM}: adapted from {self.adapted[0]} input channels to {self.adapted[1]}")
         for name, classes in self.by_class.items():
             shown = ", ".join(classes[:5]) + (" ..." if len(classes) > 5 else "")
             lines.append(f"  {name}: rows of {shown or 'no class'}; the rest start anew")
@@ -49,6 +53,12 @@ def transfer(network: MaskRCNN, other: MaskRCNN) -> Transfer:
                 done.by_class[name] = _copy_rows(tensor, given, rows[0], rows[1])
             elif tensor.shape == given.shape:
                 tensor.copy_(given)
+                done.copied.append(name)
+            elif name == STEM and tensor.shape[::2] == given.shape[::2]:
+                # a convolution of BGR, in RGB's order
+                own_order = given.flip(1) if other.config.input.order == "bgr" else given
+                tensor.copy_(adapt_first_convolution(own_order, tensor.shape[1]))
+                done.adapted = (given.shape[1], tensor.shape[1])
                 done.copied.append(name)
             else:
                 done.fresh.append(name)

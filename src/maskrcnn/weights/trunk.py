@@ -13,6 +13,7 @@ from maskrcnn.model.backbone.contract import Backbone
 from maskrcnn.model.backbone.mobilenet import MobileNetV2
 from maskrcnn.weights import detectron2, torchvision
 from maskrcnn.weights.checkpoint_file import read_checkpoint
+from maskrcnn.weights.first_convolution import STEM, adapt_first_convolution
 from maskrcnn.weights.published import fetch_published, find_published, is_published
 from maskrcnn.weights.rename import rename
 
@@ -68,8 +69,8 @@ def load_trunk(model: MaskRCNN, source: str | Path) -> int:
         if theirs is None:
             raise UserError(f"trunk {path}: has no {names[part][0]}; is it a {model.config.backbone.kind}?")
         tensor = tensors[theirs].float()
-        if part == "stem.conv.weight" and tensor.shape[1] != expected[name].shape[1]:
-            tensor = _adapt_channels(tensor, expected[name].shape[1])
+        if name == STEM and tensor.dim() == 4 and tensor.shape[1] != expected[name].shape[1]:
+            tensor = adapt_first_convolution(tensor, expected[name].shape[1])
         if tensor.shape != expected[name].shape:
             need = tuple(expected[name].shape)
             raise UserError(f"trunk {path}: {theirs} is {tuple(tensor.shape)}, the backbone needs {need}")
@@ -120,6 +121,11 @@ def _caffe2_names(part: str) -> list[str]:
 
 def _check_caffe2(config: ModelConfig, path: Path) -> None:
     """Caffe2's trunks were trained on BGR without division; with another input they start from noise."""
+    if config.input.channels != 3:
+        raise UserError(
+            f"trunk {path}: was trained on BGR that is not divided by its deviation, which pictures of "
+            f"{config.input.channels} channels cannot keep to; take a trunk of torchvision's (maskrcnn models lists them)"
+        )
     if config.input.order != "bgr":
         raise UserError(
             f"trunk {path}: expects BGR: set model.input.order=bgr, model.input.mean=[103.53,116.28,123.675] and "
@@ -146,9 +152,3 @@ def _gluon_names(backbone: Backbone) -> dict[str, list[str]]:
 
 def _some(names: dict[str, Tensor]) -> str:
     return ", ".join(sorted(names)[:3]) + " ..."
-
-
-def _adapt_channels(weight: Tensor, channels: int) -> Tensor:
-    """A first convolution for another number of input channels: the mean over RGB, at the same total."""
-    mean = weight.mean(1, keepdim=True)
-    return mean.expand(-1, channels, -1, -1) * (weight.shape[1] / channels)

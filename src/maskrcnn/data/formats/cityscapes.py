@@ -38,6 +38,11 @@ CLASSES = {
 UNEVALUATED = {"caravan": 29, "trailer": 30}  # labelled as instances, but too few to be one of the eight
 PER_CLASS = 1000  # ids of a class
 NOT_DRAWN = "license plate"  # lies on its car and does not hide it
+STUFF = {
+    *("unlabeled", "ego vehicle", "rectification border", "out of roi", "static", "dynamic", "ground", "road"),
+    *("sidewalk", "parking", "rail track", "building", "wall", "fence", "guard rail", "bridge", "tunnel", "pole"),
+    *("polegroup", "traffic light", "traffic sign", "vegetation", "terrain", "sky", NOT_DRAWN),
+}
 SPLITS = ("train", "val", "test")
 IDS, POLYGONS, PICTURE = "_gtFine_instanceIds.png", "_gtFine_polygons.json", "_leftImg8bit.png"
 FAR = 1e6  # Pillow draws with whole numbers of 32 bits
@@ -113,7 +118,7 @@ def _read(labels: Path, key: str, document: Document) -> None:
     ids, polygons = labels / f"{key}{IDS}", labels / f"{key}{POLYGONS}"
     if ids.is_file():
         refuse_leaving(labels, ids)
-        pixels = read_ids(ids)
+        pixels = read_ids(ids, document.folder / (key + PICTURE))
         document.add_picture(key + PICTURE, image_id, pixels.shape)
         instances = _from_ids(pixels, ids, document.repairs)
     else:
@@ -170,6 +175,8 @@ def _from_polygons(path: Path, height: int, width: int, repairs: Repairs) -> lis
         class_id, value = CLASSES.get(name), 0
         if name in UNEVALUATED:
             repairs.note("caravan or trailer left out", source)
+        elif class_id is None and label not in STUFF:
+            repairs.note("label that Cityscapes does not have taken as background", f"{label!r:.40}, {source}")
         if class_id is not None:
             number = counts[class_id] if name == label else -1
             counts[class_id] += name == label

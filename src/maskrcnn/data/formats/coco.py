@@ -18,6 +18,7 @@ from maskrcnn.data.dataset import Picture
 from maskrcnn.data.formats.coco_annotation import AnnotationReader
 from maskrcnn.data.formats.keypoint_schema import read_schema
 from maskrcnn.data.formats.repairs import Repairs
+from maskrcnn.data.label_cache import cached_labels
 from maskrcnn.data.labelled import LabelledPictures
 from maskrcnn.data.picture_files import pictures_folder, relative_name, require_files, upright_size
 from maskrcnn.errors import DataError
@@ -47,7 +48,7 @@ def read_coco(json_path: Path, pictures: Path | None = None) -> LabelledPictures
         DataError: the file or a record cannot be used; one line with the record and the remedy.
     """
     json_path = Path(json_path)
-    return read_document(_load(json_path), json_path, pictures)
+    return cached_labels(json_path, pictures, "coco", lambda: read_document(_load(json_path), json_path, pictures))
 
 
 def read_document(document: dict[str, Any], json_path: Path, pictures: Path | None = None) -> LabelledPictures:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import Any
 
@@ -136,14 +137,14 @@ class AnnotationReader:
         if numbers is None or numbers.shape != (4,):
             raise Dropped("annotation without a usable box dropped")
         x, y, width, height = numbers.tolist()
-        if not np.isfinite(numbers).all():
+        if not all(map(math.isfinite, (x, y, width, height))):
             raise Dropped("non-finite coordinates dropped")
-        if width == 0 or height == 0:
+        x0, x1 = sorted((x, x + width))
+        y0, y1 = sorted((y, y + height))
+        if x0 == x1 or y0 == y1:  # also a side so short that it is lost in the rounding
             raise Dropped("zero-area box dropped")
         if width < 0 or height < 0:
             self.repairs.note("reversed box swapped", record)
-        x0, x1 = sorted((x, x + width))
-        y0, y1 = sorted((y, y + height))
         if x0 >= -ROUNDING and y0 >= -ROUNDING and x1 <= picture.width + ROUNDING and y1 <= picture.height + ROUNDING:
             return (x0, y0, x1, y1)
         clipped = (max(x0, 0.0), max(y0, 0.0), min(x1, float(picture.width)), min(y1, float(picture.height)))

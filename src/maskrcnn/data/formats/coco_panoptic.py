@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from maskrcnn.data.dataset import Rle
 from maskrcnn.data.formats.coco_annotation import MEASURED
 from maskrcnn.data.formats.document import Document, load_json, number, own_ids, refuse_leaving
 from maskrcnn.data.formats.instance_png import instance_rles
+from maskrcnn.data.formats.label_picture import open_label_picture
 from maskrcnn.data.labelled import LabelledPictures
 from maskrcnn.data.picture_files import relative_name
 from maskrcnn.errors import DataError
@@ -137,15 +137,11 @@ def _classes(path: Path, document: Document, categories: list[dict[str, Any]]) -
 
 def _masks(path: Path, height: int, width: int) -> dict[int, Rle]:
     """The mask of each segment by its id."""
-    try:
-        with Image.open(path, formats=("PNG",)) as picture:
-            size = (picture.height, picture.width)
-            # before anything is decoded, so that a file that claims to be huge costs nothing
-            if size == (height, width):
-                mode, colours = picture.mode, np.asarray(picture.convert("RGB"), dtype=np.uint32)
-    # parsers raise whatever they stumble over (struct.error, SyntaxError, KeyError, ...) on damaged bytes
-    except Exception as error:  # noqa: BLE001
-        raise DataError(f"{path}: not readable as a picture ({' '.join(str(error).split())}); replace it") from None
+    with open_label_picture(path, ("PNG",)) as picture:
+        size = (picture.height, picture.width)
+        # before anything is decoded, so that a file that claims to be huge costs nothing
+        if size == (height, width):
+            mode, colours = picture.mode, np.asarray(picture.convert("RGB"), dtype=np.uint32)
     if size != (height, width):
         raise DataError(
             f"{path}: the label picture is {size[1]} x {size[0]} (width x height) but its picture {width} x {height};"

@@ -26,18 +26,18 @@ def files_under(folder: Path, root: Path) -> list[str]:
     waiting = [""]
     while waiting:
         here = waiting.pop()
+        name = here
         try:
-            entries = list(os.scandir(folder / here))
-        except OSError as error:
-            raise DataError(f"{folder / here}: {(error.strerror or 'not readable').lower()}; check it") from None
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            name = posixpath.join(here, entry.name)
-            if entry.is_symlink():
-                refuse_leaving(root, folder / name)
-            if entry.is_dir(follow_symlinks=False):
-                waiting.append(name)
-            elif not entry.is_dir():
-                found.append(name)
+            for entry in os.scandir(folder / here):
+                if entry.name.startswith("."):
+                    continue
+                name = posixpath.join(here, entry.name)
+                if entry.is_symlink():
+                    refuse_leaving(root, folder / name)
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(name)
+                elif not entry.is_dir():
+                    found.append(name)
+        except OSError as error:  # also of links that lead in a circle
+            raise DataError(f"{folder / name}: {(error.strerror or 'not readable').lower()}; check it") from None
     return sorted(found)

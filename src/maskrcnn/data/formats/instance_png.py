@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from pycocotools import mask as coco_mask
 
 from maskrcnn.data.dataset import Annotation, Picture, Rle
+from maskrcnn.data.formats.document import refuse_leaving
+from maskrcnn.data.formats.label_picture import open_label_picture
 from maskrcnn.data.formats.repairs import Repairs
 from maskrcnn.data.labelled import LabelledPictures
 from maskrcnn.data.masks import rle_area, rle_box
+from maskrcnn.data.picture_files import upright_size
 from maskrcnn.errors import DataError
 
 PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
@@ -27,8 +29,8 @@ def read_instance_labels(folder: Path, class_name: str | None = None) -> Labelle
         class_name: what every instance is. None: "nucleus" where the folder's path speaks of nuclei, else "object".
 
     Raises:
-        DataError: no pictures, a label picture that is unreadable, in colour or without its picture, or of another size
-            than its picture.
+        DataError: no pictures, a label picture that is unreadable, in colour, without its picture or of another size, or a
+            symbolic link out of `images` or `labels`.
     """
     folder = Path(folder)
     name = str(folder)
@@ -69,6 +71,7 @@ def _by_stem(folder: Path, suffixes: set[str]) -> dict[str, Path]:
         if path.suffix.lower() in suffixes and not path.name.startswith("."):
             if path.stem in found:
                 raise DataError(f"{folder}: {found[path.stem].name!r} and {path.name!r} share a stem; rename one")
+            refuse_leaving(folder, path)
             found[path.stem] = path
     return found
 
@@ -76,8 +79,8 @@ def _by_stem(folder: Path, suffixes: set[str]) -> dict[str, Path]:
 def _read(pictures: dict[str, Path], labels: dict[str, Path]) -> Iterator[Picture]:
     annotation_id = 0
     for number, stem in enumerate(sorted(labels), start=1):
-        ids = read_ids(labels[stem])
         path = pictures[stem]
+        ids = read_ids(labels[stem], path)
         picture = Picture(number, path.name, path, ids.shape[0], ids.shape[1])
         for rle in instance_rles(ids):
             annotation_id += 1
@@ -87,18 +90,27 @@ def _read(pictures: dict[str, Path], labels: dict[str, Path]) -> Iterator[Pictur
         yield picture
 
 
-def read_ids(path: Path) -> np.ndarray:
+def read_ids(path: Path, picture: Path | tuple[int, int]) -> np.ndarray:
     """The instance ids (H, W) of a label picture: one channel of 8, 16 or 32 bits, or palette indices.
 
+    Args:
+        picture: the picture that it labels, or its height and width. Where there is no such file, others will say so.
+
     Raises:
-        DataError: unreadable, or in colour.
+        DataError: unreadable, in colour, or of another size than its picture.
     """
-    try:
-        with Image.open(path, formats=("PNG", "TIFF")) as label:
-            mode, ids = label.mode, np.asarray(label)
-    # parsers raise whatever they stumble over (struct.error, SyntaxError, KeyError, ...) on damaged bytes
-    except Exception as error:  # noqa: BLE001
-        raise DataError(f"{path}: not readable as a picture ({' '.join(str(error).split())}); replace it") from None
+    if isinstance(picture, Path):
+        size = upright_size(picture) if picture.is_file() else None
+    else:
+        size = picture
+    with open_label_picture(path) as label:
+        # before anything is decoded, so that a file that claims to be huge costs nothing
+        if size is not None and size != (label.height, label.width):
+            raise DataError(
+                f"{path}: its picture is {size[1]} x {size[0]} (width x height) but the label picture"
+                f" {label.width} x {label.height}; restore the picture that was labelled"
+            )
+        mode, ids = label.mode, np.asarray(label)
     if ids.ndim != 2 or ids.dtype.kind == "f":
         raise DataError(
             f"{path}: a label picture has one channel of whole numbers, not mode {mode}; save it as 16-bit PNG"

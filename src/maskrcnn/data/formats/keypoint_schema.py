@@ -87,8 +87,8 @@ def _sigmas(given: Any, names: list[str], where: str, repairs: Repairs) -> list[
         ):
             raise DataError(f"{where}: sigmas must be {len(names)} numbers above 0, one for each keypoint")
         return [float(sigma) for sigma in given]
-    if names == COCO_NAMES:
-        return list(COCO_SIGMAS)
+    if sorted(names) == sorted(COCO_NAMES):  # tools have their own order
+        return [COCO_SIGMAS[COCO_NAMES.index(name)] for name in names]
     repairs.note("sigmas of 0.05 assumed", where)
     return [UNKNOWN_SIGMA] * len(names)
 

@@ -263,7 +263,7 @@ def _add_regions(
             continue
         if not labels:
             # a shape and its label may be two regions of one id; the one with the label has the shape too
-            if region.get("id") not in labelled or not isinstance(region.get("id"), str):
+            if not isinstance(region.get("id"), str) or region["id"] not in labelled:
                 document.repairs.note("shape without a label left out", where)
             continue
         for _ in labels[1:]:

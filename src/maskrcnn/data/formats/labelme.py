@@ -25,6 +25,7 @@ from pycocotools import mask as coco_mask
 from maskrcnn.data.dataset import Rle
 from maskrcnn.data.formats.document import Document, load_json, points, refuse_leaving
 from maskrcnn.data.formats.folder_files import files_under
+from maskrcnn.data.formats.label_picture import quiet
 from maskrcnn.data.formats.shapes import box_around, drawable, ellipse_ring, placed_rle, sound
 from maskrcnn.data.formats.text_lines import read_lines
 from maskrcnn.data.labelled import LabelledPictures
@@ -239,7 +240,7 @@ def _mask(encoded: Any, corners: np.ndarray, where: str, size: tuple[int, int]) 
         raise DataError(f"{where}: its mask leaves the picture of {width} x {height}; draw it again")
     try:
         png = base64.b64decode(encoded, validate=True)
-        with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
+        with quiet(), Image.open(io.BytesIO(png), formats=("PNG",)) as image:
             shown, mode = image.size, image.mode
             bitmap = np.asarray(image) if shown == box else np.zeros((0, 0))
     except (TypeError, binascii.Error):

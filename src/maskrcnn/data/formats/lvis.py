@@ -17,6 +17,7 @@ from maskrcnn.data.dataset import Picture
 from maskrcnn.data.formats.coco import read_document
 from maskrcnn.data.formats.document import load_json
 from maskrcnn.data.formats.repairs import Repairs
+from maskrcnn.data.label_cache import cached_labels
 from maskrcnn.data.labelled import LabelledPictures
 from maskrcnn.data.picture_files import relative_name
 from maskrcnn.errors import DataError
@@ -38,6 +39,10 @@ def read_lvis(source: Path, pictures: Path | None = None) -> LabelledPictures:
         DataError: the file or a record cannot be used.
     """
     source = Path(source)
+    return cached_labels(source, pictures, "lvis", lambda: _read(source, pictures))
+
+
+def _read(source: Path, pictures: Path | None) -> LabelledPictures:
     document = load_json(source)
     if not isinstance(document, dict):
         raise DataError(f"{source}: not an object with images, annotations and categories; give an LVIS label file")

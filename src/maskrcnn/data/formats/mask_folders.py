@@ -14,6 +14,7 @@ from PIL import Image
 
 from maskrcnn.data.formats.document import Document, refuse_leaving
 from maskrcnn.data.formats.instance_png import LABEL_SUFFIXES, PICTURE_SUFFIXES
+from maskrcnn.data.formats.label_picture import open_label_picture
 from maskrcnn.data.labelled import LabelledPictures
 from maskrcnn.data.masks import bitmap_rle
 from maskrcnn.errors import DataError
@@ -78,15 +79,11 @@ def _only_picture(folder: Path) -> Path:
 
 def _mask(path: Path, height: int, width: int) -> np.ndarray:
     """The object as bool (H, W)."""
-    try:
-        with Image.open(path, formats=("PNG", "TIFF")) as mask:
-            size = (mask.height, mask.width)
-            # before anything is decoded, so that a file that claims to be huge costs nothing
-            if size == (height, width):
-                return _object(mask)
-    # parsers raise whatever they stumble over (struct.error, SyntaxError, KeyError, ...) on damaged bytes
-    except Exception as error:  # noqa: BLE001
-        raise DataError(f"{path}: not readable as a picture ({' '.join(str(error).split())}); replace it") from None
+    with open_label_picture(path) as mask:
+        size = (mask.height, mask.width)
+        # before anything is decoded, so that a file that claims to be huge costs nothing
+        if size == (height, width):
+            return _object(mask)
     raise DataError(
         f"{path}: the mask is {size[1]} x {size[0]} (width x height) but its picture {width} x {height}; save it as"
         " large as the picture"

@@ -51,7 +51,7 @@ def read_penn_fudan(source: Path) -> LabelledPictures:
     for image_id, stem in enumerate(sorted(stems), start=1):
         path = masks / f"{stem}{MASK}"
         refuse_leaving(masks, path)
-        ids = read_ids(path)
+        ids = read_ids(path, pictures / f"{stem}.png")
         document.add_picture(f"{stem}.png", image_id, ids.shape)
         _add_people(document, image_id, rles_by_id(ids), _boxes(source / "Annotation", stem), path.name)
     return document.read()

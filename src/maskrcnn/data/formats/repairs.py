@@ -44,6 +44,7 @@ REMEDIES = {
     "polygon in the XML of VOC not kept": "export as COCO JSON to have masks; the box is kept",
     "caravan or trailer left out": "nothing to do: Cityscapes does not evaluate them",
     "instance of an unknown class dropped": "use the ids of Cityscapes: 24 person to 33 bicycle",
+    "label that Cityscapes does not have taken as background": "use its labels, as person, car, bicycle or cargroup",
     "object hidden by later ones dropped": "order the objects from back to front",
     "unknown class of LVIS passed over": "add the class to 'categories' or delete its id from the picture",
     "negative class that is in the picture taken as there": "delete its id from neg_category_ids",
@@ -81,6 +82,8 @@ REMEDIES = {
     "imagePath that is not there, picture of the file's name taken": "correct imagePath, or nothing if it is the picture",
     "shape that LabelMe ignores left out": "nothing to do; rename the label to learn it",
     "turned box read as a polygon": "nothing to do if the corners are the outline; else draw a polygon",
+    "picture without a list of regions taken as empty": "export it again, or nothing to do when nothing is in it",
+    "picture with another number of regions than its region_count": "export it again if lines were lost",
     "region of several classes left out": "tick one class for each region",
     "polyline closed to a polygon": "nothing to do if it goes round the object; else draw a polygon",
 }

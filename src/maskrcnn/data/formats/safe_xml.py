@@ -10,6 +10,7 @@ from maskrcnn.errors import DataError
 
 MAX_BYTES = 200 * 2**20
 MAX_DEPTH = 100  # elements inside elements
+MAX_ELEMENTS = 5_000_000  # some 500 MB as Python objects; in 200 MB there is room for ten times as many
 
 
 def parse_xml(path: Path) -> Element:
@@ -19,16 +20,20 @@ def parse_xml(path: Path) -> Element:
     by the parser rather than by looking for its bytes, which a file in UTF-16 would hide.
 
     Raises:
-        DataError: the file is missing, unreadable, larger than 200 MB, nested deeper than 100 elements, or has a DOCTYPE.
+        DataError: the file is missing, unreadable, larger than 200 MB, of more than 5 million elements, nested deeper than
+            100, or has a DOCTYPE.
     """
     builder = TreeBuilder()
     parser = expat.ParserCreate()
     parser.buffer_text = True
-    depth = 0
+    depth = count = 0
 
     def start(tag: str, attributes: dict[str, str]) -> None:
-        nonlocal depth
+        nonlocal depth, count
         depth += 1
+        count += 1
+        if count > MAX_ELEMENTS:
+            raise DataError(f"{path}: more than {MAX_ELEMENTS:,} elements; export the labels in parts")
         if depth > MAX_DEPTH:
             raise DataError(f"{path}: elements nested deeper than {MAX_DEPTH}; export the labels anew")
         builder.start(tag, attributes)

@@ -18,6 +18,8 @@ ELLIPSE_ERROR = 0.05  # pixels between an ellipse and its outline
 
 def drawable(ring: np.ndarray) -> bool:
     """Whether an outline (n, 2) is short enough to be drawn; one that is not finite is left to others to refuse."""
+    if len(ring) and 2 * len(ring) * float(np.abs(ring).max()) <= LONGEST_OUTLINE:
+        return True  # quickly, as nearly every outline: no side is longer than twice its furthest coordinate
     if len(ring) == 0 or not np.isfinite(ring).all():
         return True
     with np.errstate(over="ignore"):

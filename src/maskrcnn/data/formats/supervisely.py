@@ -21,6 +21,7 @@ from PIL import Image
 
 from maskrcnn.data.dataset import Rle
 from maskrcnn.data.formats.document import Document, load_json, number, points, refuse_leaving, whole
+from maskrcnn.data.formats.label_picture import quiet
 from maskrcnn.data.formats.shapes import holed_rle, placed_rle, sound
 from maskrcnn.data.labelled import LabelledPictures
 from maskrcnn.errors import DataError
@@ -212,7 +213,7 @@ def _bitmap(document: Document, record: str, figure: dict[str, Any], size: tuple
         png = unpacker.decompress(base64.b64decode("".join(data.split()), validate=True), LARGEST_BITMAP)
         if unpacker.unconsumed_tail:
             raise DataError(f"{where} unpacks to more than {LARGEST_BITMAP >> 20} MB; draw it again")
-        with Image.open(io.BytesIO(png), formats=("PNG",)) as picture:
+        with quiet(), Image.open(io.BytesIO(png), formats=("PNG",)) as picture:
             height, width = picture.height, picture.width
             inside = 0 <= left and 0 <= top and left + width <= size[1] and top + height <= size[0]
             # before anything is decoded, so that a file that claims to be huge costs nothing

@@ -50,6 +50,8 @@ class Project:
 
     regions: dict[str, list[Region]] = field(default_factory=dict)  # by file name
     pictures_with_attributes: list[str] = field(default_factory=list)
+    pictures_without_regions: list[str] = field(default_factory=list)  # not even an empty list
+    miscounted_pictures: list[str] = field(default_factory=list)  # whose rows are not as many as they say
     definitions: dict[str, Any] = field(default_factory=dict)  # of attributes, in a project file only
     folder: str = ""  # where a project file says the pictures are
 
@@ -71,6 +73,10 @@ def read_via(source: Path, attribute: str | None = None) -> LabelledPictures:
     document = Document(path, folder)
     for picture in project.pictures_with_attributes:
         document.repairs.note("attribute left out", f"{picture!r}")
+    for picture in project.pictures_without_regions:
+        document.repairs.note("picture without a list of regions taken as empty", f"{picture!r}")
+    for picture in project.miscounted_pictures:
+        document.repairs.note("picture with another number of regions than its region_count", f"{picture!r}")
     name = _class_attribute(project, attribute, path)
     classes = _region_classes(project, name, document)
     ids = document.add_classes(_class_names(project, name, classes))
@@ -147,6 +153,8 @@ def _read_json(path: Path) -> Project:
             raise DataError(f"{path}: picture {name!r} is there twice; delete one")
         if _is_set(entry.get("file_attributes")):
             project.pictures_with_attributes.append(name)
+        if "regions" not in entry:
+            project.pictures_without_regions.append(name)
         regions = entry.get("regions") or []
         # VIA 1 numbers the regions, VIA 2 lists them
         regions = list(regions.values()) if isinstance(regions, dict) else regions
@@ -164,7 +172,7 @@ def _read_json(path: Path) -> Project:
 
 
 def _read_csv(path: Path) -> Project:
-    project, sizes = Project(), dict[str, str]()
+    project, sizes, counts = Project(), dict[str, str](), dict[str, str]()
     for line, row in _rows(path):
         name = row["filename"]
         if not name:
@@ -180,6 +188,10 @@ def _read_csv(path: Path) -> Project:
         shape = _cell(row["region_shape_attributes"], where)
         if shape or row["region_count"].strip() not in ("", "0"):
             regions.append(Region(f"line {line}", shape, _cell(row["region_attributes"], where)))
+        counts[name] = row["region_count"].strip()
+    for name, count in counts.items():
+        if count and count != str(len(project.regions[name])):
+            project.miscounted_pictures.append(name)
     return project
 
 

@@ -79,10 +79,15 @@ def read_voc(source: Path, split: str | None = None) -> LabelledPictures:
 
 
 def looks_like_voc(source: Path) -> bool:
-    """Whether `source` is a folder of VOC's XML files, as far as the first of them tells."""
+    """Whether `source` is a folder of VOC's XML files, as far as one of them tells."""
     try:
-        layout = _layout(_root(Path(source)))
-        with layout.xmls[min(layout.xmls)].open("rb") as file:
+        root = _root(Path(source))
+        labels = _labels_folder(root)
+        files = labels.glob("*.xml") if labels == root else labels.glob("**/*.xml")
+        first = next((path for path in files if path.name[0] != "."), None)
+        if first is None:
+            return False
+        with first.open("rb") as file:
             head = file.read(8192)
     except (OSError, UserError):
         return False
@@ -109,7 +114,7 @@ def _root(source: Path) -> Path:
 
 
 def _layout(root: Path) -> Layout:
-    labels = next((root / name for name in LABELS_FOLDERS if (root / name).is_dir()), root)
+    labels = _labels_folder(root)
     pictures = next((root / name for name in PICTURE_FOLDERS if (root / name).is_dir()), labels)
     layout = Layout(root, labels, pictures, {}, {})
     for name in _files(labels, root):
@@ -121,6 +126,10 @@ def _layout(root: Path) -> Layout:
     if not layout.xmls:
         raise DataError(f"{labels}: no XML file; put the labels there")
     return layout
+
+
+def _labels_folder(root: Path) -> Path:
+    return next((root / name for name in LABELS_FOLDERS if (root / name).is_dir()), root)
 
 
 def _files(folder: Path, root: Path) -> list[str]:
@@ -172,9 +181,10 @@ def _read_xml(layout: Layout, key: str, document: Document, numbers: dict[str, i
     if root.tag != "annotation":
         raise DataError(f"{path}: its root is {root.tag[:80]!r}, VOC's is 'annotation'; move the file elsewhere")
     image_id = len(document.images) + 1
-    document.add_picture(_picture(layout, key, root, document.repairs), image_id, _size(root, path, document.repairs))
+    picture = _picture(layout, key, root, document.repairs)
+    size = document.add_picture(picture, image_id, _size(root, path, document.repairs))
     objects = root.findall("object")
-    masks = _masks(layout, key, len(objects), document.repairs)
+    masks = _masks(layout, key, size, len(objects), document.repairs)
     for position, element in enumerate(objects, start=1):
         source = f"object {position} of {path.relative_to(layout.labels).as_posix()!r}"
         name = (element.findtext("name") or "").strip()
@@ -220,14 +230,14 @@ def _picture(layout: Layout, key: str, root: Element, repairs: Repairs) -> str:
     return files[0]
 
 
-def _masks(layout: Layout, key: str, count: int, repairs: Repairs) -> dict[int, Rle] | None:
+def _masks(layout: Layout, key: str, size: tuple[int, int], count: int, repairs: Repairs) -> dict[int, Rle] | None:
     """RLEs by the position of their object in the XML file, from 1; None where the picture has no masks."""
     folder = layout.root / "SegmentationObject"
     path = folder / f"{key}.png"
     if not path.is_file():
         return None
     refuse_leaving(folder, path)
-    ids = read_ids(path)
+    ids = read_ids(path, size)
     masks = rles_by_id(np.where(ids == VOID, 0, ids))
     for extra in [value for value in masks if not 1 <= value <= count]:
         repairs.note("mask without an object in the XML dropped", f"id {extra} of {path.name!r}")

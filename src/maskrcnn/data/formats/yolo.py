@@ -88,9 +88,12 @@ def read_yolo(source: Path, split: str | None = None) -> LabelledPictures:
 
 
 def looks_like_yolo(source: Path) -> bool:
-    """Whether `source` is, or is a folder with, a data.yaml that has classes and a split."""
+    """Whether `source` is, or is a folder with, a data.yaml that has classes and a split, or cannot be read."""
     try:
-        document = parse_yaml(_yaml_file(Path(source)))
+        path = _yaml_file(Path(source))
+        document = parse_yaml(path)
+    except DataError:
+        return path.name == "data.yaml"  # of which `read_yolo` says what is wrong
     except UserError:
         return False
     if not isinstance(document, dict) or not ("names" in document or "nc" in document):

@@ -8,6 +8,14 @@ from maskrcnn.config import Norm
 from maskrcnn.model.backbone.contract import Backbone
 from maskrcnn.model.layers import ConvNorm
 
+# depth, groups and width per group of each kind
+RESNETS = {
+    "resnet50": (50, 1, 64),
+    "resnet101": (101, 1, 64),
+    "resnext101_32x4d": (101, 32, 4),
+    "resnext101_32x8d": (101, 32, 8),
+    "resnext101_64x4d": (101, 64, 4),
+}
 _BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 
 

@@ -1,0 +1,137 @@
+"""Pictures of any number of channels that Pillow has no mode for: NumPy arrays and TIFFs of several bands or pages."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from maskrcnn.errors import DataError
+
+ARRAY_SUFFIX = ".npy"
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+ORIENTATION, SAMPLES = 274, 277  # TIFF tags
+MOST_RATIO = 2000  # of a picture's bytes to its file's; deflate and LZW reach 1,400 on a single colour
+
+
+def is_tiff(path: Path) -> bool:
+    """Whether a file begins as a TIFF does."""
+    with path.open("rb") as file:
+        return file.read(4) in TIFF_STARTS
+
+
+def open_array(path: Path) -> np.ndarray:
+    """The picture in a .npy file, (H, W) or (H, W, C), mapped into memory as (H, W, C): nothing is read yet.
+
+    Raises:
+        DataError: no such file, not an array of numbers, another shape, or shorter than its header says.
+    """
+    with _one_line(path):
+        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "buif":
+        raise DataError(f"{path}: not an array of numbers; save the picture with numpy.save")
+    if array.ndim not in (2, 3) or 0 in array.shape:
+        raise DataError(f"{path}: an array of shape {array.shape} is not a picture; save (height, width, channels)")
+    return array if array.ndim == 3 else array[:, :, None]
+
+
+def tiff_shape(path: Path) -> tuple[int, int, int]:
+    """Height and width (upright) and channels of a TIFF, from its header; grey pages of one size count as channels.
+
+    Raises:
+        DataError: not such a TIFF, or tifffile is not installed.
+    """
+    with _open(path) as tiff, _one_line(path):
+        height, width, channels = _page_shape(tiff, path)
+        return (width, height, channels) if _orientation(tiff) >= 5 else (height, width, channels)
+
+
+def read_tiff(path: Path, largest: int) -> np.ndarray:
+    """A TIFF of several bands or pages, upright, as (H, W, C) of its own type.
+
+    Args:
+        largest: bytes above which it is refused from its header.
+
+    Raises:
+        DataError: damaged, of pages that are no channels, or too large; or tifffile is not installed.
+    """
+    with _open(path) as tiff, _one_line(path):
+        shape = _page_shape(tiff, path)
+        # tifffile's own sizes too, which count what else a header may claim (depth, wider samples)
+        size = max(sum(page.nbytes for page in tiff.pages), math.prod(shape))
+        if size > largest:
+            raise DataError(f"{path}: {size:,} bytes, more than {largest:,}; cut it into tiles or shrink it first")
+        if size > MOST_RATIO * path.stat().st_size:
+            raise DataError(f"{path}: its header tells of {size:,} bytes, which the file cannot hold; save it as .npy")
+        pixels = np.concatenate([_bands(page) for page in tiff.pages], axis=2)
+        if pixels.shape != shape or pixels.dtype.kind not in "buif":
+            raise DataError(f"{path}: its header says {shape}, it holds {pixels.shape}; save it as .npy")
+        return upright(pixels, _orientation(tiff))
+
+
+def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """An array (H, W, C) turned by an EXIF orientation, 1 to 8."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return pixels
+
+
+@contextmanager
+def _one_line(path: Path) -> Iterator[None]:
+    """Whatever a parser stumbles over on damaged bytes, as a DataError."""
+    try:
+        yield
+    except DataError:
+        raise
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; check the name") from None
+    except Exception as error:  # noqa: BLE001
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path}: cannot be decoded ({reason:.120}); save it with numpy.save") from None
+
+
+def _open(path: Path) -> Any:
+    try:
+        import tifffile
+    except ImportError:
+        raise DataError(
+            f"{path}: a TIFF of such channels needs tifffile; pip install tifffile, or save it as .npy"
+        ) from None
+    # what it finds odd it would print, when nobody else handles its messages
+    logging.getLogger("tifffile").addHandler(logging.NullHandler())
+    with _one_line(path):
+        return tifffile.TiffFile(path)
+
+
+def _page_shape(tiff: Any, path: Path) -> tuple[int, int, int]:
+    """Height, width and channels as stored."""
+    shapes = {(page.imagelength, page.imagewidth, page.samplesperpixel) for page in tiff.pages}
+    count = len(tiff.pages)
+    shape = next(iter(shapes), (0, 0, 0))
+    if len(shapes) != 1 or 0 in shape or (count > 1 and shape[2] > 1):
+        raise DataError(f"{path}: a TIFF of {count} pages that are no channels of one picture; save it as .npy")
+    return int(shape[0]), int(shape[1]), int(shape[2]) * count
+
+
+def _bands(page: Any) -> np.ndarray:
+    """One page as (H, W, C)."""
+    pixels: np.ndarray = page.asarray()
+    if pixels.ndim == 2:
+        return pixels[:, :, None]
+    # bands that are stored one after the other
+    return np.moveaxis(pixels, 0, 2) if page.axes.startswith("S") else pixels
+
+
+def _orientation(tiff: Any) -> int:
+    tag = tiff.pages[0].tags.get(ORIENTATION)
+    value = getattr(tag, "value", 1)
+    return value if value in range(1, 9) else 1
