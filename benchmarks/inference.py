@@ -73,7 +73,9 @@ def compare() -> str:
         for row, column in near.nonzero().tolist()
     ]
     share = float(near.any(1).float().mean())
-    return f"{len(found)} detections each, {share:.0%} of ours have their like, masks differ in {max(masks):.2%} of pixels"
+    return (
+        f"{len(found)} detections each, {share:.0%} of ours have their like, masks differ in {max(masks):.2%} of pixels"
+    )
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """RoIAlign, mask pasting with RLE, and NMS beside torchvision's, at the sizes of a ResNet-50-FPN on 800 x 1333.
 
-python benchmarks/operators.py [--json FILE] [--rounds N]
+python benchmarks/operators.py [--json FILE] [--rounds N] [--plain-allocator]
 """
 
 from __future__ import annotations
@@ -114,8 +114,11 @@ def suppress(peer: Any, rounds: int) -> Line:
 
 
 def main() -> None:
-    options = arguments(__doc__.splitlines()[0]).parse_args()
-    keep_freed_memory()  # as `maskrcnn` does; the peer has the benefit of it too
+    parser = arguments(__doc__.splitlines()[0])
+    parser.add_argument("--plain-allocator", action="store_true", help="memory is handled as Python comes, for both")
+    options = parser.parse_args()
+    if not options.plain_allocator:
+        keep_freed_memory()  # as `maskrcnn` does; the peer has the benefit of it too
     torch.manual_seed(0)
     peer, rounds = torchvision(), options.rounds
     with torch.no_grad():

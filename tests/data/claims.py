@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,26 +31,16 @@ def refused(read: Callable[[], object], *words: object, error: type[UserError] =
         assert str(word) in line, f"no {str(word)!r} in {line!r}"
 
 
-def repaired(dataset: Dataset, *kinds: str, among: bool = False) -> Dataset:
-    """The repairs are `kinds`, as often as each is named, and there is one line for each kind, with its remedy.
-
-    Args:
-        among: there may be others.
-    """
-    wanted = Counter(kinds)
-    found = {kind: dataset.repairs[kind] for kind in wanted} if among else dict(dataset.repairs)
-    assert found == wanted
-    check_warnings(dataset)
+def repaired(dataset: Dataset, *kinds: str) -> Any:
+    """The repairs are `kinds`, as often as each is named, and there is one line for each kind, with its remedy."""
+    assert dict(dataset.repairs) == Counter(kinds)
+    assert len(dataset.warnings) == len(dataset.repairs)
+    check_lines(dataset.repairs, dataset.warnings)
     return dataset
 
 
-def check_warnings(dataset: Dataset) -> None:
-    """Every kind of repair is told in one line of its own that says what to do about it."""
-    assert len(dataset.warnings) == len(dataset.repairs)
-    check_lines(dataset.repairs, dataset.warnings)
-
-
 def check_lines(kinds: Iterable[str], lines: list[str]) -> None:
+    """Each kind of repair is told in a line that says what to do about it."""
     for kind in kinds:
         assert any(kind in one_line(line) and REMEDIES[kind] in line for line in lines), kind
 

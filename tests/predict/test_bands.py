@@ -170,6 +170,23 @@ def test_damaged_bytes_never_raise_anything_else(tmp_path: Path) -> None:
     assert read > 50
 
 
+def test_a_page_that_is_its_own_next_ends(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, noise(5), photometric="minisblack", planarconfig="contig")
+    data = bytearray(path.read_bytes())
+    first = int.from_bytes(data[4:8], "little")
+    tags = int.from_bytes(data[first : first + 2], "little")
+    end = first + 2 + 12 * tags  # where the offset of the next page stands
+    place = len(data)
+    data[end : end + 4] = place.to_bytes(4, "little")
+    data += bytes(2) + place.to_bytes(4, "little")  # a page without tags
+    path.write_bytes(bytes(data))
+    assert "2 pages" in refused(path, 5)
+    data[end : end + 4] = first.to_bytes(4, "little")
+    path.write_bytes(bytes(data))
+    assert np.array_equal(read_picture(path, 5), noise(5))
+
+
 def test_arrays_are_found_where_there_is_nothing_else(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", noise(5))
     assert find_pictures([str(tmp_path)]) == find_pictures([f"{tmp_path}/*"]) == [tmp_path / "a.npy"]

@@ -35,5 +35,6 @@ def _through_jpeg(pixels: np.ndarray, quality: int) -> np.ndarray:
         )
         assert done, "a picture of 8 bits can be compressed"
         decoded = cv2.imdecode(buffer, cv2.IMREAD_COLOR if part.ndim == 3 else cv2.IMREAD_GRAYSCALE)
+        assert decoded is not None, "what was just compressed can be read"
         back.append(decoded[..., ::-1] if part.ndim == 3 else decoded[..., None])
     return np.ascontiguousarray(np.concatenate(back, axis=2))

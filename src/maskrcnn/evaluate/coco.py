@@ -282,20 +282,42 @@ def _check(
     dataset: Dataset,
 ) -> None:
     """Refuse results that cannot be scored, naming the first."""
+    fields = ["score", *(FIELDS[kind] for kind in kinds)]
+    numeric = [field for field in fields if field != "segmentation"]
     for place, result in enumerate(results):
-        where = f"result {place}"
-        if result.get("image_id") not in images:
-            raise DataError(f"{where}: image_id {result.get('image_id')!r} is not in {dataset.name}")
-        if result.get("category_id") not in categories:
-            raise DataError(
-                f"{where}: category_id {result.get('category_id')!r} is not in {dataset.name}, "
-                f"which has {', '.join(map(str, categories))}"
-            )
-        for key in ("score", *(FIELDS[kind] for kind in kinds)):
+        if not (result.get("image_id") in images and result.get("category_id") in categories):
+            raise DataError(_unknown(place, result, images, categories, dataset))
+        for key in fields:
             if key not in result:
-                raise DataError(f"{where} (image_id {result['image_id']!r}): no {key!r}; it cannot be scored without")
-            if key != "segmentation" and not all(map(math.isfinite, np.ravel(result[key]))):
-                raise DataError(f"{where} (image_id {result['image_id']!r}): {key!r} is not finite")
+                raise DataError(
+                    f"result {place} (image_id {result['image_id']!r}): no {key!r}; it cannot be scored without"
+                )
+        for key in numeric:
+            # NumPy's isfinite takes as long as the matching, for lists of four numbers
+            value = result[key]
+            if not all(
+                map(
+                    math.isfinite,
+                    value if isinstance(value, list) else (value,) if isinstance(value, float) else np.ravel(value),
+                )
+            ):
+                raise DataError(f"result {place} (image_id {result['image_id']!r}): {key!r} is not finite")
+
+
+def _unknown(
+    place: int,
+    result: Result,
+    images: dict[int | str, int],
+    categories: dict[int, int],
+    dataset: Dataset,
+) -> str:
+    """What is wrong with a result of a picture or a category that the labels do not have."""
+    if result.get("image_id") not in images:
+        return f"result {place}: image_id {result.get('image_id')!r} is not in {dataset.name}"
+    return (
+        f"result {place}: category_id {result.get('category_id')!r} is not in {dataset.name}, "
+        f"which has {', '.join(map(str, categories))}"
+    )
 
 
 def _truth(dataset: Dataset, kind: Kind, images: dict[int | str, int]) -> tuple[dict[str, Any], int]:

@@ -16,6 +16,7 @@ from maskrcnn.errors import DataError
 ARRAY_SUFFIX = ".npy"
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 ORIENTATION, SAMPLES = 274, 277  # TIFF tags
+MOST_PAGES = 1000
 MOST_RATIO = 2000  # of a picture's bytes to its file's; deflate and LZW reach 1,400 on a single colour
 
 
@@ -63,12 +64,13 @@ def read_tiff(path: Path, largest: int) -> np.ndarray:
     with _open(path) as tiff, _one_line(path):
         shape = _page_shape(tiff, path)
         # tifffile's own sizes too, which count what else a header may claim (depth, wider samples)
-        size = max(sum(page.nbytes for page in tiff.pages), math.prod(shape))
+        pages = _pages(tiff)
+        size = max(sum(page.nbytes for page in pages), math.prod(shape))
         if size > largest:
             raise DataError(f"{path}: {size:,} bytes, more than {largest:,}; cut it into tiles or shrink it first")
         if size > MOST_RATIO * path.stat().st_size:
             raise DataError(f"{path}: its header tells of {size:,} bytes, which the file cannot hold; save it as .npy")
-        pixels = np.concatenate([_bands(page) for page in tiff.pages], axis=2)
+        pixels = np.concatenate([_bands(page) for page in pages], axis=2)
         if pixels.shape != shape or pixels.dtype.kind not in "buif":
             raise DataError(f"{path}: its header says {shape}, it holds {pixels.shape}; save it as .npy")
         return upright(pixels, _orientation(tiff))
@@ -112,10 +114,19 @@ def _open(path: Path) -> Any:
         return tifffile.TiffFile(path)
 
 
+def _pages(tiff: Any) -> list[Any]:
+    """All pages. Not by iterating over `tiff.pages`, which never ends where a page names itself as the next."""
+    count = len(tiff.pages)
+    if count > MOST_PAGES:
+        raise ValueError(f"{count} pages")
+    return [tiff.pages[index] for index in range(count)]
+
+
 def _page_shape(tiff: Any, path: Path) -> tuple[int, int, int]:
     """Height, width and channels as stored."""
-    shapes = {(page.imagelength, page.imagewidth, page.samplesperpixel) for page in tiff.pages}
-    count = len(tiff.pages)
+    pages = _pages(tiff)
+    shapes = {(page.imagelength, page.imagewidth, page.samplesperpixel) for page in pages}
+    count = len(pages)
     shape = next(iter(shapes), (0, 0, 0))
     if len(shapes) != 1 or 0 in shape or (count > 1 and shape[2] > 1):
         raise DataError(f"{path}: a TIFF of {count} pages that are no channels of one picture; save it as .npy")
