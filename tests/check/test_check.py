@@ -196,6 +196,8 @@ def test_advice_follows_the_objects() -> None:
     stats = describe(dataset)
     advice = advise("d", dataset, stats)
     assert advice.recipe == "nuclei-mobilenet"
+    # its large-scale jitter would be taken instead of the short sides
+    assert {"data.augment.jitter=null", "data.augment.crop=null"} <= set(advice.overrides)
     assert f"train.epochs={min(200, -(-30_000 // stats.objects))}" in advice.overrides
     stats.sides = [4.0, 5.0, 6.0, 7.0, 8.0]
     small = advise("d", dataset, stats)

@@ -79,9 +79,11 @@ def advise(
             f"{stats.long_sides[4]:.0f}, {small * scale:.0f} in a tile; they overlap by {tiles[1]}, the size of large objects"
         )
         overrides += [f"data.tiles.side={tiles[0]}", f"data.tiles.overlap={tiles[1]}"]
-        overrides += _fit_for_tiles(load_config(recipe))
+        overrides += _ignored_remnants(load_config(recipe))
     overrides += [f"model.input.short_side={side}", f"model.input.long_side={long}"]
     overrides += [f"data.augment.short_sides={_around(side)}", f"data.augment.long_side={long}"]
+    if load_config(recipe).data.augment.jitter is not None:  # it would be taken instead of the short sides
+        overrides += ["data.augment.jitter=null", "data.augment.crop=null"]
     first = 2 ** int(np.clip(math.floor(math.log2(max(small * scale, 4.0))), 2, 5))
     anchors = [[first << level] for level in range(len(STRIDES))]
     reasons.append(f"anchors from {first} to {first << 4}: objects are {small * scale:.0f} to {large * scale:.0f} then")
@@ -186,12 +188,9 @@ def _tiles(stats: Statistics) -> tuple[int, int] | None:
     return side, int(np.clip(math.ceil(stats.sides[4] / 32) * 32, 64, side // 2))
 
 
-def _fit_for_tiles(config: Config) -> list[str]:
-    """What a recipe must have for tiles: remnants at their borders ignored, and tiles at their own size, not as crops."""
-    overrides = [f"model.{n}.ignore_iou=0.5" for n in ("rpn", "roi") if getattr(config.model, n).ignore_iou is None]
-    if config.data.augment.jitter is not None:
-        overrides += ["data.augment.jitter=null", "data.augment.crop=null"]
-    return overrides
+def _ignored_remnants(config: Config) -> list[str]:
+    """What a recipe must have for tiles: the remnants of objects at their borders are ignored."""
+    return [f"model.{n}.ignore_iou=0.5" for n in ("rpn", "roi") if getattr(config.model, n).ignore_iou is None]
 
 
 def _listed(values: Sequence[float]) -> str:
