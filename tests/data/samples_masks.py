@@ -63,6 +63,7 @@ def write_mask_folders(dataset: Dataset, folder: Path) -> None:
     for _, name, pixels, items in pictures(dataset):
         save(folder / name / "images" / f"{name}.png", Image.fromarray(pixels).convert("RGBA"))
         (folder / name / "masks").mkdir(parents=True, exist_ok=True)
+        (folder / name / "masks" / ".gitkeep").touch()  # git knows no empty folders, and one picture has no object
         for item in items:
             if not item.annotation.crowd:
                 mask = item.mask.astype(np.uint8) * 255
