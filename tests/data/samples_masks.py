@@ -63,11 +63,12 @@ def write_mask_folders(dataset: Dataset, folder: Path) -> None:
     for _, name, pixels, items in pictures(dataset):
         save(folder / name / "images" / f"{name}.png", Image.fromarray(pixels).convert("RGBA"))
         (folder / name / "masks").mkdir(parents=True, exist_ok=True)
-        (folder / name / "masks" / ".gitkeep").touch()  # git knows no empty folders, and one picture has no object
         for item in items:
             if not item.annotation.crowd:
                 mask = item.mask.astype(np.uint8) * 255
                 save(folder / name / "masks" / f"{hashlib.sha256(mask.tobytes()).hexdigest()[:32]}.png", mask)
+        if not any((folder / name / "masks").iterdir()):
+            (folder / name / "masks" / ".gitkeep").touch()  # git knows no empty folders
 
 
 def write_penn_fudan(dataset: Dataset, folder: Path) -> None:
