@@ -17,9 +17,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from maskrcnn.data.dataset import Rle
-from maskrcnn.data.formats.document import Document, load_json, refuse_leaving
+from maskrcnn.data.formats.document import Document, refuse_leaving
 from maskrcnn.data.formats.id_picture import rles_by_id
 from maskrcnn.data.formats.instance_png import read_ids
+from maskrcnn.data.formats.json_file import load_json
 from maskrcnn.data.formats.repairs import Repairs
 from maskrcnn.data.labelled import LabelledPictures
 from maskrcnn.data.masks import MIN_POINTS

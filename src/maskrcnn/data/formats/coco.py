@@ -7,7 +7,6 @@ continuous.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 from maskrcnn.config import KeypointSchema
 from maskrcnn.data.dataset import Picture
 from maskrcnn.data.formats.coco_annotation import AnnotationReader
+from maskrcnn.data.formats.json_file import load_json
 from maskrcnn.data.formats.keypoint_schema import read_schema
 from maskrcnn.data.formats.repairs import Repairs
 from maskrcnn.data.label_cache import cached_labels
@@ -94,14 +94,7 @@ def read_document(document: dict[str, Any], json_path: Path, pictures: Path | No
 
 def _load(path: Path) -> dict[str, Any]:
     """The JSON document, with its three lists in place."""
-    try:
-        document = json.loads(path.read_bytes())
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"{path}: not readable as JSON at line {error.lineno}, column {error.colno} ({error.msg}); correct the file"
-        ) from None
-    except (OSError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise DataError(f"{path}: not readable as JSON ({' '.join(str(error).split())}); correct the file") from None
+    document = load_json(path, "correct the file")
     if isinstance(document, list):
         raise DataError(f"{path}: a list, as results are; labels are an object with images, annotations and categories")
     if not isinstance(document, dict):

@@ -15,8 +15,9 @@ import numpy as np
 
 from maskrcnn.data.dataset import Rle
 from maskrcnn.data.formats.coco_annotation import MEASURED
-from maskrcnn.data.formats.document import Document, load_json, number, own_ids, refuse_leaving
+from maskrcnn.data.formats.document import Document, number, own_ids, refuse_leaving
 from maskrcnn.data.formats.instance_png import instance_rles
+from maskrcnn.data.formats.json_file import load_json
 from maskrcnn.data.formats.label_picture import open_label_picture
 from maskrcnn.data.labelled import LabelledPictures
 from maskrcnn.data.picture_files import relative_name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Sequence
@@ -15,7 +14,6 @@ from maskrcnn.data.dataset import Rle
 from maskrcnn.data.formats.coco import read_document
 from maskrcnn.data.formats.coco_annotation import MEASURED
 from maskrcnn.data.formats.repairs import Repairs
-from maskrcnn.data.formats.shapes import drawable
 from maskrcnn.data.labelled import LabelledPictures
 from maskrcnn.data.picture_files import relative_name, upright_size
 from maskrcnn.errors import DataError
@@ -84,7 +82,7 @@ class Document:
         crowd: bool = False,
         area: Any = MEASURED,
     ) -> None:
-        """Add an object, or count why it cannot be drawn.
+        """Add an object.
 
         Args:
             record: names it in messages.
@@ -92,9 +90,6 @@ class Document:
             rings: float64 (n, 2) outlines whose union is the mask; `rle`: the mask where it is not outlines.
             keypoints: (K, 3) continuous x, y, and visibility.
         """
-        if rings is not None and not all(drawable(ring) for ring in rings):
-            self.repairs.note("outline too long to draw dropped", record)
-            return
         raw: dict[str, Any] = {"id": len(self.annotations) + 1, "image_id": image_id, "category_id": category_id}
         raw |= {"source": record, "iscrowd": int(crowd), "area": area, "bbox": MEASURED}
         if box is not None:
@@ -140,22 +135,6 @@ def refuse_leaving(folder: Path, path: Path) -> None:
         inside = True
     if not inside:
         raise DataError(f"{path}: a symbolic link out of {str(folder)!r}; put the file itself into the folder")
-
-
-def load_json(path: Path) -> Any:
-    """What a JSON file holds.
-
-    Raises:
-        DataError: missing, not JSON, or nested too deep.
-    """
-    try:
-        return json.loads(path.read_bytes())
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"{path}: not readable as JSON at line {error.lineno}, column {error.colno} ({error.msg}); export it anew"
-        ) from None
-    except (OSError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise DataError(f"{path}: not readable as JSON ({' '.join(str(error).split())}); export it anew") from None
 
 
 def own_ids(ids: Sequence[Any]) -> list[int]:

@@ -18,7 +18,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 
-from maskrcnn.data.formats.document import Document, load_json, number, own_ids, points
+from maskrcnn.data.formats.document import Document, number, own_ids, points
+from maskrcnn.data.formats.json_file import load_json
 from maskrcnn.data.formats.label_studio_rle import brush_mask
 from maskrcnn.data.formats.shapes import box_around, ellipse_ring, turned_box
 from maskrcnn.data.labelled import LabelledPictures

@@ -23,8 +23,9 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from maskrcnn.data.dataset import Rle
-from maskrcnn.data.formats.document import Document, load_json, points, refuse_leaving
+from maskrcnn.data.formats.document import Document, points, refuse_leaving
 from maskrcnn.data.formats.folder_files import files_under
+from maskrcnn.data.formats.json_file import load_json
 from maskrcnn.data.formats.label_picture import quiet
 from maskrcnn.data.formats.shapes import box_around, drawable, ellipse_ring, placed_rle, sound
 from maskrcnn.data.formats.text_lines import read_lines

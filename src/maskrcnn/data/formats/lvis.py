@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from maskrcnn.data.dataset import Picture
 from maskrcnn.data.formats.coco import read_document
-from maskrcnn.data.formats.document import load_json
+from maskrcnn.data.formats.json_file import load_json
 from maskrcnn.data.formats.repairs import Repairs
 from maskrcnn.data.label_cache import cached_labels
 from maskrcnn.data.labelled import LabelledPictures

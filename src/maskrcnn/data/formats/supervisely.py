@@ -20,7 +20,8 @@ import numpy as np
 from PIL import Image
 
 from maskrcnn.data.dataset import Rle
-from maskrcnn.data.formats.document import Document, load_json, number, points, refuse_leaving, whole
+from maskrcnn.data.formats.document import Document, number, points, refuse_leaving, whole
+from maskrcnn.data.formats.json_file import load_json
 from maskrcnn.data.formats.label_picture import quiet
 from maskrcnn.data.formats.shapes import holed_rle, placed_rle, sound
 from maskrcnn.data.labelled import LabelledPictures

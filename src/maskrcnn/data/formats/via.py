@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from maskrcnn.data.formats.document import Document, load_json, number, refuse_leaving
+from maskrcnn.data.formats.document import Document, number, refuse_leaving
+from maskrcnn.data.formats.json_file import load_json
 from maskrcnn.data.formats.shapes import ellipse_ring
 from maskrcnn.data.labelled import LabelledPictures
 from maskrcnn.data.picture_files import relative_name
