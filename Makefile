@@ -23,7 +23,6 @@ benchmark: $(STAMP)
 	  LD_LIBRARY_PATH=.venv-peer/peer-stubs .venv-peer/bin/python benchmarks/$$name.py --json out/benchmarks/$$name.json \
 	    || exit 1; \
 	done
-	$(PY) benchmarks/engines.py --json out/benchmarks/engines.json
 
 # 20,000 spoilt label files of every format, with a table of what the readers made of them
 fuzz: $(STAMP)

@@ -203,7 +203,9 @@ class TilesConfig(Section):
     """Large pictures are trained on in overlapping tiles; those that fit into one stay whole."""
 
     side: Positive = 1024  # pixels
-    overlap: int = Field(128, ge=0)  # of neighbours, at least; as large as most objects, so that some tile shows all of each
+    overlap: int = Field(
+        128, ge=0
+    )  # of neighbours, at least; as large as most objects, so that some tile shows all of each
     # a tile's object is one that it shows at least so much of, against the tile that shows most of it; of others it shows a
     # remnant, which is neither object nor background there
     visible: Fraction = 0.3

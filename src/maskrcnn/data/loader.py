@@ -164,7 +164,9 @@ class TrainSamples(TorchDataset[Sample]):
         self, index: int, picture: Picture, view: View, seed: int, rng: np.random.Generator
     ) -> tuple[np.ndarray, ObjectTargets]:
         """The picture's pixels and objects in a view."""
-        pixels = jitter_colour(warp_picture(_pixels(self.dataset, index, self.channels), view), self.augment.colour, rng)
+        pixels = jitter_colour(
+            warp_picture(_pixels(self.dataset, index, self.channels), view), self.augment.colour, rng
+        )
         pixels = degrade(pixels, self.augment, rng)
         return pixels, make_targets(picture, self.labels, view, self.mask_side, self.keypoints, seed)
 
