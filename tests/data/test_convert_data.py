@@ -145,3 +145,35 @@ def test_a_folder_of_two_formats_asks(source: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="yolo and penn-fudan.*yolo:"):
         open_dataset(tmp_path / "out")
     assert len(open_dataset(f"yolo:{tmp_path / 'out'}", "train")) == 12
+
+
+@st.composite
+def shaped(draw: st.DrawFn) -> Annotation:
+    """An object in a picture of 90 x 120: a star of random arms as a polygon of over 100 pixels, or as an RLE."""
+    count = draw(st.integers(3, 12))
+    arms = np.array(draw(st.lists(st.floats(12, 34), min_size=count, max_size=count)))
+    x, y = draw(st.floats(36, 84)), draw(st.floats(36, 54))
+    turns = np.linspace(0, 2 * np.pi, count, endpoint=False) + draw(st.floats(0, 1))
+    ring = np.stack([x + arms * np.cos(turns), y + arms * np.sin(turns)], axis=1)
+    rle = polygons_rle([ring], 90, 120)
+    assert rle is not None and rle_area(rle) > 100
+    if draw(st.booleans()):
+        return Annotation(rle_box(rle), 0, rle=rle, area=rle_area(rle), id=1)
+    box = (*ring.min(axis=0).tolist(), *ring.max(axis=0).tolist())
+    return Annotation(box, 0, polygons=[ring], area=rle_area(rle), id=1)
+
+
+@pytest.mark.parametrize("name", sorted(WRITERS))
+@settings(max_examples=25, deadline=None)
+@given(annotation=shaped())
+def test_any_shape_comes_back(name: str, annotation: Annotation, tmp_path_factory: pytest.TempPathFactory) -> None:
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("shapes")
+    Image.new("RGB", (120, 90)).save(folder / "a.png")
+    picture = Picture(1, "a.png", folder / "a.png", 90, 120, [annotation])
+    dataset = LabelledPictures([picture], name="one", classes=["star"], class_ids=[1])
+    WRITERS[name]({"train": dataset}, folder / "out", Lost())
+    (again,) = open_dataset(folder / "out", "train").picture(0).annotations
+    share = iou(bitmap(annotation, picture), bitmap(again, picture))
+    assert share == 1.0 if annotation.rle is not None else share > 0.99
