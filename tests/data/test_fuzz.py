@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from random import Random
 
@@ -82,6 +84,21 @@ def test_time_and_memory_are_bounded() -> None:
             assert len(bytearray(80 << 20)) == 80 << 20
     with bounded(megabytes=50):
         assert len(bytearray(10 << 20)) == 10 << 20
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="needs Linux")
+def test_memory_that_the_process_kept_is_counted_again() -> None:
+    code = (
+        "from maskrcnn.allocator import keep_freed_memory\n"
+        "from fuzz import bounded\n"
+        "assert keep_freed_memory()\n"
+        "kept = [bytearray(10 << 20) for _ in range(30)]\n"
+        "del kept\n"
+        "with bounded(megabytes=50):\n"
+        "    bytearray(80 << 20)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True)
+    assert "AssertionError: took 8" in done.stderr
 
 
 def test_a_seed_always_spoils_alike_and_nearly_always_spoils() -> None:

@@ -109,7 +109,9 @@ def _open(path: Path) -> Any:
             f"{path}: a TIFF of such channels needs tifffile; pip install tifffile, or save it as .npy"
         ) from None
     # what it finds odd it would print, when nobody else handles its messages
-    logging.getLogger("tifffile").addHandler(logging.NullHandler())
+    logger = logging.getLogger("tifffile")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
     with _one_line(path):
         return tifffile.TiffFile(path)
 
