@@ -248,23 +248,110 @@ def test_an_object_without_mask_is_neither_missed_nor_a_mistake() -> None:
     assert "1 labelled objects" in scores.notes[0]
 
 
+MASK = rle_of(np.eye(40, dtype=np.uint8))
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"image_id": 99}, ["result 0", "image_id 99"]),
-        ({"category_id": 99}, ["result 0", "category_id 99", "5"]),
-        ({"score": math.nan}, ["result 0", "'score'", "not finite"]),
-        ({"bbox": [0.0, 0.0, math.inf, 1.0]}, ["result 0", "'bbox'", "not finite"]),
+        ({"image_id": 99}, ["image_id 99"]),
+        ({"image_id": [7]}, ["image_id [7]"]),
+        ({"category_id": 99}, ["category_id 99", "5"]),
+        ({"score": math.nan}, ["'score' is nan", "finite"]),
+        ({"score": "0.9"}, ["'score' is '0.9'", "finite"]),
+        ({"score": None}, ["'score' is None"]),
+        ({"score": [0.9]}, ["'score' is [0.9]"]),
+        ({"score": 10**400}, ["'score'", "finite"]),
+        ({"bbox": [0.0, 0.0, math.inf, 1.0]}, ["'bbox'", "inf", "4 finite numbers"]),
+        ({"bbox": [0.0, 0.0, 1.0]}, ["'bbox'", "4 finite numbers"]),
+        ({"bbox": [0.0, 0.0, "1", 1.0]}, ["'bbox'"]),
+        ({"bbox": [[0.0], 0.0, 1.0, 1.0]}, ["'bbox'"]),
+        ({"keypoints": [1.0, 1.0, 2.0]}, ["'keypoints'", "6 finite numbers"]),
+        ({"keypoints": [1.0, 1.0, 2.0, 1.0, math.nan, 2.0]}, ["'keypoints'", "nan"]),
+        ({"segmentation": None}, ["'segmentation'", "size and counts", "pycocotools.mask.encode"]),
+        ({"segmentation": [[1.0, 1.0, 5.0, 1.0, 5.0, 5.0]]}, ["'segmentation'", "pycocotools.mask.encode"]),
+        ({"segmentation": {"size": [40, 40]}}, ["'segmentation'", "size and counts"]),
+        ({"segmentation": MASK | {"size": [40, 41]}}, ["[40, 41]", "[40, 40]"]),
+        ({"segmentation": MASK | {"size": ["40", 40]}}, ["['40', 40]", "[40, 40]"]),
+        ({"segmentation": MASK | {"size": 40}}, ["'segmentation'"]),
+        ({"segmentation": MASK | {"counts": MASK["counts"] * 9}}, ["'segmentation'", "cannot be read"]),
+        ({"segmentation": MASK | {"counts": "\x01~~"}}, ["'segmentation'", "cannot be read"]),
+        ({"segmentation": MASK | {"counts": "NNN"}}, ["'segmentation'", "cannot be read"]),
+        ({"segmentation": MASK | {"counts": b"\xff\xfe"}}, ["'segmentation'", "cannot be read"]),
+        ({"segmentation": MASK | {"counts": 7}}, ["'segmentation'", "cannot be read"]),
     ],
 )
-def test_a_bad_result_is_named(change: dict[str, Any], words: list[str]) -> None:
+@pytest.mark.parametrize("place", [0, 4, 9])
+def test_a_bad_result_is_named(
+    change: dict[str, Any], words: list[str], place: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first of a few good ones, one in the middle, and the last, in chunks of four."""
+    monkeypatch.setattr("maskrcnn.evaluate.found.CHUNK", 4)
     dataset = one_picture([])
-    result = {"image_id": 7, "category_id": 5, "score": 0.9, "bbox": [1.0, 1.0, 5.0, 5.0]} | change
+    dataset.keypoints = schema_of(2)
+    good = {"image_id": 7, "category_id": 5, "score": 0.9, "bbox": [1.0, 1.0, 5.0, 5.0]}
+    good |= {"segmentation": MASK, "keypoints": [1.0, 1.0, 2.0, 3.0, 3.0, 2.0]}
+    results = [dict(good) for _ in range(10)]
+    score_results(dataset, results, ["bbox", "segm", "keypoints"])
+    results[place] |= change
     with pytest.raises(DataError) as caught:
-        score_results(dataset, [result], ["bbox"])
-    assert "\n" not in str(caught.value)
-    for word in words:
+        score_results(dataset, results, ["bbox", "segm", "keypoints"])
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+    for word in [f"result {place}", *words]:
         assert word in str(caught.value)
+
+
+def test_what_is_no_record_is_named() -> None:
+    good = {"image_id": 7, "category_id": 5, "score": 0.9, "bbox": [1.0, 1.0, 5.0, 5.0]}
+    for record in (None, "result", [1, 2], 3):
+        with pytest.raises(DataError, match="result 1: .* where a dictionary"):
+            score_results(one_picture([]), [good, record], ["bbox"])
+
+
+def test_numpy_numbers_and_tuples_are_numbers() -> None:
+    labels, results = random_labels(6)
+    others = [
+        result
+        | {
+            "bbox": np.array(result["bbox"]),
+            "score": np.float64(result["score"]),
+            "keypoints": tuple(result["keypoints"]),
+            "segmentation": {
+                "size": tuple(result["segmentation"]["size"]),
+                "counts": result["segmentation"]["counts"].encode(),
+            },
+        }
+        for result in results
+    ]
+    dataset = as_dataset(labels)
+    kinds = [kind for kind in KINDS if kind != "keypoints" or dataset.keypoints is not None]
+    assert score_results(dataset, others, kinds).kinds == score_results(dataset, results, kinds).kinds
+
+
+def test_results_may_come_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every chunk of an iterator counts once, with or without the kinds stated."""
+    monkeypatch.setattr("maskrcnn.evaluate.found.CHUNK", 7)
+    labels, results = random_labels(5)
+    assert len(results) > 14
+    dataset = as_dataset(labels)
+    expected = score_results(dataset, results)
+    assert score_results(dataset, iter(results)).to_dict() == expected.to_dict()
+    assert score_results(dataset, iter(results), list(expected.kinds)).to_dict() == expected.to_dict()
+    assert expected.detections == len(results)
+
+
+def test_a_mask_is_scored_whatever_its_box_says() -> None:
+    labels, results = random_labels(9)
+    dataset = as_dataset(labels)
+    expected = score_results(dataset, results, ["segm"])
+    elsewhere = [result | {"bbox": [0.0, 0.0, 0.5, 0.5]} for result in results]
+    assert expected["segm"]["AP"] > 0
+    assert score_results(dataset, elsewhere, ["bbox", "segm"])["segm"] == expected["segm"]
+
+
+def test_keypoints_without_any_in_the_labels_are_refused() -> None:
+    with pytest.raises(DataError, match="no keypoints"):
+        score_results(one_picture([]), [], ["keypoints"])
 
 
 def test_a_missing_field_and_an_empty_data_set_are_refused() -> None:

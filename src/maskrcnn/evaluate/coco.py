@@ -4,35 +4,33 @@ The matching is hotcoco's: its figures and its whole precision array equalled py
 40 times the speed (faster-coco-eval: 1.6 to 6 times, same figures, but its keypoint arrays leave classes out). The tests
 hold it to 1e-9. Masks are run-length codes on both sides throughout, so memory grows with the outlines of the objects and
 never with picture size times detections.
-
-Two traps of COCO's own evaluator are kept out by renumbering everything before it is scored: an annotation with id 0
-counts as never found, and a missing area puts the object in no size range.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
-import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from maskrcnn.data.dataset import Annotation, Dataset, Picture
+from maskrcnn.data.dataset import Dataset
 from maskrcnn.errors import DataError
+from maskrcnn.evaluate.found import FIELDS, Result, gather
+from maskrcnn.evaluate.truth import Kind, has_mask, pictures_of, read_truth
 
 if TYPE_CHECKING:
+    import hotcoco
+
     from maskrcnn.model.mask_rcnn import MaskRCNN
 
-Kind = Literal["bbox", "segm", "keypoints"]
 Progress = Callable[[int, int], None]  # pictures done, pictures in all
-Result = dict[str, Any]  # one detection as in COCO's results files
 
 KINDS: tuple[Kind, ...] = ("bbox", "segm", "keypoints")
-FIELDS: dict[Kind, str] = {"bbox": "bbox", "segm": "segmentation", "keypoints": "keypoints"}
 OBJECT_KEYS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 COUNTED = 100  # detections of a picture and class that COCO counts
 KEYPOINT_KEYS = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl")
@@ -81,8 +79,8 @@ def evaluate(
     Raises:
         DataError: the labels have a class that the model does not know, or a picture cannot be read.
     """
-    results = list(find_all(model, dataset, batch=batch, workers=workers, score=score, progress=progress))
     kinds, notes = comparable_kinds(model, dataset)
+    results = find_all(model, dataset, batch=batch, workers=workers, score=score, progress=progress)
     scores = score_results(dataset, results, kinds, most=model.config.test.detections)
     scores.notes = notes + scores.notes
     return scores
@@ -138,7 +136,7 @@ def comparable_kinds(model: MaskRCNN, dataset: Dataset) -> tuple[list[Kind], lis
     """Which of boxes, masks and keypoints both `model` and the labels have, and a line for each that only one has."""
     config, kinds, notes = model.config, list[Kind](["bbox"]), list[str]()
     if config.mask_head is not None:
-        if any(_has_mask(a) for picture in _pictures(dataset) for a in picture.annotations):
+        if any(has_mask(a) for picture in pictures_of(dataset) for a in picture.annotations):
             kinds.append("segm")
         else:
             notes.append("masks are not scored: the labels have none")
@@ -153,7 +151,7 @@ def comparable_kinds(model: MaskRCNN, dataset: Dataset) -> tuple[list[Kind], lis
 
 
 def score_results(
-    dataset: Dataset, results: list[Result], kinds: list[Kind] | None = None, *, most: int = COUNTED
+    dataset: Dataset, results: Iterable[Result], kinds: list[Kind] | None = None, *, most: int = COUNTED
 ) -> Scores:
     """COCO's figures of `results` against the labels of `dataset`.
 
@@ -162,48 +160,45 @@ def score_results(
 
     Args:
         results: COCO results with the image and category ids of the labels; each has the field of every kind scored.
+            They are gone through once, so an iterator will do.
         kinds: which of "bbox", "segm" and "keypoints"; None takes those that the first result has and, when there is
             no result at all, those that the labels have.
         most: detections of a picture that the model gives.
 
     Raises:
-        DataError: an empty data set, or a result with an unknown id, a missing field or a number that is not finite.
+        DataError: an empty data set; keypoints to score where the labels have none; a result with an unknown id, a
+            missing field, a number that is not finite or a mask that is no RLE of its picture's size.
     """
     if len(dataset) == 0:
         raise DataError(f"{dataset.name}: no picture to evaluate on")
-    kinds = list(kinds) if kinds is not None else _kinds_of(dataset, results)
-    images = _image_numbers(dataset)
-    categories = {class_id: number for number, class_id in enumerate(dataset.class_ids, 1)}
-    _check(results, kinds, images, categories, dataset)
-
-    objects = sum(not a.crowd for picture in _pictures(dataset) for a in picture.annotations)
-    scores = Scores({}, {}, pictures=len(dataset), objects=objects, detections=len(results))
+    remaining = iter(results)
+    if kinds is None:
+        first = list(islice(remaining, 1))
+        kinds, remaining = _kinds_of(dataset, first), chain(first, remaining)
+    if "keypoints" in kinds and dataset.keypoints is None:
+        raise DataError(f"{dataset.name}: has no keypoints to score; leave them out")
+    truth = read_truth(dataset, masks="segm" in kinds)
+    found = gather(remaining, kinds, truth)
+    objects = int(np.count_nonzero(~truth.crowd))
+    scores = Scores({}, {}, pictures=len(dataset), objects=objects, detections=len(found))
     for kind in kinds:
-        truth, unmeasured = _truth(dataset, kind, images)
-        if unmeasured:
+        unmeasured = int(np.count_nonzero(~(truth.masked | truth.crowd)))
+        if kind == "segm" and unmeasured:
             scores.notes.append(f"{unmeasured} labelled objects have a box but no mask: masks found there do not count")
-        found = [
-            {
-                "image_id": images[result["image_id"]],
-                "category_id": categories[result["category_id"]],
-                "score": float(result["score"]),
-                FIELDS[kind]: result[FIELDS[kind]],
-            }
-            for result in results
-        ]
-        sigmas = dataset.keypoints.sigmas if kind == "keypoints" and dataset.keypoints else None
-        scores.kinds[kind], scores.per_class[kind] = _score_kind(truth, found, kind, dataset.classes, sigmas)
+        labels = truth.coco(kind)
+        detections = found.coco(labels, kind)
+        sigmas = truth.sigmas if kind == "keypoints" else None
+        scores.kinds[kind], scores.per_class[kind] = _score_kind(labels, detections, kind, dataset.classes, sigmas)
         if most > COUNTED and kind != "keypoints":
-            scores.kinds[kind] |= _score_many(truth, found, kind, most)
+            scores.kinds[kind] |= _score_many(labels, detections, kind, most)
     return scores
 
 
-def _score_many(truth: dict[str, Any], found: list[Result], kind: Kind, most: int) -> dict[str, float | None]:
+def _score_many(labels: hotcoco.COCO, found: hotcoco.COCO, kind: Kind, most: int) -> dict[str, float | None]:
     """AP, AP50 and AP75 where up to `most` detections of a picture and class count."""
     import hotcoco
 
-    labels = hotcoco.COCO(truth)
-    evaluator = hotcoco.COCOeval(labels, labels.load_res(found), kind)
+    evaluator = hotcoco.COCOeval(labels, found, kind)
     evaluator.params.max_dets = [1, 10, most]
     evaluator.evaluate()
     evaluator.accumulate()
@@ -214,13 +209,12 @@ def _score_many(truth: dict[str, Any], found: list[Result], kind: Kind, most: in
 
 
 def _score_kind(
-    truth: dict[str, Any], found: list[Result], kind: Kind, classes: list[str], sigmas: list[float] | None
+    labels: hotcoco.COCO, found: hotcoco.COCO, kind: Kind, classes: list[str], sigmas: list[float] | None
 ) -> tuple[dict[str, float | None], dict[str, dict[str, float | None]]]:
     """The figures of one kind, over all classes and per class."""
     import hotcoco
 
-    labels = hotcoco.COCO(truth)
-    evaluator = hotcoco.COCOeval(labels, labels.load_res(found), kind)
+    evaluator = hotcoco.COCOeval(labels, found, kind)
     if sigmas is not None:
         evaluator.params.kpt_oks_sigmas = list(sigmas)
     # it prints its summary, and warns that tolerances other than COCO's are not COCO's
@@ -252,137 +246,8 @@ def _percent(value: float) -> float | None:
     return None if value < 0 else 100.0 * float(value)
 
 
-def _pictures(dataset: Dataset) -> Iterator[Picture]:
-    return (dataset.picture(index) for index in range(len(dataset)))
-
-
-def _has_mask(annotation: Annotation) -> bool:
-    return bool(annotation.polygons) or annotation.rle is not None
-
-
 def _kinds_of(dataset: Dataset, results: list[Result]) -> list[Kind]:
     """What there is to score when the caller does not say."""
-    masks = any(_has_mask(a) for picture in _pictures(dataset) for a in picture.annotations)
+    masks = any(has_mask(a) for picture in pictures_of(dataset) for a in picture.annotations)
     labelled = {"bbox": True, "segm": masks, "keypoints": dataset.keypoints is not None}
     return [kind for kind in KINDS if labelled[kind] and (not results or FIELDS[kind] in results[0])]
-
-
-def _image_numbers(dataset: Dataset) -> dict[int | str, int]:
-    """A number from 1 for every image id, in the order of the ids: COCO breaks ties between equal scores by it."""
-    ids = [picture.image_id for picture in _pictures(dataset)]
-    ordered = sorted(ids) if all(isinstance(i, int) for i in ids) else sorted(ids, key=str)
-    return {image_id: number for number, image_id in enumerate(ordered, 1)}
-
-
-def _check(
-    results: list[Result],
-    kinds: list[Kind],
-    images: dict[int | str, int],
-    categories: dict[int, int],
-    dataset: Dataset,
-) -> None:
-    """Refuse results that cannot be scored, naming the first."""
-    fields = ["score", *(FIELDS[kind] for kind in kinds)]
-    numeric = [field for field in fields if field != "segmentation"]
-    for place, result in enumerate(results):
-        if not (result.get("image_id") in images and result.get("category_id") in categories):
-            raise DataError(_unknown(place, result, images, categories, dataset))
-        for key in fields:
-            if key not in result:
-                raise DataError(
-                    f"result {place} (image_id {result['image_id']!r}): no {key!r}; it cannot be scored without"
-                )
-        for key in numeric:
-            # NumPy's isfinite takes as long as the matching, for lists of four numbers
-            value = result[key]
-            if not all(
-                map(
-                    math.isfinite,
-                    value if isinstance(value, list) else (value,) if isinstance(value, float) else np.ravel(value),
-                )
-            ):
-                raise DataError(f"result {place} (image_id {result['image_id']!r}): {key!r} is not finite")
-
-
-def _unknown(
-    place: int,
-    result: Result,
-    images: dict[int | str, int],
-    categories: dict[int, int],
-    dataset: Dataset,
-) -> str:
-    """What is wrong with a result of a picture or a category that the labels do not have."""
-    if result.get("image_id") not in images:
-        return f"result {place}: image_id {result.get('image_id')!r} is not in {dataset.name}"
-    return (
-        f"result {place}: category_id {result.get('category_id')!r} is not in {dataset.name}, "
-        f"which has {', '.join(map(str, categories))}"
-    )
-
-
-def _truth(dataset: Dataset, kind: Kind, images: dict[int | str, int]) -> tuple[dict[str, Any], int]:
-    """The labels as COCO's evaluator wants them, numbered from 1, and how many objects lack the mask that is scored.
-
-    For masks, an object that is only a box becomes a crowd over that box: it need not be found, and what is found there
-    is no mistake.
-    """
-    annotations: list[dict[str, Any]] = []
-    unmeasured = 0
-    for picture in _pictures(dataset):
-        for annotation in picture.annotations:
-            x0, y0, x1, y1 = annotation.box
-            record = {
-                "id": len(annotations) + 1,
-                "image_id": images[picture.image_id],
-                "category_id": annotation.label + 1,
-                "bbox": [x0, y0, x1 - x0, y1 - y0],
-                "area": annotation.area if annotation.area > 0 else _measure(annotation, picture),
-                "iscrowd": int(annotation.crowd),
-            }
-            if kind == "segm":
-                if not _has_mask(annotation):
-                    unmeasured += not annotation.crowd
-                    record["iscrowd"] = 1
-                record["segmentation"] = _mask(annotation, picture)
-            if kind == "keypoints" and dataset.keypoints is not None:
-                record |= _keypoints(annotation, len(dataset.keypoints.names))
-            annotations.append(record)
-    sides = [(images[p.image_id], p.height, p.width) for p in _pictures(dataset)]
-    return {
-        "images": [{"id": number, "height": height, "width": width} for number, height, width in sorted(sides)],
-        "annotations": annotations,
-        "categories": [{"id": number, "name": name} for number, name in enumerate(dataset.classes, 1)],
-    }, unmeasured
-
-
-def _mask(annotation: Annotation, picture: Picture) -> dict[str, Any]:
-    """The object's mask, or its box where it has none, as RLE with text counts."""
-    from pycocotools import mask as coco_mask
-
-    from maskrcnn.data.masks import annotation_rle
-
-    rle = annotation_rle(annotation, picture.height, picture.width)
-    if rle is None:
-        x0, y0, x1, y1 = annotation.box
-        ring = [x0, y0, x1, y0, x1, y1, x0, y1]
-        rle = coco_mask.merge(coco_mask.frPyObjects([ring], picture.height, picture.width))
-    counts = rle["counts"]
-    return {"size": [int(v) for v in rle["size"]], "counts": counts.decode() if isinstance(counts, bytes) else counts}
-
-
-def _measure(annotation: Annotation, picture: Picture) -> float:
-    """Area of an object whose label does not state it."""
-    from pycocotools import mask as coco_mask
-
-    if _has_mask(annotation):
-        return float(coco_mask.area(_mask(annotation, picture)))
-    x0, y0, x1, y1 = annotation.box
-    return float((x1 - x0) * (y1 - y0))
-
-
-def _keypoints(annotation: Annotation, count: int) -> dict[str, Any]:
-    """Keypoints as COCO counts them: pixel indices, half a pixel less than the continuous coordinates inside."""
-    points = np.zeros((count, 3)) if annotation.keypoints is None else np.array(annotation.keypoints, dtype=float)
-    labelled = points[:, 2] > 0
-    points[labelled, :2] -= 0.5
-    return {"keypoints": points.ravel().tolist(), "num_keypoints": int(labelled.sum())}
