@@ -244,7 +244,7 @@ def test_zero_area_box(files: Files) -> None:
         ("a: &a [x, x]\nb: [*a, *a]\ntrain: images/train\nnames: [cat, dog]\n", ["alias"]),
         ("train: !!python/object/apply:os.system ['true']\nnames: [cat]\n", ["YAML"]),
         ("train: " + "[" * 100 + "\n", ["nested"]),
-        ("train: " + "[" * 1000 + "]" * 1000 + "\n", ["nested"]),
+        ("train: " + "[" * 1000 + "]" * 1000 + "\n", ["nest"]),  # newer PyYAML says so itself
         ("train: 2001-99-99\n", ["YAML"]),
     ],
 )

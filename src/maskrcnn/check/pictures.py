@@ -14,7 +14,7 @@ from PIL import Image
 from maskrcnn.check.findings import Findings, Suspect
 from maskrcnn.data.augment import resize_picture
 from maskrcnn.data.dataset import Dataset, Picture
-from maskrcnn.data.picture_files import EXIF_ORIENTATION, size_disagreement
+from maskrcnn.data.picture_files import orientation, size_disagreement
 from maskrcnn.errors import DataError
 from maskrcnn.predict.reader import FORMATS, read_picture
 
@@ -77,7 +77,7 @@ def look(picture: Picture, channels: int = 3) -> Seen:
         return Seen(None)
     try:
         with Image.open(picture.path, formats=FORMATS) as image:
-            mode, turned = image.mode, image.format != "TIFF" and image.getexif().get(EXIF_ORIENTATION, 1) != 1
+            mode, turned = image.mode, orientation(image, picture.path) != 1
     except Exception:  # noqa: BLE001  what is wrong is said by read_picture, in its words
         mode, turned = "", False
     try:

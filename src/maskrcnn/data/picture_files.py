@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import posixpath
 import warnings
@@ -59,20 +60,6 @@ def pictures_folder(json_path: Path, file_names: Sequence[str]) -> Path:
     )
 
 
-def require_files(name: str, pictures: Sequence[Picture]) -> None:
-    """Check that every picture's file exists.
-
-    Raises:
-        DataError: some do not; the count and the first are named.
-    """
-    missing = [picture for picture in pictures if picture.path is None or not os.path.isfile(picture.path)]
-    if missing:
-        raise DataError(
-            f"{name}: {len(missing)} of {len(pictures)} picture files are missing, the first is"
-            f" {str(missing[0].path)!r}; restore them or delete their entries from the labels"
-        )
-
-
 def upright_size(path: Path) -> tuple[int, int]:
     """Height and width of a picture as a person sees it (EXIF orientation applied), from its header only.
 
@@ -90,7 +77,7 @@ def upright_size(path: Path) -> tuple[int, int]:
         with picture:
             width, height = picture.size
             # orientations 5 to 8 lie on their side; of a TIFF Pillow already tells the upright size
-            turned = picture.format != "TIFF" and picture.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+            turned = orientation(picture, path) in (5, 6, 7, 8)
     # parsers raise whatever they stumble over (struct.error, SyntaxError, KeyError, ...) on damaged bytes
     except Exception as error:  # noqa: BLE001
         # Pillow knows no TIFF of five bands, nor some of four
@@ -98,6 +85,21 @@ def upright_size(path: Path) -> tuple[int, int]:
             return tiff_shape(path)[:2]
         raise DataError(f"{path}: not readable as a picture ({' '.join(str(error).split())}); replace it") from None
     return (width, height) if turned else (height, width)
+
+
+def orientation(picture: Image.Image, path: Path) -> int:
+    """The EXIF orientation that is still to be applied to an open picture, 1 to 8."""
+    if picture.format == "TIFF":  # already applied
+        return 1
+    if picture.format == "PNG" and not _mentions(path, (b"eXIf", b"Raw profile type exif")):
+        return 1  # Pillow would decode all of the picture, in case that the tag lies behind it
+    found = picture.getexif().get(EXIF_ORIENTATION, 1)
+    return found if found in range(1, 9) else 1
+
+
+def _mentions(path: Path, words: Sequence[bytes]) -> bool:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return any(data.find(word) >= 0 for word in words)
 
 
 def size_disagreement(picture: Picture, height: int, width: int) -> str | None:

@@ -7,6 +7,7 @@ continuous.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +18,10 @@ from maskrcnn.data.dataset import Picture
 from maskrcnn.data.formats.coco_annotation import AnnotationReader
 from maskrcnn.data.formats.json_file import load_json
 from maskrcnn.data.formats.keypoint_schema import read_schema
-from maskrcnn.data.formats.repairs import Repairs
+from maskrcnn.data.formats.repairs import Refused, RefusedRecords, Repairs
 from maskrcnn.data.label_cache import cached_labels
 from maskrcnn.data.labelled import LabelledPictures
-from maskrcnn.data.picture_files import pictures_folder, relative_name, require_files, upright_size
+from maskrcnn.data.picture_files import pictures_folder, relative_name, upright_size
 from maskrcnn.errors import DataError
 
 MAX_PIXELS = 2**31  # of a picture; an RLE counts them in 32 bits
@@ -62,26 +63,34 @@ def read_document(document: dict[str, Any], json_path: Path, pictures: Path | No
         json_path: the file or folder that it is from, for messages and as in `read_coco`.
 
     Raises:
+        RefusedRecords: records cannot be used; with what the others hold.
         DataError: as `read_coco`.
     """
     name = str(json_path)
     repairs = Repairs()
+    refused: list[Refused] = []
     categories = _read_categories(document["categories"], name, repairs)
-    by_id = _read_images(document["images"], json_path, pictures, repairs)
+    by_id = _read_images(document["images"], json_path, pictures, repairs, refused)
     found = list(by_id.values())
     reader = AnnotationReader(name, categories.names, categories.schema, categories.with_schema, repairs)
     label_of = {category_id: label for label, category_id in enumerate(categories.ids)}
     used_ids = {raw["id"] for raw in document["annotations"] if isinstance(raw, dict) and type(raw.get("id")) is int}
     reader.next_id = max(used_ids, default=0) + 1
+    if refused:  # their annotations need no line of their own
+        lost = {raw["id"] for raw in document["images"] if isinstance(raw, dict) and _is_id(raw.get("id"))}
+        reader.refused_pictures = lost - by_id.keys()
     for position, raw in enumerate(document["annotations"]):
-        reader.read_into(raw, position, by_id, label_of)
-    if not any(picture.annotations for picture in found):
+        try:
+            reader.read_into(raw, position, by_id, label_of)
+        except Refused as record:
+            refused.append(record)
+    if not refused and not any(picture.annotations for picture in found):
         raise DataError(
             f"{name}: none of {len(document['annotations'])} annotations is usable"
             f" ({', '.join(f'{count} x {kind}' for kind, count in repairs.counts.items()) or 'there is none'}); label"
             " at least one object"
         )
-    return LabelledPictures(
+    labels = LabelledPictures(
         found,
         name=name,
         classes=categories.names,
@@ -90,6 +99,9 @@ def read_document(document: dict[str, Any], json_path: Path, pictures: Path | No
         repairs=repairs.counts,
         warnings=repairs.lines(name),
     )
+    if refused:
+        raise RefusedRecords(refused, labels if found else None)
+    return labels
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -134,38 +146,82 @@ def _read_categories(records: list[Any], name: str, repairs: Repairs) -> Categor
 
 
 def _read_images(
-    records: list[Any], json_path: Path, folder: Path | None, repairs: Repairs
+    records: list[Any], json_path: Path, folder: Path | None, repairs: Repairs, refused: list[Refused]
 ) -> dict[int | str, Picture]:
-    """Pictures by their id, in the file's order, their files present."""
-    names = [_file_name(record, position, json_path) for position, record in enumerate(records)]
+    """Pictures by their id, in the file's order, their files present. Those that cannot be used go to `refused`."""
+    named: list[tuple[dict[str, Any], str]] = []
+    for position, record in enumerate(records):
+        try:
+            named.append((record, _file_name(record, position, json_path)))
+        except Refused as wrong:
+            refused.append(wrong)
     if folder is None:
-        folder = pictures_folder(json_path, names[:TRIED_PICTURES])
+        # with no name that can be used there is nothing to look for
+        folder = pictures_folder(json_path, [name for _, name in named[:TRIED_PICTURES]]) if named else json_path.parent
     by_id: dict[int | str, Picture] = {}
-    for record, file_name in zip(records, names, strict=True):
-        image_id = record.get("id")
-        if type(image_id) is not int and not isinstance(image_id, str):
-            raise DataError(f"{json_path}: picture {file_name!r} has the id {image_id!r}; give it a whole number")
-        if image_id in by_id:
-            raise DataError(
-                f"{json_path}: pictures {by_id[image_id].file_name!r} and {record['file_name']!r} have the same id"
-                f" {image_id!r}; give each its own, or delete one"
-            )
-        by_id[image_id] = Picture(image_id, record["file_name"], folder / file_name, 0, 0)
-    require_files(str(json_path), list(by_id.values()))
-    for record, picture in zip(records, by_id.values(), strict=True):
-        picture.height, picture.width = _size(record, picture, json_path, repairs)
+    missing: list[str] = []
+    for record, file_name in named:
+        try:
+            picture = _picture(record, folder / file_name, by_id, json_path, repairs)
+        except FileNotFoundError:
+            missing.append(file_name)
+        except Refused as wrong:
+            refused.append(wrong)
+        else:
+            by_id[picture.image_id] = picture
+    if missing:
+        line = (
+            f"{json_path}: {len(missing)} of {len(records)} picture files are missing, the first is"
+            f" {str(folder / missing[0])!r}; restore them or delete their entries from the labels"
+        )
+        refused[:0] = [Refused("picture file that is missing", f"picture {name!r}", line) for name in missing]
     return by_id
+
+
+def _picture(
+    record: dict[str, Any], path: Path, others: dict[int | str, Picture], json_path: Path, repairs: Repairs
+) -> Picture:
+    """A picture without its annotations.
+
+    Raises:
+        FileNotFoundError: its file is not there.
+        Refused: it cannot be used.
+    """
+    image_id, file_name = record.get("id"), record["file_name"]
+    where = f"picture {file_name!r}"
+    if not _is_id(image_id):
+        line = f"{json_path}: {where} has the id {image_id!r}; give it a whole number"
+        raise Refused("picture without an id", where, line)
+    if image_id in others:
+        raise Refused(
+            "picture with the id of another",
+            where,
+            f"{json_path}: pictures {others[image_id].file_name!r} and {file_name!r} have the same id"
+            f" {image_id!r}; give each its own, or delete one",
+        )
+    if not os.path.isfile(path):
+        raise FileNotFoundError(path)
+    picture = Picture(image_id, file_name, path, 0, 0)
+    picture.height, picture.width = _size(record, picture, json_path, repairs)
+    return picture
+
+
+def _is_id(image_id: Any) -> bool:
+    return type(image_id) is int or isinstance(image_id, str)
 
 
 def _file_name(record: Any, position: int, json_path: Path) -> str:
     """The normalised name of a picture's file, relative to the folder of the pictures."""
     if not isinstance(record, dict) or not isinstance(record.get("file_name"), str) or not record["file_name"]:
-        raise DataError(f"{json_path}: entry {position} of images has no file_name; add it")
+        where = f"entry {position} of images"
+        raise Refused("picture without a file_name", where, f"{json_path}: {where} has no file_name; add it")
     name = relative_name(record["file_name"])
     if name is None:
-        raise DataError(
+        raise Refused(
+            "file_name that leaves the folder of the pictures",
+            f"picture {record['file_name']!r}",
             f"{json_path}: file_name {record['file_name']!r} of picture {record.get('id')!r} leaves the folder of the"
-            " pictures; write it relative to that folder, without '..'"
+            " pictures; write it relative to that folder, without '..'",
         )
     return name
 
@@ -176,12 +232,17 @@ def _size(record: dict[str, Any], picture: Picture, json_path: Path, repairs: Re
     if any(side is None for side in stated):
         assert picture.path is not None
         repairs.note("missing picture size read from the picture", f"picture {picture.file_name!r}")
-        stated = upright_size(picture.path)
+        try:
+            stated = upright_size(picture.path)
+        except DataError as wrong:
+            raise Refused("picture that cannot be opened", f"picture {picture.file_name!r}", str(wrong)) from None
     if not all(isinstance(side, (int, float)) and 0 < side < MAX_PIXELS and side == int(side) for side in stated) or (
         stated[0] * stated[1] >= MAX_PIXELS
     ):
-        raise DataError(
+        raise Refused(
+            "picture whose height or width is no size",
+            f"picture {picture.file_name!r}",
             f"{json_path}: picture {picture.file_name!r} has height {stated[0]!r} and width {stated[1]!r}; write its"
-            " real size in pixels"
+            " real size in pixels",
         )
     return int(stated[0]), int(stated[1])

@@ -10,10 +10,9 @@ import numpy as np
 
 from maskrcnn.config import KeypointSchema
 from maskrcnn.data.dataset import Annotation, Picture, Rle
-from maskrcnn.data.formats.repairs import Repairs
+from maskrcnn.data.formats.repairs import Refused, Repairs
 from maskrcnn.data.formats.shapes import drawable
 from maskrcnn.data.masks import MIN_POINTS, annotation_rle, json_rle, rle_area, rle_box
-from maskrcnn.errors import DataError
 
 Box = tuple[float, float, float, float]
 
@@ -48,20 +47,24 @@ class AnnotationReader:
         self.with_schema = with_schema
         self.repairs = repairs
         self.next_id = 1  # for annotations without an id of their own
+        self.refused_pictures: set[int | str] = set()  # ids of pictures that are there and cannot be used
         self._ids: set[int] = set()
 
     def read_into(self, raw: Any, position: int, pictures: dict[int | str, Picture], label_of: dict[int, int]) -> None:
         """Append the annotation at `position` of the file to its picture, or count why not.
 
         Raises:
-            DataError: an unknown class, an RLE that does not fit, keypoints of another number.
+            Refused: an unknown class, an RLE that does not fit, keypoints of another number.
         """
         if not isinstance(raw, dict):
-            raise DataError(f"{self.name}: entry {position} of annotations is not an object; delete it")
+            record = f"entry {position} of annotations"
+            raise Refused("annotation that is no object", record, f"{self.name}: {record} is not an object; delete it")
         record = f"annotation {raw['id']!r}" if "id" in raw else f"annotation at position {position}"
         record = raw.get("source", record)
         image_id, category_id = raw.get("image_id"), raw.get("category_id")
         picture = pictures.get(image_id) if isinstance(image_id, (int, str)) else None
+        if picture is None and isinstance(image_id, (int, str)) and image_id in self.refused_pictures:
+            return
         if picture is None:
             self.repairs.note("annotation without a picture dropped", f"{record}, image_id {image_id!r}")
             return
@@ -69,9 +72,11 @@ class AnnotationReader:
         label = label_of.get(category_id) if isinstance(category_id, int) else None
         if label is None:
             known = ", ".join(f"{i} {self.classes[k]}" for i, k in list(label_of.items())[:10])
-            raise DataError(
+            raise Refused(
+                "annotation of an unknown class",
+                record,
                 f"{self.name}: {record} has category_id {category_id!r}, which is not in categories ({known}); add the"
-                " category or correct the id"
+                " category or correct the id",
             )
         try:
             picture.annotations.append(self._read(raw, record, picture, label))
@@ -98,15 +103,21 @@ class AnnotationReader:
             try:
                 rle = json_rle(raw, picture.height, picture.width)
             except ValueError as error:
-                raise DataError(
-                    f"{self.name}: the RLE of {record} cannot be used: {error}; encode the mask again"
+                raise Refused(
+                    "RLE that cannot be used",
+                    record,
+                    f"{self.name}: the RLE of {record} cannot be used: {error}; encode the mask again",
                 ) from None
             if rle_area(rle) == 0:
                 self.repairs.note("mask without a pixel dropped", record)
                 return None, None
             return None, rle
         if not isinstance(raw, list):
-            raise DataError(f"{self.name}: the segmentation of {record} is neither polygons nor an RLE; correct it")
+            raise Refused(
+                "segmentation that is no mask",
+                record,
+                f"{self.name}: the segmentation of {record} is neither polygons nor an RLE; correct it",
+            )
         if not isinstance(raw[0], list):
             self.repairs.note("polygon without its outer list accepted", record)
             raw = [raw]
@@ -163,9 +174,11 @@ class AnnotationReader:
         numbers = _floats(raw)
         count = len(self.schema.names)
         if numbers is None or numbers.shape != (3 * count,):
-            raise DataError(
+            raise Refused(
+                "keypoints of another number than their names",
+                record,
                 f"{self.name}: the keypoints of {record} must be {3 * count} numbers, x, y and visibility for each of"
-                f" {count} names; correct them"
+                f" {count} names; correct them",
             )
         keypoints = numbers.reshape(count, 3)
         broken = ~np.isfinite(keypoints).all(axis=1)

@@ -1,8 +1,14 @@
-"""What a reader repaired: counted by kind, with the first record of each kind to look up."""
+"""What a reader repaired or refused: counted by kind, with the first records of each kind to look up."""
 
 from __future__ import annotations
 
 from collections import Counter
+from typing import TYPE_CHECKING
+
+from maskrcnn.errors import DataError
+
+if TYPE_CHECKING:
+    from maskrcnn.data.labelled import LabelledPictures
 
 # kind of repair: what a person can do about it
 REMEDIES = {
@@ -107,3 +113,29 @@ class Repairs:
             f"{name}: {kind}: {count}, first {self._first[kind]}; {REMEDIES[kind]}"
             for kind, count in self.counts.items()
         ]
+
+
+class Refused(DataError):
+    """A record that cannot be used. `kind` is what it has in common with others like it, `record` what names it."""
+
+    def __init__(self, kind: str, record: str, line: str) -> None:
+        super().__init__(line)
+        self.kind = kind
+        self.record = record
+
+
+class RefusedRecords(DataError):
+    """Labels with records that cannot be used: one line about the first of them, for who wants to train.
+
+    Attributes:
+        refused: all of them, in the order in which they were met.
+        labels: what the other records hold, for who wants to look; None where nothing is left.
+    """
+
+    def __init__(self, refused: list[Refused], labels: LabelledPictures | None) -> None:
+        line = str(refused[0])
+        if len({str(one) for one in refused}) > 1:  # not where the line itself counts them
+            line += f" (the first of {len(refused)} records that cannot be used; maskrcnn check tells of all)"
+        super().__init__(line)
+        self.refused = refused
+        self.labels = labels
