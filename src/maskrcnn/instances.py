@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from maskrcnn.config import KeypointSchema
 from maskrcnn.data.dataset import Rle
 from maskrcnn.data.rings import bitmap_rings
 from maskrcnn.errors import UserError
-from maskrcnn.ops.paste import paste_windows
+from maskrcnn.ops.paste import paste_edges, paste_windows
+from maskrcnn.ops.rle import edges_rle
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -48,9 +48,11 @@ class Masks:
 
         One after the other, so that of any number of masks one window is in memory.
         """
-        height, width = self.size
-        for probabilities, box in zip(self.probabilities, self.boxes, strict=True):
-            yield from paste_windows(probabilities[None], box[None], height, width, self.threshold)
+        return paste_windows(self.probabilities, self.boxes, *self.size, self.threshold)
+
+    def edges(self) -> Iterator[np.ndarray]:
+        """Each mask as the places, column by column, where its runs of pixels begin and end in turn; see `paste_edges`."""
+        return paste_edges(self.probabilities, self.boxes, *self.size, self.threshold)
 
     def bitmaps(self) -> np.ndarray:
         """bool (N, H, W): N whole pictures in memory; for large pictures prefer `rle` or `windows`."""
@@ -61,7 +63,7 @@ class Masks:
 
     def rle(self) -> list[Rle]:
         """COCO's compressed form, one dict each: size [H, W] and counts as bytes."""
-        return [_window_rle(window, self.size) for window in self.windows()]
+        return edges_rle(list(self.edges()), *self.size)
 
     def polygons(self) -> list[list[np.ndarray]]:
         """For each mask its outer rings, float32 (n, 2) of x, y along the edges of its pixels, largest first.
@@ -72,7 +74,7 @@ class Masks:
 
     def areas(self) -> np.ndarray:
         """int64 (N,): pixels of each mask."""
-        return np.array([np.count_nonzero(window) for _, _, window in self.windows()], dtype=np.int64)
+        return np.array([(edges[1::2] - edges[::2]).sum() for edges in self.edges()], dtype=np.int64)
 
 
 @dataclass
@@ -182,26 +184,6 @@ def _rows(index: Index) -> slice | np.ndarray:
         return index
     rows = np.atleast_1d(np.asarray(index))
     return rows.astype(np.int64) if rows.size == 0 else rows
-
-
-def _window_rle(window: tuple[int, int, np.ndarray], size: tuple[int, int]) -> Rle:
-    """The COCO RLE of a bitmap that lies at (x0, y0) in a picture; nothing larger than the bitmap is made."""
-    x0, y0, bitmap = window
-    height, width = size
-    rows, columns = bitmap.shape
-    # column after column, with an empty pixel before the first and after each, so that every run has both its ends
-    pixels = np.zeros(columns * (rows + 1) + 1, dtype=bool)
-    pixels[1:].reshape(columns, rows + 1)[:, :-1] = bitmap.T
-    column, row = np.divmod(np.flatnonzero(pixels[1:] != pixels[:-1]), rows + 1)
-    edges = (x0 + column) * height + y0 + row
-    if rows == height:
-        # a run that ends at the foot of the picture and one that starts at the next column's head are one run
-        edges, times = np.unique(edges, return_counts=True)
-        edges = edges[times == 1]
-    runs = np.diff(edges, prepend=0, append=height * width)
-    if len(runs) > 1 and runs[-1] == 0:
-        runs = runs[:-1]
-    return coco_mask.frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width)
 
 
 def _outer_rings(window: tuple[int, int, np.ndarray]) -> list[np.ndarray]:

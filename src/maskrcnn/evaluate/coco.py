@@ -121,10 +121,8 @@ def find_all(
             for index, found in zip(indices, finish(raw, pictures, config, score=score), strict=True):
                 found = found[np.isin(found.labels, known)]
                 image_id = dataset.picture(int(index)).image_id
-                # one object at a time: never the bitmaps of all of a picture's objects at once
-                for place, label in enumerate(found.labels):
-                    (record,) = found[place].to_coco(image_id)
-                    yield {**record, "category_id": category_of[int(label)]}
+                for record, label in zip(found.to_coco(image_id), found.labels.tolist(), strict=True):
+                    yield {**record, "category_id": category_of[label]}
             done += len(indices)
             if progress:
                 progress(done, len(dataset))

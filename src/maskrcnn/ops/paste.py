@@ -1,55 +1,161 @@
 """From an m x m mask over a box to the picture's own pixels, inside the box only.
 
 A pixel takes the bilinear value of the mask at the pixel's centre, with nothing outside the mask (detectron2's
-convention). Bilinear sampling is separable, so a window is two small matrix products, and no float of the picture's
-size exists for any number of masks.
+convention). Down a column of pixels that value is a chain of straight lines between the mask's cells, so where it crosses
+the threshold is computed, not searched for: the work grows with the columns and the mask's cells, and neither the pixels
+of the window nor a float of the picture's size ever exist.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 Window = tuple[int, int, np.ndarray]
+COLUMNS = 4096  # of pixels that are computed together: their values fit a core's cache
+# rounding must not take a value that is the threshold below it
+TOLERANCE = 1e-9
+
+
+def paste_edges(
+    probabilities: np.ndarray, boxes: np.ndarray, height: int, width: int, threshold: float = 0.5
+) -> Iterator[np.ndarray]:
+    """Each mask as the places in the picture, read column by column, where the object begins and ends in turn.
+
+    Args:
+        probabilities: (N, m, m) float, 0 to 1.
+        boxes: (N, 4) xyxy in pixels of the picture; may reach outside it.
+        height, width: of the picture; masks are cut at its borders.
+        threshold: a pixel belongs to the object from this probability on.
+
+    Yields:
+        per mask int64 (2 R,), strictly increasing: of the R runs, run r begins at edges[2 r] and ends before
+        edges[2 r + 1]. The pixel at (x, y) has the place x * height + y.
+    """
+    starts, extents, first, last = _windows_of(boxes, (probabilities.shape[2], probabilities.shape[1]), height, width)
+    columns = last[:, 0] - first[:, 0]
+    for part in _shares(columns):
+        yield from _edges(
+            probabilities[part], starts[part], extents[part], first[part], last[part], height, threshold - TOLERANCE
+        )
 
 
 def paste_windows(
     probabilities: np.ndarray, boxes: np.ndarray, height: int, width: int, threshold: float = 0.5
-) -> list[Window]:
-    """Each mask as the window of the picture that its box touches.
+) -> Iterator[Window]:
+    """Each mask as the window of the picture that its box touches; the arguments are those of `paste_edges`.
+
+    Yields:
+        per mask (x0, y0, window): the window's first column and row, and its pixels (h, w) bool, possibly empty. One
+        after the other, so that of any number of masks one window is in memory.
+    """
+    _, _, first, last = _windows_of(boxes, (probabilities.shape[2], probabilities.shape[1]), height, width)
+    every = paste_edges(probabilities, boxes, height, width, threshold)
+    for edges, (x0, y0), (x1, y1) in zip(every, first.tolist(), last.tolist(), strict=True):
+        rows = y1 - y0
+        # an end is found from its run's last pixel: the place after it may be in the next column
+        ends = np.arange(len(edges)) % 2
+        x, y = np.divmod(edges - ends, height)
+        places = (x - x0) * rows + y - y0 + ends
+        lengths = np.diff(places, prepend=0, append=(x1 - x0) * rows)
+        # column after column in memory, as the runs are
+        yield x0, y0, np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(x1 - x0, rows).T
+
+
+def _windows_of(
+    boxes: np.ndarray, sides: tuple[int, int], height: int, width: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Of each box, x and y in two columns: where it starts, its extent, and its window's first and last + 1 pixel."""
+    boxes = boxes.reshape(-1, 4).astype(np.float64)
+    if not np.isfinite(boxes).all():
+        raise ValueError(f"the box of mask {int(np.flatnonzero(~np.isfinite(boxes).all(1))[0])} is not finite")
+    starts, ends, limit = boxes[:, :2], boxes[:, 2:], np.array([width, height])
+    extents = ends - starts
+    # half a mask cell beyond the box still takes part of the border cell's value
+    margin = 0.5 * extents / sides
+    first = np.clip(np.floor(starts - margin), 0, limit).astype(np.int64)
+    last = np.clip(np.ceil(ends + margin), first, limit).astype(np.int64)
+    empty = (extents <= 0).any(1)
+    last[empty] = first[empty]
+    return starts, np.where(extents > 0, extents, 1), first, last
+
+
+def _shares(columns: np.ndarray) -> Iterator[slice]:
+    """Slices of masks that have about `COLUMNS` columns of pixels together, and at least one mask each."""
+    begin, held = 0, 0
+    for place, count in enumerate(columns.tolist()):
+        if place > begin and held + count > COLUMNS:
+            yield slice(begin, place)
+            begin, held = place, 0
+        held += count
+    if len(columns):
+        yield slice(begin, len(columns))
+
+
+def _edges(
+    probabilities: np.ndarray,
+    starts: np.ndarray,
+    extents: np.ndarray,
+    first: np.ndarray,
+    last: np.ndarray,
+    height: int,
+    level: float,
+) -> Iterator[np.ndarray]:
+    """`paste_edges` of masks whose columns are computed together."""
+    count, rows, _ = probabilities.shape
+    columns = last[:, 0] - first[:, 0]
+    before = np.cumsum(columns) - columns  # columns of the masks before this one
+    owner = np.repeat(np.arange(count), columns)  # the mask that a column belongs to
+    if level > 0:
+        x = np.arange(len(owner)) + (first[:, 0] - before)[owner] + 0.5
+        values = _column_values(probabilities, owner, (x - starts[owner, 0]) / extents[owner, 0])
+        inside = values >= level
+        # both ends of every column are 0, so there is no crossing from one column into the next
+        flat = inside.ravel()
+        crossing = np.flatnonzero(flat[1:] != flat[:-1])
+        column, cell = np.divmod(crossing, rows + 2)
+        above, below = values.ravel().take(crossing), values.ravel().take(crossing + 1)
+        mask = owner[column]
+        place = cell - 0.5 + (level - above) / (below - above)
+        y = np.ceil(place * (extents[:, 1] / rows)[mask] + (starts[:, 1] - 0.5)[mask])
+        y = np.clip(y, first[mask, 1], last[mask, 1]).astype(np.int64)
+    else:  # then all of the window is the object's
+        column = np.repeat(np.arange(len(owner)), 2)
+        mask = owner[column]
+        y = np.stack([first[owner, 1], last[owner, 1]], 1).ravel()
+    # one empty column between masks, so that the end of one is not the beginning of the next
+    keys = (column + mask) * height + y
+    keys.sort()
+    if (keys[1:] == keys[:-1]).any():
+        # a run without a pixel is none; one that ends at a column's foot goes on where another begins at the next one's head
+        keys, times = np.unique(keys, return_counts=True)
+        keys = keys[times % 2 == 1]
+    base = (before + np.arange(count)) * height
+    cuts = [*np.searchsorted(keys, base).tolist(), len(keys)]
+    for number, shift in enumerate((base - first[:, 0] * height).tolist()):
+        yield keys[cuts[number] : cuts[number + 1]] - shift
+
+
+def _column_values(probabilities: np.ndarray, owner: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """The values (C, m + 2) of C columns of pixels at the heights of their masks' cells, and 0 beyond the two ends.
 
     Args:
-        probabilities: (N, m, m) float.
-        boxes: (N, 4) xyxy in pixels of the picture.
-        height, width: of the picture; windows are cut at its borders.
-        threshold: a pixel belongs to the object from this probability on.
-
-    Returns:
-        per mask (x0, y0, window): the window's first column and row, and its pixels (h, w) bool, possibly empty.
+        owner: the mask of each column.
+        place: where in the mask's width each column's centre lies, 0 to 1 inside.
     """
-    windows = []
-    ends = boxes.astype(np.float64).tolist()
-    for mask, (x1, y1, x2, y2) in zip(probabilities.astype(np.float32, copy=False), ends, strict=True):
-        columns, x0 = _axis(x1, x2, width, mask.shape[1])
-        rows, y0 = _axis(y1, y2, height, mask.shape[0])
-        # column after column in memory, as an RLE runs
-        windows.append((x0, y0, (columns @ (rows @ mask).T >= threshold).T))
-    return windows
-
-
-def _axis(start: float, end: float, limit: int, side: int) -> tuple[np.ndarray, int]:
-    """(pixels, side) weights of the mask's cells for each pixel centre of the window, and the window's first pixel."""
-    # half a mask cell beyond the box still takes part of the border cell's value
-    margin = 0.5 * (end - start) / side
-    first = int(min(max(np.floor(start - margin), 0), limit))
-    last = int(min(max(np.ceil(end + margin), first), limit))
-    if not end > start:
-        return np.zeros((0, side), np.float32), first
-    # cells 0 and side + 1 are the nothing outside the mask; side + 2 takes the other half of what is there
-    centre = np.clip((np.arange(first, last) + 0.5 - start) / (end - start) * side + 0.5, 0, side + 1)
-    cell = centre.astype(np.intp)
-    share = (centre - cell).astype(np.float32)
-    weights = np.zeros((last - first, side + 3), np.float32)
-    pixel = np.arange(last - first)
-    weights[pixel, cell] = 1 - share
-    weights[pixel, cell + 1] = share
-    return weights[:, 1 : side + 1], first
+    count, rows, columns = probabilities.shape
+    # a mask with a value that is no number has no pixel, as if all of it were 0
+    known = np.isfinite(probabilities).all((1, 2), keepdims=True)
+    # cells 0 and columns + 1 are the nothing outside the mask; columns + 2 takes the other half of what is there
+    padded = np.zeros((count, columns + 3, rows + 2))
+    padded[:, 1 : columns + 1, 1 : rows + 1] = np.where(known, probabilities, 0).transpose(0, 2, 1)
+    centre = np.clip(place * columns + 0.5, 0, columns + 1)
+    cell = centre.astype(np.int64)
+    table, row = padded.reshape(-1, rows + 2), owner * (columns + 3) + cell
+    values, other = table.take(row, 0), table.take(row + 1, 0)
+    # this form keeps a value that is the same on both sides as it is
+    other -= values
+    other *= (centre - cell)[:, None]
+    values += other
+    return values
