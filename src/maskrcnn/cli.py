@@ -157,16 +157,20 @@ def check(
 ) -> int:
     """Check labelled pictures before they cost an hour."""
     _refuse_unwritable(json, html)
+    from maskrcnn.check.fix import write_fixed
     from maskrcnn.check.run import check as run_check
-    from maskrcnn.check.run import print_report, write_fixed, write_reports
+    from maskrcnn.check.run import print_report, write_reports
 
     with _progress("checking") as progress:
         report = run_check(data, val=val, recipe=recipe, channels=channels, measured=steps, progress=progress)
     print_report(report)
     write_reports(report, json, html)
     if fix is not None:
-        for path in write_fixed(report, fix):
+        fixed = write_fixed(report, fix)
+        for path in fixed.written:
             print(f"repaired copy: {path}")
+        for change, count in fixed.changes.items():
+            print(f"  {change}: {count}")
     if report.exit_code:
         _fail(report.verdict, report.exit_code)
     return report.exit_code

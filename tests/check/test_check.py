@@ -11,10 +11,12 @@ from PIL import Image
 
 from maskrcnn.check.advice import advise
 from maskrcnn.check.findings import Findings
+from maskrcnn.check.fix import write_fixed
 from maskrcnn.check.pictures import look
-from maskrcnn.check.run import check, write_fixed, write_reports
+from maskrcnn.check.run import check, write_reports
 from maskrcnn.check.statistics import describe
 from maskrcnn.cli import main
+from maskrcnn.config import load_config
 from maskrcnn.data.dataset import Picture
 from maskrcnn.data.formats.coco import read_coco
 from maskrcnn.data.synthetic import Synthetic
@@ -173,7 +175,7 @@ def test_a_repaired_copy(folder: Path, tmp_path: Path) -> None:
     assert report.datasets["train"].repairs
     written = write_fixed(report, tmp_path / "fixed")
     assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
-    again = read_coco(written[0])
+    again = read_coco(written.written[0])
     assert not again.repairs and len(again) == 30
     objects = [len(report.datasets["train"].picture(i).annotations) for i in range(30)]
     assert [len(again.picture(i).annotations) for i in range(30)] == objects
@@ -181,14 +183,91 @@ def test_a_repaired_copy(folder: Path, tmp_path: Path) -> None:
         write_fixed(report, tmp_path / "fixed")
 
 
-def test_a_broken_picture_is_not_copied(folder: Path, tmp_path: Path) -> None:
-    path = sorted((folder / "train").glob("*.png"))[0]
-    data = path.read_bytes()
-    path.write_bytes(data[: len(data) // 2])
+def test_what_cannot_be_used_is_left_out_of_the_copy(folder: Path, tmp_path: Path) -> None:
+    """A broken picture, a missing one, an unknown class, a damaged RLE, a box written y first, a wrong area."""
+    files = sorted((folder / "train").glob("*.png"))
+    files[0].write_bytes(files[0].read_bytes()[:200])
+    files[1].unlink()
+
+    def change(document: dict) -> None:
+        a = document["annotations"]
+        last = [annotation for annotation in a if annotation["image_id"] == document["images"][-1]["id"]]
+        assert len(last) >= 2
+        last[0]["category_id"] = 77
+        last[1]["area"] *= 10
+        a += [last[1] | {"id": 5000 + n, "segmentation": {"size": [3, 3], "counts": [9]}} for n in range(2)]
+        mask = np.zeros((128, 160), bool)
+        mask[2:12, 60:120] = True
+        runs = np.diff(np.flatnonzero(np.diff(mask.ravel(order="F"), prepend=False, append=False)), prepend=0)
+        rle = {"size": [128, 160], "counts": [*runs.tolist(), mask.size - int(runs.sum())]}
+        a.append(last[1] | {"id": 6000, "segmentation": rle, "area": 600, "bbox": [2, 60, 10, 60]})
+
+    edit(folder, change)
     report = check(str(folder), measured=False)
-    with pytest.raises(DataError, match=path.name):
+    counts = {finding.kind: finding.count for finding in report.findings if finding.severity == "error"}
+    assert counts == {
+        "picture that cannot be used": 1,
+        "picture file that is missing": 1,
+        "annotation of an unknown class": 1,
+        "RLE that cannot be used": 2,
+        "box with x and y swapped": 1,
+    }
+    assert report.exit_code == 3
+    fixed = write_fixed(report, tmp_path / "fixed")
+    assert fixed.changes["RLE that cannot be used left out"] == 2
+    assert fixed.changes["picture that cannot be used left out"] == fixed.changes["box taken from the mask"] == 1
+    again = check(str(tmp_path / "fixed"), measured=False)
+    assert again.exit_code == 0 and not [f.kind for f in again.findings if "anchor" not in f.kind]
+    assert again.statistics["train"].pictures == 28
+    assert (tmp_path / "fixed/train" / files[5].name).read_bytes() == files[5].read_bytes()
+
+
+def test_nothing_left_is_no_copy(folder: Path, tmp_path: Path) -> None:
+    edit(folder, lambda d: [a.update(category_id=77) for a in d["annotations"]])
+    report = check(str(folder), measured=False)
+    assert report.exit_code == 3
+    with pytest.raises(DataError, match="nothing usable is left of train"):
         write_fixed(report, tmp_path / "fixed")
     assert not (tmp_path / "fixed").exists()
+
+
+def test_labels_that_cannot_be_read_are_a_report_too(folder: Path, tmp_path: Path) -> None:
+    (folder / "train.json").write_text('{"images": [')
+    assert main(["check", str(folder), "--html", str(tmp_path / "p.html"), "--json", str(tmp_path / "r.json")]) == 3
+    finding = json.loads((tmp_path / "r.json").read_text())["findings"][0]
+    assert finding["kind"] == "labels that cannot be read" and "line 1" in finding["first"][0]
+    assert "cannot be read" in (tmp_path / "p.html").read_text()
+    with pytest.raises(DataError, match="train.json"):
+        write_fixed(check(str(folder), measured=False), tmp_path / "fixed")
+
+
+def test_swapped_boxes_that_leave_the_picture(tmp_path: Path) -> None:
+    """A box without a mask is told by its place: outside a wide picture, and inside when x and y change places."""
+    Image.new("RGB", (200, 80)).save(tmp_path / "a.png")
+    box = {"image_id": 1, "category_id": 1, "iscrowd": 0, "area": 100}
+    document = {
+        "images": [{"id": 1, "file_name": "a.png", "height": 80, "width": 200}],
+        "annotations": [{"id": 1, "bbox": [150, 10, 10, 10], **box}, {"id": 2, "bbox": [10, 150, 10, 10], **box}],
+        "categories": [{"id": 1, "name": "thing"}],
+    }
+    (tmp_path / "x.json").write_text(json.dumps(document))
+    report = check(str(tmp_path / "x.json"), measured=False)
+    (finding,) = [finding for finding in report.findings if finding.severity == "error"]
+    assert "x and y swapped" in finding.kind and finding.count == 1 and "annotation 2" in finding.line
+
+
+def test_anchors_reach_the_large_objects() -> None:
+    dataset = Synthetic(40, seed=3)
+    stats = describe(dataset)
+    for sides in ([8.0, 22, 60, 130, 270], [7.0, 12, 20, 30, 50], [10.0, 30, 100, 300, 900]):
+        stats.sides, stats.short_sides, stats.long_sides = sides, [400.0] * 5, [500.0] * 5
+        advice = advise("d", dataset, stats)
+        config = load_config(advice.recipe, advice.overrides)
+        scale = config.model.input.short_side / 400
+        sizes = np.array([size for level in config.model.rpn.sizes for size in level], float)
+        assert (np.diff(sizes) > 0).all() and sizes[-1] >= 0.9 * sides[4] * scale
+        for side in np.geomspace(max(sides[0] * scale, 8), sides[4] * scale, 50):
+            assert (np.minimum(sizes, side) ** 2 / np.maximum(sizes, side) ** 2).max() > 0.39
 
 
 def test_advice_follows_the_objects() -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maskrcnn.check.pictures import mean_and_deviation
+from maskrcnn.check.findings import Findings
+from maskrcnn.check.pictures import check_pictures, mean_and_deviation
 from maskrcnn.check.run import check
 from maskrcnn.cli import main
 from maskrcnn.config import Config, InputConfig, load_config
@@ -118,7 +119,7 @@ def test_tiles_of_many_channels(tmp_path: Path) -> None:
 def test_check_measures_what_to_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = banded(tmp_path)
     dataset = with_channels(open_dataset(path), 5)
-    mean, deviation = mean_and_deviation(dataset, channels=5)
+    mean, deviation = mean_and_deviation(dataset, check_pictures(dataset, "train", Findings(), channels=5), channels=5)
     assert mean == pytest.approx(FIVE, abs=1) and len(deviation) == 5
     report = check(str(path), measured=False)
     assert report.mean == mean and report.advice is not None and not report.findings.errors

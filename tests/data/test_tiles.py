@@ -394,7 +394,7 @@ def test_the_command_line_cuts(tmp_path: Path, cache: Path, monkeypatch: pytest.
 def test_check_advises_tiles_that_can_be_trained_on(tmp_path: Path, cache: Path) -> None:
     dataset = Synthetic(5)
     stats = describe(dataset)
-    stats.sides, stats.short_sides, stats.long_sides = [30.0, 40, 50, 60, 90], [10_000.0] * 5, [10_000.0] * 5
+    stats.sides, stats.short_sides, stats.long_sides = [20.0, 30, 50, 60, 90], [10_000.0] * 5, [10_000.0] * 5
     advice = advise("scans", dataset, stats)
     config = load_config(advice.recipe, advice.overrides)
     tiles = config.data.tiles

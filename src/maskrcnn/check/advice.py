@@ -21,12 +21,13 @@ from maskrcnn.data.dataset import Dataset
 from maskrcnn.data.fill_config import fill_config
 from maskrcnn.model.anchors import cell_anchors
 
-WANTED_SIDE = 24.0  # pixels of the network's input that a small object (the 5th percentile) should have
+WANTED_SIDE = 24.0  # pixels of the network's input that three in four objects should have: less costs masks, more time
 SIDES = (256, 1024)  # short sides that are reasonable on the machines people have
 MOST_ENLARGED = 2.0
 TILED = 1600  # long side of the network's input above which tiles are better
 OBJECT_VIEWS = 30_000  # views of objects after which narrow networks have stopped learning fast
 STRIDES = (4, 8, 16, 32, 64)
+WIDEST_STEP = 2.5  # between the anchors of two levels
 
 
 @dataclass
@@ -69,14 +70,17 @@ def advise(
         overrides += [f"model.input.std={_listed(std)}", "model.backbone.freeze=0"]
     side, long, scale = _side(stats)
     tiles = _tiles(stats)
+    quarter = stats.sides[1]
     if tiles is None:
-        reasons.append(f"short side {side}: the smallest objects (5%) are {small:.0f} pixels, {small * scale:.0f} then")
+        reasons.append(
+            f"short side {side}: a quarter of the objects are under {quarter:.0f} pixels, {quarter * scale:.0f} then"
+        )
     else:
         side = long = SIDES[1]
         scale = side / tiles[0]
         reasons.append(
-            f"tiles of {tiles[0]} pixels: the smallest objects (5%) are {small:.0f} pixels in pictures of up to "
-            f"{stats.long_sides[4]:.0f}, {small * scale:.0f} in a tile; they overlap by {tiles[1]}, the size of large objects"
+            f"tiles of {tiles[0]} pixels: a quarter of the objects are under {quarter:.0f} pixels in pictures of up to "
+            f"{stats.long_sides[4]:.0f}, {quarter * scale:.0f} in a tile; they overlap by {tiles[1]}, as large objects"
         )
         overrides += [f"data.tiles.side={tiles[0]}", f"data.tiles.overlap={tiles[1]}"]
         overrides += _ignored_remnants(load_config(recipe))
@@ -84,9 +88,11 @@ def advise(
     overrides += [f"data.augment.short_sides={_around(side)}", f"data.augment.long_side={long}"]
     if load_config(recipe).data.augment.jitter is not None:  # it would be taken instead of the short sides
         overrides += ["data.augment.jitter=null", "data.augment.crop=null"]
-    first = 2 ** int(np.clip(math.floor(math.log2(max(small * scale, 4.0))), 2, 5))
-    anchors = [[first << level] for level in range(len(STRIDES))]
-    reasons.append(f"anchors from {first} to {first << 4}: objects are {small * scale:.0f} to {large * scale:.0f} then")
+    anchors = _anchor_sizes(small * scale, large * scale)
+    reasons.append(
+        f"anchors from {anchors[0][0]} to {anchors[-1][-1]}: nine in ten objects are {small * scale:.0f} to"
+        f" {large * scale:.0f} then"
+    )
     overrides.append(f"model.rpn.sizes={str(anchors).replace(' ', '')}")
     low, high = stats.ratios[0], stats.ratios[4]
     ratios = (
@@ -169,9 +175,28 @@ def check_anchors(dataset: Dataset, config: Config, split: str, findings: Findin
                 findings.add("object that no anchor matches", "warning", remedy, suspect)
 
 
+def _anchor_sizes(small: float, large: float) -> list[list[int]]:
+    """Anchors for objects of these sides: one a level and twice as large on each, or in larger steps to reach the large.
+
+    A step beyond WIDEST_STEP would leave objects between two sizes that neither overlaps by half: then there are two of
+    each level.
+    """
+    levels = len(STRIDES)
+    first = 2 ** int(np.clip(round(math.log2(max(small, 4.0))), 3, 5))
+    step = max(2.0, (large / first) ** (1 / (levels - 1)))
+    if step <= WIDEST_STEP:
+        return [[_even(first * step**level)] for level in range(levels)]
+    half = (large / first) ** (1 / (2 * levels - 1))
+    return [[_even(first * half ** (2 * level)), _even(first * half ** (2 * level + 1))] for level in range(levels)]
+
+
+def _even(side: float) -> int:
+    return max(4, 4 * round(side / 4))
+
+
 def _side(stats: Statistics) -> tuple[int, int, float]:
     """Short and long side of the network's input for whole pictures, and its pixels per pixel of a middling one."""
-    short, small = stats.short_sides[2], stats.sides[0]
+    short, small = stats.short_sides[2], stats.sides[1]
     scale = min(MOST_ENLARGED, WANTED_SIDE / max(small, 1e-6)) if small < WANTED_SIDE else 1.0
     side = int(np.clip(round(short * scale / 32) * 32, *SIDES))
     scale = side / short
@@ -181,7 +206,7 @@ def _side(stats: Statistics) -> tuple[int, int, float]:
 
 def _tiles(stats: Statistics) -> tuple[int, int] | None:
     """Side and overlap of tiles; None where whole pictures show their small objects large enough."""
-    needed = min(MOST_ENLARGED, WANTED_SIDE / max(stats.sides[0], 1e-6))  # the network's pixels per pixel
+    needed = min(MOST_ENLARGED, WANTED_SIDE / max(stats.sides[1], 1e-6))  # the network's pixels per pixel
     if stats.long_sides[4] * needed <= TILED:
         return None
     side = round(SIDES[1] / needed / 32) * 32

@@ -15,7 +15,7 @@ class Suspect:
     """One place where a finding holds."""
 
     split: str
-    picture: int  # index in that split
+    picture: int | None  # index in that split; None where there is no picture to show
     record: str  # "annotation 7 of picture 'a.jpg'", or the picture's name
     box: tuple[float, float, float, float] | None = None  # xyxy, to be shown
 
@@ -26,6 +26,7 @@ class Finding:
     severity: Severity
     remedy: str
     count: int = 0
+    refused: bool = False  # by the reader, so that the records are in no data set
     suspects: list[Suspect] = field(default_factory=list)
 
     @property
@@ -49,8 +50,17 @@ class Findings:
     def __init__(self) -> None:
         self._found: dict[str, Finding] = {}
 
-    def add(self, kind: str, severity: Severity, remedy: str, suspect: Suspect | None = None, count: int = 1) -> None:
-        finding = self._found.setdefault(kind, Finding(kind, severity, remedy))
+    def add(
+        self,
+        kind: str,
+        severity: Severity,
+        remedy: str,
+        suspect: Suspect | None = None,
+        count: int = 1,
+        *,
+        refused: bool = False,
+    ) -> None:
+        finding = self._found.setdefault(kind, Finding(kind, severity, remedy, refused=refused))
         finding.count += count
         if suspect is not None and len(finding.suspects) < MOST_RECORDS:
             finding.suspects.append(suspect)

@@ -2,33 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from enum import Enum
+
 import numpy as np
 
-from maskrcnn.check.findings import Findings, Suspect
+from maskrcnn.check.findings import Findings, Severity, Suspect
 from maskrcnn.check.statistics import Statistics
 from maskrcnn.data.dataset import Annotation, Dataset, Picture
+from maskrcnn.data.formats.coco_annotation import SWAPPED, box_iou
+from maskrcnn.data.formats.repairs import Refused
 from maskrcnn.data.masks import annotation_rle, rle_area, rle_box
 
 LOOSE = 2.0  # pixels by which a mask may leave its box
 AREA_FACTOR = 1.5  # by which a stated area may differ from the mask's
 SAME = 0.95  # IoU above which two objects of one class are one labelled twice
 IMBALANCE = 100  # times as many objects as the rarest class
+WRONG = (SWAPPED,)  # repairs that say that all of the labels may be wrong
 FEW = 10  # objects of a class that no training can learn from
 
 
 def check_labels(dataset: Dataset, split: str, findings: Findings) -> None:
     """Looks at every annotation of a split; the pictures are not opened."""
-    for warning in dataset.warnings:
-        kind = warning.removeprefix(f"{dataset.name}: ")
-        count = next((n for name, n in dataset.repairs.items() if kind.startswith(name)), 1)
-        what, _, remedy = kind.rpartition("; ")
-        findings.add(what.partition(":")[0] or kind, "warning", remedy, count=count)
+    _add_repairs(dataset, split, findings)
     for index in range(len(dataset)):
         picture = dataset.picture(index)
         for annotation in picture.annotations:
             record = f"annotation {annotation.id} of picture {picture.file_name!r}"
-            _check_mask(annotation, picture, Suspect(split, index, record, annotation.box), findings)
+            fault = mask_fault(annotation, picture)
+            if fault is not None:
+                severity: Severity = "error" if fault is Fault.SWAPPED else "warning"
+                suspect = Suspect(split, index, record, annotation.box)
+                findings.add(fault.value, severity, REMEDIES[fault], suspect)
         _check_duplicates(picture, split, index, findings)
+
+
+def add_refused(refused: Sequence[Refused], split: str, findings: Findings) -> None:
+    """What the reader could not use, as errors."""
+    for one in refused:
+        remedy = str(one).rpartition("; ")[2] or "correct it"
+        findings.add(one.kind, "error", remedy, Suspect(split, None, one.record), refused=True)
+
+
+def _add_repairs(dataset: Dataset, split: str, findings: Findings) -> None:
+    """What the reader repaired or left out: of each kind the first record, with its picture where it names one."""
+    by_name: dict[str, int] = {}
+    for warning in dataset.warnings:
+        line = warning.removeprefix(f"{dataset.name}: ")
+        kind = next((name for name in dataset.repairs if line.startswith(f"{name}: ")), "")
+        what, _, remedy = line.rpartition("; ")
+        if not kind:
+            findings.add(what or line, "warning", remedy)
+            continue
+        record = what.partition(", first ")[2]
+        if record and not by_name:
+            by_name = {repr(dataset.picture(index).file_name): index for index in range(len(dataset))}
+        picture = by_name.get(record.rpartition("picture ")[2])
+        severity: Severity = "error" if kind in WRONG else "warning"
+        findings.add(kind, severity, remedy, Suspect(split, picture, record), count=dataset.repairs[kind])
 
 
 def check_classes(train: Statistics, val: Statistics | None, findings: Findings) -> None:
@@ -56,46 +87,63 @@ def check_classes(train: Statistics, val: Statistics | None, findings: Findings)
                 )
 
 
-def _check_mask(annotation: Annotation, picture: Picture, suspect: Suspect, findings: Findings) -> None:
-    """The mask against its box and its stated area; boxes that only fit when x and y change places."""
+class Fault(Enum):
+    """How a mask contradicts its box or area."""
+
+    EMPTY = "mask without a pixel"
+    SWAPPED = "box with x and y swapped"
+    OUTSIDE = "mask that leaves its box"
+    LOOSE = "box more than twice as large as its mask"
+    AREA = "area that does not match the mask"
+
+
+REMEDIES = {
+    Fault.EMPTY: "label the object again",
+    Fault.SWAPPED: "write x before y, width before height",
+    Fault.OUTSIDE: "take the box from the mask",
+    Fault.LOOSE: "take the box from the mask",
+    Fault.AREA: "COCO sorts objects into small, medium and large by it: write the mask's pixels",
+}
+
+
+def mask_fault(annotation: Annotation, picture: Picture) -> Fault | None:
+    """What is wrong with the mask against its box and its stated area, the worst if there are several."""
     x0, y0, x1, y1 = annotation.box
     rle = annotation_rle(annotation, picture.height, picture.width)
     if rle is None:
-        return
+        return None
     area = rle_area(rle)
     if area == 0:
-        findings.add("mask without a pixel", "warning", "label the object again", suspect)
-        return
+        return Fault.EMPTY
     found = rle_box(rle)
-    turned = (y0, x0, y1, x1)
-    if _iou(found, annotation.box) < 0.2 < 0.5 < _iou(found, turned):
-        findings.add("box with x and y swapped", "error", "write x before y, width before height", suspect)
-    elif max(x0 - found[0], y0 - found[1], found[2] - x1, found[3] - y1) > LOOSE:
-        findings.add("mask that leaves its box", "warning", "take the box from the mask", suspect)
-    elif _iou(found, annotation.box) < 0.5:
-        findings.add("box more than twice as large as its mask", "warning", "take the box from the mask", suspect)
+    overlap = box_iou(found, annotation.box)
+    if overlap < 0.2 and box_iou(found, (y0, x0, y1, x1)) > 0.5:
+        return Fault.SWAPPED
+    if max(x0 - found[0], y0 - found[1], found[2] - x1, found[3] - y1) > LOOSE:
+        return Fault.OUTSIDE
+    if overlap < 0.5:
+        return Fault.LOOSE
     if not annotation.crowd and not area / AREA_FACTOR <= annotation.area <= area * AREA_FACTOR:
-        remedy = "COCO sorts objects into small, medium and large by it: write the mask's pixels"
-        findings.add("area that does not match the mask", "warning", remedy, suspect)
+        return Fault.AREA
+    return None
 
 
 def _check_duplicates(picture: Picture, split: str, index: int, findings: Findings) -> None:
+    """Objects of one class whose boxes are nearly the same."""
     boxes = np.array([a.box for a in picture.annotations], np.float64).reshape(-1, 4)
     labels = np.array([a.label for a in picture.annotations])
-    for i in range(len(boxes) - 1):
-        rest = boxes[i + 1 :]
-        inner = np.minimum(boxes[i, 2:], rest[:, 2:]) - np.maximum(boxes[i, :2], rest[:, :2])
-        both = inner.clip(min=0).prod(1)
-        total = (boxes[i, 2:] - boxes[i, :2]).prod() + (rest[:, 2:] - rest[:, :2]).prod(1) - both
-        twice = np.flatnonzero((both > SAME * total) & (labels[i + 1 :] == labels[i]))
-        if len(twice):
-            first, second = picture.annotations[i], picture.annotations[i + 1 + int(twice[0])]
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    order = np.argsort(areas)  # two boxes can only be the same when their areas are: neighbours in this order
+    for step in range(1, len(boxes)):
+        a, b = order[:-step], order[step:]
+        near = areas[a] > SAME * areas[b]
+        if not near.any():
+            return
+        a, b = a[near], b[near]
+        both = (np.minimum(boxes[a, 2:], boxes[b, 2:]) - np.maximum(boxes[a, :2], boxes[b, :2])).clip(min=0).prod(1)
+        twice = (both > SAME * (areas[a] + areas[b] - both)) & (labels[a] == labels[b])
+        for i, j in zip(a[twice].tolist(), b[twice].tolist(), strict=True):
+            first, second = picture.annotations[min(i, j)], picture.annotations[max(i, j)]
             record = f"annotations {first.id} and {second.id} of picture {picture.file_name!r}"
             suspect = Suspect(split, index, record, first.box)
-            findings.add("object labelled twice", "warning", "delete one of the two", suspect, len(twice))
-
-
-def _iou(a: tuple[float, ...], b: tuple[float, ...]) -> float:
-    both = max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
-    total = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both
-    return both / total if total > 0 else 0.0
+            findings.add("object labelled twice", "warning", "delete one of the two", suspect)

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from maskrcnn.check.findings import Suspect
 from maskrcnn.check.statistics import Statistics
-from maskrcnn.data.dataset import Dataset
+from maskrcnn.data.dataset import Annotation, Dataset
 from maskrcnn.data.masks import annotation_rle, rle_bitmap
 from maskrcnn.errors import DataError
 from maskrcnn.predict.draw import as_shown
@@ -21,8 +21,10 @@ from maskrcnn.predict.draw import as_shown
 if TYPE_CHECKING:
     from maskrcnn.check.run import Report
 
-THUMBNAIL = 400  # pixels; shown at half that
-WIDEST = 300  # pixels of a bar
+THUMBNAIL = 360  # pixels; shown at half that
+WIDEST = 200  # pixels of a bar
+COLOURS = [(255, 90, 90), (90, 200, 255), (255, 200, 60), (120, 230, 120), (220, 130, 255), (255, 150, 80)]
+SAMPLES = 12  # pictures that are shown with all their labels
 
 
 def write_page(report: Report, path: Path) -> None:
@@ -46,9 +48,12 @@ def write_page(report: Report, path: Path) -> None:
         verdict=report.verdict,
         errors=report.findings.errors,
         splits=[{"split": split} for split in report.statistics],
-        rows=figures(stats),
+        rows=figures(stats) if stats else [],
         classes=_classes(stats),
         sizes=_sizes(stats),
+        source=report.source,
+        summary=_summary(report),
+        samples=_samples(report),
         visible=stats[0].visible if stats else {},
         findings=findings,
         advice=report.advice,
@@ -66,7 +71,7 @@ def figures(stats: list[Statistics]) -> list[list[str]]:
         return [name, *[str(value) for value in values]]
 
     def spread(values: list[float]) -> str:
-        return f"{values[2]:g} ({values[0]:g} to {values[4]:g})" if values else "-"
+        return f"{_digits(values[2])} ({_digits(values[0])} to {_digits(values[4])})" if values else "-"
 
     rows = [
         row("pictures", [s.pictures for s in stats]),
@@ -87,8 +92,11 @@ def figures(stats: list[Statistics]) -> list[list[str]]:
 
 
 def thumbnail(dataset: Dataset | None, suspect: Suspect) -> str | None:
-    """A JPEG, base64: the picture about the suspect with its labels drawn; None where the picture cannot be read."""
-    if dataset is None:
+    """A JPEG, base64: the picture about the suspect with its labels drawn; None where there is none that can be read.
+
+    The suspect is red and its mask filled; where it is the whole picture, every object has a colour of its own.
+    """
+    if dataset is None or suspect.picture is None:
         return None
     picture = dataset.picture(suspect.picture)
     try:
@@ -101,18 +109,64 @@ def thumbnail(dataset: Dataset | None, suspect: Suspect) -> str | None:
     scale = THUMBNAIL / max(crop.size)
     crop = crop.resize((max(1, round(crop.width * scale)), max(1, round(crop.height * scale))))
     draw = ImageDraw.Draw(crop, "RGBA")
-    for annotation in picture.annotations:
+    for number, annotation in enumerate(picture.annotations):
         mine = suspect.box is not None and annotation.box == suspect.box
-        colour = (255, 60, 60) if mine or suspect.box is None else (90, 200, 255)
-        rle = annotation_rle(annotation, picture.height, picture.width) if mine else None
+        colour = (255, 60, 60) if mine else (90, 200, 255) if suspect.box else COLOURS[number % len(COLOURS)]
+        rle = annotation_rle(annotation, picture.height, picture.width) if mine or not suspect.box else None
         if rle is not None:
-            mask = Image.fromarray(rle_bitmap(rle)[y0:y1, x0:x1] * np.uint8(90)).resize(crop.size)
+            mask = Image.fromarray(rle_bitmap(rle)[y0:y1, x0:x1] * np.uint8(100)).resize(crop.size)
             crop.paste(Image.new("RGB", crop.size, colour), mask=mask)
         box = [(v - o) * scale for v, o in zip(annotation.box, (x0, y0, x0, y0), strict=True)]
         draw.rectangle(box, outline=(*colour, 255), width=3 if mine else 1)
+        _draw_keypoints(draw, annotation, (x0, y0), scale, colour)
     buffer = io.BytesIO()
     crop.convert("RGB").save(buffer, "JPEG", quality=80)
     return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _draw_keypoints(
+    draw: ImageDraw.ImageDraw,
+    annotation: Annotation,
+    origin: tuple[int, int],
+    scale: float,
+    colour: tuple[int, int, int],
+) -> None:
+    for x, y, visibility in [] if annotation.keypoints is None else annotation.keypoints.tolist():
+        if visibility > 0:
+            x, y = (x - origin[0]) * scale, (y - origin[1]) * scale
+            draw.ellipse([x - 2, y - 2, x + 2, y + 2], fill=(*colour, 255), outline=(255, 255, 255, 255))
+
+
+def _samples(report: Report) -> list[dict[str, str]]:
+    """Pictures spread over the train split, all their labels drawn."""
+    dataset = report.datasets.get("train")
+    if dataset is None or not len(dataset):
+        return []
+    unusable = report.unusable.get("train", set())
+    usable = [index for index in range(len(dataset)) if index not in unusable]
+    shown = []
+    for position in np.unique(np.linspace(0, len(usable) - 1, SAMPLES).round().astype(int)) if usable else []:
+        index = usable[position]
+        picture = dataset.picture(index)
+        image = thumbnail(dataset, Suspect("train", index, ""))
+        if image is not None:
+            count = len(picture.annotations)
+            record = f"{picture.file_name}: {count} object{'s' * (count != 1)}"
+            shown.append({"image": image, "record": record})
+    return shown
+
+
+def _summary(report: Report) -> str:
+    """The set in a line."""
+    parts = []
+    for split, stats in report.statistics.items():
+        parts.append(f"{split}: {stats.pictures:,} pictures, {stats.objects:,} objects of {len(stats.classes)} classes")
+    return "; ".join(parts).replace(" of 1 classes", " of 1 class")
+
+
+def _digits(value: float) -> str:
+    """Three digits of a measure, as many as anybody reads."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _window(box: tuple[float, float, float, float] | None, height: int, width: int) -> tuple[int, int, int, int]:

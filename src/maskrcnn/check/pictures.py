@@ -31,6 +31,7 @@ UNUSUAL = {
     "LA": "with transparency: it is laid over white",
     "CMYK": "in CMYK: it is converted without a colour profile",
 }
+GENERATED = 200  # pictures without a file that are looked at
 KEPT = ("RGBA", "LA", "CMYK")  # as they are, where they have the wanted number of channels
 GREY = ("1", "L", "I;16", "I;16B", "I", "F")
 
@@ -43,7 +44,7 @@ class Seen:
     mode: str = ""
     turned: bool = False  # by EXIF
     fingerprint: int = 0  # 64 bits that hardly change when a picture is resized or compressed again
-    mean: float = 0.0  # over channels, 0 to 255
+    moments: np.ndarray | None = None  # (2, C): of each channel the mean, and that of its square
     flat: bool = False  # one colour only, so that `fingerprint` says nothing
 
 
@@ -88,7 +89,7 @@ def look(picture: Picture, channels: int = 3) -> Seen:
     small = resize_picture(pixels, BITS + 1, BITS).mean(2)
     bits = (small[:, 1:] > small[:, :-1]).ravel()
     return Seen(
-        wrong, mode, turned, int(np.packbits(bits).view(np.uint64)[0]), float(pixels.mean()), bool(np.ptp(small) < 2)
+        wrong, mode, turned, int(np.packbits(bits).view(np.uint64)[0]), _moments(pixels), bool(np.ptp(small) < 2)
     )
 
 
@@ -126,18 +127,25 @@ def _each(dataset: Dataset) -> Iterator[Picture]:
     return (dataset.picture(index) for index in range(len(dataset)))
 
 
-def mean_and_deviation(dataset: Dataset, most: int = 200, *, channels: int = 3) -> tuple[list[float], list[float]]:
-    """Mean and deviation per channel on 0 to 255, over pictures spread over the set: `model.input.mean` and `std`."""
-    step = max(1, len(dataset) // most)
-    sums, squares, count = np.zeros(channels), np.zeros(channels), 0
-    for index in range(0, len(dataset), step):
-        path = dataset.picture(index).path
-        try:
-            pixels = read_picture(path, channels) if path else dataset.pixels(index)
-        except DataError:
-            continue
-        small = resize_picture(pixels, 64, 64).reshape(-1, channels).astype(np.float64)
-        sums, squares, count = sums + small.sum(0), squares + (small**2).sum(0), count + len(small)
-    mean = sums / max(count, 1)
-    deviation = np.sqrt(np.maximum(squares / max(count, 1) - mean**2, 1.0))
+def mean_and_deviation(dataset: Dataset, seen: list[Seen], *, channels: int = 3) -> tuple[list[float], list[float]]:
+    """Mean and deviation per channel on 0 to 255, every picture as much: `model.input.mean` and `std`.
+
+    Args:
+        seen: what `check_pictures` saw; pictures without a file are looked at here, 200 of them at most.
+    """
+    moments = [one.moments for one in seen if one.moments is not None]
+    if not moments:
+        step = max(1, len(dataset) // GENERATED)
+        moments = [_moments(dataset.pixels(i)) for i in range(0, len(dataset), step) if dataset.picture(i).path is None]
+    if not moments:
+        return [0.0] * channels, [1.0] * channels
+    mean, square = np.mean(moments, axis=0)
+    deviation = np.sqrt(np.maximum(square - mean**2, 1.0))
     return mean.round(2).tolist(), deviation.round(2).tolist()
+
+
+def _moments(pixels: np.ndarray) -> np.ndarray:
+    """Means (2, C) of the values and of their squares, over a grid of at most 64 x 64 pixels."""
+    down, across = (max(1, -(-side // 64)) for side in pixels.shape[:2])
+    values = pixels[::down, ::across].reshape(-1, pixels.shape[2]).astype(np.float64)
+    return np.stack([values.mean(0), (values**2).mean(0)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,16 @@ from rich.console import Console
 from rich.table import Table
 
 from maskrcnn.check.advice import Advice, advise, check_anchors, measure
-from maskrcnn.check.findings import Findings
-from maskrcnn.check.labels import check_classes, check_labels
+from maskrcnn.check.findings import Findings, Suspect
+from maskrcnn.check.labels import add_refused, check_classes, check_labels
 from maskrcnn.check.page import figures, write_page
 from maskrcnn.check.pictures import GREY, Seen, check_leaks, check_pictures, mean_and_deviation
 from maskrcnn.check.statistics import Statistics, describe
 from maskrcnn.config import load_config
 from maskrcnn.data.channels import with_channels
 from maskrcnn.data.dataset import Dataset
-from maskrcnn.data.open import open_dataset, open_pair
-from maskrcnn.data.write_coco import write_coco
+from maskrcnn.data.formats.repairs import RefusedRecords
+from maskrcnn.data.open import open_dataset, open_val
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.predict.reader import stored_channels
 
@@ -36,6 +37,7 @@ class Report:
     datasets: dict[str, Dataset]
     statistics: dict[str, Statistics]
     findings: Findings
+    unusable: dict[str, set[int]] = field(default_factory=dict)  # pictures of each split
     advice: Advice | None = None
     mean: list[float] = field(default_factory=list)
     std: list[float] = field(default_factory=list)
@@ -45,8 +47,8 @@ class Report:
     def verdict(self) -> str:
         errors, kinds = self.findings.errors, len(self.findings)
         if errors:
-            return f"{errors} errors: a training would stop or learn what is wrong"
-        return f"no errors, {kinds} kinds of warning" if kinds else "no errors and no warnings"
+            return f"{errors} error{'s' * (errors > 1)}: a training would stop or learn what is wrong"
+        return f"no errors, {kinds} kind{'s' * (kinds > 1)} of warning" if kinds else "no errors and no warnings"
 
     @property
     def exit_code(self) -> int:
@@ -81,16 +83,23 @@ def check(
         channels: to read the pictures with; None: the recipe's or, where files cannot be read as RGB, theirs.
         measured: run two training steps to tell time and memory.
 
+    Labels that cannot be read at all are a finding too: then there is nothing else in the report.
+
     Raises:
-        DataError: labels that cannot be read at all.
+        UserError: there is no such thing as `source` or `val`.
     """
-    train, other = open_pair(source, headers=False)
-    if val is not None:
-        other = open_dataset(val, "val", headers=False)
+    report = Report(source, {}, {}, Findings())
+    opened = _open(lambda: open_dataset(source, "train", headers=False), source, "train", report.findings)
+    open_other = partial(open_val, source) if val is None else partial(open_dataset, val, "val")
+    other = _open(lambda: open_other(headers=False), val or source, "val", report.findings)
+    if opened is None:
+        return report
+    train = opened
     channels = channels or _channels(train, recipe)
     train, other = with_channels(train, channels), None if other is None else with_channels(other, channels)
     datasets: dict[str, Dataset] = {"train": train} | ({"val": other} if other is not None else {})
-    report = Report(source, datasets, {split: describe(dataset) for split, dataset in datasets.items()}, Findings())
+    report.datasets = datasets
+    report.statistics = {split: describe(dataset) for split, dataset in datasets.items()}
     total = sum(len(dataset) for dataset in datasets.values())
     seen: dict[str, list[Seen]] = {}
     done = 0
@@ -103,10 +112,11 @@ def check(
 
         seen[split] = check_pictures(dataset, split, report.findings, tell, channels=channels)
         done += len(dataset)
+        report.unusable[split] = {index for index, one in enumerate(seen[split]) if one.wrong is not None}
     check_classes(report.statistics["train"], report.statistics.get("val"), report.findings)
     if other is not None:
         check_leaks(seen["train"], seen["val"], (train, other), report.findings, channels=channels)
-    report.mean, report.std = mean_and_deviation(train, channels=channels)
+    report.mean, report.std = mean_and_deviation(train, seen["train"], channels=channels)
     report.grey = bool(seen["train"]) and all(one.mode in GREY for one in seen["train"])
     if report.statistics["train"].objects:
         stats = report.statistics["train"]
@@ -119,9 +129,28 @@ def check(
     return report
 
 
+def _open(opener: Callable[[], Dataset | None], source: str, split: str, findings: Findings) -> Dataset | None:
+    """The data set, or what can be used of it; what cannot is a finding."""
+    try:
+        return opener()
+    except RefusedRecords as error:
+        add_refused(error.refused, split, findings)
+        return error.labels
+    except DataError as error:
+        what, _, remedy = str(error).rpartition("; ")
+        where = Suspect(split, None, what)
+        findings.add("labels that cannot be read", "error", remedy or "correct them", where, refused=True)
+        return None
+
+
 def print_report(report: Report) -> None:
     """The report as tables for the terminal."""
     console = Console(soft_wrap=True)
+    if not report.datasets:
+        for finding in report.findings:
+            console.print(f"{finding.severity}: {finding.line}", markup=False, highlight=False)
+        console.print(report.verdict, markup=False, highlight=False)
+        return
     table = Table("", *report.statistics, title=report.source, title_justify="left")
     for row in figures(list(report.statistics.values())):
         table.add_row(*row)
@@ -130,6 +159,9 @@ def print_report(report: Report) -> None:
     listed = sorted(train.classes.items(), key=lambda item: -item[1])
     more = f" and {len(listed) - 12} more" if len(listed) > 12 else ""
     console.print("classes: " + ", ".join(f"{n} {c}" for n, c in listed[:12]) + more, markup=False)
+    if train.visible:
+        shares = ", ".join(f"{name} {100 * share:.0f}%" for name, share in train.visible.items())
+        console.print(f"keypoints labelled, of objects that have some: {shares}", markup=False, highlight=False)
     for finding in report.findings:
         console.print(f"{finding.severity}: {finding.line}", markup=False, highlight=False)
     for line in _channel_lines(report):
@@ -183,24 +215,3 @@ def write_reports(report: Report, json_path: Path | None, page: Path | None) -> 
         json_path.write_text(json.dumps(report.as_json(), indent=1) + "\n", encoding="utf-8")
     if page is not None:
         write_page(report, page)
-
-
-def write_fixed(report: Report, folder: Path) -> list[Path]:
-    """A repaired copy: COCO JSON per split with everything that was repaired on reading, and the pictures as PNG.
-
-    Pictures that cannot be used are an error before anything is written; the original is never touched.
-
-    Raises:
-        UserError: the folder exists and is not empty.
-        DataError: a picture cannot be used.
-    """
-    if folder.exists() and any(folder.iterdir()):
-        raise UserError(f"--fix {folder}: is not empty; name a new folder")
-    broken = [f for f in report.findings if f.kind == "picture that cannot be used"]
-    if broken:
-        raise DataError(f"--fix: {broken[0].line}")
-    written = []
-    for split, dataset in report.datasets.items():
-        write_coco(dataset, folder / f"{split}.json", folder / split)
-        written.append(folder / f"{split}.json")
-    return written

@@ -54,20 +54,24 @@ def open_dataset(source: str | Path, split: Split | None = None, *, headers: boo
 
 
 def open_pair(source: str | Path, *, headers: bool = True) -> tuple[Dataset, Dataset | None]:
-    """What to train on and what to evaluate on, None where there is no such part.
+    """What to train on and what to evaluate on, as `open_dataset` and `open_val` find them."""
+    return open_dataset(source, "train", headers=headers), open_val(source, headers=headers)
 
-    The latter is the val split of a folder, or the val*.json beside a file named train*.json.
+
+def open_val(source: str | Path, *, headers: bool = True) -> Dataset | None:
+    """What to evaluate on: the val split of a folder, or the val*.json beside a file named train*.json.
+
+    None where there is no such part.
     """
-    train = open_dataset(source, "train", headers=headers)
     if str(source) == "synthetic":
-        return train, open_dataset(source, "val")
+        return open_dataset(source, "val")
     named, path = _named(source)
     if path.is_dir() or (named or _known(path)).read_split:
         opener = _find_split(path, "val", named)
     else:
         sibling = _sibling(path)
         opener = _file(sibling, named, None) if sibling else None
-    return train, None if opener is None else _checked(opener, headers)
+    return None if opener is None else _checked(opener, headers)
 
 
 def _named(source: str | Path) -> tuple[Format | None, Path]:

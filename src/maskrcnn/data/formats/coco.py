@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from maskrcnn.config import KeypointSchema
 from maskrcnn.data.dataset import Picture
@@ -206,7 +206,7 @@ def _picture(
     return picture
 
 
-def _is_id(image_id: Any) -> bool:
+def _is_id(image_id: Any) -> TypeGuard[int | str]:
     return type(image_id) is int or isinstance(image_id, str)
 
 

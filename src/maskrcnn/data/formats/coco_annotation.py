@@ -21,6 +21,9 @@ ROUNDING = 0.05
 MEASURED = "measured"  # a bbox or area that is to be taken from the mask and is not missing
 
 
+SWAPPED = "box that fits only with x and y swapped dropped"
+
+
 class Dropped(Exception):
     """The annotation cannot be used; the kind of repair that says why."""
 
@@ -156,13 +159,26 @@ class AnnotationReader:
             raise Dropped("zero-area box dropped")
         if width < 0 or height < 0:
             self.repairs.note("reversed box swapped", record)
-        if x0 >= -ROUNDING and y0 >= -ROUNDING and x1 <= picture.width + ROUNDING and y1 <= picture.height + ROUNDING:
+        if _inside((x0, y0, x1, y1), picture):
             return (x0, y0, x1, y1)
+        if _inside((y0, x0, y1, x1), picture) and (
+            x0 >= picture.width
+            or y0 >= picture.height
+            or self._mask_says_swapped((x0, y0, x1, y1), picture, annotation)
+        ):
+            raise Dropped(SWAPPED)
         clipped = (max(x0, 0.0), max(y0, 0.0), min(x1, float(picture.width)), min(y1, float(picture.height)))
         if clipped[0] >= clipped[2] or clipped[1] >= clipped[3]:
             raise Dropped("box outside the picture dropped")
         self.repairs.note("box clipped to the picture", record)
         return clipped
+
+    def _mask_says_swapped(self, box: Box, picture: Picture, annotation: Annotation) -> bool:
+        rle = annotation_rle(annotation, picture.height, picture.width)
+        if rle is None or rle_area(rle) == 0:
+            return False
+        found = rle_box(rle)
+        return box_iou(found, box) < 0.2 < 0.5 < box_iou(found, (box[1], box[0], box[3], box[2]))
 
     def _keypoints(self, raw: Any, record: str, label: int) -> np.ndarray | None:
         """(K, 3) with continuous x, y; zeros where the visibility is 0."""
@@ -204,6 +220,19 @@ class AnnotationReader:
             self.next_id += 1
         self._ids.add(raw)
         return int(raw)
+
+
+def box_iou(a: Box, b: Box) -> float:
+    """Overlap of two boxes xyxy over their union."""
+    both = max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    total = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both
+    return both / total if total > 0 else 0.0
+
+
+def _inside(box: Box, picture: Picture) -> bool:
+    x0, y0, x1, y1 = box
+    right, lower = picture.width + ROUNDING, picture.height + ROUNDING
+    return x0 >= -ROUNDING and y0 >= -ROUNDING and x1 <= right and y1 <= lower
 
 
 def _floats(values: Any) -> np.ndarray | None:

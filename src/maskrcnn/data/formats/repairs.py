@@ -16,6 +16,7 @@ REMEDIES = {
     "annotation without a usable box dropped": "give it a bbox of four numbers",
     "zero-area box dropped": "give it a width and height above 0",
     "box outside the picture dropped": "correct the bbox: x, y, width, height in pixels",
+    "box that fits only with x and y swapped dropped": "write x before y, width before height",
     "non-finite coordinates dropped": "replace NaN, infinity or null by numbers",
     "reversed box swapped": "write x, y of the upper left corner and a positive width and height",
     "box clipped to the picture": "correct the bbox: x, y, width, height in pixels",

@@ -1,0 +1,116 @@
+"""A copy of a data set without what `maskrcnn check` calls an error, and with what can be put right put right."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from maskrcnn.check.labels import Fault, mask_fault
+from maskrcnn.data.dataset import Annotation, Dataset, Picture
+from maskrcnn.data.labelled import LabelledPictures
+from maskrcnn.data.masks import annotation_rle, rle_area, rle_box
+from maskrcnn.data.picture_files import relative_name
+from maskrcnn.data.write_coco import write_coco
+from maskrcnn.errors import DataError, UserError
+
+if TYPE_CHECKING:
+    from maskrcnn.check.run import Report
+
+
+@dataclass
+class Fixed:
+    """What was written, and how it differs from the original: a line for each kind of change, with its count."""
+
+    written: list[Path] = field(default_factory=list)
+    changes: Counter[str] = field(default_factory=Counter)
+
+
+def write_fixed(report: Report, folder: Path) -> Fixed:
+    """A repaired copy: COCO JSON for each split beside a folder of its pictures, which are copied as they are.
+
+    What was repaired on reading is in it; records and pictures that cannot be used are left out and counted; boxes and
+    areas that contradict their mask are taken from the mask. The original is never touched.
+
+    Raises:
+        UserError: the folder exists and is not empty.
+        DataError: the labels cannot be read, or nothing is left of a split.
+        OSError: the disk is full or may not be written to.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(f"--fix {folder}: is not empty; name a new folder")
+    fixed = Fixed()
+    if not report.datasets:
+        raise DataError(f"--fix: {next(iter(report.findings)).line}")
+    parts = {
+        split: _repaired(data, report.unusable.get(split, set()), fixed) for split, data in report.datasets.items()
+    }
+    for split, part in parts.items():
+        if not any(picture.annotations for picture in part):
+            raise DataError(f"--fix: nothing usable is left of {split}; correct the errors by hand")
+    for dataset in report.datasets.values():
+        fixed.changes.update(dataset.repairs)
+    for finding in report.findings:
+        if finding.refused:
+            fixed.changes[f"{finding.kind} left out"] += finding.count
+    for split, part in parts.items():
+        _write(part, folder, split)
+        fixed.written.append(folder / f"{split}.json")
+    return fixed
+
+
+def _repaired(dataset: Dataset, unusable: set[int], fixed: Fixed) -> LabelledPictures:
+    return LabelledPictures(
+        _pictures(dataset, unusable, fixed),
+        name=dataset.name,
+        classes=dataset.classes,
+        class_ids=dataset.class_ids,
+        keypoints=dataset.keypoints,
+    )
+
+
+def _pictures(dataset: Dataset, unusable: set[int], fixed: Fixed) -> Iterator[Picture]:
+    for index in range(len(dataset)):
+        picture = dataset.picture(index)
+        if index in unusable:
+            fixed.changes["picture that cannot be used left out"] += 1
+            fixed.changes["object of such a picture left out"] += len(picture.annotations)
+            continue
+        for annotation in picture.annotations:
+            _mend(annotation, picture, fixed)
+        yield picture
+
+
+def _mend(annotation: Annotation, picture: Picture, fixed: Fixed) -> None:
+    fault = mask_fault(annotation, picture)
+    rle = annotation_rle(annotation, picture.height, picture.width)
+    if fault is None or rle is None:
+        return
+    if fault is Fault.EMPTY:
+        annotation.polygons = annotation.rle = None
+        fixed.changes["mask without a pixel left out, the box kept"] += 1
+    elif fault is Fault.AREA:
+        annotation.area = float(rle_area(rle))
+        fixed.changes["area taken from the mask"] += 1
+    else:
+        annotation.box = rle_box(rle)
+        fixed.changes["box taken from the mask"] += 1
+        _mend(annotation, picture, fixed)  # its area may be wrong too
+
+
+def _write(part: LabelledPictures, folder: Path, split: str) -> None:
+    pictures = list(part)
+    if any(picture.path is None for picture in pictures):  # generated ones
+        write_coco(part, folder / f"{split}.json", folder / split)
+        return
+    names: list[str] = []
+    for number, picture in enumerate(pictures):
+        name = relative_name(picture.file_name) or f"{number}{Path(picture.file_name).suffix}"
+        assert picture.path is not None
+        (folder / split / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(picture.path, folder / split / name)
+        names.append(name)
+    write_coco(part, folder / f"{split}.json", file_names=names)
