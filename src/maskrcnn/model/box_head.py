@@ -78,12 +78,14 @@ def detect(
     sizes: Tensor,
     config: BoxHeadConfig,
     test: TestConfig,
+    score: Tensor | float | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Final boxes: every (RoI, class) pair above the score threshold is a candidate, thinned by NMS within its class.
 
     Args:
         logits: (B, P, K + 1); deltas: (B, P, K or 1, 4); proposals: (B, P, 4); valid: (B, P).
         sizes: (B, 2) height and width of the pictures.
+        score: in place of `test.score`.
 
     Returns:
         boxes (B, D, 4), scores (B, D), labels (B, D), valid (B, D), best first; D = `test.detections` or fewer slots
@@ -91,7 +93,8 @@ def detect(
     """
     classes = logits.shape[-1] - 1
     scores = logits.float().softmax(-1)[..., :classes]
-    scores = torch.where(valid.unsqueeze(-1) & (scores > test.score), scores, torch.full_like(scores, -math.inf))
+    least = test.score if score is None else score
+    scores = torch.where(valid.unsqueeze(-1) & (scores > least), scores, torch.full_like(scores, -math.inf))
     flat = scores.flatten(1)
     scores, pair = flat.topk(min(test.candidates, flat.shape[1]), dim=1)
     roi, labels = pair // classes, pair % classes

@@ -102,8 +102,8 @@ class MaskRCNN(nn.Module):
         """
         return self.detect(images, sizes) if targets is None else self.losses(images, sizes, targets)
 
-    def detect(self, images: Tensor, sizes: Tensor) -> RawDetections:
-        """The test-time network."""
+    def detect(self, images: Tensor, sizes: Tensor, score: Tensor | float | None = None) -> RawDetections:
+        """The test-time network; `score` in place of `test.score`, which an exported graph takes as an input."""
         features = self.features(images, sizes)
         rpn = self.config.rpn
         proposals = self.rpn.propose(self.rpn(features), sizes, before=rpn.pre_nms_test, after=rpn.post_nms_test)
@@ -120,6 +120,7 @@ class MaskRCNN(nn.Module):
             sizes,
             self.second_stage.config,
             self.config.test,
+            score,
         )
         found = RawDetections(boxes, scores, labels, valid)
         return self._masks_and_keypoints(features, found)
@@ -326,7 +327,11 @@ def kept_rows(valid: Tensor) -> Tensor:
     """
     if _keeps_all(valid):
         return torch.arange(valid.numel(), device=valid.device)
-    return valid.flatten().nonzero()[:, 0]
+    kept = valid.flatten()
+    if torch.compiler.is_exporting():
+        # one row at least, valid or not: some engines' operators refuse to run on none
+        kept = kept | (torch.arange(kept.shape[0], device=kept.device) == 0)
+    return kept.nonzero()[:, 0]
 
 
 def scatter_rows(values: Tensor, rows: Tensor, shape: torch.Size) -> Tensor:

@@ -29,24 +29,19 @@ def nms(boxes: Tensor, valid: Tensor, iou: float, groups: Tensor | None = None, 
         (S, N) bool.
     """
     if torch.compiler.is_exporting():
-        return nms_node(boxes, valid, torch.zeros_like(valid, dtype=torch.int64) if groups is None else groups, iou)
+        return nms_node(boxes, valid, groups, iou)
     return _settle(boxes, valid, iou, groups, block, graph=torch.compiler.is_compiling())
 
 
 @torch.library.custom_op("maskrcnn::nms", mutates_args=())
-def nms_node(boxes: Tensor, valid: Tensor, groups: Tensor, iou: float) -> Tensor:
+def nms_node(boxes: Tensor, valid: Tensor, groups: Tensor | None, iou: float) -> Tensor:
     """`nms` as one node of an exported graph: inference engines have an operator of their own for it."""
     return _settle(boxes, valid, iou, groups, 256, graph=False).clone()
 
 
 @nms_node.register_fake
-def _(boxes: Tensor, valid: Tensor, groups: Tensor, iou: float) -> Tensor:
+def _(boxes: Tensor, valid: Tensor, groups: Tensor | None, iou: float) -> Tensor:
     return torch.empty_like(valid)
-
-
-def nms_graph(boxes: Tensor, valid: Tensor, groups: Tensor, iou: float) -> Tensor:
-    """`nms_node` in PyTorch's own operators, as one graph."""
-    return _settle(boxes, valid, iou, groups, 256, graph=True)
 
 
 def _settle(boxes: Tensor, valid: Tensor, iou: float, groups: Tensor | None, block: int, *, graph: bool) -> Tensor:

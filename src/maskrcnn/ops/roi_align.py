@@ -9,6 +9,7 @@ gather-and-reduce, `embedding_bag`.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -43,7 +44,8 @@ def roi_align(
         level: (N,) index of each box's level in `features`.
         size: bins per side.
         sampling_ratio: samples per bin and side; 0 takes ceil(box side / size / stride), which costs one synchronisation
-            per axis outside a compiled graph and the bound that the map's own size gives inside one.
+            per axis outside a compiled graph and the bound that the map's own size gives inside one; neither where
+            Triton's kernel does it, on a GPU.
         aligned: shift by half a cell, so that a cell's centre is at +0.5 (detectron2's ROIAlignV2). Without it boxes are
             at least one cell wide, as in the first releases.
         reduce: "average" or "max" over the samples of a bin.
@@ -53,9 +55,37 @@ def roi_align(
     """
     if reduce not in ("average", "max"):
         raise ValueError(f"reduce is 'average' or 'max', not {reduce!r}")
-    if torch.compiler.is_exporting() and sampling_ratio == 0 and reduce == "average":
+    if torch.compiler.is_exporting() and reduce == "average":
         scales = [float(stride) for stride in strides]
-        return roi_align_node(features, scales, boxes, picture, level, size, aligned)
+        return roi_align_node(features, scales, boxes, picture, level, size, sampling_ratio, aligned)
+    way: Callable[..., Tensor] = partial(roi_align_plain, reduce=reduce)
+    if boxes.is_cuda and reduce == "average" and not torch.compiler.is_exporting():
+        way = _triton(features, boxes) or way
+    return way(features, strides, boxes, picture, level, size=size, sampling_ratio=sampling_ratio, aligned=aligned)
+
+
+def _triton(features: list[Tensor], boxes: Tensor) -> Callable[..., Tensor] | None:
+    """The kernel for a GPU, where Triton is there and the kernel takes these inputs."""
+    try:
+        from maskrcnn.ops.roi_align_triton import roi_align_triton, takes
+    except ImportError:  # not every build of PyTorch has Triton, nor every machine what Triton needs
+        return None
+    return roi_align_triton if takes(features, boxes) else None
+
+
+def roi_align_plain(
+    features: list[Tensor],
+    strides: list[int] | list[float],
+    boxes: Tensor,
+    picture: Tensor,
+    level: Tensor,
+    *,
+    size: int,
+    sampling_ratio: int = 2,
+    aligned: bool = True,
+    reduce: str = "average",
+) -> Tensor:
+    """`roi_align` in PyTorch's own operators, on every device; same arguments, same result."""
     pool = partial(_pool, size=size, sampling_ratio=sampling_ratio, aligned=aligned, reduce=reduce)
     if len(features) == 1 or torch.compiler.is_compiling() or boxes.device.type != "cpu":
         pooled = pool(features, strides, boxes, picture, level)
@@ -79,10 +109,14 @@ def roi_align_node(
     picture: Tensor,
     level: Tensor,
     size: int,
+    sampling_ratio: int,
     aligned: bool,
 ) -> Tensor:
-    """Adaptive `roi_align` as one node of an exported graph: how many points it samples is known when it runs, not before."""
-    return roi_align(features, strides, boxes, picture, level, size=size, sampling_ratio=0, aligned=aligned)
+    """Average `roi_align` as one node of an exported graph: inference engines have an operator of their own for it."""
+    pooled = roi_align(
+        features, strides, boxes, picture, level, size=size, sampling_ratio=sampling_ratio, aligned=aligned
+    )
+    return pooled.contiguous()
 
 
 @roi_align_node.register_fake
@@ -93,9 +127,10 @@ def _(
     picture: Tensor,
     level: Tensor,
     size: int,
+    sampling_ratio: int,
     aligned: bool,
 ) -> Tensor:
-    return boxes.new_empty(boxes.shape[0], size, size, features[0].shape[1]).permute(0, 3, 1, 2)
+    return features[0].new_empty(boxes.shape[0], features[0].shape[1], size, size)
 
 
 def _pool(

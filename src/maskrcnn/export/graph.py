@@ -1,0 +1,97 @@
+"""The whole network as one graph, pictures to RawDetections, for any number of pictures of any size: `torch.export` of a copy
+whose frozen norms are folded into their convolutions. NMS and RoIAlign stay one node each (`maskrcnn::nms`,
+`maskrcnn::roi_align`), for which every engine has an operator of its own.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from maskrcnn.config import ModelConfig
+from maskrcnn.errors import UserError
+from maskrcnn.model.layers import ConvNorm, FrozenBatchNorm
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+    from maskrcnn.model.mask_rcnn import MaskRCNN
+
+INPUTS = ("images", "sizes", "score")
+LEAST_CELLS = 3  # of the coarsest stride per side: of fewer, torch.export takes the number for a constant
+
+
+class Detector(nn.Module):
+    """The network with tensors in and out; `score` (a scalar) takes the place of `test.score`."""
+
+    def __init__(self, network: MaskRCNN) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor, sizes: Tensor, score: Tensor) -> tuple[Tensor, ...]:
+        return tuple(part for part in self.network.detect(images, sizes, score) if part is not None)
+
+
+def outputs(config: ModelConfig) -> list[str]:
+    """Names of what the graph gives, in order: the fields of RawDetections that are there."""
+    names = ["boxes", "scores", "labels", "valid"]
+    if config.mask_head:
+        names.append("masks")
+    if config.keypoint_head:
+        names.append("keypoints" if config.keypoint_head.decode == "subpixel" else "keypoint_logits")
+    return names
+
+
+def least_side(config: ModelConfig) -> int:
+    """Pixels that height and width of the padded pictures have at least."""
+    return LEAST_CELLS * config.input.divisor
+
+
+def trace(model: MaskRCNN) -> ExportedProgram:
+    """The test-time network of `model`, which is left as it is.
+
+    Inputs are images (B, C, H, W) uint8, sizes (B, 2) int64 and score () float32; B is any number, H and W are multiples of
+    `input.divisor` from `least_side` on. Outputs are those of `outputs`.
+
+    Raises:
+        UserError: settings that cannot be a graph.
+    """
+    refuse(model.config)
+    network = fold_norms(copy.deepcopy(model).cpu().float().eval().requires_grad_(False))
+    divisor, channels = model.config.input.divisor, model.config.input.channels
+    sides = (6 * divisor, 8 * divisor)
+    # two pictures and two different sides: a 1, or the same number twice, would be taken for a constant
+    images = torch.zeros(2, channels, *sides, dtype=torch.uint8)
+    inputs = (images, torch.tensor([sides, sides]), torch.tensor(0.5))
+    batch = torch.export.Dim("batch", min=1)
+    rows, columns = (torch.export.Dim(name, min=LEAST_CELLS) for name in ("rows", "columns"))
+    shapes: Any = ({0: batch, 2: divisor * rows, 3: divisor * columns}, {0: batch}, {})
+    with torch.no_grad():
+        return torch.export.export(Detector(network).eval(), inputs, dynamic_shapes=shapes, strict=False)
+
+
+def refuse(config: ModelConfig) -> None:
+    """Raises a UserError for settings that no engine has an operator for."""
+    roi = config.roi
+    if roi.op == "pool":
+        raise UserError("export: model.roi.op=pool is here to be compared with, no engine's operator rounds as it does")
+    if roi.reduce == "max" and roi.sampling_ratio == 0:
+        raise UserError(
+            "export: model.roi.reduce=max with sampling_ratio=0 takes as many points as a box is large, "
+            "which is no fixed graph; set model.roi.sampling_ratio=2"
+        )
+
+
+def fold_norms(network: MaskRCNN) -> MaskRCNN:
+    """Frozen norms become part of their convolutions' weights, in place."""
+    for module in network.modules():
+        if isinstance(module, ConvNorm) and isinstance(module.norm, FrozenBatchNorm):
+            scale, shift = module.norm.affine()
+            bias = shift if module.conv.bias is None else shift + module.conv.bias * scale
+            module.conv.weight = nn.Parameter(module.conv.weight * scale[:, None, None, None], requires_grad=False)
+            module.conv.bias = nn.Parameter(bias, requires_grad=False)
+            module.norm = None
+    return network

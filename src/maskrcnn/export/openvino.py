@@ -1,0 +1,39 @@
+"""OpenVINO: importing it without its telemetry, and the ONNX graph as its own files."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from maskrcnn.errors import UserError
+
+MISSING = "OpenVINO is not installed; pip install 'maskrcnn[openvino]'"
+
+
+def openvino() -> Any:
+    """The module, imported so that it reports to nobody.
+
+    `import openvino` sends an event to Intel by way of the package openvino_telemetry, as nncf does. Without that package
+    both fall back to a stub of theirs, so it is made impossible to import.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    forbid_telemetry()
+    try:
+        import openvino as module
+    except ImportError:
+        raise UserError(MISSING) from None
+    return module
+
+
+def forbid_telemetry() -> None:
+    """Make `import openvino_telemetry` fail in this process, where it has not happened yet."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None is how Python marks "not there"
+
+
+def write_openvino(onnx: Path, path: Path) -> None:
+    """Write the graph of an .onnx file as `path` (.xml) and its weights beside it (.bin), in full precision."""
+    ov = openvino()
+    ov.save_model(ov.Core().read_model(onnx), path, compress_to_fp16=False)
