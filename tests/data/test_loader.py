@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import itertools
 from dataclasses import fields
 
 import numpy as np
@@ -174,3 +175,10 @@ def test_unreadable_picture_is_named_in_one_line(workers):
     assert str(caught.value) == (
         "synthetic-0-000002.png: not readable: image file is truncated (4 bytes not processed)"
     )
+
+
+def test_endless_batches_are_those_of_one_epoch_after_another() -> None:
+    endless = EpochSampler(10, 3, epoch=4, batch=4, start=1, endless=True)
+    epochs = [*EpochSampler(10, 3, epoch=4, batch=4, start=1), *EpochSampler(10, 3, epoch=5, batch=4)]
+    assert list(itertools.islice(endless, len(epochs))) == epochs
+    assert len(epochs) == 2 + 3

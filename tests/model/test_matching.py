@@ -88,11 +88,12 @@ def test_equal_the_loops_at_any_budget(
 
 def test_chunks_cover_the_objects_within_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(matching, "_OVERLAPS", 100)
-    ranges = matching._chunks(2, 10, 23)
+    cpu = torch.device("cpu")
+    ranges = matching._chunks(2, 10, 23, cpu)
     assert [g for start, stop in ranges for g in range(start, stop)] == list(range(23))
     assert all((stop - start) * 20 <= 100 for start, stop in ranges)
-    assert matching._chunks(5, 1000, 3) == [(0, 1), (1, 2), (2, 3)]  # one at a time where one is too many
-    assert matching._chunks(2, 10, 0) == []
+    assert matching._chunks(5, 1000, 3, cpu) == [(0, 1), (1, 2), (2, 3)]  # one at a time where one is too many
+    assert matching._chunks(2, 10, 0, cpu) == []
 
 
 def test_no_objects_and_no_boxes() -> None:

@@ -216,6 +216,7 @@ class EpochSampler(Sampler[list[tuple[int, int, int]]]):
         start: int = 0,
         tall: np.ndarray | None = None,
         factors: np.ndarray | None = None,
+        endless: bool = False,
     ) -> None:
         """
         Args:
@@ -226,6 +227,7 @@ class EpochSampler(Sampler[list[tuple[int, int, int]]]):
             tall: (n,) bool; where given, upright pictures meet upright ones as far as the epoch's random order allows,
                 since a batch of both is padded to a square.
             factors: (n,) from 1 up; how often each picture comes in an epoch on average (`repeat_factors`).
+            endless: go on with the next epoch when one is through, so that a loader's workers never run dry between them.
 
         Raises:
             UserError: the batch cannot be shared out equally.
@@ -236,7 +238,7 @@ class EpochSampler(Sampler[list[tuple[int, int, int]]]):
                 f"make it a multiple of {world * accumulate}"
             )
         self.n, self.batch, self.rank, self.world, self.accumulate = n, batch, rank, world, accumulate
-        self.tall, self.factors = tall, factors
+        self.tall, self.factors, self.endless = tall, factors, endless
         self.entries = n if factors is None else epoch_length(factors)
         self.seed = seed % 2**32  # a seed may be negative, NumPy's may not
         self.set_epoch(epoch, start)
@@ -255,22 +257,30 @@ class EpochSampler(Sampler[list[tuple[int, int, int]]]):
         return max(0, self.global_batches - self.start) * self.accumulate
 
     def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
+        epoch, start = self.epoch, self.start
+        yield from self._batches(epoch, start)
+        while self.endless:
+            epoch += 1
+            yield from self._batches(epoch, 0)
+
+    def _batches(self, epoch: int, start: int) -> Iterator[list[tuple[int, int, int]]]:
+        """The batches of one epoch, from global batch `start` on."""
         # NumPy pads short seeds with zeros, so the order takes the third word that no position has
-        rng = np.random.default_rng([self.seed, self.epoch, 0])
+        rng = np.random.default_rng([self.seed, epoch, 0])
         order = rng.permutation(self.n) if self.factors is None else draw_entries(self.factors, rng)
         if self.tall is not None:
             order = group_by_aspect(order, self.tall, self.batch, rng)
         size = self.batch // (self.world * self.accumulate)
-        for step in range(self.start, self.global_batches):
+        for step in range(start, self.global_batches):
             mine = range(step * self.batch + self.rank, (step + 1) * self.batch, self.world)
-            step_seed = self._sample_seed(step * self.batch)
-            share = [(int(order[p % len(order)]), self._sample_seed(p), step_seed) for p in mine]
+            step_seed = self._sample_seed(epoch, step * self.batch)
+            share = [(int(order[p % len(order)]), self._sample_seed(epoch, p), step_seed) for p in mine]
             for part in range(self.accumulate):
                 yield share[part * size : (part + 1) * size]
 
-    def _sample_seed(self, position: int) -> int:
-        """A seed of 63 bits for the picture at `position` of the epoch's global order."""
-        words = np.random.SeedSequence([self.seed, self.epoch, position + 1]).generate_state(1, np.uint64)
+    def _sample_seed(self, epoch: int, position: int) -> int:
+        """A seed of 63 bits for the picture at `position` of an epoch's global order."""
+        words = np.random.SeedSequence([self.seed, epoch, position + 1]).generate_state(1, np.uint64)
         return int(words[0]) >> 1
 
 
@@ -335,8 +345,10 @@ def train_loader(
     start: int = 0,
     rank: int = 0,
     world: int = 1,
+    endless: bool = False,
 ) -> DataLoader[Sample]:
-    """Batches (Batch, Targets, names) of one epoch for one process, from global batch `start` on.
+    """Batches (Batch, Targets, names) for one process from global batch `start` of an epoch on: of that epoch, or `endless`
+    of those that follow too.
 
     Its `batch_sampler` is an `EpochSampler`: call `loader.batch_sampler.set_epoch(epoch, start)` before each further
     epoch; the workers stay. With `train.accumulate` above 1 each global batch comes in that many parts.
@@ -353,6 +365,7 @@ def train_loader(
         start=start,
         tall=None if config.data.augment.crop else _tall(dataset),
         factors=None if threshold is None else repeat_factors(dataset, threshold),
+        endless=endless,
     )
     workers = config.data.workers
     return DataLoader(

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from maskrcnn.ops.boxes import pairwise_ioa, pairwise_iou
 
-_OVERLAPS = 1 << 19  # overlaps held at a time: few enough to stay near the processor
+# overlaps held at a time: few enough to stay near a processor; an accelerator wants few and large steps, within its memory
+_OVERLAPS, _OVERLAPS_OF_ACCELERATOR = 1 << 19, 1 << 26
 
 
 class Match(NamedTuple):
@@ -35,7 +36,7 @@ def match(boxes: Tensor, objects: Tensor, valid: Tensor, ignore: Tensor, ignore_
     ignored = torch.zeros(pictures, count, dtype=torch.bool, device=boxes.device)
     # an empty box at the corner overlaps nothing
     regions, objects = objects * ignore.unsqueeze(-1), objects * valid.unsqueeze(-1)
-    for start, stop in _chunks(pictures, count, objects.shape[1]):
+    for start, stop in _chunks(pictures, count, objects.shape[1], boxes.device):
         # objects first, boxes last: each step then runs along memory
         value, where = pairwise_iou(objects[:, start:stop], boxes).max(1)
         better = value > best
@@ -56,7 +57,7 @@ def match_low_quality(boxes: Tensor, objects: Tensor, valid: Tensor, min_iou: fl
     chosen = torch.zeros(pictures, count, dtype=torch.bool, device=boxes.device)
     index = torch.zeros(pictures, count, dtype=torch.int64, device=boxes.device)
     objects = objects * valid.unsqueeze(-1)
-    for start, stop in _chunks(pictures, count, objects.shape[1]):
+    for start, stop in _chunks(pictures, count, objects.shape[1], boxes.device):
         iou = pairwise_iou(objects[:, start:stop], boxes)
         highest = iou.amax(2, keepdim=True)
         # an object that nothing overlaps enough has no best anchor
@@ -67,7 +68,8 @@ def match_low_quality(boxes: Tensor, objects: Tensor, valid: Tensor, min_iou: fl
     return chosen, index
 
 
-def _chunks(pictures: int, count: int, objects: int) -> list[tuple[int, int]]:
+def _chunks(pictures: int, count: int, objects: int, device: torch.device) -> list[tuple[int, int]]:
     """Ranges of object slots whose overlaps stay within the budget."""
-    step = max(1, _OVERLAPS // max(1, pictures * count))
+    budget = _OVERLAPS if device.type == "cpu" else _OVERLAPS_OF_ACCELERATOR
+    step = max(1, budget // max(1, pictures * count))
     return [(start, min(start + step, objects)) for start in range(0, objects, step)]

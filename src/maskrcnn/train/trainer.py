@@ -102,6 +102,7 @@ class Trainer:
             self.config,
             rank=self.accelerator.process_index,
             world=self.accelerator.num_processes,
+            endless=True,
         )
         batch_sampler: Any = self.loader.batch_sampler
         self.sampler = batch_sampler
@@ -217,16 +218,12 @@ class Trainer:
 
     def _batches(self) -> Iterator[Parts]:
         """This process's share of each step from the present iteration on, without end."""
-        iteration = self.progress.iteration
+        self.sampler.set_epoch(*divmod(self.progress.iteration, self.per_epoch))
+        # a loader draws a random number when it starts, which a resumed training does more often
+        with torch.random.fork_rng(devices=[]):
+            source = iter(self.loader)
         while True:
-            epoch, start = divmod(iteration, self.per_epoch)
-            self.sampler.set_epoch(epoch, start)
-            # a loader draws a random number when it starts, which a resumed training does more often
-            with torch.random.fork_rng(devices=[]):
-                source = iter(self.loader)
-            for _ in range(start, self.per_epoch):
-                yield [next(source) for _ in range(self.settings.accumulate)]
-                iteration += 1
+            yield [next(source) for _ in range(self.settings.accumulate)]
 
     def _step(self, share: Parts) -> None:
         """One move of the optimiser. Its figures are looked at during the next one, so that a GPU never waits."""
