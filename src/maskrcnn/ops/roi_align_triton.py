@@ -277,7 +277,7 @@ def _launch(
 
 
 @triton.jit(do_not_specialize=_SIZES)
-def _kernel(  # type: ignore[no-untyped-def]
+def _kernel(
     pooled,
     boxes,
     picture,
@@ -356,7 +356,7 @@ def _kernel(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _of_level(level, a0, a1, a2, a3, a4, LEVELS: tl.constexpr):  # type: ignore[no-untyped-def]
+def _of_level(level, a0, a1, a2, a3, a4, LEVELS: tl.constexpr):
     """The one of five values, or pointers, that belongs to `level`; the first for a number that is none."""
     found = a0
     if LEVELS > 1:
@@ -371,7 +371,7 @@ def _of_level(level, a0, a1, a2, a3, a4, LEVELS: tl.constexpr):  # type: ignore[
 
 
 @triton.jit
-def _axis(start, end, scale, SIZE: tl.constexpr, RATIO: tl.constexpr, ALIGNED: tl.constexpr):  # type: ignore[no-untyped-def]
+def _axis(start, end, scale, SIZE: tl.constexpr, RATIO: tl.constexpr, ALIGNED: tl.constexpr):
     """`first`, `step` and `count` of a box from `start` to `end` in pixels."""
     first = start * scale
     extent = end * scale - first
@@ -388,7 +388,7 @@ def _axis(start, end, scale, SIZE: tl.constexpr, RATIO: tl.constexpr, ALIGNED: t
 
 
 @triton.jit
-def _slots(first, step, count, number, length, RATIO: tl.constexpr):  # type: ignore[no-untyped-def]
+def _slots(first, step, count, number, length, RATIO: tl.constexpr):
     """The range of the samples of bin `number` that may lie on the map."""
     if RATIO > 0:
         low = count * 0.0
@@ -405,7 +405,7 @@ def _slots(first, step, count, number, length, RATIO: tl.constexpr):  # type: ig
 
 
 @triton.jit
-def _cells(first, step, count, number, slot, length):  # type: ignore[no-untyped-def]
+def _cells(first, step, count, number, slot, length):
     """Of sample `slot` of bin `number` its two cells and their weights, which are 0 where it does not count."""
     samples = tl.maximum(count, 1.0)
     where = first + (number + tl.div_rn(slot + 0.5, samples)) * step
@@ -419,7 +419,7 @@ def _cells(first, step, count, number, slot, length):  # type: ignore[no-untyped
 
 
 @triton.jit
-def _sample(cells, value, y, x, width, channel, channels, BACKWARD: tl.constexpr):  # type: ignore[no-untyped-def]
+def _sample(cells, value, y, x, width, channel, channels, BACKWARD: tl.constexpr):
     """Adds the sample at `y` and `x`, as of `_cells`, to `value`; backward adds `value` to the sample's cells instead."""
     top, bottom, top_weight, bottom_weight = y
     left, right, left_weight, right_weight = x
@@ -432,7 +432,7 @@ def _sample(cells, value, y, x, width, channel, channels, BACKWARD: tl.constexpr
 
 
 @triton.jit
-def _corner(cell, value, weight, channel, channels, BACKWARD: tl.constexpr):  # type: ignore[no-untyped-def]
+def _corner(cell, value, weight, channel, channels, BACKWARD: tl.constexpr):
     wanted = channel < tl.where(weight != 0.0, channels, 0)  # of no weight, nothing is touched
     if BACKWARD:
         tl.atomic_add(cell, value * weight, mask=wanted, sem="relaxed")
