@@ -177,3 +177,44 @@ def test_any_shape_comes_back(name: str, annotation: Annotation, tmp_path_factor
     (again,) = open_dataset(folder / "out", "train").picture(0).annotations
     share = iou(bitmap(annotation, picture), bitmap(again, picture))
     assert share == 1.0 if annotation.rle is not None else share > 0.99
+
+
+SAMPLES = sorted(path.name for path in (Path(__file__).parent / "samples").iterdir() if path.is_dir())
+
+
+@pytest.mark.parametrize("name", sorted(WRITERS))
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_every_format_becomes_every_other(sample: str, name: str, tmp_path: Path) -> None:
+    """Whatever folders the pictures lie in, what was written is found again, and all that is not is counted."""
+    written, lines = convert_data(str(Path(__file__).parent / "samples" / sample), name, tmp_path / "out")
+    dataset = written["train"]
+    lost = sum(int(line.split(": ")[2].split(";")[0]) for line in lines if "crowd" in line or "without a mask" in line)
+    count = sum(len(dataset.picture(index).annotations) for index in range(len(dataset)))
+    if lost == count:
+        assert (sample, name) == ("yolo-pose", "instance-png")
+        return
+    again = open_dataset(tmp_path / "out", "train")
+    assert len(again) == len(dataset) == 12
+    assert sum(len(again.picture(index).annotations) for index in range(12)) == count - lost
+
+
+def test_poses_of_objects_without_keypoints_are_kept(tmp_path: Path) -> None:
+    """A line of a pose has keypoints: an object that has none gets invisible ones, and is not lost."""
+    source = Path(__file__).parent / "samples" / "yolo-pose"
+    dataset = open_dataset(source, "train")
+    pictures = list(dataset.picture(index) for index in range(12))
+    bare = next(picture for picture in pictures if picture.annotations)
+    bare.annotations[0].keypoints = None
+    part = LabelledPictures(
+        pictures, name="part", classes=dataset.classes, class_ids=dataset.class_ids, keypoints=dataset.keypoints
+    )
+    lost = Lost()
+    WRITERS["yolo"]({"train": part}, tmp_path / "out", lost)
+    again = open_dataset(tmp_path / "out", "train")
+    assert not lost.counts and again.keypoints == dataset.keypoints
+    for mine, other in zip(pictures, (again.picture(index) for index in range(12)), strict=True):
+        assert len(mine.annotations) == len(other.annotations)
+        for a, b in zip(mine.annotations, other.annotations, strict=True):
+            assert b.keypoints is not None
+            expected = np.zeros_like(b.keypoints) if a.keypoints is None else a.keypoints
+            np.testing.assert_allclose(b.keypoints, expected, atol=1e-3)

@@ -132,7 +132,8 @@ def _find_split(folder: Path, split: str, named: Format | None) -> Opener | None
         for path in (folder / f"{name}.json", folder / name):
             if path.exists() and (opener := _whole(path, named)):
                 return opener
-        for pattern in (f"instances_{name}*.json", f"person_keypoints_{name}*.json", f"{name}*.json"):
+        stems = (f"instances_{name}", f"person_keypoints_{name}", name, f"lvis_v*_{name}")
+        for pattern in (f"{stem}*.json" for stem in stems):
             # of instances_val2017.json and instances_val2017_fixed.json the shortest is the plain one
             if files := sorted((folder / "annotations").glob(pattern), key=lambda file: (len(file.name), file.name)):
                 return _whole(files[0], named)

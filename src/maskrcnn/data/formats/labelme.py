@@ -39,6 +39,7 @@ IGNORED = ("__ignore__", "_background_")  # labels that LabelMe's own converters
 OPEN_SHAPES = ("point", "points", "line", "lines", "linestrip", "linestring")
 TURNED_SHAPES = ("rotation", "oriented_rectangle")
 TRIED = 3  # files that are looked into before a folder is taken for something else
+MOST_FOLDERS = 1000  # that are looked into for one
 GLANCE = 65536  # bytes at either end of a file
 
 
@@ -90,10 +91,22 @@ def looks_like_labelme(source: Path) -> bool:
     try:
         files = [source]
         if source.is_dir():
-            files = sorted(source.glob("*.json"))[:TRIED] or sorted(source.glob("*/*.json"))[:TRIED]
+            files = _first_files(source)
         return any(_glance(file) for file in files if file.suffix.lower() == ".json")
     except OSError:
         return False
+
+
+def _first_files(source: Path) -> list[Path]:
+    """The first .json files of a folder, else of the first of its subfolders that has some."""
+    for searched, (folder, names, files) in enumerate(os.walk(source)):
+        names[:] = sorted(name for name in names if not name.startswith("."))
+        found = [Path(folder, name) for name in sorted(files) if name.lower().endswith(".json")]
+        if found:
+            return found[:TRIED]
+        if searched >= MOST_FOLDERS:
+            break
+    return []
 
 
 def _glance(path: Path) -> bool:

@@ -19,7 +19,7 @@ def write_instance_png(datasets: dict[str, Dataset], folder: Path, lost: Lost) -
         taken: set[str] = set()
         for index in range(len(dataset)):
             picture = dataset.picture(index)
-            name = copy_picture(dataset, index, folder / split / "images", taken)
+            name = copy_picture(dataset, index, folder / split / "images", taken, flat=True)
             path = (folder / split / "labels" / name).with_suffix(".png")
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(instance_ids(picture, lost)).save(path)
@@ -43,7 +43,7 @@ def instance_ids(picture: Picture, lost: Lost, most: int = 65_535) -> np.ndarray
             continue
         number += 1
         if number > most:
-            lost.note("object beyond the 254th of its picture")
+            lost.note(f"object beyond number {most} of its picture")
             continue
         bitmap = rle_bitmap(rle) > 0
         lost.note("pixels that two objects share", int((ids[bitmap] > 0).sum()))

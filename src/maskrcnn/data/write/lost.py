@@ -8,14 +8,12 @@ from collections import Counter
 REASONS = {
     "crowd region": "the format has no crowds; a training will take it for background",
     "object without a mask": "the format has masks only",
-    "object without a mask or box it can hold": "the format has no boxes",
-    "keypoints of an object": "the format has none",
-    "mask of an object": "its lines are poses: boxes and keypoints",
+    "keypoints of an object": "the format has none, or none beside masks",
     "class name": "the format tells objects apart, not classes",
     "pixels that two objects share": "a pixel has one owner there: the later object's",
     "object hidden by later ones": "a pixel has one owner there",
-    "hole": "its polygons have none",
-    "object beyond the 254th of its picture": "its label pictures count to 254",
+    "object beyond number 254 of its picture": "its label pictures count to 254; the box is kept",
+    "object beyond number 65535 of its picture": "its label pictures count to 65,535",
 }
 
 

@@ -11,16 +11,22 @@ from maskrcnn.data.dataset import Dataset
 from maskrcnn.data.picture_files import relative_name
 
 
-def copy_picture(dataset: Dataset, index: int, folder: Path, taken: set[str]) -> str:
+def copy_picture(dataset: Dataset, index: int, folder: Path, taken: set[str], *, flat: bool = False) -> str:
     """Copies a picture into `folder` and returns its name there, which no other in `taken` has but for its suffix.
 
-    Names keep their folders. A generated picture becomes a PNG.
+    Names keep their folders, but for those called "images": readers of YOLO look for labels by that word. A generated
+    picture becomes a PNG.
+
+    Args:
+        flat: names lose all their folders.
 
     Raises:
         DataError: a generated picture cannot be made.
     """
     picture = dataset.picture(index)
     inside = PurePosixPath((relative_name(picture.file_name) or f"{index:06d}.png").replace("\\", "/"))
+    kept = [] if flat else [part for part in inside.parent.parts if part != "images"]
+    inside = PurePosixPath(*kept, inside.name)
     if picture.path is None:
         inside = inside.with_suffix(".png")
     stem = str(inside.with_suffix(""))

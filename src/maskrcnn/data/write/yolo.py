@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import yaml
 
 from maskrcnn.data.dataset import Annotation, Dataset, Picture
@@ -22,35 +23,39 @@ def write_yolo(datasets: dict[str, Dataset], folder: Path, lost: Lost) -> None:
     """
     first = next(iter(datasets.values()))
     masks = any(a.polygons or a.rle for d in datasets.values() for i in range(len(d)) for a in d.picture(i).annotations)
-    pose = first.keypoints is not None and not masks
+    keypoints = 0 if first.keypoints is None or masks else len(first.keypoints.names)
     settings: dict[str, object] = {"path": ".", **{split: f"images/{split}" for split in datasets}}
     settings["names"] = dict(enumerate(first.classes))
-    if pose and first.keypoints is not None:
-        settings |= {"kpt_shape": [len(first.keypoints.names), 3], "flip_idx": first.keypoints.flip}
+    if keypoints and first.keypoints is not None:
+        settings |= {"kpt_shape": [keypoints, 3], "flip_idx": first.keypoints.flip}
+        settings["kpt_names"] = {index: first.keypoints.names for index in range(len(first.classes))}
     for split, dataset in datasets.items():
         taken: set[str] = set()
         for index in range(len(dataset)):
             picture = dataset.picture(index)
             name = copy_picture(dataset, index, folder / "images" / split, taken)
-            lines = [line for a in picture.annotations if (line := _line(a, picture, pose, lost)) is not None]
+            lines = [line for a in picture.annotations if (line := _line(a, picture, keypoints, lost)) is not None]
             path = folder / "labels" / split / Path(name).with_suffix(".txt")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     (folder / "data.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
 
 
-def _line(annotation: Annotation, picture: Picture, pose: bool, lost: Lost) -> str | None:
+def _line(annotation: Annotation, picture: Picture, keypoints: int, lost: Lost) -> str | None:
+    """An object as a line, None for a crowd.
+
+    Args:
+        keypoints: of each line where lines are poses, else 0. An object without any has none that are visible.
+    """
     if annotation.crowd:
         lost.note("crowd region")
         return None
     x0, y0, x1, y1 = annotation.box
     width, height = picture.width, picture.height
     box = [(x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height]
-    if pose:
-        points: list[float] = []
-        for x, y, visible in annotation.keypoints if annotation.keypoints is not None else []:
-            points += [x / width, y / height, visible]
-        return _text(annotation.label, box + points) if points else None
+    if keypoints:
+        points = np.zeros((keypoints, 3)) if annotation.keypoints is None else annotation.keypoints
+        return _text(annotation.label, box + (points / (width, height, 1)).reshape(-1).tolist())
     if annotation.keypoints is not None and (annotation.keypoints[:, 2] > 0).any():
         lost.note("keypoints of an object")
     parts = object_rings(annotation, picture)
