@@ -40,8 +40,10 @@ def check_labels(dataset: Dataset, split: str, findings: Findings) -> None:
 def add_refused(refused: Sequence[Refused], split: str, findings: Findings) -> None:
     """What the reader could not use, as errors."""
     for one in refused:
-        remedy = str(one).rpartition("; ")[2] or "correct it"
-        findings.add(one.kind, "error", remedy, Suspect(split, None, one.record), refused=True)
+        what, _, remedy = str(one).rpartition("; ")
+        # the line says more than the record, but for its beginning, the file
+        told = what[what.find(one.record) :] if one.record in what else one.record
+        findings.add(one.kind, "error", remedy, Suspect(split, None, told), refused=True)
 
 
 def _add_repairs(dataset: Dataset, split: str, findings: Findings) -> None:
@@ -74,7 +76,9 @@ def check_classes(train: Statistics, val: Statistics | None, findings: Findings)
                 f"class of fewer than {FEW} objects", "warning", "label more of it, or join it to another", where
             )
         elif max(used.values()) > IMBALANCE * count:
-            remedy = f"over {IMBALANCE} times rarer than the commonest: label more of it, or repeat its pictures"
+            remedy = (
+                f"over {IMBALANCE} times rarer than the commonest: label more, or repeat it (data.repeat_threshold)"
+            )
             findings.add("rare class", "warning", remedy, where)
     if val is not None:
         for name in val.classes:

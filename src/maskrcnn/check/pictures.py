@@ -62,7 +62,7 @@ def check_pictures(
                 findings.add("picture that cannot be used", "error", one.wrong, suspect)
             if one.mode in UNUSUAL and (channels in (1, 3) or one.mode not in KEPT):
                 findings.add(f"picture {UNUSUAL[one.mode].partition(':')[0]}", "warning", UNUSUAL[one.mode], suspect)
-            if one.turned:
+            if one.turned and one.wrong is None:
                 remedy = "its labels must be for the upright picture; the size agrees with that"
                 findings.add("picture turned by its EXIF tag", "warning", remedy, suspect)
             if one.flat and one.wrong is None:
