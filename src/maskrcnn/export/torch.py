@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import warnings
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 
 def write_program(program: ExportedProgram, path: Path) -> None:
     """Write `program`; whoever loads it imports `maskrcnn.ops.nms` and `maskrcnn.ops.roi_align` first, for our two nodes."""
-    program._example_inputs = None  # they would be a pickle of their own
-    torch.export.save(program, path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of tensors that share their memory
+        torch.export.save(program, path)
 
 
 def read_program(path: Path) -> ExportedProgram:

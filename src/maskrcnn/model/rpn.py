@@ -88,16 +88,19 @@ class RPN(nn.Module):
         """
         # an exported graph takes pictures of any size: then how many anchors there are is not known
         slots = before if torch.compiler.is_exporting() else min(before, max(a.shape[0] for a in output.anchors))
-        all_boxes, all_scores = [], []
+        all_deltas, all_anchors, all_scores = [], [], []
         for logits, deltas, anchors in zip(output.objectness, output.deltas, output.anchors, strict=True):
             count = torch.sym_min(before, anchors.shape[0])
             scores, best = logits.float().topk(count, dim=1)
-            moved = deltas.gather(1, best.unsqueeze(-1).expand(-1, -1, 4))
-            decoded = box_ops.clip(box_ops.decode(moved, anchors[best], _UNIT), sizes)
-            # levels of fewer anchors are filled up so that all go through NMS at once
-            all_boxes.append(F.pad(decoded, (0, 0, 0, slots - count)))
-            all_scores.append(F.pad(scores, (0, slots - count), value=-math.inf))
-        boxes, scores = torch.stack(all_boxes, 1), torch.stack(all_scores, 1)  # (B, L, slots, 4), (B, L, slots)
+            # levels of fewer anchors are filled up so that all are moved and go through NMS at once
+            fill = (0, 0, 0, slots - count)
+            all_deltas.append(F.pad(deltas.gather(1, best.unsqueeze(-1).expand(-1, -1, 4)), fill))
+            all_anchors.append(F.pad(anchors[best], fill))
+            all_scores.append(F.pad(scores, fill[2:], value=-math.inf))
+        levels = len(all_scores)
+        boxes = box_ops.decode(torch.cat(all_deltas, 1), torch.cat(all_anchors, 1), _UNIT)
+        boxes = box_ops.clip(boxes, sizes).unflatten(1, (levels, slots))
+        scores = torch.stack(all_scores, 1)  # (B, L, slots)
         width, height = boxes[..., 2] - boxes[..., 0], boxes[..., 3] - boxes[..., 1]
         valid = (width > self.config.min_size) & (height > self.config.min_size) & torch.isfinite(scores)
         keep = nms(boxes.flatten(0, 1), valid.flatten(0, 1), self.config.nms_iou).view(valid.shape)

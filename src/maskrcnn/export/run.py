@@ -1,0 +1,189 @@
+"""`maskrcnn export`, top-down: trace, write, quantise where asked, verify, and only then hand the folder out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+import maskrcnn
+from maskrcnn.errors import UserError
+from maskrcnn.export import verify as verification
+from maskrcnn.export.folder import (
+    FORMAT,
+    GRAPHS,
+    MOST_SIDE,
+    RECORD,
+    Record,
+    SideRange,
+    Target,
+    is_export,
+    read_export,
+    write_export,
+)
+from maskrcnn.export.graph import INPUTS, least_side, outputs, refuse, trace
+
+if TYPE_CHECKING:
+    from maskrcnn.data.dataset import Dataset
+    from maskrcnn.model.mask_rcnn import MaskRCNN
+
+Say = Callable[[str], None]
+PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "openvino", "nncf")
+
+
+def export(
+    model: MaskRCNN,
+    to: str,
+    out: Path,
+    *,
+    source: str = "",
+    calibrate: Dataset | None = None,
+    pictures: int = 300,
+    say: Say = print,
+    show: Callable[[object], None] = print,
+) -> Path:
+    """Write the whole network as one graph into the new folder `out`, verified beside PyTorch's eager mode.
+
+    Args:
+        to: "openvino", "onnx" or "torch".
+        source: where the model came from, for the record.
+        calibrate: labelled or unlabelled pictures of the kind the model is for: quantises to int8 with them.
+        pictures: of `calibrate` that are looked at, at most.
+        say: told in a line what is being done.
+        show: given the table of differences.
+
+    Raises:
+        UserError: nothing is left behind then. No such target, it is not installed, settings that cannot be exported,
+            `out` is not a new or empty folder, or the graph's answers differ too much from PyTorch's.
+    """
+    target = check_target(to, calibrate is not None)
+    refuse(model.config)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out}: is there already; name a new folder for the export")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # beside its place, so that a refusal, Ctrl-C or a full disk leaves nothing that looks like an export
+    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        record = _write(model, target, partial, source, calibrate, pictures, say)
+        write_export(partial, record, model.config)
+        from maskrcnn.predict.engine import open_export
+
+        engine = open_export(partial)
+        limits = verification.INT8 if record.precision == "int8" else verification.FP32
+        say("comparing with PyTorch")
+        rows = verification.verify(model, engine, limits)
+        show(verification.as_table(rows, f"{record.target} {record.precision} beside PyTorch: differences"))
+        wrong = verification.refusal(rows, limits)
+        if wrong:
+            raise UserError(f"export to {target} refused: {wrong}")
+        write_export(partial, record.model_copy(update={"verified": verification.as_records(rows)}), model.config)
+        del engine
+        if out.exists():
+            out.rmdir()
+        partial.chmod(0o755)
+        partial.replace(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return out
+
+
+def check_target(to: str, int8: bool = False) -> Target:
+    """`to` as a target whose packages are installed.
+
+    Raises:
+        UserError: it is not one, or they are not.
+    """
+    if to not in get_args(Target):
+        raise UserError(f"--to {to}: there are: {', '.join(get_args(Target))}")
+    needs = {"openvino": ["openvino", "onnx", "onnxscript"], "onnx": ["onnx", "onnxscript", "onnxruntime"], "torch": []}
+    wanted = needs[to] + (["nncf"] if int8 else [])
+    if int8 and to != "openvino":
+        raise UserError(f"--int8: is for --to openvino, not {to}")
+    from importlib.util import find_spec
+
+    missing = [name for name in wanted if find_spec(name) is None]
+    if missing:
+        raise UserError(f"--to {to}: {', '.join(missing)} not installed; pip install 'maskrcnn[{to}]'")
+    return to  # type: ignore[return-value]
+
+
+def export_cached(model: MaskRCNN, to: Target, say: Say) -> Path:
+    """The exported folder of `model` in the cache folder; made at the first use."""
+    from maskrcnn.weights.download import cache_folder
+
+    versions = "".join(f"{name}{_version(name)}" for name in PACKAGES) + maskrcnn.__version__ + str(FORMAT)
+    key = hashlib.sha256((digest(model) + versions).encode()).hexdigest()[:20]
+    folder = cache_folder() / "engines" / f"{to}-{key}"
+    if is_export(folder):
+        try:
+            read_export(folder)
+            return folder
+        except UserError:
+            shutil.rmtree(folder)  # damaged; it is a cache
+    say(f"exporting to {to} once, which takes about a minute: {folder}")
+    return export(model, to, folder, say=lambda line: None, show=lambda table: None)
+
+
+def digest(model: MaskRCNN) -> str:
+    """SHA-256 of a network's settings and tensors."""
+    found = hashlib.sha256(json.dumps(model.config.model_dump(mode="json"), sort_keys=True).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        found.update(name.encode())
+        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
+def _write(
+    model: MaskRCNN, target: Target, folder: Path, source: str, calibrate: Dataset | None, pictures: int, say: Say
+) -> Record:
+    """The graph's files, not yet verified, and what there is to record about them."""
+    config = model.config
+    graph = folder / GRAPHS[target]
+    say("tracing the network")
+    program = trace(model)
+    calibration = None
+    if target == "torch":
+        from maskrcnn.export.torch import write_program
+
+        write_program(program, graph)
+    else:
+        from maskrcnn.export.onnx import write_onnx
+
+        say("translating to ONNX")
+        onnx = folder / GRAPHS["onnx"]
+        write_onnx(program, onnx, outputs(config))
+    if target == "openvino":
+        from maskrcnn.export.openvino import write_openvino
+
+        write_openvino(onnx, graph)
+        onnx.unlink()
+        if calibrate is not None:
+            from maskrcnn.export.quantise import quantise
+
+            say(f"calibrating int8 on {min(pictures, len(calibrate))} pictures of {calibrate.name}")
+            calibration = quantise(graph, config, calibrate, pictures)
+    return Record(
+        target=target,
+        precision="fp32" if calibrate is None else "int8",
+        source=source,
+        weights=digest(model),
+        versions={"maskrcnn": maskrcnn.__version__} | {n: v for n in PACKAGES if (v := _version(n))},
+        sides=SideRange(least=least_side(config), most=MOST_SIDE, multiple=config.input.divisor),
+        inputs=list(INPUTS),
+        outputs=outputs(config),
+        calibration=calibration,
+    )
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""

@@ -1,0 +1,210 @@
+"""An exported graph beside PyTorch's eager mode on the same pictures: detections are matched, their numbers compared.
+
+Two engines add in different orders, so scores differ in the sixth digit, and a detection whose score lies that near to a
+threshold may be on one side only. Those are counted apart; every other detection must have its like.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from rich.table import Table
+from torch import Tensor
+
+from maskrcnn.errors import UserError
+from maskrcnn.export.pictures import Case, cases
+from maskrcnn.model.mask_rcnn import MaskRCNN, RawDetections
+from maskrcnn.ops.boxes import pairwise_iou
+
+if TYPE_CHECKING:
+    from maskrcnn.predict.engine import Engine
+
+ENOUGH, WANTED = 12, 40  # detections over all pictures: with fewer the threshold is lowered until there are so many
+NEAR_IOU = 0.005  # to the NMS threshold, where rounding decides
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Largest differences with which an export is handed out."""
+
+    iou: float  # of a detection and its like, at least
+    boxes: float  # pixels
+    scores: float
+    masks: float  # probability
+    keypoints: float  # pixels
+    unlike: float  # share of detections without their like that nothing explains
+    quantile: float  # of the differences that is held against the limits; 1 is the largest
+    near: float  # to a threshold, in score
+
+
+FP32 = Limits(iou=0.9, boxes=0.1, scores=1e-3, masks=1e-2, keypoints=0.1, unlike=0.02, quantile=1.0, near=1e-3)
+# a guard against a broken export, on pictures that the model was not made for; AP says how good it is
+INT8 = Limits(iou=0.5, boxes=16.0, scores=0.2, masks=0.25, keypoints=16.0, unlike=0.3, quantile=0.5, near=0.2)
+# a heatmap with two peaks of the same height jumps from one to the other at the slightest difference
+KEYPOINT_QUANTILE = 0.95
+
+
+@dataclass
+class Row:
+    """One line of the table; differences are over the matched detections, None where there are none."""
+
+    pictures: str
+    size: str
+    batch: int
+    score: float  # threshold
+    eager: int  # detections
+    engine: int
+    matched: int
+    explained: int  # without their like, on a threshold
+    unlike: int  # without their like
+    boxes: float | None = None
+    scores: float | None = None
+    masks: float | None = None
+    keypoints: float | None = None
+
+
+def verify(model: MaskRCNN, engine: Engine, limits: Limits = FP32, tell: Callable[[int, int], None] | None = None) -> list[Row]:
+    """Compare on the pictures of `maskrcnn.export.pictures`.
+
+    A model that finds next to nothing on them is compared at a lower score.
+
+    Args:
+        tell: called with (cases done, cases in all).
+
+    Raises:
+        UserError: the engine cannot run the graph.
+    """
+    compared = cases(model.config)
+    score = model.config.test.score
+    with torch.no_grad():
+        eager = [model.detect(case.images, case.sizes) for case in compared]
+        if sum(int(found.valid.sum()) for found in eager) < ENOUGH:
+            # best over all cases; halfway between two scores, so that neither engine stands on it
+            score = _lower([model.detect(case.images, case.sizes, -1.0) for case in compared])
+            eager = [model.detect(case.images, case.sizes, score) for case in compared]
+    rows = []
+    for number, (case, expected) in enumerate(zip(compared, eager, strict=True)):
+        try:
+            found = engine(case.images, case.sizes, score)
+        except RuntimeError as error:
+            raise UserError(f"export: {engine.name} cannot run the graph: {' '.join(str(error).split())[-300:]}") from None
+        rows.append(compare(case, expected, found, model, score, limits))
+        if tell:
+            tell(number + 1, len(compared))
+    return rows
+
+
+def _lower(everything: list[RawDetections]) -> float:
+    scores = torch.cat([found.scores[found.valid] for found in everything]).sort(descending=True).values
+    if len(scores) < 2:
+        return -1.0
+    place = min(WANTED, len(scores) - 1)
+    return float((scores[place - 1] + scores[place]) / 2)
+
+
+def compare(
+    case: Case, expected: RawDetections, found: RawDetections, model: MaskRCNN, score: float, limits: Limits
+) -> Row:
+    """One line: what both found on the pictures of a case."""
+    height, width = case.images.shape[-2:]
+    row = Row(case.name, f"{height} x {width}", len(case.images), score, 0, 0, 0, 0, 0)
+    differences: dict[str, list[Tensor]] = {name: [] for name in ("boxes", "scores", "masks", "keypoints")}
+    for picture in range(len(case.images)):
+        ours, theirs = _of(expected, picture), _of(found, picture)
+        left, right = _match(ours, theirs, limits.iou)
+        row.eager, row.engine, row.matched = row.eager + len(ours.scores), row.engine + len(theirs.scores), row.matched + len(left)
+        for this, other, taken in ((ours, theirs, left), (theirs, ours, right)):
+            alone = torch.ones(len(this.scores), dtype=torch.bool)
+            alone[taken] = False
+            explained = alone & _on_a_threshold(this, other, model, score, limits.near)
+            row.explained += int(explained.sum())
+            row.unlike += int((alone & ~explained).sum())
+        for name, values in differences.items():
+            a, b = getattr(ours, name), getattr(theirs, name)
+            if a is not None and len(left):
+                a, b = (x[..., :2] if name == "keypoints" else x for x in (a, b))
+                values.append((a[left].float() - b[right].float()).abs().flatten())
+    for name, parts in differences.items():
+        if parts:
+            quantile = min(limits.quantile, KEYPOINT_QUANTILE) if name == "keypoints" else limits.quantile
+            setattr(row, name, _quantile(torch.cat(parts), quantile))
+    return row
+
+
+def refusal(rows: list[Row], limits: Limits) -> str | None:
+    """Why the export must not be handed out; None where it may."""
+    for name in ("boxes", "scores", "masks", "keypoints"):
+        worst = max((row for row in rows if getattr(row, name) is not None), key=lambda r: getattr(r, name), default=None)
+        if worst is not None and not getattr(worst, name) <= getattr(limits, name):
+            unit = " pixels" if name in ("boxes", "keypoints") else ""
+            return (
+                f"{name} differ by {getattr(worst, name):.3g}{unit} from PyTorch's on the pictures {worst.pictures!r}, "
+                f"{worst.size}; at most {getattr(limits, name):g} is allowed"
+            )
+    unlike, total = sum(row.unlike for row in rows), sum(row.eager + row.engine for row in rows)
+    if unlike > limits.unlike * max(total, 1):
+        return f"{unlike} of {total} detections have no like on the other side; at most {limits.unlike:.0%} is allowed"
+    return None
+
+
+def as_table(rows: list[Row], title: str) -> Table:
+    """The rows for a terminal."""
+    table = Table(title=title, title_justify="left")
+    for name in ("pictures", "size", "batch", "PyTorch", "engine", "matched", "on a threshold", "unlike"):
+        table.add_column(name, justify="left" if name in ("pictures", "size") else "right")
+    parts = [p for p in ("boxes", "scores", "masks", "keypoints") if any(getattr(row, p) is not None for row in rows)]
+    for part in parts:
+        table.add_column(part + (", px" if part in ("boxes", "keypoints") else ""), justify="right")
+    for row in rows:
+        counts = (row.batch, row.eager, row.engine, row.matched, row.explained, row.unlike)
+        values = (getattr(row, part) for part in parts)
+        table.add_row(row.pictures, row.size, *map(str, counts), *("" if v is None else f"{v:.1e}" for v in values))
+    return table
+
+
+def as_records(rows: list[Row]) -> list[dict[str, Any]]:
+    """The rows for JSON."""
+    return [asdict(row) for row in rows]
+
+
+def _of(found: RawDetections, picture: int) -> RawDetections:
+    """The detections of one picture; logits stand in for keypoints where those are decoded later."""
+    valid = found.valid[picture]
+    parts = [None if part is None else part[picture][valid] for part in found]
+    return RawDetections(*parts)  # type: ignore[arg-type]
+
+
+def _match(ours: RawDetections, theirs: RawDetections, least: float) -> tuple[Tensor, Tensor]:
+    """Places of detections that are each other's best by IoU, of the same class."""
+    if not len(ours.scores) or not len(theirs.scores):
+        none = torch.zeros(0, dtype=torch.int64)
+        return none, none
+    iou = pairwise_iou(ours.boxes, theirs.boxes) * (ours.labels[:, None] == theirs.labels)
+    # two boxes in one place are told apart by their scores
+    near = iou - 1e-2 * (ours.scores[:, None] - theirs.scores).abs()
+    best, back = near.argmax(1), near.argmax(0)
+    mutual = (back[best] == torch.arange(len(best))) & (iou.gather(1, best[:, None])[:, 0] >= least)
+    left = mutual.nonzero()[:, 0]
+    return left, best[left]
+
+
+def _on_a_threshold(this: RawDetections, other: RawDetections, model: MaskRCNN, score: float, near: float) -> Tensor:
+    """Which detections stand where rounding decides: at the score threshold, at the last slot, or at NMS's overlap."""
+    test = model.config.test
+    at = (this.scores - score).abs() <= near
+    for each in (this, other):
+        if len(each.scores) >= test.detections:
+            at |= (this.scores - each.scores[-1]).abs() <= near
+        if len(each.scores):
+            overlap = pairwise_iou(this.boxes, each.boxes)
+            at |= (((overlap - test.nms_iou).abs() <= NEAR_IOU) & (this.labels[:, None] == each.labels)).any(1)
+    return at
+
+
+def _quantile(values: Tensor, quantile: float) -> float:
+    """NaN counts as the largest."""
+    ordered = values.nan_to_num(float("inf")).sort().values
+    return float(ordered[min(len(ordered) - 1, int(quantile * len(ordered)))])
