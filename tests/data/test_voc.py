@@ -241,12 +241,23 @@ def test_object_without_a_class(devkit: Devkit) -> None:
     assert len(devkit.repaired("object without a class dropped").picture(0).annotations) == 1
 
 
-def test_fractions_and_boxes_from_0(devkit: Devkit) -> None:
+def test_fractions(devkit: Devkit) -> None:
     devkit.mask.unlink()
     devkit.replace("<xmin>4<", "<xmin>4.5<")
     assert devkit.repaired().picture(0).annotations[0].box == (3.5, 2, 13, 12)
-    devkit.replace("<xmin>4.5<", "<xmin>0<")
-    assert devkit.repaired("VOC box from 0 taken as it stands").picture(0).annotations[0].box == (0, 3, 13, 12)
+
+
+def test_a_set_counts_from_where_most_boxes_at_the_edge_begin(devkit: Devkit) -> None:
+    """One box at 0 and one at 1: a slip of the first. Both at 0: the whole set counts from 0."""
+    devkit.mask.unlink()
+    devkit.replace("<xmin>4<", "<xmin>0<")
+    slip = devkit.repaired("box clipped to the picture")
+    assert slip.picture(0).annotations[0].box == (0, 2, 13, 12) and slip.picture(2).annotations[0].box == BIRD[1]
+    devkit.replace("<xmin>1<", "<xmin>0<")
+    devkit.replace("<ymin>1<", "<ymin>0<")
+    # BIRD is of one pixel: none, where the end is not in it
+    dataset = devkit.repaired(*["VOC box of a set that counts from 0"] * 3, "zero-area box dropped")
+    assert [a.box for a in dataset.picture(0).annotations] == [(0, 3, 13, 12), (0, 0, 30, 20)]
 
 
 def test_reversed_box(devkit: Devkit) -> None:

@@ -43,7 +43,7 @@ REMEDIES = {
     "mask outside its box dropped": "number the masks in the order of the objects; the box is kept",
     "mask without an object in the XML dropped": "add the object to the XML",
     "filename in the XML that is not its picture's passed over": "correct <filename>; pictures are found by the XML's name",
-    "VOC box from 0 taken as it stands": "count pixels from 1, as VOC does",
+    "VOC box of a set that counts from 0": "nothing to do if its tool does, as CVAT; VOC itself counts pixels from 1",
     "rotated VOC box dropped": "label an upright <bndbox> or a mask",
     "difficult flag of VOC not kept": "difficult objects count as any other; delete those that should not",
     "truncated or occluded flag of VOC not kept": "nothing to do: these are trained on as any other",

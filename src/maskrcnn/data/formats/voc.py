@@ -2,8 +2,8 @@
 
 The format: host.robots.ox.ac.uk/pascal/VOC/voc2012/devkit_doc.pdf; the same XML is written beside each picture by
 LabelImg. VOC's coordinates are indices of pixels counted from 1, the last one inside: 1 is taken off the upper left
-corner, so that boxes are half-open. Tools that count from 0 give themselves away where a box starts below 1; such a box
-is taken as it stands.
+corner, so that boxes are half-open. Tools that count from 0 (CVAT, Datumaro) give themselves away where boxes touch the
+left or upper edge of their picture: more of a set begin at 0 than at 1 then, and all of it is taken as it stands.
 """
 
 from __future__ import annotations
@@ -71,6 +71,7 @@ def read_voc(source: Path, split: str | None = None) -> LabelledPictures:
     numbers: dict[str, int] = {}  # of the classes in the order of their first object, until all are known
     for key in wanted:
         _read_xml(layout, key, document, numbers)
+    _place_boxes(document)
     ids = document.add_classes(_classes(layout.root, set(numbers)))
     names = list(numbers)
     for annotation in document.annotations:
@@ -193,7 +194,7 @@ def _read_xml(layout: Layout, key: str, document: Document, numbers: dict[str, i
             document.repairs.note("rotated VOC box dropped" if rotated else "object without a class dropped", source)
             continue
         _count_lost(element, source, document.repairs)
-        box = _box(element, source, document.repairs)
+        box = _box(element)
         mask = None if masks is None else _mask(masks.get(position), box, source, document.repairs)
         if mask is not None and box is None:
             document.repairs.note("missing box taken from the mask", source)
@@ -259,18 +260,30 @@ def _mask(mask: Rle | None, box: Box | None, source: str, repairs: Repairs) -> R
     return mask
 
 
-def _box(element: Element, source: str, repairs: Repairs) -> Box | None:
-    """The box xyxy of VOC's corners; None where one of them is no number."""
+def _box(element: Element) -> Box | None:
+    """VOC's corners as they are, in their order; None where one of them is no number."""
     x0, y0, x1, y1 = (_number(element.find("bndbox"), tag) for tag in CORNERS)
-    if x0 is None or y0 is None or x1 is None or y1 is None:
-        return None
-    if -1 < min(x0, x1, y0, y1) < 1 - ROUNDING:
-        repairs.note("VOC box from 0 taken as it stands", source)
-        return x0, y0, x1, y1
-    # of the corner that is the upper left one, even where they are reversed: COCO's reader then says so
-    x0, x1 = (x0, x1 - 1) if x1 < x0 else (x0 - 1, x1)
-    y0, y1 = (y0, y1 - 1) if y1 < y0 else (y0 - 1, y1)
-    return x0, y0, x1, y1
+    return None if x0 is None or y0 is None or x1 is None or y1 is None else (x0, y0, x1, y1)
+
+
+def _place_boxes(document: Document) -> None:
+    """Make the boxes half-open from 0, after all of them told what they are counted from."""
+    with_box = [raw for raw in document.annotations if isinstance(raw["bbox"], list)]
+    # reversed ones too
+    starts = [min(x, x + width, y, y + height) for x, y, width, height in (raw["bbox"] for raw in with_box)]
+    zeros = sum(-1 < start < 1 - ROUNDING for start in starts)
+    if zeros > sum(abs(start - 1) <= ROUNDING for start in starts):
+        for raw in with_box:
+            document.repairs.note("VOC box of a set that counts from 0", raw["source"])
+        return
+    for raw in with_box:
+        for corner, side in ((0, 2), (1, 3)):
+            # of the corner that is the upper left one, even where they are reversed: COCO's reader then says so
+            if raw["bbox"][side] < 0:
+                raw["bbox"][side] -= 1
+            else:
+                raw["bbox"][corner] -= 1
+                raw["bbox"][side] += 1
 
 
 def _count_lost(element: Element, source: str, repairs: Repairs) -> None:
