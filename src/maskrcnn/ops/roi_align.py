@@ -18,6 +18,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from maskrcnn.ops.span_sums import span_sums
+from maskrcnn.ops.tracing import exporting
+
 # Table look-ups made at a time: bounds the index tensors where adaptive sampling takes many points.
 _LOOKUPS = 1 << 24
 
@@ -55,11 +58,11 @@ def roi_align(
     """
     if reduce not in ("average", "max"):
         raise ValueError(f"reduce is 'average' or 'max', not {reduce!r}")
-    if torch.compiler.is_exporting() and reduce == "average":
+    if exporting() and reduce == "average":
         scales = [float(stride) for stride in strides]
         return roi_align_node(features, scales, boxes, picture, level, size, sampling_ratio, aligned)
     way: Callable[..., Tensor] = partial(roi_align_plain, reduce=reduce)
-    if boxes.is_cuda and reduce == "average" and not torch.compiler.is_exporting():
+    if boxes.is_cuda and reduce == "average" and not exporting():
         way = _triton(features, boxes) or way
     return way(features, strides, boxes, picture, level, size=size, sampling_ratio=sampling_ratio, aligned=aligned)
 
@@ -87,7 +90,9 @@ def roi_align_plain(
 ) -> Tensor:
     """`roi_align` in PyTorch's own operators, on every device; same arguments, same result."""
     pool = partial(_pool, size=size, sampling_ratio=sampling_ratio, aligned=aligned, reduce=reduce)
-    if len(features) == 1 or torch.compiler.is_compiling() or boxes.device.type != "cpu":
+    eager = not torch.compiler.is_compiling() and boxes.device.type == "cpu"
+    spans = eager and not sampling_ratio and reduce == "average" and not boxes.requires_grad
+    if not eager or (len(features) == 1 and not spans):
         pooled = pool(features, strides, boxes, picture, level)
     else:
         # level by level, where it may be asked who belongs to which: a table of all levels would be a copy of them
@@ -95,8 +100,12 @@ def roi_align_plain(
         groups = [(number, rows) for number, rows in groups if len(rows)] or groups[:1]
         pooled = features[0].new_empty(boxes.shape[0], size * size, features[0].shape[1])
         for number, rows in groups:
-            alone = torch.zeros_like(rows)
-            part = pool([features[number]], [strides[number]], boxes[rows], picture[rows], alone)
+            feature, stride = features[number], strides[number]
+            if spans:
+                order, part = _pool_spans(feature, stride, boxes[rows], picture[rows], size=size, aligned=aligned)
+                rows = rows[order]
+            else:
+                part = pool([feature], [stride], boxes[rows], picture[rows], torch.zeros_like(rows))
             pooled.index_copy_(0, rows, part.view(len(rows), *pooled.shape[1:]))
     return pooled.view(boxes.shape[0], size, size, features[0].shape[1]).permute(0, 3, 1, 2)
 
@@ -157,7 +166,7 @@ def _pool(
     base = start[level] + picture * (heights * widths)[level]
     rows = base[:, None, None, None] + rows * widths[level][:, None, None, None]
     pool = _pool_max if reduce == "max" else _pool_average
-    if torch.compiler.is_exporting():  # how many boxes there are is not known then
+    if exporting():  # how many boxes there are is not known then
         return pool(table, rows, row_weights, cols, col_weights)
     per_box = size * size * rows.shape[2] * cols.shape[2] * 4
     step = max(1, _LOOKUPS // max(1, per_box))
@@ -166,6 +175,18 @@ def _pool(
         for i in range(0, max(boxes.shape[0], 1), step)  # once for no boxes too: an empty result that has gradients
     ]
     return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+
+def _pool_spans(
+    feature: Tensor, stride: float, boxes: Tensor, picture: Tensor, *, size: int, aligned: bool
+) -> tuple[Tensor, Tensor]:
+    """Adaptive averages of one level's boxes, and the order they come in; see `span_sums`."""
+    table, _, heights, widths = _table([feature])
+    level = torch.zeros_like(picture)
+    ends = boxes / stride
+    rows = _axis(ends[:, 1::2], heights[level], feature.shape[2], size, 0, aligned)
+    cols = _axis(ends[:, 0::2], widths[level], feature.shape[3], size, 0, aligned)
+    return span_sums(table, picture * (heights * widths)[level], (heights[level], widths[level]), rows, cols, _LOOKUPS)
 
 
 def _table(features: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -257,7 +278,7 @@ def _pool_max(table: Tensor, rows: Tensor, row_weights: Tensor, cols: Tensor, co
 
 def _weighted_sums(index: Tensor, table: Tensor, weights: Tensor) -> Tensor:
     """(n, C): the sums of the `table`'s (rows, C) rows at `index` (n, s), times `weights` (n, s)."""
-    if torch.compiler.is_exporting():
+    if exporting():
         return weighted_sums_node(index, table, weights)
     if (
         table.requires_grad
