@@ -3,24 +3,29 @@
     python benchmarks/inference.py [--json FILE] [--rounds N]
 
 Same weights, 1,000 proposals, 100 detections, batch 1, fp32; each way in a process of its own. torchvision is measured as
-it comes, and at its best: plain batch norms, channels last, and the allocator set as ours is.
+it comes, and at its best: plain batch norms, channels last, and the allocator set as ours is. Ours also with one thread,
+which says what the second core brings, and how much of a picture's time NMS takes.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import torch
-from measure import OURS, PEER, Apart, Line, arguments, in_turns, peak_gflops, report, serve, torchvision
+from measure import OURS, PEER, Apart, Line, arguments, in_turns, peak_gflops, report, serve, share_of_peak, torchvision
 from peer_network import HEIGHT, WIDTH, ours, picture, state_of, theirs
 
 from maskrcnn.allocator import keep_freed_memory
+from maskrcnn.ops.nms import nms
 from maskrcnn.predict.predictor import predict_pixels
 
 GFLOP = 538.0  # of the whole network at this size, 1,000 proposals and 100 detections (issue 4)
 BEST = "torchvision at its best"
 TRUNK = ", backbone and pyramid"
+ONE_THREAD = ", one thread"
 
 
 def way(name: str) -> Callable[[], Any]:
@@ -28,7 +33,9 @@ def way(name: str) -> Callable[[], Any]:
     peer = torchvision()
     if peer is None:
         raise SystemExit("inference.py: needs torchvision beside us; benchmarks/README.md says how")
-    who, trunk = name.removesuffix(TRUNK), name.endswith(TRUNK)
+    if name.endswith(ONE_THREAD):
+        torch.set_num_threads(1)
+    who, trunk = name.removesuffix(ONE_THREAD).removesuffix(TRUNK), name.endswith(TRUNK)
     if who != PEER:
         keep_freed_memory()
     state, pixels = state_of(peer), picture()
@@ -78,6 +85,26 @@ def compare() -> str:
     )
 
 
+def nms_share(rounds: int) -> str:
+    """How much of a picture's time is spent in NMS, of proposals and of detections."""
+    spent = 0.0
+
+    def timed(*given: Any, **named: Any) -> torch.Tensor:
+        nonlocal spent
+        begin = time.perf_counter()
+        kept = nms(*given, **named)
+        spent += time.perf_counter() - begin
+        return kept
+
+    whole = way(OURS)
+    with mock.patch("maskrcnn.model.rpn.nms", timed), mock.patch("maskrcnn.model.box_head.nms", timed):
+        whole()
+        spent, begin = 0.0, time.perf_counter()
+        for _ in range(rounds):
+            whole()
+    return f"{spent / (time.perf_counter() - begin):.2%}"
+
+
 def main() -> None:
     parser = arguments(__doc__.splitlines()[0])
     parser.add_argument("--serve")
@@ -87,20 +114,24 @@ def main() -> None:
         return
     agreement = compare()
     print(agreement)
+    share_of_nms = nms_share(options.rounds)
     peaks = [peak_gflops()]
     lines = []
-    for part, least in (("", 1.7), (TRUNK, None)):
+    for part, least in (("", {PEER: 1.7, BEST: 1.35}), (TRUNK, None)):
         apart = {who: Apart(__file__, who + part) for who in (OURS, PEER, BEST)}
         lines.append(Line("whole picture" if not part else part[2:], in_turns(apart, options.rounds), least))
         lines[-1].notes = {f"{who}, GB": round(each.close() / 1e9, 2) for who, each in apart.items()}
         peaks.append(peak_gflops())
-    share = GFLOP / lines[0].median(OURS) / max(peaks)
+    alone = Apart(__file__, OURS + ONE_THREAD)
+    lines.append(Line("whole picture, one thread", in_turns({OURS: alone}, options.rounds)))
+    alone.close()
     report(
         f"Inference, {HEIGHT} x {WIDTH}, median ms (spread)",
         lines,
         options.json,
         peak_gflops=round(max(peaks)),
-        share_of_peak=f"{share:.0%}",
+        share_of_peak=f"{share_of_peak(GFLOP, lines[0].median(OURS), max(peaks))} (aim 75%)",
+        share_of_nms=f"{share_of_nms} (aim at most 2%)",
         agreement=agreement,
     )
 

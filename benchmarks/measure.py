@@ -27,7 +27,7 @@ class Line:
 
     name: str
     seconds: dict[str, list[float]]
-    least: float | None = None  # the ratio that we aim at
+    least: float | dict[str, float] | None = None  # the ratio that we aim at: to the first peer, or to those named
     notes: dict[str, Any] = field(default_factory=dict)
 
     def median(self, who: str) -> float:
@@ -37,6 +37,13 @@ class Line:
         """How many times faster ours is, as the median over rounds: both of a round saw the same machine."""
         pairs = zip(self.seconds[peer], self.seconds[OURS], strict=True)
         return statistics.median(theirs / mine for theirs, mine in pairs)
+
+    def aims(self) -> dict[str, float]:
+        """The ratio that we aim at, by peer."""
+        if isinstance(self.least, dict):
+            return self.least
+        others = [who for who in self.seconds if who != OURS]
+        return {others[0]: self.least} if self.least and others else {}
 
 
 def in_turns(ways: dict[str, Callable[[], Any]], rounds: int, warm: int = 1) -> dict[str, list[float]]:
@@ -106,6 +113,11 @@ def peak_gflops(side: int = 2048, rounds: int = 5) -> float:
     return 2 * side**3 / min(seconds) / 1e9
 
 
+def share_of_peak(gflop: float, seconds: float, peak: float) -> str:
+    """How much of the peak in a product of matrices `gflop` in `seconds` reach."""
+    return f"{gflop / seconds / peak:.0%}"
+
+
 def torchvision() -> Any | None:
     """torchvision, where the interpreter has it (benchmarks/README.md says how); None where it has not."""
     try:
@@ -153,27 +165,31 @@ def report(title: str, lines: list[Line], out: Path | None, **more: Any) -> None
         table.add_column(f"{who}, ms", justify="right")
     for who in names[1:]:
         table.add_column(f"{who} / {names[0]}", justify="right")
-    table.add_column("aim", justify="right")
     extra = list(dict.fromkeys(key for line in lines for key in line.notes))
     for key in extra:
         table.add_column(key, justify="right")
     for line in lines:
         cells = [_milliseconds(line.seconds[who]) if who in line.seconds else "" for who in names]
-        cells += [f"{line.ratio(who):.2f}" if who in line.seconds else "" for who in names[1:]]
-        cells += [f"{line.least:g}" if line.least else ""]
+        cells += [_ratio(line, who) if who in line.seconds else "" for who in names[1:]]
         table.add_row(line.name, *cells, *[str(line.notes.get(key, "")) for key in extra])
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 150)  # else a log gets tables of 80 columns
     console.print(table)
     console.print(", ".join(f"{key} {value}" for key, value in (where | more).items()), highlight=False)
     if out is not None:
         rows = [
-            {"name": line.name, "seconds": line.seconds, "aim": line.least}
+            {"name": line.name, "seconds": line.seconds, "aims": line.aims()}
             | {"ratios": {who: line.ratio(who) for who in line.seconds if who != names[0]}}
             | line.notes
             for line in lines
         ]
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps({"title": title, "machine": where, "lines": rows} | more, indent=1))
+
+
+def _ratio(line: Line, who: str) -> str:
+    """The ratio, and what it is to be at least."""
+    aim = line.aims().get(who)
+    return f"{line.ratio(who):.2f}" + (f" (aim {aim:g})" if aim else "")
 
 
 def _milliseconds(seconds: list[float]) -> str:

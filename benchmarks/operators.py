@@ -5,6 +5,8 @@ python benchmarks/operators.py [--json FILE] [--rounds N] [--plain-allocator]
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,14 +22,55 @@ from maskrcnn.ops.roi_align import roi_align
 
 HEIGHT, WIDTH = 800, 1344
 STRIDE = 4
+STRIDES = [4, 8, 16, 32]
 CHANNELS = 256
 
 
 def random_boxes(count: int, smallest: float, largest: float) -> Tensor:
     """(count, 4) boxes inside the picture, sides drawn evenly on a logarithmic scale."""
     sides = torch.exp(torch.empty(count, 2).uniform_(np.log(smallest), np.log(largest)))
-    corner = torch.rand(count, 2) * (torch.tensor([WIDTH, HEIGHT]) - sides).clamp(min=0)
+    return placed(sides)
+
+
+def proposals(count: int) -> Tensor:
+    """(count, 4) boxes of 16 to 700 pixels, up to three times as long as wide, as a network proposes them."""
+    side = torch.exp(torch.empty(count, 1).uniform_(np.log(16), np.log(700)))
+    ratio = torch.exp(torch.empty(count, 1).uniform_(-np.log(3), np.log(3)) / 2)
+    return placed(torch.cat([side * ratio, side / ratio], 1))
+
+
+def placed(sides: Tensor) -> Tensor:
+    """Boxes of these widths and heights, cut at the picture's, anywhere in it."""
+    sides = torch.minimum(sides, torch.tensor([WIDTH, HEIGHT]))
+    corner = torch.rand(len(sides), 2) * (torch.tensor([WIDTH, HEIGHT]) - sides)
     return torch.cat([corner, corner + sides], 1)
+
+
+def trained(way: Callable[[], Tensor], features: list[Tensor]) -> None:
+    """Forward, and backward into every map."""
+    for each in features:
+        each.requires_grad_(True)
+    with torch.enable_grad():
+        found = way()
+        found.backward(torch.ones_like(found))
+    for each in features:
+        each.grad = None
+        each.requires_grad_(False)
+
+
+def named(what: str, ratio: int, backward: bool) -> str:
+    return f"RoIAlign {what}{', adaptive' if not ratio else ''}{', and backward' if backward else ''}"
+
+
+def compared(name: str, ways: dict[str, Any], maps: dict[str, list[Tensor]], backward: bool, rounds: int) -> Line:
+    """Both ways of an RoIAlign, which must agree, in turns."""
+    if PEER in ways:
+        mine, other = ways[OURS](), ways[PEER]()
+        difference = (mine - other).abs().max() / other.abs().max()
+        assert difference < 1e-4, f"{name}: differs by {difference:.1e}"
+    if backward:
+        ways = {who: functools.partial(trained, way, maps[who]) for who, way in ways.items()}
+    return Line(name, in_turns(ways, rounds), least=15)
 
 
 def align(count: int, size: int, ratio: int, backward: bool, peer: Any, rounds: int) -> Line:
@@ -36,47 +79,33 @@ def align(count: int, size: int, ratio: int, backward: bool, peer: Any, rounds: 
     last = plain.to(memory_format=torch.channels_last)
     boxes = random_boxes(count, 8, 112 if count > 500 else 500)
     zeros = torch.zeros(count, dtype=torch.int64)
-
-    def ours() -> Tensor:
-        return roi_align([last], [STRIDE], boxes, zeros, zeros, size=size, sampling_ratio=ratio)
-
-    def theirs() -> Tensor:
-        found: Tensor = peer.ops.roi_align(plain, [boxes], size, 1 / STRIDE, max(ratio, -1) or -1, True)
-        return found
-
-    def trained(way: Any, features: Tensor) -> None:
-        features.requires_grad_(True)
-        found = way()
-        found.backward(torch.ones_like(found))
-        features.grad = None
-
-    ways: dict[str, Any] = {OURS: (lambda: trained(ours, last)) if backward else ours}
+    ways: dict[str, Any] = {
+        OURS: lambda: roi_align([last], [STRIDE], boxes, zeros, zeros, size=size, sampling_ratio=ratio)
+    }
     if peer is not None:
-        difference = (ours() - theirs()).abs().max() / theirs().abs().max()
-        assert difference < 1e-4, f"RoIAlign differs by {difference:.1e}"
-        ways[PEER] = (lambda: trained(theirs, plain)) if backward else theirs
-    name = (
-        f"RoIAlign {count:,} x {size} x {size}{', adaptive' if not ratio else ''}{', and backward' if backward else ''}"
-    )
-    return Line(name, in_turns(ways, rounds), least=15)
+        ways[PEER] = lambda: peer.ops.roi_align(plain, [boxes], size, 1 / STRIDE, ratio or -1, True)
+    name = named(f"{count:,} x {size} x {size}", ratio, backward)
+    return compared(name, ways, {OURS: [last], PEER: [plain]}, backward, rounds)
 
 
-def pyramid(peer: Any, rounds: int) -> Line:
-    """RoIAlign of 1,000 proposals over the four levels of a pyramid."""
-    plain = [torch.randn(1, CHANNELS, HEIGHT // s, WIDTH // s) for s in (4, 8, 16, 32)]
+def pyramid(ratio: int, backward: bool, peer: Any, rounds: int) -> Line:
+    """RoIAlign of 1,000 proposals over the four levels of a pyramid, as torchvision's own pooler spreads them."""
+    plain = [torch.randn(1, CHANNELS, HEIGHT // s, WIDTH // s) for s in STRIDES]
     last = [level.to(memory_format=torch.channels_last) for level in plain]
-    boxes = random_boxes(1000, 16, 700)
+    boxes = proposals(1000)
     zeros = torch.zeros(1000, dtype=torch.int64)
     side = (boxes[:, 2:] - boxes[:, :2]).prod(1).sqrt()
     level = (4 + torch.log2(side / 224 + 1e-8)).floor().clamp(2, 5).long() - 2
     ways: dict[str, Any] = {
-        OURS: lambda: roi_align(last, [4, 8, 16, 32], boxes, zeros, level, size=7, sampling_ratio=2)
+        # the peer's pooler has no half-pixel shift
+        OURS: lambda: roi_align(last, STRIDES, boxes, zeros, level, size=7, sampling_ratio=ratio, aligned=False)
     }
     if peer is not None:
-        pooler = peer.ops.MultiScaleRoIAlign(["0", "1", "2", "3"], 7, 2)
+        pooler = peer.ops.MultiScaleRoIAlign(["0", "1", "2", "3"], 7, ratio or -1)
         maps = dict(zip("0123", plain, strict=True))
         ways[PEER] = lambda: pooler(maps, [boxes], [(HEIGHT, WIDTH)])
-    return Line("RoIAlign 1,000 x 7 x 7, four levels", in_turns(ways, rounds), least=15)
+    name = named("1,000 x 7 x 7, four levels", ratio, backward)
+    return compared(name, ways, {OURS: last, PEER: plain}, backward, rounds)
 
 
 def paste(peer: Any, rounds: int) -> Line:
@@ -121,17 +150,16 @@ def main() -> None:
         keep_freed_memory()  # as `maskrcnn` does; the peer has the benefit of it too
     torch.manual_seed(0)
     peer, rounds = torchvision(), options.rounds
+    lines = []
     with torch.no_grad():
-        lines = [
-            align(1000, 7, 2, False, peer, rounds),
-            align(1000, 7, 0, False, peer, rounds),
-            align(100, 14, 2, False, peer, rounds),
-            pyramid(peer, rounds),
-            paste(peer, rounds),
-            suppress(peer, rounds),
-        ]
-    lines.insert(2, align(1000, 7, 2, True, peer, rounds))
-    report("Operators, median ms (spread)", lines, options.json)
+        for backward in (False, True):
+            lines += [align(1000, 7, ratio, backward, peer, rounds) for ratio in (2, 0)]
+        lines.append(align(100, 14, 2, False, peer, rounds))
+        for backward in (False, True):
+            lines += [pyramid(ratio, backward, peer, rounds) for ratio in (2, 0)]
+        lines += [paste(peer, rounds), suppress(peer, rounds)]
+    allocator = "as Python comes" if options.plain_allocator else "freed memory is kept, for both"
+    report("Operators, median ms (spread)", lines, options.json, allocator=allocator)
 
 
 if __name__ == "__main__":
