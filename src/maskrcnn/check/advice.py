@@ -66,7 +66,9 @@ def advise(
     reasons, overrides = [], []
     small, large = stats.sides[0], stats.sides[4]
     if len(mean) not in (0, 3):
-        reasons.append(f"pictures of {len(mean)} channels: the first convolution is adapted, so it must go on learning")
+        reasons.append(
+            f"pictures of {len(mean)} channel{'s' * (len(mean) > 1)}: the first convolution is adapted, and learns"
+        )
         overrides += [f"model.input.channels={len(mean)}", f"model.input.mean={_listed(mean)}"]
         overrides += [f"model.input.std={_listed(std)}", "model.backbone.freeze=0"]
     side, long, scale = _side(stats)

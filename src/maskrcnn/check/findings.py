@@ -18,6 +18,7 @@ class Suspect:
     picture: int | None  # index in that split; None where there is no picture to show
     record: str  # "annotation 7 of picture 'a.jpg'", or the picture's name
     box: tuple[float, float, float, float] | None = None  # xyxy, to be shown
+    like: tuple[str, int] | None = None  # split and index of a picture to be shown beside it
 
 
 @dataclass

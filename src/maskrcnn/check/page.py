@@ -36,8 +36,8 @@ def write_page(report: Report, path: Path) -> None:
         finding.as_json()
         | {
             "suspects": [
-                {"split": s.split, "record": s.record, "image": thumbnail(report.datasets.get(s.split), s)}
-                for s in finding.suspects
+                {"split": suspect.split, "record": suspect.record, "images": _thumbnails(report, suspect)}
+                for suspect in finding.suspects
             ]
         }
         for finding in report.findings
@@ -89,6 +89,13 @@ def figures(stats: list[Statistics]) -> list[list[str]]:
         row("long side of a picture", [spread(s.long_sides) for s in stats]),
     ]
     return rows
+
+
+def _thumbnails(report: Report, suspect: Suspect) -> list[str]:
+    """The suspect, and the picture that it is like."""
+    shown = [suspect] + ([Suspect(*suspect.like, "")] if suspect.like else [])
+    found = [thumbnail(report.datasets.get(one.split), one) for one in shown]
+    return [image for image in found if image is not None]
 
 
 def thumbnail(dataset: Dataset | None, suspect: Suspect) -> str | None:

@@ -59,7 +59,10 @@ def check_pictures(
             seen.append(one)
             suspect = Suspect(split, index, repr(picture.file_name))
             if one.wrong is not None:
-                findings.add("picture that cannot be used", "error", one.wrong, suspect)
+                reason, _, remedy = one.wrong.removeprefix(f"{picture.path}: ").rpartition("; ")
+                told = Suspect(split, index, f"{suspect.record}: {reason or remedy}")
+                remedy = remedy if reason else "correct the labels or the picture"
+                findings.add("picture that cannot be used", "error", remedy, told)
             if one.mode in UNUSUAL and (channels in (1, 3) or one.mode not in KEPT):
                 findings.add(f"picture {UNUSUAL[one.mode].partition(':')[0]}", "warning", UNUSUAL[one.mode], suspect)
             if one.turned and one.wrong is None:
@@ -113,7 +116,8 @@ def check_leaks(
             if alike(a, b, channels):
                 record = f"{b.file_name!r} of val is {a.file_name!r} of train"
                 remedy = "figures on val are too good by it: move it to one side"
-                findings.add("picture in both splits", "warning", remedy, Suspect("val", index, record))
+                suspect = Suspect("val", index, record, like=("train", int(other)))
+                findings.add("picture in both splits", "warning", remedy, suspect)
                 break
 
 
