@@ -17,7 +17,9 @@ def maps_and_boxes() -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor, to
     features = [torch.randn(2, 3, 96 // s, 128 // s, dtype=torch.float64) for s in STRIDES]
     sides = torch.exp(torch.empty(60, 2, dtype=torch.float64).uniform_(0.7, 4.8))
     corner = torch.rand(60, 2, dtype=torch.float64) * torch.tensor([140.0, 110.0]) - 15
-    return features, torch.cat([corner, corner + sides], 1), torch.arange(60) % 2, torch.arange(60) // 2 % 2
+    boxes = torch.cat([corner, corner + sides], 1)
+    boxes[7, :2], boxes[7, 2:] = corner[7] + sides[7], corner[7]  # inside out
+    return features, boxes, torch.arange(60) % 2, torch.arange(60) // 2 % 2
 
 
 @pytest.mark.parametrize("aligned", [True, False])

@@ -91,8 +91,8 @@ def _spans(cells: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """
     longest = cells.shape[2] + 1
     first = cells[:, :, 0, 0]
-    # slots that a box does not use lie beyond its run and weigh nothing
-    place = (cells - first[:, :, None, None]).clamp(max=longest - 1).flatten(2)
+    # slots that a box does not use lie beyond its run, or before it where the box is inside out, and weigh nothing
+    place = (cells - first[:, :, None, None]).clamp(0, longest - 1).flatten(2)
     along = weights.new_zeros(*first.shape, longest).scatter_add_(2, place, weights.flatten(2))
     used = (along != 0) * torch.arange(1, longest + 1, device=cells.device)
     return first, along, used.amax((1, 2)).clamp(min=1)
