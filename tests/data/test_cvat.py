@@ -194,8 +194,8 @@ def test_repaired(tmp_path: Path, old: str, new: str, kind: str) -> None:
 
 def test_video_and_empty_exports(tmp_path: Path) -> None:
     path = tmp_path / "annotations.xml"
-    path.write_text("<annotations><track id='0'></track></annotations>")
-    refused(path, "tracks of a video", "CVAT for images 1.1")
+    path.write_text("<annotations></annotations>")
+    refused(path, "no <image> and no <track>", "CVAT for images 1.1")
     refused(write(tmp_path, ""), "no object is usable")
     refused(write(tmp_path, '<polyline label="car" points="1,1;2,2"/>'), "1 x shape of an unread kind left out")
     assert not looks_like_cvat(tmp_path / "none.xml") and not looks_like_cvat(tmp_path / "images")
@@ -210,9 +210,44 @@ def test_a_link_out_of_the_folder(tmp_path: Path) -> None:
     refused(path, "symbolic link")
 
 
+TRACKS = f"""<annotations><version>1.1</version><meta><job><labels>{LABELS}</labels>
+<original_size><width>{WIDTH}</width><height>{HEIGHT}</height></original_size></job></meta>
+<track id="0" label="car" source="manual">
+<box frame="0" keyframe="1" outside="0" occluded="0" xtl="4.00" ytl="2.50" xbr="14.00" ybr="12.00" z_order="0"></box>
+<box frame="1" keyframe="0" outside="0" occluded="0" xtl="5.00" ytl="2.50" xbr="15.00" ybr="12.00" z_order="0"></box>
+<box frame="2" keyframe="1" outside="1" occluded="0" xtl="5.00" ytl="2.50" xbr="15.00" ybr="12.00" z_order="0"></box>
+</track>
+<track id="1" label="face" source="manual">{FACE.format('frame="1" keyframe="1"')}</track></annotations>"""
+
+
+def write_tracks(folder: Path) -> Path:
+    """A video of three frames, the last without an object."""
+    (folder / "images").mkdir(parents=True)
+    for frame in range(3):
+        Image.new("RGB", (WIDTH, HEIGHT)).save(folder / f"images/frame_{frame:06d}.PNG")
+    (folder / "annotations.xml").write_text(TRACKS)
+    return folder / "annotations.xml"
+
+
+def test_tracks_of_a_video(tmp_path: Path) -> None:
+    path = write_tracks(tmp_path / "video")
+    assert looks_like_cvat(path.parent)
+    dataset = repaired(path, box_taken_from_the_keypoints=1, **{"sigmas_of_0.05_assumed": 1})
+    assert [len(picture.annotations) for picture in dataset] == [1, 2, 0]
+    assert [picture.file_name for picture in dataset] == [f"images/frame_{frame:06d}.PNG" for frame in range(3)]
+    assert dataset.picture(1).annotations[0].box == (5.0, 2.5, 15.0, 12.0)
+    np.testing.assert_array_equal(dataset.picture(1).annotations[1].keypoints, [[20.5, 10, 2], [30, 12, 1]])
+    (path.parent / "images/frame_000001.PNG").unlink()
+    refused(path, "frame_000001.PNG", "missing")
+    path.write_text(TRACKS.replace('frame="0"', 'frame="x"'))
+    (path.parent / "images/frame_000001.PNG").write_bytes((path.parent / "images/frame_000000.PNG").read_bytes())
+    assert read_cvat(path).repairs["shape without a frame left out"] == 1
+
+
 def subjects(folder: Path) -> list[Subject]:
     path = write(folder, GOOD + FACE.format('group_id="3"'))
-    return [Subject(folder, path, read_cvat, looks_like_cvat, [path])]
+    video = write_tracks(folder / "video")
+    return [Subject(one.parent, one, read_cvat, looks_like_cvat, [one]) for one in (path, video)]
 
 
 def test_any_bytes_are_read_or_refused(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 The export is annotations.xml, beside it images/ with the pictures (in a folder for each subset where a project was
 exported). Coordinates are continuous; a mask's runs go row by row through its own rectangle. Skeletons are keypoints,
-joined with the box or the outline that has their label and group.
+joined with the box or the outline that has their label and group. Tracks of a video are read where there are no images.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from maskrcnn.data.dataset import Rle
+from maskrcnn.data.formats.cvat_tracks import frames_of_tracks
 from maskrcnn.data.formats.document import Document, number, own_ids, whole
 from maskrcnn.data.formats.safe_xml import parse_xml
 from maskrcnn.data.formats.shapes import box_around, ellipse_ring, placed_rle, sound, turned_box
@@ -65,7 +66,7 @@ def looks_like_cvat(source: Path) -> bool:
             head = file.read(1 << 20)
     except OSError:
         return False
-    return b"<annotations" in head and (b"<image " in head or b"<meta" in head)
+    return b"<annotations" in head and any(tag in head for tag in (b"<image ", b"<track ", b"<meta"))
 
 
 def read_cvat(source: Path) -> LabelledPictures:
@@ -79,15 +80,15 @@ def read_cvat(source: Path) -> LabelledPictures:
     if path is None:
         raise DataError(f"{source}: no {FILE_NAME}; export as 'CVAT for images 1.1'")
     root = parse_xml(path)
+    document = Document(path, path.parent)
     images = root.findall("image")
+    for position, _ in enumerate(root.findall("track") if images else ()):
+        document.repairs.note("track left out", f"track {position}")
     if root.tag != "annotations":
         raise DataError(f"{path}: its root is <{root.tag:.40}>, not <annotations>; export as 'CVAT for images 1.1'")
+    images = images or frames_of_tracks(root, path.parent, document.repairs)
     if not images:
-        video = " but tracks of a video" if root.find("track") is not None else ""
-        raise DataError(f"{path}: has no <image>{video}; export as 'CVAT for images 1.1'")
-    document = Document(path, path.parent)
-    for position, _ in enumerate(root.findall("track")):
-        document.repairs.note("track left out", f"track {position}")
+        raise DataError(f"{path}: has no <image> and no <track>; export as 'CVAT for images 1.1'")
     labels = _labels(root, images)
     ids = document.add_classes(labels.classes)
     _add_schema(document, labels)

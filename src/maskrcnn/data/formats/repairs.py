@@ -62,6 +62,7 @@ REMEDIES = {
     "z order left out": "cut hidden parts off the lower shapes if masks should not overlap",
     "turned box replaced by the box around it": "label the object with a polygon for a tight outline",
     "shape of an unread kind left out": "label objects with polygons, masks or boxes",
+    "shape without a frame left out": "export anew",
     "track left out": "export as 'CVAT for images 1.1', which splits tracks into pictures",
     "group of several skeletons kept apart": "give each object a group of its own",
     "box taken from the keypoints": "group the skeleton with a box or polygon of the same label",
