@@ -28,6 +28,7 @@ from maskrcnn.model.sampling import random_keys, sample
 from maskrcnn.ops import boxes as box_ops
 from maskrcnn.ops import heatmaps
 from maskrcnn.ops.roi_align import roi_align_bitmaps
+from maskrcnn.ops.tracing import exporting
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -328,7 +329,7 @@ def kept_rows(valid: Tensor) -> Tensor:
     if _keeps_all(valid):
         return torch.arange(valid.numel(), device=valid.device)
     kept = valid.flatten()
-    if torch.compiler.is_exporting():
+    if exporting():
         # one row at least, valid or not: some engines' operators refuse to run on none
         kept = kept | (torch.arange(kept.shape[0], device=kept.device) == 0)
     return kept.nonzero()[:, 0]
@@ -343,5 +344,5 @@ def scatter_rows(values: Tensor, rows: Tensor, shape: torch.Size) -> Tensor:
 
 
 def _keeps_all(tensor: Tensor) -> bool:
-    compiling = torch.compiler.is_compiling() and not torch.compiler.is_exporting()
+    compiling = torch.compiler.is_compiling() and not exporting()
     return compiling or tensor.device.type != "cpu"

@@ -18,6 +18,7 @@ from maskrcnn.model.sampling import random_keys, sample
 from maskrcnn.model.test_time import TestTimeConv
 from maskrcnn.ops import boxes as box_ops
 from maskrcnn.ops.nms import nms
+from maskrcnn.ops.tracing import exporting
 
 _UNIT = (1.0, 1.0, 1.0, 1.0)
 
@@ -87,7 +88,7 @@ class RPN(nn.Module):
             after: proposals that a picture keeps of all levels; P is this or, where there are fewer, their number.
         """
         # an exported graph takes pictures of any size: then how many anchors there are is not known
-        slots = before if torch.compiler.is_exporting() else min(before, max(a.shape[0] for a in output.anchors))
+        slots = before if exporting() else min(before, max(a.shape[0] for a in output.anchors))
         all_deltas, all_anchors, all_scores = [], [], []
         for logits, deltas, anchors in zip(output.objectness, output.deltas, output.anchors, strict=True):
             count = torch.sym_min(before, anchors.shape[0])

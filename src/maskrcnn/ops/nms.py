@@ -13,6 +13,7 @@ from torch import Tensor
 from torch._higher_order_ops.while_loop import while_loop
 
 from maskrcnn.ops.boxes import area, intersection
+from maskrcnn.ops.tracing import exporting
 
 
 def nms(boxes: Tensor, valid: Tensor, iou: float, groups: Tensor | None = None, block: int = 256) -> Tensor:
@@ -28,7 +29,7 @@ def nms(boxes: Tensor, valid: Tensor, iou: float, groups: Tensor | None = None, 
     Returns:
         (S, N) bool.
     """
-    if torch.compiler.is_exporting():
+    if exporting():
         return nms_node(boxes, valid, groups, iou)
     return _settle(boxes, valid, iou, groups, block, graph=torch.compiler.is_compiling())
 
