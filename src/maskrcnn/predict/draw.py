@@ -44,7 +44,12 @@ class Style:
 
 
 def draw_instances(
-    pixels: np.ndarray, instances: Instances, *, keypoint_score: float = 0.1, enlarge: bool = True
+    pixels: np.ndarray,
+    instances: Instances,
+    *,
+    keypoint_score: float = 0.1,
+    enlarge: bool = True,
+    scores: bool = True,
 ) -> Image.Image:
     """The picture with masks, boxes, skeletons and name tags.
 
@@ -54,6 +59,7 @@ def draw_instances(
         keypoint_score: keypoints below it, and the limbs that end in them, are not drawn.
         enlarge: make a picture whose long side is under `SMALLEST` larger, by a whole factor, so that names can be
             read. Otherwise the result always has the picture's own size.
+        scores: write them behind the names; labels have none.
 
     Raises:
         UserError: the picture and the instances differ in size.
@@ -81,7 +87,7 @@ def draw_instances(
         limbs = instances.keypoint_schema.skeleton if instances.keypoint_schema else []
         for row in large_first:
             _draw_skeleton(canvas, instances.keypoints[row], limbs, instances.boxes[row], colours[row], keypoint_score)
-    return _draw_tags(canvas, instances, colours, style)
+    return _draw_tags(canvas, instances, colours, style, scores)
 
 
 def as_shown(pixels: np.ndarray) -> np.ndarray:
@@ -174,15 +180,18 @@ def _draw_skeleton(
         cv2.circle(canvas, place, radius, (255, 255, 255), -1, cv2.LINE_AA, SUBPIXEL)
 
 
-def _draw_tags(canvas: np.ndarray, instances: Instances, colours: list[Colour], style: Style) -> Image.Image:
+def _draw_tags(
+    canvas: np.ndarray, instances: Instances, colours: list[Colour], style: Style, with_scores: bool
+) -> Image.Image:
     """Name tags at their boxes, the best object's on top and where it wants to be."""
     height, width = canvas.shape[:2]
     picture = Image.fromarray(canvas)
     font = ImageFont.load_default(style.letters)
     pad = max(2, style.letters // 5)
     tall = font.getbbox("Ág")[3] + pad
-    scores = [f"{score:.0%}" for score in instances.scores]
-    full = [f"{name} {score}" for name, score in zip(instances.names, scores, strict=True)]
+    scores = [f"{score:.0%}" for score in instances.scores] if with_scores else []
+    names = list(instances.names)
+    full = [f"{name} {score}" for name, score in zip(names, scores, strict=True)] if with_scores else names
     alike = len(full) > NAMED and len(set(instances.names)) == 1
     for texts in (scores, []) if alike else (full, scores, []):
         texts = [_fitting(text, font, width - 2 * pad) for text in texts]

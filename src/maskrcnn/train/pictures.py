@@ -30,7 +30,9 @@ def draw_training(batch: Batch, targets: Targets, config: ModelConfig, folder: P
         height, width = batch.sizes[row].tolist()
         pixels = batch.images[row, :, :height, :width].permute(1, 2, 0).to(torch.uint8).contiguous().numpy()
         labels = labels_as_instances(targets, row, (height, width), config)
-        draw_instances(pixels, labels).convert("RGB").save(folder / f"train_{first + row}.jpg", quality=90)
+        draw_instances(pixels, labels, scores=False).convert("RGB").save(
+            folder / f"train_{first + row}.jpg", quality=90
+        )
     return first + count
 
 

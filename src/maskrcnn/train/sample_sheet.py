@@ -36,7 +36,7 @@ def draw_sheet(dataset: Dataset, config: Config, count: int) -> Image.Image:
                 height, width = batch.sizes[row].tolist()
                 pixels = batch.images[row, :3, :height, :width].permute(1, 2, 0).contiguous().numpy()
                 labels = labels_as_instances(targets, row, (height, width), config.model)
-                drawn.append(draw_instances(pixels, labels).convert("RGB"))
+                drawn.append(draw_instances(pixels, labels, scores=False).convert("RGB"))
             if len(drawn) == count:
                 break
         epoch += 1
