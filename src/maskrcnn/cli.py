@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from maskrcnn.data.dataset import Dataset
     from maskrcnn.model.mask_rcnn import MaskRCNN
+    from maskrcnn.predict.engine import Runner
     from maskrcnn.predict.predictor import Summary
 
 app = typer.Typer(
@@ -37,6 +38,12 @@ app = typer.Typer(
 Weights = Annotated[str, typer.Argument(metavar="WEIGHTS", help="A shipped model, run folder or weights.")]
 Data = Annotated[
     str, typer.Argument(metavar="DATA", help="A COCO .json, a folder of labelled pictures, or: synthetic.")
+]
+EngineName = Annotated[
+    str | None,
+    typer.Option(
+        help="torch, openvino, onnxruntime, or auto: the fastest installed. [default: torch, or WEIGHTS' own]"
+    ),
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps; the best there is unless given.")]
 
@@ -100,6 +107,7 @@ def evaluate(
     batch: Annotated[int, typer.Option(min=1, help="Pictures per forward pass.")] = 1,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read pictures.")] = 0,
     device: Device = None,
+    engine: EngineName = None,
 ) -> None:
     """Measure COCO AP of boxes, masks and keypoints."""
     _refuse_unwritable(json, results)
@@ -110,7 +118,7 @@ def evaluate(
 
     dataset = open_dataset(data, "val")
     _tell_repairs(dataset)
-    model = _load(weights, device)
+    model = _load(weights, device, engine)
     dataset = with_channels(dataset, model.config.input.channels)
     kinds, notes = comparable_kinds(model, dataset)
     with _progress("evaluating") as progress:
@@ -131,6 +139,7 @@ def predict(
     out: Annotated[Path, typer.Option(help="Folder for the overlays and results.json.")] = Path("predictions"),
     score: Annotated[float, typer.Option(min=0, max=1, help="Show what the model is at least so sure of.")] = 0.5,
     device: Device = None,
+    engine: EngineName = None,
 ) -> int:
     """Find objects in pictures and draw them."""
     from maskrcnn.predict.predictor import predict_files
@@ -138,10 +147,29 @@ def predict(
 
     # before the weights are loaded: a mistyped path should not have to wait for them
     find_pictures(sources)
-    model = _load(weights, device)
+    model = _load(weights, device, engine)
     with _progress("predicting") as progress:
         summary = predict_files(model, sources, out, score=score, progress=progress)
     return _tell_summary(summary)
+
+
+@app.command()
+def export(
+    weights: Weights,
+    to: Annotated[str, typer.Option(help="openvino, onnx or torch.")],
+    out: Annotated[Path | None, typer.Option(help="A new folder. [default: NAME-openvino and the like]")] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="Quantise to 8 bits; needs --calibrate.")] = False,
+    calibrate: Annotated[
+        str | None, typer.Option(metavar="DATA", help="Pictures of the kind the model is for, as for train.")
+    ] = None,
+    pictures: Annotated[int, typer.Option(min=1, help="Pictures of --calibrate to look at, at most.")] = 300,
+) -> None:
+    """Write the whole network as one graph for another engine."""
+    from maskrcnn.export.run import run_export
+
+    folder = out or Path(f"{Path(weights).name}-{to}{'-int8' if int8 else ''}")
+    run_export(lambda: _load_weights(weights), to, folder, weights, int8, calibrate, pictures)
+    print(f"exported: {folder}")
 
 
 @app.command()
@@ -410,13 +438,31 @@ def _load_weights(weights: str) -> MaskRCNN:
         return load_model(weights, progress)
 
 
-def _load(weights: str, device: str | None) -> MaskRCNN:
-    """The model, on its device."""
+def _load(weights: str, device: str | None, engine: str | None = None) -> Runner:
+    """The model on its device, or what runs it; an exported folder is an engine already."""
+    from maskrcnn.export.folder import is_export
+    from maskrcnn.predict.engine import choose, engine_of, open_export
+
+    if is_export(weights):
+        runner: Runner = open_export(Path(weights), engine)
+    else:
+        chosen = choose(engine or "torch", device or (_best_device() if engine in (None, "auto", "torch") else "cpu"))
+        runner = _to_device(_load_weights(weights), device or (_best_device() if chosen == "torch" else "cpu"))
+        runner = engine_of(runner, chosen, lambda line: print(line, file=sys.stderr))
+    if engine == "auto":
+        print(f"engine: {getattr(runner, 'name', 'torch')}", file=sys.stderr)
+    return runner
+
+
+def _best_device() -> str:
     import torch
 
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    model = _load_weights(weights)
+    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _to_device(model: MaskRCNN, device: str) -> MaskRCNN:
+    import torch
+
     try:
         return model.to(torch.device(device))
     except (RuntimeError, AssertionError) as error:

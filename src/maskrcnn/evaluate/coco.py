@@ -26,7 +26,7 @@ from maskrcnn.evaluate.truth import Kind, has_mask, pictures_of, read_truth
 if TYPE_CHECKING:
     import hotcoco
 
-    from maskrcnn.model.mask_rcnn import MaskRCNN
+    from maskrcnn.predict.engine import Runner
 
 Progress = Callable[[int, int], None]  # pictures done, pictures in all
 
@@ -60,7 +60,7 @@ class Scores:
 
 
 def evaluate(
-    model: MaskRCNN,
+    model: Runner,
     dataset: Dataset,
     *,
     batch: int = 1,
@@ -87,7 +87,7 @@ def evaluate(
 
 
 def find_all(
-    model: MaskRCNN,
+    model: Runner,
     dataset: Dataset,
     *,
     batch: int = 1,
@@ -100,37 +100,28 @@ def find_all(
     Masks become run-length codes picture by picture. Detections of classes that the labels do not have are left out:
     there is nothing to compare them with.
     """
-    import torch
-
     from maskrcnn.data.loader import test_loader
     from maskrcnn.data.match_classes import labels_for
+    from maskrcnn.predict.engine import detect
     from maskrcnn.predict.predictor import finish
 
     config = model.config
     known = labels_for(dataset, config.classes)
     category_of = dict(zip(known, dataset.class_ids, strict=True))
-    device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
     done = 0
-    try:
-        for pictures, indices in test_loader(dataset, config.input, batch, workers):
-            # not inference_mode: what a model caches (anchors) must stay usable for training
-            with torch.no_grad():
-                raw = model(pictures.images.to(device), pictures.sizes.to(device))
-            for index, found in zip(indices, finish(raw, pictures, config, score=score), strict=True):
-                found = found[np.isin(found.labels, known)]
-                image_id = dataset.picture(int(index)).image_id
-                for record, label in zip(found.to_coco(image_id), found.labels.tolist(), strict=True):
-                    yield {**record, "category_id": category_of[label]}
-            done += len(indices)
-            if progress:
-                progress(done, len(dataset))
-    finally:
-        model.train(was_training)
+    for pictures, indices in test_loader(dataset, config.input, batch, workers):
+        raw = detect(model, pictures.images, pictures.sizes)
+        for index, found in zip(indices, finish(raw, pictures, config, score=score), strict=True):
+            found = found[np.isin(found.labels, known)]
+            image_id = dataset.picture(int(index)).image_id
+            for record, label in zip(found.to_coco(image_id), found.labels.tolist(), strict=True):
+                yield {**record, "category_id": category_of[label]}
+        done += len(indices)
+        if progress:
+            progress(done, len(dataset))
 
 
-def comparable_kinds(model: MaskRCNN, dataset: Dataset) -> tuple[list[Kind], list[str]]:
+def comparable_kinds(model: Runner, dataset: Dataset) -> tuple[list[Kind], list[str]]:
     """Which of boxes, masks and keypoints both `model` and the labels have, and a line for each that only one has."""
     config, kinds, notes = model.config, list[Kind](["bbox"]), list[str]()
     if config.mask_head is not None:

@@ -63,7 +63,7 @@ def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
 
 def _nms(boxes: Any, valid: Any, groups: Any, iou: float) -> Any:
     """`maskrcnn.ops.nms.nms`. The engines' operator sorts by score itself: a box's score is its place from the end."""
-    from onnxscript import opset18 as op
+    op = _operators()
 
     count = op.Shape(boxes, start=1, end=2)
     zero, one = op.Constant(value_int=0), op.Constant(value_int=1)
@@ -92,7 +92,7 @@ def _roi_align(
     aligned: bool,
 ) -> Any:
     """Average `maskrcnn.ops.roi_align.roi_align`: the boxes of each level in turn, then back into their order."""
-    from onnxscript import opset18 as op
+    op = _operators()
 
     convention = "half_pixel" if aligned else "output_half_pixel"
     pooled, members = [], []
@@ -123,9 +123,16 @@ def _roi_align(
 
 def _weighted_sums(index: Any, table: Any, weights: Any) -> Any:
     """`maskrcnn.ops.roi_align.weighted_sums_graph`, which only a maximum RoIAlign has in a graph."""
-    from onnxscript import opset18 as op
+    op = _operators()
 
     return op.Squeeze(op.MatMul(op.Unsqueeze(weights, [1]), op.Gather(table, index)), [1])
+
+
+def _operators() -> Any:
+    """ONNX's operators as functions; their stated types are of eager values, ours are values of a graph."""
+    from onnxscript import opset18
+
+    return opset18
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -20,7 +19,6 @@ from maskrcnn.export.folder import (
     FORMAT,
     GRAPHS,
     MOST_SIDE,
-    RECORD,
     Record,
     SideRange,
     Target,
@@ -65,8 +63,7 @@ def export(
     """
     target = check_target(to, calibrate is not None)
     refuse(model.config)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out}: is there already; name a new folder for the export")
+    _refuse_existing(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     # beside its place, so that a refusal, Ctrl-C or a full disk leaves nothing that looks like an export
     partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
@@ -92,6 +89,44 @@ def export(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return out
+
+
+def run_export(
+    load: Callable[[], MaskRCNN], to: str, out: Path, source: str, int8: bool, calibrate: str | None, pictures: int
+) -> None:
+    """`maskrcnn export`: `export` with what the command line gives, checked before anything is loaded.
+
+    Raises:
+        UserError: as `export`, and --int8 without pictures or pictures without --int8.
+        DataError: pictures that cannot be used.
+    """
+    from rich.console import Console
+
+    from maskrcnn.data.open import open_dataset
+
+    check_target(to, int8)
+    if int8 and calibrate is None:
+        raise UserError("--int8: needs pictures of the kind the model is for: --calibrate DATA")
+    if calibrate is not None and not int8:
+        raise UserError("--calibrate: is for --int8; add it, or leave --calibrate out")
+    _refuse_existing(out)
+    dataset = open_dataset(calibrate, "train") if calibrate is not None else None
+    console = Console()
+    export(
+        load(),
+        to,
+        out,
+        source=source,
+        calibrate=dataset,
+        pictures=pictures,
+        say=lambda line: print(line, file=sys.stderr),
+        show=console.print,
+    )
+
+
+def _refuse_existing(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out}: is there already; name a new folder for the export")
 
 
 def check_target(to: str, int8: bool = False) -> Target:

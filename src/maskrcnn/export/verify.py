@@ -6,7 +6,6 @@ threshold may be on one side only. Those are counted apart; every other detectio
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -66,13 +65,10 @@ class Row:
     keypoints: float | None = None
 
 
-def verify(model: MaskRCNN, engine: Engine, limits: Limits = FP32, tell: Callable[[int, int], None] | None = None) -> list[Row]:
+def verify(model: MaskRCNN, engine: Engine, limits: Limits = FP32) -> list[Row]:
     """Compare on the pictures of `maskrcnn.export.pictures`.
 
     A model that finds next to nothing on them is compared at a lower score.
-
-    Args:
-        tell: called with (cases done, cases in all).
 
     Raises:
         UserError: the engine cannot run the graph.
@@ -86,14 +82,14 @@ def verify(model: MaskRCNN, engine: Engine, limits: Limits = FP32, tell: Callabl
             score = _lower([model.detect(case.images, case.sizes, -1.0) for case in compared])
             eager = [model.detect(case.images, case.sizes, score) for case in compared]
     rows = []
-    for number, (case, expected) in enumerate(zip(compared, eager, strict=True)):
+    for case, expected in zip(compared, eager, strict=True):
         try:
             found = engine(case.images, case.sizes, score)
         except RuntimeError as error:
-            raise UserError(f"export: {engine.name} cannot run the graph: {' '.join(str(error).split())[-300:]}") from None
+            raise UserError(
+                f"export: {engine.name} cannot run the graph: {' '.join(str(error).split())[-300:]}"
+            ) from None
         rows.append(compare(case, expected, found, model, score, limits))
-        if tell:
-            tell(number + 1, len(compared))
     return rows
 
 
@@ -115,7 +111,11 @@ def compare(
     for picture in range(len(case.images)):
         ours, theirs = _of(expected, picture), _of(found, picture)
         left, right = _match(ours, theirs, limits.iou)
-        row.eager, row.engine, row.matched = row.eager + len(ours.scores), row.engine + len(theirs.scores), row.matched + len(left)
+        row.eager, row.engine, row.matched = (
+            row.eager + len(ours.scores),
+            row.engine + len(theirs.scores),
+            row.matched + len(left),
+        )
         for this, other, taken in ((ours, theirs, left), (theirs, ours, right)):
             alone = torch.ones(len(this.scores), dtype=torch.bool)
             alone[taken] = False
@@ -137,7 +137,9 @@ def compare(
 def refusal(rows: list[Row], limits: Limits) -> str | None:
     """Why the export must not be handed out; None where it may."""
     for name in ("boxes", "scores", "masks", "keypoints"):
-        worst = max((row for row in rows if getattr(row, name) is not None), key=lambda r: getattr(r, name), default=None)
+        worst = max(
+            (row for row in rows if getattr(row, name) is not None), key=lambda r: getattr(r, name), default=None
+        )
         if worst is not None and not getattr(worst, name) <= getattr(limits, name):
             unit = " pixels" if name in ("boxes", "keypoints") else ""
             return (

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskrcnn.config import ModelConfig
@@ -45,12 +45,12 @@ class Engine(Protocol):
         ...
 
 
-Runner = MaskRCNN | Engine
+Runner = MaskRCNN | Engine  # what predicts
 
 
 def detect(runner: Runner, images: Tensor, sizes: Tensor) -> RawDetections:
     """Test-time detections by a network or an engine; a network is in eval mode meanwhile."""
-    if not isinstance(runner, MaskRCNN):
+    if not isinstance(runner, nn.Module):
         return runner(images, sizes)
     device = next(runner.parameters()).device
     was_training = runner.training
@@ -58,9 +58,10 @@ def detect(runner: Runner, images: Tensor, sizes: Tensor) -> RawDetections:
     try:
         # not inference_mode: what a model caches (anchors) must stay usable for training
         with torch.no_grad():
-            return runner.detect(images.to(device), sizes.to(device))
+            found: RawDetections = runner(images.to(device), sizes.to(device))
     finally:
         runner.train(was_training)
+    return found
 
 
 def installed(name: str) -> bool:

@@ -20,11 +20,13 @@ from maskrcnn.data.augment import test_view, warp_picture
 from maskrcnn.data.loader import TestSample, pad_batch
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.instances import Instances, Masks
+from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.ops.heatmaps import decode_resize
+from maskrcnn.predict.engine import Runner, detect, engine_of
 from maskrcnn.predict.reader import find_pictures, from_pillow, read_picture, to_uint8
 
 if TYPE_CHECKING:
-    from maskrcnn.model.mask_rcnn import MaskRCNN, RawDetections
+    from maskrcnn.model.mask_rcnn import RawDetections
 
 One = str | Path | np.ndarray | Image.Image
 Progress = Callable[[int, int], None]  # pictures done, pictures in all
@@ -46,15 +48,17 @@ class Summary:
 
 
 def predict(
-    model: MaskRCNN, source: One | list[One], *, score: float = 0.5, batch: int = 1
+    model: Runner, source: One | list[One], *, score: float = 0.5, batch: int = 1, engine: str | None = None
 ) -> Instances | list[Instances]:
     """Find the objects in one or many pictures.
 
     Args:
+        model: a network, or an engine (`maskrcnn.predict.engine`).
         source: a file, an array (`as_pixels` says which), or a Pillow picture; or a folder, a pattern such as
             'shots/*.jpg', or a list of any of these.
         score: objects below it are left out.
         batch: pictures that go through the network together.
+        engine: "openvino", "onnxruntime" or "auto" runs a network by it; at the first use it is exported into the cache.
 
     Returns:
         the picture's Instances for a single picture, else a list of them in the order of `find_pictures`.
@@ -63,6 +67,8 @@ def predict(
         UserError: no such file, or an array that is not a picture.
         DataError: a picture that cannot be read.
     """
+    if engine is not None and isinstance(model, MaskRCNN):
+        model = engine_of(model, engine)
     pictures = _pictures_of(source)
     single = not isinstance(source, list) and not _is_many(source)
     found: list[Instances] = []
@@ -80,19 +86,11 @@ def predict(
 
 
 def predict_pixels(
-    model: MaskRCNN, pixels: list[np.ndarray], *, score: float = 0.5, paths: list[Path | None] | None = None
+    model: Runner, pixels: list[np.ndarray], *, score: float = 0.5, paths: list[Path | None] | None = None
 ) -> list[Instances]:
     """The same for pictures that are already uint8 (H, W, C), C as the model has it, as one batch."""
     batch = prepare(pixels, model.config.input)
-    device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    try:
-        # not inference_mode: what a model caches (anchors) must stay usable for training
-        with torch.no_grad():
-            raw = model(batch.images.to(device), batch.sizes.to(device))
-    finally:
-        model.train(was_training)
+    raw = detect(model, batch.images, batch.sizes)
     found = finish(raw, batch, model.config, score=score)
     for instances, picture, path in zip(found, pixels, paths or [None] * len(pixels), strict=True):
         instances.pixels, instances.path, instances.channels = picture, path, picture.shape[2]
@@ -189,7 +187,7 @@ def finish(raw: RawDetections, batch: Batch, config: ModelConfig, *, score: floa
 
 
 def predict_files(
-    model: MaskRCNN,
+    model: Runner,
     sources: list[str],
     out: Path,
     *,
@@ -231,7 +229,7 @@ def predict_files(
 
 
 def _predict_readable(
-    model: MaskRCNN, paths: list[Path], group: list[int], score: float, summary: Summary
+    model: Runner, paths: list[Path], group: list[int], score: float, summary: Summary
 ) -> Iterator[tuple[int, Instances]]:
     """What is in the pictures at the places `group` of `paths`; those that cannot be read are named in `summary`."""
     pixels: dict[int, np.ndarray] = {}

@@ -1,0 +1,42 @@
+"""Pictures for calibration, prepared exactly as `predict` and `evaluate` prepare them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import Tensor
+
+from maskrcnn.config import ModelConfig
+from maskrcnn.data.channels import with_channels
+from maskrcnn.data.dataset import Dataset
+from maskrcnn.data.loader import TestSamples, pad_batch
+from maskrcnn.errors import UserError
+from maskrcnn.export.folder import MOST_SIDE, SideRange
+from maskrcnn.export.graph import least_side
+from maskrcnn.predict.engine import fitted
+
+
+class CalibrationPictures:
+    """Up to `count` pictures of a data set, spread over the whole of it, one (images, sizes) at a time; iterates anew."""
+
+    def __init__(self, dataset: Dataset, config: ModelConfig, count: int) -> None:
+        """
+        Raises:
+            UserError: no pictures.
+        """
+        if len(dataset) == 0:
+            raise UserError(f"--calibrate {dataset.name}: no pictures; int8 is fitted to what the network sees in them")
+        self.dataset, self.config = with_channels(dataset, config.input.channels), config
+        step = max(1, len(dataset) // count)
+        self.indices = list(range(0, len(dataset), step))[:count]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        config = self.config.input
+        sides = SideRange(least=least_side(self.config), most=MOST_SIDE, multiple=config.divisor)
+        samples = TestSamples(self.dataset, config)
+        for index in self.indices:
+            batch = pad_batch([samples[index]], config.divisor)
+            yield fitted(batch.images, sides), batch.sizes
