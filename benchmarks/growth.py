@@ -2,8 +2,9 @@
 
     python benchmarks/growth.py [--json FILE] [--plot FILE] [--rounds N]
 
-A small network of ours (MobileNetV2-FPN, the shipped recipe's heads, random weights) on random pictures. Each row has the
-time of a step and its ratio to a straight line through the first row: 1 is linear, below 1 is better than linear.
+A small network of ours (MobileNetV2-FPN, the shipped recipe's heads, random weights) on random pictures; COCO's figures of
+100 detections a picture, boxes and masks of the same size in pictures of any. Each row has the time of a step and its ratio
+to a straight line through the first row: 1 is linear, below 1 is better than linear.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from rich.table import Table
 from maskrcnn.allocator import keep_freed_memory
 from maskrcnn.batch import empty_targets
 from maskrcnn.config import load_config
+from maskrcnn.data.dataset import Annotation, Picture
+from maskrcnn.data.labelled import LabelledPictures
+from maskrcnn.evaluate.coco import score_results
 from maskrcnn.instances import Masks
 from maskrcnn.model.build import build
 from maskrcnn.model.mask_rcnn import MaskRCNN
@@ -35,6 +39,8 @@ SWEEPS: dict[str, list[int]] = {
     "batch, prediction": [1, 2, 4, 8],
     "ground truths, training step": [1, 10, 100, 1000],
     "picture side, training step": [256, 512, 1024],
+    "pictures, COCO evaluation": [50, 100, 200, 400],
+    "picture side, COCO evaluation": [256, 512, 1024, 2048],
 }
 
 
@@ -46,6 +52,32 @@ def network(side: int) -> MaskRCNN:
     return build(config)
 
 
+def evaluation(pictures: int, side: int) -> Callable[[], Any]:
+    """Scoring 100 detections in each of so many square pictures, 20 of them near one of 10 objects each."""
+    rng = np.random.default_rng(0)
+    labels, results = [], []
+    for number in range(pictures):
+        corners = rng.uniform(0, side - 60, (100, 2))
+        boxes = np.concatenate([corners, corners + rng.uniform(20, 60, (100, 2))], 1).astype(np.float32)
+        boxes[:20] = boxes[20:30].repeat(2, 0) + rng.uniform(-3, 3, (20, 4))
+        codes = Masks(np.ones((100, 28, 28), np.float32), boxes, (side, side)).rle()
+        shapes = list(zip(boxes.tolist(), codes, strict=True))
+        objects = [Annotation((x0, y0, x1, y1), 0, rle=code) for (x0, y0, x1, y1), code in shapes[20:30]]
+        labels.append(Picture(number, f"{number}.png", None, side, side, objects))
+        results += [
+            {
+                "image_id": number,
+                "category_id": 1,
+                "bbox": [x0, y0, x1 - x0, y1 - y0],
+                "score": float(rng.random()),
+                "segmentation": {"size": [side, side], "counts": code["counts"].decode()},
+            }
+            for (x0, y0, x1, y1), code in shapes
+        ]
+    dataset = LabelledPictures(labels, name="generated", classes=["thing"], class_ids=[1])
+    return lambda: score_results(dataset, results, ["bbox", "segm"])
+
+
 def work(sweep: str, size: int) -> tuple[Callable[[], Any], float]:
     """What is timed at one size, and how much work that is."""
     if sweep == "detections, masks as RLE":
@@ -54,6 +86,10 @@ def work(sweep: str, size: int) -> tuple[Callable[[], Any], float]:
         boxes = np.concatenate([corners, corners + rng.uniform(40, 100, (size, 2))], 1).astype(np.float32)
         masks = Masks(rng.random((size, 28, 28), np.float32), boxes, (1000, 1000))
         return masks.rle, size
+    if sweep.endswith("COCO evaluation"):
+        if sweep.startswith("pictures"):
+            return evaluation(size, 480), size
+        return evaluation(50, size), size * size
     side = size if sweep.startswith("picture side") else 256
     batch = size if sweep.startswith("batch") else 1
     images = torch.randint(0, 256, (batch, 3, side, side), dtype=torch.uint8)
@@ -95,7 +131,7 @@ def measure(sweep: str, size: int, rounds: int) -> dict[str, float]:
 
 def main() -> None:
     parser = arguments(__doc__.splitlines()[0])
-    parser.add_argument("--plot", type=Path, help="draw the curves here")
+    parser.add_argument("--plot", type=Path, help="draw the curves here; else beside the JSON")
     parser.add_argument("--one", nargs=2, metavar=("SWEEP", "SIZE"), help="measure one point (the others call this)")
     options = parser.parse_args()
     if options.one:
@@ -108,11 +144,14 @@ def main() -> None:
             command = [sys.executable, __file__, "--one", sweep, str(size), "--rounds", str(options.rounds)]
             found[sweep].append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
         show(sweep, found[sweep])
+    where = machine()
+    print(", ".join(f"{key} {value}" for key, value in where.items()))
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps({"machine": machine(), "sweeps": found}, indent=1))
-    if options.plot:
-        draw(found, options.plot)
+        options.json.write_text(json.dumps({"machine": where, "sweeps": found}, indent=1))
+    plot = options.plot or (options.json and options.json.with_suffix(".png"))
+    if plot:
+        draw(found, plot)
 
 
 def show(sweep: str, rows: list[dict[str, float]]) -> None:
@@ -130,8 +169,12 @@ def draw(found: dict[str, list[dict[str, float]]], path: Path) -> None:
     """Time against work on logarithmic axes, a straight line of slope 1 beside each curve."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4 * len(found), 3.6), layout="constrained")
-    for axes, (sweep, rows) in zip(figure.subplots(1, len(found)), found.items(), strict=True):
+    across = -(-len(found) // 2)
+    figure = Figure(figsize=(4 * across, 7), layout="constrained")
+    every = figure.subplots(2, across).ravel()
+    for axes in every[len(found) :]:
+        axes.remove()
+    for axes, (sweep, rows) in zip(every, found.items(), strict=False):
         amounts = [row["amount"] / rows[0]["amount"] for row in rows]
         first = 1e3 * rows[0]["seconds"]
         axes.loglog(amounts, [1e3 * row["seconds"] for row in rows], "o-", label="measured")

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 OURS, PEER = "ours", "torchvision"
+BEGIN = time.monotonic()
 
 
 @dataclass
@@ -61,8 +62,8 @@ def in_turns(ways: dict[str, Callable[[], Any]], rounds: int, warm: int = 1) -> 
 class Apart:
     """A way that runs in a process of its own, because its setting is the whole process's; `serve` is its other end."""
 
-    def __init__(self, script: str, name: str) -> None:
-        command = [sys.executable, script, "--serve", name]
+    def __init__(self, script: str, name: str, *options: str) -> None:
+        command = [sys.executable, script, "--serve", name, *options]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._answer()
 
@@ -152,6 +153,7 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "commit": commit,
         "load": Path("/proc/loadavg").read_text().split()[0] if Path("/proc/loadavg").exists() else "",
+        "took_s": round(time.monotonic() - BEGIN),
     }
 
 
