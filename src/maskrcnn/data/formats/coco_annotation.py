@@ -147,10 +147,13 @@ class AnnotationReader:
             if raw != MEASURED:
                 self.repairs.note("missing box taken from the mask", record)
             return rle_box(rle)
-        numbers = _floats(raw)
-        if numbers is None or numbers.shape != (4,):
-            raise Dropped("annotation without a usable box dropped")
-        x, y, width, height = numbers.tolist()
+        if type(raw) is list and len(raw) == 4 and all(type(value) is float for value in raw):
+            x, y, width, height = raw  # as nearly all are; an array of them would take longer than all else here
+        else:
+            numbers = _floats(raw)
+            if numbers is None or numbers.shape != (4,):
+                raise Dropped("annotation without a usable box dropped")
+            x, y, width, height = numbers.tolist()
         if not all(map(math.isfinite, (x, y, width, height))):
             raise Dropped("non-finite coordinates dropped")
         x0, x1 = sorted((x, x + width))
