@@ -13,7 +13,7 @@ from maskrcnn.check.fix import write_fixed
 from maskrcnn.check.run import check, write_reports
 from maskrcnn.errors import DataError, UserError
 
-CASES = 40
+CASES = 24
 
 
 @pytest.mark.parametrize("name", ["coco", "labelme", "voc", "yolo"])
