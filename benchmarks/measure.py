@@ -176,7 +176,8 @@ def report(title: str, lines: list[Line], out: Path | None, **more: Any) -> None
         table.add_row(line.name, *cells, *[str(line.notes.get(key, "")) for key in extra])
     console = Console(width=None if sys.stdout.isatty() else 150)  # else a log gets tables of 80 columns
     console.print(table)
-    console.print(", ".join(f"{key} {value}" for key, value in (where | more).items()), highlight=False)
+    told = {key: value for key, value in (where | more).items() if not isinstance(value, list | dict)}
+    console.print(", ".join(f"{key} {value}" for key, value in told.items()), highlight=False)
     if out is not None:
         rows = [
             {"name": line.name, "seconds": line.seconds, "aims": line.aims()}
