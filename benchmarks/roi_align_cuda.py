@@ -28,7 +28,7 @@ from maskrcnn.ops.roi_align_triton import backward, forward, roi_align_triton
 CHANNELS, HEIGHT, WIDTH, BATCH = 256, 800, 1344, 2  # pixels; the map of stride 4 is 200 x 336
 STRIDES = [4, 8, 16, 32]
 DEVICE = "cuda"
-TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.float16: 2e-3}
+TOLERANCE = {torch.float32: 2e-5, torch.bfloat16: 1e-2, torch.float16: 2e-3}
 
 
 class Case:
