@@ -19,7 +19,7 @@ test-slow: $(STAMP)
 # torchvision is put beside us in an environment of its own, to measure against: it is never a dependency
 benchmark: $(STAMP)
 	test -x .venv-peer/bin/python || sh benchmarks/peer.sh $(VENV) .venv-peer $(PEER)
-	for name in operators inference training evaluation start growth; do \
+	for name in operators inference engines training evaluation start growth; do \
 	  LD_LIBRARY_PATH=.venv-peer/peer-stubs .venv-peer/bin/python benchmarks/$$name.py --json out/benchmarks/$$name.json \
 	    || exit 1; \
 	done
@@ -37,7 +37,7 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(PY) || python3 -m venv $(VENV) || \
 	  { echo "make: python3 -m venv failed; on Debian: apt-get install python3-venv" >&2; exit 1; }
 	$(PY) -m pip install -q --upgrade pip
-	$(PY) -m pip install -q -c constraints.txt -e '.[demo,plots,tensorboard,dev]'
+	$(PY) -m pip install -q -c constraints.txt -e '.[demo,plots,tensorboard,openvino,onnx,dev]'
 	touch $@
 
 clean:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from torch import Tensor
 
@@ -154,16 +155,16 @@ def refusal(rows: list[Row], limits: Limits) -> str | None:
 
 def as_table(rows: list[Row], title: str) -> Table:
     """The rows for a terminal."""
-    table = Table(title=title, title_justify="left")
-    for name in ("pictures", "size", "batch", "PyTorch", "engine", "matched", "on a threshold", "unlike"):
-        table.add_column(name, justify="left" if name in ("pictures", "size") else "right")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     parts = [p for p in ("boxes", "scores", "masks", "keypoints") if any(getattr(row, p) is not None for row in rows)]
-    for part in parts:
-        table.add_column(part + (", px" if part in ("boxes", "keypoints") else ""), justify="right")
+    units = {"boxes": "boxes, px", "keypoints": "keypoints, px"}
+    counts = ("batch", "torch", "engine", "matched", "at a limit", "unlike")
+    for name in ("pictures", "size", *counts, *(units.get(part, part) for part in parts)):
+        table.add_column(name, justify="left" if name in ("pictures", "size") else "right", no_wrap=True)
     for row in rows:
-        counts = (row.batch, row.eager, row.engine, row.matched, row.explained, row.unlike)
+        numbers = (row.batch, row.eager, row.engine, row.matched, row.explained, row.unlike)
         values = (getattr(row, part) for part in parts)
-        table.add_row(row.pictures, row.size, *map(str, counts), *("" if v is None else f"{v:.1e}" for v in values))
+        table.add_row(row.pictures, row.size, *map(str, numbers), *("" if v is None else f"{v:.1e}" for v in values))
     return table
 
 
