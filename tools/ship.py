@@ -74,7 +74,8 @@ def write_card(
     for kind, numbers in scores.items():
         row = " | ".join("-" if numbers[k] is None else f"{numbers[k]:.1f}" for k in ("AP", "AP50", "AP75"))
         lines.append(f"| {CAPTIONS[kind]} | {row} |")
-    lines += ["", "While it was trained (percent, at the end of each evaluated epoch):", ""]
+    if evaluations:
+        lines += ["", "While it was trained (percent, at the end of each evaluated epoch):", ""]
     for e in evaluations:
         figures = ", ".join(f"{CAPTIONS[k]} AP {v['AP']:.1f}" for k, v in e["scores"].items() if v["AP"] is not None)
         lines.append(f"- epoch {e['epoch']:.1f}: {figures}")
