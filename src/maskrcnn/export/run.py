@@ -111,7 +111,7 @@ def run_export(
         raise UserError("--calibrate: is for --int8; add it, or leave --calibrate out")
     _refuse_existing(out)
     dataset = open_dataset(calibrate, "train") if calibrate is not None else None
-    console = Console(width=max(110, Console().width))  # eleven columns of figures
+    console = Console(width=max(100, Console().width))  # twelve columns of figures
     export(
         load(),
         to,

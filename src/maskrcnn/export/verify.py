@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from torch import Tensor
 
@@ -155,10 +154,10 @@ def refusal(rows: list[Row], limits: Limits) -> str | None:
 
 def as_table(rows: list[Row], title: str) -> Table:
     """The rows for a terminal."""
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
     parts = [p for p in ("boxes", "scores", "masks", "keypoints") if any(getattr(row, p) is not None for row in rows)]
-    units = {"boxes": "boxes, px", "keypoints": "keypoints, px"}
-    counts = ("batch", "torch", "engine", "matched", "at a limit", "unlike")
+    units = {"boxes": "boxes px", "keypoints": "points px"}
+    counts = ("batch", "torch", "engine", "matched", "limit", "unlike")
     for name in ("pictures", "size", *counts, *(units.get(part, part) for part in parts)):
         table.add_column(name, justify="left" if name in ("pictures", "size") else "right", no_wrap=True)
     for row in rows:

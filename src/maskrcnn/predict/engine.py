@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 ENGINES = ("torch", "openvino", "onnxruntime")
 # docs/export.md has the figures behind the order
-FASTEST_ON_A_CPU = ("openvino", "onnxruntime", "torch")
+FASTEST_ON_A_CPU = ("openvino", "torch", "onnxruntime")
 _TARGETS = {"openvino": "openvino", "onnxruntime": "onnx", "torch": "torch"}  # what each engine's export is called
 
 
