@@ -17,6 +17,7 @@ import typer
 
 from maskrcnn.allocator import keep_freed_memory
 from maskrcnn.errors import UserError
+from maskrcnn.threads import sleep_when_waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -341,6 +342,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Any other exception is a defect and keeps its traceback.
     """
     keep_freed_memory()
+    sleep_when_waiting()
     try:
         return int(app(args=arguments, prog_name="maskrcnn", standalone_mode=False) or 0)
     except UserError as error:

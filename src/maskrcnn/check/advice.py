@@ -27,6 +27,7 @@ MOST_ENLARGED = 2.0
 TILED = 1600  # long side of the network's input above which tiles are better
 OBJECT_VIEWS = 30_000  # views of objects after which narrow networks have stopped learning fast
 STRIDES = (4, 8, 16, 32, 64)
+MOSAIC_MORE = 64  # pixels by which a mosaic's canvas passes the short side
 ENOUGH = 5.0  # seconds of steps
 WIDEST_STEP = 2.5  # between the anchors of two levels
 
@@ -89,8 +90,11 @@ def advise(
         overrides += _ignored_remnants(load_config(recipe))
     overrides += [f"model.input.short_side={side}", f"model.input.long_side={long}"]
     overrides += [f"data.augment.short_sides={_around(side)}", f"data.augment.long_side={long}"]
-    if load_config(recipe).data.augment.jitter is not None:  # it would be taken instead of the short sides
+    augment = load_config(recipe).data.augment
+    if augment.jitter is not None:  # it would be taken instead of the short sides
         overrides += ["data.augment.jitter=null", "data.augment.crop=null"]
+    if augment.mosaic:  # as large as a picture, whose long side is cut
+        overrides.append(f"data.augment.mosaic_canvas=[{side + MOSAIC_MORE},{side + MOSAIC_MORE}]")
     anchors = _anchor_sizes(small * scale, large * scale)
     reasons.append(
         f"anchors from {anchors[0][0]} to {anchors[-1][-1]}: nine in ten objects are {small * scale:.0f} to"
