@@ -125,7 +125,7 @@ def _weighted_sums(index: Any, table: Any, weights: Any) -> Any:
     """`maskrcnn.ops.roi_align.weighted_sums_graph`, which only a maximum RoIAlign has in a graph."""
     op = _operators()
 
-    return op.Squeeze(op.MatMul(op.Unsqueeze(weights, [1]), op.Gather(table, index)), [1])
+    return op.ReduceSum(op.Mul(op.Gather(table, index), op.Unsqueeze(weights, [2])), [1], keepdims=0)
 
 
 def _operators() -> Any:

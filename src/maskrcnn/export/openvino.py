@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from maskrcnn.config import ModelConfig
 from maskrcnn.errors import UserError
 
 MISSING = "OpenVINO is not installed; pip install 'maskrcnn[openvino]'"
@@ -26,6 +27,12 @@ def openvino() -> Any:
     except ImportError:
         raise UserError(MISSING) from None
     return module
+
+
+def refuse_for_openvino(config: ModelConfig) -> None:
+    """Raises a UserError for settings that OpenVINO answers wrongly, found by comparing with PyTorch and ONNX Runtime."""
+    if config.roi.reduce == "max":
+        raise UserError("OpenVINO 2026.4 computes model.roi.reduce=max wrongly; use onnx and onnxruntime, or torch")
 
 
 def forbid_telemetry() -> None:

@@ -63,6 +63,10 @@ def export(
     """
     target = check_target(to, calibrate is not None)
     refuse(model.config)
+    if target == "openvino":
+        from maskrcnn.export.openvino import refuse_for_openvino
+
+        refuse_for_openvino(model.config)
     _refuse_existing(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     # beside its place, so that a refusal, Ctrl-C or a full disk leaves nothing that looks like an export

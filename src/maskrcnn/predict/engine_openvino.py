@@ -10,7 +10,7 @@ from torch import Tensor
 from maskrcnn.config import ModelConfig
 from maskrcnn.errors import UserError
 from maskrcnn.export.folder import Record
-from maskrcnn.export.openvino import openvino
+from maskrcnn.export.openvino import openvino, refuse_for_openvino
 from maskrcnn.model.mask_rcnn import RawDetections
 from maskrcnn.predict.engine import detections, fitted, one_line
 
@@ -25,6 +25,7 @@ class OpenVinoEngine:
 
     def __init__(self, graph: Path, record: Record, config: ModelConfig) -> None:
         self.config, self._record = config, record
+        refuse_for_openvino(config)
         ov = openvino()
         try:
             self._request = ov.Core().compile_model(str(graph), "CPU", SETTINGS).create_infer_request()
