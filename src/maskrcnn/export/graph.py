@@ -85,9 +85,22 @@ def refuse(config: ModelConfig) -> None:
         )
 
 
+class _GroupNorm(nn.Module):
+    """A group norm that does not ask whether it is given more than one value: of how many RoIs is not known in a graph."""
+
+    def __init__(self, norm: nn.GroupNorm) -> None:
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.group_norm(x, self.norm.num_groups, self.norm.weight, self.norm.bias, self.norm.eps)
+
+
 def fold_norms(network: MaskRCNN) -> MaskRCNN:
     """Frozen norms become part of their convolutions' weights, in place."""
-    for module in network.modules():
+    for module in list(network.modules()):
+        if isinstance(module, ConvNorm) and isinstance(module.norm, nn.GroupNorm):
+            module.norm = _GroupNorm(module.norm)
         if isinstance(module, ConvNorm) and isinstance(module.norm, FrozenBatchNorm):
             scale, shift = module.norm.affine()
             bias = shift if module.conv.bias is None else shift + module.conv.bias * scale
