@@ -448,9 +448,11 @@ def _load(weights: str, device: str | None, engine: str | None = None) -> Runner
     if is_export(weights):
         runner: Runner = open_export(Path(weights), engine)
     else:
-        chosen = choose(engine or "torch", device or (_best_device() if engine in (None, "auto", "torch") else "cpu"))
-        runner = _to_device(_load_weights(weights), device or (_best_device() if chosen == "torch" else "cpu"))
-        runner = engine_of(runner, chosen, lambda line: print(line, file=sys.stderr))
+        named = engine or "torch"
+        place = device or (_best_device() if named in ("auto", "torch") else "cpu")
+        if named != "auto":
+            choose(named, "cpu" if named == "torch" else place)  # before the weights are loaded
+        runner = engine_of(_to_device(_load_weights(weights), place), named, lambda line: print(line, file=sys.stderr))
     if engine == "auto":
         print(f"engine: {getattr(runner, 'name', 'torch')}", file=sys.stderr)
     return runner

@@ -105,13 +105,14 @@ def test_auto_takes_the_fastest_that_is_installed(
 ) -> None:
     there = {"openvino", "onnxruntime", "torch"}
     monkeypatch.setattr(engines, "installed", lambda name: name in there)
-    assert choose("auto") == "openvino" and choose("auto", "cuda") == "torch"
+    assert choose("auto", "cpu", "mobilenetv2") == "openvino" and choose("auto", "cuda", "mobilenetv2") == "torch"
+    assert choose("auto", "cpu", "resnet50") == "torch"
     there.remove("openvino")
-    assert choose("auto") == engines.FASTEST_ON_A_CPU[1]
+    assert choose("auto", "cpu", "mobilenetv2") == "onnxruntime"
     with pytest.raises(UserError, match=r"--engine openvino: not installed; pip install 'maskrcnn\[openvino\]'"):
         choose("openvino")
     there -= {"onnxruntime"}
-    assert choose("auto") == "torch"
+    assert choose("auto", "cpu", "mobilenetv2") == "torch"
     from PIL import Image
 
     Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
