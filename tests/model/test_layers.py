@@ -9,6 +9,8 @@ import torch
 import torch.distributed as dist
 from torch import multiprocessing, nn
 
+from maskrcnn.config import ModelConfig
+from maskrcnn.model.build import make_backbone
 from maskrcnn.model.layers import ConvNorm, FrozenBatchNorm, SyncBatchNorm
 
 
@@ -55,3 +57,29 @@ def _one_process(rank: int, port: int, folder: Path) -> None:
     found = {"gradient": x.grad, "mean": norm.running_mean, "variance": norm.running_var}
     torch.save(found, folder / f"{rank}.pt")
     dist.destroy_process_group()
+
+
+def test_a_frozen_part_keeps_its_statistics_too() -> None:
+    torch.manual_seed(0)
+    kept = make_backbone(
+        ModelConfig.model_validate({"classes": ["a"], "backbone": {"kind": "mobilenetv2", "norm": "batch"}})
+    )
+    for name, buffer in kept.named_buffers():
+        if name.endswith(("running_mean", "running_var")):
+            buffer.uniform_(0.5, 2)
+    pictures = torch.randn(2, 3, 64, 64)
+    expected = kept.eval()(pictures)
+    kept.freeze(2)
+    for level, want in zip(kept(pictures), expected, strict=True):
+        torch.testing.assert_close(level, want, rtol=1e-4, atol=1e-4)
+    before = {name: value.clone() for name, value in kept.state_dict().items()}
+    learning = [parameter for parameter in kept.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.SGD(learning, lr=0.1)
+    sum(level.square().mean() for level in kept.train()(pictures)).backward()  # type: ignore[union-attr]
+    optimizer.step()
+    frozen = ("stem.", "stages.0.")
+    for name, value in kept.state_dict().items():
+        if name.startswith(frozen):
+            assert torch.equal(value, before[name]), name
+        elif name.endswith(("conv.weight", "running_mean")):
+            assert not torch.equal(value, before[name]), name

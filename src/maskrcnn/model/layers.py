@@ -121,3 +121,12 @@ class ConvNorm(nn.Module):
             if self.norm is not None:
                 x = self.norm(x)
         return x if self.activation is None else self.activation(x)
+
+
+def freeze_norms(module: nn.Module) -> None:
+    """Batch norms of the convolutions in `module`, over one process or all, become frozen ones with the same values."""
+    for conv in list(module.modules()):
+        if isinstance(conv, ConvNorm) and isinstance(conv.norm, nn.BatchNorm2d):
+            frozen = FrozenBatchNorm(conv.norm.num_features, conv.norm.eps)
+            frozen.load_state_dict({name: getattr(conv.norm, name) for name in frozen.state_dict()})
+            conv.norm = frozen

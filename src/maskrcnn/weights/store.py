@@ -88,6 +88,8 @@ def load_weights(model: torch.nn.Module, path: Path) -> None:
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path}: not readable as safetensors: {error}") from None
     expected = model.state_dict()
+    # a batch norm's count of its batches is no weight, and a frozen norm has none
+    tensors = {k: t for k, t in tensors.items() if k in expected or not k.endswith(".num_batches_tracked")}
     wrong = [f"{k} is missing" for k in expected if k not in tensors]
     wrong += [f"{k} is not in the network" for k in tensors if k not in expected]
     wrong += [

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from maskrcnn.model.layers import freeze_norms
+
 
 class Backbone(nn.Module):
     """A picture in, one feature map per level out.
@@ -25,6 +27,7 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def freeze(self, count: int) -> None:
-        """Stops the first `count` parts from learning."""
+        """Stops the first `count` parts from learning: their weights stay, and so do the statistics of their batch norms."""
         for part in self.parts()[:count]:
             part.requires_grad_(False)
+            freeze_norms(part)
