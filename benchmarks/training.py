@@ -50,7 +50,7 @@ def boxes_and_masks() -> tuple[torch.Tensor, torch.Tensor]:
     return boxes, torch.stack(masks)
 
 
-def way(name: str, batch: int) -> Callable[[], Any]:
+def way(name: str, batch: int, device: str = "cpu", bf16: bool = False) -> Callable[[], Any]:
     """A step of training by `name`."""
     peer = torchvision()
     if peer is None:
@@ -59,20 +59,22 @@ def way(name: str, batch: int) -> Callable[[], Any]:
     boxes, masks = boxes_and_masks()
     if name == OURS:
         keep_freed_memory()
-        network = ours(state)
+        network = ours(state).to(device)
         targets = empty_targets(batch, OBJECTS, 112, 0)
         targets.boxes[:], targets.valid[:], targets.has_mask[:], targets.mask_boxes[:] = boxes, True, True, boxes
         targets.masks[:] = torch.ones(112, 112, dtype=torch.uint8)
         targets.seeds[:] = torch.arange(batch)
-        images = torch.nn.functional.pad(pixels, (0, 1344 - WIDTH)).expand(batch, -1, -1, -1)
-        sizes = torch.tensor([[HEIGHT, WIDTH]] * batch)
+        images = torch.nn.functional.pad(pixels, (0, 1344 - WIDTH)).expand(batch, -1, -1, -1).to(device)
+        sizes = torch.tensor([[HEIGHT, WIDTH]] * batch, device=device)
+        targets = targets.to(device)
 
         def losses() -> dict[str, Any]:
             return network.losses(images, sizes, targets)
     else:
-        network: Any = theirs(peer, state)  # type: ignore[no-redef]
-        labels = torch.ones(OBJECTS, dtype=torch.int64)
-        given = [{"boxes": boxes, "labels": labels, "masks": masks} for _ in range(batch)]
+        network: Any = theirs(peer, state).to(device)  # type: ignore[no-redef]
+        objects = {"boxes": boxes, "labels": torch.ones(OBJECTS, dtype=torch.int64), "masks": masks}
+        given = [{key: value.to(device) for key, value in objects.items()} for _ in range(batch)]
+        pixels = pixels.to(device)
 
         def losses() -> dict[str, Any]:
             return network([pixels.float() / 255] * batch, given)
@@ -86,7 +88,9 @@ def way(name: str, batch: int) -> Callable[[], Any]:
 
     def step() -> None:
         optimizer.zero_grad()
-        sum(losses().values()).backward()
+        with torch.autocast(device, torch.bfloat16, enabled=bf16):
+            found = losses()
+        sum(found.values()).backward()  # type: ignore[union-attr]
         optimizer.step()
 
     return step

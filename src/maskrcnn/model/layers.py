@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -38,6 +39,10 @@ class FrozenBatchNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         scale, shift = self.affine()
         return x * scale[:, None, None] + shift[:, None, None]
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        state_dict.pop(prefix + "num_batches_tracked", None)  # a batch norm's count of its batches is no weight
+        super()._load_from_state_dict(state_dict, prefix, *others)
 
 
 class SyncBatchNorm(nn.BatchNorm2d):
@@ -128,5 +133,5 @@ def freeze_norms(module: nn.Module) -> None:
     for conv in list(module.modules()):
         if isinstance(conv, ConvNorm) and isinstance(conv.norm, nn.BatchNorm2d):
             frozen = FrozenBatchNorm(conv.norm.num_features, conv.norm.eps)
-            frozen.load_state_dict({name: getattr(conv.norm, name) for name in frozen.state_dict()})
+            frozen.load_state_dict(conv.norm.state_dict())
             conv.norm = frozen
