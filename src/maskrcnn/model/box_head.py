@@ -12,6 +12,7 @@ from maskrcnn.config import BoxHeadConfig, TestConfig
 from maskrcnn.model.layers import ConvNorm
 from maskrcnn.ops import boxes as box_ops
 from maskrcnn.ops.nms import nms
+from maskrcnn.ops.products import linear
 
 
 class BoxHead(nn.Module):
@@ -66,8 +67,9 @@ class BoxHead(nn.Module):
         else:
             x = x.mean((2, 3))
         for fc in self.fcs:
-            x = F.relu(fc(x))
-        return self.score(x), self.deltas(x).unflatten(1, (-1, 4))
+            x = F.relu(linear(x, fc.weight, fc.bias))
+        deltas = linear(x, self.deltas.weight, self.deltas.bias)
+        return linear(x, self.score.weight, self.score.bias), deltas.unflatten(1, (-1, 4))
 
 
 def detect(

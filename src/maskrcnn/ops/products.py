@@ -1,0 +1,58 @@
+"""Products of float32 matrices on a CPU, by the library that is the faster one there.
+
+PyTorch multiplies matrices by MKL and convolves by oneDNN. On AMD's processors MKL leaves half of their AVX-512 registers'
+width unused, where these have the full width: two cores of a Zen 5 reach 210 GFLOP/s by MKL and 430 to 510 by oneDNN. On
+Intel's MKL is ahead (docs/performance.md). A 1 x 1 convolution of a channels-last map is a product of matrices, so that
+oneDNN can be had for it, forward and backward.
+"""
+
+from __future__ import annotations
+
+import functools
+import platform
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@functools.cache
+def onednn_is_faster() -> bool:
+    """Whether this is an AMD processor with AVX-512. Not timed: the same machine shall give the same bits each time."""
+    return torch.backends.cpu.get_cpu_capability() == "AVX512" and "AuthenticAMD" in _vendor()
+
+
+def _vendor() -> str:
+    try:
+        return next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if "vendor" in line), "")
+    except OSError:
+        return platform.processor()  # on Windows it ends with the vendor
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`F.linear` of x (N, C) by weight (K, C): (N, K)."""
+    eager = x.device.type == "cpu" and not torch.compiler.is_compiling() and not torch.is_autocast_enabled("cpu")
+    if not (eager and x.dtype == torch.float32 and len(x) and onednn_is_faster()):
+        return F.linear(x, weight, bias)
+    # the rows are the places of a map of one row
+    found = F.conv2d(x[None, None].permute(0, 3, 1, 2), weight[:, :, None, None], bias)
+    return found.permute(0, 2, 3, 1)[0, 0]
+
+
+def grouped(x: Tensor, weights: Tensor) -> Tensor:
+    """x (N, G, C) by weights (G, C, K), each group's by its own: (N, G, K). No gradients.
+
+    Fastest where `weights` are as `arranged` has them and x is contiguous.
+    """
+    if not (x.dtype == torch.float32 and len(x) and onednn_is_faster()):
+        return torch.bmm(x.transpose(0, 1), weights).transpose(0, 1)
+    groups, inputs, outputs = weights.shape
+    places = x.reshape(1, 1, len(x), groups * inputs).permute(0, 3, 1, 2)
+    kernels = weights.transpose(1, 2).reshape(groups * outputs, inputs, 1, 1)
+    return F.conv2d(places, kernels, groups=groups).permute(0, 2, 3, 1).view(len(x), groups, outputs)
+
+
+def arranged(weights: Tensor) -> Tensor:
+    """The same weights (G, C, K) in the order in memory that `grouped` reads without a copy."""
+    return weights.transpose(1, 2).contiguous().transpose(1, 2) if onednn_is_faster() else weights.contiguous()
