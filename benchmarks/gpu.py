@@ -25,7 +25,9 @@ from maskrcnn.predict.predictor import predict_pixels
 DEVICE = "cuda"
 
 
-def in_turns(ways: dict[str, Callable[[], Any]], rounds: int, warm: int = 3) -> tuple[dict[str, list[float]], dict[str, float]]:
+def in_turns(
+    ways: dict[str, Callable[[], Any]], rounds: int, warm: int = 3
+) -> tuple[dict[str, list[float]], dict[str, float]]:
     """Seconds of each way in each round, until the GPU is done; and the GB that PyTorch held at most."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     held = dict.fromkeys(ways, 0.0)
@@ -55,7 +57,9 @@ def inference(peer: Any, batch: int, bf16: bool, network_only: bool) -> dict[str
         with torch.autocast(DEVICE, torch.bfloat16, enabled=bf16):
             if network_only:
                 return network(padded, sizes)
-            return [found.masks.bitmaps() for found in predict_pixels(network, [array] * batch, score=0.0) if found.masks]
+            return [
+                found.masks.bitmaps() for found in predict_pixels(network, [array] * batch, score=0.0) if found.masks
+            ]
 
     def peers() -> Any:
         with torch.autocast(DEVICE, torch.bfloat16, enabled=bf16):

@@ -60,9 +60,7 @@ def test_grouped(onednn: bool, shape: tuple[int, ...], dtype: torch.dtype, monke
         ("CPU implementer\t: 0x41\n", "DEFAULT", False),
     ],
 )
-def test_only_on_amd_with_avx512(
-    vendor: str, capability: str, expected: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_on_amd_with_avx512(vendor: str, capability: str, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     monkeypatch.setattr(Path, "read_text", lambda self: "processor\t: 0\n" + vendor)
     assert products.onednn_is_faster.__wrapped__() is expected

@@ -110,7 +110,7 @@ def find_all(
     category_of = dict(zip(known, dataset.class_ids, strict=True))
     done = 0
     for pictures, indices in test_loader(dataset, config.input, batch, workers):
-        raw = detect(model, pictures.images, pictures.sizes)
+        raw = detect(model, pictures.images, pictures.sizes, score)
         for index, found in zip(indices, finish(raw, pictures, config, score=score), strict=True):
             found = found[np.isin(found.labels, known)]
             image_id = dataset.picture(int(index)).image_id

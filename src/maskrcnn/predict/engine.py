@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -50,17 +51,26 @@ class Engine(Protocol):
 Runner = MaskRCNN | Engine  # what predicts
 
 
-def detect(runner: Runner, images: Tensor, sizes: Tensor) -> RawDetections:
-    """Test-time detections by a network or an engine; a network is in eval mode meanwhile."""
+def detect(runner: Runner, images: Tensor, sizes: Tensor, score: float = 0.0) -> RawDetections:
+    """Test-time detections by a network or an engine; a network is in eval mode meanwhile.
+
+    Args:
+        score: detections below it are not wanted: no masks and keypoints are computed for most of them. The model's own
+            `test.score` applies in any case.
+    """
+    # those of exactly this score are wanted, and the network takes what is above
+    least = max(runner.config.test.score, float(np.nextafter(np.float32(score), np.float32(-1))))
     if not isinstance(runner, nn.Module):
-        return runner(images, sizes)
+        return runner(images, sizes, least)
     device = next(runner.parameters()).device
     was_training = runner.training
     runner.eval()
     try:
         # not inference_mode: what a model caches (anchors) must stay usable for training
         with torch.no_grad():
-            found: RawDetections = runner(images.to(device), sizes.to(device))
+            given = images.to(device), sizes.to(device)
+            # something around a network, a compiled one for example, has its `forward` only
+            found: RawDetections = runner.detect(*given, least) if isinstance(runner, MaskRCNN) else runner(*given)
     finally:
         runner.train(was_training)
     return found

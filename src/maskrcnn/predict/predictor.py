@@ -90,7 +90,7 @@ def predict_pixels(
 ) -> list[Instances]:
     """The same for pictures that are already uint8 (H, W, C), C as the model has it, as one batch."""
     batch = prepare(pixels, model.config.input)
-    raw = detect(model, batch.images, batch.sizes)
+    raw = detect(model, batch.images, batch.sizes, score)
     found = finish(raw, batch, model.config, score=score)
     for instances, picture, path in zip(found, pixels, paths or [None] * len(pixels), strict=True):
         instances.pixels, instances.path, instances.channels = picture, path, picture.shape[2]
