@@ -9,10 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskrcnn.config import BoxHeadConfig, TestConfig
-from maskrcnn.model.layers import ConvNorm
+from maskrcnn.model.layers import ConvNorm, Linear
 from maskrcnn.ops import boxes as box_ops
 from maskrcnn.ops.nms import nms
-from maskrcnn.ops.products import linear
 
 
 class BoxHead(nn.Module):
@@ -40,13 +39,13 @@ class BoxHead(nn.Module):
             channels *= config.size**2
         self.fcs = nn.ModuleList()
         for _ in range(config.fcs):
-            fc = nn.Linear(channels, config.fc_channels)
+            fc = Linear(channels, config.fc_channels)
             nn.init.kaiming_uniform_(fc.weight, a=1)
             nn.init.zeros_(fc.bias)
             self.fcs.append(fc)
             channels = config.fc_channels
-        self.score = nn.Linear(channels, classes + 1)
-        self.deltas = nn.Linear(channels, 4 * (1 if config.class_agnostic else classes))
+        self.score = Linear(channels, classes + 1)
+        self.deltas = Linear(channels, 4 * (1 if config.class_agnostic else classes))
         nn.init.normal_(self.score.weight, std=0.01)
         nn.init.normal_(self.deltas.weight, std=0.001)
         for layer in (self.score, self.deltas):
@@ -67,9 +66,8 @@ class BoxHead(nn.Module):
         else:
             x = x.mean((2, 3))
         for fc in self.fcs:
-            x = F.relu(linear(x, fc.weight, fc.bias))
-        deltas = linear(x, self.deltas.weight, self.deltas.bias)
-        return linear(x, self.score.weight, self.score.bias), deltas.unflatten(1, (-1, 4))
+            x = F.relu(fc(x))
+        return self.score(x), self.deltas(x).unflatten(1, (-1, 4))
 
 
 def detect(

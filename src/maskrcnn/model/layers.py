@@ -1,4 +1,4 @@
-"""A convolution with its norm and activation: the brick of every backbone, neck and head here."""
+"""A convolution with its norm and activation: the brick of every backbone, neck and head here; and a linear layer."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from maskrcnn.config import Norm
 from maskrcnn.model.test_time import TestTimeConv
+from maskrcnn.ops.products import linear
 
 
 class FrozenBatchNorm(nn.Module):
@@ -83,6 +84,13 @@ def make_norm(kind: Norm, channels: int) -> nn.Module | None:
     if kind == "sync":
         return SyncBatchNorm(channels)
     return nn.GroupNorm(math.gcd(32, channels), channels)
+
+
+class Linear(nn.Linear):
+    """`nn.Linear` by the library that is the faster one here."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x, self.weight, self.bias)
 
 
 class ConvNorm(nn.Module):
