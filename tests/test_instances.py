@@ -39,6 +39,7 @@ def some_instances(count: int = 4) -> Instances:
         masks=masks,
         keypoints=rng.uniform(0, 40, (count, 2, 3)).astype(np.float32),
         keypoint_schema=schema,
+        keypoint_scores=np.linspace(0.2, 0.4, count, dtype=np.float32),
         pixels=rng.integers(0, 256, (40, 50, 3), dtype=np.uint8),
         class_ids=np.array([17, 18])[np.arange(count) % 2],
     )
@@ -120,6 +121,7 @@ def test_index(index: object, rows: list[int]) -> None:
     assert np.array_equal(part.class_ids, whole.class_ids[rows])
     assert np.array_equal(part.masks.bitmaps(), whole.masks.bitmaps()[rows])
     assert np.array_equal(part.keypoints, whole.keypoints[rows])
+    assert np.array_equal(part.keypoint_scores, whole.keypoint_scores[rows])
 
 
 def test_coco_results_survive_json() -> None:
@@ -134,6 +136,7 @@ def test_coco_results_survive_json() -> None:
         points = np.reshape(result["keypoints"], (-1, 3))
         assert np.allclose(points[:, :2] + 0.5, found.keypoints[row, :, :2], atol=1e-4)
         assert np.allclose(points[:, 2], found.keypoints[row, :, 2])
+        assert np.isclose(result["keypoints_score"], found.keypoint_scores[row])
 
 
 def test_coco_results_without_masks_keypoints_and_ids() -> None:

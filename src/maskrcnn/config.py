@@ -147,7 +147,9 @@ class KeypointHeadConfig(Section):
     size: Positive = 14  # pooled bins per side; the heatmap is four times that
     convs: Positive = 8
     channels: Positive = 512
-    decode: Literal["subpixel", "resize"] = "subpixel"  # resize: bicubic to the box's own pixels, as the peers do
+    # oks: where the expected OKS is largest; subpixel: the likeliest cell, and a parabola through it and its neighbours;
+    # resize: the likeliest pixel after a bicubic resize to the box's own pixels, as the peers do
+    decode: Literal["oks", "subpixel", "resize"] = "oks"
     loss_weight: float = Field(1.0, ge=0)
 
 

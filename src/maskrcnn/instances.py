@@ -89,6 +89,8 @@ class Instances:
     masks: Masks | None = None
     keypoints: np.ndarray | None = None  # (N, K, 3) float32: x, y, score
     keypoint_schema: KeypointSchema | None = None
+    # (N,) float32, 0 to 1: score times the mean score of the points, where these are expected OKS (`decode` "oks")
+    keypoint_scores: np.ndarray | None = None
     path: Path | None = None  # of the picture, where it has one
     pixels: np.ndarray | None = field(default=None, repr=False)  # (H, W, C) uint8, for `plot`
     channels: int = 3  # of the picture
@@ -110,6 +112,7 @@ class Instances:
             masks=None if self.masks is None else self.masks[rows],
             keypoints=None if self.keypoints is None else self.keypoints[rows],
             keypoint_schema=self.keypoint_schema,
+            keypoint_scores=None if self.keypoint_scores is None else self.keypoint_scores[rows],
             path=self.path,
             pixels=self.pixels,
             channels=self.channels,
@@ -137,7 +140,8 @@ class Instances:
         """COCO results, one plain dict for each object, ready for JSON.
 
         `bbox` is x, y, width, height; `segmentation` is RLE with counts as text; `keypoints` is flat x, y, score, where
-        x and y are pixel indices as in COCO's labels: half a pixel less than ours.
+        x and y are pixel indices as in COCO's labels: half a pixel less than ours; `keypoints_score`, where there is one,
+        ranks the objects when keypoints are scored.
         """
         ids = self.labels + 1 if self.class_ids is None else self.class_ids
         masks = [None] * len(self) if self.masks is None else self.masks.rle()
@@ -156,6 +160,8 @@ class Instances:
             if self.keypoints is not None:
                 points = self.keypoints[row].astype(float) - (0.5, 0.5, 0.0)
                 result["keypoints"] = points.ravel().tolist()
+                if self.keypoint_scores is not None:
+                    result["keypoints_score"] = float(self.keypoint_scores[row])
             results.append(result)
         return results
 

@@ -176,6 +176,18 @@ def test_equals_pycocotools(seed: int) -> None:
     assert_equal(labels, results, as_dataset(labels))
 
 
+def test_keypoints_are_ranked_by_their_own_score_where_there_is_one() -> None:
+    labels, results = random_labels(3)
+    dataset, rng = as_dataset(labels), np.random.default_rng(0)
+    plain = score_results(dataset, results, ["bbox", "keypoints"])
+    ranked = [result | {"keypoints_score": float(rng.random())} for result in results]
+    scores = score_results(dataset, ranked, ["bbox", "keypoints"])
+    assert scores["bbox"] == plain["bbox"] and scores["keypoints"] != plain["keypoints"]
+    expected = reference(labels, [r | {"score": r["keypoints_score"]} for r in ranked], "keypoints")
+    ours = [-1.0 if scores["keypoints"][key] is None else scores["keypoints"][key] / 100 for key in KEYPOINT_KEYS]
+    np.testing.assert_allclose(ours, expected.stats, rtol=0, atol=1e-9)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_equals_pycocotools_without_labels_or_detections(seed: int) -> None:
     labels, results = random_labels(seed, objects=0)
@@ -268,6 +280,8 @@ MASK = rle_of(np.eye(40, dtype=np.uint8))
         ({"bbox": [[0.0], 0.0, 1.0, 1.0]}, ["'bbox'"]),
         ({"keypoints": [1.0, 1.0, 2.0]}, ["'keypoints'", "6 finite numbers"]),
         ({"keypoints": [1.0, 1.0, 2.0, 1.0, math.nan, 2.0]}, ["'keypoints'", "nan"]),
+        ({"keypoints_score": math.nan}, ["'keypoints_score'", "nan"]),
+        ({"keypoints_score": "high"}, ["'keypoints_score'", "finite"]),
         ({"segmentation": None}, ["'segmentation'", "size and counts", "pycocotools.mask.encode"]),
         ({"segmentation": [[1.0, 1.0, 5.0, 1.0, 5.0, 5.0]]}, ["'segmentation'", "pycocotools.mask.encode"]),
         ({"segmentation": {"size": [40, 40]}}, ["'segmentation'", "size and counts"]),

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from maskrcnn.ops.heatmaps import decode_resize, decode_subpixel, encode
+from maskrcnn.ops.heatmaps import AREA_OF_BOX, decode_oks, decode_resize, decode_subpixel, encode
 
 SIDE = 8
 BOX = torch.tensor([[10.0, 20, 26, 52]])  # cells of 2 x 4 pixels
@@ -94,6 +94,70 @@ def test_subpixel_score_is_the_mass_around_the_peak() -> None:
     torch.testing.assert_close(decode_subpixel(logits, BOX)[0, :, 2], expected)
 
 
+def expected_oks(logits: Tensor, box: Tensor, sigma: float, x: float, y: float) -> float:
+    """What a point in pixels is worth, cell by cell, by COCO's formula."""
+    width, height = (box[2:] - box[:2]).tolist()
+    total = 0.0
+    for row in range(SIDE):
+        for column in range(SIDE):
+            true_x, true_y = box[0] + (column + 0.5) / SIDE * width, box[1] + (row + 0.5) / SIDE * height
+            squared = float((true_x - x) ** 2 + (true_y - y) ** 2)
+            share = float(logits.flatten().softmax(0)[row * SIDE + column])
+            total += share * math.exp(-squared / (2 * AREA_OF_BOX * width * height * (2 * sigma) ** 2))
+    return total
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**31), st.floats(0.02, 0.3), st.floats(4, 90), st.floats(4, 90), st.floats(0.5, 6))
+def test_oks_finds_the_place_that_is_worth_most(
+    seed: int, sigma: float, width: float, height: float, sharp: float
+) -> None:
+    logits = sharp * torch.randn(1, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(seed))
+    box = torch.tensor([5.0, 7.0, 5 + width, 7 + height])
+    x, y, score = decode_oks(logits, box[None], torch.tensor([sigma]))[0, 0].tolist()
+    centres = [
+        (float(box[0]) + (column + 0.5) / SIDE * width, float(box[1]) + (row + 0.5) / SIDE * height)
+        for row in range(SIDE)
+        for column in range(SIDE)
+    ]
+    worth = [expected_oks(logits[0, 0], box, sigma, *centre) for centre in centres]
+    assert score == pytest.approx(max(worth), rel=1e-4)
+    best_x, best_y = centres[max(range(SIDE**2), key=worth.__getitem__)]
+    assert abs(x - best_x) <= width / SIDE / 2 + 1e-3 and abs(y - best_y) <= height / SIDE / 2 + 1e-3
+    if sigma > 0.1:  # the bell spans several cells, so that the parabola fits it
+        assert expected_oks(logits[0, 0], box, sigma, x, y) >= max(worth) - 1e-4
+
+
+def test_oks_prefers_a_broad_hill_to_a_lonely_peak() -> None:
+    logits = torch.full((1, 1, SIDE, SIDE), -9.0)
+    logits[0, 0, 1, 1] = 1.0
+    logits[0, 0, 5:8, 4:7] = 0.5
+    box = torch.tensor([[0.0, 0, 8, 8]])
+    assert decode_subpixel(logits, box)[0, 0, :2].tolist() == pytest.approx([1.5, 1.5], abs=0.5)
+    assert decode_oks(logits, box, torch.tensor([0.1]))[0, 0, :2].tolist() == pytest.approx([5.5, 6.5], abs=0.1)
+    # of a keypoint that must be hit exactly the peak is still the best
+    assert decode_oks(logits, box, torch.tensor([0.01]))[0, 0, :2].tolist() == pytest.approx([1.5, 1.5], abs=0.5)
+
+
+def test_oks_does_not_depend_on_the_size_of_the_box() -> None:
+    torch.manual_seed(0)
+    logits, sigmas = torch.randn(1, 3, SIDE, SIDE), torch.tensor([0.03, 0.1, 0.2])
+    small = decode_oks(logits, torch.tensor([[0.0, 0, 10, 20]]), sigmas)
+    large = decode_oks(logits, torch.tensor([[0.0, 0, 1000, 2000]]), sigmas)
+    torch.testing.assert_close(large, small * torch.tensor([100.0, 100, 1]), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("box", [[5.0, 5, 5, 5], [5.0, 5, 5.3, 6.2], [0.0, 0, 4000, 1]])
+def test_oks_is_finite_and_inside(box: list[float]) -> None:
+    corners = peak([0, 0, 7, 7], [0, 7, 0, 7])
+    for logits in (corners, torch.zeros_like(corners), corners * 1e4):
+        found = decode_oks(logits, torch.tensor([box]), torch.full((4,), 0.05))[0]
+        assert torch.isfinite(found).all()
+        low, high = torch.tensor(box[:2]), torch.tensor(box[2:])
+        assert ((found[:, :2] >= low - 1e-3) & (found[:, :2] <= high + 1e-3)).all()
+        assert ((found[:, 2] >= 0) & (found[:, 2] <= 1)).all()
+
+
 def test_resize_finds_the_cells_centre() -> None:
     # of a 16 x 32 pixel box: the resized peak spans the pixels around the cell's centre
     found = decode_resize(peak([2, 5], [3, 6]), BOX)[0]
@@ -118,4 +182,5 @@ def test_resize_of_a_tiny_box_is_finite(box: list[float]) -> None:
 def test_decoding_none() -> None:
     logits, boxes = torch.zeros(0, 17, SIDE, SIDE), torch.zeros(0, 4)
     assert decode_subpixel(logits, boxes).shape == (0, 17, 3)
+    assert decode_oks(logits, boxes, torch.ones(17)).shape == (0, 17, 3)
     assert decode_resize(logits, boxes).shape == (0, 17, 4)

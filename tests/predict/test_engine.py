@@ -92,3 +92,19 @@ def test_what_wraps_a_network_is_called_as_it_is(network: MaskRCNN) -> None:
     wrapped = Wrapped()
     (found,) = predict_pixels(wrapped, [pixels()], score=0.5)  # type: ignore[arg-type]
     assert wrapped.calls == 1 and (found.scores >= 0.5).all()
+
+
+def test_keypoints_have_a_score_of_their_own_where_it_is_expected_oks(network: MaskRCNN) -> None:
+    assert network.config.keypoint_head is not None and network.config.keypoint_head.decode == "oks"
+    (found,) = predict_pixels(network, [pixels()], score=0.0)
+    assert found.keypoints is not None and found.keypoint_scores is not None
+    np.testing.assert_allclose(found.keypoint_scores, found.scores * found.keypoints[..., 2].mean(1), rtol=1e-5)
+    assert found[:2].to_coco(1)[1]["keypoints_score"] == pytest.approx(float(found.keypoint_scores[1]))
+    network.config.keypoint_head.decode = "subpixel"
+    try:
+        (other,) = predict_pixels(network, [pixels()], score=0.0)
+    finally:
+        network.config.keypoint_head.decode = "oks"
+    assert other.keypoint_scores is None and "keypoints_score" not in other.to_coco(1)[0]
+    np.testing.assert_allclose(other.boxes, found.boxes)
+    assert np.abs(other.keypoints - found.keypoints).max() > 0.1

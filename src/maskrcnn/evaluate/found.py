@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Result = dict[str, Any]  # one detection as in COCO's results files
 
 FIELDS: dict[Kind, str] = {"bbox": "bbox", "segm": "segmentation", "keypoints": "keypoints"}
+RANK = "keypoints_score"  # in place of the score where keypoints are scored and it is there
 CHUNK = 4096  # results that are checked together
 RLE_REMEDY = "give COCO's run-length code of the picture's size, as pycocotools.mask.encode makes it"
 
@@ -39,6 +40,7 @@ class Found:
     masks: list[Any] | None = None  # RLE
     areas: np.ndarray | None = None  # (N,) of the masks
     keypoints: np.ndarray | None = None  # float64 (N, 3 K)
+    keypoint_score: np.ndarray | None = None  # float64 (N,): what ranks them when keypoints are scored
 
     def __len__(self) -> int:
         return len(self.score)
@@ -47,8 +49,8 @@ class Found:
         """The detections as `kind` is scored, by that kind's field alone."""
         if kind == "keypoints":
             # keypoints have no column form
-            assert self.keypoints is not None
-            columns = (self.image.tolist(), self.category.tolist(), self.score.tolist(), self.keypoints.tolist())
+            assert self.keypoints is not None and self.keypoint_score is not None
+            columns = tuple(each.tolist() for each in (self.image, self.category, self.keypoint_score, self.keypoints))
             names = ("image_id", "category_id", "score", "keypoints")
             return labels.load_res([dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)])
         table = np.zeros((len(self), 7))
@@ -88,6 +90,7 @@ def gather(results: Iterable[Result], kinds: Sequence[Kind], truth: Truth) -> Fo
         masks=masks if "segm" in kinds else None,
         areas=_joined(parts, "areas"),
         keypoints=_joined(parts, "keypoints"),
+        keypoint_score=_joined(parts, "keypoint_score"),
     )
 
 
@@ -99,7 +102,8 @@ def _joined(parts: list[Found], name: str) -> np.ndarray | None:
 def _nothing(kinds: Sequence[Kind], truth: Truth) -> Found:
     none = np.zeros(0, np.int64)
     masks: list[Any] | None = [] if "segm" in kinds else None
-    return Found(none, none, np.zeros(0), np.zeros((0, 4)), masks, np.zeros(0), np.zeros((0, 3 * truth.points)))
+    points = np.zeros((0, 3 * truth.points))
+    return Found(none, none, np.zeros(0), np.zeros((0, 4)), masks, np.zeros(0), points, np.zeros(0))
 
 
 def _columns(chunk: list[Result], kinds: Sequence[Kind], truth: Truth) -> Found | None:
@@ -121,7 +125,8 @@ def _columns(chunk: list[Result], kinds: Sequence[Kind], truth: Truth) -> Found 
             return None
     if "keypoints" in kinds:
         found.keypoints = _finite(values["keypoints"], (3 * truth.points,))
-        if found.keypoints is None:
+        found.keypoint_score = _finite([result.get(RANK, result["score"]) for result in chunk], ())
+        if found.keypoints is None or found.keypoint_score is None:
             return None
     if "segm" in kinds:
         found.masks = values["segmentation"]
@@ -182,8 +187,11 @@ def _fault(result: Any, kinds: Sequence[Kind], truth: Truth) -> str:
         if key not in result:
             return f"{who}: no {key!r}; it cannot be scored without"
     shapes: dict[str, tuple[int, ...]] = {"score": (), "bbox": (4,), "keypoints": (3 * truth.points,)}
+    used = {"score"} | {FIELDS[kind] for kind in kinds}
+    if "keypoints" in kinds and RANK in result:
+        shapes, used = shapes | {RANK: ()}, used | {RANK}
     for key, shape in shapes.items():
-        if (key == "score" or any(FIELDS[kind] == key for kind in kinds)) and _finite([result[key]], shape) is None:
+        if key in used and _finite([result[key]], shape) is None:
             wanted = f"{shape[0]} finite numbers" if shape else "a finite number"
             return f"{who}: {key!r} is {shorten(result[key])}, not {wanted}; correct it or leave the result out"
     height, width = truth.sizes[truth.images[result["image_id"]] - 1].tolist()

@@ -41,7 +41,7 @@ def outputs(config: ModelConfig) -> list[str]:
     if config.mask_head:
         names.append("masks")
     if config.keypoint_head:
-        names.append("keypoints" if config.keypoint_head.decode == "subpixel" else "keypoint_logits")
+        names.append("keypoint_logits" if config.keypoint_head.decode == "resize" else "keypoints")
     return names
 
 

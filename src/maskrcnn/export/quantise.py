@@ -93,6 +93,8 @@ def float_operations(model: Any, sensitive: tuple[str, ...] = ()) -> list[str]:
             return False
         if operation.get_type_name() in WEIGHTED:
             layer = _layer_of(operation)
+            if operation.get_friendly_name() not in features:  # the products that find a keypoint in its heatmap
+                return False
             return layer not in (*FIRST_LAYERS, *LAST_LAYERS) and not layer.startswith(sensitive)
         return operation.get_type_name() in THROUGH and operation.get_friendly_name() in features
 

@@ -44,7 +44,7 @@ class RawDetections(NamedTuple):
     labels: Tensor  # (B, D) int64
     valid: Tensor  # (B, D) bool; the rest of a row is meaningless where false
     masks: Tensor | None = None  # (B, D, m, m) probabilities over the box
-    keypoints: Tensor | None = None  # (B, D, K, 3) x, y, score
+    keypoints: Tensor | None = None  # (B, D, K, 3) x, y, score; where `decode` is "oks" or "subpixel"
     keypoint_logits: Tensor | None = None  # (B, D, K, S, S), where `decode` is "resize"
 
 
@@ -64,6 +64,7 @@ class MaskRCNN(nn.Module):
 
     mean: Tensor
     std: Tensor
+    sigmas: Tensor
 
     def __init__(
         self,
@@ -84,6 +85,8 @@ class MaskRCNN(nn.Module):
         statistics = (config.input.mean, config.input.std)
         self.register_buffer("mean", torch.tensor(statistics[0]).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(statistics[1]).view(-1, 1, 1), persistent=False)
+        sigmas = config.keypoints.sigmas if config.keypoints else []
+        self.register_buffer("sigmas", torch.tensor(sigmas), persistent=False)
 
     @property
     def second_stage(self) -> BoxHead:
@@ -261,9 +264,15 @@ class MaskRCNN(nn.Module):
             if self.keypoint_head.config.decode == "resize":
                 keypoint_logits = scatter_rows(heat, rows, shape)
             else:
-                points = heatmaps.decode_subpixel(heat, found.boxes.flatten(0, 1)[rows])
-                keypoints = scatter_rows(points, rows, shape)
+                keypoints = scatter_rows(self._points(heat, found.boxes.flatten(0, 1)[rows]), rows, shape)
         return found._replace(masks=masks, keypoints=keypoints, keypoint_logits=keypoint_logits)
+
+    def _points(self, heat: Tensor, boxes: Tensor) -> Tensor:
+        """Keypoints (N, K, 3), x, y, score, of heatmaps (N, K, S, S) over `boxes` (N, 4)."""
+        assert self.keypoint_head is not None
+        if self.keypoint_head.config.decode == "oks":
+            return heatmaps.decode_oks(heat, boxes, self.sigmas)
+        return heatmaps.decode_subpixel(heat, boxes)
 
     def _proposals_alone(self, proposals: Proposals) -> RawDetections:
         """Proposals as detections of the only class there is, where there is no second stage."""

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+AREA_OF_BOX = 0.53  # an object's share of its box, where its mask is not known
+
 
 def encode(keypoints: Tensor, boxes: Tensor, side: int) -> tuple[Tensor, Tensor]:
     """The heatmap cell of each keypoint.
@@ -28,6 +30,40 @@ def encode(keypoints: Tensor, boxes: Tensor, side: int) -> tuple[Tensor, Tensor]
     return torch.where(inside, place[..., 1] * side + place[..., 0], 0), inside
 
 
+def decode_oks(logits: Tensor, boxes: Tensor, sigmas: Tensor) -> Tensor:
+    """Keypoints of fixed shape: where the OKS that can be expected is largest.
+
+    A heatmap's softmax says how likely the keypoint is in each cell, and OKS (COCO's similarity of keypoints) what a point
+    is worth at a distance from the true one: exp(-d^2 / (2 area (2 sigma)^2)). Its expectation over the cells is the softmax
+    blurred by that bell, whose width is the keypoint's own tolerance: wide for a hip, narrow for an eye.
+
+    Args:
+        logits: (N, K, S, S).
+        boxes: (N, 4) xyxy in pixels.
+        sigmas: (K,) the tolerance of each keypoint.
+
+    Returns:
+        (N, K, 3) x, y in pixels and the OKS expected there, 0 to 1.
+    """
+    side = logits.shape[-1]
+    extent = (boxes[:, 2:] - boxes[:, :2]).float().clamp(min=1e-6)
+    probability = logits.flatten(2).float().softmax(-1).view(logits.shape)
+    # the object's area is not known, and is that share of its box's in COCO's labels of people
+    variance = (2 * sigmas.float()) ** 2 * AREA_OF_BOX * extent.prod(1, keepdim=True)  # (N, K)
+    cells = torch.arange(side, device=logits.device)
+    distance = ((cells[:, None] - cells) / side).square()  # (S, S) of the box's side
+
+    def bell(length: Tensor) -> Tensor:
+        """(N, K, S, S): what a point in a cell of a row or column is worth if the true one is in another."""
+        return torch.exp(-distance * (length.square()[:, None] / (2 * variance))[..., None, None])
+
+    expected = bell(extent[:, 1]) @ probability @ bell(extent[:, 0])
+    # the logarithm of a bell is a parabola
+    x, y, best = _peak(expected.clamp(min=1e-20).log().flatten(2), side)
+    score = expected.flatten(2).gather(-1, best.unsqueeze(-1)).squeeze(-1).clamp(max=1)
+    return _in_pixels(x, y, score, boxes, side)
+
+
 def decode_subpixel(logits: Tensor, boxes: Tensor) -> Tensor:
     """Keypoints of fixed shape: the best cell, moved towards its better neighbour by a parabola through the logits.
 
@@ -38,8 +74,19 @@ def decode_subpixel(logits: Tensor, boxes: Tensor) -> Tensor:
     Returns:
         (N, K, 3) x, y in pixels and the probability that the softmax gives to the best cell and the eight around it.
     """
-    n, k, side = logits.shape[0], logits.shape[1], logits.shape[-1]
+    side = logits.shape[-1]
     flat = logits.flatten(2).float()
+    x, y, best = _peak(flat, side)
+    near = F.avg_pool2d(flat.softmax(-1).view(logits.shape), 3, 1, 1) * 9
+    score = near.flatten(2).gather(-1, best.unsqueeze(-1)).squeeze(-1).clamp(max=1)
+    return _in_pixels(x, y, score, boxes, side)
+
+
+def _peak(flat: Tensor, side: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Where the largest of the values (N, K, S * S) is, in cells: x and y (N, K), and the cell's index.
+
+    A parabola through the cell and its neighbours says where between them.
+    """
     best = flat.argmax(-1)
     y, x = best // side, best % side
 
@@ -56,13 +103,13 @@ def decode_subpixel(logits: Tensor, boxes: Tensor) -> Tensor:
     peak = at(y, x)
     place_x = x + 0.5 + shift(x, at(y, x - 1), peak, at(y, x + 1))
     place_y = y + 0.5 + shift(y, at(y - 1, x), peak, at(y + 1, x))
+    return place_x, place_y, best
+
+
+def _in_pixels(x: Tensor, y: Tensor, score: Tensor, boxes: Tensor, side: int) -> Tensor:
+    """(N, K, 3): places in cells of the boxes' heatmaps as pixels, and the scores."""
     width, height = (boxes[:, None, 2] - boxes[:, None, 0]), (boxes[:, None, 3] - boxes[:, None, 1])
-    probability = flat.softmax(-1).view(n, k, side, side)
-    near = F.avg_pool2d(probability, 3, 1, 1) * 9
-    score = near.flatten(2).gather(-1, best.unsqueeze(-1)).squeeze(-1).clamp(max=1)
-    return torch.stack(
-        [boxes[:, None, 0] + place_x / side * width, boxes[:, None, 1] + place_y / side * height, score], -1
-    )
+    return torch.stack([boxes[:, None, 0] + x / side * width, boxes[:, None, 1] + y / side * height, score], -1)
 
 
 def decode_resize(logits: Tensor, boxes: Tensor) -> Tensor:

@@ -47,7 +47,7 @@ def draw_instances(
     pixels: np.ndarray,
     instances: Instances,
     *,
-    keypoint_score: float = 0.1,
+    keypoint_score: float | None = None,
     enlarge: bool = True,
     scores: bool = True,
 ) -> Image.Image:
@@ -56,7 +56,8 @@ def draw_instances(
     Args:
         pixels: uint8 (H, W, C), RGB or as `as_shown` takes it; not changed.
         instances: in the same picture's pixels.
-        keypoint_score: keypoints below it, and the limbs that end in them, are not drawn.
+        keypoint_score: keypoints below it, and the limbs that end in them, are not drawn; None: 0.5 where scores are
+            expected OKS (the instances have `keypoint_scores`), else 0.1.
         enlarge: make a picture whose long side is under `SMALLEST` larger, by a whole factor, so that names can be
             read. Otherwise the result always has the picture's own size.
         scores: write them behind the names; labels have none.
@@ -67,6 +68,8 @@ def draw_instances(
     if tuple(pixels.shape[:2]) != tuple(instances.size):
         have, want = pixels.shape[:2], instances.size
         raise UserError(f"draw: the picture is {have[1]} x {have[0]}, its instances are for {want[1]} x {want[0]}")
+    if keypoint_score is None:
+        keypoint_score = 0.1 if instances.keypoint_scores is None else 0.5
     factor = -(-SMALLEST // max(pixels.shape[:2])) if enlarge else 1
     canvas = np.ascontiguousarray(as_shown(pixels)).copy()
     if factor > 1:

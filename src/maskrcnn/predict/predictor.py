@@ -170,6 +170,8 @@ def finish(raw: RawDetections, batch: Batch, config: ModelConfig, *, score: floa
         solid = np.isfinite(boxes).all(axis=1) & (inside[:, 2:] > inside[:, :2]).all(axis=1)
         rows = np.flatnonzero(valid & solid & (scores >= score))
         rows = rows[np.argsort(-scores[rows], kind="stable")]
+        points = _keypoints(raw, index, rows, scales[index])
+        expected = points is not None and config.keypoint_head is not None and config.keypoint_head.decode == "oks"
         found.append(
             Instances(
                 boxes=inside[rows].astype(np.float32),
@@ -178,8 +180,9 @@ def finish(raw: RawDetections, batch: Batch, config: ModelConfig, *, score: floa
                 names=[config.classes[label] for label in labels[rows]],
                 size=(height, width),
                 masks=_masks(raw, index, rows, whole, (height, width), config.test.mask_threshold),
-                keypoints=_keypoints(raw, index, rows, scales[index]),
+                keypoints=points,
                 keypoint_schema=config.keypoints if has_points else None,
+                keypoint_scores=scores[rows] * points[..., 2].mean(1) if expected else None,  # type: ignore[index]
                 class_ids=np.array(config.class_ids, np.int64)[labels[rows]] if config.class_ids else None,
             )
         )
