@@ -26,6 +26,8 @@ def small_network(**changes: object) -> MaskRCNN:
             network.box_head.deltas.weight.mul_(20)
         if network.mask_head is not None:
             network.mask_head.predict.weight.mul_(50)
+        if network.keypoint_head is not None:
+            network.keypoint_head.deconv.weight.mul_(50)  # heatmaps that have a peak: the top of a plain is anywhere
     return network
 
 

@@ -93,9 +93,8 @@ def float_operations(model: Any, sensitive: tuple[str, ...] = ()) -> list[str]:
             return False
         if operation.get_type_name() in WEIGHTED:
             layer = _layer_of(operation)
-            if operation.get_friendly_name() not in features:  # the products that find a keypoint in its heatmap
-                return False
-            return layer not in (*FIRST_LAYERS, *LAST_LAYERS) and not layer.startswith(sensitive)
+            # without weights are the products that find a keypoint in its heatmap
+            return bool(layer) and layer not in (*FIRST_LAYERS, *LAST_LAYERS) and not layer.startswith(sensitive)
         return operation.get_type_name() in THROUGH and operation.get_friendly_name() in features
 
     kinds = ("Constant", "Parameter", "Result")
@@ -103,11 +102,11 @@ def float_operations(model: Any, sensitive: tuple[str, ...] = ()) -> list[str]:
 
 
 def _layer_of(operation: Any) -> str:
-    """The layer whose weights an operation multiplies by, as PyTorch names it; empty for any other operation."""
+    """The layer whose weights an operation multiplies by, as PyTorch names it; empty for an operation without weights."""
     if operation.get_type_name() not in WEIGHTED:
         return ""
     source = operation.input_value(1).get_node()
     while source.get_input_size() and source.get_type_name() != "Constant":
         source = source.input_value(0).get_node()  # a conversion or a change of shape on the way
     name: str = source.get_friendly_name()
-    return name.removeprefix("network.").removesuffix(".weight")
+    return name.removeprefix("network.").removesuffix(".weight") if name.endswith(".weight") else ""
