@@ -63,7 +63,13 @@ class InputConfig(Section):
 
 class BackboneConfig(Section):
     kind: Literal[
-        "resnet50", "resnet101", "resnext101_32x4d", "resnext101_32x8d", "resnext101_64x4d", "mobilenetv2"
+        "resnet50",
+        "resnet101",
+        "resnext50_32x4d",
+        "resnext101_32x4d",
+        "resnext101_32x8d",
+        "resnext101_64x4d",
+        "mobilenetv2",
     ] = "resnet50"
     norm: Norm = "frozen"
     norm_eps: float = Field(1e-5, ge=0)  # convention: torchvision's first detectors were published with 0

@@ -12,6 +12,7 @@ from maskrcnn.model.layers import ConvNorm
 RESNETS = {
     "resnet50": (50, 1, 64),
     "resnet101": (101, 1, 64),
+    "resnext50_32x4d": (50, 32, 4),
     "resnext101_32x4d": (101, 32, 4),
     "resnext101_32x8d": (101, 32, 8),
     "resnext101_64x4d": (101, 64, 4),
