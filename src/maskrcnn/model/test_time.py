@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from maskrcnn.ops.products import eager_float32
 from maskrcnn.ops.winograd import transform_weights, winograd_conv
 
 if TYPE_CHECKING:
@@ -39,13 +40,7 @@ class TestTimeConv:
     @staticmethod
     def serves(x: Tensor) -> bool:
         """Whether this is test time on a CPU, run eagerly in float32."""
-        return (
-            not torch.is_grad_enabled()
-            and x.device.type == "cpu"
-            and x.dtype == torch.float32
-            and not torch.compiler.is_compiling()
-            and not torch.is_autocast_enabled("cpu")
-        )
+        return not torch.is_grad_enabled() and eager_float32(x)
 
     def __call__(self, x: Tensor, conv: nn.Conv2d, norm: FrozenBatchNorm | None = None) -> Tensor:
         """The convolution, and the norm where there is one, of x (B, C, H, W)."""

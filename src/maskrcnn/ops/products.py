@@ -30,10 +30,19 @@ def _vendor() -> str:
         return platform.processor()  # on Windows it ends with the vendor
 
 
+def eager_float32(x: Tensor) -> bool:
+    """Whether x is in float32 on a CPU and stays so: outside a compiled graph and autocast."""
+    return (
+        x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and not torch.compiler.is_compiling()
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """`F.linear` of x (N, C) by weight (K, C): (N, K)."""
-    eager = x.device.type == "cpu" and not torch.compiler.is_compiling() and not torch.is_autocast_enabled("cpu")
-    if not (eager and x.dtype == torch.float32 and len(x) and onednn_is_faster()):
+    if not (eager_float32(x) and len(x) and onednn_is_faster()):
         return F.linear(x, weight, bias)
     # the rows are the places of a map of one row
     found = F.conv2d(x[None, None].permute(0, 3, 1, 2), weight[:, :, None, None], bias)

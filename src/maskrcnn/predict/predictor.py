@@ -161,7 +161,6 @@ def finish(raw: RawDetections, batch: Batch, config: ModelConfig, *, score: floa
     scales = batch.scales.double().cpu().numpy()
     originals = batch.originals.cpu().numpy()
     everything = _array(raw.boxes), _array(raw.scores), raw.labels.cpu().numpy(), raw.valid.cpu().numpy()
-    has_points = raw.keypoints is not None or raw.keypoint_logits is not None
     found = []
     for index, (boxes, scores, labels, valid) in enumerate(zip(*everything, strict=True)):
         height, width = (int(side) for side in originals[index])
@@ -181,7 +180,7 @@ def finish(raw: RawDetections, batch: Batch, config: ModelConfig, *, score: floa
                 size=(height, width),
                 masks=_masks(raw, index, rows, whole, (height, width), config.test.mask_threshold),
                 keypoints=points,
-                keypoint_schema=config.keypoints if has_points else None,
+                keypoint_schema=None if points is None else config.keypoints,
                 keypoint_scores=scores[rows] * points[..., 2].mean(1) if expected else None,  # type: ignore[index]
                 class_ids=np.array(config.class_ids, np.int64)[labels[rows]] if config.class_ids else None,
             )
