@@ -19,12 +19,12 @@ from measure import OURS, PEER, Apart, Line, arguments, in_turns, peak_gflops, r
 from peer_network import HEIGHT, WIDTH, ours, picture, state_of
 
 from maskrcnn.allocator import keep_freed_memory
-from maskrcnn.data.synthetic import Synthetic
-from maskrcnn.export.folder import is_export, read_export, write_export
 from maskrcnn.export.quantise import quantise
 from maskrcnn.export.run import export
-from maskrcnn.predict.engine import open_export
+from maskrcnn.labels.synthetic import Synthetic
 from maskrcnn.predict.predictor import predict_pixels
+from maskrcnn.runtime.engine import open_export
+from maskrcnn.runtime.exported_folder import is_export, read_export, write_export
 
 FOLDER = Path("out/benchmarks/engines")
 OPENVINO, INT8, ONNXRUNTIME = "openvino fp32", "openvino int8", "onnxruntime fp32"

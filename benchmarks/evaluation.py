@@ -14,9 +14,9 @@ from measure import OURS, Line, arguments, in_turns, report
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from maskrcnn.data.labelled import LabelledPictures
-from maskrcnn.data.synthetic import Synthetic
 from maskrcnn.evaluate.coco import score_results
+from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.synthetic import Synthetic
 
 DETECTIONS = 100
 KEYS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")

@@ -24,12 +24,12 @@ from rich.console import Console
 from rich.table import Table
 
 from maskrcnn.allocator import keep_freed_memory
-from maskrcnn.batch import empty_targets
-from maskrcnn.config import load_config
-from maskrcnn.data.dataset import Annotation, Picture
-from maskrcnn.data.labelled import LabelledPictures
+from maskrcnn.config.load import load_config
 from maskrcnn.evaluate.coco import score_results
+from maskrcnn.images.batch import empty_targets
 from maskrcnn.instances import Masks
+from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.types import Annotation, Picture
 from maskrcnn.model.build import build
 from maskrcnn.model.mask_rcnn import MaskRCNN
 

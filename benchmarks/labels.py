@@ -36,7 +36,7 @@ MASK_EVERY, KEYPOINTS_EVERY = 8, 4  # every so many objects an RLE in place of a
 
 def generate(folder: Path, count: int) -> Path:
     """A COCO file of `count` pictures in `folder`, written as it is made up."""
-    from maskrcnn.data.masks import polygons_rle
+    from maskrcnn.masks.rle import polygons_rle
 
     rng = np.random.default_rng(0)
     (folder / "images").mkdir(parents=True)
@@ -93,7 +93,7 @@ def measure(path: Path, workers: int | None, as_objects: bool) -> dict[str, Any]
     """Open the labels and, unless `workers` is None, go through them once with so many processes."""
     from torch.utils.data import DataLoader
 
-    from maskrcnn.data.open import open_dataset
+    from maskrcnn.labels.open import open_dataset
 
     before = memory(os.getpid())
     started, processor = time.perf_counter(), time.process_time()

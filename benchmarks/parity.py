@@ -25,14 +25,14 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from maskrcnn.batch import Targets, empty_targets
-from maskrcnn.config import ModelConfig
+from maskrcnn.config.model import ModelConfig
+from maskrcnn.images.batch import Targets, empty_targets
+from maskrcnn.masks.paste import paste_windows
 from maskrcnn.model.build import build
 from maskrcnn.model.mask_rcnn import RawDetections
 from maskrcnn.model.rpn import Proposals
 from maskrcnn.ops.boxes import pairwise_iou
 from maskrcnn.ops.heatmaps import decode_resize
-from maskrcnn.ops.paste import paste_windows
 from maskrcnn.weights.foreign import LIBRARIES, Library, load_foreign
 from maskrcnn.weights.published import Published, config_for, published_checkpoints
 

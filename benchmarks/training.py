@@ -24,14 +24,14 @@ from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
 from maskrcnn.allocator import keep_freed_memory
-from maskrcnn.batch import empty_targets
-from maskrcnn.config import Config, load_config
-from maskrcnn.data.fill_config import fill_config
-from maskrcnn.data.loader import train_loader
-from maskrcnn.data.open import open_dataset
-from maskrcnn.data.synthetic import Synthetic
-from maskrcnn.data.write_coco import write_coco
+from maskrcnn.config.load import Config, load_config
+from maskrcnn.images.batch import empty_targets
+from maskrcnn.labels.open import open_dataset
+from maskrcnn.labels.synthetic import Synthetic
+from maskrcnn.labels.writers.coco import write_coco
 from maskrcnn.model.build import build
+from maskrcnn.training_data.fill_config import fill_config
+from maskrcnn.training_data.loader import train_loader
 
 OBJECTS = 12
 

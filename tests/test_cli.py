@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 import maskrcnn
-from maskrcnn import cli
-from maskrcnn.cli import main
-from maskrcnn.config import Config
-from maskrcnn.data.fill_config import fill_config
-from maskrcnn.data.synthetic import Synthetic
+from maskrcnn.cli.main import main
+from maskrcnn.cli.main import main as cli
+from maskrcnn.config.load import Config
 from maskrcnn.errors import DataError
+from maskrcnn.labels.synthetic import Synthetic
+from maskrcnn.training_data.fill_config import fill_config
 
 SOURCE = Path(maskrcnn.__file__).parents[1]
 
@@ -37,7 +37,7 @@ def error_line(capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_help_names_the_verbs_and_imports_nothing_heavy() -> None:
     done = run_python(
-        "import sys; from maskrcnn.cli import main; code = main(['--help'])\n"
+        "import sys; from maskrcnn.cli.main import main; code = main(['--help'])\n"
         "heavy = {'torch', 'cv2', 'numpy', 'pycocotools', 'PIL', 'accelerate'} & set(sys.modules)\n"
         "print('HEAVY', sorted(heavy)); sys.exit(code)"
     )
@@ -123,7 +123,7 @@ def test_exit_codes(
     def fail() -> None:
         raise error
 
-    monkeypatch.setattr("maskrcnn.shipped.print_models", fail)
+    monkeypatch.setattr("maskrcnn.weights.shipped_models.print_models", fail)
     assert main(["models"]) == code
     if words is not None:
         assert words in error_line(capsys)
@@ -133,7 +133,7 @@ def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("maskrcnn.shipped.print_models", fail)
+    monkeypatch.setattr("maskrcnn.weights.shipped_models.print_models", fail)
     with pytest.raises(ZeroDivisionError):
         main(["models"])
 
@@ -179,8 +179,8 @@ def test_a_head_without_labels_is_refused_with_the_remedy() -> None:
 
 def test_evaluate_writes_the_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The whole way with a small untrained network: weights from a folder, label pictures, table, two JSON files."""
-    from maskrcnn.config import ModelConfig
-    from maskrcnn.data.write_coco import write_coco
+    from maskrcnn.config.model import ModelConfig
+    from maskrcnn.labels.writers.coco import write_coco
     from maskrcnn.model.build import build
     from maskrcnn.weights.store import save_model
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import yaml
 
-from maskrcnn.data.open import open_dataset
 from maskrcnn.evaluate.coco import evaluate
+from maskrcnn.labels.open import open_dataset
 from maskrcnn.weights.store import WEIGHTS, load_model, save_model
 
 SHIPPED = Path(__file__).parents[1] / "src" / "maskrcnn" / "weights" / "shipped"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from maskrcnn.cli import main
+from maskrcnn.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from maskrcnn.config import KeypointSchema
-from maskrcnn.data.dataset import Rle
-from maskrcnn.data.rings import bitmap_rings
+from maskrcnn.config.model import KeypointSchema
 from maskrcnn.errors import UserError
-from maskrcnn.ops.paste import paste_edges, paste_windows
-from maskrcnn.ops.rle import edges_rle
+from maskrcnn.labels.types import Rle
+from maskrcnn.masks.edges_rle import edges_rle
+from maskrcnn.masks.paste import paste_edges, paste_windows
+from maskrcnn.masks.polygons import bitmap_rings
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -126,8 +126,8 @@ class Instances:
             UserError: neither the pixels nor the file of the picture are known.
             DataError: its file cannot be read any more.
         """
-        from maskrcnn.predict.draw import draw_instances
-        from maskrcnn.predict.reader import read_picture
+        from maskrcnn.images.draw import draw_instances
+        from maskrcnn.images.read import read_picture
 
         pixels = self.pixels
         if pixels is None:

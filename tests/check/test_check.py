@@ -12,16 +12,16 @@ from PIL import Image
 from maskrcnn.check.advice import advise
 from maskrcnn.check.findings import Findings
 from maskrcnn.check.fix import write_fixed
-from maskrcnn.check.pictures import look
+from maskrcnn.check.image_files import look
 from maskrcnn.check.run import check, write_reports
 from maskrcnn.check.statistics import describe
-from maskrcnn.cli import main
-from maskrcnn.config import load_config
-from maskrcnn.data.dataset import Picture
-from maskrcnn.data.formats.coco import read_coco
-from maskrcnn.data.synthetic import Synthetic
-from maskrcnn.data.write_coco import write_coco
+from maskrcnn.cli.main import main
+from maskrcnn.config.load import load_config
 from maskrcnn.errors import DataError, UserError
+from maskrcnn.labels.readers.coco import read_coco
+from maskrcnn.labels.synthetic import Synthetic
+from maskrcnn.labels.types import Picture
+from maskrcnn.labels.writers.coco import write_coco
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
-from maskrcnn.config import InputConfig, KeypointHeadConfig, KeypointSchema, ModelConfig, TestConfig
-from maskrcnn.data.dataset import Annotation, Picture
-from maskrcnn.data.labelled import LabelledPictures
+from maskrcnn.config.model import InputConfig, KeypointHeadConfig, KeypointSchema, ModelConfig, TestConfig
 from maskrcnn.errors import DataError
 from maskrcnn.evaluate.coco import evaluate, find_all
+from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.types import Annotation, Picture
 
 
 class AnswersWithLabels(torch.nn.Module):

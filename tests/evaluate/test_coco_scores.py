@@ -14,11 +14,11 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from maskrcnn.config import KeypointSchema
-from maskrcnn.data.dataset import Annotation, Picture
-from maskrcnn.data.labelled import LabelledPictures
+from maskrcnn.config.model import KeypointSchema
 from maskrcnn.errors import DataError
 from maskrcnn.evaluate.coco import FIELDS, KEYPOINT_KEYS, KINDS, OBJECT_KEYS, score_results
+from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.types import Annotation, Picture
 
 CATEGORY_IDS = (3, 0, 18)
 

@@ -17,7 +17,7 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
     from maskrcnn.errors import UserError
     from maskrcnn.export import run
-    from maskrcnn.export.folder import read_export, write_export
+    from maskrcnn.runtime.exported_folder import read_export, write_export
 
     base, network = tmp_path_factory.mktemp("exports"), small_network()
     program = run.trace(network)

@@ -15,13 +15,13 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from exported import compare, no_pictures_of, objects_above, small_network
 
-from maskrcnn.cli import main
+from maskrcnn.cli.main import main
 from maskrcnn.errors import UserError
-from maskrcnn.export.folder import read_export
 from maskrcnn.model.mask_rcnn import MaskRCNN
-from maskrcnn.predict import engine as engines
-from maskrcnn.predict.engine import Engine, choose, open_export
 from maskrcnn.predict.predictor import predict, predict_files
+from maskrcnn.runtime import engine as engines
+from maskrcnn.runtime.engine import Engine, choose, open_export
+from maskrcnn.runtime.exported_folder import read_export
 
 ENGINES = ["openvino", "onnxruntime", "torch"]
 

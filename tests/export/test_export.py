@@ -16,13 +16,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 from exported import no_pictures_of, small_network
 
 import maskrcnn
-from maskrcnn.cli import main
-from maskrcnn.config import ModelConfig
+from maskrcnn.cli.main import main
+from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import UserError
 from maskrcnn.export import run, verify
-from maskrcnn.export.folder import Record, read_export
 from maskrcnn.export.graph import refuse, trace
-from maskrcnn.predict.engine import engine_of, open_export
+from maskrcnn.runtime.engine import engine_of, open_export
+from maskrcnn.runtime.exported_folder import Record, read_export
 
 SOURCE = Path(maskrcnn.__file__).parents[1]
 
@@ -148,10 +148,10 @@ def hook(event, arguments):
         seen.append((event, str(arguments)[:80]))
 sys.addaudithook(hook)
 from pathlib import Path
-from maskrcnn.export.folder import read_export, write_export
+from maskrcnn.runtime.exported_folder import read_export, write_export
 from maskrcnn.export.quantise import quantise
-from maskrcnn.data.synthetic import Synthetic
-from maskrcnn.predict.engine import open_export
+from maskrcnn.labels.synthetic import Synthetic
+from maskrcnn.runtime.engine import open_export
 import torch
 folder = Path(sys.argv[1])
 record, config, graph = read_export(folder)

@@ -11,9 +11,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from exported import small_network
 
-from maskrcnn.config import ModelConfig
+from maskrcnn.config.model import ModelConfig
 from maskrcnn.export.graph import least_side
-from maskrcnn.export.pictures import Case, cases
+from maskrcnn.export.test_images import Case, cases
 from maskrcnn.export.verify import FP32, INT8, Row, compare, refusal, verify
 from maskrcnn.model.mask_rcnn import MaskRCNN, RawDetections
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from maskrcnn.batch import Targets, empty_targets
-from maskrcnn.config import KeypointSchema, ModelConfig
+from maskrcnn.config.model import KeypointSchema, ModelConfig
+from maskrcnn.images.batch import Targets, empty_targets
 from maskrcnn.model.build import build
 from maskrcnn.model.mask_rcnn import MaskRCNN
 

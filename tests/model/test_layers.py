@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import multiprocessing, nn
 
-from maskrcnn.config import ModelConfig
+from maskrcnn.config.model import ModelConfig
 from maskrcnn.model.build import make_backbone
 from maskrcnn.model.layers import ConvNorm, FrozenBatchNorm, SyncBatchNorm
 

@@ -12,8 +12,8 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parent))
 from small import objects, pictures, small_model
 
-from maskrcnn.batch import Targets, empty_targets
 from maskrcnn.errors import UserError
+from maskrcnn.images.batch import Targets, empty_targets
 from maskrcnn.model.mask_rcnn import RawDetections
 
 R50 = {
@@ -180,7 +180,7 @@ def test_settings_that_contradict_each_other_are_refused(changes: dict[str, obje
 
 @pytest.mark.parametrize("kind", ["resnet50", "resnet101", "resnext50_32x4d", "resnext101_32x8d", "mobilenetv2"])
 def test_backbones_keep_their_contract(kind: str) -> None:
-    from maskrcnn.config import ModelConfig
+    from maskrcnn.config.model import ModelConfig
     from maskrcnn.model.build import make_backbone
 
     backbone = make_backbone(ModelConfig.model_validate({"backbone": {"kind": kind}}))

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from maskrcnn.masks.paste import paste_windows
 from maskrcnn.ops.heatmaps import decode_resize
 from maskrcnn.ops.nms import nms
-from maskrcnn.ops.paste import paste_windows
 from maskrcnn.ops.roi_align import roi_align
 from maskrcnn.ops.roi_pool import roi_pool
 

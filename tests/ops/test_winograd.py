@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from maskrcnn.model import test_time
+from maskrcnn.model import optimise as test_time
 from maskrcnn.model.layers import ConvNorm
-from maskrcnn.model.test_time import TestTimeConv
-from maskrcnn.ops import products, winograd
+from maskrcnn.model.optimise import TestTimeConv
+from maskrcnn.ops import matmul as products
+from maskrcnn.ops import winograd
 from maskrcnn.ops.winograd import transform_weights, winograd_conv
 
 

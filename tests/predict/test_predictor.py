@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from maskrcnn.config import InputConfig, KeypointSchema, ModelConfig
+from maskrcnn.config.model import InputConfig, KeypointSchema, ModelConfig
 from maskrcnn.errors import UserError
 from maskrcnn.ops.heatmaps import decode_resize
 from maskrcnn.predict.predictor import as_pixels, finish, predict, predict_files, predict_pixels, prepare

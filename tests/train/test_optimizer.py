@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from torch import nn
 
-from maskrcnn.config import TrainConfig
+from maskrcnn.config.train import TrainConfig
 from maskrcnn.train.optimizer import make_optimizer, parameter_groups, peak_rate, rate_at, set_rate, warmup_iterations
 
 

@@ -17,7 +17,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from maskrcnn.config import Config
+from maskrcnn.config.load import Config
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.model.build import build
 from maskrcnn.train import trainer

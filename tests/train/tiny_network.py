@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from maskrcnn.batch import Targets
-from maskrcnn.config import Config, ModelConfig
-from maskrcnn.data.synthetic import Synthetic
+from maskrcnn.config.load import Config
+from maskrcnn.config.model import ModelConfig
+from maskrcnn.images.batch import Targets
+from maskrcnn.labels.synthetic import Synthetic
 from maskrcnn.model.mask_rcnn import RawDetections
 
 SIDE = (64, 64)

@@ -14,8 +14,8 @@ import torch
 import yaml
 
 from maskrcnn import MaskRCNN
-from maskrcnn.cli import main
-from maskrcnn.config import ModelConfig
+from maskrcnn.cli.main import main
+from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import UserError
 from maskrcnn.model.build import build
 from maskrcnn.weights import convert, detectron2, mmdet, published, torchvision

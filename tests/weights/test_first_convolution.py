@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch.nn.functional import conv2d
 
-from maskrcnn.config import ModelConfig
+from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.model.build import build
 from maskrcnn.model.mask_rcnn import MaskRCNN

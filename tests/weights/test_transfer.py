@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from maskrcnn.config import ModelConfig
+from maskrcnn.config.model import ModelConfig
 from maskrcnn.model.build import build
 from maskrcnn.weights.transfer import transfer
 

@@ -15,11 +15,11 @@ import torch
 
 from maskrcnn.check.findings import Findings, Suspect
 from maskrcnn.check.statistics import Statistics
-from maskrcnn.config import Config, load_config
-from maskrcnn.data.augment import test_view, transform_boxes
-from maskrcnn.data.dataset import Dataset
-from maskrcnn.data.fill_config import fill_config
+from maskrcnn.config.load import Config, load_config
+from maskrcnn.labels.types import Dataset
 from maskrcnn.model.anchors import cell_anchors
+from maskrcnn.training_data.augment import test_view, transform_boxes
+from maskrcnn.training_data.fill_config import fill_config
 
 WANTED_SIDE = 24.0  # pixels of the network's input that three in four objects should have: less costs masks, more time
 SIDES = (256, 1024)  # short sides that are reasonable on the machines people have
@@ -126,9 +126,9 @@ def advise(
 def measure(advice: Advice, train: Dataset) -> None:
     """Runs training steps with the advised settings and notes what the fastest cost: the first warms up, others may be
     slowed by what else the machine does."""
-    from maskrcnn.data.loader import train_loader
-    from maskrcnn.data.tiles import TiledDataset
     from maskrcnn.model.build import build
+    from maskrcnn.training_data.loader import train_loader
+    from maskrcnn.training_data.tiles import TiledDataset
 
     config = fill_config(load_config(advice.recipe, advice.overrides), train)
     if config.data.tiles is not None:

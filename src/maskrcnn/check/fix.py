@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maskrcnn.check.labels import Fault, mask_fault
-from maskrcnn.data.dataset import Annotation, Dataset, Picture
-from maskrcnn.data.labelled import LabelledPictures
-from maskrcnn.data.masks import annotation_rle, rle_area, rle_box
-from maskrcnn.data.picture_files import relative_name
-from maskrcnn.data.write_coco import write_coco
 from maskrcnn.errors import DataError, UserError
+from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.image_files import relative_name
+from maskrcnn.labels.types import Annotation, Dataset, Picture
+from maskrcnn.labels.writers.coco import write_coco
+from maskrcnn.masks.rle import annotation_rle, rle_area, rle_box
 
 if TYPE_CHECKING:
     from maskrcnn.check.run import Report

@@ -13,10 +13,10 @@ from PIL import Image, ImageDraw
 
 from maskrcnn.check.findings import Suspect
 from maskrcnn.check.statistics import Statistics
-from maskrcnn.data.dataset import Annotation, Dataset
-from maskrcnn.data.masks import annotation_rle, rle_bitmap
 from maskrcnn.errors import DataError
-from maskrcnn.predict.draw import as_shown
+from maskrcnn.images.draw import as_shown
+from maskrcnn.labels.types import Annotation, Dataset
+from maskrcnn.masks.rle import annotation_rle, rle_bitmap
 
 if TYPE_CHECKING:
     from maskrcnn.check.run import Report

@@ -14,17 +14,17 @@ from rich.table import Table
 
 from maskrcnn.check.advice import Advice, advise, check_anchors, measure
 from maskrcnn.check.findings import Findings, Suspect
+from maskrcnn.check.image_files import GREY, Seen, check_leaks, check_pictures, mean_and_deviation
 from maskrcnn.check.labels import add_refused, check_classes, check_labels
 from maskrcnn.check.page import figures, write_page
-from maskrcnn.check.pictures import GREY, Seen, check_leaks, check_pictures, mean_and_deviation
 from maskrcnn.check.statistics import Statistics, describe
-from maskrcnn.config import load_config
-from maskrcnn.data.channels import with_channels
-from maskrcnn.data.dataset import Dataset
-from maskrcnn.data.formats.repairs import RefusedRecords
-from maskrcnn.data.open import open_dataset, open_val
+from maskrcnn.config.load import load_config
 from maskrcnn.errors import DataError, UserError
-from maskrcnn.predict.reader import stored_channels
+from maskrcnn.images.read import stored_channels
+from maskrcnn.labels.channels import with_channels
+from maskrcnn.labels.open import open_dataset, open_val
+from maskrcnn.labels.readers.repairs import RefusedRecords
+from maskrcnn.labels.types import Dataset
 
 Progress = Callable[[int, int | None], None]
 

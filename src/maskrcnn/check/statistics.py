@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from maskrcnn.data.dataset import Dataset
+from maskrcnn.labels.types import Dataset
 
 SHARES = (5, 25, 50, 75, 95)  # percentiles
 SMALL, LARGE = 32.0**2, 96.0**2  # COCO's bounds between small, medium and large, in pixels of area

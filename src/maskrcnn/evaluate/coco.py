@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from maskrcnn.data.dataset import Dataset
 from maskrcnn.errors import DataError
 from maskrcnn.evaluate.found import FIELDS, Result, gather
 from maskrcnn.evaluate.truth import Kind, has_mask, pictures_of, read_truth
+from maskrcnn.labels.types import Dataset
 
 if TYPE_CHECKING:
     import hotcoco
 
-    from maskrcnn.predict.engine import Runner
+    from maskrcnn.runtime.engine import Runner
 
 Progress = Callable[[int, int], None]  # pictures done, pictures in all
 
@@ -100,10 +100,10 @@ def find_all(
     Masks become run-length codes picture by picture. Detections of classes that the labels do not have are left out:
     there is nothing to compare them with.
     """
-    from maskrcnn.data.loader import test_loader
-    from maskrcnn.data.match_classes import labels_for
-    from maskrcnn.predict.engine import detect
+    from maskrcnn.labels.match_classes import labels_for
     from maskrcnn.predict.predictor import finish
+    from maskrcnn.runtime.engine import detect
+    from maskrcnn.training_data.loader import test_loader
 
     config = model.config
     known = labels_for(dataset, config.classes)

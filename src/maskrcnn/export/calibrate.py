@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from maskrcnn.config import ModelConfig
-from maskrcnn.data.channels import with_channels
-from maskrcnn.data.dataset import Dataset
-from maskrcnn.data.loader import TestSamples, pad_batch
+from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import UserError
-from maskrcnn.export.folder import MOST_SIDE, SideRange
 from maskrcnn.export.graph import least_side
-from maskrcnn.predict.engine import fitted
+from maskrcnn.labels.channels import with_channels
+from maskrcnn.labels.types import Dataset
+from maskrcnn.runtime.engine import fitted
+from maskrcnn.runtime.exported_folder import MOST_SIDE, SideRange
+from maskrcnn.training_data.loader import TestSamples, pad_batch
 
 
 class CalibrationPictures:

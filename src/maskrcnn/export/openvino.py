@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from maskrcnn.config import ModelConfig
+from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import UserError
 
 MISSING = "OpenVINO is not installed; pip install 'maskrcnn[openvino]'"

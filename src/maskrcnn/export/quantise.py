@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from maskrcnn.config import ModelConfig
-from maskrcnn.data.dataset import Dataset
+from maskrcnn.config.model import ModelConfig
 from maskrcnn.export.calibrate import CalibrationPictures
 from maskrcnn.export.openvino import openvino
+from maskrcnn.labels.types import Dataset
 
 # the layers after which numbers are scores, coordinates and probabilities
 LAST_LAYERS = (

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, get_args
 import maskrcnn
 from maskrcnn.errors import UserError
 from maskrcnn.export import verify as verification
-from maskrcnn.export.folder import (
+from maskrcnn.export.graph import INPUTS, least_side, outputs, refuse, trace
+from maskrcnn.runtime.exported_folder import (
     FORMAT,
     GRAPHS,
     MOST_SIDE,
@@ -26,10 +27,9 @@ from maskrcnn.export.folder import (
     read_export,
     write_export,
 )
-from maskrcnn.export.graph import INPUTS, least_side, outputs, refuse, trace
 
 if TYPE_CHECKING:
-    from maskrcnn.data.dataset import Dataset
+    from maskrcnn.labels.types import Dataset
     from maskrcnn.model.mask_rcnn import MaskRCNN
 
 Say = Callable[[str], None]
@@ -74,7 +74,7 @@ def export(
     try:
         record = _write(model, target, partial, source, calibrate, pictures, say)
         write_export(partial, record, model.config)
-        from maskrcnn.predict.engine import open_export
+        from maskrcnn.runtime.engine import open_export
 
         engine = open_export(partial)
         limits = verification.INT8 if record.precision == "int8" else verification.FP32
@@ -106,7 +106,7 @@ def run_export(
     """
     from rich.console import Console
 
-    from maskrcnn.data.open import open_dataset
+    from maskrcnn.labels.open import open_dataset
 
     check_target(to, int8)
     if int8 and calibrate is None:
@@ -155,7 +155,7 @@ def check_target(to: str, int8: bool = False) -> Target:
 
 def export_cached(model: MaskRCNN, to: Target, say: Say) -> Path:
     """The exported folder of `model` in the cache folder; made at the first use."""
-    from maskrcnn.weights.download import cache_folder
+    from maskrcnn.download import cache_folder
 
     versions = "".join(f"{name}{_version(name)}" for name in PACKAGES) + maskrcnn.__version__ + str(FORMAT)
     key = hashlib.sha256((digest(model) + versions).encode()).hexdigest()[:20]

@@ -14,12 +14,12 @@ from rich.table import Table
 from torch import Tensor
 
 from maskrcnn.errors import UserError
-from maskrcnn.export.pictures import Case, cases
+from maskrcnn.export.test_images import Case, cases
 from maskrcnn.model.mask_rcnn import MaskRCNN, RawDetections
 from maskrcnn.ops.boxes import pairwise_iou
 
 if TYPE_CHECKING:
-    from maskrcnn.predict.engine import Engine
+    from maskrcnn.runtime.engine import Engine
 
 ENOUGH, WANTED = 12, 40  # detections over all pictures: with fewer the threshold is lowered until there are so many
 NEAR_IOU = 0.005  # to the NMS threshold, where rounding decides
@@ -66,7 +66,7 @@ class Row:
 
 
 def verify(model: MaskRCNN, engine: Engine, limits: Limits = FP32) -> list[Row]:
-    """Compare on the pictures of `maskrcnn.export.pictures`.
+    """Compare on the pictures of `maskrcnn.export.test_images`.
 
     A model that finds next to nothing on them is compared at a lower score.
 

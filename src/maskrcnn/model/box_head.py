@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maskrcnn.config import BoxHeadConfig, TestConfig
+from maskrcnn.config.model import BoxHeadConfig, TestConfig
 from maskrcnn.model.layers import ConvNorm, Linear
 from maskrcnn.ops import boxes as box_ops
 from maskrcnn.ops.nms import nms

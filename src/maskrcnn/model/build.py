@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from maskrcnn.config import ModelConfig
+from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import UserError
-from maskrcnn.model.backbone.contract import Backbone
+from maskrcnn.model.backbone.backbone import Backbone
 from maskrcnn.model.backbone.fpn import FPN
 from maskrcnn.model.backbone.mobilenet import MobileNetV2
 from maskrcnn.model.backbone.resnet import RESNETS, ResNet, make_stage

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maskrcnn.config import KeypointHeadConfig
+from maskrcnn.config.model import KeypointHeadConfig
 from maskrcnn.model.layers import ConvNorm
 
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 from torch.nn import functional as F
 
-from maskrcnn.config import Norm
-from maskrcnn.model.test_time import TestTimeConv
-from maskrcnn.ops.products import linear
+from maskrcnn.config.model import Norm
+from maskrcnn.model.optimise import TestTimeConv
+from maskrcnn.ops.matmul import linear
 
 
 class FrozenBatchNorm(nn.Module):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maskrcnn.config import MaskHeadConfig
+from maskrcnn.config.model import MaskHeadConfig
 from maskrcnn.model.layers import ConvNorm
 
 

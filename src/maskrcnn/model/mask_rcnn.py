@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from maskrcnn.batch import Targets
-from maskrcnn.config import ModelConfig
-from maskrcnn.model.backbone.contract import Backbone
+from maskrcnn.config.model import ModelConfig
+from maskrcnn.images.batch import Targets
+from maskrcnn.model.backbone.backbone import Backbone
 from maskrcnn.model.box_head import BoxHead, detect
 from maskrcnn.model.keypoint_head import KeypointHead
 from maskrcnn.model.losses import box_loss, class_loss, keypoint_loss, mask_loss

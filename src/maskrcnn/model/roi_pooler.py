@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from maskrcnn.config import RoiConfig
+from maskrcnn.config.model import RoiConfig
 from maskrcnn.ops.boxes import area
 from maskrcnn.ops.roi_align import roi_align
 from maskrcnn.ops.roi_pool import roi_pool

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maskrcnn.batch import Targets
-from maskrcnn.config import RpnConfig
+from maskrcnn.config.model import RpnConfig
+from maskrcnn.images.batch import Targets
 from maskrcnn.model.anchors import cell_anchors, grid_anchors
 from maskrcnn.model.losses import box_loss, objectness_loss
 from maskrcnn.model.matching import match, match_low_quality
+from maskrcnn.model.optimise import TestTimeConv
 from maskrcnn.model.sampling import random_keys, sample
-from maskrcnn.model.test_time import TestTimeConv
 from maskrcnn.ops import boxes as box_ops
 from maskrcnn.ops.nms import nms
 from maskrcnn.ops.tracing import exporting

@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from maskrcnn.ops.span_sums import span_sums
 from maskrcnn.ops.tracing import exporting
+from maskrcnn.ops.window_sums import span_sums
 
 # Table look-ups made at a time: bounds the index tensors where adaptive sampling takes many points.
 _LOOKUPS = 1 << 24

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from maskrcnn.ops.products import arranged, grouped, onednn_is_faster
+from maskrcnn.ops.matmul import arranged, grouped, onednn_is_faster
 
 TILE, SPAN = 4, 6  # outputs and inputs per side of a tile
 # taken at a time, which measured fastest: at 256 channels 192 are some 7 MB

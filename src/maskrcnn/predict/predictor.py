@@ -14,16 +14,16 @@ import numpy as np
 import torch
 from PIL import Image
 
-from maskrcnn.batch import Batch
-from maskrcnn.config import InputConfig, ModelConfig
-from maskrcnn.data.augment import test_view, warp_picture
-from maskrcnn.data.loader import TestSample, pad_batch
+from maskrcnn.config.model import InputConfig, ModelConfig
 from maskrcnn.errors import DataError, UserError
+from maskrcnn.images.batch import Batch
+from maskrcnn.images.read import find_pictures, from_pillow, read_picture, to_uint8
 from maskrcnn.instances import Instances, Masks
 from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.ops.heatmaps import decode_resize
-from maskrcnn.predict.engine import Runner, detect, engine_of
-from maskrcnn.predict.reader import find_pictures, from_pillow, read_picture, to_uint8
+from maskrcnn.runtime.engine import Runner, detect, engine_of
+from maskrcnn.training_data.augment import test_view, warp_picture
+from maskrcnn.training_data.loader import TestSample, pad_batch
 
 if TYPE_CHECKING:
     from maskrcnn.model.mask_rcnn import RawDetections
@@ -53,7 +53,7 @@ def predict(
     """Find the objects in one or many pictures.
 
     Args:
-        model: a network, or an engine (`maskrcnn.predict.engine`).
+        model: a network, or an engine (`maskrcnn.runtime.engine`).
         source: a file, an array (`as_pixels` says which), or a Pillow picture; or a folder, a pattern such as
             'shots/*.jpg', or a list of any of these.
         score: objects below it are left out.

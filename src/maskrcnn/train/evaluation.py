@@ -8,9 +8,9 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 from torch import nn
 
-from maskrcnn.config import Config
-from maskrcnn.data.dataset import Dataset, Picture
+from maskrcnn.config.load import Config
 from maskrcnn.evaluate.coco import Scores, comparable_kinds, find_all, score_results
+from maskrcnn.labels.types import Dataset, Picture
 
 LARGEST_BATCH = 4
 

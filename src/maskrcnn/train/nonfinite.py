@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from maskrcnn.batch import Targets
+from maskrcnn.images.batch import Targets
 
 
 @dataclass

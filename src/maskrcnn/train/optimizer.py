@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from maskrcnn.config import TrainConfig
+from maskrcnn.config.train import TrainConfig
 
 TRUNK = "backbone."
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from maskrcnn.config import Config
+from maskrcnn.config.load import Config
 from maskrcnn.train.checkpoint import Progress
 from maskrcnn.train.log import read_metrics
 

@@ -24,10 +24,10 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from maskrcnn.config import Config
-from maskrcnn.data.dataset import Annotation, Dataset, Picture
+from maskrcnn.config.load import Config
 from maskrcnn.environment import describe_environment
 from maskrcnn.errors import UserError
+from maskrcnn.labels.types import Annotation, Dataset, Picture
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)

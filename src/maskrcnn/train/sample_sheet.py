@@ -6,12 +6,12 @@ from itertools import islice
 
 from PIL import Image
 
-from maskrcnn.config import Config
-from maskrcnn.data.dataset import Dataset
-from maskrcnn.data.loader import train_loader
-from maskrcnn.data.match_classes import labels_for
-from maskrcnn.predict.draw import draw_instances
-from maskrcnn.train.pictures import labels_as_instances
+from maskrcnn.config.load import Config
+from maskrcnn.images.draw import draw_instances
+from maskrcnn.labels.match_classes import labels_for
+from maskrcnn.labels.types import Dataset
+from maskrcnn.train.sample_images import labels_as_instances
+from maskrcnn.training_data.loader import train_loader
 
 COLUMNS = 4
 WIDTH = 420  # pixels of each sample, and its height

@@ -14,11 +14,12 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs, set_seed
 from torch import nn
 
-from maskrcnn.config import Config, TrainConfig
-from maskrcnn.data.dataset import Dataset
-from maskrcnn.data.fill_config import fill_config
-from maskrcnn.data.match_classes import labels_for
+from maskrcnn.config.load import Config
+from maskrcnn.config.train import TrainConfig
 from maskrcnn.errors import DataError, UserError
+from maskrcnn.labels.match_classes import labels_for
+from maskrcnn.labels.types import Dataset
+from maskrcnn.training_data.fill_config import fill_config
 
 if TYPE_CHECKING:
     from maskrcnn.model.mask_rcnn import MaskRCNN

@@ -17,12 +17,10 @@ import torch
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 
-from maskrcnn.batch import Batch, Targets
-from maskrcnn.config import Config
-from maskrcnn.data import repeat_factor
-from maskrcnn.data.dataset import Dataset
-from maskrcnn.data.loader import train_loader
+from maskrcnn.config.load import Config
 from maskrcnn.errors import UserError
+from maskrcnn.images.batch import Batch, Targets
+from maskrcnn.labels.types import Dataset
 from maskrcnn.train import run_folder
 from maskrcnn.train.checkpoint import Progress, random_state, read_state, set_random_state, write_state
 from maskrcnn.train.ema import Average
@@ -30,10 +28,12 @@ from maskrcnn.train.evaluation import evaluate_together, figure_of_merit, scores
 from maskrcnn.train.log import Log
 from maskrcnn.train.nonfinite import Part, complaint
 from maskrcnn.train.optimizer import make_optimizer, peak_rate, rate_at, set_rate, warmup_iterations
-from maskrcnn.train.pictures import SAMPLES, draw_found, draw_training
 from maskrcnn.train.report import write_card, write_plots, write_report
+from maskrcnn.train.sample_images import SAMPLES, draw_found, draw_training
 from maskrcnn.train.setup import determinism, fit_to_data, freeze_idle, make_accelerator, make_network
 from maskrcnn.train.stop import StopRequest
+from maskrcnn.training_data import repeat_factor
+from maskrcnn.training_data.loader import train_loader
 
 Parts = list[tuple[Batch, Targets, list[str]]]
 

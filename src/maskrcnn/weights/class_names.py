@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from maskrcnn.config import KeypointSchema
-from maskrcnn.data.formats.keypoint_schema import COCO_NAMES, COCO_SIGMAS
+from maskrcnn.config.model import KeypointSchema
+from maskrcnn.labels.readers.keypoint_schema import COCO_NAMES, COCO_SIGMAS
 
 COCO_SKELETON = [(16, 14), (14, 12), (17, 15), (15, 13), (12, 13), (6, 12), (7, 13), (6, 7), (6, 8), (7, 9), (8, 10)]
 COCO_SKELETON += [(9, 11), (2, 3), (1, 2), (1, 3), (2, 4), (3, 5), (4, 6), (5, 7)]

@@ -9,7 +9,8 @@ from typing import Any, Literal, get_args
 import torch
 import yaml
 
-from maskrcnn.config import ModelConfig
+from maskrcnn.config.model import ModelConfig
+from maskrcnn.download import Progress, cache_folder
 from maskrcnn.errors import UserError
 from maskrcnn.model.build import build
 from maskrcnn.model.mask_rcnn import MaskRCNN
@@ -17,7 +18,6 @@ from maskrcnn.weights import detectron2, mmdet, torchvision
 from maskrcnn.weights.checkpoint_file import Checkpoint, read_checkpoint
 from maskrcnn.weights.detectron2_write import yaml_of
 from maskrcnn.weights.detectron2_yaml import read_yaml, resolve
-from maskrcnn.weights.download import Progress, cache_folder
 from maskrcnn.weights.foreign import LIBRARIES, foreign_state, guess_library, load_foreign
 from maskrcnn.weights.published import (
     Published,

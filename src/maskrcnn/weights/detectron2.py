@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from maskrcnn.config import ModelConfig
+from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import UserError
 from maskrcnn.weights.class_names import classes_of, coco_keypoints
 from maskrcnn.weights.rename import Rules, rename, trunk_kind

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from maskrcnn.config import ModelConfig
+from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import UserError
 from maskrcnn.model.backbone.resnet import RESNETS
 from maskrcnn.weights.detectron2 import NORMS, POOLERS

@@ -14,7 +14,7 @@ from fnmatch import fnmatch
 import torch
 from torch import Tensor
 
-from maskrcnn.config import ModelConfig
+from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import UserError
 from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.weights import detectron2, mmdet, torchvision

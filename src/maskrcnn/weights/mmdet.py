@@ -11,7 +11,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from maskrcnn.config import ModelConfig
+from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import UserError
 from maskrcnn.weights.class_names import classes_of
 from maskrcnn.weights.rename import Rules, count_names, rename, trunk_kind

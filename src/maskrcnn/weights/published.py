@@ -10,11 +10,11 @@ from typing import Any
 
 from torch import Tensor
 
-from maskrcnn.config import ModelConfig
+from maskrcnn.config.model import ModelConfig
+from maskrcnn.download import Progress, cache_folder, fetch
 from maskrcnn.errors import UserError
 from maskrcnn.weights import detectron2, mmdet, torchvision
 from maskrcnn.weights.detectron2_yaml import published_file, resolve
-from maskrcnn.weights.download import Progress, cache_folder, fetch
 
 
 @dataclass(frozen=True)

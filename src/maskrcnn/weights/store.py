@@ -12,11 +12,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from maskrcnn.config import ModelConfig, validate
+from maskrcnn.config.model import ModelConfig
+from maskrcnn.config.section import validate
+from maskrcnn.download import Progress
 from maskrcnn.errors import UserError
 from maskrcnn.model.build import build
 from maskrcnn.model.mask_rcnn import MaskRCNN
-from maskrcnn.weights.download import Progress
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 

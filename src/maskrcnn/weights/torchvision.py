@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from maskrcnn.config import ModelConfig
+from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import UserError
 from maskrcnn.weights.class_names import classes_of, coco_keypoints
 from maskrcnn.weights.rename import Rules, count_names, rename, trunk_kind

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from maskrcnn.config import ModelConfig
+from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import UserError
-from maskrcnn.model.backbone.contract import Backbone
+from maskrcnn.model.backbone.backbone import Backbone
 from maskrcnn.model.backbone.mobilenet import MobileNetV2
 from maskrcnn.weights import detectron2, torchvision
 from maskrcnn.weights.checkpoint_file import read_checkpoint

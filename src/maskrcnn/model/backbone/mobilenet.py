@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from maskrcnn.config import Norm
-from maskrcnn.model.backbone.contract import Backbone
+from maskrcnn.config.model import Norm
+from maskrcnn.model.backbone.backbone import Backbone
 from maskrcnn.model.layers import ConvNorm
 
 # (expansion, channels, blocks, stride of the first block), row by row of the paper's table

@@ -1,0 +1,92 @@
+"""All settings together (`Config`), read from a recipe in YAML and changed by dotted overrides."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from maskrcnn.config.data import DataConfig
+from maskrcnn.config.model import ModelConfig
+from maskrcnn.config.section import Section, validate
+from maskrcnn.config.train import TrainConfig
+from maskrcnn.errors import UserError
+
+
+class Config(Section):
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    train: TrainConfig = TrainConfig()
+
+
+def load_config(source: str | Path | dict[str, Any], overrides: list[str] | None = None) -> Config:
+    """A recipe's settings with dotted overrides applied.
+
+    Args:
+        source: a shipped recipe's name, a YAML file, or the settings themselves.
+        overrides: `a.b=value` strings; the value is read as YAML.
+
+    Raises:
+        UserError: an unknown recipe or key (the nearest existing one is named), or a value out of range.
+    """
+    if isinstance(source, dict):
+        where, settings = "settings", source
+    else:
+        path = find_recipe(source)
+        where = str(path)
+        try:
+            settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+        if not isinstance(settings, dict):
+            raise UserError(f"{path}: a recipe is a mapping of model, data and train, not {type(settings).__name__}")
+    for override in overrides or []:
+        settings = _override(settings, override)
+    return validate(Config, settings, where)
+
+
+def find_recipe(source: str | Path) -> Path:
+    """The file of a shipped recipe's name, or the file itself.
+
+    Raises:
+        UserError: neither; the message lists the shipped names.
+    """
+    shipped = Path(__file__).parents[1] / "recipes"
+    named = shipped / f"{source}.yaml"
+    if Path(str(source)).name == str(source) and named.is_file():
+        return named
+    path = Path(source)
+    if path.is_file():
+        return path
+    names = sorted(p.stem for p in shipped.glob("*.yaml"))
+    near = difflib.get_close_matches(str(source), names, 1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise UserError(f"recipe {str(source)!r}: neither a shipped recipe nor a file.{hint} Shipped: {', '.join(names)}")
+
+
+def _override(settings: dict[str, Any], override: str) -> dict[str, Any]:
+    """A copy of `settings` with one `a.b=value` applied."""
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise UserError(f"--set {override!r}: write it as section.name=value, as in train.epochs=20")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"--set {override!r}: the value is not readable as YAML") from None
+    # YAML 1.1 reads 1e-3 as a string; people write it for learning rates
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            pass
+    result = dict(settings)
+    inner = result
+    *parents, last = key.strip().split(".")
+    for part in parents:
+        below = inner.get(part)
+        inner[part] = dict(below) if isinstance(below, dict) else {}
+        inner = inner[part]
+    inner[last] = value
+    return result

@@ -1,0 +1,52 @@
+"""What every group of settings has in common: unknown keys are refused, and an error names the key."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from maskrcnn.errors import UserError
+
+
+class Section(BaseModel):
+    """A group of settings. A key that does not exist is an error, never ignored."""
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, allow_inf_nan=False)
+
+
+Positive = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+T = TypeVar("T", bound=BaseModel)
+
+
+def validate(kind: type[T], settings: dict[str, Any], where: str) -> T:
+    """`settings` as a `kind`, or a UserError of one line that names the first wrong key and its nearest neighbour."""
+    try:
+        return kind.model_validate(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            siblings = _siblings(kind, [str(part) for part in first["loc"][:-1]])
+            near = difflib.get_close_matches(str(first["loc"][-1]), siblings, 1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(siblings)}"
+            raise UserError(f"{where}: no setting {key!r}; {hint}") from None
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise UserError(f"{where}: {key or 'settings'}: {first['msg']}, got {first['input']!r:.80}{more}") from None
+
+
+def _siblings(kind: type[BaseModel], location: list[str]) -> list[str]:
+    """Names of the settings beside an unknown one."""
+    here: type[BaseModel] = kind
+    for part in location:
+        field = here.model_fields.get(part)
+        if field is None:
+            break
+        options = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        sections = [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
+        if not sections:
+            break
+        here = sections[0]
+    return list(here.model_fields)

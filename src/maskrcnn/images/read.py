@@ -1,0 +1,240 @@
+"""Picture files as the rest of the program wants them: uint8 (H, W, C), RGB unless another number of channels is asked for,
+the way up a person sees them.
+
+Pillow decodes, because it reads the header before it allocates anything. What a file says is never trusted: only the
+formats in `FORMATS` are tried, and a picture of more than `LARGEST` pixels is refused from its header.
+"""
+
+from __future__ import annotations
+
+import glob
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from maskrcnn.errors import DataError, UserError
+from maskrcnn.images.multichannel import ARRAY_SUFFIX, SAMPLES, is_tiff, open_array, read_tiff, tiff_shape
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm")
+LARGEST = 178_956_970  # pixels, 0.5 GB of RGB; where Pillow itself refuses
+MOST_BYTES = 6 * LARGEST  # of what Pillow does not read: as many pixels of RGB with 16 bits
+
+ORIENTATION = 0x0112  # the EXIF tag
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def read_picture(path: Path, channels: int = 3) -> np.ndarray:
+    """The picture in a file, upright, as uint8 (H, W, channels).
+
+    EXIF orientation is applied; palettes are looked up. Samples of more than 8 bits: see `to_uint8`. Animations (GIF, PNG,
+    WEBP) and the pair of pictures in a phone's JPEG give their first.
+
+    As 3 channels, RGB: grey is repeated, CMYK and the other colour spaces are converted without a profile, transparency
+    is laid over white. As 1 channel: the same picture's luma. As any other number: what the file holds, unconverted, be it
+    RGBA or CMYK, a TIFF of as many bands or grey pages, or a NumPy array (H, W, C) in a .npy file.
+
+    Raises:
+        DataError: no such file, not one of `FORMATS`, truncated or damaged, more than `LARGEST` pixels, of another number
+            of channels, or a TIFF of several pages, where the first is not known to be the one that is meant.
+    """
+    try:
+        if Path(path).suffix.lower() == ARRAY_SUFFIX:
+            array = open_array(path)
+            if array.nbytes > MOST_BYTES:
+                raise DataError(f"{path}: {array.nbytes:,} bytes, more than {MOST_BYTES:,}; cut it into tiles first")
+            return _fitted(to_uint8(np.array(array)), channels, path)
+        if channels not in (1, 3) and is_tiff(path):
+            return _fitted(to_uint8(read_tiff(path, MOST_BYTES)), channels, path)
+        # Pillow warns of large pictures that we allow, and of damaged metadata; what matters raises
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=FORMATS) as image:
+                _refuse(image, path)
+                return _fitted(from_pillow(image, channels), channels, path)
+    except UserError:  # DataError is one
+        raise
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; check the name") from None
+    except (IsADirectoryError, PermissionError) as error:
+        raise DataError(
+            f"{path}: {(error.strerror or 'not readable').lower()}; give a picture file that can be read"
+        ) from None
+    except Image.DecompressionBombError:
+        raise DataError(f"{path}: more than {LARGEST:,} pixels; cut it into tiles or shrink it first") from None
+    except UnidentifiedImageError:
+        if is_tiff(path):  # of samples that Pillow has no mode for
+            return _fitted(to_uint8(read_tiff(path, MOST_BYTES)), channels, path)
+        known = ", ".join(FORMATS)
+        raise DataError(f"{path}: not a picture of a known format ({known}); convert it to PNG") from None
+    # decoders raise whatever their parsing stumbles over (struct.error, SyntaxError, KeyError, ...) on damaged bytes
+    except Exception as error:  # noqa: BLE001
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path}: cannot be decoded ({reason:.120}); replace or remove the file") from None
+
+
+def from_pillow(image: Image.Image, channels: int = 3) -> np.ndarray:
+    """A Pillow picture, upright, as uint8 (H, W, C); conversions as in `read_picture`.
+
+    Returns:
+        C is `channels` where that is 1 or 3, else as many as the picture has.
+    """
+    # first, because Pillow's TIFF reader turns the picture while it loads and drops the tag; the others do neither
+    image.load()
+    turn = UPRIGHT.get(_orientation(image))
+    if turn is not None:
+        image = image.transpose(turn)
+    if image.mode == "F" or image.mode.startswith("I"):
+        grey = to_uint8(np.asarray(image))
+        return np.repeat(grey[:, :, None], 3 if channels == 3 else 1, axis=2)
+    if channels not in (1, 3):
+        if image.mode in ("P", "PA"):
+            image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+        samples = to_uint8(np.array(image))
+        return samples.reshape(*samples.shape[:2], -1)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    # a copy: an array that shares Pillow's memory is read-only
+    if channels == 1:
+        return np.array(image.convert("L"))[:, :, None]
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))  # which copies, whatever the mode
+
+
+def stored_channels(path: Path) -> int:
+    """How many channels a file holds that cannot be read as RGB; 3 for every other.
+
+    Raises:
+        DataError: an array that is no picture, or a TIFF that cannot be parsed.
+    """
+    if path.suffix.lower() == ARRAY_SUFFIX:
+        return open_array(path).shape[2]
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
+            return _samples(image) if _samples(image) > len(image.getbands()) else 3
+    except UnidentifiedImageError:
+        return tiff_shape(path)[2] if is_tiff(path) else 3
+    except Exception:  # noqa: BLE001 - as in read_picture, which says what is wrong
+        return 3
+
+
+def to_uint8(samples: np.ndarray) -> np.ndarray:
+    """Samples of any depth as uint8, by a rule that depends only on the largest of them.
+
+    Integers lose the low bits that the smallest depth of 8, 10, 12, 14, 16, 32 or 64 bits that holds them all has beyond 8:
+    a 12-bit microscope's picture in a 16-bit file is not black. Floats: up to 1.0 they are multiplied by 255, above it
+    they are rounded and treated as integers. Negative is 0, and so is NaN.
+    """
+    if samples.dtype == np.uint8:
+        return samples
+    if samples.dtype == np.bool_:
+        return samples.astype(np.uint8) * 255
+    if np.issubdtype(samples.dtype, np.floating):
+        samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
+        scale = 255.0 if samples.size and samples.max() <= 1.0 else 1.0
+        samples = np.rint(samples.astype(np.float64) * scale).clip(0, 2**32 - 1).astype(np.int64)
+    if samples.dtype.kind == "i":
+        samples = np.maximum(samples, 0)
+    largest = int(samples.max(initial=0))
+    shift = next(depth for depth in (8, 10, 12, 14, 16, 32, 64) if largest < 1 << depth) - 8
+    return np.minimum(samples >> shift, 255).astype(np.uint8)
+
+
+def find_pictures(sources: list[str]) -> list[Path]:
+    """The picture files that a person named, in the order named, each once.
+
+    A file is taken as it is, whatever its suffix. A folder gives the pictures directly in it, sorted by name; a pattern
+    (`shots/*.jpg`, `shots/**/*.png`) what it matches, sorted. In both, hidden files and other suffixes are passed over.
+
+    Raises:
+        UserError: no source at all, one that does not exist, or one with no picture in it.
+    """
+    if not sources:
+        raise UserError("no pictures given; name files, folders or patterns such as 'shots/*.jpg'")
+    found: dict[Path, None] = {}
+    for source in sources:
+        found.update(dict.fromkeys(_pictures_of(str(source))))
+    return list(found)
+
+
+def _pictures_of(source: str) -> list[Path]:
+    """The pictures of one source; see `find_pictures`."""
+    path = Path(source).expanduser()
+    if path.is_dir():
+        pictures = _chosen(path.iterdir())
+        if not pictures:
+            raise UserError(f"{source}: no pictures in this folder ({' '.join(SUFFIXES)}); subfolders: '{path}/**/*'")
+        return pictures
+    if path.exists():
+        return [path]
+    if glob.has_magic(source):
+        pictures = _chosen(Path(match) for match in glob.glob(str(path), recursive=True))
+        if not pictures:
+            raise UserError(f"{source}: the pattern matches no picture ({' '.join(SUFFIXES)}); check it with ls")
+        return pictures
+    raise UserError(f"{source}: no such file or folder; check the name")
+
+
+def _chosen(paths: Iterable[Path]) -> list[Path]:
+    """The pictures among some files, sorted; arrays only where there is nothing else, since they may be anything."""
+    shown = [path for path in paths if not path.name.startswith(".")]
+    pictures = sorted(path for path in shown if path.suffix.lower() in SUFFIXES and path.is_file())
+    return pictures or sorted(path for path in shown if path.suffix.lower() == ARRAY_SUFFIX and path.is_file())
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; a block that cannot be parsed counts as upright, as it does in picture viewers."""
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # noqa: BLE001 - as in read_picture: the parser raises anything on damaged bytes
+        return 1
+
+
+def _refuse(image: Image.Image, path: Path) -> None:
+    """Raise a DataError for a header that promises what we do not decode."""
+    width, height = image.size
+    if width * height > LARGEST:
+        size = f"{width} x {height}"
+        raise DataError(f"{path}: {size} is more than {LARGEST:,} pixels; cut it into tiles or shrink it first")
+    pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
+    if pages > 1:
+        raise DataError(
+            f"{path}: a TIFF of {pages} pages; save each page as a file of its own"
+            f" (or, if they are channels of one picture, set model.input.channels={pages})"
+        )
+    if _samples(image) > len(image.getbands()):
+        raise DataError(
+            f"{path}: a TIFF of {_samples(image)} channels; set model.input.channels={_samples(image)} or save it as RGB"
+        )
+
+
+def _samples(image: Image.Image) -> int:
+    """Channels that a TIFF's header tells of, of which Pillow may know some only; 0 for other formats."""
+    return int(getattr(image, "tag_v2", {}).get(SAMPLES, 0))
+
+
+def _fitted(pixels: np.ndarray, channels: int, path: Path) -> np.ndarray:
+    """A picture (H, W, C) with the number of channels that is wanted: grey and RGB become each other, others must fit."""
+    have = pixels.shape[2]
+    if have == channels:
+        return pixels
+    if (have, channels) == (1, 3):
+        return np.repeat(pixels, 3, axis=2)
+    if (have, channels) == (3, 1):
+        return np.array(Image.fromarray(pixels).convert("L"))[:, :, None]
+    raise DataError(
+        f"{path}: has {have} channel{'s' * (have > 1)}, the model takes {channels};"
+        f" convert it, or train a model with model.input.channels={have}"
+    )

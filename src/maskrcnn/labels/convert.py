@@ -1,0 +1,57 @@
+"""`maskrcnn convert data`: any labels that we read, in another tool's form, with everything lost counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from maskrcnn.errors import UserError
+from maskrcnn.labels.open import open_pair
+from maskrcnn.labels.types import Dataset
+from maskrcnn.labels.writers.coco import write_coco
+from maskrcnn.labels.writers.image_copy import copy_picture
+from maskrcnn.labels.writers.instance_png import write_instance_png
+from maskrcnn.labels.writers.labelme import write_labelme
+from maskrcnn.labels.writers.left_out import Lost
+from maskrcnn.labels.writers.voc import write_voc
+from maskrcnn.labels.writers.yolo import write_yolo
+
+Writer = Callable[[dict[str, Dataset], Path, Lost], None]
+
+
+def _write_coco(datasets: dict[str, Dataset], folder: Path, lost: Lost) -> None:
+    for split, dataset in datasets.items():
+        taken: set[str] = set()
+        names = [copy_picture(dataset, index, folder / split, taken) for index in range(len(dataset))]
+        write_coco(dataset, folder / f"{split}.json", file_names=names)
+
+
+WRITERS: dict[str, Writer] = {
+    "coco": _write_coco,
+    "yolo": write_yolo,
+    "labelme": write_labelme,
+    "voc": write_voc,
+    "instance-png": write_instance_png,
+}
+
+
+def convert_data(source: str, to: str, out: Path) -> tuple[dict[str, Dataset], list[str]]:
+    """Writes the labels and pictures of `source` into the new folder `out` in the form called `to`.
+
+    Returns:
+        the data sets that were written, by split, and a line on each kind of loss.
+
+    Raises:
+        UserError: an unknown form, or a folder that is not empty.
+        DataError: labels or pictures that cannot be read.
+    """
+    if to not in WRITERS:
+        raise UserError(f"--to {to}: there are {', '.join(WRITERS)}")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"--out {out}: is not empty; name a new folder")
+    train, val = open_pair(source)
+    datasets: dict[str, Dataset] = {"train": train} | ({"val": val} if val is not None else {})
+    lost = Lost()
+    out.mkdir(parents=True, exist_ok=True)
+    WRITERS[to](datasets, out, lost)
+    return datasets, lost.lines()

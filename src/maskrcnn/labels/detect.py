@@ -1,0 +1,108 @@
+"""Which tool's labels lie at a path, found by looking at a few files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from maskrcnn.errors import UserError
+from maskrcnn.labels.readers.cityscapes import looks_like_cityscapes, read_cityscapes
+from maskrcnn.labels.readers.coco import read_coco
+from maskrcnn.labels.readers.coco_panoptic import looks_like_coco_panoptic, read_coco_panoptic
+from maskrcnn.labels.readers.cvat import looks_like_cvat, read_cvat
+from maskrcnn.labels.readers.instance_png import LABEL_SUFFIXES, read_instance_labels
+from maskrcnn.labels.readers.label_studio import looks_like_label_studio, read_label_studio
+from maskrcnn.labels.readers.labelme import looks_like_labelme, read_labelme
+from maskrcnn.labels.readers.lvis import looks_like_lvis, read_lvis
+from maskrcnn.labels.readers.mask_folders import looks_like_mask_folders, read_mask_folders
+from maskrcnn.labels.readers.penn_fudan import looks_like_penn_fudan, read_penn_fudan
+from maskrcnn.labels.readers.supervisely import looks_like_supervisely, read_supervisely
+from maskrcnn.labels.readers.via import looks_like_via, read_via
+from maskrcnn.labels.readers.voc import looks_like_voc, read_voc
+from maskrcnn.labels.readers.yolo import has_split, looks_like_yolo, read_yolo
+from maskrcnn.labels.types import Dataset
+
+Read = Callable[[Path], Dataset]
+ReadSplit = Callable[[Path, str | None], Dataset]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of label files. `read_split` where one folder of it holds several splits."""
+
+    name: str
+    looks_like: Callable[[Path], bool]
+    read: Read
+    read_split: ReadSplit | None = None
+    has_split: Callable[[Path, str], bool] | None = None
+
+
+def formats() -> list[Format]:
+    """All of them; the first that can be told by little comes first."""
+    return [
+        Format("yolo", looks_like_yolo, read_yolo, read_yolo, has_split),
+        Format("cityscapes", looks_like_cityscapes, read_cityscapes, read_cityscapes, _cityscapes_has),
+        Format("voc", looks_like_voc, read_voc, read_voc, _voc_has),
+        Format("instance-png", looks_like_instance_png, read_instance_labels),
+        Format("penn-fudan", looks_like_penn_fudan, read_penn_fudan),
+        Format("mask-folders", looks_like_mask_folders, read_mask_folders),
+        Format("supervisely", looks_like_supervisely, read_supervisely),
+        Format("cvat", looks_like_cvat, read_cvat),
+        Format("labelme", looks_like_labelme, read_labelme),
+        Format("via", looks_like_via, read_via),
+        Format("label-studio", looks_like_label_studio, read_label_studio),
+        Format("coco-panoptic", looks_like_coco_panoptic, read_coco_panoptic),
+        Format("lvis", looks_like_lvis, read_lvis),
+        Format("coco", looks_like_coco, read_coco),
+    ]
+
+
+def find_format(name: str) -> Format | None:
+    """The format called `name`."""
+    return next((each for each in formats() if each.name == name), None)
+
+
+def detect(path: Path) -> Format | None:
+    """The format of the labels at `path`; None where there are none that we know.
+
+    Raises:
+        UserError: several formats could be meant.
+    """
+    found = [each for each in formats() if each.looks_like(path)]
+    if len(found) > 1:
+        names = " and ".join(each.name for each in found)
+        raise UserError(f"{path}: looks like {names}; say which one is meant, as in {found[0].name}:{path}")
+    return found[0] if found else None
+
+
+def looks_like_instance_png(path: Path) -> bool:
+    """Whether `path` is a folder with images/ beside labels/, and label pictures in the latter."""
+    labels = path / "labels"
+    if not ((path / "images").is_dir() and labels.is_dir()):
+        return False
+    suffixes = {file.suffix.lower() for file in labels.iterdir() if not file.name.startswith(".")}
+    return bool(suffixes & LABEL_SUFFIXES) or not suffixes
+
+
+def looks_like_coco(path: Path) -> bool:
+    """Whether `path` is a .json of no other kind, or a folder whose only .json is one."""
+    if path.is_dir():
+        files = [file for file in path.glob("*.json") if not file.name.startswith(".")]
+        if len(files) != 1:
+            return False
+        path = files[0]
+    if path.suffix.lower() != ".json" or not path.is_file():
+        return False
+    others = (looks_like_labelme, looks_like_via, looks_like_label_studio, looks_like_coco_panoptic, looks_like_lvis)
+    return not any(other(path) for other in others) and not looks_like_supervisely(path.parent)
+
+
+def _cityscapes_has(path: Path, split: str) -> bool:
+    return (path / "gtFine" / split).is_dir()
+
+
+def _voc_has(path: Path, split: str) -> bool:
+    roots = [path, *path.glob("VOC*"), *path.glob("VOCdevkit/VOC*")]
+    kinds = ("Main", "Segmentation")
+    return any((root / "ImageSets" / kind / f"{split}.txt").is_file() for root in roots for kind in kinds)

@@ -1,0 +1,248 @@
+"""COCO JSON: instances, crowds, keypoints (cocodataset.org/#format-data), with what people's own files get wrong.
+
+A record that can be understood is repaired or dropped, and counted; what cannot is refused here, before any training.
+COCO's keypoints are pixel indices: half a pixel is added on reading, so that every coordinate in the program is
+continuous.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from maskrcnn.config.model import KeypointSchema
+from maskrcnn.errors import DataError
+from maskrcnn.labels.cache import cached_labels
+from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.image_files import pictures_folder, relative_name, upright_size
+from maskrcnn.labels.readers.coco_annotation import AnnotationReader
+from maskrcnn.labels.readers.json_file import load_json
+from maskrcnn.labels.readers.keypoint_schema import read_schema
+from maskrcnn.labels.readers.repairs import Refused, RefusedRecords, Repairs
+from maskrcnn.labels.types import Picture
+
+MAX_PIXELS = 2**31  # of a picture; an RLE counts them in 32 bits
+TRIED_PICTURES = 20  # so many are looked for before a folder is given up
+
+
+@dataclass
+class Categories:
+    """The classes of a COCO file."""
+
+    names: list[str]
+    ids: list[int]
+    schema: KeypointSchema | None
+    with_schema: set[int]  # labels whose keypoints are those of the schema
+
+
+def read_coco(json_path: Path, pictures: Path | None = None) -> LabelledPictures:
+    """Read a COCO JSON file and check it.
+
+    Args:
+        json_path: the file.
+        pictures: the folder that `file_name` is relative to; None: looked for beside the file (`pictures_folder`).
+
+    Raises:
+        DataError: the file or a record cannot be used; one line with the record and the remedy.
+    """
+    json_path = Path(json_path)
+    return cached_labels(json_path, pictures, "coco", lambda: read_document(_load(json_path), json_path, pictures))
+
+
+def read_document(document: dict[str, Any], json_path: Path, pictures: Path | None = None) -> LabelledPictures:
+    """What a COCO file holds, checked and repaired; other formats' readers make such a document of theirs.
+
+    Besides COCO's fields an annotation may have `source`, which names it in messages, and "measured" as its bbox or area:
+    taken from the mask without counting that as a repair.
+
+    Args:
+        document: with the lists `images`, `annotations` and `categories`.
+        json_path: the file or folder that it is from, for messages and as in `read_coco`.
+
+    Raises:
+        RefusedRecords: records cannot be used; with what the others hold.
+        DataError: as `read_coco`.
+    """
+    name = str(json_path)
+    repairs = Repairs()
+    refused: list[Refused] = []
+    categories = _read_categories(document["categories"], name, repairs)
+    by_id = _read_images(document["images"], json_path, pictures, repairs, refused)
+    found = list(by_id.values())
+    reader = AnnotationReader(name, categories.names, categories.schema, categories.with_schema, repairs)
+    label_of = {category_id: label for label, category_id in enumerate(categories.ids)}
+    used_ids = {raw["id"] for raw in document["annotations"] if isinstance(raw, dict) and type(raw.get("id")) is int}
+    reader.next_id = max(used_ids, default=0) + 1
+    if refused:  # their annotations need no line of their own
+        lost = {raw["id"] for raw in document["images"] if isinstance(raw, dict) and _is_id(raw.get("id"))}
+        reader.refused_pictures = lost - by_id.keys()
+    for position, raw in enumerate(document["annotations"]):
+        try:
+            reader.read_into(raw, position, by_id, label_of)
+        except Refused as record:
+            refused.append(record)
+    if not refused and not any(picture.annotations for picture in found):
+        raise DataError(
+            f"{name}: none of {len(document['annotations'])} annotations is usable"
+            f" ({', '.join(f'{count} x {kind}' for kind, count in repairs.counts.items()) or 'there is none'}); label"
+            " at least one object"
+        )
+    labels = LabelledPictures(
+        found,
+        name=name,
+        classes=categories.names,
+        class_ids=categories.ids,
+        keypoints=categories.schema,
+        repairs=repairs.counts,
+        warnings=repairs.lines(name),
+    )
+    if refused:
+        raise RefusedRecords(refused, labels if found else None)
+    return labels
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """The JSON document, with its three lists in place."""
+    document = load_json(path, "correct the file")
+    if isinstance(document, list):
+        raise DataError(f"{path}: a list, as results are; labels are an object with images, annotations and categories")
+    if not isinstance(document, dict):
+        raise DataError(f"{path}: not an object with images, annotations and categories; give a COCO label file")
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(document.get(key), list):
+            state = "is not a list" if key in document else "is missing"
+            raise DataError(f"{path}: {key!r} {state}; a COCO file has the lists images, annotations and categories")
+    for key in ("images", "categories"):
+        if not document[key]:
+            raise DataError(f"{path}: empty data set, {key!r} has no entry; add what was labelled")
+    return document
+
+
+def _read_categories(records: list[Any], name: str, repairs: Repairs) -> Categories:
+    categories = Categories([], [], None, set())
+    for position, record in enumerate(records):
+        if not isinstance(record, dict) or not isinstance(record.get("name"), str) or not record["name"]:
+            raise DataError(f"{name}: entry {position} of categories has no name; add it")
+        if not record["name"].isprintable():
+            raise DataError(f"{name}: category {record['name']!r} has control characters in its name; remove them")
+        label, where = record["name"], f"{name}: category {record['name']!r}"
+        category_id = record.get("id")
+        if type(category_id) is not int:
+            raise DataError(f"{where} has the id {category_id!r}; give it a whole number")
+        if category_id in categories.ids:
+            raise DataError(f"{where} has the id {category_id} of another category; give each its own")
+        if label in categories.names:
+            raise DataError(f"{where} is there twice; classes are told apart by name, so give each its own")
+        schema = read_schema(record, where, repairs)
+        categories.schema = categories.schema or schema
+        if schema is not None and schema == categories.schema:
+            categories.with_schema.add(len(categories.names))
+        categories.names.append(label)
+        categories.ids.append(category_id)
+    return categories
+
+
+def _read_images(
+    records: list[Any], json_path: Path, folder: Path | None, repairs: Repairs, refused: list[Refused]
+) -> dict[int | str, Picture]:
+    """Pictures by their id, in the file's order, their files present. Those that cannot be used go to `refused`."""
+    named: list[tuple[dict[str, Any], str]] = []
+    for position, record in enumerate(records):
+        try:
+            named.append((record, _file_name(record, position, json_path)))
+        except Refused as wrong:
+            refused.append(wrong)
+    if folder is None:
+        # with no name that can be used there is nothing to look for
+        folder = pictures_folder(json_path, [name for _, name in named[:TRIED_PICTURES]]) if named else json_path.parent
+    by_id: dict[int | str, Picture] = {}
+    missing: list[str] = []
+    for record, file_name in named:
+        try:
+            picture = _picture(record, folder / file_name, by_id, json_path, repairs)
+        except FileNotFoundError:
+            missing.append(file_name)
+        except Refused as wrong:
+            refused.append(wrong)
+        else:
+            by_id[picture.image_id] = picture
+    if missing:
+        line = (
+            f"{json_path}: {len(missing)} of {len(records)} picture files are missing, the first is"
+            f" {str(folder / missing[0])!r}; restore them or delete their entries from the labels"
+        )
+        refused[:0] = [Refused("picture file that is missing", f"picture {name!r}", line) for name in missing]
+    return by_id
+
+
+def _picture(
+    record: dict[str, Any], path: Path, others: dict[int | str, Picture], json_path: Path, repairs: Repairs
+) -> Picture:
+    """A picture without its annotations.
+
+    Raises:
+        FileNotFoundError: its file is not there.
+        Refused: it cannot be used.
+    """
+    image_id, file_name = record.get("id"), record["file_name"]
+    where = f"picture {file_name!r}"
+    if not _is_id(image_id):
+        line = f"{json_path}: {where} has the id {image_id!r}; give it a whole number"
+        raise Refused("picture without an id", where, line)
+    if image_id in others:
+        raise Refused(
+            "picture with the id of another",
+            where,
+            f"{json_path}: pictures {others[image_id].file_name!r} and {file_name!r} have the same id"
+            f" {image_id!r}; give each its own, or delete one",
+        )
+    if not os.path.isfile(path):
+        raise FileNotFoundError(path)
+    picture = Picture(image_id, file_name, path, 0, 0)
+    picture.height, picture.width = _size(record, picture, json_path, repairs)
+    return picture
+
+
+def _is_id(image_id: Any) -> TypeGuard[int | str]:
+    return type(image_id) is int or isinstance(image_id, str)
+
+
+def _file_name(record: Any, position: int, json_path: Path) -> str:
+    """The normalised name of a picture's file, relative to the folder of the pictures."""
+    if not isinstance(record, dict) or not isinstance(record.get("file_name"), str) or not record["file_name"]:
+        where = f"entry {position} of images"
+        raise Refused("picture without a file_name", where, f"{json_path}: {where} has no file_name; add it")
+    name = relative_name(record["file_name"])
+    if name is None:
+        raise Refused(
+            "file_name that leaves the folder of the pictures",
+            f"picture {record['file_name']!r}",
+            f"{json_path}: file_name {record['file_name']!r} of picture {record.get('id')!r} leaves the folder of the"
+            " pictures; write it relative to that folder, without '..'",
+        )
+    return name
+
+
+def _size(record: dict[str, Any], picture: Picture, json_path: Path, repairs: Repairs) -> tuple[int, int]:
+    """Height and width as the record states them, or as the picture's header does where it is silent."""
+    stated: Sequence[Any] = (record.get("height"), record.get("width"))
+    if any(side is None for side in stated):
+        assert picture.path is not None
+        repairs.note("missing picture size read from the picture", f"picture {picture.file_name!r}")
+        try:
+            stated = upright_size(picture.path)
+        except DataError as wrong:
+            raise Refused("picture that cannot be opened", f"picture {picture.file_name!r}", str(wrong)) from None
+    if not all(isinstance(side, (int, float)) and 0 < side < MAX_PIXELS and side == int(side) for side in stated) or (
+        stated[0] * stated[1] >= MAX_PIXELS
+    ):
+        raise Refused(
+            "picture whose height or width is no size",
+            f"picture {picture.file_name!r}",
+            f"{json_path}: picture {picture.file_name!r} has height {stated[0]!r} and width {stated[1]!r}; write its"
+            " real size in pixels",
+        )
+    return int(stated[0]), int(stated[1])

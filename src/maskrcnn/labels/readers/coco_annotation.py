@@ -1,0 +1,246 @@
+"""One annotation of a COCO file, repaired where it can be."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any
+
+import numpy as np
+
+from maskrcnn.config.model import KeypointSchema
+from maskrcnn.labels.readers.repairs import Refused, Repairs
+from maskrcnn.labels.readers.shapes import drawable
+from maskrcnn.labels.types import Annotation, Picture, Rle
+from maskrcnn.masks.rle import MIN_POINTS, annotation_rle, json_rle, rle_area, rle_box
+
+Box = tuple[float, float, float, float]
+
+# COCO writes coordinates with two decimals: a box may leave its picture by this much and still be right
+ROUNDING = 0.05
+MEASURED = "measured"  # a bbox or area that is to be taken from the mask and is not missing
+
+
+SWAPPED = "box that fits only with x and y swapped dropped"
+
+
+class Dropped(Exception):
+    """The annotation cannot be used; the kind of repair that says why."""
+
+
+class AnnotationReader:
+    """Reads annotations one by one and tallies what it repaired."""
+
+    def __init__(
+        self,
+        name: str,
+        classes: list[str],
+        schema: KeypointSchema | None,
+        with_schema: set[int],
+        repairs: Repairs,
+    ) -> None:
+        """
+        Args:
+            name: the file, for messages.
+            schema: what keypoints are; `with_schema` are the labels whose keypoints these are.
+        """
+        self.name = name
+        self.classes = classes
+        self.schema = schema
+        self.with_schema = with_schema
+        self.repairs = repairs
+        self.next_id = 1  # for annotations without an id of their own
+        self.refused_pictures: set[int | str] = set()  # ids of pictures that are there and cannot be used
+        self._ids: set[int] = set()
+
+    def read_into(self, raw: Any, position: int, pictures: dict[int | str, Picture], label_of: dict[int, int]) -> None:
+        """Append the annotation at `position` of the file to its picture, or count why not.
+
+        Raises:
+            Refused: an unknown class, an RLE that does not fit, keypoints of another number.
+        """
+        if not isinstance(raw, dict):
+            record = f"entry {position} of annotations"
+            raise Refused("annotation that is no object", record, f"{self.name}: {record} is not an object; delete it")
+        record = f"annotation {raw['id']!r}" if "id" in raw else f"annotation at position {position}"
+        record = raw.get("source", record)
+        image_id, category_id = raw.get("image_id"), raw.get("category_id")
+        picture = pictures.get(image_id) if isinstance(image_id, (int, str)) else None
+        if picture is None and isinstance(image_id, (int, str)) and image_id in self.refused_pictures:
+            return
+        if picture is None:
+            self.repairs.note("annotation without a picture dropped", f"{record}, image_id {image_id!r}")
+            return
+        record = f"{record} of picture {picture.file_name!r}"
+        label = label_of.get(category_id) if isinstance(category_id, int) else None
+        if label is None:
+            known = ", ".join(f"{i} {self.classes[k]}" for i, k in list(label_of.items())[:10])
+            raise Refused(
+                "annotation of an unknown class",
+                record,
+                f"{self.name}: {record} has category_id {category_id!r}, which is not in categories ({known}); add the"
+                " category or correct the id",
+            )
+        try:
+            picture.annotations.append(self._read(raw, record, picture, label))
+        except Dropped as why:
+            self.repairs.note(str(why), record)
+
+    def _read(self, raw: dict[str, Any], record: str, picture: Picture, label: int) -> Annotation:
+        polygons, rle = self._mask(raw.get("segmentation"), record, picture)
+        annotation = Annotation((0.0, 0.0, 0.0, 0.0), label, polygons, rle)
+        annotation.box = self._box(raw.get("bbox"), record, picture, annotation)
+        annotation.keypoints = self._keypoints(raw.get("keypoints"), record, label)
+        annotation.crowd = bool(raw.get("iscrowd"))
+        if raw.get("iscrowd") is None:
+            self.repairs.note("missing iscrowd taken as 0", record)
+        annotation.area = self._area(raw.get("area"), record, picture, annotation)
+        annotation.id = self._id(raw.get("id"), record)
+        return annotation
+
+    def _mask(self, raw: Any, record: str, picture: Picture) -> tuple[list[np.ndarray] | None, Rle | None]:
+        """Rings or an RLE, at most one of them."""
+        if not raw:
+            return None, None
+        if isinstance(raw, dict):
+            try:
+                rle = json_rle(raw, picture.height, picture.width)
+            except ValueError as error:
+                raise Refused(
+                    "RLE that cannot be used",
+                    record,
+                    f"{self.name}: the RLE of {record} cannot be used: {error}; encode the mask again",
+                ) from None
+            if rle_area(rle) == 0:
+                self.repairs.note("mask without a pixel dropped", record)
+                return None, None
+            return None, rle
+        if not isinstance(raw, list):
+            raise Refused(
+                "segmentation that is no mask",
+                record,
+                f"{self.name}: the segmentation of {record} is neither polygons nor an RLE; correct it",
+            )
+        if not isinstance(raw[0], list):
+            self.repairs.note("polygon without its outer list accepted", record)
+            raw = [raw]
+        rings = []
+        for numbers in raw:
+            ring = _floats(numbers)
+            if ring is None or ring.ndim != 1 or len(ring) % 2 or len(ring) < 2 * MIN_POINTS:
+                self.repairs.note("polygon that is no ring of three points dropped", record)
+                continue
+            if not np.isfinite(ring).all():
+                raise Dropped("non-finite coordinates dropped")
+            points = ring.reshape(-1, 2)
+            if not drawable(points):
+                raise Dropped("outline too long to draw dropped")
+            rings.append(points)
+        return rings or None, None
+
+    def _box(self, raw: Any, record: str, picture: Picture, annotation: Annotation) -> Box:
+        """xyxy inside the picture."""
+        if raw is None or raw == [] or raw == MEASURED:
+            rle = annotation_rle(annotation, picture.height, picture.width)
+            if rle is None or rle_area(rle) == 0:
+                raise Dropped("annotation without a usable box dropped")
+            if raw != MEASURED:
+                self.repairs.note("missing box taken from the mask", record)
+            return rle_box(rle)
+        if type(raw) is list and len(raw) == 4 and all(type(value) is float for value in raw):
+            x, y, width, height = raw  # as nearly all are; an array of them would take longer than all else here
+        else:
+            numbers = _floats(raw)
+            if numbers is None or numbers.shape != (4,):
+                raise Dropped("annotation without a usable box dropped")
+            x, y, width, height = numbers.tolist()
+        if not all(map(math.isfinite, (x, y, width, height))):
+            raise Dropped("non-finite coordinates dropped")
+        x0, x1 = sorted((x, x + width))
+        y0, y1 = sorted((y, y + height))
+        if x0 == x1 or y0 == y1:  # also a side so short that it is lost in the rounding
+            raise Dropped("zero-area box dropped")
+        if width < 0 or height < 0:
+            self.repairs.note("reversed box swapped", record)
+        if _inside((x0, y0, x1, y1), picture):
+            return (x0, y0, x1, y1)
+        if _inside((y0, x0, y1, x1), picture) and (
+            x0 >= picture.width
+            or y0 >= picture.height
+            or self._mask_says_swapped((x0, y0, x1, y1), picture, annotation)
+        ):
+            raise Dropped(SWAPPED)
+        clipped = (max(x0, 0.0), max(y0, 0.0), min(x1, float(picture.width)), min(y1, float(picture.height)))
+        if clipped[0] >= clipped[2] or clipped[1] >= clipped[3]:
+            raise Dropped("box outside the picture dropped")
+        self.repairs.note("box clipped to the picture", record)
+        return clipped
+
+    def _mask_says_swapped(self, box: Box, picture: Picture, annotation: Annotation) -> bool:
+        rle = annotation_rle(annotation, picture.height, picture.width)
+        if rle is None or rle_area(rle) == 0:
+            return False
+        found = rle_box(rle)
+        return box_iou(found, box) < 0.2 < 0.5 < box_iou(found, (box[1], box[0], box[3], box[2]))
+
+    def _keypoints(self, raw: Any, record: str, label: int) -> np.ndarray | None:
+        """(K, 3) with continuous x, y; zeros where the visibility is 0."""
+        if not raw:
+            return None
+        if self.schema is None or label not in self.with_schema:
+            self.repairs.note("keypoints of another class dropped", record)
+            return None
+        numbers = _floats(raw)
+        count = len(self.schema.names)
+        if numbers is None or numbers.shape != (3 * count,):
+            raise Refused(
+                "keypoints of another number than their names",
+                record,
+                f"{self.name}: the keypoints of {record} must be {3 * count} numbers, x, y and visibility for each of"
+                f" {count} names; correct them",
+            )
+        keypoints = numbers.reshape(count, 3)
+        broken = ~np.isfinite(keypoints).all(axis=1)
+        if broken.any():
+            self.repairs.note("non-finite keypoint taken as unlabelled", record)
+        keypoints[broken | (keypoints[:, 2] <= 0)] = 0.0
+        keypoints[keypoints[:, 2] > 0, :2] += 0.5
+        return keypoints
+
+    def _area(self, raw: Any, record: str, picture: Picture, annotation: Annotation) -> float:
+        if isinstance(raw, (int, float)) and 0 < raw <= sys.float_info.max:
+            return float(raw)
+        if raw != MEASURED:
+            self.repairs.note("missing area computed", record)
+        rle = annotation_rle(annotation, picture.height, picture.width)
+        x0, y0, x1, y1 = annotation.box
+        return (x1 - x0) * (y1 - y0) if rle is None else float(rle_area(rle))
+
+    def _id(self, raw: Any, record: str) -> int:
+        if type(raw) is not int or raw in self._ids:
+            self.repairs.note("missing or duplicate annotation id renumbered", record)
+            raw = self.next_id
+            self.next_id += 1
+        self._ids.add(raw)
+        return int(raw)
+
+
+def box_iou(a: Box, b: Box) -> float:
+    """Overlap of two boxes xyxy over their union."""
+    both = max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    total = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both
+    return both / total if total > 0 else 0.0
+
+
+def _inside(box: Box, picture: Picture) -> bool:
+    x0, y0, x1, y1 = box
+    right, lower = picture.width + ROUNDING, picture.height + ROUNDING
+    return x0 >= -ROUNDING and y0 >= -ROUNDING and x1 <= right and y1 <= lower
+
+
+def _floats(values: Any) -> np.ndarray | None:
+    """A new float64 array with NaN for null, or None when the values are not numbers."""
+    try:
+        return np.array(values, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        return None

@@ -1,0 +1,203 @@
+"""COCO panoptic (cocodataset.org/#format-data, section 4): a JSON file and a folder of PNGs, one for each picture.
+
+A pixel belongs to the segment R + 256 G + 65536 B; the JSON says of each segment what it is. Segments of categories
+that are things are objects; stuff has no instances and is left out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from maskrcnn.errors import DataError
+from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.image_files import relative_name
+from maskrcnn.labels.readers.coco_annotation import MEASURED
+from maskrcnn.labels.readers.document import Document, number, own_ids, refuse_leaving
+from maskrcnn.labels.readers.instance_png import instance_rles
+from maskrcnn.labels.readers.json_file import load_json
+from maskrcnn.labels.readers.label_image import open_label_picture
+from maskrcnn.labels.types import Rle
+
+HEAD = 1 << 20  # bytes that are looked at to tell the format
+
+
+def looks_like_coco_panoptic(source: Path) -> bool:
+    """Whether this is such a JSON file, or a folder with one panoptic*.json."""
+    path = _json_file(Path(source))
+    if path is None:
+        return False
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            head = file.read(HEAD)
+            # the list of the pictures comes first and may be long; the categories are last
+            file.seek(max(size - HEAD, 0))
+            return b'"segments_info"' in head + file.read()
+    except OSError:
+        return False
+
+
+def read_coco_panoptic(source: Path) -> LabelledPictures:
+    """Read a panoptic JSON file, or the folder with its only panoptic*.json.
+
+    Raises:
+        DataError: the file or a record cannot be used; one line with the record and the remedy.
+    """
+    path = _json_file(Path(source))
+    if path is None:
+        raise DataError(f"{source}: not one panoptic JSON file; give the file itself")
+    content = load_json(path)
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(content, dict) or not isinstance(content.get(key), list):
+            raise DataError(f"{path}: no list {key!r}; a panoptic file has the lists images, annotations, categories")
+        if not all(isinstance(record, dict) for record in content[key]):
+            raise DataError(f"{path}: an entry of {key} is not an object; delete it")
+    images, by_image = content["images"], _by_image(path, content["annotations"])
+    names = [str(image.get("file_name") or "") for image in images]
+    pictures = _folder(path, names, [path.stem.removeprefix("panoptic_"), "images", "."], "picture")
+    pngs = [str(record.get("file_name") or "") for record in content["annotations"]]
+    labels = _folder(path, pngs, [path.stem, "panoptic", "labels", "annotations", "."], "label picture")
+    document = Document(path, pictures)
+    things, stuff = _classes(path, document, content["categories"])
+    image_ids = own_ids([image.get("id") for image in images])
+    for image, image_id, name in zip(images, image_ids, names, strict=True):
+        record = by_image.get(_key(image.get("id")))
+        if record is None:
+            document.repairs.note("picture without an annotation left out", f"picture {name!r}")
+            continue
+        stated = (image.get("height"), image.get("width"))
+        size = document.add_picture(name, image_id, None if None in stated else stated)
+        png = relative_name(str(record.get("file_name") or ""))
+        if png is None:
+            raise DataError(
+                f"{path}: label picture {record.get('file_name')!r} leaves its folder; write it without '..'"
+            )
+        refuse_leaving(labels, labels / png)
+        masks = _masks(labels / png, *size)
+        _add_segments(document, image_id, name, record, masks, things, stuff)
+    return document.read()
+
+
+def _json_file(source: Path) -> Path | None:
+    if not source.is_dir():
+        return source if source.suffix.lower() == ".json" and source.is_file() else None
+    found = sorted([*source.glob("panoptic*.json"), *source.glob("annotations/panoptic*.json")])
+    return found[0] if len(found) == 1 else None
+
+
+def _key(image_id: Any) -> str:
+    return f"{type(image_id).__name__} {image_id!r:.200}" if not isinstance(image_id, int) else f"{image_id:x}"
+
+
+def _by_image(path: Path, records: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for position, record in enumerate(records):
+        key = _key(record.get("image_id"))
+        if key in found:
+            raise DataError(f"{path}: entry {position} of annotations is the second of its picture; delete one")
+        if not isinstance(record.get("segments_info"), list):
+            raise DataError(f"{path}: entry {position} of annotations has no list segments_info; give a panoptic file")
+        found[key] = record
+    return found
+
+
+def _folder(path: Path, names: Sequence[str], places: Sequence[str], what: str) -> Path:
+    """The folder beside the file, or beside its folder, that holds the first of `names` that any holds."""
+    folders = [base / place for base in (path.parent, path.parent.parent) for place in places]
+    for name in (relative for name in names[:20] if name and (relative := relative_name(name))):
+        for folder in folders:
+            if os.path.isfile(folder / name):
+                return folder
+    looked = ", ".join(str(folder) for folder in folders[: len(places)])
+    first = names[0] if names else ""
+    raise DataError(f"{path}: {what} {first!r} not found in {looked}; put the {what}s into one of these folders")
+
+
+def _classes(path: Path, document: Document, categories: list[dict[str, Any]]) -> tuple[dict[Any, int], set[Any]]:
+    """The class ids of things by their ids in the file, and the ids of stuff."""
+    ids = [category.get("id") for category in categories]
+    if own_ids(ids) != ids:
+        raise DataError(f"{path}: the ids of categories must be different whole numbers; correct them")
+    names = [name for category in categories if isinstance(name := category.get("name"), str) and name]
+    if len(names) < len(categories):
+        raise DataError(f"{path}: a category has no name; add it")
+    # where it does not say, all are things: people's own files often leave it out
+    isthing = [bool(category.get("isthing", True)) for category in categories]
+    things = [(number, name) for number, name, thing in zip(ids, names, isthing, strict=True) if thing]
+    if not things:
+        raise DataError(f"{path}: no category is a thing (isthing 1), so there is no object to find; check the file")
+    document.add_classes([name for _, name in things], [number for number, _ in things])
+    return {number: number for number, _ in things}, set(ids) - {number for number, _ in things}
+
+
+def _masks(path: Path, height: int, width: int) -> dict[int, Rle]:
+    """The mask of each segment by its id."""
+    with open_label_picture(path, ("PNG",)) as picture:
+        size = (picture.height, picture.width)
+        # before anything is decoded, so that a file that claims to be huge costs nothing
+        if size == (height, width):
+            mode, colours = picture.mode, np.asarray(picture.convert("RGB"), dtype=np.uint32)
+    if size != (height, width):
+        raise DataError(
+            f"{path}: the label picture is {size[1]} x {size[0]} (width x height) but its picture {width} x {height};"
+            " correct one of them"
+        )
+    if mode not in ("RGB", "RGBA", "P"):
+        raise DataError(f"{path}: a panoptic label picture is in colour, not mode {mode}; export it anew")
+    ids = colours[..., 0] + 256 * colours[..., 1] + 65536 * colours[..., 2]
+    found = np.unique(ids)
+    return dict(zip(found[found != 0].tolist(), instance_rles(ids), strict=True))
+
+
+def _add_segments(
+    document: Document,
+    image_id: int,
+    name: str,
+    record: dict[str, Any],
+    masks: dict[int, Rle],
+    things: dict[Any, int],
+    stuff: set[Any],
+) -> None:
+    """Add the things of a picture; count stuff and what is on one side only, the PNG's or the JSON's."""
+    for position, segment in enumerate(record["segments_info"]):
+        if not isinstance(segment, dict):
+            raise DataError(f"{document.source}: segment {position} of picture {name!r} is not an object; delete it")
+        segment_id, category_id = segment.get("id"), segment.get("category_id")
+        known = type(category_id) is int
+        where = f"segment {segment_id!r:.20} of picture {name!r}"
+        rle = masks.pop(segment_id, None) if type(segment_id) is int else None
+        if known and category_id in stuff:
+            document.repairs.note("stuff segment left out", where)
+        elif not known or category_id not in things:
+            raise DataError(
+                f"{document.source}: {where} has category_id {category_id!r:.40}, which is not in categories; add the"
+                " category or correct the id"
+            )
+        elif rle is None:
+            document.repairs.note("segment without a pixel dropped", where)
+        else:
+            document.add_object(
+                image_id,
+                things[category_id],
+                f"segment {segment_id}",
+                box=_box(segment.get("bbox")),
+                rle=rle,
+                crowd=bool(segment.get("iscrowd")),
+                area=segment.get("area", MEASURED),
+            )
+    for unlisted in masks:
+        document.repairs.note("segment that is not listed left out", f"segment {unlisted} of picture {name!r}")
+
+
+def _box(raw: Any) -> list[float] | None:
+    """xyxy, or None where the segment has none."""
+    if not isinstance(raw, list) or len(raw) != 4:
+        return None
+    x, y, width, height = (number(value) for value in raw)
+    return [x, y, x + width, y + height]

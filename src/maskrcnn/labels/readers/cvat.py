@@ -1,0 +1,298 @@
+"""CVAT for images 1.1 (docs.cvat.ai/docs/dataset_management/formats/format-cvat, docs.cvat.ai/docs/other/xml_format).
+
+The export is annotations.xml, beside it images/ with the pictures (in a folder for each subset where a project was
+exported). Coordinates are continuous; a mask's runs go row by row through its own rectangle. Skeletons are keypoints,
+joined with the box or the outline that has their label and group. Tracks of a video are read where there are no images.
+"""
+
+from __future__ import annotations
+
+import html
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import Element
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from maskrcnn.errors import DataError
+from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.readers.cvat_tracks import frames_of_tracks
+from maskrcnn.labels.readers.document import Document, number, own_ids, whole
+from maskrcnn.labels.readers.safe_xml import parse_xml
+from maskrcnn.labels.readers.shapes import box_around, ellipse_ring, placed_rle, sound, turned_box
+from maskrcnn.labels.types import Rle
+from maskrcnn.masks.rle import polygons_rle
+
+FILE_NAME = "annotations.xml"
+SHAPES = ("box", "polygon", "mask", "ellipse", "skeleton")
+UNREAD = ("points", "polyline", "cuboid", "tag")
+
+
+@dataclass
+class Labels:
+    """The labels of a task: classes, and the points of skeletons."""
+
+    classes: list[str] = field(default_factory=list)
+    keypoints: list[str] = field(default_factory=list)  # of all skeletons, each name once
+    skeletons: set[str] = field(default_factory=set)  # classes that have keypoints
+    edges: set[tuple[str, str]] = field(default_factory=set)
+
+
+@dataclass
+class Shape:
+    """A shape of a picture, or several of one group that are one object."""
+
+    label: str
+    group: int
+    record: str
+    box: list[float] | None = None
+    rings: list[np.ndarray] | None = None
+    rle: Rle | None = None
+    keypoints: np.ndarray | None = None
+
+
+def looks_like_cvat(source: Path) -> bool:
+    """Whether this is an XML file of CVAT for images, or a folder with one."""
+    path = _xml_file(Path(source))
+    if path is None:
+        return False
+    try:
+        with path.open("rb") as file:
+            head = file.read(1 << 20)
+    except OSError:
+        return False
+    return b"<annotations" in head and any(tag in head for tag in (b"<image ", b"<track ", b"<meta"))
+
+
+def read_cvat(source: Path) -> LabelledPictures:
+    """Read an export of CVAT for images: annotations.xml, or the folder that holds it.
+
+    Raises:
+        DataError: the file or a record cannot be used; one line with the record and the remedy.
+    """
+    source = Path(source)
+    path = _xml_file(source)
+    if path is None:
+        raise DataError(f"{source}: no {FILE_NAME}; export as 'CVAT for images 1.1'")
+    root = parse_xml(path)
+    document = Document(path, path.parent)
+    images = root.findall("image")
+    for position, _ in enumerate(root.findall("track") if images else ()):
+        document.repairs.note("track left out", f"track {position}")
+    if root.tag != "annotations":
+        raise DataError(f"{path}: its root is <{root.tag:.40}>, not <annotations>; export as 'CVAT for images 1.1'")
+    images = images or frames_of_tracks(root, path.parent, document.repairs)
+    if not images:
+        raise DataError(f"{path}: has no <image> and no <track>; export as 'CVAT for images 1.1'")
+    labels = _labels(root, images)
+    ids = document.add_classes(labels.classes)
+    _add_schema(document, labels)
+    image_ids = own_ids([whole(image.get("id")) if image.get("id") else None for image in images])
+    for image, image_id in zip(images, image_ids, strict=True):
+        name = image.get("name") or ""
+        stated = (image.get("height"), image.get("width"))
+        size = document.add_picture(_file_name(path.parent, image), image_id, None if None in stated else stated)
+        for shape in _joined(list(_shapes(image, name, size, labels, document)), name, size, document):
+            if shape.label not in ids:
+                raise DataError(
+                    f"{path}: {shape.record} of picture {name!r} has the label {shape.label!r}, which is not among the"
+                    " labels of <meta>; add it there"
+                )
+            document.add_object(
+                image_id,
+                ids[shape.label],
+                shape.record,
+                box=shape.box,
+                rings=shape.rings,
+                rle=shape.rle,
+                keypoints=shape.keypoints,
+            )
+    return document.read()
+
+
+def _xml_file(source: Path) -> Path | None:
+    if source.is_dir():
+        source = source / FILE_NAME
+    return source if source.suffix.lower() == ".xml" and source.is_file() else None
+
+
+def _file_name(folder: Path, image: Element) -> str:
+    """The picture's name relative to `folder`: as it is, in images/ or in the folder of its subset."""
+    name, subset = image.get("name") or "", image.get("subset") or ""
+    if not name:
+        return ""
+    places = [f"images/{name}", f"images/{subset}/{name}", name, f"{subset}/{name}"]
+    return next((place for place in places if os.path.isfile(folder / place)), places[0])
+
+
+def _labels(root: Element, images: list[Element]) -> Labels:
+    labels = Labels()
+    found = list(root.iter("label"))
+    for label in found:
+        name, parent = label.findtext("name") or "", label.findtext("parent")
+        if parent:
+            labels.skeletons.add(parent)
+            if name not in labels.keypoints:
+                labels.keypoints.append(name)
+        elif name and name not in labels.classes:
+            labels.classes.append(name)
+    if not labels.classes:
+        names = {shape.get("label") or "" for image in images for shape in image if shape.tag in SHAPES}
+        labels.classes = sorted(names - {""})
+    for image in images:
+        for skeleton in image.findall("skeleton"):
+            labels.skeletons.add(skeleton.get("label") or "")
+            for point in skeleton.findall("points"):
+                if (point.get("label") or "") not in labels.keypoints:
+                    labels.keypoints.append(point.get("label") or "")
+    for label in found:
+        labels.edges |= _edges(label.findtext("svg") or "")
+    return labels
+
+
+def _edges(svg: str) -> set[tuple[str, str]]:
+    """Pairs of keypoint names that the drawing of a skeleton connects."""
+    names: dict[str, str] = {}
+    lines: list[tuple[str, str]] = []
+    for attributes in re.findall(r"<(?:line|circle)\b([^<>]*)", svg):
+        found = dict(re.findall(r'([\w-]+)="([^"]*)"', attributes))
+        if "data-label-name" in found:
+            names[found.get("data-node-id", "")] = html.unescape(found["data-label-name"])
+        if "data-node-from" in found:
+            lines.append((found["data-node-from"], found.get("data-node-to", "")))
+    return {(names[a], names[b]) for a, b in lines if a in names and b in names}
+
+
+def _add_schema(document: Document, labels: Labels) -> None:
+    """Give the classes that are skeletons their keypoints; one set for all, as there is one set in a training."""
+    index = {name: position + 1 for position, name in enumerate(labels.keypoints)}
+    skeleton = sorted([index[a], index[b]] for a, b in labels.edges if a in index and b in index)
+    for category in document.categories:
+        if labels.keypoints and category["name"] in labels.skeletons:
+            category |= {"keypoints": labels.keypoints, "skeleton": skeleton}
+
+
+def _shapes(image: Element, name: str, size: tuple[int, int], labels: Labels, document: Document) -> Iterator[Shape]:
+    """The shapes of a picture one by one; what has no place is counted."""
+    for position, element in enumerate(image):
+        record = f"{element.tag} {position}"
+        where = f"{record} of picture {name!r}"
+        if element.tag not in SHAPES:
+            if element.tag in UNREAD:
+                document.repairs.note("shape of an unread kind left out", where)
+            continue
+        for _ in element.iter("attribute"):
+            document.repairs.note("attribute left out", where)
+        if element.get("occluded", "0") != "0":
+            document.repairs.note("occlusion flag left out", where)
+        if element.get("z_order", "0") != "0":
+            document.repairs.note("z order left out", where)
+        shape = Shape(element.get("label") or "", max(whole(element.get("group_id")), 0), record)
+        if element.tag == "box":
+            shape.box = _box(element, where, document)
+        elif element.tag == "polygon":
+            shape.rings = [_points(element.get("points") or "")]
+        elif element.tag == "ellipse":
+            x, y, rx, ry = (number(element.get(key)) for key in ("cx", "cy", "rx", "ry"))
+            shape.rings = [ellipse_ring(x, y, rx, ry, number(element.get("rotation", "0")))]
+        elif element.tag == "mask":
+            shape.rle = _mask(element, where, size, document)
+        else:
+            shape.keypoints = _keypoints(element, where, labels, document)
+        yield shape
+
+
+def _points(text: str) -> np.ndarray:
+    """(n, 2) of "x,y;x,y"; NaN where there is no number."""
+    pairs = [pair.split(",") for pair in text.split(";")] if text.strip() else []
+    rows = [[number(pair[0]), number(pair[1]) if len(pair) == 2 else np.nan] for pair in pairs]
+    return np.array(rows, dtype=np.float64).reshape(-1, 2)
+
+
+def _box(element: Element, where: str, document: Document) -> list[float]:
+    box = [number(element.get(key)) for key in ("xtl", "ytl", "xbr", "ybr")]
+    turn = number(element.get("rotation", "0"))
+    if turn == 0:
+        return box
+    document.repairs.note("turned box replaced by the box around it", where)
+    return box_around(turned_box(box, turn, ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)))
+
+
+def _mask(element: Element, where: str, size: tuple[int, int], document: Document) -> Rle:
+    """The mask of a picture from the runs, background first, of the rows of a rectangle."""
+    left, top, width, height = (whole(element.get(key)) for key in ("left", "top", "width", "height"))
+    if left < 0 or top < 0 or width <= 0 or height <= 0 or left + width > size[1] or top + height > size[0]:
+        raise DataError(
+            f"{document.source}: {where} is no rectangle inside the picture (left {left}, top {top}, width {width},"
+            f" height {height}, picture {size[1]} x {size[0]}); export anew"
+        )
+    runs = [whole(run) for run in (element.get("rle") or "").split(",")]
+    if any(run < 0 for run in runs) or sum(runs) != width * height:
+        raise DataError(
+            f"{document.source}: the rle of {where} must be whole numbers that add up to {width} x {height}; export"
+            " anew"
+        )
+    values = np.arange(len(runs), dtype=np.uint8) & 1
+    return placed_rle(np.repeat(values, runs).reshape(height, width), left, top, *size)
+
+
+def _keypoints(element: Element, where: str, labels: Labels, document: Document) -> np.ndarray:
+    keypoints = np.zeros((len(labels.keypoints), 3))
+    for point in element.findall("points"):
+        row = keypoints[labels.keypoints.index(point.get("label") or "")]
+        if point.get("outside", "0") != "0":
+            continue
+        if row[2]:
+            document.repairs.note("second keypoint of the same name left out", where)
+            continue
+        found = _points(point.get("points") or "")
+        row[:2] = found[0] if len(found) == 1 else np.nan
+        row[2] = 1 if point.get("occluded", "0") != "0" else 2
+    return keypoints
+
+
+def _joined(shapes: list[Shape], name: str, size: tuple[int, int], document: Document) -> list[Shape]:
+    """Shapes of the same group and label as one; a skeleton that stays alone gets the box around its points."""
+    groups: dict[Any, list[Shape]] = {}
+    for position, shape in enumerate(shapes):
+        usable = all(sound(ring) for ring in shape.rings or [])
+        key: Any = (shape.label, shape.group) if shape.group and usable else position
+        groups.setdefault(key, []).append(shape)
+    found: list[Shape] = []
+    for group in groups.values():
+        if sum(shape.keypoints is not None for shape in group) > 1:
+            document.repairs.note("group of several skeletons kept apart", f"{group[0].record} of picture {name!r}")
+            found += group
+        else:
+            found.append(_one(group, size))
+    for shape in found:
+        if shape.keypoints is not None and shape.box is None and shape.rings is None and shape.rle is None:
+            seen = shape.keypoints[shape.keypoints[:, 2] > 0, :2]
+            document.repairs.note("box taken from the keypoints", f"{shape.record} of picture {name!r}")
+            shape.box = box_around(seen) if len(seen) else [0.0] * 4
+    return found
+
+
+def _one(group: list[Shape], size: tuple[int, int]) -> Shape:
+    """One object of the shapes of a group: the union of masks, the box around boxes, the keypoints."""
+    first = group[0]
+    if len(group) == 1:
+        return first
+    one = Shape(first.label, first.group, " + ".join(shape.record for shape in group[:5]))
+    rings = [ring for shape in group for ring in shape.rings or []]
+    rles = [shape.rle for shape in group if shape.rle is not None]
+    if rles:
+        drawn = polygons_rle(rings, *size)
+        one.rle = coco_mask.merge(rles if drawn is None else [*rles, drawn])
+    elif rings:
+        one.rings = rings
+    boxes = [shape.box for shape in group if shape.box is not None]
+    if boxes:
+        one.box = box_around(np.reshape(boxes, (-1, 2)))
+    one.keypoints = next((shape.keypoints for shape in group if shape.keypoints is not None), None)
+    return one

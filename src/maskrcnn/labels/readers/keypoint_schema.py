@@ -1,0 +1,166 @@
+"""What a COCO category says about its keypoints: names, mirror images, skeleton and tolerances."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import Any
+
+from maskrcnn.config.model import KeypointSchema
+from maskrcnn.errors import DataError
+from maskrcnn.labels.readers.repairs import Repairs
+
+COCO_NAMES = [
+    *("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder"),
+    *("left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip"),
+    *("left_knee", "right_knee", "left_ankle", "right_ankle"),
+]
+# cocodataset.org/#keypoints-eval: one standard deviation of what people disagree by, relative to the object's size
+COCO_SIGMAS = [0.026, 0.025, 0.025, 0.035, 0.035, *[0.079] * 2, *[0.072] * 2, *[0.062] * 2, *[0.107] * 2]
+COCO_SIGMAS += [*[0.087] * 2, *[0.089] * 2]
+UNKNOWN_SIGMA = 0.05
+
+
+def read_schema(category: dict[str, Any], where: str, repairs: Repairs) -> KeypointSchema | None:
+    """The keypoints of a COCO category, or None when it has none.
+
+    Besides COCO's `keypoints` (names) and `skeleton` (pairs counted from 1) a category may have `flip_pairs` (pairs of
+    names that change places in a mirror), `keypoints_flip` (for each keypoint the one it becomes) and `sigmas`.
+
+    Args:
+        where: file and category, for messages.
+
+    Raises:
+        DataError: one of these fields cannot be understood.
+    """
+    names = category.get("keypoints")
+    if not names:
+        return None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        raise DataError(f"{where}: keypoints must be a list of different names")
+    return KeypointSchema(
+        names=names,
+        flip=_flip(category, names, where, repairs),
+        skeleton=_skeleton(category.get("skeleton") or [], len(names), where, repairs),
+        sigmas=_sigmas(category.get("sigmas"), names, where, repairs),
+    )
+
+
+def write_schema(schema: KeypointSchema) -> dict[str, Any]:
+    """The fields of a COCO category from which `read_schema` makes `schema` again."""
+    return {
+        "keypoints": schema.names,
+        "skeleton": [[a + 1, b + 1] for a, b in schema.skeleton],
+        "keypoints_flip": [schema.names[i] for i in schema.flip],
+        "sigmas": schema.sigmas,
+    }
+
+
+def _is_index(value: Any) -> bool:
+    return type(value) is int
+
+
+def _skeleton(pairs: Any, count: int, where: str, repairs: Repairs) -> list[tuple[int, int]]:
+    if not isinstance(pairs, list) or not all(
+        isinstance(pair, list) and len(pair) == 2 and all(_is_index(end) for end in pair) for pair in pairs
+    ):
+        raise DataError(f"{where}: skeleton must be a list of pairs of keypoint numbers counted from 1")
+    base = 1
+    if any(0 in pair for pair in pairs):
+        base = 0
+        repairs.note("skeleton counted from 0 accepted", where)
+    skeleton = []
+    for a, b in pairs:
+        if base <= min(a, b) and max(a, b) < count + base:
+            skeleton.append((a - base, b - base))
+        else:
+            repairs.note("skeleton pair outside the keypoints dropped", f"{where}, pair {[a, b]}")
+    return skeleton
+
+
+def _sigmas(given: Any, names: list[str], where: str, repairs: Repairs) -> list[float]:
+    if given is not None:
+        if (
+            not isinstance(given, list)
+            or len(given) != len(names)
+            or not all(isinstance(s, (int, float)) and 0 < s <= sys.float_info.max for s in given)
+        ):
+            raise DataError(f"{where}: sigmas must be {len(names)} numbers above 0, one for each keypoint")
+        return [float(sigma) for sigma in given]
+    if sorted(names) == sorted(COCO_NAMES):  # tools have their own order
+        return [COCO_SIGMAS[COCO_NAMES.index(name)] for name in names]
+    repairs.note("sigmas of 0.05 assumed", where)
+    return [UNKNOWN_SIGMA] * len(names)
+
+
+def _flip(category: dict[str, Any], names: list[str], where: str, repairs: Repairs) -> list[int]:
+    """The index each keypoint takes in a mirror."""
+    count = len(names)
+    given, pairs = category.get("keypoints_flip"), category.get("flip_pairs")
+    if given is not None:
+        flip = _indices(given, names)
+        if flip is None or sorted(flip) != list(range(count)):
+            raise DataError(
+                f"{where}: keypoints_flip must name every keypoint once, in the order of their mirror images"
+            )
+    elif pairs is not None:
+        flip = list(range(count))
+        flat = [end for pair in pairs for end in pair] if _is_pairs(pairs) else None
+        ends = None if flat is None else _indices(flat, names)
+        if ends is None or len(set(ends)) < len(ends):
+            raise DataError(f"{where}: flip_pairs must be pairs of keypoint names, each name at most once")
+        for a, b in zip(ends[::2], ends[1::2], strict=True):
+            flip[a], flip[b] = b, a
+    else:
+        return _flip_by_name(names, where, repairs)
+    if any(flip[flip[i]] != i for i in range(count)):
+        raise DataError(f"{where}: mirrored twice, every keypoint must be itself again; correct keypoints_flip")
+    return flip
+
+
+def _is_pairs(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in value)
+
+
+def _indices(entries: Any, names: list[str]) -> list[int] | None:
+    """Indices of keypoints given by name or by number, or None when they cannot be told.
+
+    Numbers count from 0 when a 0 is among them and from 1 when the number of keypoints is; otherwise both are possible.
+    """
+    if not isinstance(entries, list):
+        return None
+    if all(isinstance(entry, str) for entry in entries):
+        return [names.index(entry) for entry in entries] if set(entries) <= set(names) else None
+    if not all(_is_index(entry) and 0 <= entry <= len(names) for entry in entries):
+        return None
+    if (0 in entries) == (len(names) in entries):
+        return None
+    base = 0 if 0 in entries else 1
+    return [entry - base for entry in entries]
+
+
+def _flip_by_name(names: list[str], where: str, repairs: Repairs) -> list[int]:
+    index = {name: i for i, name in enumerate(names)}
+    flip = []
+    for i, name in enumerate(names):
+        mirrored = mirrored_name(name)
+        if mirrored is not None and mirrored not in index and re.match(r"(left|right|l|r)[_ .-]", name, re.IGNORECASE):
+            repairs.note("keypoint without its mirror image left in place", f"{where}, {name!r}")
+        flip.append(i if mirrored is None else index.get(mirrored, i))
+    return flip
+
+
+def mirrored_name(name: str) -> str | None:
+    """The name of a keypoint's mirror image: "left" and "right" or a separate "l" and "r" exchanged; else None."""
+    swap = {"left": "right", "right": "left", "l": "r", "r": "l"}
+
+    def other(match: re.Match[str]) -> str:
+        word = match.group(0)
+        found = swap[word.lower()]
+        return found.upper() if word.isupper() else found.capitalize() if word[0].isupper() else found
+
+    for pattern in (r"left|right", r"(?<![a-z0-9])[lr](?![a-z0-9])"):
+        mirrored, changes = re.subn(pattern, other, name, count=1, flags=re.IGNORECASE)
+        if changes:
+            return mirrored
+    return None

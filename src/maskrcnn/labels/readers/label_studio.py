@@ -1,0 +1,331 @@
+"""Label Studio's exports JSON and JSON-MIN (labelstud.io/guide/export, labelstud.io/guide/task_format).
+
+Coordinates are percent of the picture's width and height; turns are in degrees, of a rectangle about its upper left
+corner, of an ellipse about its centre. An export names pictures by their address in the tool; here they are looked for
+by the end of that address in the export's folder and in images/ beside it. Keypoints belong to the region that their
+parentID names; JSON-MIN has none.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import numpy as np
+
+from maskrcnn.errors import DataError
+from maskrcnn.images.read import SUFFIXES
+from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.image_files import upright_size
+from maskrcnn.labels.readers.document import Document, number, own_ids, points
+from maskrcnn.labels.readers.json_file import load_json
+from maskrcnn.labels.readers.label_studio_rle import brush_mask
+from maskrcnn.labels.readers.shapes import box_around, ellipse_ring, turned_box
+from maskrcnn.masks.rle import bitmap_rle
+
+HEAD = 1 << 20  # bytes that are looked at to tell the format
+KINDS = ("polygon", "rectangle", "brush", "ellipse", "keypoint")
+NO_SHAPES = ("choices", "textarea", "number", "rating", "taxonomy", "datetime", "relation", "ranker", "pairwise")
+MIN_FIELDS = ("annotator", "annotation_id", "lead_time")  # of a task of JSON-MIN
+UPLOADED = re.compile(r"[0-9a-f]{8}-(.+)")  # the tool puts eight digits before the name of an uploaded file
+LONGEST_PATH = 20  # parts of a picture's address that are tried
+
+
+@dataclass
+class Task:
+    """A picture and its regions, the same from both exports."""
+
+    record: str
+    number: Any
+    address: str
+    file_name: str  # relative to the folder of the export
+    regions: list[dict[str, Any]]
+
+
+def looks_like_label_studio(source: Path) -> bool:
+    """Whether this is such a JSON file, or a folder whose only .json is one."""
+    path = _json_file(Path(source))
+    if path is None:
+        return False
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+    except OSError:
+        return False
+    if not head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
+        return False
+    full = b'"data"' in head and (b'"annotations"' in head or b'"completions"' in head)
+    return full or b'"annotation_id"' in head or b'"original_width"' in head
+
+
+def read_label_studio(source: Path) -> LabelledPictures:
+    """Read an export, or the folder whose only .json it is.
+
+    Raises:
+        DataError: the file or a record cannot be used; one line with the record and the remedy.
+    """
+    path = _json_file(Path(source))
+    if path is None:
+        raise DataError(f"{source}: not one .json; give the export itself")
+    content = load_json(path)
+    if not isinstance(content, list) or not all(isinstance(task, dict) for task in content):
+        raise DataError(f"{path}: not a list of tasks; export as JSON or JSON-MIN")
+    document = Document(path, path.parent)
+    tasks = list(_tasks(content, document))
+    _find_pictures(tasks, path)
+    first_labels = [(_kind(region), _labels(region)[0]) for task in tasks for region in task.regions if _labels(region)]
+    ids = document.add_classes(sorted({label for kind, label in first_labels if kind in KINDS[:-1]}))
+    keypoint_names = sorted({label for kind, label in first_labels if kind == "keypoint"})
+    for task, image_id in zip(tasks, own_ids([task.number for task in tasks]), strict=True):
+        size = document.add_picture(task.file_name, image_id, _stated_size(task, path))
+        with_keypoints = _add_regions(document, task, image_id, size, ids, keypoint_names)
+        for category in document.categories:
+            if category["id"] in with_keypoints:
+                category["keypoints"] = keypoint_names
+    return document.read()
+
+
+def _json_file(source: Path) -> Path | None:
+    if source.is_dir():
+        found = [path for path in source.glob("*.json") if not path.name.startswith(".")]
+        return found[0] if len(found) == 1 else None
+    return source if source.suffix.lower() == ".json" and source.is_file() else None
+
+
+def _tasks(content: list[dict[str, Any]], document: Document) -> Iterator[Task]:
+    """The labelled tasks. Of several annotations of one the first that was not skipped is taken."""
+    seen: set[str] = set()
+    for position, raw in enumerate(content):
+        record = f"task {raw.get('id', position)!r:.40}"
+        if raw.get("predictions"):
+            document.repairs.note("prediction left out", record)
+        annotations = raw.get("annotations", raw.get("completions"))
+        if annotations is None:
+            # JSON-MIN has a task once for each annotation
+            key = repr(raw.get("id"))[:200]
+            if "id" in raw and key in seen:
+                document.repairs.note("annotation by another person left out", record)
+                continue
+            seen.add(key)
+            if not any(name in raw for name in MIN_FIELDS) and not _has_regions(raw):
+                document.repairs.note("task without an annotation left out", record)
+                continue
+            yield Task(record, raw.get("id"), _address(raw, document.source, record), "", _min_regions(raw))
+            continue
+        data = raw.get("data")
+        if not isinstance(annotations, list) or not all(isinstance(item, dict) for item in annotations):
+            raise DataError(f"{document.source}: the annotations of {record} are no list of objects; export anew")
+        done = [item for item in annotations if not item.get("was_cancelled")]
+        if not done:
+            document.repairs.note("task without an annotation left out", record)
+            continue
+        for _ in annotations[1:]:
+            document.repairs.note("annotation by another person left out", record)
+        regions = done[0].get("result")
+        if not isinstance(regions, list) or not all(isinstance(region, dict) for region in regions):
+            raise DataError(f"{document.source}: the result of {record} is no list of objects; export anew")
+        address = _address(data if isinstance(data, dict) else {}, document.source, record)
+        yield Task(record, raw.get("id"), address, "", regions)
+
+
+def _has_regions(raw: dict[str, Any]) -> bool:
+    return bool(_min_regions(raw))
+
+
+def _min_regions(raw: dict[str, Any]) -> list[dict[str, Any]]:
+    """The regions of a task of JSON-MIN as those of JSON."""
+    regions = []
+    for values in raw.values():
+        for value in values if isinstance(values, list) else []:
+            kind = next((key for key in value if key.endswith("labels")), None) if isinstance(value, dict) else None
+            if kind is not None:
+                shared = {
+                    key: value[key] for key in ("original_width", "original_height", "image_rotation") if key in value
+                }
+                regions.append({"type": kind, "value": value} | shared)
+    return regions
+
+
+def _address(data: dict[str, Any], source: Path, record: str) -> str:
+    """The address of the picture: `image`, or the only text that ends as a picture's name does."""
+    if isinstance(data.get("image"), str) and data["image"]:
+        return str(data["image"])
+    found = [
+        value
+        for value in data.values()
+        if isinstance(value, str)
+        and unquote(value).lower().partition("?")[0].endswith(SUFFIXES)
+        or isinstance(value, str)
+        and "?d=" in value
+    ]
+    if len(found) != 1:
+        raise DataError(f"{source}: {record} has no picture in data.image; export a project of pictures")
+    return found[0]
+
+
+def _find_pictures(tasks: list[Task], path: Path) -> None:
+    """Set `file_name` of each task.
+
+    Raises:
+        DataError: some are not there, or two tasks would get one picture.
+    """
+    missing: list[Task] = []
+    addresses: dict[str, str] = {}
+    for task in tasks:
+        names = (f"{folder}{name}" for name in _names(task.address) for folder in ("", "images/", f"{path.stem}/"))
+        task.file_name = next((name for name in names if os.path.isfile(path.parent / name)), "")
+        if not task.file_name:
+            missing.append(task)
+        elif addresses.setdefault(task.file_name, task.address) != task.address:
+            raise DataError(
+                f"{path}: {task.record} with {task.address!r} and another with {addresses[task.file_name]!r} would both"
+                f" get {task.file_name!r}; keep the folders of the pictures"
+            )
+    if missing:
+        raise DataError(
+            f"{path}: {len(missing)} of {len(tasks)} pictures are missing, the first is {missing[0].address!r:.200} of"
+            f" {missing[0].record}; put them into {str(path.parent / 'images')!r}"
+        )
+
+
+def _names(address: str) -> Iterator[str]:
+    """Names that the picture at an address may have here, the most telling first."""
+    found = [address]
+    try:
+        parts = urlsplit(address)
+        found.append(unquote(parts.path))
+        found += parse_qs(parts.query).get("d", [])  # of local-files/?d=...
+    except ValueError:  # an address that is none
+        pass
+    found.reverse()
+    plain = [[part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")] for name in found]
+    for parts_of_name in plain:
+        for begin in range(max(len(parts_of_name) - LONGEST_PATH, 0), len(parts_of_name)):
+            yield "/".join(parts_of_name[begin:])
+    for parts_of_name in plain:
+        uploaded = UPLOADED.fullmatch(parts_of_name[-1]) if parts_of_name else None
+        if uploaded:
+            yield uploaded.group(1)
+
+
+def _stated_size(task: Task, path: Path) -> tuple[Any, Any]:
+    """Height and width as the regions state them, else as the picture has them."""
+    sizes = [(region.get("original_height"), region.get("original_width")) for region in task.regions]
+    stated = {size for size in sizes if all(isinstance(side, (int, float)) for side in size)}
+    if len(stated) > 1:
+        raise DataError(f"{path}: {task.record} states several sizes of its picture; label it again")
+    return stated.pop() if stated else upright_size(path.parent / task.file_name)
+
+
+def _kind(region: dict[str, Any]) -> str:
+    """One of KINDS, or what else the region says that it is."""
+    kind = str(region.get("type", "")).lower()
+    value = region.get("value")
+    if kind == "labels" and isinstance(value, dict):
+        # labels apart from the shape: its fields tell
+        fields = {"points": "polygon", "rle": "brush", "radiusX": "ellipse", "height": "rectangle", "x": "keypoint"}
+        return next((kind for key, kind in fields.items() if key in value), "labels")
+    return kind.removesuffix("labels") if kind.removesuffix("labels") in KINDS else kind
+
+
+def _labels(region: dict[str, Any]) -> list[str]:
+    value = region.get("value")
+    if not isinstance(value, dict):
+        return []
+    labels = value.get(str(region.get("type")), value.get("labels"))
+    return [label for label in labels if isinstance(label, str) and label] if isinstance(labels, list) else []
+
+
+def _add_regions(
+    document: Document,
+    task: Task,
+    image_id: int,
+    size: tuple[int, int],
+    ids: dict[str, int],
+    keypoint_names: list[str],
+) -> set[int]:
+    """Add the objects of a task; the ids of the classes whose objects have keypoints."""
+    keypoints = _keypoints(document, task, size, keypoint_names)
+    labelled = {region.get("id") for region in task.regions if _labels(region) and isinstance(region.get("id"), str)}
+    with_keypoints: set[int] = set()
+    for position, region in enumerate(task.regions):
+        kind, labels, record = _kind(region), _labels(region), f"region {position}"
+        where = f"{record} of {task.record}"
+        if kind == "keypoint":
+            continue
+        if kind not in KINDS:
+            lost = "attribute left out" if kind in NO_SHAPES else "shape of an unread kind left out"
+            document.repairs.note(lost, where)
+            continue
+        if not labels:
+            # a shape and its label may be two regions of one id; the one with the label has the shape too
+            if not isinstance(region.get("id"), str) or region["id"] not in labelled:
+                document.repairs.note("shape without a label left out", where)
+            continue
+        for _ in labels[1:]:
+            document.repairs.note("second label of a shape left out", where)
+        if number(region.get("image_rotation", 0)) != 0:
+            document.repairs.note("shape on a turned picture left out", where)
+            continue
+        shape = _shape(document, kind, region["value"], size, where)
+        region_id = region.get("id")
+        if isinstance(region_id, str) and region_id in keypoints:
+            shape["keypoints"] = keypoints.pop(region_id)
+            with_keypoints.add(ids[labels[0]])
+        document.add_object(image_id, ids[labels[0]], record, **shape)
+    for region_id in keypoints:
+        document.repairs.note("keypoint without an object left out", f"those of {region_id!r:.40} of {task.record}")
+    return with_keypoints
+
+
+def _keypoints(document: Document, task: Task, size: tuple[int, int], names: list[str]) -> dict[str, np.ndarray]:
+    """The keypoints (K, 3) of each region that has some, by its id."""
+    found: dict[str, np.ndarray] = {}
+    for position, region in enumerate(task.regions):
+        if _kind(region) != "keypoint":
+            continue
+        where, labels, parent = f"region {position} of {task.record}", _labels(region), region.get("parentID")
+        if not labels:
+            document.repairs.note("shape without a label left out", where)
+        elif not isinstance(parent, str) or not parent:
+            document.repairs.note("keypoint without an object left out", where)
+        elif number(region.get("image_rotation", 0)) != 0:
+            document.repairs.note("shape on a turned picture left out", where)
+        else:
+            row = found.setdefault(parent, np.zeros((len(names), 3)))[names.index(labels[0])]
+            if row[2]:
+                document.repairs.note("second keypoint of the same name left out", where)
+                continue
+            value = region["value"]
+            row[:] = number(value.get("x")) * size[1] / 100, number(value.get("y")) * size[0] / 100, 2
+    return found
+
+
+def _shape(document: Document, kind: str, value: dict[str, Any], size: tuple[int, int], where: str) -> dict[str, Any]:
+    """The box, outline or mask of a region, in pixels, as arguments of `Document.add_object`."""
+    height, width = size
+    if kind == "brush":
+        try:
+            if not isinstance(value.get("rle"), list):
+                raise ValueError("it has no rle")
+            return {"rle": bitmap_rle(brush_mask(value["rle"], height, width))}
+        except ValueError as error:
+            raise DataError(f"{document.source}: the brush of {where} cannot be used: {error}; export anew") from None
+    if kind == "polygon":
+        with np.errstate(over="ignore"):
+            return {"rings": [points(value.get("points")) * [width / 100, height / 100]]}
+    x, y = number(value.get("x")) * width / 100, number(value.get("y")) * height / 100
+    turn = number(value.get("rotation") or 0)
+    if kind == "ellipse":
+        rx, ry = number(value.get("radiusX")) * width / 100, number(value.get("radiusY")) * height / 100
+        return {"rings": [ellipse_ring(x, y, rx, ry, turn)]}
+    box = [x, y, x + number(value.get("width")) * width / 100, y + number(value.get("height")) * height / 100]
+    if turn != 0:
+        document.repairs.note("turned box replaced by the box around it", where)
+        box = box_around(turned_box(box, turn, (x, y)))
+    return {"box": box}

@@ -1,0 +1,300 @@
+"""LabelMe: one JSON file a picture, written beside it.
+
+The format is that of github.com/wkentaro/labelme (labelme/_label_file.py); coordinates are continuous pixels. As there,
+shapes of the same label and group_id are one object. A rectangle by itself is a box without a mask; in a group it is a
+part of the mask. A "mask" is a PNG in base64 for the pixels from its first point to its second, both included.
+A picture without a JSON file was not labelled yet and is left out: LabelMe saves none where nothing is drawn.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import os
+import posixpath
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from maskrcnn.errors import DataError
+from maskrcnn.images.read import LARGEST, SUFFIXES
+from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.image_files import relative_name
+from maskrcnn.labels.readers.document import Document, points, refuse_leaving
+from maskrcnn.labels.readers.folder_files import files_under
+from maskrcnn.labels.readers.json_file import load_json
+from maskrcnn.labels.readers.label_image import quiet
+from maskrcnn.labels.readers.shapes import box_around, drawable, ellipse_ring, placed_rle, sound
+from maskrcnn.labels.readers.text_lines import read_lines
+from maskrcnn.labels.types import Rle
+from maskrcnn.masks.rle import polygons_rle
+
+IGNORED = ("__ignore__", "_background_")  # labels that LabelMe's own converters leave out
+OPEN_SHAPES = ("point", "points", "line", "lines", "linestrip", "linestring")
+TURNED_SHAPES = ("rotation", "oriented_rectangle")
+TRIED = 3  # files that are looked into before a folder is taken for something else
+MOST_FOLDERS = 1000  # that are looked into for one
+GLANCE = 65536  # bytes at either end of a file
+
+
+@dataclass
+class Part:
+    """One shape of an object."""
+
+    record: str
+    ring: np.ndarray | None = None  # float64 (n, 2)
+    rle: Rle | None = None
+    is_box: bool = False  # `ring` is a rectangle's corners
+
+
+def read_labelme(source: Path) -> LabelledPictures:
+    """Read the LabelMe files under a folder, or one of them. Classes are in the order of labels.txt, else sorted.
+
+    Raises:
+        DataError: the files cannot be used; one line with the record and the remedy.
+    """
+    source = Path(source)
+    root = source if source.is_dir() else source.parent
+    names = files_under(root, root) if source.is_dir() else [source.name]
+    document = Document(source, root)
+    found = _load_all(names, root, document)
+    used = [shape["label"] for _, labels in found for shape in labels["shapes"] if shape["label"] not in IGNORED]
+    ids = document.add_classes(_classes(root, used))
+    pictures = [name for name in names if name.lower().endswith(SUFFIXES)]
+    by_stem: defaultdict[str, list[str]] = defaultdict(list)
+    for picture in pictures:
+        by_stem[posixpath.splitext(picture)[0]].append(picture)
+    labelled: dict[str, str] = {}
+    for image_id, (name, labels) in enumerate(found, start=1):
+        picture = _find_picture(name, labels, root, by_stem, document)
+        if picture in labelled:
+            raise DataError(
+                f"{source}: {labelled[picture]!r} and {name!r} both label picture {picture!r}; delete one of them"
+            )
+        labelled[picture] = name
+        _read_labels(name, labels, picture, image_id, ids, document)
+    for picture in pictures:
+        if picture not in labelled:
+            document.repairs.note("picture without an annotation file left out", f"{picture!r}")
+    return document.read()
+
+
+def looks_like_labelme(source: Path) -> bool:
+    """Whether `source` is a LabelMe file or a folder with one among the first that it holds."""
+    source = Path(source)
+    try:
+        files = [source]
+        if source.is_dir():
+            files = _first_files(source)
+        return any(_glance(file) for file in files if file.suffix.lower() == ".json")
+    except OSError:
+        return False
+
+
+def _first_files(source: Path) -> list[Path]:
+    """The first .json files of a folder, else of the first of its subfolders that has some."""
+    for searched, (folder, names, files) in enumerate(os.walk(source)):
+        names[:] = sorted(name for name in names if not name.startswith("."))
+        found = [Path(folder, name) for name in sorted(files) if name.lower().endswith(".json")]
+        if found:
+            return found[:TRIED]
+        if searched >= MOST_FOLDERS:
+            break
+    return []
+
+
+def _glance(path: Path) -> bool:
+    with path.open("rb") as file:
+        text = file.read(GLANCE)
+        if path.stat().st_size > 2 * GLANCE:
+            file.seek(-GLANCE, os.SEEK_END)
+        text += file.read(GLANCE)
+    keys = (b'"imagePath"', b'"imageData"', b'"imageHeight"')
+    return text.lstrip().startswith(b"{") and b'"shapes"' in text and any(key in text for key in keys)
+
+
+def _load_all(names: list[str], root: Path, document: Document) -> list[tuple[str, dict[str, Any]]]:
+    """The LabelMe files by name, their shapes checked to be objects with a label."""
+    found = []
+    for name in names:
+        if not name.lower().endswith(".json"):
+            continue
+        refuse_leaving(root, root / name)
+        labels = load_json(root / name)
+        if not isinstance(labels, dict) or not isinstance(labels.get("shapes"), list):
+            document.repairs.note("JSON file that is not LabelMe's passed over", f"{name!r}")
+            continue
+        # the picture itself in base64; all the others' would fill the memory
+        if labels.get("imageData"):
+            labels["imageData"] = True
+        for position, shape in enumerate(labels["shapes"], start=1):
+            if not isinstance(shape, dict) or not isinstance(shape.get("label"), str) or not shape["label"]:
+                raise DataError(f"{root / name}: shape {position} has no label; give it one or delete it")
+        found.append((name, labels))
+    return found
+
+
+def _classes(root: Path, used: list[str]) -> list[str]:
+    """The names in labels.txt, where there is one, and then what else is used."""
+    listed: list[str] = []
+    if (root / "labels.txt").is_file():
+        refuse_leaving(root, root / "labels.txt")
+        listed = [name for name in read_lines(root / "labels.txt") if name not in IGNORED]
+    return list(dict.fromkeys([*listed, *sorted(set(used))]))
+
+
+def _find_picture(
+    name: str, labels: dict[str, Any], root: Path, by_stem: dict[str, list[str]], document: Document
+) -> str:
+    """The picture of a LabelMe file, relative to `root`.
+
+    imagePath is relative to the file; where it leads nowhere, as after renaming, the picture of the file's own name.
+    """
+    stated = labels.get("imagePath")
+    if isinstance(stated, str) and stated:
+        for attempt in (stated, stated.replace("\\", "/")):
+            picture = relative_name(posixpath.join(posixpath.dirname(name), attempt))
+            if picture is not None and os.path.isfile(root / picture):
+                return picture
+    beside = by_stem.get(posixpath.splitext(name)[0]) or _beside(name, root)
+    if len(beside) == 1:
+        document.repairs.note("imagePath that is not there, picture of the file's name taken", f"{name!r}")
+        return beside[0]
+    if labels.get("imageData"):
+        remedy = "it is embedded in the file as imageData: write that out as a file beside it"
+    else:
+        remedy = "restore it, or give the folder that holds both the pictures and the labels"
+    shown = f"{stated!r:.200}" if isinstance(stated, str) else "not given"
+    raise DataError(f"{root / name}: its picture (imagePath {shown}) is not in {str(root)!r}; {remedy}")
+
+
+def _beside(name: str, root: Path) -> list[str]:
+    """The pictures of a single file's own name."""
+    stem = posixpath.splitext(name)[0]
+    return [stem + suffix for suffix in SUFFIXES if os.path.isfile(root / (stem + suffix))]
+
+
+def _read_labels(
+    name: str, labels: dict[str, Any], picture: str, image_id: int, ids: dict[str, int], document: Document
+) -> None:
+    """Add a picture and its objects."""
+    stated = (labels.get("imageHeight"), labels.get("imageWidth"))
+    known = all(side is not None for side in stated)
+    if not known:
+        document.repairs.note("missing picture size read from the picture", f"{name!r}")
+    size = document.add_picture(picture, image_id, stated if known else None)
+    if _is_set(labels.get("flags")):
+        document.repairs.note("attribute left out", f"{name!r}")
+    objects: dict[Any, list[Part]] = {}
+    for position, shape in enumerate(labels["shapes"], start=1):
+        record = f"shape {position} of {name!r}"
+        part = _read_shape(shape, record, size, document)
+        if part is None:
+            continue
+        group = shape.get("group_id")
+        key = (shape["label"], group if isinstance(group, (int, str)) else ("alone", position))
+        objects.setdefault(key, []).append(part)
+    for (label, _), parts in objects.items():
+        _add_object(parts, image_id, ids[label], size, document)
+
+
+def _read_shape(shape: dict[str, Any], record: str, size: tuple[int, int], document: Document) -> Part | None:
+    """A shape, or None for one that is no part of an object, which is counted."""
+    kind = shape.get("shape_type") or "polygon"
+    if shape["label"] in IGNORED:
+        document.repairs.note("shape that LabelMe ignores left out", record)
+        return None
+    if kind in OPEN_SHAPES:
+        document.repairs.note("shape of an unread kind left out", record)
+        return None
+    if any(_is_set(shape.get(key)) for key in ("flags", "description", "difficult", "attributes")):
+        document.repairs.note("attribute left out", record)
+    corners = points(shape.get("points"))
+    if kind == "mask":
+        return Part(record, rle=_mask(shape.get("mask"), corners, f"{document.source}: {record}", size))
+    if kind == "rectangle" and len(corners) >= 2:
+        x0, y0, x1, y1 = box_around(corners)
+        return Part(record, np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]]), is_box=True)
+    if kind == "circle" and len(corners) == 2:
+        return Part(record, _circle(corners))
+    if kind in TURNED_SHAPES:
+        document.repairs.note("turned box read as a polygon", record)
+    elif kind != "polygon":
+        document.repairs.note("shape of an unread kind left out", record)
+        return None
+    return Part(record, corners)
+
+
+def _circle(corners: np.ndarray) -> np.ndarray:
+    """The outline of a circle given by its centre and a point on it."""
+    x, y = corners[0].tolist()
+    with np.errstate(over="ignore", invalid="ignore"):
+        radius = float(np.hypot(*(corners[1] - corners[0])))
+    return ellipse_ring(x, y, radius, radius, 0.0)
+
+
+def _mask(encoded: Any, corners: np.ndarray, where: str, size: tuple[int, int]) -> Rle:
+    """The RLE of a mask shape.
+
+    Raises:
+        DataError: not a PNG, or not of the size of its box, or outside the picture.
+    """
+    height, width = size
+    if corners.shape != (2, 2) or not np.isfinite(corners).all() or np.abs(corners).max() > LARGEST:
+        raise DataError(f"{where}: a mask has two points, its first and last pixel; draw it again")
+    (x0, y0), (x1, y1) = np.rint(corners).astype(int).tolist()
+    box = (x1 - x0 + 1, y1 - y0 + 1)
+    if not (0 <= x0 <= x1 < width and 0 <= y0 <= y1 < height):
+        raise DataError(f"{where}: its mask leaves the picture of {width} x {height}; draw it again")
+    try:
+        png = base64.b64decode(encoded, validate=True)
+        with quiet(), Image.open(io.BytesIO(png), formats=("PNG",)) as image:
+            shown, mode = image.size, image.mode
+            bitmap = np.asarray(image) if shown == box else np.zeros((0, 0))
+    except (TypeError, binascii.Error):
+        raise DataError(f"{where}: its mask is not base64; draw it again") from None
+    # parsers raise whatever they stumble over on damaged bytes
+    except Exception as error:  # noqa: BLE001
+        raise DataError(
+            f"{where}: its mask is not a PNG ({' '.join(str(error).split()):.100}); draw it again"
+        ) from None
+    if shown != box or bitmap.ndim != 2:
+        raise DataError(
+            f"{where}: its mask is {shown[0]} x {shown[1]} of mode {mode}, not one channel of {box[0]} x {box[1]} as its"
+            " points say; draw it again"
+        )
+    return placed_rle(bitmap, x0, y0, height, width)
+
+
+def _add_object(parts: list[Part], image_id: int, class_id: int, size: tuple[int, int], document: Document) -> None:
+    record = parts[0].record if len(parts) == 1 else f"{parts[0].record} and {len(parts) - 1} more of its group"
+    rings = [part.ring for part in parts if part.ring is not None]
+    rles = [part.rle for part in parts if part.rle is not None]
+    if len(parts) == 1 and parts[0].is_box:
+        document.add_object(image_id, class_id, record, box=box_around(rings[0]))
+        return
+    if not rles:
+        document.add_object(image_id, class_id, record, rings=rings)
+        return
+    for ring in rings:
+        if not sound(ring):
+            kind = "polygon that is no ring of three points dropped"
+            if not drawable(ring):
+                kind = "outline too long to draw dropped"
+            elif not np.isfinite(ring).all():
+                kind = "non-finite coordinates dropped"
+            document.repairs.note(kind, record)
+    drawn = polygons_rle([ring for ring in rings if sound(ring)], *size)
+    merged = coco_mask.merge([*rles, drawn] if drawn is not None else rles)
+    document.add_object(image_id, class_id, record, rle=merged)
+
+
+def _is_set(flags: Any) -> bool:
+    """Whether one of the flags is set; LabelMe lists those that are not, too."""
+    return any(flags.values()) if isinstance(flags, dict) else bool(flags)

@@ -1,0 +1,99 @@
+"""A folder for each picture: ID/images/ID.png and ID/masks/*.png, one label picture for each object.
+
+The layout of the Data Science Bowl 2018 (bbbc.broadinstitute.org/BBBC038, kaggle.com/c/data-science-bowl-2018/data).
+Everything but 0 is the object.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from maskrcnn.errors import DataError
+from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.readers.document import Document, refuse_leaving
+from maskrcnn.labels.readers.instance_png import LABEL_SUFFIXES, PICTURE_SUFFIXES
+from maskrcnn.labels.readers.label_image import open_label_picture
+from maskrcnn.masks.rle import bitmap_rle
+
+TRIED_FOLDERS = 20  # so many are looked at before `looks_like_mask_folders` gives up
+NUCLEI = re.compile(r"nucle(us|i)|(?<![a-z])dsb|data.?science.?bowl")
+
+
+def looks_like_mask_folders(source: Path) -> bool:
+    """Whether the folder holds folders with images/ and masks/."""
+    try:
+        folders = [path for path in Path(source).iterdir() if path.is_dir()]
+    except OSError:
+        return False
+    return any((path / "images").is_dir() and (path / "masks").is_dir() for path in sorted(folders)[:TRIED_FOLDERS])
+
+
+def read_mask_folders(source: Path) -> LabelledPictures:
+    """Read a folder of such folders. Every object is a nucleus where the path speaks of nuclei, else an object.
+
+    Raises:
+        DataError: a folder with several pictures or none, a mask that is unreadable or of another size.
+    """
+    source = Path(source)
+    document = Document(source, source)
+    name = "nucleus" if any(NUCLEI.search(part.lower()) for part in source.absolute().parts) else "object"
+    category_id = document.add_classes([name])[name]
+    folders = [path for path in _listed(source) if (path / "images").is_dir() or (path / "masks").is_dir()]
+    for folder in folders:
+        if not (folder / "masks").is_dir():
+            document.repairs.note("folder without masks left out", f"{folder.name!r}")
+            continue
+        picture = _only_picture(folder)
+        image_id = len(document.images) + 1
+        height, width = document.add_picture(picture.relative_to(source).as_posix(), image_id)
+        for path in _listed(folder / "masks"):
+            if path.suffix.lower() in LABEL_SUFFIXES:
+                refuse_leaving(source, path)
+                rle = bitmap_rle(_mask(path, height, width))
+                document.add_object(image_id, category_id, f"mask {path.name!r}", rle=rle)
+    return document.read()
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"{folder}: not readable as a folder ({error.strerror}); check the path") from None
+
+
+def _only_picture(folder: Path) -> Path:
+    found = []
+    if (folder / "images").is_dir():
+        found = [path for path in _listed(folder / "images") if path.suffix.lower() in PICTURE_SUFFIXES]
+    if len(found) != 1:
+        raise DataError(
+            f"{folder / 'images'}: {len(found)} pictures where the masks beside it need one; keep each picture in a"
+            " folder of its own"
+        )
+    return found[0]
+
+
+def _mask(path: Path, height: int, width: int) -> np.ndarray:
+    """The object as bool (H, W)."""
+    with open_label_picture(path) as mask:
+        size = (mask.height, mask.width)
+        # before anything is decoded, so that a file that claims to be huge costs nothing
+        if size == (height, width):
+            return _object(mask)
+    raise DataError(
+        f"{path}: the mask is {size[1]} x {size[0]} (width x height) but its picture {width} x {height}; save it as"
+        " large as the picture"
+    )
+
+
+def _object(mask: Image.Image) -> np.ndarray:
+    if mask.mode == "P":
+        mask = mask.convert("RGB")
+    elif mask.mode in ("RGBA", "LA"):
+        mask = mask.convert(mask.mode[:-1])  # a mask's opaque background is no object
+    values = np.asarray(mask)
+    return values != 0 if values.ndim == 2 else (values != 0).any(axis=2)

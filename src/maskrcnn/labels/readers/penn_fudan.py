@@ -1,0 +1,99 @@
+"""Penn-Fudan: PNGImages, a picture of instance ids for each in PedMasks, and a text of boxes in Annotation.
+
+The format: www.cis.upenn.edu/~jshi/ped_html. The masks are what is read; each is a person. The text only says which
+persons there are, in the order of their ids, with boxes in pixels counted from 1, the last one inside.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from maskrcnn.errors import DataError, UserError
+from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.readers.document import Document, refuse_leaving
+from maskrcnn.labels.readers.id_image import rles_by_id
+from maskrcnn.labels.readers.instance_png import read_ids
+from maskrcnn.labels.readers.text_lines import read_lines
+from maskrcnn.labels.types import Rle
+from maskrcnn.masks.rle import rle_box
+
+MASK = "_mask.png"
+BOX = re.compile(
+    r"Bounding box for object (\d{1,9}) .*: *\((\d{1,9}), *(\d{1,9})\) *- *\((\d{1,9}), *(\d{1,9})\)$", re.ASCII
+)
+Box = tuple[int, int, int, int]
+
+
+def read_penn_fudan(source: Path) -> LabelledPictures:
+    """Read PNGImages, PedMasks and, where it is there, Annotation. Pictures are numbered from 1 in their names' order.
+
+    Args:
+        source: the folder that holds them.
+
+    Raises:
+        UserError: no such folder.
+        DataError: the labels cannot be used.
+    """
+    source = Path(source)
+    pictures, masks = source / "PNGImages", source / "PedMasks"
+    for folder in (pictures, masks):
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder; give the folder that holds PNGImages and PedMasks")
+    stems = {path.name.removesuffix(MASK) for path in masks.glob(f"*{MASK}") if path.name[0] != "."}
+    if not stems:
+        raise DataError(f"{masks}: no *{MASK}; put the masks of the pictures there")
+    document = Document(source, pictures)
+    document.add_classes(["person"])
+    for path in sorted(pictures.glob("*.png")):
+        if path.stem not in stems and path.name[0] != ".":
+            document.repairs.note("picture without a mask picture left out", repr(path.name))
+    for image_id, stem in enumerate(sorted(stems), start=1):
+        path = masks / f"{stem}{MASK}"
+        refuse_leaving(masks, path)
+        ids = read_ids(path, pictures / f"{stem}.png")
+        document.add_picture(f"{stem}.png", image_id, ids.shape)
+        _add_people(document, image_id, rles_by_id(ids), _boxes(source / "Annotation", stem), path.name)
+    return document.read()
+
+
+def looks_like_penn_fudan(source: Path) -> bool:
+    """Whether `source` holds PNGImages and PedMasks."""
+    try:
+        return (Path(source) / "PNGImages").is_dir() and (Path(source) / "PedMasks").is_dir()
+    except OSError:
+        return False
+
+
+def _boxes(folder: Path, stem: str) -> dict[int, Box] | None:
+    """Corners as the text has them, by the id of the person; None where the picture has no text."""
+    path = folder / f"{stem}.txt"
+    if not path.is_file():
+        return None
+    found: dict[int, Box] = {}
+    refuse_leaving(folder, path)
+    for line in read_lines(path):
+        if match := BOX.match(line):
+            person, x0, y0, x1, y1 = (int(digits) for digits in match.groups())
+            found[person] = (x0, y0, x1, y1)
+    return found
+
+
+def _add_people(
+    document: Document, image_id: int, rles: dict[int, Rle], boxes: dict[int, Box] | None, name: str
+) -> None:
+    """Add an object for each mask, and for each box of the text that has none."""
+    for person in sorted(rles.keys() | (boxes or {}).keys()):
+        source = f"id {person} of {name!r}"
+        rle, box = rles.get(person), None if boxes is None else boxes.get(person)
+        if rle is not None:
+            x0, y0, x1, y1 = rle_box(rle)
+            if box is not None and box != (x0 + 1, y0 + 1, x1, y1):
+                document.repairs.note("box in the text that is not its mask's passed over", source)
+            elif box is None and boxes is not None:
+                document.repairs.note("mask that the text does not list kept", source)
+            document.add_object(image_id, 1, source, rle=rle)
+        else:
+            assert box is not None
+            document.repairs.note("object without pixels in its mask picture keeps its box", source)
+            document.add_object(image_id, 1, source, box=(box[0] - 1, box[1] - 1, box[2], box[3]))

@@ -1,0 +1,241 @@
+"""Supervisely projects (docs.supervisely.com, Supervisely annotation format): meta.json, DATASET/img, DATASET/ann.
+
+What one downloads has whole coordinates that are pixel indices: a rectangle includes its right and lower pixel, and a
+point is its pixel's centre (developer-portal, app-development/advanced/coordinate-system). Where any coordinate of a
+project has a fraction, they are continuous, as the labelling tool holds them.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import os
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from maskrcnn.errors import DataError
+from maskrcnn.images.read import SUFFIXES
+from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.readers.document import Document, number, points, refuse_leaving, whole
+from maskrcnn.labels.readers.json_file import load_json
+from maskrcnn.labels.readers.label_image import quiet
+from maskrcnn.labels.readers.shapes import holed_rle, placed_rle, sound
+from maskrcnn.labels.types import Rle
+
+META = "meta.json"
+LARGEST_BITMAP = 64 << 20  # bytes of a compressed label picture, far above what 179 million pixels of a mask take
+
+
+def looks_like_supervisely(source: Path) -> bool:
+    """Whether the folder is a project, or a data set of one."""
+    source = Path(source)
+    meta = _meta_file(source)
+    if meta is None:
+        return False
+    try:
+        return next(_datasets(source), None) is not None and isinstance(load_json(meta).get("classes"), list)
+    except (DataError, AttributeError):
+        return False
+
+
+def read_supervisely(source: Path) -> LabelledPictures:
+    """Read a project, all its data sets as one; or one data set of it.
+
+    Raises:
+        DataError: a file or a record cannot be used; one line with the record and the remedy.
+    """
+    source = Path(source)
+    meta = _meta_file(source)
+    if meta is None:
+        raise DataError(f"{source}: no {META}; export as 'Supervisely format' and give the project's folder")
+    document = Document(source, source)
+    ids = _classes(meta, document)
+    files = list(_annotation_files(source, document))
+    # read twice rather than held: a project's bitmaps may be larger than memory
+    offset = 0.0 if any(_has_fractions(_load(path)) for path, _ in files) else 1.0
+    for image_id, (path, picture) in enumerate(files, start=1):
+        content = _load(path)
+        stated = content.get("size")
+        size = None
+        if isinstance(stated, dict) and "height" in stated and "width" in stated:
+            size = (stated["height"], stated["width"])
+        name = picture.relative_to(source).as_posix()
+        size = document.add_picture(name, image_id, size)
+        for _ in content.get("tags") or []:
+            document.repairs.note("tag left out", f"picture {name!r}")
+        for position, figure in enumerate(content["objects"]):
+            _add_figure(document, image_id, f"object {position} of {path.name}", figure, size, ids, offset)
+    return document.read()
+
+
+def _meta_file(source: Path) -> Path | None:
+    """meta.json of the project that `source` is or that it is a data set of."""
+    if (source / META).is_file():
+        return source / META
+    if (source / "ann").is_dir() and (source / "img").is_dir():
+        for parent in list(source.absolute().parents)[:3]:  # data sets may lie in data sets
+            if (parent / META).is_file():
+                return parent / META
+    return None
+
+
+def _datasets(source: Path) -> Iterator[Path]:
+    """The folders that hold ann/ and img/, in the order of their names."""
+    for folder, names, _ in os.walk(source):
+        if "ann" in names and "img" in names:
+            yield Path(folder)
+        names[:] = sorted(name for name in names if name not in ("ann", "img") and not name.startswith("."))
+
+
+def _classes(meta: Path, document: Document) -> dict[str, int]:
+    content = load_json(meta)
+    classes = content.get("classes") if isinstance(content, dict) else None
+    if not isinstance(classes, list) or not classes:
+        raise DataError(f"{meta}: no list 'classes'; export the project anew")
+    titles: list[str] = []
+    for position, entry in enumerate(classes):
+        title = entry.get("title") if isinstance(entry, dict) else None
+        if not isinstance(title, str) or not title:
+            raise DataError(f"{meta}: entry {position} of classes has no title; add it")
+        titles.append(title)
+    return document.add_classes(titles, [entry.get("id") for entry in classes])
+
+
+def _annotation_files(source: Path, document: Document) -> Iterator[tuple[Path, Path]]:
+    """Each ann/NAME.json with img/NAME."""
+    for dataset in _datasets(source):
+        labelled = set()
+        for path in sorted((dataset / "ann").glob("*.json")):
+            if not path.name.startswith("."):
+                refuse_leaving(source, path)
+                labelled.add(path.stem)
+                yield path, dataset / "img" / path.stem
+        for picture in sorted((dataset / "img").iterdir()):
+            if picture.suffix.lower() in SUFFIXES and picture.name not in labelled:
+                document.repairs.note("picture without an annotation file left out", f"{picture.name!r}")
+
+
+def _load(path: Path) -> dict[str, Any]:
+    content = load_json(path)
+    if not isinstance(content, dict) or not isinstance(content.get("objects"), list):
+        raise DataError(f"{path}: no list 'objects'; export the project anew")
+    for position, figure in enumerate(content["objects"]):
+        if not isinstance(figure, dict):
+            raise DataError(f"{path}: object {position} is not an object; delete it")
+    if not isinstance(content.get("tags") or [], list):
+        raise DataError(f"{path}: 'tags' is not a list; export the project anew")
+    return content
+
+
+def _rings(figure: dict[str, Any]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The outline (n, 2) of a figure, and its holes."""
+    raw = figure.get("points")
+    if not isinstance(raw, dict):
+        return points(None), []
+    holes = raw.get("interior")
+    return points(raw.get("exterior")), [points(hole) for hole in holes] if isinstance(holes, list) else []
+
+
+def _has_fractions(content: dict[str, Any]) -> bool:
+    """Whether a rectangle or polygon has a coordinate with a fraction."""
+    for figure in content["objects"]:
+        if figure.get("geometryType") in ("rectangle", "polygon"):
+            outline, holes = _rings(figure)
+            if any((ring != np.floor(ring))[np.isfinite(ring)].any() for ring in (outline, *holes)):
+                return True
+    return False
+
+
+def _add_figure(
+    document: Document,
+    image_id: int,
+    record: str,
+    figure: dict[str, Any],
+    size: tuple[int, int],
+    ids: dict[str, int],
+    offset: float,
+) -> None:
+    """Add a figure, or count why it has no place.
+
+    Args:
+        offset: from a pixel's index to its far edge: 1 where coordinates are indices, 0 where they are continuous.
+    """
+    title, kind = figure.get("classTitle"), figure.get("geometryType")
+    if not isinstance(title, str) or title not in ids:
+        raise DataError(
+            f"{document.source}: {record} has the class {title!r:.40}, which is not in {META}; add it there"
+        )
+    tags = figure.get("tags")
+    for _ in tags if isinstance(tags, list) else []:
+        document.repairs.note("tag left out", record)
+    if figure.get("instance") is not None:
+        document.repairs.note("figure bound to others kept apart", record)
+    if kind == "bitmap":
+        document.add_object(image_id, ids[title], record, rle=_bitmap(document, record, figure, size))
+    elif kind == "rectangle":
+        corners, _ = _rings(figure)
+        if len(corners) != 2 or not np.isfinite(corners).all():
+            box = [float("nan")] * 4  # for read_document to count
+        else:
+            # the corners may come in any order; the pixel of the last one is inside
+            box = [*corners.min(axis=0).tolist(), *(corners.max(axis=0) + offset).tolist()]
+        document.add_object(image_id, ids[title], record, box=box)
+    elif kind == "polygon":
+        outline, holes = _rings(figure)
+        outline = outline + offset / 2
+        if holes and sound(outline):
+            rle = holed_rle(outline, [hole + offset / 2 for hole in holes], *size)
+            document.add_object(image_id, ids[title], record, rle=rle)
+        else:
+            document.add_object(image_id, ids[title], record, rings=[outline])
+    else:
+        document.repairs.note("shape of an unread kind left out", record)
+
+
+def _bitmap(document: Document, record: str, figure: dict[str, Any], size: tuple[int, int]) -> Rle:
+    """The mask of a figure: base64 of zlib of a PNG, its upper left pixel at `origin`."""
+    raw = figure.get("bitmap")
+    raw = raw if isinstance(raw, dict) else {}
+    origin, data = raw.get("origin"), raw.get("data")
+    where = f"{document.source}: the bitmap of {record}"
+    if not isinstance(origin, list) or len(origin) != 2 or not isinstance(data, str):
+        raise DataError(f"{where} has no origin [x, y] and data; export the project anew")
+    left, top = whole(origin[0]), whole(origin[1])
+    if (left, top) != (number(origin[0]), number(origin[1])):
+        raise DataError(f"{where} has an origin that is no pixel; export the project anew")
+    try:
+        unpacker = zlib.decompressobj()
+        png = unpacker.decompress(base64.b64decode("".join(data.split()), validate=True), LARGEST_BITMAP)
+        if unpacker.unconsumed_tail:
+            raise DataError(f"{where} unpacks to more than {LARGEST_BITMAP >> 20} MB; draw it again")
+        with quiet(), Image.open(io.BytesIO(png), formats=("PNG",)) as picture:
+            height, width = picture.height, picture.width
+            inside = 0 <= left and 0 <= top and left + width <= size[1] and top + height <= size[0]
+            # before anything is decoded, so that a file that claims to be huge costs nothing
+            if not inside and (height > size[0] or width > size[1]):
+                raise DataError(f"{where} is {width} x {height}, larger than its picture; export the project anew")
+            mask = _object(picture)
+    except DataError:
+        raise
+    except (binascii.Error, zlib.error, ValueError):
+        raise DataError(f"{where} is not base64 of zlib; export the project anew") from None
+    # parsers raise whatever they stumble over (struct.error, SyntaxError, KeyError, ...) on damaged bytes
+    except Exception:  # noqa: BLE001
+        raise DataError(f"{where} is not readable as PNG; draw it again") from None
+    if not inside:
+        document.repairs.note("mask clipped to the picture", record)
+    return placed_rle(mask, left, top, *size)
+
+
+def _object(picture: Image.Image) -> np.ndarray:
+    """What is opaque, or what is not black where the PNG has no transparency."""
+    if "A" in picture.mode or "transparency" in picture.info:
+        return np.asarray(picture.convert("RGBA"))[..., 3] != 0
+    values = np.asarray(picture.convert("RGB") if picture.mode == "P" else picture)
+    return values != 0 if values.ndim == 2 else (values != 0).any(axis=2)

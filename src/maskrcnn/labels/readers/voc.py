@@ -1,0 +1,330 @@
+"""Pascal VOC: an XML file of boxes for each picture, and masks in SegmentationObject where there are some.
+
+The format: host.robots.ox.ac.uk/pascal/VOC/voc2012/devkit_doc.pdf; the same XML is written beside each picture by
+LabelImg. VOC's coordinates are indices of pixels counted from 1, the last one inside: 1 is taken off the upper left
+corner, so that boxes are half-open. Tools that count from 0 (CVAT, Datumaro) give themselves away where boxes touch the
+left or upper edge of their picture: more of a set begin at 0 than at 1 then, and all of it is taken as it stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree.ElementTree import Element
+
+import numpy as np
+
+from maskrcnn.errors import DataError, UserError
+from maskrcnn.images.read import SUFFIXES
+from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.readers.coco_annotation import ROUNDING
+from maskrcnn.labels.readers.document import Document, refuse_leaving
+from maskrcnn.labels.readers.folder_files import files_under
+from maskrcnn.labels.readers.id_image import rles_by_id
+from maskrcnn.labels.readers.instance_png import read_ids
+from maskrcnn.labels.readers.repairs import Repairs
+from maskrcnn.labels.readers.safe_xml import parse_xml
+from maskrcnn.labels.readers.text_lines import read_lines
+from maskrcnn.labels.types import Rle
+from maskrcnn.masks.rle import rle_box
+
+VOID = 255  # in SegmentationObject: the border of an object, or nobody knows
+PARTS = ("_train", "_val", "_trainval", "_test")  # how ImageSets/Main/dog_train.txt ends
+LABELS_FOLDERS = ("Annotations", "annotations")
+PICTURE_FOLDERS = ("JPEGImages", "images")
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass
+class Layout:
+    """Where the files of a data set lie; all three are the same folder where LabelImg wrote beside the pictures."""
+
+    root: Path
+    labels: Path
+    pictures: Path
+    xmls: dict[str, Path]  # by the name that the picture shares, without its suffix
+    files: dict[str, list[str]]  # pictures, relative to their folder, by that name
+
+
+def read_voc(source: Path, split: str | None = None) -> LabelledPictures:
+    """Read VOC's folders, or XML files beside their pictures. Pictures are numbered from 1 in the order of their names.
+
+    Args:
+        source: a folder as VOC2012 (with Annotations and JPEGImages), the VOCdevkit that holds one, or a folder of XML
+            files and pictures.
+        split: a list in ImageSets, "train" for ImageSets/Main/train.txt or, where that is missing,
+            ImageSets/Segmentation/train.txt; "Segmentation/train" for a list in another folder. None: every XML file.
+
+    Raises:
+        UserError: there is no such split, or several VOC folders.
+        DataError: the labels cannot be used.
+    """
+    layout = _layout(_root(Path(source)))
+    document = Document(Path(source), layout.pictures)
+    wanted = sorted(layout.xmls) if split is None else _listed(layout, split, document.repairs)
+    for key in sorted(layout.files.keys() - layout.xmls.keys()) if split is None else ():
+        document.repairs.note("picture without an XML file left out", repr(layout.files[key][0]))
+    numbers: dict[str, int] = {}  # of the classes in the order of their first object, until all are known
+    for key in wanted:
+        _read_xml(layout, key, document, numbers)
+    _place_boxes(document)
+    ids = document.add_classes(_classes(layout.root, set(numbers)))
+    names = list(numbers)
+    for annotation in document.annotations:
+        annotation["category_id"] = ids[names[annotation["category_id"]]]
+    return document.read()
+
+
+def looks_like_voc(source: Path) -> bool:
+    """Whether `source` is a folder of VOC's XML files, as far as one of them tells."""
+    try:
+        root = _root(Path(source))
+        labels = _labels_folder(root)
+        files = labels.glob("*.xml") if labels == root else labels.glob("**/*.xml")
+        first = next((path for path in files if path.name[0] != "."), None)
+        if first is None:
+            return False
+        with first.open("rb") as file:
+            head = file.read(8192)
+    except (OSError, UserError):
+        return False
+    return (
+        b"<annotation" in head
+        and b"<annotations" not in head
+        and any(tag in head for tag in (b"<bndbox", b"<size", b"<segmented"))
+    )
+
+
+def _root(source: Path) -> Path:
+    """The folder that holds Annotations or the XML files: `source` or the one VOC* folder in it."""
+    if not source.is_dir():
+        raise UserError(f"{source}: no such folder; give a folder with Annotations and JPEGImages")
+    if any((source / name).is_dir() for name in LABELS_FOLDERS) or next(source.glob("*.xml"), None):
+        return source
+    inner = [*source.glob("VOC*"), *source.glob("VOCdevkit/VOC*")]
+    roots = sorted(path for path in inner if (path / "Annotations").is_dir())
+    if len(roots) > 1:
+        raise UserError(f"{source}: holds {', '.join(path.name for path in roots)}; give one of these folders")
+    if not roots:
+        raise DataError(f"{source}: no Annotations folder and no XML file; give the folder that the labels are in")
+    return roots[0]
+
+
+def _layout(root: Path) -> Layout:
+    labels = _labels_folder(root)
+    pictures = next((root / name for name in PICTURE_FOLDERS if (root / name).is_dir()), labels)
+    layout = Layout(root, labels, pictures, {}, {})
+    for name in _files(labels, root):
+        if name.lower().endswith(".xml"):
+            layout.xmls[_key(name)] = labels / name
+    for name in _files(pictures, root):
+        if name.lower().endswith(SUFFIXES):
+            layout.files.setdefault(_key(name), []).append(name)
+    if not layout.xmls:
+        raise DataError(f"{labels}: no XML file; put the labels there")
+    return layout
+
+
+def _labels_folder(root: Path) -> Path:
+    return next((root / name for name in LABELS_FOLDERS if (root / name).is_dir()), root)
+
+
+def _files(folder: Path, root: Path) -> list[str]:
+    """Names of files under a folder; of a folder of pictures and XML together those in it, as others are other splits."""
+    if folder == root:
+        return sorted(path.name for path in folder.iterdir() if path.name[0] != "." and path.is_file())
+    return files_under(folder, folder)
+
+
+def _key(name: str) -> str:
+    """A file's name without its suffix; the folders before it stay."""
+    return name.rpartition(".")[0]
+
+
+def _listed(layout: Layout, split: str, repairs: Repairs) -> list[str]:
+    """The names in a list of ImageSets that have an XML file."""
+    sets = layout.root / "ImageSets"
+    places = (
+        [sets / f"{split}.txt"] if "/" in split else [sets / kind / f"{split}.txt" for kind in ("Main", "Segmentation")]
+    )
+    path = next((place for place in places if ".." not in split.split("/") and place.is_file()), None)
+    if path is None:
+        known = sorted(file.relative_to(sets).with_suffix("").as_posix() for file in sets.glob("*/*.txt"))
+        raise UserError(
+            f"{layout.root}: no split {split!r} in ImageSets; there is {', '.join(known[:12]) or 'no list at all'}"
+        )
+    refuse_leaving(sets, path)
+    names = []
+    for line in read_lines(path):
+        name, _, flag = line.rpartition(" ")
+        # the lists of one class say after each name whether the class is in the picture: 1, 0 for difficult, -1 for no
+        key = name.strip() if line not in layout.xmls and flag in ("1", "0", "-1") else line
+        if key != line and flag == "-1":
+            continue
+        if key in layout.xmls:
+            names.append(key)
+        else:
+            repairs.note("picture without an XML file left out", repr(key))
+    if not names:
+        raise DataError(f"{path}: none of its names has an XML file in {layout.labels}; correct the list")
+    return list(dict.fromkeys(names))
+
+
+def _read_xml(layout: Layout, key: str, document: Document, numbers: dict[str, int]) -> None:
+    """Add a picture and its objects; `numbers` grows by the classes that are new."""
+    path = layout.xmls[key]
+    refuse_leaving(layout.labels, path)
+    root = parse_xml(path)
+    if root.tag != "annotation":
+        raise DataError(f"{path}: its root is {root.tag[:80]!r}, VOC's is 'annotation'; move the file elsewhere")
+    image_id = len(document.images) + 1
+    picture = _picture(layout, key, root, document.repairs)
+    size = document.add_picture(picture, image_id, _size(root, path, document.repairs))
+    objects = root.findall("object")
+    masks = _masks(layout, key, size, len(objects), document.repairs)
+    for position, element in enumerate(objects, start=1):
+        source = f"object {position} of {path.relative_to(layout.labels).as_posix()!r}"
+        name = (element.findtext("name") or "").strip()
+        rotated = element.find("bndbox") is None and element.find("robndbox") is not None
+        if not name or rotated:
+            document.repairs.note("rotated VOC box dropped" if rotated else "object without a class dropped", source)
+            continue
+        _count_lost(element, source, document.repairs)
+        box = _box(element)
+        mask = None if masks is None else _mask(masks.get(position), box, source, document.repairs)
+        if mask is not None and box is None:
+            document.repairs.note("missing box taken from the mask", source)
+        document.add_object(image_id, numbers.setdefault(name, len(numbers)), source, box=box, rle=mask)
+
+
+def _size(root: Element, path: Path, repairs: Repairs) -> tuple[float, float] | None:
+    """Height and width as stated, None where they are not or are 0."""
+    height, width = (_number(root.find("size"), side) for side in ("height", "width"))
+    if height is None or width is None or not (height > 0 and width > 0):
+        repairs.note("missing picture size read from the picture", repr(path.name))
+        return None
+    return height, width
+
+
+def _picture(layout: Layout, key: str, root: Element, repairs: Repairs) -> str:
+    """The picture of the XML file's own name; what its <filename> says where there is none or several."""
+    stated = (root.findtext("filename") or "").strip()
+    files = layout.files.get(key, [])
+    # relative to the folder of the pictures, or to the one in it that is like the XML's
+    near = f"{key.rpartition('/')[0]}/{stated}".lstrip("/")
+    for named in (near, stated):
+        if named in files:
+            return named
+    if not files:
+        return near or f"{key}.jpg"
+    if len(files) > 1:
+        raise DataError(
+            f"{layout.xmls[key]}: {', '.join(map(repr, files[:4]))} have its name and its <filename> is {stated!r}, none"
+            " of them; correct that"
+        )
+    if stated:
+        repairs.note("filename in the XML that is not its picture's passed over", f"{stated!r} of {files[0]!r}")
+    return files[0]
+
+
+def _masks(layout: Layout, key: str, size: tuple[int, int], count: int, repairs: Repairs) -> dict[int, Rle] | None:
+    """RLEs by the position of their object in the XML file, from 1; None where the picture has no masks."""
+    folder = layout.root / "SegmentationObject"
+    path = folder / f"{key}.png"
+    if not path.is_file():
+        return None
+    refuse_leaving(folder, path)
+    ids = read_ids(path, size)
+    masks = rles_by_id(np.where(ids == VOID, 0, ids))
+    for extra in [value for value in masks if not 1 <= value <= count]:
+        repairs.note("mask without an object in the XML dropped", f"id {extra} of {path.name!r}")
+        del masks[extra]
+    return masks
+
+
+def _mask(mask: Rle | None, box: Box | None, source: str, repairs: Repairs) -> Rle | None:
+    """The mask of an object in a picture that has masks, where it has one that shares a pixel with its box."""
+    if mask is None:
+        repairs.note("object without pixels in its mask picture keeps its box", source)
+        return None
+    x0, y0, x1, y1 = rle_box(mask)
+    if box is not None and np.isfinite(box).all():
+        left, right, top, bottom = *sorted(box[::2]), *sorted(box[1::2])
+        if x1 <= left or x0 >= right or y1 <= top or y0 >= bottom:
+            repairs.note("mask outside its box dropped", source)
+            return None
+    return mask
+
+
+def _box(element: Element) -> Box | None:
+    """VOC's corners as they are, in their order; None where one of them is no number."""
+    x0, y0, x1, y1 = (_number(element.find("bndbox"), tag) for tag in CORNERS)
+    return None if x0 is None or y0 is None or x1 is None or y1 is None else (x0, y0, x1, y1)
+
+
+def _place_boxes(document: Document) -> None:
+    """Make the boxes half-open from 0, after all of them told what they are counted from."""
+    with_box = [raw for raw in document.annotations if isinstance(raw["bbox"], list)]
+    # reversed ones too
+    starts = [min(x, x + width, y, y + height) for x, y, width, height in (raw["bbox"] for raw in with_box)]
+    zeros = sum(-1 < start < 1 - ROUNDING for start in starts)
+    if zeros > sum(abs(start - 1) <= ROUNDING for start in starts):
+        for raw in with_box:
+            document.repairs.note("VOC box of a set that counts from 0", raw["source"])
+        return
+    for raw in with_box:
+        for corner, side in ((0, 2), (1, 3)):
+            # of the corner that is the upper left one, even where they are reversed: COCO's reader then says so
+            if raw["bbox"][side] < 0:
+                raw["bbox"][side] -= 1
+            else:
+                raw["bbox"][corner] -= 1
+                raw["bbox"][side] += 1
+
+
+def _count_lost(element: Element, source: str, repairs: Repairs) -> None:
+    """Count what VOC knows of an object and we do not."""
+    if _flag(element, "difficult"):
+        repairs.note("difficult flag of VOC not kept", source)
+    if _flag(element, "truncated") or _flag(element, "occluded"):
+        repairs.note("truncated or occluded flag of VOC not kept", source)
+    pose = (element.findtext("pose") or "").strip().lower()
+    if pose not in ("", "unspecified") or any(
+        element.find(tag) is not None for tag in ("part", "actions", "attributes")
+    ):
+        repairs.note("pose, parts, actions or attributes of VOC not kept", source)
+    if element.find("polygon") is not None:
+        repairs.note("polygon in the XML of VOC not kept", source)
+
+
+def _flag(element: Element, tag: str) -> bool:
+    return (element.findtext(tag) or "").strip().lower() not in ("", "0", "false", "no")
+
+
+def _number(element: Element | None, tag: str) -> float | None:
+    try:
+        return None if element is None else float(element.findtext(tag) or "")
+    except ValueError:
+        return None
+
+
+def _classes(root: Path, used: set[str]) -> list[str]:
+    """Names as labelmap.txt or the lists of each class give them, else sorted; those that neither lists come last."""
+    return list(dict.fromkeys([*_listed_classes(root), *sorted(used)]))
+
+
+def _listed_classes(root: Path) -> Iterator[str]:
+    labelmap = root / "labelmap.txt"  # of CVAT: name:color:parts:actions
+    if labelmap.is_file():
+        refuse_leaving(root, labelmap)
+        for line in read_lines(labelmap):
+            name = line.partition(":")[0].strip()
+            if name and not line.startswith("#") and name != "background":
+                yield name
+        return
+    names = (path.stem.rpartition("_") for path in (root / "ImageSets" / "Main").glob("*_*.txt"))
+    yield from sorted({name for name, mark, part in names if name and mark + part in PARTS})

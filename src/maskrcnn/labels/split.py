@@ -1,0 +1,284 @@
+"""`maskrcnn split`: one set of labelled pictures into train, val and test, as COCO JSON."""
+
+from __future__ import annotations
+
+import csv
+import os
+import posixpath
+import re
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from maskrcnn.errors import DataError, UserError
+from maskrcnn.labels.assign_parts import assign_groups, assign_random, assign_stratified
+from maskrcnn.labels.image_files import pictures_folder, relative_name
+from maskrcnn.labels.open import open_pair
+from maskrcnn.labels.subset import Subset
+from maskrcnn.labels.types import Dataset, Picture
+from maskrcnn.labels.writers.coco import write_coco
+from maskrcnn.labels.writers.image_copy import copy_picture
+
+WAYS = ("random", "stratified", "group")
+Progress = Callable[[int, int], None]
+PARTS = ("train", "val", "test")
+TRIED_PICTURES = 20  # that are looked for where a part's reader will look
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """What makes pictures belong together: one of the two."""
+
+    pattern: str | None = None  # regular expression; its first group in file_name
+    source: str | None = None  # "folder", "duplicates", or a CSV file of file_name, group
+
+
+def split_data(
+    source: str,
+    out: Path,
+    *,
+    val: float,
+    test: float,
+    by: str,
+    grouping: Grouping,
+    seed: int,
+    copy: bool,
+    progress: Progress | None = None,
+) -> dict[str, Subset]:
+    """Writes train.json, val.json and test.json into `out`, those that have a share.
+
+    The pictures stay where they are and `out`/images becomes a link to their folder, unless `out` is that folder or the
+    one that has it as images/; with `copy` each part's pictures are copied into a folder of its name.
+
+    Args:
+        val, test: shares of the pictures; the rest is for training.
+        by: "random", "stratified" or "group"; the second keeps the share of each class and of pictures without an object.
+        grouping: for `by="group"`: pictures of one group never lie in two parts.
+
+    Returns:
+        The parts by name, pictures in their order in `source`.
+
+    Raises:
+        UserError: shares, grouping or folder that cannot be used.
+        DataError: labels that cannot be used, pictures without a group, a part without an object.
+    """
+    shares = _shares(val, test)
+    if by not in WAYS:
+        raise UserError(f"--by {by}: there are {', '.join(WAYS)}")
+    if (by == "group") != (grouping.pattern is not None or grouping.source is not None):
+        raise UserError("--by group goes with --group-pattern or --groups, and neither goes with another --by")
+    if grouping.pattern is not None and grouping.source is not None:
+        raise UserError("--group-pattern and --groups: give one of them")
+    dataset = _open(source)
+    rng = np.random.default_rng(seed % 2**32)
+    if by == "group":
+        assigned = assign_groups(group_keys(dataset, grouping, progress), list(shares.values()), rng)
+    elif by == "stratified":
+        assigned = assign_stratified(picture_strata(dataset), list(shares.values()), rng)
+    else:
+        assigned = assign_random(len(dataset), list(shares.values()), rng)
+    parts = {
+        name: Subset(dataset, np.flatnonzero(assigned == number).tolist(), f"{name} of {dataset.name}")
+        for number, name in enumerate(shares)
+    }
+    _refuse_useless(parts)
+    if copy:
+        _copy_parts(parts, out)
+    else:
+        _write_parts(parts, dataset, out)
+    return parts
+
+
+def _shares(val: float, test: float) -> dict[str, float]:
+    shares = dict(zip(PARTS, (1.0 - val - test, val, test), strict=True))
+    if val < 0 or test < 0 or shares["train"] <= 1e-9:
+        raise UserError(
+            f"--val {val:g} --test {test:g}: nothing is left to train on; they are shares that stay below 1"
+        )
+    if val == test == 0:
+        raise UserError("--val 0 --test 0: nothing to split off; give one of them a share, as in --val 0.2")
+    return {name: share for name, share in shares.items() if share > 0}
+
+
+def _open(source: str) -> Dataset:
+    dataset, other = open_pair(source)
+    if other is not None and Path(source).suffix.lower() != ".json":
+        raise UserError(
+            f"{source}: has a val split already; name one part of it, or write the parts as .json with: maskrcnn convert data"
+        )
+    return dataset
+
+
+def picture_strata(dataset: Dataset) -> list[list[int]]:
+    """For each picture the strata that it is in.
+
+    These are, for each class, the pictures with at least 1, 2, 4, 8, ... objects of it, so that not only pictures but
+    objects too are shared out evenly; and the pictures without an object.
+    """
+    numbers: dict[tuple[int, int], int] = {}
+    found = []
+    for index in range(len(dataset)):
+        labels = [annotation.label for annotation in dataset.picture(index).annotations if not annotation.crowd]
+        keys = [(label, level) for label in sorted(set(labels)) for level in range(labels.count(label).bit_length())]
+        found.append([numbers.setdefault(key, len(numbers)) for key in keys or [(-1, 0)]])
+    return found
+
+
+def group_keys(dataset: Dataset, grouping: Grouping, progress: Progress | None = None) -> Sequence[Hashable]:
+    """The group of each picture.
+
+    Raises:
+        UserError: a pattern or CSV file that cannot be used.
+        DataError: a picture without a group.
+    """
+    if grouping.source == "duplicates":
+        from maskrcnn.labels.duplicates import duplicate_groups
+
+        return duplicate_groups(dataset, progress)
+    names = [dataset.picture(index).file_name for index in range(len(dataset))]
+    if grouping.source == "folder":
+        return [posixpath.dirname(name.replace("\\", "/")) for name in names]
+    if grouping.source is not None:
+        return _listed_groups(names, Path(grouping.source))
+    assert grouping.pattern is not None
+    try:
+        pattern = re.compile(grouping.pattern)
+    except re.error as error:
+        raise UserError(f"--group-pattern {grouping.pattern!r}: not a regular expression: {error}") from None
+    if not pattern.groups:
+        raise UserError(f"--group-pattern {grouping.pattern!r}: has no group; put what names a group into ( )")
+    found = [match[1] if (match := pattern.search(name)) else None for name in names]
+    if None in found:
+        wrong = names[found.index(None)]
+        raise DataError(
+            f"{dataset.name}: {found.count(None)} of {len(names)} pictures have no group by --group-pattern "
+            f"{grouping.pattern!r}, the first is {wrong!r}; correct the pattern"
+        )
+    return found
+
+
+def _listed_groups(names: list[str], path: Path) -> list[str]:
+    """Groups from a CSV file of file_name, group; a first line with these words is skipped."""
+    if not path.is_file():
+        raise UserError(f"--groups {path}: no such file; give folder, duplicates, or a CSV file of file_name,group")
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = [row for row in csv.reader(file) if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"--groups {path}: not readable as CSV: {' '.join(str(error).split())}") from None
+    group_of: dict[str, str] = {}
+    for number, row in enumerate(rows):
+        if len(row) != 2:
+            raise DataError(f"{path}: row {number + 1} has {len(row)} columns; write file_name,group")
+        if number == 0 and row[0].strip().lower() == "file_name":
+            continue
+        if group_of.setdefault(row[0], row[1]) != row[1]:
+            raise DataError(f"{path}: {row[0]!r} is in the groups {group_of[row[0]]!r} and {row[1]!r}; leave it one")
+    missing = [name for name in names if name not in group_of]
+    if missing:
+        raise DataError(
+            f"{path}: {len(missing)} of {len(names)} pictures are not listed, the first is {missing[0]!r}; add them"
+        )
+    return [group_of[name] for name in names]
+
+
+def _refuse_useless(parts: dict[str, Subset]) -> None:
+    for part in parts.values():
+        if not any(part.picture(index).annotations for index in range(len(part))):
+            what = "pictures, but none with an object" if len(part) else "pictures"
+            raise DataError(
+                f"{part.name}: would get {len(part)} {what}; give it a larger share, take other groups or another --seed"
+            )
+
+
+def _write_parts(parts: dict[str, Subset], dataset: Dataset, out: Path) -> None:
+    """The parts' labels, with file names relative to the folder of the pictures."""
+    root, names = _common_root([dataset.picture(index) for index in range(len(dataset))])
+    beside = _same(out, root) or _same(out / "images", root)
+    taken = [out / f"{name}.json" for name in parts if (out / f"{name}.json").exists()]
+    if beside and taken:
+        raise UserError(f"{taken[0]}: is there already; name another folder with --out")
+    if not beside:
+        _refuse_filled(out)
+    out.mkdir(parents=True, exist_ok=True)
+    if not beside:
+        try:
+            os.symlink(root, out / "images", target_is_directory=True)
+        except OSError as error:
+            raise UserError(
+                f"--out {out}: no link to {root} can be made there ({error.strerror}); add --copy"
+            ) from None
+    for name, part in parts.items():
+        file_names = [names[index] for index in part.indices]
+        found = pictures_folder(out / f"{name}.json", file_names[:TRIED_PICTURES])
+        if not _same(found, root):
+            raise UserError(f"--out {out}: {found} has pictures of the same names; name another folder")
+        write_coco(part, out / f"{name}.json", file_names=file_names)
+
+
+def _copy_parts(parts: dict[str, Subset], out: Path) -> None:
+    """The parts' labels and pictures."""
+    _refuse_filled(out)
+    for name, part in parts.items():
+        taken: set[str] = set()
+        file_names = [copy_picture(part, index, out / name, taken) for index in range(len(part))]
+        write_coco(part, out / f"{name}.json", file_names=file_names)
+
+
+def _refuse_filled(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"--out {out}: is not empty; name a new folder")
+
+
+def _common_root(pictures: list[Picture]) -> tuple[Path, list[str]]:
+    """The folder that all picture files are in, absolute, and their names relative to it.
+
+    It is the one that their `file_name` is relative to already, where there is one.
+    """
+    paths = [Path(os.path.abspath(picture.path)) for picture in pictures if picture.path is not None]
+    assert len(paths) == len(pictures), "generated pictures have a val split, and are not split"
+    names = [Path(relative_name(picture.file_name) or picture.file_name) for picture in pictures]
+    roots = {Path(*path.parts[: -len(name.parts)]) for path, name in zip(paths, names, strict=True)}
+    root = next(iter(roots))
+    if len(roots) > 1 or any(root / name != path for path, name in zip(paths, names, strict=True)):
+        root = Path(os.path.commonpath([path.parent for path in paths]))
+    return root, [path.relative_to(root).as_posix() for path in paths]
+
+
+def _same(a: Path, b: Path) -> bool:
+    return a.exists() and b.exists() and os.path.samefile(a, b)
+
+
+def print_split(parts: dict[str, Subset], console: Console | None = None) -> None:
+    """Pictures and objects of each class in each part; crowds are not counted."""
+    table = Table("class", title="pictures / objects", title_justify="left")
+    rows: dict[str, dict[str, tuple[int, int]]] = {}
+    for name, part in parts.items():
+        table.add_column(name, justify="right")
+        rows[name] = _class_counts(part)
+    classes = next(iter(parts.values())).classes
+    ordered = sorted(classes, key=lambda each: -sum(counts[each][1] for counts in rows.values()))
+    for kind in ["", *ordered]:
+        cells = [f"{counts[kind][0]} / {counts[kind][1]}" for counts in rows.values()]
+        table.add_row(kind or "all", *cells, end_section=not kind)
+    empty = [str(sum(not part.picture(i).annotations for i in range(len(part)))) for part in parts.values()]
+    table.add_section()
+    table.add_row("pictures without an object", *empty)
+    (console or Console(soft_wrap=True)).print(table)
+
+
+def _class_counts(part: Dataset) -> dict[str, tuple[int, int]]:
+    """Pictures and objects by class; of all classes under ""."""
+    pictures, objects = dict.fromkeys(part.classes, 0), dict.fromkeys(part.classes, 0)
+    for index in range(len(part)):
+        labels = [part.classes[a.label] for a in part.picture(index).annotations if not a.crowd]
+        for name in set(labels):
+            pictures[name] += 1
+        for name in labels:
+            objects[name] += 1
+    found = {name: (pictures[name], objects[name]) for name in part.classes}
+    return found | {"": (len(part), sum(objects.values()))}

@@ -1,0 +1,69 @@
+"""Labelled pictures in memory: the one form every reader under `formats/` produces and everything else consumes.
+
+Boxes are xyxy in the pixels of the upright picture, continuous and half-open. A class is an index into `classes` here and
+nowhere else; `class_ids` are the ids of the user's own file, which come back in what we write.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from maskrcnn.config.model import KeypointSchema
+
+# COCO's compressed form: {"size": [height, width], "counts": bytes}
+Rle = dict[str, Any]
+
+
+@dataclass
+class Annotation:
+    """One labelled object."""
+
+    box: tuple[float, float, float, float]  # xyxy
+    label: int  # index into the dataset's classes
+    polygons: list[np.ndarray] | None = None  # float64 (n, 2) rings of x, y; their union is the mask
+    rle: Rle | None = None  # the mask where it is not polygons; at most one of the two is set
+    keypoints: np.ndarray | None = None  # (K, 3) float64: x, y, visibility
+    crowd: bool = False
+    area: float = 0.0  # of the mask where there is one, as the file states it or as we measured it
+    id: int = 0  # in the user's file
+
+
+@dataclass
+class Picture:
+    """One picture's labels. `image_id` is the user's."""
+
+    image_id: int | str
+    file_name: str  # as the user's file has it
+    path: Path | None  # where it is; None for a picture that is generated
+    height: int
+    width: int
+    annotations: list[Annotation] = field(default_factory=list)
+    # where not every class was looked for (LVIS), both as labels
+    not_exhaustive: list[int] = field(default_factory=list)  # some of whose objects are not labelled here
+    negative: list[int] | None = None  # looked for and not here; None: every class that has no annotation
+
+
+class Dataset(Protocol):
+    """A set of labelled pictures."""
+
+    name: str  # where it came from, for messages
+    classes: list[str]
+    class_ids: list[int]  # the user's ids, beside `classes`
+    keypoints: KeypointSchema | None
+    repairs: Counter[str]  # what was repaired on reading, and how often
+    warnings: list[str]  # one line for each kind of repair, naming the first record and the remedy
+
+    def __len__(self) -> int: ...
+
+    def picture(self, index: int) -> Picture:
+        """Labels of the picture at `index`."""
+        ...
+
+    def pixels(self, index: int) -> np.ndarray:
+        """The picture at `index`, upright, as uint8 (H, W, C): RGB unless it was opened with other channels."""
+        ...

@@ -1,0 +1,145 @@
+"""Any data set as COCO JSON, with the ids of the user's own file."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from maskrcnn.labels.image_files import relative_name
+from maskrcnn.labels.readers.keypoint_schema import write_schema
+from maskrcnn.labels.types import Annotation, Dataset, Picture
+
+DECIMALS = 6  # of keypoints: adding and taking away half a pixel leaves noise behind
+
+
+def write_coco(
+    dataset: Dataset,
+    json_path: Path,
+    pictures: Path | None = None,
+    limit: int | None = None,
+    *,
+    file_names: list[str] | None = None,
+) -> None:
+    """Write a data set as COCO JSON: polygons as they are, RLE compressed.
+
+    Annotation ids are the data set's own where they are all different, else numbers from 1. The file appears whole or
+    not at all.
+
+    Args:
+        json_path: the file; its folder is made.
+        pictures: where to write the pictures, as PNG or with more than four channels as .npy; None: no pictures, and
+            `file_name` stays as it is.
+        limit: write only so many pictures, the first ones.
+        file_names: what to call the pictures, where they are not written here.
+
+    Raises:
+        DataError: a picture cannot be read.
+        OSError: the disk is full or may not be written to.
+    """
+    json_path = Path(json_path)
+    count = len(dataset) if limit is None else min(limit, len(dataset))
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    taken: set[str] = set()
+    with_keypoints: set[int] = set()
+    for index in range(count):
+        picture = dataset.picture(index)
+        file_name = file_names[index] if file_names is not None else picture.file_name
+        if pictures is not None:
+            pixels = dataset.pixels(index)
+            file_name = _new_name(file_name, index, taken, ".png" if pixels.shape[2] <= 4 else ".npy")
+            path = Path(pictures) / file_name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _save(pixels, path)
+        images.append(
+            {"id": picture.image_id, "file_name": file_name, "height": picture.height, "width": picture.width}
+            | _searched(picture, dataset)
+        )
+        with_keypoints |= {annotation.label for annotation in picture.annotations if annotation.keypoints is not None}
+        annotations += [_annotation(annotation, picture, dataset) for annotation in picture.annotations]
+    if len({annotation["id"] for annotation in annotations}) < len(annotations):
+        for number, annotation in enumerate(annotations, start=1):
+            annotation["id"] = number
+    _write(
+        {"images": images, "annotations": annotations, "categories": _categories(dataset, with_keypoints)}, json_path
+    )
+
+
+def _searched(picture: Picture, dataset: Dataset) -> dict[str, list[int]]:
+    """What LVIS says of a picture in which not every class was looked for."""
+    if picture.negative is None and not picture.not_exhaustive:
+        return {}
+    lists = {"neg_category_ids": picture.negative or [], "not_exhaustive_category_ids": picture.not_exhaustive}
+    return {key: [dataset.class_ids[label] for label in labels] for key, labels in lists.items()}
+
+
+def _annotation(annotation: Annotation, picture: Picture, dataset: Dataset) -> dict[str, Any]:
+    x0, y0, x1, y1 = (float(value) for value in annotation.box)
+    record: dict[str, Any] = {
+        "id": int(annotation.id),
+        "image_id": picture.image_id,
+        "category_id": dataset.class_ids[annotation.label],
+        "bbox": [x0, y0, x1 - x0, y1 - y0],
+        "area": float(annotation.area),
+        "iscrowd": int(annotation.crowd),
+        "segmentation": [],
+    }
+    if annotation.rle is not None:
+        counts = annotation.rle["counts"]
+        text = counts.decode("ascii") if isinstance(counts, bytes) else counts
+        record["segmentation"] = {"size": [int(side) for side in annotation.rle["size"]], "counts": text}
+    elif annotation.polygons is not None:
+        record["segmentation"] = [ring.reshape(-1).tolist() for ring in annotation.polygons]
+    if annotation.keypoints is not None:
+        labelled = annotation.keypoints[:, 2] > 0
+        keypoints = annotation.keypoints.astype(float)
+        keypoints[labelled, :2] -= 0.5  # COCO's keypoints are pixel indices
+        keypoints[~labelled] = 0.0
+        record["keypoints"] = [round(value, DECIMALS) for value in keypoints.reshape(-1).tolist()]
+        record["num_keypoints"] = int(labelled.sum())
+    return record
+
+
+def _categories(dataset: Dataset, with_keypoints: set[int]) -> list[dict[str, Any]]:
+    """Every class; the keypoint names go to the classes `with_keypoints`, or to all when there is none."""
+    categories: list[dict[str, Any]] = [
+        {"id": class_id, "name": name} for class_id, name in zip(dataset.class_ids, dataset.classes, strict=True)
+    ]
+    if dataset.keypoints is None:
+        return categories
+    for label in with_keypoints or range(len(categories)):
+        categories[label] |= write_schema(dataset.keypoints)
+    return categories
+
+
+def _save(pixels: np.ndarray, path: Path) -> None:
+    """Write a picture (H, W, C) as PNG or, with more than four channels, as an array."""
+    if path.suffix == ".npy":
+        np.save(path, pixels, allow_pickle=False)
+    else:
+        Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(path, format="PNG")
+
+
+def _new_name(file_name: str, index: int, taken: set[str], suffix: str) -> str:
+    """A name under the folder of the pictures that no other picture has."""
+    inside = relative_name(file_name) or f"{index:06d}"
+    name = str(PurePosixPath(inside.replace("\\", "/")).with_suffix(suffix))
+    if name in taken:
+        name = str(PurePosixPath(name).with_suffix("")) + f"-{index:06d}{suffix}"
+    taken.add(name)
+    return name
+
+
+def _write(document: dict[str, Any], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unfinished.write_text(json.dumps(document, allow_nan=False), encoding="utf-8")
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)

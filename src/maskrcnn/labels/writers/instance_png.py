@@ -1,0 +1,53 @@
+"""Label pictures: beside each picture a 16-bit PNG of instance ids, 0 for background."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from maskrcnn.labels.types import Dataset, Picture
+from maskrcnn.labels.writers.image_copy import copy_picture
+from maskrcnn.labels.writers.left_out import Lost
+from maskrcnn.masks.rle import annotation_rle, rle_bitmap
+
+
+def write_instance_png(datasets: dict[str, Dataset], folder: Path, lost: Lost) -> None:
+    """Writes every split into `folder`/SPLIT/images and `folder`/SPLIT/labels."""
+    for split, dataset in datasets.items():
+        taken: set[str] = set()
+        for index in range(len(dataset)):
+            picture = dataset.picture(index)
+            name = copy_picture(dataset, index, folder / split / "images", taken, flat=True)
+            path = (folder / split / "labels" / name).with_suffix(".png")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(instance_ids(picture, lost)).save(path)
+            if len(dataset.classes) > 1:
+                lost.note("class name", len(picture.annotations))
+
+
+def instance_ids(picture: Picture, lost: Lost, most: int = 65_535) -> np.ndarray:
+    """(H, W) uint16: the number of the object, from 1, that owns each pixel; later objects lie on top."""
+    ids = np.zeros((picture.height, picture.width), np.uint16)
+    number = 0
+    for annotation in picture.annotations:
+        if annotation.crowd:
+            lost.note("crowd region")
+            continue
+        rle = annotation_rle(annotation, picture.height, picture.width)
+        if annotation.keypoints is not None and (annotation.keypoints[:, 2] > 0).any():
+            lost.note("keypoints of an object")
+        if rle is None:
+            lost.note("object without a mask")
+            continue
+        number += 1
+        if number > most:
+            lost.note(f"object beyond number {most} of its picture")
+            continue
+        bitmap = rle_bitmap(rle) > 0
+        lost.note("pixels that two objects share", int((ids[bitmap] > 0).sum()))
+        ids[bitmap] = number
+    present = len(np.unique(ids[ids > 0]))
+    lost.note("object hidden by later ones", min(number, most) - present)
+    return ids

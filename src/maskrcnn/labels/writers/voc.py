@@ -1,0 +1,90 @@
+"""Pascal VOC (host.robots.ox.ac.uk/pascal/VOC): XML with boxes, palette PNGs with objects, text files with splits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+from PIL import Image
+
+from maskrcnn.labels.types import Annotation, Dataset, Picture
+from maskrcnn.labels.writers.image_copy import copy_picture
+from maskrcnn.labels.writers.instance_png import instance_ids
+from maskrcnn.labels.writers.left_out import Lost
+
+MOST_OBJECTS = 254  # 255 is "void"
+
+
+def write_voc(datasets: dict[str, Dataset], folder: Path, lost: Lost) -> None:
+    """Writes all splits into one VOC folder: JPEGImages, Annotations, SegmentationObject, SegmentationClass, ImageSets."""
+    taken: set[str] = set()
+    palette = _palette()
+    for split, dataset in datasets.items():
+        stems = []
+        for index in range(len(dataset)):
+            picture = dataset.picture(index)
+            picture.annotations = [a for a in picture.annotations if not _is_crowd(a, lost)]
+            name = copy_picture(dataset, index, folder / "JPEGImages", taken)
+            stem = Path(name).with_suffix("")
+            stems.append(stem.as_posix())
+            path = folder / "Annotations" / f"{stem}.xml"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            ElementTree.ElementTree(_document(picture, name, dataset)).write(path, encoding="utf-8")
+            if any(a.polygons or a.rle is not None for a in picture.annotations):
+                _write_masks(picture, dataset, folder, stem, palette, lost)
+        sets = folder / "ImageSets" / "Main"
+        sets.mkdir(parents=True, exist_ok=True)
+        (sets / f"{split}.txt").write_text("".join(f"{stem}\n" for stem in stems), encoding="utf-8")
+
+
+def _is_crowd(annotation: Annotation, lost: Lost) -> bool:
+    if annotation.crowd:
+        lost.note("crowd region")
+    return annotation.crowd
+
+
+def _write_masks(picture: Picture, dataset: Dataset, folder: Path, stem: Path, palette: list[int], lost: Lost) -> None:
+    """The object picture, in the order of the XML, and the class picture."""
+    owners = [a for a in picture.annotations if a.polygons or a.rle is not None]
+    ids = instance_ids(replace(picture, annotations=owners), lost, MOST_OBJECTS)
+    labels = np.array([0, *(a.label + 1 for a in owners)])
+    for kind, values in (("SegmentationObject", ids), ("SegmentationClass", labels[ids])):
+        path = folder / kind / f"{stem}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image = Image.fromarray(values.astype(np.uint8), "P")
+        image.putpalette(palette)
+        image.save(path)
+
+
+def _document(picture: Picture, name: str, dataset: Dataset) -> ElementTree.Element:
+    """VOC counts pixels from 1, and a box's end is its last pixel."""
+    root = ElementTree.Element("annotation")
+    masks = any(a.polygons or a.rle is not None for a in picture.annotations)
+    for key, value in (("folder", "JPEGImages"), ("filename", name), ("segmented", int(masks))):
+        ElementTree.SubElement(root, key).text = str(value)
+    size = ElementTree.SubElement(root, "size")
+    for key, value in (("width", picture.width), ("height", picture.height), ("depth", 3)):
+        ElementTree.SubElement(size, key).text = str(value)
+    # the objects of the label picture are matched by their order, so those that have masks come first
+    for annotation in sorted(picture.annotations, key=lambda a: not (a.polygons or a.rle is not None)):
+        thing = ElementTree.SubElement(root, "object")
+        for key, value in (("name", dataset.classes[annotation.label]), ("truncated", 0), ("difficult", 0)):
+            ElementTree.SubElement(thing, key).text = str(value)
+        box = ElementTree.SubElement(thing, "bndbox")
+        x0, y0, x1, y1 = annotation.box
+        for key, number in (("xmin", x0 + 1), ("ymin", y0 + 1), ("xmax", x1), ("ymax", y1)):
+            ElementTree.SubElement(box, key).text = f"{number:.6g}"
+    return root
+
+
+def _palette() -> list[int]:
+    """VOC's colours: the bits of the index go to red, green and blue in turn, to their high bits first."""
+    colours = []
+    for index in range(256):
+        rgb = [0, 0, 0]
+        for bit in range(8):
+            rgb[bit % 3] |= (index >> bit & 1) << (7 - bit // 3)
+        colours += rgb
+    return colours

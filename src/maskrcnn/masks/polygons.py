@@ -1,0 +1,106 @@
+"""Masks as rings of points along the edges of their pixels, for formats that know polygons only."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from maskrcnn.labels.types import Annotation, Picture
+from maskrcnn.masks.rle import annotation_rle, rle_bitmap
+
+
+def object_rings(annotation: Annotation, picture: Picture) -> list[tuple[np.ndarray, list[np.ndarray]]]:
+    """Each part of an object as its outer ring and its holes, (n, 2) of x, y in pixels; empty without a mask.
+
+    Polygons stay what they are. An RLE's rings run along pixel edges, so that drawing them gives the mask again.
+    """
+    if annotation.polygons is not None:
+        return [(np.asarray(ring, np.float64), []) for ring in annotation.polygons]
+    rle = annotation_rle(annotation, picture.height, picture.width)
+    return [] if rle is None else bitmap_rings(rle_bitmap(rle))
+
+
+def bitmap_rings(bitmap: np.ndarray) -> list[tuple[np.ndarray, list[np.ndarray]]]:
+    """The parts of a mask (H, W), largest first."""
+    # contours run through points; on a grid of 2n+1 points a pixel is the 3 x 3 points of its corners and edges
+    grid = np.zeros([2 * side + 1 for side in bitmap.shape], np.uint8)
+    for y in range(3):
+        for x in range(3):
+            window = grid[y : y + 2 * bitmap.shape[0] - 1 : 2, x : x + 2 * bitmap.shape[1] - 1 : 2]
+            np.maximum(window, bitmap, out=window, casting="unsafe")
+    contours, levels = cv2.findContours(grid, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    parts: dict[int, tuple[np.ndarray, list[np.ndarray]]] = {}
+    for number, contour in enumerate(contours):
+        if levels[0][number][3] < 0:
+            parts[number] = (contour[:, 0] / 2, [])
+    for number, contour in enumerate(contours):
+        if levels[0][number][3] >= 0 and len(contour) >= 3:
+            parts[int(levels[0][number][3])][1].append(contour[:, 0] / 2)
+    return sorted((part for part in parts.values() if len(part[0]) >= 3), key=lambda part: -_area(part[0]))
+
+
+def one_ring(parts: list[tuple[np.ndarray, list[np.ndarray]]]) -> np.ndarray:
+    """All parts and holes as one ring: there and back along a line of no width between each two, as YOLO's files do it."""
+    whole, *others = [_with_holes(outer, holes) for outer, holes in parts]
+    for other in others:
+        whole = _bridge(whole, other)
+    return whole
+
+
+def _with_holes(outer: np.ndarray, holes: list[np.ndarray]) -> np.ndarray:
+    """The outer ring with each hole cut in, run through the other way round."""
+    ring = outer
+    for hole in holes:
+        ring = _bridge(ring, hole if _turn(hole) != _turn(outer) else hole[::-1])
+    return ring
+
+
+def _bridge(ring: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """`ring` with a detour at its point nearest to `other`: across, round `other`, and back."""
+    distance = ((ring[:, None] - other[None]) ** 2).sum(2)
+    i, j = np.unravel_index(int(distance.argmin()), distance.shape)
+    return np.concatenate([ring[: i + 1], other[j:], other[: j + 1], ring[i:]])
+
+
+def _turn(ring: np.ndarray) -> bool:
+    """Which way round a ring goes."""
+    return signed_area(ring) > 0
+
+
+def clip_ring(ring: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
+    """The part of a ring (n, 2) inside `box`, xyxy (Sutherland and Hodgman 1974).
+
+    Parts of a ring that is not convex stay joined along the box's edge, where they enclose nothing.
+    """
+    for axis, limit, sign in ((0, box[0], 1), (0, box[2], -1), (1, box[1], 1), (1, box[3], -1)):
+        if not len(ring):
+            break
+        ahead = np.roll(ring, -1, axis=0)
+        here, there = sign * (ring[:, axis] - limit), sign * (ahead[:, axis] - limit)
+        crosses = (here >= 0) != (there >= 0)
+        share = np.divide(here, here - there, out=np.zeros(len(ring)), where=crosses)
+        crossing = ring + share[:, None] * (ahead - ring)
+        crossing[:, axis] = limit  # exactly, so that what lies on an edge can be told
+        # each corner is followed by the point where its edge crosses the limit
+        ring = np.stack([ring, crossing], axis=1)[np.stack([here >= 0, crosses], axis=1)]
+    return ring
+
+
+def contains(ring: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """bool (m,): which of `points` (m, 2) lie inside a ring (n, 2), by the even-odd rule."""
+    x, y = points[:, None, 0], points[:, None, 1]
+    ahead = np.roll(ring, -1, axis=0)
+    crosses = (ring[:, 1] > y) != (ahead[:, 1] > y)
+    slope = np.divide(ahead[:, 0] - ring[:, 0], ahead[:, 1] - ring[:, 1], out=np.zeros(len(ring)), where=crosses.any(0))
+    inside: np.ndarray = (crosses & (x < ring[:, 0] + (y - ring[:, 1]) * slope)).sum(axis=1) % 2 == 1
+    return inside
+
+
+def signed_area(ring: np.ndarray) -> float:
+    """What a ring (n, 2) encloses; the sign tells which way round it goes."""
+    x, y = ring.T
+    return float((x * np.roll(y, -1) - y * np.roll(x, -1)).sum()) / 2
+
+
+def _area(ring: np.ndarray) -> float:
+    return abs(signed_area(ring))

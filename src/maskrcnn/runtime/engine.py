@@ -1,0 +1,176 @@
+"""What runs the network: PyTorch, OpenVINO or ONNX Runtime, behind one call from padded pictures to RawDetections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from maskrcnn.config.model import ModelConfig
+from maskrcnn.errors import UserError
+from maskrcnn.model.mask_rcnn import MaskRCNN, RawDetections
+
+if TYPE_CHECKING:
+    from maskrcnn.runtime.exported_folder import Record, SideRange
+
+Say = Callable[[str], None]
+ENGINES = ("torch", "openvino", "onnxruntime")
+# fastest first, as docs/export.md measured them: Winograd's way is ahead in a ResNet, and MobileNetV2 has nothing for it
+FASTEST = {"mobilenetv2": ("openvino", "onnxruntime", "torch")}
+FASTEST_OF_OTHERS = ("torch", "openvino", "onnxruntime")
+FASTEST_OF_EXPORTS = ("openvino", "onnxruntime", "torch")
+_TARGETS = {"openvino": "openvino", "onnxruntime": "onnx", "torch": "torch"}  # what each engine's export is called
+
+
+class Engine(Protocol):
+    """A network that somebody else runs."""
+
+    name: str
+    config: ModelConfig
+
+    def __call__(self, images: Tensor, sizes: Tensor, score: float | None = None) -> RawDetections:
+        """What `MaskRCNN.detect` gives.
+
+        Args:
+            images: (B, C, H, W) uint8 or float, 0 to 255.
+            sizes: (B, 2) height and width of the pictures inside their padding.
+            score: in place of `test.score`.
+
+        Raises:
+            UserError: pictures that the engine does not take.
+        """
+        ...
+
+
+Runner = MaskRCNN | Engine  # what predicts
+
+
+def detect(runner: Runner, images: Tensor, sizes: Tensor, score: float = 0.0) -> RawDetections:
+    """Test-time detections by a network or an engine; a network is in eval mode meanwhile.
+
+    Args:
+        score: detections below it are not wanted: no masks and keypoints are computed for most of them. The model's own
+            `test.score` applies in any case.
+    """
+    # those of exactly this score are wanted, and the network takes what is above
+    least = max(runner.config.test.score, float(np.nextafter(np.float32(score), np.float32(-1))))
+    if not isinstance(runner, nn.Module):
+        return runner(images, sizes, least)
+    device = next(runner.parameters()).device
+    was_training = runner.training
+    runner.eval()
+    try:
+        # not inference_mode: what a model caches (anchors) must stay usable for training
+        with torch.no_grad():
+            given = images.to(device), sizes.to(device)
+            # something around a network, a compiled one for example, has its `forward` only
+            found: RawDetections = runner.detect(*given, least) if isinstance(runner, MaskRCNN) else runner(*given)
+    finally:
+        runner.train(was_training)
+    return found
+
+
+def installed(name: str) -> bool:
+    """Whether an engine could be imported."""
+    return name == "torch" or find_spec(name) is not None
+
+
+def choose(name: str, device: str | torch.device = "cpu", backbone: str = "") -> str:
+    """The engine of that name, or for "auto" the fastest for that kind of backbone that is installed.
+
+    Raises:
+        UserError: no such engine, not installed, or none that runs on `device`.
+    """
+    on_cpu = torch.device(device).type == "cpu"
+    if name == "auto":
+        return next(each for each in FASTEST.get(backbone, FASTEST_OF_OTHERS) if installed(each)) if on_cpu else "torch"
+    if name not in ENGINES:
+        raise UserError(f"--engine {name}: there are: {', '.join(ENGINES)}, auto")
+    if not installed(name):
+        extra = _TARGETS[name]
+        raise UserError(f"--engine {name}: not installed; pip install 'maskrcnn[{extra}]'")
+    if name != "torch" and not on_cpu:
+        raise UserError(f"--engine {name}: runs on the CPU; leave --device out, or take --engine torch")
+    return name
+
+
+def engine_of(model: MaskRCNN, name: str, say: Say = lambda line: None) -> Runner:
+    """`model` run by an engine; for any but torch it is exported into the cache folder first, where it is not there yet.
+
+    Args:
+        say: told in a line what takes long.
+
+    Raises:
+        UserError: no such engine, not installed, or the model cannot be exported.
+    """
+    chosen = choose(name, next(model.parameters()).device, model.config.backbone.kind)
+    if chosen == "torch":
+        return model
+    from maskrcnn.export.run import export_cached
+
+    return open_export(export_cached(model, "openvino" if chosen == "openvino" else "onnx", say), chosen)
+
+
+def open_export(folder: Path, name: str | None = None) -> Engine:
+    """The engine of an exported folder.
+
+    Args:
+        name: an engine that can read what is in it; OpenVINO reads ONNX too. None: the one that it was exported for.
+
+    Raises:
+        UserError: no sound exported folder, or not one for that engine.
+    """
+    from maskrcnn.runtime.exported_folder import read_export
+
+    record, config, graph = read_export(folder)
+    readers = {"openvino": ("openvino",), "onnx": ("openvino", "onnxruntime"), "torch": ("torch",)}[record.target]
+    if name == "auto":
+        name = next((each for each in FASTEST_OF_EXPORTS if each in readers and installed(each)), readers[-1])
+    name = choose(name or readers[-1])
+    if name not in readers:
+        raise UserError(f"{folder}: exported for {record.target}, which {name} does not run; export it for {name}")
+    if name == "openvino":
+        from maskrcnn.runtime.openvino_engine import OpenVinoEngine
+
+        return OpenVinoEngine(graph, record, config)
+    if name == "onnxruntime":
+        from maskrcnn.runtime.onnxruntime_engine import OnnxRuntimeEngine
+
+        return OnnxRuntimeEngine(graph, record, config)
+    from maskrcnn.runtime.program_engine import ProgramEngine
+
+    return ProgramEngine(graph, record, config)
+
+
+def fitted(images: Tensor, sides: SideRange) -> Tensor:
+    """Pictures (B, C, H, W) as the graph takes them: uint8, contiguous, padded to a shape in its range.
+
+    Raises:
+        UserError: a side above the range.
+    """
+    height, width = images.shape[-2:]
+    if max(height, width) > sides.most:
+        raise UserError(f"a picture of {height} x {width} pixels is larger than the {sides.most} of the exported graph")
+    padding = [max(sides.least, -(-side // sides.multiple) * sides.multiple) - side for side in (width, height)]
+    if any(padding):
+        images = F.pad(images, (0, padding[0], 0, padding[1]))
+    if images.dtype != torch.uint8:
+        images = images.round().clamp(0, 255).to(torch.uint8)
+    return images.contiguous()
+
+
+def detections(record: Record, arrays: dict[str, Tensor]) -> RawDetections:
+    """RawDetections of the graph's outputs by name."""
+    return RawDetections(**{name: arrays[name] for name in record.outputs})
+
+
+def one_line(error: Exception) -> str:
+    """What another library says in many."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[-1] if lines else type(error).__name__)[:200]

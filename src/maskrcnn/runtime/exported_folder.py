@@ -1,0 +1,84 @@
+"""An exported folder: `export.json` (what it is and was made from), `config.json` (the ModelConfig) and the graph's files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from maskrcnn.config.model import ModelConfig
+from maskrcnn.config.section import Positive, Section, validate
+from maskrcnn.errors import UserError
+
+RECORD, CONFIG, CARD = "export.json", "config.json", "README.md"
+FORMAT = 1
+Target = Literal["openvino", "onnx", "torch"]
+GRAPHS: dict[Target, str] = {"openvino": "model.xml", "onnx": "model.onnx", "torch": "model.pt2"}
+MOST_SIDE = 16384  # pixels; what is larger is cut into tiles or shrunk
+
+
+class SideRange(Section):
+    """Pixels that height and width of padded pictures may have. Smaller ones are padded to `least`."""
+
+    least: Positive
+    most: Positive
+    multiple: Positive
+
+
+class Record(Section):
+    """The contents of `export.json`."""
+
+    format: int = FORMAT
+    target: Target
+    precision: Literal["fp32", "int8"] = "fp32"
+    source: str = ""  # what the user named
+    weights: str = ""  # digest of the network's tensors and settings, see `digest`
+    versions: dict[str, str] = {}
+    batch: str = "any"
+    sides: SideRange
+    inputs: list[str]
+    outputs: list[str] = Field(min_length=4)
+    verified: list[dict[str, Any]] = []  # the table of `maskrcnn.export.verify`
+    calibration: dict[str, Any] | None = None  # of int8: pictures and what stayed in full precision
+
+
+def is_export(folder: str | Path) -> bool:
+    """Whether a path is an exported folder, sound or not."""
+    return (Path(folder) / RECORD).is_file()
+
+
+def read_export(folder: Path) -> tuple[Record, ModelConfig, Path]:
+    """The record, the settings and the graph's file of an exported folder.
+
+    Raises:
+        UserError: not such a folder, of a later version, or incomplete.
+    """
+    record = validate(Record, _read(folder / RECORD), str(folder / RECORD))
+    if record.format > FORMAT:
+        raise UserError(f"{folder / RECORD}: written by a later maskrcnn (format {record.format}); export it anew")
+    config = validate(ModelConfig, _read(folder / CONFIG), str(folder / CONFIG))
+    graph = folder / GRAPHS[record.target]
+    for path in (graph, graph.with_suffix(".bin")) if record.target == "openvino" else (graph,):
+        if not path.is_file():
+            raise UserError(f"{folder}: has no {path.name}; export it anew")
+    return record, config, graph
+
+
+def write_export(folder: Path, record: Record, config: ModelConfig) -> None:
+    """Write the two JSON files of an exported folder."""
+    (folder / CONFIG).write_text(json.dumps(config.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
+    (folder / RECORD).write_text(json.dumps(record.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path.parent}: has no {path.name}; export it anew") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise UserError(f"{path}: not readable as JSON: {error}") from None
+    if not isinstance(settings, dict):
+        raise UserError(f"{path}: a mapping is expected, not {type(settings).__name__}")
+    return settings

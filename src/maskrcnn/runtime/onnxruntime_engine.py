@@ -1,0 +1,43 @@
+"""ONNX Runtime as an engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from maskrcnn.config.model import ModelConfig
+from maskrcnn.errors import UserError
+from maskrcnn.model.mask_rcnn import RawDetections
+from maskrcnn.runtime.engine import detections, fitted, one_line
+from maskrcnn.runtime.exported_folder import Record
+
+
+class OnnxRuntimeEngine:
+    """Runs the .onnx file of an exported folder on the CPU; see `maskrcnn.runtime.engine.Engine`."""
+
+    name = "onnxruntime"
+
+    def __init__(self, graph: Path, record: Record, config: ModelConfig) -> None:
+        self.config, self._record = config, record
+        import onnxruntime
+
+        onnxruntime.disable_telemetry_events()  # on Windows its builds have some
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # noqa: BLE001  # it has a class of its own for each code
+            raise UserError(f"{graph}: ONNX Runtime cannot read it ({one_line(error)}); export it anew") from None
+        self._takes = {tensor.name for tensor in self._session.get_inputs()}
+
+    def __call__(self, images: Tensor, sizes: Tensor, score: float | None = None) -> RawDetections:
+        given = {
+            "images": fitted(images, self._record.sides).numpy(),
+            "sizes": sizes.to(torch.int64).numpy(),
+            "score": torch.tensor(self.config.test.score if score is None else score).numpy(),
+        }
+        found = self._session.run(self._record.outputs, {n: array for n, array in given.items() if n in self._takes})
+        arrays = {name: torch.from_numpy(a) for name, a in zip(self._record.outputs, found, strict=True)}
+        return detections(self._record, arrays)

@@ -1,0 +1,45 @@
+"""OpenVINO as an engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from maskrcnn.config.model import ModelConfig
+from maskrcnn.errors import UserError
+from maskrcnn.export.openvino import openvino, refuse_for_openvino
+from maskrcnn.model.mask_rcnn import RawDetections
+from maskrcnn.runtime.engine import detections, fitted, one_line
+from maskrcnn.runtime.exported_folder import Record
+
+# fp32 stays fp32: on processors with bf16 units the plugin would take those of itself
+SETTINGS = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+
+
+class OpenVinoEngine:
+    """Runs the graph of an exported folder, .xml or .onnx, on the CPU; see `maskrcnn.runtime.engine.Engine`."""
+
+    name = "openvino"
+
+    def __init__(self, graph: Path, record: Record, config: ModelConfig) -> None:
+        self.config, self._record = config, record
+        refuse_for_openvino(config)
+        ov = openvino()
+        try:
+            self._request = ov.Core().compile_model(str(graph), "CPU", SETTINGS).create_infer_request()
+        except RuntimeError as error:
+            raise UserError(f"{graph}: OpenVINO cannot read it ({one_line(error)}); export it anew") from None
+
+    def __call__(self, images: Tensor, sizes: Tensor, score: float | None = None) -> RawDetections:
+        given = {
+            "images": fitted(images, self._record.sides).numpy(),
+            "sizes": sizes.to(torch.int64).numpy(),
+            "score": torch.tensor(self.config.test.score if score is None else score).numpy(),
+        }
+        takes = {name for tensor in self._request.model_inputs for name in tensor.get_names()}
+        found = self._request.infer({name: array for name, array in given.items() if name in takes})
+        # a copy each: the request writes its next answer into the same memory
+        arrays = {name: torch.from_numpy(found[name].copy()) for name in self._record.outputs}
+        return detections(self._record, arrays)

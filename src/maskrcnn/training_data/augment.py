@@ -1,0 +1,317 @@
+"""Where every pixel of a picture goes on its way into the network, as one affine map, and what becomes of its colours.
+
+A `View` is drawn once per picture; the picture, its boxes, masks and keypoints all go through the same matrix, so
+labels follow exactly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from maskrcnn.config.data import AugmentConfig
+from maskrcnn.errors import UserError
+
+TILE_ZOOM = 1.25  # how far past covering its tile a picture of a mosaic may be enlarged
+PASTED = (0.3, 1.0)  # scale of the picture that objects are pasted from, where 1 fits it into the whole canvas
+MOST_DEGREES = 45.0
+# a quarter turn clockwise, half a turn, and one anticlockwise, as matrices of whole numbers: warping by them is exact
+TURNS = ([[0.0, -1.0], [1.0, 0.0]], [[-1.0, 0.0], [0.0, -1.0]], [[0.0, 1.0], [-1.0, 0.0]])
+
+
+@dataclass
+class View:
+    """An affine map from the original picture's continuous coordinates to those of the network's input."""
+
+    matrix: np.ndarray  # (2, 3) float64
+    height: int  # of the result, pixels
+    width: int
+    flipped: bool  # the map mirrors: what was left is right
+
+    @property
+    def factor(self) -> np.ndarray:
+        """(2,) float64: new pixels per original pixel along the original's x and y."""
+        return np.linalg.norm(self.matrix[:, :2], axis=0)
+
+    @property
+    def upright(self) -> bool:
+        """Whether the map neither turns nor tilts, so that boxes stay boxes."""
+        return not self.matrix[[0, 1], [1, 0]].any()
+
+    def points(self, points: np.ndarray) -> np.ndarray:
+        """Points (..., 2) of the original in the view's pixels."""
+        return points @ self.matrix[:, :2].T + self.matrix[:, 2]
+
+
+def check_augment(config: AugmentConfig) -> None:
+    """Refuse settings that contradict each other, before training starts.
+
+    Raises:
+        UserError: names the setting and what it needs.
+    """
+    if (config.jitter is None) != (config.crop is None):
+        missing = "crop" if config.crop is None else "jitter"
+        raise UserError(
+            f"data.augment.{missing} is missing: large-scale jitter needs both jitter=[0.1, 2.0] and crop=[1024, 1024]"
+        )
+    if config.jitter is not None and not 0 < config.jitter[0] <= config.jitter[1]:
+        raise UserError(f"data.augment.jitter is {list(config.jitter)}: write [smallest, largest] scale, both above 0")
+    if config.mosaic and not config.mosaic_grids:
+        raise UserError("data.augment.mosaic_grids is empty: name at least one number of tiles per side")
+    if config.crop is not None and min(config.crop) < 1:
+        raise UserError(f"data.augment.crop is {list(config.crop)}: write [height, width] in pixels")
+    if config.jitter is None and not config.short_sides:
+        raise UserError("data.augment.short_sides is empty: name at least one side in pixels")
+    if not 0 <= config.rotate <= MOST_DEGREES:
+        raise UserError(
+            f"data.augment.rotate is {config.rotate}: write the largest angle in degrees, at most {MOST_DEGREES:g}; for"
+            " quarter turns there is data.augment.turn"
+        )
+
+
+def draw_view(
+    config: AugmentConfig,
+    height: int,
+    width: int,
+    rng: np.random.Generator,
+    side_rng: np.random.Generator | None = None,
+) -> View:
+    """A random view of a picture of `height` x `width` for training.
+
+    Either one of `short_sides` is drawn and the whole picture is scaled to it, or (with `jitter` and `crop`) the scale
+    is drawn and a window of the `crop` size is cut, padded where the picture ends (Ghiasi et al. 2021). With `turn` the
+    picture is first turned by a random quarter, with `rotate` the view is tilted about its middle at the end.
+
+    Args:
+        rng: what the choices derive from.
+        side_rng: what the short side derives from, where pictures of a batch are to share it.
+    """
+    flipped = bool(rng.random() < config.flip)
+    turn = _draw_turn(config, height, width, rng)
+    height, width = _turned_size(turn, height, width)
+    if config.jitter is None or config.crop is None:
+        short = config.short_sides[int((side_rng or rng).integers(len(config.short_sides)))]
+        view = _view(_fit(height, width, short, config.long_side), height, width, flipped=flipped)
+    else:
+        scale = rng.uniform(*config.jitter) * min(config.crop[0] / height, config.crop[1] / width)
+        view = _view_at(scale, height, width, config.crop, rng, flipped)
+    return _tilted(_after(view, turn), config.rotate, rng)
+
+
+def draw_tile_view(
+    config: AugmentConfig, height: int, width: int, tile: tuple[int, int], rng: np.random.Generator
+) -> View:
+    """A random view of a picture that is `tile` (height, width) large.
+
+    The scale lies between the one at which the whole picture fits into the tile and `TILE_ZOOM` times the one at which
+    it covers the tile.
+    """
+    flipped = bool(rng.random() < config.flip)
+    turn = _draw_turn(config, height, width, rng)
+    height, width = _turned_size(turn, height, width)
+    ratios = tile[0] / height, tile[1] / width
+    scale = np.exp(rng.uniform(np.log(min(ratios)), np.log(TILE_ZOOM * max(ratios))))
+    return _tilted(_after(_view_at(scale, height, width, tile, rng, flipped), turn), config.rotate, rng)
+
+
+def draw_paste_view(
+    config: AugmentConfig, height: int, width: int, canvas: tuple[int, int], rng: np.random.Generator
+) -> View:
+    """A random view of a picture whose objects are to be pasted into one of `canvas` (height, width): the whole of it,
+    smaller than the canvas and anywhere in it."""
+    flipped = bool(rng.random() < config.flip)
+    turn = _draw_turn(config, height, width, rng)
+    height, width = _turned_size(turn, height, width)
+    scale = np.exp(rng.uniform(*np.log(PASTED))) * min(canvas[0] / height, canvas[1] / width)
+    scaled = (max(1, round(height * scale)), max(1, round(width * scale)))
+    top, left = rng.integers(np.maximum(np.subtract(canvas, scaled), 0) + 1)
+    view = _view(scaled, height, width, flipped=flipped, corner=(-int(top), -int(left)), crop=canvas)
+    return _tilted(_after(view, turn), config.rotate, rng)
+
+
+def test_view(height: int, width: int, short_side: int, long_side: int) -> View:
+    """The view of a picture at test time: short side as given unless the long side would pass `long_side`."""
+    return _view(_fit(height, width, short_side, long_side), height, width)
+
+
+test_view.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever pytest thinks of the name
+
+
+def warp_picture(pixels: np.ndarray, view: View) -> np.ndarray:
+    """The picture as the view shows it.
+
+    Args:
+        pixels: uint8 (H, W, C).
+
+    Returns:
+        uint8 (view.height, view.width, C); 0 where the view reaches past the picture.
+    """
+    height, width = pixels.shape[:2]
+    # the map was made from whole pixel counts, so these are exact and resize's half-pixel convention is ours
+    scaled_w, scaled_h = (max(1, round(f * side)) for f, side in zip(view.factor, (width, height), strict=True))
+    if (scaled_h, scaled_w) != (height, width):
+        pixels = resize_picture(pixels, scaled_w, scaled_h)
+    if not view.upright or view.matrix[1, 1] < 0:
+        return _tilt(pixels, view.matrix / [*view.factor, 1.0], view.height, view.width)
+    left, top = (round(shift) for shift in view.matrix[:, 2])
+    if view.flipped:
+        pixels = pixels[:, ::-1]
+        left -= scaled_w
+    pixels = pixels[max(0, -top) : view.height - top, max(0, -left) : view.width - left]
+    if pixels.shape[:2] == (view.height, view.width):
+        return np.ascontiguousarray(pixels)
+    result = np.zeros((view.height, view.width, pixels.shape[2]), pixels.dtype)
+    top, left = max(0, top), max(0, left)
+    result[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
+    return result
+
+
+def resize_picture(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
+    """A picture (H, W, C) at another size: averaged over areas where that is smaller, else interpolated."""
+    how = cv2.INTER_AREA if width * height < pixels.shape[0] * pixels.shape[1] else cv2.INTER_LINEAR
+    # OpenCV averages at most four channels at a time
+    parts = [np.ascontiguousarray(pixels[..., c : c + 4]) for c in range(0, pixels.shape[2], 4)]
+    scaled = [cv2.resize(part, (width, height), interpolation=how).reshape(height, width, -1) for part in parts]
+    return scaled[0] if len(scaled) == 1 else np.concatenate(scaled, axis=2)
+
+
+def _tilt(pixels: np.ndarray, matrix: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A picture through a map (2, 3) that changes no lengths, by bilinear interpolation; 0 outside of it."""
+    half = np.array([0.5, 0.5])
+    # OpenCV counts from the middle of the first pixel, we from its corner
+    centred = np.column_stack([matrix[:, :2], matrix[:, :2] @ half + matrix[:, 2] - half])
+    return cv2.warpAffine(pixels, centred, (width, height), flags=cv2.INTER_LINEAR).reshape(height, width, -1)
+
+
+def jitter_colour(pixels: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """The picture with brightness, contrast, saturation and hue changed at random.
+
+    At `strength` 1 brightness and contrast change by up to 40%, saturation by up to 60% and hue by up to a tenth of a
+    turn. All four are linear in RGB (hue as a turn about the grey axis), so one 3 x 4 matrix does them in one pass.
+
+    Args:
+        pixels: uint8 (H, W, 3) RGB; of other channels, which are no colours, only brightness and contrast change.
+    """
+    if strength <= 0:
+        return pixels
+    if pixels.shape[2] != 3:
+        return _jitter_brightness(pixels, strength, rng)
+    brightness, contrast, saturation = 1 + strength * rng.uniform(-1, 1, 3) * (0.4, 0.4, 0.6)
+    angle = strength * rng.uniform(-0.1, 0.1) * 2 * np.pi
+    luma = np.array([0.299, 0.587, 0.114])
+    # Rodrigues' formula about the axis (1, 1, 1)/sqrt 3
+    turn = np.full((3, 3), (1 - np.cos(angle)) / 3) + np.cos(angle) * np.eye(3)
+    turn += np.sin(angle) / np.sqrt(3) * np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]])
+    grey = np.tile(luma, (3, 1))
+    linear = brightness * contrast * (saturation * np.eye(3) + (1 - saturation) * grey) @ turn
+    middle = brightness * (1 - contrast) * float(luma @ cv2.mean(pixels)[:3])
+    return cv2.transform(pixels, np.column_stack([linear, np.full(3, middle)]))
+
+
+def _jitter_brightness(pixels: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """Brightness and contrast changed alike in all channels (H, W, C), where these are not colours."""
+    brightness, contrast = 1 + strength * rng.uniform(-1, 1, 2) * 0.4
+    levels = brightness * (contrast * np.arange(256) + (1 - contrast) * float(pixels.mean()))
+    return np.rint(levels).clip(0, 255).astype(np.uint8)[pixels]
+
+
+def transform_boxes(boxes: np.ndarray, view: View) -> np.ndarray:
+    """Boxes in the view's pixels, not clipped to it; of a view that tilts, the boxes around the tilted ones.
+
+    Args:
+        boxes: (n, 4) xyxy in the original's pixels.
+
+    Returns:
+        (n, 4) float64 xyxy with x1 <= x2 and y1 <= y2.
+    """
+    corners = view.points(boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2))
+    return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
+
+
+def transform_keypoints(keypoints: np.ndarray, view: View, flip_permutation: list[int]) -> np.ndarray:
+    """Keypoints in the view's pixels; what was left is right when the view is mirrored.
+
+    A keypoint that is unlabelled or that the view leaves out comes back as zeros.
+
+    Args:
+        keypoints: (n, K, 3): x, y, visibility.
+        flip_permutation: the index that each keypoint takes when mirrored, K of them.
+
+    Returns:
+        (n, K, 3) float64.
+    """
+    points = view.points(keypoints[..., :2])
+    inside = ((points >= 0) & (points <= (view.width, view.height))).all(axis=-1) & (keypoints[..., 2] > 0)
+    moved = np.concatenate([points, keypoints[..., 2:]], axis=-1)
+    moved[~inside] = 0
+    if not view.flipped:
+        return moved
+    swapped = np.empty_like(moved)
+    swapped[:, flip_permutation] = moved
+    return swapped
+
+
+def _fit(height: int, width: int, short_side: int, long_side: int) -> tuple[int, int]:
+    """Height and width scaled to `short_side`, or less where the longer side would pass `long_side`."""
+    scale = min(short_side / min(height, width), long_side / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _view_at(
+    scale: float, height: int, width: int, crop: tuple[int, int], rng: np.random.Generator, flipped: bool
+) -> View:
+    """A window of `crop` (height, width) somewhere in the picture at `scale`."""
+    scaled = (max(1, round(height * scale)), max(1, round(width * scale)))
+    corner = rng.integers(np.maximum(np.subtract(scaled, crop), 0) + 1)
+    return _view(scaled, height, width, flipped=flipped, corner=(int(corner[0]), int(corner[1])), crop=crop)
+
+
+def _draw_turn(config: AugmentConfig, height: int, width: int, rng: np.random.Generator) -> np.ndarray | None:
+    """(2, 3): a quarter, half or three-quarter turn of the whole picture into its own corner; None for none."""
+    if not config.turn or rng.random() >= config.turn:
+        return None
+    turn = np.array(TURNS[int(rng.integers(len(TURNS)))])
+    corner = np.minimum(turn @ [width, 0], 0) + np.minimum(turn @ [0, height], 0)
+    return np.column_stack([turn, -corner])
+
+
+def _turned_size(turn: np.ndarray | None, height: int, width: int) -> tuple[int, int]:
+    """Height and width of the turned picture."""
+    return (width, height) if turn is not None and turn[0, 0] == 0 else (height, width)
+
+
+def _after(view: View, first: np.ndarray | None) -> View:
+    """The view of a picture that goes through the map `first` (2, 3) before."""
+    if first is None:
+        return view
+    matrix = view.matrix[:, :2] @ first + [[0, 0, view.matrix[0, 2]], [0, 0, view.matrix[1, 2]]]
+    return View(matrix, view.height, view.width, view.flipped)
+
+
+def _tilted(view: View, most: float, rng: np.random.Generator) -> View:
+    """The view tilted about its middle by up to `most` degrees to either side."""
+    if not most:
+        return view
+    angle = np.deg2rad(rng.uniform(-most, most))
+    tilt = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    middle = np.array([view.width, view.height]) / 2
+    matrix = np.column_stack([tilt @ view.matrix[:, :2], tilt @ (view.matrix[:, 2] - middle) + middle])
+    return View(matrix, view.height, view.width, view.flipped)
+
+
+def _view(
+    scaled: tuple[int, int],
+    height: int,
+    width: int,
+    *,
+    flipped: bool = False,
+    corner: tuple[int, int] = (0, 0),
+    crop: tuple[int, int] | None = None,
+) -> View:
+    """Scale to `scaled`, mirror, then cut `crop` from `corner` on; each pair is (vertical, horizontal)."""
+    factor_y, factor_x = scaled[0] / height, scaled[1] / width
+    start_x, sign = (scaled[1], -1.0) if flipped else (0, 1.0)
+    matrix = np.array([[sign * factor_x, 0, start_x - corner[1]], [0, factor_y, -corner[0]]], np.float64)
+    return View(matrix, *(crop or scaled), flipped)

@@ -1,0 +1,435 @@
+"""Labelled pictures as batches, for training and for testing.
+
+What happens to a picture in training derives only from the training's seed, the epoch and the picture's position in the
+epoch's order: not from the number of workers or processes, nor from where a training was interrupted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Dataset as TorchDataset
+
+from maskrcnn.config.load import Config
+from maskrcnn.config.model import InputConfig
+from maskrcnn.errors import DataError, UserError
+from maskrcnn.images.batch import Batch, Targets
+from maskrcnn.labels.types import Dataset, Picture
+from maskrcnn.training_data.augment import (
+    View,
+    check_augment,
+    draw_paste_view,
+    draw_tile_view,
+    draw_view,
+    jitter_colour,
+    test_view,
+    warp_picture,
+)
+from maskrcnn.training_data.copy_paste import draw_objects, draw_stencil, paste_targets
+from maskrcnn.training_data.corruption import degrade
+from maskrcnn.training_data.mosaic import Tile, draw_tiles, join_pixels, join_targets
+from maskrcnn.training_data.repeat_factor import draw_entries, epoch_length, repeat_factors
+from maskrcnn.training_data.targets import ObjectTargets, collate_targets, make_targets
+
+
+@dataclass
+class Sample:
+    """One picture on its way into a training batch."""
+
+    pixels: np.ndarray  # uint8 (H, W, C)
+    targets: ObjectTargets
+    name: str
+    scale: tuple[float, float]  # new pixels per original pixel, x then y
+    original: tuple[int, int]  # height, width
+
+    @property
+    def image(self) -> Tensor:
+        """(C, H, W) uint8."""
+        return _as_tensor(self.pixels)
+
+
+@dataclass
+class TestSample:
+    """One picture on its way into a test batch."""
+
+    __test__ = False  # not a test class, whatever pytest thinks of the name
+
+    image: Tensor  # (C, H, W) uint8 RGB
+    index: int
+    scale: tuple[float, float]
+    original: tuple[int, int]
+
+
+class UnreadablePicture(DataError):
+    """A picture that cannot be read or used.
+
+    Its message stays one line when it crosses from a worker: torch raises it again there as type(message) with
+    the worker's whole traceback as the message, of which this keeps the end.
+    """
+
+    def __init__(self, message: str) -> None:
+        if message.startswith("Caught "):
+            message = message.rsplit(f"{type(self).__name__}: ", 1)[-1]
+        super().__init__(" ".join(message.split()))
+
+
+class TrainSamples(TorchDataset[Sample]):
+    """The pictures of `dataset` as training samples, indexed by (picture index, seed, step seed)."""
+
+    def __init__(self, dataset: Dataset, labels: list[int], config: Config) -> None:
+        """
+        Args:
+            labels: the model's class index for each class of the data set.
+
+        Raises:
+            UserError: augmentation settings that contradict each other.
+            DataError: keypoints in the labels that are not the model's.
+        """
+        check_augment(config.data.augment)
+        self.dataset = dataset
+        self.labels = labels
+        self.channels = config.model.input.channels
+        self.augment = config.data.augment
+        self.mask_side = config.data.mask_side if config.model.mask_head else 0
+        wanted = (config.model.keypoints or dataset.keypoints) if config.model.keypoint_head else None
+        if wanted and dataset.keypoints and wanted.names != dataset.keypoints.names:
+            raise DataError(
+                f"{dataset.name}: its keypoints ({', '.join(dataset.keypoints.names)}) are not the model's "
+                f"({', '.join(wanted.names)}); remove model.keypoints to take those of the data"
+            )
+        self.keypoints = wanted
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: tuple[int, int, int]) -> Sample:
+        """
+        Raises:
+            DataError: the picture cannot be read; names it.
+        """
+        index, seed, step_seed = key
+        rng, step_rng = np.random.default_rng(seed), np.random.default_rng(step_seed)
+        if self.augment.mosaic and step_rng.random() < self.augment.mosaic:
+            sample = self._mosaic(index, seed, rng, step_rng)
+        else:
+            picture = self.dataset.picture(index)
+            # one short side for the whole step: drawn per picture, the largest would set the padding of all
+            view = draw_view(self.augment, picture.height, picture.width, rng, step_rng)
+            pixels, targets = self._seen(index, picture, view, seed, rng)
+            sample = Sample(pixels, targets, picture.file_name, _scale(view), (picture.height, picture.width))
+        if self.augment.copy_paste and rng.random() < self.augment.copy_paste:
+            sample = self._pasted(sample, seed, rng)
+        return sample
+
+    def _pasted(self, sample: Sample, seed: int, rng: np.random.Generator) -> Sample:
+        """The sample with objects of another picture pasted in."""
+        index = int(rng.integers(len(self.dataset)))
+        picture = self.dataset.picture(index)
+        view = draw_paste_view(self.augment, picture.height, picture.width, sample.pixels.shape[:2], rng)
+        picture.annotations = draw_objects(picture.annotations, rng)
+        if not picture.annotations:
+            return sample
+        pixels, targets = self._seen(index, picture, view, seed, rng)
+        stencil = draw_stencil(picture.annotations, view)
+        return dataclasses.replace(
+            sample,
+            pixels=np.where(stencil[..., None], pixels, sample.pixels),
+            targets=paste_targets(sample.targets, targets, stencil),
+            name=f"{sample.name} + {picture.file_name}",
+        )
+
+    def _mosaic(self, index: int, seed: int, rng: np.random.Generator, step_rng: np.random.Generator) -> Sample:
+        """The picture among others drawn at random; canvas and grid are the step's."""
+        canvas, grids = self.augment.mosaic_canvas, self.augment.mosaic_grids
+        tiles = draw_tiles(canvas, grids[int(step_rng.integers(len(grids)))], rng)
+        indices = rng.permutation([index, *rng.integers(len(self.dataset), size=len(tiles) - 1)])
+        parts = [self._tile(int(i), tile, seed, rng) for i, tile in zip(indices, tiles, strict=True)]
+        pixels = join_pixels(canvas, tiles, [pixels for pixels, _ in parts])
+        targets = join_targets(tiles, [targets for _, targets in parts], seed)
+        names = " + ".join(self.dataset.picture(int(i)).file_name for i in indices)
+        return Sample(pixels, targets, names, (1.0, 1.0), canvas)
+
+    def _tile(self, index: int, tile: Tile, seed: int, rng: np.random.Generator) -> tuple[np.ndarray, ObjectTargets]:
+        picture = self.dataset.picture(index)
+        view = draw_tile_view(self.augment, picture.height, picture.width, (tile.height, tile.width), rng)
+        return self._seen(index, picture, view, seed, rng)
+
+    def _seen(
+        self, index: int, picture: Picture, view: View, seed: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray, ObjectTargets]:
+        """The picture's pixels and objects in a view."""
+        pixels = jitter_colour(
+            warp_picture(_pixels(self.dataset, index, self.channels), view), self.augment.colour, rng
+        )
+        pixels = degrade(pixels, self.augment, rng)
+        return pixels, make_targets(picture, self.labels, view, self.mask_side, self.keypoints, seed)
+
+
+class TestSamples(TorchDataset[TestSample]):
+    """The pictures of `dataset` as the network sees them at test time, indexed by picture."""
+
+    __test__ = False
+
+    def __init__(self, dataset: Dataset, config: InputConfig) -> None:
+        self.dataset = dataset
+        self.config = config
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> TestSample:
+        """
+        Raises:
+            DataError: the picture cannot be read; names it.
+        """
+        pixels = _pixels(self.dataset, index, self.config.channels)
+        height, width = pixels.shape[:2]
+        view = test_view(height, width, self.config.short_side, self.config.long_side)
+        return TestSample(_as_tensor(warp_picture(pixels, view)), index, _scale(view), (height, width))
+
+
+class EpochSampler(Sampler[list[tuple[int, int, int]]]):
+    """The batches of one epoch that one process takes, as lists of (picture index, seed, step seed).
+
+    The global batches are the same for any `world`; process `rank` takes pictures rank::world of each, in `accumulate`
+    parts. Every picture occurs in every epoch, with `factors` some of them several times; the last global batch is
+    filled up from the epoch's first pictures (with other seeds), so that all batches are equally large and all epochs
+    equally long.
+    """
+
+    def __init__(
+        self,
+        n: int,
+        seed: int,
+        epoch: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        batch: int = 1,
+        *,
+        accumulate: int = 1,
+        start: int = 0,
+        tall: np.ndarray | None = None,
+        factors: np.ndarray | None = None,
+        endless: bool = False,
+    ) -> None:
+        """
+        Args:
+            n: pictures in the data set.
+            batch: pictures of a global batch, over all processes and accumulated parts.
+            accumulate: parts in which each process takes its share.
+            start: global batches of the epoch to skip, for resuming.
+            tall: (n,) bool; where given, upright pictures meet upright ones as far as the epoch's random order allows,
+                since a batch of both is padded to a square.
+            factors: (n,) from 1 up; how often each picture comes in an epoch on average (`repeat_factors`).
+            endless: go on with the next epoch when one is through, so that a loader's workers never run dry between them.
+
+        Raises:
+            UserError: the batch cannot be shared out equally.
+        """
+        if batch % (world * accumulate):
+            raise UserError(
+                f"train.batch={batch} cannot be shared equally by {world} processes x {accumulate} accumulated steps: "
+                f"make it a multiple of {world * accumulate}"
+            )
+        self.n, self.batch, self.rank, self.world, self.accumulate = n, batch, rank, world, accumulate
+        self.tall, self.factors, self.endless = tall, factors, endless
+        self.entries = n if factors is None else epoch_length(factors)
+        self.seed = seed % 2**32  # a seed may be negative, NumPy's may not
+        self.set_epoch(epoch, start)
+
+    @property
+    def global_batches(self) -> int:
+        """Global batches, which are optimiser steps, in a whole epoch."""
+        return -(-self.entries // self.batch)
+
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Which epoch the next iteration goes through, and from which of its global batches on."""
+        self.epoch, self.start = epoch, start
+
+    def __len__(self) -> int:
+        """Batches that this process takes in the rest of the epoch."""
+        return max(0, self.global_batches - self.start) * self.accumulate
+
+    def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
+        epoch, start = self.epoch, self.start
+        yield from self._batches(epoch, start)
+        while self.endless:
+            epoch += 1
+            yield from self._batches(epoch, 0)
+
+    def _batches(self, epoch: int, start: int) -> Iterator[list[tuple[int, int, int]]]:
+        """The batches of one epoch, from global batch `start` on."""
+        # NumPy pads short seeds with zeros, so the order takes the third word that no position has
+        rng = np.random.default_rng([self.seed, epoch, 0])
+        order = rng.permutation(self.n) if self.factors is None else draw_entries(self.factors, rng)
+        if self.tall is not None:
+            order = group_by_aspect(order, self.tall, self.batch, rng)
+        size = self.batch // (self.world * self.accumulate)
+        for step in range(start, self.global_batches):
+            mine = range(step * self.batch + self.rank, (step + 1) * self.batch, self.world)
+            step_seed = self._sample_seed(epoch, step * self.batch)
+            share = [(int(order[p % len(order)]), self._sample_seed(epoch, p), step_seed) for p in mine]
+            for part in range(self.accumulate):
+                yield share[part * size : (part + 1) * size]
+
+    def _sample_seed(self, epoch: int, position: int) -> int:
+        """A seed of 63 bits for the picture at `position` of an epoch's global order."""
+        words = np.random.SeedSequence([self.seed, epoch, position + 1]).generate_state(1, np.uint64)
+        return int(words[0]) >> 1
+
+
+def group_by_aspect(order: np.ndarray, tall: np.ndarray, batch: int, rng: np.random.Generator) -> np.ndarray:
+    """`order` with upright pictures beside upright ones, in batches that are shuffled again.
+
+    At most one batch of an epoch holds both kinds.
+    """
+    grouped = np.concatenate([order[~tall[order]], order[tall[order]]])
+    whole = len(grouped) // batch
+    batches = rng.permutation(whole)
+    return np.concatenate([grouped[b * batch : (b + 1) * batch] for b in batches] + [grouped[whole * batch :]])
+
+
+class Collate:
+    """Training samples as one batch, padded to the largest picture rounded up to `divisor`."""
+
+    def __init__(self, divisor: int) -> None:
+        self.divisor = divisor
+
+    def __call__(self, samples: list[Sample]) -> tuple[Batch, Targets, list[str]]:
+        return (
+            pad_batch(samples, self.divisor),
+            collate_targets([s.targets for s in samples]),
+            [s.name for s in samples],
+        )
+
+
+class TestCollate:
+    """Test samples as one batch and the indices of its pictures."""
+
+    __test__ = False
+
+    def __init__(self, divisor: int) -> None:
+        self.divisor = divisor
+
+    def __call__(self, samples: list[TestSample]) -> tuple[Batch, list[int]]:
+        return pad_batch(samples, self.divisor), [s.index for s in samples]
+
+
+def pad_batch(samples: Sequence[Sample | TestSample], divisor: int) -> Batch:
+    """Pictures padded with zeros, right and below, to the largest of them rounded up to `divisor`."""
+    sizes = torch.tensor([s.image.shape[1:] for s in samples], dtype=torch.int64)
+    height, width = (-(-int(side) // divisor) * divisor for side in sizes.amax(dim=0))
+    images = torch.zeros(len(samples), samples[0].image.shape[0], height, width, dtype=torch.uint8)
+    for image, sample in zip(images, samples, strict=True):
+        image[:, : sample.image.shape[1], : sample.image.shape[2]] = sample.image
+    return Batch(
+        images=images,
+        sizes=sizes,
+        scales=torch.tensor([s.scale for s in samples], dtype=torch.float32),
+        originals=torch.tensor([s.original for s in samples], dtype=torch.int64),
+    )
+
+
+def train_loader(
+    dataset: Dataset,
+    labels: list[int],
+    config: Config,
+    *,
+    epoch: int = 0,
+    start: int = 0,
+    rank: int = 0,
+    world: int = 1,
+    endless: bool = False,
+) -> DataLoader[Sample]:
+    """Batches (Batch, Targets, names) for one process from global batch `start` of an epoch on: of that epoch, or `endless`
+    of those that follow too.
+
+    Its `batch_sampler` is an `EpochSampler`: call `loader.batch_sampler.set_epoch(epoch, start)` before each further
+    epoch; the workers stay. With `train.accumulate` above 1 each global batch comes in that many parts.
+    """
+    threshold = config.data.repeat_threshold
+    sampler = EpochSampler(
+        len(dataset),
+        config.train.seed,
+        epoch,
+        rank,
+        world,
+        config.train.batch,
+        accumulate=config.train.accumulate,
+        start=start,
+        tall=None if config.data.augment.crop else _tall(dataset),
+        factors=None if threshold is None else repeat_factors(dataset, threshold),
+        endless=endless,
+    )
+    workers = config.data.workers
+    return DataLoader(
+        TrainSamples(dataset, labels, config),
+        batch_sampler=sampler,
+        collate_fn=Collate(config.model.input.divisor),
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        worker_init_fn=_one_thread,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def test_loader(dataset: Dataset, config: InputConfig, batch: int, workers: int) -> DataLoader[TestSample]:
+    """Batches (Batch, list of picture indices) of the whole data set, in its order."""
+    return DataLoader(
+        TestSamples(dataset, config),
+        batch_size=batch,
+        collate_fn=TestCollate(config.divisor),
+        num_workers=workers,
+        worker_init_fn=_one_thread,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+test_loader.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever pytest thinks of the name
+
+
+def _tall(dataset: Dataset) -> np.ndarray | None:
+    """(n,) bool: which pictures are upright; None for generated pictures, which all have one shape."""
+    if dataset.picture(0).path is None:
+        return None
+    shapes = ((p.height, p.width) for p in (dataset.picture(i) for i in range(len(dataset))))
+    return np.array([height > width for height, width in shapes])
+
+
+def _one_thread(worker: int) -> None:
+    """Workers are parallel among each other already."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+
+
+def _pixels(dataset: Dataset, index: int, channels: int) -> np.ndarray:
+    """The picture's pixels (H, W, channels), or a DataError of one line that names it."""
+    try:
+        pixels = dataset.pixels(index)
+    except DataError as error:
+        raise UnreadablePicture(str(error)) from None
+    except OSError as error:
+        picture = dataset.picture(index)
+        raise UnreadablePicture(f"{picture.path or picture.file_name}: not readable: {error}") from None
+    if pixels.shape[2] != channels:
+        name = dataset.picture(index).file_name
+        raise UnreadablePicture(
+            f"{name}: has {pixels.shape[2]} channels, the model takes {channels}; open the data set with_channels({channels})"
+        )
+    return pixels
+
+
+def _as_tensor(pixels: np.ndarray) -> Tensor:
+    """uint8 (H, W, C) as a tensor (C, H, W); not copied, the batch does that."""
+    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
+
+
+def _scale(view: View) -> tuple[float, float]:
+    return float(view.factor[0]), float(view.factor[1])

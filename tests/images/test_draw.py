@@ -1,0 +1,121 @@
+"""Drawing at every size. What it looks like was judged by eye; what can be stated is tested here."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from maskrcnn.config.model import KeypointSchema
+from maskrcnn.errors import UserError
+from maskrcnn.images.draw import CLUTTER, SMALLEST, _place_tags, draw_instances, instance_colour
+from maskrcnn.instances import Instances, Masks
+
+SCHEMA = KeypointSchema(names=["a", "b", "c"], flip=[0, 1, 2], skeleton=[(0, 1), (1, 2)], sigmas=[0.05] * 3)
+
+
+def scene(height: int, width: int, boxes: list[list[float]], name: str = "person") -> Instances:
+    """Round objects with three keypoints each; boxes are in shares of the picture."""
+    corners = np.array(boxes, np.float32).reshape(-1, 4) * np.array([width, height, width, height], np.float32)
+    y, x = np.mgrid[:28, :28]
+    disc = np.clip(14.5 - np.hypot(y - 13.5, x - 13.5), 0, 1).astype(np.float32)
+    count = len(corners)
+    points = np.zeros((count, 3, 3), np.float32)
+    for place, share in enumerate((0.2, 0.5, 0.8)):
+        points[:, place, :2] = corners[:, :2] + share * (corners[:, 2:] - corners[:, :2])
+    points[..., 2] = 0.9
+    scores = np.linspace(0.99, 0.5, count, dtype=np.float32)
+    masks = Masks(np.repeat(disc[None], count, axis=0), corners, (height, width))
+    labels = np.zeros(count, np.int64)
+    return Instances(corners, scores, labels, [name] * count, (height, width), masks, points, SCHEMA)
+
+
+TWO = [[0.1, 0.2, 0.45, 0.9], [0.4, 0.3, 0.95, 1.0]]
+
+
+@pytest.mark.parametrize("size", [(40, 40), (120, 160), (480, 640), (1000, 30), (3000, 4000)])
+def test_every_size(size: tuple[int, int]) -> None:
+    grey = np.full((*size, 3), 127, np.uint8)
+    seen = np.asarray(draw_instances(grey, scene(*size, TWO)))
+    factor = seen.shape[0] // size[0]
+    assert seen.shape == (size[0] * factor, size[1] * factor, 3) and max(seen.shape) >= SMALLEST
+    assert (factor > 1) == (max(size) < SMALLEST)
+    changed = (seen != 127).any(axis=2).mean()
+    assert 0.2 < changed < 0.9
+    assert (grey == 127).all()
+
+
+def test_without_enlarging_the_picture_keeps_its_size() -> None:
+    pixels = np.zeros((40, 30, 3), np.uint8)
+    assert draw_instances(pixels, scene(40, 30, TWO), enlarge=False).size == (30, 40)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 700), (700, 1), (3, 2)])
+def test_slivers(size: tuple[int, int]) -> None:
+    draw_instances(np.zeros((*size, 3), np.uint8), scene(*size, [[0, 0, 1, 1], [0, 0, 0.5, 0.5]]))
+
+
+def test_nothing_to_draw_changes_nothing() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (500, 500, 3), dtype=np.uint8)
+    assert np.array_equal(np.asarray(draw_instances(pixels, scene(500, 500, []))), pixels)
+
+
+def test_boxes_alone_and_points_without_a_schema() -> None:
+    found = scene(480, 640, TWO)
+    found.masks = found.keypoint_schema = None
+    draw_instances(np.zeros((480, 640, 3), np.uint8), found)
+    found.keypoints = None
+    seen = np.asarray(draw_instances(np.zeros((480, 640, 3), np.uint8), found))
+    assert 0.005 < (seen > 0).any(axis=2).mean() < 0.1
+
+
+def test_what_is_inside_the_mask_is_tinted_and_what_is_outside_is_not() -> None:
+    found = scene(600, 600, [[0.2, 0.2, 0.8, 0.8]])
+    found.keypoints = None
+    seen = np.asarray(draw_instances(np.full((600, 600, 3), 127, np.uint8), found)).astype(int)
+    assert np.allclose(seen[300, 300], 127 * 0.6 + 0.4 * np.array(instance_colour(0)), atol=1)
+    assert (seen[580, 580] == 127).all() and (seen[130, 130] == 127).all()
+
+
+def test_keypoints_below_the_score_or_not_finite_are_not_drawn() -> None:
+    pixels = np.zeros((600, 600, 3), np.uint8)
+    found = scene(600, 600, [[0.1, 0.1, 0.9, 0.9]])
+    with_points = np.asarray(draw_instances(pixels, found))
+    found.keypoints[0, :, 2] = 0.01
+    without = np.asarray(draw_instances(pixels, found))
+    found.keypoints[0, :, 2] = 0.9
+    found.keypoints[0, :, 0] = np.nan
+    assert not np.array_equal(with_points, without)
+    assert np.array_equal(np.asarray(draw_instances(pixels, found)), without)
+
+
+def test_the_first_colours_are_far_apart_and_vivid() -> None:
+    colours = [np.array(instance_colour(row), float) for row in range(8)]
+    assert all(np.linalg.norm(a - b) > 80 for a, b in itertools.combinations(colours, 2))
+    assert all(np.ptp(colour) > 150 for colour in colours)
+
+
+def test_tags_stay_inside_and_apart() -> None:
+    boxes = np.array([[0, 0, 60, 90], [2, 3, 62, 90], [580, 0, 640, 480], [500, 440, 640, 480], [0, 0, 640, 480]])
+    spots, clutter = _place_tags(boxes, [90.0] * 5, 18.0, (640, 480))
+    for x0, y0, x1, y1 in spots:
+        assert x0 >= 0 and y0 >= 0 and x1 <= 640 and y1 <= 480
+    for a, b in itertools.combinations(spots, 2):
+        assert min(a[2], b[2]) <= max(a[0], b[0]) + 1 or min(a[3], b[3]) <= max(a[1], b[1]) + 1
+    assert clutter < CLUTTER
+
+
+def test_a_name_too_long_for_the_picture_is_cut_and_a_crowd_is_not_buried() -> None:
+    draw_instances(np.zeros((500, 60, 3), np.uint8), scene(500, 60, TWO, name="a very long name of a class " * 5))
+    rng = np.random.default_rng(0)
+    corner = rng.uniform(0.4, 0.6, (150, 2))
+    found = scene(500, 500, np.hstack([corner, corner + 0.02]).tolist())
+    found.keypoints = None
+    seen = np.asarray(draw_instances(np.zeros((500, 500, 3), np.uint8), found))
+    assert (seen > 0).any(axis=2).mean() < 0.08
+
+
+def test_another_picture_is_refused() -> None:
+    with pytest.raises(UserError, match="30 x 40"):
+        draw_instances(np.zeros((40, 30, 3), np.uint8), scene(30, 40, TWO))

@@ -1,0 +1,249 @@
+"""Every kind of picture file, and every kind of file that is not one."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from maskrcnn.errors import DataError, UserError
+from maskrcnn.images.read import LARGEST, find_pictures, read_picture, to_uint8
+
+RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
+
+
+def quarters(height: int = 16, width: int = 24) -> np.ndarray:
+    """Red, green / blue, white: no two orientations look alike."""
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[: height // 2, : width // 2], pixels[: height // 2, width // 2 :] = RED, GREEN
+    pixels[height // 2 :, : width // 2], pixels[height // 2 :, width // 2 :] = BLUE, WHITE
+    return pixels
+
+
+# how a picture must be stored for each orientation to show it upright, by the definition in the EXIF standard
+STORED = {
+    1: lambda p: p,
+    2: lambda p: p[:, ::-1],
+    3: lambda p: p[::-1, ::-1],
+    4: lambda p: p[::-1],
+    5: lambda p: p.transpose(1, 0, 2),
+    6: lambda p: np.rot90(p, 1),
+    7: lambda p: np.rot90(p, 2).transpose(1, 0, 2),
+    8: lambda p: np.rot90(p, -1),
+}
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(tmp_path: Path, orientation: int, suffix: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"turned.{suffix}"
+    stored = np.ascontiguousarray(STORED[orientation](quarters()))
+    options = {"jpg": {"quality": 95, "subsampling": 0}, "webp": {"lossless": True}}.get(suffix, {})
+    Image.fromarray(stored).save(path, exif=exif, **options)
+    picture = read_picture(path)
+    assert picture.shape == (16, 24, 3)
+    assert np.abs(picture.astype(int) - quarters()).max() <= 4
+
+
+def test_damaged_exif_counts_as_upright(tmp_path: Path) -> None:
+    path = tmp_path / "exif.png"
+    Image.fromarray(quarters()).save(path, exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff\x01")
+    assert np.array_equal(read_picture(path), quarters())
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "ppm", "gif", "webp"])
+def test_rgb_comes_back_exactly_writable_and_uint8(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"picture.{suffix}"
+    Image.fromarray(quarters()).save(path, **({"lossless": True} if suffix == "webp" else {}))
+    picture = read_picture(path)
+    assert np.array_equal(picture, quarters())
+    assert picture.dtype == np.uint8 and picture.flags.writeable and picture.flags.c_contiguous
+
+
+def save(tmp_path: Path, image: Image.Image, suffix: str = "png", **options: object) -> np.ndarray:
+    path = tmp_path / f"picture.{suffix}"
+    image.save(path, **options)
+    return read_picture(path)
+
+
+def test_grey_and_bilevel(tmp_path: Path) -> None:
+    grey = np.arange(0, 240, dtype=np.uint8).reshape(12, 20)
+    assert np.array_equal(save(tmp_path, Image.fromarray(grey)), np.repeat(grey[..., None], 3, 2))
+    black_white = save(tmp_path, Image.fromarray(grey > 100))
+    assert np.array_equal(black_white[..., 1], (grey > 100) * np.uint8(255))
+
+
+def test_palette_with_and_without_transparency(tmp_path: Path) -> None:
+    image = Image.fromarray(quarters()).quantize(4)
+    assert np.array_equal(save(tmp_path, image), quarters())
+    blue = image.getpixel((0, 15))
+    seen = save(tmp_path, image, transparency=blue)
+    assert tuple(seen[15, 0]) == WHITE and tuple(seen[0, 0]) == RED
+
+
+def test_transparency_is_laid_over_white(tmp_path: Path) -> None:
+    alpha = np.zeros((16, 24), np.uint8)
+    alpha[:, :12] = 255
+    alpha[0, 0] = 128
+    seen = save(tmp_path, Image.fromarray(np.dstack([quarters(), alpha])))
+    assert tuple(seen[5, 0]) == RED and tuple(seen[5, 20]) == WHITE
+    assert seen[0, 0, 0] == 255 and abs(int(seen[0, 0, 1]) - 127) <= 1
+    grey = Image.merge("LA", [Image.new("L", (24, 16), 10), Image.fromarray(alpha)])
+    seen = save(tmp_path, grey)
+    assert tuple(seen[5, 0]) == (10, 10, 10) and tuple(seen[5, 20]) == WHITE
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_sixteen_bits(tmp_path: Path, suffix: str) -> None:
+    deep = (np.arange(240, dtype=np.uint16) * 256 + 37).reshape(12, 20)
+    assert np.array_equal(save(tmp_path, Image.fromarray(deep), suffix)[..., 2], deep >> 8)
+    shallow = np.arange(240, dtype=np.uint16).reshape(12, 20)
+    assert np.array_equal(save(tmp_path, Image.fromarray(shallow), suffix)[..., 0], shallow)
+
+
+def test_float_and_wide_integer_tiff(tmp_path: Path) -> None:
+    unit = np.linspace(0, 1, 256, dtype=np.float32).reshape(16, 16)
+    assert np.array_equal(save(tmp_path, Image.fromarray(unit), "tif")[..., 0].ravel(), np.arange(256))
+    wide = (np.arange(256, dtype=np.int32).reshape(16, 16) << 8) - 300
+    expected = np.maximum(wide, 0) >> 8
+    assert np.array_equal(save(tmp_path, Image.fromarray(wide), "tif")[..., 0], expected)
+
+
+def test_to_uint8_rules() -> None:
+    assert to_uint8(np.array([True, False])).tolist() == [255, 0]
+    assert to_uint8(np.array([0.0, 0.5, 1.0, np.nan])).tolist() == [0, 128, 255, 0]
+    assert to_uint8(np.array([-5.0, 100.4, 255.0])).tolist() == [0, 100, 255]
+    assert to_uint8(np.array([0, 2**32 - 1], dtype=np.uint32)).tolist() == [0, 255]
+    assert to_uint8(np.array([256, 65535], dtype=">u2")).tolist() == [1, 255]
+    assert to_uint8(np.empty((0, 3), np.uint16)).shape == (0, 3)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "tif"])
+def test_cmyk(tmp_path: Path, suffix: str) -> None:
+    options = {"quality": 95, "subsampling": 0} if suffix == "jpg" else {}
+    seen = save(tmp_path, Image.fromarray(quarters()).convert("CMYK"), suffix, **options)
+    assert np.abs(seen.astype(int) - quarters()).max() <= 6
+
+
+@pytest.mark.parametrize("suffix", ["gif", "png", "webp"])
+def test_animation_gives_its_first_frame(tmp_path: Path, suffix: str) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in (RED, BLUE)]
+    seen = save(tmp_path, frames[0], suffix, save_all=True, append_images=frames[1:], lossless=True)
+    assert tuple(seen[4, 4]) == RED
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(DataError) as caught:
+        read_picture(path)
+    message = str(caught.value)
+    assert str(path) in message and "\n" not in message
+    return message
+
+
+def test_tiff_of_several_pages_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "stack.tif"
+    pages = [Image.new("L", (8, 8), shade) for shade in (1, 2, 3)]
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    assert "3 pages" in refused(path)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "gif", "webp", "bmp"])
+def test_truncated(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"cut.{suffix}"
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[:-1500])
+    refused(path)
+
+
+def png_header(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\x00" * 64)) + chunk(b"IEND", b"")
+
+
+def test_bomb_is_refused_from_its_header(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.png"
+    path.write_bytes(png_header(60000, 60000))
+    assert f"{LARGEST:,}" in refused(path)
+
+
+def test_bomb_is_refused_where_pillow_was_told_not_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    path = tmp_path / "bomb.png"
+    path.write_bytes(png_header(60000, 60000))
+    assert "60000 x 60000" in refused(path)
+
+
+@pytest.mark.filterwarnings("error")
+def test_large_but_allowed_picture_gives_no_warning(tmp_path: Path) -> None:
+    path = tmp_path / "large.png"
+    path.write_bytes(png_header(10000, 10000))
+    assert "cannot be decoded" in refused(path)
+
+
+def test_what_is_not_a_picture(tmp_path: Path) -> None:
+    text, empty, eps = tmp_path / "text.jpg", tmp_path / "empty.png", tmp_path / "script.png"
+    text.write_text("hello")
+    empty.write_bytes(b"")
+    eps.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n")
+    for path in (text, empty, eps):
+        assert "not a picture" in refused(path)
+    assert "no such file" in refused(tmp_path / "missing.png")
+    refused(tmp_path)
+
+
+@pytest.mark.filterwarnings("error")
+def test_damaged_bytes_never_raise_anything_else(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    noise = Image.fromarray(rng.integers(0, 256, (24, 24, 3), dtype=np.uint8))
+    for suffix in ("jpg", "png", "tif", "gif", "webp", "bmp", "ppm"):
+        path = tmp_path / f"damaged.{suffix}"
+        noise.save(path)
+        whole = np.frombuffer(path.read_bytes(), np.uint8)
+        for _ in range(40):
+            damaged = whole.copy()
+            places = rng.integers(0, min(200, len(whole)), 4)
+            damaged[places] = rng.integers(0, 256, 4)
+            path.write_bytes(damaged.tobytes())
+            try:
+                assert read_picture(path).ndim == 3
+            except DataError as error:
+                assert "\n" not in str(error)
+
+
+def test_find_pictures_in_files_folders_and_patterns(tmp_path: Path) -> None:
+    deep = tmp_path / "deep"
+    deep.mkdir()
+    for name in ("b.png", "a.JPG", "notes.txt", "._a.jpg", "deep/c.png"):
+        (tmp_path / name).write_bytes(b"")
+
+    def names(*sources: str) -> list[str]:
+        return [path.relative_to(tmp_path).as_posix() for path in find_pictures(list(sources))]
+
+    assert names(str(tmp_path)) == ["a.JPG", "b.png"]
+    assert names(f"{tmp_path}/*.png") == ["b.png"]
+    assert names(f"{tmp_path}/**/*") == ["a.JPG", "b.png", "deep/c.png"]
+    assert names(f"{tmp_path}/notes.txt") == ["notes.txt"]
+    assert names(f"{tmp_path}/b.png", str(tmp_path)) == ["b.png", "a.JPG"]
+
+
+def test_a_file_whose_name_looks_like_a_pattern(tmp_path: Path) -> None:
+    path = tmp_path / "shot[1].png"
+    path.write_bytes(b"")
+    assert find_pictures([str(path)]) == [path]
+
+
+def test_sources_without_pictures_are_refused(tmp_path: Path) -> None:
+    for sources in ([], [str(tmp_path)], [f"{tmp_path}/*.png"], [str(tmp_path / "missing.png")]):
+        with pytest.raises(UserError) as caught:
+            find_pictures(sources)
+        assert "\n" not in str(caught.value)

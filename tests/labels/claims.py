@@ -1,0 +1,57 @@
+"""What the tests of all readers ask of an error, of a repair and of a mask."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from maskrcnn.errors import DataError, UserError
+from maskrcnn.labels.readers.repairs import REMEDIES
+from maskrcnn.labels.types import Annotation, Dataset, Picture
+from maskrcnn.masks.rle import annotation_rle, rle_bitmap
+
+
+def one_line(message: object) -> str:
+    """The message, which a terminal shows on one line as it is: nothing in it moves the cursor."""
+    line = str(message)
+    assert line.isprintable(), repr(line)
+    return line
+
+
+def refused(read: Callable[[], object], *words: object, error: type[UserError] = DataError) -> None:
+    """`read` ends with one line that has all of `words` in it."""
+    with pytest.raises(error) as caught:
+        read()
+    line = one_line(caught.value)
+    for word in words:
+        assert str(word) in line, f"no {str(word)!r} in {line!r}"
+
+
+def repaired(dataset: Dataset, *kinds: str) -> Any:
+    """The repairs are `kinds`, as often as each is named, and there is one line for each kind, with its remedy."""
+    assert dict(dataset.repairs) == Counter(kinds)
+    assert len(dataset.warnings) == len(dataset.repairs)
+    check_lines(dataset.repairs, dataset.warnings)
+    return dataset
+
+
+def check_lines(kinds: Iterable[str], lines: list[str]) -> None:
+    """Each kind of repair is told in a line that says what to do about it."""
+    for kind in kinds:
+        assert any(kind in one_line(line) and REMEDIES[kind] in line for line in lines), kind
+
+
+def bitmap(annotation: Annotation, picture: Picture) -> np.ndarray:
+    """The object's mask as bool (H, W)."""
+    rle = annotation_rle(annotation, picture.height, picture.width)
+    assert rle is not None
+    return rle_bitmap(rle) > 0
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    """Of two masks; 0 where both are empty."""
+    return float((a & b).sum() / max((a | b).sum(), 1))

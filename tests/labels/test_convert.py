@@ -1,0 +1,220 @@
+"""The same twelve generated pictures in every form that we write, read back to the same objects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from claims import bitmap, iou
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from maskrcnn.cli.main import main
+from maskrcnn.errors import UserError
+from maskrcnn.labels.convert import WRITERS, convert_data
+from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.open import open_dataset, open_pair
+from maskrcnn.labels.synthetic import Synthetic
+from maskrcnn.labels.types import Annotation, Dataset, Picture
+from maskrcnn.labels.writers.coco import write_coco
+from maskrcnn.labels.writers.left_out import Lost
+from maskrcnn.masks.polygons import bitmap_rings, one_ring
+from maskrcnn.masks.rle import bitmap_rle, polygons_rle, rle_area, rle_bitmap, rle_box
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("source")
+    write_coco(Synthetic(12, seed=5), root / "train.json", root / "train")
+    write_coco(Synthetic(3, seed=6), root / "val.json", root / "val")
+    return root
+
+
+@pytest.mark.parametrize("name", sorted(WRITERS))
+def test_the_same_objects_come_back(name: str, source: Path, tmp_path: Path) -> None:
+    written, lost = convert_data(str(source), name, tmp_path / "out")
+    back = dict(zip(("train", "val"), open_pair(tmp_path / "out"), strict=True))
+    assert len(lost) == (1 if name == "instance-png" else 0)  # the names of the classes
+    for split, dataset in written.items():
+        again = back[split]
+        assert again is not None and len(again) == len(dataset)
+        for index in range(len(dataset)):
+            mine, other = dataset.picture(index), again.picture(index)
+            assert Path(mine.file_name).stem == Path(other.file_name).stem
+            assert np.array_equal(dataset.pixels(index), again.pixels(index))
+            assert len(mine.annotations) == len(other.annotations)
+            for a, b in zip(mine.annotations, other.annotations, strict=True):
+                assert iou(bitmap(a, mine), bitmap(b, other)) == 1.0
+                if name != "instance-png":
+                    assert dataset.classes[a.label] == again.classes[b.label]
+
+
+def test_the_command(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    assert main(["convert", "data", str(source), "--to", "instance-png", "--out", str(out)]) == 0
+    output = capsys.readouterr()
+    assert "15 pictures as instance-png" in output.out and "lost: class name" in output.err
+    assert main(["convert", "data", str(source), "--to", "yolo", "--out", str(out)]) == 2
+    assert "not empty" in capsys.readouterr().err
+    assert main(["convert", "data", str(source), "--to", "tfrecord", "--out", str(tmp_path / "x")]) == 2
+    assert "coco, yolo" in capsys.readouterr().err
+
+
+def hard_set(tmp_path: Path) -> Dataset:
+    """A mask with a hole, one in two parts, a crowd, a box without a mask, two that overlap."""
+    from PIL import Image
+
+    Image.new("RGB", (90, 70)).save(tmp_path / "a.png")
+    holed = np.zeros((70, 90), np.uint8)
+    holed[10:40, 10:40], holed[20:30, 20:30] = 1, 0
+    parts = np.zeros((70, 90), np.uint8)
+    parts[50:60, 5:25], parts[50:60, 40:60] = 1, 1
+    crowd = np.zeros((70, 90), np.uint8)
+    crowd[0:8, 60:90] = 1
+    over = np.zeros((70, 90), np.uint8)
+    over[35:55, 15:30] = 1
+    annotations = []
+    for number, mask in enumerate((holed, parts, crowd, over), start=1):
+        rle = bitmap_rle(mask)
+        annotations.append(Annotation(rle_box(rle), 0, rle=rle, crowd=mask is crowd, area=rle_area(rle), id=number))
+    annotations.append(Annotation((62.0, 30.0, 80.0, 60.0), 1, area=540, id=5))
+    picture = Picture(1, "a.png", tmp_path / "a.png", 70, 90, annotations)
+    return LabelledPictures([picture], name="hard", classes=["cell", "box"], class_ids=[1, 2])
+
+
+@pytest.mark.parametrize(
+    ("name", "losses"),
+    [
+        ("coco", {}),
+        ("yolo", {"crowd region": 1}),
+        ("labelme", {"crowd region": 1}),
+        ("voc", {"crowd region": 1, "pixels that two objects share": 125}),
+        (
+            "instance-png",
+            {"crowd region": 1, "object without a mask": 1, "class name": 5, "pixels that two objects share": 125},
+        ),
+    ],
+)
+def test_what_a_format_cannot_hold_is_counted(name: str, losses: dict[str, int], tmp_path: Path) -> None:
+    dataset = hard_set(tmp_path)
+    lost = Lost()
+    WRITERS[name]({"train": dataset}, tmp_path / "out", lost)
+    if "pixels that two objects share" in losses:
+        masks = [bitmap(a, dataset.picture(0)) for a in dataset.picture(0).annotations[:4]]
+        shared = int((masks[3] & (masks[0] | masks[1])).sum())
+        losses = losses | {"pixels that two objects share": shared}
+    assert dict(lost.counts) == losses
+    assert all(line.startswith("lost: ") for line in lost.lines())
+    again = open_dataset(tmp_path / "out", "train")
+    picture, original = again.picture(0), dataset.picture(0)
+    kept = [a for a in original.annotations if name == "coco" or not a.crowd]
+    if name == "instance-png":
+        kept = [a for a in kept if a.rle is not None]
+    assert len(picture.annotations) == len(kept)
+    if name in ("coco", "yolo", "labelme"):  # holes and parts survive
+        for a, b in zip(kept, picture.annotations, strict=True):
+            assert again.classes[b.label] == dataset.classes[a.label] and a.crowd == b.crowd
+            if a.rle is not None:
+                assert iou(bitmap(a, original), bitmap(b, picture)) == 1.0
+            else:
+                np.testing.assert_allclose(b.box, a.box, atol=1e-4)
+
+
+@settings(max_examples=150, deadline=None)
+@given(arrays(np.uint8, (12, 14), elements=st.integers(0, 1)))
+def test_rings_draw_the_mask_again(mask: np.ndarray) -> None:
+    """Any mask at all: its rings, with holes cut in, drawn by COCO's rule, are the mask."""
+    parts = bitmap_rings(mask)
+    assert bool(parts) == bool(mask.any())
+    if not parts:
+        return
+    drawn = np.zeros_like(mask)
+    for outer, holes in parts:
+        rle = polygons_rle([one_ring([(outer, holes)])], *mask.shape)
+        assert rle is not None
+        drawn |= rle_bitmap(rle)
+    assert iou(drawn > 0, mask > 0) > 0.99
+
+
+def test_a_folder_of_two_formats_asks(source: Path, tmp_path: Path) -> None:
+    convert_data(str(source), "yolo", tmp_path / "out")
+    (tmp_path / "out" / "PNGImages").mkdir()
+    (tmp_path / "out" / "PedMasks").mkdir()
+    with pytest.raises(UserError, match="yolo and penn-fudan.*yolo:"):
+        open_dataset(tmp_path / "out")
+    assert len(open_dataset(f"yolo:{tmp_path / 'out'}", "train")) == 12
+
+
+@st.composite
+def shaped(draw: st.DrawFn) -> Annotation:
+    """An object in a picture of 90 x 120: a star of random arms as a polygon of over 100 pixels, or as an RLE."""
+    count = draw(st.integers(3, 12))
+    arms = np.array(draw(st.lists(st.floats(12, 34), min_size=count, max_size=count)))
+    x, y = draw(st.floats(36, 84)), draw(st.floats(36, 54))
+    turns = np.linspace(0, 2 * np.pi, count, endpoint=False) + draw(st.floats(0, 1))
+    ring = np.stack([x + arms * np.cos(turns), y + arms * np.sin(turns)], axis=1)
+    rle = polygons_rle([ring], 90, 120)
+    assert rle is not None and rle_area(rle) > 100
+    if draw(st.booleans()):
+        return Annotation(rle_box(rle), 0, rle=rle, area=rle_area(rle), id=1)
+    box = (*ring.min(axis=0).tolist(), *ring.max(axis=0).tolist())
+    return Annotation(box, 0, polygons=[ring], area=rle_area(rle), id=1)
+
+
+@pytest.mark.parametrize("name", sorted(WRITERS))
+@settings(max_examples=25, deadline=None)
+@given(annotation=shaped())
+def test_any_shape_comes_back(name: str, annotation: Annotation, tmp_path_factory: pytest.TempPathFactory) -> None:
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("shapes")
+    Image.new("RGB", (120, 90)).save(folder / "a.png")
+    picture = Picture(1, "a.png", folder / "a.png", 90, 120, [annotation])
+    dataset = LabelledPictures([picture], name="one", classes=["star"], class_ids=[1])
+    WRITERS[name]({"train": dataset}, folder / "out", Lost())
+    (again,) = open_dataset(folder / "out", "train").picture(0).annotations
+    share = iou(bitmap(annotation, picture), bitmap(again, picture))
+    assert share == 1.0 if annotation.rle is not None else share > 0.99
+
+
+SAMPLES = sorted(path.name for path in (Path(__file__).parent / "samples").iterdir() if path.is_dir())
+
+
+@pytest.mark.parametrize("name", sorted(WRITERS))
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_every_format_becomes_every_other(sample: str, name: str, tmp_path: Path) -> None:
+    """Whatever folders the pictures lie in, what was written is found again, and all that is not is counted."""
+    written, lines = convert_data(str(Path(__file__).parent / "samples" / sample), name, tmp_path / "out")
+    dataset = written["train"]
+    lost = sum(int(line.split(": ")[2].split(";")[0]) for line in lines if "crowd" in line or "without a mask" in line)
+    count = sum(len(dataset.picture(index).annotations) for index in range(len(dataset)))
+    if lost == count:
+        assert (sample, name) == ("yolo-pose", "instance-png")
+        return
+    again = open_dataset(tmp_path / "out", "train")
+    assert len(again) == len(dataset) == 12
+    assert sum(len(again.picture(index).annotations) for index in range(12)) == count - lost
+
+
+def test_poses_of_objects_without_keypoints_are_kept(tmp_path: Path) -> None:
+    """A line of a pose has keypoints: an object that has none gets invisible ones, and is not lost."""
+    source = Path(__file__).parent / "samples" / "yolo-pose"
+    dataset = open_dataset(source, "train")
+    pictures = list(dataset.picture(index) for index in range(12))
+    bare = next(picture for picture in pictures if picture.annotations)
+    bare.annotations[0].keypoints = None
+    part = LabelledPictures(
+        pictures, name="part", classes=dataset.classes, class_ids=dataset.class_ids, keypoints=dataset.keypoints
+    )
+    lost = Lost()
+    WRITERS["yolo"]({"train": part}, tmp_path / "out", lost)
+    again = open_dataset(tmp_path / "out", "train")
+    assert not lost.counts and again.keypoints == dataset.keypoints
+    for mine, other in zip(pictures, (again.picture(index) for index in range(12)), strict=True):
+        assert len(mine.annotations) == len(other.annotations)
+        for a, b in zip(mine.annotations, other.annotations, strict=True):
+            assert b.keypoints is not None
+            expected = np.zeros_like(b.keypoints) if a.keypoints is None else a.keypoints
+            np.testing.assert_allclose(b.keypoints, expected, atol=1e-3)

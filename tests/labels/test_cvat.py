@@ -1,0 +1,254 @@
+"""CVAT for images: what is read of a good export, what is counted as lost, and what broken files come to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import claims
+import numpy as np
+import pytest
+from fuzz import Subject, check_spoilt
+from PIL import Image
+
+from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.readers.cvat import looks_like_cvat, read_cvat
+from maskrcnn.labels.types import Annotation
+from maskrcnn.masks.rle import annotation_rle, rle_bitmap
+
+HEIGHT, WIDTH = 40, 60
+EDGE = "&lt;line data-type=&quot;edge&quot; data-node-from=&quot;1&quot; data-node-to=&quot;2&quot;&gt;&lt;/line&gt;"
+NODE = "&lt;circle data-node-id=&quot;{0}&quot; data-label-name=&quot;{1}&quot;&gt;&lt;/circle&gt;"
+SVG = EDGE + NODE.format(1, "left_eye") + NODE.format(2, "right_eye")
+LABELS = f"""<label><name>car</name><type>any</type></label><label><name>unused</name></label>
+<label><name>face</name><type>skeleton</type><svg>{SVG}</svg></label>
+<label><name>left_eye</name><type>points</type><parent>face</parent></label>
+<label><name>right_eye</name><type>points</type><parent>face</parent></label>"""
+GOOD = """<box label="car" occluded="0" xtl="4.00" ytl="2.50" xbr="14.00" ybr="12.00" z_order="0"></box>
+<polygon label="car" occluded="0" points="20.00,5.00;30.00,5.00;30.00,15.00;20.00,15.00" z_order="0"></polygon>
+<mask label="car" occluded="0" rle="1, 2, 3, 2, 4" left="40" top="10" width="4" height="3" z_order="0"></mask>
+<ellipse label="car" occluded="0" cx="30.00" cy="25.00" rx="12.00" ry="6.00" z_order="0"></ellipse>"""
+FACE = """<skeleton label="face" z_order="0" {0}>
+<points label="right_eye" occluded="1" outside="0" points="30.00,12.00"></points>
+<points label="left_eye" occluded="0" outside="0" points="20.50,10.00"></points></skeleton>"""
+
+
+def write(folder: Path, shapes: str, labels: str = LABELS, name: str = "a.png") -> Path:
+    (folder / "images").mkdir(exist_ok=True)
+    Image.new("RGB", (WIDTH, HEIGHT)).save(folder / "images/a.png")
+    (folder / "annotations.xml").write_text(
+        f'<?xml version="1.0" encoding="utf-8"?>\n<annotations><version>1.1</version><meta><task><labels>{labels}'
+        f'</labels></task></meta>\n<image id="7" name="{name}" width="{WIDTH}" height="{HEIGHT}">\n{shapes}\n</image>'
+        "</annotations>"
+    )
+    return folder / "annotations.xml"
+
+
+def objects(dataset: LabelledPictures) -> list[Annotation]:
+    return dataset.picture(0).annotations
+
+
+def mask(annotation: Annotation) -> np.ndarray:
+    return rle_bitmap(annotation_rle(annotation, HEIGHT, WIDTH))
+
+
+def repaired(path: Path, **counts: int) -> LabelledPictures:
+    kinds = Counter({kind.replace("_", " "): count for kind, count in counts.items()})
+    return claims.repaired(read_cvat(path), *kinds.elements())
+
+
+def refused(path: Path, *words: str) -> None:
+    claims.refused(lambda: read_cvat(path), *words)
+
+
+def test_a_good_file(tmp_path: Path) -> None:
+    write(tmp_path, GOOD)
+    assert looks_like_cvat(tmp_path) and looks_like_cvat(tmp_path / "annotations.xml")
+    dataset = read_cvat(tmp_path)
+    assert dataset.classes == ["car", "unused", "face"] and dataset.class_ids == [1, 2, 3]
+    assert set(dataset.repairs) == {"sigmas of 0.05 assumed"}
+    picture = dataset.picture(0)
+    assert (picture.image_id, picture.height, picture.width) == (7, HEIGHT, WIDTH)
+    assert picture.path == tmp_path / "images/a.png"
+    box, polygon, runs, ellipse = picture.annotations
+    assert box.box == (4.0, 2.5, 14.0, 12.0) and box.polygons is None and box.rle is None and box.area == 95.0
+    np.testing.assert_array_equal(polygon.polygons[0], [[20, 5], [30, 5], [30, 15], [20, 15]])
+    assert polygon.box == (20.0, 5.0, 30.0, 15.0) and polygon.area == 100.0
+    expected = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
+    expected[10:13, 40:44] = np.reshape([0, 1, 1, 0, 0, 0, 1, 1, 0, 0, 0, 0], (3, 4))
+    np.testing.assert_array_equal(mask(runs), expected)
+    y, x = np.mgrid[:HEIGHT, :WIDTH] + 0.5
+    inside = ((x - 30) / 12) ** 2 + ((y - 25) / 6) ** 2 <= 1
+    assert (mask(ellipse) != inside).sum() <= 8 and ellipse.area == pytest.approx(np.pi * 72, rel=0.03)
+
+
+def test_a_skeleton_grouped_with_a_box(tmp_path: Path) -> None:
+    box = '<box label="face" group_id="3" xtl="10" ytl="5" xbr="40" ybr="30"></box>'
+    dataset = read_cvat(write(tmp_path, FACE.format('group_id="3"') + box))
+    (face,) = objects(dataset)
+    assert face.box == (10.0, 5.0, 40.0, 30.0)
+    np.testing.assert_array_equal(face.keypoints, [[20.5, 10, 2], [30, 12, 1]])
+    assert dataset.keypoints.names == ["left_eye", "right_eye"] and dataset.keypoints.flip == [1, 0]
+    assert dataset.keypoints.skeleton == [(0, 1)]
+
+
+def test_a_skeleton_alone(tmp_path: Path) -> None:
+    dataset = read_cvat(write(tmp_path, FACE.format("")))
+    assert dataset.repairs["box taken from the keypoints"] == 1
+    assert objects(dataset)[0].box == (20.5, 10.0, 30.0, 12.0)
+
+
+def test_a_hidden_keypoint(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD + FACE.format("").replace('occluded="1" outside="0"', 'occluded="0" outside="1"'))
+    dataset = read_cvat(path)
+    assert dataset.repairs["zero-area box dropped"] == 1 and len(objects(dataset)) == 4
+
+
+def test_groups_join_what_has_one_label(tmp_path: Path) -> None:
+    labels = "<label><name>car</name></label><label><name>bus</name></label>"
+    polygon = '<polygon label="{}" group_id="{}" points="{x},5;{y},5;{y},15;{x},15"></polygon>'
+    parts = [("car", 1, 10), ("car", 1, 30), ("car", 2, 40), ("bus", 1, 20), ("car", 0, 1), ("car", 0, 5)]
+    shapes = "".join(polygon.format(label, group, x=x, y=x + 5) for label, group, x in parts)
+    found = objects(repaired(write(tmp_path, shapes, labels)))
+    assert [(a.label, len(a.polygons), a.area) for a in found] == [
+        *[(0, 2, 100.0), (0, 1, 50.0), (1, 1, 50.0), (0, 1, 50.0), (0, 1, 50.0)]
+    ]
+    runs = '<mask label="car" group_id="1" rle="0, 4" left="50" top="30" width="2" height="2"></mask>'
+    joined = objects(repaired(write(tmp_path, shapes + runs, labels)))[0]
+    assert joined.area == 104.0 and joined.box == (10.0, 5.0, 52.0, 32.0)
+
+
+def test_what_is_lost_is_counted(tmp_path: Path) -> None:
+    labels = "<label><name>car</name></label>"
+    shapes = """<box label="car" occluded="1" z_order="2" xtl="20" ytl="10" xbr="40" ybr="20" rotation="90.0">
+    <attribute name="colour">red</attribute><attribute name="make">x</attribute></box><tag label="car"></tag>
+    <polyline label="car" points="1,1;2,2"></polyline><points label="car" points="1,1"></points>
+    <cuboid label="car"></cuboid>"""
+    path = write(tmp_path, shapes, labels)
+    dataset = read_cvat(path)
+    assert dict(dataset.repairs) == {
+        "attribute left out": 2,
+        "occlusion flag left out": 1,
+        "z order left out": 1,
+        "turned box replaced by the box around it": 1,
+        "shape of an unread kind left out": 4,
+    }
+    assert objects(dataset)[0].box == pytest.approx((25.0, 5.0, 35.0, 25.0))
+    assert len(dataset.warnings) == 5 and all("a.png" in line for line in dataset.warnings)
+
+
+def test_pictures_in_the_folder_of_their_subset(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD)
+    (tmp_path / "images/train").mkdir()
+    (tmp_path / "images/a.png").rename(tmp_path / "images/train/a.png")
+    path.write_text(path.read_text().replace('name="a.png"', 'name="a.png" subset="train"'))
+    assert read_cvat(path).picture(0).path == tmp_path / "images/train/a.png"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "word"),
+    [
+        ('label="car" occluded="0" xtl', 'label="bus" occluded="0" xtl', "'bus'"),
+        ("1, 2, 3, 2, 4", "1, 2, 3, 2", "4 x 3"),
+        ("1, 2, 3, 2, 4", "1, -2, 3, 2, 8", "whole numbers"),
+        ("1, 2, 3, 2, 4", "", "whole numbers"),
+        ('left="40"', 'left="58"', "left 58"),
+        ('width="4"', f'width="{10**400}"', "rectangle"),
+        (f'width="{WIDTH}"', 'width="1e308"', "real size"),
+        (f'width="{WIDTH}" height="{HEIGHT}"', 'width="2000000" height="2000000"', "real size"),
+        ('name="a.png"', 'name="../../secret.png"', "leaves the folder"),
+        ('name="a.png"', 'name="/etc/passwd"', "leaves the folder"),
+        ('name="a.png"', 'name=""', "leaves the folder"),
+        ('name="a.png"', 'name="b.png"', "missing"),
+        ("<annotations>", '<!DOCTYPE x [<!ENTITY a "b">]><annotations>', "DOCTYPE"),
+        ("annotations>", "other>", "<annotations>"),
+        ("<image", "<track", "not valid XML"),
+    ],
+)
+def test_refused(tmp_path: Path, old: str, new: str, word: str) -> None:
+    path = write(tmp_path, GOOD)
+    path.write_text(path.read_text().replace(old, new, 1 if "annotations" not in old or "DOCTYPE" in new else -1))
+    refused(path, word)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kind"),
+    [
+        ("20.00,5.00", "1e308,5.00", "outline too long to draw dropped"),
+        ("20.00,5.00", "2000000000,5.00", "outline too long to draw dropped"),
+        ("20.00,5.00", "nan,5.00", "non-finite coordinates dropped"),
+        ("20.00,5.00", "20.00", "non-finite coordinates dropped"),
+        ("20.00,5.00;30.00,5.00;", "", "annotation without a usable box dropped"),
+        ('xtl="4.00"', 'xtl=""', "non-finite coordinates dropped"),
+        ('xtl="4.00"', 'xtl="-4.00"', "box clipped to the picture"),
+        ('xtl="4.00"', 'xtl="-1e308"', "box outside the picture dropped"),
+        ('rx="12.00"', 'rx="1e308"', "outline too long to draw dropped"),
+        ("1, 2, 3, 2, 4", "12", "mask without a pixel dropped"),
+    ],
+)
+def test_repaired(tmp_path: Path, old: str, new: str, kind: str) -> None:
+    path = write(tmp_path, GOOD)
+    path.write_text(path.read_text().replace(old, new, 1))
+    assert read_cvat(path).repairs[kind] == 1
+
+
+def test_video_and_empty_exports(tmp_path: Path) -> None:
+    path = tmp_path / "annotations.xml"
+    path.write_text("<annotations></annotations>")
+    refused(path, "no <image> and no <track>", "CVAT for images 1.1")
+    refused(write(tmp_path, ""), "no object is usable")
+    refused(write(tmp_path, '<polyline label="car" points="1,1;2,2"/>'), "1 x shape of an unread kind left out")
+    assert not looks_like_cvat(tmp_path / "none.xml") and not looks_like_cvat(tmp_path / "images")
+    refused(tmp_path / "images", "annotations.xml")
+
+
+def test_a_link_out_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    path = write(tmp_path / "in", GOOD)
+    (tmp_path / "in/images/a.png").rename(tmp_path / "a.png")
+    (tmp_path / "in/images/a.png").symlink_to(tmp_path / "a.png")
+    refused(path, "symbolic link")
+
+
+TRACKS = f"""<annotations><version>1.1</version><meta><job><labels>{LABELS}</labels>
+<original_size><width>{WIDTH}</width><height>{HEIGHT}</height></original_size></job></meta>
+<track id="0" label="car" source="manual">
+<box frame="0" keyframe="1" outside="0" occluded="0" xtl="4.00" ytl="2.50" xbr="14.00" ybr="12.00" z_order="0"></box>
+<box frame="1" keyframe="0" outside="0" occluded="0" xtl="5.00" ytl="2.50" xbr="15.00" ybr="12.00" z_order="0"></box>
+<box frame="2" keyframe="1" outside="1" occluded="0" xtl="5.00" ytl="2.50" xbr="15.00" ybr="12.00" z_order="0"></box>
+</track>
+<track id="1" label="face" source="manual">{FACE.format('frame="1" keyframe="1"')}</track></annotations>"""
+
+
+def write_tracks(folder: Path) -> Path:
+    """A video of three frames, the last without an object."""
+    (folder / "images").mkdir(parents=True)
+    for frame in range(3):
+        Image.new("RGB", (WIDTH, HEIGHT)).save(folder / f"images/frame_{frame:06d}.PNG")
+    (folder / "annotations.xml").write_text(TRACKS)
+    return folder / "annotations.xml"
+
+
+def test_tracks_of_a_video(tmp_path: Path) -> None:
+    path = write_tracks(tmp_path / "video")
+    assert looks_like_cvat(path.parent)
+    dataset = repaired(path, box_taken_from_the_keypoints=1, **{"sigmas_of_0.05_assumed": 1})
+    assert [len(picture.annotations) for picture in dataset] == [1, 2, 0]
+    assert [picture.file_name for picture in dataset] == [f"images/frame_{frame:06d}.PNG" for frame in range(3)]
+    assert dataset.picture(1).annotations[0].box == (5.0, 2.5, 15.0, 12.0)
+    np.testing.assert_array_equal(dataset.picture(1).annotations[1].keypoints, [[20.5, 10, 2], [30, 12, 1]])
+    (path.parent / "images/frame_000001.PNG").unlink()
+    refused(path, "frame_000001.PNG", "missing")
+    path.write_text(TRACKS.replace('frame="0"', 'frame="x"'))
+    (path.parent / "images/frame_000001.PNG").write_bytes((path.parent / "images/frame_000000.PNG").read_bytes())
+    assert read_cvat(path).repairs["shape without a frame left out"] == 1
+
+
+def subjects(folder: Path) -> list[Subject]:
+    path = write(folder, GOOD + FACE.format('group_id="3"'))
+    video = write_tracks(folder / "video")
+    return [Subject(one.parent, one, read_cvat, looks_like_cvat, [one]) for one in (path, video)]
+
+
+def test_any_bytes_are_read_or_refused(tmp_path: Path) -> None:
+    check_spoilt(subjects(tmp_path))

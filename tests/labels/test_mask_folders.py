@@ -1,0 +1,111 @@
+"""A folder for each picture with a mask picture for each object, as in the Data Science Bowl 2018."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import claims
+import numpy as np
+import pytest
+from fuzz import Subject, check_spoilt
+from PIL import Image
+
+from maskrcnn.labels.readers.mask_folders import looks_like_mask_folders, read_mask_folders
+from maskrcnn.masks.rle import rle_bitmap
+
+HEIGHT, WIDTH = 20, 30
+
+
+def bitmap(x: int, y: int) -> np.ndarray:
+    mask = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
+    mask[y : y + 6, x : x + 8] = 255
+    mask[y + 2, x + 3] = 0  # a hole
+    return mask
+
+
+def write(folder: Path) -> Path:
+    """Two pictures, one of them without an object."""
+    for name, masks in (("a1", {"m1": bitmap(1, 2), "m2": bitmap(15, 9)}), ("b2", {})):
+        (folder / name / "images").mkdir(parents=True)
+        (folder / name / "masks").mkdir()
+        Image.new("RGBA", (WIDTH, HEIGHT)).save(folder / name / "images" / f"{name}.png")
+        for mask, pixels in masks.items():
+            Image.fromarray(pixels).save(folder / name / "masks" / f"{mask}.png")
+    return folder
+
+
+def refused(folder: Path, *words: str) -> None:
+    claims.refused(lambda: read_mask_folders(folder), *words)
+
+
+def test_a_good_folder(tmp_path: Path) -> None:
+    write(tmp_path)
+    assert looks_like_mask_folders(tmp_path) and not looks_like_mask_folders(tmp_path / "a1")
+    dataset = read_mask_folders(tmp_path)
+    assert dataset.classes == ["object"] and dataset.class_ids == [1] and not dataset.repairs
+    first, second = dataset
+    assert (first.image_id, first.file_name) == (1, "a1/images/a1.png") and second.annotations == []
+    assert [a.box for a in first.annotations] == [(1.0, 2.0, 9.0, 8.0), (15.0, 9.0, 23.0, 15.0)]
+    np.testing.assert_array_equal(rle_bitmap(first.annotations[0].rle), bitmap(1, 2) != 0)
+    assert first.annotations[1].area == 47.0
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("dsb2018", "nucleus"), ("data-science-bowl-2018", "nucleus"), ("My_Nuclei", "nucleus"), ("windsbach", "object")],
+)
+def test_class_by_path(tmp_path: Path, name: str, expected: str) -> None:
+    assert read_mask_folders(write(tmp_path / name)).classes == [expected]
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+def test_masks_of_every_mode(tmp_path: Path, mode: str) -> None:
+    write(tmp_path)
+    mask = Image.fromarray(bitmap(1, 2))
+    if mode == "I;16":
+        mask = Image.fromarray(bitmap(1, 2).astype(np.uint16) * 256)
+    mask.convert(mode).save(tmp_path / "a1/masks/m1.png")
+    (picture, _) = read_mask_folders(tmp_path)
+    np.testing.assert_array_equal(rle_bitmap(picture.annotations[0].rle), bitmap(1, 2) != 0)
+
+
+def test_a_mask_without_a_pixel_and_a_folder_without_masks(tmp_path: Path) -> None:
+    write(tmp_path)
+    Image.new("L", (WIDTH, HEIGHT)).save(tmp_path / "a1/masks/m2.png")
+    (tmp_path / "b2/masks").rmdir()
+    dataset = read_mask_folders(tmp_path)
+    assert len(dataset) == 1 and len(dataset.picture(0).annotations) == 1
+    assert dataset.repairs["mask without a pixel dropped"] == dataset.repairs["folder without masks left out"] == 1
+
+
+def test_refused(tmp_path: Path) -> None:
+    refused(tmp_path / "none", "not readable as a folder")
+    refused(tmp_path, "empty data set")
+    write(tmp_path)
+    Image.new("L", (WIDTH, HEIGHT + 1)).save(tmp_path / "a1/masks/m2.png")
+    refused(tmp_path, "m2.png", "30 x 21", "30 x 20")
+    (tmp_path / "a1/masks/m2.png").write_bytes(b"no picture")
+    refused(tmp_path, "m2.png", "not readable")
+    (tmp_path / "a1/masks/m2.png").unlink()
+    (tmp_path / "a1/masks/m2.png").symlink_to("/etc/hostname")
+    refused(tmp_path, "symbolic link")
+    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "a1/images/other.png")
+    refused(tmp_path, "2 pictures")
+
+
+def test_a_mask_that_claims_to_be_huge(tmp_path: Path) -> None:
+    path = write(tmp_path) / "a1/masks/m2.png"
+    data = bytearray(path.read_bytes())
+    data[16:24] = (2**31 - 1).to_bytes(4, "big") * 2
+    path.write_bytes(data)
+    refused(tmp_path, "m2.png")
+
+
+def subjects(folder: Path) -> list[Subject]:
+    write(folder)
+    spoilt = [folder / name for name in ("a1/images/a1.png", "a1/masks/m1.png", "a1/masks/m2.png")]
+    return [Subject(folder, folder, read_mask_folders, looks_like_mask_folders, spoilt, by_folder=True)]
+
+
+def test_any_bytes_are_read_or_refused(tmp_path: Path) -> None:
+    check_spoilt(subjects(tmp_path))

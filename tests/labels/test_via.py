@@ -1,0 +1,379 @@
+"""VGG Image Annotator's files: its three forms read back to what was written, and one test for each thing gone wrong."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import claims
+import numpy as np
+import pytest
+from fuzz import Subject, check_spoilt
+from PIL import Image
+
+from maskrcnn.errors import DataError, UserError
+from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.readers.via import HEADER, looks_like_via, read_via
+from maskrcnn.masks.rle import annotation_rle, rle_bitmap
+
+HEIGHT, WIDTH = 20, 30
+SQUARE = {"name": "polygon", "all_points_x": [4, 14, 14, 4], "all_points_y": [2, 2, 12, 12]}
+RECT = {"name": "rect", "x": 10, "y": 5, "width": 11, "height": 9}
+
+
+def region(shape: dict[str, Any], **attributes: Any) -> dict[str, Any]:
+    return {"shape_attributes": dict(shape), "region_attributes": attributes}
+
+
+class Files:
+    """A folder of two labelled pictures, to be spoilt by a test."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("a.jpg", "b.png"):
+            Image.new("RGB", (WIDTH, HEIGHT)).save(folder / name)
+        self.a = {"filename": "a.jpg", "size": 825, "regions": [region(SQUARE, animal="dog")], "file_attributes": {}}
+        self.b = {"filename": "b.png", "size": 99, "regions": [region(RECT, animal="cat")], "file_attributes": {}}
+
+    def regions(self, *regions: dict[str, Any]) -> None:
+        self.a["regions"] = list(regions)
+
+    def entries(self) -> dict[str, Any]:
+        return {f"{entry['filename']}{entry['size']}": entry for entry in (self.a, self.b)}
+
+    def write_export(self) -> Path:
+        path = self.folder / "via_region_data.json"
+        path.write_text(json.dumps(self.entries()))
+        return path
+
+    def write_project(self, folder: str = "", options: tuple[str, ...] = ()) -> Path:
+        """As "Project > Save" of VIA 2 writes it."""
+        attribute = {"type": "dropdown", "description": "", "options": {o: "" for o in options}, "default_options": {}}
+        document = {
+            "_via_settings": {
+                "ui": {},
+                "core": {"buffer_size": 18, "default_filepath": folder},
+                "project": {"name": "p"},
+            },
+            "_via_img_metadata": self.entries(),
+            "_via_attributes": {"region": {"animal": attribute}, "file": {}},
+            "_via_data_format_version": "2.0.10",
+            "_via_image_id_list": list(self.entries()),
+        }
+        path = self.folder / "via_project.json"
+        path.write_text(json.dumps(document))
+        return path
+
+    def write_csv(self) -> Path:
+        path = self.folder / "via_export.csv"
+        with path.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(HEADER)
+            for entry in (self.a, self.b):
+                start = [entry["filename"], entry["size"], json.dumps(entry["file_attributes"]), len(entry["regions"])]
+                for number, one in enumerate(entry["regions"]):
+                    cells = [json.dumps(one["shape_attributes"]), json.dumps(one["region_attributes"])]
+                    writer.writerow([*start, number, *cells])
+                if not entry["regions"]:
+                    writer.writerow([*start, 0, "{}", "{}"])
+        return path
+
+    def repaired(self, *kinds: str, **arguments: Any) -> LabelledPictures:
+        self.write_export()
+        return claims.repaired(read_via(self.folder, **arguments), *kinds)
+
+    def refused(self, *words: str, **arguments: Any) -> None:
+        self.write_export()
+        refused(self.folder, *words, **arguments)
+
+
+def refused(source: Path, *words: str, **arguments: Any) -> None:
+    claims.refused(lambda: read_via(source, **arguments), source, *words, error=UserError)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    return Files(tmp_path)
+
+
+@pytest.mark.parametrize("form", ["export", "project", "csv"])
+def test_a_good_file(files: Files, form: str) -> None:
+    path = getattr(files, f"write_{form}")()
+    assert looks_like_via(files.folder) and looks_like_via(path)
+    for source in (path, files.folder):
+        dataset = read_via(source)
+        assert not dataset.repairs and dataset.classes == ["cat", "dog"] and dataset.class_ids == [1, 2]
+        first, second = dataset
+        assert (first.image_id, first.file_name, first.height, first.width) == (1, "a.jpg", HEIGHT, WIDTH)
+        assert second.path == files.folder / "b.png"
+        (polygon,), (box,) = first.annotations, second.annotations
+        assert polygon.label == 1 and polygon.box == (4.0, 2.0, 14.0, 12.0) and polygon.area == 100.0
+        np.testing.assert_array_equal(polygon.polygons[0][:, 0], SQUARE["all_points_x"])
+        assert box.label == 0 and box.box == (10.0, 5.0, 21.0, 14.0) and box.polygons is None and box.rle is None
+        assert dataset.pixels(1).shape == (HEIGHT, WIDTH, 3)
+
+
+def test_via_1(files: Files) -> None:
+    files.a |= {"regions": {"0": files.a["regions"][0]}, "fileref": "", "base64_img_data": ""}
+    assert len(files.repaired().picture(0).annotations) == 1
+
+
+@pytest.mark.parametrize("form", ["export", "csv"])
+def test_picture_without_regions_is_kept(files: Files, form: str) -> None:
+    files.b["regions"] = []
+    dataset = read_via(getattr(files, f"write_{form}")())
+    assert [len(picture.annotations) for picture in dataset] == [1, 0] and not dataset.repairs
+
+
+def test_picture_without_its_list_of_regions(files: Files) -> None:
+    del files.b["regions"]
+    dataset = files.repaired("picture without a list of regions taken as empty")
+    assert [len(picture.annotations) for picture in dataset] == [1, 0]
+
+
+def test_lines_that_are_lost(files: Files) -> None:
+    files.regions(region(SQUARE, animal="dog"), region(SQUARE, animal="cat"))
+    path = files.write_csv()
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(lines[:2] + lines[3:]))
+    kind = "picture with another number of regions than its region_count"
+    assert len(claims.repaired(read_via(path), kind).picture(0).annotations) == 1
+
+
+def test_options_give_the_order(files: Files) -> None:
+    assert read_via(files.write_project(options=("zebra", "dog"))).classes == ["zebra", "dog", "cat"]
+
+
+@pytest.mark.parametrize("folder", ["images", "via_project", "shots"])
+def test_where_pictures_are(files: Files, folder: str) -> None:
+    (files.folder / folder).mkdir()
+    for name in ("a.jpg", "b.png"):
+        (files.folder / name).rename(files.folder / folder / name)
+    path = files.write_project(folder="./shots/")
+    assert read_via(path).picture(0).path == files.folder / folder / "a.jpg"
+
+
+def test_ellipse_and_circle(files: Files) -> None:
+    y, x = np.mgrid[:HEIGHT, :WIDTH] + 0.5
+    theta = math.radians(30)
+    along = (x - 15) * math.cos(theta) + (y - 10) * math.sin(theta)
+    across = (y - 10) * math.cos(theta) - (x - 15) * math.sin(theta)
+    ellipse = {"name": "ellipse", "cx": 15, "cy": 10, "rx": 10, "ry": 5, "theta": theta}
+    circle = {"name": "circle", "cx": 15, "cy": 10, "r": 8}
+    files.regions(region(ellipse, animal="dog"), region(circle, animal="dog"))
+    wanted = [(along / 10) ** 2 + (across / 5) ** 2 <= 1, np.hypot(x - 15, y - 10) <= 8]
+    for annotation, bitmap in zip(files.repaired().picture(0).annotations, wanted, strict=True):
+        found = rle_bitmap(annotation_rle(annotation, HEIGHT, WIDTH)).astype(bool)
+        assert (found & bitmap).sum() / (found | bitmap).sum() > 0.93
+
+
+def test_long_polygon_in_csv(files: Files) -> None:
+    angles = np.linspace(0, 2 * np.pi, 20_000, endpoint=False)
+    xs, ys = (15 + 8 * np.cos(angles)).tolist(), (10 + 8 * np.sin(angles)).tolist()
+    files.regions(region(SQUARE | {"all_points_x": xs, "all_points_y": ys}, animal="dog"))
+    before = csv.field_size_limit()
+    assert len(read_via(files.write_csv()).picture(0).annotations[0].polygons[0]) == 20_000
+    assert csv.field_size_limit() == before
+
+
+# ---- classes
+
+
+def test_class_attribute(files: Files) -> None:
+    files.regions(
+        region(SQUARE, colour="red", Label="dog"), region(SQUARE, colour="red", Label={"cow": True, "ox": False})
+    )
+    files.b["regions"] = [region(RECT, Label=7, colour="")]
+    dataset = files.repaired("attribute left out", "attribute left out")
+    assert dataset.classes == ["7", "cow", "dog"]
+    dataset = files.repaired(*["attribute left out"] * 3, "shape without a label left out", attribute="colour")
+    assert dataset.classes == ["red"]
+    files.refused("'size'", "'colour', 'Label'", attribute="size")
+
+
+def test_attribute_that_cannot_be_told(files: Files) -> None:
+    files.regions(region(SQUARE, colour="red", kind="dog"))
+    files.refused("which attribute", "'colour', 'kind'", "'animal'")
+
+
+def test_no_attribute_at_all(files: Files) -> None:
+    files.regions(region(SQUARE, animal=""))
+    files.b["regions"] = [region(RECT), region(SQUARE)]
+    assert read_via(files.write_csv()).classes == ["object"]
+    (files.folder / "via_export.csv").unlink()
+    del files.b["regions"][1]["region_attributes"]
+    assert files.repaired().classes == ["object"]
+
+
+def test_what_is_counted(files: Files) -> None:
+    files.regions(
+        region(SQUARE, animal="dog", comment="a good one"),
+        region(SQUARE, animal=""),
+        region(SQUARE, animal={"dog": True, "cat": True}),
+        region({"name": "point", "cx": 1, "cy": 1}, animal="dog"),
+        region({}, animal="dog"),
+        region(SQUARE | {"name": "polyline"}, animal="dog"),
+    )
+    files.a["file_attributes"] = {"caption": "x", "url": ""}
+    dataset = files.repaired(
+        *["attribute left out"] * 2,
+        "shape without a label left out",
+        "region of several classes left out",
+        *["shape of an unread kind left out"] * 2,
+        "polyline closed to a polygon",
+        attribute="animal",
+    )
+    assert len(dataset.picture(0).annotations) == 2
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind"),
+    [
+        ({"name": "polygon"}, "annotation without a usable box dropped"),
+        (
+            {"name": "polygon", "all_points_x": [1, 2, 3], "all_points_y": [1, 2]},
+            "annotation without a usable box dropped",
+        ),
+        (
+            {"name": "polygon", "all_points_x": [1, 2], "all_points_y": [1, 2]},
+            "annotation without a usable box dropped",
+        ),
+        (SQUARE | {"all_points_x": [1, 2, "x", None]}, "non-finite coordinates dropped"),
+        (SQUARE | {"all_points_x": [1, 2, 3, 10**400]}, "non-finite coordinates dropped"),
+        (SQUARE | {"all_points_x": [1, 2, 3, 1e308]}, "outline too long to draw dropped"),
+        ({"name": "circle", "cx": 1, "cy": 1, "r": 1e300}, "outline too long to draw dropped"),
+        ({"name": "circle", "cx": 1, "cy": 1, "r": 0}, "annotation without a usable box dropped"),
+        ({"name": "circle", "cx": 1, "cy": 1}, "non-finite coordinates dropped"),
+        ({"name": "ellipse", "cx": 9, "cy": 9, "rx": 3, "ry": 3, "theta": math.inf}, "non-finite coordinates dropped"),
+        (RECT | {"width": 0}, "zero-area box dropped"),
+        (RECT | {"x": 1000}, "box outside the picture dropped"),
+        (RECT | {"x": [1]}, "non-finite coordinates dropped"),
+    ],
+)
+def test_shapes_that_are_dropped(files: Files, shape: dict[str, Any], kind: str) -> None:
+    files.regions(region(shape, animal="dog"), region(SQUARE, animal="dog"))
+    files.write_export()
+    dataset = read_via(files.folder)
+    assert kind in dataset.repairs and len(dataset.picture(0).annotations) == 1
+
+
+def test_boxes_that_are_repaired(files: Files) -> None:
+    files.b["regions"] = [region(RECT | {"width": 1e308}, animal="cat"), region(RECT | {"width": -4}, animal="cat")]
+    found = files.repaired("box clipped to the picture", "reversed box swapped").picture(1).annotations
+    assert [annotation.box for annotation in found] == [(10.0, 5.0, 30.0, 14.0), (6.0, 5.0, 10.0, 14.0)]
+
+
+# ---- refused
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("gone.jpg", ["1 of 2", "gone.jpg"]),
+        ("../a.jpg", ["leaves the folder"]),
+        ("/etc/passwd", ["leaves the folder"]),
+        ("http://host/a.jpg", ["on the web"]),
+        ("b.png", ["twice"]),
+        ("", ["no filename"]),
+        (None, ["no filename"]),
+        ("a\0", ["missing"]),
+        ("\ud800", ["missing"]),
+        ("x" * 5000, ["missing"]),
+    ],
+)
+def test_pictures_that_are_refused(files: Files, name: Any, words: list[str]) -> None:
+    files.a["filename"] = name
+    files.refused(*words)
+
+
+@pytest.mark.parametrize("regions", ["x", 7, [1], {"a": 1}])
+def test_regions_that_are_refused(files: Files, regions: Any) -> None:
+    files.a["regions"] = regions
+    files.refused("regions of picture 'a.jpg'")
+
+
+def test_all_pictures_missing(files: Files) -> None:
+    for name in ("a.jpg", "b.png"):
+        (files.folder / name).unlink()
+    files.refused("'a.jpg' not found in", "put the pictures")
+
+
+def test_unreadable_picture(files: Files) -> None:
+    (files.folder / "b.png").write_bytes(b"x")
+    files.refused("b.png", "not readable")
+
+
+def test_several_files(files: Files) -> None:
+    files.write_csv()
+    files.refused("via_export.csv", "via_region_data.json", "name the one")
+    assert looks_like_via(files.folder)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", '{"images": [], "annotations": []}', '{"project": {}, "metadata": {}}']
+)
+def test_other_files(files: Files, text: str) -> None:
+    (files.folder / "x.json").write_text(text)
+    refused(files.folder, "no file of VGG Image Annotator 2")
+    refused(files.folder / "x.json", "no file of VGG Image Annotator 2")
+    assert not looks_like_via(files.folder) and not looks_like_via(files.folder / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("x.json", '{"_via_img_metadata": {}}', ["no picture"]),
+        ("x.json", '{"_via_img_metadata": 7}', ["no filename"]),
+        ("x.json", '{"_via_img_metadata": [[]]}', ["no filename"]),
+        ("x.json", '["_via_img_metadata"]', ["not an object"]),
+        ("x.json", '{"_via_img_metadata": ', ["line 1"]),
+        ("x.json", '{"_via_img_metadata": ' + "[" * 100_000, ["not readable"]),
+        ("x.csv", "filename,region_count", ["first line"]),
+        ("x.csv", ",".join(HEADER), ["no picture"]),
+        ("x.csv", ",".join(HEADER) + "\na.jpg,1", ["line 2 has 2 cells"]),
+        ("x.csv", ",".join(HEADER) + "\n,1,{},0,0,{},{}", ["line 2 has no filename"]),
+        ("x.csv", ",".join(HEADER) + "\na.jpg,1,{},1,0,{x,{}", ["line 2", "'{x'"]),
+        ("x.csv", ",".join(HEADER) + "\na.jpg,1,{},1,0,[],{}", ["line 2", "object"]),
+        ("x.csv", ",".join(HEADER) + "\na.jpg,1,{},1,0," + "[" * 100_000 + ",{}", ["line 2", "JSON"]),
+        ("x.csv", ",".join(HEADER) + "\na.jpg,1,{},0,0,{},{}\na.jpg,2,{},0,0,{},{}", ["line 3", "two file sizes"]),
+        ("x.csv", ",".join(HEADER) + "\na.jpg,1,{},0,0,{},{}", ["label at least one object"]),
+    ],
+)
+def test_files_that_are_refused(files: Files, name: str, text: str, words: list[str]) -> None:
+    (files.folder / name).write_text(text)
+    refused(files.folder / name, *words)
+
+
+def test_csv_that_is_not_utf_8(files: Files) -> None:
+    (files.folder / "x.csv").write_bytes(",".join(HEADER).encode() + b"\n\xff")
+    refused(files.folder / "x.csv", "UTF-8")
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "via_region_data.json"])
+def test_links_that_leave_the_folder(files: Files, tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
+    files.write_export()
+    outside = tmp_path_factory.mktemp("outside") / name
+    (files.folder / name).rename(outside)
+    (files.folder / name).symlink_to(outside)
+    with pytest.raises(DataError, match="symbolic link out of"):
+        read_via(files.folder)
+
+
+def subjects(folder: Path) -> list[Subject]:
+    """One for each form of the file."""
+    found = []
+    for form in ("export", "project", "csv"):
+        (folder / form).mkdir()
+        files = Files(folder / form)
+        ellipse = {"name": "ellipse", "cx": 15, "cy": 10, "rx": 10, "ry": 5, "theta": 0.5}
+        files.regions(region(SQUARE, animal="dog"), region(ellipse, animal={"cow": True}))
+        path = getattr(files, f"write_{form}")()
+        found.append(Subject(files.folder, path, read_via, looks_like_via, [path]))
+    return found
+
+
+def test_any_bytes_are_read_or_refused(tmp_path: Path) -> None:
+    check_spoilt(subjects(tmp_path))
