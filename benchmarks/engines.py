@@ -1,4 +1,4 @@
-"""A picture of 800 x 1333 through a ResNet-50-FPN Mask R-CNN by every engine, beside torchvision as it comes.
+"""An image of 800 x 1333 through a ResNet-50-FPN Mask R-CNN by every engine, beside torchvision as it comes.
 
     python benchmarks/engines.py [--json FILE] [--rounds N] [--folder FOLDER]
 
@@ -16,7 +16,7 @@ from typing import Any
 
 from inference import GFLOP, way
 from measure import OURS, PEER, Apart, Line, arguments, in_turns, peak_gflops, report, serve, torchvision
-from peer_network import HEIGHT, WIDTH, ours, picture, state_of
+from peer_network import HEIGHT, WIDTH, image, ours, state_of
 
 from maskrcnn.allocator import keep_freed_memory
 from maskrcnn.export.quantise import quantise
@@ -30,7 +30,7 @@ FOLDER = Path("out/benchmarks/engines")
 OPENVINO, INT8, ONNXRUNTIME = "openvino fp32", "openvino int8", "onnxruntime fp32"
 FOLDERS = {OPENVINO: "openvino", INT8: "openvino-int8", ONNXRUNTIME: "onnx"}
 AIMS = {OPENVINO: 1.9, INT8: 4.5}
-CALIBRATION = 8  # generated pictures; random weights have no accuracy to keep
+CALIBRATION = 8  # generated images; random weights have no accuracy to keep
 
 
 def engine_way(name: str, folder: Path) -> Callable[[], Any]:
@@ -39,7 +39,7 @@ def engine_way(name: str, folder: Path) -> Callable[[], Any]:
         return way(name)
     keep_freed_memory()
     engine = open_export(folder / FOLDERS[name])
-    array = picture().permute(1, 2, 0).contiguous().numpy()
+    array = image().permute(1, 2, 0).contiguous().numpy()
 
     def whole() -> Any:
         (found,) = predict_pixels(engine, [array], score=0.0)

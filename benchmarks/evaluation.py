@@ -1,6 +1,6 @@
-"""COCO evaluation of 500 pictures with 100 detections each, boxes and masks, beside pycocotools and faster-coco-eval.
+"""COCO evaluation of 500 images with 100 detections each, boxes and masks, beside pycocotools and faster-coco-eval.
 
-python benchmarks/evaluation.py [--json FILE] [--rounds N] [--pictures N]
+python benchmarks/evaluation.py [--json FILE] [--rounds N] [--images N]
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from maskrcnn.evaluate.coco import score_results
-from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.synthetic import Synthetic
 
 DETECTIONS = 100
 KEYS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
 
-def guesses(dataset: LabelledPictures, rng: np.random.Generator) -> list[dict[str, Any]]:
-    """Detections: every object moved a little, and others that are nothing, 100 for each picture."""
+def guesses(dataset: FileDataset, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Detections: every object moved a little, and others that are nothing, 100 for each image."""
     from pycocotools import mask as coco_mask
 
     found = []
     for index in range(len(dataset)):
-        picture = dataset.picture(index)
-        annotations = picture.annotations
+        image = dataset.image(index)
+        annotations = image.annotations
         bitmaps = [coco_mask.decode(annotation.rle) for annotation in annotations]
         for number in range(DETECTIONS):
             annotation, bitmap = annotations[number % len(annotations)], bitmaps[number % len(annotations)]
@@ -37,7 +37,7 @@ def guesses(dataset: LabelledPictures, rng: np.random.Generator) -> list[dict[st
             rle = coco_mask.encode(np.asfortranarray(np.roll(bitmap, shift, axis=(0, 1))))
             found.append(
                 {
-                    "image_id": picture.image_id,
+                    "image_id": image.image_id,
                     "category_id": dataset.class_ids[int(rng.integers(len(dataset.classes)))]
                     if number > 20
                     else dataset.class_ids[annotation.label],
@@ -49,18 +49,18 @@ def guesses(dataset: LabelledPictures, rng: np.random.Generator) -> list[dict[st
     return found
 
 
-def document_of(dataset: LabelledPictures) -> dict[str, Any]:
+def document_of(dataset: FileDataset) -> dict[str, Any]:
     """The labels as COCO's evaluator takes them."""
     images, annotations = [], []
     for index in range(len(dataset)):
-        picture = dataset.picture(index)
-        images.append({"id": picture.image_id, "height": picture.height, "width": picture.width})
-        for each in picture.annotations:
+        image = dataset.image(index)
+        images.append({"id": image.image_id, "height": image.height, "width": image.width})
+        for each in image.annotations:
             x0, y0, x1, y1 = each.box
             annotations.append(
                 {
                     "id": len(annotations) + 1,
-                    "image_id": picture.image_id,
+                    "image_id": image.image_id,
                     "category_id": dataset.class_ids[each.label],
                     "bbox": [x0, y0, x1 - x0, y1 - y0],
                     "area": each.area,
@@ -93,11 +93,11 @@ def by_pycocotools(document: dict[str, Any], found: list[dict[str, Any]], loader
 
 def main() -> None:
     parser = arguments(__doc__.splitlines()[0])
-    parser.add_argument("--pictures", type=int, default=500)
+    parser.add_argument("--images", type=int, default=500)
     options = parser.parse_args()
-    generated = Synthetic(options.pictures, side=(480, 640))
-    dataset = LabelledPictures(
-        (generated.picture(index) for index in range(len(generated))),
+    generated = Synthetic(options.images, side=(480, 640))
+    dataset = FileDataset(
+        (generated.image(index) for index in range(len(generated))),
         name="generated",
         classes=generated.classes,
         class_ids=generated.class_ids,
@@ -119,7 +119,7 @@ def main() -> None:
     pairs = [(mine[kind][key], reference[kind][key]) for kind in reference for key in KEYS]
     apart = max(abs((-100.0 if ours is None else ours) - theirs) for ours, theirs in pairs)
     line = Line(
-        f"{options.pictures} pictures x {DETECTIONS}, boxes and masks", in_turns(ways, options.rounds, warm=0), least=10
+        f"{options.images} images x {DETECTIONS}, boxes and masks", in_turns(ways, options.rounds, warm=0), least=10
     )
     report(
         "Evaluation, median ms (spread)",

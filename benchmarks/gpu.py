@@ -1,8 +1,8 @@
-"""A ResNet-50-FPN Mask R-CNN on a GPU beside torchvision's: a picture of 800 x 1333, and a training step.
+"""A ResNet-50-FPN Mask R-CNN on a GPU beside torchvision's: an image of 800 x 1333, and a training step.
 
     PYTHONPATH=src python benchmarks/gpu.py [--json FILE] [--rounds N]
 
-The same weights, pictures, objects and numbers of RoIs as on a CPU (`inference.py`, `training.py`), in the precisions that
+The same weights, images, objects and numbers of RoIs as on a CPU (`inference.py`, `training.py`), in the precisions that
 PyTorch starts with (float32, convolutions in TF32) and under autocast to bfloat16. Both ways take turns in one process.
 Memory is what PyTorch's allocator held at most while a way ran, weights and both networks included.
 """
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from inference import no_grad
 from measure import OURS, PEER, Line, arguments, report, torchvision
-from peer_network import HEIGHT, WIDTH, ours, picture, state_of, theirs
+from peer_network import HEIGHT, WIDTH, image, ours, state_of, theirs
 from training import way as training_step
 
 from maskrcnn.predict.predictor import predict_pixels
@@ -45,8 +45,8 @@ def in_turns(
 
 
 def inference(peer: Any, batch: int, bf16: bool, network_only: bool) -> dict[str, Callable[[], Any]]:
-    """Pictures to boxes and full-size masks on the CPU; or the network alone, from pixels that are on the GPU already."""
-    state, pixels = state_of(peer), picture()
+    """Images to boxes and full-size masks on the CPU; or the network alone, from pixels that are on the GPU already."""
+    state, pixels = state_of(peer), image()
     network, other = ours(state).to(DEVICE), theirs(peer, state).to(DEVICE)
     array = pixels.permute(1, 2, 0).contiguous().numpy()
     padded = torch.nn.functional.pad(pixels, (0, 1344 - WIDTH)).expand(batch, -1, -1, -1).to(DEVICE)
@@ -88,7 +88,7 @@ def main() -> None:
         precision = "bf16" if bf16 else "TF32"
         for batch in (1, 8):
             add(f"network, batch {batch}, {precision}", inference(peer, batch, bf16, network_only=True))
-        add(f"picture to full-size masks, {precision}", inference(peer, 1, bf16, network_only=False))
+        add(f"image to full-size masks, {precision}", inference(peer, 1, bf16, network_only=False))
         for batch in (2, 16):
             step = functools.partial(training_step, batch=batch, device=DEVICE, bf16=bf16)
             add(f"training step, batch {batch}, {precision}", {who: step(who) for who in (OURS, PEER)})

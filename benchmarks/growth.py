@@ -1,9 +1,9 @@
-"""How time and memory grow: with picture area, detections, batch, and ground truths.
+"""How time and memory grow: with image area, detections, batch, and ground truths.
 
     python benchmarks/growth.py [--json FILE] [--plot FILE] [--rounds N]
 
-A small network of ours (MobileNetV2-FPN, the shipped recipe's heads, random weights) on random pictures; COCO's figures of
-100 detections a picture, boxes and masks of the same size in pictures of any. Each row has the time of a step and its ratio
+A small network of ours (MobileNetV2-FPN, the shipped recipe's heads, random weights) on random images; COCO's figures of
+100 detections an image, boxes and masks of the same size in images of any. Each row has the time of a step and its ratio
 to a straight line through the first row: 1 is linear, below 1 is better than linear.
 """
 
@@ -28,19 +28,19 @@ from maskrcnn.config.load import load_config
 from maskrcnn.evaluate.coco import score_results
 from maskrcnn.images.batch import empty_targets
 from maskrcnn.instances import Masks
-from maskrcnn.labels.file_dataset import LabelledPictures
-from maskrcnn.labels.types import Annotation, Picture
+from maskrcnn.labels.file_dataset import FileDataset
+from maskrcnn.labels.types import Annotation, LabelledImage
 from maskrcnn.model.build import build
 from maskrcnn.model.mask_rcnn import MaskRCNN
 
 SWEEPS: dict[str, list[int]] = {
-    "picture side, prediction": [256, 512, 1024, 2048],
+    "image side, prediction": [256, 512, 1024, 2048],
     "detections, masks as RLE": [10, 100, 1000],
     "batch, prediction": [1, 2, 4, 8],
     "ground truths, training step": [1, 10, 100, 1000],
-    "picture side, training step": [256, 512, 1024],
-    "pictures, COCO evaluation": [50, 100, 200, 400],
-    "picture side, COCO evaluation": [256, 512, 1024, 2048],
+    "image side, training step": [256, 512, 1024],
+    "images, COCO evaluation": [50, 100, 200, 400],
+    "image side, COCO evaluation": [256, 512, 1024, 2048],
 }
 
 
@@ -52,18 +52,18 @@ def network(side: int) -> MaskRCNN:
     return build(config)
 
 
-def evaluation(pictures: int, side: int) -> Callable[[], Any]:
-    """Scoring 100 detections in each of so many square pictures, 20 of them near one of 10 objects each."""
+def evaluation(images: int, side: int) -> Callable[[], Any]:
+    """Scoring 100 detections in each of so many square images, 20 of them near one of 10 objects each."""
     rng = np.random.default_rng(0)
     labels, results = [], []
-    for number in range(pictures):
+    for number in range(images):
         corners = rng.uniform(0, side - 60, (100, 2))
         boxes = np.concatenate([corners, corners + rng.uniform(20, 60, (100, 2))], 1).astype(np.float32)
         boxes[:20] = boxes[20:30].repeat(2, 0) + rng.uniform(-3, 3, (20, 4))
         codes = Masks(np.ones((100, 28, 28), np.float32), boxes, (side, side)).rle()
         shapes = list(zip(boxes.tolist(), codes, strict=True))
         objects = [Annotation((x0, y0, x1, y1), 0, rle=code) for (x0, y0, x1, y1), code in shapes[20:30]]
-        labels.append(Picture(number, f"{number}.png", None, side, side, objects))
+        labels.append(LabelledImage(number, f"{number}.png", None, side, side, objects))
         results += [
             {
                 "image_id": number,
@@ -74,7 +74,7 @@ def evaluation(pictures: int, side: int) -> Callable[[], Any]:
             }
             for (x0, y0, x1, y1), code in shapes
         ]
-    dataset = LabelledPictures(labels, name="generated", classes=["thing"], class_ids=[1])
+    dataset = FileDataset(labels, name="generated", classes=["thing"], class_ids=[1])
     return lambda: score_results(dataset, results, ["bbox", "segm"])
 
 
@@ -87,10 +87,10 @@ def work(sweep: str, size: int) -> tuple[Callable[[], Any], float]:
         masks = Masks(rng.random((size, 28, 28), np.float32), boxes, (1000, 1000))
         return masks.rle, size
     if sweep.endswith("COCO evaluation"):
-        if sweep.startswith("pictures"):
+        if sweep.startswith("images"):
             return evaluation(size, 480), size
         return evaluation(50, size), size * size
-    side = size if sweep.startswith("picture side") else 256
+    side = size if sweep.startswith("image side") else 256
     batch = size if sweep.startswith("batch") else 1
     images = torch.randint(0, 256, (batch, 3, side, side), dtype=torch.uint8)
     sizes = torch.tensor([[side, side]] * batch)

@@ -1,10 +1,10 @@
-"""One picture of 800 x 1333 through a ResNet-50-FPN Mask R-CNN, boxes and full-size masks out, beside torchvision's.
+"""One image of 800 x 1333 through a ResNet-50-FPN Mask R-CNN, boxes and full-size masks out, beside torchvision's.
 
     python benchmarks/inference.py [--json FILE] [--rounds N]
 
 Same weights, 1,000 proposals, 100 detections, batch 1, fp32; each way in a process of its own. torchvision is measured as
 it comes, and at its best: plain batch norms, channels last, and the allocator set as ours is. Ours also with one thread,
-which says what the second core brings, and how much of a picture's time NMS takes.
+which says what the second core brings, and how much of an image's time NMS takes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from unittest import mock
 
 import torch
 from measure import OURS, PEER, Apart, Line, arguments, in_turns, peak_gflops, report, serve, share_of_peak, torchvision
-from peer_network import HEIGHT, WIDTH, ours, picture, state_of, theirs
+from peer_network import HEIGHT, WIDTH, image, ours, state_of, theirs
 
 from maskrcnn.allocator import keep_freed_memory
 from maskrcnn.ops.nms import nms
@@ -38,7 +38,7 @@ def way(name: str) -> Callable[[], Any]:
     who, trunk = name.removesuffix(ONE_THREAD).removesuffix(TRUNK), name.endswith(TRUNK)
     if who != PEER:
         keep_freed_memory()
-    state, pixels = state_of(peer), picture()
+    state, pixels = state_of(peer), image()
     batch = torch.nn.functional.pad(pixels[None].float() / 255, (0, 1344 - WIDTH))
     if who == OURS:
         network, array = ours(state), pixels.permute(1, 2, 0).contiguous().numpy()
@@ -86,7 +86,7 @@ def compare() -> str:
 
 
 def nms_share(rounds: int) -> str:
-    """How much of a picture's time is spent in NMS, of proposals and of detections."""
+    """How much of an image's time is spent in NMS, of proposals and of detections."""
     spent = 0.0
 
     def timed(*given: Any, **named: Any) -> torch.Tensor:
@@ -119,11 +119,11 @@ def main() -> None:
     lines = []
     for part, least in (("", {PEER: 1.7, BEST: 1.35}), (TRUNK, None)):
         apart = {who: Apart(__file__, who + part) for who in (OURS, PEER, BEST)}
-        lines.append(Line("whole picture" if not part else part[2:], in_turns(apart, options.rounds), least))
+        lines.append(Line("whole image" if not part else part[2:], in_turns(apart, options.rounds), least))
         lines[-1].notes = {f"{who}, GB": round(each.close() / 1e9, 2) for who, each in apart.items()}
         peaks.append(peak_gflops())
     alone = Apart(__file__, OURS + ONE_THREAD)
-    lines.append(Line("whole picture, one thread", in_turns({OURS: alone}, options.rounds)))
+    lines.append(Line("whole image, one thread", in_turns({OURS: alone}, options.rounds)))
     alone.close()
     report(
         f"Inference, {HEIGHT} x {WIDTH}, median ms (spread)",

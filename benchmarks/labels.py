@@ -1,9 +1,9 @@
 """Time to open the labels of a large set, the first and the second time, and the memory that they take in every process.
 
-    python benchmarks/labels.py [--pictures 120000] [--json figures.json]
+    python benchmarks/labels.py [--images 120000] [--json figures.json]
 
-Generates a COCO file of polygons, RLEs and keypoints and, since labels without pictures are refused, as many links to
-three tiny pictures. Every measurement is a process of its own. Memory is Linux's: RSS counts a shared page in every
+Generates a COCO file of polygons, RLEs and keypoints and, since labels without images are refused, as many links to
+three tiny images. Every measurement is a process of its own. Memory is Linux's: RSS counts a shared page in every
 process, PSS shares it out among them (their sum is what the machine spends), private is what no other process has.
 The last row holds the same labels as Python objects, which is what the arrays are there to avoid.
 """
@@ -35,7 +35,7 @@ MASK_EVERY, KEYPOINTS_EVERY = 8, 4  # every so many objects an RLE in place of a
 
 
 def generate(folder: Path, count: int) -> Path:
-    """A COCO file of `count` pictures in `folder`, written as it is made up."""
+    """A COCO file of `count` images in `folder`, written as it is made up."""
     from maskrcnn.masks.rle import polygons_rle
 
     rng = np.random.default_rng(0)
@@ -76,17 +76,17 @@ def generate(folder: Path, count: int) -> Path:
 
 
 class Counted:
-    """The number of objects of each picture: reads all labels and hardly anything else."""
+    """The number of objects of each image: reads all labels and hardly anything else."""
 
-    def __init__(self, pictures: Any) -> None:
-        self.pictures = pictures
+    def __init__(self, images: Any) -> None:
+        self.images = images
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def __getitem__(self, index: int) -> int:
-        picture = self.pictures[index] if isinstance(self.pictures, list) else self.pictures.picture(index)
-        return len(picture.annotations)
+        image = self.images[index] if isinstance(self.images, list) else self.images.image(index)
+        return len(image.annotations)
 
 
 def measure(path: Path, workers: int | None, as_objects: bool) -> dict[str, Any]:
@@ -138,7 +138,7 @@ def print_figures(figures: dict[str, Any]) -> None:
     console = Console(soft_wrap=True)
     first, second = figures["first"], figures["second"]
     console.print(
-        f"{figures['pictures']} pictures, JSON of {figures['json_mb']} MB, cache of {figures['cache_mb']} MB; "
+        f"{figures['images']} images, JSON of {figures['json_mb']} MB, cache of {figures['cache_mb']} MB; "
         f"opened in {first['seconds']} s ({first['processor']} s of a core, peak {first['peak_mb']} MB), the second time "
         f"in {second['seconds']} s ({second['processor']} s of a core, peak {second['peak_mb']} MB)",
         highlight=False,
@@ -157,7 +157,7 @@ def print_figures(figures: dict[str, Any]) -> None:
 def main() -> None:
     """Run everything."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=120_000)
+    parser.add_argument("--images", type=int, default=120_000)
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--workers", type=int, help=argparse.SUPPRESS)
@@ -168,8 +168,8 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(prefix="maskrcnn-labels-") as scratch:
         os.environ["MASKRCNN_CACHE"] = str(Path(scratch) / "cache")
-        path = generate(Path(scratch) / "data", arguments.pictures)
-        figures: dict[str, Any] = {"pictures": arguments.pictures, "json_mb": path.stat().st_size >> 20}
+        path = generate(Path(scratch) / "data", arguments.images)
+        figures: dict[str, Any] = {"images": arguments.images, "json_mb": path.stat().st_size >> 20}
         figures["first"], figures["second"] = run(path), run(path)
         figures["cache_mb"] = sum(f.stat().st_size for f in Path(scratch, "cache").rglob("*.safetensors")) >> 20
         epochs = {f"arrays {count}": run(path, "--workers", str(count)) for count in (0, 2, 4)}

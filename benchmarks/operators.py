@@ -32,7 +32,7 @@ CHANNELS = 256
 
 
 def random_boxes(count: int, smallest: float, largest: float) -> Tensor:
-    """(count, 4) boxes inside the picture, sides drawn evenly on a logarithmic scale."""
+    """(count, 4) boxes inside the image, sides drawn evenly on a logarithmic scale."""
     sides = torch.exp(torch.empty(count, 2).uniform_(np.log(smallest), np.log(largest)))
     return placed(sides)
 
@@ -45,7 +45,7 @@ def proposals(count: int) -> Tensor:
 
 
 def placed(sides: Tensor) -> Tensor:
-    """Boxes of these widths and heights, cut at the picture's, anywhere in it."""
+    """Boxes of these widths and heights, cut at the image's, anywhere in it."""
     sides = torch.minimum(sides, torch.tensor([WIDTH, HEIGHT]))
     corner = torch.rand(len(sides), 2) * (torch.tensor([WIDTH, HEIGHT]) - sides)
     return torch.cat([corner, corner + sides], 1)
@@ -114,7 +114,7 @@ def pyramid(ratio: int, backward: bool, peer: Any, rounds: int) -> Line:
 
 
 def paste(peer: Any, rounds: int) -> Line:
-    """100 masks of 28 x 28 to RLE at the picture's size."""
+    """100 masks of 28 x 28 to RLE at the image's size."""
     boxes = random_boxes(100, 30, 700)
     y, x = torch.meshgrid(torch.linspace(-1, 1, 28), torch.linspace(-1, 1, 28), indexing="ij")
     radius = torch.rand(100, 1, 1) * 0.3 + 0.7
@@ -134,7 +134,7 @@ def paste(peer: Any, rounds: int) -> Line:
 
 
 def suppress(peer: Any, rounds: int) -> Line:
-    """NMS of a picture's proposals: five levels of up to 1,000."""
+    """NMS of an image's proposals: five levels of up to 1,000."""
     boxes = torch.stack([random_boxes(1000, 20, 300) for _ in range(5)])
     scores = torch.rand(5, 1000).sort(descending=True).values
     valid = torch.ones(5, 1000, dtype=torch.bool)

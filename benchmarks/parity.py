@@ -42,7 +42,7 @@ GRADIENT_LIMIT = (
 )
 FLOOR = 1e-4
 PARTNERS = 0.99  # share of boxes that must find theirs: same class, IoU above 0.99, score within 1e-3
-# share of a picture's pixels in which pasted masks may differ; torchvision pastes into boxes of whole pixels, we do not
+# share of an image's pixels in which pasted masks may differ; torchvision pastes into boxes of whole pixels, we do not
 PIXELS = {"torchvision": 1e-2, "detectron2": 1e-3, "mmdet": 1e-3}
 
 HEIGHT, WIDTH = 256, 320
@@ -122,7 +122,7 @@ class Golden:
         return config
 
     @property
-    def picture(self) -> tuple[Tensor, Tensor]:
+    def batch(self) -> tuple[Tensor, Tensor]:
         image = torch.from_numpy(self.rule.image(HEIGHT, WIDTH)).permute(2, 0, 1)[None]
         return image, torch.tensor([[HEIGHT, WIDTH]])
 
@@ -171,7 +171,7 @@ def check_conventions(golden: Golden, report: Report) -> None:
 def check_forward(golden: Golden, report: Report) -> list[Tensor]:
     """Features, RPN outputs and proposals; returns the features."""
     model, arrays, sample = golden.model, golden.arrays, golden.rule.sample
-    images, sizes = golden.picture
+    images, sizes = golden.batch
     features = model.features(images, sizes)
     names = [key for key in arrays if key.startswith("feature.") and not key.endswith(".shape")]
     if len(names) != len(features):
@@ -227,7 +227,7 @@ def check_given(golden: Golden, features: list[Tensor], report: Report) -> None:
 def check_detections(golden: Golden, report: Report) -> None:
     """Final boxes, and the masks and keypoints of those that have a partner."""
     arrays = golden.arrays
-    found = golden.model.detect(*golden.picture)
+    found = golden.model.detect(*golden.batch)
     keep = found.valid[0]
     boxes, scores = found.boxes[0][keep], found.scores[0][keep]
     labels = found.labels[0][keep] + int(golden.library.background_first)
@@ -252,7 +252,7 @@ def check_detections(golden: Golden, report: Report) -> None:
 
 
 def pasted(found: RawDetections, keep: Tensor) -> np.ndarray:
-    """(D, H, W) bool: masks of one picture's detections at its size."""
+    """(D, H, W) bool: masks of one image's detections at its size."""
     assert found.masks is not None
     bitmaps = np.zeros((int(keep.sum()), HEIGHT, WIDTH), bool)
     masks, boxes = found.masks[0][keep].numpy(), found.boxes[0][keep].numpy()
@@ -265,7 +265,7 @@ def pasted(found: RawDetections, keep: Tensor) -> np.ndarray:
 def check_training(golden: Golden, report: Report) -> None:
     """Losses, and the norm of every parameter's gradient of their sum."""
     model, arrays = golden.model, golden.arrays
-    losses = model.losses(*golden.picture, targets_of(golden))
+    losses = model.losses(*golden.batch, targets_of(golden))
     for ours, theirs in LOSSES[golden.source].items():
         if f"loss.{theirs}" in arrays:
             value = losses[ours].item() if ours in losses else float("inf")
@@ -309,7 +309,7 @@ def check_given_train(golden: Golden, features: list[Tensor], report: Report) ->
 
 
 def targets_of(golden: Golden) -> Targets:
-    """The three objects of the goldens' README: ellipses, their masks as bitmaps over the whole picture."""
+    """The three objects of the goldens' README: ellipses, their masks as bitmaps over the whole image."""
     config = golden.model.config
     count = len(config.keypoints.names) if config.keypoints else 0
     targets = empty_targets(1, 3, 0, count)

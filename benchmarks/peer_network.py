@@ -53,7 +53,7 @@ def theirs(peer: Any, state: dict[str, Tensor], *, best: bool = False, score: fl
     return result
 
 
-def picture() -> Tensor:
+def image() -> Tensor:
     """(3, H, W) uint8: smooth blobs, so that features differ from place to place."""
     generator = torch.Generator().manual_seed(1)
     coarse = torch.rand(1, 3, 25, 42, generator=generator)

@@ -55,8 +55,8 @@ class Case:
         sides = smallest * (largest / smallest) ** torch.rand(count, 2, generator=generator)
         corner = torch.rand(count, 2, generator=generator) * (torch.tensor([WIDTH, HEIGHT]) - sides).clamp(min=0)
         self.boxes = torch.cat([corner, corner + sides], 1).to(DEVICE)
-        self.picture = torch.randint(BATCH, (count,), generator=generator).to(DEVICE)
-        self.level = torch.zeros_like(self.picture)
+        self.image = torch.randint(BATCH, (count,), generator=generator).to(DEVICE)
+        self.level = torch.zeros_like(self.image)
         if levels > 1:
             self.level = (4 + torch.log2(sides.prod(1).sqrt() / 224 + 1e-8)).floor().clamp(2, 5).long().to(DEVICE) - 2
         self.last = [f.contiguous(memory_format=torch.channels_last).requires_grad_(train) for f in self.features]
@@ -67,7 +67,7 @@ class Case:
             features,
             self.strides,
             self.boxes,
-            self.picture,
+            self.image,
             self.level,
             size=self.size,
             sampling_ratio=self.ratio,
@@ -78,7 +78,7 @@ class Case:
         """torchvision's operator, level by level as its own pooler does it."""
         from torchvision.ops import roi_align
 
-        rois = torch.cat([self.picture[:, None].to(self.dtype), self.boxes.to(self.dtype)], 1)
+        rois = torch.cat([self.image[:, None].to(self.dtype), self.boxes.to(self.dtype)], 1)
         if len(features) == 1:
             return roi_align(features[0], rois, self.size, 1 / self.strides[0], self.ratio or -1, self.aligned)
         pooled = features[0].new_zeros(len(rois), CHANNELS, self.size, self.size)
@@ -230,7 +230,7 @@ def sweep() -> list[dict[str, Any]]:
         for ratio in (2, 0):
             case = Case("sweep", 1000, 7, ratio, 4, False, dtype)
             scales = [1 / s for s in case.strides]
-            box = (case.boxes, case.picture, case.level)
+            box = (case.boxes, case.image, case.level)
             shapes = [(f.shape[2], f.shape[3]) for f in case.last]
             grad = (
                 torch.rand(len(case.boxes), case.size, case.size, CHANNELS, device=DEVICE).to(dtype).permute(0, 3, 1, 2)

@@ -1,9 +1,9 @@
-"""A training step of a ResNet-50-FPN Mask R-CNN beside torchvision's: same picture, objects, RoIs sampled; and the loader.
+"""A training step of a ResNet-50-FPN Mask R-CNN beside torchvision's: same image, objects, RoIs sampled; and the loader.
 
     python benchmarks/training.py [--json FILE] [--rounds N] [--batch B ...]
 
-fp32, 512 RoIs and 256 anchors sampled a picture, frozen norms, gradients of everything from the third stage on; forward,
-backward, and SGD's step. Each way in a process of its own. Then the pictures a second of the data loader alone against
+fp32, 512 RoIs and 256 anchors sampled an image, frozen norms, gradients of everything from the third stage on; forward,
+backward, and SGD's step. Each way in a process of its own. Then the images a second of the data loader alone against
 those of the step: for a ResNet-50-FPN at this size and for the shipped recipe, fp32 and bf16.
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from measure import OURS, PEER, Apart, Line, arguments, in_turns, peak_gflops, report, serve, share_of_peak, torchvision
-from peer_network import HEIGHT, WIDTH, ours, picture, state_of, theirs
+from peer_network import HEIGHT, WIDTH, image, ours, state_of, theirs
 from rich.console import Console
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
@@ -55,7 +55,7 @@ def way(name: str, batch: int, device: str = "cpu", bf16: bool = False) -> Calla
     peer = torchvision()
     if peer is None:
         raise SystemExit("training.py: needs torchvision beside us; benchmarks/README.md says how")
-    state, pixels = state_of(peer), picture()
+    state, pixels = state_of(peer), image()
     boxes, masks = boxes_and_masks()
     if name == OURS:
         keep_freed_memory()
@@ -105,22 +105,22 @@ def step_gflop(batch: int) -> float:
 
 
 def loader_against_step(recipe: str, config: Config, side: tuple[int, int], skip_steps: bool = False) -> dict[str, Any]:
-    """Pictures a second of the loader by itself, from picture files, and of the steps that its batches feed."""
+    """Images a second of the loader by itself, from image files, and of the steps that its batches feed."""
     with TemporaryDirectory() as folder:
         generated = Synthetic(6 * config.train.batch + 24, side=side, people=config.model.keypoint_head is not None)
         write_coco(generated, Path(folder) / "train.json", Path(folder) / "images")
         dataset = open_dataset(Path(folder) / "train.json")
         config = fill_config(config, dataset)
         loader = train_loader(dataset, list(range(len(dataset.classes))), config)
-        pictures, begin, samples = 0, 0.0, []
+        images, begin, samples = 0, 0.0, []
         for number, (batch, targets, _) in enumerate(loader):
             if number == 2:  # the workers have started
                 begin = time.perf_counter()
             elif number > 2:
-                pictures += len(batch.images)
+                images += len(batch.images)
             if number < 3:
                 samples.append((batch, targets))
-        found: dict[str, Any] = {"recipe": recipe, "loader": pictures / (time.perf_counter() - begin)}
+        found: dict[str, Any] = {"recipe": recipe, "loader": images / (time.perf_counter() - begin)}
     if not skip_steps:
         for precision in ("fp32", "bf16"):
             found[precision] = step_rate(config, samples, precision)
@@ -128,7 +128,7 @@ def loader_against_step(recipe: str, config: Config, side: tuple[int, int], skip
 
 
 def step_rate(config: Config, samples: list[Any], precision: str) -> float:
-    """Pictures a second of the training step alone, on batches that the loader gave."""
+    """Images a second of the training step alone, on batches that the loader gave."""
     network = build(config.model).train()
     optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=1e-6, momentum=0.9)
     rates = []
@@ -144,15 +144,15 @@ def step_rate(config: Config, samples: list[Any], precision: str) -> float:
 
 
 def loaders(large_step: float) -> list[dict[str, Any]]:
-    """The loader of both recipes against their steps; `large_step` is the ResNet's pictures a second."""
+    """The loader of both recipes against their steps; `large_step` is the ResNet's images a second."""
     large = load_config({"train": {"batch": 2}})
     rows = [
         loader_against_step(f"ResNet-50-FPN, {HEIGHT} x {WIDTH}, batch 2", large, (480, 640), skip_steps=True)
         | {"fp32": large_step},
-        # its batch of 16 in parts of 4: the same pictures a second, in less memory
+        # its batch of 16 in parts of 4: the same images a second, in less memory
         loader_against_step("person-mobilenet", load_config("person-mobilenet", ["train.batch=4"]), (360, 480)),
     ]
-    table = Table(title=f"Pictures/s: the loader alone, {large.data.workers} workers, and the step alone")
+    table = Table(title=f"Images/s: the loader alone, {large.data.workers} workers, and the step alone")
     for name in ("", "loader", "step, fp32", "step, bf16", "loader / fastest step"):
         table.add_column(name, justify="right")
     for row in rows:
@@ -188,7 +188,7 @@ def main() -> None:
         f"Training, {HEIGHT} x {WIDTH}, median ms (spread)",
         lines,
         options.json,
-        gflop_of_a_picture=round(gflop),
+        gflop_of_a_image=round(gflop),
         peak_gflops=round(max(peaks)),
         loader=loaders(options.batch[-1] / lines[-1].median(OURS)),
     )

@@ -17,7 +17,7 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
     "name, more",
     [
         ("operators", ["--rounds", "1"]),
-        ("evaluation", ["--rounds", "1", "--pictures", "3"]),
+        ("evaluation", ["--rounds", "1", "--images", "3"]),
         ("start", ["--rounds", "1"]),
     ],
 )

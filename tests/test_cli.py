@@ -178,7 +178,7 @@ def test_a_head_without_labels_is_refused_with_the_remedy() -> None:
 
 
 def test_evaluate_writes_the_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The whole way with a small untrained network: weights from a folder, label pictures, table, two JSON files."""
+    """The whole way with a small untrained network: weights from a folder, label images, table, two JSON files."""
     from maskrcnn.config.model import ModelConfig
     from maskrcnn.labels.writers.coco import write_coco
     from maskrcnn.model.build import build

@@ -19,7 +19,7 @@ from maskrcnn.instances import Instances, Masks
 
 
 def some_masks(seed: int, count: int, height: int, width: int, side: int = 7) -> Masks:
-    """Blobs over boxes that lie inside, across and outside the picture's border."""
+    """Blobs over boxes that lie inside, across and outside the image's border."""
     rng = np.random.default_rng(seed)
     corner = rng.uniform(-10, (width, height), (count, 2))
     boxes = np.hstack([corner, corner + rng.uniform(0.3, 30, (count, 2))]).astype(np.float32)
@@ -89,7 +89,7 @@ def test_a_pixels_polygon_is_its_square_and_pieces_are_kept_largest_first() -> N
     assert len(rings) == 2 and np.ptp(rings[0][:, 0]) > np.ptp(rings[1][:, 0])
 
 
-def test_small_masks_in_a_huge_picture_need_little_memory() -> None:
+def test_small_masks_in_a_huge_image_need_little_memory() -> None:
     boxes = np.tile(np.array([[9000, 9000, 9100, 9100]], np.float32), (50, 1))
     masks = Masks(np.ones((50, 28, 28), np.float32), boxes, (20000, 20000))
     tracemalloc.start()
@@ -159,10 +159,10 @@ def test_plot_reads_the_file_when_it_must(tmp_path: Path) -> None:
     found = some_instances()
     seen = np.asarray(found.plot())
     found.pixels, pixels = None, found.pixels
-    with pytest.raises(UserError, match="no picture"):
+    with pytest.raises(UserError, match="no image"):
         found.plot()
-    found.path = tmp_path / "picture.png"
-    with pytest.raises(DataError, match=r"picture\.png"):
+    found.path = tmp_path / "image.png"
+    with pytest.raises(DataError, match=r"image\.png"):
         found.plot()
     Image.fromarray(pixels).save(found.path)
     assert np.array_equal(np.asarray(found.plot()), seen)

@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("val")
     parser.add_argument("--limit", action="append", default=[], help="a line for the card's limits")
     parser.add_argument("--commit", required=True, help="of the code that trained it")
-    parser.add_argument("--data", default="", help="a line on what the pictures are and their licence")
+    parser.add_argument("--data", default="", help="a line on what the images are and their licence")
     parser.add_argument(
         "--set", action="append", default=[], dest="settings", help="a test-time setting, as in input.short_side=768"
     )
@@ -61,8 +61,8 @@ def write_card(
     lines = [
         f"# {name}",
         "",
-        f"Trained on {labels['train']['pictures']} pictures (labels' digest `{labels['train']['digest'][:16]}`), "
-        f"evaluated on {labels['val']['pictures']} others. {data}",
+        f"Trained on {labels['train']['images']} images (labels' digest `{labels['train']['digest'][:16]}`), "
+        f"evaluated on {labels['val']['images']} others. {data}",
         "",
         f"Recipe: `recipes/{name}.yaml`; command: `{(run / 'command.txt').read_text(encoding='utf-8').splitlines()[-1]}`.",
         f"{train['epochs']:g} epochs of {train['optimizer']}, batch {train['batch']}, {train['precision']}, "

@@ -1,4 +1,4 @@
-"""Mask R-CNN: find, outline and pose the objects in pictures. What a user imports, and nothing else."""
+"""Mask R-CNN: find, outline and pose the objects in images. What a user imports, and nothing else."""
 
 from __future__ import annotations
 

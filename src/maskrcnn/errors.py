@@ -9,6 +9,6 @@ class UserError(Exception):
 
 
 class DataError(UserError):
-    """Pictures or labels that cannot be used as they are. Exit code 3."""
+    """Images or labels that cannot be used as they are. Exit code 3."""
 
     exit_code = 3

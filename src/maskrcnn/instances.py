@@ -1,4 +1,4 @@
-"""What was found in one picture, in that picture's own pixels: the object between the network and every use of it.
+"""What was found in one image, in that image's own pixels: the object between the network and every use of it.
 
 Boxes are xyxy, continuous and half-open. Masks stay the small probability maps that the network made until a form of them
 is asked for, and each is then pasted inside its own box only.
@@ -29,11 +29,11 @@ Index = int | slice | list[int] | np.ndarray
 
 @dataclass
 class Masks:
-    """N masks of one picture."""
+    """N masks of one image."""
 
     probabilities: np.ndarray  # (N, m, m) float32
-    boxes: np.ndarray  # (N, 4) float32 xyxy: what each map covers; may reach outside the picture
-    size: tuple[int, int]  # height and width of the picture
+    boxes: np.ndarray  # (N, 4) float32 xyxy: what each map covers; may reach outside the image
+    size: tuple[int, int]  # height and width of the image
     threshold: float = 0.5  # a pixel is the object's from this probability on
 
     def __len__(self) -> int:
@@ -44,7 +44,7 @@ class Masks:
         return Masks(self.probabilities[rows], self.boxes[rows], self.size, self.threshold)
 
     def windows(self) -> Iterator[tuple[int, int, np.ndarray]]:
-        """Each mask as (x0, y0, bool (h, w)): the part of the picture that its box touches, and nothing outside it.
+        """Each mask as (x0, y0, bool (h, w)): the part of the image that its box touches, and nothing outside it.
 
         One after the other, so that of any number of masks one window is in memory.
         """
@@ -55,7 +55,7 @@ class Masks:
         return paste_edges(self.probabilities, self.boxes, *self.size, self.threshold)
 
     def bitmaps(self) -> np.ndarray:
-        """bool (N, H, W): N whole pictures in memory; for large pictures prefer `rle` or `windows`."""
+        """bool (N, H, W): N whole images in memory; for large images prefer `rle` or `windows`."""
         bitmaps = np.zeros((len(self), *self.size), dtype=bool)
         for bitmap, (x0, y0, window) in zip(bitmaps, self.windows(), strict=True):
             bitmap[y0 : y0 + window.shape[0], x0 : x0 + window.shape[1]] = window
@@ -79,21 +79,21 @@ class Masks:
 
 @dataclass
 class Instances:
-    """N objects of one picture, best first."""
+    """N objects of one image, best first."""
 
-    boxes: np.ndarray  # (N, 4) float32 xyxy, inside the picture
+    boxes: np.ndarray  # (N, 4) float32 xyxy, inside the image
     scores: np.ndarray  # (N,) float32, 0 to 1
     labels: np.ndarray  # (N,) int64: index into the model's classes
     names: list[str]  # N class names
-    size: tuple[int, int]  # height and width of the picture
+    size: tuple[int, int]  # height and width of the image
     masks: Masks | None = None
     keypoints: np.ndarray | None = None  # (N, K, 3) float32: x, y, score
     keypoint_schema: KeypointSchema | None = None
     # (N,) float32, 0 to 1: score times the mean score of the points, where these are expected OKS (`decode` "oks")
     keypoint_scores: np.ndarray | None = None
-    path: Path | None = None  # of the picture, where it has one
+    path: Path | None = None  # of the image, where it has one
     pixels: np.ndarray | None = field(default=None, repr=False)  # (H, W, C) uint8, for `plot`
-    channels: int = 3  # of the picture
+    channels: int = 3  # of the image
     class_ids: np.ndarray | None = None  # (N,) int64: the class of each in the user's own file; None: labels + 1
 
     def __len__(self) -> int:
@@ -120,20 +120,20 @@ class Instances:
         )
 
     def plot(self) -> Image.Image:
-        """The picture with the objects drawn on it.
+        """The image with the objects drawn on it.
 
         Raises:
-            UserError: neither the pixels nor the file of the picture are known.
+            UserError: neither the pixels nor the file of the image are known.
             DataError: its file cannot be read any more.
         """
         from maskrcnn.images.draw import draw_instances
-        from maskrcnn.images.read import read_picture
+        from maskrcnn.images.read import read_image
 
         pixels = self.pixels
         if pixels is None:
             if self.path is None:
-                raise UserError("plot: these instances have no picture; give draw_instances the pixels and these")
-            pixels = read_picture(self.path, self.channels)
+                raise UserError("plot: these instances have no image; give draw_instances the pixels and these")
+            pixels = read_image(self.path, self.channels)
         return draw_instances(pixels, self)
 
     def to_coco(self, image_id: int | str) -> list[dict[str, Any]]:

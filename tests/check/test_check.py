@@ -20,13 +20,13 @@ from maskrcnn.config.load import load_config
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.labels.readers.coco import read_coco
 from maskrcnn.labels.synthetic import Synthetic
-from maskrcnn.labels.types import Picture
+from maskrcnn.labels.types import LabelledImage
 from maskrcnn.labels.writers.coco import write_coco
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A clean data set: 30 pictures to train on, 8 others."""
+    """A clean data set: 30 images to train on, 8 others."""
     root = tmp_path / "data"
     write_coco(Synthetic(30, seed=1), root / "train.json", root / "train")
     write_coco(Synthetic(8, seed=2), root / "val.json", root / "val")
@@ -50,9 +50,9 @@ def test_a_clean_set_has_no_errors(folder: Path) -> None:
     assert report.exit_code == 0 and report.findings.errors == 0
     assert not [f.kind for f in report.findings if "anchor" not in f.kind]
     train = report.statistics["train"]
-    assert train.pictures == 30 and train.objects == sum(train.classes.values()) == train.with_mask
+    assert train.images == 30 and train.objects == sum(train.classes.values()) == train.with_mask
     assert sum(train.sizes.values()) == train.objects
-    assert report.statistics["val"].pictures == 8
+    assert report.statistics["val"].images == 8
 
 
 def test_statistics_by_hand(tmp_path: Path) -> None:
@@ -69,23 +69,23 @@ def test_statistics_by_hand(tmp_path: Path) -> None:
     document = {"images": images, "annotations": annotations, "categories": categories}
     (tmp_path / "x.json").write_text(json.dumps(document))
     stats = describe(read_coco(tmp_path / "x.json"))
-    assert (stats.pictures, stats.empty, stats.objects, stats.crowds, stats.with_mask) == (2, 1, 2, 1, 0)
+    assert (stats.images, stats.empty, stats.objects, stats.crowds, stats.with_mask) == (2, 1, 2, 1, 0)
     assert stats.classes == {"thing": 2, "other": 0} and stats.sizes == {"small": 1, "medium": 1, "large": 0}
-    assert stats.sides[2] == 42 and stats.ratios[0] < 4 and stats.most_in_picture == 2
+    assert stats.sides[2] == 42 and stats.ratios[0] < 4 and stats.most_in_image == 2
 
 
-def test_pictures_that_cannot_be_used(folder: Path) -> None:
+def test_images_that_cannot_be_used(folder: Path) -> None:
     files = sorted((folder / "train").glob("*.png"))
     files[3].write_bytes(files[3].read_bytes()[:300])
-    with Image.open(files[5]) as picture:
-        picture.convert("P").save(files[5])
+    with Image.open(files[5]) as image:
+        image.convert("P").save(files[5])
     Image.fromarray(np.full((128, 160), 3000, np.uint16)).save(files[25])
     report = {f.kind: f for f in check(str(folder), measured=False).findings}
-    broken = report["picture that cannot be used"]
+    broken = report["image that cannot be used"]
     assert broken.severity == "error" and broken.count == 1 and files[3].name in broken.suspects[0].record
-    assert report["picture with a palette"].count == 1
-    assert report["picture of 16 bits"].count == 1
-    assert report["picture of one colour"].count == 1
+    assert report["image with a palette"].count == 1
+    assert report["image of 16 bits"].count == 1
+    assert report["image of one colour"].count == 1
 
 
 def test_labels_that_are_wrong(folder: Path) -> None:
@@ -126,10 +126,10 @@ def test_repairs_of_the_reader_are_findings(folder: Path) -> None:
         assert report[kind].count == 1 and report[kind].severity == "warning" and report[kind].remedy
 
 
-def test_a_picture_in_both_splits(folder: Path) -> None:
-    """The same picture, smaller and as a JPEG under another name."""
-    with Image.open(sorted((folder / "train").glob("*.png"))[7]) as picture:
-        copied = picture.resize((120, 96))
+def test_a_image_in_both_splits(folder: Path) -> None:
+    """The same image, smaller and as a JPEG under another name."""
+    with Image.open(sorted((folder / "train").glob("*.png"))[7]) as image:
+        copied = image.resize((120, 96))
     copied.save(folder / "val" / "copied.jpg", quality=85)
 
     def change(document: dict) -> None:
@@ -137,7 +137,7 @@ def test_a_picture_in_both_splits(folder: Path) -> None:
 
     edit(folder, change, "val")
     report = found(folder)
-    leak = report["picture in both splits"]
+    leak = report["image in both splits"]
     assert leak.count == 1 and "copied.jpg" in leak.suspects[0].record
 
 
@@ -157,9 +157,7 @@ def test_the_page_and_the_json(folder: Path, tmp_path: Path) -> None:
     assert "data:image/jpeg;base64," in page and "object labelled twice" in page
     assert "http" not in page.replace("https://", "").split("<body>")[0]  # nothing is loaded from elsewhere
     content = json.loads((tmp_path / "report.json").read_text())
-    assert content["statistics"]["train"]["pictures"] == 30 and content["advice"]["command"].startswith(
-        "maskrcnn train"
-    )
+    assert content["statistics"]["train"]["images"] == 30 and content["advice"]["command"].startswith("maskrcnn train")
     assert [f["kind"] for f in content["findings"]][0] == "object labelled twice"
 
 
@@ -177,14 +175,14 @@ def test_a_repaired_copy(folder: Path, tmp_path: Path) -> None:
     assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
     again = read_coco(written.written[0])
     assert not again.repairs and len(again) == 30
-    objects = [len(report.datasets["train"].picture(i).annotations) for i in range(30)]
-    assert [len(again.picture(i).annotations) for i in range(30)] == objects
+    objects = [len(report.datasets["train"].image(i).annotations) for i in range(30)]
+    assert [len(again.image(i).annotations) for i in range(30)] == objects
     with pytest.raises(UserError, match="not empty"):
         write_fixed(report, tmp_path / "fixed")
 
 
 def test_what_cannot_be_used_is_left_out_of_the_copy(folder: Path, tmp_path: Path) -> None:
-    """A broken picture, a missing one, an unknown class, a damaged RLE, a box written y first, a wrong area."""
+    """A broken image, a missing one, an unknown class, a damaged RLE, a box written y first, a wrong area."""
     files = sorted((folder / "train").glob("*.png"))
     files[0].write_bytes(files[0].read_bytes()[:200])
     files[1].unlink()
@@ -206,8 +204,8 @@ def test_what_cannot_be_used_is_left_out_of_the_copy(folder: Path, tmp_path: Pat
     report = check(str(folder), measured=False)
     counts = {finding.kind: finding.count for finding in report.findings if finding.severity == "error"}
     assert counts == {
-        "picture that cannot be used": 1,
-        "picture file that is missing": 1,
+        "image that cannot be used": 1,
+        "image file that is missing": 1,
         "annotation of an unknown class": 1,
         "RLE that cannot be used": 2,
         "box with x and y swapped": 1,
@@ -215,10 +213,10 @@ def test_what_cannot_be_used_is_left_out_of_the_copy(folder: Path, tmp_path: Pat
     assert report.exit_code == 3
     fixed = write_fixed(report, tmp_path / "fixed")
     assert fixed.changes["RLE that cannot be used left out"] == 2
-    assert fixed.changes["picture that cannot be used left out"] == fixed.changes["box taken from the mask"] == 1
+    assert fixed.changes["image that cannot be used left out"] == fixed.changes["box taken from the mask"] == 1
     again = check(str(tmp_path / "fixed"), measured=False)
     assert again.exit_code == 0 and not [f.kind for f in again.findings if "anchor" not in f.kind]
-    assert again.statistics["train"].pictures == 28
+    assert again.statistics["train"].images == 28
     assert (tmp_path / "fixed/train" / files[5].name).read_bytes() == files[5].read_bytes()
 
 
@@ -241,8 +239,8 @@ def test_labels_that_cannot_be_read_are_a_report_too(folder: Path, tmp_path: Pat
         write_fixed(check(str(folder), measured=False), tmp_path / "fixed")
 
 
-def test_swapped_boxes_that_leave_the_picture(tmp_path: Path) -> None:
-    """A box without a mask is told by its place: outside a wide picture, and inside when x and y change places."""
+def test_swapped_boxes_that_leave_the_image(tmp_path: Path) -> None:
+    """A box without a mask is told by its place: outside a wide image, and inside when x and y change places."""
     Image.new("RGB", (200, 80)).save(tmp_path / "a.png")
     box = {"image_id": 1, "category_id": 1, "iscrowd": 0, "area": 100}
     document = {
@@ -281,7 +279,7 @@ def test_advice_follows_the_objects() -> None:
     stats.sides = [4.0, 5.0, 6.0, 7.0, 8.0]
     small = advise("d", dataset, stats)
     side = next(o for o in small.overrides if o.startswith("model.input.short_side"))
-    assert int(side.partition("=")[2]) == 256  # twice the pictures' 128, no more
+    assert int(side.partition("=")[2]) == 256  # twice the images' 128, no more
     stats.with_mask = 0
     assert "model.mask_head=null" in advise("d", dataset, stats).overrides
 
@@ -300,7 +298,7 @@ def test_exit_codes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_two_steps_are_measured(folder: Path) -> None:
     report = check(str(folder))
     advice = report.advice
-    assert advice is not None and advice.seconds_per_picture and advice.seconds_per_picture > 0
+    assert advice is not None and advice.seconds_per_image and advice.seconds_per_image > 0
     assert advice.hours is not None and advice.memory_gb and advice.memory_gb > 0.1
 
 
@@ -309,9 +307,9 @@ def test_every_orientation_is_seen(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     image.save(tmp_path / "a.jpg", exif=exif)
-    seen = look(Picture(1, "a.jpg", tmp_path / "a.jpg", 30, 20))
+    seen = look(LabelledImage(1, "a.jpg", tmp_path / "a.jpg", 30, 20))
     assert seen.turned and seen.wrong is None
-    assert "EXIF" in (look(Picture(1, "a.jpg", tmp_path / "a.jpg", 20, 30)).wrong or "")
+    assert "EXIF" in (look(LabelledImage(1, "a.jpg", tmp_path / "a.jpg", 20, 30)).wrong or "")
 
 
 def test_findings_put_errors_first() -> None:

@@ -1,4 +1,4 @@
-"""A model is scored on pictures by class name, in bounded memory."""
+"""A model is scored on images by class name, in bounded memory."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from PIL import Image
 from maskrcnn.config.model import InputConfig, KeypointHeadConfig, KeypointSchema, ModelConfig, TestConfig
 from maskrcnn.errors import DataError
 from maskrcnn.evaluate.coco import evaluate, find_all
-from maskrcnn.labels.file_dataset import LabelledPictures
-from maskrcnn.labels.types import Annotation, Picture
+from maskrcnn.labels.file_dataset import FileDataset
+from maskrcnn.labels.types import Annotation, LabelledImage
 
 
 class AnswersWithLabels(torch.nn.Module):
@@ -32,22 +32,22 @@ class AnswersWithLabels(torch.nn.Module):
 
     def forward(self, images: torch.Tensor, sizes: torch.Tensor) -> Any:
         count, side = self.boxes.shape[0], self.mask_side
-        pictures = images.shape[0]
+        batch = images.shape[0]
         return SimpleNamespace(
-            boxes=self.boxes.float().expand(pictures, -1, -1),
-            scores=torch.linspace(0.9, 0.8, count).expand(pictures, -1),
-            labels=self.labels.expand(pictures, -1),
-            valid=torch.ones(pictures, count, dtype=torch.bool),
-            masks=torch.ones(pictures, count, side, side),
+            boxes=self.boxes.float().expand(batch, -1, -1),
+            scores=torch.linspace(0.9, 0.8, count).expand(batch, -1),
+            labels=self.labels.expand(batch, -1),
+            valid=torch.ones(batch, count, dtype=torch.bool),
+            masks=torch.ones(batch, count, side, side),
             keypoints=None,
             keypoint_logits=None,
         )
 
 
-def one_picture(
+def one_image(
     folder: Path, side: int, boxes: list[tuple[float, float, float, float]], labels: list[int]
-) -> LabelledPictures:
-    """A black picture with square objects."""
+) -> FileDataset:
+    """A black image with square objects."""
     path = folder / "street.png"
     Image.new("RGB", (side, side)).save(path)
     objects = []
@@ -55,13 +55,13 @@ def one_picture(
         x0, y0, x1, y1 = box
         ring = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
         objects.append(Annotation(box, label, polygons=[ring], area=(x1 - x0) * (y1 - y0), id=len(objects)))
-    picture = Picture("street", "street.png", path, side, side, objects)
-    return LabelledPictures([picture], name="street", classes=["cat", "dog"], class_ids=[17, 4])
+    image = LabelledImage("street", "street.png", path, side, side, objects)
+    return FileDataset([image], name="street", classes=["cat", "dog"], class_ids=[17, 4])
 
 
 def test_a_model_is_scored_by_class_name(tmp_path: Path) -> None:
     boxes = [(4.0, 4.0, 24.0, 24.0), (32.0, 30.0, 60.0, 60.0)]
-    dataset = one_picture(tmp_path, 64, boxes, [0, 1])
+    dataset = one_image(tmp_path, 64, boxes, [0, 1])
     model = AnswersWithLabels(["dog", "horse", "cat"], np.array([*boxes, boxes[0]]), np.array([2, 0, 1]))
     model.train()
     seen = []
@@ -76,14 +76,14 @@ def test_a_model_is_scored_by_class_name(tmp_path: Path) -> None:
 
 
 def test_a_class_the_model_does_not_know_is_refused(tmp_path: Path) -> None:
-    dataset = one_picture(tmp_path, 64, [(4.0, 4.0, 24.0, 24.0)], [0])
+    dataset = one_image(tmp_path, 64, [(4.0, 4.0, 24.0, 24.0)], [0])
     model = AnswersWithLabels(["dog"], np.array([[4.0, 4.0, 24.0, 24.0]]), np.array([0]))
     with pytest.raises(DataError, match="cat"):
         evaluate(model, dataset)
 
 
 def test_kinds_that_cannot_be_compared_are_said(tmp_path: Path) -> None:
-    dataset = one_picture(tmp_path, 64, [(4.0, 4.0, 24.0, 24.0)], [0])
+    dataset = one_image(tmp_path, 64, [(4.0, 4.0, 24.0, 24.0)], [0])
     model = AnswersWithLabels(["dog", "cat"], np.array([[4.0, 4.0, 24.0, 24.0]]), np.array([1]))
     schema = KeypointSchema(names=["nose"], flip=[0], sigmas=[0.05])
     model.config.keypoints, model.config.keypoint_head = schema, KeypointHeadConfig()
@@ -92,9 +92,9 @@ def test_kinds_that_cannot_be_compared_are_said(tmp_path: Path) -> None:
     assert any("keypoints" in note for note in scores.notes)
 
 
-def test_memory_does_not_grow_with_picture_size_times_detections(tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_image_size_times_detections(tmp_path: Path) -> None:
     side, count = 2000, 40
-    dataset = one_picture(tmp_path, side, [(4.0, 4.0, 1900.0, 1900.0)], [0])
+    dataset = one_image(tmp_path, side, [(4.0, 4.0, 1900.0, 1900.0)], [0])
     boxes = np.array([[0.1 + i * 0.1, 0.1, 60.0, 60.0] for i in range(count)])
     model = AnswersWithLabels(["cat", "dog"], boxes, np.zeros(count, np.int64))
     tracemalloc.start()

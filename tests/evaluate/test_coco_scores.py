@@ -17,8 +17,8 @@ from pycocotools.cocoeval import COCOeval
 from maskrcnn.config.model import KeypointSchema
 from maskrcnn.errors import DataError
 from maskrcnn.evaluate.coco import FIELDS, KEYPOINT_KEYS, KINDS, OBJECT_KEYS, score_results
-from maskrcnn.labels.file_dataset import LabelledPictures
-from maskrcnn.labels.types import Annotation, Picture
+from maskrcnn.labels.file_dataset import FileDataset
+from maskrcnn.labels.types import Annotation, LabelledImage
 
 CATEGORY_IDS = (3, 0, 18)
 
@@ -36,7 +36,7 @@ def rle_of(bitmap: np.ndarray) -> dict[str, Any]:
 def random_labels(
     seed: int, *, objects: int = 8, detections: int = 30, text_ids: bool = False
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """COCO labels (annotation ids from 1, areas given) and results that have all three kinds; up to so many a picture."""
+    """COCO labels (annotation ids from 1, areas given) and results that have all three kinds; up to so many an image."""
     rng = np.random.default_rng(seed)
     height, width = ((150, 160), (20, 24))[int(rng.integers(2))]
     keypoints = (17, 5)[seed % 2]
@@ -96,18 +96,20 @@ def _disturbed(rng: np.random.Generator, thing: dict[str, Any], other: dict[str,
     }
 
 
-def as_dataset(labels: dict[str, Any], first_id: int = 1, stated_area: bool = True) -> LabelledPictures:
+def as_dataset(labels: dict[str, Any], first_id: int = 1, stated_area: bool = True) -> FileDataset:
     """The same labels as our readers give them: xyxy boxes, continuous keypoints, class indices."""
     names = [c["name"] for c in labels["categories"]]
     ids = [c["id"] for c in labels["categories"]]
     counts = {len(a["keypoints"]) // 3 for a in labels["annotations"]}
-    pictures = []
+    images = []
     for image in labels["images"]:
         here = [a for a in labels["annotations"] if a["image_id"] == image["id"]]
         annotations = [_annotation(a, ids, first_id, stated_area) for a in here]
-        pictures.append(Picture(image["id"], f"{image['id']}.png", None, image["height"], image["width"], annotations))
+        images.append(
+            LabelledImage(image["id"], f"{image['id']}.png", None, image["height"], image["width"], annotations)
+        )
     schema = schema_of(counts.pop()) if counts else None
-    return LabelledPictures(pictures, name="random", classes=names, class_ids=ids, keypoints=schema)
+    return FileDataset(images, name="random", classes=names, class_ids=ids, keypoints=schema)
 
 
 def _annotation(record: dict[str, Any], ids: list[int], first_id: int, stated_area: bool) -> Annotation:
@@ -153,7 +155,7 @@ def reference(labels: dict[str, Any], results: list[dict[str, Any]], kind: str) 
     return evaluator
 
 
-def assert_equal(labels: dict[str, Any], results: list[dict[str, Any]], dataset: LabelledPictures) -> None:
+def assert_equal(labels: dict[str, Any], results: list[dict[str, Any]], dataset: FileDataset) -> None:
     kinds = [kind for kind in KINDS if kind != "keypoints" or dataset.keypoints is not None]
     scores = score_results(dataset, results, kinds)
     for kind in kinds:
@@ -235,9 +237,9 @@ def test_what_cannot_be_measured_is_none() -> None:
     assert scores.objects == 0
 
 
-def one_picture(objects: list[Annotation]) -> LabelledPictures:
-    picture = Picture(7, "a.png", None, 40, 40, objects)
-    return LabelledPictures([picture], name="one picture", classes=["thing"], class_ids=[5])
+def one_image(objects: list[Annotation]) -> FileDataset:
+    image = LabelledImage(7, "a.png", None, 40, 40, objects)
+    return FileDataset([image], name="one image", classes=["thing"], class_ids=[5])
 
 
 def test_an_object_without_mask_is_neither_missed_nor_a_mistake() -> None:
@@ -247,7 +249,7 @@ def test_an_object_without_mask_is_neither_missed_nor_a_mistake() -> None:
         Annotation((5, 5, 20, 20), 0, rle=rle_of(bitmap), area=225.0, id=1),
         Annotation((25, 25, 38, 38), 0, area=169.0, id=2),
     ]
-    dataset = one_picture(objects)
+    dataset = one_image(objects)
     elsewhere = np.zeros((40, 40), np.uint8)
     elsewhere[26:38, 26:38] = 1
     results = [
@@ -301,7 +303,7 @@ def test_a_bad_result_is_named(
 ) -> None:
     """The first of a few good ones, one in the middle, and the last, in chunks of four."""
     monkeypatch.setattr("maskrcnn.evaluate.found.CHUNK", 4)
-    dataset = one_picture([])
+    dataset = one_image([])
     dataset.keypoints = schema_of(2)
     good = {"image_id": 7, "category_id": 5, "score": 0.9, "bbox": [1.0, 1.0, 5.0, 5.0]}
     good |= {"segmentation": MASK, "keypoints": [1.0, 1.0, 2.0, 3.0, 3.0, 2.0]}
@@ -319,7 +321,7 @@ def test_what_is_no_record_is_named() -> None:
     good = {"image_id": 7, "category_id": 5, "score": 0.9, "bbox": [1.0, 1.0, 5.0, 5.0]}
     for record in (None, "result", [1, 2], 3):
         with pytest.raises(DataError, match="result 1: .* where a dictionary"):
-            score_results(one_picture([]), [good, record], ["bbox"])
+            score_results(one_image([]), [good, record], ["bbox"])
 
 
 def test_numpy_numbers_and_tuples_are_numbers() -> None:
@@ -365,24 +367,24 @@ def test_a_mask_is_scored_whatever_its_box_says() -> None:
 
 def test_keypoints_without_any_in_the_labels_are_refused() -> None:
     with pytest.raises(DataError, match="no keypoints"):
-        score_results(one_picture([]), [], ["keypoints"])
+        score_results(one_image([]), [], ["keypoints"])
 
 
 def test_a_missing_field_and_an_empty_data_set_are_refused() -> None:
-    dataset = one_picture([])
+    dataset = one_image([])
     with pytest.raises(DataError, match="segmentation"):
         score_results(dataset, [{"image_id": 7, "category_id": 5, "score": 0.9, "bbox": [1, 1, 5, 5]}], ["segm"])
-    with pytest.raises(DataError, match="no picture"):
-        score_results(LabelledPictures([], name="none", classes=["thing"], class_ids=[5]), [], ["bbox"])
+    with pytest.raises(DataError, match="no image"):
+        score_results(FileDataset([], name="none", classes=["thing"], class_ids=[5]), [], ["bbox"])
 
 
-def test_pictures_of_many_objects_are_counted_beyond_a_hundred():
+def test_images_of_many_objects_are_counted_beyond_a_hundred():
     """150 objects, all found: COCO sees 100 of them, which is a recall and an AP of about two thirds."""
     boxes = [(10.0 * (i % 15), 10.0 * (i // 15), 10.0 * (i % 15) + 8, 10.0 * (i // 15) + 8) for i in range(150)]
-    picture = Picture(
+    image = LabelledImage(
         1, "a.png", None, 110, 160, [Annotation(box, 0, area=64.0, id=i + 1) for i, box in enumerate(boxes)]
     )
-    dataset = LabelledPictures([picture], name="many", classes=["cell"], class_ids=[1])
+    dataset = FileDataset([image], name="many", classes=["cell"], class_ids=[1])
     found = [
         {"image_id": 1, "category_id": 1, "bbox": [x, y, 8.0, 8.0], "score": 1 - i / 1000}
         for i, (x, y, _, _) in enumerate(boxes)

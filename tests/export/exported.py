@@ -31,8 +31,8 @@ def small_network(**changes: object) -> MaskRCNN:
     return network
 
 
-def no_pictures_of(batch: int, height: int, width: int, channels: int = 3) -> tuple[Tensor, Tensor]:
-    """Soft noise, the second picture smaller than its padding."""
+def no_images_of(batch: int, height: int, width: int, channels: int = 3) -> tuple[Tensor, Tensor]:
+    """Soft noise, the second image smaller than its padding."""
     generator = torch.Generator().manual_seed(3)
     coarse = torch.rand(batch, channels, height // 8, width // 8, generator=generator)
     smooth = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")
@@ -42,7 +42,7 @@ def no_pictures_of(batch: int, height: int, width: int, channels: int = 3) -> tu
 
 
 def objects_above(network: MaskRCNN, images: Tensor, sizes: Tensor, count: int | None) -> float:
-    """A threshold that leaves `count` objects of all pictures; all of them for None."""
+    """A threshold that leaves `count` objects of all images; all of them for None."""
     with torch.no_grad():
         found = network.detect(images, sizes, -1.0)
     scores = found.scores[found.valid].sort(descending=True).values

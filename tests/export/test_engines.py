@@ -1,4 +1,4 @@
-"""Every engine answers as PyTorch does, at two sizes, for one and two pictures with no, one and many objects."""
+"""Every engine answers as PyTorch does, at two sizes, for one and two images with no, one and many objects."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from exported import compare, no_pictures_of, objects_above, small_network
+from exported import compare, no_images_of, objects_above, small_network
 
 from maskrcnn.cli.main import main
 from maskrcnn.errors import UserError
@@ -44,7 +44,7 @@ def engine(request: pytest.FixtureRequest, exports: dict[str, Path]) -> Engine:
 def test_engines_answer_as_pytorch(
     engine: Engine, network: MaskRCNN, side: tuple[int, int], batch: int, objects: str
 ) -> None:
-    images, sizes = no_pictures_of(batch, *side)
+    images, sizes = no_images_of(batch, *side)
     score = objects_above(network, images, sizes, {"none": 0, "one": 1, "many": None}[objects])
     with torch.no_grad():
         expected = network.detect(images, sizes, score)
@@ -53,21 +53,21 @@ def test_engines_answer_as_pytorch(
 
 
 def test_the_threshold_is_the_models_own_unless_given(engine: Engine, network: MaskRCNN) -> None:
-    images, sizes = no_pictures_of(1, 96, 128)
+    images, sizes = no_images_of(1, 96, 128)
     with torch.no_grad():
         compare(engine(images, sizes), network.detect(images, sizes), 1e-4)
 
 
 def test_answers_are_not_overwritten_by_the_next(engine: Engine) -> None:
-    images, sizes = no_pictures_of(1, 96, 128)
+    images, sizes = no_images_of(1, 96, 128)
     first = engine(images, sizes)
     before = first.boxes.clone()
     engine(255 - images, sizes)
     assert torch.equal(first.boxes, before)
 
 
-def test_small_pictures_are_padded_and_too_large_ones_refused(engine: Engine, network: MaskRCNN) -> None:
-    images, sizes = no_pictures_of(1, 32, 64)
+def test_small_images_are_padded_and_too_large_ones_refused(engine: Engine, network: MaskRCNN) -> None:
+    images, sizes = no_images_of(1, 32, 64)
     padded = torch.nn.functional.pad(images, (0, 32, 0, 64))
     with torch.no_grad():
         compare(engine(images, sizes), network.detect(padded, sizes), 1e-4)
@@ -76,10 +76,10 @@ def test_small_pictures_are_padded_and_too_large_ones_refused(engine: Engine, ne
 
 
 def test_masks_at_full_resolution_are_the_same(engine: Engine, network: MaskRCNN, tmp_path: Path) -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (150, 210, 3), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (150, 210, 3), dtype=np.uint8)
     network.config.input.short_side = 96
     engine.config.input.short_side = 96
-    ours, theirs = predict(network, picture, score=0.0), predict(engine, picture, score=0.0)
+    ours, theirs = predict(network, image, score=0.0), predict(engine, image, score=0.0)
     assert len(ours) == len(theirs) > 0 and ours.masks.bitmaps().shape == (len(ours), 150, 210)
     differing = ours.masks.bitmaps() != theirs.masks.bitmaps()
     # a probability within rounding of one half may fall on either side
@@ -87,14 +87,14 @@ def test_masks_at_full_resolution_are_the_same(engine: Engine, network: MaskRCNN
     np.testing.assert_allclose(ours.keypoints, theirs.keypoints, atol=1e-2)
     from PIL import Image
 
-    Image.fromarray(picture).save(tmp_path / "a.png")
+    Image.fromarray(image).save(tmp_path / "a.png")
     summary = predict_files(engine, [str(tmp_path / "a.png")], tmp_path / "out", score=0.0)
     assert len(json.loads(summary.results.read_text())) == len(ours)
 
 
 def test_openvino_reads_onnx_too(exports: dict[str, Path], network: MaskRCNN) -> None:
     pytest.importorskip("openvino")
-    images, sizes = no_pictures_of(1, 96, 128)
+    images, sizes = no_images_of(1, 96, 128)
     found = open_export(exports["onnx"], "openvino")(images, sizes)
     with torch.no_grad():
         compare(found, network.detect(images, sizes), 1e-4)

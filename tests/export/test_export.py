@@ -13,7 +13,7 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from exported import no_pictures_of, small_network
+from exported import no_images_of, small_network
 
 import maskrcnn
 from maskrcnn.cli.main import main
@@ -68,7 +68,7 @@ def test_an_export_that_differs_too_much_is_refused_and_leaves_nothing(
     ("arguments", "said"),
     [
         (["--to", "tensorrt"], "--to tensorrt: there are: openvino, onnx, torch"),
-        (["--to", "openvino", "--int8"], "--int8: needs pictures of the kind the model is for: --calibrate DATA"),
+        (["--to", "openvino", "--int8"], "--int8: needs images of the kind the model is for: --calibrate DATA"),
         (["--to", "openvino", "--calibrate", "synthetic"], "--calibrate: is for --int8"),
         (["--to", "torch", "--int8", "--calibrate", "synthetic"], "--int8: is for --to openvino"),
         (["--to", "torch", "--out", "taken"], "taken: is there already"),
@@ -160,7 +160,7 @@ calibration = quantise(graph, config, Synthetic(4), 3)
 write_export(folder, record.model_copy(update={"precision": "int8", "calibration": calibration}), config)
 open_export(folder)(torch.zeros(1, 3, 96, 128, dtype=torch.uint8), torch.tensor([[96, 128]]))
 import nncf, openvino
-print("telemetry", sys.modules.get("openvino_telemetry"), seen, calibration["pictures"])
+print("telemetry", sys.modules.get("openvino_telemetry"), seen, calibration["images"])
 import atexit, threading
 print("threads", [t.name for t in threading.enumerate() if "telemetry" in t.name.lower()])
 """
@@ -187,7 +187,7 @@ def test_int8_finds_the_same_and_nothing_leaves_the_machine(exports: dict[str, P
     assert not any("telemetry" in path.name.lower() or path.name == "intel" for path in tmp_path.iterdir())
     assert (folder / "model.bin").stat().st_size < 0.7 * full
     network = small_network()
-    images, sizes = no_pictures_of(1, 96, 128)
+    images, sizes = no_images_of(1, 96, 128)
     with torch.no_grad():
         expected = network.detect(images, sizes)
     found = open_export(folder)(images, sizes)

@@ -96,7 +96,7 @@ def test_differences_above_the_limits_are_refused(
     assert wrong is not None and said in wrong and "'one', 96 x 128" in wrong
 
 
-def test_pictures_are_none_one_and_many_at_two_sizes_alone_and_together() -> None:
+def test_images_are_none_one_and_many_at_two_sizes_alone_and_together() -> None:
     for changes in ({}, {"input": {"channels": 1, "mean": [0.0], "std": [1.0], "short_side": 64, "long_side": 64}}):
         config = ModelConfig.model_validate({"classes": ["a"], **changes})
         found = cases(config)

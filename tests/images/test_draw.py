@@ -16,7 +16,7 @@ SCHEMA = KeypointSchema(names=["a", "b", "c"], flip=[0, 1, 2], skeleton=[(0, 1),
 
 
 def scene(height: int, width: int, boxes: list[list[float]], name: str = "person") -> Instances:
-    """Round objects with three keypoints each; boxes are in shares of the picture."""
+    """Round objects with three keypoints each; boxes are in shares of the image."""
     corners = np.array(boxes, np.float32).reshape(-1, 4) * np.array([width, height, width, height], np.float32)
     y, x = np.mgrid[:28, :28]
     disc = np.clip(14.5 - np.hypot(y - 13.5, x - 13.5), 0, 1).astype(np.float32)
@@ -46,7 +46,7 @@ def test_every_size(size: tuple[int, int]) -> None:
     assert (grey == 127).all()
 
 
-def test_without_enlarging_the_picture_keeps_its_size() -> None:
+def test_without_enlarging_the_image_keeps_its_size() -> None:
     pixels = np.zeros((40, 30, 3), np.uint8)
     assert draw_instances(pixels, scene(40, 30, TWO), enlarge=False).size == (30, 40)
 
@@ -106,7 +106,7 @@ def test_tags_stay_inside_and_apart() -> None:
     assert clutter < CLUTTER
 
 
-def test_a_name_too_long_for_the_picture_is_cut_and_a_crowd_is_not_buried() -> None:
+def test_a_name_too_long_for_the_image_is_cut_and_a_crowd_is_not_buried() -> None:
     draw_instances(np.zeros((500, 60, 3), np.uint8), scene(500, 60, TWO, name="a very long name of a class " * 5))
     rng = np.random.default_rng(0)
     corner = rng.uniform(0.4, 0.6, (150, 2))
@@ -116,6 +116,6 @@ def test_a_name_too_long_for_the_picture_is_cut_and_a_crowd_is_not_buried() -> N
     assert (seen > 0).any(axis=2).mean() < 0.08
 
 
-def test_another_picture_is_refused() -> None:
+def test_another_image_is_refused() -> None:
     with pytest.raises(UserError, match="30 x 40"):
         draw_instances(np.zeros((40, 30, 3), np.uint8), scene(30, 40, TWO))

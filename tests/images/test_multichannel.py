@@ -1,4 +1,4 @@
-"""Pictures of one, two, four and more channels, from every kind of file that holds them."""
+"""Images of one, two, four and more channels, from every kind of file that holds them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 from maskrcnn.errors import DataError
 from maskrcnn.images import read as reader
 from maskrcnn.images.multichannel import upright
-from maskrcnn.images.read import find_pictures, from_pillow, read_picture, stored_channels
+from maskrcnn.images.read import find_images, from_pillow, read_image, stored_channels
 from maskrcnn.labels.image_files import upright_size
 
 tifffile = pytest.importorskip("tifffile", reason="tifffile is not installed")
@@ -23,7 +23,7 @@ def noise(channels: int, height: int = 20, width: int = 30, dtype: type = np.uin
 
 def refused(path: Path, channels: int = 3) -> str:
     with pytest.raises(DataError) as caught:
-        read_picture(path, channels)
+        read_image(path, channels)
     line = str(caught.value)
     assert "\n" not in line and path.name in line and ";" in line
     return line
@@ -33,21 +33,21 @@ def refused(path: Path, channels: int = 3) -> str:
 def test_an_array_comes_as_it_is(channels: int, tmp_path: Path) -> None:
     path = tmp_path / "a.npy"
     np.save(path, noise(channels))
-    assert np.array_equal(read_picture(path, channels), noise(channels))
+    assert np.array_equal(read_image(path, channels), noise(channels))
     assert upright_size(path) == (20, 30) and stored_channels(path) == channels
     np.save(path, noise(channels).astype(np.uint16) << 8)
-    assert np.array_equal(read_picture(path, channels), noise(channels))
+    assert np.array_equal(read_image(path, channels), noise(channels))
 
 
 def test_an_array_for_a_model_of_rgb_or_grey(tmp_path: Path) -> None:
     path = tmp_path / "a.npy"
     np.save(path, noise(1)[..., 0])
-    assert np.array_equal(read_picture(path), np.repeat(noise(1), 3, axis=2))
-    assert np.array_equal(read_picture(path, 1), noise(1))
+    assert np.array_equal(read_image(path), np.repeat(noise(1), 3, axis=2))
+    assert np.array_equal(read_image(path, 1), noise(1))
     np.save(path, noise(3))
-    assert np.array_equal(read_picture(path), noise(3))
+    assert np.array_equal(read_image(path), noise(3))
     luma = np.asarray(Image.fromarray(noise(3)).convert("L"))
-    assert np.array_equal(read_picture(path, 1)[..., 0], luma)
+    assert np.array_equal(read_image(path, 1)[..., 0], luma)
 
 
 @pytest.mark.parametrize("planar", ["contig", "separate"])
@@ -60,7 +60,7 @@ def test_a_tiff_of_bands(channels: int, dtype: type, compression, planar: str, t
     stored = pixels if planar == "contig" else np.moveaxis(pixels, 2, 0)
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, stored, photometric="minisblack", planarconfig=planar, compression=compression)
-    assert np.array_equal(read_picture(path, channels), noise(channels))
+    assert np.array_equal(read_image(path, channels), noise(channels))
     assert stored_channels(path) == channels and upright_size(path) == (20, 30)
     # some of them Pillow opens and would give the first band of
     assert f"model.input.channels={channels}" in refused(path)
@@ -71,9 +71,9 @@ def test_grey_pages_are_channels_where_they_are_asked_for(tmp_path: Path) -> Non
     pixels = noise(4)
     pages = [Image.fromarray(pixels[..., c]) for c in range(4)]
     pages[0].save(path, save_all=True, append_images=pages[1:])
-    assert np.array_equal(read_picture(path, 4), pixels)
+    assert np.array_equal(read_image(path, 4), pixels)
     assert "4 pages" in refused(path) and "model.input.channels=4" in refused(path)
-    assert stored_channels(path) == 3  # a stack of pictures is not taken for channels unasked
+    assert stored_channels(path) == 3  # a stack of images is not taken for channels unasked
     assert "has 4 channels, the model takes 5" in refused(path, 5)
     Image.fromarray(noise(3)).save(path, save_all=True, append_images=[Image.fromarray(noise(3))])
     assert "2 pages" in refused(path, 6)
@@ -85,31 +85,31 @@ def test_orientation_as_pillow_turns_it(orientation: int, tmp_path: Path) -> Non
     exif[0x0112] = orientation
     path = tmp_path / "a.png"
     Image.fromarray(noise(3)).save(path, exif=exif)
-    assert np.array_equal(read_picture(path), upright(noise(3), orientation))
+    assert np.array_equal(read_image(path), upright(noise(3), orientation))
     path = tmp_path / "a.tif"
     tag = [(274, "H", 1, orientation, True)]
     tifffile.imwrite(path, noise(5), photometric="minisblack", planarconfig="contig", extratags=tag)
-    assert np.array_equal(read_picture(path, 5), upright(noise(5), orientation))
-    assert upright_size(path) == read_picture(path, 5).shape[:2]
+    assert np.array_equal(read_image(path, 5), upright(noise(5), orientation))
+    assert upright_size(path) == read_image(path, 5).shape[:2]
 
 
 def test_grey(tmp_path: Path) -> None:
     rgb = Image.fromarray(noise(3))
     for name, image in (("a.png", rgb), ("a.bmp", rgb), ("grey.png", rgb.convert("L")), ("p.png", rgb.convert("P"))):
         image.save(tmp_path / name)
-        assert np.array_equal(read_picture(tmp_path / name, 1)[..., 0], np.asarray(image.convert("RGB").convert("L")))
+        assert np.array_equal(read_image(tmp_path / name, 1)[..., 0], np.asarray(image.convert("RGB").convert("L")))
     Image.fromarray((noise(1)[..., 0].astype(np.uint16)) << 4).save(tmp_path / "deep.png")
-    assert np.array_equal(read_picture(tmp_path / "deep.png", 1), noise(1))
+    assert np.array_equal(read_image(tmp_path / "deep.png", 1), noise(1))
     assert stored_channels(tmp_path / "grey.png") == 3
 
 
 def test_alpha_is_a_channel_where_four_are_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.fromarray(noise(4)).save(path)
-    assert np.array_equal(read_picture(path, 4), noise(4))
-    assert read_picture(path).shape == (20, 30, 3) and not np.array_equal(read_picture(path), noise(4)[..., :3])
+    assert np.array_equal(read_image(path, 4), noise(4))
+    assert read_image(path).shape == (20, 30, 3) and not np.array_equal(read_image(path), noise(4)[..., :3])
     Image.fromarray(noise(2)).save(path)
-    assert np.array_equal(read_picture(path, 2), noise(2))
+    assert np.array_equal(read_image(path, 2), noise(2))
     Image.fromarray(noise(3)).save(path)
     assert "has 3 channels, the model takes 4" in refused(path, 4)
     Image.fromarray(noise(3)).convert("L").save(path)
@@ -120,7 +120,7 @@ def test_alpha_is_a_channel_where_four_are_asked_for(tmp_path: Path) -> None:
     assert from_pillow(palette, 4).shape == (20, 30, 4)
 
 
-def test_arrays_that_are_no_pictures(tmp_path: Path) -> None:
+def test_arrays_that_are_no_images(tmp_path: Path) -> None:
     path = tmp_path / "a.npy"
     for array in (np.zeros((2, 3, 4, 5)), np.zeros(7), np.zeros((0, 4, 3)), np.array([["a"]]), np.array([[1j]])):
         np.save(path, array)
@@ -161,7 +161,7 @@ def test_damaged_bytes_never_raise_anything_else(tmp_path: Path) -> None:
             damaged = whole.copy()
             damaged[rng.integers(0, min(400, len(whole)), 3)] = rng.integers(0, 256, 3)
             path.write_bytes(damaged[: rng.integers(1, len(whole)) if rng.random() < 0.1 else None].tobytes())
-            for attempt in (lambda p: read_picture(p, 5), stored_channels, upright_size):
+            for attempt in (lambda p: read_image(p, 5), stored_channels, upright_size):
                 try:
                     attempt(path)
                     read += 1
@@ -184,19 +184,19 @@ def test_a_page_that_is_its_own_next_ends(tmp_path: Path) -> None:
     assert "2 pages" in refused(path, 5)
     data[end : end + 4] = first.to_bytes(4, "little")
     path.write_bytes(bytes(data))
-    assert np.array_equal(read_picture(path, 5), noise(5))
+    assert np.array_equal(read_image(path, 5), noise(5))
 
 
 def test_arrays_are_found_where_there_is_nothing_else(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", noise(5))
-    assert find_pictures([str(tmp_path)]) == find_pictures([f"{tmp_path}/*"]) == [tmp_path / "a.npy"]
+    assert find_images([str(tmp_path)]) == find_images([f"{tmp_path}/*"]) == [tmp_path / "a.npy"]
     Image.fromarray(noise(3)).save(tmp_path / "b.png")
-    assert find_pictures([str(tmp_path)]) == [tmp_path / "b.png"]
-    assert find_pictures([str(tmp_path / "a.npy")]) == [tmp_path / "a.npy"]
+    assert find_images([str(tmp_path)]) == [tmp_path / "b.png"]
+    assert find_images([str(tmp_path / "a.npy")]) == [tmp_path / "a.npy"]
 
 
 def test_without_tifffile_one_line_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tifffile.imwrite(tmp_path / "a.tif", noise(5), photometric="minisblack", planarconfig="contig")
-    assert read_picture(tmp_path / "a.tif", 5).shape == (20, 30, 5)
+    assert read_image(tmp_path / "a.tif", 5).shape == (20, 30, 5)
     monkeypatch.setitem(__import__("sys").modules, "tifffile", None)
     assert "pip install tifffile" in refused(tmp_path / "a.tif", 5)

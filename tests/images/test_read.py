@@ -1,4 +1,4 @@
-"""Every kind of picture file, and every kind of file that is not one."""
+"""Every kind of image file, and every kind of file that is not one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from maskrcnn.errors import DataError, UserError
-from maskrcnn.images.read import LARGEST, find_pictures, read_picture, to_uint8
+from maskrcnn.images.read import LARGEST, find_images, read_image, to_uint8
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -24,7 +24,7 @@ def quarters(height: int = 16, width: int = 24) -> np.ndarray:
     return pixels
 
 
-# how a picture must be stored for each orientation to show it upright, by the definition in the EXIF standard
+# how an image must be stored for each orientation to show it upright, by the definition in the EXIF standard
 STORED = {
     1: lambda p: p,
     2: lambda p: p[:, ::-1],
@@ -46,30 +46,30 @@ def test_exif_orientation_is_applied(tmp_path: Path, orientation: int, suffix: s
     stored = np.ascontiguousarray(STORED[orientation](quarters()))
     options = {"jpg": {"quality": 95, "subsampling": 0}, "webp": {"lossless": True}}.get(suffix, {})
     Image.fromarray(stored).save(path, exif=exif, **options)
-    picture = read_picture(path)
-    assert picture.shape == (16, 24, 3)
-    assert np.abs(picture.astype(int) - quarters()).max() <= 4
+    image = read_image(path)
+    assert image.shape == (16, 24, 3)
+    assert np.abs(image.astype(int) - quarters()).max() <= 4
 
 
 def test_damaged_exif_counts_as_upright(tmp_path: Path) -> None:
     path = tmp_path / "exif.png"
     Image.fromarray(quarters()).save(path, exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff\x01")
-    assert np.array_equal(read_picture(path), quarters())
+    assert np.array_equal(read_image(path), quarters())
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "ppm", "gif", "webp"])
 def test_rgb_comes_back_exactly_writable_and_uint8(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"picture.{suffix}"
+    path = tmp_path / f"image.{suffix}"
     Image.fromarray(quarters()).save(path, **({"lossless": True} if suffix == "webp" else {}))
-    picture = read_picture(path)
-    assert np.array_equal(picture, quarters())
-    assert picture.dtype == np.uint8 and picture.flags.writeable and picture.flags.c_contiguous
+    image = read_image(path)
+    assert np.array_equal(image, quarters())
+    assert image.dtype == np.uint8 and image.flags.writeable and image.flags.c_contiguous
 
 
 def save(tmp_path: Path, image: Image.Image, suffix: str = "png", **options: object) -> np.ndarray:
-    path = tmp_path / f"picture.{suffix}"
+    path = tmp_path / f"image.{suffix}"
     image.save(path, **options)
-    return read_picture(path)
+    return read_image(path)
 
 
 def test_grey_and_bilevel(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_animation_gives_its_first_frame(tmp_path: Path, suffix: str) -> None:
 
 def refused(path: Path) -> str:
     with pytest.raises(DataError) as caught:
-        read_picture(path)
+        read_image(path)
     message = str(caught.value)
     assert str(path) in message and "\n" not in message
     return message
@@ -184,19 +184,19 @@ def test_bomb_is_refused_where_pillow_was_told_not_to(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.filterwarnings("error")
-def test_large_but_allowed_picture_gives_no_warning(tmp_path: Path) -> None:
+def test_large_but_allowed_image_gives_no_warning(tmp_path: Path) -> None:
     path = tmp_path / "large.png"
     path.write_bytes(png_header(10000, 10000))
     assert "cannot be decoded" in refused(path)
 
 
-def test_what_is_not_a_picture(tmp_path: Path) -> None:
+def test_what_is_not_a_image(tmp_path: Path) -> None:
     text, empty, eps = tmp_path / "text.jpg", tmp_path / "empty.png", tmp_path / "script.png"
     text.write_text("hello")
     empty.write_bytes(b"")
     eps.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n")
     for path in (text, empty, eps):
-        assert "not a picture" in refused(path)
+        assert "not an image" in refused(path)
     assert "no such file" in refused(tmp_path / "missing.png")
     refused(tmp_path)
 
@@ -215,19 +215,19 @@ def test_damaged_bytes_never_raise_anything_else(tmp_path: Path) -> None:
             damaged[places] = rng.integers(0, 256, 4)
             path.write_bytes(damaged.tobytes())
             try:
-                assert read_picture(path).ndim == 3
+                assert read_image(path).ndim == 3
             except DataError as error:
                 assert "\n" not in str(error)
 
 
-def test_find_pictures_in_files_folders_and_patterns(tmp_path: Path) -> None:
+def test_find_images_in_files_folders_and_patterns(tmp_path: Path) -> None:
     deep = tmp_path / "deep"
     deep.mkdir()
     for name in ("b.png", "a.JPG", "notes.txt", "._a.jpg", "deep/c.png"):
         (tmp_path / name).write_bytes(b"")
 
     def names(*sources: str) -> list[str]:
-        return [path.relative_to(tmp_path).as_posix() for path in find_pictures(list(sources))]
+        return [path.relative_to(tmp_path).as_posix() for path in find_images(list(sources))]
 
     assert names(str(tmp_path)) == ["a.JPG", "b.png"]
     assert names(f"{tmp_path}/*.png") == ["b.png"]
@@ -239,11 +239,11 @@ def test_find_pictures_in_files_folders_and_patterns(tmp_path: Path) -> None:
 def test_a_file_whose_name_looks_like_a_pattern(tmp_path: Path) -> None:
     path = tmp_path / "shot[1].png"
     path.write_bytes(b"")
-    assert find_pictures([str(path)]) == [path]
+    assert find_images([str(path)]) == [path]
 
 
-def test_sources_without_pictures_are_refused(tmp_path: Path) -> None:
+def test_sources_without_images_are_refused(tmp_path: Path) -> None:
     for sources in ([], [str(tmp_path)], [f"{tmp_path}/*.png"], [str(tmp_path / "missing.png")]):
         with pytest.raises(UserError) as caught:
-            find_pictures(sources)
+            find_images(sources)
         assert "\n" not in str(caught.value)

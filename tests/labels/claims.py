@@ -11,7 +11,7 @@ import pytest
 
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.labels.readers.repairs import REMEDIES
-from maskrcnn.labels.types import Annotation, Dataset, Picture
+from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
 from maskrcnn.masks.rle import annotation_rle, rle_bitmap
 
 
@@ -45,9 +45,9 @@ def check_lines(kinds: Iterable[str], lines: list[str]) -> None:
         assert any(kind in one_line(line) and REMEDIES[kind] in line for line in lines), kind
 
 
-def bitmap(annotation: Annotation, picture: Picture) -> np.ndarray:
+def bitmap(annotation: Annotation, image: LabelledImage) -> np.ndarray:
     """The object's mask as bool (H, W)."""
-    rle = annotation_rle(annotation, picture.height, picture.width)
+    rle = annotation_rle(annotation, image.height, image.width)
     assert rle is not None
     return rle_bitmap(rle) > 0
 

@@ -1,6 +1,6 @@
 """The claim about every reader: of any bytes it makes a data set, or one line that names the file and says what is wrong.
 
-It holds within bounds of time and memory, and no picture of the data set lies outside its folder.
+It holds within bounds of time and memory, and no image of the data set lies outside its folder.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from maskrcnn.labels.detect import detect
 from maskrcnn.labels.types import Dataset
 
 SECONDS = 5.0  # of one processor for a case; most take a few thousandths
-# a picture of the largest size that we read is 0.5 GB; labels may claim as much
+# an image of the largest size that we read is 0.5 GB; labels may claim as much
 MEGABYTES = 1024
 
 
@@ -45,9 +45,9 @@ class Subject:
     read: Callable[[Path], Dataset]
     looks_like: Callable[[Path], bool]
     files: list[Path]  # that are spoilt
-    by_folder: bool = False  # its pictures are those of a folder, so none can be gone without a word
+    by_folder: bool = False  # its images are those of a folder, so none can be gone without a word
     good: dict[Path, bytes] = field(default_factory=dict)  # their content
-    size: tuple[int, int] = (0, 0)  # pictures and objects of the good data set
+    size: tuple[int, int] = (0, 0)  # images and objects of the good data set
 
     def __post_init__(self) -> None:
         self.good = {path: path.read_bytes() for path in self.files}
@@ -61,7 +61,7 @@ class Outcome:
 
     kind: str  # "read", "repaired" or the name of the error
     message: str = ""
-    fewer: bool = False  # pictures or objects are gone, and nothing is said about it
+    fewer: bool = False  # images or objects are gone, and nothing is said about it
 
 
 def check_spoilt(subjects: list[Subject], examples: int = 100) -> None:
@@ -114,23 +114,23 @@ def judge(subject: Subject) -> Outcome:
     check_data_set(dataset, subject.root)
     size = _size(dataset)
     if subject.by_folder:
-        assert size[0] >= subject.size[0] or dataset.repairs, "a picture is gone and nothing says so"
+        assert size[0] >= subject.size[0] or dataset.repairs, "an image is gone and nothing says so"
     fewer = not dataset.repairs and (size[0] < subject.size[0] or size[1] < subject.size[1])
     return Outcome("repaired" if dataset.repairs else "read", fewer=fewer)
 
 
 def check_data_set(dataset: Dataset, root: Path) -> None:
     """Whether a data set is fit to be used, whatever it was read from."""
-    assert len(dataset) >= 1, "no picture"
+    assert len(dataset) >= 1, "no image"
     check_lines(dataset.repairs, dataset.warnings)
     for index in range(len(dataset)):
-        picture = dataset.picture(index)
-        assert picture.path is not None
-        assert Path(os.path.realpath(picture.path)).is_relative_to(os.path.realpath(root)), picture.path
-        for annotation in picture.annotations:
+        image = dataset.image(index)
+        assert image.path is not None
+        assert Path(os.path.realpath(image.path)).is_relative_to(os.path.realpath(root)), image.path
+        for annotation in image.annotations:
             assert 0 <= annotation.label < len(dataset.classes)
             x0, y0, x1, y1 = annotation.box
-            inside = -0.05 <= x0 < x1 <= picture.width + 0.05 and -0.05 <= y0 < y1 <= picture.height + 0.05
+            inside = -0.05 <= x0 < x1 <= image.width + 0.05 and -0.05 <= y0 < y1 <= image.height + 0.05
             assert inside, f"box {annotation.box}"
             assert 0 < annotation.area < float("inf"), f"area {annotation.area}"
         try:
@@ -183,4 +183,4 @@ def peak_megabytes() -> float:
 
 
 def _size(dataset: Dataset) -> tuple[int, int]:
-    return len(dataset), sum(len(dataset.picture(index).annotations) for index in range(len(dataset)))
+    return len(dataset), sum(len(dataset.image(index).annotations) for index in range(len(dataset)))

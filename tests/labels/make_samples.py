@@ -1,4 +1,4 @@
-"""Writes tests/data/samples: twelve generated pictures in every format that we read. Anyone can run it again:
+"""Writes tests/data/samples: twelve generated images in every format that we read. Anyone can run it again:
 
     python tests/data/make_samples.py [FOLDER]
 

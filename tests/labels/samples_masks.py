@@ -1,4 +1,4 @@
-"""The twelve pictures in the formats that are label pictures or brushes, written by hand as the tools write them."""
+"""The twelve images in the formats that are label images or brushes, written by hand as the tools write them."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class Item:
     annotation: Annotation
 
 
-def pictures(dataset: Dataset) -> Iterator[tuple[int, str, np.ndarray, list[Item]]]:
-    """Of each picture its number from 1, its name without suffix, its pixels and its objects."""
+def labelled_images(dataset: Dataset) -> Iterator[tuple[int, str, np.ndarray, list[Item]]]:
+    """Of each image its number from 1, its name without suffix, its pixels and its objects."""
     for index in range(len(dataset)):
-        picture = dataset.picture(index)
-        items = [Item(dataset.classes[a.label], rle_bitmap(a.rle) > 0, a) for a in picture.annotations]
-        yield index + 1, Path(picture.file_name).stem, dataset.pixels(index), items
+        image = dataset.image(index)
+        items = [Item(dataset.classes[a.label], rle_bitmap(a.rle) > 0, a) for a in image.annotations]
+        yield index + 1, Path(image.file_name).stem, dataset.pixels(index), items
 
 
 def save(path: Path, pixels: np.ndarray | Image.Image) -> None:
@@ -59,8 +59,8 @@ def whole_box(mask: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def write_mask_folders(dataset: Dataset, folder: Path) -> None:
-    """Data Science Bowl 2018: a folder for each picture, in it a mask of 0 and 255 for each object."""
-    for _, name, pixels, items in pictures(dataset):
+    """Data Science Bowl 2018: a folder for each image, in it a mask of 0 and 255 for each object."""
+    for _, name, pixels, items in labelled_images(dataset):
         save(folder / name / "images" / f"{name}.png", Image.fromarray(pixels).convert("RGBA"))
         (folder / name / "masks").mkdir(parents=True, exist_ok=True)
         for item in items:
@@ -73,7 +73,7 @@ def write_mask_folders(dataset: Dataset, folder: Path) -> None:
 
 def write_penn_fudan(dataset: Dataset, folder: Path) -> None:
     """Penn-Fudan: ids of persons in PedMasks, their boxes in Annotation, counted from 1."""
-    for _, name, pixels, items in pictures(dataset):
+    for _, name, pixels, items in labelled_images(dataset):
         height, width = pixels.shape[:2]
         people = [item for item in items if item.name == "person"]
         save(folder / "PNGImages" / f"{name}.png", pixels)
@@ -107,7 +107,7 @@ def write_penn_fudan(dataset: Dataset, folder: Path) -> None:
 
 def write_cityscapes(dataset: Dataset, folder: Path) -> None:
     """Cityscapes: ids in 16 bits, and polygons through the middles of pixels that are drawn one over the other."""
-    for number, _, pixels, items in pictures(dataset):
+    for number, _, pixels, items in labelled_images(dataset):
         key = f"train/ulm/ulm_{number:06d}_000019"
         save(folder / "leftImg8bit" / f"{key}_leftImg8bit.png", pixels)
         ids = np.full(pixels.shape[:2], 1, np.uint16)  # "ego vehicle", one of the classes without instances
@@ -152,10 +152,10 @@ def _holes(mask: np.ndarray) -> np.ndarray:
 
 
 def write_panoptic(dataset: Dataset, folder: Path) -> None:
-    """COCO panoptic: annotations/panoptic_train2017.json, its PNGs in a folder of that name, pictures in train2017."""
+    """COCO panoptic: annotations/panoptic_train2017.json, its PNGs in a folder of that name, images in train2017."""
     stuff = len(dataset.classes) + 1
     images, annotations = [], []
-    for number, name, pixels, items in pictures(dataset):
+    for number, name, pixels, items in labelled_images(dataset):
         height, width = pixels.shape[:2]
         save(folder / "train2017" / f"{name}.png", pixels)
         images.append({"file_name": f"{name}.png", "height": height, "width": width, "id": number, "license": 1})
@@ -201,7 +201,7 @@ def write_supervisely(dataset: Dataset, folder: Path) -> None:
         for k, title in enumerate(dataset.classes)
     ]
     write_json(folder / "meta.json", {"classes": classes, "tags": [], "projectType": "images"}, indent=4)
-    for _, name, pixels, items in pictures(dataset):
+    for _, name, pixels, items in labelled_images(dataset):
         height, width = pixels.shape[:2]
         save(folder / "ds0/img" / f"{name}.png", pixels)
         objects = [_figure(item) for item in items if not item.annotation.crowd]
@@ -227,10 +227,10 @@ def _figure(item: Item) -> dict[str, Any]:
 
 def packed_bitmap(mask: np.ndarray) -> str:
     """As Supervisely's own library writes a mask: a palette PNG whose colour 0 is transparent, zlib, base64."""
-    picture = Image.fromarray(mask.astype(np.uint8), mode="P")
-    picture.putpalette([0, 0, 0, 255, 255, 255])
+    image = Image.fromarray(mask.astype(np.uint8), mode="P")
+    image.putpalette([0, 0, 0, 255, 255, 255])
     file = io.BytesIO()
-    picture.save(file, format="PNG", transparency=0, optimize=0)
+    image.save(file, format="PNG", transparency=0, optimize=0)
     return base64.b64encode(zlib.compress(file.getvalue())).decode()
 
 

@@ -1,4 +1,4 @@
-"""The twelve pictures in the formats of outlines and points, written by hand as the tools write them."""
+"""The twelve images in the formats of outlines and points, written by hand as the tools write them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import cv2
 import numpy as np
 from PIL import Image
-from samples_masks import Item, brush_rle, pictures, save, whole_box, write_json
+from samples_masks import Item, brush_rle, labelled_images, save, whole_box, write_json
 
 from maskrcnn.config.model import KeypointSchema
 from maskrcnn.labels.types import Dataset
@@ -76,7 +76,7 @@ def write_lvis(dataset: Dataset, folder: Path) -> None:
     """LVIS 1: no file names but addresses, no crowds but classes that are not labelled exhaustively."""
     images, annotations = [], []
     counts = dict.fromkeys(range(1, len(dataset.classes) + 1), (0, 0))
-    for number, name, pixels, items in pictures(dataset):
+    for number, name, pixels, items in labelled_images(dataset):
         save(folder / "train2017" / f"{name}.png", pixels)
         present = {item.annotation.label + 1 for item in items}
         images.append(
@@ -130,7 +130,7 @@ def write_lvis(dataset: Dataset, folder: Path) -> None:
 def write_via(dataset: Dataset, folder: Path, form: str) -> None:
     """VIA 2: one polygon in whole pixels for each object. `form`: "project", "export" or "csv"."""
     entries: dict[str, Any] = {}
-    for _, name, pixels, items in pictures(dataset):
+    for _, name, pixels, items in labelled_images(dataset):
         path = folder / f"{name}.png"
         save(path, pixels)
         regions = [_region(item) for item in items if not item.annotation.crowd]
@@ -181,7 +181,7 @@ def write_cvat(dataset: Dataset, folder: Path) -> None:
     task = ElementTree.SubElement(ElementTree.SubElement(root, "meta"), "task")
     ElementTree.SubElement(task, "name").text = "twelve"
     _add_labels(ElementTree.SubElement(task, "labels"), dataset.classes, dataset.keypoints)
-    for number, name, pixels, items in pictures(dataset):
+    for number, name, pixels, items in labelled_images(dataset):
         save(folder / "images" / f"{name}.png", pixels)
         size = {"width": str(pixels.shape[1]), "height": str(pixels.shape[0])}
         image = ElementTree.SubElement(root, "image", {"id": str(number - 1), "name": f"{name}.png"} | size)
@@ -240,7 +240,7 @@ def write_label_studio(dataset: Dataset, folder: Path) -> None:
     """Label Studio JSON: polygons, brushes where there are holes or parts, keypoints below them; all in percent."""
     assert dataset.keypoints is not None
     tasks = []
-    for number, name, pixels, items in pictures(dataset):
+    for number, name, pixels, items in labelled_images(dataset):
         uploaded = f"{number * 2_654_435_761 % 2**32:08x}-{name}.png"
         save(folder / "images" / uploaded, pixels)
         result = []
@@ -289,7 +289,7 @@ def write_yolo_pose(dataset: Dataset, folder: Path) -> None:
     assert dataset.keypoints is not None
     lines = ["path: .", "train: images/train", "kpt_shape: [17, 3]", f"flip_idx: {dataset.keypoints.flip}"]
     (folder / "labels/train").mkdir(parents=True)
-    for _, name, pixels, items in pictures(dataset):
+    for _, name, pixels, items in labelled_images(dataset):
         height, width = pixels.shape[:2]
         save(folder / "images/train" / f"{name}.png", Image.fromarray(pixels))
         text = ""

@@ -306,7 +306,7 @@ def _spoil_chunk(content: bytes, rng: Random) -> bytes:
 
 
 def _spoil_pixels(content: bytes, rng: Random) -> bytes:
-    """Other pixels in a picture that decodes without complaint."""
+    """Other pixels in an image that decodes without complaint."""
     chunks = _chunks(content)
     packed = b"".join(data for kind, data in chunks if kind == b"IDAT")
     try:

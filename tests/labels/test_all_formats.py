@@ -1,4 +1,4 @@
-"""The same twelve pictures, as each labelling tool writes them, read back to identical objects.
+"""The same twelve images, as each labelling tool writes them, read back to identical objects.
 
 What is expected comes from the COCO sample by way of pycocotools, which shares no code with our readers.
 """
@@ -23,7 +23,7 @@ from samples_masks import CITYSCAPES
 
 from maskrcnn.labels.detect import detect
 from maskrcnn.labels.open import open_dataset
-from maskrcnn.labels.types import Annotation, Dataset, Picture
+from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
 
 
 @dataclass
@@ -38,7 +38,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Holds:
-    """What a format can hold of the twelve pictures. The defaults are everything, exactly."""
+    """What a format can hold of the twelve images. The defaults are everything, exactly."""
 
     source: str = ""  # what a person names, in the sample's folder
     names: dict[str, str] | None = None  # what the classes are called there
@@ -78,7 +78,7 @@ FORMATS = {
 
 @cache
 def truth() -> tuple[dict[str, list[Thing]], list[str]]:
-    """The objects of each picture by its stem, and the names of the keypoints."""
+    """The objects of each image by its stem, and the names of the keypoints."""
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO(str(SAMPLES / "coco/train.json"))
     found: dict[str, list[Thing]] = {}
@@ -121,9 +121,9 @@ def fill(mask: np.ndarray) -> np.ndarray:
     return outside[1:-1, 1:-1] != 2
 
 
-def stem(picture: Picture) -> str:
-    """The picture's own name, which some tools add to."""
-    name = Path(picture.file_name).stem.removesuffix("_leftImg8bit")
+def stem(image: LabelledImage) -> str:
+    """The image's own name, which some tools add to."""
+    name = Path(image.file_name).stem.removesuffix("_leftImg8bit")
     parts = [part for part in name.replace("-", "_").split("_") if part.isdigit()]
     number = parts[0] if len(parts) == 2 and parts[1] == "000019" else parts[-1]
     return f"{int(number):012d}"
@@ -143,16 +143,16 @@ def test_the_same_objects(name: str) -> None:
 
 
 def test_the_polygons_of_cityscapes(tmp_path: Path) -> None:
-    """They are drawn where there are no pictures of ids, as the tool does: each takes some pixels along its edge."""
+    """They are drawn where there are no images of ids, as the tool does: each takes some pixels along its edge."""
     folder = tmp_path / "cityscapes"
     shutil.copytree(SAMPLES / "cityscapes", folder, ignore=shutil.ignore_patterns("*_instanceIds.png"))
     check(open_dataset(folder, "train"), Holds(names=CITYSCAPES, parts=False, least_iou=0.95, box_error=3.0))
 
 
 def check(dataset: Dataset, holds: Holds) -> None:
-    """The data set is the twelve pictures as far as its format holds them."""
+    """The data set is the twelve images as far as its format holds them."""
     things, keypoint_names = truth()
-    assert sorted(stem(dataset.picture(index)) for index in range(len(dataset))) == sorted(things)
+    assert sorted(stem(dataset.image(index)) for index in range(len(dataset))) == sorted(things)
     order = []
     if holds.keypoints is not None:
         assert dataset.keypoints is not None
@@ -161,29 +161,29 @@ def check(dataset: Dataset, holds: Holds) -> None:
         assert dataset.keypoints.sigmas[order[0]] == 0.026  # the nose's
         assert dataset.keypoints.names[dataset.keypoints.flip[order[1]]] == "right_eye"
     for index in range(len(dataset)):
-        picture = dataset.picture(index)
-        wanted = [thing for each in things[stem(picture)] if (thing := expected(each, holds)) is not None]
-        np.testing.assert_array_equal(dataset.pixels(index), pixels(stem(picture)))
-        assert len(picture.annotations) == len(wanted), picture.file_name
-        left = list(picture.annotations)
+        image = dataset.image(index)
+        wanted = [thing for each in things[stem(image)] if (thing := expected(each, holds)) is not None]
+        np.testing.assert_array_equal(dataset.pixels(index), pixels(stem(image)))
+        assert len(image.annotations) == len(wanted), image.file_name
+        left = list(image.annotations)
         for thing in wanted:
             same = [a for a in left if dataset.classes[a.label] == thing.name and a.crowd == thing.crowd]
-            best = max(same, key=lambda a: iou_of(a, picture, thing, holds))
+            best = max(same, key=lambda a: iou_of(a, image, thing, holds))
             left.remove(best)
-            check_object(best, picture, thing, holds, order)
+            check_object(best, image, thing, holds, order)
 
 
-def iou_of(annotation: Annotation, picture: Picture, thing: Thing, holds: Holds) -> float:
+def iou_of(annotation: Annotation, image: LabelledImage, thing: Thing, holds: Holds) -> float:
     if holds.masks:
-        return iou(bitmap(annotation, picture), thing.mask)
+        return iou(bitmap(annotation, image), thing.mask)
     return -float(np.abs(np.subtract(annotation.box, box_of(thing.mask))).max())
 
 
-def check_object(annotation: Annotation, picture: Picture, thing: Thing, holds: Holds, order: list[int]) -> None:
-    where = f"{picture.file_name}: {thing.name} {annotation.id}"
+def check_object(annotation: Annotation, image: LabelledImage, thing: Thing, holds: Holds, order: list[int]) -> None:
+    where = f"{image.file_name}: {thing.name} {annotation.id}"
     assert thing.mask.sum() > 100, where
     if holds.masks:
-        found = bitmap(annotation, picture)
+        found = bitmap(annotation, image)
         assert iou(found, thing.mask) >= holds.least_iou, f"{where}: IoU {iou(found, thing.mask):.4f}"
         assert annotation.area == found.sum(), where
     np.testing.assert_allclose(annotation.box, box_of(thing.mask), rtol=0, atol=holds.box_error, err_msg=where)
@@ -210,17 +210,17 @@ def test_what_lvis_says_was_searched() -> None:
     dataset = open_dataset(SAMPLES / "lvis/annotations/lvis_v1_train.json")
     things, _ = truth()
     for index in range(len(dataset)):
-        picture = dataset.picture(index)
-        here = things[stem(picture)]
+        image = dataset.image(index)
+        here = things[stem(image)]
         crowded = {thing.name for thing in here if thing.crowd}
-        assert {dataset.classes[label] for label in picture.not_exhaustive} == crowded
-        assert picture.negative is not None
-        assert not {dataset.classes[label] for label in picture.negative} & {thing.name for thing in here}
-    assert sum(len(dataset.picture(index).not_exhaustive) for index in range(len(dataset))) == 1
+        assert {dataset.classes[label] for label in image.not_exhaustive} == crowded
+        assert image.negative is not None
+        assert not {dataset.classes[label] for label in image.negative} & {thing.name for thing in here}
+    assert sum(len(dataset.image(index).not_exhaustive) for index in range(len(dataset))) == 1
 
 
 def test_the_samples_have_what_is_hard() -> None:
-    """Holes, parts, a crowd, hidden keypoints, an empty picture: a sample without them would prove nothing."""
+    """Holes, parts, a crowd, hidden keypoints, an empty image: a sample without them would prove nothing."""
     things = [thing for each in truth()[0].values() for thing in each]
     assert sum(thing.crowd for thing in things) == 1 and min(map(len, truth()[0].values())) == 0
     assert sum((fill(thing.mask) != thing.mask).any() for thing in things) >= 2
@@ -231,7 +231,7 @@ def test_the_samples_have_what_is_hard() -> None:
 
 
 def test_the_script_still_writes_them(tmp_path: Path) -> None:
-    """The same files; their labels may only differ where another version draws or packs pictures otherwise."""
+    """The same files; their labels may only differ where another version draws or packs images otherwise."""
     make_samples(tmp_path)
     ours = {path.relative_to(SAMPLES) for path in SAMPLES.rglob("*") if path.is_file()}
     masks = {path for path in ours if path.parts[0] == "mask-folders"}  # named by their content

@@ -21,10 +21,10 @@ from maskrcnn.config.model import KeypointSchema
 from maskrcnn.errors import DataError
 from maskrcnn.labels import cache as label_cache
 from maskrcnn.labels.cache import Unusable, load_labels, save_labels
-from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.readers.coco import read_coco
 from maskrcnn.labels.readers.lvis import read_lvis
-from maskrcnn.labels.types import Annotation, Picture
+from maskrcnn.labels.types import Annotation, LabelledImage
 from maskrcnn.masks.rle import bitmap_rle
 
 NUMBERS = st.floats(-1e6, 1e6)
@@ -50,11 +50,11 @@ def annotations(draw: st.DrawFn) -> Annotation:
 
 
 @st.composite
-def pictures(draw: st.DrawFn) -> Picture:
+def images(draw: st.DrawFn) -> LabelledImage:
     path = draw(st.none() | st.text("ab/.é\udc80", min_size=1).map(Path))
     labels = st.lists(st.integers(0, 9), max_size=2)
     found = draw(st.lists(annotations(), max_size=4))
-    return Picture(draw(IDS), draw(st.text()), path, 2, 3, found, draw(labels), draw(st.none() | labels))
+    return LabelledImage(draw(IDS), draw(st.text()), path, 2, 3, found, draw(labels), draw(st.none() | labels))
 
 
 def same_value(a: object, b: object) -> bool:
@@ -65,8 +65,8 @@ def same_value(a: object, b: object) -> bool:
     return type(a) is type(b) and a == b
 
 
-def same(a: Picture, b: Picture) -> bool:
-    """Whether two pictures agree in every field of theirs and of their annotations, types included."""
+def same(a: LabelledImage, b: LabelledImage) -> bool:
+    """Whether two images agree in every field of theirs and of their annotations, types included."""
     heads = ({k: v for k, v in vars(p).items() if k != "annotations"} for p in (a, b))
     return (
         same_value(*(list(head.values()) for head in heads))
@@ -78,34 +78,34 @@ def same(a: Picture, b: Picture) -> bool:
     )
 
 
-def labelled(found: list[Picture]) -> LabelledPictures:
-    return LabelledPictures(found, name="made up", classes=["a"], class_ids=[7])
+def labelled(found: list[LabelledImage]) -> FileDataset:
+    return FileDataset(found, name="made up", classes=["a"], class_ids=[7])
 
 
-@given(st.lists(pictures(), max_size=5))
-def test_packed_pictures_are_the_same(found):
+@given(st.lists(images(), max_size=5))
+def test_packed_images_are_the_same(found):
     packed = labelled(found)
     assert len(packed) == len(found)
-    assert all(same(packed.picture(index), picture) for index, picture in enumerate(found))
+    assert all(same(packed.image(index), image) for index, image in enumerate(found))
 
 
 def test_a_copy_may_be_changed():
     ring = np.zeros((3, 2))
     keypoints = np.ones((2, 3))
-    packed = labelled([Picture(1, "a", None, 2, 3, [Annotation((0, 0, 1, 1), 0, [ring], None, keypoints)])])
-    first = packed.picture(0)
+    packed = labelled([LabelledImage(1, "a", None, 2, 3, [Annotation((0, 0, 1, 1), 0, [ring], None, keypoints)])])
+    first = packed.image(0)
     first.annotations[0].polygons[0][0] = 9
     first.annotations[0].keypoints[0] = 9
-    again = packed.picture(0).annotations[0]
+    again = packed.image(0).annotations[0]
     assert again.polygons[0].max() == 0 and again.keypoints.max() == 1
     with pytest.raises(IndexError):
-        packed.picture(1)
+        packed.image(1)
 
 
 def test_an_encoding_of_another_size_is_not_packed():
     wrong = Annotation((0, 0, 1, 1), 0, rle=bitmap_rle(np.ones((3, 2))))
     with pytest.raises(ValueError, match="of size"):
-        labelled([Picture(1, "a", None, 2, 3, [wrong])])
+        labelled([LabelledImage(1, "a", None, 2, 3, [wrong])])
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def put(file: Path, content: bytes) -> None:
     file.chmod(0o600)
 
 
-def same_set(a: LabelledPictures, b: LabelledPictures) -> bool:
+def same_set(a: FileDataset, b: FileDataset) -> bool:
     fields = [[d.name, d.classes, d.class_ids, d.keypoints, d.repairs, d.warnings] for d in (a, b)]
     return fields[0] == fields[1] and len(a) == len(b) and all(same(*each) for each in zip(a, b, strict=True))
 
@@ -210,10 +210,10 @@ def test_paths_as_typed_and_readers_are_told_apart(source, read_again, monkeypat
     read_coco(source)
     monkeypatch.chdir(source.parent)
     relative = read_coco(Path("labels.json"))
-    assert relative.name == "labels.json" and relative.picture(0).path == Path("images/1.png")
+    assert relative.name == "labels.json" and relative.image(0).path == Path("images/1.png")
     assert len(read_again) == 2 and len(cache_files(source)) == 2
-    assert read_lvis(source).picture(0).negative == [] and read_coco(source).picture(0).negative is None
-    assert read_coco(source, source.parent / "images").picture(0).path == source.parent / "images/1.png"
+    assert read_lvis(source).image(0).negative == [] and read_coco(source).image(0).negative is None
+    assert read_coco(source, source.parent / "images").image(0).path == source.parent / "images/1.png"
     assert len(cache_files(source)) == 4
 
 
@@ -227,7 +227,7 @@ def test_small_and_quick_files_leave_nothing_behind(source, monkeypatch):
     assert not cache_files(source)
 
 
-def test_labels_that_depend_on_the_pictures_are_read_each_time(source, read_again):
+def test_labels_that_depend_on_the_images_are_read_each_time(source, read_again):
     document = json.loads(source.read_text())
     del document["images"][3]["height"]
     source.write_text(json.dumps(document))
@@ -244,14 +244,14 @@ def test_the_garbage_collector_goes_on(source, monkeypatch):
     assert during == [False] and gc.isenabled()
 
 
-def test_missing_pictures_are_still_refused(source):
+def test_missing_images_are_still_refused(source):
     read_coco(source)
     (source.parent / "images/5.png").unlink()
-    with pytest.raises(DataError, match="1 of 12 picture files are missing"):
+    with pytest.raises(DataError, match="1 of 12 image files are missing"):
         read_coco(source)
     (source.parent / "images").rename(source.parent / "labels")
     Image.new("RGB", (6, 5)).save(source.parent / "labels/5.png")
-    assert read_coco(source).picture(4).path == source.parent / "labels/5.png"
+    assert read_coco(source).image(4).path == source.parent / "labels/5.png"
 
 
 @pytest.mark.parametrize("place", [0, 9, 0.3, 0.6, 0.9, -1])
@@ -322,9 +322,9 @@ def test_a_cache_that_cannot_be_written_costs_a_line(source, tmp_path, read_agai
     assert len(read_coco(source)) == 12 and "No space left" in capsys.readouterr().err and not cache_files(source)
 
 
-def count_objects(dataset: LabelledPictures, answer: object) -> None:
+def count_objects(dataset: FileDataset, answer: object) -> None:
     mapped = dataset.packed.points.base is not None and not dataset.packed.points.flags.writeable
-    answer.put((sum(len(picture.annotations) for picture in dataset), mapped))
+    answer.put((sum(len(image.annotations) for image in dataset), mapped))
 
 
 def test_a_started_process_maps_the_file_and_others_get_a_copy(source):

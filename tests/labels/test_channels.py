@@ -1,4 +1,4 @@
-"""Pictures of one channel or of many, from the file to the network and back."""
+"""Images of one channel or of many, from the file to the network and back."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from maskrcnn.check.findings import Findings
-from maskrcnn.check.image_files import check_pictures, mean_and_deviation
+from maskrcnn.check.image_files import check_images, mean_and_deviation
 from maskrcnn.check.run import check
 from maskrcnn.cli.main import main
 from maskrcnn.config.load import Config, load_config
@@ -21,15 +21,15 @@ from maskrcnn.labels.channels import with_channels
 from maskrcnn.labels.open import open_dataset
 from maskrcnn.labels.synthetic import Synthetic
 from maskrcnn.labels.writers.coco import write_coco
-from maskrcnn.training_data.augment import jitter_colour, resize_picture, test_view, warp_picture
-from maskrcnn.training_data.loader import UnreadablePicture, test_loader, train_loader
+from maskrcnn.training_data.augment import jitter_colour, resize_image, test_view, warp_image
+from maskrcnn.training_data.loader import UnreadableImage, test_loader, train_loader
 from maskrcnn.training_data.tiles import TiledDataset
 
 FIVE = [20.0, 60.0, 100.0, 140.0, 180.0]  # the mean of each channel
 
 
 def banded(folder: Path, count: int = 3, channels: int = 5) -> Path:
-    """A COCO file of generated pictures whose channels are `FIVE` with a square in them."""
+    """A COCO file of generated images whose channels are `FIVE` with a square in them."""
     dataset = Synthetic(count, side=(64, 96))
     names = [f"{index}.npy" for index in range(count)]
     (folder / "train").mkdir(parents=True)
@@ -51,7 +51,7 @@ def test_a_data_set_gives_the_channels_that_it_was_asked_for(tmp_path: Path) -> 
     dataset = open_dataset(banded(tmp_path))
     five = with_channels(dataset, 5)
     assert np.array_equal(five.pixels(1), np.load(tmp_path / "train/1.npy"))
-    assert five.picture(0) == dataset.picture(0) and len(five) == 3 and five.classes == dataset.classes
+    assert five.image(0) == dataset.image(0) and len(five) == 3 and five.classes == dataset.classes
     with pytest.raises(DataError, match=r"1\.npy: has 5 channels, the model takes 4; .*model\.input\.channels=5"):
         with_channels(dataset, 4).pixels(1)
     assert with_channels(dataset, 3) is dataset
@@ -60,26 +60,26 @@ def test_a_data_set_gives_the_channels_that_it_was_asked_for(tmp_path: Path) -> 
         five.pixels(1)
 
 
-def test_generated_pictures_are_rgb_or_grey() -> None:
+def test_generated_images_are_rgb_or_grey() -> None:
     dataset = Synthetic(2)
     grey = with_channels(dataset, 1).pixels(0)
     assert grey.shape == (128, 160, 1)
     expected = dataset.pixels(0) @ np.array([0.299, 0.587, 0.114])
     assert np.abs(grey[..., 0] - expected).max() <= 1
-    with pytest.raises(DataError, match="generated pictures have 3 channels"):
+    with pytest.raises(DataError, match="generated images have 3 channels"):
         with_channels(dataset, 4).pixels(0)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 4, 5, 9])
-def test_a_picture_of_any_number_of_channels_is_resized_channel_by_channel(channels: int) -> None:
+def test_a_image_of_any_number_of_channels_is_resized_channel_by_channel(channels: int) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (40, 60, channels), dtype=np.uint8)
     for width, height in ((30, 20), (23, 31), (90, 70)):
-        found = resize_picture(pixels, width, height)
+        found = resize_image(pixels, width, height)
         assert found.shape == (height, width, channels)
         # OpenCV rounds otherwise when it does several channels at once
-        alone = [resize_picture(pixels[..., c : c + 1], width, height) for c in range(channels)]
+        alone = [resize_image(pixels[..., c : c + 1], width, height) for c in range(channels)]
         assert np.abs(found.astype(int) - np.concatenate(alone, axis=2)).max() <= 1
-    assert warp_picture(pixels, test_view(40, 60, 20, 100)).shape == (20, 30, channels)
+    assert warp_image(pixels, test_view(40, 60, 20, 100)).shape == (20, 30, channels)
 
 
 def test_channels_that_are_no_colours_change_in_brightness_and_contrast_only() -> None:
@@ -102,9 +102,9 @@ def test_batches(tmp_path: Path) -> None:
     assert batch.images.shape == (2, 5, 64, 96)
     test, _ = next(iter(test_loader(dataset, InputConfig(channels=5, short_side=64, long_side=96), 1, 0)))
     assert test.images[0].float().mean((1, 2)).tolist() == pytest.approx(FIVE, abs=3)
-    with pytest.raises(UnreadablePicture, match="has 5 channels, the model takes 4"):
+    with pytest.raises(UnreadableImage, match="has 5 channels, the model takes 4"):
         next(iter(train_loader(dataset, [0, 1, 2, 3], settings(4))))
-    with pytest.raises(UnreadablePicture, match="has 3 channels, the model takes 1"):
+    with pytest.raises(UnreadableImage, match="has 3 channels, the model takes 1"):
         next(iter(test_loader(Synthetic(2), InputConfig(channels=1), 1, 0)))
 
 
@@ -120,7 +120,7 @@ def test_tiles_of_many_channels(tmp_path: Path) -> None:
 def test_check_measures_what_to_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = banded(tmp_path)
     dataset = with_channels(open_dataset(path), 5)
-    mean, deviation = mean_and_deviation(dataset, check_pictures(dataset, "train", Findings(), channels=5), channels=5)
+    mean, deviation = mean_and_deviation(dataset, check_images(dataset, "train", Findings(), channels=5), channels=5)
     assert mean == pytest.approx(FIVE, abs=1) and len(deviation) == 5
     report = check(str(path), measured=False)
     assert report.mean == mean and report.advice is not None and not report.findings.errors
@@ -134,19 +134,19 @@ def test_check_measures_what_to_write(tmp_path: Path, capsys: pytest.CaptureFixt
     assert f"model.input.mean={mean}" in capsys.readouterr().out
 
 
-def test_check_of_grey_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_of_grey_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     dataset = with_channels(Synthetic(3), 1)
     write_coco(dataset, tmp_path / "train.json", tmp_path / "train")
     with Image.open(next((tmp_path / "train").glob("*.png"))) as image:
         assert image.mode == "L"
     assert main(["check", str(tmp_path), "--no-steps"]) == 0
-    assert "all pictures are grey" in capsys.readouterr().out
+    assert "all images are grey" in capsys.readouterr().out
     report = check(str(tmp_path), channels=1, measured=False)
     assert len(report.mean) == 1 and report.advice is not None
     assert "model.input.channels=1" in report.advice.overrides
 
 
-def test_pictures_of_many_channels_are_written_as_arrays(tmp_path: Path) -> None:
+def test_images_of_many_channels_are_written_as_arrays(tmp_path: Path) -> None:
     dataset = with_channels(open_dataset(banded(tmp_path / "a")), 5)
     write_coco(dataset, tmp_path / "b/train.json", tmp_path / "b/train")
     names = [image["file_name"] for image in json.loads((tmp_path / "b/train.json").read_text())["images"]]

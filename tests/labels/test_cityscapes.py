@@ -1,4 +1,4 @@
-"""Cityscapes: the same scenes as pictures of ids and as polygons, and what is wrong with either."""
+"""Cityscapes: the same scenes as images of ids and as polygons, and what is wrong with either."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fuzz import Subject, check_spoilt
 from PIL import Image, ImageDraw
 
 from maskrcnn.errors import UserError
-from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.readers.cityscapes import CLASSES, looks_like_cityscapes, read_cityscapes
 from maskrcnn.masks.rle import rle_bitmap, rle_box
 
@@ -47,7 +47,7 @@ def polygons_of(scene: list[tuple[str, tuple[int, int, int, int]]]) -> dict[str,
 
 def ids_of(scene: list[tuple[str, tuple[int, int, int, int]]]) -> np.ndarray:
     """As json2instanceImg.py writes it."""
-    picture = Image.new("I", (WIDTH, HEIGHT), 0)
+    image = Image.new("I", (WIDTH, HEIGHT), 0)
     counts: dict[str, int] = {}
     for label, (x0, y0, x1, y1) in scene:
         name = label.removesuffix("group")
@@ -56,8 +56,8 @@ def ids_of(scene: list[tuple[str, tuple[int, int, int, int]]]) -> np.ndarray:
             value = value * 1000 + counts.setdefault(label, 0)
             counts[label] += 1
         if value >= 0:
-            ImageDraw.Draw(picture).rectangle((x0, y0, x1, y1), fill=value)
-    return np.asarray(picture).astype(np.uint16)
+            ImageDraw.Draw(image).rectangle((x0, y0, x1, y1), fill=value)
+    return np.asarray(image).astype(np.uint16)
 
 
 class Folder:
@@ -68,15 +68,15 @@ class Folder:
         self.document = polygons_of(SCENE)
         self.ids = root / f"gtFine/train/{KEY}_gtFine_instanceIds.png"
         self.polygons = root / f"gtFine/train/{KEY}_gtFine_polygons.json"
-        self.picture = root / f"leftImg8bit/train/{KEY}_leftImg8bit.png"
-        for path in (self.polygons, self.picture):
+        self.image = root / f"leftImg8bit/train/{KEY}_leftImg8bit.png"
+        for path in (self.polygons, self.image):
             path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (WIDTH, HEIGHT)).save(self.picture)
+        Image.new("RGB", (WIDTH, HEIGHT)).save(self.image)
 
     def write(self, document: Any = None) -> None:
         self.polygons.write_text(json.dumps(self.document if document is None else document))
 
-    def repaired(self, **kinds: int) -> LabelledPictures:
+    def repaired(self, **kinds: int) -> FileDataset:
         counts = Counter({kind.replace("_", " "): count for kind, count in kinds.items()})
         return repaired(read_cityscapes(self.root), *counts.elements())
 
@@ -100,13 +100,13 @@ def test_a_scene(folder: Folder, source: str) -> None:
     dataset = folder.repaired()
     assert looks_like_cityscapes(folder.root)
     assert dataset.classes == list(CLASSES) and dataset.class_ids == [24, 25, 26, 27, 28, 31, 32, 33]
-    (picture,) = dataset
-    assert (picture.file_name, picture.height, picture.width) == (f"{KEY}_leftImg8bit.png", HEIGHT, WIDTH)
+    (image,) = dataset
+    assert (image.file_name, image.height, image.width) == (f"{KEY}_leftImg8bit.png", HEIGHT, WIDTH)
     assert dataset.pixels(0).shape == (HEIGHT, WIDTH, 3)
     # both groups are one crowd, and the first car is behind the second
     expected = [("person", 24, True), ("person", 24000, False), ("car", 26000, False), ("car", 26001, False)]
-    assert [(dataset.classes[a.label], a.crowd) for a in picture.annotations] == [(n, c) for n, _, c in expected]
-    for annotation, (_, value, _) in zip(picture.annotations, expected, strict=True):
+    assert [(dataset.classes[a.label], a.crowd) for a in image.annotations] == [(n, c) for n, _, c in expected]
+    for annotation, (_, value, _) in zip(image.annotations, expected, strict=True):
         np.testing.assert_array_equal(rle_bitmap(annotation.rle), ids == value)
         assert annotation.box == rle_box(annotation.rle) and annotation.area == (ids == value).sum() > 0
 
@@ -116,7 +116,7 @@ def test_splits(folder: Folder) -> None:
     for split, key in (("val", "bonn/bonn_1"), ("val", "bonn/bonn_0"), ("extra", "x/x_1")):
         for old, parent, ending in (
             (folder.polygons, "gtFine", "_gtFine_polygons.json"),
-            (folder.picture, "leftImg8bit", "_leftImg8bit.png"),
+            (folder.image, "leftImg8bit", "_leftImg8bit.png"),
         ):
             path = folder.root / parent / split / f"{key}{ending}"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -133,10 +133,10 @@ def test_splits(folder: Folder) -> None:
 # ---- what is counted
 
 
-def test_picture_without_labels(folder: Folder) -> None:
+def test_image_without_labels(folder: Folder) -> None:
     folder.write()
-    Image.new("RGB", (WIDTH, HEIGHT)).save(folder.picture.with_name("ulm_1_leftImg8bit.png"))
-    repaired(read_cityscapes(folder.root), "picture without gtFine labels left out")
+    Image.new("RGB", (WIDTH, HEIGHT)).save(folder.image.with_name("ulm_1_leftImg8bit.png"))
+    repaired(read_cityscapes(folder.root), "image without gtFine labels left out")
 
 
 @pytest.mark.parametrize("source", ["ids", "polygons"])
@@ -145,7 +145,7 @@ def test_caravan(folder: Folder, source: str) -> None:
     if source == "ids":
         Image.fromarray(ids_of(scene)).save(folder.ids)
     folder.write(polygons_of(scene))
-    assert len(folder.repaired(caravan_or_trailer_left_out=1).picture(0).annotations) == 4
+    assert len(folder.repaired(caravan_or_trailer_left_out=1).image(0).annotations) == 4
 
 
 def test_unknown_id(folder: Folder) -> None:
@@ -174,7 +174,7 @@ def test_hidden_object(folder: Folder) -> None:
 def test_deleted_object(folder: Folder) -> None:
     folder.document["objects"].append({"label": "bus", "polygon": corners((0, 0, 39, 23)), "deleted": 1})
     folder.write()
-    assert len(folder.repaired().picture(0).annotations) == 4
+    assert len(folder.repaired().image(0).annotations) == 4
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_object_without_a_class(folder: Folder, record: Any) -> None:
 def test_polygon_far_outside(folder: Folder) -> None:
     folder.document["objects"].append({"label": "bus", "polygon": [[-1e308, 20], [1e308, 20], [0, 1e308]]})
     folder.write()
-    bus = folder.repaired().picture(0).annotations[-1]
+    bus = folder.repaired().image(0).annotations[-1]
     assert bus.box == (0, 20, 40, 24)
 
 
@@ -213,7 +213,7 @@ def test_more_than_a_thousand(folder: Folder) -> None:
     cars = [("car", (k % 40, k // 40 % 24, k % 40, k // 40 % 24)) for k in range(1200)]
     folder.write(polygons_of(cars))
     dataset = folder.repaired(object_hidden_by_later_ones_dropped=240)
-    assert len(dataset.picture(0).annotations) == 960
+    assert len(dataset.image(0).annotations) == 960
 
 
 # ---- what is refused
@@ -228,12 +228,12 @@ def test_nothing_there(folder: Folder, tmp_path: Path) -> None:
     assert not looks_like_cityscapes(tmp_path / "none")
 
 
-def test_missing_picture(folder: Folder) -> None:
+def test_missing_image(folder: Folder) -> None:
     folder.write()
-    folder.picture.unlink()
+    folder.image.unlink()
     folder.refused("_leftImg8bit.png")
     Image.fromarray(ids_of(SCENE)).save(folder.ids)
-    folder.refused("1 of 1 picture files")
+    folder.refused("1 of 1 image files")
 
 
 @pytest.mark.parametrize("size", [(HEIGHT, WIDTH + 1), (10**9, 10**9), (10**400, None), ("x", [])])
@@ -269,7 +269,7 @@ def test_link_that_leaves(folder: Folder, tmp_path_factory: pytest.TempPathFacto
 
 
 def subjects(folder: Path) -> list[Subject]:
-    """One with polygons, one with ids, in which one picture has only one or the other."""
+    """One with polygons, one with ids, in which one image has only one or the other."""
     found = []
     for source in ("ids", "polygons"):
         spoilt = Folder(folder / source)

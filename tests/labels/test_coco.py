@@ -19,7 +19,7 @@ from pycocotools import mask as coco_mask
 
 from maskrcnn.errors import DataError
 from maskrcnn.labels.detect import looks_like_coco
-from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import check_sizes
 from maskrcnn.labels.readers.coco import read_coco
 from maskrcnn.labels.readers.keypoint_schema import COCO_NAMES, mirrored_name
@@ -64,11 +64,11 @@ class Files:
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (WIDTH, HEIGHT), (10, 20, 30)).save(path)
 
-    def read(self) -> LabelledPictures:
+    def read(self) -> FileDataset:
         self.json.write_text(json.dumps(self.document))
         return read_coco(self.json)
 
-    def repaired(self, kind: str, count: int = 1) -> LabelledPictures:
+    def repaired(self, kind: str, count: int = 1) -> FileDataset:
         """Read; the only repair is `kind`."""
         dataset = repaired(self.read(), *[kind] * count)
         assert str(self.json) in dataset.warnings[0]
@@ -79,7 +79,7 @@ class Files:
         good = copy.deepcopy(GOOD["annotations"][0]) | {"id": 200, "image_id": 9}
         self.document["annotations"].append(good)
         dataset = self.repaired(kind)
-        assert [a.id for picture in dataset for a in picture.annotations] == [200]
+        assert [a.id for image in dataset for a in image.annotations] == [200]
         return dataset.warnings[0]
 
     def refused(self, *words: str) -> None:
@@ -105,12 +105,12 @@ def test_a_good_file(files: Files) -> None:
     np.testing.assert_array_equal(annotation.polygons[0], np.reshape(SQUARE, (4, 2)))
     assert dataset.pixels(1).shape == (HEIGHT, WIDTH, 3)
     with pytest.raises(IndexError):
-        dataset.picture(2)
+        dataset.image(2)
 
 
-def test_pictures_can_be_given(files: Files, tmp_path: Path) -> None:
+def test_images_can_be_given(files: Files, tmp_path: Path) -> None:
     (files.folder / "images").rename(files.folder / "elsewhere")
-    files.refused("a.png", "put the pictures")
+    files.refused("a.png", "put the images")
     assert read_coco(files.json, files.folder / "elsewhere").pixels(0).shape == (HEIGHT, WIDTH, 3)
 
 
@@ -124,28 +124,28 @@ def test_rle(files: Files, compressed: bool) -> None:
     if compressed:
         counts = coco_mask.encode(np.asfortranarray(bitmap))["counts"].decode()
     files.first |= {"segmentation": {"size": [HEIGHT, WIDTH], "counts": counts}, "iscrowd": 1}
-    (annotation,) = files.read().picture(0).annotations
+    (annotation,) = files.read().image(0).annotations
     assert annotation.crowd and annotation.polygons is None
     np.testing.assert_array_equal(rle_bitmap(annotation_rle(annotation, HEIGHT, WIDTH)), bitmap)
 
 
 def test_several_polygons_are_one_mask(files: Files) -> None:
     files.first["segmentation"] = [SQUARE, [20.0, 2.0, 24.0, 2.0, 24.0, 6.0, 20.0, 6.0]]
-    (annotation,) = files.read().picture(0).annotations
+    (annotation,) = files.read().image(0).annotations
     assert rle_bitmap(annotation_rle(annotation, HEIGHT, WIDTH)).sum() == 116
 
 
 # ---- bad input: repaired or dropped, and counted
 
 
-def test_annotation_without_its_picture(files: Files) -> None:
+def test_annotation_without_its_image(files: Files) -> None:
     files.first["image_id"] = 12345
-    assert "12345" in files.dropped("annotation without a picture dropped")
+    assert "12345" in files.dropped("annotation without an image dropped")
 
 
 def test_zero_area_box(files: Files) -> None:
     files.first["bbox"] = [4.0, 2.0, 0.0, 10.0]
-    assert "annotation 100 of picture 'a.png'" in files.dropped("zero-area box dropped")
+    assert "annotation 100 of image 'a.png'" in files.dropped("zero-area box dropped")
 
 
 @pytest.mark.parametrize("side", [1e-320, -1e-320, 1e-17])
@@ -158,24 +158,24 @@ def test_side_that_is_lost_in_the_rounding(files: Files, side: float) -> None:
 def test_reversed_box(files: Files) -> None:
     files.first["bbox"] = [14.0, 12.0, -10.0, -10.0]
     dataset = files.repaired("reversed box swapped")
-    assert dataset.picture(0).annotations[0].box == (4.0, 2.0, 14.0, 12.0)
+    assert dataset.image(0).annotations[0].box == (4.0, 2.0, 14.0, 12.0)
 
 
 def test_box_partly_outside(files: Files) -> None:
     files.first["bbox"] = [-3.0, 2.0, 100.0, 10.0]
-    dataset = files.repaired("box clipped to the picture")
-    assert dataset.picture(0).annotations[0].box == (0.0, 2.0, 30.0, 12.0)
+    dataset = files.repaired("box clipped to the image")
+    assert dataset.image(0).annotations[0].box == (0.0, 2.0, 30.0, 12.0)
 
 
 def test_box_outside_by_rounding_stays(files: Files) -> None:
     files.first["bbox"] = [4.0, 2.0, 26.01, 10.0]
     dataset = files.read()
-    assert not dataset.repairs and dataset.picture(0).annotations[0].box == (4.0, 2.0, 30.01, 12.0)
+    assert not dataset.repairs and dataset.image(0).annotations[0].box == (4.0, 2.0, 30.01, 12.0)
 
 
 def test_box_entirely_outside(files: Files) -> None:
     files.first["bbox"] = [31.0, 2.0, 10.0, 10.0]
-    files.dropped("box outside the picture dropped")
+    files.dropped("box outside the image dropped")
 
 
 @pytest.mark.parametrize("value", [NAN, INF, None])
@@ -198,20 +198,20 @@ def test_box_that_is_none(files: Files, box: Any) -> None:
 def test_missing_box(files: Files) -> None:
     del files.first["bbox"]
     dataset = files.repaired("missing box taken from the mask")
-    assert dataset.picture(0).annotations[0].box == (4.0, 2.0, 14.0, 12.0)
+    assert dataset.image(0).annotations[0].box == (4.0, 2.0, 14.0, 12.0)
 
 
 @pytest.mark.parametrize("ring", [[4.0, 2.0, 14.0, 12.0], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0], []])
 def test_polygon_with_two_points(files: Files, ring: list[float]) -> None:
     files.first["segmentation"] = [ring, SQUARE]
     dataset = files.repaired("polygon that is no ring of three points dropped")
-    assert len(dataset.picture(0).annotations[0].polygons) == 1
+    assert len(dataset.image(0).annotations[0].polygons) == 1
 
 
 def test_only_a_polygon_with_two_points_leaves_the_box(files: Files) -> None:
     files.first["segmentation"] = [[4.0, 2.0, 14.0, 12.0]]
     dataset = files.repaired("polygon that is no ring of three points dropped")
-    (annotation,) = dataset.picture(0).annotations
+    (annotation,) = dataset.image(0).annotations
     assert annotation.polygons is None and annotation_rle(annotation, HEIGHT, WIDTH) is None
     assert annotation.box == (4.0, 2.0, 14.0, 12.0)
 
@@ -219,18 +219,18 @@ def test_only_a_polygon_with_two_points_leaves_the_box(files: Files) -> None:
 def test_polygon_without_its_list(files: Files) -> None:
     files.first["segmentation"] = SQUARE
     dataset = files.repaired("polygon without its outer list accepted")
-    assert dataset.picture(0).annotations[0].polygons[0].shape == (4, 2)
+    assert dataset.image(0).annotations[0].polygons[0].shape == (4, 2)
 
 
 def test_mask_without_a_pixel(files: Files) -> None:
     files.first["segmentation"] = {"size": [HEIGHT, WIDTH], "counts": [HEIGHT * WIDTH]}
-    assert files.repaired("mask without a pixel dropped").picture(0).annotations[0].rle is None
+    assert files.repaired("mask without a pixel dropped").image(0).annotations[0].rle is None
 
 
 def test_duplicate_annotation_ids(files: Files) -> None:
     files.document["annotations"] += [copy.deepcopy(files.first), files.first | {"id": 101}, files.first | {"id": "x"}]
     dataset = files.repaired("missing or duplicate annotation id renumbered", 2)
-    assert [a.id for a in dataset.picture(0).annotations] == [100, 102, 101, 103]
+    assert [a.id for a in dataset.image(0).annotations] == [100, 102, 101, 103]
 
 
 def test_ids_from_zero(files: Files) -> None:
@@ -239,7 +239,7 @@ def test_ids_from_zero(files: Files) -> None:
     files.first |= {"id": 0, "image_id": 0, "category_id": 0}
     dataset = files.read()
     assert not dataset.repairs and dataset.class_ids == [3, 0]
-    assert dataset.picture(0).image_id == 0 and dataset.picture(0).annotations[0].id == 0
+    assert dataset.image(0).image_id == 0 and dataset.image(0).annotations[0].id == 0
 
 
 @pytest.mark.parametrize("area", ["missing", None, NAN, -1, 0])
@@ -247,24 +247,24 @@ def test_missing_area(files: Files, area: Any) -> None:
     files.first["area"] = area
     if area == "missing":
         del files.first["area"]
-    assert files.repaired("missing area computed").picture(0).annotations[0].area == 100.0
+    assert files.repaired("missing area computed").image(0).annotations[0].area == 100.0
 
 
 def test_missing_area_without_a_mask(files: Files) -> None:
     del files.first["area"], files.first["segmentation"]
     files.first["bbox"] = [1.0, 1.0, 4.0, 2.5]
-    assert files.repaired("missing area computed").picture(0).annotations[0].area == 10.0
+    assert files.repaired("missing area computed").image(0).annotations[0].area == 10.0
 
 
 def test_missing_iscrowd(files: Files) -> None:
     del files.first["iscrowd"]
-    assert not files.repaired("missing iscrowd taken as 0").picture(0).annotations[0].crowd
+    assert not files.repaired("missing iscrowd taken as 0").image(0).annotations[0].crowd
 
 
-def test_missing_picture_size(files: Files) -> None:
+def test_missing_image_size(files: Files) -> None:
     del files.document["images"][0]["height"]
-    picture = files.repaired("missing picture size read from the picture").picture(0)
-    assert (picture.height, picture.width) == (HEIGHT, WIDTH)
+    image = files.repaired("missing image size read from the image").image(0)
+    assert (image.height, image.width) == (HEIGHT, WIDTH)
 
 
 # ---- bad input: refused
@@ -275,14 +275,14 @@ def test_unknown_class(files: Files) -> None:
     files.refused("annotation 100", "category_id 4", "3 cat, 11 dog")
 
 
-def test_missing_picture_file(files: Files) -> None:
+def test_missing_image_file(files: Files) -> None:
     (files.folder / "images/sub/b.png").unlink()
-    files.refused("1 of 2 picture files", "b.png")
+    files.refused("1 of 2 image files", "b.png")
 
 
-def test_missing_first_picture_file(files: Files) -> None:
+def test_missing_first_image_file(files: Files) -> None:
     (files.folder / "images/a.png").unlink()
-    files.refused("1 of 2 picture files", "a.png")
+    files.refused("1 of 2 image files", "a.png")
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def test_missing_first_picture_file(files: Files) -> None:
         ({"size": [HEIGHT, WIDTH], "counts": [10, -10, 600]}, "whole numbers"),
         ({"size": [HEIGHT, WIDTH], "counts": "0"}, "0 pixels"),
         ({"size": [HEIGHT, WIDTH], "counts": "P"}, "alphabet"),
-        ({"size": [HEIGHT, WIDTH], "counts": "oooooooooooooooo0"}, "longer than any picture"),
+        ({"size": [HEIGHT, WIDTH], "counts": "oooooooooooooooo0"}, "longer than any image"),
         ({"size": [HEIGHT, WIDTH], "counts": "é"}, "alphabet"),
         ({"size": [HEIGHT, WIDTH], "counts": "O"}, "negative run"),
         ({"size": [HEIGHT, WIDTH]}, "counts"),
@@ -303,10 +303,10 @@ def test_missing_first_picture_file(files: Files) -> None:
 )
 def test_rle_of_the_wrong_size(files: Files, segmentation: Any, word: str) -> None:
     files.first["segmentation"] = segmentation
-    files.refused("annotation 100 of picture 'a.png'", word)
+    files.refused("annotation 100 of image 'a.png'", word)
 
 
-def test_duplicate_picture_ids(files: Files) -> None:
+def test_duplicate_image_ids(files: Files) -> None:
     files.document["images"][1]["id"] = 7
     files.refused("'a.png'", "'sub/b.png'", "id 7")
 
@@ -317,27 +317,27 @@ def test_duplicate_categories(files: Files, key: str) -> None:
     files.refused("category")
 
 
-def test_picture_size_that_disagrees(files: Files) -> None:
+def test_image_size_that_disagrees(files: Files) -> None:
     files.document["images"][1]["width"] = 31
     files.refused("b.png", "30 x 20", "31 x 20")
 
 
-def test_picture_labelled_without_its_orientation(files: Files) -> None:
+def test_image_labelled_without_its_orientation(files: Files) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (WIDTH, HEIGHT)).save(files.folder / "images/a.png", exif=exif)
     files.refused("a.png", "20 x 30", "30 x 20", "EXIF")
 
 
-def test_picture_size_that_disagrees_is_seen_on_reading(files: Files) -> None:
+def test_image_size_that_disagrees_is_seen_on_reading(files: Files) -> None:
     dataset = files.read()
     Image.new("RGB", (5, 6)).save(files.folder / "images/a.png")
-    with pytest.raises(DataError, match=r"a\.png: the picture is 5 x 6 .* for 30 x 20"):
+    with pytest.raises(DataError, match=r"a\.png: the image is 5 x 6 .* for 30 x 20"):
         dataset.pixels(0)
 
 
 @pytest.mark.parametrize("size", [(0, 30), (-1, 30), ("x", 30), (2.5, 30), (10**6, 10**6)])
-def test_impossible_picture_size(files: Files, size: tuple[Any, Any]) -> None:
+def test_impossible_image_size(files: Files, size: tuple[Any, Any]) -> None:
     files.document["images"][0] |= {"height": size[0], "width": size[1]}
     files.refused("'a.png'", "real size")
 
@@ -351,8 +351,8 @@ def test_file_name_that_leaves_the_folder(files: Files, name: str) -> None:
     files.refused(repr(name), "leaves the folder")
 
 
-def test_unreadable_picture(files: Files) -> None:
-    (files.folder / "images/a.png").write_bytes(b"no picture")
+def test_unreadable_image(files: Files) -> None:
+    (files.folder / "images/a.png").write_bytes(b"no image")
     files.refused("a.png", "not readable")
 
 
@@ -452,7 +452,7 @@ def test_keypoints(files: Files) -> None:
     schema = dataset.keypoints
     assert schema is not None and not dataset.repairs
     assert schema.flip == [0, 2, 1] and schema.skeleton == [(0, 1), (0, 2)] and schema.sigmas == [0.1] * 3
-    found = dataset.picture(0).annotations[0].keypoints
+    found = dataset.image(0).annotations[0].keypoints
     np.testing.assert_array_equal(found, [[5.5, 6.5, 2], [7.5, 8.5, 1], [0, 0, 0]])
 
 
@@ -548,7 +548,7 @@ def test_nan_keypoint(files: Files) -> None:
     people(files)
     files.first["keypoints"][3] = NAN
     dataset = files.repaired("non-finite keypoint taken as unlabelled")
-    np.testing.assert_array_equal(dataset.picture(0).annotations[0].keypoints[1], 0)
+    np.testing.assert_array_equal(dataset.image(0).annotations[0].keypoints[1], 0)
 
 
 def test_keypoints_of_another_number(files: Files) -> None:
@@ -560,7 +560,7 @@ def test_keypoints_of_another_number(files: Files) -> None:
 def test_keypoints_of_a_class_without(files: Files) -> None:
     people(files)
     files.first["category_id"] = 3
-    assert files.repaired("keypoints of another class dropped").picture(0).annotations[0].keypoints is None
+    assert files.repaired("keypoints of another class dropped").image(0).annotations[0].keypoints is None
 
 
 def subjects(folder: Path) -> list[Subject]:
@@ -592,11 +592,11 @@ def test_real_people() -> None:
     dataset = read_coco(SHARED / "data/coco_person_480/train.json")
     assert time.process_time() - begin < 2
     assert len(dataset) == 1061 and dataset.classes == ["person"] and not dataset.repairs
-    assert sum(len(picture.annotations) for picture in dataset) == 1779
+    assert sum(len(image.annotations) for image in dataset) == 1779
     assert dataset.keypoints is not None and dataset.keypoints.names == COCO_NAMES
     assert dataset.keypoints.flip == [0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15]
-    picture = dataset.picture(3)
-    assert dataset.pixels(3).shape == (picture.height, picture.width, 3)
+    image = dataset.image(3)
+    assert dataset.pixels(3).shape == (image.height, image.width, 3)
 
 
 def test_reading_does_not_depend_on_the_working_folder(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:

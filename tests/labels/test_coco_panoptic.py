@@ -14,7 +14,7 @@ from fuzz import Subject, check_spoilt
 from PIL import Image
 
 from maskrcnn.errors import DataError
-from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.readers.coco_panoptic import looks_like_coco_panoptic, read_coco_panoptic
 from maskrcnn.masks.rle import rle_bitmap
 
@@ -64,7 +64,7 @@ class Files:
         colours = np.stack([found % 256, found // 256 % 256, found // 65536], axis=2).astype(np.uint8)
         Image.fromarray(colours).save(self.png)
 
-    def read(self) -> LabelledPictures:
+    def read(self) -> FileDataset:
         self.json.write_text(json.dumps(self.document))
         return read_coco_panoptic(self.json)
 
@@ -83,9 +83,9 @@ def test_a_good_file(files: Files) -> None:
     assert len(read_coco_panoptic(files.json.parent.parent)) == 1
     assert dataset.classes == ["cat", "dog"] and dataset.class_ids == [17, 18]
     assert dict(dataset.repairs) == {"stuff segment left out": 1} and "isthing" in dataset.warnings[0]
-    picture = dataset.picture(0)
-    assert (picture.image_id, picture.file_name) == (42, "a.jpg")
-    cat, dog = picture.annotations
+    image = dataset.image(0)
+    assert (image.image_id, image.file_name) == (42, "a.jpg")
+    cat, dog = image.annotations
     assert cat.box == (2.0, 3.0, 10.0, 9.0) and cat.area == 48 and not cat.crowd and cat.label == 0
     assert dog.crowd and dog.label == 1
     np.testing.assert_array_equal(rle_bitmap(cat.rle), ids() == CAT)
@@ -99,20 +99,20 @@ def test_segments_on_one_side_only(files: Files) -> None:
     dataset = files.read()
     assert dataset.repairs["segment without a pixel dropped"] == 1
     assert dataset.repairs["segment that is not listed left out"] == 1
-    assert len(dataset.picture(0).annotations) == 1
+    assert len(dataset.image(0).annotations) == 1
 
 
 def test_box_and_area_are_measured_where_missing(files: Files) -> None:
     del files.segments[0]["bbox"], files.segments[0]["area"]
     dataset = files.read()
     assert dict(dataset.repairs) == {"stuff segment left out": 1}
-    assert dataset.picture(0).annotations[0].box == (2.0, 3.0, 10.0, 9.0)
+    assert dataset.image(0).annotations[0].box == (2.0, 3.0, 10.0, 9.0)
 
 
-def test_a_picture_without_an_annotation(files: Files) -> None:
+def test_a_image_without_an_annotation(files: Files) -> None:
     files.document["images"].append({"id": 43, "file_name": "b.jpg", "height": 5, "width": 5})
     dataset = files.read()
-    assert len(dataset) == 1 and dataset.repairs["picture without an annotation left out"] == 1
+    assert len(dataset) == 1 and dataset.repairs["image without an annotation left out"] == 1
 
 
 @pytest.mark.parametrize(
@@ -139,10 +139,10 @@ def test_refused(files: Files, change: Any, words: list[str]) -> None:
     files.refused(*words)
 
 
-def test_label_pictures_that_cannot_be_used(files: Files) -> None:
+def test_label_images_that_cannot_be_used(files: Files) -> None:
     Image.new("L", (WIDTH, HEIGHT)).save(files.png)
     files.refused("in colour")
-    files.png.write_bytes(b"no picture")
+    files.png.write_bytes(b"no image")
     files.refused("a.png", "not readable")
     files.png.unlink()
     files.refused("a.png", "not found")

@@ -1,4 +1,4 @@
-"""The same twelve generated pictures in every form that we write, read back to the same objects."""
+"""The same twelve generated images in every form that we write, read back to the same objects."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from hypothesis.extra.numpy import arrays
 from maskrcnn.cli.main import main
 from maskrcnn.errors import UserError
 from maskrcnn.labels.convert import WRITERS, convert_data
-from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.open import open_dataset, open_pair
 from maskrcnn.labels.synthetic import Synthetic
-from maskrcnn.labels.types import Annotation, Dataset, Picture
+from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
 from maskrcnn.labels.writers.coco import write_coco
 from maskrcnn.labels.writers.left_out import Lost
 from maskrcnn.masks.polygons import bitmap_rings, one_ring
@@ -41,7 +41,7 @@ def test_the_same_objects_come_back(name: str, source: Path, tmp_path: Path) -> 
         again = back[split]
         assert again is not None and len(again) == len(dataset)
         for index in range(len(dataset)):
-            mine, other = dataset.picture(index), again.picture(index)
+            mine, other = dataset.image(index), again.image(index)
             assert Path(mine.file_name).stem == Path(other.file_name).stem
             assert np.array_equal(dataset.pixels(index), again.pixels(index))
             assert len(mine.annotations) == len(other.annotations)
@@ -55,7 +55,7 @@ def test_the_command(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     out = tmp_path / "out"
     assert main(["convert", "data", str(source), "--to", "instance-png", "--out", str(out)]) == 0
     output = capsys.readouterr()
-    assert "15 pictures as instance-png" in output.out and "lost: class name" in output.err
+    assert "15 images as instance-png" in output.out and "lost: class name" in output.err
     assert main(["convert", "data", str(source), "--to", "yolo", "--out", str(out)]) == 2
     assert "not empty" in capsys.readouterr().err
     assert main(["convert", "data", str(source), "--to", "tfrecord", "--out", str(tmp_path / "x")]) == 2
@@ -80,8 +80,8 @@ def hard_set(tmp_path: Path) -> Dataset:
         rle = bitmap_rle(mask)
         annotations.append(Annotation(rle_box(rle), 0, rle=rle, crowd=mask is crowd, area=rle_area(rle), id=number))
     annotations.append(Annotation((62.0, 30.0, 80.0, 60.0), 1, area=540, id=5))
-    picture = Picture(1, "a.png", tmp_path / "a.png", 70, 90, annotations)
-    return LabelledPictures([picture], name="hard", classes=["cell", "box"], class_ids=[1, 2])
+    image = LabelledImage(1, "a.png", tmp_path / "a.png", 70, 90, annotations)
+    return FileDataset([image], name="hard", classes=["cell", "box"], class_ids=[1, 2])
 
 
 @pytest.mark.parametrize(
@@ -102,22 +102,22 @@ def test_what_a_format_cannot_hold_is_counted(name: str, losses: dict[str, int],
     lost = Lost()
     WRITERS[name]({"train": dataset}, tmp_path / "out", lost)
     if "pixels that two objects share" in losses:
-        masks = [bitmap(a, dataset.picture(0)) for a in dataset.picture(0).annotations[:4]]
+        masks = [bitmap(a, dataset.image(0)) for a in dataset.image(0).annotations[:4]]
         shared = int((masks[3] & (masks[0] | masks[1])).sum())
         losses = losses | {"pixels that two objects share": shared}
     assert dict(lost.counts) == losses
     assert all(line.startswith("lost: ") for line in lost.lines())
     again = open_dataset(tmp_path / "out", "train")
-    picture, original = again.picture(0), dataset.picture(0)
+    image, original = again.image(0), dataset.image(0)
     kept = [a for a in original.annotations if name == "coco" or not a.crowd]
     if name == "instance-png":
         kept = [a for a in kept if a.rle is not None]
-    assert len(picture.annotations) == len(kept)
+    assert len(image.annotations) == len(kept)
     if name in ("coco", "yolo", "labelme"):  # holes and parts survive
-        for a, b in zip(kept, picture.annotations, strict=True):
+        for a, b in zip(kept, image.annotations, strict=True):
             assert again.classes[b.label] == dataset.classes[a.label] and a.crowd == b.crowd
             if a.rle is not None:
-                assert iou(bitmap(a, original), bitmap(b, picture)) == 1.0
+                assert iou(bitmap(a, original), bitmap(b, image)) == 1.0
             else:
                 np.testing.assert_allclose(b.box, a.box, atol=1e-4)
 
@@ -149,7 +149,7 @@ def test_a_folder_of_two_formats_asks(source: Path, tmp_path: Path) -> None:
 
 @st.composite
 def shaped(draw: st.DrawFn) -> Annotation:
-    """An object in a picture of 90 x 120: a star of random arms as a polygon of over 100 pixels, or as an RLE."""
+    """An object in an image of 90 x 120: a star of random arms as a polygon of over 100 pixels, or as an RLE."""
     count = draw(st.integers(3, 12))
     arms = np.array(draw(st.lists(st.floats(12, 34), min_size=count, max_size=count)))
     x, y = draw(st.floats(36, 84)), draw(st.floats(36, 54))
@@ -171,11 +171,11 @@ def test_any_shape_comes_back(name: str, annotation: Annotation, tmp_path_factor
 
     folder = tmp_path_factory.mktemp("shapes")
     Image.new("RGB", (120, 90)).save(folder / "a.png")
-    picture = Picture(1, "a.png", folder / "a.png", 90, 120, [annotation])
-    dataset = LabelledPictures([picture], name="one", classes=["star"], class_ids=[1])
+    image = LabelledImage(1, "a.png", folder / "a.png", 90, 120, [annotation])
+    dataset = FileDataset([image], name="one", classes=["star"], class_ids=[1])
     WRITERS[name]({"train": dataset}, folder / "out", Lost())
-    (again,) = open_dataset(folder / "out", "train").picture(0).annotations
-    share = iou(bitmap(annotation, picture), bitmap(again, picture))
+    (again,) = open_dataset(folder / "out", "train").image(0).annotations
+    share = iou(bitmap(annotation, image), bitmap(again, image))
     assert share == 1.0 if annotation.rle is not None else share > 0.99
 
 
@@ -185,34 +185,34 @@ SAMPLES = sorted(path.name for path in (Path(__file__).parent / "samples").iterd
 @pytest.mark.parametrize("name", sorted(WRITERS))
 @pytest.mark.parametrize("sample", SAMPLES)
 def test_every_format_becomes_every_other(sample: str, name: str, tmp_path: Path) -> None:
-    """Whatever folders the pictures lie in, what was written is found again, and all that is not is counted."""
+    """Whatever folders the images lie in, what was written is found again, and all that is not is counted."""
     written, lines = convert_data(str(Path(__file__).parent / "samples" / sample), name, tmp_path / "out")
     dataset = written["train"]
     lost = sum(int(line.split(": ")[2].split(";")[0]) for line in lines if "crowd" in line or "without a mask" in line)
-    count = sum(len(dataset.picture(index).annotations) for index in range(len(dataset)))
+    count = sum(len(dataset.image(index).annotations) for index in range(len(dataset)))
     if lost == count:
         assert (sample, name) == ("yolo-pose", "instance-png")
         return
     again = open_dataset(tmp_path / "out", "train")
     assert len(again) == len(dataset) == 12
-    assert sum(len(again.picture(index).annotations) for index in range(12)) == count - lost
+    assert sum(len(again.image(index).annotations) for index in range(12)) == count - lost
 
 
 def test_poses_of_objects_without_keypoints_are_kept(tmp_path: Path) -> None:
     """A line of a pose has keypoints: an object that has none gets invisible ones, and is not lost."""
     source = Path(__file__).parent / "samples" / "yolo-pose"
     dataset = open_dataset(source, "train")
-    pictures = list(dataset.picture(index) for index in range(12))
-    bare = next(picture for picture in pictures if picture.annotations)
+    images = list(dataset.image(index) for index in range(12))
+    bare = next(image for image in images if image.annotations)
     bare.annotations[0].keypoints = None
-    part = LabelledPictures(
-        pictures, name="part", classes=dataset.classes, class_ids=dataset.class_ids, keypoints=dataset.keypoints
+    part = FileDataset(
+        images, name="part", classes=dataset.classes, class_ids=dataset.class_ids, keypoints=dataset.keypoints
     )
     lost = Lost()
     WRITERS["yolo"]({"train": part}, tmp_path / "out", lost)
     again = open_dataset(tmp_path / "out", "train")
     assert not lost.counts and again.keypoints == dataset.keypoints
-    for mine, other in zip(pictures, (again.picture(index) for index in range(12)), strict=True):
+    for mine, other in zip(images, (again.image(index) for index in range(12)), strict=True):
         assert len(mine.annotations) == len(other.annotations)
         for a, b in zip(mine.annotations, other.annotations, strict=True):
             assert b.keypoints is not None

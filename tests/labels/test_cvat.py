@@ -11,7 +11,7 @@ import pytest
 from fuzz import Subject, check_spoilt
 from PIL import Image
 
-from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.readers.cvat import looks_like_cvat, read_cvat
 from maskrcnn.labels.types import Annotation
 from maskrcnn.masks.rle import annotation_rle, rle_bitmap
@@ -44,15 +44,15 @@ def write(folder: Path, shapes: str, labels: str = LABELS, name: str = "a.png") 
     return folder / "annotations.xml"
 
 
-def objects(dataset: LabelledPictures) -> list[Annotation]:
-    return dataset.picture(0).annotations
+def objects(dataset: FileDataset) -> list[Annotation]:
+    return dataset.image(0).annotations
 
 
 def mask(annotation: Annotation) -> np.ndarray:
     return rle_bitmap(annotation_rle(annotation, HEIGHT, WIDTH))
 
 
-def repaired(path: Path, **counts: int) -> LabelledPictures:
+def repaired(path: Path, **counts: int) -> FileDataset:
     kinds = Counter({kind.replace("_", " "): count for kind, count in counts.items()})
     return claims.repaired(read_cvat(path), *kinds.elements())
 
@@ -67,10 +67,10 @@ def test_a_good_file(tmp_path: Path) -> None:
     dataset = read_cvat(tmp_path)
     assert dataset.classes == ["car", "unused", "face"] and dataset.class_ids == [1, 2, 3]
     assert set(dataset.repairs) == {"sigmas of 0.05 assumed"}
-    picture = dataset.picture(0)
-    assert (picture.image_id, picture.height, picture.width) == (7, HEIGHT, WIDTH)
-    assert picture.path == tmp_path / "images/a.png"
-    box, polygon, runs, ellipse = picture.annotations
+    image = dataset.image(0)
+    assert (image.image_id, image.height, image.width) == (7, HEIGHT, WIDTH)
+    assert image.path == tmp_path / "images/a.png"
+    box, polygon, runs, ellipse = image.annotations
     assert box.box == (4.0, 2.5, 14.0, 12.0) and box.polygons is None and box.rle is None and box.area == 95.0
     np.testing.assert_array_equal(polygon.polygons[0], [[20, 5], [30, 5], [30, 15], [20, 15]])
     assert polygon.box == (20.0, 5.0, 30.0, 15.0) and polygon.area == 100.0
@@ -137,12 +137,12 @@ def test_what_is_lost_is_counted(tmp_path: Path) -> None:
     assert len(dataset.warnings) == 5 and all("a.png" in line for line in dataset.warnings)
 
 
-def test_pictures_in_the_folder_of_their_subset(tmp_path: Path) -> None:
+def test_images_in_the_folder_of_their_subset(tmp_path: Path) -> None:
     path = write(tmp_path, GOOD)
     (tmp_path / "images/train").mkdir()
     (tmp_path / "images/a.png").rename(tmp_path / "images/train/a.png")
     path.write_text(path.read_text().replace('name="a.png"', 'name="a.png" subset="train"'))
-    assert read_cvat(path).picture(0).path == tmp_path / "images/train/a.png"
+    assert read_cvat(path).image(0).path == tmp_path / "images/train/a.png"
 
 
 @pytest.mark.parametrize(
@@ -180,8 +180,8 @@ def test_refused(tmp_path: Path, old: str, new: str, word: str) -> None:
         ("20.00,5.00", "20.00", "non-finite coordinates dropped"),
         ("20.00,5.00;30.00,5.00;", "", "annotation without a usable box dropped"),
         ('xtl="4.00"', 'xtl=""', "non-finite coordinates dropped"),
-        ('xtl="4.00"', 'xtl="-4.00"', "box clipped to the picture"),
-        ('xtl="4.00"', 'xtl="-1e308"', "box outside the picture dropped"),
+        ('xtl="4.00"', 'xtl="-4.00"', "box clipped to the image"),
+        ('xtl="4.00"', 'xtl="-1e308"', "box outside the image dropped"),
         ('rx="12.00"', 'rx="1e308"', "outline too long to draw dropped"),
         ("1, 2, 3, 2, 4", "12", "mask without a pixel dropped"),
     ],
@@ -233,10 +233,10 @@ def test_tracks_of_a_video(tmp_path: Path) -> None:
     path = write_tracks(tmp_path / "video")
     assert looks_like_cvat(path.parent)
     dataset = repaired(path, box_taken_from_the_keypoints=1, **{"sigmas_of_0.05_assumed": 1})
-    assert [len(picture.annotations) for picture in dataset] == [1, 2, 0]
-    assert [picture.file_name for picture in dataset] == [f"images/frame_{frame:06d}.PNG" for frame in range(3)]
-    assert dataset.picture(1).annotations[0].box == (5.0, 2.5, 15.0, 12.0)
-    np.testing.assert_array_equal(dataset.picture(1).annotations[1].keypoints, [[20.5, 10, 2], [30, 12, 1]])
+    assert [len(image.annotations) for image in dataset] == [1, 2, 0]
+    assert [image.file_name for image in dataset] == [f"images/frame_{frame:06d}.PNG" for frame in range(3)]
+    assert dataset.image(1).annotations[0].box == (5.0, 2.5, 15.0, 12.0)
+    np.testing.assert_array_equal(dataset.image(1).annotations[1].keypoints, [[20.5, 10, 2], [30, 12, 1]])
     (path.parent / "images/frame_000001.PNG").unlink()
     refused(path, "frame_000001.PNG", "missing")
     path.write_text(TRACKS.replace('frame="0"', 'frame="x"'))

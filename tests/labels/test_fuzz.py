@@ -15,8 +15,8 @@ from PIL import Image
 from spoil import spoil
 
 from maskrcnn.errors import DataError
-from maskrcnn.labels.file_dataset import LabelledPictures
-from maskrcnn.labels.types import Annotation, Picture
+from maskrcnn.labels.file_dataset import FileDataset
+from maskrcnn.labels.types import Annotation, LabelledImage
 
 EXAMPLES = 20_000
 
@@ -32,18 +32,18 @@ def test_twenty_thousand_spoilt_files(name: str, tmp_path: Path) -> None:
 
 
 def subject(folder: Path, read: object) -> Subject:
-    """A label file of one word for one picture."""
+    """A label file of one word for one image."""
     Image.new("RGB", (8, 6)).save(folder / "a.png")
     (folder / "labels").write_text("good")
     return Subject(folder, folder / "labels", read, lambda path: True, [folder / "labels"], by_folder=True)
 
 
-def reader(path: Path, box: tuple[float, float, float, float] = (1, 1, 3, 4), name: str = "a.png") -> LabelledPictures:
-    picture = Picture(1, name, path.parent / name, 6, 8, [Annotation(box, 0, area=6.0, id=1)])
-    return LabelledPictures([picture], name=str(path), classes=["x"], class_ids=[1])
+def reader(path: Path, box: tuple[float, float, float, float] = (1, 1, 3, 4), name: str = "a.png") -> FileDataset:
+    image = LabelledImage(1, name, path.parent / name, 6, 8, [Annotation(box, 0, area=6.0, id=1)])
+    return FileDataset([image], name=str(path), classes=["x"], class_ids=[1])
 
 
-def fail(error: Exception) -> LabelledPictures:
+def fail(error: Exception) -> FileDataset:
     raise error
 
 
@@ -64,7 +64,7 @@ def test_sound_outcomes(tmp_path: Path) -> None:
         (lambda path: reader(path, box=(1, 1, 1, 4)), "box"),
         (lambda path: reader(path, box=(1, 1, 99, 4)), "box"),
         (lambda path: reader(path, name="../secret.png"), "secret.png"),
-        (lambda path: LabelledPictures([], name="none", classes=["x"], class_ids=[1]), "no picture"),
+        (lambda path: FileDataset([], name="none", classes=["x"], class_ids=[1]), "no image"),
     ],
 )
 def test_what_is_no_sound_outcome(read: object, word: str, tmp_path: Path) -> None:

@@ -24,8 +24,8 @@ from maskrcnn.labels.types import Dataset
 
 NAMES = sorted(path.name for path in SAMPLES.iterdir())
 FILES = {"lvis": "annotations/lvis_v1_train.json"}  # what a person names, where it is not the folder
-FIRST = "000000000001.png"  # as most samples call the first picture
-# the label files of the first picture where each picture has its own
+FIRST = "000000000001.png"  # as most samples call the first image
+# the label files of the first image where each image has its own
 LABELS = {
     "cityscapes": ["gtFine/train/ulm/ulm_000001_000019_gtFine_instanceIds.png"],
     "coco-panoptic": ["annotations/panoptic_train2017/000000000001.png"],
@@ -38,9 +38,9 @@ LABELS = {
     "yolo": ["labels/train/000000000001.txt"],
     "yolo-pose": ["labels/train/000000000001.txt"],
 }
-# a COCO file's pictures may be links: people keep one copy of them, and `maskrcnn split` makes such links
+# a COCO file's images may be links: people keep one copy of them, and `maskrcnn split` makes such links
 LINKS_ALLOWED = {"coco", "lvis"}
-PICTURES = {
+IMAGES = {
     "cityscapes": "leftImg8bit/train/ulm/ulm_000001_000019_leftImg8bit.png",
     "coco": f"train/{FIRST}",
     "coco-panoptic": f"train2017/{FIRST}",
@@ -68,7 +68,7 @@ class Sample:
         self.root = folder / name
         copytree(SAMPLES / name, self.root)
         self.source = self.root / FILES.get(name, "")
-        self.picture = self.only(PICTURES[name])
+        self.image = self.only(IMAGES[name])
         self.secret = folder / "secret.png"
         save(self.secret, Image.new("RGB", SIDE[::-1]))
 
@@ -116,7 +116,7 @@ DEEP = [
 @pytest.mark.parametrize(("name", "file"), by_suffix(".json"))
 def test_json_nested_deep(name: str, file: str, tmp_path: Path) -> None:
     sample = Sample(name, tmp_path)
-    if name == "cityscapes":  # whose polygons are not read where there are pictures of ids
+    if name == "cityscapes":  # whose polygons are not read where there are images of ids
         (sample.root / file.replace("polygons.json", "instanceIds.png")).unlink()
     for bomb in DEEP:
         (sample.root / file).write_bytes(bomb)
@@ -207,14 +207,14 @@ OUTSIDE = [
     *("..\\secret.png", "a\\..\\..\\secret.png", "C:\\secret.png", "\\\\host\\secret.png", "FOLDER/secret.png"),
     *("file://FOLDER/secret.png", "..%2fsecret.png", "../secret.png\0.png", "/etc/passwd", "/dev/zero", "."),
 ]
-# in the others a label file has its picture's name
+# in the others a label file has its image's name
 NAMING = ["coco", "coco-panoptic", "cvat", "label-studio", "labelme", "lvis", "via-csv", "via-export", "via-project"]
 NAMING += ["voc", "yolo", "yolo-pose"]
 
 
 @pytest.mark.parametrize("name", NAMING)
 def test_names_that_leave(name: str, tmp_path: Path) -> None:
-    """Wherever the first picture is named. What the reader does not refuse it must have found inside."""
+    """Wherever the first image is named. What the reader does not refuse it must have found inside."""
     sample = Sample(name, tmp_path)
     good = {
         path: path.read_text() for path in sample.root.rglob("*") if path.suffix in (".json", ".xml", ".csv", ".yaml")
@@ -237,7 +237,7 @@ def test_names_that_leave(name: str, tmp_path: Path) -> None:
 
 
 def _named(text: str) -> list[str]:
-    """How the first picture, or the folder of all, may be named, the longest first."""
+    """How the first image, or the folder of all, may be named, the longest first."""
     return [
         f"http://images.cocodataset.org/train2017/{FIRST}",
         f"/data/upload/3/{_uploaded(text)}",
@@ -247,14 +247,14 @@ def _named(text: str) -> list[str]:
 
 
 def _uploaded(text: str) -> str:
-    """How Label Studio calls the first picture."""
+    """How Label Studio calls the first image."""
     end = text.find(f"-{FIRST}")
     return text[end - 8 : end] + f"-{FIRST}"
 
 
-def test_a_picture_that_is_a_link(sample: Sample) -> None:
-    sample.picture.unlink()
-    sample.picture.symlink_to(sample.secret)
+def test_a_image_that_is_a_link(sample: Sample) -> None:
+    sample.image.unlink()
+    sample.image.symlink_to(sample.secret)
     if sample.root.name in LINKS_ALLOWED:
         assert not sample.open().pixels(0).any()
     else:
@@ -271,10 +271,10 @@ def test_labels_that_are_a_link(name: str, pattern: str, tmp_path: Path) -> None
 
 
 def test_links_in_a_circle(sample: Sample) -> None:
-    sample.picture.unlink()
-    sample.picture.symlink_to(sample.picture.name)
+    sample.image.unlink()
+    sample.image.symlink_to(sample.image.name)
     sample.refused()
-    (sample.picture.parent / "again").symlink_to(sample.root, target_is_directory=True)
+    (sample.image.parent / "again").symlink_to(sample.root, target_is_directory=True)
     sample.refused()
 
 
@@ -318,14 +318,14 @@ def webp(side: int) -> bytes:
 HEADERS = [png, bmp, tiff, webp]
 
 
-def test_a_picture_that_claims_gigabytes(sample: Sample) -> None:
+def test_a_image_that_claims_gigabytes(sample: Sample) -> None:
     for header in HEADERS:
-        sample.picture.write_bytes(header(CLAIM))
-        sample.refused(sample.picture.name)
+        sample.image.write_bytes(header(CLAIM))
+        sample.refused(sample.image.name)
 
 
 @pytest.mark.parametrize("name", [name for name in LABELS if any(p.endswith((".png", "*")) for p in LABELS[name])])
-def test_a_label_picture_that_claims_gigabytes(name: str, tmp_path: Path) -> None:
+def test_a_label_image_that_claims_gigabytes(name: str, tmp_path: Path) -> None:
     sample = Sample(name, tmp_path)
     path = sample.only(next(p for p in LABELS[name] if p.endswith((".png", "*"))))
     for claim in (png(CLAIM, colour=0), png(CLAIM), tiff(CLAIM)):
@@ -335,7 +335,7 @@ def test_a_label_picture_that_claims_gigabytes(name: str, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("name", ["coco", "coco-panoptic", "cvat", "labelme", "lvis", "supervisely", "voc"])
 def test_labels_that_claim_gigabytes(name: str, tmp_path: Path) -> None:
-    """A size in the labels that no picture of ours has."""
+    """A size in the labels that no image of ours has."""
     sample = Sample(name, tmp_path)
     for path in [path for path in sample.root.rglob("*") if path.suffix in (".json", ".xml")]:
         text = path.read_text()
@@ -357,13 +357,13 @@ def test_a_file_of_zeros(sample: Sample) -> None:
     except UserError as error:
         one_line(error)
     else:
-        # label pictures alone are a data set; Penn-Fudan's texts only comment on them
+        # label images alone are a data set; Penn-Fudan's texts only comment on them
         assert sample.root.name in ("cityscapes", "instance-png", "mask-folders", "penn-fudan") and len(dataset) == 12
 
 
 def test_an_error_is_a_data_error(tmp_path: Path) -> None:
     """Exit code 3: the labels are at fault, not what was typed."""
     sample = Sample("coco", tmp_path)
-    sample.picture.write_bytes(png(CLAIM))
+    sample.image.write_bytes(png(CLAIM))
     with pytest.raises(DataError):
         sample.open()

@@ -1,4 +1,4 @@
-"""Label pictures of instance ids."""
+"""Label images of instance ids."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from maskrcnn.masks.rle import rle_area, rle_bitmap, rle_box
 SHARED = Path(__file__).parents[3] / "shared"
 
 
-def save(folder: Path, stem: str, ids: np.ndarray, picture: str = ".png") -> None:
+def save(folder: Path, stem: str, ids: np.ndarray, image: str = ".png") -> None:
     (folder / "images").mkdir(parents=True, exist_ok=True)
     (folder / "labels").mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (ids.shape[1], ids.shape[0])).save(folder / "images" / f"{stem}{picture}")
+    Image.new("RGB", (ids.shape[1], ids.shape[0])).save(folder / "images" / f"{stem}{image}")
     Image.fromarray(ids).save(folder / "labels" / f"{stem}.png")
 
 
@@ -41,18 +41,18 @@ def refused(folder: Path, *words: str) -> None:
     claims.refused(lambda: check_sizes(read_instance_labels(folder)), *words)
 
 
-def test_pictures_and_their_labels(tmp_path: Path) -> None:
+def test_images_and_their_labels(tmp_path: Path) -> None:
     ids = one_object()
     ids[7, 9] = 2
     save(tmp_path, "b", ids, ".jpg")
     save(tmp_path, "a", np.zeros((4, 5), dtype=np.uint8))
     dataset = read_instance_labels(tmp_path)
     assert dataset.classes == ["object"] and dataset.class_ids == [1] and not dataset.repairs
-    empty, picture = dataset
+    empty, image = dataset
     assert (empty.image_id, empty.file_name, empty.annotations) == (1, "a.png", [])
-    assert (picture.image_id, picture.file_name, picture.height, picture.width) == (2, "b.jpg", 8, 10)
-    assert [a.box for a in picture.annotations] == [(9, 7, 10, 8), (3, 2, 9, 5)]
-    assert [a.area for a in picture.annotations] == [1, 18] and [a.id for a in picture.annotations] == [1, 2]
+    assert (image.image_id, image.file_name, image.height, image.width) == (2, "b.jpg", 8, 10)
+    assert [a.box for a in image.annotations] == [(9, 7, 10, 8), (3, 2, 9, 5)]
+    assert [a.area for a in image.annotations] == [1, 18] and [a.id for a in image.annotations] == [1, 2]
     assert dataset.pixels(1).shape == (8, 10, 3)
 
 
@@ -68,7 +68,7 @@ def test_depths(tmp_path: Path, dtype: type) -> None:
     (tmp_path / "labels/a.png").unlink()
     # Pillow writes 32 bits as TIFF only
     Image.fromarray(one_object(value=200).astype(dtype)).save(tmp_path / "labels/a.tiff")
-    assert len(read_instance_labels(tmp_path).picture(0).annotations) == 1
+    assert len(read_instance_labels(tmp_path).image(0).annotations) == 1
 
 
 def test_palette_indices_are_ids(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_palette_indices_are_ids(tmp_path: Path) -> None:
     label = Image.fromarray(one_object(value=3).astype(np.uint8), mode="P")
     label.putpalette([0, 0, 0] * 4)
     label.save(tmp_path / "labels/a.png")
-    assert len(read_instance_labels(tmp_path).picture(0).annotations) == 1
+    assert len(read_instance_labels(tmp_path).image(0).annotations) == 1
 
 
 @settings(max_examples=60, deadline=None)
@@ -92,20 +92,20 @@ def test_rles_are_the_pixels_of_each_id(ids: np.ndarray) -> None:
         assert rle_area(rle) == len(rows)
 
 
-def test_picture_without_labels_is_left_out_and_counted(tmp_path: Path) -> None:
+def test_image_without_labels_is_left_out_and_counted(tmp_path: Path) -> None:
     save(tmp_path, "a", one_object())
     save(tmp_path, "b", one_object())
     (tmp_path / "labels/a.png").unlink()
     dataset = read_instance_labels(tmp_path)
-    assert len(dataset) == 1 and dict(dataset.repairs) == {"picture without labels left out": 1}
+    assert len(dataset) == 1 and dict(dataset.repairs) == {"image without labels left out": 1}
     assert "'a.png'" in dataset.warnings[0]
 
 
-def test_labels_without_a_picture(tmp_path: Path) -> None:
+def test_labels_without_a_image(tmp_path: Path) -> None:
     save(tmp_path, "a", one_object())
     save(tmp_path, "b", one_object())
     (tmp_path / "images/b.png").unlink()
-    refused(tmp_path, "1 label pictures", "'b.png'")
+    refused(tmp_path, "1 label images", "'b.png'")
 
 
 def test_colour_labels(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_damaged_labels(tmp_path: Path) -> None:
 
 
 def test_labels_that_claim_to_be_huge(tmp_path: Path) -> None:
-    """A header of 160 million pixels, and few bytes: not decoded, since its picture is 10 x 8."""
+    """A header of 160 million pixels, and few bytes: not decoded, since its image is 10 x 8."""
     save(tmp_path, "a", one_object())
     path = tmp_path / "labels/a.png"
     data = bytearray(path.read_bytes())
@@ -139,7 +139,7 @@ def test_labels_that_claim_to_be_huge(tmp_path: Path) -> None:
 
 
 def test_large_labels_without_a_warning(tmp_path: Path) -> None:
-    """Pillow warns of pictures that we allow, by two lines on the terminal for each."""
+    """Pillow warns of images that we allow, by two lines on the terminal for each."""
     save(tmp_path, "a", one_object())
     Image.new("1", (9_500, 9_500)).save(tmp_path / "labels/a.png")
     with warnings.catch_warnings():
@@ -148,7 +148,7 @@ def test_large_labels_without_a_warning(tmp_path: Path) -> None:
         assert upright_size(tmp_path / "labels/a.png") == (9_500, 9_500)
 
 
-def test_two_pictures_of_one_stem(tmp_path: Path) -> None:
+def test_two_images_of_one_stem(tmp_path: Path) -> None:
     save(tmp_path, "a", one_object())
     save(tmp_path, "a", one_object(), ".jpg")
     refused(tmp_path, "'a.jpg'", "'a.png'", "stem")
@@ -181,7 +181,7 @@ def test_real_nuclei() -> None:
     dataset = read_instance_labels(SHARED / "data/nuclei/val")
     assert time.process_time() - begin < 5
     assert len(dataset) == 66 and dataset.classes == ["nucleus"] and not dataset.repairs
-    picture = dataset.picture(0)
-    assert dataset.pixels(0).shape == (picture.height, picture.width, 3)
-    ids = np.asarray(Image.open(SHARED / "data/nuclei/val/labels" / picture.file_name))
-    assert len(picture.annotations) == len(np.unique(ids[ids > 0]))
+    image = dataset.image(0)
+    assert dataset.pixels(0).shape == (image.height, image.width, 3)
+    ids = np.asarray(Image.open(SHARED / "data/nuclei/val/labels" / image.file_name))
+    assert len(image.annotations) == len(np.unique(ids[ids > 0]))

@@ -1,4 +1,4 @@
-"""Label Studio's JSON and JSON-MIN, the brush's bit stream, and where an export's pictures are found."""
+"""Label Studio's JSON and JSON-MIN, the brush's bit stream, and where an export's images are found."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from PIL import Image
 from samples_masks import brush_rle
 
 from maskrcnn.errors import DataError
-from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.readers.label_studio import looks_like_label_studio, read_label_studio
 from maskrcnn.labels.readers.label_studio_rle import brush_mask
 from maskrcnn.labels.types import Annotation
@@ -59,18 +59,18 @@ class Files:
 
     def __init__(self, folder: Path) -> None:
         self.json = folder / "export.json"
-        self.picture = folder / "images/a.png"
-        self.picture.parent.mkdir(exist_ok=True)
-        Image.new("RGB", (WIDTH, HEIGHT)).save(self.picture)
+        self.image = folder / "images/a.png"
+        self.image.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (WIDTH, HEIGHT)).save(self.image)
         self.tasks = good()
         self.task = self.tasks[0]
         self.regions: list[Any] = self.task["annotations"][0]["result"]
 
-    def read(self) -> LabelledPictures:
+    def read(self) -> FileDataset:
         self.json.write_text(json.dumps(self.tasks))
         return read_label_studio(self.json)
 
-    def lost(self, kind: str, count: int = 1) -> LabelledPictures:
+    def lost(self, kind: str, count: int = 1) -> FileDataset:
         """Read; beside the assumed sigmas only `kind` is counted."""
         dataset = self.read()
         assert {k: n for k, n in dataset.repairs.items() if "sigmas" not in k} == {kind: count}
@@ -86,19 +86,19 @@ def files(tmp_path: Path) -> Files:
     return Files(tmp_path)
 
 
-def objects(dataset: LabelledPictures) -> list[Annotation]:
-    return dataset.picture(0).annotations
+def objects(dataset: FileDataset) -> list[Annotation]:
+    return dataset.image(0).annotations
 
 
 def mask(annotation: Annotation) -> np.ndarray:
     return rle_bitmap(annotation_rle(annotation, HEIGHT, WIDTH))
 
 
-def check_shapes(dataset: LabelledPictures) -> None:
+def check_shapes(dataset: FileDataset) -> None:
     assert dataset.classes == ["bus", "car"] and dataset.class_ids == [1, 2]
-    picture = dataset.picture(0)
-    assert (picture.image_id, picture.height, picture.width) == (11, HEIGHT, WIDTH)
-    box, polygon, strokes, ellipse = picture.annotations
+    image = dataset.image(0)
+    assert (image.image_id, image.height, image.width) == (11, HEIGHT, WIDTH)
+    box, polygon, strokes, ellipse = image.annotations
     assert box.box == pytest.approx((5.0, 8.0, 25.0, 28.0)) and box.label == 1 and box.polygons is None
     np.testing.assert_allclose(polygon.polygons[0], [[10, 4], [30, 4], [30, 24]])
     np.testing.assert_array_equal(mask(strokes), painted())
@@ -170,10 +170,10 @@ def test_tasks_without_annotations(files: Files) -> None:
 
 
 def test_a_task_that_was_submitted_empty(files: Files) -> None:
-    Image.new("RGB", (7, 9)).save(files.picture.with_name("b.png"))
+    Image.new("RGB", (7, 9)).save(files.image.with_name("b.png"))
     files.tasks.append({"id": 12, "annotations": [{"result": []}], "data": {"image": "b.png"}})
-    picture = files.read().picture(1)
-    assert picture.annotations == [] and (picture.height, picture.width) == (9, 7)
+    image = files.read().image(1)
+    assert image.annotations == [] and (image.height, image.width) == (9, 7)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_a_task_that_was_submitted_empty(files: Files) -> None:
     [
         ({"type": "choices", "value": {"choices": ["x"]}}, "attribute left out"),
         ({"type": "vectorlabels"}, "shape of an unread kind left out"),
-        ({"image_rotation": 90}, "shape on a turned picture left out"),
+        ({"image_rotation": 90}, "shape on a turned image left out"),
         ({"value": {"points": [[1, 1], [9, 1], [9, 9]], "polygonlabels": []}}, "shape without a label left out"),
         ({"value": {"points": [[1, 1], [9, 1], [9, 9]], "polygonlabels": ["a", "b"]}}, "second label of a shape left out"),
         ({"value": {"points": [[1, 1], [9e306, 1], [9, 9]], "polygonlabels": ["a"]}}, "outline too long to draw dropped"),
@@ -258,19 +258,19 @@ def test_brush_that_is_none(files: Files, rle: Any, word: str) -> None:
         ("../../a.png", "a.png"),
     ],
 )
-def test_where_pictures_are_found(files: Files, address: str, place: str) -> None:
-    files.picture.unlink()
+def test_where_images_are_found(files: Files, address: str, place: str) -> None:
+    files.image.unlink()
     path = files.json.parent / place
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (WIDTH, HEIGHT)).save(path)
     files.task["data"] = {"ocr": address, "text": "some words"} if address.endswith("a.png") else {"image": address}
-    assert files.read().picture(0).path == path
+    assert files.read().image(0).path == path
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda t: t[0]["data"].update(image="/data/upload/1/none.png"), ["1 of 1 pictures", "none.png"]),
+        (lambda t: t[0]["data"].update(image="/data/upload/1/none.png"), ["1 of 1 images", "none.png"]),
         (lambda t: t[0].update(data=3), ["task 11", "data.image"]),
         (lambda t: t[0].update(annotations={}), ["task 11", "annotations"]),
         (lambda t: t[0]["annotations"][0].update(result=[3]), ["task 11", "result"]),

@@ -17,7 +17,7 @@ from fuzz import Subject, check_spoilt
 from PIL import Image
 
 from maskrcnn.errors import DataError
-from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.readers.labelme import looks_like_labelme, read_labelme
 from maskrcnn.masks.rle import annotation_rle, rle_bitmap
 
@@ -39,7 +39,7 @@ def png(bitmap: np.ndarray) -> str:
 
 
 class Files:
-    """A folder of two labelled pictures, to be spoilt by a test."""
+    """A folder of two labelled images, to be spoilt by a test."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -50,24 +50,24 @@ class Files:
         self.second = self.document("b.png", shape("cat", [[20.5, 15.0], [10.0, 5.5]], "rectangle"))
 
     @staticmethod
-    def document(picture: str, *shapes: dict[str, Any]) -> dict[str, Any]:
-        start = {"version": "5.5.0", "flags": {}, "shapes": list(shapes), "imagePath": picture, "imageData": None}
+    def document(image: str, *shapes: dict[str, Any]) -> dict[str, Any]:
+        start = {"version": "5.5.0", "flags": {}, "shapes": list(shapes), "imagePath": image, "imageData": None}
         return start | {"imageHeight": HEIGHT, "imageWidth": WIDTH}
 
     def shapes(self, *shapes: dict[str, Any]) -> None:
         self.first["shapes"] = list(shapes)
 
-    def read(self) -> LabelledPictures:
+    def read(self) -> FileDataset:
         (self.folder / "a.json").write_text(json.dumps(self.first, indent=2))
         (self.folder / "sub/b.json").write_text(json.dumps(self.second, indent=2))
         return read_labelme(self.folder)
 
-    def repaired(self, *kinds: str) -> LabelledPictures:
+    def repaired(self, *kinds: str) -> FileDataset:
         return repaired(self.read(), *kinds)
 
     def bitmap(self, *kinds: str) -> np.ndarray:
-        """The mask of the only object of the first picture."""
-        (annotation,) = self.repaired(*kinds).picture(0).annotations
+        """The mask of the only object of the first image."""
+        (annotation,) = self.repaired(*kinds).image(0).annotations
         return rle_bitmap(annotation_rle(annotation, HEIGHT, WIDTH))
 
     def refused(self, *words: str) -> None:
@@ -95,8 +95,8 @@ def test_a_good_folder(files: Files) -> None:
 
 def test_one_file(files: Files) -> None:
     files.read()
-    (picture,) = read_labelme(files.folder / "a.json")
-    assert picture.file_name == "a.jpg" and len(picture.annotations) == 1
+    (image,) = read_labelme(files.folder / "a.json")
+    assert image.file_name == "a.jpg" and len(image.annotations) == 1
 
 
 def test_labels_txt_gives_the_order(files: Files) -> None:
@@ -135,10 +135,10 @@ def test_group_is_one_object(files: Files) -> None:
         shape("dog", [[25.0, 15.0], [30.0, 20.0]], "rectangle", group_id=0),
         shape("dog", other, group_id=1),
     )
-    found = files.repaired().picture(0).annotations
+    found = files.repaired().image(0).annotations
     assert [(annotation.label, annotation.area) for annotation in found] == [(1, 141.0), (0, 100.0), (1, 16.0)]
     files.first["shapes"].append(shape("dog", [[0.0, 0.0], [1.0, 0.0]], "mask", mask=png(np.ones((1, 2))), group_id=0))
-    found = files.repaired().picture(0).annotations
+    found = files.repaired().image(0).annotations
     assert found[0].area == 143.0 and found[0].rle is not None
 
 
@@ -148,7 +148,7 @@ def test_old_file(files: Files) -> None:
         "shapes": [{"label": "dog", "points": SQUARE, "line_color": None}],
         "imagePath": "a.jpg",
     }
-    assert files.bitmap("missing picture size read from the picture").sum() == 100
+    assert files.bitmap("missing image size read from the image").sum() == 100
 
 
 @pytest.mark.parametrize("path", ["..\\a.jpg", "../a.jpg", "../sub/../a.jpg"])
@@ -157,15 +157,15 @@ def test_labels_in_a_folder_of_their_own(files: Files, path: str) -> None:
     (files.folder / "a.json").unlink()
     (files.folder / "json").mkdir()
     (files.folder / "json/a.json").write_text(json.dumps(files.first | {"imagePath": path}))
-    assert {picture.file_name for picture in read_labelme(files.folder)} == {"a.jpg", "sub/b.png"}
+    assert {image.file_name for image in read_labelme(files.folder)} == {"a.jpg", "sub/b.png"}
 
 
 @pytest.mark.parametrize(
     "path", ["old.jpg", "/home/x/a.jpg", "..\\..\\a.jpg", "", None, 7, "a\0b", "x" * 5000, "\ud800"]
 )
-def test_renamed_picture(files: Files, path: Any) -> None:
+def test_renamed_image(files: Files, path: Any) -> None:
     files.first["imagePath"] = path
-    files.repaired("imagePath that is not there, picture of the file's name taken")
+    files.repaired("imagePath that is not there, image of the file's name taken")
 
 
 # ---- counted
@@ -187,10 +187,10 @@ def test_what_is_counted(files: Files) -> None:
         *["attribute left out"] * 3,
         *["shape of an unread kind left out"] * 3,
         "shape that LabelMe ignores left out",
-        "picture without an annotation file left out",
+        "image without an annotation file left out",
         "JSON file that is not LabelMe's passed over",
     )
-    assert len(dataset) == 2 and len(dataset.picture(0).annotations) == 2 and dataset.classes == ["cat", "dog"]
+    assert len(dataset) == 2 and len(dataset.image(0).annotations) == 2 and dataset.classes == ["cat", "dog"]
 
 
 @pytest.mark.parametrize(
@@ -209,16 +209,16 @@ def test_what_is_counted(files: Files) -> None:
 def test_polygons_that_are_dropped(files: Files, points: Any, kind: str) -> None:
     files.shapes(shape("dog", points), shape("dog", SQUARE))
     dataset = files.read()
-    assert kind in dataset.repairs and len(dataset.picture(0).annotations) == 1
+    assert kind in dataset.repairs and len(dataset.image(0).annotations) == 1
     grouped = [shape("dog", [[0, 0], [1, 0]], "mask", mask=png(np.ones((1, 2))), group_id=1)]
     files.shapes(shape("dog", points, group_id=1), *grouped)
     dataset = files.read()
-    assert len(dataset.repairs) == 1 and dataset.picture(0).annotations[0].area == 2
+    assert len(dataset.repairs) == 1 and dataset.image(0).annotations[0].area == 2
 
 
 def test_box_outside(files: Files) -> None:
     files.second["shapes"][0]["points"] = [[20.0, 10.0], [1e308, 1e308]]
-    assert files.repaired("box clipped to the picture").picture(1).annotations[0].box == (20.0, 10.0, 30.0, 20.0)
+    assert files.repaired("box clipped to the image").image(1).annotations[0].box == (20.0, 10.0, 30.0, 20.0)
 
 
 # ---- refused
@@ -228,8 +228,8 @@ def test_box_outside(files: Files) -> None:
     ("points", "mask", "words"),
     [
         ([[4, 2], [13, 11]], png(np.ones((3, 3))), ["3 x 3", "10 x 10"]),
-        ([[4, 2], [33, 11]], png(np.ones((10, 30))), ["leaves the picture"]),
-        ([[13, 11], [4, 2]], png(np.ones((10, 10))), ["leaves the picture"]),
+        ([[4, 2], [33, 11]], png(np.ones((10, 30))), ["leaves the image"]),
+        ([[13, 11], [4, 2]], png(np.ones((10, 10))), ["leaves the image"]),
         ([[4, 2]], png(np.ones((10, 10))), ["two points"]),
         ([[4, 2], [1e308, 11]], png(np.ones((10, 10))), ["two points"]),
         ([[4, 2], [13, 11]], None, ["base64"]),
@@ -254,7 +254,7 @@ def test_mask_that_claims_gigabytes(files: Files, side: int, word: str) -> None:
         files.refused("shape 1 of 'a.json'", word)
 
 
-def test_picture_that_is_only_embedded(files: Files) -> None:
+def test_image_that_is_only_embedded(files: Files) -> None:
     files.first |= {"imagePath": "gone.jpg", "imageData": "/9j/4AAQ"}
     (files.folder / "a.jpg").unlink()
     files.refused("a.json", "gone.jpg", "imageData", "write that out")
@@ -262,7 +262,7 @@ def test_picture_that_is_only_embedded(files: Files) -> None:
     files.refused("a.json", "gone.jpg", "restore it")
 
 
-def test_two_files_for_a_picture(files: Files) -> None:
+def test_two_files_for_a_image(files: Files) -> None:
     files.second["imagePath"] = "../a.jpg"
     files.refused("'a.json' and 'sub/b.json'", "'a.jpg'")
 
@@ -279,7 +279,7 @@ def test_bad_sizes(files: Files, height: Any) -> None:
     files.refused("a.jpg", "real size")
 
 
-def test_size_of_another_picture(files: Files) -> None:
+def test_size_of_another_image(files: Files) -> None:
     files.first |= {"imageHeight": WIDTH, "imageWidth": HEIGHT}
     with pytest.raises(DataError, match="a.jpg.*EXIF"):
         files.read().pixels(0)
@@ -289,7 +289,7 @@ def test_empty(files: Files) -> None:
     files.shapes()
     files.second["shapes"] = []
     files.refused("label at least one object")
-    with pytest.raises(DataError, match="no labelled picture"):
+    with pytest.raises(DataError, match="no labelled image"):
         read_labelme(files.folder / "a.jpg")
 
 

@@ -1,4 +1,4 @@
-"""LVIS: COCO's records with what was searched for in each picture."""
+"""LVIS: COCO's records with what was searched for in each image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fuzz import Subject, check_spoilt
 from PIL import Image
 
 from maskrcnn.errors import DataError
-from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.readers.coco import read_coco
 from maskrcnn.labels.readers.lvis import looks_like_lvis, read_lvis
 
@@ -23,7 +23,7 @@ SQUARE = [4.0, 2.0, 14.0, 2.0, 14.0, 12.0, 4.0, 12.0]
 ADDRESS = "http://images.cocodataset.org/"
 
 
-def picture(image_id: int, folder: str, **more: Any) -> dict[str, Any]:
+def image(image_id: int, folder: str, **more: Any) -> dict[str, Any]:
     return {
         "date_captured": "2013-11-14 17:02:52",
         "neg_category_ids": [],
@@ -57,8 +57,8 @@ GOOD: dict[str, Any] = {
         }
     ],
     "images": [
-        picture(7, "train2017", neg_category_ids=[3, 1203], not_exhaustive_category_ids=[12]),
-        picture(8, "val2017"),
+        image(7, "train2017", neg_category_ids=[3, 1203], not_exhaustive_category_ids=[12]),
+        image(8, "val2017"),
     ],
     "licenses": [],
     "categories": [category(3, "ape"), category(12, "egg"), category(1203, "zip")],
@@ -78,11 +78,11 @@ class Files:
             (root / name).parent.mkdir()
             Image.new("RGB", (WIDTH, HEIGHT)).save(root / name)
 
-    def read(self) -> LabelledPictures:
+    def read(self) -> FileDataset:
         self.json.write_text(json.dumps(self.document))
         return read_lvis(self.json)
 
-    def repaired(self, kind: str, count: int = 1) -> LabelledPictures:
+    def repaired(self, kind: str, count: int = 1) -> FileDataset:
         return repaired(self.read(), *[kind] * count)
 
     def refused(self, *words: str) -> None:
@@ -112,24 +112,24 @@ def test_other_readers_search_every_class(files: Files) -> None:
     for record in files.document["images"]:
         record["file_name"] = record["coco_url"].removeprefix(ADDRESS)
     files.read()
-    for picture in read_coco(files.json, files.root):
-        assert picture.negative is None and picture.not_exhaustive == []
+    for image in read_coco(files.json, files.root):
+        assert image.negative is None and image.not_exhaustive == []
 
 
-def test_pictures_in_one_folder(files: Files) -> None:
+def test_images_in_one_folder(files: Files) -> None:
     flat = files.root / "annotations/images"
     flat.mkdir()
     for path in files.root.glob("*2017/*.jpg"):
         path.rename(flat / path.name)
     dataset = files.read()
-    assert dataset.picture(1).file_name == "000000000008.jpg" and dataset.pixels(1).shape == (HEIGHT, WIDTH, 3)
+    assert dataset.image(1).file_name == "000000000008.jpg" and dataset.pixels(1).shape == (HEIGHT, WIDTH, 3)
 
 
-def test_pictures_can_be_given(files: Files, tmp_path: Path) -> None:
+def test_images_can_be_given(files: Files, tmp_path: Path) -> None:
     (tmp_path / "far/away").mkdir(parents=True)
     for name in ("train2017", "val2017"):
         (tmp_path / name).rename(tmp_path / "far/away" / name)
-    files.refused("train2017/000000000007.jpg", "put the pictures")
+    files.refused("train2017/000000000007.jpg", "put the images")
     assert read_lvis(files.json, tmp_path / "far/away").pixels(0).shape == (HEIGHT, WIDTH, 3)
 
 
@@ -163,14 +163,14 @@ def test_unknown_class(files: Files, key: str, value: Any) -> None:
 
 def test_missing_lists(files: Files) -> None:
     del files.first["neg_category_ids"], files.first["not_exhaustive_category_ids"]
-    picture = files.read().picture(0)
-    assert picture.negative == [] and picture.not_exhaustive == []
+    image = files.read().image(0)
+    assert image.negative == [] and image.not_exhaustive == []
 
 
 def test_negative_class_that_is_there(files: Files) -> None:
     files.first["neg_category_ids"] = [12, 3, 3]
-    picture = files.repaired("negative class that is in the picture taken as there").picture(0)
-    assert picture.negative == [0]
+    image = files.repaired("negative class that is in the image taken as there").image(0)
+    assert image.negative == [0]
 
 
 @pytest.mark.parametrize("address", ["http://x/../../secret.jpg", "http://x/..", "//[", "http://x/a/b\x00c.jpg"])
@@ -182,7 +182,7 @@ def test_address_that_leaves(files: Files, address: str) -> None:
 
 
 @pytest.mark.parametrize("value", [None, 3, ""])
-def test_picture_without_a_name(files: Files, value: Any) -> None:
+def test_image_without_a_name(files: Files, value: Any) -> None:
     files.first["coco_url"] = value
     files.refused("entry 0 of images has no file_name")
 

@@ -1,4 +1,4 @@
-"""A folder for each picture with a mask picture for each object, as in the Data Science Bowl 2018."""
+"""A folder for each image with a mask image for each object, as in the Data Science Bowl 2018."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def bitmap(x: int, y: int) -> np.ndarray:
 
 
 def write(folder: Path) -> Path:
-    """Two pictures, one of them without an object."""
+    """Two images, one of them without an object."""
     for name, masks in (("a1", {"m1": bitmap(1, 2), "m2": bitmap(15, 9)}), ("b2", {})):
         (folder / name / "images").mkdir(parents=True)
         (folder / name / "masks").mkdir()
@@ -65,8 +65,8 @@ def test_masks_of_every_mode(tmp_path: Path, mode: str) -> None:
     if mode == "I;16":
         mask = Image.fromarray(bitmap(1, 2).astype(np.uint16) * 256)
     mask.convert(mode).save(tmp_path / "a1/masks/m1.png")
-    (picture, _) = read_mask_folders(tmp_path)
-    np.testing.assert_array_equal(rle_bitmap(picture.annotations[0].rle), bitmap(1, 2) != 0)
+    (image, _) = read_mask_folders(tmp_path)
+    np.testing.assert_array_equal(rle_bitmap(image.annotations[0].rle), bitmap(1, 2) != 0)
 
 
 def test_a_mask_without_a_pixel_and_a_folder_without_masks(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_a_mask_without_a_pixel_and_a_folder_without_masks(tmp_path: Path) -> No
     Image.new("L", (WIDTH, HEIGHT)).save(tmp_path / "a1/masks/m2.png")
     (tmp_path / "b2/masks").rmdir()
     dataset = read_mask_folders(tmp_path)
-    assert len(dataset) == 1 and len(dataset.picture(0).annotations) == 1
+    assert len(dataset) == 1 and len(dataset.image(0).annotations) == 1
     assert dataset.repairs["mask without a pixel dropped"] == dataset.repairs["folder without masks left out"] == 1
 
 
@@ -84,13 +84,13 @@ def test_refused(tmp_path: Path) -> None:
     write(tmp_path)
     Image.new("L", (WIDTH, HEIGHT + 1)).save(tmp_path / "a1/masks/m2.png")
     refused(tmp_path, "m2.png", "30 x 21", "30 x 20")
-    (tmp_path / "a1/masks/m2.png").write_bytes(b"no picture")
+    (tmp_path / "a1/masks/m2.png").write_bytes(b"no image")
     refused(tmp_path, "m2.png", "not readable")
     (tmp_path / "a1/masks/m2.png").unlink()
     (tmp_path / "a1/masks/m2.png").symlink_to("/etc/hostname")
     refused(tmp_path, "symbolic link")
     Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "a1/images/other.png")
-    refused(tmp_path, "2 pictures")
+    refused(tmp_path, "2 images")
 
 
 def test_a_mask_that_claims_to_be_huge(tmp_path: Path) -> None:

@@ -17,11 +17,11 @@ from maskrcnn.labels.open import open_dataset, open_pair
 SHARED = Path(__file__).parents[3] / "shared"
 
 
-def coco(json_path: Path, pictures: Path, name: str = "cat") -> Path:
-    """A COCO file of one picture and one object of the class `name`."""
+def coco(json_path: Path, images: Path, name: str = "cat") -> Path:
+    """A COCO file of one image and one object of the class `name`."""
     json_path.parent.mkdir(parents=True, exist_ok=True)
-    pictures.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (6, 5)).save(pictures / f"{json_path.stem}.png")
+    images.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (6, 5)).save(images / f"{json_path.stem}.png")
     document = {
         "images": [{"id": 1, "file_name": f"{json_path.stem}.png", "width": 6, "height": 5}],
         "annotations": [
@@ -34,7 +34,7 @@ def coco(json_path: Path, pictures: Path, name: str = "cat") -> Path:
 
 
 def labels(folder: Path) -> Path:
-    """A folder of one picture and its label picture."""
+    """A folder of one image and its label image."""
     for name in ("images", "labels"):
         (folder / name).mkdir(parents=True)
         Image.fromarray(np.eye(4, dtype=np.uint8)).save(folder / name / "a.png")
@@ -48,9 +48,9 @@ def names(source: Path) -> tuple[str, str | None]:
     return train.name, None if val is None else val.name
 
 
-@pytest.mark.parametrize("pictures", ["set", "images", ".", "../images"])
-def test_folders_of_pictures(tmp_path: Path, pictures: str) -> None:
-    path = coco(tmp_path / "labels/set.json", tmp_path / "labels" / pictures)
+@pytest.mark.parametrize("images", ["set", "images", ".", "../images"])
+def test_folders_of_images(tmp_path: Path, images: str) -> None:
+    path = coco(tmp_path / "labels/set.json", tmp_path / "labels" / images)
     assert open_dataset(path).pixels(0).shape == (5, 6, 3)
     assert open_dataset(str(path), "val").name == str(path)
     assert names(path) == (str(path), None)
@@ -75,13 +75,13 @@ def test_sibling_keeps_the_rest_of_the_name(tmp_path: Path) -> None:
     assert names(tmp_path / "train_2.json") == (str(tmp_path / "train_2.json"), str(tmp_path / "val_2.json"))
 
 
-def test_label_pictures(tmp_path: Path) -> None:
+def test_label_images(tmp_path: Path) -> None:
     labels(tmp_path)
     assert names(tmp_path) == (str(tmp_path), None)
     assert open_dataset(tmp_path, "val").name == str(tmp_path)
 
 
-def test_label_pictures_in_two_folders(tmp_path: Path) -> None:
+def test_label_images_in_two_folders(tmp_path: Path) -> None:
     train, val = labels(tmp_path / "train"), labels(tmp_path / "val")
     assert names(tmp_path) == (str(train), str(val))
 
@@ -124,7 +124,7 @@ def test_what_is_not_there(tmp_path: Path) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_pictures_that_are_nowhere(tmp_path: Path) -> None:
+def test_images_that_are_nowhere(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"'set\.png' not found in .*images"):
         open_dataset(coco(tmp_path / "set.json", tmp_path / "elsewhere"))
 
@@ -132,9 +132,9 @@ def test_pictures_that_are_nowhere(tmp_path: Path) -> None:
 def test_a_worker_gets_the_same(tmp_path: Path) -> None:
     dataset = open_dataset(coco(tmp_path / "set.json", tmp_path))
     again = pickle.loads(pickle.dumps(dataset))
-    assert again.picture(0) == dataset.picture(0) and again.classes == dataset.classes
-    dataset.picture(0).annotations.clear()
-    assert dataset.picture(0).annotations, "what a caller changes is its own copy"
+    assert again.image(0) == dataset.image(0) and again.classes == dataset.classes
+    dataset.image(0).annotations.clear()
+    assert dataset.image(0).annotations, "what a caller changes is its own copy"
 
 
 def test_classes_meet_by_name(tmp_path: Path) -> None:

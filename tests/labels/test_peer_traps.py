@@ -17,12 +17,12 @@ from pycocotools.cocoeval import COCOeval
 from maskrcnn.check.findings import Findings
 from maskrcnn.check.labels import check_labels
 from maskrcnn.evaluate.coco import score_results
-from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.open import open_dataset
 
 
 def labels(folder: Path, **change: Any) -> tuple[Path, list[dict[str, Any]]]:
-    """The twelve pictures with `first_id` or `area_factor` changed, and the same objects as results."""
+    """The twelve images with `first_id` or `area_factor` changed, and the same objects as results."""
     shutil.copytree(SAMPLES / "coco", folder / "coco")
     path = folder / "coco/train.json"
     document = json.loads(path.read_text())
@@ -35,9 +35,9 @@ def labels(folder: Path, **change: Any) -> tuple[Path, list[dict[str, Any]]]:
     return path, found
 
 
-def opened(path: Path) -> LabelledPictures:
+def opened(path: Path) -> FileDataset:
     dataset = open_dataset(path)
-    assert isinstance(dataset, LabelledPictures) and not dataset.repairs
+    assert isinstance(dataset, FileDataset) and not dataset.repairs
     return dataset
 
 
@@ -55,7 +55,7 @@ def pycocotools_ap(path: Path, results: list[dict[str, Any]]) -> float:
 def test_ids_from_0(tmp_path: Path, first_id: int) -> None:
     path, results = labels(tmp_path, first_id=first_id)
     dataset = opened(path)
-    assert min(a.id for picture in dataset for a in picture.annotations) == first_id, "the person's own ids stay"
+    assert min(a.id for image in dataset for a in image.annotations) == first_id, "the person's own ids stay"
     scores = score_results(dataset, results, ["bbox", "segm"])
     assert scores["bbox"]["AP"] == scores["segm"]["AP"] == pytest.approx(100)
     # the trap is there: else this test shows nothing

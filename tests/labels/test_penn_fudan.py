@@ -11,7 +11,7 @@ from fuzz import Subject, check_spoilt
 from PIL import Image
 
 from maskrcnn.errors import DataError, UserError
-from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.readers.penn_fudan import looks_like_penn_fudan, read_penn_fudan
 from maskrcnn.masks.rle import rle_bitmap
 
@@ -61,7 +61,7 @@ class Folder:
         people = [PERSON.format(a + 1, b + 1, c, d, n=n, stem=stem) for n, (a, b, c, d) in enumerate(boxes, start=1)]
         return HEAD.format(stem=stem) + "".join(people)
 
-    def repaired(self, *kinds: str) -> LabelledPictures:
+    def repaired(self, *kinds: str) -> FileDataset:
         return repaired(read_penn_fudan(self.root), *kinds)
 
     def refused(self, *words: str) -> None:
@@ -79,7 +79,7 @@ def test_masks(folder: Folder) -> None:
     first, second = dataset
     assert (first.image_id, first.file_name, first.height, first.width) == (1, "FudanPed00001.png", HEIGHT, WIDTH)
     assert [a.box for a in first.annotations] == BOXES and [a.box for a in second.annotations] == BOXES[:1]
-    assert [a.id for picture in dataset for a in picture.annotations] == [1, 2, 3]
+    assert [a.id for image in dataset for a in image.annotations] == [1, 2, 3]
     for number, annotation in enumerate(first.annotations, start=1):
         np.testing.assert_array_equal(rle_bitmap(annotation.rle), ids_of(BOXES) == number)
         assert annotation.area == (ids_of(BOXES) == number).sum() and not annotation.crowd
@@ -99,22 +99,22 @@ def test_text_that_disagrees(folder: Folder) -> None:
     folder.text.write_text(Folder.text_of("FudanPed00001", moved))
     kinds = (
         "box in the text that is not its mask's passed over",
-        "object without pixels in its mask picture keeps its box",
+        "object without pixels in its mask image keeps its box",
     )
-    people = folder.repaired(*kinds).picture(0).annotations
+    people = folder.repaired(*kinds).image(0).annotations
     assert [a.box for a in people] == [*BOXES, moved[2]] and people[2].rle is None
     folder.text.write_text(Folder.text_of("FudanPed00001", BOXES[:1]))
-    assert len(folder.repaired("mask that the text does not list kept").picture(0).annotations) == 2
+    assert len(folder.repaired("mask that the text does not list kept").image(0).annotations) == 2
 
 
-def test_picture_without_a_mask(folder: Folder) -> None:
+def test_image_without_a_mask(folder: Folder) -> None:
     folder.mask.unlink()
-    assert len(folder.repaired("picture without a mask picture left out")) == 1
+    assert len(folder.repaired("image without a mask image left out")) == 1
 
 
-def test_missing_picture(folder: Folder) -> None:
+def test_missing_image(folder: Folder) -> None:
     (folder.root / "PNGImages/PennPed00001.png").unlink()
-    folder.refused("1 of 2 picture files", "PennPed00001.png")
+    folder.refused("1 of 2 image files", "PennPed00001.png")
 
 
 def test_size_that_disagrees(folder: Folder) -> None:

@@ -1,4 +1,4 @@
-"""A split loses no picture, tears no group and shares every class out alike."""
+"""A split loses no image, tears no group and shares every class out alike."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from maskrcnn.cli.main import main
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.labels.assign_parts import assign_groups, assign_random, assign_stratified, part_sizes
 from maskrcnn.labels.open import open_dataset, open_pair
-from maskrcnn.labels.split import Grouping, picture_strata, split_data
+from maskrcnn.labels.split import Grouping, image_strata, split_data
 from maskrcnn.labels.subset import Subset, without_empty
 
 SHARES = st.sampled_from([[0.8, 0.2], [0.7, 0.2, 0.1], [1 / 3, 1 / 3, 1 / 3], [0.5, 0.25, 0.25]])
@@ -23,7 +23,7 @@ CLASSES = ["cat", "dog", "bird"]
 
 
 def write_set(folder: Path, classes: list[list[int]], names: list[str] | None = None) -> Path:
-    """folder/labels.json and folder/images: a picture for each list of the classes of its objects."""
+    """folder/labels.json and folder/images: an image for each list of the classes of its objects."""
     names = names or [f"{number:03d}.png" for number in range(len(classes))]
     images, annotations = [], []
     for number, (labels, name) in enumerate(zip(classes, names, strict=True), start=1):
@@ -61,7 +61,7 @@ def test_random_parts_have_their_sizes(count, shares, seed):
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=300), SHARES, st.integers(0, 9))
 def test_every_class_is_shared_out_like_the_whole(labels, shares, seed):
-    """With one class a picture no part may be further from its share of a class than one picture for each class."""
+    """With one class an image no part may be further from its share of a class than one image for each class."""
     strata = [[label] for label in labels]
     parts = assign_stratified(strata, shares, np.random.default_rng(seed))
     assert np.bincount(parts, minlength=len(shares)).tolist() == part_sizes(len(labels), shares)
@@ -105,7 +105,7 @@ def test_groups_stay_whole_and_parts_near_their_size(groups, shares, seed):
 
 
 def test_strata_count_objects_in_powers_of_two(tmp_path):
-    strata = picture_strata(open_dataset(write_set(tmp_path, [[0], [0, 0, 1], [0, 0, 0, 0], []])))
+    strata = image_strata(open_dataset(write_set(tmp_path, [[0], [0, 0, 1], [0, 0, 0, 0], []])))
     first, second, third, empty = map(set, strata)
     assert first < second and len(second) == 3 and len(third) == 3  # cat 1; cat 1, 2, dog 1; cat 1, 2, 4
     assert len(empty) == 1 and not empty & (first | second | third)
@@ -114,19 +114,19 @@ def test_strata_count_objects_in_powers_of_two(tmp_path):
 @pytest.mark.parametrize("options", [{}, {"by": "stratified", "test": 0.1}, {"copy": True}])
 def test_parts_open_are_disjoint_and_complete(tmp_path, options):
     source = write_set(tmp_path / "data", [[k % 3] * (1 + k % 4) if k % 5 else [] for k in range(40)])
-    whole = {picture.image_id: picture for picture in open_dataset(source)}
+    whole = {image.image_id: image for image in open_dataset(source)}
     split(source, tmp_path / "out", **options)
     found = []
     for path in sorted((tmp_path / "out").glob("*.json")):
         part = open_dataset(path)
         assert part.classes == CLASSES and part.class_ids == [0, 10, 20] and not part.repairs
         for index in range(len(part)):
-            picture = part.picture(index)
-            expected = whole[picture.image_id]
-            found.append(picture.image_id)
-            assert picture.file_name == expected.file_name and len(picture.annotations) == len(expected.annotations)
-            assert [a.id for a in picture.annotations] == [a.id for a in expected.annotations]
-            assert part.pixels(index)[0, 0, 0] == picture.image_id % 256
+            image = part.image(index)
+            expected = whole[image.image_id]
+            found.append(image.image_id)
+            assert image.file_name == expected.file_name and len(image.annotations) == len(expected.annotations)
+            assert [a.id for a in image.annotations] == [a.id for a in expected.annotations]
+            assert part.pixels(index)[0, 0, 0] == image.image_id % 256
     assert sorted(found) == sorted(whole)
     train, val = open_pair(tmp_path / "out")
     assert val is not None and (len(train), len(val)) == ((28, 8) if "test" in options else (32, 8))
@@ -163,7 +163,7 @@ def test_groups_by_pattern_folder_and_file(tmp_path):
     }
     for way, (grouping, group) in ways.items():
         parts = split(source, tmp_path / way, by="group", grouping=grouping, val=0.25)
-        groups = [{group(part.picture(i).file_name) for i in range(len(part))} for part in parts.values()]
+        groups = [{group(part.image(i).file_name) for i in range(len(part))} for part in parts.values()]
         assert groups[0] and groups[1] and not groups[0] & groups[1], way
 
 
@@ -177,7 +177,7 @@ def test_near_duplicates_stay_together(tmp_path):
         Image.fromarray(scene + 3).resize((20, 10)).save(tmp_path / "data/images" / names[first + 1])
     parts = split(source, tmp_path / "out", by="group", grouping=Grouping(source="duplicates"), val=0.3)
     for part in parts.values():
-        pairs = [int(part.picture(i).file_name[:2]) // 2 for i in range(len(part))]
+        pairs = [int(part.image(i).file_name[:2]) // 2 for i in range(len(part))]
         assert pairs and all(pairs.count(pair) == 2 for pair in pairs)
 
 
@@ -191,10 +191,10 @@ def test_near_duplicates_stay_together(tmp_path):
         ({"grouping": Grouping(source="folder")}, UserError, "neither goes with another"),
         ({"by": "group", "grouping": Grouping("(", None)}, UserError, "not a regular expression"),
         ({"by": "group", "grouping": Grouping("x", None)}, UserError, "has no group"),
-        ({"by": "group", "grouping": Grouping("(9)", None)}, DataError, "9 of 10 pictures have no group"),
+        ({"by": "group", "grouping": Grouping("(9)", None)}, DataError, "9 of 10 images have no group"),
         ({"by": "group", "grouping": Grouping(source="nothing.csv")}, UserError, "no such file"),
-        ({"by": "group", "grouping": Grouping(source="folder")}, DataError, "would get 0 pictures"),
-        ({"val": 0.01}, DataError, "val of .* would get 0 pictures"),
+        ({"by": "group", "grouping": Grouping(source="folder")}, DataError, "would get 0 images"),
+        ({"val": 0.01}, DataError, "val of .* would get 0 images"),
     ],
 )
 def test_refusals_are_one_line(tmp_path, options, kind, message):
@@ -219,8 +219,8 @@ def test_lvis_keeps_what_was_searched_for(tmp_path):
         image |= {"neg_category_ids": [20], "not_exhaustive_category_ids": [0]}
     source.write_text(json.dumps(document))
     split(source, tmp_path / "out")
-    picture = open_dataset(tmp_path / "out/val.json").picture(0)
-    assert picture.negative == [2] and picture.not_exhaustive == [0]
+    found = open_dataset(tmp_path / "out/val.json").image(0)
+    assert found.negative == [2] and found.not_exhaustive == [0]
 
 
 def test_command_prints_and_refuses_what_is_split(tmp_path, capsys):
@@ -235,14 +235,14 @@ def test_command_prints_and_refuses_what_is_split(tmp_path, capsys):
     assert main(["split", str(source), "--out", str(out)]) == 2
 
 
-def test_empty_pictures_are_dropped_and_counted_only_on_request(tmp_path):
+def test_empty_images_are_dropped_and_counted_only_on_request(tmp_path):
     dataset = open_dataset(write_set(tmp_path, [[0], [], [1], []]))
     kept, lines = without_empty(dataset)
-    assert [kept.picture(i).image_id for i in range(len(kept))] == [1, 3] and kept.pixels(1)[0, 0, 0] == 3
-    assert kept.repairs["picture without an object left out"] == 2 and not dataset.repairs
+    assert [kept.image(i).image_id for i in range(len(kept))] == [1, 3] and kept.pixels(1)[0, 0, 0] == 3
+    assert kept.repairs["image without an object left out"] == 2 and not dataset.repairs
     assert len(lines) == 1 and "left out: 2" in lines[0]
     assert without_empty(Subset(dataset, [0, 2]))[1] == []
-    with pytest.raises(DataError, match="leaves no picture"):
+    with pytest.raises(DataError, match="leaves no image"):
         without_empty(Subset(dataset, [1]))
     with pytest.raises(IndexError):
-        kept.picture(2)
+        kept.image(2)

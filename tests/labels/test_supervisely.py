@@ -19,7 +19,7 @@ from PIL import Image
 from samples_masks import packed_bitmap
 
 from maskrcnn.errors import DataError
-from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.readers.supervisely import looks_like_supervisely, read_supervisely
 from maskrcnn.masks.rle import rle_bitmap
 
@@ -67,10 +67,10 @@ class Files:
     def __init__(self, folder: Path) -> None:
         self.project = folder / "project"
         self.ann = self.project / "ds0/ann/a.png.json"
-        self.picture = self.project / "ds0/img/a.png"
+        self.image = self.project / "ds0/img/a.png"
         self.ann.parent.mkdir(parents=True, exist_ok=True)
-        self.picture.parent.mkdir(exist_ok=True)
-        Image.new("RGB", (WIDTH, HEIGHT)).save(self.picture)
+        self.image.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (WIDTH, HEIGHT)).save(self.image)
         self.meta = copy.deepcopy(META)
         self.document = copy.deepcopy(GOOD)
         self.figures: list[Any] = self.document["objects"]
@@ -79,7 +79,7 @@ class Files:
         (self.project / "meta.json").write_text(json.dumps(self.meta))
         self.ann.write_text(json.dumps(self.document))
 
-    def read(self) -> LabelledPictures:
+    def read(self) -> FileDataset:
         self.write()
         return read_supervisely(self.project)
 
@@ -97,9 +97,9 @@ def test_a_project(files: Files) -> None:
     assert looks_like_supervisely(files.project) and looks_like_supervisely(files.project / "ds0")
     assert not looks_like_supervisely(files.project / "ds0/ann")
     assert dataset.classes == ["car", "cell"] and dataset.class_ids == [901, 17] and not dataset.repairs
-    picture = dataset.picture(0)
-    assert (picture.image_id, picture.file_name, picture.width) == (1, "ds0/img/a.png", WIDTH)
-    box, holed, plain, bitmap = picture.annotations
+    image = dataset.image(0)
+    assert (image.image_id, image.file_name, image.width) == (1, "ds0/img/a.png", WIDTH)
+    box, holed, plain, bitmap = image.annotations
     assert box.box == (4.0, 2.0, 14.0, 12.0) and box.rle is None  # pixel 13 is inside
     mask = rle_bitmap(holed.rle)
     assert mask[18, 28] == 0 and mask[12, 22] == 1 and holed.area == 20 * 20 - 8 * 8
@@ -112,7 +112,7 @@ def test_a_project(files: Files) -> None:
 
 def test_coordinates_with_fractions_are_continuous(files: Files) -> None:
     files.figures[2]["points"]["exterior"][0] = [45.25, 10]
-    box, _, plain, _ = files.read().picture(0).annotations
+    box, _, plain, _ = files.read().image(0).annotations
     assert box.box == (4.0, 2.0, 13.0, 11.0)
     np.testing.assert_array_equal(plain.polygons[0], [[45.25, 10], [55, 10], [55, 20]])
 
@@ -126,21 +126,21 @@ def test_data_sets_of_a_project(files: Files) -> None:
     Image.new("RGB", (WIDTH, HEIGHT)).save(nested / "img/c.png")
     (nested / "ann/b.png.json").write_text(json.dumps(GOOD))
     dataset = read_supervisely(files.project)
-    assert [picture.file_name for picture in dataset] == ["ds0/img/a.png", "ds0/datasets/inner/img/b.png"]
-    assert dict(dataset.repairs) == {"picture without an annotation file left out": 1}
+    assert [image.file_name for image in dataset] == ["ds0/img/a.png", "ds0/datasets/inner/img/b.png"]
+    assert dict(dataset.repairs) == {"image without an annotation file left out": 1}
     alone = read_supervisely(nested)
-    assert [picture.file_name for picture in alone] == ["img/b.png"]
+    assert [image.file_name for image in alone] == ["img/b.png"]
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "RGBA", "LA", "RGB"])
 def test_bitmaps_of_every_mode(files: Files, mode: str) -> None:
-    picture = Image.fromarray(blob() * 255)
+    image = Image.fromarray(blob() * 255)
     if mode in ("RGBA", "LA"):
-        picture.putalpha(picture.copy())
+        image.putalpha(image.copy())
     file = io.BytesIO()
-    picture.convert(mode).save(file, format="PNG")
+    image.convert(mode).save(file, format="PNG")
     files.figures[3]["bitmap"]["data"] = base64.b64encode(zlib.compress(file.getvalue())).decode()
-    assert files.read().picture(0).annotations[3].area == blob().sum()
+    assert files.read().image(0).annotations[3].area == blob().sum()
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_bitmaps_of_every_mode(files: Files, mode: str) -> None:
         ({"points": None}, "annotation without a usable box dropped", 1),
         ({"geometryType": "rectangle", "points": rings([[1, 1]])}, "non-finite coordinates dropped", 1),
         ({"geometryType": "bitmap", "bitmap": {"data": packed_bitmap(blob()), "origin": [57, 3]}},
-         "mask clipped to the picture", 1),
+         "mask clipped to the image", 1),
     ],
 )  # fmt: skip
 def test_counted(files: Files, change: dict[str, Any], kind: str, count: int) -> None:
@@ -165,7 +165,7 @@ def test_counted(files: Files, change: dict[str, Any], kind: str, count: int) ->
     assert dataset.repairs[kind] == count and any(kind in line for line in dataset.warnings)
 
 
-def test_tags_of_a_picture(files: Files) -> None:
+def test_tags_of_a_image(files: Files) -> None:
     files.document["tags"] = [{"name": "night"}]
     assert dict(files.read().repairs) == {"tag left out": 1}
 
@@ -183,7 +183,7 @@ def test_tags_of_a_picture(files: Files) -> None:
         (lambda f: f.figures[3]["bitmap"].update(origin=[1.5, 2]), ["origin"]),
         (lambda f: f.figures[3]["bitmap"].update(origin=None), ["origin"]),
         (lambda f: f.figures[3]["bitmap"].update(data=packed_bitmap(np.ones((900, 900)))), ["900 x 900"]),
-        (lambda f: f.picture.unlink(), ["missing"]),
+        (lambda f: f.image.unlink(), ["missing"]),
         (lambda f: f.meta.update(classes=[]), ["classes"]),
         (lambda f: f.meta.update(classes=[{"id": 3}]), ["entry 0"]),
     ],

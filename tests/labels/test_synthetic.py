@@ -1,4 +1,4 @@
-"""Generated pictures: the same each time, and labelled exactly."""
+"""Generated images: the same each time, and labelled exactly."""
 
 from __future__ import annotations
 
@@ -13,21 +13,20 @@ from maskrcnn.labels.synthetic import Synthetic
 KINDS = [{}, {"people": True}, {"people": True, "shapes": False, "side": (96, 64)}]
 
 
-def flat(picture) -> list:
+def flat(image) -> list:
     return [
-        (a.box, a.label, a.rle, a.id, None if a.keypoints is None else a.keypoints.tolist())
-        for a in picture.annotations
+        (a.box, a.label, a.rle, a.id, None if a.keypoints is None else a.keypoints.tolist()) for a in image.annotations
     ]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_same_index_same_picture_in_any_order(kind):
+def test_same_index_same_image_in_any_order(kind):
     data, again = Synthetic(20, **kind), Synthetic(40, **kind)
     for index in (7, 3, 7):
         pixels = data.pixels(index)
-        again.picture(0)
+        again.image(0)
         assert np.array_equal(pixels, again.pixels(index))
-        assert flat(data.picture(index)) == flat(again.picture(index))
+        assert flat(data.image(index)) == flat(again.image(index))
     assert not np.array_equal(data.pixels(3), data.pixels(4))
 
 
@@ -42,11 +41,11 @@ def test_masks_are_disjoint_and_boxes_tight(kind):
     data = Synthetic(30, **kind)
     ids = []
     for index in range(len(data)):
-        picture = data.picture(index)
-        assert data.pixels(index).shape == (picture.height, picture.width, 3) == (*data.side, 3)
-        assert 1 <= len(picture.annotations) <= 5
+        image = data.image(index)
+        assert data.pixels(index).shape == (image.height, image.width, 3) == (*data.side, 3)
+        assert 1 <= len(image.annotations) <= 5
         taken = np.zeros(data.side, int)
-        for a in picture.annotations:
+        for a in image.annotations:
             mask = coco_mask.decode(a.rle)
             columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
             assert a.box == (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
@@ -61,19 +60,19 @@ def test_keypoints_are_seen_where_the_mask_is():
     data = Synthetic(60, people=True, shapes=False)
     hidden = 0
     for index in range(len(data)):
-        for a in data.picture(index).annotations:
+        for a in data.image(index).annotations:
             x, y = np.floor(a.keypoints[:, :2]).astype(int).T
             assert np.array_equal(a.keypoints[:, 2] == 2, coco_mask.decode(a.rle)[y, x] == 1)
             hidden += int((a.keypoints[:, 2] == 1).sum())
     assert hidden > 0
-    alone = [p.annotations[0] for p in map(data.picture, range(60)) if len(p.annotations) == 1]
+    alone = [p.annotations[0] for p in map(data.image, range(60)) if len(p.annotations) == 1]
     assert alone and all((a.keypoints[:, 2] == 2).all() for a in alone)
 
 
 def test_figures_face_us():
     data = Synthetic(20, people=True, shapes=False)
     for index in range(20):
-        for a in data.picture(index).annotations:
+        for a in data.image(index).annotations:
             assert a.keypoints[5, 0] > a.keypoints[6, 0] and a.keypoints[0, 1] < a.keypoints[15, 1]
 
 
@@ -105,6 +104,6 @@ def test_impossible_requests_are_refused(arguments, part):
         Synthetic(**arguments)
 
 
-def test_no_picture_beyond_the_last():
+def test_no_image_beyond_the_last():
     with pytest.raises(IndexError):
-        Synthetic(3).picture(3)
+        Synthetic(3).image(3)

@@ -15,7 +15,7 @@ from fuzz import Subject, check_spoilt
 from PIL import Image
 
 from maskrcnn.errors import DataError, UserError
-from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.readers.via import HEADER, looks_like_via, read_via
 from maskrcnn.masks.rle import annotation_rle, rle_bitmap
 
@@ -29,7 +29,7 @@ def region(shape: dict[str, Any], **attributes: Any) -> dict[str, Any]:
 
 
 class Files:
-    """A folder of two labelled pictures, to be spoilt by a test."""
+    """A folder of two labelled images, to be spoilt by a test."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -81,7 +81,7 @@ class Files:
                     writer.writerow([*start, 0, "{}", "{}"])
         return path
 
-    def repaired(self, *kinds: str, **arguments: Any) -> LabelledPictures:
+    def repaired(self, *kinds: str, **arguments: Any) -> FileDataset:
         self.write_export()
         return claims.repaired(read_via(self.folder, **arguments), *kinds)
 
@@ -118,20 +118,20 @@ def test_a_good_file(files: Files, form: str) -> None:
 
 def test_via_1(files: Files) -> None:
     files.a |= {"regions": {"0": files.a["regions"][0]}, "fileref": "", "base64_img_data": ""}
-    assert len(files.repaired().picture(0).annotations) == 1
+    assert len(files.repaired().image(0).annotations) == 1
 
 
 @pytest.mark.parametrize("form", ["export", "csv"])
-def test_picture_without_regions_is_kept(files: Files, form: str) -> None:
+def test_image_without_regions_is_kept(files: Files, form: str) -> None:
     files.b["regions"] = []
     dataset = read_via(getattr(files, f"write_{form}")())
-    assert [len(picture.annotations) for picture in dataset] == [1, 0] and not dataset.repairs
+    assert [len(image.annotations) for image in dataset] == [1, 0] and not dataset.repairs
 
 
-def test_picture_without_its_list_of_regions(files: Files) -> None:
+def test_image_without_its_list_of_regions(files: Files) -> None:
     del files.b["regions"]
-    dataset = files.repaired("picture without a list of regions taken as empty")
-    assert [len(picture.annotations) for picture in dataset] == [1, 0]
+    dataset = files.repaired("image without a list of regions taken as empty")
+    assert [len(image.annotations) for image in dataset] == [1, 0]
 
 
 def test_lines_that_are_lost(files: Files) -> None:
@@ -139,8 +139,8 @@ def test_lines_that_are_lost(files: Files) -> None:
     path = files.write_csv()
     lines = path.read_text().splitlines()
     path.write_text("\n".join(lines[:2] + lines[3:]))
-    kind = "picture with another number of regions than its region_count"
-    assert len(claims.repaired(read_via(path), kind).picture(0).annotations) == 1
+    kind = "image with another number of regions than its region_count"
+    assert len(claims.repaired(read_via(path), kind).image(0).annotations) == 1
 
 
 def test_options_give_the_order(files: Files) -> None:
@@ -148,12 +148,12 @@ def test_options_give_the_order(files: Files) -> None:
 
 
 @pytest.mark.parametrize("folder", ["images", "via_project", "shots"])
-def test_where_pictures_are(files: Files, folder: str) -> None:
+def test_where_images_are(files: Files, folder: str) -> None:
     (files.folder / folder).mkdir()
     for name in ("a.jpg", "b.png"):
         (files.folder / name).rename(files.folder / folder / name)
     path = files.write_project(folder="./shots/")
-    assert read_via(path).picture(0).path == files.folder / folder / "a.jpg"
+    assert read_via(path).image(0).path == files.folder / folder / "a.jpg"
 
 
 def test_ellipse_and_circle(files: Files) -> None:
@@ -165,7 +165,7 @@ def test_ellipse_and_circle(files: Files) -> None:
     circle = {"name": "circle", "cx": 15, "cy": 10, "r": 8}
     files.regions(region(ellipse, animal="dog"), region(circle, animal="dog"))
     wanted = [(along / 10) ** 2 + (across / 5) ** 2 <= 1, np.hypot(x - 15, y - 10) <= 8]
-    for annotation, bitmap in zip(files.repaired().picture(0).annotations, wanted, strict=True):
+    for annotation, bitmap in zip(files.repaired().image(0).annotations, wanted, strict=True):
         found = rle_bitmap(annotation_rle(annotation, HEIGHT, WIDTH)).astype(bool)
         assert (found & bitmap).sum() / (found | bitmap).sum() > 0.93
 
@@ -175,7 +175,7 @@ def test_long_polygon_in_csv(files: Files) -> None:
     xs, ys = (15 + 8 * np.cos(angles)).tolist(), (10 + 8 * np.sin(angles)).tolist()
     files.regions(region(SQUARE | {"all_points_x": xs, "all_points_y": ys}, animal="dog"))
     before = csv.field_size_limit()
-    assert len(read_via(files.write_csv()).picture(0).annotations[0].polygons[0]) == 20_000
+    assert len(read_via(files.write_csv()).image(0).annotations[0].polygons[0]) == 20_000
     assert csv.field_size_limit() == before
 
 
@@ -226,7 +226,7 @@ def test_what_is_counted(files: Files) -> None:
         "polyline closed to a polygon",
         attribute="animal",
     )
-    assert len(dataset.picture(0).annotations) == 2
+    assert len(dataset.image(0).annotations) == 2
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_what_is_counted(files: Files) -> None:
         ({"name": "circle", "cx": 1, "cy": 1}, "non-finite coordinates dropped"),
         ({"name": "ellipse", "cx": 9, "cy": 9, "rx": 3, "ry": 3, "theta": math.inf}, "non-finite coordinates dropped"),
         (RECT | {"width": 0}, "zero-area box dropped"),
-        (RECT | {"x": 1000}, "box outside the picture dropped"),
+        (RECT | {"x": 1000}, "box outside the image dropped"),
         (RECT | {"x": [1]}, "non-finite coordinates dropped"),
     ],
 )
@@ -257,12 +257,12 @@ def test_shapes_that_are_dropped(files: Files, shape: dict[str, Any], kind: str)
     files.regions(region(shape, animal="dog"), region(SQUARE, animal="dog"))
     files.write_export()
     dataset = read_via(files.folder)
-    assert kind in dataset.repairs and len(dataset.picture(0).annotations) == 1
+    assert kind in dataset.repairs and len(dataset.image(0).annotations) == 1
 
 
 def test_boxes_that_are_repaired(files: Files) -> None:
     files.b["regions"] = [region(RECT | {"width": 1e308}, animal="cat"), region(RECT | {"width": -4}, animal="cat")]
-    found = files.repaired("box clipped to the picture", "reversed box swapped").picture(1).annotations
+    found = files.repaired("box clipped to the image", "reversed box swapped").image(1).annotations
     assert [annotation.box for annotation in found] == [(10.0, 5.0, 30.0, 14.0), (6.0, 5.0, 10.0, 14.0)]
 
 
@@ -284,7 +284,7 @@ def test_boxes_that_are_repaired(files: Files) -> None:
         ("x" * 5000, ["missing"]),
     ],
 )
-def test_pictures_that_are_refused(files: Files, name: Any, words: list[str]) -> None:
+def test_images_that_are_refused(files: Files, name: Any, words: list[str]) -> None:
     files.a["filename"] = name
     files.refused(*words)
 
@@ -292,16 +292,16 @@ def test_pictures_that_are_refused(files: Files, name: Any, words: list[str]) ->
 @pytest.mark.parametrize("regions", ["x", 7, [1], {"a": 1}])
 def test_regions_that_are_refused(files: Files, regions: Any) -> None:
     files.a["regions"] = regions
-    files.refused("regions of picture 'a.jpg'")
+    files.refused("regions of image 'a.jpg'")
 
 
-def test_all_pictures_missing(files: Files) -> None:
+def test_all_images_missing(files: Files) -> None:
     for name in ("a.jpg", "b.png"):
         (files.folder / name).unlink()
-    files.refused("'a.jpg' not found in", "put the pictures")
+    files.refused("'a.jpg' not found in", "put the images")
 
 
-def test_unreadable_picture(files: Files) -> None:
+def test_unreadable_image(files: Files) -> None:
     (files.folder / "b.png").write_bytes(b"x")
     files.refused("b.png", "not readable")
 
@@ -325,14 +325,14 @@ def test_other_files(files: Files, text: str) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
-        ("x.json", '{"_via_img_metadata": {}}', ["no picture"]),
+        ("x.json", '{"_via_img_metadata": {}}', ["no image"]),
         ("x.json", '{"_via_img_metadata": 7}', ["no filename"]),
         ("x.json", '{"_via_img_metadata": [[]]}', ["no filename"]),
         ("x.json", '["_via_img_metadata"]', ["not an object"]),
         ("x.json", '{"_via_img_metadata": ', ["line 1"]),
         ("x.json", '{"_via_img_metadata": ' + "[" * 100_000, ["not readable"]),
         ("x.csv", "filename,region_count", ["first line"]),
-        ("x.csv", ",".join(HEADER), ["no picture"]),
+        ("x.csv", ",".join(HEADER), ["no image"]),
         ("x.csv", ",".join(HEADER) + "\na.jpg,1", ["line 2 has 2 cells"]),
         ("x.csv", ",".join(HEADER) + "\n,1,{},0,0,{},{}", ["line 2 has no filename"]),
         ("x.csv", ",".join(HEADER) + "\na.jpg,1,{},1,0,{x,{}", ["line 2", "'{x'"]),

@@ -1,4 +1,4 @@
-"""Pascal VOC: the devkit's folders with masks, LabelImg's files beside the pictures, and what both get wrong."""
+"""Pascal VOC: the devkit's folders with masks, LabelImg's files beside the images, and what both get wrong."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fuzz import Subject, check_spoilt
 from PIL import Image
 
 from maskrcnn.errors import DataError, UserError
-from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.readers.voc import looks_like_voc, read_voc
 from maskrcnn.labels.writers.left_out import Lost
 from maskrcnn.labels.writers.voc import write_voc
@@ -93,7 +93,7 @@ class Devkit:
         assert old in text
         self.xml().write_text(text.replace(old, new, count))
 
-    def repaired(self, *kinds: str) -> LabelledPictures:
+    def repaired(self, *kinds: str) -> FileDataset:
         return repaired(read_voc(self.root), *kinds)
 
     def refused(self, *words: str) -> None:
@@ -105,25 +105,25 @@ def devkit(tmp_path: Path) -> Devkit:
     return Devkit(tmp_path)
 
 
-def check_scenes(dataset: LabelledPictures, scenes: dict[str, Scene]) -> None:
-    assert [Path(picture.file_name).stem for picture in dataset] == sorted(scenes)
-    for picture in dataset:
-        scene = scenes[Path(picture.file_name).stem]
-        assert (picture.height, picture.width) == (HEIGHT, WIDTH)
-        assert [(dataset.classes[a.label], a.box) for a in picture.annotations] == scene
-        assert not any(a.crowd for a in picture.annotations)
+def check_scenes(dataset: FileDataset, scenes: dict[str, Scene]) -> None:
+    assert [Path(image.file_name).stem for image in dataset] == sorted(scenes)
+    for image in dataset:
+        scene = scenes[Path(image.file_name).stem]
+        assert (image.height, image.width) == (HEIGHT, WIDTH)
+        assert [(dataset.classes[a.label], a.box) for a in image.annotations] == scene
+        assert not any(a.crowd for a in image.annotations)
 
 
 def test_the_devkit(devkit: Devkit) -> None:
     dataset = devkit.repaired()
     check_scenes(dataset, SCENES)
     assert dataset.classes == ["cat", "dog"] and dataset.class_ids == [1, 2] and len(dataset) == 3
-    assert [a.id for picture in dataset for a in picture.annotations] == [1, 2, 3]
+    assert [a.id for image in dataset for a in image.annotations] == [1, 2, 3]
     ids = ids_of(SCENES["2007_000001"])
-    for number, annotation in enumerate(dataset.picture(0).annotations, start=1):
+    for number, annotation in enumerate(dataset.image(0).annotations, start=1):
         np.testing.assert_array_equal(rle_bitmap(annotation.rle), ids == number)
         assert annotation.area == (ids == number).sum()
-    (box_only,) = dataset.picture(2).annotations
+    (box_only,) = dataset.image(2).annotations
     assert box_only.rle is None and box_only.polygons is None and box_only.area == 1
     assert dataset.pixels(0).shape == (HEIGHT, WIDTH, 3)
     assert looks_like_voc(devkit.root) and looks_like_voc(devkit.devkit) and len(read_voc(devkit.devkit)) == 3
@@ -135,7 +135,7 @@ def test_what_we_write(devkit: Devkit, tmp_path: Path) -> None:
     again = read_voc(tmp_path / "ours", "train")
     check_scenes(again, SCENES)
     assert not again.repairs
-    for ours, theirs in zip(again.picture(0).annotations, dataset.picture(0).annotations, strict=True):
+    for ours, theirs in zip(again.image(0).annotations, dataset.image(0).annotations, strict=True):
         assert ours.rle == theirs.rle and ours.area == theirs.area
 
 
@@ -146,7 +146,7 @@ def test_several_devkits(devkit: Devkit) -> None:
     assert not looks_like_voc(devkit.devkit)
 
 
-def test_beside_the_pictures(tmp_path: Path) -> None:
+def test_beside_the_images(tmp_path: Path) -> None:
     for stem, scene in SCENES.items():
         Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / f"{stem}.jpg")
         (tmp_path / f"{stem}.xml").write_text(xml(stem, scene))
@@ -176,7 +176,7 @@ def test_splits(devkit: Devkit) -> None:
 def test_a_split_that_names_what_is_not_there(devkit: Devkit) -> None:
     devkit.list("Main/train", "2007_000001\n../../etc/passwd\n2007_9\n")
     dataset = read_voc(devkit.root, "train")
-    assert len(dataset) == 1 and dict(dataset.repairs) == {"picture without an XML file left out": 2}
+    assert len(dataset) == 1 and dict(dataset.repairs) == {"image without an XML file left out": 2}
     devkit.list("Main/val", "2007_9\n")
     with pytest.raises(DataError, match="none of its names"):
         read_voc(devkit.root, "val")
@@ -201,7 +201,7 @@ def test_folders_in_folders(devkit: Devkit) -> None:
         for path in folder.glob("2007_000001.*"):
             path.rename(folder / "a" / path.name)
     dataset = devkit.repaired()
-    assert dataset.picture(2).file_name == "a/2007_000001.jpg" and dataset.picture(2).annotations[0].rle is not None
+    assert dataset.image(2).file_name == "a/2007_000001.jpg" and dataset.image(2).annotations[0].rle is not None
 
 
 # ---- what is counted
@@ -232,32 +232,32 @@ def test_rotated_box(devkit: Devkit) -> None:
     devkit.replace("<bndbox>", "<robndbox>")
     devkit.replace("</bndbox>", "</robndbox>")
     dataset = devkit.repaired("rotated VOC box dropped")
-    (cat,) = dataset.picture(0).annotations
+    (cat,) = dataset.image(0).annotations
     assert dataset.classes[cat.label] == "cat" and rle_bitmap(cat.rle).any()
 
 
 def test_object_without_a_class(devkit: Devkit) -> None:
     devkit.replace("<name>dog</name>", "<name> </name>")
-    assert len(devkit.repaired("object without a class dropped").picture(0).annotations) == 1
+    assert len(devkit.repaired("object without a class dropped").image(0).annotations) == 1
 
 
 def test_fractions(devkit: Devkit) -> None:
     devkit.mask.unlink()
     devkit.replace("<xmin>4<", "<xmin>4.5<")
-    assert devkit.repaired().picture(0).annotations[0].box == (3.5, 2, 13, 12)
+    assert devkit.repaired().image(0).annotations[0].box == (3.5, 2, 13, 12)
 
 
 def test_a_set_counts_from_where_most_boxes_at_the_edge_begin(devkit: Devkit) -> None:
     """One box at 0 and one at 1: a slip of the first. Both at 0: the whole set counts from 0."""
     devkit.mask.unlink()
     devkit.replace("<xmin>4<", "<xmin>0<")
-    slip = devkit.repaired("box clipped to the picture")
-    assert slip.picture(0).annotations[0].box == (0, 2, 13, 12) and slip.picture(2).annotations[0].box == BIRD[1]
+    slip = devkit.repaired("box clipped to the image")
+    assert slip.image(0).annotations[0].box == (0, 2, 13, 12) and slip.image(2).annotations[0].box == BIRD[1]
     devkit.replace("<xmin>1<", "<xmin>0<")
     devkit.replace("<ymin>1<", "<ymin>0<")
     # BIRD is of one pixel: none, where the end is not in it
     dataset = devkit.repaired(*["VOC box of a set that counts from 0"] * 3, "zero-area box dropped")
-    assert [a.box for a in dataset.picture(0).annotations] == [(0, 3, 13, 12), (0, 0, 30, 20)]
+    assert [a.box for a in dataset.image(0).annotations] == [(0, 3, 13, 12), (0, 0, 30, 20)]
 
 
 def test_reversed_box(devkit: Devkit) -> None:
@@ -270,10 +270,10 @@ def test_reversed_box(devkit: Devkit) -> None:
 @pytest.mark.parametrize("value", ["", "four", "4,5"])
 def test_box_that_is_none(devkit: Devkit, value: str) -> None:
     devkit.replace("<xmin>4<", f"<xmin>{value}<")
-    annotation = devkit.repaired("missing box taken from the mask").picture(0).annotations[0]
+    annotation = devkit.repaired("missing box taken from the mask").image(0).annotations[0]
     assert annotation.box == (4, 3, 12, 11)
     devkit.mask.unlink()
-    assert len(devkit.repaired("annotation without a usable box dropped").picture(0).annotations) == 1
+    assert len(devkit.repaired("annotation without a usable box dropped").image(0).annotations) == 1
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-1e999", "1" + "0" * 400])
@@ -284,7 +284,7 @@ def test_box_that_is_not_finite(devkit: Devkit, value: str) -> None:
 
 def test_huge_box(devkit: Devkit) -> None:
     devkit.replace("<xmax>13<", "<xmax>1e308<")
-    assert devkit.repaired("box clipped to the picture").picture(0).annotations[0].box == (3, 2, 30, 12)
+    assert devkit.repaired("box clipped to the image").image(0).annotations[0].box == (3, 2, 30, 12)
 
 
 def test_masks_that_do_not_fit(devkit: Devkit) -> None:
@@ -295,34 +295,34 @@ def test_masks_that_do_not_fit(devkit: Devkit) -> None:
     kinds = (
         "mask outside its box dropped",
         "mask without an object in the XML dropped",
-        "object without pixels in its mask picture keeps its box",
+        "object without pixels in its mask image keeps its box",
     )
     dataset = read_voc(devkit.root)
     assert dict(dataset.repairs) == Counter(kinds)
     check_scenes(dataset, SCENES)
-    assert not any(a.rle for a in dataset.picture(0).annotations)
+    assert not any(a.rle for a in dataset.image(0).annotations)
 
 
 def test_missing_size(devkit: Devkit) -> None:
     devkit.replace(f"<width>{WIDTH}<", "<width>0<")
-    check_scenes(devkit.repaired("missing picture size read from the picture"), SCENES)
+    check_scenes(devkit.repaired("missing image size read from the image"), SCENES)
 
 
-def test_picture_without_xml(devkit: Devkit) -> None:
+def test_image_without_xml(devkit: Devkit) -> None:
     devkit.xml("2007_000002").unlink()
-    assert len(devkit.repaired("picture without an XML file left out")) == 2
+    assert len(devkit.repaired("image without an XML file left out")) == 2
 
 
 def test_filename(devkit: Devkit) -> None:
     devkit.replace("<filename>2007_000001.jpg<", "<filename>C:\\x\\old.jpg<")
-    check_scenes(devkit.repaired("filename in the XML that is not its picture's passed over"), SCENES)
+    check_scenes(devkit.repaired("filename in the XML that is not its image's passed over"), SCENES)
     (devkit.root / "JPEGImages/2007_000001.jpg").rename(devkit.root / "JPEGImages/old.jpg")
     devkit.refused("leaves the folder")
     devkit.replace("C:\\x\\old.jpg", "old.jpg")
-    assert read_voc(devkit.root).picture(0).file_name == "old.jpg"
+    assert read_voc(devkit.root).image(0).file_name == "old.jpg"
 
 
-def test_two_pictures_of_one_stem(devkit: Devkit) -> None:
+def test_two_images_of_one_stem(devkit: Devkit) -> None:
     Image.new("RGB", (WIDTH, HEIGHT)).save(devkit.root / "JPEGImages/2007_000001.png")
     check_scenes(devkit.repaired(), SCENES)
     devkit.replace("<filename>2007_000001.jpg<", "<filename>a.jpg<")
@@ -347,9 +347,9 @@ def test_nothing_there(devkit: Devkit, tmp_path: Path) -> None:
     devkit.refused("no XML file")
 
 
-def test_missing_picture(devkit: Devkit) -> None:
+def test_missing_image(devkit: Devkit) -> None:
     (devkit.root / "JPEGImages/2007_000001.jpg").unlink()
-    devkit.refused("1 of 3 picture files", "2007_000001.jpg")
+    devkit.refused("1 of 3 image files", "2007_000001.jpg")
 
 
 def test_size_that_disagrees(devkit: Devkit) -> None:

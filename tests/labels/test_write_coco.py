@@ -16,9 +16,9 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from maskrcnn.config.model import KeypointSchema
-from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.readers.coco import read_coco
-from maskrcnn.labels.types import Annotation, Picture
+from maskrcnn.labels.types import Annotation, LabelledImage
 from maskrcnn.labels.writers.coco import write_coco
 from maskrcnn.masks.rle import bitmap_rle, rle_bitmap, runs_rle, string_runs
 
@@ -48,23 +48,23 @@ def annotations(draw: st.DrawFn, number: int) -> Annotation:
 
 
 @st.composite
-def datasets(draw: st.DrawFn) -> LabelledPictures:
-    pictures = []
+def datasets(draw: st.DrawFn) -> FileDataset:
+    images = []
     number = draw(st.integers(0, 5))
     for index in range(draw(st.integers(1, 3))):
-        picture = Picture(draw(st.sampled_from([index, f"id {index}"])), f"{index}.png", None, HEIGHT, WIDTH)
+        image = LabelledImage(draw(st.sampled_from([index, f"id {index}"])), f"{index}.png", None, HEIGHT, WIDTH)
         for _ in range(draw(st.integers(0, 3))):
             number += draw(st.integers(1, 3))
-            picture.annotations.append(draw(annotations(number)))
-        pictures.append(picture)
+            image.annotations.append(draw(annotations(number)))
+        images.append(image)
     number += 1
-    pictures[0].annotations.append(Annotation((1, 1, 2, 2), 1, keypoints=np.ones((3, 3)), area=1.0, id=number))
-    return LabelledPictures(
-        pictures, name="drawn", classes=["a", "b", "c"], class_ids=draw(st.permutations([0, 7, 90])), keypoints=SCHEMA
+    images[0].annotations.append(Annotation((1, 1, 2, 2), 1, keypoints=np.ones((3, 3)), area=1.0, id=number))
+    return FileDataset(
+        images, name="drawn", classes=["a", "b", "c"], class_ids=draw(st.permutations([0, 7, 90])), keypoints=SCHEMA
     )
 
 
-def assert_same(found: Picture, expected: Picture) -> None:
+def assert_same(found: LabelledImage, expected: LabelledImage) -> None:
     assert (found.image_id, found.height, found.width) == (expected.image_id, expected.height, expected.width)
     assert len(found.annotations) == len(expected.annotations)
     for a, b in zip(found.annotations, expected.annotations, strict=True):
@@ -80,12 +80,12 @@ def assert_same(found: Picture, expected: Picture) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(datasets())
-def test_round_trip(dataset: LabelledPictures) -> None:
+def test_round_trip(dataset: FileDataset) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "out/labels.json"
         write_coco(dataset, path)
-        for picture in dataset:
-            Image.new("L", (WIDTH, HEIGHT)).save(path.parent / picture.file_name)
+        for image in dataset:
+            Image.new("L", (WIDTH, HEIGHT)).save(path.parent / image.file_name)
         again = read_coco(path)
         assert not again.repairs, again.warnings
         assert (again.classes, again.class_ids, again.keypoints) == (dataset.classes, dataset.class_ids, SCHEMA)
@@ -110,29 +110,29 @@ def test_bitmaps() -> None:
         np.testing.assert_array_equal(rle_bitmap(bitmap_rle(same)), bitmap)
 
 
-class Drawn(LabelledPictures):
-    """Pictures that are not in files."""
+class Drawn(FileDataset):
+    """Images that are not in files."""
 
     def pixels(self, index: int) -> np.ndarray:
         return np.full((HEIGHT, WIDTH, 3), index, dtype=np.uint8)
 
 
 def drawn(*file_names: str) -> Drawn:
-    pictures = [
-        Picture(n, name, None, HEIGHT, WIDTH, [Annotation((1, 2, 5, 6), 0, area=16.0)])
+    images = [
+        LabelledImage(n, name, None, HEIGHT, WIDTH, [Annotation((1, 2, 5, 6), 0, area=16.0)])
         for n, name in enumerate(file_names)
     ]
-    return Drawn(pictures, name="drawn", classes=["a"], class_ids=[5])
+    return Drawn(images, name="drawn", classes=["a"], class_ids=[5])
 
 
-def test_pictures_are_written(tmp_path: Path) -> None:
+def test_images_are_written(tmp_path: Path) -> None:
     dataset = drawn("a.jpg", "a.png", "sub/b", "../c.png", "/etc/d.png")
     write_coco(dataset, tmp_path / "set.json", tmp_path / "images")
     again = read_coco(tmp_path / "set.json")
     assert len(again) == 5 and again.class_ids == [5]
     assert [int(again.pixels(index)[0, 0, 0]) for index in range(5)] == list(range(5))
     assert all(tmp_path / "images" in path.resolve().parents for path in tmp_path.rglob("*.png"))
-    assert [picture.annotations[0].id for picture in again] == [1, 2, 3, 4, 5], "equal ids become numbers from 1"
+    assert [image.annotations[0].id for image in again] == [1, 2, 3, 4, 5], "equal ids become numbers from 1"
 
 
 def test_limit(tmp_path: Path) -> None:

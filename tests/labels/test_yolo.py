@@ -11,7 +11,7 @@ from fuzz import Subject, check_spoilt
 from PIL import Image
 
 from maskrcnn.errors import UserError
-from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.readers.keypoint_schema import COCO_NAMES, COCO_SIGMAS
 from maskrcnn.labels.readers.yolo import looks_like_yolo, read_yolo
 from maskrcnn.masks.rle import annotation_rle, rle_bitmap
@@ -38,13 +38,13 @@ class Files:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         for name in ("train/a.jpg", "train/sub/b.png", "val/c.png"):
-            self.write_picture(f"images/{name}")
+            self.write_image(f"images/{name}")
         self.write("data.yaml", YAML)
         self.write("labels/train/a.txt", polygon_line(1, SQUARE) + box_line(0, 1, 2, 11, 12))
         self.write("labels/train/sub/b.txt", "")
         self.write("labels/val/c.txt", polygon_line(0, SQUARE))
 
-    def write_picture(self, name: str) -> None:
+    def write_image(self, name: str) -> None:
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (WIDTH, HEIGHT)).save(path)
@@ -57,7 +57,7 @@ class Files:
     def label(self, text: str) -> None:
         self.write("labels/train/a.txt", text)
 
-    def repaired(self, *kinds: str) -> LabelledPictures:
+    def repaired(self, *kinds: str) -> FileDataset:
         """Read; the only repairs are one of each of `kinds`."""
         return repaired(read_yolo(self.folder), *kinds)
 
@@ -86,8 +86,8 @@ def test_a_good_folder(files: Files) -> None:
 
 
 def test_splits(files: Files) -> None:
-    (picture,) = read_yolo(files.folder / "data.yaml", "val")
-    assert picture.file_name == "images/val/c.png" and len(picture.annotations) == 1
+    (image,) = read_yolo(files.folder / "data.yaml", "val")
+    assert image.file_name == "images/val/c.png" and len(image.annotations) == 1
     files.refused("has no 'test' split", "train, val", split="test")
     files.write("data.yaml", YAML.replace("val:", "valid:"))
     assert len(read_yolo(files.folder, "val")) == 1
@@ -104,18 +104,18 @@ def test_splits(files: Files) -> None:
         "train: FOLDER/images/train\n",
     ],
 )
-def test_where_pictures_are(files: Files, lines: str) -> None:
+def test_where_images_are(files: Files, lines: str) -> None:
     files.write("list.txt", "./images/train/a.jpg\n\nimages/train/sub/b.png\n")
     files.write("data.yaml", lines.replace("FOLDER", str(files.folder)) + "nc: 2\nnames: [cat, dog]\n")
-    assert [picture.file_name for picture in files.repaired()] == ["images/train/a.jpg", "images/train/sub/b.png"]
+    assert [image.file_name for image in files.repaired()] == ["images/train/a.jpg", "images/train/sub/b.png"]
 
 
 def test_roboflow_layout(tmp_path: Path) -> None:
     files = Files(tmp_path)
     files.write("data.yaml", "train: ../train/images\nval: ../valid/images\nnc: 1\nnames: ['x']\n")
-    files.write_picture("train/images/a.jpg")
+    files.write_image("train/images/a.jpg")
     files.write("train/labels/a.txt", box_line(0, 1, 2, 3, 4))
-    assert [picture.file_name for picture in files.repaired()] == ["train/images/a.jpg"]
+    assert [image.file_name for image in files.repaired()] == ["train/images/a.jpg"]
 
 
 def test_classes_by_number_and_unused(files: Files) -> None:
@@ -123,19 +123,19 @@ def test_classes_by_number_and_unused(files: Files) -> None:
     files.label(polygon_line(7, SQUARE))
     dataset = files.repaired()
     assert dataset.classes == ["3", "dog", "unused"] and dataset.class_ids == [0, 7, 2]
-    assert dataset.picture(0).annotations[0].label == 1
+    assert dataset.image(0).annotations[0].label == 1
     files.write("data.yaml", "train: images/train\nnc: 8\n")
     assert files.repaired().classes[7] == "class_7"
 
 
-def test_picture_without_a_label_file_is_empty(files: Files) -> None:
+def test_image_without_a_label_file_is_empty(files: Files) -> None:
     (files.folder / "labels/train/sub/b.txt").unlink()
-    assert [len(picture.annotations) for picture in files.repaired()] == [2, 0]
+    assert [len(image.annotations) for image in files.repaired()] == [2, 0]
 
 
 def test_polygon_over_the_border(files: Files) -> None:
     files.label(polygon_line(0, SQUARE - [10.0, 0.0]))
-    (annotation,) = files.repaired().picture(0).annotations
+    (annotation,) = files.repaired().image(0).annotations
     assert annotation.box == (0.0, 2.0, 4.0, 12.0)
     assert rle_bitmap(annotation_rle(annotation, HEIGHT, WIDTH)).sum() == 40
 
@@ -150,7 +150,7 @@ def test_coco_pose(files: Files) -> None:
     dataset = files.repaired()
     assert dataset.keypoints.names == COCO_NAMES and dataset.keypoints.sigmas == COCO_SIGMAS
     assert str(dataset.keypoints.flip) == COCO_FLIP
-    pose, box = dataset.picture(0).annotations
+    pose, box = dataset.image(0).annotations
     want = np.array([[k + 1, k, k % 3] if k % 3 else [0, 0, 0] for k in range(17)])
     np.testing.assert_allclose(pose.keypoints, want, atol=1e-4)
     assert pose.box == pytest.approx((1, 2, 31, 18), abs=1e-4) and pose.polygons is None and box.keypoints is None
@@ -160,7 +160,7 @@ def test_keypoints_without_visibility(files: Files) -> None:
     files.write("data.yaml", "train: images/train\nkpt_shape: [3, 2]\nnames: [x]\n")
     files.label(f"{box_line(0, 1, 2, 31, 18).strip()} 0.5 0.5 0 0 -0.1 0.2\n")
     dataset = files.repaired("keypoints without flip_idx left in place", "sigmas of 0.05 assumed")
-    (pose,) = dataset.picture(0).annotations
+    (pose,) = dataset.image(0).annotations
     np.testing.assert_allclose(pose.keypoints, [[20, 10, 2], [0, 0, 0], [0, 0, 0]])
     assert dataset.keypoints.names == ["keypoint_0", "keypoint_1", "keypoint_2"] and dataset.keypoints.flip == [0, 1, 2]
 
@@ -176,17 +176,17 @@ def test_keypoint_names(files: Files) -> None:
 # ---- bad input
 
 
-def test_label_without_a_picture(files: Files) -> None:
+def test_label_without_a_image(files: Files) -> None:
     files.write("labels/train/lost.txt", box_line(0, 1, 2, 3, 4))
     files.write("labels/train/classes.txt", "cat\ndog\n")
-    assert "lost.txt" in files.repaired("label file without a picture left out").warnings[0]
+    assert "lost.txt" in files.repaired("label file without an image left out").warnings[0]
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e400"])
 def test_numbers_that_are_not_finite(files: Files, value: str) -> None:
     files.label(f"0 {value} 0.5 0.5 0.5\n0 0.1 0.1 0.5 {value} 0.3 0.3\n{polygon_line(1, SQUARE)}")
     dataset = read_yolo(files.folder)
-    assert [a.label for a in dataset.picture(0).annotations] == [1]
+    assert [a.label for a in dataset.image(0).annotations] == [1]
     assert sum(dataset.repairs.values()) == 2
 
 
@@ -234,7 +234,7 @@ def test_zero_area_box(files: Files) -> None:
         ("train: /etc\nnames: [cat, dog]\n", ["/etc", "not there"]),
         ("train: data.yaml\nnames: [cat, dog]\n", ["no folder"]),
         ("train: nothing\nnames: [cat, dog]\n", ["nothing"]),
-        ("train: empty\nnames: [cat, dog]\n", ["no picture"]),
+        ("train: empty\nnames: [cat, dog]\n", ["no image"]),
         ("train: list.txt\nnames: [cat, dog]\n", ["line 1", "../out.png", "outside"]),
         ("train: images/train\nkpt_shape: [17]\nnames: [cat, dog]\n", ["kpt_shape"]),
         ("train: images/train\nkpt_shape: [.nan, 3]\nnames: [cat, dog]\n", ["kpt_shape"]),
@@ -275,14 +275,14 @@ def test_no_yaml(files: Files) -> None:
 
 def test_no_labels_at_all(files: Files) -> None:
     (files.folder / "labels").rename(files.folder / "elsewhere")
-    files.refused("none of 2 pictures", "labels/train/a.txt")
+    files.refused("none of 2 images", "labels/train/a.txt")
 
 
-def test_missing_and_unreadable_pictures(files: Files) -> None:
+def test_missing_and_unreadable_images(files: Files) -> None:
     files.write("list.txt", "images/train/a.jpg\nimages/train/gone.png\n")
     files.write("data.yaml", "train: list.txt\nnames: [cat, dog]\n")
     files.refused("gone.png", "missing")
-    files.write("images/train/gone.png", "not a picture")
+    files.write("images/train/gone.png", "not an image")
     files.refused("gone.png", "not readable")
 
 

@@ -1,4 +1,4 @@
-"""Twelve small generated pictures with all that labels can hold: classes, holes, parts, a crowd, keypoints, nothing.
+"""Twelve small generated images with all that labels can hold: classes, holes, parts, a crowd, keypoints, nothing.
 
 No photograph and no file: what `make_samples.py` writes in every format.
 """
@@ -12,12 +12,12 @@ import cv2
 import numpy as np
 
 from maskrcnn.labels.synthetic import Synthetic
-from maskrcnn.labels.types import Annotation, Picture
+from maskrcnn.labels.types import Annotation, LabelledImage
 from maskrcnn.masks.rle import bitmap_rle, rle_area, rle_bitmap, rle_box
 
 SIDE = (72, 96)  # height and width
 COUNT = 12
-HOLED, CUT, CROWDED, EMPTY = 9, 10, 8, 11  # which pictures have what
+HOLED, CUT, CROWDED, EMPTY = 9, 10, 8, 11  # which images have what
 GREY = 128
 LEVELS = 32  # colours are multiples of it, so that a PNG is small
 
@@ -38,40 +38,40 @@ class Twelve:
     def __len__(self) -> int:
         return self.count
 
-    def picture(self, index: int) -> Picture:
-        """Labels of the picture at `index`."""
+    def image(self, index: int) -> LabelledImage:
+        """Labels of the image at `index`."""
         return deepcopy(self._drawn[index][0])
 
     def pixels(self, index: int) -> np.ndarray:
-        """The picture at `index`: uint8 RGB (H, W, 3)."""
+        """The image at `index`: uint8 RGB (H, W, 3)."""
         return self._drawn[index][1].copy()
 
-    def _draw(self, index: int) -> tuple[Picture, np.ndarray]:
-        picture = deepcopy(self._scenes.picture(index))  # the generator keeps its latest
-        pixels = _flat(picture, self._scenes.pixels(index))
-        picture.file_name = f"{index + 1:012d}.png"
+    def _draw(self, index: int) -> tuple[LabelledImage, np.ndarray]:
+        image = deepcopy(self._scenes.image(index))  # the generator keeps its latest
+        pixels = _flat(image, self._scenes.pixels(index))
+        image.file_name = f"{index + 1:012d}.png"
         if index == HOLED:
-            _remove(picture.annotations[-1], pixels, 0.3, 0.3)
+            _remove(image.annotations[-1], pixels, 0.3, 0.3)
         if index == CUT:
-            _remove(picture.annotations[-1], pixels, 0.15, 2.0)
+            _remove(image.annotations[-1], pixels, 0.15, 2.0)
         if index == CROWDED:
-            picture.annotations.append(_crowd(picture, pixels))
+            image.annotations.append(_crowd(image, pixels))
         if index == EMPTY:
-            picture.annotations, pixels = [], np.full_like(pixels, GREY)
-        return picture, pixels
+            image.annotations, pixels = [], np.full_like(pixels, GREY)
+        return image, pixels
 
 
-def _flat(picture: Picture, pixels: np.ndarray) -> np.ndarray:
-    """The picture with one colour for each object before a blurred background."""
+def _flat(image: LabelledImage, pixels: np.ndarray) -> np.ndarray:
+    """The image with one colour for each object before a blurred background."""
     flat = cv2.medianBlur(pixels, 7)
-    for annotation in picture.annotations:
+    for annotation in image.annotations:
         mask = rle_bitmap(annotation.rle) > 0
         flat[mask] = pixels[mask].mean(axis=0)
     return flat // LEVELS * LEVELS
 
 
 def _remove(annotation: Annotation, pixels: np.ndarray, wide: float, high: float) -> None:
-    """Take a block, as large as these shares of its box, out of the middle of an object, in its mask and in the picture."""
+    """Take a block, as large as these shares of its box, out of the middle of an object, in its mask and in the image."""
     x0, y0, x1, y1 = annotation.box
     rows, columns = np.mgrid[: SIDE[0], : SIDE[1]] + 0.5
     # a little to the left, so that no two parts are equally large
@@ -82,15 +82,15 @@ def _remove(annotation: Annotation, pixels: np.ndarray, wide: float, high: float
     _set_mask(annotation, mask & (beside | above))
 
 
-def _crowd(picture: Picture, pixels: np.ndarray) -> Annotation:
-    """Dots of the first class in what is left of the picture."""
+def _crowd(image: LabelledImage, pixels: np.ndarray) -> Annotation:
+    """Dots of the first class in what is left of the image."""
     free = np.ones(SIDE, bool)
-    for annotation in picture.annotations:
+    for annotation in image.annotations:
         free &= rle_bitmap(annotation.rle) == 0
     rows, columns = np.mgrid[: SIDE[0], : SIDE[1]]
     dots = free & (np.hypot(rows % 12 - 6, columns % 12 - 6) < 4) & (rows < 24) & (columns < 48)
     pixels[dots] = (224, 64, 64)
-    crowd = Annotation((0.0, 0.0, 0.0, 0.0), 0, crowd=True, id=picture.annotations[-1].id + 1)
+    crowd = Annotation((0.0, 0.0, 0.0, 0.0), 0, crowd=True, id=image.annotations[-1].id + 1)
     _set_mask(crowd, dots)
     return crowd
 

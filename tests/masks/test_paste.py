@@ -1,4 +1,4 @@
-"""Pasting into a window against `grid_sample` onto the whole picture."""
+"""Pasting into a window against `grid_sample` onto the whole image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HEIGHT, WIDTH = 30, 40
 
 
 def full_size(probabilities: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """(N, H, W) float64 values of the masks at every pixel centre of the picture; zero outside the box's frame."""
+    """(N, H, W) float64 values of the masks at every pixel centre of the image; zero outside the box's frame."""
     pixels = []
     for mask, (x1, y1, x2, y2) in zip(probabilities, boxes.astype(np.float64), strict=True):
         x = torch.from_numpy((np.arange(WIDTH) + 0.5 - x1) / (x2 - x1) * 2 - 1)
@@ -44,7 +44,7 @@ extents = st.floats(0.125, 70, width=32)
     st.sampled_from([0.25, 0.5, 0.75]),
     st.integers(0, 1000),
 )
-def test_equals_grid_sample_on_the_whole_picture(
+def test_equals_grid_sample_on_the_whole_image(
     places: list[tuple[float, float, float, float]], side: int, threshold: float, seed: int
 ) -> None:
     boxes = np.array([[x, y, x + w, y + h] for x, y, w, h in places], np.float32)
@@ -69,7 +69,7 @@ def test_the_window_stays_near_the_box() -> None:
     assert np.array_equal(unfold((x0, y0, pixels)), expected)
 
 
-def test_a_picture_larger_than_memory_costs_nothing() -> None:
+def test_a_image_larger_than_memory_costs_nothing() -> None:
     boxes = np.array([[1e6, 2e6, 1e6 + 10, 2e6 + 10]])
     ((x0, y0, pixels),) = paste_windows(np.ones((1, 4, 4), np.float32), boxes, 10**8, 10**8)
     # the four corners fade to 0.7 * 0.7 < 0.5, as in detectron2

@@ -41,8 +41,8 @@ def small_model(**changes: object) -> MaskRCNN:
     return build(small_config(**changes))
 
 
-def pictures(count: int = 2, height: int = 96, width: int = 128) -> tuple[torch.Tensor, torch.Tensor]:
-    """Noise, the second picture smaller than its padding."""
+def noise_images(count: int = 2, height: int = 96, width: int = 128) -> tuple[torch.Tensor, torch.Tensor]:
+    """Noise, the second image smaller than its padding."""
     generator = torch.Generator().manual_seed(1)
     images = torch.randint(0, 256, (count, 3, height, width), generator=generator, dtype=torch.uint8)
     sizes = torch.tensor([[height, width]] * count)
@@ -51,7 +51,7 @@ def pictures(count: int = 2, height: int = 96, width: int = 128) -> tuple[torch.
 
 
 def objects(count: int = 2, keypoints: int = 3) -> Targets:
-    """Two objects and a crowd in the first picture, one object in the others."""
+    """Two objects and a crowd in the first image, one object in the others."""
     targets = empty_targets(count, 8, 28, keypoints)
     targets.boxes[:, 0] = torch.tensor([10.0, 12.0, 60.0, 70.0])
     targets.boxes[0, 1] = torch.tensor([50.0, 20.0, 110.0, 90.0])

@@ -1,4 +1,4 @@
-"""Norms: frozen is folded exactly, synchronised equals one process with all the pictures."""
+"""Norms: frozen is folded exactly, synchronised equals one process with all the images."""
 
 from __future__ import annotations
 
@@ -67,16 +67,16 @@ def test_a_frozen_part_keeps_its_statistics_too() -> None:
     for name, buffer in kept.named_buffers():
         if name.endswith(("running_mean", "running_var")):
             buffer.uniform_(0.5, 2)
-    pictures = torch.randn(2, 3, 64, 64)
-    expected = kept.eval()(pictures)
+    images = torch.randn(2, 3, 64, 64)
+    expected = kept.eval()(images)
     saved = {name: value.clone() for name, value in kept.state_dict().items()}
     kept.freeze(2)
-    for level, want in zip(kept(pictures), expected, strict=True):
+    for level, want in zip(kept(images), expected, strict=True):
         torch.testing.assert_close(level, want, rtol=1e-4, atol=1e-4)
     before = {name: value.clone() for name, value in kept.state_dict().items()}
     learning = [parameter for parameter in kept.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(learning, lr=0.1)
-    sum(level.square().mean() for level in kept.train()(pictures)).backward()  # type: ignore[union-attr]
+    sum(level.square().mean() for level in kept.train()(images)).backward()  # type: ignore[union-attr]
     optimizer.step()
     frozen = ("stem.", "stages.0.")
     for name, value in kept.state_dict().items():
@@ -86,5 +86,5 @@ def test_a_frozen_part_keeps_its_statistics_too() -> None:
             assert not torch.equal(value, before[name]), name
     # what was saved before parts were frozen has counts of batches that frozen norms lack
     kept.load_state_dict(saved)
-    for level, want in zip(kept.eval()(pictures), expected, strict=True):
+    for level, want in zip(kept.eval()(images), expected, strict=True):
         torch.testing.assert_close(level, want, rtol=1e-4, atol=1e-4)

@@ -1,4 +1,4 @@
-"""Losses against values worked out by hand, and that a batch's loss is the mean of its pictures'."""
+"""Losses against values worked out by hand, and that a batch's loss is the mean of its images'."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from maskrcnn.model.losses import (
     keypoint_loss,
     mask_loss,
     objectness_loss,
-    per_picture_mean,
+    per_image_mean,
     smooth_l1,
 )
 
@@ -24,11 +24,11 @@ def close(found: Tensor, expected: float) -> None:
     torch.testing.assert_close(found, torch.tensor(float(expected)), atol=1e-6, rtol=1e-5)
 
 
-def test_per_picture_mean_by_hand() -> None:
+def test_per_image_mean_by_hand() -> None:
     values, weights = torch.tensor([[1.0, 2, 4], [8, 16, 32]]), torch.tensor([[1.0, 1, 0], [0, 0, 1]])
-    close(per_picture_mean(values, weights, torch.tensor([2, 1])), (1.5 + 32) / 2)
-    close(per_picture_mean(values, weights, 4.0), (0.75 + 8) / 2)
-    close(per_picture_mean(values, weights * 0, torch.tensor([0, 0])), 0)
+    close(per_image_mean(values, weights, torch.tensor([2, 1])), (1.5 + 32) / 2)
+    close(per_image_mean(values, weights, 4.0), (0.75 + 8) / 2)
+    close(per_image_mean(values, weights * 0, torch.tensor([0, 0])), 0)
 
 
 def test_smooth_l1_by_hand() -> None:
@@ -75,11 +75,11 @@ def test_class_by_hand() -> None:
 def test_mask_by_hand() -> None:
     logits = torch.tensor([[[0.0, 2], [0, -2]], [[1, 1], [1, 1]], [[70, 70], [70, 70]]])
     targets = torch.tensor([[[1.0, 1], [0, 1]], [[1, 1], [1, 0]], [[0, 0], [0, 0]]])
-    weights, picture = torch.tensor([1.0, 1, 0]), torch.tensor([0, 1, 1])
+    weights, image = torch.tensor([1.0, 1, 0]), torch.tensor([0, 1, 1])
     first = (2 * math.log(2) + math.log1p(math.exp(-2)) + math.log1p(math.exp(2))) / 4
     second = (3 * math.log1p(math.exp(-1)) + math.log1p(math.exp(1))) / 4
-    # the third picture has no rows and counts as 0
-    close(mask_loss(logits, targets, weights, picture, 3), (first + second) / 3)
+    # the third image has no rows and counts as 0
+    close(mask_loss(logits, targets, weights, image, 3), (first + second) / 3)
 
 
 def test_keypoint_by_hand() -> None:
@@ -89,7 +89,7 @@ def test_keypoint_by_hand() -> None:
     weights = torch.tensor([[1.0, 1], [0, 1]])
     first, second = (math.log(4) + math.log(8 / 5)) / 2, math.log(4)
     close(keypoint_loss(logits, cells, weights, torch.tensor([0, 1]), 2), (first + second) / 2)
-    # in one picture it is the mean over keypoints, not over RoIs
+    # in one image it is the mean over keypoints, not over RoIs
     close(keypoint_loss(logits, cells, weights, torch.tensor([0, 0]), 1), (2 * math.log(4) + math.log(8 / 5)) / 3)
 
 
@@ -102,13 +102,13 @@ def test_nothing_positive_is_zero_with_a_zero_gradient(rows: int) -> None:
     classes = torch.randn(2, 5, 3, requires_grad=True)
     masks = torch.randn(rows, 4, 4, requires_grad=True)
     heat = torch.randn(rows, 17, 4, 4, requires_grad=True)
-    picture = torch.zeros(rows, dtype=torch.int64)
+    image = torch.zeros(rows, dtype=torch.int64)
     losses = [
         objectness_loss(logits, nothing, nothing, none),
         box_loss(deltas, torch.full((2, 5, 4), math.inf), nothing, none, beta=0.1),
         class_loss(classes, torch.zeros(2, 5, dtype=torch.int64), nothing),
-        mask_loss(masks, torch.zeros(rows, 4, 4), torch.zeros(rows), picture, 2),
-        keypoint_loss(heat, torch.zeros(rows, 17, dtype=torch.int64), torch.zeros(rows, 17), picture, 2),
+        mask_loss(masks, torch.zeros(rows, 4, 4), torch.zeros(rows), image, 2),
+        keypoint_loss(heat, torch.zeros(rows, 17, dtype=torch.int64), torch.zeros(rows, 17), image, 2),
     ]
     for loss, inputs in zip(losses, (logits, deltas, classes, masks, heat), strict=True):
         close(loss.detach(), 0)
@@ -130,10 +130,10 @@ def test_half_precision_logits_are_summed_in_float32() -> None:
     close(loss, math.log(2))
 
 
-def test_a_batch_is_the_mean_of_its_pictures() -> None:
-    """Pictures with many, one and no samples weigh alike: several processes follow the gradient of one."""
+def test_a_batch_is_the_mean_of_its_images() -> None:
+    """Images with many, one and no samples weigh alike: several processes follow the gradient of one."""
     generator = torch.Generator().manual_seed(0)
-    pictures, slots, rows = 4, 6, 11
+    images, slots, rows = 4, 6, 11
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator)
@@ -142,16 +142,16 @@ def test_a_batch_is_the_mean_of_its_pictures() -> None:
     positive = valid & (torch.arange(slots) < torch.tensor([[2], [3], [0], [0]]))
     logits, deltas, targets, classes = normal(4, 6), normal(4, 6, 4), normal(4, 6, 4), normal(4, 6, 3)
     labels = torch.randint(3, (4, 6), generator=generator)
-    picture = torch.tensor([0, 0, 0, 1, 1, 1, 1, 1, 2, 2, 2])
+    image = torch.tensor([0, 0, 0, 1, 1, 1, 1, 1, 2, 2, 2])
     weights = torch.tensor([1.0, 1, 0, 1, 1, 1, 1, 0, 1, 0, 0])
     masks, wanted = normal(rows, 4, 4), (normal(rows, 4, 4) > 0).float()
     heat, cells = normal(rows, 5, 4, 4), torch.randint(16, (rows, 5), generator=generator)
     seen = weights[:, None] * (normal(rows, 5) > 0)
 
     def losses(which: slice) -> Tensor:
-        chosen = torch.arange(pictures)[which]
-        mine = (picture[:, None] == chosen).any(1)
-        own, count = picture[mine] - chosen[0], len(chosen)
+        chosen = torch.arange(images)[which]
+        mine = (image[:, None] == chosen).any(1)
+        own, count = image[mine] - chosen[0], len(chosen)
         return torch.stack(
             [
                 objectness_loss(logits[which], positive[which], valid[which], valid[which].sum(1)),
@@ -166,5 +166,5 @@ def test_a_batch_is_the_mean_of_its_pictures() -> None:
     whole = losses(slice(0, 4))
     assert (whole > 0).all()
     for size in (1, 2):
-        parts = [losses(slice(start, start + size)) for start in range(0, pictures, size)]
+        parts = [losses(slice(start, start + size)) for start in range(0, images, size)]
         torch.testing.assert_close(torch.stack(parts).mean(0), whole)

@@ -1,4 +1,4 @@
-"""The whole network: its shapes, its graphs, and that a batch is only its pictures side by side."""
+"""The whole network: its shapes, its graphs, and that a batch is only its images side by side."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
-from small import objects, pictures, small_model
+from small import noise_images, objects, small_model
 
 from maskrcnn.errors import UserError
 from maskrcnn.images.batch import Targets, empty_targets
@@ -63,7 +63,7 @@ KINDS = [
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_composition_trains_and_detects(kind: str) -> None:
     model = small_model(**settings_of(kind))
-    images, sizes = pictures()
+    images, sizes = noise_images()
     losses = model(images, sizes, objects())
     expected = {"rpn_objectness", "rpn_box", "class", "box"}
     expected |= {"mask"} if model.mask_head is not None else set()
@@ -89,9 +89,9 @@ def test_every_composition_trains_and_detects(kind: str) -> None:
         assert found.keypoints is not None and found.keypoints.shape == (2, count, 3, 3)
 
 
-def test_a_picture_without_objects_gives_finite_losses_and_no_gradient_to_the_masks() -> None:
+def test_a_image_without_objects_gives_finite_losses_and_no_gradient_to_the_masks() -> None:
     model = small_model()
-    images, sizes = pictures()
+    images, sizes = noise_images()
     losses = model(images, sizes, empty_targets(2, 8, 28, 3))
     total = torch.stack(list(losses.values())).sum()
     total.backward()
@@ -99,9 +99,9 @@ def test_a_picture_without_objects_gives_finite_losses_and_no_gradient_to_the_ma
     assert losses["class"] > 0 and losses["rpn_objectness"] > 0
 
 
-def test_losses_of_a_batch_are_the_mean_over_its_pictures() -> None:
+def test_losses_of_a_batch_are_the_mean_over_its_images() -> None:
     model = small_model()
-    images, sizes = pictures()
+    images, sizes = noise_images()
     targets = objects()
     together = model(images, sizes, targets)
     apart = [model(images[i : i + 1], sizes[i : i + 1], pick(targets, i)) for i in range(2)]
@@ -112,7 +112,7 @@ def test_losses_of_a_batch_are_the_mean_over_its_pictures() -> None:
 def test_padding_changes_nothing_but_the_border() -> None:
     """The pixels in the padding are never seen: any value there gives the same answer."""
     model = small_model().eval()
-    images, sizes = pictures()
+    images, sizes = noise_images()
     other = images.clone()
     other[1, :, 80:] = 255
     with torch.no_grad():
@@ -123,7 +123,7 @@ def test_padding_changes_nothing_but_the_border() -> None:
 
 def test_export_of_the_network_with_a_batch_of_two() -> None:
     model = small_model().eval()
-    images, sizes = pictures()
+    images, sizes = noise_images()
     program = torch.export.export(model, (images, sizes), strict=False)
     with torch.no_grad():
         same_detections(program.module()(images, sizes), model(images, sizes))
@@ -131,7 +131,7 @@ def test_export_of_the_network_with_a_batch_of_two() -> None:
 
 def test_compile_of_the_training_loss_is_one_graph() -> None:
     model = small_model()
-    images, sizes = pictures()
+    images, sizes = noise_images()
     targets = objects()
     torch._dynamo.reset()
 
@@ -146,7 +146,7 @@ def test_compile_of_the_training_loss_is_one_graph() -> None:
 @pytest.mark.slow
 def test_compile_of_the_training_loss_by_inductor_with_gradients() -> None:
     model = small_model()
-    images, sizes = pictures()
+    images, sizes = noise_images()
     targets = objects()
     torch._dynamo.reset()
     compiled = torch.compile(model.losses, fullgraph=True)

@@ -102,7 +102,7 @@ def test_keys_depend_on_seed_and_index_alone() -> None:
     assert torch.equal(together[:, :60], random_keys(seeds, 60, stream=0))
 
 
-def test_a_pictures_sample_does_not_depend_on_its_batch() -> None:
+def test_a_images_sample_does_not_depend_on_its_batch() -> None:
     generator = torch.Generator().manual_seed(0)
     kind = torch.randint(3, (4, 200), generator=generator)
     keys = random_keys(torch.arange(4) * 977, 200, stream=1)

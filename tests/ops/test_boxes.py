@@ -44,7 +44,7 @@ def test_pairwise_of_none(n: int, m: int) -> None:
     assert box_ops.pairwise_iou(torch.zeros(2, n, 4), torch.zeros(2, m, 4)).shape == (2, n, m)
 
 
-def test_pairwise_broadcasts_over_pictures_and_leaves_its_arguments() -> None:
+def test_pairwise_broadcasts_over_images_and_leaves_its_arguments() -> None:
     a, b = random_boxes(1, 5), random_boxes(3, 4, seed=1)
     before = a.clone(), b.clone()
     together = box_ops.pairwise_iou(a, b)
@@ -54,7 +54,7 @@ def test_pairwise_broadcasts_over_pictures_and_leaves_its_arguments() -> None:
     assert torch.equal(a, before[0]) and torch.equal(b, before[1])
 
 
-def test_clip_to_each_pictures_own_size() -> None:
+def test_clip_to_each_images_own_size() -> None:
     boxes = torch.tensor([[-5.0, -6, 500, 600]]).repeat(2, 1, 1)
     sizes = torch.tensor([[40, 30], [50, 70]])  # height, width
     assert box_ops.clip(boxes, sizes).tolist() == [[[0, 0, 30, 40]], [[0, 0, 70, 50]]]

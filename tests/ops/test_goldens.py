@@ -27,7 +27,7 @@ def golden() -> dict[str, np.ndarray]:
 
 
 def rois(golden: dict[str, np.ndarray]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Boxes, their pictures and their levels."""
+    """Boxes, their images and their levels."""
     rows = torch.from_numpy(golden["rois"])
     return rows[:, 1:], rows[:, 0].long(), torch.zeros(len(rows), dtype=torch.int64)
 
@@ -38,8 +38,8 @@ def rois(golden: dict[str, np.ndarray]) -> tuple[torch.Tensor, torch.Tensor, tor
 def test_roi_align(golden: dict[str, np.ndarray], aligned: bool, ratio: int, size: int) -> None:
     name = f"roi_align.aligned={aligned}.sampling_ratio={ratio}.size={size}"
     feature = torch.from_numpy(golden["feature"]).requires_grad_()
-    boxes, picture, level = rois(golden)
-    pooled = roi_align([feature], [STRIDE], boxes, picture, level, size=size, sampling_ratio=ratio, aligned=aligned)
+    boxes, image, level = rois(golden)
+    pooled = roi_align([feature], [STRIDE], boxes, image, level, size=size, sampling_ratio=ratio, aligned=aligned)
     assert relative(pooled.detach(), golden[name]) < 1e-4
     # the objective of the goldens: a ramp over the output
     (gradient,) = torch.autograd.grad(pooled, feature, torch.linspace(-1, 1, pooled.numel()).view(pooled.shape))
@@ -54,8 +54,8 @@ def relative(found: torch.Tensor, expected: np.ndarray) -> float:
 
 @pytest.mark.parametrize("size", [7, 14])
 def test_roi_pool(golden: dict[str, np.ndarray], size: int) -> None:
-    boxes, picture, level = rois(golden)
-    pooled = roi_pool([torch.from_numpy(golden["feature"])], [STRIDE], boxes, picture, level, size=size)
+    boxes, image, level = rois(golden)
+    pooled = roi_pool([torch.from_numpy(golden["feature"])], [STRIDE], boxes, image, level, size=size)
     np.testing.assert_array_equal(pooled.numpy(), golden[f"roi_pool.size={size}"])
 
 
@@ -79,7 +79,7 @@ def test_paste(golden: dict[str, np.ndarray]) -> None:
     for full, (x, y, window) in zip(found, windows, strict=True):
         full[y : y + window.shape[0], x : x + window.shape[1]] = window
     assert expected.any()
-    # of the objects' own pixels, which is stricter than of the pictures'
+    # of the objects' own pixels, which is stricter than of the images'
     assert (found != expected).sum() <= 0.001 * expected.sum()
 
 

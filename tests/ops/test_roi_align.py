@@ -28,7 +28,7 @@ def bilinear(feature: Tensor, y: float, x: float) -> Tensor | None:
 def reference(
     feature: Tensor, stride: float, box: list[float], size: int, ratio: int, aligned: bool, reduce: str
 ) -> Tensor:
-    """(C, size, size) of one box on one picture's level."""
+    """(C, size, size) of one box on one image's level."""
     x1, y1, x2, y2 = (v / stride - (0.5 if aligned else 0) for v in box)
     width, height = x2 - x1, y2 - y1
     if not aligned:
@@ -63,7 +63,7 @@ BOXES = torch.tensor(
     ],
     dtype=torch.float64,
 )
-PICTURE = torch.tensor([0, 1, 0, 1, 1, 0])
+IMAGE = torch.tensor([0, 1, 0, 1, 1, 0])
 LEVEL = torch.tensor([0, 1, 1, 0, 0, 1])
 
 
@@ -80,12 +80,12 @@ def levels(seed: int = 0, channels: int = 3) -> list[Tensor]:
 def test_equals_the_loop(size: int, ratio: int, aligned: bool, reduce: str) -> None:
     features = levels()
     pooled = roi_align(
-        features, STRIDES, BOXES, PICTURE, LEVEL, size=size, sampling_ratio=ratio, aligned=aligned, reduce=reduce
+        features, STRIDES, BOXES, IMAGE, LEVEL, size=size, sampling_ratio=ratio, aligned=aligned, reduce=reduce
     )
     expected = torch.stack(
         [
             reference(features[lvl][p], STRIDES[lvl], box, size, ratio, aligned, reduce)
-            for box, p, lvl in zip(BOXES.tolist(), PICTURE.tolist(), LEVEL.tolist(), strict=True)
+            for box, p, lvl in zip(BOXES.tolist(), IMAGE.tolist(), LEVEL.tolist(), strict=True)
         ]
     )
     torch.testing.assert_close(pooled, expected, atol=1e-12, rtol=0)
@@ -99,7 +99,7 @@ def test_gradient(ratio: int, reduce: str) -> None:
 
     def pooled(*maps: Tensor) -> Tensor:
         return roi_align(
-            list(maps), STRIDES, BOXES[few], PICTURE[few], LEVEL[few], size=2, sampling_ratio=ratio, reduce=reduce
+            list(maps), STRIDES, BOXES[few], IMAGE[few], LEVEL[few], size=2, sampling_ratio=ratio, reduce=reduce
         )
 
     assert torch.autograd.gradcheck(pooled, features)
@@ -109,7 +109,7 @@ def test_gradient(ratio: int, reduce: str) -> None:
 @pytest.mark.parametrize("ratio", [0, 2])
 def test_the_budget_of_lookups_changes_nothing(monkeypatch: pytest.MonkeyPatch, ratio: int, reduce: str) -> None:
     def pooled() -> Tensor:
-        return roi_align(levels(), STRIDES, BOXES, PICTURE, LEVEL, size=3, sampling_ratio=ratio, reduce=reduce)
+        return roi_align(levels(), STRIDES, BOXES, IMAGE, LEVEL, size=3, sampling_ratio=ratio, reduce=reduce)
 
     whole = pooled()
     monkeypatch.setattr(module, "_LOOKUPS", 1)
@@ -119,7 +119,7 @@ def test_the_budget_of_lookups_changes_nothing(monkeypatch: pytest.MonkeyPatch, 
 def test_memory_format_of_the_features_does_not_matter() -> None:
     plain = levels()
     channels_last = [f.contiguous(memory_format=torch.channels_last) for f in plain]
-    one, other = (roi_align(f, STRIDES, BOXES, PICTURE, LEVEL, size=3) for f in (plain, channels_last))
+    one, other = (roi_align(f, STRIDES, BOXES, IMAGE, LEVEL, size=3) for f in (plain, channels_last))
     assert torch.equal(one, other)
     assert one.is_contiguous(memory_format=torch.channels_last)
 
@@ -139,7 +139,7 @@ def test_a_ramp_gives_the_centres_of_the_bins(ratio: int) -> None:
 
 @pytest.mark.parametrize("reduce", ["average", "max"])
 @pytest.mark.parametrize("ratio", [0, 2])
-def test_a_box_outside_the_picture_is_zero(ratio: int, reduce: str) -> None:
+def test_a_box_outside_the_image_is_zero(ratio: int, reduce: str) -> None:
     boxes = torch.tensor([[200.0, 200, 240, 240], [-90, -90, -40, -40]], dtype=torch.float64)
     zero = torch.zeros(2, dtype=torch.int64)
     pooled = roi_align(levels(), STRIDES, boxes, zero, zero, size=2, sampling_ratio=ratio, reduce=reduce)
@@ -165,7 +165,7 @@ def test_no_boxes(ratio: int, reduce: str) -> None:
 
 def test_an_unknown_reduction_is_refused() -> None:
     with pytest.raises(ValueError, match="'median'"):
-        roi_align(levels(), STRIDES, BOXES, PICTURE, LEVEL, size=2, reduce="median")
+        roi_align(levels(), STRIDES, BOXES, IMAGE, LEVEL, size=2, reduce="median")
 
 
 @pytest.mark.parametrize("aligned", [True, False])

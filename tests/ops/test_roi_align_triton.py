@@ -37,7 +37,7 @@ BOXES = torch.tensor(
         [-9e3, -9e3, 9e3, 9e3],  # far larger than the map
     ]
 )
-PICTURE = torch.tensor([0, 1, 0, 1, 1, 0, 1, 0, 1])
+IMAGE = torch.tensor([0, 1, 0, 1, 1, 0, 1, 0, 1])
 LEVEL = torch.tensor([0, 1, 2, 0, 1, 0, 2, 1, 3])
 
 
@@ -48,9 +48,9 @@ def levels(count: int, channels: int = 3, dtype: torch.dtype = torch.float32) ->
 
 
 def placed(count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The boxes with their pictures and levels, of which there are `count`."""
+    """The boxes with their images and levels, of which there are `count`."""
     few = len(BOXES) if count == len(STRIDES) else -1  # on a fine map the last one is 10,000 samples to a bin
-    return BOXES[:few].to(DEVICE), PICTURE[:few].to(DEVICE), LEVEL[:few].clamp(max=count - 1).to(DEVICE)
+    return BOXES[:few].to(DEVICE), IMAGE[:few].to(DEVICE), LEVEL[:few].clamp(max=count - 1).to(DEVICE)
 
 
 def with_gradients(way: Any, features: list[Tensor], *arguments: Any, **settings: Any) -> tuple[Tensor, list[Tensor]]:
@@ -170,8 +170,8 @@ class TestKernel:
             expected, own = file[name], file[f"{name}.grad"]
         rows = rois if DEVICE == "cuda" else rois[-1:]  # the interpreter takes seconds for a box
         feature.requires_grad_()
-        boxes, picture, level = rows[:, 1:], rows[:, 0].long(), torch.zeros_like(rows[:, 0]).long()
-        pooled = roi_align_triton([feature], [8], boxes, picture, level, size=7, sampling_ratio=ratio, aligned=aligned)
+        boxes, image, level = rows[:, 1:], rows[:, 0].long(), torch.zeros_like(rows[:, 0]).long()
+        pooled = roi_align_triton([feature], [8], boxes, image, level, size=7, sampling_ratio=ratio, aligned=aligned)
         difference = np.abs(pooled.detach().cpu().numpy() - expected[-len(rows) :]).max()
         assert difference < 1e-5 * np.abs(expected).max()
         if DEVICE == "cuda":

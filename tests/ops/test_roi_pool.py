@@ -24,7 +24,7 @@ BOXES = torch.tensor(
     ],
     dtype=torch.float64,
 )
-PICTURE = torch.tensor([0, 1, 0, 1, 1, 0, 1])
+IMAGE = torch.tensor([0, 1, 0, 1, 1, 0, 1])
 LEVEL = torch.tensor([0, 1, 1, 0, 0, 0, 0])
 
 
@@ -39,7 +39,7 @@ def nearest(value: float) -> int:
 
 
 def reference(feature: Tensor, stride: float, box: list[float], size: int) -> Tensor:
-    """(C, size, size) of one box on one picture's level."""
+    """(C, size, size) of one box on one image's level."""
     channels, height, width = feature.shape
     x1, y1, x2, y2 = (nearest(v / stride) for v in box)
     across, down = max(x2 - x1 + 1, 1) / size, max(y2 - y1 + 1, 1) / size
@@ -56,11 +56,11 @@ def reference(feature: Tensor, stride: float, box: list[float], size: int) -> Te
 @pytest.mark.parametrize("size", [1, 3, 7])
 def test_equals_the_loop(size: int) -> None:
     features = levels()
-    pooled = roi_pool(features, STRIDES, BOXES, PICTURE, LEVEL, size=size)
+    pooled = roi_pool(features, STRIDES, BOXES, IMAGE, LEVEL, size=size)
     expected = torch.stack(
         [
             reference(features[lvl][p], STRIDES[lvl], box, size)
-            for box, p, lvl in zip(BOXES.tolist(), PICTURE.tolist(), LEVEL.tolist(), strict=True)
+            for box, p, lvl in zip(BOXES.tolist(), IMAGE.tolist(), LEVEL.tolist(), strict=True)
         ]
     )
     assert torch.equal(pooled, expected)
@@ -70,17 +70,17 @@ def test_gradient() -> None:
     features = [f.requires_grad_() for f in levels(seed=1, channels=1)]
     few = slice(0, 4)
     assert torch.autograd.gradcheck(
-        lambda *maps: roi_pool(list(maps), STRIDES, BOXES[few], PICTURE[few], LEVEL[few], size=2), features
+        lambda *maps: roi_pool(list(maps), STRIDES, BOXES[few], IMAGE[few], LEVEL[few], size=2), features
     )
 
 
 def test_the_budget_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = roi_pool(levels(), STRIDES, BOXES, PICTURE, LEVEL, size=3)
+    whole = roi_pool(levels(), STRIDES, BOXES, IMAGE, LEVEL, size=3)
     monkeypatch.setattr(module, "_GATHERED", 1)
-    assert torch.equal(roi_pool(levels(), STRIDES, BOXES, PICTURE, LEVEL, size=3), whole)
+    assert torch.equal(roi_pool(levels(), STRIDES, BOXES, IMAGE, LEVEL, size=3), whole)
 
 
-def test_a_box_outside_the_picture_is_zero() -> None:
+def test_a_box_outside_the_image_is_zero() -> None:
     boxes = torch.tensor([[200.0, 200, 240, 240], [-90, -90, -40, -40]], dtype=torch.float64)
     zero = torch.zeros(2, dtype=torch.int64)
     assert not roi_pool(levels(), STRIDES, boxes, zero, zero, size=2).any()

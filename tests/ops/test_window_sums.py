@@ -12,7 +12,7 @@ STRIDES = [4, 8]
 
 
 def maps_and_boxes() -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Two pictures' maps, and 60 boxes from less than a cell to beyond the picture, flat and tall ones."""
+    """Two images' maps, and 60 boxes from less than a cell to beyond the image, flat and tall ones."""
     torch.manual_seed(5)
     features = [torch.randn(2, 3, 96 // s, 128 // s, dtype=torch.float64) for s in STRIDES]
     sides = torch.exp(torch.empty(60, 2, dtype=torch.float64).uniform_(0.7, 4.8))
@@ -29,11 +29,11 @@ def test_boxes_together_are_as_each_alone(
     aligned: bool, most: int, levels: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_LOOKUPS", most)
-    features, boxes, picture, level = maps_and_boxes()
+    features, boxes, image, level = maps_and_boxes()
     features, strides, level = features[:levels], STRIDES[:levels], level.clamp(max=levels - 1)
     for each in features:
         each.requires_grad_(True)
-    together = roi_align(features, strides, boxes, picture, level, size=3, sampling_ratio=0, aligned=aligned)
+    together = roi_align(features, strides, boxes, image, level, size=3, sampling_ratio=0, aligned=aligned)
     weights = torch.randn_like(together)
     gradients = torch.autograd.grad((together * weights).sum(), features)
     parts, sums = [], [torch.zeros_like(each) for each in features]
@@ -41,7 +41,7 @@ def test_boxes_together_are_as_each_alone(
         one = slice(place, place + 1)
         # with a gradient of the box asked for, the general way is taken
         asked = boxes[one].clone().requires_grad_(True)
-        alone = roi_align(features, strides, asked, picture[one], level[one], size=3, sampling_ratio=0, aligned=aligned)
+        alone = roi_align(features, strides, asked, image[one], level[one], size=3, sampling_ratio=0, aligned=aligned)
         found = torch.autograd.grad((alone * weights[one]).sum(), features, allow_unused=True)
         sums = [total if part is None else total + part for total, part in zip(sums, found, strict=True)]
         parts.append(alone.detach())

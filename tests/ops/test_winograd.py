@@ -31,9 +31,9 @@ from maskrcnn.ops.winograd import transform_weights, winograd_conv
     st.booleans(),
     st.integers(0, 2**31),
 )
-def test_equals_conv2d(pictures, inputs, outputs, height, width, block, last, seed):
+def test_equals_conv2d(images, inputs, outputs, height, width, block, last, seed):
     generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(pictures, inputs, height, width, generator=generator, dtype=torch.float64)
+    x = torch.randn(images, inputs, height, width, generator=generator, dtype=torch.float64)
     x = x.to(memory_format=torch.channels_last) if last else x
     weight = torch.randn(outputs, inputs, 3, 3, generator=generator, dtype=torch.float64)
     bias = torch.randn(outputs, generator=generator, dtype=torch.float64) if block % 2 else None

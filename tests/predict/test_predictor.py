@@ -36,7 +36,7 @@ def config() -> ModelConfig:
     return ModelConfig(classes=["cat", "dog"], keypoints=schema, input=small)
 
 
-def answer(pictures: int = 1) -> Raw:
+def answer(images: int = 1) -> Raw:
     """Five slots: a cat, a dog over the right border, a low score, one that is not valid, one with nothing in it."""
     boxes = torch.tensor([[8.0, 4, 40, 60], [90, 10, 300, 50], [0, 0, 9, 9], [0, 0, 64, 64], [20, 20, 20, 40]])
     scores = torch.tensor([0.6, 0.9, 0.2, 0.99, 0.95])
@@ -44,7 +44,7 @@ def answer(pictures: int = 1) -> Raw:
     masks = torch.full((5, 28, 28), 0.9)
     points = torch.tensor([[10.0, 5, 0.7], [38, 59, 0.3]]).expand(5, 2, 3)
     labels = torch.tensor([0, 1, 0, 1, 1])
-    return Raw(*(t.expand(pictures, *t.shape).clone() for t in (boxes, scores, labels, valid, masks, points)))
+    return Raw(*(t.expand(images, *t.shape).clone() for t in (boxes, scores, labels, valid, masks, points)))
 
 
 class FixedModel(nn.Module):
@@ -62,36 +62,36 @@ class FixedModel(nn.Module):
         return answer(len(images))
 
 
-def picture(height: int = 128, width: int = 256, seed: int = 0) -> np.ndarray:
+def image(height: int = 128, width: int = 256, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 def test_prepare_scales_and_pads_to_one_shape() -> None:
-    batch = prepare([picture(128, 256), picture(100, 50)], config().input)
+    batch = prepare([image(128, 256), image(100, 50)], config().input)
     assert batch.images.shape == (2, 3, 128, 128) and batch.images.dtype == torch.uint8
     assert batch.sizes.tolist() == [[64, 128], [128, 64]]
     assert batch.originals.tolist() == [[128, 256], [100, 50]]
     assert torch.allclose(batch.scales.double(), torch.tensor([[0.5, 0.5], [1.28, 1.28]], dtype=torch.float64))
 
 
-def test_prepare_keeps_pixels_of_a_picture_that_has_the_right_size() -> None:
-    pixels = picture(64, 96)
+def test_prepare_keeps_pixels_of_a_image_that_has_the_right_size() -> None:
+    pixels = image(64, 96)
     batch = prepare([pixels], config().input)
     assert np.array_equal(batch.images[0, :, :64, :96].permute(1, 2, 0).numpy(), pixels)
 
 
 def test_prepare_refuses_another_number_of_channels() -> None:
     with pytest.raises(UserError, match="4 channels"):
-        prepare([picture()], InputConfig(channels=4))
+        prepare([image()], InputConfig(channels=4))
 
 
 def test_finish_gives_original_pixels_best_first() -> None:
-    batch = prepare([picture()], config().input)
+    batch = prepare([image()], config().input)
     (found,) = finish(answer(), batch, config(), score=0.5)
     assert found.names == ["dog", "cat"] and found.labels.tolist() == [1, 0] and found.size == (128, 256)
     assert np.allclose(found.scores, [0.9, 0.6])
     assert np.allclose(found.boxes, [[180, 20, 256, 100], [16, 8, 80, 120]])
-    # the mask keeps the box that the network looked at, or it would be squeezed into the picture
+    # the mask keeps the box that the network looked at, or it would be squeezed into the image
     assert np.allclose(found.masks.boxes, [[180, 20, 600, 100], [16, 8, 80, 120]])
     assert found.masks.bitmaps()[1, 8:120, 16:80].mean() > 0.99
     assert np.allclose(found.keypoints[1], [[20, 10, 0.7], [76, 118, 0.3]])
@@ -101,12 +101,12 @@ def test_finish_gives_original_pixels_best_first() -> None:
 
 
 def test_finish_keeps_every_valid_score_by_default() -> None:
-    (found,) = finish(answer(), prepare([picture()], config().input), config())
+    (found,) = finish(answer(), prepare([image()], config().input), config())
     assert np.allclose(found.scores, [0.9, 0.6, 0.2])
 
 
-def test_finish_with_unequal_scales_per_axis_and_picture() -> None:
-    batch = prepare([picture(101, 67), picture(128, 256)], config().input)
+def test_finish_with_unequal_scales_per_axis_and_image() -> None:
+    batch = prepare([image(101, 67), image(128, 256)], config().input)
     raw = answer(2)
     found = finish(raw, batch, config(), score=0.5)
     sx, sy = batch.scales[0].tolist()
@@ -119,20 +119,20 @@ def test_finish_leaves_out_what_is_not_finite() -> None:
     raw = answer()
     raw.boxes[0, 0, 0] = float("nan")
     raw.scores[0, 1] = float("nan")
-    (found,) = finish(raw, prepare([picture()], config().input), config())
+    (found,) = finish(raw, prepare([image()], config().input), config())
     assert np.allclose(found.scores, [0.2])
 
 
 def test_finish_with_boxes_only_and_with_nothing_found() -> None:
     raw = answer()._replace(masks=None, keypoints=None)
-    (found,) = finish(raw, prepare([picture()], config().input), config(), score=0.5)
+    (found,) = finish(raw, prepare([image()], config().input), config(), score=0.5)
     assert found.masks is None and found.keypoints is None and found.keypoint_schema is None and len(found) == 2
-    (none,) = finish(answer(), prepare([picture()], config().input), config(), score=1.0)
+    (none,) = finish(answer(), prepare([image()], config().input), config(), score=1.0)
     assert len(none) == 0 and none.boxes.shape == (0, 4) and none.keypoints.shape == (0, 2, 3)
 
 
 def test_finish_decodes_logits_in_the_models_pixels() -> None:
-    batch = prepare([picture()], config().input)
+    batch = prepare([image()], config().input)
     logits = torch.randn(1, 5, 2, 56, 56, generator=torch.Generator().manual_seed(0))
     raw = answer()._replace(keypoints=None, keypoint_logits=logits)
     (found,) = finish(raw, batch, config(), score=0.5)
@@ -146,18 +146,18 @@ def test_finish_decodes_logits_in_the_models_pixels() -> None:
 def test_finish_takes_half_precision() -> None:
     raw = answer()
     raw = raw._replace(boxes=raw.boxes.bfloat16(), scores=raw.scores.bfloat16(), masks=raw.masks.bfloat16())
-    (found,) = finish(raw, prepare([picture()], config().input), config(), score=0.5)
+    (found,) = finish(raw, prepare([image()], config().input), config(), score=0.5)
     assert found.boxes.dtype == np.float32 and len(found) == 2
 
 
 def test_predict_one_of_every_kind(tmp_path: Path) -> None:
     model = FixedModel().train()
     path = tmp_path / "street.png"
-    Image.fromarray(picture()).save(path)
-    for source in (path, str(path), picture(), Image.fromarray(picture())):
+    Image.fromarray(image()).save(path)
+    for source in (path, str(path), image(), Image.fromarray(image())):
         found = predict(model, source)
         assert found.names == ["dog", "cat"]
-        assert np.array_equal(found.pixels, picture())
+        assert np.array_equal(found.pixels, image())
         assert found.path == (path if isinstance(source, (str, Path)) else None)
     assert model.training and model.seen == [(1, 3, 64, 128)] * 4
 
@@ -165,44 +165,44 @@ def test_predict_one_of_every_kind(tmp_path: Path) -> None:
 def test_predict_many(tmp_path: Path) -> None:
     model = FixedModel()
     for name in ("b", "a", "c"):
-        Image.fromarray(picture()).save(tmp_path / f"{name}.png")
+        Image.fromarray(image()).save(tmp_path / f"{name}.png")
     for source in (str(tmp_path), f"{tmp_path}/*.png"):
         found = predict(model, source, batch=2)
         assert [one.path.name for one in found] == ["a.png", "b.png", "c.png"]
         assert all(one.pixels is None and one.plot().size == (512, 256) for one in found)
     assert [shape[0] for shape in model.seen] == [2, 1, 2, 1]
-    mixed = predict(model, [picture(), str(tmp_path / "a.png")])
+    mixed = predict(model, [image(), str(tmp_path / "a.png")])
     assert mixed[0].pixels is not None and mixed[1].path is not None
-    assert len(predict(model, [picture()])) == 1
+    assert len(predict(model, [image()])) == 1
 
 
 def test_the_size_of_the_batch_does_not_change_the_answer() -> None:
-    pixels = [picture(128, 256), picture(100, 50)]
+    pixels = [image(128, 256), image(100, 50)]
     together = predict_pixels(FixedModel(), pixels)
     for one, found in zip(pixels, together, strict=True):
         assert np.allclose(predict(FixedModel(), one).boxes, found.boxes)
 
 
 def test_arrays_of_every_kind() -> None:
-    grey = picture()[..., 0]
+    grey = image()[..., 0]
     grey3 = np.repeat(grey[..., None], 3, axis=2)
     assert np.array_equal(as_pixels(grey), grey3) and np.array_equal(as_pixels(grey[..., None]), grey3)
     assert np.array_equal(as_pixels(grey.astype(np.uint16) * 257), grey3)
-    assert np.array_equal(as_pixels(picture() / 255.0), picture())
-    clear = np.dstack([picture(), np.zeros((128, 256), np.uint8)])
+    assert np.array_equal(as_pixels(image() / 255.0), image())
+    clear = np.dstack([image(), np.zeros((128, 256), np.uint8)])
     assert (as_pixels(clear) == 255).all()
-    assert as_pixels(picture()[:, ::-1]).flags.c_contiguous
+    assert as_pixels(image()[:, ::-1]).flags.c_contiguous
     for bad in (np.zeros(5), np.zeros((4, 4, 2)), np.zeros((0, 4, 3)), np.array([["a"]]), None):
-        with pytest.raises(UserError, match="picture"):
+        with pytest.raises(UserError, match="image"):
             as_pixels(bad)
 
 
 def test_predict_files_writes_overlays_and_results_and_goes_on(tmp_path: Path) -> None:
     source, out = tmp_path / "in", tmp_path / "out" / "deep"
     (source / "more").mkdir(parents=True)
-    Image.fromarray(picture()).save(source / "a.jpg")
-    Image.fromarray(picture()).save(source / "b.tif")
-    Image.fromarray(picture()).save(source / "more" / "b.png")
+    Image.fromarray(image()).save(source / "a.jpg")
+    Image.fromarray(image()).save(source / "b.tif")
+    Image.fromarray(image()).save(source / "more" / "b.png")
     (source / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     steps: list[tuple[int, int]] = []
     sources = [str(source), str(source / "more")]
@@ -219,13 +219,13 @@ def test_predict_files_writes_overlays_and_results_and_goes_on(tmp_path: Path) -
 
 
 def test_predict_files_without_trouble_has_exit_code_0(tmp_path: Path) -> None:
-    Image.fromarray(picture()).save(tmp_path / "a.png")
+    Image.fromarray(image()).save(tmp_path / "a.png")
     assert predict_files(FixedModel(), [str(tmp_path / "a.png")], tmp_path / "out").exit_code == 0
 
 
-def test_predict_files_never_replaces_a_picture_nor_a_file(tmp_path: Path) -> None:
+def test_predict_files_never_replaces_a_image_nor_a_file(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
-    Image.fromarray(picture()).save(path)
+    Image.fromarray(image()).save(path)
     before = path.read_bytes()
     with pytest.raises(UserError, match="replace"):
         predict_files(FixedModel(), [str(tmp_path)], tmp_path)

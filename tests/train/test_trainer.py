@@ -142,11 +142,11 @@ def test_two_processes_reach_the_weights_of_one(tmp_path: Path) -> None:
         torch.testing.assert_close(two["model"][name], tensor, atol=1e-5, rtol=0)
 
 
-def test_processes_share_out_the_pictures_to_evaluate() -> None:
+def test_processes_share_out_the_images_to_evaluate() -> None:
     data = tiny_data("val")
     shares = [Share(data, rank, 2) for rank in range(2)]
-    ids = [share.picture(i).image_id for share in shares for i in range(len(share))]
-    assert sorted(map(str, ids)) == sorted(str(data.picture(i).image_id) for i in range(len(data)))
+    ids = [share.image(i).image_id for share in shares for i in range(len(share))]
+    assert sorted(map(str, ids)) == sorted(str(data.image(i).image_id) for i in range(len(data)))
 
 
 def test_accumulated_steps_equal_one_large_step(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_a_batch_that_cannot_be_shared_out_names_the_settings(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("poison", "blamed"), [("loss", "class not finite"), ("gradient", "gradient not finite")])
-def test_a_loss_that_is_not_finite_names_its_pictures(tmp_path: Path, poison: str, blamed: str) -> None:
+def test_a_loss_that_is_not_finite_names_its_images(tmp_path: Path, poison: str, blamed: str) -> None:
     config = tiny_config()
     network = tiny_network(config)
     network.poison = poison
@@ -171,9 +171,9 @@ def test_a_loss_that_is_not_finite_names_its_pictures(tmp_path: Path, poison: st
         run_tiny(tmp_path / "run", config, network=network)
     assert "\n" not in str(error.value)
     record = json.loads((tmp_path / "run" / "nonfinite.json").read_text())
-    pictures = [picture for part in record["parts"] for picture in part["pictures"]]
-    assert len(pictures) == 4
-    assert all(picture["name"] in str(error.value) and picture["boxes"] for picture in pictures)
+    images = [image for part in record["parts"] for image in part["images"]]
+    assert len(images) == 4
+    assert all(image["name"] in str(error.value) and image["boxes"] for image in images)
     assert not (tmp_path / "run" / "state.pt").exists()
 
 
@@ -223,7 +223,7 @@ def test_a_folder_that_cannot_be_made_is_one_line() -> None:
         run_tiny(Path("/proc/maskrcnn-run"))
 
 
-def test_no_pictures_and_unknown_classes_are_refused_before_training(tmp_path: Path) -> None:
+def test_no_images_and_unknown_classes_are_refused_before_training(tmp_path: Path) -> None:
     config = tiny_config()
     config.model.classes = ["circle"]
     with pytest.raises(DataError, match="'square'"):
@@ -260,7 +260,7 @@ def test_a_run_explains_itself(tmp_path: Path) -> None:
     assert json.loads((run / "env.json").read_text())["torch"]
     records = read_metrics(run / "metrics.jsonl")
     assert [r["iteration"] for r in records if r["kind"] == "evaluation"] == [8, 16, 20]
-    assert {"lr", "loss", "box", "class", "pictures_per_s", "memory_gb"} <= records[-1].keys() | records[-2].keys()
+    assert {"lr", "loss", "box", "class", "images_per_s", "memory_gb"} <= records[-1].keys() | records[-2].keys()
     report = (run / "report.md").read_text()
     assert "maskrcnn train synthetic" in report
     assert "| 2.50 | 20 |" in report

@@ -23,7 +23,7 @@ SIDE = (64, 64)
 
 
 class TinyNetwork(nn.Module):
-    """Learns the share of the picture that its objects cover; finds one box per picture."""
+    """Learns the share of the image that its objects cover; finds one box per image."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class TinyNetwork(nn.Module):
         wanted = (
             (targets.boxes * targets.valid[..., None]).sum(1) / targets.valid.sum(1, keepdim=True).clamp(min=1) / 64
         )
-        # what a network draws at random derives from the pictures' seeds
+        # what a network draws at random derives from the images' seeds
         noise = (targets.seeds % 1000 / 1000)[:, None]
         losses = {"box": (boxes - wanted).square().mean(), "class": (boxes * noise).abs().mean()}
         if self.poison == "loss":
@@ -89,7 +89,7 @@ def small_config(accumulate: int) -> Config:
 
 
 def train_small(run: Path, accumulate: int) -> None:
-    """Five steps of `small_config` on pictures with shapes and people."""
+    """Five steps of `small_config` on images with shapes and people."""
     from maskrcnn.train.trainer import train
 
     train(small_config(accumulate), Synthetic(count=32, side=(64, 96), people=True), None, run)

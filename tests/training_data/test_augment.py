@@ -1,4 +1,4 @@
-"""Pictures, boxes, masks and keypoints stay together under every view."""
+"""Images, boxes, masks and keypoints stay together under every view."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pycocotools import mask as coco_mask
 from maskrcnn.config.data import AugmentConfig
 from maskrcnn.config.model import KeypointSchema
 from maskrcnn.errors import UserError
-from maskrcnn.labels.types import Annotation, Picture
+from maskrcnn.labels.types import Annotation, LabelledImage
 from maskrcnn.training_data.augment import (
     View,
     check_augment,
@@ -20,7 +20,7 @@ from maskrcnn.training_data.augment import (
     test_view,
     transform_boxes,
     transform_keypoints,
-    warp_picture,
+    warp_image,
 )
 from maskrcnn.training_data.targets import make_targets
 
@@ -54,7 +54,7 @@ turning = st.builds(
 
 @st.composite
 def views(draw, config=None) -> tuple[int, int, View]:
-    """A picture's height and width, and a random view of it."""
+    """An image's height and width, and a random view of it."""
     height, width = draw(sides), draw(sides)
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     return (
@@ -66,7 +66,7 @@ def views(draw, config=None) -> tuple[int, int, View]:
 
 @st.composite
 def ellipses(draw, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """An ellipse inside the picture: its ring of points (64, 2) and its mask (height, width) bool."""
+    """An ellipse inside the image: its ring of points (64, 2) and its mask (height, width) bool."""
     rx, ry = draw(st.floats(6, width / 2 - 1)), draw(st.floats(6, height / 2 - 1))
     cx, cy = draw(st.floats(rx, width - rx)), draw(st.floats(ry, height - ry))
     turns = np.linspace(0, 2 * np.pi, 64, endpoint=False)
@@ -81,7 +81,7 @@ def extent(mask: np.ndarray) -> tuple[float, float, float, float]:
 
 
 def paste(bitmap: np.ndarray, box: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The bitmap over `box` read at the centres of a picture's pixels: the slow and obvious way."""
+    """The bitmap over `box` read at the centres of an image's pixels: the slow and obvious way."""
     y, x = np.mgrid[:height, :width] + 0.5
     column = np.floor((x - box[0]) / (box[2] - box[0]) * bitmap.shape[1]).astype(int)
     row = np.floor((y - box[1]) / (box[3] - box[1]) * bitmap.shape[0]).astype(int)
@@ -95,14 +95,14 @@ def mirror(height: int, width: int) -> View:
 
 @settings(max_examples=120, deadline=None)
 @given(views(turning), st.data())
-def test_mask_follows_the_picture(drawn, data):
+def test_mask_follows_the_image(drawn, data):
     height, width, view = drawn
     ring, mask = data.draw(ellipses(height, width))
-    shown = warp_picture((255 * mask[..., None]).astype(np.uint8), view)[..., 0] > 127
+    shown = warp_image((255 * mask[..., None]).astype(np.uint8), view)[..., 0] > 127
     rle = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
     for labelled in (Annotation(extent(mask), 0, polygons=[ring]), Annotation(extent(mask), 0, rle=rle)):
-        picture = Picture(1, "a.png", None, height, width, [labelled])
-        found = make_targets(picture, [0], view, SIDE, None, 0)
+        image = LabelledImage(1, "a.png", None, height, width, [labelled])
+        found = make_targets(image, [0], view, SIDE, None, 0)
         if not len(found.boxes):
             assert min(shown.any(axis=0).sum(), shown.any(axis=1).sum()) <= 2
             continue
@@ -134,8 +134,8 @@ def test_mask_lies_tightly_in_its_box(drawn, data):
     height, width, view = drawn
     ring, mask = data.draw(ellipses(height, width))
     tight = (*ring.min(axis=0), *ring.max(axis=0))
-    picture = Picture(1, "a.png", None, height, width, [Annotation(tight, 0, polygons=[ring])])
-    found = make_targets(picture, [0], view, SIDE, None, 0)
+    image = LabelledImage(1, "a.png", None, height, width, [Annotation(tight, 0, polygons=[ring])])
+    found = make_targets(image, [0], view, SIDE, None, 0)
     for box, cover, bitmap in zip(found.boxes, found.mask_boxes, found.masks, strict=True):
         cell = np.tile((cover[2:] - cover[:2]) / SIDE, 2)
         measured = np.tile(cover[:2], 2) + np.array(extent(bitmap)) * cell
@@ -145,14 +145,14 @@ def test_mask_lies_tightly_in_its_box(drawn, data):
 
 @settings(max_examples=60, deadline=None)
 @given(views(), st.data())
-def test_boxes_and_keypoints_follow_the_picture(drawn, data):
+def test_boxes_and_keypoints_follow_the_image(drawn, data):
     height, width, view = drawn
     x1, y1 = data.draw(st.integers(0, width - 12)), data.draw(st.integers(0, height - 12))
     x2, y2 = data.draw(st.integers(x1 + 10, width)), data.draw(st.integers(y1 + 10, height))
     pixels = np.zeros((height, width, 3), np.uint8)
     pixels[y1:y2, x1:x2] = 255
     box = transform_boxes(np.array([[x1, y1, x2, y2]]), view)[0]
-    shown = warp_picture(pixels, view)[..., 0] > 127
+    shown = warp_image(pixels, view)[..., 0] > 127
     clipped = np.clip(box, 0, (view.width, view.height) * 2)
     if (clipped[2:] - clipped[:2] >= 2).all():
         assert np.abs(np.array(extent(shown)) - clipped).max() <= 1
@@ -172,7 +172,7 @@ def test_mirrored_twice_is_as_before(height, width, seed):
     rng = np.random.default_rng(seed)
     view = mirror(height, width)
     pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-    assert np.array_equal(warp_picture(warp_picture(pixels, view), view), pixels)
+    assert np.array_equal(warp_image(warp_image(pixels, view), view), pixels)
     corners = np.sort(rng.uniform(0, (width, height), (5, 2, 2)), axis=1)
     boxes = corners.reshape(5, 4)
     assert np.allclose(transform_boxes(transform_boxes(boxes, view), view), boxes)
@@ -183,12 +183,12 @@ def test_mirrored_twice_is_as_before(height, width, seed):
 @pytest.mark.parametrize("flip", [0.0, 1.0])
 @pytest.mark.parametrize("seed", range(6))
 def test_a_quarter_turn_moves_every_pixel_and_point_alike(flip, seed):
-    """No pixel is interpolated: the turned picture is one of NumPy's own, mirrored where the view is."""
+    """No pixel is interpolated: the turned image is one of NumPy's own, mirrored where the view is."""
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)
     config = AugmentConfig(short_sides=[20], long_side=100, flip=flip, turn=1.0)
     view = draw_view(config, 20, 30, np.random.default_rng(seed))
-    shown = warp_picture(pixels, view)
+    shown = warp_image(pixels, view)
     turned = [np.rot90(pixels, k) for k in (1, 2, 3)]
     assert any(np.array_equal(shown, each[:, ::-1] if flip else each) for each in turned)
     points = np.array([[[3.5, 7.5, 2], [20.5, 11.5, 2], [29.5, 0.5, 1]]])
@@ -212,7 +212,7 @@ def test_angles_beyond_what_a_tilt_is_are_refused(degrees):
 def test_mirror_exchanges_left_and_right():
     points = np.array([[[50, 10, 2], [60, 8, 2], [40, 9, 1]]], float)
     moved = transform_keypoints(points, mirror(40, 100), FLIP)[0]
-    # the eye on the right of the picture is the left one, before and after
+    # the eye on the right of the image is the left one, before and after
     assert moved.tolist() == [[50, 10, 2], [60, 9, 1], [40, 8, 2]]
 
 
@@ -230,7 +230,7 @@ def test_keypoints_outside_the_view_are_unlabelled():
 
 
 @given(views(scaling))
-def test_multi_scale_keeps_the_whole_picture(drawn):
+def test_multi_scale_keeps_the_whole_image(drawn):
     height, width, view = drawn
     corners = transform_boxes(np.array([[0, 0, width, height]]), view)[0]
     assert np.allclose(corners, (0, 0, view.width, view.height))
@@ -248,9 +248,9 @@ def test_test_view_fits_both_sides():
 @given(views(cropping))
 def test_crop_size_is_always_the_same(drawn):
     height, width, view = drawn
-    shown = warp_picture(np.full((height, width, 3), 255, np.uint8), view)
+    shown = warp_image(np.full((height, width, 3), 255, np.uint8), view)
     assert shown.shape == (view.height, view.width, 3)
-    # what is shown of the picture is a block in the upper left corner, the rest is padding
+    # what is shown of the image is a block in the upper left corner, the rest is padding
     whole = transform_boxes(np.array([[0, 0, width, height]]), view)[0]
     covered = shown[..., 0] == 255
     assert covered.sum() == np.prod(np.minimum(np.round(whole[2:]), (view.width, view.height)))

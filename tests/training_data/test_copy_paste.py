@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from maskrcnn.config.data import AugmentConfig
 from maskrcnn.config.load import Config
 from maskrcnn.labels.synthetic import Synthetic
-from maskrcnn.labels.types import Annotation, Picture
+from maskrcnn.labels.types import Annotation, LabelledImage
 from maskrcnn.masks.rle import annotation_rle, rle_bitmap
-from maskrcnn.training_data.augment import View, draw_paste_view, warp_picture
+from maskrcnn.training_data.augment import View, draw_paste_view, warp_image
 from maskrcnn.training_data.copy_paste import draw_objects, draw_stencil, paste_targets
 from maskrcnn.training_data.corruption import degrade
 from maskrcnn.training_data.loader import TrainSamples, train_loader
@@ -29,7 +29,7 @@ def rectangle(x1: float, y1: float, x2: float, y2: float) -> np.ndarray:
 
 def targets(*boxes: tuple[float, float, float, float], masks: bool = True) -> ObjectTargets:
     annotations = [Annotation(box, 0, polygons=[rectangle(*box)] if masks else None) for box in boxes]
-    return make_targets(Picture(1, "a.png", None, SIDE, SIDE, annotations), [0], WHOLE, SIDE, None, 5)
+    return make_targets(LabelledImage(1, "a.png", None, SIDE, SIDE, annotations), [0], WHOLE, SIDE, None, 5)
 
 
 def stencil(x1: int, y1: int, x2: int, y2: int) -> np.ndarray:
@@ -81,12 +81,12 @@ def test_crowds_and_boxes_alone_are_not_pasted():
 def test_the_stencil_is_where_the_objects_are_seen(seed, rotate, turn):
     rng = np.random.default_rng(seed)
     dataset = Synthetic(4, seed=seed)
-    picture = dataset.picture(0)
+    image = dataset.image(0)
     config = AugmentConfig(rotate=rotate, turn=turn)
-    view = draw_paste_view(config, picture.height, picture.width, (150, 170), rng)
-    union = sum(rle_bitmap(annotation_rle(a, picture.height, picture.width)) for a in picture.annotations)
-    shown = warp_picture(np.uint8(255 * (union[..., None] > 0)), view)[..., 0] > 127
-    drawn = draw_stencil(picture.annotations, view)
+    view = draw_paste_view(config, image.height, image.width, (150, 170), rng)
+    union = sum(rle_bitmap(annotation_rle(a, image.height, image.width)) for a in image.annotations)
+    shown = warp_image(np.uint8(255 * (union[..., None] > 0)), view)[..., 0] > 127
+    drawn = draw_stencil(image.annotations, view)
     assert drawn.shape == (150, 170)
     # they may differ along outlines, which are a few pixels of some thousand
     assert (shown != drawn).sum() <= 0.25 * shown.sum() + 20
@@ -128,7 +128,7 @@ def test_an_epoch_of_everything_can_be_trained_on():
 
 @pytest.mark.parametrize("kind", ["blur", "noise", "jpeg"])
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_each_degradation_changes_a_picture_a_little(kind, channels):
+def test_each_degradation_changes_a_image_a_little(kind, channels):
     rng = np.random.default_rng(0)
     pixels = np.repeat(np.repeat(rng.integers(0, 256, (8, 8, channels), dtype=np.uint8), 6, 0), 6, 1)
     found = degrade(pixels, AugmentConfig(**{kind: 1.0}), rng)

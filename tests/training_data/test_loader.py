@@ -13,7 +13,7 @@ from maskrcnn.config.load import Config
 from maskrcnn.config.model import InputConfig
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.labels.synthetic import Synthetic
-from maskrcnn.training_data.loader import EpochSampler, TrainSamples, UnreadablePicture, test_loader, train_loader
+from maskrcnn.training_data.loader import EpochSampler, TrainSamples, UnreadableImage, test_loader, train_loader
 
 
 def config(**train) -> Config:
@@ -51,7 +51,7 @@ def test_resumes_at_any_iteration():
     assert list(EpochSampler(30, 5, 1, 1, 2, 4, start=3)) == whole[3:]
 
 
-def test_every_picture_in_every_epoch_with_its_own_seed():
+def test_every_image_in_every_epoch_with_its_own_seed():
     sampler = EpochSampler(10, 0, batch=4)
     epochs = []
     for epoch in range(3):
@@ -65,12 +65,12 @@ def test_every_picture_in_every_epoch_with_its_own_seed():
     assert len(list(EpochSampler(10, -3, batch=4))) == 3
 
 
-def test_fewer_pictures_than_a_batch():
+def test_fewer_images_than_a_batch():
     (only,) = EpochSampler(3, 0, batch=8)
     assert len(only) == 8 and len({seed for _, seed, _ in only}) == 8
 
 
-def test_upright_pictures_meet_upright_ones():
+def test_upright_images_meet_upright_ones():
     tall = np.arange(30) % 3 == 0
     sampler = EpochSampler(30, 0, batch=4, tall=tall)
     batches = [[index for index, _, _ in batch] for batch in sampler]
@@ -160,7 +160,7 @@ def test_test_loader_keeps_the_order():
 
 
 class Torn(Synthetic):
-    """One picture of it cannot be read."""
+    """One image of it cannot be read."""
 
     def pixels(self, index: int) -> np.ndarray:
         if index == 2:
@@ -169,8 +169,8 @@ class Torn(Synthetic):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_unreadable_picture_is_named_in_one_line(workers):
-    with pytest.raises(UnreadablePicture) as caught:
+def test_unreadable_image_is_named_in_one_line(workers):
+    with pytest.raises(UnreadableImage) as caught:
         list(train_loader(Torn(4), [0, 1, 2, 3], config(workers=workers)))
     assert str(caught.value) == (
         "synthetic-0-000002.png: not readable: image file is truncated (4 bytes not processed)"

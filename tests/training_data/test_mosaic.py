@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from maskrcnn.config.load import Config
 from maskrcnn.errors import UserError
 from maskrcnn.labels.synthetic import Synthetic
-from maskrcnn.training_data.augment import draw_tile_view, warp_picture
+from maskrcnn.training_data.augment import draw_tile_view, warp_image
 from maskrcnn.training_data.loader import TrainSamples, train_loader
 from maskrcnn.training_data.mosaic import draw_tiles, join_pixels, join_targets
 from maskrcnn.training_data.targets import make_targets
@@ -38,19 +38,19 @@ def test_objects_stand_where_their_tiles_do():
     rng = np.random.default_rng(0)
     canvas = (200, 160)
     tiles = draw_tiles(canvas, 2, rng)
-    pictures, parts = [], []
+    images, parts = [], []
     for index, tile in enumerate(tiles):
-        picture = dataset.picture(index)
-        view = draw_tile_view(config().data.augment, picture.height, picture.width, (tile.height, tile.width), rng)
-        pictures.append(warp_picture(dataset.pixels(index), view))
+        image = dataset.image(index)
+        view = draw_tile_view(config().data.augment, image.height, image.width, (tile.height, tile.width), rng)
+        images.append(warp_image(dataset.pixels(index), view))
         labels = list(range(len(dataset.classes)))
-        parts.append(make_targets(picture, labels, view, 28, dataset.keypoints, index))
-    pixels, targets = join_pixels(canvas, tiles, pictures), join_targets(tiles, parts, 7)
+        parts.append(make_targets(image, labels, view, 28, dataset.keypoints, index))
+    pixels, targets = join_pixels(canvas, tiles, images), join_targets(tiles, parts, 7)
     assert targets.seed == 7 and len(targets.boxes) == sum(len(part.boxes) for part in parts) > 4
     first = 0
-    for tile, picture, part in zip(tiles, pictures, parts, strict=True):
+    for tile, image, part in zip(tiles, images, parts, strict=True):
         cell = pixels[tile.top : tile.top + tile.height, tile.left : tile.left + tile.width]
-        assert np.array_equal(cell, picture)
+        assert np.array_equal(cell, image)
         mine = slice(first, first := first + len(part.boxes))
         shift = np.float32([tile.left, tile.top])
         assert np.array_equal(targets.boxes[mine], part.boxes + np.tile(shift, 2))

@@ -11,27 +11,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maskrcnn.config.load import Config
-from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.synthetic import Synthetic
-from maskrcnn.labels.types import Annotation, Picture
+from maskrcnn.labels.types import Annotation, LabelledImage
 from maskrcnn.training_data.loader import EpochSampler, train_loader
 from maskrcnn.training_data.repeat_factor import describe, draw_entries, epoch_length, repeat_factors
 
 FACTORS = st.lists(st.one_of(st.just(1.0), st.floats(1.0, 6.0)), min_size=1, max_size=60).map(np.array)
 
 
-def dataset(labels: list[list[int]], crowds: bool = False) -> LabelledPictures:
+def dataset(labels: list[list[int]], crowds: bool = False) -> FileDataset:
     def objects(found: list[int]) -> list[Annotation]:
         return [Annotation((0, 0, 1, 1), label, crowd=crowds) for label in found]
 
-    pictures = [Picture(k, f"{k}.png", None, 9, 9, objects(found)) for k, found in enumerate(labels)]
-    return LabelledPictures(pictures, name="made up", classes=["a", "b", "c"], class_ids=[1, 2, 3])
+    images = [LabelledImage(k, f"{k}.png", None, 9, 9, objects(found)) for k, found in enumerate(labels)]
+    return FileDataset(images, name="made up", classes=["a", "b", "c"], class_ids=[1, 2, 3])
 
 
 def test_factors_are_the_paper_s():
     labels = [[0]] * 90 + [[0, 1]] * 9 + [[2, 2, 0]] + [[]] * 100
     factors = repeat_factors(dataset(labels), 0.25)
-    # a is in half of the pictures, b in 9 of 200, c in one, however many objects of it that has
+    # a is in half of the images, b in 9 of 200, c in one, however many objects of it that has
     assert factors[:90] == pytest.approx(1.0) and factors[100:] == pytest.approx(1.0)
     assert factors[90:99] == pytest.approx(np.sqrt(0.25 / (9 / 200)))
     assert factors[99] == pytest.approx(np.sqrt(0.25 * 200))
@@ -40,7 +40,7 @@ def test_factors_are_the_paper_s():
 
 
 @given(FACTORS, st.integers(0, 99))
-def test_an_epoch_has_every_picture_as_often_as_its_factor_rounded(factors, seed):
+def test_an_epoch_has_every_image_as_often_as_its_factor_rounded(factors, seed):
     entries = draw_entries(factors, np.random.default_rng(seed))
     counts = np.bincount(entries, minlength=len(factors))
     assert np.all((counts == np.floor(factors)) | (counts == np.floor(factors) + 1))
@@ -95,7 +95,7 @@ def test_the_setting_reaches_the_sampler():
     assert sampler.global_batches == -(-epoch_length(sampler.factors) // 4)
 
 
-def test_empty_pictures_are_kept_as_negatives_by_default():
+def test_empty_images_are_kept_as_negatives_by_default():
     assert Config().data.empty == "keep" and Config().data.repeat_threshold is None
     sampler = EpochSampler(5, 0, batch=1, factors=repeat_factors(dataset([[0], [], [], [1], []]), 0.5))
     assert {index for batch in sampler for index, _, _ in batch} == set(range(5))

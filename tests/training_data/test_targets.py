@@ -1,4 +1,4 @@
-"""What a picture's labels become."""
+"""What an image's labels become."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from pycocotools import mask as coco_mask
 
 from maskrcnn.config.model import KeypointSchema
-from maskrcnn.labels.types import Annotation, Picture
+from maskrcnn.labels.types import Annotation, LabelledImage
 from maskrcnn.training_data.augment import View, test_view
 from maskrcnn.training_data.targets import collate_targets, make_targets
 
@@ -17,7 +17,7 @@ SCHEMA = KeypointSchema(names=["a", "left_b", "right_b"], flip=[0, 2, 1], sigmas
 
 
 def window(x: float, y: float, width: int, height: int) -> View:
-    """The part of a picture from (x, y) on, at its own scale."""
+    """The part of an image from (x, y) on, at its own scale."""
     return View(np.array([[1.0, 0, -x], [0, 1.0, -y]]), height, width, False)
 
 
@@ -25,17 +25,15 @@ def rectangle(x1: float, y1: float, x2: float, y2: float) -> np.ndarray:
     return np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]], float)
 
 
-def picture(*annotations: Annotation, height: int = 100, width: int = 120) -> Picture:
-    return Picture(7, "a.png", None, height, width, list(annotations))
+def image(*annotations: Annotation, height: int = 100, width: int = 120) -> LabelledImage:
+    return LabelledImage(7, "a.png", None, height, width, list(annotations))
 
 
 WHOLE = window(0, 0, 120, 100)
 
 
 def test_labels_are_the_models_and_seed_is_kept():
-    found = make_targets(
-        picture(Annotation((1, 2, 30, 40), 1), Annotation((5, 5, 9, 9), 0)), [4, 2], WHOLE, M, None, 99
-    )
+    found = make_targets(image(Annotation((1, 2, 30, 40), 1), Annotation((5, 5, 9, 9), 0)), [4, 2], WHOLE, M, None, 99)
     assert found.labels.tolist() == [2, 4] and found.seed == 99
     assert found.boxes.tolist() == [[1, 2, 30, 40], [5, 5, 9, 9]] and found.boxes.dtype == np.float32
     assert not found.has_mask.any() and not found.masks.any() and found.keypoints.shape == (2, 0, 3)
@@ -47,7 +45,7 @@ def test_bitmap_of_a_polygon_and_of_its_rle_agree():
     rle = coco_mask.merge(coco_mask.frPyObjects([ring.ravel().tolist()], 100, 120))
     both = [Annotation((10, 20, 50, 60), 0, polygons=[ring]), Annotation((10, 20, 50, 60), 0, rle=rle)]
     for view in (WHOLE, test_view(100, 120, 250, 500)):
-        found = make_targets(picture(*both), [0], view, M, None, 0)
+        found = make_targets(image(*both), [0], view, M, None, 0)
         assert (found.masks[0] != found.masks[1]).mean() < 0.05
         x = y = np.arange(M) + 0.5
         expected = (x[None] <= y[:, None]) | (x[None] <= M - y[:, None])
@@ -65,7 +63,7 @@ def test_bitmap_of_whole_pixels_is_the_mask_itself(flipped):
     box = (10.0, 20.0, 10.0 + M, 20.0 + M)
     rle = coco_mask.encode(np.asfortranarray(full))
     view = View(np.array([[-1.0, 0, 120], [0, 1.0, 0]]), 100, 120, True) if flipped else WHOLE
-    both = picture(Annotation(box, 0, rle=rle), Annotation(box, 0, polygons=[ring]))
+    both = image(Annotation(box, 0, rle=rle), Annotation(box, 0, polygons=[ring]))
     found = make_targets(both, [0], view, M, None, 0)
     for bitmap, mask in zip(found.masks, (full, drawn), strict=True):
         expected = mask[20 : 20 + M, 10 : 10 + M]
@@ -76,7 +74,7 @@ def test_bitmap_of_whole_pixels_is_the_mask_itself(flipped):
 
 def test_rings_are_united():
     rings = [rectangle(0, 0, 20, 20), rectangle(10, 0, 40, 20)]
-    found = make_targets(picture(Annotation((0, 0, 40, 20), 0, polygons=rings)), [0], WHOLE, M, None, 0)
+    found = make_targets(image(Annotation((0, 0, 40, 20), 0, polygons=rings)), [0], WHOLE, M, None, 0)
     assert found.masks.all()
 
 
@@ -85,7 +83,7 @@ def test_cut_object_gets_the_box_of_what_is_left():
     ring = np.array([[10, 10], [20, 10], [20, 70], [60, 70], [60, 80], [10, 80]], float)
     rle = coco_mask.merge(coco_mask.frPyObjects([ring.ravel().tolist()], 100, 120))
     for shape in ({"polygons": [ring]}, {"rle": rle}):
-        found = make_targets(picture(Annotation((10, 10, 60, 80), 0, **shape)), [0], window(30, 20, 90, 80), M, None, 0)
+        found = make_targets(image(Annotation((10, 10, 60, 80), 0, **shape)), [0], window(30, 20, 90, 80), M, None, 0)
         cell = np.array([30, 60, 30, 60]) / M
         assert found.mask_boxes.tolist() == [[0, 0, 30, 60]]
         assert (np.abs(found.boxes[0] - [0, 50, 30, 60]) <= cell).all()
@@ -97,26 +95,26 @@ def test_objects_without_anything_left_are_left_out():
     sliver = Annotation((10, 10, 30.5, 30), 0)
     hollow = Annotation((10, 10, 60, 90), 0, polygons=[ring])  # its box is in view, its mask is not
     kept = Annotation((40, 30, 60, 50), 0)
-    found = make_targets(picture(outside, sliver, hollow, kept), [0], window(30, 20, 90, 50), M, None, 0)
+    found = make_targets(image(outside, sliver, hollow, kept), [0], window(30, 20, 90, 50), M, None, 0)
     assert found.boxes.tolist() == [[10, 10, 30, 30]]
     assert found.masks.shape == (1, M, M)
 
 
 def test_whole_object_with_an_empty_mask_keeps_its_box():
     line = np.array([[10, 10], [10, 30], [10, 20]], float)
-    found = make_targets(picture(Annotation((10, 10, 30, 30), 0, polygons=[line])), [0], WHOLE, M, None, 0)
+    found = make_targets(image(Annotation((10, 10, 30, 30), 0, polygons=[line])), [0], WHOLE, M, None, 0)
     assert found.boxes.tolist() == [[10, 10, 30, 30]] and not found.has_mask[0]
 
 
 def test_crowds_are_ignored_and_have_no_mask():
     crowd = Annotation((10, 10, 60, 80), 0, polygons=[rectangle(10, 10, 60, 80)], crowd=True)
-    found = make_targets(picture(crowd), [0], WHOLE, M, None, 0)
+    found = make_targets(image(crowd), [0], WHOLE, M, None, 0)
     assert found.ignore.tolist() == [True] and not found.has_mask.any()
 
 
 def test_outline_far_outside_the_view_costs_nothing():
     huge = np.array([[-1e9, -1e9], [1e9, -1e9], [1e9, 40], [-1e9, 40]])
-    found = make_targets(picture(Annotation((0, 0, 120, 40), 0, polygons=[huge])), [0], WHOLE, M, None, 0)
+    found = make_targets(image(Annotation((0, 0, 120, 40), 0, polygons=[huge])), [0], WHOLE, M, None, 0)
     assert found.masks.all()
 
 
@@ -126,7 +124,7 @@ def test_clipped_outline_is_drawn_as_the_whole_one():
         ring = rng.uniform(-100, 200, (9, 2))
         full = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects([ring.ravel().tolist()], 100, 120)))
         small = Annotation((50, 40, 70, 60), 0, polygons=[ring])
-        found = make_targets(picture(small), [0], WHOLE, 20, None, 0)
+        found = make_targets(image(small), [0], WHOLE, 20, None, 0)
         if len(found.boxes):
             assert (found.masks[0] != full[40:60, 50:70]).mean() < 0.02
 
@@ -134,22 +132,22 @@ def test_clipped_outline_is_drawn_as_the_whole_one():
 def test_keypoints_of_some():
     with_points = Annotation((10, 10, 50, 50), 0, keypoints=np.array([[20, 20, 2], [30, 20, 1], [0, 0, 0]], float))
     view = test_view(100, 120, 200, 400)
-    found = make_targets(picture(with_points, Annotation((1, 1, 9, 9), 0)), [0], view, M, SCHEMA, 0)
+    found = make_targets(image(with_points, Annotation((1, 1, 9, 9), 0)), [0], view, M, SCHEMA, 0)
     assert found.keypoints.tolist() == [[[40, 40, 2], [60, 40, 1], [0, 0, 0]], [[0, 0, 0]] * 3]
 
 
 def test_no_masks_wanted():
     a = Annotation((10, 10, 60, 80), 0, polygons=[rectangle(10, 10, 60, 80)])
-    found = make_targets(picture(a), [0], window(30, 0, 90, 100), 0, None, 0)
+    found = make_targets(image(a), [0], window(30, 0, 90, 100), 0, None, 0)
     assert found.masks.shape == (1, 0, 0) and found.boxes.tolist() == [[0, 10, 30, 80]]
 
 
 def test_collate_pads_to_eight_slots():
     square = Annotation((10, 10, 60, 80), 0, polygons=[rectangle(10, 10, 60, 80)])
     crowd = Annotation((1, 1, 9, 9), 0, crowd=True)
-    one = make_targets(picture(square, crowd), [3], WHOLE, M, SCHEMA, 11)
-    none = make_targets(picture(), [3], WHOLE, M, SCHEMA, 2**62)
-    many = make_targets(picture(*[square] * 9), [3], WHOLE, M, SCHEMA, 13)
+    one = make_targets(image(square, crowd), [3], WHOLE, M, SCHEMA, 11)
+    none = make_targets(image(), [3], WHOLE, M, SCHEMA, 2**62)
+    many = make_targets(image(*[square] * 9), [3], WHOLE, M, SCHEMA, 13)
     few = collate_targets([one, none])
     assert few.boxes.shape == (2, 8, 4) and few.masks.shape == (2, 8, M, M) and few.keypoints.shape == (2, 8, 3, 3)
     assert few.valid.sum(dim=1).tolist() == [1, 0] and few.ignore.sum(dim=1).tolist() == [1, 0]

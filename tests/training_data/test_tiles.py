@@ -22,30 +22,30 @@ from maskrcnn.config.data import TilesConfig
 from maskrcnn.config.load import Config, load_config
 from maskrcnn.config.model import KeypointSchema
 from maskrcnn.errors import DataError, UserError
-from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.synthetic import Synthetic
-from maskrcnn.labels.types import Annotation, Picture
+from maskrcnn.labels.types import Annotation, LabelledImage
 from maskrcnn.labels.writers.coco import write_coco
 from maskrcnn.masks.rle import annotation_rle, bitmap_rle, crop_rle, rle_bitmap
 from maskrcnn.training_data import decoded as decoded_module
 from maskrcnn.training_data.crop import Window, cut
-from maskrcnn.training_data.decoded import DecodedPictures, decode_apart
-from maskrcnn.training_data.prepare import fit_pictures
-from maskrcnn.training_data.tiles import REMNANT, TiledDataset, cut_picture, tile_windows
+from maskrcnn.training_data.decoded import DecodedImages, decode_apart
+from maskrcnn.training_data.prepare import fit_images
+from maskrcnn.training_data.tiles import REMNANT, TiledDataset, cut_image, tile_windows
 
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @st.composite
 def layouts(draw: st.DrawFn) -> tuple[int, int, int, int]:
-    """Height and width of a picture, side and overlap of tiles."""
+    """Height and width of an image, side and overlap of tiles."""
     side = draw(st.integers(2, 40))
     return draw(st.integers(1, 130)), draw(st.integers(1, 130)), side, draw(st.integers(0, side - 1))
 
 
 @given(layouts())
 @settings(max_examples=300, deadline=None)
-def test_tiles_cover_the_picture_and_overlap_as_asked(layout: tuple[int, int, int, int]) -> None:
+def test_tiles_cover_the_image_and_overlap_as_asked(layout: tuple[int, int, int, int]) -> None:
     height, width, side, overlap = layout
     windows = tile_windows(height, width, side, overlap)
     seen = np.zeros((height, width), int)
@@ -63,8 +63,8 @@ def test_tiles_cover_the_picture_and_overlap_as_asked(layout: tuple[int, int, in
 
 
 @st.composite
-def labelled(draw: st.DrawFn) -> Picture:
-    """A picture with objects of all kinds of mask."""
+def labelled(draw: st.DrawFn) -> LabelledImage:
+    """An image with objects of all kinds of mask."""
     height, width = draw(st.integers(10, 90)), draw(st.integers(10, 90))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     annotations = []
@@ -86,7 +86,7 @@ def labelled(draw: st.DrawFn) -> Picture:
             annotation.box = (float(xs.min()), float(ys.min()), float(xs.max() + 1), float(ys.max() + 1))
             annotation.rle, annotation.area = bitmap_rle(bitmap), float(bitmap.sum())
         annotations.append(annotation)
-    return Picture("a", "a.png", None, height, width, annotations)
+    return LabelledImage("a", "a.png", None, height, width, annotations)
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0, 1), st.integers(1, 12), st.integers(1, 12))
@@ -103,13 +103,13 @@ def test_an_rle_is_cut_exactly(seed: int, density: float, height: int, width: in
 
 @given(labelled(), st.integers(4, 40), st.data())
 @quick
-def test_every_pixel_of_every_object_is_in_some_tile(picture: Picture, side: int, data: st.DataObject) -> None:
+def test_every_pixel_of_every_object_is_in_some_tile(image: LabelledImage, side: int, data: st.DataObject) -> None:
     tiles = TilesConfig(side=side, overlap=data.draw(st.integers(0, side - 1)))
     views: Counter[int] = Counter()
-    for annotation in picture.annotations:
-        whole = annotation_rle(annotation, picture.height, picture.width)
-        again = np.zeros((picture.height, picture.width), np.uint8)
-        for window, parts in cut_picture(picture, tiles):
+    for annotation in image.annotations:
+        whole = annotation_rle(annotation, image.height, image.width)
+        again = np.zeros((image.height, image.width), np.uint8)
+        for window, parts in cut_image(image, tiles):
             for part in parts:
                 if part.annotation.id != annotation.id:
                     continue
@@ -193,10 +193,10 @@ def test_keypoints_outside_become_unlabelled() -> None:
     assert found[0].keypoints.tolist() == [[2, 4, 2], [0, 0, 0], [0, 0, 0]] and points[1, 0] == 40
 
 
-def squares(*boxes: tuple[int, int, int, int], side: int = 100) -> LabelledPictures:
+def squares(*boxes: tuple[int, int, int, int], side: int = 100) -> FileDataset:
     annotations = [Annotation(b, 0, id=i, area=1.0) for i, b in enumerate(boxes)]
-    return LabelledPictures(
-        [Picture(7, "a.png", None, side, side, annotations)], name="d", classes=["a"], class_ids=[1]
+    return FileDataset(
+        [LabelledImage(7, "a.png", None, side, side, annotations)], name="d", classes=["a"], class_ids=[1]
     )
 
 
@@ -204,7 +204,7 @@ def test_a_remnant_is_ignored_and_counted() -> None:
     # tiles begin at 0 and 50, with nothing shared
     data = squares((10, 10, 20, 20), (45, 10, 70, 20), (30, 60, 70, 70))
     tiled = TiledDataset(data, TilesConfig(side=50, overlap=0, visible=0.3, empty=0))
-    by_place = {tiled.picture(i).image_id: tiled.picture(i).annotations for i in range(len(tiled))}
+    by_place = {tiled.image(i).image_id: tiled.image(i).annotations for i in range(len(tiled))}
     assert [(a.id, a.crowd) for a in by_place["7@0,0"]] == [(0, False), (1, True)]
     assert [(a.id, a.crowd) for a in by_place["7@50,0"]] == [(1, False)]
     assert [(a.id, a.crowd) for a in by_place["7@0,50"]] == [(2, False)]  # half of it in each
@@ -215,7 +215,7 @@ def test_a_remnant_is_ignored_and_counted() -> None:
 
 def test_an_object_larger_than_a_tile_is_an_object_in_those_that_it_fills() -> None:
     tiled = TiledDataset(squares((10, 10, 95, 95)), TilesConfig(side=25, overlap=0, visible=0.5))
-    objects = {tiled.picture(i).image_id: [a.crowd for a in tiled.picture(i).annotations] for i in range(len(tiled))}
+    objects = {tiled.image(i).image_id: [a.crowd for a in tiled.image(i).annotations] for i in range(len(tiled))}
     assert objects["7@25,25"] == objects["7@50,50"] == [False]  # 9% of the object, as much as any tile shows
     assert objects["7@0,25"] == [False]  # 60% of that
     assert "7@0,0" not in objects or objects["7@0,0"] == [True]  # 36%
@@ -231,21 +231,21 @@ def test_the_asked_share_of_empty_tiles_is_kept() -> None:
     tiles = TilesConfig(side=50, overlap=0)
     assert len(TiledDataset(data, tiles, keep_empty=True)) == 400
     first, again = (TiledDataset(data, tiles) for _ in range(2))
-    assert [first.picture(i) for i in range(len(first))] == [again.picture(i) for i in range(len(again))]
+    assert [first.image(i) for i in range(len(first))] == [again.image(i) for i in range(len(again))]
 
 
-def test_a_picture_that_fits_into_a_tile_stays_whole() -> None:
+def test_a_image_that_fits_into_a_tile_stays_whole() -> None:
     data = squares((0, 0, 5, 5))
     for side in (100, 2000):
         tiled = TiledDataset(data, TilesConfig(side=side, overlap=0))
-        assert len(tiled) == 1 and tiled.picture(0) == data.picture(0)
+        assert len(tiled) == 1 and tiled.image(0) == data.image(0)
 
 
 def test_lvis_lists_hold_for_a_tile() -> None:
     annotations = [Annotation((0, 0, 5, 5), 0), Annotation((60, 0, 70, 9), 1), Annotation((60, 0, 70, 9), 2)]
-    picture = Picture(7, "a.png", None, 100, 100, annotations, not_exhaustive=[2], negative=[4])
-    data = LabelledPictures([picture], name="d", classes=list("abcde"), class_ids=[1, 2, 3, 4, 5])
-    left = TiledDataset(data, TilesConfig(side=50, overlap=0)).picture(0)
+    image = LabelledImage(7, "a.png", None, 100, 100, annotations, not_exhaustive=[2], negative=[4])
+    data = FileDataset([image], name="d", classes=list("abcde"), class_ids=[1, 2, 3, 4, 5])
+    left = TiledDataset(data, TilesConfig(side=50, overlap=0)).image(0)
     assert [a.label for a in left.annotations] == [0] and left.not_exhaustive == [2] and left.negative == [1, 4]
 
 
@@ -255,36 +255,34 @@ def test_lvis_lists_hold_for_a_tile() -> None:
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MASKRCNN_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "pictures"
+    return tmp_path / "cache" / "images"
 
 
-def scan(
-    folder: Path, name: str = "scan.png", side: tuple[int, int] = (90, 130), channels: int = 3
-) -> LabelledPictures:
+def scan(folder: Path, name: str = "scan.png", side: tuple[int, int] = (90, 130), channels: int = 3) -> FileDataset:
     pixels = np.random.default_rng(0).integers(0, 256, (*side, channels), np.uint8)
     path = folder / name
     if path.suffix == ".npy":
         np.save(path, pixels)
     else:
         Image.fromarray(pixels).save(path)
-    picture = Picture(1, name, path, *side, [Annotation((30, 30, 50, 50), 0, area=400.0, id=1)])
+    image = LabelledImage(1, name, path, *side, [Annotation((30, 30, 50, 50), 0, area=400.0, id=1)])
     schema = KeypointSchema(names=["a"], flip=[0], sigmas=[0.1])
-    return LabelledPictures([picture], name=name, classes=["a"], class_ids=[1], keypoints=schema)
+    return FileDataset([image], name=name, classes=["a"], class_ids=[1], keypoints=schema)
 
 
 TILES = TilesConfig(side=40, overlap=10, empty=1)
 
 
-def test_pixels_are_those_of_the_picture(tmp_path: Path, cache: Path) -> None:
+def test_pixels_are_those_of_the_image(tmp_path: Path, cache: Path) -> None:
     data = scan(tmp_path)
     whole = data.pixels(0)
-    kept = DecodedPictures(10**6)
+    kept = DecodedImages(10**6)
     for store in (None, kept):
         tiled = TiledDataset(data, TILES, decoded=store)
         for index, window in enumerate(tile_windows(90, 130, 40, 10)):
             found = tiled.pixels(index)
             expected = whole[window.top : window.top + 40, window.left : window.left + 40]
-            assert found.shape == (tiled.picture(index).height, tiled.picture(index).width, 3)
+            assert found.shape == (tiled.image(index).height, tiled.image(index).width, 3)
             assert np.array_equal(found, expected) and type(found) is np.ndarray and found.flags.writeable
     assert tiled.keypoints == data.keypoints
     (file,) = cache.glob("*.npy")
@@ -294,34 +292,34 @@ def test_pixels_are_those_of_the_picture(tmp_path: Path, cache: Path) -> None:
 
 def test_an_array_is_read_where_it_is(tmp_path: Path, cache: Path) -> None:
     data = scan(tmp_path, "scan.npy", channels=5)
-    tiled = TiledDataset(data, TILES, channels=5, decoded=DecodedPictures(10**6))
+    tiled = TiledDataset(data, TILES, channels=5, decoded=DecodedImages(10**6))
     assert np.array_equal(tiled.pixels(1), np.load(tmp_path / "scan.npy")[:40, 30:70])
     assert not cache.exists()
 
 
-def test_another_picture_under_the_same_name_is_decoded_again(tmp_path: Path, cache: Path) -> None:
+def test_another_image_under_the_same_name_is_decoded_again(tmp_path: Path, cache: Path) -> None:
     data = scan(tmp_path)
-    before = TiledDataset(data, TILES, decoded=DecodedPictures(10**6)).pixels(0)
+    before = TiledDataset(data, TILES, decoded=DecodedImages(10**6)).pixels(0)
     Image.fromarray(255 - data.pixels(0)).save(tmp_path / "scan.png", compress_level=1)
-    after = TiledDataset(data, TILES, decoded=DecodedPictures(10**6)).pixels(0)
+    after = TiledDataset(data, TILES, decoded=DecodedImages(10**6)).pixels(0)
     assert np.array_equal(after, 255 - before)
 
 
 def test_the_cache_is_bounded(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     size = 90 * 130 * 3
     for name in ("a.png", "b.png"):
-        store = DecodedPictures(size * 3 // 2)
+        store = DecodedImages(size * 3 // 2)
         TiledDataset(scan(tmp_path, name), TILES, decoded=store)
         store.fill()
         assert len(list(cache.glob("*.npy"))) == 1  # the other training's made room
     config = Config()
     config.data.tiles = TilesConfig(side=40, overlap=10, cache_gb=0)
-    dataset, _, lines = fit_pictures(config, scan(tmp_path))
+    dataset, _, lines = fit_images(config, scan(tmp_path))
     assert dataset.pixels(0).shape == (40, 40, 3)
-    assert "1 pictures are decoded anew" in lines[-1] and "raise data.tiles.cache_gb" in lines[-1]
+    assert "1 images are decoded anew" in lines[-1] and "raise data.tiles.cache_gb" in lines[-1]
     usage = type("Usage", (), {"free": 10})
     monkeypatch.setattr(decoded_module.shutil, "disk_usage", lambda folder: usage)
-    store = DecodedPictures(10**6)
+    store = DecodedImages(10**6)
     TiledDataset(scan(tmp_path, "c.png"), TILES, decoded=store)
     with pytest.raises(UserError, match="MASKRCNN_CACHE"):
         store.fill()
@@ -329,19 +327,19 @@ def test_the_cache_is_bounded(tmp_path: Path, cache: Path, monkeypatch: pytest.M
 
 def test_what_cannot_be_decoded_is_one_line(tmp_path: Path, cache: Path) -> None:
     data = scan(tmp_path)
-    tiled = TiledDataset(data, TILES, decoded=DecodedPictures(10**6))
+    tiled = TiledDataset(data, TILES, decoded=DecodedImages(10**6))
     Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path / "scan.png")
     with pytest.raises(DataError, match="30 x 20.*labels are for 130 x 90"):
         tiled.pixels(0)
-    (tmp_path / "scan.png").write_bytes(b"no picture")
-    with pytest.raises(DataError, match=r"scan\.png: not a picture of a known format") as caught:
+    (tmp_path / "scan.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"scan\.png: not an image of a known format") as caught:
         tiled.pixels(0)
     assert "\n" not in str(caught.value)
 
 
 def test_many_processes_decode_once(tmp_path: Path, cache: Path) -> None:
     data = scan(tmp_path)
-    store = DecodedPictures(10**6)
+    store = DecodedImages(10**6)
     file = store.reserve(tmp_path / "scan.png", 3, 90 * 130)
     assert file is not None
     code = (
@@ -361,16 +359,16 @@ def test_settings(tmp_path: Path, cache: Path) -> None:
         load_config({}, ["data.tiles.side=64", "data.tiles.overlap=64"])
     config = load_config({}, ["data.tiles.side=40", "data.tiles.overlap=10", "data.tiles.empty=0"])
     data = scan(tmp_path)
-    train, val, lines = fit_pictures(config, data, data)
+    train, val, lines = fit_images(config, data, data)
     assert isinstance(train, TiledDataset) and isinstance(val, TiledDataset)
-    assert len(val) == 12 > len(train) and "decoded pictures: 0.00 GB" in lines[-1]
+    assert len(val) == 12 > len(train) and "decoded images: 0.00 GB" in lines[-1]
     config.data.tiles.val = False
-    assert fit_pictures(config, data, data)[1] is data
+    assert fit_images(config, data, data)[1] is data
     config.model.rpn.ignore_iou = None
     with pytest.raises(UserError, match=r"model\.rpn\.ignore_iou=0\.5"):
-        fit_pictures(config, data)
+        fit_images(config, data)
     config.data.tiles = None
-    assert fit_pictures(config, data) == (data, None, [])
+    assert fit_images(config, data) == (data, None, [])
 
 
 def test_the_command_line_cuts(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
@@ -386,7 +384,7 @@ def test_the_command_line_cuts(tmp_path: Path, cache: Path, monkeypatch: pytest.
     assert all(isinstance(data, TiledDataset) and len(data.dataset) == 2 for data in trained.values())
     assert len(trained["b"]) == 2 * 2 * 2  # 128 x 160 in tiles of 96
     said = capsys.readouterr().err
-    assert "2 of 2 pictures cut" in said and "decoded pictures: 0.00 GB" in said
+    assert "2 of 2 images cut" in said and "decoded images: 0.00 GB" in said
     assert len(list(cache.glob("*.npy"))) == 4
     assert main(["samples", *command, "--out", str(tmp_path / "sheet.jpg"), "--count", "2"]) == 0
     with Image.open(tmp_path / "sheet.jpg") as sheet:
@@ -405,8 +403,8 @@ def test_check_advises_tiles_that_can_be_trained_on(tmp_path: Path, cache: Path)
     )  # 1024 of the network's show 30 pixels as 24
     assert config.model.input.short_side == 1024 == max(config.data.augment.short_sides)
     assert config.data.augment.crop is None and "--set data.tiles.side=1280" in advice.command
-    fit_pictures(config, dataset)  # remnants are ignored, though the recipe has no use for that
-    stats.sides = [300.0, 400, 500, 600, 900]  # large enough in whole pictures
+    fit_images(config, dataset)  # remnants are ignored, though the recipe has no use for that
+    stats.sides = [300.0, 400, 500, 600, 900]  # large enough in whole images
     assert load_config(advice.recipe, advise("scans", dataset, stats).overrides).data.tiles is None
 
 
@@ -415,9 +413,9 @@ import json, resource, sys
 import numpy as np
 from pathlib import Path
 from maskrcnn.config.load import load_config
-from maskrcnn.labels.types import Annotation, Picture
-from maskrcnn.training_data.prepare import fit_pictures
-from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.types import Annotation, Image
+from maskrcnn.training_data.prepare import fit_images
+from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.training_data.loader import TrainSamples
 from maskrcnn.masks.rle import bitmap_rle
 
@@ -426,12 +424,12 @@ rng = np.random.default_rng(0)
 boxes = [(x, y, x + 60, y + 60) for x, y in rng.integers(0, side - 60, (400, 2)).tolist()]
 ring = lambda b: np.array([[b[0], b[1]], [b[2], b[1]], [b[2], b[3]], [b[0], b[3]]], float)
 annotations = [Annotation(b, 0, polygons=[ring(b)], area=3600.0, id=i) for i, b in enumerate(boxes)]
-data = LabelledPictures(
-    [Picture(1, path.name, path, side, side, annotations)], name="scan", classes=["a"], class_ids=[1])
+data = FileDataset(
+    [Image(1, path.name, path, side, side, annotations)], name="scan", classes=["a"], class_ids=[1])
 config = load_config({}, ["data.tiles.side=512", "data.augment.short_sides=[512]", "data.augment.flip=0"])
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 2**20)
 before = peak()
-tiled, _, lines = fit_pictures(config, data)
+tiled, _, lines = fit_images(config, data)
 samples = TrainSamples(tiled, [0], config)
 shapes = {tuple(samples[index, 0, 0].pixels.shape) for index in range(0, len(tiled), 7)}
 assert shapes == {(512, 512, 3)}, shapes

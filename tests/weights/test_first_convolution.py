@@ -1,4 +1,4 @@
-"""Weights of RGB for pictures of other channels, and whole models of 1 and 5 channels."""
+"""Weights of RGB for images of other channels, and whole models of 1 and 5 channels."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_five_channels_from_the_file_to_the_drawing(tmp_path: Path) -> None:
     assert "c.png: has 3 channels, the model takes 5" in summary.unreadable[0]
     with pytest.raises(DataError, match="has 3 channels"):
         predict(network, tmp_path / "c.png")
-    with pytest.raises(UserError, match=r"shape \(64, 80, 4\) is not a picture; give \(H, W, 5\)"):
+    with pytest.raises(UserError, match=r"shape \(64, 80, 4\) is not an image; give \(H, W, 5\)"):
         predict(network, pixels[..., :4])
 
 

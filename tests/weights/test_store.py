@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "model"))
-from small import pictures, small_model
+from small import noise_images, small_model
 
 from maskrcnn import MaskRCNN
 from maskrcnn.errors import UserError
@@ -29,7 +29,7 @@ def test_a_saved_model_comes_back_the_same(tmp_path: Path) -> None:
     assert again.config == model.config and (tmp_path / "README.md").read_text() == "# card\n"
     for (name, a), (other, b) in zip(model.state_dict().items(), again.state_dict().items(), strict=True):
         assert name == other and torch.equal(a, b)
-    images, sizes = pictures()
+    images, sizes = noise_images()
     with torch.no_grad():
         for a, b in zip(model(images, sizes), again(images, sizes), strict=True):
             assert a is b is None or torch.equal(a, b)

@@ -1,4 +1,4 @@
-"""What to train with, from the sizes of the objects: picture side, anchors, schedule, and what a step costs here."""
+"""What to train with, from the sizes of the objects: image side, anchors, schedule, and what a step costs here."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Advice:
     overrides: list[str]
     command: str
     reasons: list[str]
-    seconds_per_picture: float | None = None  # of a training step, measured
+    seconds_per_image: float | None = None  # of a training step, measured
     hours: float | None = None
     memory_gb: float | None = None  # the most that this process held while a step ran
 
@@ -60,7 +60,7 @@ def advise(
     """Overrides of a shipped recipe that fit the data.
 
     Args:
-        mean, std: of the pictures' channels, where these are not RGB's three.
+        mean, std: of the images' channels, where these are not RGB's three.
     """
     if recipe is None:
         recipe = "person-mobilenet" if stats.with_keypoints else "nuclei-mobilenet"
@@ -68,7 +68,7 @@ def advise(
     small, large = stats.sides[0], stats.sides[4]
     if len(mean) not in (0, 3):
         reasons.append(
-            f"pictures of {len(mean)} channel{'s' * (len(mean) > 1)}: the first convolution is adapted, and learns"
+            f"images of {len(mean)} channel{'s' * (len(mean) > 1)}: the first convolution is adapted, and learns"
         )
         overrides += [f"model.input.channels={len(mean)}", f"model.input.mean={_listed(mean)}"]
         overrides += [f"model.input.std={_listed(std)}", "model.backbone.freeze=0"]
@@ -83,7 +83,7 @@ def advise(
         side = long = SIDES[1]
         scale = side / tiles[0]
         reasons.append(
-            f"tiles of {tiles[0]} pixels: a quarter of the objects are under {quarter:.0f} pixels in pictures of up to "
+            f"tiles of {tiles[0]} pixels: a quarter of the objects are under {quarter:.0f} pixels in images of up to "
             f"{stats.long_sides[4]:.0f}, {quarter * scale:.0f} in a tile; they overlap by {tiles[1]}, as large objects"
         )
         overrides += [f"data.tiles.side={tiles[0]}", f"data.tiles.overlap={tiles[1]}"]
@@ -93,7 +93,7 @@ def advise(
     augment = load_config(recipe).data.augment
     if augment.jitter is not None:  # it would be taken instead of the short sides
         overrides += ["data.augment.jitter=null", "data.augment.crop=null"]
-    if augment.mosaic:  # as large as a picture, whose long side is cut
+    if augment.mosaic:  # as large as an image, whose long side is cut
         overrides.append(f"data.augment.mosaic_canvas=[{side + MOSAIC_MORE},{side + MOSAIC_MORE}]")
     anchors = _anchor_sizes(small * scale, large * scale)
     reasons.append(
@@ -146,8 +146,8 @@ def measure(advice: Advice, train: Dataset) -> None:
             losses = network.losses(batch.images, batch.sizes, targets)
         torch.stack(list(losses.values())).sum().backward()
         times.append(time.perf_counter() - start)
-    advice.seconds_per_picture = round(min(times) / len(batch.images), 3)
-    advice.hours = round(advice.seconds_per_picture * len(train) * config.train.epochs / 3600, 2)
+    advice.seconds_per_image = round(min(times) / len(batch.images), 3)
+    advice.hours = round(advice.seconds_per_image * len(train) * config.train.epochs / 3600, 2)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "darwin" else 1024) / 1024
     advice.memory_gb = round(peak / (1024 if sys.platform == "darwin" else 1), 2)
 
@@ -162,21 +162,19 @@ def check_anchors(dataset: Dataset, config: Config, split: str, findings: Findin
     shapes = np.concatenate([cell[:, 2:] - cell[:, :2] for cell in cells])  # (A, 2) width and height
     smallest = min(min(sizes) for sizes in model.rpn.sizes)
     for index in range(len(dataset)):
-        picture = dataset.picture(index)
-        objects = [a for a in picture.annotations if not a.crowd]
+        image = dataset.image(index)
+        objects = [a for a in image.annotations if not a.crowd]
         if not objects:
             continue
-        view = test_view(picture.height, picture.width, model.input.short_side, model.input.long_side)
+        view = test_view(image.height, image.width, model.input.short_side, model.input.long_side)
         boxes = transform_boxes(np.array([a.box for a in objects], np.float64), view)
         sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-6)
         both = np.minimum(sides[:, None], shapes).prod(2)
         iou = (both / (sides.prod(1)[:, None] + shapes.prod(1) - both)).max(1)
         for annotation, side, best in zip(objects, np.sqrt(sides.prod(1)), iou, strict=True):
-            suspect = Suspect(
-                split, index, f"annotation {annotation.id} of picture {picture.file_name!r}", annotation.box
-            )
+            suspect = Suspect(split, index, f"annotation {annotation.id} of image {image.file_name!r}", annotation.box)
             if side < smallest / 2:
-                remedy = f"of {smallest:g} pixels: train on larger pictures (model.input.short_side), or on tiles"
+                remedy = f"of {smallest:g} pixels: train on larger images (model.input.short_side), or on tiles"
                 findings.add("object less than half as large as the smallest anchor", "warning", remedy, suspect)
             elif best < model.rpn.negative_iou:
                 remedy = f"IoU below {model.rpn.negative_iou}: change model.rpn.sizes or ratios"
@@ -205,7 +203,7 @@ def _even(side: float) -> int:
 
 
 def _side(stats: Statistics) -> tuple[int, int, float]:
-    """Short and long side of the network's input for whole pictures, and its pixels per pixel of a middling one."""
+    """Short and long side of the network's input for whole images, and its pixels per pixel of a middling one."""
     short, small = stats.short_sides[2], stats.sides[1]
     scale = min(MOST_ENLARGED, WANTED_SIDE / max(small, 1e-6)) if small < WANTED_SIDE else 1.0
     side = int(np.clip(round(short * scale / 32) * 32, *SIDES))
@@ -215,7 +213,7 @@ def _side(stats: Statistics) -> tuple[int, int, float]:
 
 
 def _tiles(stats: Statistics) -> tuple[int, int] | None:
-    """Side and overlap of tiles; None where whole pictures show their small objects large enough."""
+    """Side and overlap of tiles; None where whole images show their small objects large enough."""
     needed = min(MOST_ENLARGED, WANTED_SIDE / max(stats.sides[1], 1e-6))  # the network's pixels per pixel
     if stats.long_sides[4] * needed <= TILED:
         return None

@@ -15,10 +15,10 @@ class Suspect:
     """One place where a finding holds."""
 
     split: str
-    picture: int | None  # index in that split; None where there is no picture to show
-    record: str  # "annotation 7 of picture 'a.jpg'", or the picture's name
+    image: int | None  # index in that split; None where there is no image to show
+    record: str  # "annotation 7 of image 'a.jpg'", or the image's name
     box: tuple[float, float, float, float] | None = None  # xyxy, to be shown
-    like: tuple[str, int] | None = None  # split and index of a picture to be shown beside it
+    like: tuple[str, int] | None = None  # split and index of an image to be shown beside it
 
 
 @dataclass

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from maskrcnn.check.labels import Fault, mask_fault
 from maskrcnn.errors import DataError, UserError
-from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import relative_name
-from maskrcnn.labels.types import Annotation, Dataset, Picture
+from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
 from maskrcnn.labels.writers.coco import write_coco
 from maskrcnn.masks.rle import annotation_rle, rle_area, rle_box
 
@@ -30,9 +30,9 @@ class Fixed:
 
 
 def write_fixed(report: Report, folder: Path) -> Fixed:
-    """A repaired copy: COCO JSON for each split beside a folder of its pictures, which are copied as they are.
+    """A repaired copy: COCO JSON for each split beside a folder of its images, which are copied as they are.
 
-    What was repaired on reading is in it; records and pictures that cannot be used are left out and counted; boxes and
+    What was repaired on reading is in it; records and images that cannot be used are left out and counted; boxes and
     areas that contradict their mask are taken from the mask. The original is never touched.
 
     Raises:
@@ -49,7 +49,7 @@ def write_fixed(report: Report, folder: Path) -> Fixed:
         split: _repaired(data, report.unusable.get(split, set()), fixed) for split, data in report.datasets.items()
     }
     for split, part in parts.items():
-        if not any(picture.annotations for picture in part):
+        if not any(image.annotations for image in part):
             raise DataError(f"--fix: nothing usable is left of {split}; correct the errors by hand")
     for dataset in report.datasets.values():
         fixed.changes.update(dataset.repairs)
@@ -62,9 +62,9 @@ def write_fixed(report: Report, folder: Path) -> Fixed:
     return fixed
 
 
-def _repaired(dataset: Dataset, unusable: set[int], fixed: Fixed) -> LabelledPictures:
-    return LabelledPictures(
-        _pictures(dataset, unusable, fixed),
+def _repaired(dataset: Dataset, unusable: set[int], fixed: Fixed) -> FileDataset:
+    return FileDataset(
+        _images(dataset, unusable, fixed),
         name=dataset.name,
         classes=dataset.classes,
         class_ids=dataset.class_ids,
@@ -72,21 +72,21 @@ def _repaired(dataset: Dataset, unusable: set[int], fixed: Fixed) -> LabelledPic
     )
 
 
-def _pictures(dataset: Dataset, unusable: set[int], fixed: Fixed) -> Iterator[Picture]:
+def _images(dataset: Dataset, unusable: set[int], fixed: Fixed) -> Iterator[LabelledImage]:
     for index in range(len(dataset)):
-        picture = dataset.picture(index)
+        image = dataset.image(index)
         if index in unusable:
-            fixed.changes["picture that cannot be used left out"] += 1
-            fixed.changes["object of such a picture left out"] += len(picture.annotations)
+            fixed.changes["image that cannot be used left out"] += 1
+            fixed.changes["object of such an image left out"] += len(image.annotations)
             continue
-        for annotation in picture.annotations:
-            _mend(annotation, picture, fixed)
-        yield picture
+        for annotation in image.annotations:
+            _mend(annotation, image, fixed)
+        yield image
 
 
-def _mend(annotation: Annotation, picture: Picture, fixed: Fixed) -> None:
-    fault = mask_fault(annotation, picture)
-    rle = annotation_rle(annotation, picture.height, picture.width)
+def _mend(annotation: Annotation, image: LabelledImage, fixed: Fixed) -> None:
+    fault = mask_fault(annotation, image)
+    rle = annotation_rle(annotation, image.height, image.width)
     if fault is None or rle is None:
         return
     if fault is Fault.EMPTY:
@@ -98,19 +98,19 @@ def _mend(annotation: Annotation, picture: Picture, fixed: Fixed) -> None:
     else:
         annotation.box = rle_box(rle)
         fixed.changes["box taken from the mask"] += 1
-        _mend(annotation, picture, fixed)  # its area may be wrong too
+        _mend(annotation, image, fixed)  # its area may be wrong too
 
 
-def _write(part: LabelledPictures, folder: Path, split: str) -> None:
-    pictures = list(part)
-    if any(picture.path is None for picture in pictures):  # generated ones
+def _write(part: FileDataset, folder: Path, split: str) -> None:
+    images = list(part)
+    if any(image.path is None for image in images):  # generated ones
         write_coco(part, folder / f"{split}.json", folder / split)
         return
     names: list[str] = []
-    for number, picture in enumerate(pictures):
-        name = relative_name(picture.file_name) or f"{number}{Path(picture.file_name).suffix}"
-        assert picture.path is not None
+    for number, image in enumerate(images):
+        name = relative_name(image.file_name) or f"{number}{Path(image.file_name).suffix}"
+        assert image.path is not None
         (folder / split / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(picture.path, folder / split / name)
+        shutil.copyfile(image.path, folder / split / name)
         names.append(name)
     write_coco(part, folder / f"{split}.json", file_names=names)

@@ -1,4 +1,4 @@
-"""Every picture file opened and decoded: what is broken, what is unusual, and which are in both splits."""
+"""Every image file opened and decoded: what is broken, what is unusual, and which are in both splits."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from PIL import Image
 
 from maskrcnn.check.findings import Findings, Suspect
 from maskrcnn.errors import DataError
-from maskrcnn.images.read import FORMATS, read_picture
+from maskrcnn.images.read import FORMATS, read_image
 from maskrcnn.labels.image_files import orientation, size_disagreement
-from maskrcnn.labels.types import Dataset, Picture
-from maskrcnn.training_data.augment import resize_picture
+from maskrcnn.labels.types import Dataset, LabelledImage
+from maskrcnn.training_data.augment import resize_image
 
 Progress = Callable[[int, int], None]
-BITS = 8  # side of the grid of brightness differences that tells pictures apart
+BITS = 8  # side of the grid of brightness differences that tells images apart
 ALIKE = 3  # of its 64 bits that may differ between near-duplicates
 UNUSUAL = {
     "I;16": "of 16 bits: its values are shifted into 8, which loses faint structure",
@@ -31,65 +31,65 @@ UNUSUAL = {
     "LA": "with transparency: it is laid over white",
     "CMYK": "in CMYK: it is converted without a colour profile",
 }
-GENERATED = 200  # pictures without a file that are looked at
+GENERATED = 200  # images without a file that are looked at
 KEPT = ("RGBA", "LA", "CMYK")  # as they are, where they have the wanted number of channels
 GREY = ("1", "L", "I;16", "I;16B", "I", "F")
 
 
 @dataclass
 class Seen:
-    """One picture as its file has it."""
+    """One image as its file has it."""
 
     wrong: str | None  # why it cannot be used
     mode: str = ""
     turned: bool = False  # by EXIF
-    fingerprint: int = 0  # 64 bits that hardly change when a picture is resized or compressed again
+    fingerprint: int = 0  # 64 bits that hardly change when an image is resized or compressed again
     moments: np.ndarray | None = None  # (2, C): of each channel the mean, and that of its square
     flat: bool = False  # one colour only, so that `fingerprint` says nothing
 
 
-def check_pictures(
+def check_images(
     dataset: Dataset, split: str, findings: Findings, progress: Progress | None = None, *, channels: int = 3
 ) -> list[Seen]:
-    """Decodes every picture of a split, as many at a time as there are cores."""
+    """Decodes every image of a split, as many at a time as there are cores."""
     seen: list[Seen] = []
     with ThreadPoolExecutor(max(1, os.cpu_count() or 1)) as pool:
         looks = pool.map(partial(look, channels=channels), _each(dataset))
-        for index, (picture, one) in enumerate(zip(_each(dataset), looks, strict=True)):
+        for index, (image, one) in enumerate(zip(_each(dataset), looks, strict=True)):
             seen.append(one)
-            suspect = Suspect(split, index, repr(picture.file_name))
+            suspect = Suspect(split, index, repr(image.file_name))
             if one.wrong is not None:
-                reason, _, remedy = one.wrong.removeprefix(f"{picture.path}: ").rpartition("; ")
+                reason, _, remedy = one.wrong.removeprefix(f"{image.path}: ").rpartition("; ")
                 told = Suspect(split, index, f"{suspect.record}: {reason or remedy}")
-                remedy = remedy if reason else "correct the labels or the picture"
-                findings.add("picture that cannot be used", "error", remedy, told)
+                remedy = remedy if reason else "correct the labels or the image"
+                findings.add("image that cannot be used", "error", remedy, told)
             if one.mode in UNUSUAL and (channels in (1, 3) or one.mode not in KEPT):
-                findings.add(f"picture {UNUSUAL[one.mode].partition(':')[0]}", "warning", UNUSUAL[one.mode], suspect)
+                findings.add(f"image {UNUSUAL[one.mode].partition(':')[0]}", "warning", UNUSUAL[one.mode], suspect)
             if one.turned and one.wrong is None:
-                remedy = "its labels must be for the upright picture; the size agrees with that"
-                findings.add("picture turned by its EXIF tag", "warning", remedy, suspect)
+                remedy = "its labels must be for the upright image; the size agrees with that"
+                findings.add("image turned by its EXIF tag", "warning", remedy, suspect)
             if one.flat and one.wrong is None:
-                findings.add("picture of one colour", "warning", "look whether it was exported right", suspect)
+                findings.add("image of one colour", "warning", "look whether it was exported right", suspect)
             if progress:
                 progress(index + 1, len(dataset))
     return seen
 
 
-def look(picture: Picture, channels: int = 3) -> Seen:
-    """Decode one picture; whatever is wrong with it is said, not raised."""
-    if picture.path is None:
+def look(image: LabelledImage, channels: int = 3) -> Seen:
+    """Decode one image; whatever is wrong with it is said, not raised."""
+    if image.path is None:
         return Seen(None)
     try:
-        with Image.open(picture.path, formats=FORMATS) as image:
-            mode, turned = image.mode, orientation(image, picture.path) != 1
-    except Exception:  # noqa: BLE001  what is wrong is said by read_picture, in its words
+        with Image.open(image.path, formats=FORMATS) as file:
+            mode, turned = file.mode, orientation(file, image.path) != 1
+    except Exception:  # noqa: BLE001  what is wrong is said by read_image, in its words
         mode, turned = "", False
     try:
-        pixels = read_picture(picture.path, channels)
+        pixels = read_image(image.path, channels)
     except DataError as error:
         return Seen(str(error), mode, turned)
-    wrong = size_disagreement(picture, pixels.shape[0], pixels.shape[1])
-    small = resize_picture(pixels, BITS + 1, BITS).mean(2)
+    wrong = size_disagreement(image, pixels.shape[0], pixels.shape[1])
+    small = resize_image(pixels, BITS + 1, BITS).mean(2)
     bits = (small[:, 1:] > small[:, :-1]).ravel()
     return Seen(
         wrong, mode, turned, int(np.packbits(bits).view(np.uint64)[0]), _moments(pixels), bool(np.ptp(small) < 2)
@@ -99,7 +99,7 @@ def look(picture: Picture, channels: int = 3) -> Seen:
 def check_leaks(
     train: list[Seen], val: list[Seen], names: tuple[Dataset, Dataset], findings: Findings, *, channels: int = 3
 ) -> None:
-    """Pictures of the val split that are in the train split too, perhaps resized or compressed again.
+    """Images of the val split that are in the train split too, perhaps resized or compressed again.
 
     A difference hash (8 x 8 signs of brightness steps); those near in it are compared once more at 32 x 32.
     """
@@ -112,35 +112,35 @@ def check_leaks(
             continue
         distance = np.bitwise_count(prints ^ np.uint64(one.fingerprint))
         for other in np.flatnonzero(usable & (distance <= ALIKE)):
-            a, b = names[0].picture(int(other)), names[1].picture(index)
+            a, b = names[0].image(int(other)), names[1].image(index)
             if alike(a, b, channels):
                 record = f"{b.file_name!r} of val is {a.file_name!r} of train"
                 remedy = "figures on val are too good by it: move it to one side"
                 suspect = Suspect("val", index, record, like=("train", int(other)))
-                findings.add("picture in both splits", "warning", remedy, suspect)
+                findings.add("image in both splits", "warning", remedy, suspect)
                 break
 
 
-def alike(a: Picture, b: Picture, channels: int = 3) -> bool:
-    """Whether two pictures are one: their 32 x 32 thumbnails hardly differ."""
-    small = [resize_picture(read_picture(p.path, channels), 32, 32) for p in (a, b) if p.path]
+def alike(a: LabelledImage, b: LabelledImage, channels: int = 3) -> bool:
+    """Whether two images are one: their 32 x 32 thumbnails hardly differ."""
+    small = [resize_image(read_image(p.path, channels), 32, 32) for p in (a, b) if p.path]
     return len(small) == 2 and float(np.abs(small[0].astype(float) - small[1]).mean()) < 6.0
 
 
-def _each(dataset: Dataset) -> Iterator[Picture]:
-    return (dataset.picture(index) for index in range(len(dataset)))
+def _each(dataset: Dataset) -> Iterator[LabelledImage]:
+    return (dataset.image(index) for index in range(len(dataset)))
 
 
 def mean_and_deviation(dataset: Dataset, seen: list[Seen], *, channels: int = 3) -> tuple[list[float], list[float]]:
-    """Mean and deviation per channel on 0 to 255, every picture as much: `model.input.mean` and `std`.
+    """Mean and deviation per channel on 0 to 255, every image as much: `model.input.mean` and `std`.
 
     Args:
-        seen: what `check_pictures` saw; pictures without a file are looked at here, 200 of them at most.
+        seen: what `check_images` saw; images without a file are looked at here, 200 of them at most.
     """
     moments = [one.moments for one in seen if one.moments is not None]
     if not moments:
         step = max(1, len(dataset) // GENERATED)
-        moments = [_moments(dataset.pixels(i)) for i in range(0, len(dataset), step) if dataset.picture(i).path is None]
+        moments = [_moments(dataset.pixels(i)) for i in range(0, len(dataset), step) if dataset.image(i).path is None]
     if not moments:
         return [0.0] * channels, [1.0] * channels
     mean, square = np.mean(moments, axis=0)

@@ -11,7 +11,7 @@ from maskrcnn.check.findings import Findings, Severity, Suspect
 from maskrcnn.check.statistics import Statistics
 from maskrcnn.labels.readers.coco_annotation import SWAPPED, box_iou
 from maskrcnn.labels.readers.repairs import Refused
-from maskrcnn.labels.types import Annotation, Dataset, Picture
+from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
 from maskrcnn.masks.rle import annotation_rle, rle_area, rle_box
 
 LOOSE = 2.0  # pixels by which a mask may leave its box
@@ -23,18 +23,18 @@ FEW = 10  # objects of a class that no training can learn from
 
 
 def check_labels(dataset: Dataset, split: str, findings: Findings) -> None:
-    """Looks at every annotation of a split; the pictures are not opened."""
+    """Looks at every annotation of a split; the images are not opened."""
     _add_repairs(dataset, split, findings)
     for index in range(len(dataset)):
-        picture = dataset.picture(index)
-        for annotation in picture.annotations:
-            record = f"annotation {annotation.id} of picture {picture.file_name!r}"
-            fault = mask_fault(annotation, picture)
+        image = dataset.image(index)
+        for annotation in image.annotations:
+            record = f"annotation {annotation.id} of image {image.file_name!r}"
+            fault = mask_fault(annotation, image)
             if fault is not None:
                 severity: Severity = "error" if fault is Fault.SWAPPED else "warning"
                 suspect = Suspect(split, index, record, annotation.box)
                 findings.add(fault.value, severity, REMEDIES[fault], suspect)
-        _check_duplicates(picture, split, index, findings)
+        _check_duplicates(image, split, index, findings)
 
 
 def add_refused(refused: Sequence[Refused], split: str, findings: Findings) -> None:
@@ -47,7 +47,7 @@ def add_refused(refused: Sequence[Refused], split: str, findings: Findings) -> N
 
 
 def _add_repairs(dataset: Dataset, split: str, findings: Findings) -> None:
-    """What the reader repaired or left out: of each kind the first record, with its picture where it names one."""
+    """What the reader repaired or left out: of each kind the first record, with its image where it names one."""
     by_name: dict[str, int] = {}
     for warning in dataset.warnings:
         line = warning.removeprefix(f"{dataset.name}: ")
@@ -58,10 +58,10 @@ def _add_repairs(dataset: Dataset, split: str, findings: Findings) -> None:
             continue
         record = what.partition(", first ")[2]
         if record and not by_name:
-            by_name = {repr(dataset.picture(index).file_name): index for index in range(len(dataset))}
-        picture = by_name.get(record.rpartition("picture ")[2])
+            by_name = {repr(dataset.image(index).file_name): index for index in range(len(dataset))}
+        image = by_name.get(record.rpartition("image ")[2])
         severity: Severity = "error" if kind in WRONG else "warning"
-        findings.add(kind, severity, remedy, Suspect(split, picture, record), count=dataset.repairs[kind])
+        findings.add(kind, severity, remedy, Suspect(split, image, record), count=dataset.repairs[kind])
 
 
 def check_classes(train: Statistics, val: Statistics | None, findings: Findings) -> None:
@@ -110,10 +110,10 @@ REMEDIES = {
 }
 
 
-def mask_fault(annotation: Annotation, picture: Picture) -> Fault | None:
+def mask_fault(annotation: Annotation, image: LabelledImage) -> Fault | None:
     """What is wrong with the mask against its box and its stated area, the worst if there are several."""
     x0, y0, x1, y1 = annotation.box
-    rle = annotation_rle(annotation, picture.height, picture.width)
+    rle = annotation_rle(annotation, image.height, image.width)
     if rle is None:
         return None
     area = rle_area(rle)
@@ -132,10 +132,10 @@ def mask_fault(annotation: Annotation, picture: Picture) -> Fault | None:
     return None
 
 
-def _check_duplicates(picture: Picture, split: str, index: int, findings: Findings) -> None:
+def _check_duplicates(image: LabelledImage, split: str, index: int, findings: Findings) -> None:
     """Objects of one class whose boxes are nearly the same."""
-    boxes = np.array([a.box for a in picture.annotations], np.float64).reshape(-1, 4)
-    labels = np.array([a.label for a in picture.annotations])
+    boxes = np.array([a.box for a in image.annotations], np.float64).reshape(-1, 4)
+    labels = np.array([a.label for a in image.annotations])
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
     order = np.argsort(areas)  # two boxes can only be the same when their areas are: neighbours in this order
     for step in range(1, len(boxes)):
@@ -147,7 +147,7 @@ def _check_duplicates(picture: Picture, split: str, index: int, findings: Findin
         both = (np.minimum(boxes[a, 2:], boxes[b, 2:]) - np.maximum(boxes[a, :2], boxes[b, :2])).clip(min=0).prod(1)
         twice = (both > SAME * (areas[a] + areas[b] - both)) & (labels[a] == labels[b])
         for i, j in zip(a[twice].tolist(), b[twice].tolist(), strict=True):
-            first, second = picture.annotations[min(i, j)], picture.annotations[max(i, j)]
-            record = f"annotations {first.id} and {second.id} of picture {picture.file_name!r}"
+            first, second = image.annotations[min(i, j)], image.annotations[max(i, j)]
+            record = f"annotations {first.id} and {second.id} of image {image.file_name!r}"
             suspect = Suspect(split, index, record, first.box)
             findings.add("object labelled twice", "warning", "delete one of the two", suspect)

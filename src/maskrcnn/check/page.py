@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 THUMBNAIL = 360  # pixels; shown at half that
 WIDEST = 200  # pixels of a bar
 COLOURS = [(255, 90, 90), (90, 200, 255), (255, 200, 60), (120, 230, 120), (220, 130, 255), (255, 150, 80)]
-SAMPLES = 12  # pictures that are shown with all their labels
+SAMPLES = 12  # images that are shown with all their labels
 
 
 def write_page(report: Report, path: Path) -> None:
@@ -74,40 +74,40 @@ def figures(stats: list[Statistics]) -> list[list[str]]:
         return f"{_digits(values[2])} ({_digits(values[0])} to {_digits(values[4])})" if values else "-"
 
     rows = [
-        row("pictures", [s.pictures for s in stats]),
-        row("without an object", [f"{s.empty} ({100 * s.empty / max(s.pictures, 1):.0f}%)" for s in stats]),
+        row("images", [s.images for s in stats]),
+        row("without an object", [f"{s.empty} ({100 * s.empty / max(s.images, 1):.0f}%)" for s in stats]),
         row("objects", [s.objects for s in stats]),
         row("with a mask", [s.with_mask for s in stats]),
         row("with keypoints", [s.with_keypoints for s in stats]),
         row("crowd regions", [s.crowds for s in stats]),
         row("small, medium, large", [", ".join(str(n) for n in s.sizes.values()) for s in stats]),
-        row("objects in a picture, median (5 to 95%)", [spread(s.per_picture) for s in stats]),
-        row("most objects in a picture", [s.most_in_picture for s in stats]),
+        row("objects in an image, median (5 to 95%)", [spread(s.per_image) for s in stats]),
+        row("most objects in an image", [s.most_in_image for s in stats]),
         row("side of an object, pixels", [spread(s.sides) for s in stats]),
         row("height / width of an object", [spread(s.ratios) for s in stats]),
-        row("short side of a picture", [spread(s.short_sides) for s in stats]),
-        row("long side of a picture", [spread(s.long_sides) for s in stats]),
+        row("short side of an image", [spread(s.short_sides) for s in stats]),
+        row("long side of an image", [spread(s.long_sides) for s in stats]),
     ]
     return rows
 
 
 def _thumbnails(report: Report, suspect: Suspect) -> list[str]:
-    """The suspect, and the picture that it is like."""
+    """The suspect, and the image that it is like."""
     shown = [suspect] + ([Suspect(*suspect.like, "")] if suspect.like else [])
     found = [thumbnail(report.datasets.get(one.split), one) for one in shown]
     return [image for image in found if image is not None]
 
 
 def thumbnail(dataset: Dataset | None, suspect: Suspect) -> str | None:
-    """A JPEG, base64: the picture about the suspect with its labels drawn; None where there is none that can be read.
+    """A JPEG, base64: the image about the suspect with its labels drawn; None where there is none that can be read.
 
-    The suspect is red and its mask filled; where it is the whole picture, every object has a colour of its own.
+    The suspect is red and its mask filled; where it is the whole image, every object has a colour of its own.
     """
-    if dataset is None or suspect.picture is None:
+    if dataset is None or suspect.image is None:
         return None
-    picture = dataset.picture(suspect.picture)
+    image = dataset.image(suspect.image)
     try:
-        pixels = dataset.pixels(suspect.picture)
+        pixels = dataset.pixels(suspect.image)
     except (DataError, OSError):
         return None
     height, width = pixels.shape[:2]
@@ -116,10 +116,10 @@ def thumbnail(dataset: Dataset | None, suspect: Suspect) -> str | None:
     scale = THUMBNAIL / max(crop.size)
     crop = crop.resize((max(1, round(crop.width * scale)), max(1, round(crop.height * scale))))
     draw = ImageDraw.Draw(crop, "RGBA")
-    for number, annotation in enumerate(picture.annotations):
+    for number, annotation in enumerate(image.annotations):
         mine = suspect.box is not None and annotation.box == suspect.box
         colour = (255, 60, 60) if mine else (90, 200, 255) if suspect.box else COLOURS[number % len(COLOURS)]
-        rle = annotation_rle(annotation, picture.height, picture.width) if mine or not suspect.box else None
+        rle = annotation_rle(annotation, image.height, image.width) if mine or not suspect.box else None
         if rle is not None:
             mask = Image.fromarray(rle_bitmap(rle)[y0:y1, x0:x1] * np.uint8(100)).resize(crop.size)
             crop.paste(Image.new("RGB", crop.size, colour), mask=mask)
@@ -145,7 +145,7 @@ def _draw_keypoints(
 
 
 def _samples(report: Report) -> list[dict[str, str]]:
-    """Pictures spread over the train split, all their labels drawn."""
+    """Images spread over the train split, all their labels drawn."""
     dataset = report.datasets.get("train")
     if dataset is None or not len(dataset):
         return []
@@ -154,12 +154,12 @@ def _samples(report: Report) -> list[dict[str, str]]:
     shown = []
     for position in np.unique(np.linspace(0, len(usable) - 1, SAMPLES).round().astype(int)) if usable else []:
         index = usable[position]
-        picture = dataset.picture(index)
-        image = thumbnail(dataset, Suspect("train", index, ""))
-        if image is not None:
-            count = len(picture.annotations)
-            record = f"{picture.file_name}: {count} object{'s' * (count != 1)}"
-            shown.append({"image": image, "record": record})
+        image = dataset.image(index)
+        preview = thumbnail(dataset, Suspect("train", index, ""))
+        if preview is not None:
+            count = len(image.annotations)
+            record = f"{image.file_name}: {count} object{'s' * (count != 1)}"
+            shown.append({"image": preview, "record": record})
     return shown
 
 
@@ -167,7 +167,7 @@ def _summary(report: Report) -> str:
     """The set in a line."""
     parts = []
     for split, stats in report.statistics.items():
-        parts.append(f"{split}: {stats.pictures:,} pictures, {stats.objects:,} objects of {len(stats.classes)} classes")
+        parts.append(f"{split}: {stats.images:,} images, {stats.objects:,} objects of {len(stats.classes)} classes")
     return "; ".join(parts).replace(" of 1 classes", " of 1 class")
 
 
@@ -177,7 +177,7 @@ def _digits(value: float) -> str:
 
 
 def _window(box: tuple[float, float, float, float] | None, height: int, width: int) -> tuple[int, int, int, int]:
-    """The part of the picture to show: all of it, or the box with as much again around it."""
+    """The part of the image to show: all of it, or the box with as much again around it."""
     if box is None:
         return 0, 0, width, height
     side = max(64.0, 2 * max(box[2] - box[0], box[3] - box[1]))

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from maskrcnn.check.advice import Advice, advise, check_anchors, measure
 from maskrcnn.check.findings import Findings, Suspect
-from maskrcnn.check.image_files import GREY, Seen, check_leaks, check_pictures, mean_and_deviation
+from maskrcnn.check.image_files import GREY, Seen, check_images, check_leaks, mean_and_deviation
 from maskrcnn.check.labels import add_refused, check_classes, check_labels
 from maskrcnn.check.page import figures, write_page
 from maskrcnn.check.statistics import Statistics, describe
@@ -37,11 +37,11 @@ class Report:
     datasets: dict[str, Dataset]
     statistics: dict[str, Statistics]
     findings: Findings
-    unusable: dict[str, set[int]] = field(default_factory=dict)  # pictures of each split
+    unusable: dict[str, set[int]] = field(default_factory=dict)  # images of each split
     advice: Advice | None = None
     mean: list[float] = field(default_factory=list)
     std: list[float] = field(default_factory=list)
-    grey: bool = False  # every picture of the train split
+    grey: bool = False  # every image of the train split
 
     @property
     def verdict(self) -> str:
@@ -75,12 +75,12 @@ def check(
     measured: bool = True,
     progress: Progress | None = None,
 ) -> Report:
-    """Reads, decodes and judges every picture and label of `source` and of its val split.
+    """Reads, decodes and judges every image and label of `source` and of its val split.
 
     Args:
         val: another data set to check as the val split.
         recipe: to advise on; None: the shipped one that fits.
-        channels: to read the pictures with; None: the recipe's or, where files cannot be read as RGB, theirs.
+        channels: to read the images with; None: the recipe's or, where files cannot be read as RGB, theirs.
         measured: run two training steps to tell time and memory.
 
     Labels that cannot be read at all are a finding too: then there is nothing else in the report.
@@ -110,7 +110,7 @@ def check(
             if progress:
                 progress(before + count, total)
 
-        seen[split] = check_pictures(dataset, split, report.findings, tell, channels=channels)
+        seen[split] = check_images(dataset, split, report.findings, tell, channels=channels)
         done += len(dataset)
         report.unusable[split] = {index for index, one in enumerate(seen[split]) if one.wrong is not None}
     check_classes(report.statistics["train"], report.statistics.get("val"), report.findings)
@@ -171,7 +171,7 @@ def print_report(report: Report) -> None:
             console.print(f"advice: {reason}", markup=False, highlight=False)
         if report.advice.hours is not None:
             console.print(
-                f"a step here takes {report.advice.seconds_per_picture} s a picture: about {report.advice.hours} hours, "
+                f"a step here takes {report.advice.seconds_per_image} s an image: about {report.advice.hours} hours, "
                 f"at most {report.advice.memory_gb} GB at a batch of 2",
                 highlight=False,
             )
@@ -190,20 +190,20 @@ def _channel_lines(report: Report) -> list[str]:
     lines = [f"pixels: model.input.mean={report.mean} model.input.std={report.std}{use}"]
     if report.grey and channels == 3:
         lines.append(
-            f"all pictures are grey: maskrcnn check {report.source} --channels 1 advises on a model of one channel"
+            f"all images are grey: maskrcnn check {report.source} --channels 1 advises on a model of one channel"
         )
     return lines
 
 
 def _channels(dataset: Dataset, recipe: str | None) -> int:
-    """How many channels the pictures are to be read with."""
+    """How many channels the images are to be read with."""
     wanted = load_config(recipe).model.input.channels if recipe else 3
-    path = dataset.picture(0).path if len(dataset) else None
+    path = dataset.image(0).path if len(dataset) else None
     if wanted != 3 or path is None:
         return wanted
     try:
         stored = stored_channels(path)
-    except UserError:  # check_pictures says what is wrong
+    except UserError:  # check_images says what is wrong
         return wanted
     return wanted if stored == 1 else stored
 

@@ -19,8 +19,8 @@ class Statistics:
     """One split. Percentiles are of 5, 25, 50, 75 and 95%."""
 
     name: str
-    pictures: int = 0
-    empty: int = 0  # pictures with no object; crowd regions are none
+    images: int = 0
+    empty: int = 0  # images with no object; crowd regions are none
     objects: int = 0
     crowds: int = 0
     with_mask: int = 0
@@ -29,10 +29,10 @@ class Statistics:
     sizes: dict[str, int] = field(default_factory=dict)  # small, medium, large by COCO's bounds
     sides: list[float] = field(default_factory=list)  # percentiles of sqrt(box area), pixels
     ratios: list[float] = field(default_factory=list)  # percentiles of height / width
-    short_sides: list[float] = field(default_factory=list)  # percentiles over pictures
+    short_sides: list[float] = field(default_factory=list)  # percentiles over images
     long_sides: list[float] = field(default_factory=list)
-    per_picture: list[float] = field(default_factory=list)  # percentiles of objects in a picture
-    most_in_picture: int = 0
+    per_image: list[float] = field(default_factory=list)  # percentiles of objects in an image
+    most_in_image: int = 0
     visible: dict[str, float] = field(default_factory=dict)  # share of objects with keypoints that have this one
     all_sides: np.ndarray = field(default_factory=lambda: np.zeros(0))  # of every object, for plots and advice
 
@@ -52,10 +52,10 @@ def describe(dataset: Dataset) -> Statistics:
     sizes: Counter[str] = Counter(small=0, medium=0, large=0)
     visible = np.zeros(len(dataset.keypoints.names) if dataset.keypoints else 0)
     for index in range(len(dataset)):
-        picture = dataset.picture(index)
-        shapes.append((picture.height, picture.width))
-        objects = [a for a in picture.annotations if not a.crowd]
-        stats.crowds += len(picture.annotations) - len(objects)
+        image = dataset.image(index)
+        shapes.append((image.height, image.width))
+        objects = [a for a in image.annotations if not a.crowd]
+        stats.crowds += len(image.annotations) - len(objects)
         counts.append(len(objects))
         for annotation in objects:
             x0, y0, x1, y1 = annotation.box
@@ -67,11 +67,11 @@ def describe(dataset: Dataset) -> Statistics:
             if annotation.keypoints is not None and (annotation.keypoints[:, 2] > 0).any():
                 stats.with_keypoints += 1
                 visible += annotation.keypoints[:, 2] > 0
-    stats.pictures, stats.objects = len(shapes), len(sides)
-    stats.empty, stats.most_in_picture = counts.count(0), max(counts, default=0)
+    stats.images, stats.objects = len(shapes), len(sides)
+    stats.empty, stats.most_in_image = counts.count(0), max(counts, default=0)
     stats.sizes = dict(sizes)
     stats.all_sides = np.array(sides)
-    stats.sides, stats.ratios, stats.per_picture = _shares(sides), _shares(ratios), _shares(counts)
+    stats.sides, stats.ratios, stats.per_image = _shares(sides), _shares(ratios), _shares(counts)
     stats.short_sides = _shares([min(shape) for shape in shapes])
     stats.long_sides = _shares([max(shape) for shape in shapes])
     if dataset.keypoints and stats.with_keypoints:

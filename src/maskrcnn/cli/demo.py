@@ -44,9 +44,7 @@ def run_demo(out: Path, model_name: str = "person-mobilenet") -> None:
     console.print(f"{model_name} on NASA's portrait of Eileen Collins, {width} x {height}: {seconds:.1f} s")
     console.print(describe(found))
     console.print(f"drawn: {out}", soft_wrap=True)
-    console.print(
-        f"your own pictures:   maskrcnn predict {model_name} PICTURE_OR_FOLDER --out predictions", soft_wrap=True
-    )
+    console.print(f"your own images:   maskrcnn predict {model_name} IMAGE_OR_FOLDER --out predictions", soft_wrap=True)
     console.print("your own model:      maskrcnn train DATA.json --recipe person-mobilenet --run RUN", soft_wrap=True)
 
 

@@ -1,7 +1,7 @@
 """The verbs of the command line, each a thin call. Nothing heavy is imported before a verb needs it: `--help` is instant.
 
-Exit codes: 0 done, 2 a wrong argument, setting, path or environment, 3 pictures or labels that cannot be used (a prediction
-that skipped unreadable pictures included), 130 interrupted. Each of them comes with one line on stderr.
+Exit codes: 0 done, 2 a wrong argument, setting, path or environment, 3 images or labels that cannot be used (a prediction
+that skipped unreadable images included), 130 interrupted. Each of them comes with one line on stderr.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="maskrcnn",
-    help="Find, outline and pose the objects in pictures with Mask R-CNN. Start with: maskrcnn demo",
+    help="Find, outline and pose the objects in images with Mask R-CNN. Start with: maskrcnn demo",
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -37,9 +37,7 @@ app = typer.Typer(
 )
 
 Weights = Annotated[str, typer.Argument(metavar="WEIGHTS", help="A shipped model, run folder or weights.")]
-Data = Annotated[
-    str, typer.Argument(metavar="DATA", help="A COCO .json, a folder of labelled pictures, or: synthetic.")
-]
+Data = Annotated[str, typer.Argument(metavar="DATA", help="A COCO .json, a folder of labelled images, or: synthetic.")]
 EngineName = Annotated[
     str | None,
     typer.Option(
@@ -51,7 +49,7 @@ Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps; the 
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="The picture to write.")] = Path("maskrcnn-demo.png"),
+    out: Annotated[Path, typer.Option(help="The image to write.")] = Path("maskrcnn-demo.png"),
     model: Annotated[str, typer.Option(help="A shipped model, run folder or weights.")] = "person-mobilenet",
 ) -> None:
     """Find the people in a real photograph."""
@@ -69,10 +67,10 @@ def train(
         typer.Option("--set", metavar="KEY=VALUE", help="A setting, as in train.epochs=20. Repeatable."),
     ] = None,
     run: Annotated[Path | None, typer.Option(help="Folder of the run. [default: a new one under runs/]")] = None,
-    val: Annotated[str | None, typer.Option(help="Labelled pictures to evaluate on, when DATA has none.")] = None,
+    val: Annotated[str | None, typer.Option(help="Labelled images to evaluate on, when DATA has none.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in --run stopped.")] = False,
 ) -> None:
-    """Train a model on labelled pictures."""
+    """Train a model on labelled images."""
     from maskrcnn.config.load import load_config
 
     if resume and run is None:
@@ -84,15 +82,15 @@ def train(
     from maskrcnn.labels.open import open_dataset, open_pair
     from maskrcnn.train import trainer
     from maskrcnn.training_data.fill_config import fill_config
-    from maskrcnn.training_data.prepare import fit_pictures
+    from maskrcnn.training_data.prepare import fit_images
 
     train_data, val_data = open_pair(data)
     if val is not None:
         val_data = open_dataset(val, "val")
     for dataset in (train_data, val_data):
         _tell_repairs(dataset)
-    with _progress("decoding large pictures") as progress:
-        train_data, val_data, lines = fit_pictures(config, train_data, val_data, progress)
+    with _progress("decoding large images") as progress:
+        train_data, val_data, lines = fit_images(config, train_data, val_data, progress)
     for line in lines:
         print(line, file=sys.stderr)
     command = " ".join(["maskrcnn", *sys.argv[1:]])
@@ -105,8 +103,8 @@ def evaluate(
     data: Data,
     json: Annotated[Path | None, typer.Option(help="Write the figures here, in percent.")] = None,
     results: Annotated[Path | None, typer.Option(help="Write the detections here, as a COCO results file.")] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Pictures per forward pass.")] = 1,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that read pictures.")] = 0,
+    batch: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 1,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
     device: Device = None,
     engine: EngineName = None,
 ) -> None:
@@ -136,18 +134,18 @@ def evaluate(
 @app.command()
 def predict(
     weights: Weights,
-    sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Pictures, folders of pictures, or globs.")],
+    sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Images, folders of images, or globs.")],
     out: Annotated[Path, typer.Option(help="Folder for the overlays and results.json.")] = Path("predictions"),
     score: Annotated[float, typer.Option(min=0, max=1, help="Show what the model is at least so sure of.")] = 0.5,
     device: Device = None,
     engine: EngineName = None,
 ) -> int:
-    """Find objects in pictures and draw them."""
-    from maskrcnn.images.read import find_pictures
+    """Find objects in images and draw them."""
+    from maskrcnn.images.read import find_images
     from maskrcnn.predict.predictor import predict_files
 
     # before the weights are loaded: a mistyped path should not have to wait for them
-    find_pictures(sources)
+    find_images(sources)
     model = _load(weights, device, engine)
     with _progress("predicting") as progress:
         summary = predict_files(model, sources, out, score=score, progress=progress)
@@ -161,15 +159,15 @@ def export(
     out: Annotated[Path | None, typer.Option(help="A new folder. [default: NAME-openvino and the like]")] = None,
     int8: Annotated[bool, typer.Option("--int8", help="Quantise to 8 bits; needs --calibrate.")] = False,
     calibrate: Annotated[
-        str | None, typer.Option(metavar="DATA", help="Pictures of the kind the model is for, as for train.")
+        str | None, typer.Option(metavar="DATA", help="Images of the kind the model is for, as for train.")
     ] = None,
-    pictures: Annotated[int, typer.Option(min=1, help="Pictures of --calibrate to look at, at most.")] = 300,
+    images: Annotated[int, typer.Option(min=1, help="Images of --calibrate to look at, at most.")] = 300,
 ) -> None:
     """Write the whole network as one graph for another engine."""
     from maskrcnn.export.run import run_export
 
     folder = out or Path(f"{Path(weights).name}-{to}{'-int8' if int8 else ''}")
-    run_export(lambda: _load_weights(weights), to, folder, weights, int8, calibrate, pictures)
+    run_export(lambda: _load_weights(weights), to, folder, weights, int8, calibrate, images)
     print(f"exported: {folder}")
 
 
@@ -177,14 +175,14 @@ def export(
 def check(
     data: Data,
     json: Annotated[Path | None, typer.Option(help="Write the report here as JSON.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Write the report here as a page with pictures.")] = None,
-    val: Annotated[str | None, typer.Option(help="Labelled pictures to check as the val split.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the report here as a page with images.")] = None,
+    val: Annotated[str | None, typer.Option(help="Labelled images to check as the val split.")] = None,
     recipe: Annotated[str | None, typer.Option(help="Advise on this recipe.")] = None,
     channels: Annotated[int | None, typer.Option(min=1, help="Channels to read, as for model.input.channels.")] = None,
     fix: Annotated[Path | None, typer.Option(help="Write a repaired copy into this new folder.")] = None,
     steps: Annotated[bool, typer.Option(help="Run two training steps to tell time and memory.")] = True,
 ) -> int:
-    """Check labelled pictures before they cost an hour."""
+    """Check labelled images before they cost an hour."""
     _refuse_unwritable(json, html)
     from maskrcnn.check.fix import write_fixed
     from maskrcnn.check.run import check as run_check
@@ -213,22 +211,22 @@ def samples(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A setting, as in data.augment.rotate=15. Repeatable."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="The picture to write.")] = Path("samples.jpg"),
+    out: Annotated[Path, typer.Option(help="The image to write.")] = Path("samples.jpg"),
     count: Annotated[int, typer.Option(min=1, help="Samples to draw.")] = 16,
 ) -> None:
-    """Draw what training would see: augmented pictures with their labels, on one sheet."""
+    """Draw what training would see: augmented images with their labels, on one sheet."""
     _refuse_unwritable(out)
     from maskrcnn.config.load import load_config
     from maskrcnn.labels.open import open_pair
     from maskrcnn.train.sample_sheet import draw_sheet
     from maskrcnn.training_data.fill_config import fill_config
-    from maskrcnn.training_data.prepare import fit_pictures
+    from maskrcnn.training_data.prepare import fit_images
 
     config = load_config(recipe or _recipe_of(data, None), set_)
     dataset, _ = open_pair(data)
     _tell_repairs(dataset)
-    with _progress("decoding large pictures") as progress:
-        dataset, _, _ = fit_pictures(config, dataset, progress=progress)
+    with _progress("decoding large images") as progress:
+        dataset, _, _ = fit_images(config, dataset, progress=progress)
     draw_sheet(dataset, fill_config(config, dataset), count).save(out, quality=90)
     print(f"{count} training samples of {dataset.name}: {out}")
 
@@ -237,20 +235,20 @@ def samples(
 def split(
     data: Data,
     out: Annotated[Path, typer.Option(help="A new folder for train.json, val.json and test.json.")],
-    val: Annotated[float, typer.Option(min=0, max=1, help="Share of the pictures to evaluate on.")] = 0.2,
-    test: Annotated[float, typer.Option(min=0, max=1, help="Share of the pictures to keep for a last test.")] = 0.0,
+    val: Annotated[float, typer.Option(min=0, max=1, help="Share of the images to evaluate on.")] = 0.2,
+    test: Annotated[float, typer.Option(min=0, max=1, help="Share of the images to keep for a last test.")] = 0.0,
     by: Annotated[str, typer.Option(help="random, stratified (each class alike) or group.")] = "random",
     group_pattern: Annotated[
-        str | None, typer.Option(metavar="REGEX", help="Pictures of one group have this, its first ( ), in common.")
+        str | None, typer.Option(metavar="REGEX", help="Images of one group have this, its first ( ), in common.")
     ] = None,
     groups: Annotated[str | None, typer.Option(help="folder, duplicates, or a CSV file of file_name,group.")] = None,
     seed: Annotated[int, typer.Option(help="Another seed is another split.")] = 0,
-    copy: Annotated[bool, typer.Option("--copy", help="Copy the pictures in place of a link to them.")] = False,
+    copy: Annotated[bool, typer.Option("--copy", help="Copy the images in place of a link to them.")] = False,
 ) -> None:
-    """Split labelled pictures into train, val and test."""
+    """Split labelled images into train, val and test."""
     from maskrcnn.labels.split import Grouping, print_split, split_data
 
-    with _progress("comparing pictures") as progress:
+    with _progress("comparing images") as progress:
         parts = split_data(
             data,
             out,
@@ -307,9 +305,9 @@ def convert_weights(
 def convert_labels(
     source: Data,
     to: Annotated[str, typer.Option(help="coco, yolo, labelme, voc or instance-png.")],
-    out: Annotated[Path, typer.Option(help="A new folder for labels and pictures.")],
+    out: Annotated[Path, typer.Option(help="A new folder for labels and images.")],
 ) -> None:
-    """Write labelled pictures in another tool's form."""
+    """Write labelled images in another tool's form."""
     from maskrcnn.labels.convert import convert_data
 
     datasets, lost = convert_data(source, to, out)
@@ -317,7 +315,7 @@ def convert_labels(
         _tell_repairs(dataset)
     for line in lost:
         print(f"warning: {line}", file=sys.stderr)
-    print(f"{sum(len(dataset) for dataset in datasets.values())} pictures as {to}: {out}")
+    print(f"{sum(len(dataset) for dataset in datasets.values())} images as {to}: {out}")
 
 
 @app.command()
@@ -362,7 +360,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if _is_usage_error(error):
             return _usage(error)
         if type(error).__name__ == "OutOfMemoryError":
-            return _fail(f"out of memory on the device; use smaller pictures or batches: {error}", UserError.exit_code)
+            return _fail(f"out of memory on the device; use smaller images or batches: {error}", UserError.exit_code)
         raise
 
 
@@ -409,7 +407,7 @@ def _usage(error: Any) -> int:
 
 
 def _recipe_of(data: str, resumed: Path | None) -> str | Path:
-    """The recipe when none is named: the resumed run's own settings, or `quick` for synthetic pictures."""
+    """The recipe when none is named: the resumed run's own settings, or `quick` for synthetic images."""
     if resumed is not None:
         settings = resumed / "config.yaml"
         if not settings.is_file():
@@ -496,18 +494,18 @@ def _tell_repairs(dataset: Dataset | None) -> None:
 
 
 def _tell_summary(summary: Summary) -> int:
-    """Print what a prediction did, and name the pictures that could not be read; its exit code."""
+    """Print what a prediction did, and name the images that could not be read; its exit code."""
     found = ", ".join(f"{count} {name}" for name, count in summary.objects.most_common()) or "nothing"
-    print(f"found {found} in {_pictures(len(summary.overlays))}: {summary.results.parent}")
+    print(f"found {found} in {_images(len(summary.overlays))}: {summary.results.parent}")
     for line in summary.unreadable:
         print(f"warning: {line}", file=sys.stderr)
     if summary.unreadable:
-        _fail(f"skipped {_pictures(len(summary.unreadable))} that could not be read", summary.exit_code)
+        _fail(f"skipped {_images(len(summary.unreadable))} that could not be read", summary.exit_code)
     return summary.exit_code
 
 
-def _pictures(count: int) -> str:
-    return f"{count} picture{'' if count == 1 else 's'}"
+def _images(count: int) -> str:
+    return f"{count} image{'' if count == 1 else 's'}"
 
 
 @contextmanager

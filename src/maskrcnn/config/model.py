@@ -20,7 +20,7 @@ class KeypointSchema(Section):
     """What the keypoints of a person (or a cell, or a tool) are; it travels from the labels into the checkpoint."""
 
     names: list[str]
-    flip: list[int]  # the index each keypoint takes when the picture is mirrored
+    flip: list[int]  # the index each keypoint takes when the image is mirrored
     skeleton: list[tuple[int, int]] = []  # pairs of 0-based indices joined by a line
     sigmas: list[float]  # per-keypoint tolerance of OKS
 
@@ -37,7 +37,7 @@ class KeypointSchema(Section):
 
 
 class InputConfig(Section):
-    """How a picture becomes the network's input. Mean and deviation are on the 0 to 255 scale."""
+    """How an image becomes the network's input. Mean and deviation are on the 0 to 255 scale."""
 
     channels: Positive = 3
     order: Literal["rgb", "bgr"] = "rgb"  # convention

@@ -12,7 +12,7 @@ from maskrcnn.config.section import Fraction, Positive, Section
 class TrainConfig(Section):
     seed: int = 0
     epochs: float = Field(12.0, gt=0)
-    batch: Positive = 16  # pictures per optimiser step over all processes and accumulated steps
+    batch: Positive = 16  # images per optimiser step over all processes and accumulated steps
     accumulate: Positive = 1
     reference_batch: Positive = 16  # `lr` is meant for this batch and is scaled linearly to ours
     scale_lr: bool = True

@@ -3,7 +3,7 @@
 The matching is hotcoco's: its figures and its whole precision array equalled pycocotools' on 3,600 random sets, at 10 to
 40 times the speed (faster-coco-eval: 1.6 to 6 times, same figures, but its keypoint arrays leave classes out). The tests
 hold it to 1e-9. Masks are run-length codes on both sides throughout, so memory grows with the outlines of the objects and
-never with picture size times detections.
+never with image size times detections.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 
 from maskrcnn.errors import DataError
 from maskrcnn.evaluate.found import FIELDS, Result, gather
-from maskrcnn.evaluate.truth import Kind, has_mask, pictures_of, read_truth
+from maskrcnn.evaluate.truth import Kind, has_mask, images_of, read_truth
 from maskrcnn.labels.types import Dataset
 
 if TYPE_CHECKING:
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
     from maskrcnn.runtime.engine import Runner
 
-Progress = Callable[[int, int], None]  # pictures done, pictures in all
+Progress = Callable[[int, int], None]  # images done, images in all
 
 KINDS: tuple[Kind, ...] = ("bbox", "segm", "keypoints")
 OBJECT_KEYS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
-COUNTED = 100  # detections of a picture and class that COCO counts
+COUNTED = 100  # detections of an image and class that COCO counts
 KEYPOINT_KEYS = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl")
 
 
@@ -42,7 +42,7 @@ class Scores:
 
     kinds: dict[str, dict[str, float | None]]  # "bbox", "segm", "keypoints" -> COCO's twelve or ten figures
     per_class: dict[str, dict[str, dict[str, float | None]]]  # kind -> class name -> AP, AP50, AP75
-    pictures: int
+    images: int
     objects: int  # labelled, without crowds
     detections: int
     notes: list[str] = field(default_factory=list)  # what was left out, and why
@@ -55,7 +55,7 @@ class Scores:
 
     def to_dict(self) -> dict[str, Any]:
         """As written by `maskrcnn evaluate --json`: the kinds, then `per_class` and the counts."""
-        counts = {"pictures": self.pictures, "objects": self.objects, "detections": self.detections}
+        counts = {"images": self.images, "objects": self.objects, "detections": self.detections}
         return {**self.kinds, "per_class": self.per_class, "counts": counts, "notes": self.notes}
 
 
@@ -71,13 +71,13 @@ def evaluate(
     """Run `model` over `dataset` and score what it finds.
 
     Args:
-        batch: pictures per forward pass.
-        workers: processes that read pictures.
+        batch: images per forward pass.
+        workers: processes that read images.
         score: detections below this are not counted; the model's own `test.score` applies first.
-        progress: called with (pictures done, pictures in all).
+        progress: called with (images done, images in all).
 
     Raises:
-        DataError: the labels have a class that the model does not know, or a picture cannot be read.
+        DataError: the labels have a class that the model does not know, or an image cannot be read.
     """
     kinds, notes = comparable_kinds(model, dataset)
     results = find_all(model, dataset, batch=batch, workers=workers, score=score, progress=progress)
@@ -95,9 +95,9 @@ def find_all(
     score: float = 0.0,
     progress: Progress | None = None,
 ) -> Iterator[Result]:
-    """What `model` finds in each picture, as COCO results: the labels' own image and category ids, masks as RLE.
+    """What `model` finds in each image, as COCO results: the labels' own image and category ids, masks as RLE.
 
-    Masks become run-length codes picture by picture. Detections of classes that the labels do not have are left out:
+    Masks become run-length codes image by image. Detections of classes that the labels do not have are left out:
     there is nothing to compare them with.
     """
     from maskrcnn.labels.match_classes import labels_for
@@ -109,11 +109,11 @@ def find_all(
     known = labels_for(dataset, config.classes)
     category_of = dict(zip(known, dataset.class_ids, strict=True))
     done = 0
-    for pictures, indices in test_loader(dataset, config.input, batch, workers):
-        raw = detect(model, pictures.images, pictures.sizes, score)
-        for index, found in zip(indices, finish(raw, pictures, config, score=score), strict=True):
+    for padded, indices in test_loader(dataset, config.input, batch, workers):
+        raw = detect(model, padded.images, padded.sizes, score)
+        for index, found in zip(indices, finish(raw, padded, config, score=score), strict=True):
             found = found[np.isin(found.labels, known)]
-            image_id = dataset.picture(int(index)).image_id
+            image_id = dataset.image(int(index)).image_id
             for record, label in zip(found.to_coco(image_id), found.labels.tolist(), strict=True):
                 yield {**record, "category_id": category_of[label]}
         done += len(indices)
@@ -125,7 +125,7 @@ def comparable_kinds(model: Runner, dataset: Dataset) -> tuple[list[Kind], list[
     """Which of boxes, masks and keypoints both `model` and the labels have, and a line for each that only one has."""
     config, kinds, notes = model.config, list[Kind](["bbox"]), list[str]()
     if config.mask_head is not None:
-        if any(has_mask(a) for picture in pictures_of(dataset) for a in picture.annotations):
+        if any(has_mask(a) for image in images_of(dataset) for a in image.annotations):
             kinds.append("segm")
         else:
             notes.append("masks are not scored: the labels have none")
@@ -144,7 +144,7 @@ def score_results(
 ) -> Scores:
     """COCO's figures of `results` against the labels of `dataset`.
 
-    COCO counts the best 100 detections of a picture and class, so that a picture of 300 cells is a third found at best.
+    COCO counts the best 100 detections of an image and class, so that an image of 300 cells is a third found at best.
     With `most` above 100 there are "AP@300", "AP50@300" and "AP75@300" of boxes and masks too, which count as many.
 
     Args:
@@ -152,14 +152,14 @@ def score_results(
             They are gone through once, so an iterator will do.
         kinds: which of "bbox", "segm" and "keypoints"; None takes those that the first result has and, when there is
             no result at all, those that the labels have.
-        most: detections of a picture that the model gives.
+        most: detections of an image that the model gives.
 
     Raises:
         DataError: an empty data set; keypoints to score where the labels have none; a result with an unknown id, a
-            missing field, a number that is not finite or a mask that is no RLE of its picture's size.
+            missing field, a number that is not finite or a mask that is no RLE of its image's size.
     """
     if len(dataset) == 0:
-        raise DataError(f"{dataset.name}: no picture to evaluate on")
+        raise DataError(f"{dataset.name}: no image to evaluate on")
     remaining = iter(results)
     if kinds is None:
         first = list(islice(remaining, 1))
@@ -169,7 +169,7 @@ def score_results(
     truth = read_truth(dataset, masks="segm" in kinds)
     found = gather(remaining, kinds, truth)
     objects = int(np.count_nonzero(~truth.crowd))
-    scores = Scores({}, {}, pictures=len(dataset), objects=objects, detections=len(found))
+    scores = Scores({}, {}, images=len(dataset), objects=objects, detections=len(found))
     for kind in kinds:
         unmeasured = int(np.count_nonzero(~(truth.masked | truth.crowd)))
         if kind == "segm" and unmeasured:
@@ -184,7 +184,7 @@ def score_results(
 
 
 def _score_many(labels: hotcoco.COCO, found: hotcoco.COCO, kind: Kind, most: int) -> dict[str, float | None]:
-    """AP, AP50 and AP75 where up to `most` detections of a picture and class count."""
+    """AP, AP50 and AP75 where up to `most` detections of an image and class count."""
     import hotcoco
 
     evaluator = hotcoco.COCOeval(labels, found, kind)
@@ -237,6 +237,6 @@ def _percent(value: float) -> float | None:
 
 def _kinds_of(dataset: Dataset, results: list[Result]) -> list[Kind]:
     """What there is to score when the caller does not say."""
-    masks = any(has_mask(a) for picture in pictures_of(dataset) for a in picture.annotations)
+    masks = any(has_mask(a) for image in images_of(dataset) for a in image.annotations)
     labelled = {"bbox": True, "segm": masks, "keypoints": dataset.keypoints is not None}
     return [kind for kind in KINDS if labelled[kind] and (not results or FIELDS[kind] in results[0])]

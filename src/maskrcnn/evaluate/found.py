@@ -26,12 +26,12 @@ Result = dict[str, Any]  # one detection as in COCO's results files
 FIELDS: dict[Kind, str] = {"bbox": "bbox", "segm": "segmentation", "keypoints": "keypoints"}
 RANK = "keypoints_score"  # in place of the score where keypoints are scored and it is there
 CHUNK = 4096  # results that are checked together
-RLE_REMEDY = "give COCO's run-length code of the picture's size, as pycocotools.mask.encode makes it"
+RLE_REMEDY = "give COCO's run-length code of the image's size, as pycocotools.mask.encode makes it"
 
 
 @dataclass
 class Found:
-    """N detections, numbered as the truth's pictures and classes are; what no kind needs is None."""
+    """N detections, numbered as the truth's images and classes are; what no kind needs is None."""
 
     image: np.ndarray  # int64 (N,)
     category: np.ndarray  # int64 (N,)
@@ -70,7 +70,7 @@ def gather(results: Iterable[Result], kinds: Sequence[Kind], truth: Truth) -> Fo
 
     Raises:
         DataError: a result with an unknown id, a missing field, a number that is not finite, a mask that is no RLE of
-            its picture's size; the message names the first.
+            its image's size; the message names the first.
     """
     remaining, parts, place = iter(results), list[Found](), 0
     while chunk := list(islice(remaining, CHUNK)):
@@ -150,7 +150,7 @@ def _finite(values: list[Any], shape: tuple[int, ...]) -> np.ndarray | None:
 
 
 def _areas(masks: list[Any], sizes: np.ndarray) -> np.ndarray | None:
-    """Pixels of each RLE, or None where one is not of its picture's size or cannot be read."""
+    """Pixels of each RLE, or None where one is not of its image's size or cannot be read."""
     import hotcoco
 
     try:
@@ -199,14 +199,14 @@ def _fault(result: Any, kinds: Sequence[Kind], truth: Truth) -> str:
 
 
 def _mask_fault(mask: Any, height: int, width: int) -> str:
-    """What is wrong with this mask of a picture of `height` x `width`."""
+    """What is wrong with this mask of an image of `height` x `width`."""
     import hotcoco
 
     if not isinstance(mask, dict) or not {"size", "counts"} <= mask.keys():
         return "has no size and counts"
     try:
         if list(mask["size"]) != [height, width]:
-            return f"is of size {shorten(mask['size'])}, its picture of {[height, width]}"
+            return f"is of size {shorten(mask['size'])}, its image of {[height, width]}"
         hotcoco.mask.area(mask)
     except (TypeError, ValueError, OverflowError) as error:
         return f"cannot be read ({str(error).splitlines()[0]})"

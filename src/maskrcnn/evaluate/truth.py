@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from maskrcnn.labels.types import Annotation, Dataset, Picture
+from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
 from maskrcnn.masks.rle import annotation_rle
 
 if TYPE_CHECKING:
@@ -24,14 +24,14 @@ Kind = Literal["bbox", "segm", "keypoints"]
 
 @dataclass
 class Truth:
-    """P pictures with A objects; pictures and classes are numbered from 1."""
+    """P images with A objects; images and classes are numbered from 1."""
 
     name: str  # of the data set, for messages
     images: dict[int | str, int]  # the user's image id -> number, in the order of the ids
     categories: dict[int, int]  # the user's class id -> number
     classes: list[str]
-    sizes: np.ndarray  # int64 (P, 2): height and width of picture 1, 2, ...
-    image: np.ndarray  # int64 (A,) number of the picture
+    sizes: np.ndarray  # int64 (P, 2): height and width of image 1, 2, ...
+    image: np.ndarray  # int64 (A,) number of the image
     category: np.ndarray  # int64 (A,)
     boxes: np.ndarray  # float64 (A, 4) x, y, width, height
     areas: np.ndarray  # float64 (A,)
@@ -81,24 +81,24 @@ def read_truth(dataset: Dataset, *, masks: bool) -> Truth:
     Args:
         masks: also take the masks, as run-length codes.
     """
-    pictures: list[tuple[int | str, int, int, int]] = []  # id, height, width, objects
+    shapes: list[tuple[int | str, int, int, int]] = []  # id, height, width, objects
     category, areas, crowd, masked = list[int](), list[float](), list[bool](), list[bool]()
     boxes, keypoints, codes = list[tuple[float, ...]](), list[np.ndarray | None](), list[dict[str, Any]]()
-    for picture in pictures_of(dataset):
-        pictures.append((picture.image_id, picture.height, picture.width, len(picture.annotations)))
-        for annotation in picture.annotations:
+    for image in images_of(dataset):
+        shapes.append((image.image_id, image.height, image.width, len(image.annotations)))
+        for annotation in image.annotations:
             category.append(annotation.label + 1)
             boxes.append(annotation.box)
-            areas.append(annotation.area if annotation.area > 0 else _measure(annotation, picture))
+            areas.append(annotation.area if annotation.area > 0 else _measure(annotation, image))
             crowd.append(annotation.crowd)
             masked.append(has_mask(annotation))
             keypoints.append(annotation.keypoints)
             if masks:
-                codes.append(_mask(annotation, picture))
-    images = _numbers([image_id for image_id, *_ in pictures])
-    sizes = np.zeros((len(pictures), 2), np.int64)
-    numbers = np.array([images[image_id] for image_id, *_ in pictures], np.int64)
-    sizes[numbers - 1] = [picture[1:3] for picture in pictures]
+                codes.append(_mask(annotation, image))
+    images = _numbers([image_id for image_id, *_ in shapes])
+    sizes = np.zeros((len(shapes), 2), np.int64)
+    numbers = np.array([images[image_id] for image_id, *_ in shapes], np.int64)
+    sizes[numbers - 1] = [shape[1:3] for shape in shapes]
     corners = np.array(boxes, np.float64).reshape(-1, 4)
     corners[:, 2:] -= corners[:, :2]
     return Truth(
@@ -107,7 +107,7 @@ def read_truth(dataset: Dataset, *, masks: bool) -> Truth:
         categories={class_id: number for number, class_id in enumerate(dataset.class_ids, 1)},
         classes=dataset.classes,
         sizes=sizes,
-        image=np.repeat(numbers, [picture[3] for picture in pictures]),
+        image=np.repeat(numbers, [shape[3] for shape in shapes]),
         category=np.array(category, np.int64),
         boxes=corners,
         areas=np.array(areas, np.float64),
@@ -120,8 +120,8 @@ def read_truth(dataset: Dataset, *, masks: bool) -> Truth:
     )
 
 
-def pictures_of(dataset: Dataset) -> Iterator[Picture]:
-    return (dataset.picture(index) for index in range(len(dataset)))
+def images_of(dataset: Dataset) -> Iterator[LabelledImage]:
+    return (dataset.image(index) for index in range(len(dataset)))
 
 
 def has_mask(annotation: Annotation) -> bool:
@@ -134,20 +134,20 @@ def _numbers(ids: list[int | str]) -> dict[int | str, int]:
     return {image_id: number for number, image_id in enumerate(ordered, 1)}
 
 
-def _mask(annotation: Annotation, picture: Picture) -> dict[str, Any]:
+def _mask(annotation: Annotation, image: LabelledImage) -> dict[str, Any]:
     """The object's mask, or its box where it has none, as RLE."""
-    rle = annotation_rle(annotation, picture.height, picture.width)
+    rle = annotation_rle(annotation, image.height, image.width)
     if rle is None:
         x0, y0, x1, y1 = annotation.box
         ring = [x0, y0, x1, y0, x1, y1, x0, y1]
-        rle = coco_mask.merge(coco_mask.frPyObjects([ring], picture.height, picture.width))
+        rle = coco_mask.merge(coco_mask.frPyObjects([ring], image.height, image.width))
     return rle
 
 
-def _measure(annotation: Annotation, picture: Picture) -> float:
+def _measure(annotation: Annotation, image: LabelledImage) -> float:
     """Area of an object whose label does not state it."""
     if has_mask(annotation):
-        return float(coco_mask.area(_mask(annotation, picture)))
+        return float(coco_mask.area(_mask(annotation, image)))
     x0, y0, x1, y1 = annotation.box
     return float((x1 - x0) * (y1 - y0))
 

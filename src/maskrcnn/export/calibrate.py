@@ -1,4 +1,4 @@
-"""Pictures for calibration, prepared exactly as `predict` and `evaluate` prepare them."""
+"""Images for calibration, prepared exactly as `predict` and `evaluate` prepare them."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from maskrcnn.runtime.exported_folder import MOST_SIDE, SideRange
 from maskrcnn.training_data.loader import TestSamples, pad_batch
 
 
-class CalibrationPictures:
-    """Up to `count` pictures of a data set, spread over the whole of it, one (images, sizes) at a time; iterates anew."""
+class CalibrationImages:
+    """Up to `count` images of a data set, spread over the whole of it, one (images, sizes) at a time; iterates anew."""
 
     def __init__(self, dataset: Dataset, config: ModelConfig, count: int) -> None:
         """
         Raises:
-            UserError: no pictures.
+            UserError: no images.
         """
         if len(dataset) == 0:
-            raise UserError(f"--calibrate {dataset.name}: no pictures; int8 is fitted to what the network sees in them")
+            raise UserError(f"--calibrate {dataset.name}: no images; int8 is fitted to what the network sees in them")
         self.dataset, self.config = with_channels(dataset, config.input.channels), config
         step = max(1, len(dataset) // count)
         self.indices = list(range(0, len(dataset), step))[:count]

@@ -1,4 +1,4 @@
-"""The whole network as one graph, pictures to RawDetections, for any number of pictures of any size: `torch.export` of a copy
+"""The whole network as one graph, images to RawDetections, for any number of images of any size: `torch.export` of a copy
 whose frozen norms are folded into their convolutions. NMS and RoIAlign stay one node each (`maskrcnn::nms`,
 `maskrcnn::roi_align`), for which every engine has an operator of its own.
 """
@@ -46,7 +46,7 @@ def outputs(config: ModelConfig) -> list[str]:
 
 
 def least_side(config: ModelConfig) -> int:
-    """Pixels that height and width of the padded pictures have at least."""
+    """Pixels that height and width of the padded images have at least."""
     return LEAST_CELLS * config.input.divisor
 
 
@@ -63,7 +63,7 @@ def trace(model: MaskRCNN) -> ExportedProgram:
     network = fold_norms(copy.deepcopy(model).cpu().float().eval().requires_grad_(False))
     divisor, channels = model.config.input.divisor, model.config.input.channels
     sides = (6 * divisor, 8 * divisor)
-    # two pictures and two different sides: a 1, or the same number twice, would be taken for a constant
+    # two images and two different sides: a 1, or the same number twice, would be taken for a constant
     images = torch.zeros(2, channels, *sides, dtype=torch.uint8)
     inputs = (images, torch.tensor([sides, sides]), torch.tensor(0.5))
     batch = torch.export.Dim("batch", min=1)

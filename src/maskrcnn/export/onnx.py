@@ -85,7 +85,7 @@ def _roi_align(
     features: Sequence[Any],
     strides: Sequence[float],
     boxes: Any,
-    picture: Any,
+    image: Any,
     level: Any,
     size: int,
     sampling_ratio: int,
@@ -103,7 +103,7 @@ def _roi_align(
             op.RoiAlign(
                 feature,
                 op.Gather(boxes, rows),
-                op.Gather(picture, rows),
+                op.Gather(image, rows),
                 mode="avg",
                 output_height=size,
                 output_width=size,

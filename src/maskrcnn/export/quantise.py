@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from maskrcnn.config.model import ModelConfig
-from maskrcnn.export.calibrate import CalibrationPictures
+from maskrcnn.export.calibrate import CalibrationImages
 from maskrcnn.export.openvino import openvino
 from maskrcnn.labels.types import Dataset
 
@@ -35,7 +35,7 @@ THROUGH = ("Add", "Relu", "Clamp", "MaxPool", "Interpolate", "Reshape", "Transpo
 
 
 def quantise(graph: Path, config: ModelConfig, dataset: Dataset, count: int) -> dict[str, Any]:
-    """Replace the OpenVINO graph `graph` (.xml) by its int8 form, fitted to up to `count` pictures of `dataset`.
+    """Replace the OpenVINO graph `graph` (.xml) by its int8 form, fitted to up to `count` images of `dataset`.
 
     Returns:
         what is to be recorded.
@@ -44,7 +44,7 @@ def quantise(graph: Path, config: ModelConfig, dataset: Dataset, count: int) -> 
     import nncf
 
     nncf.set_log_level(logging.ERROR)
-    pictures = CalibrationPictures(dataset, config, count)
+    images = CalibrationImages(dataset, config, count)
     model = ov.Core().read_model(graph)
     kept = float_operations(model, SENSITIVE.get(config.backbone.kind, ()))
     score = np.float32(config.test.score)
@@ -54,9 +54,9 @@ def quantise(graph: Path, config: ModelConfig, dataset: Dataset, count: int) -> 
 
     quantised = nncf.quantize(
         model,
-        nncf.Dataset(pictures, as_inputs),
+        nncf.Dataset(images, as_inputs),
         preset=nncf.QuantizationPreset.MIXED,
-        subset_size=len(pictures),
+        subset_size=len(images),
         fast_bias_correction=True,
         ignored_scope=nncf.IgnoredScope(names=kept, validate=False),
     )
@@ -66,7 +66,7 @@ def quantise(graph: Path, config: ModelConfig, dataset: Dataset, count: int) -> 
     del model, quantised
     for suffix in (".xml", ".bin"):
         new.with_suffix(suffix).replace(graph.with_suffix(suffix))
-    return {"data": dataset.name, "pictures": len(pictures), "float operations": len(kept)}
+    return {"data": dataset.name, "images": len(images), "float operations": len(kept)}
 
 
 def float_operations(model: Any, sensitive: tuple[str, ...] = ()) -> list[str]:

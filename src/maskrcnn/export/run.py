@@ -43,7 +43,7 @@ def export(
     *,
     source: str = "",
     calibrate: Dataset | None = None,
-    pictures: int = 300,
+    images: int = 300,
     say: Say = print,
     show: Callable[[object], None] = print,
 ) -> Path:
@@ -52,8 +52,8 @@ def export(
     Args:
         to: "openvino", "onnx" or "torch".
         source: where the model came from, for the record.
-        calibrate: labelled or unlabelled pictures of the kind the model is for: quantises to int8 with them.
-        pictures: of `calibrate` that are looked at, at most.
+        calibrate: labelled or unlabelled images of the kind the model is for: quantises to int8 with them.
+        images: of `calibrate` that are looked at, at most.
         say: told in a line what is being done.
         show: given the table of differences.
 
@@ -72,7 +72,7 @@ def export(
     # beside its place, so that a refusal, Ctrl-C or a full disk leaves nothing that looks like an export
     partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
-        record = _write(model, target, partial, source, calibrate, pictures, say)
+        record = _write(model, target, partial, source, calibrate, images, say)
         write_export(partial, record, model.config)
         from maskrcnn.runtime.engine import open_export
 
@@ -96,13 +96,13 @@ def export(
 
 
 def run_export(
-    load: Callable[[], MaskRCNN], to: str, out: Path, source: str, int8: bool, calibrate: str | None, pictures: int
+    load: Callable[[], MaskRCNN], to: str, out: Path, source: str, int8: bool, calibrate: str | None, images: int
 ) -> None:
     """`maskrcnn export`: `export` with what the command line gives, checked before anything is loaded.
 
     Raises:
-        UserError: as `export`, and --int8 without pictures or pictures without --int8.
-        DataError: pictures that cannot be used.
+        UserError: as `export`, and --int8 without images or images without --int8.
+        DataError: images that cannot be used.
     """
     from rich.console import Console
 
@@ -110,7 +110,7 @@ def run_export(
 
     check_target(to, int8)
     if int8 and calibrate is None:
-        raise UserError("--int8: needs pictures of the kind the model is for: --calibrate DATA")
+        raise UserError("--int8: needs images of the kind the model is for: --calibrate DATA")
     if calibrate is not None and not int8:
         raise UserError("--calibrate: is for --int8; add it, or leave --calibrate out")
     _refuse_existing(out)
@@ -122,7 +122,7 @@ def run_export(
         out,
         source=source,
         calibrate=dataset,
-        pictures=pictures,
+        images=images,
         say=lambda line: print(line, file=sys.stderr),
         show=console.print,
     )
@@ -180,7 +180,7 @@ def digest(model: MaskRCNN) -> str:
 
 
 def _write(
-    model: MaskRCNN, target: Target, folder: Path, source: str, calibrate: Dataset | None, pictures: int, say: Say
+    model: MaskRCNN, target: Target, folder: Path, source: str, calibrate: Dataset | None, images: int, say: Say
 ) -> Record:
     """The graph's files, not yet verified, and what there is to record about them."""
     config = model.config
@@ -206,8 +206,8 @@ def _write(
         if calibrate is not None:
             from maskrcnn.export.quantise import quantise
 
-            say(f"calibrating int8 on {min(pictures, len(calibrate))} pictures of {calibrate.name}")
-            calibration = quantise(graph, config, calibrate, pictures)
+            say(f"calibrating int8 on {min(images, len(calibrate))} images of {calibrate.name}")
+            calibration = quantise(graph, config, calibrate, images)
     return Record(
         target=target,
         precision="fp32" if calibrate is None else "int8",

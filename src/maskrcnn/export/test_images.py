@@ -1,4 +1,4 @@
-"""Pictures to compare engines on, with no, one and many objects, made of nothing or of scikit-image's photograph."""
+"""Images to compare engines on, with no, one and many objects, made of nothing or of scikit-image's photograph."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from maskrcnn.export.graph import least_side
 from maskrcnn.labels.synthetic import PERSON, SHAPES, draw_scene
 from maskrcnn.training_data.loader import TestSample, pad_batch
 
-_SCENES = 3  # per side of the picture with many objects
+_SCENES = 3  # per side of the image with many objects
 
 
 @dataclass
 class Case:
-    """Pictures that go through together."""
+    """Images that go through together."""
 
     name: str
     images: Tensor  # (B, C, H, W) uint8
@@ -34,22 +34,22 @@ def cases(config: ModelConfig) -> list[Case]:
     half = (max(least, own[0] // 2), max(least + config.input.divisor, own[1] // 2))
     found = []
     for height, width in (own, half):
-        none, one, many = (_scale(picture, height, width) for picture in (_no_object(), _one_object(), _many_objects()))
-        # a batch is of pictures of two shapes: the second is padded
+        none, one, many = (_scale(image, height, width) for image in (_no_object(), _one_object(), _many_objects()))
+        # a batch is of images of two shapes: the second is padded
         cut = one[: height * 7 // 8, : width * 3 // 4]
-        for name, pictures in (("none", [none]), ("one", [one]), ("many", [many]), ("many, one", [many, cut])):
-            found.append(_case(name, pictures, config))
+        for name, images in (("none", [none]), ("one", [one]), ("many", [many]), ("many, one", [many, cut])):
+            found.append(_case(name, images, config))
     return found
 
 
-def _case(name: str, pictures: list[np.ndarray], config: ModelConfig) -> Case:
+def _case(name: str, images: list[np.ndarray], config: ModelConfig) -> Case:
     channels = config.input.channels
     samples = []
-    for index, picture in enumerate(pictures):
-        image = torch.from_numpy(picture.transpose(2, 0, 1).copy())
+    for index, pixels in enumerate(images):
+        image = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
         if channels != image.shape[0]:
             image = image.float().mean(0, keepdim=True).to(torch.uint8).expand(channels, -1, -1)
-        samples.append(TestSample(image, index, (1.0, 1.0), picture.shape[:2]))
+        samples.append(TestSample(image, index, (1.0, 1.0), pixels.shape[:2]))
     batch = pad_batch(samples, config.input.divisor)
     return Case(name, batch.images, batch.sizes)
 
@@ -81,8 +81,8 @@ def _many_objects() -> np.ndarray:
     return np.concatenate(rows)
 
 
-def _scale(picture: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The picture scaled to fit into (height, width)."""
-    scale = min(height / picture.shape[0], width / picture.shape[1])
-    size = (max(1, int(picture.shape[1] * scale)), max(1, int(picture.shape[0] * scale)))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+def _scale(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The image scaled to fit into (height, width)."""
+    scale = min(height / image.shape[0], width / image.shape[1])
+    size = (max(1, int(image.shape[1] * scale)), max(1, int(image.shape[0] * scale)))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)

@@ -1,4 +1,4 @@
-"""An exported graph beside PyTorch's eager mode on the same pictures: detections are matched, their numbers compared.
+"""An exported graph beside PyTorch's eager mode on the same images: detections are matched, their numbers compared.
 
 Two engines add in different orders, so scores differ in the sixth digit, and a detection whose score lies that near to a
 threshold may be on one side only. Those are counted apart; every other detection must have its like.
@@ -21,7 +21,7 @@ from maskrcnn.ops.boxes import pairwise_iou
 if TYPE_CHECKING:
     from maskrcnn.runtime.engine import Engine
 
-ENOUGH, WANTED = 12, 40  # detections over all pictures: with fewer the threshold is lowered until there are so many
+ENOUGH, WANTED = 12, 40  # detections over all images: with fewer the threshold is lowered until there are so many
 NEAR_IOU = 0.005  # to the NMS threshold, where rounding decides
 
 
@@ -40,7 +40,7 @@ class Limits:
 
 
 FP32 = Limits(iou=0.9, boxes=0.1, scores=1e-3, masks=1e-2, keypoints=0.1, unlike=0.02, quantile=1.0, near=1e-3)
-# a guard against a broken export, on pictures that the model was not made for; AP says how good it is
+# a guard against a broken export, on images that the model was not made for; AP says how good it is
 INT8 = Limits(iou=0.5, boxes=16.0, scores=0.2, masks=0.25, keypoints=16.0, unlike=0.3, quantile=0.5, near=0.2)
 # a heatmap with two peaks of the same height jumps from one to the other at the slightest difference
 KEYPOINT_QUANTILE = 0.95
@@ -50,7 +50,7 @@ KEYPOINT_QUANTILE = 0.95
 class Row:
     """One line of the table; differences are over the matched detections, None where there are none."""
 
-    pictures: str
+    images: str
     size: str
     batch: int
     score: float  # threshold
@@ -66,7 +66,7 @@ class Row:
 
 
 def verify(model: MaskRCNN, engine: Engine, limits: Limits = FP32) -> list[Row]:
-    """Compare on the pictures of `maskrcnn.export.test_images`.
+    """Compare on the images of `maskrcnn.export.test_images`.
 
     A model that finds next to nothing on them is compared at a lower score.
 
@@ -104,12 +104,12 @@ def _lower(everything: list[RawDetections]) -> float:
 def compare(
     case: Case, expected: RawDetections, found: RawDetections, model: MaskRCNN, score: float, limits: Limits
 ) -> Row:
-    """One line: what both found on the pictures of a case."""
+    """One line: what both found on the images of a case."""
     height, width = case.images.shape[-2:]
     row = Row(case.name, f"{height} x {width}", len(case.images), score, 0, 0, 0, 0, 0)
     differences: dict[str, list[Tensor]] = {name: [] for name in ("boxes", "scores", "masks", "keypoints")}
-    for picture in range(len(case.images)):
-        ours, theirs = _of(expected, picture), _of(found, picture)
+    for image in range(len(case.images)):
+        ours, theirs = _of(expected, image), _of(found, image)
         left, right = _match(ours, theirs, limits.iou)
         row.eager, row.engine, row.matched = (
             row.eager + len(ours.scores),
@@ -143,7 +143,7 @@ def refusal(rows: list[Row], limits: Limits) -> str | None:
         if worst is not None and not getattr(worst, name) <= getattr(limits, name):
             unit = " pixels" if name in ("boxes", "keypoints") else ""
             return (
-                f"{name} differ by {getattr(worst, name):.3g}{unit} from PyTorch's on the pictures {worst.pictures!r}, "
+                f"{name} differ by {getattr(worst, name):.3g}{unit} from PyTorch's on the images {worst.images!r}, "
                 f"{worst.size}; at most {getattr(limits, name):g} is allowed"
             )
     unlike, total = sum(row.unlike for row in rows), sum(row.eager + row.engine for row in rows)
@@ -158,12 +158,12 @@ def as_table(rows: list[Row], title: str) -> Table:
     parts = [p for p in ("boxes", "scores", "masks", "keypoints") if any(getattr(row, p) is not None for row in rows)]
     units = {"boxes": "boxes px", "keypoints": "points px"}
     counts = ("batch", "torch", "engine", "matched", "limit", "unlike")
-    for name in ("pictures", "size", *counts, *(units.get(part, part) for part in parts)):
-        table.add_column(name, justify="left" if name in ("pictures", "size") else "right", no_wrap=True)
+    for name in ("images", "size", *counts, *(units.get(part, part) for part in parts)):
+        table.add_column(name, justify="left" if name in ("images", "size") else "right", no_wrap=True)
     for row in rows:
         numbers = (row.batch, row.eager, row.engine, row.matched, row.explained, row.unlike)
         values = (getattr(row, part) for part in parts)
-        table.add_row(row.pictures, row.size, *map(str, numbers), *("" if v is None else f"{v:.1e}" for v in values))
+        table.add_row(row.images, row.size, *map(str, numbers), *("" if v is None else f"{v:.1e}" for v in values))
     return table
 
 
@@ -172,10 +172,10 @@ def as_records(rows: list[Row]) -> list[dict[str, Any]]:
     return [asdict(row) for row in rows]
 
 
-def _of(found: RawDetections, picture: int) -> RawDetections:
-    """The detections of one picture; logits stand in for keypoints where those are decoded later."""
-    valid = found.valid[picture]
-    parts = [None if part is None else part[picture][valid] for part in found]
+def _of(found: RawDetections, image: int) -> RawDetections:
+    """The detections of one image; logits stand in for keypoints where those are decoded later."""
+    valid = found.valid[image]
+    parts = [None if part is None else part[image][valid] for part in found]
     return RawDetections(*parts)  # type: ignore[arg-type]
 
 

@@ -1,7 +1,7 @@
-"""A picture with its objects drawn on it, to be looked at by a person.
+"""An image with its objects drawn on it, to be looked at by a person.
 
 Back to front: translucent masks with their outlines, the largest object first; boxes; skeletons; name tags. Every width
-and letter follows the picture's size, so that a thumbnail and a poster show the same. A picture too small to carry
+and letter follows the image's size, so that a thumbnail and a poster show the same. An image too small to carry
 letters is enlarged first, and the masks are pasted anew at that size.
 """
 
@@ -20,7 +20,7 @@ from maskrcnn.instances import Instances
 Colour = tuple[int, int, int]
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-SMALLEST = 480  # pixels of the long side below which a picture is enlarged by a whole factor
+SMALLEST = 480  # pixels of the long side below which an image is enlarged by a whole factor
 CLUTTER = 0.2  # how much a tag may hide on average (see `_tag_place`) before the tags say less
 NAMED = 15  # objects of one class, above which each need not say which
 SUBPIXEL = 4  # bits after the point in the coordinates that OpenCV draws
@@ -28,7 +28,7 @@ SUBPIXEL = 4  # bits after the point in the coordinates that OpenCV draws
 
 @dataclass(frozen=True)
 class Style:
-    """Sizes in pixels of the drawing, which is the picture's unless that was enlarged."""
+    """Sizes in pixels of the drawing, which is the image's unless that was enlarged."""
 
     letters: int  # height of a tag's letters
     outline: int  # width of a mask's outline
@@ -51,23 +51,23 @@ def draw_instances(
     enlarge: bool = True,
     scores: bool = True,
 ) -> Image.Image:
-    """The picture with masks, boxes, skeletons and name tags.
+    """The image with masks, boxes, skeletons and name tags.
 
     Args:
         pixels: uint8 (H, W, C), RGB or as `as_shown` takes it; not changed.
-        instances: in the same picture's pixels.
+        instances: in the same image's pixels.
         keypoint_score: keypoints below it, and the limbs that end in them, are not drawn; None: 0.5 where scores are
             expected OKS (the instances have `keypoint_scores`), else 0.1.
-        enlarge: make a picture whose long side is under `SMALLEST` larger, by a whole factor, so that names can be
-            read. Otherwise the result always has the picture's own size.
+        enlarge: make an image whose long side is under `SMALLEST` larger, by a whole factor, so that names can be
+            read. Otherwise the result always has the image's own size.
         scores: write them behind the names; labels have none.
 
     Raises:
-        UserError: the picture and the instances differ in size.
+        UserError: the image and the instances differ in size.
     """
     if tuple(pixels.shape[:2]) != tuple(instances.size):
         have, want = pixels.shape[:2], instances.size
-        raise UserError(f"draw: the picture is {have[1]} x {have[0]}, its instances are for {want[1]} x {want[0]}")
+        raise UserError(f"draw: the image is {have[1]} x {have[0]}, its instances are for {want[1]} x {want[0]}")
     if keypoint_score is None:
         keypoint_score = 0.1 if instances.keypoint_scores is None else 0.5
     factor = -(-SMALLEST // max(pixels.shape[:2])) if enlarge else 1
@@ -94,7 +94,7 @@ def draw_instances(
 
 
 def as_shown(pixels: np.ndarray) -> np.ndarray:
-    """A picture (H, W, C) of any number of channels as RGB: the first three of them, or the first as grey."""
+    """An image (H, W, C) of any number of channels as RGB: the first three of them, or the first as grey."""
     return pixels[..., :3] if pixels.shape[2] >= 3 else np.repeat(pixels[..., :1], 3, axis=2)
 
 
@@ -106,7 +106,7 @@ def instance_colour(row: int) -> Colour:
 
 
 def _enlarged(instances: Instances, factor: int) -> Instances:
-    """The same objects in a picture `factor` times as large."""
+    """The same objects in an image `factor` times as large."""
     size = (instances.size[0] * factor, instances.size[1] * factor)
     masks, keypoints = instances.masks, instances.keypoints
     return replace(
@@ -163,7 +163,7 @@ def _draw_skeleton(
 ) -> None:
     """Limbs in a light tone of the object's colour within a dark rim, and a white dot for each keypoint.
 
-    Widths follow the object, not the picture: a person in the distance keeps a skeleton, not a blot.
+    Widths follow the object, not the image: a person in the distance keeps a skeleton, not a blot.
     """
     shown = (points[:, 2] >= least) & np.isfinite(points).all(axis=1)
     side = float(max(box[2] - box[0], box[3] - box[1]))
@@ -188,7 +188,7 @@ def _draw_tags(
 ) -> Image.Image:
     """Name tags at their boxes, the best object's on top and where it wants to be."""
     height, width = canvas.shape[:2]
-    picture = Image.fromarray(canvas)
+    image = Image.fromarray(canvas)
     font = ImageFont.load_default(style.letters)
     pad = max(2, style.letters // 5)
     tall = font.getbbox("Ág")[3] + pad
@@ -200,14 +200,14 @@ def _draw_tags(
         texts = [_fitting(text, font, width - 2 * pad) for text in texts]
         widths = [font.getlength(text) + 2 * pad for text in texts]
         spots, clutter = _place_tags(instances.boxes, widths, tall, (width, height))
-        # a handful of objects is always named: in a picture of one, there is nothing else to say
+        # a handful of objects is always named: in an image of one, there is nothing else to say
         if clutter <= CLUTTER or len(texts) <= 5:
             break
-    pen = ImageDraw.Draw(picture)
+    pen = ImageDraw.Draw(image)
     for text, (x0, y0, x1, y1), colour in reversed(list(zip(texts, spots, colours, strict=False))):
         pen.rounded_rectangle((x0, y0, x1 - 1, y1 - 1), radius=pad, fill=colour)
         pen.text((x0 + pad, y0 + pad // 2), text, font=font, fill=_ink(colour))
-    return picture
+    return image
 
 
 def _place_tags(
@@ -256,7 +256,7 @@ def _overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _fitting(text: str, font: Font, width: float) -> str:
-    """The text, its name cut short when the picture is not wide enough for it; the score stays."""
+    """The text, its name cut short when the image is not wide enough for it; the score stays."""
     name, _, score = text.rpartition(" ")
     while name and font.getlength(text) > width:
         name = name[:-1]

@@ -1,4 +1,4 @@
-"""Pictures of any number of channels that Pillow has no mode for: NumPy arrays and TIFFs of several bands or pages."""
+"""Images of any number of channels that Pillow has no mode for: NumPy arrays and TIFFs of several bands or pages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ARRAY_SUFFIX = ".npy"
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 ORIENTATION, SAMPLES = 274, 277  # TIFF tags
 MOST_PAGES = 1000
-MOST_RATIO = 2000  # of a picture's bytes to its file's; deflate and LZW reach 1,400 on a single colour
+MOST_RATIO = 2000  # of an image's bytes to its file's; deflate and LZW reach 1,400 on a single colour
 
 
 def is_tiff(path: Path) -> bool:
@@ -27,7 +27,7 @@ def is_tiff(path: Path) -> bool:
 
 
 def open_array(path: Path) -> np.ndarray:
-    """The picture in a .npy file, (H, W) or (H, W, C), mapped into memory as (H, W, C): nothing is read yet.
+    """The image in a .npy file, (H, W) or (H, W, C), mapped into memory as (H, W, C): nothing is read yet.
 
     Raises:
         DataError: no such file, not an array of numbers, another shape, or shorter than its header says.
@@ -35,9 +35,9 @@ def open_array(path: Path) -> np.ndarray:
     with _one_line(path):
         array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "buif":
-        raise DataError(f"{path}: not an array of numbers; save the picture with numpy.save")
+        raise DataError(f"{path}: not an array of numbers; save the image with numpy.save")
     if array.ndim not in (2, 3) or 0 in array.shape:
-        raise DataError(f"{path}: an array of shape {array.shape} is not a picture; save (height, width, channels)")
+        raise DataError(f"{path}: an array of shape {array.shape} is not an image; save (height, width, channels)")
     return array if array.ndim == 3 else array[:, :, None]
 
 
@@ -131,7 +131,7 @@ def _page_shape(tiff: Any, path: Path) -> tuple[int, int, int]:
     count = len(pages)
     shape = next(iter(shapes), (0, 0, 0))
     if len(shapes) != 1 or 0 in shape or (count > 1 and shape[2] > 1):
-        raise DataError(f"{path}: a TIFF of {count} pages that are no channels of one picture; save it as .npy")
+        raise DataError(f"{path}: a TIFF of {count} pages that are no channels of one image; save it as .npy")
     return int(shape[0]), int(shape[1]), int(shape[2]) * count
 
 

@@ -1,8 +1,8 @@
-"""Picture files as the rest of the program wants them: uint8 (H, W, C), RGB unless another number of channels is asked for,
+"""Image files as the rest of the program wants them: uint8 (H, W, C), RGB unless another number of channels is asked for,
 the way up a person sees them.
 
 Pillow decodes, because it reads the header before it allocates anything. What a file says is never trusted: only the
-formats in `FORMATS` are tried, and a picture of more than `LARGEST` pixels is refused from its header.
+formats in `FORMATS` are tried, and an image of more than `LARGEST` pixels is refused from its header.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ UPRIGHT = {
 }
 
 
-def read_picture(path: Path, channels: int = 3) -> np.ndarray:
-    """The picture in a file, upright, as uint8 (H, W, channels).
+def read_image(path: Path, channels: int = 3) -> np.ndarray:
+    """The image in a file, upright, as uint8 (H, W, channels).
 
     EXIF orientation is applied; palettes are looked up. Samples of more than 8 bits: see `to_uint8`. Animations (GIF, PNG,
-    WEBP) and the pair of pictures in a phone's JPEG give their first.
+    WEBP) and the pair of images in a phone's JPEG give their first.
 
     As 3 channels, RGB: grey is repeated, CMYK and the other colour spaces are converted without a profile, transparency
-    is laid over white. As 1 channel: the same picture's luma. As any other number: what the file holds, unconverted, be it
+    is laid over white. As 1 channel: the same image's luma. As any other number: what the file holds, unconverted, be it
     RGBA or CMYK, a TIFF of as many bands or grey pages, or a NumPy array (H, W, C) in a .npy file.
 
     Raises:
@@ -57,7 +57,7 @@ def read_picture(path: Path, channels: int = 3) -> np.ndarray:
             return _fitted(to_uint8(np.array(array)), channels, path)
         if channels not in (1, 3) and is_tiff(path):
             return _fitted(to_uint8(read_tiff(path, MOST_BYTES)), channels, path)
-        # Pillow warns of large pictures that we allow, and of damaged metadata; what matters raises
+        # Pillow warns of large images that we allow, and of damaged metadata; what matters raises
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path, formats=FORMATS) as image:
@@ -69,7 +69,7 @@ def read_picture(path: Path, channels: int = 3) -> np.ndarray:
         raise DataError(f"{path}: no such file; check the name") from None
     except (IsADirectoryError, PermissionError) as error:
         raise DataError(
-            f"{path}: {(error.strerror or 'not readable').lower()}; give a picture file that can be read"
+            f"{path}: {(error.strerror or 'not readable').lower()}; give an image file that can be read"
         ) from None
     except Image.DecompressionBombError:
         raise DataError(f"{path}: more than {LARGEST:,} pixels; cut it into tiles or shrink it first") from None
@@ -77,7 +77,7 @@ def read_picture(path: Path, channels: int = 3) -> np.ndarray:
         if is_tiff(path):  # of samples that Pillow has no mode for
             return _fitted(to_uint8(read_tiff(path, MOST_BYTES)), channels, path)
         known = ", ".join(FORMATS)
-        raise DataError(f"{path}: not a picture of a known format ({known}); convert it to PNG") from None
+        raise DataError(f"{path}: not an image of a known format ({known}); convert it to PNG") from None
     # decoders raise whatever their parsing stumbles over (struct.error, SyntaxError, KeyError, ...) on damaged bytes
     except Exception as error:  # noqa: BLE001
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -85,12 +85,12 @@ def read_picture(path: Path, channels: int = 3) -> np.ndarray:
 
 
 def from_pillow(image: Image.Image, channels: int = 3) -> np.ndarray:
-    """A Pillow picture, upright, as uint8 (H, W, C); conversions as in `read_picture`.
+    """A Pillow image, upright, as uint8 (H, W, C); conversions as in `read_image`.
 
     Returns:
-        C is `channels` where that is 1 or 3, else as many as the picture has.
+        C is `channels` where that is 1 or 3, else as many as the image has.
     """
-    # first, because Pillow's TIFF reader turns the picture while it loads and drops the tag; the others do neither
+    # first, because Pillow's TIFF reader turns the image while it loads and drops the tag; the others do neither
     image.load()
     turn = UPRIGHT.get(_orientation(image))
     if turn is not None:
@@ -117,7 +117,7 @@ def stored_channels(path: Path) -> int:
     """How many channels a file holds that cannot be read as RGB; 3 for every other.
 
     Raises:
-        DataError: an array that is no picture, or a TIFF that cannot be parsed.
+        DataError: an array that is no image, or a TIFF that cannot be parsed.
     """
     if path.suffix.lower() == ARRAY_SUFFIX:
         return open_array(path).shape[2]
@@ -126,7 +126,7 @@ def stored_channels(path: Path) -> int:
             return _samples(image) if _samples(image) > len(image.getbands()) else 3
     except UnidentifiedImageError:
         return tiff_shape(path)[2] if is_tiff(path) else 3
-    except Exception:  # noqa: BLE001 - as in read_picture, which says what is wrong
+    except Exception:  # noqa: BLE001 - as in read_image, which says what is wrong
         return 3
 
 
@@ -134,7 +134,7 @@ def to_uint8(samples: np.ndarray) -> np.ndarray:
     """Samples of any depth as uint8, by a rule that depends only on the largest of them.
 
     Integers lose the low bits that the smallest depth of 8, 10, 12, 14, 16, 32 or 64 bits that holds them all has beyond 8:
-    a 12-bit microscope's picture in a 16-bit file is not black. Floats: up to 1.0 they are multiplied by 255, above it
+    a 12-bit microscope's image in a 16-bit file is not black. Floats: up to 1.0 they are multiplied by 255, above it
     they are rounded and treated as integers. Negative is 0, and so is NaN.
     """
     if samples.dtype == np.uint8:
@@ -152,53 +152,53 @@ def to_uint8(samples: np.ndarray) -> np.ndarray:
     return np.minimum(samples >> shift, 255).astype(np.uint8)
 
 
-def find_pictures(sources: list[str]) -> list[Path]:
-    """The picture files that a person named, in the order named, each once.
+def find_images(sources: list[str]) -> list[Path]:
+    """The image files that a person named, in the order named, each once.
 
-    A file is taken as it is, whatever its suffix. A folder gives the pictures directly in it, sorted by name; a pattern
+    A file is taken as it is, whatever its suffix. A folder gives the images directly in it, sorted by name; a pattern
     (`shots/*.jpg`, `shots/**/*.png`) what it matches, sorted. In both, hidden files and other suffixes are passed over.
 
     Raises:
-        UserError: no source at all, one that does not exist, or one with no picture in it.
+        UserError: no source at all, one that does not exist, or one with no image in it.
     """
     if not sources:
-        raise UserError("no pictures given; name files, folders or patterns such as 'shots/*.jpg'")
+        raise UserError("no images given; name files, folders or patterns such as 'shots/*.jpg'")
     found: dict[Path, None] = {}
     for source in sources:
-        found.update(dict.fromkeys(_pictures_of(str(source))))
+        found.update(dict.fromkeys(_images_of(str(source))))
     return list(found)
 
 
-def _pictures_of(source: str) -> list[Path]:
-    """The pictures of one source; see `find_pictures`."""
+def _images_of(source: str) -> list[Path]:
+    """The images of one source; see `find_images`."""
     path = Path(source).expanduser()
     if path.is_dir():
-        pictures = _chosen(path.iterdir())
-        if not pictures:
-            raise UserError(f"{source}: no pictures in this folder ({' '.join(SUFFIXES)}); subfolders: '{path}/**/*'")
-        return pictures
+        images = _chosen(path.iterdir())
+        if not images:
+            raise UserError(f"{source}: no images in this folder ({' '.join(SUFFIXES)}); subfolders: '{path}/**/*'")
+        return images
     if path.exists():
         return [path]
     if glob.has_magic(source):
-        pictures = _chosen(Path(match) for match in glob.glob(str(path), recursive=True))
-        if not pictures:
-            raise UserError(f"{source}: the pattern matches no picture ({' '.join(SUFFIXES)}); check it with ls")
-        return pictures
+        images = _chosen(Path(match) for match in glob.glob(str(path), recursive=True))
+        if not images:
+            raise UserError(f"{source}: the pattern matches no image ({' '.join(SUFFIXES)}); check it with ls")
+        return images
     raise UserError(f"{source}: no such file or folder; check the name")
 
 
 def _chosen(paths: Iterable[Path]) -> list[Path]:
-    """The pictures among some files, sorted; arrays only where there is nothing else, since they may be anything."""
+    """The images among some files, sorted; arrays only where there is nothing else, since they may be anything."""
     shown = [path for path in paths if not path.name.startswith(".")]
-    pictures = sorted(path for path in shown if path.suffix.lower() in SUFFIXES and path.is_file())
-    return pictures or sorted(path for path in shown if path.suffix.lower() == ARRAY_SUFFIX and path.is_file())
+    images = sorted(path for path in shown if path.suffix.lower() in SUFFIXES and path.is_file())
+    return images or sorted(path for path in shown if path.suffix.lower() == ARRAY_SUFFIX and path.is_file())
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8; a block that cannot be parsed counts as upright, as it does in picture viewers."""
+    """The EXIF orientation, 1 to 8; a block that cannot be parsed counts as upright, as it does in image viewers."""
     try:
         return int(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # noqa: BLE001 - as in read_picture: the parser raises anything on damaged bytes
+    except Exception:  # noqa: BLE001 - as in read_image: the parser raises anything on damaged bytes
         return 1
 
 
@@ -212,7 +212,7 @@ def _refuse(image: Image.Image, path: Path) -> None:
     if pages > 1:
         raise DataError(
             f"{path}: a TIFF of {pages} pages; save each page as a file of its own"
-            f" (or, if they are channels of one picture, set model.input.channels={pages})"
+            f" (or, if they are channels of one image, set model.input.channels={pages})"
         )
     if _samples(image) > len(image.getbands()):
         raise DataError(
@@ -226,7 +226,7 @@ def _samples(image: Image.Image) -> int:
 
 
 def _fitted(pixels: np.ndarray, channels: int, path: Path) -> np.ndarray:
-    """A picture (H, W, C) with the number of channels that is wanted: grey and RGB become each other, others must fit."""
+    """An image (H, W, C) with the number of channels that is wanted: grey and RGB become each other, others must fit."""
     have = pixels.shape[2]
     if have == channels:
         return pixels

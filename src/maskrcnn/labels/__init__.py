@@ -1,1 +1,1 @@
-"""Labelled pictures: reading, checking, augmenting, batching."""
+"""Labelled images: reading, checking, augmenting, batching."""

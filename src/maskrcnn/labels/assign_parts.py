@@ -1,4 +1,4 @@
-"""Which picture goes into which part of a split: at random, by strata, or by whole groups. Parts are numbered from 0."""
+"""Which image goes into which part of a split: at random, by strata, or by whole groups. Parts are numbered from 0."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ def part_sizes(count: int, shares: Sequence[float]) -> list[int]:
 
 
 def assign_random(count: int, shares: Sequence[float], rng: np.random.Generator) -> np.ndarray:
-    """The part of each of `count` pictures, int64 (count,)."""
+    """The part of each of `count` images, int64 (count,)."""
     return rng.permutation(np.repeat(np.arange(len(shares)), part_sizes(count, shares)))
 
 
 def assign_stratified(strata: Sequence[Sequence[int]], shares: Sequence[float], rng: np.random.Generator) -> np.ndarray:
-    """The part of each picture such that every stratum is shared out like the whole, int64 (n,).
+    """The part of each image such that every stratum is shared out like the whole, int64 (n,).
 
-    Iterative stratification (Sechidis et al. 2011): the stratum with the fewest pictures left is shared out first, each
-    picture to the part that lacks most of this stratum, then to the one with most room. Unlike there a part that is full
-    takes no more, so that the sizes are exact; many strata of one picture would else all go into the largest part.
+    Iterative stratification (Sechidis et al. 2011): the stratum with the fewest images left is shared out first, each
+    image to the part that lacks most of this stratum, then to the one with most room. Unlike there a part that is full
+    takes no more, so that the sizes are exact; many strata of one image would else all go into the largest part.
 
     Args:
-        strata: for each picture the strata that it is in, numbers from 0, at least one.
+        strata: for each image the strata that it is in, numbers from 0, at least one.
     """
     members: list[list[int]] = [[] for _ in range(1 + max(max(each) for each in strata))]
     for index in rng.permutation(len(strata)).tolist():
@@ -59,13 +59,13 @@ def assign_stratified(strata: Sequence[Sequence[int]], shares: Sequence[float], 
 
 
 def assign_groups(groups: Sequence[Hashable], shares: Sequence[float], rng: np.random.Generator) -> np.ndarray:
-    """The part of each picture such that no group lies in two parts, int64 (n,).
+    """The part of each image such that no group lies in two parts, int64 (n,).
 
-    The largest group first, each to the part that lacks most pictures; how near that comes to the shares depends on how
+    The largest group first, each to the part that lacks most images; how near that comes to the shares depends on how
     large the groups are.
 
     Args:
-        groups: for each picture what group it is in.
+        groups: for each image what group it is in.
     """
     members: dict[Hashable, list[int]] = {}
     for index, group in enumerate(groups):

@@ -28,7 +28,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from maskrcnn.config.model import KeypointSchema
-from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.packed import PackedLabels
 
 SLOW = 1.0  # seconds of reading that are worth a file
@@ -36,37 +36,35 @@ SMALL = 2**20  # bytes of a label file that is never slow
 UNUSED = 30 * 24 * 3600.0  # seconds after which a cache file is removed
 ENDS = 2**16  # bytes at both ends of a label file that its key looks at
 DTYPES = {"F64": np.float64, "I64": np.int64, "U8": np.uint8}
-MEASURED_PICTURES = "missing picture size read from the picture"  # such labels depend on more than the label file
+MEASURED_IMAGES = "missing image size read from the image"  # such labels depend on more than the label file
 
 
 class Unusable(Exception):
     """A cache file that is damaged, or that somebody else may have written."""
 
 
-def cached_labels(
-    source: Path, pictures: Path | None, reader: str, read: Callable[[], LabelledPictures]
-) -> LabelledPictures:
+def cached_labels(source: Path, image_folder: Path | None, reader: str, read: Callable[[], FileDataset]) -> FileDataset:
     """What `read()` returns, from the cache where it was read before and the file has not changed since.
 
     Whatever goes wrong with the cache costs the time of reading and a line on stderr, nothing else.
 
     Args:
         source: the label file.
-        pictures: the folder of the pictures that `read` was told.
+        image_folder: the folder of the images that `read` was told.
         reader: what `read` takes the file for; several readers may understand one file.
 
     Raises:
         whatever `read` raises.
     """
-    # as typed too: messages and the paths of the pictures begin with it
-    place = [str(source), str(source.absolute()), str(pictures), reader]
+    # as typed too: messages and the paths of the images begin with it
+    place = [str(source), str(source.absolute()), str(image_folder), reader]
     key = _key(source, place)
     if key is None:
         return read()
     path = _path(key)
     try:
         found = load_labels(path, key)
-        if found is not None and _pictures_are_there(found):
+        if found is not None and _images_are_there(found):
             return found
         useless = found is not None
     except Unusable as why:
@@ -79,7 +77,7 @@ def cached_labels(
     with _collector_at_rest():
         labels = read()
     slow = time.monotonic() - started > SLOW
-    if not slow or labels.repairs[MEASURED_PICTURES] or _key(source, place) != key:
+    if not slow or labels.repairs[MEASURED_IMAGES] or _key(source, place) != key:
         return labels
     try:
         save_labels(labels, path, key)
@@ -102,7 +100,7 @@ def _collector_at_rest() -> Iterator[None]:
             gc.enable()
 
 
-def save_labels(labels: LabelledPictures, path: Path, key: str) -> None:
+def save_labels(labels: FileDataset, path: Path, key: str) -> None:
     """Write a data set to a cache file that only this user can read; it appears whole or not at all.
 
     One that is there is left as it is. Those that nobody has used for a month are removed.
@@ -137,7 +135,7 @@ def save_labels(labels: LabelledPictures, path: Path, key: str) -> None:
                 file.unlink()
 
 
-def load_labels(path: Path, key: str) -> LabelledPictures | None:
+def load_labels(path: Path, key: str) -> FileDataset | None:
     """The data set in a cache file; None where there is none, or one with another key.
 
     Raises:
@@ -156,7 +154,7 @@ def load_labels(path: Path, key: str) -> LabelledPictures | None:
         with contextlib.suppress(OSError):
             os.utime(path)
         schema = description["keypoints"]
-        return LabelledPictures(
+        return FileDataset(
             _MappedLabels(arrays, path, digest),
             name=description["name"],
             classes=description["classes"],
@@ -263,6 +261,6 @@ def _path(key: str) -> Path:
     return cache_folder() / "labels" / f"{hashlib.sha256(key.encode()).hexdigest()[:40]}.safetensors"
 
 
-def _pictures_are_there(labels: LabelledPictures) -> bool:
-    """Whether every picture is where it was; where not, reading again says what is wrong, or finds the new place."""
+def _images_are_there(labels: FileDataset) -> bool:
+    """Whether every image is where it was; where not, reading again says what is wrong, or finds the new place."""
     return all(os.path.isfile(labels.packed.path(index) or "") for index in range(len(labels)))

@@ -1,4 +1,4 @@
-"""A data set's pictures with another number of channels than RGB's three: grey, or those of a camera with more bands."""
+"""A data set's images with another number of channels than RGB's three: grey, or those of a camera with more bands."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 
 from maskrcnn.config.model import KeypointSchema
 from maskrcnn.errors import DataError
-from maskrcnn.images.read import read_picture
+from maskrcnn.images.read import read_image
 from maskrcnn.labels.image_files import size_disagreement
-from maskrcnn.labels.types import Dataset, Picture
+from maskrcnn.labels.types import Dataset, LabelledImage
 
 
 def with_channels(dataset: Dataset, channels: int) -> Dataset:
-    """`dataset` with pictures of `channels` channels, read as `maskrcnn.images.read.read_picture` does."""
+    """`dataset` with images of `channels` channels, read as `maskrcnn.images.read.read_image` does."""
     return dataset if channels == 3 else ChannelDataset(dataset, channels)
 
 
@@ -32,25 +32,23 @@ class ChannelDataset:
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def picture(self, index: int) -> Picture:
-        """Labels of the picture at `index`."""
-        return self.dataset.picture(index)
+    def image(self, index: int) -> LabelledImage:
+        """Labels of the image at `index`."""
+        return self.dataset.image(index)
 
     def pixels(self, index: int) -> np.ndarray:
-        """The picture at `index`, upright, as uint8 (H, W, channels).
+        """The image at `index`, upright, as uint8 (H, W, channels).
 
         Raises:
             DataError: the file is unreadable, of another number of channels, or not of the size that its labels are for.
         """
-        picture = self.dataset.picture(index)
-        if picture.path is None:
+        image = self.dataset.image(index)
+        if image.path is None:
             if self.channels != 1:
-                raise DataError(
-                    f"{self.name}: generated pictures have 3 channels; leave model.input.channels at 3 or 1"
-                )
+                raise DataError(f"{self.name}: generated images have 3 channels; leave model.input.channels at 3 or 1")
             return cv2.cvtColor(self.dataset.pixels(index), cv2.COLOR_RGB2GRAY)[:, :, None]
-        pixels = read_picture(picture.path, self.channels)
-        wrong = size_disagreement(picture, pixels.shape[0], pixels.shape[1])
+        pixels = read_image(image.path, self.channels)
+        wrong = size_disagreement(image, pixels.shape[0], pixels.shape[1])
         if wrong:
             raise DataError(wrong)
         return pixels

@@ -9,7 +9,7 @@ from maskrcnn.errors import UserError
 from maskrcnn.labels.open import open_pair
 from maskrcnn.labels.types import Dataset
 from maskrcnn.labels.writers.coco import write_coco
-from maskrcnn.labels.writers.image_copy import copy_picture
+from maskrcnn.labels.writers.image_copy import copy_image
 from maskrcnn.labels.writers.instance_png import write_instance_png
 from maskrcnn.labels.writers.labelme import write_labelme
 from maskrcnn.labels.writers.left_out import Lost
@@ -22,7 +22,7 @@ Writer = Callable[[dict[str, Dataset], Path, Lost], None]
 def _write_coco(datasets: dict[str, Dataset], folder: Path, lost: Lost) -> None:
     for split, dataset in datasets.items():
         taken: set[str] = set()
-        names = [copy_picture(dataset, index, folder / split, taken) for index in range(len(dataset))]
+        names = [copy_image(dataset, index, folder / split, taken) for index in range(len(dataset))]
         write_coco(dataset, folder / f"{split}.json", file_names=names)
 
 
@@ -36,14 +36,14 @@ WRITERS: dict[str, Writer] = {
 
 
 def convert_data(source: str, to: str, out: Path) -> tuple[dict[str, Dataset], list[str]]:
-    """Writes the labels and pictures of `source` into the new folder `out` in the form called `to`.
+    """Writes the labels and images of `source` into the new folder `out` in the form called `to`.
 
     Returns:
         the data sets that were written, by split, and a line on each kind of loss.
 
     Raises:
         UserError: an unknown form, or a folder that is not empty.
-        DataError: labels or pictures that cannot be read.
+        DataError: labels or images that cannot be read.
     """
     if to not in WRITERS:
         raise UserError(f"--to {to}: there are {', '.join(WRITERS)}")

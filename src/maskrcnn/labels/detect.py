@@ -77,7 +77,7 @@ def detect(path: Path) -> Format | None:
 
 
 def looks_like_instance_png(path: Path) -> bool:
-    """Whether `path` is a folder with images/ beside labels/, and label pictures in the latter."""
+    """Whether `path` is a folder with images/ beside labels/, and label images in the latter."""
     labels = path / "labels"
     if not ((path / "images").is_dir() and labels.is_dir()):
         return False

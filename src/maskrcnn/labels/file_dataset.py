@@ -1,4 +1,4 @@
-"""Labelled pictures that were read from files: what every reader under `formats/` returns."""
+"""Labelled images that were read from files: what every reader under `formats/` returns."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import numpy as np
 
 from maskrcnn.config.model import KeypointSchema
 from maskrcnn.errors import DataError
-from maskrcnn.images.read import read_picture
+from maskrcnn.images.read import read_image
 from maskrcnn.labels.image_files import size_disagreement
 from maskrcnn.labels.packed import PackedLabels, pack
-from maskrcnn.labels.types import Picture
+from maskrcnn.labels.types import LabelledImage
 
 
-class LabelledPictures:
-    """A `Dataset` of picture files and their labels, which lie packed in a few arrays."""
+class FileDataset:
+    """A `Dataset` of image files and their labels, which lie packed in a few arrays."""
 
     def __init__(
         self,
-        pictures: Iterable[Picture] | PackedLabels,
+        images: Iterable[LabelledImage] | PackedLabels,
         *,
         name: str,
         classes: list[str],
@@ -31,7 +31,7 @@ class LabelledPictures:
     ) -> None:
         """
         Args:
-            pictures: in the order of their index; consumed once. Or packed already.
+            images: in the order of their index; consumed once. Or packed already.
             name: where the labels came from, for messages.
             classes: names; an annotation's label is an index into them.
             class_ids: the ids of the user's file, beside `classes`.
@@ -45,34 +45,34 @@ class LabelledPictures:
         self.keypoints = keypoints
         self.repairs: Counter[str] = Counter() if repairs is None else repairs
         self.warnings: list[str] = [] if warnings is None else warnings
-        self.packed = pictures if isinstance(pictures, PackedLabels) else pack(pictures)
+        self.packed = images if isinstance(images, PackedLabels) else pack(images)
 
     def __len__(self) -> int:
         return len(self.packed)
 
-    def __iter__(self) -> Iterator[Picture]:
-        return (self.picture(index) for index in range(len(self)))
+    def __iter__(self) -> Iterator[LabelledImage]:
+        return (self.image(index) for index in range(len(self)))
 
-    def picture(self, index: int) -> Picture:
-        """Labels of the picture at `index`: a fresh copy that the caller may change.
+    def image(self, index: int) -> LabelledImage:
+        """Labels of the image at `index`: a fresh copy that the caller may change.
 
         Raises:
             IndexError: `index` is not in 0 .. len - 1.
         """
         if not 0 <= index < len(self):
-            raise IndexError(f"picture {index} of {len(self)} in {self.name}")
-        return self.packed.picture(index)
+            raise IndexError(f"image {index} of {len(self)} in {self.name}")
+        return self.packed.image(index)
 
     def pixels(self, index: int) -> np.ndarray:
-        """The picture at `index`, upright, as uint8 RGB (H, W, 3).
+        """The image at `index`, upright, as uint8 RGB (H, W, 3).
 
         Raises:
             DataError: the file is unreadable, or not of the size that its labels are for.
         """
-        picture = self.picture(index)
-        assert picture.path is not None, "a reader always says where the picture is"
-        pixels = read_picture(picture.path)
-        wrong = size_disagreement(picture, pixels.shape[0], pixels.shape[1])
+        image = self.image(index)
+        assert image.path is not None, "a reader always says where the image is"
+        pixels = read_image(image.path)
+        wrong = size_disagreement(image, pixels.shape[0], pixels.shape[1])
         if wrong:
             raise DataError(wrong)
         return pixels

@@ -1,4 +1,4 @@
-"""Picture files that labels name: where they are, that they are there, and their size before they are decoded."""
+"""Image files that labels name: where they are, that they are there, and their size before they are decoded."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from PIL import Image, UnidentifiedImageError
 from maskrcnn.errors import DataError
 from maskrcnn.images.multichannel import ARRAY_SUFFIX, is_tiff, open_array, tiff_shape
 from maskrcnn.images.read import FORMATS
-from maskrcnn.labels.types import Dataset, Picture
+from maskrcnn.labels.types import Dataset, LabelledImage
 
-CHECKED_HEADERS = 20  # pictures whose size is compared with the labels on opening; the others when they are read
+CHECKED_HEADERS = 20  # images whose size is compared with the labels on opening; the others when they are read
 EXIF_ORIENTATION = 0x0112
 
 
@@ -35,16 +35,16 @@ def relative_name(file_name: str) -> str | None:
     return None if name == "." else name
 
 
-def pictures_folder(json_path: Path, file_names: Sequence[str]) -> Path:
-    """The folder of the pictures that a COCO file names.
+def images_folder(json_path: Path, file_names: Sequence[str]) -> Path:
+    """The folder of the images that a COCO file names.
 
     Args:
         json_path: the COCO file, X.json.
-        file_names: normalised names of some of its pictures; the folder that holds the first of them wins, and the
+        file_names: normalised names of some of its images; the folder that holds the first of them wins, and the
             later ones are asked only when no folder holds the earlier.
 
     Raises:
-        DataError: no folder beside the file holds any of the pictures.
+        DataError: no folder beside the file holds any of the images.
     """
     here = json_path.parent
     stem = json_path.stem
@@ -56,44 +56,44 @@ def pictures_folder(json_path: Path, file_names: Sequence[str]) -> Path:
                 return folder
     looked = ", ".join(str(folder) for folder in dict.fromkeys(candidates))
     raise DataError(
-        f"{json_path}: picture {file_names[0]!r} not found in {looked}; put the pictures into one of these folders"
+        f"{json_path}: image {file_names[0]!r} not found in {looked}; put the images into one of these folders"
     )
 
 
 def upright_size(path: Path) -> tuple[int, int]:
-    """Height and width of a picture as a person sees it (EXIF orientation applied), from its header only.
+    """Height and width of an image as a person sees it (EXIF orientation applied), from its header only.
 
     Raises:
-        DataError: not a picture that can be opened.
+        DataError: not an image that can be opened.
     """
     if path.suffix.lower() == ARRAY_SUFFIX:
         height, width, _ = open_array(path).shape
         return height, width
     try:
-        # Pillow warns of large pictures that we allow; what matters raises
+        # Pillow warns of large images that we allow; what matters raises
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            picture = Image.open(path, formats=FORMATS)
-        with picture:
-            width, height = picture.size
+            image = Image.open(path, formats=FORMATS)
+        with image:
+            width, height = image.size
             # orientations 5 to 8 lie on their side; of a TIFF Pillow already tells the upright size
-            turned = orientation(picture, path) in (5, 6, 7, 8)
+            turned = orientation(image, path) in (5, 6, 7, 8)
     # parsers raise whatever they stumble over (struct.error, SyntaxError, KeyError, ...) on damaged bytes
     except Exception as error:  # noqa: BLE001
         # Pillow knows no TIFF of five bands, nor some of four
         if isinstance(error, UnidentifiedImageError) and is_tiff(path):
             return tiff_shape(path)[:2]
-        raise DataError(f"{path}: not readable as a picture ({' '.join(str(error).split())}); replace it") from None
+        raise DataError(f"{path}: not readable as an image ({' '.join(str(error).split())}); replace it") from None
     return (width, height) if turned else (height, width)
 
 
-def orientation(picture: Image.Image, path: Path) -> int:
-    """The EXIF orientation that is still to be applied to an open picture, 1 to 8."""
-    if picture.format == "TIFF":  # already applied
+def orientation(image: Image.Image, path: Path) -> int:
+    """The EXIF orientation that is still to be applied to an open image, 1 to 8."""
+    if image.format == "TIFF":  # already applied
         return 1
-    if picture.format == "PNG" and not _mentions(path, (b"eXIf", b"Raw profile type exif")):
-        return 1  # Pillow would decode all of the picture, in case that the tag lies behind it
-    found = picture.getexif().get(EXIF_ORIENTATION, 1)
+    if image.format == "PNG" and not _mentions(path, (b"eXIf", b"Raw profile type exif")):
+        return 1  # Pillow would decode all of the image, in case that the tag lies behind it
+    found = image.getexif().get(EXIF_ORIENTATION, 1)
     return found if found in range(1, 9) else 1
 
 
@@ -102,28 +102,28 @@ def _mentions(path: Path, words: Sequence[bytes]) -> bool:
         return any(data.find(word) >= 0 for word in words)
 
 
-def size_disagreement(picture: Picture, height: int, width: int) -> str | None:
-    """One line that says how a picture's real size differs from its labels', or None when it does not."""
-    if (height, width) == (picture.height, picture.width):
+def size_disagreement(image: LabelledImage, height: int, width: int) -> str | None:
+    """One line that says how an image's real size differs from its labels', or None when it does not."""
+    if (height, width) == (image.height, image.width):
         return None
     line = (
-        f"{picture.path}: the picture is {width} x {height} (width x height) but its labels are for"
-        f" {picture.width} x {picture.height}"
+        f"{image.path}: the image is {width} x {height} (width x height) but its labels are for"
+        f" {image.width} x {image.height}"
     )
-    if (height, width) == (picture.width, picture.height):
-        return f"{line}: labelled without its EXIF orientation? Save the picture as labelled, with the EXIF tag removed"
-    return f"{line}; correct the size in the labels, or use the picture that was labelled"
+    if (height, width) == (image.width, image.height):
+        return f"{line}: labelled without its EXIF orientation? Save the image as labelled, with the EXIF tag removed"
+    return f"{line}; correct the size in the labels, or use the image that was labelled"
 
 
 def check_sizes(dataset: Dataset) -> None:
-    """Compare the size of the first pictures with their labels'.
+    """Compare the size of the first images with their labels'.
 
     Raises:
         DataError: one is unreadable or of another size.
     """
     for index in range(min(CHECKED_HEADERS, len(dataset))):
-        picture = dataset.picture(index)
-        if picture.path is not None:
-            wrong = size_disagreement(picture, *upright_size(picture.path))
+        image = dataset.image(index)
+        if image.path is not None:
+            wrong = size_disagreement(image, *upright_size(image.path))
             if wrong:
                 raise DataError(wrong)

@@ -22,14 +22,14 @@ LAYOUTS = (
 
 
 def open_dataset(source: str | Path, split: Split | None = None, *, headers: bool = True) -> Dataset:
-    """Open labelled pictures.
+    """Open labelled images.
 
     Args:
         source: a label file; a folder that one of the tools wrote; a folder with train and val of those (files or
             folders); COCO's own layout; or "synthetic". FORMAT:PATH, as in voc:data, where several could be meant.
         split: which part of a source that has parts; None: the first that there is. A source without parts, as a .json
             is, is itself whatever the split: a person who names a file means that file.
-        headers: compare the size of the first pictures with their labels'.
+        headers: compare the size of the first images with their labels'.
 
     Raises:
         UserError: there is no such thing, it has another split only, or several formats could be meant.

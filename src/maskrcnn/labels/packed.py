@@ -1,4 +1,4 @@
-"""Labels of many pictures as a few flat arrays, which processes can share.
+"""Labels of many images as a few flat arrays, which processes can share.
 
 As Python objects the labels of a large set would be copied page by page into every data-loading worker, because reading
 an object writes its reference count. Arrays are only read, and they may lie in a file that all processes map.
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from maskrcnn.labels.types import Annotation, Picture, Rle
+from maskrcnn.labels.types import Annotation, LabelledImage, Rle
 
 BOX_ONLY, POLYGONS, RLE = range(3)  # what an object's mask is
 FLAG_CROWD, FLAG_KEYPOINTS = 1, 2
@@ -22,12 +22,12 @@ FLAG_CROWD, FLAG_KEYPOINTS = 1, 2
 
 @dataclass(frozen=True)
 class PackedLabels:
-    """N pictures with A objects, whose masks are R rings or encodings.
+    """N images with A objects, whose masks are R rings or encodings.
 
     `x_starts` are the places in a flat array where the share of each owner begins, and where the last one ends.
     """
 
-    heads: np.ndarray  # uint8: for each picture a JSON list of everything that is no array (see `_head`)
+    heads: np.ndarray  # uint8: for each image a JSON list of everything that is no array (see `_head`)
     head_starts: np.ndarray  # int64 (N + 1,)
     object_starts: np.ndarray  # int64 (N + 1,)
     boxes: np.ndarray  # float64 (A, 4) xyxy
@@ -50,7 +50,7 @@ class PackedLabels:
         """All of them by name; `PackedLabels(**arrays)` is these labels again."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
-    def picture(self, index: int) -> Picture:
+    def image(self, index: int) -> LabelledImage:
         """A fresh copy of what was packed at `index`, 0 .. len - 1."""
         head = json.loads(self.heads[self.head_starts[index] : self.head_starts[index + 1]].tobytes())
         image_id, file_name, path, height, width, not_exhaustive, negative, ids = head
@@ -69,10 +69,10 @@ class PackedLabels:
         for number, annotation in enumerate(annotations, start=begin):
             self._add_shape(number, annotation, [height, width])
         place = None if path is None else Path(path)
-        return Picture(image_id, file_name, place, height, width, annotations, not_exhaustive, negative)
+        return LabelledImage(image_id, file_name, place, height, width, annotations, not_exhaustive, negative)
 
     def path(self, index: int) -> str | None:
-        """Where the picture at `index` is, without the rest of it."""
+        """Where the image at `index` is, without the rest of it."""
         found: str | None = json.loads(self.heads[self.head_starts[index] : self.head_starts[index + 1]].tobytes())[2]
         return found
 
@@ -91,15 +91,15 @@ class PackedLabels:
             annotation.keypoints = self.keypoints[first:last].copy()
 
 
-def pack(pictures: Iterable[Picture]) -> PackedLabels:
-    """The labels of `pictures`, which are gone through once.
+def pack(images: Iterable[LabelledImage]) -> PackedLabels:
+    """The labels of `images`, which are gone through once.
 
     Raises:
-        ValueError: an RLE of another size than its picture.
+        ValueError: an RLE of another size than its image.
     """
     packer = _Packer()
-    for picture in pictures:
-        packer.add(picture)
+    for image in images:
+        packer.add(image)
     return packer.packed()
 
 
@@ -114,12 +114,12 @@ class _Packer:
         self.head_starts, self.object_starts, self.ring_starts = array("q", [0]), array("q", [0]), array("q", [0])
         self.point_starts, self.code_starts, self.keypoint_starts = array("q", [0]), array("q", [0]), array("q", [0])
 
-    def add(self, picture: Picture) -> None:
-        """Append one picture."""
-        self.heads += _head(picture)
+    def add(self, image: LabelledImage) -> None:
+        """Append one image."""
+        self.heads += _head(image)
         self.head_starts.append(len(self.heads))
-        for annotation in picture.annotations:
-            self._add_object(annotation, (picture.height, picture.width))
+        for annotation in image.annotations:
+            self._add_object(annotation, (image.height, image.width))
         self.object_starts.append(len(self.labels))
 
     def _add_object(self, annotation: Annotation, size: tuple[int, int]) -> None:
@@ -153,17 +153,17 @@ class _Packer:
         return PackedLabels(**found)
 
 
-def _head(picture: Picture) -> bytes:
+def _head(image: LabelledImage) -> bytes:
     """Ids may be text or numbers of any length, so they are not in arrays."""
-    path = None if picture.path is None else str(picture.path)
-    ids = [annotation.id for annotation in picture.annotations]
-    head = [picture.image_id, picture.file_name, path, picture.height, picture.width]
-    return json.dumps([*head, picture.not_exhaustive, picture.negative, ids]).encode("ascii")
+    path = None if image.path is None else str(image.path)
+    ids = [annotation.id for annotation in image.annotations]
+    head = [image.image_id, image.file_name, path, image.height, image.width]
+    return json.dumps([*head, image.not_exhaustive, image.negative, ids]).encode("ascii")
 
 
 def _counts(rle: Rle, size: tuple[int, int]) -> bytes:
     if tuple(rle["size"]) != size:
-        raise ValueError(f"an RLE of size {rle['size']} in a picture of {list(size)}")
+        raise ValueError(f"an RLE of size {rle['size']} in an image of {list(size)}")
     counts: str | bytes = rle["counts"]
     return counts.encode("ascii") if isinstance(counts, str) else counts
 

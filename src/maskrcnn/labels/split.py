@@ -1,4 +1,4 @@
-"""`maskrcnn split`: one set of labelled pictures into train, val and test, as COCO JSON."""
+"""`maskrcnn split`: one set of labelled images into train, val and test, as COCO JSON."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from rich.table import Table
 
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.labels.assign_parts import assign_groups, assign_random, assign_stratified
-from maskrcnn.labels.image_files import pictures_folder, relative_name
+from maskrcnn.labels.image_files import images_folder, relative_name
 from maskrcnn.labels.open import open_pair
 from maskrcnn.labels.subset import Subset
-from maskrcnn.labels.types import Dataset, Picture
+from maskrcnn.labels.types import Dataset, LabelledImage
 from maskrcnn.labels.writers.coco import write_coco
-from maskrcnn.labels.writers.image_copy import copy_picture
+from maskrcnn.labels.writers.image_copy import copy_image
 
 WAYS = ("random", "stratified", "group")
 Progress = Callable[[int, int], None]
 PARTS = ("train", "val", "test")
-TRIED_PICTURES = 20  # that are looked for where a part's reader will look
+TRIED_IMAGES = 20  # that are looked for where a part's reader will look
 
 
 @dataclass(frozen=True)
 class Grouping:
-    """What makes pictures belong together: one of the two."""
+    """What makes images belong together: one of the two."""
 
     pattern: str | None = None  # regular expression; its first group in file_name
     source: str | None = None  # "folder", "duplicates", or a CSV file of file_name, group
@@ -51,20 +51,20 @@ def split_data(
 ) -> dict[str, Subset]:
     """Writes train.json, val.json and test.json into `out`, those that have a share.
 
-    The pictures stay where they are and `out`/images becomes a link to their folder, unless `out` is that folder or the
-    one that has it as images/; with `copy` each part's pictures are copied into a folder of its name.
+    The images stay where they are and `out`/images becomes a link to their folder, unless `out` is that folder or the
+    one that has it as images/; with `copy` each part's images are copied into a folder of its name.
 
     Args:
-        val, test: shares of the pictures; the rest is for training.
-        by: "random", "stratified" or "group"; the second keeps the share of each class and of pictures without an object.
-        grouping: for `by="group"`: pictures of one group never lie in two parts.
+        val, test: shares of the images; the rest is for training.
+        by: "random", "stratified" or "group"; the second keeps the share of each class and of images without an object.
+        grouping: for `by="group"`: images of one group never lie in two parts.
 
     Returns:
-        The parts by name, pictures in their order in `source`.
+        The parts by name, images in their order in `source`.
 
     Raises:
         UserError: shares, grouping or folder that cannot be used.
-        DataError: labels that cannot be used, pictures without a group, a part without an object.
+        DataError: labels that cannot be used, images without a group, a part without an object.
     """
     shares = _shares(val, test)
     if by not in WAYS:
@@ -78,7 +78,7 @@ def split_data(
     if by == "group":
         assigned = assign_groups(group_keys(dataset, grouping, progress), list(shares.values()), rng)
     elif by == "stratified":
-        assigned = assign_stratified(picture_strata(dataset), list(shares.values()), rng)
+        assigned = assign_stratified(image_strata(dataset), list(shares.values()), rng)
     else:
         assigned = assign_random(len(dataset), list(shares.values()), rng)
     parts = {
@@ -113,33 +113,33 @@ def _open(source: str) -> Dataset:
     return dataset
 
 
-def picture_strata(dataset: Dataset) -> list[list[int]]:
-    """For each picture the strata that it is in.
+def image_strata(dataset: Dataset) -> list[list[int]]:
+    """For each image the strata that it is in.
 
-    These are, for each class, the pictures with at least 1, 2, 4, 8, ... objects of it, so that not only pictures but
-    objects too are shared out evenly; and the pictures without an object.
+    These are, for each class, the images with at least 1, 2, 4, 8, ... objects of it, so that not only images but
+    objects too are shared out evenly; and the images without an object.
     """
     numbers: dict[tuple[int, int], int] = {}
     found = []
     for index in range(len(dataset)):
-        labels = [annotation.label for annotation in dataset.picture(index).annotations if not annotation.crowd]
+        labels = [annotation.label for annotation in dataset.image(index).annotations if not annotation.crowd]
         keys = [(label, level) for label in sorted(set(labels)) for level in range(labels.count(label).bit_length())]
         found.append([numbers.setdefault(key, len(numbers)) for key in keys or [(-1, 0)]])
     return found
 
 
 def group_keys(dataset: Dataset, grouping: Grouping, progress: Progress | None = None) -> Sequence[Hashable]:
-    """The group of each picture.
+    """The group of each image.
 
     Raises:
         UserError: a pattern or CSV file that cannot be used.
-        DataError: a picture without a group.
+        DataError: an image without a group.
     """
     if grouping.source == "duplicates":
         from maskrcnn.labels.duplicates import duplicate_groups
 
         return duplicate_groups(dataset, progress)
-    names = [dataset.picture(index).file_name for index in range(len(dataset))]
+    names = [dataset.image(index).file_name for index in range(len(dataset))]
     if grouping.source == "folder":
         return [posixpath.dirname(name.replace("\\", "/")) for name in names]
     if grouping.source is not None:
@@ -155,7 +155,7 @@ def group_keys(dataset: Dataset, grouping: Grouping, progress: Progress | None =
     if None in found:
         wrong = names[found.index(None)]
         raise DataError(
-            f"{dataset.name}: {found.count(None)} of {len(names)} pictures have no group by --group-pattern "
+            f"{dataset.name}: {found.count(None)} of {len(names)} images have no group by --group-pattern "
             f"{grouping.pattern!r}, the first is {wrong!r}; correct the pattern"
         )
     return found
@@ -181,23 +181,23 @@ def _listed_groups(names: list[str], path: Path) -> list[str]:
     missing = [name for name in names if name not in group_of]
     if missing:
         raise DataError(
-            f"{path}: {len(missing)} of {len(names)} pictures are not listed, the first is {missing[0]!r}; add them"
+            f"{path}: {len(missing)} of {len(names)} images are not listed, the first is {missing[0]!r}; add them"
         )
     return [group_of[name] for name in names]
 
 
 def _refuse_useless(parts: dict[str, Subset]) -> None:
     for part in parts.values():
-        if not any(part.picture(index).annotations for index in range(len(part))):
-            what = "pictures, but none with an object" if len(part) else "pictures"
+        if not any(part.image(index).annotations for index in range(len(part))):
+            what = "images, but none with an object" if len(part) else "images"
             raise DataError(
                 f"{part.name}: would get {len(part)} {what}; give it a larger share, take other groups or another --seed"
             )
 
 
 def _write_parts(parts: dict[str, Subset], dataset: Dataset, out: Path) -> None:
-    """The parts' labels, with file names relative to the folder of the pictures."""
-    root, names = _common_root([dataset.picture(index) for index in range(len(dataset))])
+    """The parts' labels, with file names relative to the folder of the images."""
+    root, names = _common_root([dataset.image(index) for index in range(len(dataset))])
     beside = _same(out, root) or _same(out / "images", root)
     taken = [out / f"{name}.json" for name in parts if (out / f"{name}.json").exists()]
     if beside and taken:
@@ -214,18 +214,18 @@ def _write_parts(parts: dict[str, Subset], dataset: Dataset, out: Path) -> None:
             ) from None
     for name, part in parts.items():
         file_names = [names[index] for index in part.indices]
-        found = pictures_folder(out / f"{name}.json", file_names[:TRIED_PICTURES])
+        found = images_folder(out / f"{name}.json", file_names[:TRIED_IMAGES])
         if not _same(found, root):
-            raise UserError(f"--out {out}: {found} has pictures of the same names; name another folder")
+            raise UserError(f"--out {out}: {found} has images of the same names; name another folder")
         write_coco(part, out / f"{name}.json", file_names=file_names)
 
 
 def _copy_parts(parts: dict[str, Subset], out: Path) -> None:
-    """The parts' labels and pictures."""
+    """The parts' labels and images."""
     _refuse_filled(out)
     for name, part in parts.items():
         taken: set[str] = set()
-        file_names = [copy_picture(part, index, out / name, taken) for index in range(len(part))]
+        file_names = [copy_image(part, index, out / name, taken) for index in range(len(part))]
         write_coco(part, out / f"{name}.json", file_names=file_names)
 
 
@@ -234,14 +234,14 @@ def _refuse_filled(out: Path) -> None:
         raise UserError(f"--out {out}: is not empty; name a new folder")
 
 
-def _common_root(pictures: list[Picture]) -> tuple[Path, list[str]]:
-    """The folder that all picture files are in, absolute, and their names relative to it.
+def _common_root(images: list[LabelledImage]) -> tuple[Path, list[str]]:
+    """The folder that all image files are in, absolute, and their names relative to it.
 
     It is the one that their `file_name` is relative to already, where there is one.
     """
-    paths = [Path(os.path.abspath(picture.path)) for picture in pictures if picture.path is not None]
-    assert len(paths) == len(pictures), "generated pictures have a val split, and are not split"
-    names = [Path(relative_name(picture.file_name) or picture.file_name) for picture in pictures]
+    paths = [Path(os.path.abspath(image.path)) for image in images if image.path is not None]
+    assert len(paths) == len(images), "generated images have a val split, and are not split"
+    names = [Path(relative_name(image.file_name) or image.file_name) for image in images]
     roots = {Path(*path.parts[: -len(name.parts)]) for path, name in zip(paths, names, strict=True)}
     root = next(iter(roots))
     if len(roots) > 1 or any(root / name != path for path, name in zip(paths, names, strict=True)):
@@ -254,8 +254,8 @@ def _same(a: Path, b: Path) -> bool:
 
 
 def print_split(parts: dict[str, Subset], console: Console | None = None) -> None:
-    """Pictures and objects of each class in each part; crowds are not counted."""
-    table = Table("class", title="pictures / objects", title_justify="left")
+    """Images and objects of each class in each part; crowds are not counted."""
+    table = Table("class", title="images / objects", title_justify="left")
     rows: dict[str, dict[str, tuple[int, int]]] = {}
     for name, part in parts.items():
         table.add_column(name, justify="right")
@@ -265,20 +265,20 @@ def print_split(parts: dict[str, Subset], console: Console | None = None) -> Non
     for kind in ["", *ordered]:
         cells = [f"{counts[kind][0]} / {counts[kind][1]}" for counts in rows.values()]
         table.add_row(kind or "all", *cells, end_section=not kind)
-    empty = [str(sum(not part.picture(i).annotations for i in range(len(part)))) for part in parts.values()]
+    empty = [str(sum(not part.image(i).annotations for i in range(len(part)))) for part in parts.values()]
     table.add_section()
-    table.add_row("pictures without an object", *empty)
+    table.add_row("images without an object", *empty)
     (console or Console(soft_wrap=True)).print(table)
 
 
 def _class_counts(part: Dataset) -> dict[str, tuple[int, int]]:
-    """Pictures and objects by class; of all classes under ""."""
-    pictures, objects = dict.fromkeys(part.classes, 0), dict.fromkeys(part.classes, 0)
+    """Images and objects by class; of all classes under ""."""
+    images, objects = dict.fromkeys(part.classes, 0), dict.fromkeys(part.classes, 0)
     for index in range(len(part)):
-        labels = [part.classes[a.label] for a in part.picture(index).annotations if not a.crowd]
+        labels = [part.classes[a.label] for a in part.image(index).annotations if not a.crowd]
         for name in set(labels):
-            pictures[name] += 1
+            images[name] += 1
         for name in labels:
             objects[name] += 1
-    found = {name: (pictures[name], objects[name]) for name in part.classes}
+    found = {name: (images[name], objects[name]) for name in part.classes}
     return found | {"": (len(part), sum(objects.values()))}

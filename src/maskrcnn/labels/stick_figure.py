@@ -1,4 +1,4 @@
-"""A person made of limbs, with the 17 keypoints of COCO, facing us: its left is on the right of the picture."""
+"""A person made of limbs, with the 17 keypoints of COCO, facing us: its left is on the right of the image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ INK = (20, 20, 20)  # of the face
 
 @dataclass
 class Drawing:
-    """One object before it is put into a picture of (H, W)."""
+    """One object before it is put into an image of (H, W)."""
 
     mask: np.ndarray  # (H, W) bool
     ink: np.ndarray | None  # (H, W) bool: the parts of it that are dark
@@ -38,13 +38,13 @@ def person_keypoints() -> KeypointSchema:
 
 
 def draw_stick_figure(rng: np.random.Generator, side: tuple[int, int]) -> Drawing:
-    """A figure in a random pose, wholly inside a picture of `side` (height, width)."""
+    """A figure in a random pose, wholly inside an image of `side` (height, width)."""
     height = rng.uniform(0.55, 0.9) * min(side)
     points = _pose(rng) * height
     margin = (HEAD * 0.6 + LIMB) * height
     low, high = points.min(axis=0) - margin, points.max(axis=0) + margin
     room = np.maximum(np.array(side[::-1]) - (high - low), 0)
-    # a figure that a small picture cannot hold is made smaller
+    # a figure that a small image cannot hold is made smaller
     shrink = min(1.0, float(((np.array(side[::-1]) - 1) / (high - low)).min()))
     points, height = (points - low) * shrink + rng.uniform(0, 1, 2) * room, height * shrink
     canvas = np.zeros(side, np.uint8)
@@ -86,7 +86,7 @@ def _pose(rng: np.random.Generator) -> np.ndarray:
 
 
 def _direction(sign: int, angle: float) -> np.ndarray:
-    """A unit vector `angle` away from straight down, to the right of the picture where `sign` is 1."""
+    """A unit vector `angle` away from straight down, to the right of the image where `sign` is 1."""
     return np.array([sign * np.sin(angle), np.cos(angle)])
 
 

@@ -1,4 +1,4 @@
-"""Some of a data set's pictures as a data set."""
+"""Some of a data set's images as a data set."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from maskrcnn.errors import DataError
-from maskrcnn.labels.types import Dataset, Picture
+from maskrcnn.labels.types import Dataset, LabelledImage
 
-LEFT_OUT = "picture without an object left out"
+LEFT_OUT = "image without an object left out"
 
 
 class Subset:
-    """The pictures of a data set at some indices, in their order; a `Dataset`."""
+    """The images of a data set at some indices, in their order; a `Dataset`."""
 
     def __init__(self, dataset: Dataset, indices: Sequence[int], name: str | None = None) -> None:
         self.dataset = dataset
@@ -27,16 +27,16 @@ class Subset:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def picture(self, index: int) -> Picture:
-        """Labels of the picture at `index`.
+    def image(self, index: int) -> LabelledImage:
+        """Labels of the image at `index`.
 
         Raises:
             IndexError: `index` is not in 0 .. len - 1.
         """
-        return self.dataset.picture(self._place(index))
+        return self.dataset.image(self._place(index))
 
     def pixels(self, index: int) -> np.ndarray:
-        """The picture at `index`, upright, as uint8 RGB (H, W, 3).
+        """The image at `index`, upright, as uint8 RGB (H, W, 3).
 
         Raises:
             DataError: it cannot be read.
@@ -45,22 +45,22 @@ class Subset:
 
     def _place(self, index: int) -> int:
         if not 0 <= index < len(self):
-            raise IndexError(f"picture {index} of {len(self)} in {self.name}")
+            raise IndexError(f"image {index} of {len(self)} in {self.name}")
         return int(self.indices[index])
 
 
 def without_empty(dataset: Dataset) -> tuple[Dataset, list[str]]:
-    """The pictures with an object, and a line on how many have none; `repairs` counts these too.
+    """The images with an object, and a line on how many have none; `repairs` counts these too.
 
     Raises:
         DataError: none has an object.
     """
-    kept = [index for index in range(len(dataset)) if dataset.picture(index).annotations]
+    kept = [index for index in range(len(dataset)) if dataset.image(index).annotations]
     count = len(dataset) - len(kept)
     if not count:
         return dataset, []
     if not kept:
-        raise DataError(f"{dataset.name}: data.empty=drop leaves no picture; label some objects")
+        raise DataError(f"{dataset.name}: data.empty=drop leaves no image; label some objects")
     found = Subset(dataset, kept)
     found.repairs[LEFT_OUT] += count
     return found, [f"{dataset.name}: {LEFT_OUT}: {count}; data.empty=keep would learn from them as negatives"]

@@ -1,6 +1,6 @@
-"""Labelled pictures made of nothing: textured shapes and stick figures that cover one another.
+"""Labelled images made of nothing: textured shapes and stick figures that cover one another.
 
-No file is read; the picture at an index is always the same. A class is told by its outline alone: colours and textures
+No file is read; the image at an index is always the same. A class is told by its outline alone: colours and textures
 are random. The mask of an object is the part of it that can be seen.
 """
 
@@ -17,7 +17,7 @@ from pycocotools import mask as coco_mask
 from maskrcnn.config.model import KeypointSchema
 from maskrcnn.errors import UserError
 from maskrcnn.labels.stick_figure import INK, Drawing, draw_stick_figure, person_keypoints
-from maskrcnn.labels.types import Annotation, Picture
+from maskrcnn.labels.types import Annotation, LabelledImage
 
 SHAPES = ["circle", "square", "triangle", "star"]
 PERSON = "person"
@@ -28,14 +28,14 @@ MOST_OBJECTS = 5
 
 @dataclass
 class Scene:
-    """A picture and its labels."""
+    """An image and its labels."""
 
     pixels: np.ndarray  # uint8 (H, W, 3)
     annotations: list[Annotation]
 
 
 class Synthetic:
-    """A `maskrcnn.labels.types.Dataset` of `count` generated pictures."""
+    """A `maskrcnn.labels.types.Dataset` of `count` generated images."""
 
     def __init__(
         self,
@@ -49,24 +49,24 @@ class Synthetic:
     ) -> None:
         """
         Args:
-            count: pictures; by default 1000 for training and 200 for validation.
-            seed: what the pictures derive from; by default another one for each split.
-            side: height and width of the pictures, at least 64.
+            count: images; by default 1000 for training and 200 for validation.
+            seed: what the images derive from; by default another one for each split.
+            side: height and width of the images, at least 64.
             shapes: whether there are circles, squares, triangles and stars.
             people: whether there are stick figures with the 17 keypoints of COCO.
 
         Raises:
-            UserError: neither shapes nor people, an unknown split, no pictures, or pictures too small.
+            UserError: neither shapes nor people, an unknown split, no images, or images too small.
         """
         if split not in SEEDS:
             raise UserError(f"synthetic: no split {split!r}; there are: {', '.join(SEEDS)}")
         if not (shapes or people):
             raise UserError("synthetic: neither shapes nor people; ask for at least one")
         if min(side) < 64:
-            raise UserError(f"synthetic: pictures of {side[0]} x {side[1]} are too small; take at least 64 x 64")
+            raise UserError(f"synthetic: images of {side[0]} x {side[1]} are too small; take at least 64 x 64")
         self.count = (1000 if split == "train" else 200) if count is None else count
         if self.count < 1:
-            raise UserError(f"synthetic: count={self.count}; ask for at least one picture")
+            raise UserError(f"synthetic: count={self.count}; ask for at least one image")
         self.seed = SEEDS[split] if seed is None else seed
         self.side = side
         self.name = f"synthetic {split}"
@@ -80,20 +80,20 @@ class Synthetic:
     def __len__(self) -> int:
         return self.count
 
-    def picture(self, index: int) -> Picture:
-        """Labels of the picture at `index`."""
+    def image(self, index: int) -> LabelledImage:
+        """Labels of the image at `index`."""
         height, width = self.side
         annotations = self._scene(index).annotations
-        return Picture(index + 1, f"synthetic-{self.seed}-{index:06d}.png", None, height, width, annotations)
+        return LabelledImage(index + 1, f"synthetic-{self.seed}-{index:06d}.png", None, height, width, annotations)
 
     def pixels(self, index: int) -> np.ndarray:
-        """The picture at `index`: uint8 RGB (H, W, 3)."""
+        """The image at `index`: uint8 RGB (H, W, 3)."""
         return self._scene(index).pixels.copy()
 
     def _scene(self, index: int) -> Scene:
         """The scene at `index`; the latest is kept, because its labels and its pixels are asked for in turn."""
         if not 0 <= index < self.count:
-            raise IndexError(f"{self.name}: no picture {index}, there are {self.count}")
+            raise IndexError(f"{self.name}: no image {index}, there are {self.count}")
         if self._latest is None or self._latest[0] != index:
             rng = np.random.default_rng([self.seed % 2**32, index])
             self._latest = (index, draw_scene(rng, self.side, self.classes, first_id=index * MOST_OBJECTS + 1))
@@ -152,10 +152,10 @@ def _extent(mask: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def _draw_object(rng: np.random.Generator, name: str, side: tuple[int, int]) -> Drawing:
-    """An object of class `name`, wholly inside a picture of `side`."""
+    """An object of class `name`, wholly inside an image of `side`."""
     if name == PERSON:
         return draw_stick_figure(rng, side)
-    # 24 to 80 pixels across in the default picture
+    # 24 to 80 pixels across in the default image
     radius = rng.uniform(0.1, 0.31) * min(side)
     centre = np.array([rng.uniform(radius, side[1] - 1 - radius), rng.uniform(radius, side[0] - 1 - radius)])
     canvas = np.zeros(side, np.uint8)
@@ -194,6 +194,6 @@ def _fill(rng: np.random.Generator, side: tuple[int, int]) -> np.ndarray:
     return _with_noise(rng, colour + stripes[..., None], 12)
 
 
-def _with_noise(rng: np.random.Generator, picture: np.ndarray, deviation: float) -> np.ndarray:
-    noise = rng.standard_normal(picture.shape, dtype=np.float32) * np.float32(deviation)
-    return np.clip(picture + noise, 0, 255).astype(np.uint8)
+def _with_noise(rng: np.random.Generator, image: np.ndarray, deviation: float) -> np.ndarray:
+    noise = rng.standard_normal(image.shape, dtype=np.float32) * np.float32(deviation)
+    return np.clip(image + noise, 0, 255).astype(np.uint8)

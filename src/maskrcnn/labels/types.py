@@ -1,6 +1,6 @@
-"""Labelled pictures in memory: the one form every reader under `formats/` produces and everything else consumes.
+"""Labelled images in memory: the one form every reader under `formats/` produces and everything else consumes.
 
-Boxes are xyxy in the pixels of the upright picture, continuous and half-open. A class is an index into `classes` here and
+Boxes are xyxy in the pixels of the upright image, continuous and half-open. A class is an index into `classes` here and
 nowhere else; `class_ids` are the ids of the user's own file, which come back in what we write.
 """
 
@@ -34,12 +34,12 @@ class Annotation:
 
 
 @dataclass
-class Picture:
-    """One picture's labels. `image_id` is the user's."""
+class LabelledImage:
+    """One image's labels. `image_id` is the user's."""
 
     image_id: int | str
     file_name: str  # as the user's file has it
-    path: Path | None  # where it is; None for a picture that is generated
+    path: Path | None  # where it is; None for an image that is generated
     height: int
     width: int
     annotations: list[Annotation] = field(default_factory=list)
@@ -49,7 +49,7 @@ class Picture:
 
 
 class Dataset(Protocol):
-    """A set of labelled pictures."""
+    """A set of labelled images."""
 
     name: str  # where it came from, for messages
     classes: list[str]
@@ -60,10 +60,10 @@ class Dataset(Protocol):
 
     def __len__(self) -> int: ...
 
-    def picture(self, index: int) -> Picture:
-        """Labels of the picture at `index`."""
+    def image(self, index: int) -> LabelledImage:
+        """Labels of the image at `index`."""
         ...
 
     def pixels(self, index: int) -> np.ndarray:
-        """The picture at `index`, upright, as uint8 (H, W, C): RGB unless it was opened with other channels."""
+        """The image at `index`, upright, as uint8 (H, W, C): RGB unless it was opened with other channels."""
         ...

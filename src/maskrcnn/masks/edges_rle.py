@@ -20,7 +20,7 @@ FIRST = 48  # the character of 0
 
 
 def edges_rle(masks: Sequence[np.ndarray], height: int, width: int) -> list[Rle]:
-    """The compressed RLE of each mask of a picture of `height` x `width`.
+    """The compressed RLE of each mask of an image of `height` x `width`.
 
     Args:
         masks: for each int64, strictly increasing: places where runs of the object begin and end in turn, 0 to
@@ -32,7 +32,7 @@ def edges_rle(masks: Sequence[np.ndarray], height: int, width: int) -> list[Rle]
     if not masks:
         return []
     end = np.array([height * width])
-    # a mask's runs end at its edges and at the end of the picture, unless its last edge is that
+    # a mask's runs end at its edges and at the end of the image, unless its last edge is that
     parts = [part for edges in masks for part in (edges, end[:0] if len(edges) and edges[-1] == end[0] else end)]
     ends = np.concatenate(parts)
     stops = np.cumsum([len(part) for part in parts])[1::2]

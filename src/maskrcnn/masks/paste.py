@@ -1,9 +1,9 @@
-"""From an m x m mask over a box to the picture's own pixels, inside the box only.
+"""From an m x m mask over a box to the image's own pixels, inside the box only.
 
 A pixel takes the bilinear value of the mask at the pixel's centre, with nothing outside the mask (detectron2's
 convention). Down a column of pixels that value is a chain of straight lines between the mask's cells, so where it crosses
 the threshold is computed, not searched for: the work grows with the columns and the mask's cells, and neither the pixels
-of the window nor a float of the picture's size ever exist.
+of the window nor a float of the image's size ever exist.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ TOLERANCE = 1e-9
 def paste_edges(
     probabilities: np.ndarray, boxes: np.ndarray, height: int, width: int, threshold: float = 0.5
 ) -> Iterator[np.ndarray]:
-    """Each mask as the places in the picture, read column by column, where the object begins and ends in turn.
+    """Each mask as the places in the image, read column by column, where the object begins and ends in turn.
 
     Args:
         probabilities: (N, m, m) float, 0 to 1.
-        boxes: (N, 4) xyxy in pixels of the picture; may reach outside it.
-        height, width: of the picture; masks are cut at its borders.
+        boxes: (N, 4) xyxy in pixels of the image; may reach outside it.
+        height, width: of the image; masks are cut at its borders.
         threshold: a pixel belongs to the object from this probability on.
 
     Yields:
@@ -44,7 +44,7 @@ def paste_edges(
 def paste_windows(
     probabilities: np.ndarray, boxes: np.ndarray, height: int, width: int, threshold: float = 0.5
 ) -> Iterator[Window]:
-    """Each mask as the window of the picture that its box touches; the arguments are those of `paste_edges`.
+    """Each mask as the window of the image that its box touches; the arguments are those of `paste_edges`.
 
     Yields:
         per mask (x0, y0, window): the window's first column and row, and its pixels (h, w) bool, possibly empty. One

@@ -14,7 +14,7 @@ MIN_POINTS = 3  # of a ring that encloses anything
 
 
 def annotation_rle(annotation: Annotation, height: int, width: int) -> Rle | None:
-    """The mask of an annotation in a picture of `height` x `width`, or None where its label is only a box."""
+    """The mask of an annotation in an image of `height` x `width`, or None where its label is only a box."""
     if annotation.rle is not None:
         return annotation.rle
     if annotation.polygons is None:
@@ -62,7 +62,7 @@ def rle_box(rle: Rle) -> tuple[float, float, float, float]:
 
 
 def crop_rle(rle: Rle, left: int, top: int, width: int, height: int) -> Rle:
-    """The part of a mask in a window that lies inside its picture; the picture is never decoded."""
+    """The part of a mask in a window that lies inside its image; the image is never decoded."""
     rows = int(rle["size"][0])
     ends = np.cumsum(string_runs(rle["counts"]))
     starts, stops = ends[:-1:2], ends[1::2]
@@ -94,12 +94,12 @@ def json_rle(segmentation: dict[str, Any], height: int, width: int) -> Rle:
     """
     size, counts = segmentation.get("size"), segmentation.get("counts")
     if not isinstance(size, (list, tuple)) or list(size) != [height, width]:
-        raise ValueError(f"its size is {size!r} but the picture's [height, width] is {[height, width]}")
+        raise ValueError(f"its size is {size!r} but the image's [height, width] is {[height, width]}")
     if isinstance(counts, list):
         if not all(type(run) is int and run >= 0 for run in counts):
             raise ValueError("its counts are not whole numbers from 0 up")
         if sum(counts) != height * width:
-            raise ValueError(f"its runs add up to {sum(counts)} pixels but the picture has {height * width}")
+            raise ValueError(f"its runs add up to {sum(counts)} pixels but the image has {height * width}")
         return runs_rle(counts, height, width)
     if isinstance(counts, str) and counts.isascii():
         counts = counts.encode("ascii")
@@ -107,7 +107,7 @@ def json_rle(segmentation: dict[str, Any], height: int, width: int) -> Rle:
         raise ValueError("its counts are neither a list nor a string of COCO's alphabet")
     total = int(string_runs(counts).sum())
     if total != height * width:
-        raise ValueError(f"its runs add up to {total} pixels but the picture has {height * width}")
+        raise ValueError(f"its runs add up to {total} pixels but the image has {height * width}")
     return {"size": [height, width], "counts": counts}
 
 
@@ -129,8 +129,8 @@ def string_runs(counts: bytes) -> np.ndarray:
     ends = np.flatnonzero(last)
     starts = np.concatenate([[0], ends[:-1] + 1])
     lengths = ends - starts + 1
-    if lengths.max() > 7:  # 35 bits hold every run that fits a picture
-        raise ValueError("its counts hold a run longer than any picture")
+    if lengths.max() > 7:  # 35 bits hold every run that fits an image
+        raise ValueError("its counts hold a run longer than any image")
     place = np.arange(len(codes)) - np.repeat(starts, lengths)
     runs = np.add.reduceat((codes & 0x1F) << (5 * place), starts)
     runs[(codes[ends] & 0x10) != 0] -= 1 << (5 * lengths[(codes[ends] & 0x10) != 0])

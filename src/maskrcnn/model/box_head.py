@@ -84,7 +84,7 @@ def detect(
 
     Args:
         logits: (B, P, K + 1); deltas: (B, P, K or 1, 4); proposals: (B, P, 4); valid: (B, P).
-        sizes: (B, 2) height and width of the pictures.
+        sizes: (B, 2) height and width of the images.
         score: in place of `test.score`.
 
     Returns:

@@ -17,7 +17,7 @@ from maskrcnn.ops.matmul import linear
 
 
 class FrozenBatchNorm(nn.Module):
-    """Batch norm whose statistics and affine part never change: what fine-tuning with few pictures a step needs."""
+    """Batch norm whose statistics and affine part never change: what fine-tuning with few images a step needs."""
 
     weight: Tensor
     bias: Tensor
@@ -47,7 +47,7 @@ class FrozenBatchNorm(nn.Module):
 
 
 class SyncBatchNorm(nn.BatchNorm2d):
-    """Batch norm over the pictures of all processes. Unlike `nn.SyncBatchNorm` it runs on any device and backend."""
+    """Batch norm over the images of all processes. Unlike `nn.SyncBatchNorm` it runs on any device and backend."""
 
     running_mean: Tensor
     running_var: Tensor
@@ -58,7 +58,7 @@ class SyncBatchNorm(nn.BatchNorm2d):
         several = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
         if not (self.training and several):
             return super().forward(x)
-        # counts too: the pictures of two processes may be padded to different sizes
+        # counts too: the images of two processes may be padded to different sizes
         wide = x.float()
         count = wide.new_tensor([wide.numel() / wide.shape[1]])
         total = all_reduce(torch.cat([wide.sum((0, 2, 3)), (wide * wide).sum((0, 2, 3)), count]))

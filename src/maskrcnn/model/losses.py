@@ -1,9 +1,9 @@
 """The losses, each a pure function: L = Lcls + Lbox + Lmask of the second stage (He et al. 2017, section 3), the RPN's
 two (Ren et al. 2015, equation 1) and the keypoints' (section 5).
 
-Each is a mean over pictures of a sum over that picture's samples, divided by that picture's own count. A loss of a batch
+Each is a mean over images of a sum over that image's samples, divided by that image's own count. A loss of a batch
 is then the mean over any equal split of it, so several processes, or several accumulated steps, follow the gradient of
-one. With one picture a step this is exactly what the peers compute.
+one. With one image a step this is exactly what the peers compute.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def per_picture_mean(values: Tensor, weights: Tensor, count: Tensor | float) -> Tensor:
+def per_image_mean(values: Tensor, weights: Tensor, count: Tensor | float) -> Tensor:
     """Mean over B of the weighted sum of `values` (B, S) divided by `count` (B,) or a number; counts below 1 are 1."""
     total = (values * weights).sum(1)
     if isinstance(count, Tensor):
@@ -32,36 +32,36 @@ def smooth_l1(difference: Tensor, beta: float) -> Tensor:
 def objectness_loss(logits: Tensor, positive: Tensor, valid: Tensor, count: Tensor | float) -> Tensor:
     """RPN: binary cross-entropy of sampled anchors; all (B, S)."""
     loss = F.binary_cross_entropy_with_logits(logits.float(), positive.float(), reduction="none")
-    return per_picture_mean(loss, valid.float(), count)
+    return per_image_mean(loss, valid.float(), count)
 
 
 def box_loss(deltas: Tensor, targets: Tensor, positive: Tensor, count: Tensor | float, beta: float) -> Tensor:
     """RPN and box head: smooth L1 of the deltas (B, S, 4) of positive samples (B, S)."""
     # targets of negatives may be anything, infinite included, so they are zeroed rather than weighted
     difference = torch.where(positive.unsqueeze(-1), deltas.float() - targets, torch.zeros_like(targets))
-    return per_picture_mean(smooth_l1(difference, beta).sum(-1), positive.float(), count)
+    return per_image_mean(smooth_l1(difference, beta).sum(-1), positive.float(), count)
 
 
 def class_loss(logits: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
-    """Box head: softmax cross-entropy (B, S, K + 1) over classes and background, mean over a picture's RoIs."""
+    """Box head: softmax cross-entropy (B, S, K + 1) over classes and background, mean over an image's RoIs."""
     loss = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape)
-    return per_picture_mean(loss, valid.float(), valid.sum(1))
+    return per_image_mean(loss, valid.float(), valid.sum(1))
 
 
-def mask_loss(logits: Tensor, targets: Tensor, weights: Tensor, picture: Tensor, pictures: int) -> Tensor:
+def mask_loss(logits: Tensor, targets: Tensor, weights: Tensor, image: Tensor, images: int) -> Tensor:
     """Mask head: per-pixel binary cross-entropy of the RoI's own class only, so that classes do not compete.
 
     Args:
         logits, targets: (N, m, m), of the RoIs' own classes.
         weights: (N,) 1 for a positive RoI with a mask, else 0.
-        picture: (N,) the picture of each RoI, of `pictures`.
+        image: (N,) the image of each RoI, of `images`.
     """
     loss = F.binary_cross_entropy_with_logits(logits.float(), targets, reduction="none").mean((1, 2))
-    return _rows_mean(loss, weights, picture, pictures)
+    return _rows_mean(loss, weights, image, images)
 
 
-def keypoint_loss(logits: Tensor, cells: Tensor, weights: Tensor, picture: Tensor, pictures: int) -> Tensor:
-    """Keypoint head: cross-entropy of the softmax over the cells of each heatmap, mean over a picture's keypoints.
+def keypoint_loss(logits: Tensor, cells: Tensor, weights: Tensor, image: Tensor, images: int) -> Tensor:
+    """Keypoint head: cross-entropy of the softmax over the cells of each heatmap, mean over an image's keypoints.
 
     Args:
         logits: (N, K, S, S).
@@ -70,11 +70,11 @@ def keypoint_loss(logits: Tensor, cells: Tensor, weights: Tensor, picture: Tenso
     """
     flat = logits.float().flatten(2).flatten(0, 1)
     loss = F.cross_entropy(flat, cells.flatten(), reduction="none")
-    return _rows_mean(loss, weights.flatten(), picture.repeat_interleave(cells.shape[1]), pictures)
+    return _rows_mean(loss, weights.flatten(), image.repeat_interleave(cells.shape[1]), images)
 
 
-def _rows_mean(loss: Tensor, weights: Tensor, picture: Tensor, pictures: int) -> Tensor:
-    """Mean over pictures of the weighted mean over each picture's rows; pictures without rows count as 0."""
-    total = loss.new_zeros(pictures).index_add(0, picture, loss * weights)
-    count = loss.new_zeros(pictures).index_add(0, picture, weights)
+def _rows_mean(loss: Tensor, weights: Tensor, image: Tensor, images: int) -> Tensor:
+    """Mean over images of the weighted mean over each image's rows; images without rows count as 0."""
+    total = loss.new_zeros(images).index_add(0, image, loss * weights)
+    count = loss.new_zeros(images).index_add(0, image, weights)
     return (total / count.clamp(min=1)).mean()

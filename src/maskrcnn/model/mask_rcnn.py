@@ -1,10 +1,10 @@
 """Mask R-CNN (He et al. 2017): read this file first, it is the paper's Figure 1.
 
-    pictures -> backbone -> neck -> RPN -> proposals -> RoIAlign -> class and box        -> detections
+    images -> backbone -> neck -> RPN -> proposals -> RoIAlign -> class and box        -> detections
                                                               \\-> mask, keypoints (of the detections)
 
-Shapes are fixed and every list of boxes carries a `valid` mask (design, section 3): B pictures, P proposals, R sampled
-RoIs, D detections, K classes. The network never resizes, never pastes and never loops over pictures.
+Shapes are fixed and every list of boxes carries a `valid` mask (design, section 3): B images, P proposals, R sampled
+RoIs, D detections, K classes. The network never resizes, never pastes and never loops over images.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class RawDetections(NamedTuple):
-    """What the network found, in the pixels of the padded pictures, best first."""
+    """What the network found, in the pixels of the padded images, best first."""
 
     boxes: Tensor  # (B, D, 4) xyxy
     scores: Tensor  # (B, D)
@@ -102,7 +102,7 @@ class MaskRCNN(nn.Module):
         Args:
             images: (B, C, H, W) RGB, 0 to 255, uint8 or float, padded right and below; H and W multiples of
                 `config.input.divisor`.
-            sizes: (B, 2) height and width of each picture inside its padding.
+            sizes: (B, 2) height and width of each image inside its padding.
         """
         return self.detect(images, sizes) if targets is None else self.losses(images, sizes, targets)
 
@@ -131,7 +131,7 @@ class MaskRCNN(nn.Module):
 
     def losses(self, images: Tensor, sizes: Tensor, targets: Targets) -> dict[str, Tensor]:
         """The losses, unweighted sum of which is trained: `rpn_objectness`, `rpn_box`, `class`, `box`, and `mask` and
-        `keypoint` where there are such heads. Each is a mean over pictures."""
+        `keypoint` where there are such heads. Each is a mean over images."""
         features = self.features(images, sizes)
         output = self.rpn(features)
         losses = self.rpn.losses(output, targets)
@@ -143,7 +143,7 @@ class MaskRCNN(nn.Module):
         return losses | self.roi_losses(features, rois, targets)
 
     def features(self, images: Tensor, sizes: Tensor) -> list[Tensor]:
-        """Feature levels (B, C, H_l, W_l) of pictures: normalised, with zeros in the padding, channels-last."""
+        """Feature levels (B, C, H_l, W_l) of images: normalised, with zeros in the padding, channels-last."""
         height, width = images.shape[-2:]
         rows = torch.arange(height, device=images.device) < sizes[:, :1]
         columns = torch.arange(width, device=images.device) < sizes[:, 1:]
@@ -176,7 +176,7 @@ class MaskRCNN(nn.Module):
 
     def roi_losses(self, features: list[Tensor], rois: SampledRois, targets: Targets) -> dict[str, Tensor]:
         """Class, box, mask and keypoint losses of sampled RoIs."""
-        pictures, count = rois.valid.shape
+        images, count = rois.valid.shape
         rows = kept_rows(rois.valid)
         pooled = self.pool(features, rois.boxes, rows, self.second_stage.config.size)
         shared = self.second_stage.shared(pooled)
@@ -204,26 +204,26 @@ class MaskRCNN(nn.Module):
         # the prefix that can hold positives, as rows of the flattened (B, R)
         prefix = rois.prefix
         rows_of_prefix = kept_rows(rois.positive[:, :prefix])
-        picture = rows_of_prefix // prefix if prefix else rows_of_prefix
-        columns = rows_of_prefix - picture * prefix
-        positive = rois.positive[picture, columns]
-        boxes, slot = rois.boxes[picture, columns], rois.object_index[picture, columns]
+        image = rows_of_prefix // prefix if prefix else rows_of_prefix
+        columns = rows_of_prefix - image * prefix
+        positive = rois.positive[image, columns]
+        boxes, slot = rois.boxes[image, columns], rois.object_index[image, columns]
         if self.mask_head is not None:
             if self.second_stage.stage is not None:
-                x = shared[self._place(rows, picture * count + columns, pictures * count)]
+                x = shared[self._place(rows, image * count + columns, images * count)]
             else:
-                x = self.pooler(features, boxes, picture, config_size(self.mask_head))
-            mask_logits = own_class(self.mask_head(x), targets.labels[picture, slot])
-            weights = (positive & targets.has_mask[picture, slot]).float()
-            cut = self.mask_targets(boxes, targets.masks[picture, slot], targets.mask_boxes[picture, slot])
-            loss = mask_loss(mask_logits, cut, weights, picture, pictures)
+                x = self.pooler(features, boxes, image, config_size(self.mask_head))
+            mask_logits = own_class(self.mask_head(x), targets.labels[image, slot])
+            weights = (positive & targets.has_mask[image, slot]).float()
+            cut = self.mask_targets(boxes, targets.masks[image, slot], targets.mask_boxes[image, slot])
+            loss = mask_loss(mask_logits, cut, weights, image, images)
             losses["mask"] = loss * self.mask_head.config.loss_weight
         if self.keypoint_head is not None:
-            x = self.pooler(features, boxes, picture, config_size(self.keypoint_head))
+            x = self.pooler(features, boxes, image, config_size(self.keypoint_head))
             heat = self.keypoint_head(x)
-            cells, inside = heatmaps.encode(targets.keypoints[picture, slot], boxes, heat.shape[-1])
+            cells, inside = heatmaps.encode(targets.keypoints[image, slot], boxes, heat.shape[-1])
             weights = (inside & positive.unsqueeze(-1)).float()
-            loss = keypoint_loss(heat, cells, weights, picture, pictures)
+            loss = keypoint_loss(heat, cells, weights, image, images)
             losses["keypoint"] = loss * self.keypoint_head.config.loss_weight
         return losses
 
@@ -317,7 +317,7 @@ class MaskRCNN(nn.Module):
         return load_trunk(self, source)
 
     def predict(self, source: Any, *, score: float = 0.5, **options: Any) -> Instances | list[Instances]:
-        """What is in a picture (path, array, Pillow image) or in each of a list; see `maskrcnn.predict.predictor`."""
+        """What is in an image (path, array, Pillow image) or in each of a list; see `maskrcnn.predict.predictor`."""
         from maskrcnn.predict.predictor import predict
 
         return predict(self, source, score=score, **options)

@@ -26,17 +26,17 @@ def match(boxes: Tensor, objects: Tensor, valid: Tensor, ignore: Tensor, ignore_
     """The best object of every box.
 
     Args:
-        boxes: (B, N, 4), or (1, N, 4) for the same boxes in every picture.
+        boxes: (B, N, 4), or (1, N, 4) for the same boxes in every image.
         objects: (B, G, 4) with `valid` (B, G) and `ignore` (B, G).
         ignore_iou: a box is ignored when more than this share of it lies in one ignore region; None: never.
     """
-    pictures, count = objects.shape[0], boxes.shape[1]
-    best = boxes.new_zeros(pictures, count)
-    index = torch.zeros(pictures, count, dtype=torch.int64, device=boxes.device)
-    ignored = torch.zeros(pictures, count, dtype=torch.bool, device=boxes.device)
+    images, count = objects.shape[0], boxes.shape[1]
+    best = boxes.new_zeros(images, count)
+    index = torch.zeros(images, count, dtype=torch.int64, device=boxes.device)
+    ignored = torch.zeros(images, count, dtype=torch.bool, device=boxes.device)
     # an empty box at the corner overlaps nothing
     regions, objects = objects * ignore.unsqueeze(-1), objects * valid.unsqueeze(-1)
-    for start, stop in _chunks(pictures, count, objects.shape[1], boxes.device):
+    for start, stop in _chunks(images, count, objects.shape[1], boxes.device):
         # objects first, boxes last: each step then runs along memory
         value, where = pairwise_iou(objects[:, start:stop], boxes).max(1)
         better = value > best
@@ -53,11 +53,11 @@ def match_low_quality(boxes: Tensor, objects: Tensor, valid: Tensor, min_iou: fl
         (B, N) bool and (B, N) int64: the last such object's slot. Objects whose best overlap is 0 or below `min_iou`
         have none.
     """
-    pictures, count = objects.shape[0], boxes.shape[1]
-    chosen = torch.zeros(pictures, count, dtype=torch.bool, device=boxes.device)
-    index = torch.zeros(pictures, count, dtype=torch.int64, device=boxes.device)
+    images, count = objects.shape[0], boxes.shape[1]
+    chosen = torch.zeros(images, count, dtype=torch.bool, device=boxes.device)
+    index = torch.zeros(images, count, dtype=torch.int64, device=boxes.device)
     objects = objects * valid.unsqueeze(-1)
-    for start, stop in _chunks(pictures, count, objects.shape[1], boxes.device):
+    for start, stop in _chunks(images, count, objects.shape[1], boxes.device):
         iou = pairwise_iou(objects[:, start:stop], boxes)
         highest = iou.amax(2, keepdim=True)
         # an object that nothing overlaps enough has no best anchor
@@ -68,8 +68,8 @@ def match_low_quality(boxes: Tensor, objects: Tensor, valid: Tensor, min_iou: fl
     return chosen, index
 
 
-def _chunks(pictures: int, count: int, objects: int, device: torch.device) -> list[tuple[int, int]]:
+def _chunks(images: int, count: int, objects: int, device: torch.device) -> list[tuple[int, int]]:
     """Ranges of object slots whose overlaps stay within the budget."""
     budget = _OVERLAPS if device.type == "cpu" else _OVERLAPS_OF_ACCELERATOR
-    step = max(1, budget // max(1, pictures * count))
+    step = max(1, budget // max(1, images * count))
     return [(start, min(start + step, objects)) for start in range(0, objects, step)]

@@ -23,18 +23,18 @@ class RoiPooler:
     def __init__(self, config: RoiConfig, strides: list[int]) -> None:
         self.config, self.strides = config, strides
 
-    def __call__(self, features: list[Tensor], boxes: Tensor, picture: Tensor, size: int) -> Tensor:
-        """Features of `boxes` (N, 4) in the pictures `picture` (N,); `features` per level (B, C, H, W)."""
+    def __call__(self, features: list[Tensor], boxes: Tensor, image: Tensor, size: int) -> Tensor:
+        """Features of `boxes` (N, 4) in the images `image` (N,); `features` per level (B, C, H, W)."""
         features = features[: len(self.strides)]
         level = self.level(boxes)
         config = self.config
         if config.op == "pool":
-            return roi_pool(features, self.strides, boxes, picture, level, size=size)
+            return roi_pool(features, self.strides, boxes, image, level, size=size)
         return roi_align(
             features,
             self.strides,
             boxes,
-            picture,
+            image,
             level,
             size=size,
             sampling_ratio=config.sampling_ratio,

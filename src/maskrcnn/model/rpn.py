@@ -80,14 +80,14 @@ class RPN(nn.Module):
 
     @torch.no_grad()
     def propose(self, output: RpnOutput, sizes: Tensor, *, before: int, after: int) -> Proposals:
-        """The best anchors of each level, moved, cut to the picture, and thinned by NMS within their level.
+        """The best anchors of each level, moved, cut to the image, and thinned by NMS within their level.
 
         Args:
-            sizes: (B, 2) height and width of the pictures.
+            sizes: (B, 2) height and width of the images.
             before: anchors that each level sends into NMS.
-            after: proposals that a picture keeps of all levels; P is this or, where there are fewer, their number.
+            after: proposals that an image keeps of all levels; P is this or, where there are fewer, their number.
         """
-        # an exported graph takes pictures of any size: then how many anchors there are is not known
+        # an exported graph takes images of any size: then how many anchors there are is not known
         slots = before if exporting() else min(before, max(a.shape[0] for a in output.anchors))
         all_deltas, all_anchors, all_scores = [], [], []
         for logits, deltas, anchors in zip(output.objectness, output.deltas, output.anchors, strict=True):

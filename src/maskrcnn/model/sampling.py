@@ -1,7 +1,7 @@
 """A random subset with a bounded share of positives (Fast R-CNN, section 2.3), without asking how many there are.
 
-Every candidate draws a key; the best keys win. Keys are a hash of the picture's seed and the candidate's index, so a
-picture's sample does not depend on its neighbours in the batch, on the number of processes, or on what ran before.
+Every candidate draws a key; the best keys win. Keys are a hash of the image's seed and the candidate's index, so a
+image's sample does not depend on its neighbours in the batch, on the number of processes, or on what ran before.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def random_keys(seeds: Tensor, count: int, stream: int) -> Tensor:
 
 
 def sample(positive: Tensor, negative: Tensor, keys: Tensor, *, samples: int, positive_fraction: float) -> Sample:
-    """At most `samples` candidates of each picture, at most that fraction of them positive, filled up with negatives.
+    """At most `samples` candidates of each image, at most that fraction of them positive, filled up with negatives.
 
     Args:
         positive, negative: (B, N) bool, disjoint; a candidate that is neither is never taken.

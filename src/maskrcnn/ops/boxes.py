@@ -39,7 +39,7 @@ def pairwise_ioa(regions: Tensor, boxes: Tensor) -> Tensor:
 
 
 def clip(boxes: Tensor, sizes: Tensor) -> Tensor:
-    """Boxes (B, N, 4) cut to pictures of `sizes` (B, 2), height then width."""
+    """Boxes (B, N, 4) cut to images of `sizes` (B, 2), height then width."""
     height, width = (sizes[:, i, None].to(boxes.dtype) for i in (0, 1))
     x1, y1, x2, y2 = boxes.unbind(-1)
     zero = torch.zeros_like(width)

@@ -29,7 +29,7 @@ def roi_align(
     features: list[Tensor],
     strides: list[int] | list[float],
     boxes: Tensor,
-    picture: Tensor,
+    image: Tensor,
     level: Tensor,
     *,
     size: int,
@@ -37,13 +37,13 @@ def roi_align(
     aligned: bool = True,
     reduce: str = "average",
 ) -> Tensor:
-    """Pools each box from its own level of its own picture.
+    """Pools each box from its own level of its own image.
 
     Args:
         features: per level (B, C, H, W); fastest where they are channels-last in memory.
         strides: pixels per feature cell, per level.
         boxes: (N, 4) xyxy in pixels.
-        picture: (N,) index of each box's picture.
+        image: (N,) index of each box's image.
         level: (N,) index of each box's level in `features`.
         size: bins per side.
         sampling_ratio: samples per bin and side; 0 takes ceil(box side / size / stride), which costs one synchronisation
@@ -60,11 +60,11 @@ def roi_align(
         raise ValueError(f"reduce is 'average' or 'max', not {reduce!r}")
     if exporting() and reduce == "average":
         scales = [float(stride) for stride in strides]
-        return roi_align_node(features, scales, boxes, picture, level, size, sampling_ratio, aligned)
+        return roi_align_node(features, scales, boxes, image, level, size, sampling_ratio, aligned)
     way: Callable[..., Tensor] = partial(roi_align_plain, reduce=reduce)
     if boxes.is_cuda and reduce == "average" and not exporting():
         way = _triton(features, boxes) or way
-    return way(features, strides, boxes, picture, level, size=size, sampling_ratio=sampling_ratio, aligned=aligned)
+    return way(features, strides, boxes, image, level, size=size, sampling_ratio=sampling_ratio, aligned=aligned)
 
 
 def _triton(features: list[Tensor], boxes: Tensor) -> Callable[..., Tensor] | None:
@@ -80,7 +80,7 @@ def roi_align_plain(
     features: list[Tensor],
     strides: list[int] | list[float],
     boxes: Tensor,
-    picture: Tensor,
+    image: Tensor,
     level: Tensor,
     *,
     size: int,
@@ -93,7 +93,7 @@ def roi_align_plain(
     eager = not torch.compiler.is_compiling() and boxes.device.type == "cpu"
     spans = eager and not sampling_ratio and reduce == "average" and not boxes.requires_grad
     if not eager or (len(features) == 1 and not spans):
-        pooled = pool(features, strides, boxes, picture, level)
+        pooled = pool(features, strides, boxes, image, level)
     else:
         # level by level, where it may be asked who belongs to which: a table of all levels would be a copy of them
         groups = [(number, (level == number).nonzero()[:, 0]) for number in range(len(features))]
@@ -102,10 +102,10 @@ def roi_align_plain(
         for number, rows in groups:
             feature, stride = features[number], strides[number]
             if spans:
-                order, part = _pool_spans(feature, stride, boxes[rows], picture[rows], size=size, aligned=aligned)
+                order, part = _pool_spans(feature, stride, boxes[rows], image[rows], size=size, aligned=aligned)
                 rows = rows[order]
             else:
-                part = pool([feature], [stride], boxes[rows], picture[rows], torch.zeros_like(rows))
+                part = pool([feature], [stride], boxes[rows], image[rows], torch.zeros_like(rows))
             pooled.index_copy_(0, rows, part.view(len(rows), *pooled.shape[1:]))
     return pooled.view(boxes.shape[0], size, size, features[0].shape[1]).permute(0, 3, 1, 2)
 
@@ -115,7 +115,7 @@ def roi_align_node(
     features: list[Tensor],
     strides: list[float],
     boxes: Tensor,
-    picture: Tensor,
+    image: Tensor,
     level: Tensor,
     size: int,
     sampling_ratio: int,
@@ -123,7 +123,7 @@ def roi_align_node(
 ) -> Tensor:
     """Average `roi_align` as one node of an exported graph: inference engines have an operator of their own for it."""
     pooled = roi_align(
-        features, strides, boxes, picture, level, size=size, sampling_ratio=sampling_ratio, aligned=aligned
+        features, strides, boxes, image, level, size=size, sampling_ratio=sampling_ratio, aligned=aligned
     )
     return pooled.contiguous()
 
@@ -133,7 +133,7 @@ def _(
     features: list[Tensor],
     strides: list[float],
     boxes: Tensor,
-    picture: Tensor,
+    image: Tensor,
     level: Tensor,
     size: int,
     sampling_ratio: int,
@@ -146,7 +146,7 @@ def _pool(
     features: list[Tensor],
     strides: list[int] | list[float],
     boxes: Tensor,
-    picture: Tensor,
+    image: Tensor,
     level: Tensor,
     *,
     size: int,
@@ -163,7 +163,7 @@ def _pool(
     cols, col_weights = _axis(
         boxes[:, 0::2] * scale, widths[level], max(f.shape[3] for f in features), size, sampling_ratio, aligned
     )
-    base = start[level] + picture * (heights * widths)[level]
+    base = start[level] + image * (heights * widths)[level]
     rows = base[:, None, None, None] + rows * widths[level][:, None, None, None]
     pool = _pool_max if reduce == "max" else _pool_average
     if exporting():  # how many boxes there are is not known then
@@ -178,15 +178,15 @@ def _pool(
 
 
 def _pool_spans(
-    feature: Tensor, stride: float, boxes: Tensor, picture: Tensor, *, size: int, aligned: bool
+    feature: Tensor, stride: float, boxes: Tensor, image: Tensor, *, size: int, aligned: bool
 ) -> tuple[Tensor, Tensor]:
     """Adaptive averages of one level's boxes, and the order they come in; see `span_sums`."""
     table, _, heights, widths = _table([feature])
-    level = torch.zeros_like(picture)
+    level = torch.zeros_like(image)
     ends = boxes / stride
     rows = _axis(ends[:, 1::2], heights[level], feature.shape[2], size, 0, aligned)
     cols = _axis(ends[:, 0::2], widths[level], feature.shape[3], size, 0, aligned)
-    return span_sums(table, picture * (heights * widths)[level], (heights[level], widths[level]), rows, cols, _LOOKUPS)
+    return span_sums(table, image * (heights * widths)[level], (heights[level], widths[level]), rows, cols, _LOOKUPS)
 
 
 def _table(features: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -333,9 +333,9 @@ class _WeightedSums(torch.autograd.Function):
 def roi_align_bitmaps(
     bitmaps: Tensor, boxes: Tensor, *, size: int, sampling_ratio: int = 2, aligned: bool = True
 ) -> Tensor:
-    """RoIAlign of one box from each of N one-channel pictures: how a mask target is cut.
+    """RoIAlign of one box from each of N one-channel images: how a mask target is cut.
 
-    With one channel the two sums of RoIAlign are matrix products, rows x picture x columns.
+    With one channel the two sums of RoIAlign are matrix products, rows x image x columns.
 
     Args:
         bitmaps: (N, h, w) float.

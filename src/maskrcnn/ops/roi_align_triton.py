@@ -66,7 +66,7 @@ def roi_align_triton(
     features: list[Tensor],
     strides: list[int] | list[float],
     boxes: Tensor,
-    picture: Tensor,
+    image: Tensor,
     level: Tensor,
     *,
     size: int,
@@ -75,7 +75,7 @@ def roi_align_triton(
 ) -> Tensor:
     """`roi_align` with reduce="average", for inputs that `takes` accepts; same arguments, same result."""
     scales = [1.0 / stride for stride in strides]
-    pooled: Tensor = _roi_align(features, scales, boxes.detach(), picture, level, size, sampling_ratio, aligned)
+    pooled: Tensor = _roi_align(features, scales, boxes.detach(), image, level, size, sampling_ratio, aligned)
     return pooled
 
 
@@ -84,13 +84,13 @@ def _roi_align(
     features: list[Tensor],
     scales: list[float],
     boxes: Tensor,
-    picture: Tensor,
+    image: Tensor,
     level: Tensor,
     size: int,
     sampling_ratio: int,
     aligned: bool,
 ) -> Tensor:
-    return forward(features, scales, boxes, picture, level, size, sampling_ratio, aligned)
+    return forward(features, scales, boxes, image, level, size, sampling_ratio, aligned)
 
 
 @_roi_align.register_fake
@@ -98,7 +98,7 @@ def _(
     features: list[Tensor],
     scales: list[float],
     boxes: Tensor,
-    picture: Tensor,
+    image: Tensor,
     level: Tensor,
     size: int,
     sampling_ratio: int,
@@ -110,49 +110,49 @@ def _(
 @torch.library.custom_op("maskrcnn::roi_align_triton_backward", mutates_args=())
 def _roi_align_backward(
     grad: Tensor,
-    pictures: int,
+    images: int,
     heights: list[int],
     widths: list[int],
     scales: list[float],
     boxes: Tensor,
-    picture: Tensor,
+    image: Tensor,
     level: Tensor,
     size: int,
     sampling_ratio: int,
     aligned: bool,
 ) -> list[Tensor]:
     shapes = list(zip(heights, widths, strict=True))
-    return backward(grad, pictures, shapes, scales, boxes, picture, level, size, sampling_ratio, aligned)
+    return backward(grad, images, shapes, scales, boxes, image, level, size, sampling_ratio, aligned)
 
 
 @_roi_align_backward.register_fake
 def _(
     grad: Tensor,
-    pictures: int,
+    images: int,
     heights: list[int],
     widths: list[int],
     scales: list[float],
     boxes: Tensor,
-    picture: Tensor,
+    image: Tensor,
     level: Tensor,
     size: int,
     sampling_ratio: int,
     aligned: bool,
 ) -> list[Tensor]:
     shapes = zip(heights, widths, strict=True)
-    return [grad.new_empty(pictures, h, w, grad.shape[1]).permute(0, 3, 1, 2) for h, w in shapes]
+    return [grad.new_empty(images, h, w, grad.shape[1]).permute(0, 3, 1, 2) for h, w in shapes]
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    features, ctx.scales, boxes, picture, level, ctx.size, ctx.sampling_ratio, ctx.aligned = inputs
-    ctx.save_for_backward(boxes, picture, level)
-    ctx.pictures = features[0].shape[0]
+    features, ctx.scales, boxes, image, level, ctx.size, ctx.sampling_ratio, ctx.aligned = inputs
+    ctx.save_for_backward(boxes, image, level)
+    ctx.images = features[0].shape[0]
     ctx.heights = [f.shape[2] for f in features]
     ctx.widths = [f.shape[3] for f in features]
 
 
 def _gradients(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-    maps = (ctx.pictures, ctx.heights, ctx.widths, ctx.scales)
+    maps = (ctx.images, ctx.heights, ctx.widths, ctx.scales)
     own = _roi_align_backward(grad, *maps, *ctx.saved_tensors, ctx.size, ctx.sampling_ratio, ctx.aligned)
     return own, None, None, None, None, None, None, None
 
@@ -164,7 +164,7 @@ def forward(
     features: list[Tensor],
     scales: list[float],
     boxes: Tensor,
-    picture: Tensor,
+    image: Tensor,
     level: Tensor,
     size: int,
     sampling_ratio: int,
@@ -184,17 +184,17 @@ def forward(
     channels = features[0].shape[1]
     out = features[0].new_empty(boxes.shape[0], size, size, channels)
     shapes = [(f.shape[2], f.shape[3]) for f in features]
-    _launch(False, out, features, shapes, scales, boxes, picture, level, sampling_ratio, aligned, bins, block, warps)
+    _launch(False, out, features, shapes, scales, boxes, image, level, sampling_ratio, aligned, bins, block, warps)
     return out.permute(0, 3, 1, 2)
 
 
 def backward(
     grad: Tensor,
-    pictures: int,
+    images: int,
     shapes: list[tuple[int, int]],
     scales: list[float],
     boxes: Tensor,
-    picture: Tensor,
+    image: Tensor,
     level: Tensor,
     size: int,
     sampling_ratio: int,
@@ -207,14 +207,14 @@ def backward(
     """Launches the kernel of the gradient: per level (B, C, H, W) of the dtype of `grad` (N, C, size, size).
 
     Args:
-        pictures: B.
+        images: B.
         shapes: height and width of each level.
         scales, bins, block, warps: as for `forward`.
     """
     last = grad.permute(0, 2, 3, 1).contiguous()
     # float32: adding thousands of small numbers to a bfloat16 loses most of them
-    own = [grad.new_zeros(pictures, h, w, grad.shape[1], dtype=torch.float32) for h, w in shapes]
-    _launch(True, last, own, shapes, scales, boxes, picture, level, sampling_ratio, aligned, bins, block, warps)
+    own = [grad.new_zeros(images, h, w, grad.shape[1], dtype=torch.float32) for h, w in shapes]
+    _launch(True, last, own, shapes, scales, boxes, image, level, sampling_ratio, aligned, bins, block, warps)
     return [found.to(grad.dtype).permute(0, 3, 1, 2) for found in own]
 
 
@@ -225,7 +225,7 @@ def _launch(
     shapes: list[tuple[int, int]],
     scales: list[float],
     boxes: Tensor,
-    picture: Tensor,
+    image: Tensor,
     level: Tensor,
     sampling_ratio: int,
     aligned: bool,
@@ -255,7 +255,7 @@ def _launch(
         _kernel[grid](
             pooled,
             boxes.float().contiguous(),
-            picture.contiguous(),
+            image.contiguous(),
             level.contiguous(),
             *arguments,
             channels,
@@ -280,7 +280,7 @@ def _launch(
 def _kernel(
     pooled,
     boxes,
-    picture,
+    image,
     level,
     m0,
     m1,
@@ -324,7 +324,7 @@ def _kernel(
     width = _of_level(own, w0, w1, w2, w3, w4, LEVELS)
     scale = _of_level(own, s0, s1, s2, s3, s4, LEVELS)
     # int64: a batch of large maps has over 2^31 numbers
-    before = tl.load(picture + box).to(tl.int64) * height * width * channels
+    before = tl.load(image + box).to(tl.int64) * height * width * channels
     cells = _of_level(own, m0, m1, m2, m3, m4, LEVELS) + before + channel
     x1, y1 = tl.load(boxes + 4 * box), tl.load(boxes + 4 * box + 1)
     x2, y2 = tl.load(boxes + 4 * box + 2), tl.load(boxes + 4 * box + 3)

@@ -17,12 +17,12 @@ def roi_pool(
     features: list[Tensor],
     strides: list[int] | list[float],
     boxes: Tensor,
-    picture: Tensor,
+    image: Tensor,
     level: Tensor,
     *,
     size: int,
 ) -> Tensor:
-    """Pools each box from its own level of its own picture; arguments and result as in `roi_align`.
+    """Pools each box from its own level of its own image; arguments and result as in `roi_align`.
 
     A bin that holds no cell is 0. Outside a compiled graph it asks once per axis for the widest bin.
     """
@@ -37,7 +37,7 @@ def roi_pool(
 
     rows, row_used = _cells(boxes[:, 1::2] * scale, height, max(f.shape[2] for f in features), size)
     cols, col_used = _cells(boxes[:, 0::2] * scale, width, max(f.shape[3] for f in features), size)
-    rows = (start + picture * height * width)[:, None, None] + rows * width[:, None, None]
+    rows = (start + image * height * width)[:, None, None] + rows * width[:, None, None]
     step = max(1, _GATHERED // (size * size * rows.shape[2] * cols.shape[2] * channels))
     parts = []
     for i in range(0, count, step):

@@ -56,18 +56,18 @@ def winograd_conv(x: Tensor, weights: Tensor, bias: Tensor | None) -> Tensor:
     Returns:
         (B, K, H, W), channels-last in memory; it differs from `conv2d` by some 1e-5 of the largest value in float32.
     """
-    pictures, channels, height, width = x.shape
+    images, channels, height, width = x.shape
     down, across = -(-height // TILE), -(-width // TILE)
     into, out_of = (torch.tensor(m, dtype=x.dtype, device=x.device) for m in (_INPUT, _OUTPUT))
     into, out_of = torch.kron(into, into), torch.kron(out_of, out_of)  # (36, 36), (16, 36)
     border = (0, 0, 1, across * TILE - width + 1, 1, down * TILE - height + 1)
     padded = F.pad(x.permute(0, 2, 3, 1), border).contiguous()
-    found = x.new_empty(pictures, down, TILE, across, TILE, weights.shape[2])
-    # some rows of tiles of one picture or, where pictures are small, all of some pictures
+    found = x.new_empty(images, down, TILE, across, TILE, weights.shape[2])
+    # some rows of tiles of one image or, where images are small, all of some images
     tiles_at_once = _TILES["oneDNN" if onednn_is_faster() else "MKL"]
     rows = max(1, min(down, tiles_at_once // across))
     group = max(1, tiles_at_once // (down * across)) if rows == down else 1
-    for first in range(0, pictures, group):
+    for first in range(0, images, group):
         for row in range(0, down, rows):
             part = found[first : first + group, row : row + rows]
             tiles = _tiles(padded, first, row, part.shape[0], part.shape[1], across)
@@ -76,19 +76,19 @@ def winograd_conv(x: Tensor, weights: Tensor, bias: Tensor | None) -> Tensor:
             values = torch.matmul(out_of, product)
             values = values.view(part.shape[0], part.shape[1], across, TILE, TILE, -1)
             part.copy_(values.permute(0, 1, 3, 2, 4, 5))
-    whole = found.view(pictures, down * TILE, across * TILE, -1)[:, :height, :width].contiguous()
+    whole = found.view(images, down * TILE, across * TILE, -1)[:, :height, :width].contiguous()
     if bias is not None:
         whole += bias
     return whole.permute(0, 3, 1, 2)
 
 
-def _tiles(padded: Tensor, first: int, row: int, pictures: int, rows: int, across: int) -> Tensor:
-    """(T, 36, C): the overlapping tiles of some rows of some pictures, of a padded map (B, H, W, C)."""
-    by_picture, by_row, by_column, _ = padded.stride()
+def _tiles(padded: Tensor, first: int, row: int, images: int, rows: int, across: int) -> Tensor:
+    """(T, 36, C): the overlapping tiles of some rows of some images, of a padded map (B, H, W, C)."""
+    by_image, by_row, by_column, _ = padded.stride()
     channels = padded.shape[3]
     overlapping = padded.as_strided(
-        (pictures, rows, across, SPAN, SPAN, channels),
-        (by_picture, TILE * by_row, TILE * by_column, by_row, by_column, 1),
-        first * by_picture + row * TILE * by_row,
+        (images, rows, across, SPAN, SPAN, channels),
+        (by_image, TILE * by_row, TILE * by_column, by_row, by_column, 1),
+        first * by_image + row * TILE * by_row,
     )
     return overlapping.reshape(-1, SPAN * SPAN, channels)

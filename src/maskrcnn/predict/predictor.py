@@ -1,4 +1,4 @@
-"""From pictures to Instances: everything around the network at prediction time, which never resizes or pastes itself."""
+"""From images to Instances: everything around the network at prediction time, which never resizes or pastes itself."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from PIL import Image
 from maskrcnn.config.model import InputConfig, ModelConfig
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.images.batch import Batch
-from maskrcnn.images.read import find_pictures, from_pillow, read_picture, to_uint8
+from maskrcnn.images.read import find_images, from_pillow, read_image, to_uint8
 from maskrcnn.instances import Instances, Masks
 from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.ops.heatmaps import decode_resize
 from maskrcnn.runtime.engine import Runner, detect, engine_of
-from maskrcnn.training_data.augment import test_view, warp_picture
+from maskrcnn.training_data.augment import test_view, warp_image
 from maskrcnn.training_data.loader import TestSample, pad_batch
 
 if TYPE_CHECKING:
     from maskrcnn.model.mask_rcnn import RawDetections
 
 One = str | Path | np.ndarray | Image.Image
-Progress = Callable[[int, int], None]  # pictures done, pictures in all
+Progress = Callable[[int, int], None]  # images done, images in all
 
 
 @dataclass
@@ -39,47 +39,47 @@ class Summary:
     results: Path  # the JSON it wrote
     overlays: list[Path] = field(default_factory=list)
     objects: Counter[str] = field(default_factory=Counter)  # found, by class name
-    unreadable: list[str] = field(default_factory=list)  # one line for each picture that could not be read
+    unreadable: list[str] = field(default_factory=list)  # one line for each image that could not be read
 
     @property
     def exit_code(self) -> int:
-        """0, or 3 when a picture could not be read."""
+        """0, or 3 when an image could not be read."""
         return DataError.exit_code if self.unreadable else 0
 
 
 def predict(
     model: Runner, source: One | list[One], *, score: float = 0.5, batch: int = 1, engine: str | None = None
 ) -> Instances | list[Instances]:
-    """Find the objects in one or many pictures.
+    """Find the objects in one or many images.
 
     Args:
         model: a network, or an engine (`maskrcnn.runtime.engine`).
-        source: a file, an array (`as_pixels` says which), or a Pillow picture; or a folder, a pattern such as
+        source: a file, an array (`as_pixels` says which), or a Pillow image; or a folder, a pattern such as
             'shots/*.jpg', or a list of any of these.
         score: objects below it are left out.
-        batch: pictures that go through the network together.
+        batch: images that go through the network together.
         engine: "openvino", "onnxruntime" or "auto" runs a network by it; at the first use it is exported into the cache.
 
     Returns:
-        the picture's Instances for a single picture, else a list of them in the order of `find_pictures`.
+        the image's Instances for a single image, else a list of them in the order of `find_images`.
 
     Raises:
-        UserError: no such file, or an array that is not a picture.
-        DataError: a picture that cannot be read.
+        UserError: no such file, or an array that is not an image.
+        DataError: an image that cannot be read.
     """
     if engine is not None and isinstance(model, MaskRCNN):
         model = engine_of(model, engine)
-    pictures = _pictures_of(source)
+    images = _images_of(source)
     single = not isinstance(source, list) and not _is_many(source)
     found: list[Instances] = []
-    for start in range(0, len(pictures), batch):
-        group = pictures[start : start + batch]
+    for start in range(0, len(images), batch):
+        group = images[start : start + batch]
         channels = model.config.input.channels
-        pixels = [read_picture(p, channels) if isinstance(p, Path) else as_pixels(p, channels) for p in group]
+        pixels = [read_image(p, channels) if isinstance(p, Path) else as_pixels(p, channels) for p in group]
         found += predict_pixels(model, pixels, score=score, paths=[p if isinstance(p, Path) else None for p in group])
     if single:
         return found[0]
-    # a folder's worth of decoded pictures would fill the memory; `plot` reads the file again
+    # a folder's worth of decoded images would fill the memory; `plot` reads the file again
     for instances in found:
         instances.pixels = instances.pixels if instances.path is None else None
     return found
@@ -88,17 +88,17 @@ def predict(
 def predict_pixels(
     model: Runner, pixels: list[np.ndarray], *, score: float = 0.5, paths: list[Path | None] | None = None
 ) -> list[Instances]:
-    """The same for pictures that are already uint8 (H, W, C), C as the model has it, as one batch."""
+    """The same for images that are already uint8 (H, W, C), C as the model has it, as one batch."""
     batch = prepare(pixels, model.config.input)
     raw = detect(model, batch.images, batch.sizes, score)
     found = finish(raw, batch, model.config, score=score)
-    for instances, picture, path in zip(found, pixels, paths or [None] * len(pixels), strict=True):
-        instances.pixels, instances.path, instances.channels = picture, path, picture.shape[2]
+    for instances, image, path in zip(found, pixels, paths or [None] * len(pixels), strict=True):
+        instances.pixels, instances.path, instances.channels = image, path, image.shape[2]
     return found
 
 
-def as_pixels(picture: np.ndarray | Image.Image, channels: int = 3) -> np.ndarray:
-    """An array or Pillow picture as uint8 (H, W, channels), RGB where there are three.
+def as_pixels(image: np.ndarray | Image.Image, channels: int = 3) -> np.ndarray:
+    """An array or Pillow image as uint8 (H, W, channels), RGB where there are three.
 
     Arrays are grey (H, W) or (H, W, 1), RGB (H, W, 3) or RGBA (H, W, 4), of any depth (see `to_uint8`). OpenCV's arrays
     are BGR: give `array[..., ::-1]`. For a model of other channels they are (H, W, C) as the model has it; for one of
@@ -107,16 +107,16 @@ def as_pixels(picture: np.ndarray | Image.Image, channels: int = 3) -> np.ndarra
     Raises:
         UserError: another shape or type.
     """
-    if isinstance(picture, Image.Image):
-        return from_pillow(picture, channels)
-    if not isinstance(picture, np.ndarray) or picture.dtype.kind not in "buif":
-        kind = getattr(picture, "dtype", type(picture).__name__)
-        raise UserError(f"predict: a picture is a file, a NumPy array of numbers or a Pillow picture, not {kind}")
-    flat = picture.reshape(*picture.shape, 1) if picture.ndim == 2 else picture
+    if isinstance(image, Image.Image):
+        return from_pillow(image, channels)
+    if not isinstance(image, np.ndarray) or image.dtype.kind not in "buif":
+        kind = getattr(image, "dtype", type(image).__name__)
+        raise UserError(f"predict: an image is a file, a NumPy array of numbers or a Pillow image, not {kind}")
+    flat = image.reshape(*image.shape, 1) if image.ndim == 2 else image
     known = (1, 3, 4) if channels in (1, 3) else (channels,)
     if flat.ndim != 3 or flat.shape[2] not in known or 0 in flat.shape:
         shapes = "(H, W), (H, W, 3) RGB or RGBA" if channels in (1, 3) else f"(H, W, {channels}), as the model takes it"
-        raise UserError(f"predict: an array of shape {picture.shape} is not a picture; give {shapes}")
+        raise UserError(f"predict: an array of shape {image.shape} is not an image; give {shapes}")
     samples = to_uint8(flat)
     if samples.shape[2] == channels:
         return np.ascontiguousarray(samples)
@@ -128,30 +128,30 @@ def as_pixels(picture: np.ndarray | Image.Image, channels: int = 3) -> np.ndarra
 
 
 def prepare(pixels: list[np.ndarray], config: InputConfig) -> Batch:
-    """Pictures scaled to the model's test size and padded to one shape.
+    """Images scaled to the model's test size and padded to one shape.
 
     Args:
         pixels: uint8 (H, W, C) each, C as the model has it.
 
     Raises:
-        UserError: a picture has another number of channels than the model.
+        UserError: an image has another number of channels than the model.
     """
     samples = []
-    for index, picture in enumerate(pixels):
-        height, width, channels = picture.shape
+    for index, image in enumerate(pixels):
+        height, width, channels = image.shape
         if channels != config.channels:
-            raise UserError(f"the model takes pictures of {config.channels} channels, this one has {channels}")
+            raise UserError(f"the model takes images of {config.channels} channels, this one has {channels}")
         view = test_view(height, width, config.short_side, config.long_side)
-        image = torch.from_numpy(warp_picture(picture, view).transpose(2, 0, 1).copy())
-        samples.append(TestSample(image, index, (view.width / width, view.height / height), (height, width)))
+        tensor = torch.from_numpy(warp_image(image, view).transpose(2, 0, 1).copy())
+        samples.append(TestSample(tensor, index, (view.width / width, view.height / height), (height, width)))
     return pad_batch(samples, config.divisor)
 
 
 def finish(raw: RawDetections, batch: Batch, config: ModelConfig, *, score: float = 0.0) -> list[Instances]:
-    """The network's fixed-shape answer as one Instances per picture, in original pixels and best first.
+    """The network's fixed-shape answer as one Instances per image, in original pixels and best first.
 
-    Boxes are clipped to the picture; masks stay over the box that the network looked at. Left out are slots that are
-    not valid, scores below `score`, and boxes with nothing inside the picture or coordinates that are not finite.
+    Boxes are clipped to the image; masks stay over the box that the network looked at. Left out are slots that are
+    not valid, scores below `score`, and boxes with nothing inside the image or coordinates that are not finite.
 
     Args:
         raw: what the network gave for `batch`, on any device.
@@ -197,16 +197,16 @@ def predict_files(
     batch: int = 1,
     progress: Progress | None = None,
 ) -> Summary:
-    """Find the objects in every picture of `sources` and write what a person and a program want of it.
+    """Find the objects in every image of `sources` and write what a person and a program want of it.
 
-    `out` gets one picture with the objects drawn on it for each (JPEG for JPEG, else PNG), and results.json: COCO
-    results of all pictures, each with its `file_name` as given and `image_id` counted from 1 in the order of
-    `find_pictures`. A picture that cannot be read is named in the summary and the rest go on.
+    `out` gets one image with the objects drawn on it for each (JPEG for JPEG, else PNG), and results.json: COCO
+    results of all images, each with its `file_name` as given and `image_id` counted from 1 in the order of
+    `find_images`. An image that cannot be read is named in the summary and the rest go on.
 
     Raises:
-        UserError: no pictures, `out` is not a folder that can be written, or an overlay would replace its picture.
+        UserError: no images, `out` is not a folder that can be written, or an overlay would replace its image.
     """
-    paths = find_pictures(sources)
+    paths = find_images(sources)
     overlays = _overlay_names(paths, out)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -233,11 +233,11 @@ def predict_files(
 def _predict_readable(
     model: Runner, paths: list[Path], group: list[int], score: float, summary: Summary
 ) -> Iterator[tuple[int, Instances]]:
-    """What is in the pictures at the places `group` of `paths`; those that cannot be read are named in `summary`."""
+    """What is in the images at the places `group` of `paths`; those that cannot be read are named in `summary`."""
     pixels: dict[int, np.ndarray] = {}
     for place in group:
         try:
-            pixels[place] = read_picture(paths[place], model.config.input.channels)
+            pixels[place] = read_image(paths[place], model.config.input.channels)
         except DataError as error:
             summary.unreadable.append(str(error))
     if pixels:
@@ -246,7 +246,7 @@ def _predict_readable(
 
 
 def _overlay_names(paths: list[Path], out: Path) -> list[Path]:
-    """Where each picture's overlay goes: its own name in `out`, numbered where two pictures have the same."""
+    """Where each image's overlay goes: its own name in `out`, numbered where two images have the same."""
     sources = {path.resolve() for path in paths}
     taken: set[str] = set()
     names = []
@@ -260,20 +260,20 @@ def _overlay_names(paths: list[Path], out: Path) -> list[Path]:
         taken.add(name.lower())
         names.append(out / name)
         if names[-1].resolve() in sources:
-            raise UserError(f"{out}: overlays would replace the pictures in it; name another folder for the results")
+            raise UserError(f"{out}: overlays would replace the images in it; name another folder for the results")
     return names
 
 
-def _pictures_of(source: One | list[One]) -> list[Path | np.ndarray | Image.Image]:
-    """Every picture that was given, files found but not yet read."""
-    pictures: list[Path | np.ndarray | Image.Image] = []
+def _images_of(source: One | list[One]) -> list[Path | np.ndarray | Image.Image]:
+    """Every image that was given, files found but not yet read."""
+    images: list[Path | np.ndarray | Image.Image] = []
     for one in source if isinstance(source, list) else [source]:
-        pictures += find_pictures([str(one)]) if isinstance(one, (str, Path)) else [one]
-    return pictures
+        images += find_images([str(one)]) if isinstance(one, (str, Path)) else [one]
+    return images
 
 
 def _is_many(source: One) -> bool:
-    """Whether a source stands for a list of pictures however many it turns out to hold."""
+    """Whether a source stands for a list of images however many it turns out to hold."""
     if not isinstance(source, (str, Path)):
         return False
     path = Path(source).expanduser()
@@ -283,14 +283,14 @@ def _is_many(source: One) -> bool:
 def _masks(
     raw: RawDetections, index: int, rows: np.ndarray, boxes: np.ndarray, size: tuple[int, int], threshold: float
 ) -> Masks | None:
-    """Masks of the picture at `index`; `boxes` are all its boxes, original pixels, not clipped."""
+    """Masks of the image at `index`; `boxes` are all its boxes, original pixels, not clipped."""
     if raw.masks is None:
         return None
     return Masks(_array(raw.masks[index])[rows], boxes[rows].astype(np.float32), size, threshold)
 
 
 def _keypoints(raw: RawDetections, index: int, rows: np.ndarray, scale: np.ndarray) -> np.ndarray | None:
-    """Keypoints (N, K, 3) of the picture at `index` in original pixels."""
+    """Keypoints (N, K, 3) of the image at `index` in original pixels."""
     if raw.keypoint_logits is not None:
         chosen = torch.from_numpy(rows).to(raw.boxes.device)
         # in the model's pixels, as the peers do: their answer depends on the size of the resized map

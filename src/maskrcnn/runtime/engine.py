@@ -1,4 +1,4 @@
-"""What runs the network: PyTorch, OpenVINO or ONNX Runtime, behind one call from padded pictures to RawDetections."""
+"""What runs the network: PyTorch, OpenVINO or ONNX Runtime, behind one call from padded images to RawDetections."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class Engine(Protocol):
 
         Args:
             images: (B, C, H, W) uint8 or float, 0 to 255.
-            sizes: (B, 2) height and width of the pictures inside their padding.
+            sizes: (B, 2) height and width of the images inside their padding.
             score: in place of `test.score`.
 
         Raises:
-            UserError: pictures that the engine does not take.
+            UserError: images that the engine does not take.
         """
         ...
 
@@ -149,14 +149,14 @@ def open_export(folder: Path, name: str | None = None) -> Engine:
 
 
 def fitted(images: Tensor, sides: SideRange) -> Tensor:
-    """Pictures (B, C, H, W) as the graph takes them: uint8, contiguous, padded to a shape in its range.
+    """Images (B, C, H, W) as the graph takes them: uint8, contiguous, padded to a shape in its range.
 
     Raises:
         UserError: a side above the range.
     """
     height, width = images.shape[-2:]
     if max(height, width) > sides.most:
-        raise UserError(f"a picture of {height} x {width} pixels is larger than the {sides.most} of the exported graph")
+        raise UserError(f"an image of {height} x {width} pixels is larger than the {sides.most} of the exported graph")
     padding = [max(sides.least, -(-side // sides.multiple) * sides.multiple) - side for side in (width, height)]
     if any(padding):
         images = F.pad(images, (0, padding[0], 0, padding[1]))

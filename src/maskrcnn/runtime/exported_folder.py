@@ -20,7 +20,7 @@ MOST_SIDE = 16384  # pixels; what is larger is cut into tiles or shrunk
 
 
 class SideRange(Section):
-    """Pixels that height and width of padded pictures may have. Smaller ones are padded to `least`."""
+    """Pixels that height and width of padded images may have. Smaller ones are padded to `least`."""
 
     least: Positive
     most: Positive
@@ -41,7 +41,7 @@ class Record(Section):
     inputs: list[str]
     outputs: list[str] = Field(min_length=4)
     verified: list[dict[str, Any]] = []  # the table of `maskrcnn.export.verify`
-    calibration: dict[str, Any] | None = None  # of int8: pictures and what stayed in full precision
+    calibration: dict[str, Any] | None = None  # of int8: images and what stayed in full precision
 
 
 def is_export(folder: str | Path) -> bool:

@@ -21,7 +21,7 @@ class ProgramEngine:
 
     def __init__(self, graph: Path, record: Record, config: ModelConfig) -> None:
         self.config, self._record = config, record
-        # its guards compare strides of small pictures, which change nothing of the answer; `fitted` looks after the shapes
+        # its guards compare strides of small images, which change nothing of the answer; `fitted` looks after the shapes
         self._module = read_program(graph).module(check_guards=False)
 
     def __call__(self, images: Tensor, sizes: Tensor, score: float | None = None) -> RawDetections:

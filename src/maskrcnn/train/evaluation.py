@@ -1,4 +1,4 @@
-"""Evaluation between epochs: every process finds objects in its share of the pictures, one of them scores."""
+"""Evaluation between epochs: every process finds objects in its share of the images, one of them scores."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import nn
 
 from maskrcnn.config.load import Config
 from maskrcnn.evaluate.coco import Scores, comparable_kinds, find_all, score_results
-from maskrcnn.labels.types import Dataset, Picture
+from maskrcnn.labels.types import Dataset, LabelledImage
 
 LARGEST_BATCH = 4
 
 
 class Share:
-    """Every `world`-th picture of a data set, from `rank` on."""
+    """Every `world`-th image of a data set, from `rank` on."""
 
     def __init__(self, dataset: Dataset, rank: int, world: int) -> None:
         self.indices = range(rank, len(dataset), world)
@@ -27,8 +27,8 @@ class Share:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def picture(self, index: int) -> Picture:
-        return self.dataset.picture(self.indices[index])
+    def image(self, index: int) -> LabelledImage:
+        return self.dataset.image(self.indices[index])
 
     def pixels(self, index: int) -> Any:
         return self.dataset.pixels(self.indices[index])

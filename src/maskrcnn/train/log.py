@@ -34,7 +34,7 @@ class Log:
         self._sums: defaultdict[str, float] = defaultdict(float)
         self._smooth: dict[str, float] = {}
         self._steps = 0
-        self._pictures = 0
+        self._images = 0
         self._since = time.monotonic()
         self._writer: Any = None
         self._bar: Progress | None = None
@@ -47,22 +47,22 @@ class Log:
         """One line for the person."""
         self.console.print(text, markup=False)
 
-    def step(self, iteration: int, losses: dict[str, float], rate: float, norm: float, pictures: int) -> None:
-        """Report one optimiser step. `iteration` counts it, from 1; losses are means over its pictures."""
+    def step(self, iteration: int, losses: dict[str, float], rate: float, norm: float, images: int) -> None:
+        """Report one optimiser step. `iteration` counts it, from 1; losses are means over its images."""
         if not self.active:
             return
         self._last = iteration, rate
         for name, value in {**losses, "gradient_norm": norm}.items():
             self._sums[name] += value
         self._steps += 1
-        self._pictures += pictures
+        self._images += images
         for name, value in losses.items():
             self._smooth[name] = 0.9 * self._smooth.get(name, value) + 0.1 * value
         if self._bar is not None:
-            self._bar.update(self._task, completed=iteration, text=self._text(iteration, pictures))
+            self._bar.update(self._task, completed=iteration, text=self._text(iteration, images))
         elif time.monotonic() - self._told > PLAIN_EVERY or iteration == self.total:
             self._told = time.monotonic()
-            self.note(f"{iteration}/{self.total}  {self._text(iteration, pictures)}  lr {rate:.2g}")
+            self.note(f"{iteration}/{self.total}  {self._text(iteration, images)}  lr {rate:.2g}")
         if iteration % RECORD_EVERY == 0 or iteration == self.total:
             self._record(iteration, rate)
 
@@ -106,13 +106,13 @@ class Log:
         bar.start()
         return bar
 
-    def _text(self, iteration: int, pictures: int) -> str:
+    def _text(self, iteration: int, images: int) -> str:
         """Speed, time left and memory, then the smoothed losses, which a narrow terminal may cut off."""
         began, start = self._began
         seconds = max(1e-9, time.monotonic() - began) / max(1, iteration - start)
         left = _duration(seconds * (self.total - iteration))
         losses = "  ".join(f"{name} {value:.3f}" for name, value in self._smooth.items())
-        return f"{left} left  {pictures / seconds:.1f} pictures/s  {memory_gb():.1f} GB  {losses}"
+        return f"{left} left  {images / seconds:.1f} images/s  {memory_gb():.1f} GB  {losses}"
 
     def _record(self, iteration: int, rate: float) -> None:
         seconds = time.monotonic() - self._since
@@ -122,7 +122,7 @@ class Log:
             **self._where(iteration),
             "lr": rate,
             **{name: float(f"{value:.6g}") if math.isfinite(value) else None for name, value in means.items()},
-            "pictures_per_s": round(self._pictures / max(seconds, 1e-9), 3),
+            "images_per_s": round(self._images / max(seconds, 1e-9), 3),
             "memory_gb": round(memory_gb(), 3),
         }
         self._write(record)
@@ -131,7 +131,7 @@ class Log:
                 if isinstance(value, float):
                     self._writer.add_scalar(f"train/{name}", value, iteration)
         self._sums.clear()
-        self._steps = self._pictures = 0
+        self._steps = self._images = 0
         self._since = time.monotonic()
 
     def _where(self, iteration: int) -> dict[str, float]:

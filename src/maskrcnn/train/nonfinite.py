@@ -1,4 +1,4 @@
-"""A loss that is not finite, explained: which pictures it came from and what their labels were."""
+"""A loss that is not finite, explained: which images it came from and what their labels were."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from maskrcnn.images.batch import Targets
 class Part:
     """What one forward pass of a step was about."""
 
-    names: list[str]  # of its pictures
+    names: list[str]  # of its images
     targets: Targets  # on the CPU
     losses: dict[str, Tensor]  # detached
 
@@ -22,10 +22,10 @@ class Part:
         return all(bool(loss.isfinite()) for loss in self.losses.values())
 
     def describe(self) -> dict[str, Any]:
-        """For JSON: the losses and, for each picture, its objects. A number that is not finite becomes text."""
+        """For JSON: the losses and, for each image, its objects. A number that is not finite becomes text."""
         return {
             "losses": {name: _plain(loss) for name, loss in self.losses.items()},
-            "pictures": [{"name": name, **_objects(self.targets, row)} for row, name in enumerate(self.names)],
+            "images": [{"name": name, **_objects(self.targets, row)} for row, name in enumerate(self.names)],
         }
 
 
@@ -55,7 +55,7 @@ def complaint(iteration: int, names: list[str], bad: list[str], remedy: str) -> 
     """One line for the person.
 
     Args:
-        names: of the pictures.
+        names: of the images.
         bad: the losses, or the gradient, that are not finite.
         remedy: what to do.
     """

@@ -9,7 +9,7 @@ from maskrcnn.config.load import Config
 from maskrcnn.train.checkpoint import Progress
 from maskrcnn.train.log import read_metrics
 
-NOT_LOSSES = {"kind", "iteration", "epoch", "lr", "gradient_norm", "pictures_per_s", "memory_gb"}
+NOT_LOSSES = {"kind", "iteration", "epoch", "lr", "gradient_norm", "images_per_s", "memory_gb"}
 KINDS = {"bbox": "box", "segm": "mask", "keypoints": "keypoint"}
 
 
@@ -41,14 +41,14 @@ def write_plots(run: Path) -> list[str]:
         curves["ap.png"] = points, "percent, on the val split"
     (run / "plots").mkdir(exist_ok=True)
     for name, (lines, label) in curves.items():
-        picture = Figure(figsize=(8, 4.5), layout="constrained")
-        axes = picture.subplots()
+        image = Figure(figsize=(8, 4.5), layout="constrained")
+        axes = image.subplots()
         for legend, line in lines.items():
             axes.plot(*zip(*line, strict=True), label=legend, marker="." if len(line) < 30 else "")
         axes.set(xlabel="epoch", ylabel=label, ylim=(0, None))
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
-        picture.savefig(run / "plots" / name, dpi=120)
+        image.savefig(run / "plots" / name, dpi=120)
     return list(curves)
 
 
@@ -62,11 +62,9 @@ def write_report(run: Path, config: Config, progress: Progress, data: dict[str, 
         f"# {run.resolve().name}",
         "",
         f"- Network: {model.backbone.kind}-{model.neck.kind}, {finds}; classes: {', '.join(model.classes)}",
-        f"- Trained on: {train['source']}, {train['pictures']} pictures, digest `{train['digest'][:16]}`",
-        f"- Evaluated on: {data['val']['source']}, {data['val']['pictures']} pictures"
-        if data["val"]
-        else "- No val split",
-        f"- {progress.iteration} iterations of {config.train.batch} pictures in {progress.seconds / 60:.1f} minutes"
+        f"- Trained on: {train['source']}, {train['images']} images, digest `{train['digest'][:16]}`",
+        f"- Evaluated on: {data['val']['source']}, {data['val']['images']} images" if data["val"] else "- No val split",
+        f"- {progress.iteration} iterations of {config.train.batch} images in {progress.seconds / 60:.1f} minutes"
         + (f"; stopped early, no better for {progress.stale} evaluations" if progress.stopped_early else ""),
         f"- Weights: {weights}; seed {config.train.seed}; precision {config.train.precision}",
     ]
@@ -92,12 +90,12 @@ def write_card(config: Config, data: dict[str, Any], progress: Progress, scores:
         f"# {config.model.backbone.kind}-{config.model.neck.kind}",
         "",
         f"Finds: {', '.join(config.model.classes)}.",
-        f"Trained on {data['train']['source']} ({data['train']['pictures']} pictures, digest "
-        f"{data['train']['digest'][:16]}), {progress.iteration} iterations of {config.train.batch} pictures"
+        f"Trained on {data['train']['source']} ({data['train']['images']} images, digest "
+        f"{data['train']['digest'][:16]}), {progress.iteration} iterations of {config.train.batch} images"
         + (", weights averaged." if config.train.ema else "."),
     ]
     if scores and data["val"]:
-        lines += ["", f"On {data['val']['source']} ({data['val']['pictures']} pictures), in percent:", ""]
+        lines += ["", f"On {data['val']['source']} ({data['val']['images']} images), in percent:", ""]
         lines += [
             f"- {KINDS[kind]}: " + ", ".join(f"{k} {v:.1f}" for k, v in numbers.items() if v is not None)
             for kind, numbers in scores.items()

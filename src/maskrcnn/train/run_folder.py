@@ -27,12 +27,12 @@ from pydantic import ValidationError
 from maskrcnn.config.load import Config
 from maskrcnn.environment import describe_environment
 from maskrcnn.errors import UserError
-from maskrcnn.labels.types import Annotation, Dataset, Picture
+from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 SIGNS_OF_A_RUN = ("config.yaml", "state.pt", "metrics.jsonl", "weights")
-GENERATED_SAMPLE = 32  # pictures of a generated data set that the digest looks at
+GENERATED_SAMPLE = 32  # images of a generated data set that the digest looks at
 # settings that a resumed run may change; any other would make it neither the old run nor a new one
 FREE_TO_CHANGE = {
     f"train.{key}"
@@ -155,17 +155,17 @@ def environment(processes: int) -> dict[str, Any]:
 def describe_data(dataset: Dataset) -> dict[str, Any]:
     """What a data set holds, with a digest that changes when any label does.
 
-    Of a generated data set (its pictures have no path) only the first 32 are looked at.
+    Of a generated data set (its images have no path) only the first 32 are looked at.
     """
     hasher = hashlib.sha256(json.dumps([dataset.classes, dataset.class_ids]).encode())
     counts: Counter[str] = Counter()
     per_class: Counter[str] = Counter()
-    generated = len(dataset) > 0 and dataset.picture(0).path is None
+    generated = len(dataset) > 0 and dataset.image(0).path is None
     looked_at = min(len(dataset), GENERATED_SAMPLE) if generated else len(dataset)
     for index in range(looked_at):
-        picture = dataset.picture(index)
-        _add_picture(hasher, picture)
-        for annotation in picture.annotations:
+        image = dataset.image(index)
+        _add_image(hasher, image)
+        for annotation in image.annotations:
             counts["objects"] += 1
             counts["crowds"] += annotation.crowd
             counts["masks"] += annotation.polygons is not None or annotation.rle is not None
@@ -173,7 +173,7 @@ def describe_data(dataset: Dataset) -> dict[str, Any]:
             per_class[dataset.classes[annotation.label]] += 1
     return {
         "source": dataset.name,
-        "pictures": len(dataset),
+        "images": len(dataset),
         "looked_at": looked_at,
         "digest": hasher.hexdigest(),
         "classes": dict(zip(dataset.classes, dataset.class_ids, strict=True)),
@@ -208,9 +208,9 @@ def replace_folder(new: Path, folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _add_picture(hasher: Any, picture: Picture) -> None:
-    hasher.update(json.dumps([str(picture.image_id), picture.file_name, picture.height, picture.width]).encode())
-    for annotation in picture.annotations:
+def _add_image(hasher: Any, image: LabelledImage) -> None:
+    hasher.update(json.dumps([str(image.image_id), image.file_name, image.height, image.width]).encode())
+    for annotation in image.annotations:
         _add_annotation(hasher, annotation)
 
 

@@ -1,4 +1,4 @@
-"""Sample pictures of a run: what training sees, labels drawn, and what the network finds in pictures of the val split."""
+"""Sample images of a run: what training sees, labels drawn, and what the network finds in images of the val split."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SCORE = 0.5  # of the detections that are drawn
 
 
 def draw_training(batch: Batch, targets: Targets, config: ModelConfig, folder: Path, first: int = 0) -> int:
-    """Write the pictures of a training batch with their labels to `folder`/train_N.jpg.
+    """Write the images of a training batch with their labels to `folder`/train_N.jpg.
 
     Returns:
         How many were written, with `first` of them before.
@@ -37,7 +37,7 @@ def draw_training(batch: Batch, targets: Targets, config: ModelConfig, folder: P
 
 
 def labels_as_instances(targets: Targets, row: int, size: tuple[int, int], config: ModelConfig) -> Instances:
-    """The labels of one picture of a batch, as if they had been found with certainty."""
+    """The labels of one image of a batch, as if they had been found with certainty."""
     used = targets.valid[row]
     labels = targets.labels[row][used].numpy()
     masks = keypoints = None
@@ -60,7 +60,7 @@ def labels_as_instances(targets: Targets, row: int, size: tuple[int, int], confi
 
 
 def draw_found(network: nn.Module, dataset: Dataset, folder: Path) -> None:
-    """Write what `network` finds in pictures spread over `dataset` to `folder`/val_N.jpg."""
+    """Write what `network` finds in images spread over `dataset` to `folder`/val_N.jpg."""
     from maskrcnn.predict.predictor import predict_pixels
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -43,14 +43,14 @@ def draw_sheet(dataset: Dataset, config: Config, count: int) -> Image.Image:
     return _sheet(drawn)
 
 
-def _sheet(pictures: list[Image.Image]) -> Image.Image:
-    """The pictures beside and below one another, each fitted into its square."""
-    rows = -(-len(pictures) // COLUMNS)
+def _sheet(images: list[Image.Image]) -> Image.Image:
+    """The images beside and below one another, each fitted into its square."""
+    rows = -(-len(images) // COLUMNS)
     cell = WIDTH + GAP
-    sheet = Image.new("RGB", (min(COLUMNS, len(pictures)) * cell + GAP, rows * cell + GAP), "white")
-    for place, picture in enumerate(pictures):
-        picture.thumbnail((WIDTH, WIDTH))
+    sheet = Image.new("RGB", (min(COLUMNS, len(images)) * cell + GAP, rows * cell + GAP), "white")
+    for place, image in enumerate(images):
+        image.thumbnail((WIDTH, WIDTH))
         row, column = divmod(place, COLUMNS)
-        corner = (column * cell + GAP + (WIDTH - picture.width) // 2, row * cell + GAP + (WIDTH - picture.height) // 2)
-        sheet.paste(picture, corner)
+        corner = (column * cell + GAP + (WIDTH - image.width) // 2, row * cell + GAP + (WIDTH - image.height) // 2)
+        sheet.paste(image, corner)
     return sheet

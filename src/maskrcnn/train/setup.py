@@ -35,12 +35,12 @@ def fit_to_data(config: Config, train_data: Dataset, val_data: Dataset | None) -
         The settings, and the network's class index for each class of `train_data`.
 
     Raises:
-        DataError: no picture, a class that the settings do not name, or a head that the labels have nothing for.
+        DataError: no image, a class that the settings do not name, or a head that the labels have nothing for.
         UserError: `train.best` asks for a kind that the network does not find.
     """
     for data in (train_data, val_data):
         if data is not None and len(data) == 0:
-            raise DataError(f"{data.name}: no pictures; give a data set that has some")
+            raise DataError(f"{data.name}: no images; give a data set that has some")
     config = fill_config(config, train_data)
     model = config.model
     head = KIND_HEADS.get(config.train.best)

@@ -1,7 +1,7 @@
 """The training of a network, top-down: set up, loop over steps, evaluate, finish.
 
-One *step* is one move of the optimiser: `train.batch` pictures over all processes, in `train.accumulate` parts each. How
-far a training is, is one number, the iteration; learning rate, order of the pictures and their augmentation are pure
+One *step* is one move of the optimiser: `train.batch` images over all processes, in `train.accumulate` parts each. How
+far a training is, is one number, the iteration; learning rate, order of the images and their augmentation are pure
 functions of it, which is why a killed training resumes bit for bit.
 """
 
@@ -170,7 +170,7 @@ class Trainer:
         learn = sum(p.numel() for p in self.network.parameters() if p.requires_grad)
         count = sum(p.numel() for p in self.network.parameters())
         val = f", {len(self.val_data)} to evaluate on" if self.val_data is not None else ", none to evaluate on"
-        self.log.note(f"{len(self.train_data)} pictures to train on{val}; classes: {_some(self.config.model.classes)}")
+        self.log.note(f"{len(self.train_data)} images to train on{val}; classes: {_some(self.config.model.classes)}")
         self.log.note(f"{count / 1e6:.1f} M parameters, of which {learn / 1e6:.1f} M learn")
         scaled = f" = {settings.lr:g} x {settings.batch}/{settings.reference_batch}" if settings.scale_lr else ""
         warmup = warmup_iterations(settings, self.total)
@@ -180,7 +180,7 @@ class Trainer:
             f"warm-up of {warmup:g} iterations{shortened}"
         )
         self.log.note(
-            f"{self.total} iterations of {settings.batch} pictures ({settings.epochs:g} epochs) on "
+            f"{self.total} iterations of {settings.batch} images ({settings.epochs:g} epochs) on "
             f"{self.accelerator.num_processes} x {self.accelerator.device}, {settings.precision}; run in {self.run}"
         )
         for note in self.notes:
@@ -283,10 +283,10 @@ class Trainer:
         self.asked = self.asked or asked > 0
 
     def _refuse(self, step: Step, bad: list[str]) -> None:
-        """Say which pictures gave a loss that is not finite. Nothing is saved: the weights may be spoilt."""
+        """Say which images gave a loss that is not finite. Nothing is saved: the weights may be spoilt."""
         blamed = step.parts if bad == ["gradient"] else [part for part in step.parts if not part.finite()]
         records = gather_object([part.describe() for part in blamed])
-        names = [picture["name"] for record in records for picture in record["pictures"]]
+        names = [image["name"] for record in records for image in record["images"]]
         if self.main:
             run_folder.write_json(self.run / "nonfinite.json", {"iteration": step.iteration, "parts": records})
         remedy = f"lower train.lr or set train.clip=1, and see {self.run / 'nonfinite.json'}"
@@ -395,7 +395,7 @@ class Trainer:
             self.drawn = draw_training(batch, targets, self.config.model, self.run / "samples", self.drawn)
 
     def _draw(self, draw: Callable[[], None]) -> None:
-        """A picture that cannot be drawn is no reason to lose a training, a full disk is."""
+        """An image that cannot be drawn is no reason to lose a training, a full disk is."""
         if not self.main:
             return
         try:

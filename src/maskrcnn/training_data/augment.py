@@ -1,6 +1,6 @@
-"""Where every pixel of a picture goes on its way into the network, as one affine map, and what becomes of its colours.
+"""Where every pixel of an image goes on its way into the network, as one affine map, and what becomes of its colours.
 
-A `View` is drawn once per picture; the picture, its boxes, masks and keypoints all go through the same matrix, so
+A `View` is drawn once per image; the image, its boxes, masks and keypoints all go through the same matrix, so
 labels follow exactly.
 """
 
@@ -14,8 +14,8 @@ import numpy as np
 from maskrcnn.config.data import AugmentConfig
 from maskrcnn.errors import UserError
 
-TILE_ZOOM = 1.25  # how far past covering its tile a picture of a mosaic may be enlarged
-PASTED = (0.3, 1.0)  # scale of the picture that objects are pasted from, where 1 fits it into the whole canvas
+TILE_ZOOM = 1.25  # how far past covering its tile an image of a mosaic may be enlarged
+PASTED = (0.3, 1.0)  # scale of the image that objects are pasted from, where 1 fits it into the whole canvas
 MOST_DEGREES = 45.0
 # a quarter turn clockwise, half a turn, and one anticlockwise, as matrices of whole numbers: warping by them is exact
 TURNS = ([[0.0, -1.0], [1.0, 0.0]], [[-1.0, 0.0], [0.0, -1.0]], [[0.0, 1.0], [-1.0, 0.0]])
@@ -23,7 +23,7 @@ TURNS = ([[0.0, -1.0], [1.0, 0.0]], [[-1.0, 0.0], [0.0, -1.0]], [[0.0, 1.0], [-1
 
 @dataclass
 class View:
-    """An affine map from the original picture's continuous coordinates to those of the network's input."""
+    """An affine map from the original image's continuous coordinates to those of the network's input."""
 
     matrix: np.ndarray  # (2, 3) float64
     height: int  # of the result, pixels
@@ -78,15 +78,15 @@ def draw_view(
     rng: np.random.Generator,
     side_rng: np.random.Generator | None = None,
 ) -> View:
-    """A random view of a picture of `height` x `width` for training.
+    """A random view of an image of `height` x `width` for training.
 
-    Either one of `short_sides` is drawn and the whole picture is scaled to it, or (with `jitter` and `crop`) the scale
-    is drawn and a window of the `crop` size is cut, padded where the picture ends (Ghiasi et al. 2021). With `turn` the
-    picture is first turned by a random quarter, with `rotate` the view is tilted about its middle at the end.
+    Either one of `short_sides` is drawn and the whole image is scaled to it, or (with `jitter` and `crop`) the scale
+    is drawn and a window of the `crop` size is cut, padded where the image ends (Ghiasi et al. 2021). With `turn` the
+    image is first turned by a random quarter, with `rotate` the view is tilted about its middle at the end.
 
     Args:
         rng: what the choices derive from.
-        side_rng: what the short side derives from, where pictures of a batch are to share it.
+        side_rng: what the short side derives from, where images of a batch are to share it.
     """
     flipped = bool(rng.random() < config.flip)
     turn = _draw_turn(config, height, width, rng)
@@ -103,9 +103,9 @@ def draw_view(
 def draw_tile_view(
     config: AugmentConfig, height: int, width: int, tile: tuple[int, int], rng: np.random.Generator
 ) -> View:
-    """A random view of a picture that is `tile` (height, width) large.
+    """A random view of an image that is `tile` (height, width) large.
 
-    The scale lies between the one at which the whole picture fits into the tile and `TILE_ZOOM` times the one at which
+    The scale lies between the one at which the whole image fits into the tile and `TILE_ZOOM` times the one at which
     it covers the tile.
     """
     flipped = bool(rng.random() < config.flip)
@@ -119,7 +119,7 @@ def draw_tile_view(
 def draw_paste_view(
     config: AugmentConfig, height: int, width: int, canvas: tuple[int, int], rng: np.random.Generator
 ) -> View:
-    """A random view of a picture whose objects are to be pasted into one of `canvas` (height, width): the whole of it,
+    """A random view of an image whose objects are to be pasted into one of `canvas` (height, width): the whole of it,
     smaller than the canvas and anywhere in it."""
     flipped = bool(rng.random() < config.flip)
     turn = _draw_turn(config, height, width, rng)
@@ -132,27 +132,27 @@ def draw_paste_view(
 
 
 def test_view(height: int, width: int, short_side: int, long_side: int) -> View:
-    """The view of a picture at test time: short side as given unless the long side would pass `long_side`."""
+    """The view of an image at test time: short side as given unless the long side would pass `long_side`."""
     return _view(_fit(height, width, short_side, long_side), height, width)
 
 
 test_view.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever pytest thinks of the name
 
 
-def warp_picture(pixels: np.ndarray, view: View) -> np.ndarray:
-    """The picture as the view shows it.
+def warp_image(pixels: np.ndarray, view: View) -> np.ndarray:
+    """The image as the view shows it.
 
     Args:
         pixels: uint8 (H, W, C).
 
     Returns:
-        uint8 (view.height, view.width, C); 0 where the view reaches past the picture.
+        uint8 (view.height, view.width, C); 0 where the view reaches past the image.
     """
     height, width = pixels.shape[:2]
     # the map was made from whole pixel counts, so these are exact and resize's half-pixel convention is ours
     scaled_w, scaled_h = (max(1, round(f * side)) for f, side in zip(view.factor, (width, height), strict=True))
     if (scaled_h, scaled_w) != (height, width):
-        pixels = resize_picture(pixels, scaled_w, scaled_h)
+        pixels = resize_image(pixels, scaled_w, scaled_h)
     if not view.upright or view.matrix[1, 1] < 0:
         return _tilt(pixels, view.matrix / [*view.factor, 1.0], view.height, view.width)
     left, top = (round(shift) for shift in view.matrix[:, 2])
@@ -168,8 +168,8 @@ def warp_picture(pixels: np.ndarray, view: View) -> np.ndarray:
     return result
 
 
-def resize_picture(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
-    """A picture (H, W, C) at another size: averaged over areas where that is smaller, else interpolated."""
+def resize_image(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
+    """An image (H, W, C) at another size: averaged over areas where that is smaller, else interpolated."""
     how = cv2.INTER_AREA if width * height < pixels.shape[0] * pixels.shape[1] else cv2.INTER_LINEAR
     # OpenCV averages at most four channels at a time
     parts = [np.ascontiguousarray(pixels[..., c : c + 4]) for c in range(0, pixels.shape[2], 4)]
@@ -178,7 +178,7 @@ def resize_picture(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def _tilt(pixels: np.ndarray, matrix: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A picture through a map (2, 3) that changes no lengths, by bilinear interpolation; 0 outside of it."""
+    """An image through a map (2, 3) that changes no lengths, by bilinear interpolation; 0 outside of it."""
     half = np.array([0.5, 0.5])
     # OpenCV counts from the middle of the first pixel, we from its corner
     centred = np.column_stack([matrix[:, :2], matrix[:, :2] @ half + matrix[:, 2] - half])
@@ -186,7 +186,7 @@ def _tilt(pixels: np.ndarray, matrix: np.ndarray, height: int, width: int) -> np
 
 
 def jitter_colour(pixels: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """The picture with brightness, contrast, saturation and hue changed at random.
+    """The image with brightness, contrast, saturation and hue changed at random.
 
     At `strength` 1 brightness and contrast change by up to 40%, saturation by up to 60% and hue by up to a tenth of a
     turn. All four are linear in RGB (hue as a turn about the grey axis), so one 3 x 4 matrix does them in one pass.
@@ -262,14 +262,14 @@ def _fit(height: int, width: int, short_side: int, long_side: int) -> tuple[int,
 def _view_at(
     scale: float, height: int, width: int, crop: tuple[int, int], rng: np.random.Generator, flipped: bool
 ) -> View:
-    """A window of `crop` (height, width) somewhere in the picture at `scale`."""
+    """A window of `crop` (height, width) somewhere in the image at `scale`."""
     scaled = (max(1, round(height * scale)), max(1, round(width * scale)))
     corner = rng.integers(np.maximum(np.subtract(scaled, crop), 0) + 1)
     return _view(scaled, height, width, flipped=flipped, corner=(int(corner[0]), int(corner[1])), crop=crop)
 
 
 def _draw_turn(config: AugmentConfig, height: int, width: int, rng: np.random.Generator) -> np.ndarray | None:
-    """(2, 3): a quarter, half or three-quarter turn of the whole picture into its own corner; None for none."""
+    """(2, 3): a quarter, half or three-quarter turn of the whole image into its own corner; None for none."""
     if not config.turn or rng.random() >= config.turn:
         return None
     turn = np.array(TURNS[int(rng.integers(len(TURNS)))])
@@ -278,12 +278,12 @@ def _draw_turn(config: AugmentConfig, height: int, width: int, rng: np.random.Ge
 
 
 def _turned_size(turn: np.ndarray | None, height: int, width: int) -> tuple[int, int]:
-    """Height and width of the turned picture."""
+    """Height and width of the turned image."""
     return (width, height) if turn is not None and turn[0, 0] == 0 else (height, width)
 
 
 def _after(view: View, first: np.ndarray | None) -> View:
-    """The view of a picture that goes through the map `first` (2, 3) before."""
+    """The view of an image that goes through the map `first` (2, 3) before."""
     if first is None:
         return view
     matrix = view.matrix[:, :2] @ first + [[0, 0, view.matrix[0, 2]], [0, 0, view.matrix[1, 2]]]

@@ -1,4 +1,4 @@
-"""Objects of one picture pasted into another, whose own objects they hide (Ghiasi et al. 2021, "Simple Copy-Paste").
+"""Objects of one image pasted into another, whose own objects they hide (Ghiasi et al. 2021, "Simple Copy-Paste").
 
 Pixels are copied inside the masks as they are: the paper found that blending does not matter.
 """
@@ -13,7 +13,7 @@ from maskrcnn.labels.types import Annotation
 from maskrcnn.training_data.augment import View, transform_boxes
 from maskrcnn.training_data.targets import SMALLEST_SIDE, ObjectTargets, extent, mask_bitmap
 
-TAKEN = 0.5  # share of a picture's objects that are pasted
+TAKEN = 0.5  # share of an image's objects that are pasted
 LEAST_LEFT = 0.1  # share of an object's mask; one of which less is left is neither object nor background
 VISIBLE, HIDDEN = 2, 1  # visibilities of a keypoint in COCO
 
@@ -46,7 +46,7 @@ def draw_stencil(annotations: list[Annotation], view: View) -> np.ndarray:
 
 
 def paste_targets(below: ObjectTargets, above: ObjectTargets, stencil: np.ndarray) -> ObjectTargets:
-    """The objects of both pictures, those `below` without what the stencil (H, W) hides.
+    """The objects of both images, those `below` without what the stencil (H, W) hides.
 
     An object without a mask keeps its box. One that is hidden altogether is gone; one of which little is left becomes a
     region to ignore.

@@ -1,4 +1,4 @@
-"""What cheap cameras and repeated saving do to a picture: blur, noise, JPEG."""
+"""What cheap cameras and repeated saving do to an image: blur, noise, JPEG."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ QUALITY = (25, 85)  # of the JPEG
 
 
 def degrade(pixels: np.ndarray, config: AugmentConfig, rng: np.random.Generator) -> np.ndarray:
-    """The picture uint8 (H, W, C), each of the three done to the share of pictures that the settings say."""
+    """The image uint8 (H, W, C), each of the three done to the share of images that the settings say."""
     if config.blur and rng.random() < config.blur:
         pixels = cv2.GaussianBlur(pixels, (0, 0), rng.uniform(*BLUR)).reshape(pixels.shape)
     if config.noise and rng.random() < config.noise:
@@ -33,7 +33,7 @@ def _through_jpeg(pixels: np.ndarray, quality: int) -> np.ndarray:
         done, buffer = cv2.imencode(
             ".jpg", part[..., ::-1] if part.ndim == 3 else part, (cv2.IMWRITE_JPEG_QUALITY, quality)
         )
-        assert done, "a picture of 8 bits can be compressed"
+        assert done, "an image of 8 bits can be compressed"
         decoded = cv2.imdecode(buffer, cv2.IMREAD_COLOR if part.ndim == 3 else cv2.IMREAD_GRAYSCALE)
         assert decoded is not None, "what was just compressed can be read"
         back.append(decoded[..., ::-1] if part.ndim == 3 else decoded[..., None])

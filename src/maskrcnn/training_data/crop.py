@@ -1,4 +1,4 @@
-"""The part of a labelled object that a window of its picture shows, exactly: masks clipped, boxes tightened to them."""
+"""The part of a labelled object that a window of its image shows, exactly: masks clipped, boxes tightened to them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NEAR = 1e-6  # pixels
 
 @dataclass(frozen=True)
 class Window:
-    """A rectangle of a picture, in whole pixels."""
+    """A rectangle of an image, in whole pixels."""
 
     left: int
     top: int
@@ -87,7 +87,7 @@ def _cut_rings(annotation: Annotation, rings: list[np.ndarray], window: Window) 
 
 
 def _visible_extent(ring: np.ndarray, part: np.ndarray, window: Window) -> Box | None:
-    """The box around what `window` shows of a ring, xyxy in the picture's pixels; None where that is nothing.
+    """The box around what `window` shows of a ring, xyxy in the image's pixels; None where that is nothing.
 
     Clipping joins the parts of a ring that is not convex along the window's edges, where they enclose nothing: such points
     do not count. What does: points where an edge of the ring itself begins or ends, and corners of the window inside the

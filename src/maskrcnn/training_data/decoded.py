@@ -1,6 +1,6 @@
-"""Large pictures decoded once into files of the cache folder, from which a part can be read without the rest.
+"""Large images decoded once into files of the cache folder, from which a part can be read without the rest.
 
-A JPEG or PNG can only be decoded as a whole. The decoded picture is a NumPy array file that is mapped into memory, so that
+A JPEG or PNG can only be decoded as a whole. The decoded image is a NumPy array file that is mapped into memory, so that
 a tile costs the memory of a tile. Decoding happens in a process of its own, whose memory is given back when it ends.
 """
 
@@ -19,13 +19,13 @@ import numpy as np
 from maskrcnn.download import cache_folder, locked
 from maskrcnn.errors import DataError, UserError
 
-FORM = 1  # of the files; another one where the reading of pictures changes
+FORM = 1  # of the files; another one where the reading of images changes
 GIGABYTE = 10**9
 Progress = Callable[[int, int | None], None]  # bytes done, bytes in all
 
 
-class DecodedPictures:
-    """The decoded pictures of one training, within `limit` bytes of the folder.
+class DecodedImages:
+    """The decoded images of one training, within `limit` bytes of the folder.
 
     Files are written under another name and moved, and processes that want the same one wait for each other, so any number
     of workers may ask at once.
@@ -35,24 +35,24 @@ class DecodedPictures:
         """
         Args:
             limit: bytes that the files may take in all, those of other trainings included.
-            folder: None: `pictures` in the cache folder.
+            folder: None: `images` in the cache folder.
         """
         self.limit = limit
-        self.folder = folder or cache_folder() / "pictures"
-        self.bytes = 0  # of the pictures reserved
-        self._wanted: dict[Path, tuple[Path, int, int]] = {}  # file: picture, channels, bytes
+        self.folder = folder or cache_folder() / "images"
+        self.bytes = 0  # of the images reserved
+        self._wanted: dict[Path, tuple[Path, int, int]] = {}  # file: image, channels, bytes
 
     def reserve(self, path: Path, channels: int, pixels: int) -> Path | None:
-        """The file that a picture of so many pixels will have; None where the limit leaves no room for it.
+        """The file that an image of so many pixels will have; None where the limit leaves no room for it.
 
         Raises:
-            DataError: there is no such picture.
+            DataError: there is no such image.
         """
         try:
             stat = path.stat()
         except OSError as error:
             raise DataError(f"{path}: {(error.strerror or 'not readable').lower()}; check the name") from None
-        # another size or time of change is another picture
+        # another size or time of change is another image
         key = f"{path.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}\n{channels}\n{FORM}"
         file = self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npy"
         size = pixels * channels
@@ -64,12 +64,12 @@ class DecodedPictures:
         return file
 
     def fill(self, progress: Progress | None = None) -> None:
-        """Decodes every reserved picture that is not there yet.
+        """Decodes every reserved image that is not there yet.
 
         Files of other trainings are removed, the longest unused first, where the limit would be passed.
 
         Raises:
-            DataError: a picture cannot be decoded.
+            DataError: an image cannot be decoded.
             UserError: the disk has no room for them, or the folder cannot be written.
         """
         missing = {file: entry for file, entry in self._wanted.items() if not file.exists()}
@@ -102,13 +102,13 @@ class DecodedPictures:
         free = shutil.disk_usage(self.folder).free
         if free < needed:
             raise UserError(
-                f"{self.folder}: decoded pictures need {needed / GIGABYTE:.1f} GB there, {free / GIGABYTE:.1f} are free; "
+                f"{self.folder}: decoded images need {needed / GIGABYTE:.1f} GB there, {free / GIGABYTE:.1f} are free; "
                 "make room, set MASKRCNN_CACHE to a folder on another disk, or lower data.tiles.cache_gb"
             )
 
 
 def decode_apart(path: Path, channels: int, file: Path) -> None:
-    """Decodes a picture into an array file, unless it is there, in another process.
+    """Decodes an image into an array file, unless it is there, in another process.
 
     Raises:
         DataError: it cannot be decoded.
@@ -130,14 +130,14 @@ def decode_apart(path: Path, channels: int, file: Path) -> None:
         raise DataError(said[0])
     if done.returncode == UserError.exit_code:
         raise UserError(said[0])
-    reason = "killed; is there memory for the whole picture?" if done.returncode < 0 else said[0]
+    reason = "killed; is there memory for the whole image?" if done.returncode < 0 else said[0]
     raise DataError(f"{path}: decoding it ended with code {done.returncode} ({reason:.200})")
 
 
 def _decode(path: Path, channels: int, file: Path) -> None:
-    from maskrcnn.images.read import read_picture
+    from maskrcnn.images.read import read_image
 
-    pixels = read_picture(path, channels)
+    pixels = read_image(path, channels)
     partial = file.with_suffix(f".{os.getpid()}.partial")
     try:
         with partial.open("wb") as out:

@@ -34,5 +34,5 @@ def fill_config(config: Config, dataset: Dataset) -> Config:
 
 
 def _any_mask(dataset: Dataset) -> bool:
-    pictures = (dataset.picture(index) for index in range(len(dataset)))
-    return any(a.polygons or a.rle is not None for picture in pictures for a in picture.annotations)
+    images = (dataset.image(index) for index in range(len(dataset)))
+    return any(a.polygons or a.rle is not None for image in images for a in image.annotations)

@@ -1,6 +1,6 @@
-"""Labelled pictures as batches, for training and for testing.
+"""Labelled images as batches, for training and for testing.
 
-What happens to a picture in training derives only from the training's seed, the epoch and the picture's position in the
+What happens to an image in training derives only from the training's seed, the epoch and the image's position in the
 epoch's order: not from the number of workers or processes, nor from where a training was interrupted.
 """
 
@@ -21,7 +21,7 @@ from maskrcnn.config.load import Config
 from maskrcnn.config.model import InputConfig
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.images.batch import Batch, Targets
-from maskrcnn.labels.types import Dataset, Picture
+from maskrcnn.labels.types import Dataset, LabelledImage
 from maskrcnn.training_data.augment import (
     View,
     check_augment,
@@ -30,7 +30,7 @@ from maskrcnn.training_data.augment import (
     draw_view,
     jitter_colour,
     test_view,
-    warp_picture,
+    warp_image,
 )
 from maskrcnn.training_data.copy_paste import draw_objects, draw_stencil, paste_targets
 from maskrcnn.training_data.corruption import degrade
@@ -41,7 +41,7 @@ from maskrcnn.training_data.targets import ObjectTargets, collate_targets, make_
 
 @dataclass
 class Sample:
-    """One picture on its way into a training batch."""
+    """One image on its way into a training batch."""
 
     pixels: np.ndarray  # uint8 (H, W, C)
     targets: ObjectTargets
@@ -57,7 +57,7 @@ class Sample:
 
 @dataclass
 class TestSample:
-    """One picture on its way into a test batch."""
+    """One image on its way into a test batch."""
 
     __test__ = False  # not a test class, whatever pytest thinks of the name
 
@@ -67,8 +67,8 @@ class TestSample:
     original: tuple[int, int]
 
 
-class UnreadablePicture(DataError):
-    """A picture that cannot be read or used.
+class UnreadableImage(DataError):
+    """An image that cannot be read or used.
 
     Its message stays one line when it crosses from a worker: torch raises it again there as type(message) with
     the worker's whole traceback as the message, of which this keeps the end.
@@ -81,7 +81,7 @@ class UnreadablePicture(DataError):
 
 
 class TrainSamples(TorchDataset[Sample]):
-    """The pictures of `dataset` as training samples, indexed by (picture index, seed, step seed)."""
+    """The images of `dataset` as training samples, indexed by (image index, seed, step seed)."""
 
     def __init__(self, dataset: Dataset, labels: list[int], config: Config) -> None:
         """
@@ -112,68 +112,66 @@ class TrainSamples(TorchDataset[Sample]):
     def __getitem__(self, key: tuple[int, int, int]) -> Sample:
         """
         Raises:
-            DataError: the picture cannot be read; names it.
+            DataError: the image cannot be read; names it.
         """
         index, seed, step_seed = key
         rng, step_rng = np.random.default_rng(seed), np.random.default_rng(step_seed)
         if self.augment.mosaic and step_rng.random() < self.augment.mosaic:
             sample = self._mosaic(index, seed, rng, step_rng)
         else:
-            picture = self.dataset.picture(index)
-            # one short side for the whole step: drawn per picture, the largest would set the padding of all
-            view = draw_view(self.augment, picture.height, picture.width, rng, step_rng)
-            pixels, targets = self._seen(index, picture, view, seed, rng)
-            sample = Sample(pixels, targets, picture.file_name, _scale(view), (picture.height, picture.width))
+            image = self.dataset.image(index)
+            # one short side for the whole step: drawn per image, the largest would set the padding of all
+            view = draw_view(self.augment, image.height, image.width, rng, step_rng)
+            pixels, targets = self._seen(index, image, view, seed, rng)
+            sample = Sample(pixels, targets, image.file_name, _scale(view), (image.height, image.width))
         if self.augment.copy_paste and rng.random() < self.augment.copy_paste:
             sample = self._pasted(sample, seed, rng)
         return sample
 
     def _pasted(self, sample: Sample, seed: int, rng: np.random.Generator) -> Sample:
-        """The sample with objects of another picture pasted in."""
+        """The sample with objects of another image pasted in."""
         index = int(rng.integers(len(self.dataset)))
-        picture = self.dataset.picture(index)
-        view = draw_paste_view(self.augment, picture.height, picture.width, sample.pixels.shape[:2], rng)
-        picture.annotations = draw_objects(picture.annotations, rng)
-        if not picture.annotations:
+        image = self.dataset.image(index)
+        view = draw_paste_view(self.augment, image.height, image.width, sample.pixels.shape[:2], rng)
+        image.annotations = draw_objects(image.annotations, rng)
+        if not image.annotations:
             return sample
-        pixels, targets = self._seen(index, picture, view, seed, rng)
-        stencil = draw_stencil(picture.annotations, view)
+        pixels, targets = self._seen(index, image, view, seed, rng)
+        stencil = draw_stencil(image.annotations, view)
         return dataclasses.replace(
             sample,
             pixels=np.where(stencil[..., None], pixels, sample.pixels),
             targets=paste_targets(sample.targets, targets, stencil),
-            name=f"{sample.name} + {picture.file_name}",
+            name=f"{sample.name} + {image.file_name}",
         )
 
     def _mosaic(self, index: int, seed: int, rng: np.random.Generator, step_rng: np.random.Generator) -> Sample:
-        """The picture among others drawn at random; canvas and grid are the step's."""
+        """The image among others drawn at random; canvas and grid are the step's."""
         canvas, grids = self.augment.mosaic_canvas, self.augment.mosaic_grids
         tiles = draw_tiles(canvas, grids[int(step_rng.integers(len(grids)))], rng)
         indices = rng.permutation([index, *rng.integers(len(self.dataset), size=len(tiles) - 1)])
         parts = [self._tile(int(i), tile, seed, rng) for i, tile in zip(indices, tiles, strict=True)]
         pixels = join_pixels(canvas, tiles, [pixels for pixels, _ in parts])
         targets = join_targets(tiles, [targets for _, targets in parts], seed)
-        names = " + ".join(self.dataset.picture(int(i)).file_name for i in indices)
+        names = " + ".join(self.dataset.image(int(i)).file_name for i in indices)
         return Sample(pixels, targets, names, (1.0, 1.0), canvas)
 
     def _tile(self, index: int, tile: Tile, seed: int, rng: np.random.Generator) -> tuple[np.ndarray, ObjectTargets]:
-        picture = self.dataset.picture(index)
-        view = draw_tile_view(self.augment, picture.height, picture.width, (tile.height, tile.width), rng)
-        return self._seen(index, picture, view, seed, rng)
+        image = self.dataset.image(index)
+        view = draw_tile_view(self.augment, image.height, image.width, (tile.height, tile.width), rng)
+        return self._seen(index, image, view, seed, rng)
 
     def _seen(
-        self, index: int, picture: Picture, view: View, seed: int, rng: np.random.Generator
+        self, index: int, image: LabelledImage, view: View, seed: int, rng: np.random.Generator
     ) -> tuple[np.ndarray, ObjectTargets]:
-        """The picture's pixels and objects in a view."""
-        pixels = jitter_colour(
-            warp_picture(_pixels(self.dataset, index, self.channels), view), self.augment.colour, rng
-        )
+        """The image's pixels and objects in a view."""
+        pixels = jitter_colour(warp_image(_pixels(self.dataset, index, self.channels), view), self.augment.colour, rng)
         pixels = degrade(pixels, self.augment, rng)
-        return pixels, make_targets(picture, self.labels, view, self.mask_side, self.keypoints, seed)
+        return pixels, make_targets(image, self.labels, view, self.mask_side, self.keypoints, seed)
 
 
 class TestSamples(TorchDataset[TestSample]):
-    """The pictures of `dataset` as the network sees them at test time, indexed by picture."""
+    """The images of `dataset` as the network sees them at test time, indexed by image."""
 
     __test__ = False
 
@@ -187,20 +185,20 @@ class TestSamples(TorchDataset[TestSample]):
     def __getitem__(self, index: int) -> TestSample:
         """
         Raises:
-            DataError: the picture cannot be read; names it.
+            DataError: the image cannot be read; names it.
         """
         pixels = _pixels(self.dataset, index, self.config.channels)
         height, width = pixels.shape[:2]
         view = test_view(height, width, self.config.short_side, self.config.long_side)
-        return TestSample(_as_tensor(warp_picture(pixels, view)), index, _scale(view), (height, width))
+        return TestSample(_as_tensor(warp_image(pixels, view)), index, _scale(view), (height, width))
 
 
 class EpochSampler(Sampler[list[tuple[int, int, int]]]):
-    """The batches of one epoch that one process takes, as lists of (picture index, seed, step seed).
+    """The batches of one epoch that one process takes, as lists of (image index, seed, step seed).
 
-    The global batches are the same for any `world`; process `rank` takes pictures rank::world of each, in `accumulate`
-    parts. Every picture occurs in every epoch, with `factors` some of them several times; the last global batch is
-    filled up from the epoch's first pictures (with other seeds), so that all batches are equally large and all epochs
+    The global batches are the same for any `world`; process `rank` takes images rank::world of each, in `accumulate`
+    parts. Every image occurs in every epoch, with `factors` some of them several times; the last global batch is
+    filled up from the epoch's first images (with other seeds), so that all batches are equally large and all epochs
     equally long.
     """
 
@@ -221,13 +219,13 @@ class EpochSampler(Sampler[list[tuple[int, int, int]]]):
     ) -> None:
         """
         Args:
-            n: pictures in the data set.
-            batch: pictures of a global batch, over all processes and accumulated parts.
+            n: images in the data set.
+            batch: images of a global batch, over all processes and accumulated parts.
             accumulate: parts in which each process takes its share.
             start: global batches of the epoch to skip, for resuming.
-            tall: (n,) bool; where given, upright pictures meet upright ones as far as the epoch's random order allows,
+            tall: (n,) bool; where given, upright images meet upright ones as far as the epoch's random order allows,
                 since a batch of both is padded to a square.
-            factors: (n,) from 1 up; how often each picture comes in an epoch on average (`repeat_factors`).
+            factors: (n,) from 1 up; how often each image comes in an epoch on average (`repeat_factors`).
             endless: go on with the next epoch when one is through, so that a loader's workers never run dry between them.
 
         Raises:
@@ -280,13 +278,13 @@ class EpochSampler(Sampler[list[tuple[int, int, int]]]):
                 yield share[part * size : (part + 1) * size]
 
     def _sample_seed(self, epoch: int, position: int) -> int:
-        """A seed of 63 bits for the picture at `position` of an epoch's global order."""
+        """A seed of 63 bits for the image at `position` of an epoch's global order."""
         words = np.random.SeedSequence([self.seed, epoch, position + 1]).generate_state(1, np.uint64)
         return int(words[0]) >> 1
 
 
 def group_by_aspect(order: np.ndarray, tall: np.ndarray, batch: int, rng: np.random.Generator) -> np.ndarray:
-    """`order` with upright pictures beside upright ones, in batches that are shuffled again.
+    """`order` with upright images beside upright ones, in batches that are shuffled again.
 
     At most one batch of an epoch holds both kinds.
     """
@@ -297,7 +295,7 @@ def group_by_aspect(order: np.ndarray, tall: np.ndarray, batch: int, rng: np.ran
 
 
 class Collate:
-    """Training samples as one batch, padded to the largest picture rounded up to `divisor`."""
+    """Training samples as one batch, padded to the largest image rounded up to `divisor`."""
 
     def __init__(self, divisor: int) -> None:
         self.divisor = divisor
@@ -311,7 +309,7 @@ class Collate:
 
 
 class TestCollate:
-    """Test samples as one batch and the indices of its pictures."""
+    """Test samples as one batch and the indices of its images."""
 
     __test__ = False
 
@@ -323,7 +321,7 @@ class TestCollate:
 
 
 def pad_batch(samples: Sequence[Sample | TestSample], divisor: int) -> Batch:
-    """Pictures padded with zeros, right and below, to the largest of them rounded up to `divisor`."""
+    """Images padded with zeros, right and below, to the largest of them rounded up to `divisor`."""
     sizes = torch.tensor([s.image.shape[1:] for s in samples], dtype=torch.int64)
     height, width = (-(-int(side) // divisor) * divisor for side in sizes.amax(dim=0))
     images = torch.zeros(len(samples), samples[0].image.shape[0], height, width, dtype=torch.uint8)
@@ -381,7 +379,7 @@ def train_loader(
 
 
 def test_loader(dataset: Dataset, config: InputConfig, batch: int, workers: int) -> DataLoader[TestSample]:
-    """Batches (Batch, list of picture indices) of the whole data set, in its order."""
+    """Batches (Batch, list of image indices) of the whole data set, in its order."""
     return DataLoader(
         TestSamples(dataset, config),
         batch_size=batch,
@@ -396,10 +394,10 @@ test_loader.__test__ = False  # type: ignore[attr-defined]  # not a test, whatev
 
 
 def _tall(dataset: Dataset) -> np.ndarray | None:
-    """(n,) bool: which pictures are upright; None for generated pictures, which all have one shape."""
-    if dataset.picture(0).path is None:
+    """(n,) bool: which images are upright; None for generated images, which all have one shape."""
+    if dataset.image(0).path is None:
         return None
-    shapes = ((p.height, p.width) for p in (dataset.picture(i) for i in range(len(dataset))))
+    shapes = ((p.height, p.width) for p in (dataset.image(i) for i in range(len(dataset))))
     return np.array([height > width for height, width in shapes])
 
 
@@ -410,17 +408,17 @@ def _one_thread(worker: int) -> None:
 
 
 def _pixels(dataset: Dataset, index: int, channels: int) -> np.ndarray:
-    """The picture's pixels (H, W, channels), or a DataError of one line that names it."""
+    """The image's pixels (H, W, channels), or a DataError of one line that names it."""
     try:
         pixels = dataset.pixels(index)
     except DataError as error:
-        raise UnreadablePicture(str(error)) from None
+        raise UnreadableImage(str(error)) from None
     except OSError as error:
-        picture = dataset.picture(index)
-        raise UnreadablePicture(f"{picture.path or picture.file_name}: not readable: {error}") from None
+        image = dataset.image(index)
+        raise UnreadableImage(f"{image.path or image.file_name}: not readable: {error}") from None
     if pixels.shape[2] != channels:
-        name = dataset.picture(index).file_name
-        raise UnreadablePicture(
+        name = dataset.image(index).file_name
+        raise UnreadableImage(
             f"{name}: has {pixels.shape[2]} channels, the model takes {channels}; open the data set with_channels({channels})"
         )
     return pixels

@@ -1,4 +1,4 @@
-"""Mosaics: several pictures as the tiles of one, so that a step shows more and smaller objects at the same cost.
+"""Mosaics: several images as the tiles of one, so that a step shows more and smaller objects at the same cost.
 
 Bochkovskiy et al. 2020 (YOLOv4), section 3.3, with four tiles; any square grid here.
 """
@@ -34,10 +34,10 @@ def draw_tiles(canvas: tuple[int, int], grid: int, rng: np.random.Generator) -> 
     ]
 
 
-def join_pixels(canvas: tuple[int, int], tiles: list[Tile], pictures: list[np.ndarray]) -> np.ndarray:
-    """uint8 (H, W, C): each picture in its tile, whose size it has."""
-    result = np.zeros((*canvas, pictures[0].shape[2]), pictures[0].dtype)
-    for tile, pixels in zip(tiles, pictures, strict=True):
+def join_pixels(canvas: tuple[int, int], tiles: list[Tile], images: list[np.ndarray]) -> np.ndarray:
+    """uint8 (H, W, C): each image in its tile, whose size it has."""
+    result = np.zeros((*canvas, images[0].shape[2]), images[0].dtype)
+    for tile, pixels in zip(tiles, images, strict=True):
         result[tile.top : tile.top + tile.height, tile.left : tile.left + tile.width] = pixels
     return result
 

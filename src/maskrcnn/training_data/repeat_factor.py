@@ -1,6 +1,6 @@
-"""Repeat-factor sampling: pictures of rare classes come several times in an epoch (Gupta et al. 2019, LVIS, appendix).
+"""Repeat-factor sampling: images of rare classes come several times in an epoch (Gupta et al. 2019, LVIS, appendix).
 
-A class in a share f of the pictures has the factor max(1, sqrt(threshold / f)), a picture the largest of its classes'.
+A class in a share f of the images has the factor max(1, sqrt(threshold / f)), an image the largest of its classes'.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from maskrcnn.labels.types import Dataset
 
 
 def repeat_factors(dataset: Dataset, threshold: float) -> np.ndarray:
-    """How often each picture comes in an epoch on average, float64 (n,), at least 1.
+    """How often each image comes in an epoch on average, float64 (n,), at least 1.
 
     Args:
-        threshold: share of pictures, 0 to 1, below which a class counts as rare. Crowds do not count as objects.
+        threshold: share of images, 0 to 1, below which a class counts as rare. Crowds do not count as objects.
     """
-    classes = [sorted({a.label for a in dataset.picture(i).annotations if not a.crowd}) for i in range(len(dataset))]
-    pictures = np.bincount([label for labels in classes for label in labels], minlength=len(dataset.classes))
-    of_class = np.sqrt(threshold * len(dataset) / np.maximum(pictures, 1)).clip(min=1.0)
+    classes = [sorted({a.label for a in dataset.image(i).annotations if not a.crowd}) for i in range(len(dataset))]
+    images = np.bincount([label for labels in classes for label in labels], minlength=len(dataset.classes))
+    of_class = np.sqrt(threshold * len(dataset) / np.maximum(images, 1)).clip(min=1.0)
     return np.array([of_class[labels].max(initial=1.0) for labels in classes], np.float64)
 
 
@@ -28,7 +28,7 @@ def epoch_length(factors: np.ndarray) -> int:
 
 
 def draw_entries(factors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The picture indices of one epoch in random order, int64.
+    """The image indices of one epoch in random order, int64.
 
     Each factor is rounded up or down at random, so that it is right on average. The fractions are not drawn one by one
     but laid end to end in random order and cut where a whole number plus one random offset is reached: with that the
@@ -44,6 +44,6 @@ def describe(factors: np.ndarray) -> str:
     """A line for people."""
     repeated = int((factors > 1).sum())
     return (
-        f"pictures of rare classes are repeated: {repeated} of {len(factors)} come up to {factors.max():.2f} times, "
+        f"images of rare classes are repeated: {repeated} of {len(factors)} come up to {factors.max():.2f} times, "
         f"an epoch has {epoch_length(factors)}"
     )

@@ -1,6 +1,6 @@
-"""What a picture's labels become for training: the objects a view shows, in the view's pixels, masks as small bitmaps.
+"""What an image's labels become for training: the objects a view shows, in the view's pixels, masks as small bitmaps.
 
-A mask is never drawn at the picture's size: polygons are drawn straight into an m x m bitmap over the object's box, an
+A mask is never drawn at the image's size: polygons are drawn straight into an m x m bitmap over the object's box, an
 RLE is read at that bitmap's sampling points. How a bitmap becomes a mask target is the mask head's business.
 """
 
@@ -14,7 +14,7 @@ from pycocotools import mask as coco_mask
 
 from maskrcnn.config.model import KeypointSchema
 from maskrcnn.images.batch import Targets, empty_targets
-from maskrcnn.labels.types import Annotation, Picture, Rle
+from maskrcnn.labels.types import Annotation, LabelledImage, Rle
 from maskrcnn.masks.polygons import clip_ring
 from maskrcnn.training_data.augment import View, transform_boxes, transform_keypoints
 
@@ -24,7 +24,7 @@ SLOT_MULTIPLE = 8  # object slots are padded to this, so that few shapes exist
 
 @dataclass
 class ObjectTargets:
-    """The n objects of one picture; fields as in `maskrcnn.images.batch.Targets`, without padding."""
+    """The n objects of one image; fields as in `maskrcnn.images.batch.Targets`, without padding."""
 
     boxes: np.ndarray  # (n, 4) float32 xyxy
     labels: np.ndarray  # (n,) int64
@@ -37,9 +37,9 @@ class ObjectTargets:
 
 
 def make_targets(
-    picture: Picture, labels: list[int], view: View, mask_side: int, keypoints: KeypointSchema | None, seed: int
+    image: LabelledImage, labels: list[int], view: View, mask_side: int, keypoints: KeypointSchema | None, seed: int
 ) -> ObjectTargets:
-    """The objects of `picture` that `view` shows.
+    """The objects of `image` that `view` shows.
 
     Left out are objects of which less than a pixel in width or height remains, or that the view cuts so that no mask
     pixel remains. Crowds become regions to ignore, by their box.
@@ -48,9 +48,9 @@ def make_targets(
         labels: the model's class index for each class of the data set.
         mask_side: side of the mask bitmaps; 0 for none.
         keypoints: None for none.
-        seed: what the random choices about this picture derive from.
+        seed: what the random choices about this image derive from.
     """
-    annotations = picture.annotations
+    annotations = image.annotations
     whole = _boxes(annotations, view)
     boxes = np.clip(whole, 0, (view.width, view.height, view.width, view.height))
     large = (boxes[:, 2:] - boxes[:, :2] >= SMALLEST_SIDE).all(axis=1)
@@ -135,7 +135,7 @@ def _draw_polygons(rings: list[np.ndarray], shape: tuple[int, int]) -> np.ndarra
 
 
 def _sample_rle(rle: Rle, points: np.ndarray) -> np.ndarray:
-    """The mask at points (h, w, 2) of x, y in the original's pixels: uint8 (h, w); 0 outside of the picture."""
+    """The mask at points (h, w, 2) of x, y in the original's pixels: uint8 (h, w); 0 outside of the image."""
     height, width = rle["size"]
     full = coco_mask.decode(rle)
     columns, rows = np.floor(points).astype(np.intp).transpose(2, 0, 1)

@@ -1,4 +1,4 @@
-"""Large pictures as overlapping tiles: a scan of 10,000 x 10,000 pixels trains in the memory of its tiles."""
+"""Large images as overlapping tiles: a scan of 10,000 x 10,000 pixels trains in the memory of its tiles."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy as np
 from maskrcnn.config.data import TilesConfig
 from maskrcnn.errors import DataError
 from maskrcnn.images.multichannel import ARRAY_SUFFIX, open_array
-from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import size_disagreement
-from maskrcnn.labels.types import Annotation, Dataset, Picture
+from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
 from maskrcnn.training_data.crop import Window, cut, extent
-from maskrcnn.training_data.decoded import DecodedPictures, decode_apart
+from maskrcnn.training_data.decoded import DecodedImages, decode_apart
 
 REMNANT = "remnant of an object at a tile's border ignored"
 GOLDEN = 0.618034  # multiples of it spread evenly between whole numbers
@@ -24,7 +24,7 @@ WHOLE = 1 - 1e-9  # a share, but for rounding
 
 
 class TiledDataset:
-    """A `Dataset` each of whose pictures is a tile of one of another's, or the whole of one that fits into a tile.
+    """A `Dataset` each of whose images is a tile of one of another's, or the whole of one that fits into a tile.
 
     An object is one of a tile where the tile shows at least `visible` of it, measured against the tile that shows most of
     it; so every object is one of some tile, also one that is larger than a tile. What other tiles show of it is a crowd
@@ -37,14 +37,14 @@ class TiledDataset:
         tiles: TilesConfig,
         *,
         channels: int = 3,
-        decoded: DecodedPictures | None = None,
+        decoded: DecodedImages | None = None,
         keep_empty: bool = False,
     ) -> None:
         """
         Args:
-            dataset: pictures with a path are read from it.
+            dataset: images with a path are read from it.
             channels: as `dataset` gives them.
-            decoded: where decoded pictures are kept; None: each tile decodes its picture.
+            decoded: where decoded images are kept; None: each tile decodes its image.
             keep_empty: every tile without an object, whatever `tiles.empty` says.
         """
         self.dataset, self.tiles, self.channels = dataset, tiles, channels
@@ -55,14 +55,14 @@ class TiledDataset:
         self._decoded = decoded
         self._share = 1.0 if keep_empty else tiles.empty
         places: list[tuple[int, int, int, int, int]] = []
-        self._labels = LabelledPictures(
+        self._labels = FileDataset(
             self._cut_all(places),
             name=self.name,
             classes=self.classes,
             class_ids=self.class_ids,
             keypoints=self.keypoints,
         )
-        # picture, then left, top, width and height of the tile; width 0 for a whole picture
+        # image, then left, top, width and height of the tile; width 0 for a whole image
         self._places = np.array(places, np.int64).reshape(-1, 5)
         if self.counts["remnants"]:
             self.repairs[REMNANT] += self.counts["remnants"]
@@ -70,27 +70,27 @@ class TiledDataset:
     def __len__(self) -> int:
         return len(self._places)
 
-    def picture(self, index: int) -> Picture:
+    def image(self, index: int) -> LabelledImage:
         """Labels of the tile at `index`, in its pixels."""
-        return self._labels.picture(index)
+        return self._labels.image(index)
 
     def pixels(self, index: int) -> np.ndarray:
         """The tile at `index`: uint8 (H, W, C).
 
         Raises:
-            DataError: its picture cannot be read, or is not of the size or the channels that were labelled.
+            DataError: its image cannot be read, or is not of the size or the channels that were labelled.
         """
         source, left, top, width, height = self._places[index].tolist()
         if not width:
             return self.dataset.pixels(source)
-        picture = self.dataset.picture(source)
-        file = self._array_file(picture)
+        image = self.dataset.image(source)
+        file = self._array_file(image)
         if file is None:
             return self.dataset.pixels(source)[top : top + height, left : left + width].copy()
-        if picture.path is not None and not file.exists():
-            decode_apart(picture.path, self.channels, file)
+        if image.path is not None and not file.exists():
+            decode_apart(image.path, self.channels, file)
         pixels = open_array(file)
-        wrong = size_disagreement(picture, pixels.shape[0], pixels.shape[1])
+        wrong = size_disagreement(image, pixels.shape[0], pixels.shape[1])
         if wrong:
             raise DataError(wrong)
         return np.array(pixels[top : top + height, left : left + width])  # a copy: the rest is never in memory
@@ -100,28 +100,28 @@ class TiledDataset:
         """What was cut, for the terminal."""
         count, side = self.counts, self.tiles.side
         return (
-            f"{self.name}: {count['cut']} of {len(self.dataset)} pictures cut, {count['tiles']} tiles of {side} x {side}, "
+            f"{self.name}: {count['cut']} of {len(self.dataset)} images cut, {count['tiles']} tiles of {side} x {side}, "
             f"overlapping by {self.tiles.overlap} or more; of {count['empty']} tiles without an object "
             f"{count['empty kept']} are used; {count['views']} views of {count['objects']} objects, "
             f"{count['parts']} of them of a part, and {count['remnants']} remnants that are ignored"
         )
 
-    def _cut_all(self, places: list[tuple[int, int, int, int, int]]) -> Iterator[Picture]:
+    def _cut_all(self, places: list[tuple[int, int, int, int, int]]) -> Iterator[LabelledImage]:
         """Every tile that is used, and where it lies, appended to `places`."""
         for source in range(len(self.dataset)):
-            picture = self.dataset.picture(source)
-            if max(picture.height, picture.width) <= self.tiles.side:
+            image = self.dataset.image(source)
+            if max(image.height, image.width) <= self.tiles.side:
                 places.append((source, 0, 0, 0, 0))
-                yield picture
+                yield image
                 continue
             self.counts["cut"] += 1
-            self.counts["objects"] += sum(not a.crowd for a in picture.annotations)
-            if self._array_file(picture) is None and picture.path is not None:
+            self.counts["objects"] += sum(not a.crowd for a in image.annotations)
+            if self._array_file(image) is None and image.path is not None:
                 self.counts["not kept"] += 1
-            for window, parts in cut_picture(picture, self.tiles):
+            for window, parts in cut_image(image, self.tiles):
                 if self._used(parts):
                     places.append((source, window.left, window.top, window.width, window.height))
-                    yield _tile(picture, window, parts)
+                    yield _tile(image, window, parts)
 
     def _used(self, parts: list[Part]) -> bool:
         """Whether a tile is used: each with an object, and of the others the asked share, spread evenly."""
@@ -138,17 +138,17 @@ class TiledDataset:
         counts["remnants"] += sum(part.remnant for part in parts)
         return True
 
-    def _array_file(self, picture: Picture) -> Path | None:
-        """The array file that holds a picture's pixels or will hold them; None where it is decoded for each tile."""
-        if picture.path is None:
+    def _array_file(self, image: LabelledImage) -> Path | None:
+        """The array file that holds an image's pixels or will hold them; None where it is decoded for each tile."""
+        if image.path is None:
             return None
-        if picture.path.suffix.lower() == ARRAY_SUFFIX:
-            array = open_array(picture.path)
+        if image.path.suffix.lower() == ARRAY_SUFFIX:
+            array = open_array(image.path)
             if array.dtype == np.uint8 and array.shape[2] == self.channels:
-                return picture.path
+                return image.path
         if self._decoded is None:
             return None
-        return self._decoded.reserve(picture.path, self.channels, picture.height * picture.width)
+        return self._decoded.reserve(image.path, self.channels, image.height * image.width)
 
 
 @dataclass
@@ -160,16 +160,16 @@ class Part:
     remnant: bool  # too little of it: `annotation` is a crowd region then
 
 
-def cut_picture(picture: Picture, tiles: TilesConfig) -> list[tuple[Window, list[Part]]]:
-    """All tiles of a picture with what they show."""
-    windows = tile_windows(picture.height, picture.width, tiles.side, tiles.overlap)
-    extents = np.array([extent(a) for a in picture.annotations], np.float64).reshape(-1, 4)
+def cut_image(image: LabelledImage, tiles: TilesConfig) -> list[tuple[Window, list[Part]]]:
+    """All tiles of an image with what they show."""
+    windows = tile_windows(image.height, image.width, tiles.side, tiles.overlap)
+    extents = np.array([extent(a) for a in image.annotations], np.float64).reshape(-1, 4)
     most = np.zeros(len(extents))  # of each object in any tile
     shown: list[list[tuple[int, Annotation, float]]] = []
     for window in windows:
         x0, y0, x1, y1 = window.box
         near = (extents[:, 0] < x1) & (extents[:, 2] > x0) & (extents[:, 1] < y1) & (extents[:, 3] > y0)
-        parts = [(int(i), cut(picture.annotations[i], window)) for i in np.flatnonzero(near)]
+        parts = [(int(i), cut(image.annotations[i], window)) for i in np.flatnonzero(near)]
         shown.append([(i, *part) for i, part in parts if part is not None])
         for i, _, share in shown[-1]:
             most[i] = max(most[i], share)
@@ -181,7 +181,7 @@ def cut_picture(picture: Picture, tiles: TilesConfig) -> list[tuple[Window, list
 
 
 def tile_windows(height: int, width: int, side: int, overlap: int) -> list[Window]:
-    """Windows of `side` x `side` (less where the picture is smaller) that cover a picture, row by row.
+    """Windows of `side` x `side` (less where the image is smaller) that cover an image, row by row.
 
     As few as neighbours that share at least `overlap` pixels allow, at even distances.
     """
@@ -193,7 +193,7 @@ def tile_windows(height: int, width: int, side: int, overlap: int) -> list[Windo
 
 
 def _starts(length: int, side: int, overlap: int) -> list[int]:
-    """Where the tiles along a side of a picture begin."""
+    """Where the tiles along a side of an image begin."""
     if length <= side:
         return [0]
     count = -(-(length - overlap) // (side - overlap))
@@ -207,19 +207,19 @@ def _judged(annotation: Annotation, share: float, enough: bool) -> Part:
     return Part(replace(annotation, crowd=True), share, True)
 
 
-def _tile(picture: Picture, window: Window, parts: list[Part]) -> Picture:
-    """The labels of a tile, which is a picture of its own."""
+def _tile(image: LabelledImage, window: Window, parts: list[Part]) -> LabelledImage:
+    """The labels of a tile, which is an image of its own."""
     here = {part.annotation.label for part in parts}
-    negative = picture.negative
+    negative = image.negative
     if negative is not None:
-        # of a class that was labelled everywhere in the picture there is none here
-        elsewhere = {a.label for a in picture.annotations} - here - set(picture.not_exhaustive)
+        # of a class that was labelled everywhere in the image there is none here
+        elsewhere = {a.label for a in image.annotations} - here - set(image.not_exhaustive)
         negative = sorted({*negative, *elsewhere})
     place = f"{window.left},{window.top}"
     return replace(
-        picture,
-        image_id=f"{picture.image_id}@{place}",
-        file_name=f"{picture.file_name} at {place}",
+        image,
+        image_id=f"{image.image_id}@{place}",
+        file_name=f"{image.file_name} at {place}",
         height=window.height,
         width=window.width,
         annotations=[part.annotation for part in parts],

@@ -15,7 +15,7 @@ COCO = (
     "dining_table toilet tv laptop mouse remote keyboard cell_phone microwave oven toaster sink refrigerator book clock "
     "vase scissors teddy_bear hair_drier toothbrush"
 )
-# ids of COCO's 91 planned categories that no picture was labelled with
+# ids of COCO's 91 planned categories that no image was labelled with
 COCO_UNUSED = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91)
 CITYSCAPES = "person rider car truck bus train motorcycle bicycle"
 VOC = (

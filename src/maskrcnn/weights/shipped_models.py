@@ -43,7 +43,7 @@ def print_models() -> None:
         recipes.add_row(name, line)
     console.print(models, recipes)
     _print_published(console)
-    console.print("maskrcnn predict MODEL PICTURE...     maskrcnn train DATA --recipe RECIPE", markup=False)
+    console.print("maskrcnn predict MODEL IMAGE...     maskrcnn train DATA --recipe RECIPE", markup=False)
 
 
 def _print_published(console: Console) -> None:

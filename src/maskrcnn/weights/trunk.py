@@ -123,7 +123,7 @@ def _check_caffe2(config: ModelConfig, path: Path) -> None:
     """Caffe2's trunks were trained on BGR without division; with another input they start from noise."""
     if config.input.channels != 3:
         raise UserError(
-            f"trunk {path}: was trained on BGR that is not divided by its deviation, which pictures of "
+            f"trunk {path}: was trained on BGR that is not divided by its deviation, which images of "
             f"{config.input.channels} channels cannot keep to; take a trunk of torchvision's (maskrcnn models lists them)"
         )
     if config.input.order != "bgr":

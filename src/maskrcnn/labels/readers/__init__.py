@@ -1,1 +1,1 @@
-"""One reader a file: each turns one label format into `LabelledPictures`."""
+"""One reader a file: each turns one label format into `FileDataset`."""

@@ -1,9 +1,9 @@
-"""Cityscapes: gtFine, masks of eight classes in pictures of ids or as polygons that hide one another.
+"""Cityscapes: gtFine, masks of eight classes in images of ids or as polygons that hide one another.
 
 The format: github.com/mcordts/cityscapesScripts (helpers/labels.py, preparation/json2instanceImg.py). In
 *_gtFine_instanceIds.png a pixel is 1000 times its class plus the number of the instance; one that is the class alone
 belongs to a group whose members nobody could tell apart: a crowd. The polygons of *_gtFine_polygons.json are drawn in
-their order, each over those before it, whatever their class, which gives the same picture. Classes without instances
+their order, each over those before it, whatever their class, which gives the same image. Classes without instances
 (road, sky, ...) hide what is behind them and are not read.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from maskrcnn.errors import DataError, UserError
-from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.readers.document import Document, refuse_leaving
 from maskrcnn.labels.readers.id_image import rles_by_id
 from maskrcnn.labels.readers.instance_png import read_ids
@@ -45,13 +45,13 @@ STUFF = {
     *("polegroup", "traffic light", "traffic sign", "vegetation", "terrain", "sky", NOT_DRAWN),
 }
 SPLITS = ("train", "val", "test")
-IDS, POLYGONS, PICTURE = "_gtFine_instanceIds.png", "_gtFine_polygons.json", "_leftImg8bit.png"
+IDS, POLYGONS, IMAGE = "_gtFine_instanceIds.png", "_gtFine_polygons.json", "_leftImg8bit.png"
 FAR = 1e6  # Pillow draws with whole numbers of 32 bits
 
 
 @dataclass
 class Instance:
-    """An object, or all groups of a class in a picture."""
+    """An object, or all groups of a class in an image."""
 
     class_id: int
     crowd: bool
@@ -59,8 +59,8 @@ class Instance:
     rle: Rle
 
 
-def read_cityscapes(source: Path, split: str | None = None) -> LabelledPictures:
-    """Read gtFine beside leftImg8bit. Pictures are numbered from 1 in the order of their names.
+def read_cityscapes(source: Path, split: str | None = None) -> FileDataset:
+    """Read gtFine beside leftImg8bit. Images are numbered from 1 in the order of their names.
 
     Args:
         source: the folder that holds both.
@@ -71,8 +71,8 @@ def read_cityscapes(source: Path, split: str | None = None) -> LabelledPictures:
         DataError: the labels cannot be used.
     """
     source = Path(source)
-    labels, pictures = source / "gtFine", source / "leftImg8bit"
-    for folder in (labels, pictures):
+    labels, images = source / "gtFine", source / "leftImg8bit"
+    for folder in (labels, images):
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder; give the folder that holds gtFine and leftImg8bit")
     part = _split(labels, split)
@@ -81,10 +81,10 @@ def read_cityscapes(source: Path, split: str | None = None) -> LabelledPictures:
         raise DataError(
             f"{labels / part}: no {IDS} and no {POLYGONS} in the folders of its cities; unpack gtFine there"
         )
-    document = Document(labels / part, pictures / part)
+    document = Document(labels / part, images / part)
     document.add_classes(list(CLASSES), list(CLASSES.values()))
-    for key in sorted(_keys(pictures / part, PICTURE) - keys):
-        document.repairs.note("picture without gtFine labels left out", repr(key + PICTURE))
+    for key in sorted(_keys(images / part, IMAGE) - keys):
+        document.repairs.note("image without gtFine labels left out", repr(key + IMAGE))
     for key in sorted(keys):
         _read(labels / part, key, document)
     return document.read()
@@ -114,24 +114,24 @@ def _keys(folder: Path, ending: str) -> set[str]:
 
 
 def _read(labels: Path, key: str, document: Document) -> None:
-    """Add a picture and its instances."""
+    """Add an image and its instances."""
     image_id = len(document.images) + 1
     ids, polygons = labels / f"{key}{IDS}", labels / f"{key}{POLYGONS}"
     if ids.is_file():
         refuse_leaving(labels, ids)
-        pixels = read_ids(ids, document.folder / (key + PICTURE))
-        document.add_picture(key + PICTURE, image_id, pixels.shape)
+        pixels = read_ids(ids, document.folder / (key + IMAGE))
+        document.add_image(key + IMAGE, image_id, pixels.shape)
         instances = _from_ids(pixels, ids, document.repairs)
     else:
         refuse_leaving(labels, polygons)
-        height, width = document.add_picture(key + PICTURE, image_id)
+        height, width = document.add_image(key + IMAGE, image_id)
         instances = _from_polygons(polygons, height, width, document.repairs)
     for instance in instances:
         document.add_object(image_id, instance.class_id, instance.source, rle=instance.rle, crowd=instance.crowd)
 
 
 def _from_ids(pixels: np.ndarray, path: Path, repairs: Repairs) -> list[Instance]:
-    """Instances of a picture of ids (H, W), in the order of the ids."""
+    """Instances of an image of ids (H, W), in the order of the ids."""
     if pixels.min() < 0 or pixels.max() >= 2**16:
         raise DataError(f"{path}: holds ids beyond 65535; write 1000 times the class plus the number of the instance")
     used = np.flatnonzero(np.bincount(pixels.reshape(-1)))
@@ -158,8 +158,8 @@ def _from_polygons(path: Path, height: int, width: int, repairs: Repairs) -> lis
     stated = (document.get("imgHeight"), document.get("imgWidth"))
     if stated != (height, width):
         raise DataError(
-            f"{path}: imgHeight and imgWidth are {_short(stated[0])} and {_short(stated[1])} but its picture is"
-            f" {height} x {width} (height x width); restore the picture that was labelled"
+            f"{path}: imgHeight and imgWidth are {_short(stated[0])} and {_short(stated[1])} but its image is"
+            f" {height} x {width} (height x width); restore the image that was labelled"
         )
     canvas = Image.new("I", (width, height), 0)
     drawer = ImageDraw.Draw(canvas)

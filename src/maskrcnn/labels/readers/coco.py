@@ -16,16 +16,16 @@ from typing import Any, TypeGuard
 from maskrcnn.config.model import KeypointSchema
 from maskrcnn.errors import DataError
 from maskrcnn.labels.cache import cached_labels
-from maskrcnn.labels.file_dataset import LabelledPictures
-from maskrcnn.labels.image_files import pictures_folder, relative_name, upright_size
+from maskrcnn.labels.file_dataset import FileDataset
+from maskrcnn.labels.image_files import images_folder, relative_name, upright_size
 from maskrcnn.labels.readers.coco_annotation import AnnotationReader
 from maskrcnn.labels.readers.json_file import load_json
 from maskrcnn.labels.readers.keypoint_schema import read_schema
 from maskrcnn.labels.readers.repairs import Refused, RefusedRecords, Repairs
-from maskrcnn.labels.types import Picture
+from maskrcnn.labels.types import LabelledImage
 
-MAX_PIXELS = 2**31  # of a picture; an RLE counts them in 32 bits
-TRIED_PICTURES = 20  # so many are looked for before a folder is given up
+MAX_PIXELS = 2**31  # of an image; an RLE counts them in 32 bits
+TRIED_IMAGES = 20  # so many are looked for before a folder is given up
 
 
 @dataclass
@@ -38,21 +38,23 @@ class Categories:
     with_schema: set[int]  # labels whose keypoints are those of the schema
 
 
-def read_coco(json_path: Path, pictures: Path | None = None) -> LabelledPictures:
+def read_coco(json_path: Path, image_folder: Path | None = None) -> FileDataset:
     """Read a COCO JSON file and check it.
 
     Args:
         json_path: the file.
-        pictures: the folder that `file_name` is relative to; None: looked for beside the file (`pictures_folder`).
+        image_folder: the folder that `file_name` is relative to; None: looked for beside the file (`images_folder`).
 
     Raises:
         DataError: the file or a record cannot be used; one line with the record and the remedy.
     """
     json_path = Path(json_path)
-    return cached_labels(json_path, pictures, "coco", lambda: read_document(_load(json_path), json_path, pictures))
+    return cached_labels(
+        json_path, image_folder, "coco", lambda: read_document(_load(json_path), json_path, image_folder)
+    )
 
 
-def read_document(document: dict[str, Any], json_path: Path, pictures: Path | None = None) -> LabelledPictures:
+def read_document(document: dict[str, Any], json_path: Path, image_folder: Path | None = None) -> FileDataset:
     """What a COCO file holds, checked and repaired; other formats' readers make such a document of theirs.
 
     Besides COCO's fields an annotation may have `source`, which names it in messages, and "measured" as its bbox or area:
@@ -70,7 +72,7 @@ def read_document(document: dict[str, Any], json_path: Path, pictures: Path | No
     repairs = Repairs()
     refused: list[Refused] = []
     categories = _read_categories(document["categories"], name, repairs)
-    by_id = _read_images(document["images"], json_path, pictures, repairs, refused)
+    by_id = _read_images(document["images"], json_path, image_folder, repairs, refused)
     found = list(by_id.values())
     reader = AnnotationReader(name, categories.names, categories.schema, categories.with_schema, repairs)
     label_of = {category_id: label for label, category_id in enumerate(categories.ids)}
@@ -78,19 +80,19 @@ def read_document(document: dict[str, Any], json_path: Path, pictures: Path | No
     reader.next_id = max(used_ids, default=0) + 1
     if refused:  # their annotations need no line of their own
         lost = {raw["id"] for raw in document["images"] if isinstance(raw, dict) and _is_id(raw.get("id"))}
-        reader.refused_pictures = lost - by_id.keys()
+        reader.refused_images = lost - by_id.keys()
     for position, raw in enumerate(document["annotations"]):
         try:
             reader.read_into(raw, position, by_id, label_of)
         except Refused as record:
             refused.append(record)
-    if not refused and not any(picture.annotations for picture in found):
+    if not refused and not any(image.annotations for image in found):
         raise DataError(
             f"{name}: none of {len(document['annotations'])} annotations is usable"
             f" ({', '.join(f'{count} x {kind}' for kind, count in repairs.counts.items()) or 'there is none'}); label"
             " at least one object"
         )
-    labels = LabelledPictures(
+    labels = FileDataset(
         found,
         name=name,
         classes=categories.names,
@@ -147,8 +149,8 @@ def _read_categories(records: list[Any], name: str, repairs: Repairs) -> Categor
 
 def _read_images(
     records: list[Any], json_path: Path, folder: Path | None, repairs: Repairs, refused: list[Refused]
-) -> dict[int | str, Picture]:
-    """Pictures by their id, in the file's order, their files present. Those that cannot be used go to `refused`."""
+) -> dict[int | str, LabelledImage]:
+    """Images by their id, in the file's order, their files present. Those that cannot be used go to `refused`."""
     named: list[tuple[dict[str, Any], str]] = []
     for position, record in enumerate(records):
         try:
@@ -157,53 +159,53 @@ def _read_images(
             refused.append(wrong)
     if folder is None:
         # with no name that can be used there is nothing to look for
-        folder = pictures_folder(json_path, [name for _, name in named[:TRIED_PICTURES]]) if named else json_path.parent
-    by_id: dict[int | str, Picture] = {}
+        folder = images_folder(json_path, [name for _, name in named[:TRIED_IMAGES]]) if named else json_path.parent
+    by_id: dict[int | str, LabelledImage] = {}
     missing: list[str] = []
     for record, file_name in named:
         try:
-            picture = _picture(record, folder / file_name, by_id, json_path, repairs)
+            image = _image(record, folder / file_name, by_id, json_path, repairs)
         except FileNotFoundError:
             missing.append(file_name)
         except Refused as wrong:
             refused.append(wrong)
         else:
-            by_id[picture.image_id] = picture
+            by_id[image.image_id] = image
     if missing:
         line = (
-            f"{json_path}: {len(missing)} of {len(records)} picture files are missing, the first is"
+            f"{json_path}: {len(missing)} of {len(records)} image files are missing, the first is"
             f" {str(folder / missing[0])!r}; restore them or delete their entries from the labels"
         )
-        refused[:0] = [Refused("picture file that is missing", f"picture {name!r}", line) for name in missing]
+        refused[:0] = [Refused("image file that is missing", f"image {name!r}", line) for name in missing]
     return by_id
 
 
-def _picture(
-    record: dict[str, Any], path: Path, others: dict[int | str, Picture], json_path: Path, repairs: Repairs
-) -> Picture:
-    """A picture without its annotations.
+def _image(
+    record: dict[str, Any], path: Path, others: dict[int | str, LabelledImage], json_path: Path, repairs: Repairs
+) -> LabelledImage:
+    """An image without its annotations.
 
     Raises:
         FileNotFoundError: its file is not there.
         Refused: it cannot be used.
     """
     image_id, file_name = record.get("id"), record["file_name"]
-    where = f"picture {file_name!r}"
+    where = f"image {file_name!r}"
     if not _is_id(image_id):
         line = f"{json_path}: {where} has the id {image_id!r}; give it a whole number"
-        raise Refused("picture without an id", where, line)
+        raise Refused("image without an id", where, line)
     if image_id in others:
         raise Refused(
-            "picture with the id of another",
+            "image with the id of another",
             where,
-            f"{json_path}: pictures {others[image_id].file_name!r} and {file_name!r} have the same id"
+            f"{json_path}: images {others[image_id].file_name!r} and {file_name!r} have the same id"
             f" {image_id!r}; give each its own, or delete one",
         )
     if not os.path.isfile(path):
         raise FileNotFoundError(path)
-    picture = Picture(image_id, file_name, path, 0, 0)
-    picture.height, picture.width = _size(record, picture, json_path, repairs)
-    return picture
+    image = LabelledImage(image_id, file_name, path, 0, 0)
+    image.height, image.width = _size(record, image, json_path, repairs)
+    return image
 
 
 def _is_id(image_id: Any) -> TypeGuard[int | str]:
@@ -211,38 +213,38 @@ def _is_id(image_id: Any) -> TypeGuard[int | str]:
 
 
 def _file_name(record: Any, position: int, json_path: Path) -> str:
-    """The normalised name of a picture's file, relative to the folder of the pictures."""
+    """The normalised name of an image's file, relative to the folder of the images."""
     if not isinstance(record, dict) or not isinstance(record.get("file_name"), str) or not record["file_name"]:
         where = f"entry {position} of images"
-        raise Refused("picture without a file_name", where, f"{json_path}: {where} has no file_name; add it")
+        raise Refused("image without a file_name", where, f"{json_path}: {where} has no file_name; add it")
     name = relative_name(record["file_name"])
     if name is None:
         raise Refused(
-            "file_name that leaves the folder of the pictures",
-            f"picture {record['file_name']!r}",
-            f"{json_path}: file_name {record['file_name']!r} of picture {record.get('id')!r} leaves the folder of the"
-            " pictures; write it relative to that folder, without '..'",
+            "file_name that leaves the folder of the images",
+            f"image {record['file_name']!r}",
+            f"{json_path}: file_name {record['file_name']!r} of image {record.get('id')!r} leaves the folder of the"
+            " images; write it relative to that folder, without '..'",
         )
     return name
 
 
-def _size(record: dict[str, Any], picture: Picture, json_path: Path, repairs: Repairs) -> tuple[int, int]:
-    """Height and width as the record states them, or as the picture's header does where it is silent."""
+def _size(record: dict[str, Any], image: LabelledImage, json_path: Path, repairs: Repairs) -> tuple[int, int]:
+    """Height and width as the record states them, or as the image's header does where it is silent."""
     stated: Sequence[Any] = (record.get("height"), record.get("width"))
     if any(side is None for side in stated):
-        assert picture.path is not None
-        repairs.note("missing picture size read from the picture", f"picture {picture.file_name!r}")
+        assert image.path is not None
+        repairs.note("missing image size read from the image", f"image {image.file_name!r}")
         try:
-            stated = upright_size(picture.path)
+            stated = upright_size(image.path)
         except DataError as wrong:
-            raise Refused("picture that cannot be opened", f"picture {picture.file_name!r}", str(wrong)) from None
+            raise Refused("image that cannot be opened", f"image {image.file_name!r}", str(wrong)) from None
     if not all(isinstance(side, (int, float)) and 0 < side < MAX_PIXELS and side == int(side) for side in stated) or (
         stated[0] * stated[1] >= MAX_PIXELS
     ):
         raise Refused(
-            "picture whose height or width is no size",
-            f"picture {picture.file_name!r}",
-            f"{json_path}: picture {picture.file_name!r} has height {stated[0]!r} and width {stated[1]!r}; write its"
+            "image whose height or width is no size",
+            f"image {image.file_name!r}",
+            f"{json_path}: image {image.file_name!r} has height {stated[0]!r} and width {stated[1]!r}; write its"
             " real size in pixels",
         )
     return int(stated[0]), int(stated[1])

@@ -11,12 +11,12 @@ import numpy as np
 from maskrcnn.config.model import KeypointSchema
 from maskrcnn.labels.readers.repairs import Refused, Repairs
 from maskrcnn.labels.readers.shapes import drawable
-from maskrcnn.labels.types import Annotation, Picture, Rle
+from maskrcnn.labels.types import Annotation, LabelledImage, Rle
 from maskrcnn.masks.rle import MIN_POINTS, annotation_rle, json_rle, rle_area, rle_box
 
 Box = tuple[float, float, float, float]
 
-# COCO writes coordinates with two decimals: a box may leave its picture by this much and still be right
+# COCO writes coordinates with two decimals: a box may leave its image by this much and still be right
 ROUNDING = 0.05
 MEASURED = "measured"  # a bbox or area that is to be taken from the mask and is not missing
 
@@ -50,11 +50,13 @@ class AnnotationReader:
         self.with_schema = with_schema
         self.repairs = repairs
         self.next_id = 1  # for annotations without an id of their own
-        self.refused_pictures: set[int | str] = set()  # ids of pictures that are there and cannot be used
+        self.refused_images: set[int | str] = set()  # ids of images that are there and cannot be used
         self._ids: set[int] = set()
 
-    def read_into(self, raw: Any, position: int, pictures: dict[int | str, Picture], label_of: dict[int, int]) -> None:
-        """Append the annotation at `position` of the file to its picture, or count why not.
+    def read_into(
+        self, raw: Any, position: int, images: dict[int | str, LabelledImage], label_of: dict[int, int]
+    ) -> None:
+        """Append the annotation at `position` of the file to its image, or count why not.
 
         Raises:
             Refused: an unknown class, an RLE that does not fit, keypoints of another number.
@@ -65,13 +67,13 @@ class AnnotationReader:
         record = f"annotation {raw['id']!r}" if "id" in raw else f"annotation at position {position}"
         record = raw.get("source", record)
         image_id, category_id = raw.get("image_id"), raw.get("category_id")
-        picture = pictures.get(image_id) if isinstance(image_id, (int, str)) else None
-        if picture is None and isinstance(image_id, (int, str)) and image_id in self.refused_pictures:
+        image = images.get(image_id) if isinstance(image_id, (int, str)) else None
+        if image is None and isinstance(image_id, (int, str)) and image_id in self.refused_images:
             return
-        if picture is None:
-            self.repairs.note("annotation without a picture dropped", f"{record}, image_id {image_id!r}")
+        if image is None:
+            self.repairs.note("annotation without an image dropped", f"{record}, image_id {image_id!r}")
             return
-        record = f"{record} of picture {picture.file_name!r}"
+        record = f"{record} of image {image.file_name!r}"
         label = label_of.get(category_id) if isinstance(category_id, int) else None
         if label is None:
             known = ", ".join(f"{i} {self.classes[k]}" for i, k in list(label_of.items())[:10])
@@ -82,29 +84,29 @@ class AnnotationReader:
                 " category or correct the id",
             )
         try:
-            picture.annotations.append(self._read(raw, record, picture, label))
+            image.annotations.append(self._read(raw, record, image, label))
         except Dropped as why:
             self.repairs.note(str(why), record)
 
-    def _read(self, raw: dict[str, Any], record: str, picture: Picture, label: int) -> Annotation:
-        polygons, rle = self._mask(raw.get("segmentation"), record, picture)
+    def _read(self, raw: dict[str, Any], record: str, image: LabelledImage, label: int) -> Annotation:
+        polygons, rle = self._mask(raw.get("segmentation"), record, image)
         annotation = Annotation((0.0, 0.0, 0.0, 0.0), label, polygons, rle)
-        annotation.box = self._box(raw.get("bbox"), record, picture, annotation)
+        annotation.box = self._box(raw.get("bbox"), record, image, annotation)
         annotation.keypoints = self._keypoints(raw.get("keypoints"), record, label)
         annotation.crowd = bool(raw.get("iscrowd"))
         if raw.get("iscrowd") is None:
             self.repairs.note("missing iscrowd taken as 0", record)
-        annotation.area = self._area(raw.get("area"), record, picture, annotation)
+        annotation.area = self._area(raw.get("area"), record, image, annotation)
         annotation.id = self._id(raw.get("id"), record)
         return annotation
 
-    def _mask(self, raw: Any, record: str, picture: Picture) -> tuple[list[np.ndarray] | None, Rle | None]:
+    def _mask(self, raw: Any, record: str, image: LabelledImage) -> tuple[list[np.ndarray] | None, Rle | None]:
         """Rings or an RLE, at most one of them."""
         if not raw:
             return None, None
         if isinstance(raw, dict):
             try:
-                rle = json_rle(raw, picture.height, picture.width)
+                rle = json_rle(raw, image.height, image.width)
             except ValueError as error:
                 raise Refused(
                     "RLE that cannot be used",
@@ -138,10 +140,10 @@ class AnnotationReader:
             rings.append(points)
         return rings or None, None
 
-    def _box(self, raw: Any, record: str, picture: Picture, annotation: Annotation) -> Box:
-        """xyxy inside the picture."""
+    def _box(self, raw: Any, record: str, image: LabelledImage, annotation: Annotation) -> Box:
+        """xyxy inside the image."""
         if raw is None or raw == [] or raw == MEASURED:
-            rle = annotation_rle(annotation, picture.height, picture.width)
+            rle = annotation_rle(annotation, image.height, image.width)
             if rle is None or rle_area(rle) == 0:
                 raise Dropped("annotation without a usable box dropped")
             if raw != MEASURED:
@@ -162,22 +164,20 @@ class AnnotationReader:
             raise Dropped("zero-area box dropped")
         if width < 0 or height < 0:
             self.repairs.note("reversed box swapped", record)
-        if _inside((x0, y0, x1, y1), picture):
+        if _inside((x0, y0, x1, y1), image):
             return (x0, y0, x1, y1)
-        if _inside((y0, x0, y1, x1), picture) and (
-            x0 >= picture.width
-            or y0 >= picture.height
-            or self._mask_says_swapped((x0, y0, x1, y1), picture, annotation)
+        if _inside((y0, x0, y1, x1), image) and (
+            x0 >= image.width or y0 >= image.height or self._mask_says_swapped((x0, y0, x1, y1), image, annotation)
         ):
             raise Dropped(SWAPPED)
-        clipped = (max(x0, 0.0), max(y0, 0.0), min(x1, float(picture.width)), min(y1, float(picture.height)))
+        clipped = (max(x0, 0.0), max(y0, 0.0), min(x1, float(image.width)), min(y1, float(image.height)))
         if clipped[0] >= clipped[2] or clipped[1] >= clipped[3]:
-            raise Dropped("box outside the picture dropped")
-        self.repairs.note("box clipped to the picture", record)
+            raise Dropped("box outside the image dropped")
+        self.repairs.note("box clipped to the image", record)
         return clipped
 
-    def _mask_says_swapped(self, box: Box, picture: Picture, annotation: Annotation) -> bool:
-        rle = annotation_rle(annotation, picture.height, picture.width)
+    def _mask_says_swapped(self, box: Box, image: LabelledImage, annotation: Annotation) -> bool:
+        rle = annotation_rle(annotation, image.height, image.width)
         if rle is None or rle_area(rle) == 0:
             return False
         found = rle_box(rle)
@@ -207,12 +207,12 @@ class AnnotationReader:
         keypoints[keypoints[:, 2] > 0, :2] += 0.5
         return keypoints
 
-    def _area(self, raw: Any, record: str, picture: Picture, annotation: Annotation) -> float:
+    def _area(self, raw: Any, record: str, image: LabelledImage, annotation: Annotation) -> float:
         if isinstance(raw, (int, float)) and 0 < raw <= sys.float_info.max:
             return float(raw)
         if raw != MEASURED:
             self.repairs.note("missing area computed", record)
-        rle = annotation_rle(annotation, picture.height, picture.width)
+        rle = annotation_rle(annotation, image.height, image.width)
         x0, y0, x1, y1 = annotation.box
         return (x1 - x0) * (y1 - y0) if rle is None else float(rle_area(rle))
 
@@ -232,9 +232,9 @@ def box_iou(a: Box, b: Box) -> float:
     return both / total if total > 0 else 0.0
 
 
-def _inside(box: Box, picture: Picture) -> bool:
+def _inside(box: Box, image: LabelledImage) -> bool:
     x0, y0, x1, y1 = box
-    right, lower = picture.width + ROUNDING, picture.height + ROUNDING
+    right, lower = image.width + ROUNDING, image.height + ROUNDING
     return x0 >= -ROUNDING and y0 >= -ROUNDING and x1 <= right and y1 <= lower
 
 

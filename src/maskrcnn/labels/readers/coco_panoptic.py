@@ -1,4 +1,4 @@
-"""COCO panoptic (cocodataset.org/#format-data, section 4): a JSON file and a folder of PNGs, one for each picture.
+"""COCO panoptic (cocodataset.org/#format-data, section 4): a JSON file and a folder of PNGs, one for each image.
 
 A pixel belongs to the segment R + 256 G + 65536 B; the JSON says of each segment what it is. Segments of categories
 that are things are objects; stuff has no instances and is left out.
@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from maskrcnn.errors import DataError
-from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import relative_name
 from maskrcnn.labels.readers.coco_annotation import MEASURED
 from maskrcnn.labels.readers.document import Document, number, own_ids, refuse_leaving
 from maskrcnn.labels.readers.instance_png import instance_rles
 from maskrcnn.labels.readers.json_file import load_json
-from maskrcnn.labels.readers.label_image import open_label_picture
+from maskrcnn.labels.readers.label_image import open_label_image
 from maskrcnn.labels.types import Rle
 
 HEAD = 1 << 20  # bytes that are looked at to tell the format
@@ -36,14 +36,14 @@ def looks_like_coco_panoptic(source: Path) -> bool:
             size = file.seek(0, os.SEEK_END)
             file.seek(0)
             head = file.read(HEAD)
-            # the list of the pictures comes first and may be long; the categories are last
+            # the list of the images comes first and may be long; the categories are last
             file.seek(max(size - HEAD, 0))
             return b'"segments_info"' in head + file.read()
     except OSError:
         return False
 
 
-def read_coco_panoptic(source: Path) -> LabelledPictures:
+def read_coco_panoptic(source: Path) -> FileDataset:
     """Read a panoptic JSON file, or the folder with its only panoptic*.json.
 
     Raises:
@@ -60,24 +60,22 @@ def read_coco_panoptic(source: Path) -> LabelledPictures:
             raise DataError(f"{path}: an entry of {key} is not an object; delete it")
     images, by_image = content["images"], _by_image(path, content["annotations"])
     names = [str(image.get("file_name") or "") for image in images]
-    pictures = _folder(path, names, [path.stem.removeprefix("panoptic_"), "images", "."], "picture")
+    folder = _folder(path, names, [path.stem.removeprefix("panoptic_"), "images", "."], "image")
     pngs = [str(record.get("file_name") or "") for record in content["annotations"]]
-    labels = _folder(path, pngs, [path.stem, "panoptic", "labels", "annotations", "."], "label picture")
-    document = Document(path, pictures)
+    labels = _folder(path, pngs, [path.stem, "panoptic", "labels", "annotations", "."], "label image")
+    document = Document(path, folder)
     things, stuff = _classes(path, document, content["categories"])
     image_ids = own_ids([image.get("id") for image in images])
     for image, image_id, name in zip(images, image_ids, names, strict=True):
         record = by_image.get(_key(image.get("id")))
         if record is None:
-            document.repairs.note("picture without an annotation left out", f"picture {name!r}")
+            document.repairs.note("image without an annotation left out", f"image {name!r}")
             continue
         stated = (image.get("height"), image.get("width"))
-        size = document.add_picture(name, image_id, None if None in stated else stated)
+        size = document.add_image(name, image_id, None if None in stated else stated)
         png = relative_name(str(record.get("file_name") or ""))
         if png is None:
-            raise DataError(
-                f"{path}: label picture {record.get('file_name')!r} leaves its folder; write it without '..'"
-            )
+            raise DataError(f"{path}: label image {record.get('file_name')!r} leaves its folder; write it without '..'")
         refuse_leaving(labels, labels / png)
         masks = _masks(labels / png, *size)
         _add_segments(document, image_id, name, record, masks, things, stuff)
@@ -100,7 +98,7 @@ def _by_image(path: Path, records: list[dict[str, Any]]) -> dict[str, dict[str, 
     for position, record in enumerate(records):
         key = _key(record.get("image_id"))
         if key in found:
-            raise DataError(f"{path}: entry {position} of annotations is the second of its picture; delete one")
+            raise DataError(f"{path}: entry {position} of annotations is the second of its image; delete one")
         if not isinstance(record.get("segments_info"), list):
             raise DataError(f"{path}: entry {position} of annotations has no list segments_info; give a panoptic file")
         found[key] = record
@@ -138,18 +136,18 @@ def _classes(path: Path, document: Document, categories: list[dict[str, Any]]) -
 
 def _masks(path: Path, height: int, width: int) -> dict[int, Rle]:
     """The mask of each segment by its id."""
-    with open_label_picture(path, ("PNG",)) as picture:
-        size = (picture.height, picture.width)
+    with open_label_image(path, ("PNG",)) as image:
+        size = (image.height, image.width)
         # before anything is decoded, so that a file that claims to be huge costs nothing
         if size == (height, width):
-            mode, colours = picture.mode, np.asarray(picture.convert("RGB"), dtype=np.uint32)
+            mode, colours = image.mode, np.asarray(image.convert("RGB"), dtype=np.uint32)
     if size != (height, width):
         raise DataError(
-            f"{path}: the label picture is {size[1]} x {size[0]} (width x height) but its picture {width} x {height};"
+            f"{path}: the label image is {size[1]} x {size[0]} (width x height) but its image {width} x {height};"
             " correct one of them"
         )
     if mode not in ("RGB", "RGBA", "P"):
-        raise DataError(f"{path}: a panoptic label picture is in colour, not mode {mode}; export it anew")
+        raise DataError(f"{path}: a panoptic label image is in colour, not mode {mode}; export it anew")
     ids = colours[..., 0] + 256 * colours[..., 1] + 65536 * colours[..., 2]
     found = np.unique(ids)
     return dict(zip(found[found != 0].tolist(), instance_rles(ids), strict=True))
@@ -164,13 +162,13 @@ def _add_segments(
     things: dict[Any, int],
     stuff: set[Any],
 ) -> None:
-    """Add the things of a picture; count stuff and what is on one side only, the PNG's or the JSON's."""
+    """Add the things of an image; count stuff and what is on one side only, the PNG's or the JSON's."""
     for position, segment in enumerate(record["segments_info"]):
         if not isinstance(segment, dict):
-            raise DataError(f"{document.source}: segment {position} of picture {name!r} is not an object; delete it")
+            raise DataError(f"{document.source}: segment {position} of image {name!r} is not an object; delete it")
         segment_id, category_id = segment.get("id"), segment.get("category_id")
         known = type(category_id) is int
-        where = f"segment {segment_id!r:.20} of picture {name!r}"
+        where = f"segment {segment_id!r:.20} of image {name!r}"
         rle = masks.pop(segment_id, None) if type(segment_id) is int else None
         if known and category_id in stuff:
             document.repairs.note("stuff segment left out", where)
@@ -192,7 +190,7 @@ def _add_segments(
                 area=segment.get("area", MEASURED),
             )
     for unlisted in masks:
-        document.repairs.note("segment that is not listed left out", f"segment {unlisted} of picture {name!r}")
+        document.repairs.note("segment that is not listed left out", f"segment {unlisted} of image {name!r}")
 
 
 def _box(raw: Any) -> list[float] | None:

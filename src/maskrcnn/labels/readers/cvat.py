@@ -1,6 +1,6 @@
 """CVAT for images 1.1 (docs.cvat.ai/docs/dataset_management/formats/format-cvat, docs.cvat.ai/docs/other/xml_format).
 
-The export is annotations.xml, beside it images/ with the pictures (in a folder for each subset where a project was
+The export is annotations.xml, beside it images/ with the images (in a folder for each subset where a project was
 exported). Coordinates are continuous; a mask's runs go row by row through its own rectangle. Skeletons are keypoints,
 joined with the box or the outline that has their label and group. Tracks of a video are read where there are no images.
 """
@@ -20,7 +20,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from maskrcnn.errors import DataError
-from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.readers.cvat_tracks import frames_of_tracks
 from maskrcnn.labels.readers.document import Document, number, own_ids, whole
 from maskrcnn.labels.readers.safe_xml import parse_xml
@@ -45,7 +45,7 @@ class Labels:
 
 @dataclass
 class Shape:
-    """A shape of a picture, or several of one group that are one object."""
+    """A shape of an image, or several of one group that are one object."""
 
     label: str
     group: int
@@ -69,7 +69,7 @@ def looks_like_cvat(source: Path) -> bool:
     return b"<annotations" in head and any(tag in head for tag in (b"<image ", b"<track ", b"<meta"))
 
 
-def read_cvat(source: Path) -> LabelledPictures:
+def read_cvat(source: Path) -> FileDataset:
     """Read an export of CVAT for images: annotations.xml, or the folder that holds it.
 
     Raises:
@@ -96,11 +96,11 @@ def read_cvat(source: Path) -> LabelledPictures:
     for image, image_id in zip(images, image_ids, strict=True):
         name = image.get("name") or ""
         stated = (image.get("height"), image.get("width"))
-        size = document.add_picture(_file_name(path.parent, image), image_id, None if None in stated else stated)
+        size = document.add_image(_file_name(path.parent, image), image_id, None if None in stated else stated)
         for shape in _joined(list(_shapes(image, name, size, labels, document)), name, size, document):
             if shape.label not in ids:
                 raise DataError(
-                    f"{path}: {shape.record} of picture {name!r} has the label {shape.label!r}, which is not among the"
+                    f"{path}: {shape.record} of image {name!r} has the label {shape.label!r}, which is not among the"
                     " labels of <meta>; add it there"
                 )
             document.add_object(
@@ -122,7 +122,7 @@ def _xml_file(source: Path) -> Path | None:
 
 
 def _file_name(folder: Path, image: Element) -> str:
-    """The picture's name relative to `folder`: as it is, in images/ or in the folder of its subset."""
+    """The image's name relative to `folder`: as it is, in images/ or in the folder of its subset."""
     name, subset = image.get("name") or "", image.get("subset") or ""
     if not name:
         return ""
@@ -178,10 +178,10 @@ def _add_schema(document: Document, labels: Labels) -> None:
 
 
 def _shapes(image: Element, name: str, size: tuple[int, int], labels: Labels, document: Document) -> Iterator[Shape]:
-    """The shapes of a picture one by one; what has no place is counted."""
+    """The shapes of an image one by one; what has no place is counted."""
     for position, element in enumerate(image):
         record = f"{element.tag} {position}"
-        where = f"{record} of picture {name!r}"
+        where = f"{record} of image {name!r}"
         if element.tag not in SHAPES:
             if element.tag in UNREAD:
                 document.repairs.note("shape of an unread kind left out", where)
@@ -224,12 +224,12 @@ def _box(element: Element, where: str, document: Document) -> list[float]:
 
 
 def _mask(element: Element, where: str, size: tuple[int, int], document: Document) -> Rle:
-    """The mask of a picture from the runs, background first, of the rows of a rectangle."""
+    """The mask of an image from the runs, background first, of the rows of a rectangle."""
     left, top, width, height = (whole(element.get(key)) for key in ("left", "top", "width", "height"))
     if left < 0 or top < 0 or width <= 0 or height <= 0 or left + width > size[1] or top + height > size[0]:
         raise DataError(
-            f"{document.source}: {where} is no rectangle inside the picture (left {left}, top {top}, width {width},"
-            f" height {height}, picture {size[1]} x {size[0]}); export anew"
+            f"{document.source}: {where} is no rectangle inside the image (left {left}, top {top}, width {width},"
+            f" height {height}, image {size[1]} x {size[0]}); export anew"
         )
     runs = [whole(run) for run in (element.get("rle") or "").split(",")]
     if any(run < 0 for run in runs) or sum(runs) != width * height:
@@ -266,14 +266,14 @@ def _joined(shapes: list[Shape], name: str, size: tuple[int, int], document: Doc
     found: list[Shape] = []
     for group in groups.values():
         if sum(shape.keypoints is not None for shape in group) > 1:
-            document.repairs.note("group of several skeletons kept apart", f"{group[0].record} of picture {name!r}")
+            document.repairs.note("group of several skeletons kept apart", f"{group[0].record} of image {name!r}")
             found += group
         else:
             found.append(_one(group, size))
     for shape in found:
         if shape.keypoints is not None and shape.box is None and shape.rings is None and shape.rle is None:
             seen = shape.keypoints[shape.keypoints[:, 2] > 0, :2]
-            document.repairs.note("box taken from the keypoints", f"{shape.record} of picture {name!r}")
+            document.repairs.note("box taken from the keypoints", f"{shape.record} of image {name!r}")
             shape.box = box_around(seen) if len(seen) else [0.0] * 4
     return found
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from maskrcnn.errors import DataError
 from maskrcnn.images.read import LARGEST
-from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import relative_name, upright_size
 from maskrcnn.labels.readers.coco import read_document
 from maskrcnn.labels.readers.coco_annotation import MEASURED
@@ -21,13 +21,13 @@ from maskrcnn.labels.types import Rle
 
 
 class Document:
-    """Pictures, classes and objects as a COCO file has them, and what could not be taken over."""
+    """Images, classes and objects as a COCO file has them, and what could not be taken over."""
 
     def __init__(self, source: Path, folder: Path) -> None:
         """
         Args:
             source: the file or folder that is read, for messages.
-            folder: what the names of the pictures are relative to.
+            folder: what the names of the images are relative to.
         """
         self.source = source
         self.folder = folder
@@ -36,19 +36,19 @@ class Document:
         self.categories: list[dict[str, Any]] = []
         self.repairs = Repairs()
 
-    def add_picture(self, file_name: str, image_id: int, size: tuple[Any, Any] | None = None) -> tuple[int, int]:
-        """Add a picture and return its height and width.
+    def add_image(self, file_name: str, image_id: int, size: tuple[Any, Any] | None = None) -> tuple[int, int]:
+        """Add an image and return its height and width.
 
         Args:
-            size: height and width as the format states them; None: read from the picture.
+            size: height and width as the format states them; None: read from the image.
 
         Raises:
-            DataError: no such picture, or one that is too large or outside the folder.
+            DataError: no such image, or one that is too large or outside the folder.
         """
         name = relative_name(file_name) if file_name else None
         if name is None:
             raise DataError(
-                f"{self.source}: picture {file_name!r} leaves the folder of the pictures; write its name relative to"
+                f"{self.source}: image {file_name!r} leaves the folder of the images; write its name relative to"
                 f" {str(self.folder)!r}, without '..'"
             )
         path = self.folder / name
@@ -57,7 +57,7 @@ class Document:
         sides = (whole(height), whole(width))
         if not all(0 < side <= LARGEST for side in sides) or sides[0] * sides[1] > LARGEST:
             raise DataError(
-                f"{self.source}: picture {file_name!r} has height {_short(height)} and width {_short(width)}; write"
+                f"{self.source}: image {file_name!r} has height {_short(height)} and width {_short(width)}; write"
                 f" its real size, at most {LARGEST:,} pixels"
             )
         self.images.append({"id": image_id, "file_name": file_name, "height": sides[0], "width": sides[1]})
@@ -103,15 +103,15 @@ class Document:
             raw["keypoints"] = (keypoints - [0.5, 0.5, 0.0]).reshape(-1).tolist()  # COCO's are pixel indices
         self.annotations.append(raw)
 
-    def read(self) -> LabelledPictures:
+    def read(self) -> FileDataset:
         """The data set, with our repairs beside those of its records.
 
         Raises:
-            DataError: as `read_document`; or there is no picture, no class or no object.
+            DataError: as `read_document`; or there is no image, no class or no object.
         """
         lost = ", ".join(f"{count} x {kind}" for kind, count in self.repairs.counts.items())
         if not self.images:
-            raise DataError(f"{self.source}: empty data set, no labelled picture ({lost or 'none at all'}); add some")
+            raise DataError(f"{self.source}: empty data set, no labelled image ({lost or 'none at all'}); add some")
         if not self.annotations:
             raise DataError(
                 f"{self.source}: no object is usable ({lost or 'there is none'}); label at least one object"

@@ -1,4 +1,4 @@
-"""Instances in a picture whose pixel values are their ids."""
+"""Instances in an image whose pixel values are their ids."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Label pictures: beside each picture one of the same stem whose pixel values are instance ids, 0 for background."""
+"""Label images: beside each image one of the same stem whose pixel values are instance ids, 0 for background."""
 
 from __future__ import annotations
 
@@ -9,50 +9,50 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from maskrcnn.errors import DataError
-from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import upright_size
 from maskrcnn.labels.readers.document import refuse_leaving
-from maskrcnn.labels.readers.label_image import open_label_picture
+from maskrcnn.labels.readers.label_image import open_label_image
 from maskrcnn.labels.readers.repairs import Repairs
-from maskrcnn.labels.types import Annotation, Picture, Rle
+from maskrcnn.labels.types import Annotation, LabelledImage, Rle
 from maskrcnn.masks.rle import rle_area, rle_box
 
-PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 LABEL_SUFFIXES = {".png", ".tif", ".tiff"}
 
 
-def read_instance_labels(folder: Path, class_name: str | None = None) -> LabelledPictures:
-    """Read `folder`/images and `folder`/labels. Pictures are numbered from 1 in the order of their names.
+def read_instance_labels(folder: Path, class_name: str | None = None) -> FileDataset:
+    """Read `folder`/images and `folder`/labels. Images are numbered from 1 in the order of their names.
 
     Args:
         folder: holds `images` and `labels`.
         class_name: what every instance is. None: "nucleus" where the folder's path speaks of nuclei, else "object".
 
     Raises:
-        DataError: no pictures, a label picture that is unreadable, in colour, without its picture or of another size, or a
+        DataError: no images, a label image that is unreadable, in colour, without its image or of another size, or a
             symbolic link out of `images` or `labels`.
     """
     folder = Path(folder)
     name = str(folder)
     if class_name is None:
         class_name = "nucleus" if any("nuclei" in part.lower() for part in folder.absolute().parts) else "object"
-    pictures = _by_stem(folder / "images", PICTURE_SUFFIXES)
+    images = _by_stem(folder / "images", IMAGE_SUFFIXES)
     labels = _by_stem(folder / "labels", LABEL_SUFFIXES)
-    orphans = sorted(labels.keys() - pictures.keys())
+    orphans = sorted(labels.keys() - images.keys())
     if orphans:
         raise DataError(
-            f"{name}: {len(orphans)} label pictures have no picture in images, the first is"
-            f" {labels[orphans[0]].name!r}; restore the pictures or delete the labels"
+            f"{name}: {len(orphans)} label images have no image in images, the first is"
+            f" {labels[orphans[0]].name!r}; restore the images or delete the labels"
         )
     repairs = Repairs()
-    for stem in sorted(pictures.keys() - labels.keys()):
-        repairs.note("picture without labels left out", f"{pictures[stem].name!r}")
-    found = list(_read(pictures, labels))
+    for stem in sorted(images.keys() - labels.keys()):
+        repairs.note("image without labels left out", f"{images[stem].name!r}")
+    found = list(_read(images, labels))
     if not found:
-        raise DataError(f"{name}: empty data set; put pictures into images and label pictures into labels")
-    if not any(picture.annotations for picture in found):
-        raise DataError(f"{name}: all {len(found)} label pictures are 0 everywhere; label at least one instance")
-    return LabelledPictures(
+        raise DataError(f"{name}: empty data set; put images into images and label images into labels")
+    if not any(image.annotations for image in found):
+        raise DataError(f"{name}: all {len(found)} label images are 0 everywhere; label at least one instance")
+    return FileDataset(
         found,
         name=name,
         classes=[class_name],
@@ -63,9 +63,9 @@ def read_instance_labels(folder: Path, class_name: str | None = None) -> Labelle
 
 
 def _by_stem(folder: Path, suffixes: set[str]) -> dict[str, Path]:
-    """The pictures in a folder by the stem of their name."""
+    """The images in a folder by the stem of their name."""
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; label pictures lie in labels, beside images")
+        raise DataError(f"{folder}: no such folder; label images lie in labels, beside images")
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in suffixes and not path.name.startswith("."):
@@ -76,44 +76,42 @@ def _by_stem(folder: Path, suffixes: set[str]) -> dict[str, Path]:
     return found
 
 
-def _read(pictures: dict[str, Path], labels: dict[str, Path]) -> Iterator[Picture]:
+def _read(images: dict[str, Path], labels: dict[str, Path]) -> Iterator[LabelledImage]:
     annotation_id = 0
     for number, stem in enumerate(sorted(labels), start=1):
-        path = pictures[stem]
+        path = images[stem]
         ids = read_ids(labels[stem], path)
-        picture = Picture(number, path.name, path, ids.shape[0], ids.shape[1])
+        image = LabelledImage(number, path.name, path, ids.shape[0], ids.shape[1])
         for rle in instance_rles(ids):
             annotation_id += 1
-            picture.annotations.append(
-                Annotation(rle_box(rle), 0, rle=rle, area=float(rle_area(rle)), id=annotation_id)
-            )
-        yield picture
+            image.annotations.append(Annotation(rle_box(rle), 0, rle=rle, area=float(rle_area(rle)), id=annotation_id))
+        yield image
 
 
-def read_ids(path: Path, picture: Path | tuple[int, int]) -> np.ndarray:
-    """The instance ids (H, W) of a label picture: one channel of 8, 16 or 32 bits, or palette indices.
+def read_ids(path: Path, image: Path | tuple[int, int]) -> np.ndarray:
+    """The instance ids (H, W) of a label image: one channel of 8, 16 or 32 bits, or palette indices.
 
     Args:
-        picture: the picture that it labels, or its height and width. Where there is no such file, others will say so.
+        image: the image that it labels, or its height and width. Where there is no such file, others will say so.
 
     Raises:
-        DataError: unreadable, in colour, or of another size than its picture.
+        DataError: unreadable, in colour, or of another size than its image.
     """
-    if isinstance(picture, Path):
-        size = upright_size(picture) if picture.is_file() else None
+    if isinstance(image, Path):
+        size = upright_size(image) if image.is_file() else None
     else:
-        size = picture
-    with open_label_picture(path) as label:
+        size = image
+    with open_label_image(path) as label:
         # before anything is decoded, so that a file that claims to be huge costs nothing
         if size is not None and size != (label.height, label.width):
             raise DataError(
-                f"{path}: its picture is {size[1]} x {size[0]} (width x height) but the label picture"
-                f" {label.width} x {label.height}; restore the picture that was labelled"
+                f"{path}: its image is {size[1]} x {size[0]} (width x height) but the label image"
+                f" {label.width} x {label.height}; restore the image that was labelled"
             )
         mode, ids = label.mode, np.asarray(label)
     if ids.ndim != 2 or ids.dtype.kind == "f":
         raise DataError(
-            f"{path}: a label picture has one channel of whole numbers, not mode {mode}; save it as 16-bit PNG"
+            f"{path}: a label image has one channel of whole numbers, not mode {mode}; save it as 16-bit PNG"
         )
     return ids
 

@@ -1,7 +1,7 @@
 """Label Studio's exports JSON and JSON-MIN (labelstud.io/guide/export, labelstud.io/guide/task_format).
 
-Coordinates are percent of the picture's width and height; turns are in degrees, of a rectangle about its upper left
-corner, of an ellipse about its centre. An export names pictures by their address in the tool; here they are looked for
+Coordinates are percent of the image's width and height; turns are in degrees, of a rectangle about its upper left
+corner, of an ellipse about its centre. An export names images by their address in the tool; here they are looked for
 by the end of that address in the export's folder and in images/ beside it. Keypoints belong to the region that their
 parentID names; JSON-MIN has none.
 """
@@ -20,7 +20,7 @@ import numpy as np
 
 from maskrcnn.errors import DataError
 from maskrcnn.images.read import SUFFIXES
-from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import upright_size
 from maskrcnn.labels.readers.document import Document, number, own_ids, points
 from maskrcnn.labels.readers.json_file import load_json
@@ -33,12 +33,12 @@ KINDS = ("polygon", "rectangle", "brush", "ellipse", "keypoint")
 NO_SHAPES = ("choices", "textarea", "number", "rating", "taxonomy", "datetime", "relation", "ranker", "pairwise")
 MIN_FIELDS = ("annotator", "annotation_id", "lead_time")  # of a task of JSON-MIN
 UPLOADED = re.compile(r"[0-9a-f]{8}-(.+)")  # the tool puts eight digits before the name of an uploaded file
-LONGEST_PATH = 20  # parts of a picture's address that are tried
+LONGEST_PATH = 20  # parts of an image's address that are tried
 
 
 @dataclass
 class Task:
-    """A picture and its regions, the same from both exports."""
+    """An image and its regions, the same from both exports."""
 
     record: str
     number: Any
@@ -63,7 +63,7 @@ def looks_like_label_studio(source: Path) -> bool:
     return full or b'"annotation_id"' in head or b'"original_width"' in head
 
 
-def read_label_studio(source: Path) -> LabelledPictures:
+def read_label_studio(source: Path) -> FileDataset:
     """Read an export, or the folder whose only .json it is.
 
     Raises:
@@ -77,12 +77,12 @@ def read_label_studio(source: Path) -> LabelledPictures:
         raise DataError(f"{path}: not a list of tasks; export as JSON or JSON-MIN")
     document = Document(path, path.parent)
     tasks = list(_tasks(content, document))
-    _find_pictures(tasks, path)
+    _find_images(tasks, path)
     first_labels = [(_kind(region), _labels(region)[0]) for task in tasks for region in task.regions if _labels(region)]
     ids = document.add_classes(sorted({label for kind, label in first_labels if kind in KINDS[:-1]}))
     keypoint_names = sorted({label for kind, label in first_labels if kind == "keypoint"})
     for task, image_id in zip(tasks, own_ids([task.number for task in tasks]), strict=True):
-        size = document.add_picture(task.file_name, image_id, _stated_size(task, path))
+        size = document.add_image(task.file_name, image_id, _stated_size(task, path))
         with_keypoints = _add_regions(document, task, image_id, size, ids, keypoint_names)
         for category in document.categories:
             if category["id"] in with_keypoints:
@@ -152,7 +152,7 @@ def _min_regions(raw: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _address(data: dict[str, Any], source: Path, record: str) -> str:
-    """The address of the picture: `image`, or the only text that ends as a picture's name does."""
+    """The address of the image: `image`, or the only text that ends as an image's name does."""
     if isinstance(data.get("image"), str) and data["image"]:
         return str(data["image"])
     found = [
@@ -164,15 +164,15 @@ def _address(data: dict[str, Any], source: Path, record: str) -> str:
         and "?d=" in value
     ]
     if len(found) != 1:
-        raise DataError(f"{source}: {record} has no picture in data.image; export a project of pictures")
+        raise DataError(f"{source}: {record} has no image in data.image; export a project of images")
     return found[0]
 
 
-def _find_pictures(tasks: list[Task], path: Path) -> None:
+def _find_images(tasks: list[Task], path: Path) -> None:
     """Set `file_name` of each task.
 
     Raises:
-        DataError: some are not there, or two tasks would get one picture.
+        DataError: some are not there, or two tasks would get one image.
     """
     missing: list[Task] = []
     addresses: dict[str, str] = {}
@@ -184,17 +184,17 @@ def _find_pictures(tasks: list[Task], path: Path) -> None:
         elif addresses.setdefault(task.file_name, task.address) != task.address:
             raise DataError(
                 f"{path}: {task.record} with {task.address!r} and another with {addresses[task.file_name]!r} would both"
-                f" get {task.file_name!r}; keep the folders of the pictures"
+                f" get {task.file_name!r}; keep the folders of the images"
             )
     if missing:
         raise DataError(
-            f"{path}: {len(missing)} of {len(tasks)} pictures are missing, the first is {missing[0].address!r:.200} of"
+            f"{path}: {len(missing)} of {len(tasks)} images are missing, the first is {missing[0].address!r:.200} of"
             f" {missing[0].record}; put them into {str(path.parent / 'images')!r}"
         )
 
 
 def _names(address: str) -> Iterator[str]:
-    """Names that the picture at an address may have here, the most telling first."""
+    """Names that the image at an address may have here, the most telling first."""
     found = [address]
     try:
         parts = urlsplit(address)
@@ -214,11 +214,11 @@ def _names(address: str) -> Iterator[str]:
 
 
 def _stated_size(task: Task, path: Path) -> tuple[Any, Any]:
-    """Height and width as the regions state them, else as the picture has them."""
+    """Height and width as the regions state them, else as the image has them."""
     sizes = [(region.get("original_height"), region.get("original_width")) for region in task.regions]
     stated = {size for size in sizes if all(isinstance(side, (int, float)) for side in size)}
     if len(stated) > 1:
-        raise DataError(f"{path}: {task.record} states several sizes of its picture; label it again")
+        raise DataError(f"{path}: {task.record} states several sizes of its image; label it again")
     return stated.pop() if stated else upright_size(path.parent / task.file_name)
 
 
@@ -270,7 +270,7 @@ def _add_regions(
         for _ in labels[1:]:
             document.repairs.note("second label of a shape left out", where)
         if number(region.get("image_rotation", 0)) != 0:
-            document.repairs.note("shape on a turned picture left out", where)
+            document.repairs.note("shape on a turned image left out", where)
             continue
         shape = _shape(document, kind, region["value"], size, where)
         region_id = region.get("id")
@@ -295,7 +295,7 @@ def _keypoints(document: Document, task: Task, size: tuple[int, int], names: lis
         elif not isinstance(parent, str) or not parent:
             document.repairs.note("keypoint without an object left out", where)
         elif number(region.get("image_rotation", 0)) != 0:
-            document.repairs.note("shape on a turned picture left out", where)
+            document.repairs.note("shape on a turned image left out", where)
         else:
             row = found.setdefault(parent, np.zeros((len(names), 3)))[names.index(labels[0])]
             if row[2]:

@@ -30,7 +30,7 @@ def brush_mask(rle: Sequence[int], height: int, width: int) -> np.ndarray:
         raise ValueError("its rle ends early")
     count = _read(data, 0, 32)
     if count != height * width * CHANNELS:
-        raise ValueError(f"its rle holds {count} values but a picture of {width} x {height} has {height * width} x 4")
+        raise ValueError(f"its rle holds {count} values but an image of {width} x {height} has {height * width} x 4")
     value_bits = _read(data, 32, 5) + 1
     size_bits = [_read(data, 37 + 4 * i, 4) + 1 for i in range(4)]
     mask = np.zeros(height * width, dtype=bool)

@@ -1,9 +1,9 @@
-"""LabelMe: one JSON file a picture, written beside it.
+"""LabelMe: one JSON file an image, written beside it.
 
 The format is that of github.com/wkentaro/labelme (labelme/_label_file.py); coordinates are continuous pixels. As there,
 shapes of the same label and group_id are one object. A rectangle by itself is a box without a mask; in a group it is a
 part of the mask. A "mask" is a PNG in base64 for the pixels from its first point to its second, both included.
-A picture without a JSON file was not labelled yet and is left out: LabelMe saves none where nothing is drawn.
+An image without a JSON file was not labelled yet and is left out: LabelMe saves none where nothing is drawn.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pycocotools import mask as coco_mask
 
 from maskrcnn.errors import DataError
 from maskrcnn.images.read import LARGEST, SUFFIXES
-from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import relative_name
 from maskrcnn.labels.readers.document import Document, points, refuse_leaving
 from maskrcnn.labels.readers.folder_files import files_under
@@ -53,7 +53,7 @@ class Part:
     is_box: bool = False  # `ring` is a rectangle's corners
 
 
-def read_labelme(source: Path) -> LabelledPictures:
+def read_labelme(source: Path) -> FileDataset:
     """Read the LabelMe files under a folder, or one of them. Classes are in the order of labels.txt, else sorted.
 
     Raises:
@@ -66,22 +66,22 @@ def read_labelme(source: Path) -> LabelledPictures:
     found = _load_all(names, root, document)
     used = [shape["label"] for _, labels in found for shape in labels["shapes"] if shape["label"] not in IGNORED]
     ids = document.add_classes(_classes(root, used))
-    pictures = [name for name in names if name.lower().endswith(SUFFIXES)]
+    images = [name for name in names if name.lower().endswith(SUFFIXES)]
     by_stem: defaultdict[str, list[str]] = defaultdict(list)
-    for picture in pictures:
-        by_stem[posixpath.splitext(picture)[0]].append(picture)
+    for image in images:
+        by_stem[posixpath.splitext(image)[0]].append(image)
     labelled: dict[str, str] = {}
     for image_id, (name, labels) in enumerate(found, start=1):
-        picture = _find_picture(name, labels, root, by_stem, document)
-        if picture in labelled:
+        image = _find_image(name, labels, root, by_stem, document)
+        if image in labelled:
             raise DataError(
-                f"{source}: {labelled[picture]!r} and {name!r} both label picture {picture!r}; delete one of them"
+                f"{source}: {labelled[image]!r} and {name!r} both label image {image!r}; delete one of them"
             )
-        labelled[picture] = name
-        _read_labels(name, labels, picture, image_id, ids, document)
-    for picture in pictures:
-        if picture not in labelled:
-            document.repairs.note("picture without an annotation file left out", f"{picture!r}")
+        labelled[image] = name
+        _read_labels(name, labels, image, image_id, ids, document)
+    for image in images:
+        if image not in labelled:
+            document.repairs.note("image without an annotation file left out", f"{image!r}")
     return document.read()
 
 
@@ -130,7 +130,7 @@ def _load_all(names: list[str], root: Path, document: Document) -> list[tuple[st
         if not isinstance(labels, dict) or not isinstance(labels.get("shapes"), list):
             document.repairs.note("JSON file that is not LabelMe's passed over", f"{name!r}")
             continue
-        # the picture itself in base64; all the others' would fill the memory
+        # the image itself in base64; all the others' would fill the memory
         if labels.get("imageData"):
             labels["imageData"] = True
         for position, shape in enumerate(labels["shapes"], start=1):
@@ -149,46 +149,46 @@ def _classes(root: Path, used: list[str]) -> list[str]:
     return list(dict.fromkeys([*listed, *sorted(set(used))]))
 
 
-def _find_picture(
+def _find_image(
     name: str, labels: dict[str, Any], root: Path, by_stem: dict[str, list[str]], document: Document
 ) -> str:
-    """The picture of a LabelMe file, relative to `root`.
+    """The image of a LabelMe file, relative to `root`.
 
-    imagePath is relative to the file; where it leads nowhere, as after renaming, the picture of the file's own name.
+    imagePath is relative to the file; where it leads nowhere, as after renaming, the image of the file's own name.
     """
     stated = labels.get("imagePath")
     if isinstance(stated, str) and stated:
         for attempt in (stated, stated.replace("\\", "/")):
-            picture = relative_name(posixpath.join(posixpath.dirname(name), attempt))
-            if picture is not None and os.path.isfile(root / picture):
-                return picture
+            image = relative_name(posixpath.join(posixpath.dirname(name), attempt))
+            if image is not None and os.path.isfile(root / image):
+                return image
     beside = by_stem.get(posixpath.splitext(name)[0]) or _beside(name, root)
     if len(beside) == 1:
-        document.repairs.note("imagePath that is not there, picture of the file's name taken", f"{name!r}")
+        document.repairs.note("imagePath that is not there, image of the file's name taken", f"{name!r}")
         return beside[0]
     if labels.get("imageData"):
         remedy = "it is embedded in the file as imageData: write that out as a file beside it"
     else:
-        remedy = "restore it, or give the folder that holds both the pictures and the labels"
+        remedy = "restore it, or give the folder that holds both the images and the labels"
     shown = f"{stated!r:.200}" if isinstance(stated, str) else "not given"
-    raise DataError(f"{root / name}: its picture (imagePath {shown}) is not in {str(root)!r}; {remedy}")
+    raise DataError(f"{root / name}: its image (imagePath {shown}) is not in {str(root)!r}; {remedy}")
 
 
 def _beside(name: str, root: Path) -> list[str]:
-    """The pictures of a single file's own name."""
+    """The images of a single file's own name."""
     stem = posixpath.splitext(name)[0]
     return [stem + suffix for suffix in SUFFIXES if os.path.isfile(root / (stem + suffix))]
 
 
 def _read_labels(
-    name: str, labels: dict[str, Any], picture: str, image_id: int, ids: dict[str, int], document: Document
+    name: str, labels: dict[str, Any], image: str, image_id: int, ids: dict[str, int], document: Document
 ) -> None:
-    """Add a picture and its objects."""
+    """Add an image and its objects."""
     stated = (labels.get("imageHeight"), labels.get("imageWidth"))
     known = all(side is not None for side in stated)
     if not known:
-        document.repairs.note("missing picture size read from the picture", f"{name!r}")
-    size = document.add_picture(picture, image_id, stated if known else None)
+        document.repairs.note("missing image size read from the image", f"{name!r}")
+    size = document.add_image(image, image_id, stated if known else None)
     if _is_set(labels.get("flags")):
         document.repairs.note("attribute left out", f"{name!r}")
     objects: dict[Any, list[Part]] = {}
@@ -243,7 +243,7 @@ def _mask(encoded: Any, corners: np.ndarray, where: str, size: tuple[int, int]) 
     """The RLE of a mask shape.
 
     Raises:
-        DataError: not a PNG, or not of the size of its box, or outside the picture.
+        DataError: not a PNG, or not of the size of its box, or outside the image.
     """
     height, width = size
     if corners.shape != (2, 2) or not np.isfinite(corners).all() or np.abs(corners).max() > LARGEST:
@@ -251,7 +251,7 @@ def _mask(encoded: Any, corners: np.ndarray, where: str, size: tuple[int, int]) 
     (x0, y0), (x1, y1) = np.rint(corners).astype(int).tolist()
     box = (x1 - x0 + 1, y1 - y0 + 1)
     if not (0 <= x0 <= x1 < width and 0 <= y0 <= y1 < height):
-        raise DataError(f"{where}: its mask leaves the picture of {width} x {height}; draw it again")
+        raise DataError(f"{where}: its mask leaves the image of {width} x {height}; draw it again")
     try:
         png = base64.b64decode(encoded, validate=True)
         with quiet(), Image.open(io.BytesIO(png), formats=("PNG",)) as image:

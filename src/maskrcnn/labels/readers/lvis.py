@@ -1,6 +1,6 @@
-"""LVIS: COCO's instances of 1203 classes, of which each picture was searched for a few (lvisdataset.org/dataset).
+"""LVIS: COCO's instances of 1203 classes, of which each image was searched for a few (lvisdataset.org/dataset).
 
-What the other readers take for granted is said here for each picture: `neg_category_ids` were looked for and are not in
+What the other readers take for granted is said here for each image: `neg_category_ids` were looked for and are not in
 it, `not_exhaustive_category_ids` are, and some of their objects are not labelled. Of every other class without an
 annotation nothing is known.
 """
@@ -15,34 +15,34 @@ from urllib.parse import urlsplit
 
 from maskrcnn.errors import DataError
 from maskrcnn.labels.cache import cached_labels
-from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import relative_name
 from maskrcnn.labels.readers.coco import read_document
 from maskrcnn.labels.readers.json_file import load_json
 from maskrcnn.labels.readers.repairs import Repairs
-from maskrcnn.labels.types import Picture
+from maskrcnn.labels.types import LabelledImage
 
 NEGATIVE, NOT_EXHAUSTIVE = "neg_category_ids", "not_exhaustive_category_ids"
 LOOKED_AT = 2**18  # bytes at both ends of a file, to tell it from COCO's
-TRIED_PICTURES = 20  # so many are looked for before a folder is given up
+TRIED_IMAGES = 20  # so many are looked for before a folder is given up
 
 
-def read_lvis(source: Path, pictures: Path | None = None) -> LabelledPictures:
+def read_lvis(source: Path, image_folder: Path | None = None) -> FileDataset:
     """Read an LVIS JSON file.
 
     Args:
         source: the file.
-        pictures: the folder that holds train2017 and val2017, or the picture files themselves; None: looked for beside
+        image_folder: the folder that holds train2017 and val2017, or the image files themselves; None: looked for beside
             the file.
 
     Raises:
         DataError: the file or a record cannot be used.
     """
     source = Path(source)
-    return cached_labels(source, pictures, "lvis", lambda: _read(source, pictures))
+    return cached_labels(source, image_folder, "lvis", lambda: _read(source, image_folder))
 
 
-def _read(source: Path, pictures: Path | None) -> LabelledPictures:
+def _read(source: Path, image_folder: Path | None) -> FileDataset:
     document = load_json(source)
     if not isinstance(document, dict):
         raise DataError(f"{source}: not an object with images, annotations and categories; give an LVIS label file")
@@ -51,13 +51,13 @@ def _read(source: Path, pictures: Path | None) -> LabelledPictures:
             raise DataError(f"{source}: has no list {key!r}; give an LVIS label file")
     if not document["images"]:
         raise DataError(f"{source}: empty data set, 'images' has no entry; add what was labelled")
-    folder, images = _place(source, document["images"], pictures)
+    folder, images = _place(source, document["images"], image_folder)
     for annotation in document["annotations"]:
         if isinstance(annotation, dict):
             annotation.setdefault("iscrowd", 0)  # LVIS has no crowds and does not say so
     dataset = read_document(document | {"images": images}, source, folder)
     repairs = Repairs()
-    searched = LabelledPictures(
+    searched = FileDataset(
         _searched(dataset, document["images"], repairs),
         name=dataset.name,
         classes=dataset.classes,
@@ -83,36 +83,36 @@ def looks_like_lvis(source: Path) -> bool:
             ends += file.read(LOOKED_AT)
     except OSError:
         return False
-    # in the file of version 1 the annotations come before the pictures, and the classes last
+    # in the file of version 1 the annotations come before the images, and the classes last
     return any(f'"{key}"'.encode() in ends for key in (NEGATIVE, NOT_EXHAUSTIVE)) or (
         b'"synset"' in ends and b'"frequency"' in ends
     )
 
 
-def _place(source: Path, records: list[Any], pictures: Path | None) -> tuple[Path, list[Any]]:
-    """The folder of the pictures, and the records with a `file_name` relative to it.
+def _place(source: Path, records: list[Any], image_folder: Path | None) -> tuple[Path, list[Any]]:
+    """The folder of the images, and the records with a `file_name` relative to it.
 
-    Version 1 has no file_name: pictures of train2017 and val2017 are told apart by their address only. People keep them
+    Version 1 has no file_name: images of train2017 and val2017 are told apart by their address only. People keep them
     in these two folders, or those they need in one.
     """
     here = source.parent
     folders = [here, here / "images", here.parent, here.parent / "images", here / source.stem]
-    if pictures is not None:
-        folders = [Path(pictures)]
+    if image_folder is not None:
+        folders = [Path(image_folder)]
     for folder in folders:
         for parts in (2, 1):
-            if any(_is_there(folder, _named(record, parts)) for record in records[:TRIED_PICTURES]):
+            if any(_is_there(folder, _named(record, parts)) for record in records[:TRIED_IMAGES]):
                 return folder, [_named(record, parts) for record in records]
     first = _named(records[0], 2)
     name = first.get("file_name") if isinstance(first, dict) else None
-    if pictures is None and isinstance(name, str) and relative_name(name) is not None:
+    if image_folder is None and isinstance(name, str) and relative_name(name) is not None:
         looked = ", ".join(str(folder) for folder in folders)
-        raise DataError(f"{source}: picture {name!r} not found in {looked}; put the pictures into one of these folders")
+        raise DataError(f"{source}: image {name!r} not found in {looked}; put the images into one of these folders")
     return folders[0], [_named(record, 2) for record in records]
 
 
 def _named(record: Any, parts: int) -> Any:
-    """A picture's record with a file_name of the last `parts` of its address; as it is where it has none."""
+    """An image's record with a file_name of the last `parts` of its address; as it is where it has none."""
     address = record.get("coco_url") if isinstance(record, dict) else None
     if not isinstance(address, str) or not address:
         return record
@@ -132,23 +132,23 @@ def _is_there(folder: Path, record: Any) -> bool:
         return False
 
 
-def _searched(dataset: LabelledPictures, records: list[dict[str, Any]], repairs: Repairs) -> Iterator[Picture]:
-    """The pictures with what was searched for in them."""
+def _searched(dataset: FileDataset, records: list[dict[str, Any]], repairs: Repairs) -> Iterator[LabelledImage]:
+    """The images with what was searched for in them."""
     label_of = {class_id: label for label, class_id in enumerate(dataset.class_ids)}
-    for picture, record in zip(dataset, records, strict=True):
-        picture.not_exhaustive = _labels(record, NOT_EXHAUSTIVE, label_of, repairs)
+    for image, record in zip(dataset, records, strict=True):
+        image.not_exhaustive = _labels(record, NOT_EXHAUSTIVE, label_of, repairs)
         negative = _labels(record, NEGATIVE, label_of, repairs)
-        here = {annotation.label for annotation in picture.annotations}
-        picture.negative = [label for label in negative if label not in here]
-        for _ in range(len(negative) - len(picture.negative)):
-            repairs.note("negative class that is in the picture taken as there", f"picture {picture.file_name!r}")
-        yield picture
+        here = {annotation.label for annotation in image.annotations}
+        image.negative = [label for label in negative if label not in here]
+        for _ in range(len(negative) - len(image.negative)):
+            repairs.note("negative class that is in the image taken as there", f"image {image.file_name!r}")
+        yield image
 
 
 def _labels(record: dict[str, Any], key: str, label_of: dict[int, int], repairs: Repairs) -> list[int]:
     """The labels of a list of class ids, each once."""
     class_ids = record.get(key, [])
-    where = f"{key} of picture {record.get('id')!r}"
+    where = f"{key} of image {record.get('id')!r}"
     if not isinstance(class_ids, list):
         repairs.note("unknown class of LVIS passed over", where)
         return []

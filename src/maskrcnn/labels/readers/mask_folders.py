@@ -1,4 +1,4 @@
-"""A folder for each picture: ID/images/ID.png and ID/masks/*.png, one label picture for each object.
+"""A folder for each image: ID/images/ID.png and ID/masks/*.png, one label image for each object.
 
 The layout of the Data Science Bowl 2018 (bbbc.broadinstitute.org/BBBC038, kaggle.com/c/data-science-bowl-2018/data).
 Everything but 0 is the object.
@@ -13,10 +13,10 @@ import numpy as np
 from PIL import Image
 
 from maskrcnn.errors import DataError
-from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.readers.document import Document, refuse_leaving
-from maskrcnn.labels.readers.instance_png import LABEL_SUFFIXES, PICTURE_SUFFIXES
-from maskrcnn.labels.readers.label_image import open_label_picture
+from maskrcnn.labels.readers.instance_png import IMAGE_SUFFIXES, LABEL_SUFFIXES
+from maskrcnn.labels.readers.label_image import open_label_image
 from maskrcnn.masks.rle import bitmap_rle
 
 TRIED_FOLDERS = 20  # so many are looked at before `looks_like_mask_folders` gives up
@@ -32,11 +32,11 @@ def looks_like_mask_folders(source: Path) -> bool:
     return any((path / "images").is_dir() and (path / "masks").is_dir() for path in sorted(folders)[:TRIED_FOLDERS])
 
 
-def read_mask_folders(source: Path) -> LabelledPictures:
+def read_mask_folders(source: Path) -> FileDataset:
     """Read a folder of such folders. Every object is a nucleus where the path speaks of nuclei, else an object.
 
     Raises:
-        DataError: a folder with several pictures or none, a mask that is unreadable or of another size.
+        DataError: a folder with several images or none, a mask that is unreadable or of another size.
     """
     source = Path(source)
     document = Document(source, source)
@@ -47,9 +47,9 @@ def read_mask_folders(source: Path) -> LabelledPictures:
         if not (folder / "masks").is_dir():
             document.repairs.note("folder without masks left out", f"{folder.name!r}")
             continue
-        picture = _only_picture(folder)
+        image = _only_image(folder)
         image_id = len(document.images) + 1
-        height, width = document.add_picture(picture.relative_to(source).as_posix(), image_id)
+        height, width = document.add_image(image.relative_to(source).as_posix(), image_id)
         for path in _listed(folder / "masks"):
             if path.suffix.lower() in LABEL_SUFFIXES:
                 refuse_leaving(source, path)
@@ -65,13 +65,13 @@ def _listed(folder: Path) -> list[Path]:
         raise DataError(f"{folder}: not readable as a folder ({error.strerror}); check the path") from None
 
 
-def _only_picture(folder: Path) -> Path:
+def _only_image(folder: Path) -> Path:
     found = []
     if (folder / "images").is_dir():
-        found = [path for path in _listed(folder / "images") if path.suffix.lower() in PICTURE_SUFFIXES]
+        found = [path for path in _listed(folder / "images") if path.suffix.lower() in IMAGE_SUFFIXES]
     if len(found) != 1:
         raise DataError(
-            f"{folder / 'images'}: {len(found)} pictures where the masks beside it need one; keep each picture in a"
+            f"{folder / 'images'}: {len(found)} images where the masks beside it need one; keep each image in a"
             " folder of its own"
         )
     return found[0]
@@ -79,14 +79,14 @@ def _only_picture(folder: Path) -> Path:
 
 def _mask(path: Path, height: int, width: int) -> np.ndarray:
     """The object as bool (H, W)."""
-    with open_label_picture(path) as mask:
+    with open_label_image(path) as mask:
         size = (mask.height, mask.width)
         # before anything is decoded, so that a file that claims to be huge costs nothing
         if size == (height, width):
             return _object(mask)
     raise DataError(
-        f"{path}: the mask is {size[1]} x {size[0]} (width x height) but its picture {width} x {height}; save it as"
-        " large as the picture"
+        f"{path}: the mask is {size[1]} x {size[0]} (width x height) but its image {width} x {height}; save it as"
+        " large as the image"
     )
 
 

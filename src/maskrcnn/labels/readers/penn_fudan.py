@@ -1,4 +1,4 @@
-"""Penn-Fudan: PNGImages, a picture of instance ids for each in PedMasks, and a text of boxes in Annotation.
+"""Penn-Fudan: PNGImages, an image of instance ids for each in PedMasks, and a text of boxes in Annotation.
 
 The format: www.cis.upenn.edu/~jshi/ped_html. The masks are what is read; each is a person. The text only says which
 persons there are, in the order of their ids, with boxes in pixels counted from 1, the last one inside.
@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from maskrcnn.errors import DataError, UserError
-from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.readers.document import Document, refuse_leaving
 from maskrcnn.labels.readers.id_image import rles_by_id
 from maskrcnn.labels.readers.instance_png import read_ids
@@ -25,8 +25,8 @@ BOX = re.compile(
 Box = tuple[int, int, int, int]
 
 
-def read_penn_fudan(source: Path) -> LabelledPictures:
-    """Read PNGImages, PedMasks and, where it is there, Annotation. Pictures are numbered from 1 in their names' order.
+def read_penn_fudan(source: Path) -> FileDataset:
+    """Read PNGImages, PedMasks and, where it is there, Annotation. Images are numbered from 1 in their names' order.
 
     Args:
         source: the folder that holds them.
@@ -36,23 +36,23 @@ def read_penn_fudan(source: Path) -> LabelledPictures:
         DataError: the labels cannot be used.
     """
     source = Path(source)
-    pictures, masks = source / "PNGImages", source / "PedMasks"
-    for folder in (pictures, masks):
+    images, masks = source / "PNGImages", source / "PedMasks"
+    for folder in (images, masks):
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder; give the folder that holds PNGImages and PedMasks")
     stems = {path.name.removesuffix(MASK) for path in masks.glob(f"*{MASK}") if path.name[0] != "."}
     if not stems:
-        raise DataError(f"{masks}: no *{MASK}; put the masks of the pictures there")
-    document = Document(source, pictures)
+        raise DataError(f"{masks}: no *{MASK}; put the masks of the images there")
+    document = Document(source, images)
     document.add_classes(["person"])
-    for path in sorted(pictures.glob("*.png")):
+    for path in sorted(images.glob("*.png")):
         if path.stem not in stems and path.name[0] != ".":
-            document.repairs.note("picture without a mask picture left out", repr(path.name))
+            document.repairs.note("image without a mask image left out", repr(path.name))
     for image_id, stem in enumerate(sorted(stems), start=1):
         path = masks / f"{stem}{MASK}"
         refuse_leaving(masks, path)
-        ids = read_ids(path, pictures / f"{stem}.png")
-        document.add_picture(f"{stem}.png", image_id, ids.shape)
+        ids = read_ids(path, images / f"{stem}.png")
+        document.add_image(f"{stem}.png", image_id, ids.shape)
         _add_people(document, image_id, rles_by_id(ids), _boxes(source / "Annotation", stem), path.name)
     return document.read()
 
@@ -66,7 +66,7 @@ def looks_like_penn_fudan(source: Path) -> bool:
 
 
 def _boxes(folder: Path, stem: str) -> dict[int, Box] | None:
-    """Corners as the text has them, by the id of the person; None where the picture has no text."""
+    """Corners as the text has them, by the id of the person; None where the image has no text."""
     path = folder / f"{stem}.txt"
     if not path.is_file():
         return None
@@ -95,5 +95,5 @@ def _add_people(
             document.add_object(image_id, 1, source, rle=rle)
         else:
             assert box is not None
-            document.repairs.note("object without pixels in its mask picture keeps its box", source)
+            document.repairs.note("object without pixels in its mask image keeps its box", source)
             document.add_object(image_id, 1, source, box=(box[0] - 1, box[1] - 1, box[2], box[3]))

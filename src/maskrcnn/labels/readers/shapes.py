@@ -43,7 +43,7 @@ def holed_rle(outline: np.ndarray, holes: Sequence[np.ndarray], height: int, wid
 
 
 def placed_rle(bitmap: np.ndarray, left: int, top: int, height: int, width: int) -> Rle:
-    """The mask of a bitmap (h, w) whose upper left pixel is (left, top) of the picture; what is outside is cut off."""
+    """The mask of a bitmap (h, w) whose upper left pixel is (left, top) of the image; what is outside is cut off."""
     full = np.zeros((height, width), dtype=np.uint8)
     x0, y0 = max(left, 0), max(top, 0)
     x1, y1 = min(left + bitmap.shape[1], width), min(top + bitmap.shape[0], height)

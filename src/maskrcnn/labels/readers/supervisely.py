@@ -21,7 +21,7 @@ from PIL import Image
 
 from maskrcnn.errors import DataError
 from maskrcnn.images.read import SUFFIXES
-from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.readers.document import Document, number, points, refuse_leaving, whole
 from maskrcnn.labels.readers.json_file import load_json
 from maskrcnn.labels.readers.label_image import quiet
@@ -29,7 +29,7 @@ from maskrcnn.labels.readers.shapes import holed_rle, placed_rle, sound
 from maskrcnn.labels.types import Rle
 
 META = "meta.json"
-LARGEST_BITMAP = 64 << 20  # bytes of a compressed label picture, far above what 179 million pixels of a mask take
+LARGEST_BITMAP = 64 << 20  # bytes of a compressed label image, far above what 179 million pixels of a mask take
 
 
 def looks_like_supervisely(source: Path) -> bool:
@@ -44,7 +44,7 @@ def looks_like_supervisely(source: Path) -> bool:
         return False
 
 
-def read_supervisely(source: Path) -> LabelledPictures:
+def read_supervisely(source: Path) -> FileDataset:
     """Read a project, all its data sets as one; or one data set of it.
 
     Raises:
@@ -59,16 +59,16 @@ def read_supervisely(source: Path) -> LabelledPictures:
     files = list(_annotation_files(source, document))
     # read twice rather than held: a project's bitmaps may be larger than memory
     offset = 0.0 if any(_has_fractions(_load(path)) for path, _ in files) else 1.0
-    for image_id, (path, picture) in enumerate(files, start=1):
+    for image_id, (path, image) in enumerate(files, start=1):
         content = _load(path)
         stated = content.get("size")
         size = None
         if isinstance(stated, dict) and "height" in stated and "width" in stated:
             size = (stated["height"], stated["width"])
-        name = picture.relative_to(source).as_posix()
-        size = document.add_picture(name, image_id, size)
+        name = image.relative_to(source).as_posix()
+        size = document.add_image(name, image_id, size)
         for _ in content.get("tags") or []:
-            document.repairs.note("tag left out", f"picture {name!r}")
+            document.repairs.note("tag left out", f"image {name!r}")
         for position, figure in enumerate(content["objects"]):
             _add_figure(document, image_id, f"object {position} of {path.name}", figure, size, ids, offset)
     return document.read()
@@ -116,9 +116,9 @@ def _annotation_files(source: Path, document: Document) -> Iterator[tuple[Path, 
                 refuse_leaving(source, path)
                 labelled.add(path.stem)
                 yield path, dataset / "img" / path.stem
-        for picture in sorted((dataset / "img").iterdir()):
-            if picture.suffix.lower() in SUFFIXES and picture.name not in labelled:
-                document.repairs.note("picture without an annotation file left out", f"{picture.name!r}")
+        for image in sorted((dataset / "img").iterdir()):
+            if image.suffix.lower() in SUFFIXES and image.name not in labelled:
+                document.repairs.note("image without an annotation file left out", f"{image.name!r}")
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -214,13 +214,13 @@ def _bitmap(document: Document, record: str, figure: dict[str, Any], size: tuple
         png = unpacker.decompress(base64.b64decode("".join(data.split()), validate=True), LARGEST_BITMAP)
         if unpacker.unconsumed_tail:
             raise DataError(f"{where} unpacks to more than {LARGEST_BITMAP >> 20} MB; draw it again")
-        with quiet(), Image.open(io.BytesIO(png), formats=("PNG",)) as picture:
-            height, width = picture.height, picture.width
+        with quiet(), Image.open(io.BytesIO(png), formats=("PNG",)) as image:
+            height, width = image.height, image.width
             inside = 0 <= left and 0 <= top and left + width <= size[1] and top + height <= size[0]
             # before anything is decoded, so that a file that claims to be huge costs nothing
             if not inside and (height > size[0] or width > size[1]):
-                raise DataError(f"{where} is {width} x {height}, larger than its picture; export the project anew")
-            mask = _object(picture)
+                raise DataError(f"{where} is {width} x {height}, larger than its image; export the project anew")
+            mask = _object(image)
     except DataError:
         raise
     except (binascii.Error, zlib.error, ValueError):
@@ -229,13 +229,13 @@ def _bitmap(document: Document, record: str, figure: dict[str, Any], size: tuple
     except Exception:  # noqa: BLE001
         raise DataError(f"{where} is not readable as PNG; draw it again") from None
     if not inside:
-        document.repairs.note("mask clipped to the picture", record)
+        document.repairs.note("mask clipped to the image", record)
     return placed_rle(mask, left, top, *size)
 
 
-def _object(picture: Image.Image) -> np.ndarray:
+def _object(image: Image.Image) -> np.ndarray:
     """What is opaque, or what is not black where the PNG has no transparency."""
-    if "A" in picture.mode or "transparency" in picture.info:
-        return np.asarray(picture.convert("RGBA"))[..., 3] != 0
-    values = np.asarray(picture.convert("RGB") if picture.mode == "P" else picture)
+    if "A" in image.mode or "transparency" in image.info:
+        return np.asarray(image.convert("RGBA"))[..., 3] != 0
+    values = np.asarray(image.convert("RGB") if image.mode == "P" else image)
     return values != 0 if values.ndim == 2 else (values != 0).any(axis=2)

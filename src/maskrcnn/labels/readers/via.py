@@ -2,7 +2,7 @@
 
 The format is described at robots.ox.ac.uk/~vgg/software/via; angles of ellipses are in radians, as in its source. VIA has
 no classes but attributes of regions with any name: `read_via` says which of them is taken for the class. A rect is a box
-without a mask. VIA writes no sizes of pictures and no folder that is sure to be right.
+without a mask. VIA writes no sizes of images and no folder that is sure to be right.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from maskrcnn.errors import DataError, UserError
-from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import relative_name
 from maskrcnn.labels.readers.document import Document, number, refuse_leaving
 from maskrcnn.labels.readers.json_file import load_json
@@ -33,12 +33,12 @@ HEADER = ["filename", "file_size", "file_attributes", "region_count", "region_id
 HEADER += ["region_attributes"]
 LONGEST_CELL = 2**27  # characters; Python's own limit is less than a long polygon
 GLANCE = 65536  # bytes that are looked into before a file is taken for something else
-TRIED_PICTURES = 20
+TRIED_IMAGES = 20
 
 
 @dataclass
 class Region:
-    """One region of a picture."""
+    """One region of an image."""
 
     record: str
     shape: dict[str, Any]
@@ -50,15 +50,15 @@ class Project:
     """What a VIA file holds, whichever of its forms it has."""
 
     regions: dict[str, list[Region]] = field(default_factory=dict)  # by file name
-    pictures_with_attributes: list[str] = field(default_factory=list)
-    pictures_without_regions: list[str] = field(default_factory=list)  # not even an empty list
-    miscounted_pictures: list[str] = field(default_factory=list)  # whose rows are not as many as they say
+    images_with_attributes: list[str] = field(default_factory=list)
+    images_without_regions: list[str] = field(default_factory=list)  # not even an empty list
+    miscounted_images: list[str] = field(default_factory=list)  # whose rows are not as many as they say
     definitions: dict[str, Any] = field(default_factory=dict)  # of attributes, in a project file only
-    folder: str = ""  # where a project file says the pictures are
+    folder: str = ""  # where a project file says the images are
 
 
-def read_via(source: Path, attribute: str | None = None) -> LabelledPictures:
-    """Read a VIA file, or the only one of a folder. Pictures are numbered from 1 in its order.
+def read_via(source: Path, attribute: str | None = None) -> FileDataset:
+    """Read a VIA file, or the only one of a folder. Images are numbered from 1 in its order.
 
     Args:
         attribute: the region attribute that is the class. None: the only one, else one called class, label, name, type
@@ -70,20 +70,20 @@ def read_via(source: Path, attribute: str | None = None) -> LabelledPictures:
     """
     path = _via_file(Path(source))
     project = _read_csv(path) if path.suffix.lower() == ".csv" else _read_json(path)
-    root, folder = _pictures_folder(path, project)
+    root, folder = _images_folder(path, project)
     document = Document(path, folder)
-    for picture in project.pictures_with_attributes:
-        document.repairs.note("attribute left out", f"{picture!r}")
-    for picture in project.pictures_without_regions:
-        document.repairs.note("picture without a list of regions taken as empty", f"{picture!r}")
-    for picture in project.miscounted_pictures:
-        document.repairs.note("picture with another number of regions than its region_count", f"{picture!r}")
+    for image in project.images_with_attributes:
+        document.repairs.note("attribute left out", f"{image!r}")
+    for image in project.images_without_regions:
+        document.repairs.note("image without a list of regions taken as empty", f"{image!r}")
+    for image in project.miscounted_images:
+        document.repairs.note("image with another number of regions than its region_count", f"{image!r}")
     name = _class_attribute(project, attribute, path)
     classes = _region_classes(project, name, document)
     ids = document.add_classes(_class_names(project, name, classes))
-    for image_id, (picture, regions) in enumerate(project.regions.items(), start=1):
-        refuse_leaving(root, folder / (relative_name(picture) or ""))
-        document.add_picture(picture, image_id)
+    for image_id, (image, regions) in enumerate(project.regions.items(), start=1):
+        refuse_leaving(root, folder / (relative_name(image) or ""))
+        document.add_image(image, image_id)
         for region in regions:
             if region.record in classes:
                 _add_region(region, image_id, ids[classes[region.record]], document)
@@ -137,7 +137,7 @@ def _glance(path: Path) -> bool:
 def _read_json(path: Path) -> Project:
     document = load_json(path)
     if not isinstance(document, dict):
-        raise DataError(f"{path}: not an object of pictures; export the annotations as JSON from VIA 2")
+        raise DataError(f"{path}: not an object of images; export the annotations as JSON from VIA 2")
     project = Project()
     entries: Any = document
     if "_via_img_metadata" in document:
@@ -151,16 +151,16 @@ def _read_json(path: Path) -> Project:
             raise DataError(f"{path}: an entry has no filename; export the annotations as JSON from VIA 2 again")
         name = entry["filename"]
         if name in project.regions:
-            raise DataError(f"{path}: picture {name!r} is there twice; delete one")
+            raise DataError(f"{path}: image {name!r} is there twice; delete one")
         if _is_set(entry.get("file_attributes")):
-            project.pictures_with_attributes.append(name)
+            project.images_with_attributes.append(name)
         if "regions" not in entry:
-            project.pictures_without_regions.append(name)
+            project.images_without_regions.append(name)
         regions = entry.get("regions") or []
         # VIA 1 numbers the regions, VIA 2 lists them
         regions = list(regions.values()) if isinstance(regions, dict) else regions
         if not isinstance(regions, list) or not all(isinstance(region, dict) for region in regions):
-            raise DataError(f"{path}: the regions of picture {name!r} are no list of objects; export them again")
+            raise DataError(f"{path}: the regions of image {name!r} are no list of objects; export them again")
         project.regions[name] = [
             Region(
                 f"region {position} of {name!r}",
@@ -179,20 +179,18 @@ def _read_csv(path: Path) -> Project:
         if not name:
             raise DataError(f"{path}: line {line} has no filename; export the annotations again")
         if sizes.setdefault(name, row["file_size"]) != row["file_size"]:
-            raise DataError(
-                f"{path}: line {line}: picture {name!r} is there with two file sizes; delete one of the two"
-            )
+            raise DataError(f"{path}: line {line}: image {name!r} is there with two file sizes; delete one of the two")
         where = f"{path}: line {line}"
         regions = project.regions.setdefault(name, [])
-        if _is_set(_cell(row["file_attributes"], where)) and name not in project.pictures_with_attributes:
-            project.pictures_with_attributes.append(name)
+        if _is_set(_cell(row["file_attributes"], where)) and name not in project.images_with_attributes:
+            project.images_with_attributes.append(name)
         shape = _cell(row["region_shape_attributes"], where)
         if shape or row["region_count"].strip() not in ("", "0"):
             regions.append(Region(f"line {line}", shape, _cell(row["region_attributes"], where)))
         counts[name] = row["region_count"].strip()
     for name, count in counts.items():
         if count and count != str(len(project.regions[name])):
-            project.miscounted_pictures.append(name)
+            project.miscounted_images.append(name)
     return project
 
 
@@ -247,43 +245,41 @@ def _is_set(attributes: Any) -> bool:
     return isinstance(attributes, dict) and any(_value(value) for value in attributes.values())
 
 
-# ---- pictures
+# ---- images
 
 
-def _pictures_folder(path: Path, project: Project) -> tuple[Path, Path]:
-    """The folder of the pictures, and the folder that they must not leave: that of the file or the one above."""
+def _images_folder(path: Path, project: Project) -> tuple[Path, Path]:
+    """The folder of the images, and the folder that they must not leave: that of the file or the one above."""
     if not project.regions:
-        raise DataError(f"{path}: empty data set, it has no picture; add pictures in VIA")
+        raise DataError(f"{path}: empty data set, it has no image; add images in VIA")
     here = path.parent
     stated = relative_name(project.folder.replace("\\", "/")) if project.folder else None
     folders = [(here, here / stated)] if stated else []
     folders += [(here, here / path.stem), (here, here / "images"), (here, here)]
     folders += [(here.parent, here.parent / "images")]
-    for picture in project.regions:
-        if "://" in picture:
+    for image in project.regions:
+        if "://" in image:
+            raise DataError(f"{path}: image {image!r:.200} is on the web; download it and put its file's name there")
+        if relative_name(image) is None:
             raise DataError(
-                f"{path}: picture {picture!r:.200} is on the web; download it and put its file's name there"
-            )
-        if relative_name(picture) is None:
-            raise DataError(
-                f"{path}: picture {picture!r:.200} leaves the folder of the pictures; write its name relative to that"
+                f"{path}: image {image!r:.200} leaves the folder of the images; write its name relative to that"
                 " folder, without '..'"
             )
-    for picture in list(project.regions)[:TRIED_PICTURES]:
+    for image in list(project.regions)[:TRIED_IMAGES]:
         for root, folder in folders:
-            if os.path.isfile(folder / picture):
+            if os.path.isfile(folder / image):
                 return root, _complete(path, folder, project)
     looked = ", ".join(str(folder) for _, folder in folders)
     first = next(iter(project.regions))
-    raise DataError(f"{path}: picture {first!r:.200} not found in {looked}; put the pictures into one of these folders")
+    raise DataError(f"{path}: image {first!r:.200} not found in {looked}; put the images into one of these folders")
 
 
 def _complete(path: Path, folder: Path, project: Project) -> Path:
-    """`folder`, in which every picture must be."""
-    missing = [picture for picture in project.regions if not os.path.isfile(folder / (relative_name(picture) or ""))]
+    """`folder`, in which every image must be."""
+    missing = [image for image in project.regions if not os.path.isfile(folder / (relative_name(image) or ""))]
     if missing:
         raise DataError(
-            f"{path}: {len(missing)} of {len(project.regions)} picture files are missing, the first is"
+            f"{path}: {len(missing)} of {len(project.regions)} image files are missing, the first is"
             f" {posixpath.join(str(folder), missing[0])!r:.300}; restore them or delete their entries from the labels"
         )
     return folder

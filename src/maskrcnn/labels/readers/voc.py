@@ -1,9 +1,9 @@
-"""Pascal VOC: an XML file of boxes for each picture, and masks in SegmentationObject where there are some.
+"""Pascal VOC: an XML file of boxes for each image, and masks in SegmentationObject where there are some.
 
-The format: host.robots.ox.ac.uk/pascal/VOC/voc2012/devkit_doc.pdf; the same XML is written beside each picture by
+The format: host.robots.ox.ac.uk/pascal/VOC/voc2012/devkit_doc.pdf; the same XML is written beside each image by
 LabelImg. VOC's coordinates are indices of pixels counted from 1, the last one inside: 1 is taken off the upper left
 corner, so that boxes are half-open. Tools that count from 0 (CVAT, Datumaro) give themselves away where boxes touch the
-left or upper edge of their picture: more of a set begin at 0 than at 1 then, and all of it is taken as it stands.
+left or upper edge of their image: more of a set begin at 0 than at 1 then, and all of it is taken as it stands.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.images.read import SUFFIXES
-from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.readers.coco_annotation import ROUNDING
 from maskrcnn.labels.readers.document import Document, refuse_leaving
 from maskrcnn.labels.readers.folder_files import files_under
@@ -32,7 +32,7 @@ from maskrcnn.masks.rle import rle_box
 VOID = 255  # in SegmentationObject: the border of an object, or nobody knows
 PARTS = ("_train", "_val", "_trainval", "_test")  # how ImageSets/Main/dog_train.txt ends
 LABELS_FOLDERS = ("Annotations", "annotations")
-PICTURE_FOLDERS = ("JPEGImages", "images")
+IMAGE_FOLDERS = ("JPEGImages", "images")
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -41,21 +41,21 @@ Box = tuple[float, float, float, float]
 
 @dataclass
 class Layout:
-    """Where the files of a data set lie; all three are the same folder where LabelImg wrote beside the pictures."""
+    """Where the files of a data set lie; all three are the same folder where LabelImg wrote beside the images."""
 
     root: Path
     labels: Path
-    pictures: Path
-    xmls: dict[str, Path]  # by the name that the picture shares, without its suffix
-    files: dict[str, list[str]]  # pictures, relative to their folder, by that name
+    images: Path
+    xmls: dict[str, Path]  # by the name that the image shares, without its suffix
+    files: dict[str, list[str]]  # images, relative to their folder, by that name
 
 
-def read_voc(source: Path, split: str | None = None) -> LabelledPictures:
-    """Read VOC's folders, or XML files beside their pictures. Pictures are numbered from 1 in the order of their names.
+def read_voc(source: Path, split: str | None = None) -> FileDataset:
+    """Read VOC's folders, or XML files beside their images. Images are numbered from 1 in the order of their names.
 
     Args:
         source: a folder as VOC2012 (with Annotations and JPEGImages), the VOCdevkit that holds one, or a folder of XML
-            files and pictures.
+            files and images.
         split: a list in ImageSets, "train" for ImageSets/Main/train.txt or, where that is missing,
             ImageSets/Segmentation/train.txt; "Segmentation/train" for a list in another folder. None: every XML file.
 
@@ -64,10 +64,10 @@ def read_voc(source: Path, split: str | None = None) -> LabelledPictures:
         DataError: the labels cannot be used.
     """
     layout = _layout(_root(Path(source)))
-    document = Document(Path(source), layout.pictures)
+    document = Document(Path(source), layout.images)
     wanted = sorted(layout.xmls) if split is None else _listed(layout, split, document.repairs)
     for key in sorted(layout.files.keys() - layout.xmls.keys()) if split is None else ():
-        document.repairs.note("picture without an XML file left out", repr(layout.files[key][0]))
+        document.repairs.note("image without an XML file left out", repr(layout.files[key][0]))
     numbers: dict[str, int] = {}  # of the classes in the order of their first object, until all are known
     for key in wanted:
         _read_xml(layout, key, document, numbers)
@@ -116,12 +116,12 @@ def _root(source: Path) -> Path:
 
 def _layout(root: Path) -> Layout:
     labels = _labels_folder(root)
-    pictures = next((root / name for name in PICTURE_FOLDERS if (root / name).is_dir()), labels)
-    layout = Layout(root, labels, pictures, {}, {})
+    images = next((root / name for name in IMAGE_FOLDERS if (root / name).is_dir()), labels)
+    layout = Layout(root, labels, images, {}, {})
     for name in _files(labels, root):
         if name.lower().endswith(".xml"):
             layout.xmls[_key(name)] = labels / name
-    for name in _files(pictures, root):
+    for name in _files(images, root):
         if name.lower().endswith(SUFFIXES):
             layout.files.setdefault(_key(name), []).append(name)
     if not layout.xmls:
@@ -134,7 +134,7 @@ def _labels_folder(root: Path) -> Path:
 
 
 def _files(folder: Path, root: Path) -> list[str]:
-    """Names of files under a folder; of a folder of pictures and XML together those in it, as others are other splits."""
+    """Names of files under a folder; of a folder of images and XML together those in it, as others are other splits."""
     if folder == root:
         return sorted(path.name for path in folder.iterdir() if path.name[0] != "." and path.is_file())
     return files_under(folder, folder)
@@ -161,29 +161,29 @@ def _listed(layout: Layout, split: str, repairs: Repairs) -> list[str]:
     names = []
     for line in read_lines(path):
         name, _, flag = line.rpartition(" ")
-        # the lists of one class say after each name whether the class is in the picture: 1, 0 for difficult, -1 for no
+        # the lists of one class say after each name whether the class is in the image: 1, 0 for difficult, -1 for no
         key = name.strip() if line not in layout.xmls and flag in ("1", "0", "-1") else line
         if key != line and flag == "-1":
             continue
         if key in layout.xmls:
             names.append(key)
         else:
-            repairs.note("picture without an XML file left out", repr(key))
+            repairs.note("image without an XML file left out", repr(key))
     if not names:
         raise DataError(f"{path}: none of its names has an XML file in {layout.labels}; correct the list")
     return list(dict.fromkeys(names))
 
 
 def _read_xml(layout: Layout, key: str, document: Document, numbers: dict[str, int]) -> None:
-    """Add a picture and its objects; `numbers` grows by the classes that are new."""
+    """Add an image and its objects; `numbers` grows by the classes that are new."""
     path = layout.xmls[key]
     refuse_leaving(layout.labels, path)
     root = parse_xml(path)
     if root.tag != "annotation":
         raise DataError(f"{path}: its root is {root.tag[:80]!r}, VOC's is 'annotation'; move the file elsewhere")
     image_id = len(document.images) + 1
-    picture = _picture(layout, key, root, document.repairs)
-    size = document.add_picture(picture, image_id, _size(root, path, document.repairs))
+    image = _image(layout, key, root, document.repairs)
+    size = document.add_image(image, image_id, _size(root, path, document.repairs))
     objects = root.findall("object")
     masks = _masks(layout, key, size, len(objects), document.repairs)
     for position, element in enumerate(objects, start=1):
@@ -205,16 +205,16 @@ def _size(root: Element, path: Path, repairs: Repairs) -> tuple[float, float] | 
     """Height and width as stated, None where they are not or are 0."""
     height, width = (_number(root.find("size"), side) for side in ("height", "width"))
     if height is None or width is None or not (height > 0 and width > 0):
-        repairs.note("missing picture size read from the picture", repr(path.name))
+        repairs.note("missing image size read from the image", repr(path.name))
         return None
     return height, width
 
 
-def _picture(layout: Layout, key: str, root: Element, repairs: Repairs) -> str:
-    """The picture of the XML file's own name; what its <filename> says where there is none or several."""
+def _image(layout: Layout, key: str, root: Element, repairs: Repairs) -> str:
+    """The image of the XML file's own name; what its <filename> says where there is none or several."""
     stated = (root.findtext("filename") or "").strip()
     files = layout.files.get(key, [])
-    # relative to the folder of the pictures, or to the one in it that is like the XML's
+    # relative to the folder of the images, or to the one in it that is like the XML's
     near = f"{key.rpartition('/')[0]}/{stated}".lstrip("/")
     for named in (near, stated):
         if named in files:
@@ -227,12 +227,12 @@ def _picture(layout: Layout, key: str, root: Element, repairs: Repairs) -> str:
             " of them; correct that"
         )
     if stated:
-        repairs.note("filename in the XML that is not its picture's passed over", f"{stated!r} of {files[0]!r}")
+        repairs.note("filename in the XML that is not its image's passed over", f"{stated!r} of {files[0]!r}")
     return files[0]
 
 
 def _masks(layout: Layout, key: str, size: tuple[int, int], count: int, repairs: Repairs) -> dict[int, Rle] | None:
-    """RLEs by the position of their object in the XML file, from 1; None where the picture has no masks."""
+    """RLEs by the position of their object in the XML file, from 1; None where the image has no masks."""
     folder = layout.root / "SegmentationObject"
     path = folder / f"{key}.png"
     if not path.is_file():
@@ -247,9 +247,9 @@ def _masks(layout: Layout, key: str, size: tuple[int, int], count: int, repairs:
 
 
 def _mask(mask: Rle | None, box: Box | None, source: str, repairs: Repairs) -> Rle | None:
-    """The mask of an object in a picture that has masks, where it has one that shares a pixel with its box."""
+    """The mask of an object in an image that has masks, where it has one that shares a pixel with its box."""
     if mask is None:
-        repairs.note("object without pixels in its mask picture keeps its box", source)
+        repairs.note("object without pixels in its mask image keeps its box", source)
         return None
     x0, y0, x1, y1 = rle_box(mask)
     if box is not None and np.isfinite(box).all():

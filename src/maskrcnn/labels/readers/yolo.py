@@ -1,7 +1,7 @@
-"""YOLO: data.yaml, and one text file a picture with one object a line, for boxes, polygons or poses.
+"""YOLO: data.yaml, and one text file an image with one object a line, for boxes, polygons or poses.
 
-The format is described at docs.ultralytics.com/datasets: /detect, /segment and /pose. The picture images/A/b.jpg has its
-objects in labels/A/b.txt; every coordinate is a share of the picture's width or height. A line is a class and
+The format is described at docs.ultralytics.com/datasets: /detect, /segment and /pose. The image images/A/b.jpg has its
+objects in labels/A/b.txt; every coordinate is a share of the image's width or height. A line is a class and
 - x, y, width, height of a box about its centre, or
 - the points of one polygon, or
 - where data.yaml has `kpt_shape: [K, 2 or 3]`, a box and K keypoints: x, y and, of three, the visibility.
@@ -22,7 +22,7 @@ import numpy as np
 
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.images.read import SUFFIXES
-from maskrcnn.labels.file_dataset import LabelledPictures
+from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import relative_name
 from maskrcnn.labels.readers.document import Document, refuse_leaving, whole
 from maskrcnn.labels.readers.folder_files import files_under
@@ -32,7 +32,7 @@ from maskrcnn.labels.readers.safe_yaml import parse_yaml
 SPLITS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 MAX_CLASSES = 100_000
 MAX_KEYPOINTS = 1000
-# a share of the picture's side beyond this is a pixel; a little outside the picture is an honest polygon
+# a share of the image's side beyond this is a pixel; a little outside the image is an honest polygon
 LARGEST_SHARE = 2.0
 
 
@@ -51,8 +51,8 @@ class Description:
         return self.path.parent
 
 
-def read_yolo(source: Path, split: str | None = None) -> LabelledPictures:
-    """Read one split of a YOLO data set. Pictures are numbered from 1; one without a text file has no object.
+def read_yolo(source: Path, split: str | None = None) -> FileDataset:
+    """Read one split of a YOLO data set. Images are numbered from 1; one without a text file has no object.
 
     Args:
         source: data.yaml or the folder that holds it.
@@ -63,25 +63,23 @@ def read_yolo(source: Path, split: str | None = None) -> LabelledPictures:
         DataError: the files cannot be used; one line with the record and the remedy.
     """
     description = _describe(_yaml_file(Path(source)))
-    pictures = _pictures(description, _split_key(description, split))
+    images = _images(description, _split_key(description, split))
     document = Document(description.path, description.folder)
     document.add_classes(list(description.classes.values()), list(description.classes))
     if description.keypoints:
         for category in document.categories:
             category |= _schema(description, category["id"], document)
-    labels = {picture: _label_name(picture) for picture in pictures}
+    labels = {image: _label_name(image) for image in images}
     if not any(os.path.isfile(description.folder / label) for label in labels.values()):
         first = next(iter(labels.values()))
         raise DataError(
-            f"{description.path}: none of {len(pictures)} pictures has a label file, the first would be {first!r};"
-            " export the labels beside the pictures"
+            f"{description.path}: none of {len(images)} images has a label file, the first would be {first!r};"
+            " export the labels beside the images"
         )
-    for image_id, (picture, label) in enumerate(labels.items(), start=1):
-        if not os.path.isfile(description.folder / picture):
-            raise DataError(
-                f"{description.path}: picture {picture!r} is missing; restore it or delete it from the list"
-            )
-        size = document.add_picture(picture, image_id)
+    for image_id, (image, label) in enumerate(labels.items(), start=1):
+        if not os.path.isfile(description.folder / image):
+            raise DataError(f"{description.path}: image {image!r} is missing; restore it or delete it from the list")
+        size = document.add_image(image, image_id)
         _read_labels(description, document, label, image_id, size)
     _note_orphans(description, set(labels.values()), document)
     return document.read()
@@ -102,7 +100,7 @@ def looks_like_yolo(source: Path) -> bool:
 
 
 def has_split(source: Path, split: str) -> bool:
-    """Whether a data.yaml names pictures for "train", "val" or "test"."""
+    """Whether a data.yaml names images for "train", "val" or "test"."""
     document = parse_yaml(_yaml_file(Path(source)))
     return isinstance(document, dict) and any(document.get(key) for key in SPLITS[split])
 
@@ -189,7 +187,7 @@ def _coco_flip() -> list[int]:
     return [COCO_NAMES.index(mirrored_name(name) or name) for name in COCO_NAMES]
 
 
-# ---- pictures
+# ---- images
 
 
 def _split_key(description: Description, split: str | None) -> str:
@@ -202,27 +200,27 @@ def _split_key(description: Description, split: str | None) -> str:
     return wanted[0]
 
 
-def _pictures(description: Description, key: str) -> list[str]:
-    """The pictures of a split, each once, as names relative to the folder of data.yaml."""
+def _images(description: Description, key: str) -> list[str]:
+    """The images of a split, each once, as names relative to the folder of data.yaml."""
     value = description.document[key]
     found: dict[str, None] = {}
     for entry in value if isinstance(value, list) else [value]:
         if not isinstance(entry, str) or not entry.strip():
-            raise DataError(f"{description.path}: {key} must name a folder of pictures or a .txt list; correct it")
+            raise DataError(f"{description.path}: {key} must name a folder of images or a .txt list; correct it")
         name = _locate(description, key, entry.strip())
         path = description.folder / name
         if path.is_dir():
             files = files_under(path, description.folder)
-            found |= {posixpath.normpath(posixpath.join(name, file)): None for file in files if _is_picture(file)}
+            found |= {posixpath.normpath(posixpath.join(name, file)): None for file in files if _is_image(file)}
         elif path.suffix.lower() == ".txt":
             refuse_leaving(description.folder, path)
             found |= dict.fromkeys(_listed(description, name))
-        elif _is_picture(name):
+        elif _is_image(name):
             found[name] = None
         else:
-            raise DataError(f"{description.path}: {key} {entry!r} is no folder, .txt list or picture; correct it")
+            raise DataError(f"{description.path}: {key} {entry!r} is no folder, .txt list or image; correct it")
     if not found:
-        raise DataError(f"{description.path}: empty data set, {key} has no picture; put pictures into {value!r:.100}")
+        raise DataError(f"{description.path}: empty data set, {key} has no image; put images into {value!r:.100}")
     return list(found)
 
 
@@ -245,7 +243,7 @@ def _locate(description: Description, key: str, entry: str) -> str:
             return name
     raise DataError(
         f"{description.path}: {key} is {entry!r}, which is not there in {str(description.folder)!r}; put data.yaml into"
-        " the folder that holds the pictures and write train and val relative to it"
+        " the folder that holds the images and write train and val relative to it"
     )
 
 
@@ -260,8 +258,8 @@ def _inside(entry: str, folder: Path) -> str | None:
 
 
 def _listed(description: Description, name: str) -> list[str]:
-    """The pictures that a .txt list names, relative to data.yaml's folder; its lines are relative to it or to the list."""
-    pictures = []
+    """The images that a .txt list names, relative to data.yaml's folder; its lines are relative to it or to the list."""
+    images = []
     for number, line in enumerate(_lines(description.folder / name), start=1):
         entry = line.strip()
         if not entry:
@@ -271,23 +269,23 @@ def _listed(description: Description, name: str) -> list[str]:
         names = [attempt for attempt in tries if attempt is not None]
         if not names:
             raise DataError(
-                f"{description.path}: line {number} of {name!r} names a picture outside the folder of data.yaml,"
+                f"{description.path}: line {number} of {name!r} names an image outside the folder of data.yaml,"
                 f" {entry!r:.200}; write it relative to that folder"
             )
-        pictures.append(next((n for n in names if os.path.isfile(description.folder / n)), names[0]))
-    return pictures
+        images.append(next((n for n in names if os.path.isfile(description.folder / n)), names[0]))
+    return images
 
 
-def _is_picture(name: str) -> bool:
+def _is_image(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 
 # ---- labels
 
 
-def _label_name(picture: str) -> str:
-    """labels/A/b.txt of images/A/b.jpg; beside the picture where no folder is called images."""
-    path = PurePosixPath(picture).with_suffix(".txt")
+def _label_name(image: str) -> str:
+    """labels/A/b.txt of images/A/b.jpg; beside the image where no folder is called images."""
+    path = PurePosixPath(image).with_suffix(".txt")
     parts = list(path.parts)
     if "images" in parts[:-1]:
         last = max(index for index, part in enumerate(parts[:-1]) if part == "images")
@@ -353,7 +351,7 @@ def _numbers(line: str, record: str, description: Description) -> np.ndarray:
     beyond = shares[np.isfinite(shares) & (np.abs(shares) > LARGEST_SHARE)]
     if len(beyond):
         raise DataError(
-            f"{where} has {beyond[0]:g}, but coordinates are shares of the picture's width and height, from 0 to 1;"
+            f"{where} has {beyond[0]:g}, but coordinates are shares of the image's width and height, from 0 to 1;"
             " divide pixels by them"
         )
     return numbers
@@ -376,21 +374,21 @@ def _keypoints(description: Description, shares: np.ndarray, size: tuple[int, in
 
 
 def _note_orphans(description: Description, labels: set[str], document: Document) -> None:
-    """Count label files that no picture belongs to."""
+    """Count label files that no image belongs to."""
     for folder in sorted({posixpath.dirname(label) for label in labels}):
         path = description.folder / folder
         if "labels" not in folder.split("/") or not path.is_dir():
-            continue  # beside pictures lie other texts too
+            continue  # beside images lie other texts too
         refuse_leaving(description.folder, path)
         for name in sorted(file.name for file in path.glob("*.txt")):
             label = posixpath.join(folder, name)
             # other splits may lie in the same folder where the split is a list
-            if label in labels or name == "classes.txt" or _has_picture(description, label):
+            if label in labels or name == "classes.txt" or _has_image(description, label):
                 continue
-            document.repairs.note("label file without a picture left out", f"{label!r}")
+            document.repairs.note("label file without an image left out", f"{label!r}")
 
 
-def _has_picture(description: Description, label: str) -> bool:
+def _has_image(description: Description, label: str) -> bool:
     stem = posixpath.splitext(label)[0]
     parts = stem.split("/")
     stems = [stem]

@@ -12,7 +12,7 @@ from PIL import Image
 
 from maskrcnn.labels.image_files import relative_name
 from maskrcnn.labels.readers.keypoint_schema import write_schema
-from maskrcnn.labels.types import Annotation, Dataset, Picture
+from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
 
 DECIMALS = 6  # of keypoints: adding and taking away half a pixel leaves noise behind
 
@@ -20,7 +20,7 @@ DECIMALS = 6  # of keypoints: adding and taking away half a pixel leaves noise b
 def write_coco(
     dataset: Dataset,
     json_path: Path,
-    pictures: Path | None = None,
+    image_folder: Path | None = None,
     limit: int | None = None,
     *,
     file_names: list[str] | None = None,
@@ -32,13 +32,13 @@ def write_coco(
 
     Args:
         json_path: the file; its folder is made.
-        pictures: where to write the pictures, as PNG or with more than four channels as .npy; None: no pictures, and
+        image_folder: where to write the images, as PNG or with more than four channels as .npy; None: no images, and
             `file_name` stays as it is.
-        limit: write only so many pictures, the first ones.
-        file_names: what to call the pictures, where they are not written here.
+        limit: write only so many images, the first ones.
+        file_names: what to call the images, where they are not written here.
 
     Raises:
-        DataError: a picture cannot be read.
+        DataError: an image cannot be read.
         OSError: the disk is full or may not be written to.
     """
     json_path = Path(json_path)
@@ -48,20 +48,20 @@ def write_coco(
     taken: set[str] = set()
     with_keypoints: set[int] = set()
     for index in range(count):
-        picture = dataset.picture(index)
-        file_name = file_names[index] if file_names is not None else picture.file_name
-        if pictures is not None:
+        image = dataset.image(index)
+        file_name = file_names[index] if file_names is not None else image.file_name
+        if image_folder is not None:
             pixels = dataset.pixels(index)
             file_name = _new_name(file_name, index, taken, ".png" if pixels.shape[2] <= 4 else ".npy")
-            path = Path(pictures) / file_name
+            path = Path(image_folder) / file_name
             path.parent.mkdir(parents=True, exist_ok=True)
             _save(pixels, path)
         images.append(
-            {"id": picture.image_id, "file_name": file_name, "height": picture.height, "width": picture.width}
-            | _searched(picture, dataset)
+            {"id": image.image_id, "file_name": file_name, "height": image.height, "width": image.width}
+            | _searched(image, dataset)
         )
-        with_keypoints |= {annotation.label for annotation in picture.annotations if annotation.keypoints is not None}
-        annotations += [_annotation(annotation, picture, dataset) for annotation in picture.annotations]
+        with_keypoints |= {annotation.label for annotation in image.annotations if annotation.keypoints is not None}
+        annotations += [_annotation(annotation, image, dataset) for annotation in image.annotations]
     if len({annotation["id"] for annotation in annotations}) < len(annotations):
         for number, annotation in enumerate(annotations, start=1):
             annotation["id"] = number
@@ -70,19 +70,19 @@ def write_coco(
     )
 
 
-def _searched(picture: Picture, dataset: Dataset) -> dict[str, list[int]]:
-    """What LVIS says of a picture in which not every class was looked for."""
-    if picture.negative is None and not picture.not_exhaustive:
+def _searched(image: LabelledImage, dataset: Dataset) -> dict[str, list[int]]:
+    """What LVIS says of an image in which not every class was looked for."""
+    if image.negative is None and not image.not_exhaustive:
         return {}
-    lists = {"neg_category_ids": picture.negative or [], "not_exhaustive_category_ids": picture.not_exhaustive}
+    lists = {"neg_category_ids": image.negative or [], "not_exhaustive_category_ids": image.not_exhaustive}
     return {key: [dataset.class_ids[label] for label in labels] for key, labels in lists.items()}
 
 
-def _annotation(annotation: Annotation, picture: Picture, dataset: Dataset) -> dict[str, Any]:
+def _annotation(annotation: Annotation, image: LabelledImage, dataset: Dataset) -> dict[str, Any]:
     x0, y0, x1, y1 = (float(value) for value in annotation.box)
     record: dict[str, Any] = {
         "id": int(annotation.id),
-        "image_id": picture.image_id,
+        "image_id": image.image_id,
         "category_id": dataset.class_ids[annotation.label],
         "bbox": [x0, y0, x1 - x0, y1 - y0],
         "area": float(annotation.area),
@@ -118,7 +118,7 @@ def _categories(dataset: Dataset, with_keypoints: set[int]) -> list[dict[str, An
 
 
 def _save(pixels: np.ndarray, path: Path) -> None:
-    """Write a picture (H, W, C) as PNG or, with more than four channels, as an array."""
+    """Write an image (H, W, C) as PNG or, with more than four channels, as an array."""
     if path.suffix == ".npy":
         np.save(path, pixels, allow_pickle=False)
     else:
@@ -126,7 +126,7 @@ def _save(pixels: np.ndarray, path: Path) -> None:
 
 
 def _new_name(file_name: str, index: int, taken: set[str], suffix: str) -> str:
-    """A name under the folder of the pictures that no other picture has."""
+    """A name under the folder of the images that no other image has."""
     inside = relative_name(file_name) or f"{index:06d}"
     name = str(PurePosixPath(inside.replace("\\", "/")).with_suffix(suffix))
     if name in taken:

@@ -1,4 +1,4 @@
-"""Copies of a data set's pictures, byte for byte where there is a file."""
+"""Copies of a data set's images, byte for byte where there is a file."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from maskrcnn.labels.image_files import relative_name
 from maskrcnn.labels.types import Dataset
 
 
-def copy_picture(dataset: Dataset, index: int, folder: Path, taken: set[str], *, flat: bool = False) -> str:
-    """Copies a picture into `folder` and returns its name there, which no other in `taken` has but for its suffix.
+def copy_image(dataset: Dataset, index: int, folder: Path, taken: set[str], *, flat: bool = False) -> str:
+    """Copies an image into `folder` and returns its name there, which no other in `taken` has but for its suffix.
 
     Names keep their folders, but for those called "images": readers of YOLO look for labels by that word. A generated
-    picture becomes a PNG.
+    image becomes a PNG.
 
     Args:
         flat: names lose all their folders.
 
     Raises:
-        DataError: a generated picture cannot be made.
+        DataError: a generated image cannot be made.
     """
-    picture = dataset.picture(index)
-    inside = PurePosixPath((relative_name(picture.file_name) or f"{index:06d}.png").replace("\\", "/"))
+    image = dataset.image(index)
+    inside = PurePosixPath((relative_name(image.file_name) or f"{index:06d}.png").replace("\\", "/"))
     kept = [] if flat else [part for part in inside.parent.parts if part != "images"]
     inside = PurePosixPath(*kept, inside.name)
-    if picture.path is None:
+    if image.path is None:
         inside = inside.with_suffix(".png")
     stem = str(inside.with_suffix(""))
     if stem in taken:
@@ -36,8 +36,8 @@ def copy_picture(dataset: Dataset, index: int, folder: Path, taken: set[str], *,
     name = f"{stem}{inside.suffix}"
     target = folder / name
     target.parent.mkdir(parents=True, exist_ok=True)
-    if picture.path is None:
+    if image.path is None:
         Image.fromarray(dataset.pixels(index)).save(target)
     else:
-        shutil.copyfile(picture.path, target)
+        shutil.copyfile(image.path, target)
     return name

@@ -1,4 +1,4 @@
-"""Label pictures: beside each picture a 16-bit PNG of instance ids, 0 for background."""
+"""Label images: beside each image a 16-bit PNG of instance ids, 0 for background."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from maskrcnn.labels.types import Dataset, Picture
-from maskrcnn.labels.writers.image_copy import copy_picture
+from maskrcnn.labels.types import Dataset, LabelledImage
+from maskrcnn.labels.writers.image_copy import copy_image
 from maskrcnn.labels.writers.left_out import Lost
 from maskrcnn.masks.rle import annotation_rle, rle_bitmap
 
@@ -18,24 +18,24 @@ def write_instance_png(datasets: dict[str, Dataset], folder: Path, lost: Lost) -
     for split, dataset in datasets.items():
         taken: set[str] = set()
         for index in range(len(dataset)):
-            picture = dataset.picture(index)
-            name = copy_picture(dataset, index, folder / split / "images", taken, flat=True)
+            image = dataset.image(index)
+            name = copy_image(dataset, index, folder / split / "images", taken, flat=True)
             path = (folder / split / "labels" / name).with_suffix(".png")
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(instance_ids(picture, lost)).save(path)
+            Image.fromarray(instance_ids(image, lost)).save(path)
             if len(dataset.classes) > 1:
-                lost.note("class name", len(picture.annotations))
+                lost.note("class name", len(image.annotations))
 
 
-def instance_ids(picture: Picture, lost: Lost, most: int = 65_535) -> np.ndarray:
+def instance_ids(image: LabelledImage, lost: Lost, most: int = 65_535) -> np.ndarray:
     """(H, W) uint16: the number of the object, from 1, that owns each pixel; later objects lie on top."""
-    ids = np.zeros((picture.height, picture.width), np.uint16)
+    ids = np.zeros((image.height, image.width), np.uint16)
     number = 0
-    for annotation in picture.annotations:
+    for annotation in image.annotations:
         if annotation.crowd:
             lost.note("crowd region")
             continue
-        rle = annotation_rle(annotation, picture.height, picture.width)
+        rle = annotation_rle(annotation, image.height, image.width)
         if annotation.keypoints is not None and (annotation.keypoints[:, 2] > 0).any():
             lost.note("keypoints of an object")
         if rle is None:
@@ -43,7 +43,7 @@ def instance_ids(picture: Picture, lost: Lost, most: int = 65_535) -> np.ndarray
             continue
         number += 1
         if number > most:
-            lost.note(f"object beyond number {most} of its picture")
+            lost.note(f"object beyond number {most} of its image")
             continue
         bitmap = rle_bitmap(rle) > 0
         lost.note("pixels that two objects share", int((ids[bitmap] > 0).sum()))

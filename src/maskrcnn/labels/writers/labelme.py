@@ -1,4 +1,4 @@
-"""LabelMe's files (github.com/wkentaro/labelme): beside each picture a JSON with its shapes.
+"""LabelMe's files (github.com/wkentaro/labelme): beside each image a JSON with its shapes.
 
 The parts of an object share a `group_id`; a mask with holes is a shape of type "mask", a PNG inside its box.
 """
@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from maskrcnn.labels.types import Annotation, Dataset, Picture
-from maskrcnn.labels.writers.image_copy import copy_picture
+from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
+from maskrcnn.labels.writers.image_copy import copy_image
 from maskrcnn.labels.writers.left_out import Lost
 from maskrcnn.masks.polygons import object_rings
 from maskrcnn.masks.rle import annotation_rle, rle_bitmap
@@ -26,43 +26,43 @@ def write_labelme(datasets: dict[str, Dataset], folder: Path, lost: Lost) -> Non
     for split, dataset in datasets.items():
         taken: set[str] = set()
         for index in range(len(dataset)):
-            picture = dataset.picture(index)
-            name = copy_picture(dataset, index, folder / split, taken)
+            image = dataset.image(index)
+            name = copy_image(dataset, index, folder / split, taken)
             shapes: list[dict[str, Any]] = []
-            for number, annotation in enumerate(picture.annotations, start=1):
-                shapes += _shapes(annotation, picture, dataset.classes[annotation.label], number, lost)
+            for number, annotation in enumerate(image.annotations, start=1):
+                shapes += _shapes(annotation, image, dataset.classes[annotation.label], number, lost)
             document: dict[str, Any] = {
                 "version": "5.4.1",
                 "flags": {},
                 "shapes": shapes,
                 "imagePath": Path(name).name,
                 "imageData": None,
-                "imageHeight": picture.height,
-                "imageWidth": picture.width,
+                "imageHeight": image.height,
+                "imageWidth": image.width,
             }
             path = (folder / split / name).with_suffix(".json")
             path.write_text(json.dumps(document, indent=1), encoding="utf-8")
 
 
-def _shapes(annotation: Annotation, picture: Picture, name: str, number: int, lost: Lost) -> list[dict[str, Any]]:
+def _shapes(annotation: Annotation, image: LabelledImage, name: str, number: int, lost: Lost) -> list[dict[str, Any]]:
     if annotation.crowd:
         lost.note("crowd region")
         return []
     if annotation.keypoints is not None and (annotation.keypoints[:, 2] > 0).any():
         lost.note("keypoints of an object")
-    parts = object_rings(annotation, picture)
+    parts = object_rings(annotation, image)
     common = {"label": name, "group_id": number, "description": "", "flags": {}}
     if not parts:
         x0, y0, x1, y1 = (float(v) for v in annotation.box)
         return [common | {"shape_type": "rectangle", "points": [[x0, y0], [x1, y1]], "mask": None}]
     if any(holes for _, holes in parts):
-        return [common | _mask_shape(annotation, picture)]
+        return [common | _mask_shape(annotation, image)]
     return [common | {"shape_type": "polygon", "points": ring.tolist(), "mask": None} for ring, _ in parts]
 
 
-def _mask_shape(annotation: Annotation, picture: Picture) -> dict[str, Any]:
+def _mask_shape(annotation: Annotation, image: LabelledImage) -> dict[str, Any]:
     """A PNG over the box of whole pixels around the mask; the second point is its last pixel."""
-    rle = annotation_rle(annotation, picture.height, picture.width)
+    rle = annotation_rle(annotation, image.height, image.width)
     assert rle is not None
     bitmap = rle_bitmap(rle)
     rows, columns = np.flatnonzero(bitmap.any(1)), np.flatnonzero(bitmap.any(0))

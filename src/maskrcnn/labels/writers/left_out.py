@@ -12,8 +12,8 @@ REASONS = {
     "class name": "the format tells objects apart, not classes",
     "pixels that two objects share": "a pixel has one owner there: the later object's",
     "object hidden by later ones": "a pixel has one owner there",
-    "object beyond number 254 of its picture": "its label pictures count to 254; the box is kept",
-    "object beyond number 65535 of its picture": "its label pictures count to 65,535",
+    "object beyond number 254 of its image": "its label images count to 254; the box is kept",
+    "object beyond number 65535 of its image": "its label images count to 65,535",
 }
 
 

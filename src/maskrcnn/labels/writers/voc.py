@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image
 
-from maskrcnn.labels.types import Annotation, Dataset, Picture
-from maskrcnn.labels.writers.image_copy import copy_picture
+from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
+from maskrcnn.labels.writers.image_copy import copy_image
 from maskrcnn.labels.writers.instance_png import instance_ids
 from maskrcnn.labels.writers.left_out import Lost
 
@@ -24,16 +24,16 @@ def write_voc(datasets: dict[str, Dataset], folder: Path, lost: Lost) -> None:
     for split, dataset in datasets.items():
         stems = []
         for index in range(len(dataset)):
-            picture = dataset.picture(index)
-            picture.annotations = [a for a in picture.annotations if not _is_crowd(a, lost)]
-            name = copy_picture(dataset, index, folder / "JPEGImages", taken)
+            image = dataset.image(index)
+            image.annotations = [a for a in image.annotations if not _is_crowd(a, lost)]
+            name = copy_image(dataset, index, folder / "JPEGImages", taken)
             stem = Path(name).with_suffix("")
             stems.append(stem.as_posix())
             path = folder / "Annotations" / f"{stem}.xml"
             path.parent.mkdir(parents=True, exist_ok=True)
-            ElementTree.ElementTree(_document(picture, name, dataset)).write(path, encoding="utf-8")
-            if any(a.polygons or a.rle is not None for a in picture.annotations):
-                _write_masks(picture, dataset, folder, stem, palette, lost)
+            ElementTree.ElementTree(_document(image, name, dataset)).write(path, encoding="utf-8")
+            if any(a.polygons or a.rle is not None for a in image.annotations):
+                _write_masks(image, dataset, folder, stem, palette, lost)
         sets = folder / "ImageSets" / "Main"
         sets.mkdir(parents=True, exist_ok=True)
         (sets / f"{split}.txt").write_text("".join(f"{stem}\n" for stem in stems), encoding="utf-8")
@@ -45,30 +45,32 @@ def _is_crowd(annotation: Annotation, lost: Lost) -> bool:
     return annotation.crowd
 
 
-def _write_masks(picture: Picture, dataset: Dataset, folder: Path, stem: Path, palette: list[int], lost: Lost) -> None:
-    """The object picture, in the order of the XML, and the class picture."""
-    owners = [a for a in picture.annotations if a.polygons or a.rle is not None]
-    ids = instance_ids(replace(picture, annotations=owners), lost, MOST_OBJECTS)
+def _write_masks(
+    image: LabelledImage, dataset: Dataset, folder: Path, stem: Path, palette: list[int], lost: Lost
+) -> None:
+    """The object image, in the order of the XML, and the class image."""
+    owners = [a for a in image.annotations if a.polygons or a.rle is not None]
+    ids = instance_ids(replace(image, annotations=owners), lost, MOST_OBJECTS)
     labels = np.array([0, *(a.label + 1 for a in owners)])
     for kind, values in (("SegmentationObject", ids), ("SegmentationClass", labels[ids])):
         path = folder / kind / f"{stem}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        image = Image.fromarray(values.astype(np.uint8), "P")
-        image.putpalette(palette)
-        image.save(path)
+        png = Image.fromarray(values.astype(np.uint8), "P")
+        png.putpalette(palette)
+        png.save(path)
 
 
-def _document(picture: Picture, name: str, dataset: Dataset) -> ElementTree.Element:
+def _document(image: LabelledImage, name: str, dataset: Dataset) -> ElementTree.Element:
     """VOC counts pixels from 1, and a box's end is its last pixel."""
     root = ElementTree.Element("annotation")
-    masks = any(a.polygons or a.rle is not None for a in picture.annotations)
+    masks = any(a.polygons or a.rle is not None for a in image.annotations)
     for key, value in (("folder", "JPEGImages"), ("filename", name), ("segmented", int(masks))):
         ElementTree.SubElement(root, key).text = str(value)
     size = ElementTree.SubElement(root, "size")
-    for key, value in (("width", picture.width), ("height", picture.height), ("depth", 3)):
+    for key, value in (("width", image.width), ("height", image.height), ("depth", 3)):
         ElementTree.SubElement(size, key).text = str(value)
-    # the objects of the label picture are matched by their order, so those that have masks come first
-    for annotation in sorted(picture.annotations, key=lambda a: not (a.polygons or a.rle is not None)):
+    # the objects of the label image are matched by their order, so those that have masks come first
+    for annotation in sorted(image.annotations, key=lambda a: not (a.polygons or a.rle is not None)):
         thing = ElementTree.SubElement(root, "object")
         for key, value in (("name", dataset.classes[annotation.label]), ("truncated", 0), ("difficult", 0)):
             ElementTree.SubElement(thing, key).text = str(value)

@@ -1,4 +1,4 @@
-"""YOLO's label files (docs.ultralytics.com/datasets): a data.yaml, and a .txt beside each picture with a line per object.
+"""YOLO's label files (docs.ultralytics.com/datasets): a data.yaml, and a .txt beside each image with a line per object.
 
 Objects of several parts, and holes, become one ring by lines of no width, as Ultralytics' own converter does it.
 """
@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from maskrcnn.labels.types import Annotation, Dataset, Picture
-from maskrcnn.labels.writers.image_copy import copy_picture
+from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
+from maskrcnn.labels.writers.image_copy import copy_image
 from maskrcnn.labels.writers.left_out import Lost
 from maskrcnn.masks.polygons import object_rings, one_ring
 
@@ -22,7 +22,7 @@ def write_yolo(datasets: dict[str, Dataset], folder: Path, lost: Lost) -> None:
     A data set with keypoints and no masks is written as poses, else as polygons; an object without a mask as a box.
     """
     first = next(iter(datasets.values()))
-    masks = any(a.polygons or a.rle for d in datasets.values() for i in range(len(d)) for a in d.picture(i).annotations)
+    masks = any(a.polygons or a.rle for d in datasets.values() for i in range(len(d)) for a in d.image(i).annotations)
     keypoints = 0 if first.keypoints is None or masks else len(first.keypoints.names)
     settings: dict[str, object] = {"path": ".", **{split: f"images/{split}" for split in datasets}}
     settings["names"] = dict(enumerate(first.classes))
@@ -32,16 +32,16 @@ def write_yolo(datasets: dict[str, Dataset], folder: Path, lost: Lost) -> None:
     for split, dataset in datasets.items():
         taken: set[str] = set()
         for index in range(len(dataset)):
-            picture = dataset.picture(index)
-            name = copy_picture(dataset, index, folder / "images" / split, taken)
-            lines = [line for a in picture.annotations if (line := _line(a, picture, keypoints, lost)) is not None]
+            image = dataset.image(index)
+            name = copy_image(dataset, index, folder / "images" / split, taken)
+            lines = [line for a in image.annotations if (line := _line(a, image, keypoints, lost)) is not None]
             path = folder / "labels" / split / Path(name).with_suffix(".txt")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     (folder / "data.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
 
 
-def _line(annotation: Annotation, picture: Picture, keypoints: int, lost: Lost) -> str | None:
+def _line(annotation: Annotation, image: LabelledImage, keypoints: int, lost: Lost) -> str | None:
     """An object as a line, None for a crowd.
 
     Args:
@@ -51,14 +51,14 @@ def _line(annotation: Annotation, picture: Picture, keypoints: int, lost: Lost) 
         lost.note("crowd region")
         return None
     x0, y0, x1, y1 = annotation.box
-    width, height = picture.width, picture.height
+    width, height = image.width, image.height
     box = [(x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height]
     if keypoints:
         points = np.zeros((keypoints, 3)) if annotation.keypoints is None else annotation.keypoints
         return _text(annotation.label, box + (points / (width, height, 1)).reshape(-1).tolist())
     if annotation.keypoints is not None and (annotation.keypoints[:, 2] > 0).any():
         lost.note("keypoints of an object")
-    parts = object_rings(annotation, picture)
+    parts = object_rings(annotation, image)
     if not parts:
         return _text(annotation.label, box)
     ring = one_ring(parts) / (width, height)

@@ -8,18 +8,18 @@ from maskrcnn.model.layers import freeze_norms
 
 
 class Backbone(nn.Module):
-    """A picture in, one feature map per level out.
+    """An image in, one feature map per level out.
 
     Attributes:
         channels: of each level, finest first.
-        strides: pixels per cell of each level; picture sides are multiples of the last.
+        strides: pixels per cell of each level; image sides are multiples of the last.
     """
 
     channels: list[int]
     strides: list[int]
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Levels (B, channels[i], H / strides[i], W / strides[i]) of normalised pictures (B, C, H, W)."""
+        """Levels (B, channels[i], H / strides[i], W / strides[i]) of normalised images (B, C, H, W)."""
         raise NotImplementedError
 
     def parts(self) -> list[nn.Module]:
