@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 import maskrcnn
-from maskrcnn.cli.main import main
-from maskrcnn.cli.main import main as cli
+from maskrcnn.cli.main import _new_run_folder, main
 from maskrcnn.config.load import Config
 from maskrcnn.errors import DataError
 from maskrcnn.labels.synthetic import Synthetic
@@ -156,9 +155,9 @@ def test_env_names_versions_device_and_threads(capsys: pytest.CaptureFixture[str
 
 def test_a_new_run_never_takes_a_folder_that_exists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert cli._new_run_folder("quick") == Path("runs/quick-1")
+    assert _new_run_folder("quick") == Path("runs/quick-1")
     Path("runs/quick-1").mkdir(parents=True)
-    assert cli._new_run_folder(tmp_path / "quick.yaml") == Path("runs/quick-2")
+    assert _new_run_folder(tmp_path / "quick.yaml") == Path("runs/quick-2")
 
 
 def test_classes_and_keypoints_come_from_the_labels() -> None:

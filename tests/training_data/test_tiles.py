@@ -413,7 +413,7 @@ import json, resource, sys
 import numpy as np
 from pathlib import Path
 from maskrcnn.config.load import load_config
-from maskrcnn.labels.types import Annotation, Image
+from maskrcnn.labels.types import Annotation, LabelledImage
 from maskrcnn.training_data.prepare import fit_images
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.training_data.loader import TrainSamples
@@ -425,7 +425,7 @@ boxes = [(x, y, x + 60, y + 60) for x, y in rng.integers(0, side - 60, (400, 2))
 ring = lambda b: np.array([[b[0], b[1]], [b[2], b[1]], [b[2], b[3]], [b[0], b[3]]], float)
 annotations = [Annotation(b, 0, polygons=[ring(b)], area=3600.0, id=i) for i, b in enumerate(boxes)]
 data = FileDataset(
-    [Image(1, path.name, path, side, side, annotations)], name="scan", classes=["a"], class_ids=[1])
+    [LabelledImage(1, path.name, path, side, side, annotations)], name="scan", classes=["a"], class_ids=[1])
 config = load_config({}, ["data.tiles.side=512", "data.augment.short_sides=[512]", "data.augment.flip=0"])
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 2**20)
 before = peak()
