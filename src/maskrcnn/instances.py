@@ -15,10 +15,9 @@ import numpy as np
 
 from maskrcnn.config.model import KeypointSchema
 from maskrcnn.errors import UserError
-from maskrcnn.labels.types import Rle
-from maskrcnn.masks.edges_rle import edges_rle
 from maskrcnn.masks.paste import paste_edges, paste_windows
 from maskrcnn.masks.polygons import bitmap_rings
+from maskrcnn.masks.rle import Rle, edges_rle
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -63,7 +62,7 @@ class Masks:
 
     def rle(self) -> list[Rle]:
         """COCO's compressed form, one dict each: size [H, W] and counts as bytes."""
-        return edges_rle(list(self.edges()), *self.size)
+        return [edges_rle(edges, *self.size) for edges in self.edges()]
 
     def polygons(self) -> list[list[np.ndarray]]:
         """For each mask its outer rings, float32 (n, 2) of x, y along the edges of its pixels, largest first.

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from maskrcnn.errors import DataError, UserError
+from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.readers.repairs import REMEDIES
 from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
-from maskrcnn.masks.rle import annotation_rle, rle_bitmap
+from maskrcnn.masks.rle import rle_bitmap
 
 
 def one_line(message: object) -> str:

@@ -11,10 +11,11 @@ import pytest
 from fuzz import Subject, check_spoilt
 from PIL import Image
 
+from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.readers.cvat import looks_like_cvat, read_cvat
 from maskrcnn.labels.types import Annotation
-from maskrcnn.masks.rle import annotation_rle, rle_bitmap
+from maskrcnn.masks.rle import rle_bitmap
 
 HEIGHT, WIDTH = 40, 60
 EDGE = "&lt;line data-type=&quot;edge&quot; data-node-from=&quot;1&quot; data-node-to=&quot;2&quot;&gt;&lt;/line&gt;"

@@ -17,11 +17,12 @@ from PIL import Image
 from samples_masks import brush_rle
 
 from maskrcnn.errors import DataError
+from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.readers.label_studio import looks_like_label_studio, read_label_studio
 from maskrcnn.labels.readers.label_studio_rle import brush_mask
 from maskrcnn.labels.types import Annotation
-from maskrcnn.masks.rle import annotation_rle, rle_bitmap
+from maskrcnn.masks.rle import rle_bitmap
 
 HEIGHT, WIDTH = 40, 50
 ADDRESS = "/data/upload/3/0a1b2c3d-a.png"

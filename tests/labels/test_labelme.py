@@ -17,9 +17,10 @@ from fuzz import Subject, check_spoilt
 from PIL import Image
 
 from maskrcnn.errors import DataError
+from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.readers.labelme import looks_like_labelme, read_labelme
-from maskrcnn.masks.rle import annotation_rle, rle_bitmap
+from maskrcnn.masks.rle import rle_bitmap
 
 HEIGHT, WIDTH = 20, 30
 SQUARE = [[4.0, 2.0], [14.0, 2.0], [14.0, 12.0], [4.0, 12.0]]

@@ -15,9 +15,10 @@ from fuzz import Subject, check_spoilt
 from PIL import Image
 
 from maskrcnn.errors import DataError, UserError
+from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.readers.via import HEADER, looks_like_via, read_via
-from maskrcnn.masks.rle import annotation_rle, rle_bitmap
+from maskrcnn.masks.rle import rle_bitmap
 
 HEIGHT, WIDTH = 20, 30
 SQUARE = {"name": "polygon", "all_points_x": [4, 14, 14, 4], "all_points_y": [2, 2, 12, 12]}

@@ -11,10 +11,11 @@ from fuzz import Subject, check_spoilt
 from PIL import Image
 
 from maskrcnn.errors import UserError
+from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.readers.keypoint_schema import COCO_NAMES, COCO_SIGMAS
 from maskrcnn.labels.readers.yolo import looks_like_yolo, read_yolo
-from maskrcnn.masks.rle import annotation_rle, rle_bitmap
+from maskrcnn.masks.rle import rle_bitmap
 
 HEIGHT, WIDTH = 20, 40
 SQUARE = np.array([[4.0, 2.0], [14.0, 2.0], [14.0, 12.0], [4.0, 12.0]])

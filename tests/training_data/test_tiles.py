@@ -22,11 +22,12 @@ from maskrcnn.config.data import TilesConfig
 from maskrcnn.config.load import Config, load_config
 from maskrcnn.config.model import KeypointSchema
 from maskrcnn.errors import DataError, UserError
+from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.synthetic import Synthetic
 from maskrcnn.labels.types import Annotation, LabelledImage
 from maskrcnn.labels.writers.coco import write_coco
-from maskrcnn.masks.rle import annotation_rle, bitmap_rle, crop_rle, rle_bitmap
+from maskrcnn.masks.rle import bitmap_rle, crop_rle, rle_bitmap
 from maskrcnn.training_data import decoded as decoded_module
 from maskrcnn.training_data.crop import Window, cut
 from maskrcnn.training_data.decoded import DecodedImages, decode_apart

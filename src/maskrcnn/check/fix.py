@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from maskrcnn.check.labels import Fault, mask_fault
 from maskrcnn.errors import DataError, UserError
+from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import relative_name
 from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
 from maskrcnn.labels.writers.coco import write_coco
-from maskrcnn.masks.rle import annotation_rle, rle_area, rle_box
+from maskrcnn.masks.rle import rle_area, rle_box
 
 if TYPE_CHECKING:
     from maskrcnn.check.run import Report

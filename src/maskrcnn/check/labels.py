@@ -9,10 +9,11 @@ import numpy as np
 
 from maskrcnn.check.findings import Findings, Severity, Suspect
 from maskrcnn.check.statistics import Statistics
+from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.readers.coco_annotation import SWAPPED, box_iou
 from maskrcnn.labels.readers.repairs import Refused
 from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
-from maskrcnn.masks.rle import annotation_rle, rle_area, rle_box
+from maskrcnn.masks.rle import rle_area, rle_box
 
 LOOSE = 2.0  # pixels by which a mask may leave its box
 AREA_FACTOR = 1.5  # by which a stated area may differ from the mask's

@@ -15,8 +15,9 @@ from maskrcnn.check.findings import Suspect
 from maskrcnn.check.statistics import Statistics
 from maskrcnn.errors import DataError
 from maskrcnn.images.draw import as_shown
+from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.types import Annotation, Dataset
-from maskrcnn.masks.rle import annotation_rle, rle_bitmap
+from maskrcnn.masks.rle import rle_bitmap
 
 if TYPE_CHECKING:
     from maskrcnn.check.run import Report

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
-from maskrcnn.masks.rle import annotation_rle
 
 if TYPE_CHECKING:
     import hotcoco

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from maskrcnn.labels.types import Annotation, LabelledImage, Rle
+from maskrcnn.labels.types import Annotation, LabelledImage
+from maskrcnn.masks.rle import Rle
 
 BOX_ONLY, POLYGONS, RLE = range(3)  # what an object's mask is
 FLAG_CROWD, FLAG_KEYPOINTS = 1, 2

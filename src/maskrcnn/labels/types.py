@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from maskrcnn.config.model import KeypointSchema
-
-# COCO's compressed form: {"size": [height, width], "counts": bytes}
-Rle = dict[str, Any]
+from maskrcnn.masks.rle import Rle
 
 
 @dataclass

@@ -5,20 +5,6 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from maskrcnn.labels.types import Annotation, LabelledImage
-from maskrcnn.masks.rle import annotation_rle, rle_bitmap
-
-
-def object_rings(annotation: Annotation, image: LabelledImage) -> list[tuple[np.ndarray, list[np.ndarray]]]:
-    """Each part of an object as its outer ring and its holes, (n, 2) of x, y in pixels; empty without a mask.
-
-    Polygons stay what they are. An RLE's rings run along pixel edges, so that drawing them gives the mask again.
-    """
-    if annotation.polygons is not None:
-        return [(np.asarray(ring, np.float64), []) for ring in annotation.polygons]
-    rle = annotation_rle(annotation, image.height, image.width)
-    return [] if rle is None else bitmap_rings(rle_bitmap(rle))
-
 
 def bitmap_rings(bitmap: np.ndarray) -> list[tuple[np.ndarray, list[np.ndarray]]]:
     """The parts of a mask (H, W), largest first."""

@@ -8,18 +8,10 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from maskrcnn.labels.types import Annotation, Rle
+# COCO's compressed form: {"size": [height, width], "counts": bytes}
+Rle = dict[str, Any]
 
 MIN_POINTS = 3  # of a ring that encloses anything
-
-
-def annotation_rle(annotation: Annotation, height: int, width: int) -> Rle | None:
-    """The mask of an annotation in an image of `height` x `width`, or None where its label is only a box."""
-    if annotation.rle is not None:
-        return annotation.rle
-    if annotation.polygons is None:
-        return None
-    return polygons_rle(annotation.polygons, height, width)
 
 
 def polygons_rle(polygons: Sequence[np.ndarray], height: int, width: int) -> Rle | None:
@@ -44,10 +36,16 @@ def bitmap_rle(bitmap: np.ndarray) -> Rle:
     return rle
 
 
-def runs_rle(runs: Sequence[int], height: int, width: int) -> Rle:
+def runs_rle(runs: Sequence[int] | np.ndarray, height: int, width: int) -> Rle:
     """The compressed RLE of plain run lengths that add up to `height` x `width`."""
-    rle: Rle = coco_mask.frPyObjects({"size": [height, width], "counts": list(runs)}, height, width)
+    rle: Rle = coco_mask.frPyObjects({"size": [height, width], "counts": runs}, height, width)
     return rle
+
+
+def edges_rle(edges: np.ndarray, height: int, width: int) -> Rle:
+    """The compressed RLE of a mask whose runs begin and end at `edges`, as `masks.paste.paste_edges` gives them."""
+    runs = np.diff(edges, prepend=0, append=height * width)
+    return runs_rle(runs if runs[-1] else runs[:-1], height, width)
 
 
 def rle_area(rle: Rle) -> int:
@@ -80,8 +78,7 @@ def crop_rle(rle: Rle, left: int, top: int, width: int, height: int) -> Rle:
     end = ((column - left) * height + high - top)[low < high]
     apart = begin[1:] != end[:-1]
     bounds = np.stack([begin[np.append(True, apart)], end[np.append(apart, True)]], axis=1) if len(begin) else begin
-    runs = np.diff(np.concatenate([[0], bounds.ravel(), [width * height]])).tolist()
-    return runs_rle(runs if runs[-1] else runs[:-1], height, width)
+    return edges_rle(bounds.ravel(), height, width)
 
 
 def json_rle(segmentation: dict[str, Any], height: int, width: int) -> Rle:

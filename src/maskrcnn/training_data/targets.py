@@ -14,8 +14,9 @@ from pycocotools import mask as coco_mask
 
 from maskrcnn.config.model import KeypointSchema
 from maskrcnn.images.batch import Targets, empty_targets
-from maskrcnn.labels.types import Annotation, LabelledImage, Rle
+from maskrcnn.labels.types import Annotation, LabelledImage
 from maskrcnn.masks.polygons import clip_ring
+from maskrcnn.masks.rle import Rle
 from maskrcnn.training_data.augment import View, transform_boxes, transform_keypoints
 
 SMALLEST_SIDE = 1.0  # pixels; an object of which the view shows less is left out

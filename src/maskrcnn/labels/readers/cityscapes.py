@@ -23,8 +23,7 @@ from maskrcnn.labels.readers.id_image import rles_by_id
 from maskrcnn.labels.readers.instance_png import read_ids
 from maskrcnn.labels.readers.json_file import load_json
 from maskrcnn.labels.readers.repairs import Repairs
-from maskrcnn.labels.types import Rle
-from maskrcnn.masks.rle import MIN_POINTS
+from maskrcnn.masks.rle import MIN_POINTS, Rle
 
 CLASSES = {
     "person": 24,

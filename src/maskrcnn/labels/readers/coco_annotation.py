@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from maskrcnn.config.model import KeypointSchema
+from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.readers.repairs import Refused, Repairs
 from maskrcnn.labels.readers.shapes import drawable
-from maskrcnn.labels.types import Annotation, LabelledImage, Rle
-from maskrcnn.masks.rle import MIN_POINTS, annotation_rle, json_rle, rle_area, rle_box
+from maskrcnn.labels.types import Annotation, LabelledImage
+from maskrcnn.masks.rle import MIN_POINTS, Rle, json_rle, rle_area, rle_box
 
 Box = tuple[float, float, float, float]
 

@@ -21,7 +21,7 @@ from maskrcnn.labels.readers.document import Document, number, own_ids, refuse_l
 from maskrcnn.labels.readers.instance_png import instance_rles
 from maskrcnn.labels.readers.json_file import load_json
 from maskrcnn.labels.readers.label_image import open_label_image
-from maskrcnn.labels.types import Rle
+from maskrcnn.masks.rle import Rle
 
 HEAD = 1 << 20  # bytes that are looked at to tell the format
 

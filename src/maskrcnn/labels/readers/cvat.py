@@ -25,8 +25,7 @@ from maskrcnn.labels.readers.cvat_tracks import frames_of_tracks
 from maskrcnn.labels.readers.document import Document, number, own_ids, whole
 from maskrcnn.labels.readers.safe_xml import parse_xml
 from maskrcnn.labels.readers.shapes import box_around, ellipse_ring, placed_rle, sound, turned_box
-from maskrcnn.labels.types import Rle
-from maskrcnn.masks.rle import polygons_rle
+from maskrcnn.masks.rle import Rle, polygons_rle
 
 FILE_NAME = "annotations.xml"
 SHAPES = ("box", "polygon", "mask", "ellipse", "skeleton")

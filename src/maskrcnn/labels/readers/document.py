@@ -17,7 +17,7 @@ from maskrcnn.labels.image_files import relative_name, upright_size
 from maskrcnn.labels.readers.coco import read_document
 from maskrcnn.labels.readers.coco_annotation import MEASURED
 from maskrcnn.labels.readers.repairs import Repairs
-from maskrcnn.labels.types import Rle
+from maskrcnn.masks.rle import Rle
 
 
 class Document:

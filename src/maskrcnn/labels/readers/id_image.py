@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from maskrcnn.labels.readers.instance_png import instance_rles
-from maskrcnn.labels.types import Rle
+from maskrcnn.masks.rle import Rle
 
 
 def rles_by_id(ids: np.ndarray) -> dict[int, Rle]:

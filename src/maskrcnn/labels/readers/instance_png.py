@@ -14,8 +14,8 @@ from maskrcnn.labels.image_files import upright_size
 from maskrcnn.labels.readers.document import refuse_leaving
 from maskrcnn.labels.readers.label_image import open_label_image
 from maskrcnn.labels.readers.repairs import Repairs
-from maskrcnn.labels.types import Annotation, LabelledImage, Rle
-from maskrcnn.masks.rle import rle_area, rle_box
+from maskrcnn.labels.types import Annotation, LabelledImage
+from maskrcnn.masks.rle import Rle, rle_area, rle_box
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 LABEL_SUFFIXES = {".png", ".tif", ".tiff"}

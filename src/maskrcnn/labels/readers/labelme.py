@@ -32,8 +32,7 @@ from maskrcnn.labels.readers.json_file import load_json
 from maskrcnn.labels.readers.label_image import quiet
 from maskrcnn.labels.readers.shapes import box_around, drawable, ellipse_ring, placed_rle, sound
 from maskrcnn.labels.readers.text_lines import read_lines
-from maskrcnn.labels.types import Rle
-from maskrcnn.masks.rle import polygons_rle
+from maskrcnn.masks.rle import Rle, polygons_rle
 
 IGNORED = ("__ignore__", "_background_")  # labels that LabelMe's own converters leave out
 OPEN_SHAPES = ("point", "points", "line", "lines", "linestrip", "linestring")

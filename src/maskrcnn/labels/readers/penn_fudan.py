@@ -15,8 +15,7 @@ from maskrcnn.labels.readers.document import Document, refuse_leaving
 from maskrcnn.labels.readers.id_image import rles_by_id
 from maskrcnn.labels.readers.instance_png import read_ids
 from maskrcnn.labels.readers.text_lines import read_lines
-from maskrcnn.labels.types import Rle
-from maskrcnn.masks.rle import rle_box
+from maskrcnn.masks.rle import Rle, rle_box
 
 MASK = "_mask.png"
 BOX = re.compile(

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from maskrcnn.labels.types import Rle
-from maskrcnn.masks.rle import MIN_POINTS, bitmap_rle, polygons_rle, rle_bitmap
+from maskrcnn.masks.rle import MIN_POINTS, Rle, bitmap_rle, polygons_rle, rle_bitmap
 
 # pycocotools walks an outline in fifths of a pixel and holds every step: some 300 MB at this length, and it does not
 # notice when memory ends. No real outline comes near

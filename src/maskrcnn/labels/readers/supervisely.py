@@ -26,7 +26,7 @@ from maskrcnn.labels.readers.document import Document, number, points, refuse_le
 from maskrcnn.labels.readers.json_file import load_json
 from maskrcnn.labels.readers.label_image import quiet
 from maskrcnn.labels.readers.shapes import holed_rle, placed_rle, sound
-from maskrcnn.labels.types import Rle
+from maskrcnn.masks.rle import Rle
 
 META = "meta.json"
 LARGEST_BITMAP = 64 << 20  # bytes of a compressed label image, far above what 179 million pixels of a mask take

@@ -26,8 +26,7 @@ from maskrcnn.labels.readers.instance_png import read_ids
 from maskrcnn.labels.readers.repairs import Repairs
 from maskrcnn.labels.readers.safe_xml import parse_xml
 from maskrcnn.labels.readers.text_lines import read_lines
-from maskrcnn.labels.types import Rle
-from maskrcnn.masks.rle import rle_box
+from maskrcnn.masks.rle import Rle, rle_box
 
 VOID = 255  # in SegmentationObject: the border of an object, or nobody knows
 PARTS = ("_train", "_val", "_trainval", "_test")  # how ImageSets/Main/dog_train.txt ends

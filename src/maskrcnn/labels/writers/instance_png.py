@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.types import Dataset, LabelledImage
 from maskrcnn.labels.writers.image_copy import copy_image
 from maskrcnn.labels.writers.left_out import Lost
-from maskrcnn.masks.rle import annotation_rle, rle_bitmap
+from maskrcnn.masks.rle import rle_bitmap
 
 
 def write_instance_png(datasets: dict[str, Dataset], folder: Path, lost: Lost) -> None:

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from maskrcnn.labels.annotation_masks import annotation_rings, annotation_rle
 from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
 from maskrcnn.labels.writers.image_copy import copy_image
 from maskrcnn.labels.writers.left_out import Lost
-from maskrcnn.masks.polygons import object_rings
-from maskrcnn.masks.rle import annotation_rle, rle_bitmap
+from maskrcnn.masks.rle import rle_bitmap
 
 
 def write_labelme(datasets: dict[str, Dataset], folder: Path, lost: Lost) -> None:
@@ -50,7 +50,7 @@ def _shapes(annotation: Annotation, image: LabelledImage, name: str, number: int
         return []
     if annotation.keypoints is not None and (annotation.keypoints[:, 2] > 0).any():
         lost.note("keypoints of an object")
-    parts = object_rings(annotation, image)
+    parts = annotation_rings(annotation, image)
     common = {"label": name, "group_id": number, "description": "", "flags": {}}
     if not parts:
         x0, y0, x1, y1 = (float(v) for v in annotation.box)

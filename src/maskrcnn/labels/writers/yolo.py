@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from maskrcnn.labels.annotation_masks import annotation_rings
 from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
 from maskrcnn.labels.writers.image_copy import copy_image
 from maskrcnn.labels.writers.left_out import Lost
-from maskrcnn.masks.polygons import object_rings, one_ring
+from maskrcnn.masks.polygons import one_ring
 
 
 def write_yolo(datasets: dict[str, Dataset], folder: Path, lost: Lost) -> None:
@@ -58,7 +59,7 @@ def _line(annotation: Annotation, image: LabelledImage, keypoints: int, lost: Lo
         return _text(annotation.label, box + (points / (width, height, 1)).reshape(-1).tolist())
     if annotation.keypoints is not None and (annotation.keypoints[:, 2] > 0).any():
         lost.note("keypoints of an object")
-    parts = object_rings(annotation, image)
+    parts = annotation_rings(annotation, image)
     if not parts:
         return _text(annotation.label, box)
     ring = one_ring(parts) / (width, height)
