@@ -21,7 +21,7 @@ def test_what_is_set_stays() -> None:
 
 def test_the_command_line_sets_it_before_torch_is_there() -> None:
     code = (
-        "import os, sys\nfrom maskrcnn.cli import main as cli\ncli.main(['--help'])\n"
+        "import os, sys\nfrom maskrcnn.cli.main import main\nmain(['--help'])\n"
         "print(os.environ['GOMP_SPINCOUNT'], 'torch' in sys.modules)"
     )
     environment = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}

@@ -5,11 +5,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from maskrcnn.version import __version__
+
 if TYPE_CHECKING:
     from maskrcnn.instances import Instances
     from maskrcnn.model.mask_rcnn import MaskRCNN
 
-__version__ = "0.1.0"
 __all__ = ["Instances", "MaskRCNN", "__version__"]
 
 

@@ -6,8 +6,7 @@ import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-from rich.console import Console
-from rich.table import Table
+from maskrcnn.version import __version__
 
 PACKAGES = """torch numpy pillow opencv-python-headless pycocotools hotcoco accelerate safetensors pydantic typer rich
 scikit-image""".split()  # noqa: SIM905
@@ -17,10 +16,8 @@ def describe_environment() -> dict[str, str]:
     """Name and value of everything that changes results or speed, as text; a missing package says so."""
     import torch
 
-    import maskrcnn
-
     facts = {
-        "maskrcnn": maskrcnn.__version__,
+        "maskrcnn": __version__,
         "python": platform.python_version(),
         "system": platform.platform(),
         "cores": f"{_usable_cores()} usable of {os.cpu_count()}",
@@ -33,13 +30,6 @@ def describe_environment() -> dict[str, str]:
         except PackageNotFoundError:
             facts[package] = "not installed"
     return facts
-
-
-def print_environment() -> None:
-    table = Table(show_header=False)
-    for name, value in describe_environment().items():
-        table.add_row(name, value)
-    Console().print(table)
 
 
 def _usable_cores() -> int:

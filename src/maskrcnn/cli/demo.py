@@ -1,51 +1,49 @@
-"""One command that shows what the package does: a real photograph, the shipped model, a table and an overlay."""
+"""`maskrcnn demo`: a real photograph, the shipped model, a table and an overlay."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
-from rich.console import Console
-from rich.table import Table
+import typer
 
+from maskrcnn.cli.common import MODEL_HELP, check_outputs, load_network
 from maskrcnn.errors import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from rich.table import Table
+
     from maskrcnn.instances import Instances
 
-SURE_KEYPOINT = 0.5
+SURE = 0.5  # keypoints of at least this probability are counted
 
 
-def run_demo(out: Path, model_name: str = "person-mobilenet") -> None:
-    """Find the people in a photograph that comes with scikit-image, print them and write the overlay to `out`.
-
-    Raises:
-        UserError: scikit-image is missing.
-    """
-    console = Console()
+def demo(
+    out: Annotated[Path, typer.Option(help="The image to write.")] = Path("maskrcnn-demo.png"),
+    model: Annotated[str, typer.Option(help=MODEL_HELP)] = "person-mobilenet",
+) -> None:
+    """Find the people in a real photograph and draw them."""
+    check_outputs(out)
     photograph = demo_photograph()
+    from rich.console import Console
 
-    from maskrcnn.predict.predictor import predict
-    from maskrcnn.weights.store import load_model
+    from maskrcnn.predict.predictor import predict_pixels
 
-    model = load_model(model_name)
+    network = load_network(model)
     start = time.perf_counter()
-    found = predict(model, photograph, score=0.5)
-    if isinstance(found, list):
-        (found,) = found
+    (found,) = predict_pixels(network, [photograph], score=0.5)
     seconds = time.perf_counter() - start
-    found.pixels = photograph
-    out.parent.mkdir(parents=True, exist_ok=True)
     found.plot().save(out)
 
+    console = Console()
     height, width = photograph.shape[:2]
-    console.print(f"{model_name} on NASA's portrait of Eileen Collins, {width} x {height}: {seconds:.1f} s")
-    console.print(describe(found))
+    console.print(f"{model} on NASA's portrait of Eileen Collins, {width} x {height}: {seconds:.1f} s")
+    console.print(_table(found))
     console.print(f"drawn: {out}", soft_wrap=True)
-    console.print(f"your own images:   maskrcnn predict {model_name} IMAGE_OR_FOLDER --out predictions", soft_wrap=True)
-    console.print("your own model:      maskrcnn train DATA.json --recipe person-mobilenet --run RUN", soft_wrap=True)
+    console.print(f"your own images:   maskrcnn predict {model} IMAGE_OR_FOLDER --out predictions", soft_wrap=True)
+    console.print("your own model:    maskrcnn train DATA.json --recipe person-mobilenet --run RUN", soft_wrap=True)
 
 
 def demo_photograph() -> np.ndarray:
@@ -54,25 +52,23 @@ def demo_photograph() -> np.ndarray:
         from skimage import data
     except ImportError:
         raise UserError("the demo's photograph comes with scikit-image: pip install scikit-image") from None
-    return np.ascontiguousarray(data.astronaut()[..., :3])
+    return data.astronaut()[..., :3].copy()
 
 
-def describe(found: Instances) -> Table:
-    """One row per object: name, score, box, pixels of the mask, keypoints the model is sure of."""
-    table = Table("found", "score", "box: left, top, right, bottom")
+def _table(found: Instances) -> Table:
+    """A row for each object: name, score, box, area of the mask, number of keypoints found."""
+    from rich.table import Table
+
+    columns: dict[str, list[str]] = {
+        "found": found.names,
+        "score": [f"{score:.2f}" for score in found.scores],
+        "box: left, top, right, bottom": [", ".join(f"{side:.0f}" for side in box) for box in found.boxes],
+    }
     if found.masks is not None:
-        table.add_column("mask, pixels", justify="right")
+        columns["mask, pixels"] = [f"{int(area)}" for area in found.masks.areas()]
     if found.keypoints is not None:
-        table.add_column("keypoints", justify="right")
-    areas = found.masks.areas() if found.masks is not None else None
-    for i, name in enumerate(found.names):
-        cells = [name, f"{found.scores[i]:.2f}", ", ".join(f"{side:.0f}" for side in found.boxes[i])]
-        if areas is not None:
-            cells.append(f"{int(areas[i])}")
-        if found.keypoints is not None:
-            points = found.keypoints[i]
-            cells.append(f"{int((points[:, 2] > SURE_KEYPOINT).sum())} of {len(points)}")
-        table.add_row(*cells)
-    if not len(found):
-        table.caption = "nothing above a score of 0.5"
+        columns["keypoints"] = [f"{int((points[:, 2] > SURE).sum())} of {len(points)}" for points in found.keypoints]
+    table = Table(*columns, caption=None if len(found) else "nothing above a score of 0.5")
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*row)
     return table

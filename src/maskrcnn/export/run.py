@@ -12,7 +12,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-import maskrcnn
 from maskrcnn.errors import UserError
 from maskrcnn.export import verify as verification
 from maskrcnn.export.graph import INPUTS, least_side, outputs, refuse, trace
@@ -27,6 +26,7 @@ from maskrcnn.runtime.exported_folder import (
     read_export,
     write_export,
 )
+from maskrcnn.version import __version__
 
 if TYPE_CHECKING:
     from maskrcnn.labels.types import Dataset
@@ -157,7 +157,7 @@ def export_cached(model: MaskRCNN, to: Target, say: Say) -> Path:
     """The exported folder of `model` in the cache folder; made at the first use."""
     from maskrcnn.download import cache_folder
 
-    versions = "".join(f"{name}{_version(name)}" for name in PACKAGES) + maskrcnn.__version__ + str(FORMAT)
+    versions = "".join(f"{name}{_version(name)}" for name in PACKAGES) + __version__ + str(FORMAT)
     key = hashlib.sha256((digest(model) + versions).encode()).hexdigest()[:20]
     folder = cache_folder() / "engines" / f"{to}-{key}"
     if is_export(folder):
@@ -213,7 +213,7 @@ def _write(
         precision="fp32" if calibrate is None else "int8",
         source=source,
         weights=digest(model),
-        versions={"maskrcnn": maskrcnn.__version__} | {n: v for n in PACKAGES if (v := _version(n))},
+        versions={"maskrcnn": __version__} | {n: v for n in PACKAGES if (v := _version(n))},
         sides=SideRange(least=least_side(config), most=MOST_SIDE, multiple=config.input.divisor),
         inputs=list(INPUTS),
         outputs=outputs(config),

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 import maskrcnn
-from maskrcnn.cli.main import _new_run_folder, main
+from maskrcnn.cli import train
+from maskrcnn.cli.main import main
 from maskrcnn.config.load import Config
 from maskrcnn.errors import DataError
 from maskrcnn.labels.synthetic import Synthetic
@@ -122,7 +123,7 @@ def test_exit_codes(
     def fail() -> None:
         raise error
 
-    monkeypatch.setattr("maskrcnn.weights.shipped_models.print_models", fail)
+    monkeypatch.setattr("maskrcnn.weights.shipped_models.shipped_models", fail)
     assert main(["models"]) == code
     if words is not None:
         assert words in error_line(capsys)
@@ -132,7 +133,7 @@ def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("maskrcnn.weights.shipped_models.print_models", fail)
+    monkeypatch.setattr("maskrcnn.weights.shipped_models.shipped_models", fail)
     with pytest.raises(ZeroDivisionError):
         main(["models"])
 
@@ -155,9 +156,9 @@ def test_env_names_versions_device_and_threads(capsys: pytest.CaptureFixture[str
 
 def test_a_new_run_never_takes_a_folder_that_exists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert _new_run_folder("quick") == Path("runs/quick-1")
+    assert train._new_run_folder("quick") == Path("runs/quick-1")
     Path("runs/quick-1").mkdir(parents=True)
-    assert _new_run_folder(tmp_path / "quick.yaml") == Path("runs/quick-2")
+    assert train._new_run_folder(tmp_path / "quick.yaml") == Path("runs/quick-2")
 
 
 def test_classes_and_keypoints_come_from_the_labels() -> None:

@@ -1,0 +1,43 @@
+"""`maskrcnn check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from maskrcnn.cli.common import Data, check_outputs, progress_bar
+from maskrcnn.errors import DataError
+
+
+def check(
+    data: Data,
+    json: Annotated[Path | None, typer.Option(help="Write the report to this file as JSON.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the report to this file as a page with images.")] = None,
+    val: Annotated[str | None, typer.Option(help="Labelled images to check as the val split.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Give advice on this recipe. [default: the one that fits]")] = None,
+    channels: Annotated[
+        int | None, typer.Option(min=1, help="Read images with this many channels, as model.input.channels does.")
+    ] = None,
+    fix: Annotated[Path | None, typer.Option(help="Write a repaired copy of DATA to this new folder.")] = None,
+    steps: Annotated[bool, typer.Option(help="Run two training steps to measure time and memory.")] = True,
+) -> None:
+    """Find mistakes in labelled images before a training does."""
+    check_outputs(json, html)
+    from maskrcnn.check.fix import write_fixed
+    from maskrcnn.check.run import check as run_check
+    from maskrcnn.check.run import print_report, write_reports
+
+    with progress_bar("checking") as progress:
+        report = run_check(data, val=val, recipe=recipe, channels=channels, measured=steps, progress=progress)
+    print_report(report)
+    write_reports(report, json, html)
+    if fix is not None:
+        fixed = write_fixed(report, fix)
+        for path in fixed.written:
+            print(f"repaired copy: {path}")
+        for change, count in fixed.changes.items():
+            print(f"  {change}: {count}")
+    if report.exit_code:
+        raise DataError(report.verdict)

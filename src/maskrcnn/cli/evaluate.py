@@ -1,0 +1,52 @@
+"""`maskrcnn evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from maskrcnn.cli.common import (
+    Data,
+    Device,
+    EngineName,
+    Weights,
+    check_outputs,
+    load_runner,
+    progress_bar,
+    tell_repairs,
+)
+
+
+def evaluate(
+    weights: Weights,
+    data: Data,
+    json: Annotated[Path | None, typer.Option(help="Write the figures to this file as JSON.")] = None,
+    results: Annotated[Path | None, typer.Option(help="Write the detections to this COCO results file.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 1,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
+    device: Device = None,
+    engine: EngineName = None,
+) -> None:
+    """Measure COCO AP of boxes, masks and keypoints."""
+    check_outputs(json, results)
+    from maskrcnn.evaluate.coco import comparable_kinds, find_all, score_results
+    from maskrcnn.evaluate.report import print_scores, write_results, write_scores
+    from maskrcnn.labels.channels import with_channels
+    from maskrcnn.labels.open import open_dataset
+
+    dataset = open_dataset(data, "val")
+    tell_repairs(dataset)
+    model = load_runner(weights, device, engine)
+    dataset = with_channels(dataset, model.config.input.channels)
+    kinds, notes = comparable_kinds(model, dataset)
+    with progress_bar("evaluating") as progress:
+        found = list(find_all(model, dataset, batch=batch, workers=workers, progress=progress))
+    if results:
+        write_results(found, results)
+    scores = score_results(dataset, found, kinds, most=model.config.test.detections)
+    scores.notes = notes + scores.notes
+    print_scores(scores)
+    if json:
+        write_scores(scores, json)

@@ -1,0 +1,39 @@
+"""`maskrcnn predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from maskrcnn.cli.common import Device, EngineName, Weights, load_runner, progress_bar, say
+from maskrcnn.errors import DataError
+
+
+def predict(
+    weights: Weights,
+    sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Images, folders of images, or globs.")],
+    out: Annotated[Path, typer.Option(help="Folder for the overlays and results.json.")] = Path("predictions"),
+    score: Annotated[float, typer.Option(min=0, max=1, help="Keep objects with at least this score.")] = 0.5,
+    device: Device = None,
+    engine: EngineName = None,
+) -> None:
+    """Find the objects in images and draw them."""
+    from maskrcnn.images.read import find_images
+    from maskrcnn.predict.predictor import predict_files
+
+    find_images(sources)  # before the weights are loaded: a mistyped path should not have to wait for them
+    model = load_runner(weights, device, engine)
+    with progress_bar("predicting") as progress:
+        summary = predict_files(model, sources, out, score=score, progress=progress)
+    found = ", ".join(f"{count} {name}" for name, count in summary.objects.most_common()) or "nothing"
+    print(f"found {found} in {_images(len(summary.overlays))}: {summary.results.parent}")
+    for line in summary.unreadable:
+        say(f"warning: {line}")
+    if summary.unreadable:
+        raise DataError(f"skipped {_images(len(summary.unreadable))} that could not be read")
+
+
+def _images(count: int) -> str:
+    return f"{count} image{'' if count == 1 else 's'}"

@@ -1,0 +1,34 @@
+"""`maskrcnn samples`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from maskrcnn.cli.common import Data, Recipe, Settings, check_outputs, progress_bar, recipe_for, tell_repairs
+
+
+def samples(
+    data: Data,
+    recipe: Recipe = None,
+    set_: Settings = None,
+    out: Annotated[Path, typer.Option(help="The image to write.")] = Path("samples.jpg"),
+    count: Annotated[int, typer.Option(min=1, help="Number of samples to draw.")] = 16,
+) -> None:
+    """Draw what the network sees in training: augmented images with their labels, on one sheet."""
+    check_outputs(out)
+    from maskrcnn.config.load import load_config
+    from maskrcnn.labels.open import open_pair
+    from maskrcnn.train.sample_sheet import draw_sheet
+    from maskrcnn.training_data.fill_config import fill_config
+    from maskrcnn.training_data.prepare import fit_images
+
+    config = load_config(recipe or recipe_for(data), set_)
+    dataset, _ = open_pair(data)
+    tell_repairs(dataset)
+    with progress_bar("decoding large images") as progress:
+        dataset, _, _ = fit_images(config, dataset, progress=progress)
+    draw_sheet(dataset, fill_config(config, dataset), count).save(out, quality=90)
+    print(f"{count} training samples of {dataset.name}: {out}")

@@ -1,0 +1,67 @@
+"""`maskrcnn train`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from maskrcnn.cli.common import Data, Recipe, Settings, progress_bar, recipe_for, say, tell_repairs
+from maskrcnn.errors import UserError
+
+
+def train(
+    data: Data,
+    recipe: Recipe = None,
+    set_: Settings = None,
+    run: Annotated[Path | None, typer.Option(help="Folder of the run. [default: a new one under runs/]")] = None,
+    val: Annotated[str | None, typer.Option(help="Labelled images to evaluate on, where DATA has none.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --run where it stopped.")] = False,
+) -> None:
+    """Train a model on labelled images."""
+    from maskrcnn.config.load import load_config
+
+    if resume and run is None:
+        raise UserError("--resume: say which run to continue: --run FOLDER")
+    source = recipe or (_settings_of(run) if resume and run else recipe_for(data))
+    config = load_config(source, set_)
+    folder = run or _new_run_folder(source)
+
+    from maskrcnn.labels.open import open_dataset, open_pair
+    from maskrcnn.train import trainer
+    from maskrcnn.training_data.fill_config import fill_config
+    from maskrcnn.training_data.prepare import fit_images
+
+    train_data, val_data = open_pair(data)
+    if val is not None:
+        val_data = open_dataset(val, "val")
+    for dataset in (train_data, val_data):
+        tell_repairs(dataset)
+    with progress_bar("decoding large images") as progress:
+        train_data, val_data, lines = fit_images(config, train_data, val_data, progress)
+    for line in lines:
+        say(line)
+    command = shlex.join(["maskrcnn", *sys.argv[1:]])
+    trainer.train(fill_config(config, train_data), train_data, val_data, folder, resume=resume, command=command)
+
+
+def _settings_of(run: Path) -> Path:
+    settings = run / "config.yaml"
+    if not settings.is_file():
+        raise UserError(f"--resume: {run} is no run folder: it has no config.yaml")
+    return settings
+
+
+def _new_run_folder(recipe: str | Path) -> Path:
+    """The first of runs/RECIPE-1, runs/RECIPE-2 ... that does not exist."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("--run: several processes must agree on the run folder, so name it: --run FOLDER")
+    stem = Path(recipe).stem
+    number = 1
+    while (folder := Path("runs") / f"{stem}-{number}").exists():
+        number += 1
+    return folder
