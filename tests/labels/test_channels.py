@@ -17,11 +17,12 @@ from maskrcnn.config.load import Config, load_config
 from maskrcnn.config.model import InputConfig
 from maskrcnn.errors import DataError
 from maskrcnn.images.draw import as_shown
+from maskrcnn.images.view import resize_image, resized_view, warp_image
 from maskrcnn.labels.channels import with_channels
 from maskrcnn.labels.open import open_dataset
 from maskrcnn.labels.synthetic import Synthetic
 from maskrcnn.labels.writers.coco import write_coco
-from maskrcnn.training_data.augment import jitter_colour, resize_image, test_view, warp_image
+from maskrcnn.training_data.augment import jitter_colour
 from maskrcnn.training_data.loader import UnreadableImage, test_loader, train_loader
 from maskrcnn.training_data.tiles import TiledDataset
 
@@ -79,7 +80,7 @@ def test_a_image_of_any_number_of_channels_is_resized_channel_by_channel(channel
         # OpenCV rounds otherwise when it does several channels at once
         alone = [resize_image(pixels[..., c : c + 1], width, height) for c in range(channels)]
         assert np.abs(found.astype(int) - np.concatenate(alone, axis=2)).max() <= 1
-    assert warp_image(pixels, test_view(40, 60, 20, 100)).shape == (20, 30, channels)
+    assert warp_image(pixels, resized_view(40, 60, 20, 100)).shape == (20, 30, channels)
 
 
 def test_channels_that_are_no_colours_change_in_brightness_and_contrast_only() -> None:

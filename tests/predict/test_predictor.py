@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from maskrcnn.config.model import InputConfig, KeypointSchema, ModelConfig
 from maskrcnn.errors import UserError
+from maskrcnn.images.batch import make_batch
+from maskrcnn.images.read import as_pixels
 from maskrcnn.ops.heatmaps import decode_resize
-from maskrcnn.predict.predictor import as_pixels, finish, predict, predict_files, predict_pixels, prepare
+from maskrcnn.predict.predictor import finish, predict, predict_files, predict_pixels
 
 
 class Raw(NamedTuple):
@@ -67,7 +69,7 @@ def image(height: int = 128, width: int = 256, seed: int = 0) -> np.ndarray:
 
 
 def test_prepare_scales_and_pads_to_one_shape() -> None:
-    batch = prepare([image(128, 256), image(100, 50)], config().input)
+    batch = make_batch([image(128, 256), image(100, 50)], config().input)
     assert batch.images.shape == (2, 3, 128, 128) and batch.images.dtype == torch.uint8
     assert batch.sizes.tolist() == [[64, 128], [128, 64]]
     assert batch.originals.tolist() == [[128, 256], [100, 50]]
@@ -76,17 +78,17 @@ def test_prepare_scales_and_pads_to_one_shape() -> None:
 
 def test_prepare_keeps_pixels_of_a_image_that_has_the_right_size() -> None:
     pixels = image(64, 96)
-    batch = prepare([pixels], config().input)
+    batch = make_batch([pixels], config().input)
     assert np.array_equal(batch.images[0, :, :64, :96].permute(1, 2, 0).numpy(), pixels)
 
 
 def test_prepare_refuses_another_number_of_channels() -> None:
     with pytest.raises(UserError, match="4 channels"):
-        prepare([image()], InputConfig(channels=4))
+        make_batch([image()], InputConfig(channels=4))
 
 
 def test_finish_gives_original_pixels_best_first() -> None:
-    batch = prepare([image()], config().input)
+    batch = make_batch([image()], config().input)
     (found,) = finish(answer(), batch, config(), score=0.5)
     assert found.names == ["dog", "cat"] and found.labels.tolist() == [1, 0] and found.size == (128, 256)
     assert np.allclose(found.scores, [0.9, 0.6])
@@ -101,12 +103,12 @@ def test_finish_gives_original_pixels_best_first() -> None:
 
 
 def test_finish_keeps_every_valid_score_by_default() -> None:
-    (found,) = finish(answer(), prepare([image()], config().input), config())
+    (found,) = finish(answer(), make_batch([image()], config().input), config())
     assert np.allclose(found.scores, [0.9, 0.6, 0.2])
 
 
 def test_finish_with_unequal_scales_per_axis_and_image() -> None:
-    batch = prepare([image(101, 67), image(128, 256)], config().input)
+    batch = make_batch([image(101, 67), image(128, 256)], config().input)
     raw = answer(2)
     found = finish(raw, batch, config(), score=0.5)
     sx, sy = batch.scales[0].tolist()
@@ -119,20 +121,20 @@ def test_finish_leaves_out_what_is_not_finite() -> None:
     raw = answer()
     raw.boxes[0, 0, 0] = float("nan")
     raw.scores[0, 1] = float("nan")
-    (found,) = finish(raw, prepare([image()], config().input), config())
+    (found,) = finish(raw, make_batch([image()], config().input), config())
     assert np.allclose(found.scores, [0.2])
 
 
 def test_finish_with_boxes_only_and_with_nothing_found() -> None:
     raw = answer()._replace(masks=None, keypoints=None)
-    (found,) = finish(raw, prepare([image()], config().input), config(), score=0.5)
+    (found,) = finish(raw, make_batch([image()], config().input), config(), score=0.5)
     assert found.masks is None and found.keypoints is None and found.keypoint_schema is None and len(found) == 2
-    (none,) = finish(answer(), prepare([image()], config().input), config(), score=1.0)
+    (none,) = finish(answer(), make_batch([image()], config().input), config(), score=1.0)
     assert len(none) == 0 and none.boxes.shape == (0, 4) and none.keypoints.shape == (0, 2, 3)
 
 
 def test_finish_decodes_logits_in_the_models_pixels() -> None:
-    batch = prepare([image()], config().input)
+    batch = make_batch([image()], config().input)
     logits = torch.randn(1, 5, 2, 56, 56, generator=torch.Generator().manual_seed(0))
     raw = answer()._replace(keypoints=None, keypoint_logits=logits)
     (found,) = finish(raw, batch, config(), score=0.5)
@@ -146,7 +148,7 @@ def test_finish_decodes_logits_in_the_models_pixels() -> None:
 def test_finish_takes_half_precision() -> None:
     raw = answer()
     raw = raw._replace(boxes=raw.boxes.bfloat16(), scores=raw.scores.bfloat16(), masks=raw.masks.bfloat16())
-    (found,) = finish(raw, prepare([image()], config().input), config(), score=0.5)
+    (found,) = finish(raw, make_batch([image()], config().input), config(), score=0.5)
     assert found.boxes.dtype == np.float32 and len(found) == 2
 
 

@@ -11,17 +11,9 @@ from pycocotools import mask as coco_mask
 from maskrcnn.config.data import AugmentConfig
 from maskrcnn.config.model import KeypointSchema
 from maskrcnn.errors import UserError
+from maskrcnn.images.view import View, resized_view, transform_boxes, transform_keypoints, warp_image
 from maskrcnn.labels.types import Annotation, LabelledImage
-from maskrcnn.training_data.augment import (
-    View,
-    check_augment,
-    draw_view,
-    jitter_colour,
-    test_view,
-    transform_boxes,
-    transform_keypoints,
-    warp_image,
-)
+from maskrcnn.training_data.augment import check_augment, draw_view, jitter_colour
 from maskrcnn.training_data.targets import make_targets
 
 FLIP = [0, 2, 1]
@@ -238,10 +230,10 @@ def test_multi_scale_keeps_the_whole_image(drawn):
 
 
 def test_test_view_fits_both_sides():
-    assert (test_view(480, 640, 800, 1333).height, test_view(480, 640, 800, 1333).width) == (800, 1067)
-    long = test_view(100, 1000, 800, 1333)
+    assert (resized_view(480, 640, 800, 1333).height, resized_view(480, 640, 800, 1333).width) == (800, 1067)
+    long = resized_view(100, 1000, 800, 1333)
     assert (long.height, long.width, long.flipped) == (133, 1333, False)
-    assert test_view(1, 5000, 800, 1333).height == 1
+    assert resized_view(1, 5000, 800, 1333).height == 1
 
 
 @settings(max_examples=30, deadline=None)

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from maskrcnn.config.data import AugmentConfig
 from maskrcnn.config.load import Config
+from maskrcnn.images.view import View, warp_image
 from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.synthetic import Synthetic
 from maskrcnn.labels.types import Annotation, LabelledImage
 from maskrcnn.masks.rle import rle_bitmap
-from maskrcnn.training_data.augment import View, draw_paste_view, warp_image
+from maskrcnn.training_data.augment import draw_paste_view
 from maskrcnn.training_data.copy_paste import draw_objects, draw_stencil, paste_targets
 from maskrcnn.training_data.corruption import degrade
 from maskrcnn.training_data.loader import TrainSamples, train_loader

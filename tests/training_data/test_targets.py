@@ -8,8 +8,8 @@ import torch
 from pycocotools import mask as coco_mask
 
 from maskrcnn.config.model import KeypointSchema
+from maskrcnn.images.view import View, resized_view
 from maskrcnn.labels.types import Annotation, LabelledImage
-from maskrcnn.training_data.augment import View, test_view
 from maskrcnn.training_data.targets import collate_targets, make_targets
 
 M = 28
@@ -44,7 +44,7 @@ def test_bitmap_of_a_polygon_and_of_its_rle_agree():
     ring = np.concatenate([ring[:2], [[30, 40]], ring[2:]])  # a notch
     rle = coco_mask.merge(coco_mask.frPyObjects([ring.ravel().tolist()], 100, 120))
     both = [Annotation((10, 20, 50, 60), 0, polygons=[ring]), Annotation((10, 20, 50, 60), 0, rle=rle)]
-    for view in (WHOLE, test_view(100, 120, 250, 500)):
+    for view in (WHOLE, resized_view(100, 120, 250, 500)):
         found = make_targets(image(*both), [0], view, M, None, 0)
         assert (found.masks[0] != found.masks[1]).mean() < 0.05
         x = y = np.arange(M) + 0.5
@@ -131,7 +131,7 @@ def test_clipped_outline_is_drawn_as_the_whole_one():
 
 def test_keypoints_of_some():
     with_points = Annotation((10, 10, 50, 50), 0, keypoints=np.array([[20, 20, 2], [30, 20, 1], [0, 0, 0]], float))
-    view = test_view(100, 120, 200, 400)
+    view = resized_view(100, 120, 200, 400)
     found = make_targets(image(with_points, Annotation((1, 1, 9, 9), 0)), [0], view, M, SCHEMA, 0)
     assert found.keypoints.tolist() == [[[40, 40, 2], [60, 40, 1], [0, 0, 0]], [[0, 0, 0]] * 3]
 

@@ -12,9 +12,10 @@ from torch.nn.functional import conv2d
 
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import DataError, UserError
+from maskrcnn.images.read import as_pixels
 from maskrcnn.model.build import build
 from maskrcnn.model.mask_rcnn import MaskRCNN
-from maskrcnn.predict.predictor import as_pixels, predict, predict_files
+from maskrcnn.predict.predictor import predict, predict_files
 from maskrcnn.weights.first_convolution import STEM, adapt_first_convolution
 from maskrcnn.weights.store import load_model
 from maskrcnn.weights.transfer import transfer

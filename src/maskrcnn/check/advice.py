@@ -16,9 +16,9 @@ import torch
 from maskrcnn.check.findings import Findings, Suspect
 from maskrcnn.check.statistics import Statistics
 from maskrcnn.config.load import Config, load_config
+from maskrcnn.images.view import resized_view, transform_boxes
 from maskrcnn.labels.types import Dataset
 from maskrcnn.model.anchors import cell_anchors
-from maskrcnn.training_data.augment import test_view, transform_boxes
 from maskrcnn.training_data.fill_config import fill_config
 
 WANTED_SIDE = 24.0  # pixels of the network's input that three in four objects should have: less costs masks, more time
@@ -166,7 +166,7 @@ def check_anchors(dataset: Dataset, config: Config, split: str, findings: Findin
         objects = [a for a in image.annotations if not a.crowd]
         if not objects:
             continue
-        view = test_view(image.height, image.width, model.input.short_side, model.input.long_side)
+        view = resized_view(image.height, image.width, model.input.short_side, model.input.long_side)
         boxes = transform_boxes(np.array([a.box for a in objects], np.float64), view)
         sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-6)
         both = np.minimum(sides[:, None], shapes).prod(2)

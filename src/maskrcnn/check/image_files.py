@@ -13,14 +13,12 @@ from PIL import Image
 
 from maskrcnn.check.findings import Findings, Suspect
 from maskrcnn.errors import DataError
+from maskrcnn.images.fingerprint import fingerprint, near_duplicates, similar_hashes
 from maskrcnn.images.read import FORMATS, read_image
 from maskrcnn.labels.image_files import orientation, size_disagreement
 from maskrcnn.labels.types import Dataset, LabelledImage
-from maskrcnn.training_data.augment import resize_image
 
 Progress = Callable[[int, int], None]
-BITS = 8  # side of the grid of brightness differences that tells images apart
-ALIKE = 3  # of its 64 bits that may differ between near-duplicates
 UNUSUAL = {
     "I;16": "of 16 bits: its values are shifted into 8, which loses faint structure",
     "I;16B": "of 16 bits: its values are shifted into 8, which loses faint structure",
@@ -89,20 +87,14 @@ def look(image: LabelledImage, channels: int = 3) -> Seen:
     except DataError as error:
         return Seen(str(error), mode, turned)
     wrong = size_disagreement(image, pixels.shape[0], pixels.shape[1])
-    small = resize_image(pixels, BITS + 1, BITS).mean(2)
-    bits = (small[:, 1:] > small[:, :-1]).ravel()
-    return Seen(
-        wrong, mode, turned, int(np.packbits(bits).view(np.uint64)[0]), _moments(pixels), bool(np.ptp(small) < 2)
-    )
+    hashed = fingerprint(pixels)
+    return Seen(wrong, mode, turned, hashed.bits, _moments(pixels), hashed.flat)
 
 
 def check_leaks(
     train: list[Seen], val: list[Seen], names: tuple[Dataset, Dataset], findings: Findings, *, channels: int = 3
 ) -> None:
-    """Images of the val split that are in the train split too, perhaps resized or compressed again.
-
-    A difference hash (8 x 8 signs of brightness steps); those near in it are compared once more at 32 x 32.
-    """
+    """Images of the val split that are in the train split too, perhaps resized or compressed again."""
     if not train or not val:
         return
     prints = np.array([one.fingerprint for one in train], np.uint64)
@@ -110,21 +102,14 @@ def check_leaks(
     for index, one in enumerate(val):
         if one.wrong is not None or one.flat:
             continue
-        distance = np.bitwise_count(prints ^ np.uint64(one.fingerprint))
-        for other in np.flatnonzero(usable & (distance <= ALIKE)):
+        for other in np.flatnonzero(usable & similar_hashes(prints, one.fingerprint)):
             a, b = names[0].image(int(other)), names[1].image(index)
-            if alike(a, b, channels):
+            if a.path and b.path and near_duplicates(read_image(a.path, channels), read_image(b.path, channels)):
                 record = f"{b.file_name!r} of val is {a.file_name!r} of train"
                 remedy = "figures on val are too good by it: move it to one side"
                 suspect = Suspect("val", index, record, like=("train", int(other)))
                 findings.add("image in both splits", "warning", remedy, suspect)
                 break
-
-
-def alike(a: LabelledImage, b: LabelledImage, channels: int = 3) -> bool:
-    """Whether two images are one: their 32 x 32 thumbnails hardly differ."""
-    small = [resize_image(read_image(p.path, channels), 32, 32) for p in (a, b) if p.path]
-    return len(small) == 2 and float(np.abs(small[0].astype(float) - small[1]).mean()) < 6.0
 
 
 def _each(dataset: Dataset) -> Iterator[LabelledImage]:

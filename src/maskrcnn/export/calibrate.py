@@ -9,11 +9,12 @@ from torch import Tensor
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import UserError
 from maskrcnn.export.graph import least_side
+from maskrcnn.images.batch import pad_batch
 from maskrcnn.labels.channels import with_channels
 from maskrcnn.labels.types import Dataset
 from maskrcnn.runtime.engine import fitted
 from maskrcnn.runtime.exported_folder import MOST_SIDE, SideRange
-from maskrcnn.training_data.loader import TestSamples, pad_batch
+from maskrcnn.training_data.loader import TestSamples
 
 
 class CalibrationImages:
@@ -38,5 +39,5 @@ class CalibrationImages:
         sides = SideRange(least=least_side(self.config), most=MOST_SIDE, multiple=config.divisor)
         samples = TestSamples(self.dataset, config)
         for index in self.indices:
-            batch = pad_batch([samples[index]], config.divisor)
+            batch = pad_batch([samples[index][1]], config.divisor)
             yield fitted(batch.images, sides), batch.sizes

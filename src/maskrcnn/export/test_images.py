@@ -11,8 +11,8 @@ from torch import Tensor
 
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.export.graph import least_side
+from maskrcnn.images.batch import ScaledImage, pad_batch
 from maskrcnn.labels.synthetic import PERSON, SHAPES, draw_scene
-from maskrcnn.training_data.loader import TestSample, pad_batch
 
 _SCENES = 3  # per side of the image with many objects
 
@@ -45,11 +45,11 @@ def cases(config: ModelConfig) -> list[Case]:
 def _case(name: str, images: list[np.ndarray], config: ModelConfig) -> Case:
     channels = config.input.channels
     samples = []
-    for index, pixels in enumerate(images):
+    for pixels in images:
         image = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
         if channels != image.shape[0]:
             image = image.float().mean(0, keepdim=True).to(torch.uint8).expand(channels, -1, -1)
-        samples.append(TestSample(image, index, (1.0, 1.0), pixels.shape[:2]))
+        samples.append(ScaledImage(image, (1.0, 1.0), pixels.shape[:2]))
     batch = pad_batch(samples, config.input.divisor)
     return Case(name, batch.images, batch.sizes)
 

@@ -7,10 +7,25 @@ padded images, continuous and half-open: a box over the whole image is (0, 0, wi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from maskrcnn.config.model import InputConfig
+from maskrcnn.errors import UserError
+from maskrcnn.images.view import resized_view, warp_image
+
+
+@dataclass
+class ScaledImage:
+    """One image at the size that the network takes it, not padded yet."""
+
+    pixels: Tensor  # (C, H, W) uint8
+    scale: tuple[float, float]  # model pixels per original pixel, x then y
+    original: tuple[int, int]  # height and width of the original image
 
 
 @dataclass
@@ -42,6 +57,49 @@ class Targets:
 
     def to(self, device: torch.device | str) -> Targets:
         return Targets(*(getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)))
+
+
+def scale_image(pixels: np.ndarray, config: InputConfig) -> ScaledImage:
+    """An image uint8 (H, W, C), C as the model has it, at the model's test size.
+
+    Raises:
+        UserError: it has another number of channels than the model.
+    """
+    height, width, channels = pixels.shape
+    if channels != config.channels:
+        raise UserError(f"the model takes images of {config.channels} channels, this one has {channels}")
+    view = resized_view(height, width, config.short_side, config.long_side)
+    scale = (view.width / width, view.height / height)
+    return ScaledImage(as_tensor(warp_image(pixels, view)), scale, (height, width))
+
+
+def as_tensor(pixels: np.ndarray) -> Tensor:
+    """uint8 (H, W, C) as a tensor (C, H, W); not copied, the batch does that."""
+    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
+
+
+def pad_batch(images: Sequence[ScaledImage], divisor: int) -> Batch:
+    """Images padded with zeros, right and below, to the largest of them rounded up to `divisor`."""
+    sizes = torch.tensor([image.pixels.shape[1:] for image in images], dtype=torch.int64)
+    height, width = (-(-int(side) // divisor) * divisor for side in sizes.amax(dim=0))
+    padded = torch.zeros(len(images), images[0].pixels.shape[0], height, width, dtype=torch.uint8)
+    for place, image in zip(padded, images, strict=True):
+        place[:, : image.pixels.shape[1], : image.pixels.shape[2]] = image.pixels
+    return Batch(
+        images=padded,
+        sizes=sizes,
+        scales=torch.tensor([image.scale for image in images], dtype=torch.float32),
+        originals=torch.tensor([image.original for image in images], dtype=torch.int64),
+    )
+
+
+def make_batch(pixels: Sequence[np.ndarray], config: InputConfig) -> Batch:
+    """Images uint8 (H, W, C), C as the model has it, scaled to the model's test size and padded to one shape.
+
+    Raises:
+        UserError: an image has another number of channels than the model.
+    """
+    return pad_batch([scale_image(image, config) for image in pixels], config.divisor)
 
 
 def empty_targets(images: int, slots: int, mask_side: int, keypoints: int) -> Targets:

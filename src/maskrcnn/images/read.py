@@ -113,6 +113,36 @@ def from_pillow(image: Image.Image, channels: int = 3) -> np.ndarray:
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))  # which copies, whatever the mode
 
 
+def as_pixels(image: np.ndarray | Image.Image, channels: int = 3) -> np.ndarray:
+    """An array or Pillow image as uint8 (H, W, channels), RGB where there are three.
+
+    Arrays are grey (H, W) or (H, W, 1), RGB (H, W, 3) or RGBA (H, W, 4), of any depth (see `to_uint8`). OpenCV's arrays
+    are BGR: give `array[..., ::-1]`. For a model of other channels they are (H, W, C) as the model has it; for one of
+    grey, colours become grey.
+
+    Raises:
+        UserError: another shape or type.
+    """
+    if isinstance(image, Image.Image):
+        return from_pillow(image, channels)
+    if not isinstance(image, np.ndarray) or image.dtype.kind not in "buif":
+        kind = getattr(image, "dtype", type(image).__name__)
+        raise UserError(f"predict: an image is a file, a NumPy array of numbers or a Pillow image, not {kind}")
+    flat = image.reshape(*image.shape, 1) if image.ndim == 2 else image
+    known = (1, 3, 4) if channels in (1, 3) else (channels,)
+    if flat.ndim != 3 or flat.shape[2] not in known or 0 in flat.shape:
+        shapes = "(H, W), (H, W, 3) RGB or RGBA" if channels in (1, 3) else f"(H, W, {channels}), as the model takes it"
+        raise UserError(f"predict: an array of shape {image.shape} is not an image; give {shapes}")
+    samples = to_uint8(flat)
+    if samples.shape[2] == channels:
+        return np.ascontiguousarray(samples)
+    if channels == 1:
+        return from_pillow(Image.fromarray(samples), 1)
+    if samples.shape[2] == 4:
+        return from_pillow(Image.fromarray(samples, "RGBA"))
+    return np.ascontiguousarray(np.broadcast_to(samples, (*samples.shape[:2], 3)))
+
+
 def stored_channels(path: Path) -> int:
     """How many channels a file holds that cannot be read as RGB; 3 for every other.
 

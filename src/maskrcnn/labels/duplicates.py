@@ -8,8 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from maskrcnn.check.image_files import ALIKE, alike, look
-from maskrcnn.labels.types import Dataset
+from maskrcnn.errors import DataError
+from maskrcnn.images.fingerprint import fingerprint, near_duplicates, similar_hashes
+from maskrcnn.images.read import read_image
+from maskrcnn.labels.image_files import size_disagreement
+from maskrcnn.labels.types import Dataset, LabelledImage
 
 Progress = Callable[[int, int], None]
 
@@ -20,20 +23,36 @@ def duplicate_groups(dataset: Dataset, progress: Progress | None = None) -> list
     Every image is decoded. One that cannot be used, or has one colour only, is a group of its own.
     """
     count = len(dataset)
-    prints, usable = np.zeros(count, np.uint64), np.zeros(count, bool)
+    hashes, usable = np.zeros(count, np.uint64), np.zeros(count, bool)
     with ThreadPoolExecutor(max(1, os.cpu_count() or 1)) as pool:
-        for index, seen in enumerate(pool.map(lambda i: look(dataset.image(i)), range(count))):
-            prints[index], usable[index] = seen.fingerprint, seen.wrong is None and not seen.flat
+        for index, bits in enumerate(pool.map(lambda i: _hash(dataset.image(i)), range(count))):
+            hashes[index], usable[index] = bits or 0, bits is not None
             if progress:
                 progress(index + 1, count)
     groups = list(range(count))
     for index in np.flatnonzero(usable).tolist():
-        distance = np.bitwise_count(prints[:index] ^ prints[index])
-        for other in np.flatnonzero(usable[:index] & (distance <= ALIKE)).tolist():
+        for other in np.flatnonzero(usable[:index] & similar_hashes(hashes[:index], hashes[index])).tolist():
             a, b = _first(groups, index), _first(groups, other)
-            if a != b and alike(dataset.image(other), dataset.image(index)):
+            if a != b and near_duplicates(*(_pixels(dataset.image(i)) for i in (other, index))):
                 groups[max(a, b)] = min(a, b)
     return [_first(groups, index) for index in range(count)]
+
+
+def _hash(image: LabelledImage) -> int | None:
+    """The difference hash of an image; None for one that cannot be told from others, or not be used."""
+    try:
+        pixels = _pixels(image)
+    except DataError:
+        return None
+    found = fingerprint(pixels)
+    wrong = size_disagreement(image, pixels.shape[0], pixels.shape[1])
+    return None if found.flat or wrong else found.bits
+
+
+def _pixels(image: LabelledImage) -> np.ndarray:
+    if image.path is None:
+        raise DataError(f"{image.file_name}: generated, not a file")
+    return read_image(image.path)
 
 
 def _first(groups: list[int], index: int) -> int:

@@ -14,16 +14,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from maskrcnn.config.model import InputConfig, ModelConfig
+from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import DataError, UserError
-from maskrcnn.images.batch import Batch
-from maskrcnn.images.read import find_images, from_pillow, read_image, to_uint8
+from maskrcnn.images.batch import Batch, make_batch
+from maskrcnn.images.read import as_pixels, find_images, read_image
 from maskrcnn.instances import Instances, Masks
 from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.ops.heatmaps import decode_resize
 from maskrcnn.runtime.engine import Runner, detect, engine_of
-from maskrcnn.training_data.augment import test_view, warp_image
-from maskrcnn.training_data.loader import TestSample, pad_batch
 
 if TYPE_CHECKING:
     from maskrcnn.model.mask_rcnn import RawDetections
@@ -89,62 +87,12 @@ def predict_pixels(
     model: Runner, pixels: list[np.ndarray], *, score: float = 0.5, paths: list[Path | None] | None = None
 ) -> list[Instances]:
     """The same for images that are already uint8 (H, W, C), C as the model has it, as one batch."""
-    batch = prepare(pixels, model.config.input)
+    batch = make_batch(pixels, model.config.input)
     raw = detect(model, batch.images, batch.sizes, score)
     found = finish(raw, batch, model.config, score=score)
     for instances, image, path in zip(found, pixels, paths or [None] * len(pixels), strict=True):
         instances.pixels, instances.path, instances.channels = image, path, image.shape[2]
     return found
-
-
-def as_pixels(image: np.ndarray | Image.Image, channels: int = 3) -> np.ndarray:
-    """An array or Pillow image as uint8 (H, W, channels), RGB where there are three.
-
-    Arrays are grey (H, W) or (H, W, 1), RGB (H, W, 3) or RGBA (H, W, 4), of any depth (see `to_uint8`). OpenCV's arrays
-    are BGR: give `array[..., ::-1]`. For a model of other channels they are (H, W, C) as the model has it; for one of
-    grey, colours become grey.
-
-    Raises:
-        UserError: another shape or type.
-    """
-    if isinstance(image, Image.Image):
-        return from_pillow(image, channels)
-    if not isinstance(image, np.ndarray) or image.dtype.kind not in "buif":
-        kind = getattr(image, "dtype", type(image).__name__)
-        raise UserError(f"predict: an image is a file, a NumPy array of numbers or a Pillow image, not {kind}")
-    flat = image.reshape(*image.shape, 1) if image.ndim == 2 else image
-    known = (1, 3, 4) if channels in (1, 3) else (channels,)
-    if flat.ndim != 3 or flat.shape[2] not in known or 0 in flat.shape:
-        shapes = "(H, W), (H, W, 3) RGB or RGBA" if channels in (1, 3) else f"(H, W, {channels}), as the model takes it"
-        raise UserError(f"predict: an array of shape {image.shape} is not an image; give {shapes}")
-    samples = to_uint8(flat)
-    if samples.shape[2] == channels:
-        return np.ascontiguousarray(samples)
-    if channels == 1:
-        return from_pillow(Image.fromarray(samples), 1)
-    if samples.shape[2] == 4:
-        return from_pillow(Image.fromarray(samples, "RGBA"))
-    return np.ascontiguousarray(np.broadcast_to(samples, (*samples.shape[:2], 3)))
-
-
-def prepare(pixels: list[np.ndarray], config: InputConfig) -> Batch:
-    """Images scaled to the model's test size and padded to one shape.
-
-    Args:
-        pixels: uint8 (H, W, C) each, C as the model has it.
-
-    Raises:
-        UserError: an image has another number of channels than the model.
-    """
-    samples = []
-    for index, image in enumerate(pixels):
-        height, width, channels = image.shape
-        if channels != config.channels:
-            raise UserError(f"the model takes images of {config.channels} channels, this one has {channels}")
-        view = test_view(height, width, config.short_side, config.long_side)
-        tensor = torch.from_numpy(warp_image(image, view).transpose(2, 0, 1).copy())
-        samples.append(TestSample(tensor, index, (view.width / width, view.height / height), (height, width)))
-    return pad_batch(samples, config.divisor)
 
 
 def finish(raw: RawDetections, batch: Batch, config: ModelConfig, *, score: float = 0.0) -> list[Instances]:
@@ -155,7 +103,7 @@ def finish(raw: RawDetections, batch: Batch, config: ModelConfig, *, score: floa
 
     Args:
         raw: what the network gave for `batch`, on any device.
-        batch: as `prepare` or the test loader made it.
+        batch: as `make_batch` or the test loader made it.
         config: of the model, for class names, keypoint schema and mask threshold.
     """
     scales = batch.scales.double().cpu().numpy()

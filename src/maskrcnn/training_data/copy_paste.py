@@ -9,8 +9,8 @@ import dataclasses
 
 import numpy as np
 
+from maskrcnn.images.view import View, transform_boxes
 from maskrcnn.labels.types import Annotation
-from maskrcnn.training_data.augment import View, transform_boxes
 from maskrcnn.training_data.targets import SMALLEST_SIDE, ObjectTargets, extent, mask_bitmap
 
 TAKEN = 0.5  # share of an image's objects that are pasted

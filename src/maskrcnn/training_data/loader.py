@@ -7,31 +7,23 @@ epoch's order: not from the number of workers or processes, nor from where a tra
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
 from maskrcnn.config.load import Config
 from maskrcnn.config.model import InputConfig
 from maskrcnn.errors import DataError, UserError
-from maskrcnn.images.batch import Batch, Targets
+from maskrcnn.images.batch import Batch, ScaledImage, Targets, as_tensor, pad_batch, scale_image
+from maskrcnn.images.view import View, warp_image
 from maskrcnn.labels.types import Dataset, LabelledImage
-from maskrcnn.training_data.augment import (
-    View,
-    check_augment,
-    draw_paste_view,
-    draw_tile_view,
-    draw_view,
-    jitter_colour,
-    test_view,
-    warp_image,
-)
+from maskrcnn.training_data.augment import check_augment, draw_paste_view, draw_tile_view, draw_view, jitter_colour
 from maskrcnn.training_data.copy_paste import draw_objects, draw_stencil, paste_targets
 from maskrcnn.training_data.corruption import degrade
 from maskrcnn.training_data.mosaic import Tile, draw_tiles, join_pixels, join_targets
@@ -50,21 +42,8 @@ class Sample:
     original: tuple[int, int]  # height, width
 
     @property
-    def image(self) -> Tensor:
-        """(C, H, W) uint8."""
-        return _as_tensor(self.pixels)
-
-
-@dataclass
-class TestSample:
-    """One image on its way into a test batch."""
-
-    __test__ = False  # not a test class, whatever pytest thinks of the name
-
-    image: Tensor  # (C, H, W) uint8 RGB
-    index: int
-    scale: tuple[float, float]
-    original: tuple[int, int]
+    def image(self) -> ScaledImage:
+        return ScaledImage(as_tensor(self.pixels), self.scale, self.original)
 
 
 class UnreadableImage(DataError):
@@ -170,7 +149,7 @@ class TrainSamples(TorchDataset[Sample]):
         return pixels, make_targets(image, self.labels, view, self.mask_side, self.keypoints, seed)
 
 
-class TestSamples(TorchDataset[TestSample]):
+class TestSamples(TorchDataset[tuple[int, ScaledImage]]):
     """The images of `dataset` as the network sees them at test time, indexed by image."""
 
     __test__ = False
@@ -182,15 +161,12 @@ class TestSamples(TorchDataset[TestSample]):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index: int) -> TestSample:
+    def __getitem__(self, index: int) -> tuple[int, ScaledImage]:
         """
         Raises:
             DataError: the image cannot be read; names it.
         """
-        pixels = _pixels(self.dataset, index, self.config.channels)
-        height, width = pixels.shape[:2]
-        view = test_view(height, width, self.config.short_side, self.config.long_side)
-        return TestSample(_as_tensor(warp_image(pixels, view)), index, _scale(view), (height, width))
+        return index, scale_image(_pixels(self.dataset, index, self.config.channels), self.config)
 
 
 class EpochSampler(Sampler[list[tuple[int, int, int]]]):
@@ -294,45 +270,15 @@ def group_by_aspect(order: np.ndarray, tall: np.ndarray, batch: int, rng: np.ran
     return np.concatenate([grouped[b * batch : (b + 1) * batch] for b in batches] + [grouped[whole * batch :]])
 
 
-class Collate:
+def _collate(samples: list[Sample], divisor: int) -> tuple[Batch, Targets, list[str]]:
     """Training samples as one batch, padded to the largest image rounded up to `divisor`."""
-
-    def __init__(self, divisor: int) -> None:
-        self.divisor = divisor
-
-    def __call__(self, samples: list[Sample]) -> tuple[Batch, Targets, list[str]]:
-        return (
-            pad_batch(samples, self.divisor),
-            collate_targets([s.targets for s in samples]),
-            [s.name for s in samples],
-        )
+    batch = pad_batch([sample.image for sample in samples], divisor)
+    return batch, collate_targets([sample.targets for sample in samples]), [sample.name for sample in samples]
 
 
-class TestCollate:
-    """Test samples as one batch and the indices of its images."""
-
-    __test__ = False
-
-    def __init__(self, divisor: int) -> None:
-        self.divisor = divisor
-
-    def __call__(self, samples: list[TestSample]) -> tuple[Batch, list[int]]:
-        return pad_batch(samples, self.divisor), [s.index for s in samples]
-
-
-def pad_batch(samples: Sequence[Sample | TestSample], divisor: int) -> Batch:
-    """Images padded with zeros, right and below, to the largest of them rounded up to `divisor`."""
-    sizes = torch.tensor([s.image.shape[1:] for s in samples], dtype=torch.int64)
-    height, width = (-(-int(side) // divisor) * divisor for side in sizes.amax(dim=0))
-    images = torch.zeros(len(samples), samples[0].image.shape[0], height, width, dtype=torch.uint8)
-    for image, sample in zip(images, samples, strict=True):
-        image[:, : sample.image.shape[1], : sample.image.shape[2]] = sample.image
-    return Batch(
-        images=images,
-        sizes=sizes,
-        scales=torch.tensor([s.scale for s in samples], dtype=torch.float32),
-        originals=torch.tensor([s.original for s in samples], dtype=torch.int64),
-    )
+def _collate_test(samples: list[tuple[int, ScaledImage]], divisor: int) -> tuple[Batch, list[int]]:
+    """Test images as one batch and their indices."""
+    return pad_batch([image for _, image in samples], divisor), [index for index, _ in samples]
 
 
 def train_loader(
@@ -370,7 +316,7 @@ def train_loader(
     return DataLoader(
         TrainSamples(dataset, labels, config),
         batch_sampler=sampler,
-        collate_fn=Collate(config.model.input.divisor),
+        collate_fn=partial(_collate, divisor=config.model.input.divisor),
         num_workers=workers,
         persistent_workers=workers > 0,
         worker_init_fn=_one_thread,
@@ -378,12 +324,12 @@ def train_loader(
     )
 
 
-def test_loader(dataset: Dataset, config: InputConfig, batch: int, workers: int) -> DataLoader[TestSample]:
+def test_loader(dataset: Dataset, config: InputConfig, batch: int, workers: int) -> DataLoader[tuple[int, ScaledImage]]:
     """Batches (Batch, list of image indices) of the whole data set, in its order."""
     return DataLoader(
         TestSamples(dataset, config),
         batch_size=batch,
-        collate_fn=TestCollate(config.divisor),
+        collate_fn=partial(_collate_test, divisor=config.divisor),
         num_workers=workers,
         worker_init_fn=_one_thread,
         pin_memory=torch.cuda.is_available(),
@@ -422,11 +368,6 @@ def _pixels(dataset: Dataset, index: int, channels: int) -> np.ndarray:
             f"{name}: has {pixels.shape[2]} channels, the model takes {channels}; open the data set with_channels({channels})"
         )
     return pixels
-
-
-def _as_tensor(pixels: np.ndarray) -> Tensor:
-    """uint8 (H, W, C) as a tensor (C, H, W); not copied, the batch does that."""
-    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
 
 
 def _scale(view: View) -> tuple[float, float]:

@@ -14,10 +14,10 @@ from pycocotools import mask as coco_mask
 
 from maskrcnn.config.model import KeypointSchema
 from maskrcnn.images.batch import Targets, empty_targets
+from maskrcnn.images.view import View, transform_boxes, transform_keypoints
 from maskrcnn.labels.types import Annotation, LabelledImage
 from maskrcnn.masks.polygons import clip_ring
 from maskrcnn.masks.rle import Rle
-from maskrcnn.training_data.augment import View, transform_boxes, transform_keypoints
 
 SMALLEST_SIDE = 1.0  # pixels; an object of which the view shows less is left out
 SLOT_MULTIPLE = 8  # object slots are padded to this, so that few shapes exist
