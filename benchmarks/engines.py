@@ -42,7 +42,7 @@ def engine_way(name: str, folder: Path) -> Callable[[], Any]:
     array = image().permute(1, 2, 0).contiguous().numpy()
 
     def whole() -> Any:
-        (found,) = predict_pixels(engine, [array], score=0.0)
+        (found,) = predict_pixels(engine, [array], score=None)
         assert found.masks is not None and len(found) == 100, len(found)
         return found.masks.bitmaps()
 

@@ -58,7 +58,7 @@ def inference(peer: Any, batch: int, bf16: bool, network_only: bool) -> dict[str
             if network_only:
                 return network(padded, sizes)
             return [
-                found.masks.bitmaps() for found in predict_pixels(network, [array] * batch, score=0.0) if found.masks
+                found.masks.bitmaps() for found in predict_pixels(network, [array] * batch, score=None) if found.masks
             ]
 
     def peers() -> Any:

@@ -47,7 +47,7 @@ def way(name: str) -> Callable[[], Any]:
             return no_grad(lambda: network.neck(network.backbone(last)))
 
         def whole() -> Any:
-            (found,) = predict_pixels(network, [array], score=0.0)
+            (found,) = predict_pixels(network, [array], score=None)
             assert found.masks is not None
             return found, found.masks.bitmaps()
 

@@ -18,7 +18,8 @@ from exported import compare, no_images_of, objects_above, small_network
 from maskrcnn.cli.main import main
 from maskrcnn.errors import UserError
 from maskrcnn.model.mask_rcnn import MaskRCNN
-from maskrcnn.predict.predictor import predict, predict_files
+from maskrcnn.predict.files import predict_files
+from maskrcnn.predict.predictor import predict
 from maskrcnn.runtime import engine as engines
 from maskrcnn.runtime.engine import Engine, choose, open_export
 from maskrcnn.runtime.exported_folder import read_export

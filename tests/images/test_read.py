@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maskrcnn.errors import DataError, UserError
-from maskrcnn.images.read import LARGEST, find_images, read_image, to_uint8
+from maskrcnn.errors import DataError
+from maskrcnn.images.read import LARGEST, read_image, to_uint8
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -218,32 +218,3 @@ def test_damaged_bytes_never_raise_anything_else(tmp_path: Path) -> None:
                 assert read_image(path).ndim == 3
             except DataError as error:
                 assert "\n" not in str(error)
-
-
-def test_find_images_in_files_folders_and_patterns(tmp_path: Path) -> None:
-    deep = tmp_path / "deep"
-    deep.mkdir()
-    for name in ("b.png", "a.JPG", "notes.txt", "._a.jpg", "deep/c.png"):
-        (tmp_path / name).write_bytes(b"")
-
-    def names(*sources: str) -> list[str]:
-        return [path.relative_to(tmp_path).as_posix() for path in find_images(list(sources))]
-
-    assert names(str(tmp_path)) == ["a.JPG", "b.png"]
-    assert names(f"{tmp_path}/*.png") == ["b.png"]
-    assert names(f"{tmp_path}/**/*") == ["a.JPG", "b.png", "deep/c.png"]
-    assert names(f"{tmp_path}/notes.txt") == ["notes.txt"]
-    assert names(f"{tmp_path}/b.png", str(tmp_path)) == ["b.png", "a.JPG"]
-
-
-def test_a_file_whose_name_looks_like_a_pattern(tmp_path: Path) -> None:
-    path = tmp_path / "shot[1].png"
-    path.write_bytes(b"")
-    assert find_images([str(path)]) == [path]
-
-
-def test_sources_without_images_are_refused(tmp_path: Path) -> None:
-    for sources in ([], [str(tmp_path)], [f"{tmp_path}/*.png"], [str(tmp_path / "missing.png")]):
-        with pytest.raises(UserError) as caught:
-            find_images(sources)
-        assert "\n" not in str(caught.value)

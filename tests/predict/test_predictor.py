@@ -2,70 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
+from fixed_model import FixedModel, answer, config, image
 from PIL import Image
-from torch import Tensor, nn
 
-from maskrcnn.config.model import InputConfig, KeypointSchema, ModelConfig
+from maskrcnn.config.model import InputConfig
 from maskrcnn.errors import UserError
 from maskrcnn.images.batch import make_batch
 from maskrcnn.images.read import as_pixels
 from maskrcnn.ops.heatmaps import decode_resize
-from maskrcnn.predict.predictor import finish, predict, predict_files, predict_pixels
-
-
-class Raw(NamedTuple):
-    """The fields of RawDetections."""
-
-    boxes: Tensor
-    scores: Tensor
-    labels: Tensor
-    valid: Tensor
-    masks: Tensor | None = None
-    keypoints: Tensor | None = None
-    keypoint_logits: Tensor | None = None
-
-
-def config() -> ModelConfig:
-    schema = KeypointSchema(names=["head", "foot"], flip=[0, 1], skeleton=[(0, 1)], sigmas=[0.05, 0.05])
-    small = InputConfig(short_side=64, long_side=128, divisor=32)
-    return ModelConfig(classes=["cat", "dog"], keypoints=schema, input=small)
-
-
-def answer(images: int = 1) -> Raw:
-    """Five slots: a cat, a dog over the right border, a low score, one that is not valid, one with nothing in it."""
-    boxes = torch.tensor([[8.0, 4, 40, 60], [90, 10, 300, 50], [0, 0, 9, 9], [0, 0, 64, 64], [20, 20, 20, 40]])
-    scores = torch.tensor([0.6, 0.9, 0.2, 0.99, 0.95])
-    valid = torch.tensor([True, True, True, False, True])
-    masks = torch.full((5, 28, 28), 0.9)
-    points = torch.tensor([[10.0, 5, 0.7], [38, 59, 0.3]]).expand(5, 2, 3)
-    labels = torch.tensor([0, 1, 0, 1, 1])
-    return Raw(*(t.expand(images, *t.shape).clone() for t in (boxes, scores, labels, valid, masks, points)))
-
-
-class FixedModel(nn.Module):
-    """Answers the same whatever it sees, and remembers what it saw."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.config = config()
-        self.weight = nn.Parameter(torch.zeros(1))
-        self.seen: list[tuple[int, ...]] = []
-
-    def forward(self, images: Tensor, sizes: Tensor) -> Raw:
-        assert not self.training and not torch.is_grad_enabled()
-        self.seen.append(tuple(images.shape))
-        return answer(len(images))
-
-
-def image(height: int = 128, width: int = 256, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+from maskrcnn.predict.predictor import finish, predict, predict_pixels
 
 
 def test_prepare_scales_and_pads_to_one_shape() -> None:
@@ -199,38 +149,24 @@ def test_arrays_of_every_kind() -> None:
             as_pixels(bad)
 
 
-def test_predict_files_writes_overlays_and_results_and_goes_on(tmp_path: Path) -> None:
-    source, out = tmp_path / "in", tmp_path / "out" / "deep"
-    (source / "more").mkdir(parents=True)
-    Image.fromarray(image()).save(source / "a.jpg")
-    Image.fromarray(image()).save(source / "b.tif")
-    Image.fromarray(image()).save(source / "more" / "b.png")
-    (source / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    steps: list[tuple[int, int]] = []
-    sources = [str(source), str(source / "more")]
-    summary = predict_files(FixedModel(), sources, out, batch=3, progress=lambda *step: steps.append(step))
-    assert [path.name for path in summary.overlays] == ["a.jpg", "b.png", "b_2.png"]
-    assert all(Image.open(path).size == (512, 256) for path in summary.overlays)
-    assert summary.exit_code == 3 and len(summary.unreadable) == 1 and "broken.png" in summary.unreadable[0]
-    assert summary.objects == {"dog": 3, "cat": 3} and steps == [(3, 4), (4, 4)]
-    results = json.loads(summary.results.read_text())
-    assert len(results) == 6 and summary.results == out / "results.json"
-    names = {result["image_id"]: result["file_name"] for result in results}
-    assert names == {1: f"{source}/a.jpg", 2: f"{source}/b.tif", 4: f"{source}/more/b.png"}
-    assert {"bbox", "segmentation", "keypoints", "score", "category_id"} <= set(results[0])
-
-
-def test_predict_files_without_trouble_has_exit_code_0(tmp_path: Path) -> None:
+def test_predict_any_sequence_or_iterator_of_images(tmp_path: Path) -> None:
     Image.fromarray(image()).save(tmp_path / "a.png")
-    assert predict_files(FixedModel(), [str(tmp_path / "a.png")], tmp_path / "out").exit_code == 0
+    images = [image(), Image.fromarray(image()), tmp_path / "a.png"]
+    for many in (images, tuple(images), iter(images), (one for one in images)):
+        found = predict(FixedModel(), many)
+        assert isinstance(found, list) and [one.path for one in found] == [None, None, tmp_path / "a.png"]
+    assert predict(FixedModel(), ()) == []
 
 
-def test_predict_files_never_replaces_a_image_nor_a_file(tmp_path: Path) -> None:
-    path = tmp_path / "a.png"
-    Image.fromarray(image()).save(path)
-    before = path.read_bytes()
-    with pytest.raises(UserError, match="replace"):
-        predict_files(FixedModel(), [str(tmp_path)], tmp_path)
-    with pytest.raises(UserError, match="in the way"):
-        predict_files(FixedModel(), [str(path)], path)
-    assert path.read_bytes() == before
+def test_arguments_out_of_range_are_refused() -> None:
+    for batch in (0, -1):
+        with pytest.raises(UserError, match=f"batch={batch}"):
+            predict(FixedModel(), image(), batch=batch)
+    for score in (2, -0.1, float("nan")):
+        with pytest.raises(UserError, match="score="):
+            predict(FixedModel(), image(), score=score)
+
+
+def test_an_engine_cannot_be_run_by_another() -> None:
+    with pytest.raises(UserError, match="takes the network itself"):
+        predict(FixedModel(), image(), engine="openvino")

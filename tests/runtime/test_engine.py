@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from maskrcnn.config.model import KeypointSchema, ModelConfig
+from maskrcnn.errors import UserError
 from maskrcnn.model.build import build
 from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.predict.predictor import predict_pixels
-from maskrcnn.runtime.engine import detect
+from maskrcnn.runtime.engine import run_network
 
 
 @pytest.fixture(scope="module")
@@ -63,20 +64,29 @@ def test_a_score_asked_for_changes_nothing_but_what_is_computed(network: MaskRCN
         counted.remove()
 
 
-def test_the_models_own_score_applies_in_any_case(network: MaskRCNN) -> None:
+def test_a_score_asked_for_takes_the_place_of_the_models_own(network: MaskRCNN) -> None:
     images, sizes = torch.zeros(1, 3, 96, 128), torch.tensor([[96, 128]])
-    asked: list[float] = []
+    asked: list[float | None] = []
 
     class Engine:
         name, config = "recorder", network.config
 
         def __call__(self, images: torch.Tensor, sizes: torch.Tensor, score: float | None = None) -> None:
-            assert score is not None
             asked.append(score)
 
-    for score in (0.0, 0.005, 0.5):
-        detect(Engine(), images, sizes, score)  # type: ignore[arg-type]
-    assert asked[:2] == [0.01, 0.01] and 0.499999 < asked[2] < 0.5
+    for score in (None, 0.0, 0.005, 0.5):
+        run_network(Engine(), images, sizes, score)  # type: ignore[arg-type]
+    assert asked[0] is None
+    # what is of exactly this score is wanted, and a network takes what is above
+    for least, score in zip(asked[1:], (0.0, 0.005, 0.5), strict=True):
+        assert least is not None and score - 1e-6 < least < score
+    model_score = network.config.test.score
+    try:
+        network.config.test.score = 1.0
+        assert len(predict_pixels(network, [pixels()], score=0.0)[0]) > 0
+        assert len(predict_pixels(network, [pixels()], score=None)[0]) == 0
+    finally:
+        network.config.test.score = model_score
 
 
 def test_what_wraps_a_network_is_called_as_it_is(network: MaskRCNN) -> None:
@@ -92,6 +102,8 @@ def test_what_wraps_a_network_is_called_as_it_is(network: MaskRCNN) -> None:
     wrapped = Wrapped()
     (found,) = predict_pixels(wrapped, [pixels()], score=0.5)  # type: ignore[arg-type]
     assert wrapped.calls == 1 and (found.scores >= 0.5).all()
+    with pytest.raises(UserError, match="below test.score=0.01"):
+        predict_pixels(wrapped, [pixels()], score=0.0)  # type: ignore[arg-type]
 
 
 def test_keypoints_have_a_score_of_their_own_where_it_is_expected_oks(network: MaskRCNN) -> None:

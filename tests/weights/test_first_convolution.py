@@ -15,7 +15,8 @@ from maskrcnn.errors import DataError, UserError
 from maskrcnn.images.read import as_pixels
 from maskrcnn.model.build import build
 from maskrcnn.model.mask_rcnn import MaskRCNN
-from maskrcnn.predict.predictor import predict, predict_files
+from maskrcnn.predict.files import predict_files
+from maskrcnn.predict.predictor import predict
 from maskrcnn.weights.first_convolution import STEM, adapt_first_convolution
 from maskrcnn.weights.store import load_model
 from maskrcnn.weights.transfer import transfer

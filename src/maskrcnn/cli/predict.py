@@ -20,8 +20,8 @@ def predict(
     engine: EngineName = None,
 ) -> None:
     """Find the objects in images and draw them."""
-    from maskrcnn.images.read import find_images
-    from maskrcnn.predict.predictor import predict_files
+    from maskrcnn.predict.files import predict_files
+    from maskrcnn.predict.sources import find_images
 
     find_images(sources)  # before the weights are loaded: a mistyped path should not have to wait for them
     model = load_runner(weights, device, engine)

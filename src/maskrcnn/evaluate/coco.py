@@ -65,7 +65,6 @@ def evaluate(
     *,
     batch: int = 1,
     workers: int = 0,
-    score: float = 0.0,
     progress: Progress | None = None,
 ) -> Scores:
     """Run `model` over `dataset` and score what it finds.
@@ -73,14 +72,13 @@ def evaluate(
     Args:
         batch: images per forward pass.
         workers: processes that read images.
-        score: detections below this are not counted; the model's own `test.score` applies first.
         progress: called with (images done, images in all).
 
     Raises:
         DataError: the labels have a class that the model does not know, or an image cannot be read.
     """
     kinds, notes = comparable_kinds(model, dataset)
-    results = find_all(model, dataset, batch=batch, workers=workers, score=score, progress=progress)
+    results = find_all(model, dataset, batch=batch, workers=workers, progress=progress)
     scores = score_results(dataset, results, kinds, most=model.config.test.detections)
     scores.notes = notes + scores.notes
     return scores
@@ -92,7 +90,6 @@ def find_all(
     *,
     batch: int = 1,
     workers: int = 0,
-    score: float = 0.0,
     progress: Progress | None = None,
 ) -> Iterator[Result]:
     """What `model` finds in each image, as COCO results: the labels' own image and category ids, masks as RLE.
@@ -102,7 +99,7 @@ def find_all(
     """
     from maskrcnn.labels.match_classes import labels_for
     from maskrcnn.predict.predictor import finish
-    from maskrcnn.runtime.engine import detect
+    from maskrcnn.runtime.engine import run_network
     from maskrcnn.training_data.loader import test_loader
 
     config = model.config
@@ -110,8 +107,8 @@ def find_all(
     category_of = dict(zip(known, dataset.class_ids, strict=True))
     done = 0
     for padded, indices in test_loader(dataset, config.input, batch, workers):
-        raw = detect(model, padded.images, padded.sizes, score)
-        for index, found in zip(indices, finish(raw, padded, config, score=score), strict=True):
+        raw = run_network(model, padded.images, padded.sizes)
+        for index, found in zip(indices, finish(raw, padded, config), strict=True):
             found = found[np.isin(found.labels, known)]
             image_id = dataset.image(int(index)).image_id
             for record, label in zip(found.to_coco(image_id), found.labels.tolist(), strict=True):

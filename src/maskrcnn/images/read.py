@@ -7,9 +7,7 @@ formats in `FORMATS` are tried, and an image of more than `LARGEST` pixels is re
 
 from __future__ import annotations
 
-import glob
 import warnings
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -180,48 +178,6 @@ def to_uint8(samples: np.ndarray) -> np.ndarray:
     largest = int(samples.max(initial=0))
     shift = next(depth for depth in (8, 10, 12, 14, 16, 32, 64) if largest < 1 << depth) - 8
     return np.minimum(samples >> shift, 255).astype(np.uint8)
-
-
-def find_images(sources: list[str]) -> list[Path]:
-    """The image files that a person named, in the order named, each once.
-
-    A file is taken as it is, whatever its suffix. A folder gives the images directly in it, sorted by name; a pattern
-    (`shots/*.jpg`, `shots/**/*.png`) what it matches, sorted. In both, hidden files and other suffixes are passed over.
-
-    Raises:
-        UserError: no source at all, one that does not exist, or one with no image in it.
-    """
-    if not sources:
-        raise UserError("no images given; name files, folders or patterns such as 'shots/*.jpg'")
-    found: dict[Path, None] = {}
-    for source in sources:
-        found.update(dict.fromkeys(_images_of(str(source))))
-    return list(found)
-
-
-def _images_of(source: str) -> list[Path]:
-    """The images of one source; see `find_images`."""
-    path = Path(source).expanduser()
-    if path.is_dir():
-        images = _chosen(path.iterdir())
-        if not images:
-            raise UserError(f"{source}: no images in this folder ({' '.join(SUFFIXES)}); subfolders: '{path}/**/*'")
-        return images
-    if path.exists():
-        return [path]
-    if glob.has_magic(source):
-        images = _chosen(Path(match) for match in glob.glob(str(path), recursive=True))
-        if not images:
-            raise UserError(f"{source}: the pattern matches no image ({' '.join(SUFFIXES)}); check it with ls")
-        return images
-    raise UserError(f"{source}: no such file or folder; check the name")
-
-
-def _chosen(paths: Iterable[Path]) -> list[Path]:
-    """The images among some files, sorted; arrays only where there is nothing else, since they may be anything."""
-    shown = [path for path in paths if not path.name.startswith(".")]
-    images = sorted(path for path in shown if path.suffix.lower() in SUFFIXES and path.is_file())
-    return images or sorted(path for path in shown if path.suffix.lower() == ARRAY_SUFFIX and path.is_file())
 
 
 def _orientation(image: Image.Image) -> int:

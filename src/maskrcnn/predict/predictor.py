@@ -1,12 +1,8 @@
-"""From images to Instances: everything around the network at prediction time, which never resizes or pastes itself."""
+"""From the pixels of images to Instances: everything around the network at test time."""
 
 from __future__ import annotations
 
-import glob
-import json
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,46 +11,36 @@ import torch
 from PIL import Image
 
 from maskrcnn.config.model import ModelConfig
-from maskrcnn.errors import DataError, UserError
+from maskrcnn.errors import UserError
 from maskrcnn.images.batch import Batch, make_batch
-from maskrcnn.images.read import as_pixels, find_images, read_image
+from maskrcnn.images.read import as_pixels, read_image
 from maskrcnn.instances import Instances, Masks
 from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.ops.heatmaps import decode_resize
-from maskrcnn.runtime.engine import Runner, detect, engine_of
+from maskrcnn.predict.sources import find_images, is_many
+from maskrcnn.runtime.engine import Runner, engine_of, run_network
 
 if TYPE_CHECKING:
     from maskrcnn.model.mask_rcnn import RawDetections
 
 One = str | Path | np.ndarray | Image.Image
-Progress = Callable[[int, int], None]  # images done, images in all
-
-
-@dataclass
-class Summary:
-    """What `predict_files` did."""
-
-    results: Path  # the JSON it wrote
-    overlays: list[Path] = field(default_factory=list)
-    objects: Counter[str] = field(default_factory=Counter)  # found, by class name
-    unreadable: list[str] = field(default_factory=list)  # one line for each image that could not be read
-
-    @property
-    def exit_code(self) -> int:
-        """0, or 3 when an image could not be read."""
-        return DataError.exit_code if self.unreadable else 0
 
 
 def predict(
-    model: Runner, source: One | list[One], *, score: float = 0.5, batch: int = 1, engine: str | None = None
+    model: Runner,
+    source: One | Iterable[One],
+    *,
+    score: float | None = 0.5,
+    batch: int = 1,
+    engine: str | None = None,
 ) -> Instances | list[Instances]:
     """Find the objects in one or many images.
 
     Args:
         model: a network, or an engine (`maskrcnn.runtime.engine`).
         source: a file, an array (`as_pixels` says which), or a Pillow image; or a folder, a pattern such as
-            'shots/*.jpg', or a list of any of these.
-        score: objects below it are left out.
+            'shots/*.jpg', or any number of these.
+        score: objects with a lower score are left out, whatever the model's `test.score`; None: `test.score`.
         batch: images that go through the network together.
         engine: "openvino", "onnxruntime" or "auto" runs a network by it; at the first use it is exported into the cache.
 
@@ -62,20 +48,20 @@ def predict(
         the image's Instances for a single image, else a list of them in the order of `find_images`.
 
     Raises:
-        UserError: no such file, or an array that is not an image.
+        UserError: no such file, an array that is not an image, or an argument out of its range.
         DataError: an image that cannot be read.
     """
-    if engine is not None and isinstance(model, MaskRCNN):
-        model = engine_of(model, engine)
-    images = _images_of(source)
-    single = not isinstance(source, list) and not _is_many(source)
+    check_batch(batch)
+    model = _by_engine(model, engine)
+    channels = model.config.input.channels
+    one = isinstance(source, One) or not isinstance(source, Iterable)
+    images = _images_of([source] if one else source)  # type: ignore[list-item, arg-type]
     found: list[Instances] = []
     for start in range(0, len(images), batch):
         group = images[start : start + batch]
-        channels = model.config.input.channels
         pixels = [read_image(p, channels) if isinstance(p, Path) else as_pixels(p, channels) for p in group]
         found += predict_pixels(model, pixels, score=score, paths=[p if isinstance(p, Path) else None for p in group])
-    if single:
+    if one and not (isinstance(source, str | Path) and is_many(source)):
         return found[0]
     # a folder's worth of decoded images would fill the memory; `plot` reads the file again
     for instances in found:
@@ -84,15 +70,23 @@ def predict(
 
 
 def predict_pixels(
-    model: Runner, pixels: list[np.ndarray], *, score: float = 0.5, paths: list[Path | None] | None = None
+    model: Runner, pixels: list[np.ndarray], *, score: float | None = 0.5, paths: list[Path | None] | None = None
 ) -> list[Instances]:
     """The same for images that are already uint8 (H, W, C), C as the model has it, as one batch."""
+    if score is not None and not 0 <= score <= 1:
+        raise UserError(f"predict: score={score:g}: scores are from 0 to 1")
     batch = make_batch(pixels, model.config.input)
-    raw = detect(model, batch.images, batch.sizes, score)
-    found = finish(raw, batch, model.config, score=score)
+    raw = run_network(model, batch.images, batch.sizes, score)
+    found = finish(raw, batch, model.config, score=score or 0.0)
     for instances, image, path in zip(found, pixels, paths or [None] * len(pixels), strict=True):
         instances.pixels, instances.path, instances.channels = image, path, image.shape[2]
     return found
+
+
+def check_batch(batch: int) -> None:
+    """Refuse a batch of no image."""
+    if batch < 1:
+        raise UserError(f"predict: batch={batch}: give at least 1 image per forward pass")
 
 
 def finish(raw: RawDetections, batch: Batch, config: ModelConfig, *, score: float = 0.0) -> list[Instances]:
@@ -136,96 +130,21 @@ def finish(raw: RawDetections, batch: Batch, config: ModelConfig, *, score: floa
     return found
 
 
-def predict_files(
-    model: Runner,
-    sources: list[str],
-    out: Path,
-    *,
-    score: float = 0.5,
-    batch: int = 1,
-    progress: Progress | None = None,
-) -> Summary:
-    """Find the objects in every image of `sources` and write what a person and a program want of it.
-
-    `out` gets one image with the objects drawn on it for each (JPEG for JPEG, else PNG), and results.json: COCO
-    results of all images, each with its `file_name` as given and `image_id` counted from 1 in the order of
-    `find_images`. An image that cannot be read is named in the summary and the rest go on.
-
-    Raises:
-        UserError: no images, `out` is not a folder that can be written, or an overlay would replace its image.
-    """
-    paths = find_images(sources)
-    overlays = _overlay_names(paths, out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise UserError(f"{out}: a file is in the way; name a folder for the results") from None
-    summary = Summary(results=out / "results.json")
-    results = []
-    try:
-        for start in range(0, len(paths), batch):
-            group = list(range(start, min(start + batch, len(paths))))
-            for place, found in _predict_readable(model, paths, group, score, summary):
-                found.plot().save(overlays[place], quality=92)
-                summary.overlays.append(overlays[place])
-                summary.objects.update(found.names)
-                results += [{**r, "file_name": paths[place].as_posix()} for r in found.to_coco(place + 1)]
-            if progress:
-                progress(group[-1] + 1, len(paths))
-    finally:
-        # also after Ctrl-C or a full disk: what was found so far is not lost
-        summary.results.write_text(json.dumps(results), encoding="utf-8")
-    return summary
+def _by_engine(model: Runner, engine: str | None) -> Runner:
+    """The model run by that engine, which only a network can still be given."""
+    if isinstance(model, MaskRCNN):
+        return model if engine is None else engine_of(model, engine)
+    if engine not in (None, "auto", getattr(model, "name", None)):
+        raise UserError(f"predict: engine={engine!r} takes the network itself, not {type(model).__name__}")
+    return model
 
 
-def _predict_readable(
-    model: Runner, paths: list[Path], group: list[int], score: float, summary: Summary
-) -> Iterator[tuple[int, Instances]]:
-    """What is in the images at the places `group` of `paths`; those that cannot be read are named in `summary`."""
-    pixels: dict[int, np.ndarray] = {}
-    for place in group:
-        try:
-            pixels[place] = read_image(paths[place], model.config.input.channels)
-        except DataError as error:
-            summary.unreadable.append(str(error))
-    if pixels:
-        found = predict_pixels(model, list(pixels.values()), score=score, paths=[paths[place] for place in pixels])
-        yield from zip(pixels, found, strict=True)
-
-
-def _overlay_names(paths: list[Path], out: Path) -> list[Path]:
-    """Where each image's overlay goes: its own name in `out`, numbered where two images have the same."""
-    sources = {path.resolve() for path in paths}
-    taken: set[str] = set()
-    names = []
-    for path in paths:
-        suffix = path.suffix if path.suffix.lower() in (".jpg", ".jpeg") else ".png"
-        name, number = f"{path.stem}{suffix}", 1
-        # lower case, for file systems that do not tell A.png from a.png
-        while name.lower() in taken:
-            number += 1
-            name = f"{path.stem}_{number}{suffix}"
-        taken.add(name.lower())
-        names.append(out / name)
-        if names[-1].resolve() in sources:
-            raise UserError(f"{out}: overlays would replace the images in it; name another folder for the results")
-    return names
-
-
-def _images_of(source: One | list[One]) -> list[Path | np.ndarray | Image.Image]:
+def _images_of(sources: Iterable[One]) -> list[Path | np.ndarray | Image.Image]:
     """Every image that was given, files found but not yet read."""
     images: list[Path | np.ndarray | Image.Image] = []
-    for one in source if isinstance(source, list) else [source]:
-        images += find_images([str(one)]) if isinstance(one, (str, Path)) else [one]
+    for one in sources:
+        images += find_images([one]) if isinstance(one, (str, Path)) else [one]
     return images
-
-
-def _is_many(source: One) -> bool:
-    """Whether a source stands for a list of images however many it turns out to hold."""
-    if not isinstance(source, (str, Path)):
-        return False
-    path = Path(source).expanduser()
-    return path.is_dir() or (not path.exists() and glob.has_magic(str(source)))
 
 
 def _masks(

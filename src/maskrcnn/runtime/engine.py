@@ -51,15 +51,17 @@ class Engine(Protocol):
 Runner = MaskRCNN | Engine  # what predicts
 
 
-def detect(runner: Runner, images: Tensor, sizes: Tensor, score: float = 0.0) -> RawDetections:
+def run_network(runner: Runner, images: Tensor, sizes: Tensor, score: float | None = None) -> RawDetections:
     """Test-time detections by a network or an engine; a network is in eval mode meanwhile.
 
     Args:
-        score: detections below it are not wanted: no masks and keypoints are computed for most of them. The model's own
-            `test.score` applies in any case.
+        score: detections of at least this score are wanted, whatever `test.score`; None: those above `test.score`.
+
+    Raises:
+        UserError: images that the engine does not take; or a compiled network, which cannot go below `test.score`.
     """
-    # those of exactly this score are wanted, and the network takes what is above
-    least = max(runner.config.test.score, float(np.nextafter(np.float32(score), np.float32(-1))))
+    # the network takes what is above its threshold, and those of exactly this score are wanted
+    least = None if score is None else float(np.nextafter(np.float32(score), np.float32(-1)))
     if not isinstance(runner, nn.Module):
         return runner(images, sizes, least)
     device = next(runner.parameters()).device
@@ -69,11 +71,17 @@ def detect(runner: Runner, images: Tensor, sizes: Tensor, score: float = 0.0) ->
         # not inference_mode: what a model caches (anchors) must stay usable for training
         with torch.no_grad():
             given = images.to(device), sizes.to(device)
+            if isinstance(runner, MaskRCNN):
+                return runner.detect(*given, least)
             # something around a network, a compiled one for example, has its `forward` only
-            found: RawDetections = runner.detect(*given, least) if isinstance(runner, MaskRCNN) else runner(*given)
+            if score is not None and score < runner.config.test.score:
+                raise UserError(
+                    f"score={score:g}: a compiled network finds nothing below test.score={runner.config.test.score:g}"
+                )
+            found: RawDetections = runner(*given)
+            return found
     finally:
         runner.train(was_training)
-    return found
 
 
 def installed(name: str) -> bool:

@@ -1,0 +1,112 @@
+"""From image files to a folder of overlays and results.json: what `maskrcnn predict` does."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from maskrcnn.errors import DataError, UserError
+from maskrcnn.images.read import read_image
+from maskrcnn.instances import Instances
+from maskrcnn.predict.predictor import check_batch, predict_pixels
+from maskrcnn.predict.sources import find_images
+from maskrcnn.runtime.engine import Runner
+
+Progress = Callable[[int, int], None]  # images done, images in all
+
+
+@dataclass
+class Summary:
+    """What `predict_files` did."""
+
+    results: Path  # the JSON it wrote
+    overlays: list[Path] = field(default_factory=list)
+    objects: Counter[str] = field(default_factory=Counter)  # found, by class name
+    unreadable: list[str] = field(default_factory=list)  # one line for each image that could not be read
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 3 when an image could not be read."""
+        return DataError.exit_code if self.unreadable else 0
+
+
+def predict_files(
+    model: Runner,
+    sources: Sequence[str | Path],
+    out: Path,
+    *,
+    score: float | None = 0.5,
+    batch: int = 1,
+    progress: Progress | None = None,
+) -> Summary:
+    """Find the objects in every image of `sources` and write what a person and a program want of it.
+
+    `out` gets one image with the objects drawn on it for each (JPEG for JPEG, else PNG), and results.json: COCO
+    results of all images, each with its `file_name` as given and `image_id` counted from 1 in the order of
+    `find_images`. An image that cannot be read is named in the summary and the rest go on.
+
+    Raises:
+        UserError: no images, `out` is not a folder that can be written, or an overlay would replace its image.
+    """
+    check_batch(batch)
+    paths = find_images(sources)
+    overlays = _overlay_names(paths, out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(f"{out}: a file is in the way; name a folder for the results") from None
+    summary = Summary(results=out / "results.json")
+    results = []
+    try:
+        for start in range(0, len(paths), batch):
+            group = list(range(start, min(start + batch, len(paths))))
+            for place, found in _predict_readable(model, paths, group, score, summary):
+                found.plot().save(overlays[place], quality=92)
+                summary.overlays.append(overlays[place])
+                summary.objects.update(found.names)
+                results += [{**r, "file_name": paths[place].as_posix()} for r in found.to_coco(place + 1)]
+            if progress:
+                progress(group[-1] + 1, len(paths))
+    finally:
+        # also after Ctrl-C or a full disk: what was found so far is not lost
+        summary.results.write_text(json.dumps(results), encoding="utf-8")
+    return summary
+
+
+def _predict_readable(
+    model: Runner, paths: list[Path], group: list[int], score: float | None, summary: Summary
+) -> Iterator[tuple[int, Instances]]:
+    """What is in the images at the places `group` of `paths`; those that cannot be read are named in `summary`."""
+    pixels: dict[int, np.ndarray] = {}
+    for place in group:
+        try:
+            pixels[place] = read_image(paths[place], model.config.input.channels)
+        except DataError as error:
+            summary.unreadable.append(str(error))
+    if pixels:
+        found = predict_pixels(model, list(pixels.values()), score=score, paths=[paths[place] for place in pixels])
+        yield from zip(pixels, found, strict=True)
+
+
+def _overlay_names(paths: list[Path], out: Path) -> list[Path]:
+    """Where each image's overlay goes: its own name in `out`, numbered where two images have the same."""
+    sources = {path.resolve() for path in paths}
+    taken: set[str] = set()
+    names = []
+    for path in paths:
+        suffix = path.suffix if path.suffix.lower() in (".jpg", ".jpeg") else ".png"
+        name, number = f"{path.stem}{suffix}", 1
+        # lower case, for file systems that do not tell A.png from a.png
+        while name.lower() in taken:
+            number += 1
+            name = f"{path.stem}_{number}{suffix}"
+        taken.add(name.lower())
+        names.append(out / name)
+        if names[-1].resolve() in sources:
+            raise UserError(f"{out}: overlays would replace the images in it; name another folder for the results")
+    return names

@@ -1,0 +1,50 @@
+"""Image files in, overlays and results.json out, with a network that gives a fixed answer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from fixed_model import FixedModel, image
+from PIL import Image
+
+from maskrcnn.errors import UserError
+from maskrcnn.predict.files import predict_files
+
+
+def test_predict_files_writes_overlays_and_results_and_goes_on(tmp_path: Path) -> None:
+    source, out = tmp_path / "in", tmp_path / "out" / "deep"
+    (source / "more").mkdir(parents=True)
+    Image.fromarray(image()).save(source / "a.jpg")
+    Image.fromarray(image()).save(source / "b.tif")
+    Image.fromarray(image()).save(source / "more" / "b.png")
+    (source / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    steps: list[tuple[int, int]] = []
+    sources = [str(source), str(source / "more")]
+    summary = predict_files(FixedModel(), sources, out, batch=3, progress=lambda *step: steps.append(step))
+    assert [path.name for path in summary.overlays] == ["a.jpg", "b.png", "b_2.png"]
+    assert all(Image.open(path).size == (512, 256) for path in summary.overlays)
+    assert summary.exit_code == 3 and len(summary.unreadable) == 1 and "broken.png" in summary.unreadable[0]
+    assert summary.objects == {"dog": 3, "cat": 3} and steps == [(3, 4), (4, 4)]
+    results = json.loads(summary.results.read_text())
+    assert len(results) == 6 and summary.results == out / "results.json"
+    names = {result["image_id"]: result["file_name"] for result in results}
+    assert names == {1: f"{source}/a.jpg", 2: f"{source}/b.tif", 4: f"{source}/more/b.png"}
+    assert {"bbox", "segmentation", "keypoints", "score", "category_id"} <= set(results[0])
+
+
+def test_predict_files_without_trouble_has_exit_code_0(tmp_path: Path) -> None:
+    Image.fromarray(image()).save(tmp_path / "a.png")
+    assert predict_files(FixedModel(), [str(tmp_path / "a.png")], tmp_path / "out").exit_code == 0
+
+
+def test_predict_files_never_replaces_a_image_nor_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(image()).save(path)
+    before = path.read_bytes()
+    with pytest.raises(UserError, match="replace"):
+        predict_files(FixedModel(), [str(tmp_path)], tmp_path)
+    with pytest.raises(UserError, match="in the way"):
+        predict_files(FixedModel(), [str(path)], path)
+    assert path.read_bytes() == before

@@ -1,0 +1,59 @@
+"""Which files a person means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from maskrcnn.errors import UserError
+from maskrcnn.predict.sources import find_images, is_many
+
+
+def test_find_images_in_files_folders_and_patterns(tmp_path: Path) -> None:
+    deep = tmp_path / "deep"
+    deep.mkdir()
+    for name in ("b.png", "a.JPG", "notes.txt", "._a.jpg", "deep/c.png"):
+        (tmp_path / name).write_bytes(b"")
+
+    def names(*sources: str) -> list[str]:
+        return [path.relative_to(tmp_path).as_posix() for path in find_images(list(sources))]
+
+    assert names(str(tmp_path)) == ["a.JPG", "b.png"]
+    assert names(f"{tmp_path}/*.png") == ["b.png"]
+    assert names(f"{tmp_path}/**/*") == ["a.JPG", "b.png", "deep/c.png"]
+    assert names(f"{tmp_path}/notes.txt") == ["notes.txt"]
+    assert names(f"{tmp_path}/b.png", str(tmp_path)) == ["b.png", "a.JPG"]
+
+
+def test_a_file_whose_name_looks_like_a_pattern(tmp_path: Path) -> None:
+    path = tmp_path / "shot[1].png"
+    path.write_bytes(b"")
+    assert find_images([str(path)]) == [path]
+
+
+def test_sources_without_images_are_refused(tmp_path: Path) -> None:
+    for sources in ([], [str(tmp_path)], [f"{tmp_path}/*.png"], [str(tmp_path / "missing.png")]):
+        with pytest.raises(UserError) as caught:
+            find_images(sources)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_pattern_under_a_folder_whose_name_looks_like_one(tmp_path: Path) -> None:
+    for folder in ("shots[1]", "shots1"):
+        (tmp_path / folder / "more").mkdir(parents=True)
+        for name in ("a.png", "more/b.png"):
+            (tmp_path / folder / name).write_bytes(b"")
+    literal = tmp_path / "shots[1]"
+    assert find_images([f"{literal}/*.png"]) == [literal / "a.png"]
+    assert find_images([f"{literal}/**/*.png"]) == [literal / "a.png", literal / "more" / "b.png"]
+    assert find_images([f"{tmp_path}/shots[12]/*.png"]) == [tmp_path / "shots1" / "a.png"]
+    assert is_many(f"{literal}/*.png") and is_many(literal) and not is_many(literal / "a.png")
+    with pytest.raises(UserError, match="no such file"):
+        find_images([literal / "missing.png"])
+
+
+def test_a_pattern_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.png").write_bytes(b"")
+    assert find_images(["*.png"]) == find_images(["a.png"]) == [Path("a.png")]
