@@ -7,7 +7,7 @@ is asked for, and each is then pasted inside its own box only.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from supervision import Detections
 
+PER_OBJECT = ("boxes", "scores", "labels", "masks", "keypoints", "keypoint_scores", "class_ids")
 Index = int | slice | list[int] | np.ndarray
 
 
@@ -71,6 +72,11 @@ class Masks:
         """
         return [_outer_rings(window) for window in self.windows()]
 
+    def enlarged(self, factor: int) -> Masks:
+        """The same masks in an image `factor` times as large."""
+        size = (self.size[0] * factor, self.size[1] * factor)
+        return replace(self, boxes=self.boxes * factor, size=size)
+
     def areas(self) -> np.ndarray:
         """int64 (N,): pixels of each mask."""
         return np.array([(edges[1::2] - edges[::2]).sum() for edges in self.edges()], dtype=np.int64)
@@ -102,20 +108,20 @@ class Instances:
         """Some of the objects: by position, slice, list of positions or boolean array. One position gives N = 1."""
         rows = _rows(index)
         places = np.arange(len(self))[rows]
-        return Instances(
-            boxes=self.boxes[rows],
-            scores=self.scores[rows],
-            labels=self.labels[rows],
-            names=[self.names[place] for place in places],
-            size=self.size,
-            masks=None if self.masks is None else self.masks[rows],
-            keypoints=None if self.keypoints is None else self.keypoints[rows],
-            keypoint_schema=self.keypoint_schema,
-            keypoint_scores=None if self.keypoint_scores is None else self.keypoint_scores[rows],
-            path=self.path,
-            pixels=self.pixels,
-            channels=self.channels,
-            class_ids=None if self.class_ids is None else self.class_ids[rows],
+        chosen: dict[str, Any] = {name: getattr(self, name) for name in PER_OBJECT}
+        chosen = {name: None if values is None else values[rows] for name, values in chosen.items()}
+        return replace(self, names=[self.names[place] for place in places], **chosen)
+
+    def enlarged(self, factor: int) -> Instances:
+        """The same objects in an image `factor` times as large, whose pixels are not known."""
+        return replace(
+            self,
+            boxes=self.boxes * factor,
+            size=(self.size[0] * factor, self.size[1] * factor),
+            masks=None if self.masks is None else self.masks.enlarged(factor),
+            keypoints=None if self.keypoints is None else self.keypoints * (factor, factor, 1),
+            path=None,
+            pixels=None,
         )
 
     def plot(self) -> Image.Image:

@@ -10,9 +10,9 @@ from PIL import Image
 
 from maskrcnn.errors import DataError
 from maskrcnn.images import read as reader
+from maskrcnn.images.header import stored_channels, upright_size
 from maskrcnn.images.multichannel import upright
-from maskrcnn.images.read import from_pillow, read_image, stored_channels
-from maskrcnn.labels.image_files import upright_size
+from maskrcnn.images.read import from_pillow, read_image
 from maskrcnn.predict.sources import find_images
 
 tifffile = pytest.importorskip("tifffile", reason="tifffile is not installed")

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from maskrcnn.errors import DataError
-from maskrcnn.images.read import LARGEST, read_image, to_uint8
+from maskrcnn.images.header import LARGEST, upright_size
+from maskrcnn.images.read import read_image, to_uint8
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -54,7 +56,11 @@ def test_exif_orientation_is_applied(tmp_path: Path, orientation: int, suffix: s
 def test_damaged_exif_counts_as_upright(tmp_path: Path) -> None:
     path = tmp_path / "exif.png"
     Image.fromarray(quarters()).save(path, exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff\x01")
-    assert np.array_equal(read_image(path), quarters())
+    assert np.array_equal(read_image(path), quarters()) and upright_size(path) == (16, 24)
+    text = PngInfo()
+    text.add_text("Raw profile type exif", "\nexif\n4\nnot hexadecimal")
+    Image.fromarray(quarters()).save(path, pnginfo=text)
+    assert np.array_equal(read_image(path), quarters()) and upright_size(path) == (16, 24)
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "ppm", "gif", "webp"])

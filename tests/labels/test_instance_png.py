@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
+from maskrcnn.images.header import upright_size
 from maskrcnn.labels.detect import looks_like_instance_png
-from maskrcnn.labels.image_files import check_sizes, upright_size
+from maskrcnn.labels.image_files import check_sizes
 from maskrcnn.labels.readers.instance_png import instance_rles, read_ids, read_instance_labels
 from maskrcnn.masks.rle import rle_area, rle_bitmap, rle_box
 

@@ -14,8 +14,9 @@ from PIL import Image
 from maskrcnn.check.findings import Findings, Suspect
 from maskrcnn.errors import DataError
 from maskrcnn.images.fingerprint import fingerprint, near_duplicates, similar_hashes
-from maskrcnn.images.read import FORMATS, read_image
-from maskrcnn.labels.image_files import orientation, size_disagreement
+from maskrcnn.images.header import FORMATS, orientation
+from maskrcnn.images.read import read_image
+from maskrcnn.labels.image_files import size_disagreement
 from maskrcnn.labels.types import Dataset, LabelledImage
 
 Progress = Callable[[int, int], None]

@@ -20,7 +20,7 @@ from maskrcnn.check.page import figures, write_page
 from maskrcnn.check.statistics import Statistics, describe
 from maskrcnn.config.load import load_config
 from maskrcnn.errors import DataError, UserError
-from maskrcnn.images.read import stored_channels
+from maskrcnn.images.header import stored_channels
 from maskrcnn.labels.channels import with_channels
 from maskrcnn.labels.open import open_dataset, open_val
 from maskrcnn.labels.readers.repairs import RefusedRecords

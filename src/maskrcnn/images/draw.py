@@ -8,14 +8,16 @@ letters is enlarged first, and the masks are pasted anew at that size.
 from __future__ import annotations
 
 import colorsys
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, Self
 
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from maskrcnn.config.model import KeypointSchema
 from maskrcnn.errors import UserError
-from maskrcnn.instances import Instances
 
 Colour = tuple[int, int, int]
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -43,9 +45,38 @@ class Style:
         return cls(max(12, round(letters)), outline=max(1, round(side / 450)), box=max(1, round(side / 650)))
 
 
+class Windows(Protocol):
+    """Masks, each as the part (x0, y0, bool (h, w)) of the image that its box touches."""
+
+    def windows(self) -> Iterator[tuple[int, int, np.ndarray]]: ...
+
+
+class Drawable(Protocol):
+    """N objects of one image: what `draw_instances` needs of `maskrcnn.instances.Instances`, whose fields these are."""
+
+    @property
+    def size(self) -> tuple[int, int]: ...
+    @property
+    def boxes(self) -> np.ndarray: ...
+    @property
+    def scores(self) -> np.ndarray: ...
+    @property
+    def names(self) -> Sequence[str]: ...
+    @property
+    def masks(self) -> Windows | None: ...
+    @property
+    def keypoints(self) -> np.ndarray | None: ...
+    @property
+    def keypoint_schema(self) -> KeypointSchema | None: ...
+    @property
+    def keypoint_scores(self) -> np.ndarray | None: ...
+    def __len__(self) -> int: ...
+    def enlarged(self, factor: int) -> Self: ...
+
+
 def draw_instances(
     pixels: np.ndarray,
-    instances: Instances,
+    instances: Drawable,
     *,
     keypoint_score: float | None = None,
     enlarge: bool = True,
@@ -74,7 +105,7 @@ def draw_instances(
     canvas = np.ascontiguousarray(as_shown(pixels)).copy()
     if factor > 1:
         canvas = cv2.resize(canvas, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
-        instances = _enlarged(instances, factor)
+        instances = instances.enlarged(factor)
     height, width = canvas.shape[:2]
     style = Style.of(height, width, len(instances))
     colours = [instance_colour(row) for row in range(len(instances))]
@@ -103,19 +134,6 @@ def instance_colour(row: int) -> Colour:
     hue = (0.56 + row * 0.618034) % 1.0
     red, green, blue = colorsys.hls_to_rgb(hue, (0.55, 0.62, 0.48)[row % 3], 0.95)
     return round(red * 255), round(green * 255), round(blue * 255)
-
-
-def _enlarged(instances: Instances, factor: int) -> Instances:
-    """The same objects in an image `factor` times as large."""
-    size = (instances.size[0] * factor, instances.size[1] * factor)
-    masks, keypoints = instances.masks, instances.keypoints
-    return replace(
-        instances,
-        boxes=instances.boxes * factor,
-        size=size,
-        masks=None if masks is None else replace(masks, boxes=masks.boxes * factor, size=size),
-        keypoints=None if keypoints is None else keypoints * (factor, factor, 1),
-    )
 
 
 def _draw_mask(canvas: np.ndarray, window: tuple[int, int, np.ndarray], colour: Colour, style: Style) -> None:
@@ -184,7 +202,7 @@ def _draw_skeleton(
 
 
 def _draw_tags(
-    canvas: np.ndarray, instances: Instances, colours: list[Colour], style: Style, with_scores: bool
+    canvas: np.ndarray, instances: Drawable, colours: list[Colour], style: Style, with_scores: bool
 ) -> Image.Image:
     """Name tags at their boxes, the best object's on top and where it wants to be."""
     height, width = canvas.shape[:2]

@@ -1,4 +1,4 @@
-"""Images of any number of channels that Pillow has no mode for: NumPy arrays and TIFFs of several bands or pages."""
+"""Images of any number of channels that Pillow has no mode for: NumPy arrays and TIFFs of several channels or pages."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def tiff_shape(path: Path) -> tuple[int, int, int]:
 
 
 def read_tiff(path: Path, largest: int) -> np.ndarray:
-    """A TIFF of several bands or pages, upright, as (H, W, C) of its own type.
+    """A TIFF of several channels or pages, upright, as (H, W, C) of its own type.
 
     Args:
         largest: bytes above which it is refused from its header.
@@ -70,7 +70,7 @@ def read_tiff(path: Path, largest: int) -> np.ndarray:
             raise DataError(f"{path}: {size:,} bytes, more than {largest:,}; cut it into tiles or shrink it first")
         if size > MOST_RATIO * path.stat().st_size:
             raise DataError(f"{path}: its header tells of {size:,} bytes, which the file cannot hold; save it as .npy")
-        pixels = np.concatenate([_bands(page) for page in pages], axis=2)
+        pixels = np.concatenate([_page_pixels(page) for page in pages], axis=2)
         if pixels.shape != shape or pixels.dtype.kind not in "buif":
             raise DataError(f"{path}: its header says {shape}, it holds {pixels.shape}; save it as .npy")
         return upright(pixels, _orientation(tiff))
@@ -135,12 +135,12 @@ def _page_shape(tiff: Any, path: Path) -> tuple[int, int, int]:
     return int(shape[0]), int(shape[1]), int(shape[2]) * count
 
 
-def _bands(page: Any) -> np.ndarray:
+def _page_pixels(page: Any) -> np.ndarray:
     """One page as (H, W, C)."""
     pixels: np.ndarray = page.asarray()
     if pixels.ndim == 2:
         return pixels[:, :, None]
-    # bands that are stored one after the other
+    # channels that are stored one after the other
     return np.moveaxis(pixels, 0, 2) if page.axes.startswith("S") else pixels
 
 

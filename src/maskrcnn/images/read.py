@@ -1,8 +1,7 @@
 """Image files as the rest of the program wants them: uint8 (H, W, C), RGB unless another number of channels is asked for,
 the way up a person sees them.
 
-Pillow decodes, because it reads the header before it allocates anything. What a file says is never trusted: only the
-formats in `FORMATS` are tried, and an image of more than `LARGEST` pixels is refused from its header.
+Pillow decodes, because it reads the header before it allocates anything.
 """
 
 from __future__ import annotations
@@ -14,14 +13,9 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from maskrcnn.errors import DataError, UserError
-from maskrcnn.images.multichannel import ARRAY_SUFFIX, SAMPLES, is_tiff, open_array, read_tiff, tiff_shape
+from maskrcnn.images.header import FORMATS, LARGEST, MOST_BYTES, orientation, refuse_header
+from maskrcnn.images.multichannel import ARRAY_SUFFIX, is_tiff, open_array, read_tiff
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm")
-LARGEST = 178_956_970  # pixels, 0.5 GB of RGB; where Pillow itself refuses
-MOST_BYTES = 6 * LARGEST  # of what Pillow does not read: as many pixels of RGB with 16 bits
-
-ORIENTATION = 0x0112  # the EXIF tag
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -59,7 +53,7 @@ def read_image(path: Path, channels: int = 3) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path, formats=FORMATS) as image:
-                _refuse(image, path)
+                refuse_header(image, path)
                 return _fitted(from_pillow(image, channels), channels, path)
     except UserError:  # DataError is one
         raise
@@ -90,7 +84,7 @@ def from_pillow(image: Image.Image, channels: int = 3) -> np.ndarray:
     """
     # first, because Pillow's TIFF reader turns the image while it loads and drops the tag; the others do neither
     image.load()
-    turn = UPRIGHT.get(_orientation(image))
+    turn = UPRIGHT.get(orientation(image))
     if turn is not None:
         image = image.transpose(turn)
     if image.mode == "F" or image.mode.startswith("I"):
@@ -141,23 +135,6 @@ def as_pixels(image: np.ndarray | Image.Image, channels: int = 3) -> np.ndarray:
     return np.ascontiguousarray(np.broadcast_to(samples, (*samples.shape[:2], 3)))
 
 
-def stored_channels(path: Path) -> int:
-    """How many channels a file holds that cannot be read as RGB; 3 for every other.
-
-    Raises:
-        DataError: an array that is no image, or a TIFF that cannot be parsed.
-    """
-    if path.suffix.lower() == ARRAY_SUFFIX:
-        return open_array(path).shape[2]
-    try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
-            return _samples(image) if _samples(image) > len(image.getbands()) else 3
-    except UnidentifiedImageError:
-        return tiff_shape(path)[2] if is_tiff(path) else 3
-    except Exception:  # noqa: BLE001 - as in read_image, which says what is wrong
-        return 3
-
-
 def to_uint8(samples: np.ndarray) -> np.ndarray:
     """Samples of any depth as uint8, by a rule that depends only on the largest of them.
 
@@ -178,37 +155,6 @@ def to_uint8(samples: np.ndarray) -> np.ndarray:
     largest = int(samples.max(initial=0))
     shift = next(depth for depth in (8, 10, 12, 14, 16, 32, 64) if largest < 1 << depth) - 8
     return np.minimum(samples >> shift, 255).astype(np.uint8)
-
-
-def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8; a block that cannot be parsed counts as upright, as it does in image viewers."""
-    try:
-        return int(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # noqa: BLE001 - as in read_image: the parser raises anything on damaged bytes
-        return 1
-
-
-def _refuse(image: Image.Image, path: Path) -> None:
-    """Raise a DataError for a header that promises what we do not decode."""
-    width, height = image.size
-    if width * height > LARGEST:
-        size = f"{width} x {height}"
-        raise DataError(f"{path}: {size} is more than {LARGEST:,} pixels; cut it into tiles or shrink it first")
-    pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
-    if pages > 1:
-        raise DataError(
-            f"{path}: a TIFF of {pages} pages; save each page as a file of its own"
-            f" (or, if they are channels of one image, set model.input.channels={pages})"
-        )
-    if _samples(image) > len(image.getbands()):
-        raise DataError(
-            f"{path}: a TIFF of {_samples(image)} channels; set model.input.channels={_samples(image)} or save it as RGB"
-        )
-
-
-def _samples(image: Image.Image) -> int:
-    """Channels that a TIFF's header tells of, of which Pillow may know some only; 0 for other formats."""
-    return int(getattr(image, "tag_v2", {}).get(SAMPLES, 0))
 
 
 def _fitted(pixels: np.ndarray, channels: int, path: Path) -> np.ndarray:

@@ -1,23 +1,17 @@
-"""Image files that labels name: where they are, that they are there, and their size before they are decoded."""
+"""Image files that labels name: where they are, and that they have the size that was labelled."""
 
 from __future__ import annotations
 
-import mmap
 import os
 import posixpath
-import warnings
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from PIL import Image, UnidentifiedImageError
-
 from maskrcnn.errors import DataError
-from maskrcnn.images.multichannel import ARRAY_SUFFIX, is_tiff, open_array, tiff_shape
-from maskrcnn.images.read import FORMATS
+from maskrcnn.images.header import upright_size
 from maskrcnn.labels.types import Dataset, LabelledImage
 
 CHECKED_HEADERS = 20  # images whose size is compared with the labels on opening; the others when they are read
-EXIF_ORIENTATION = 0x0112
 
 
 def relative_name(file_name: str) -> str | None:
@@ -58,48 +52,6 @@ def images_folder(json_path: Path, file_names: Sequence[str]) -> Path:
     raise DataError(
         f"{json_path}: image {file_names[0]!r} not found in {looked}; put the images into one of these folders"
     )
-
-
-def upright_size(path: Path) -> tuple[int, int]:
-    """Height and width of an image as a person sees it (EXIF orientation applied), from its header only.
-
-    Raises:
-        DataError: not an image that can be opened.
-    """
-    if path.suffix.lower() == ARRAY_SUFFIX:
-        height, width, _ = open_array(path).shape
-        return height, width
-    try:
-        # Pillow warns of large images that we allow; what matters raises
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image = Image.open(path, formats=FORMATS)
-        with image:
-            width, height = image.size
-            # orientations 5 to 8 lie on their side; of a TIFF Pillow already tells the upright size
-            turned = orientation(image, path) in (5, 6, 7, 8)
-    # parsers raise whatever they stumble over (struct.error, SyntaxError, KeyError, ...) on damaged bytes
-    except Exception as error:  # noqa: BLE001
-        # Pillow knows no TIFF of five bands, nor some of four
-        if isinstance(error, UnidentifiedImageError) and is_tiff(path):
-            return tiff_shape(path)[:2]
-        raise DataError(f"{path}: not readable as an image ({' '.join(str(error).split())}); replace it") from None
-    return (width, height) if turned else (height, width)
-
-
-def orientation(image: Image.Image, path: Path) -> int:
-    """The EXIF orientation that is still to be applied to an open image, 1 to 8."""
-    if image.format == "TIFF":  # already applied
-        return 1
-    if image.format == "PNG" and not _mentions(path, (b"eXIf", b"Raw profile type exif")):
-        return 1  # Pillow would decode all of the image, in case that the tag lies behind it
-    found = image.getexif().get(EXIF_ORIENTATION, 1)
-    return found if found in range(1, 9) else 1
-
-
-def _mentions(path: Path, words: Sequence[bytes]) -> bool:
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        return any(data.find(word) >= 0 for word in words)
 
 
 def size_disagreement(image: LabelledImage, height: int, width: int) -> str | None:

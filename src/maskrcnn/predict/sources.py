@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from maskrcnn.errors import UserError
+from maskrcnn.images.header import SUFFIXES
 from maskrcnn.images.multichannel import ARRAY_SUFFIX
-from maskrcnn.images.read import SUFFIXES
 
 
 def find_images(sources: Iterable[str | Path]) -> list[Path]:

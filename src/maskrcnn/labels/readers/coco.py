@@ -15,9 +15,10 @@ from typing import Any, TypeGuard
 
 from maskrcnn.config.model import KeypointSchema
 from maskrcnn.errors import DataError
+from maskrcnn.images.header import upright_size
 from maskrcnn.labels.cache import cached_labels
 from maskrcnn.labels.file_dataset import FileDataset
-from maskrcnn.labels.image_files import images_folder, relative_name, upright_size
+from maskrcnn.labels.image_files import images_folder, relative_name
 from maskrcnn.labels.readers.coco_annotation import AnnotationReader
 from maskrcnn.labels.readers.json_file import load_json
 from maskrcnn.labels.readers.keypoint_schema import read_schema

@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from maskrcnn.images.read import SUFFIXES
+from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.readers.document import whole
 from maskrcnn.labels.readers.repairs import Repairs
 

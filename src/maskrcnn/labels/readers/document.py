@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from maskrcnn.errors import DataError
-from maskrcnn.images.read import LARGEST
+from maskrcnn.images.header import LARGEST, upright_size
 from maskrcnn.labels.file_dataset import FileDataset
-from maskrcnn.labels.image_files import relative_name, upright_size
+from maskrcnn.labels.image_files import relative_name
 from maskrcnn.labels.readers.coco import read_document
 from maskrcnn.labels.readers.coco_annotation import MEASURED
 from maskrcnn.labels.readers.repairs import Repairs

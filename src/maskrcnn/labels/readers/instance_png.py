@@ -9,8 +9,8 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from maskrcnn.errors import DataError
+from maskrcnn.images.header import upright_size
 from maskrcnn.labels.file_dataset import FileDataset
-from maskrcnn.labels.image_files import upright_size
 from maskrcnn.labels.readers.document import refuse_leaving
 from maskrcnn.labels.readers.label_image import open_label_image
 from maskrcnn.labels.readers.repairs import Repairs

@@ -19,9 +19,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import numpy as np
 
 from maskrcnn.errors import DataError
-from maskrcnn.images.read import SUFFIXES
+from maskrcnn.images.header import SUFFIXES, upright_size
 from maskrcnn.labels.file_dataset import FileDataset
-from maskrcnn.labels.image_files import upright_size
 from maskrcnn.labels.readers.document import Document, number, own_ids, points
 from maskrcnn.labels.readers.json_file import load_json
 from maskrcnn.labels.readers.label_studio_rle import brush_mask

@@ -23,7 +23,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from maskrcnn.errors import DataError
-from maskrcnn.images.read import LARGEST, SUFFIXES
+from maskrcnn.images.header import LARGEST, SUFFIXES
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import relative_name
 from maskrcnn.labels.readers.document import Document, points, refuse_leaving

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from maskrcnn.errors import DataError
-from maskrcnn.images.read import SUFFIXES
+from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.readers.document import Document, number, points, refuse_leaving, whole
 from maskrcnn.labels.readers.json_file import load_json

@@ -16,7 +16,7 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from maskrcnn.errors import DataError, UserError
-from maskrcnn.images.read import SUFFIXES
+from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.readers.coco_annotation import ROUNDING
 from maskrcnn.labels.readers.document import Document, refuse_leaving

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from maskrcnn.errors import DataError, UserError
-from maskrcnn.images.read import SUFFIXES
+from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import relative_name
 from maskrcnn.labels.readers.document import Document, refuse_leaving, whole

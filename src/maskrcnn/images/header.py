@@ -1,0 +1,111 @@
+"""What an image file's header says, before anything is decoded: size, channels, orientation, and whether to refuse it.
+
+What a file says is never trusted: only the formats in `FORMATS` are tried, and an image of more than `LARGEST` pixels is
+refused.
+"""
+
+from __future__ import annotations
+
+import mmap
+import warnings
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from maskrcnn.errors import DataError
+from maskrcnn.images.multichannel import ARRAY_SUFFIX, SAMPLES, is_tiff, open_array, tiff_shape
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm")
+LARGEST = 178_956_970  # pixels, 0.5 GB of RGB; where Pillow itself refuses
+MOST_BYTES = 6 * LARGEST  # of what Pillow does not read: as many pixels of RGB with 16 bits
+ORIENTATION = 0x0112  # the EXIF tag
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    """Height and width of an image as a person sees it (EXIF orientation applied), from its header only.
+
+    Raises:
+        DataError: not an image that can be opened.
+    """
+    if path.suffix.lower() == ARRAY_SUFFIX:
+        height, width, _ = open_array(path).shape
+        return height, width
+    try:
+        # Pillow warns of large images that we allow; what matters raises
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
+            width, height = image.size
+            turned = orientation(image, path) >= 5  # it lies on its side
+    # parsers raise whatever they stumble over (struct.error, SyntaxError, KeyError, ...) on damaged bytes
+    except Exception as error:  # noqa: BLE001
+        # Pillow knows no TIFF of five channels, nor some of four
+        if isinstance(error, UnidentifiedImageError) and is_tiff(path):
+            return tiff_shape(path)[:2]
+        raise DataError(f"{path}: not readable as an image ({' '.join(str(error).split())}); replace it") from None
+    return (width, height) if turned else (height, width)
+
+
+def orientation(image: Image.Image, path: Path | None = None) -> int:
+    """The EXIF orientation that is still to be applied to an image, 1 to 8.
+
+    A block that cannot be parsed counts as upright, as it does in image viewers.
+
+    Args:
+        path: of an image that is open but not decoded yet: Pillow would decode all of a PNG to look for the tag behind
+            its pixels, so its bytes are searched first.
+    """
+    if image.format == "TIFF":  # Pillow turns it as it decodes, and tells the upright size before
+        return 1
+    if image.format == "PNG" and path is not None and not _mentions_exif(path):
+        return 1
+    try:
+        found = int(image.getexif().get(ORIENTATION, 1))
+    # the parser raises whatever it stumbles over on damaged bytes
+    except Exception:  # noqa: BLE001
+        return 1
+    return found if found in range(1, 9) else 1
+
+
+def _mentions_exif(path: Path) -> bool:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return any(data.find(word) >= 0 for word in (b"eXIf", b"Raw profile type exif"))
+
+
+def stored_channels(path: Path) -> int:
+    """How many channels a file holds that cannot be read as RGB; 3 for every other.
+
+    Raises:
+        DataError: an array that is no image, or a TIFF that cannot be parsed.
+    """
+    if path.suffix.lower() == ARRAY_SUFFIX:
+        return open_array(path).shape[2]
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
+            return _samples(image) if _samples(image) > len(image.getbands()) else 3
+    except UnidentifiedImageError:
+        return tiff_shape(path)[2] if is_tiff(path) else 3
+    except Exception:  # noqa: BLE001 - as in read_image, which says what is wrong
+        return 3
+
+
+def refuse_header(image: Image.Image, path: Path) -> None:
+    """Raise a DataError for an open image whose header promises what we do not decode."""
+    width, height = image.size
+    if width * height > LARGEST:
+        size = f"{width} x {height}"
+        raise DataError(f"{path}: {size} is more than {LARGEST:,} pixels; cut it into tiles or shrink it first")
+    pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
+    if pages > 1:
+        raise DataError(
+            f"{path}: a TIFF of {pages} pages; save each page as a file of its own"
+            f" (or, if they are channels of one image, set model.input.channels={pages})"
+        )
+    if _samples(image) > len(image.getbands()):
+        raise DataError(
+            f"{path}: a TIFF of {_samples(image)} channels; set model.input.channels={_samples(image)} or save it as RGB"
+        )
+
+
+def _samples(image: Image.Image) -> int:
+    """Channels that a TIFF's header tells of, of which Pillow may know some only; 0 for other formats."""
+    return int(getattr(image, "tag_v2", {}).get(SAMPLES, 0))
