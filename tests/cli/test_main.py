@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,14 +26,6 @@ SOURCE = Path(maskrcnn.__file__).parents[1]
 def run_python(code: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(SOURCE), "COLUMNS": "100"}
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
-
-
-def error_line(capsys: pytest.CaptureFixture[str]) -> str:
-    """The one line on stderr."""
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1, lines
-    assert lines[0].startswith("maskrcnn: error: ")
-    return lines[0]
 
 
 def test_help_names_the_verbs_and_imports_nothing_heavy() -> None:
@@ -86,21 +79,21 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(
-    arguments: list[str], words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], words: list[str], tmp_path: Path, error_line: Callable[[], str]
 ) -> None:
     recipe = tmp_path / "mine.yaml"
     recipe.write_text("train: {epochs: 1}\n")
     assert main([a.format(recipe=recipe, folder=tmp_path) for a in arguments]) == 2
-    line = error_line(capsys)
+    line = error_line()
     for word in words:
         assert word in line
 
 
-def test_the_nearest_recipe_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_nearest_recipe_is_named(error_line: Callable[[], str]) -> None:
     if not (SOURCE / "maskrcnn" / "recipes" / "quick.yaml").is_file():
         pytest.skip("the recipe quick is not there")
     assert main(["train", "synthetic", "--recipe", "quik"]) == 2
-    assert "'quick'" in error_line(capsys)
+    assert "'quick'" in error_line()
 
 
 @pytest.mark.parametrize(
@@ -118,7 +111,7 @@ def test_exit_codes(
     code: int,
     words: str | None,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    error_line: Callable[[], str],
 ) -> None:
     def fail() -> None:
         raise error
@@ -126,7 +119,7 @@ def test_exit_codes(
     monkeypatch.setattr("maskrcnn.weights.shipped_models.shipped_models", fail)
     assert main(["models"]) == code
     if words is not None:
-        assert words in error_line(capsys)
+        assert words in error_line()
 
 
 def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

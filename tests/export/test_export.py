@@ -71,7 +71,7 @@ def test_an_export_that_differs_too_much_is_refused_and_leaves_nothing(
         (["--to", "openvino", "--int8"], "--int8: needs images of the kind the model is for: --calibrate DATA"),
         (["--to", "openvino", "--calibrate", "synthetic"], "--calibrate: is for --int8"),
         (["--to", "torch", "--int8", "--calibrate", "synthetic"], "--int8: is for --to openvino"),
-        (["--to", "torch", "--out", "taken"], "taken: is there already"),
+        (["--to", "torch", "--out", "taken"], "taken: is not empty; name a new folder"),
         (["--to", "openvino", "--int8", "--calibrate", "nowhere"], "nowhere: no such file or folder"),
     ],
 )

@@ -163,6 +163,16 @@ def test_mmdetection_tells_its_classes_but_not_its_style(tmp_path: Path) -> None
     assert found.config.classes == names
     assert found.config.input.order == "bgr" and found.config.backbone.stride_in_1x1
     same(model, found)
+    with pytest.raises(UserError, match="--config x.yaml: only detectron2's.* mmdet's; leave it out"):
+        convert.convert_file(path, "x.yaml", style="caffe")
+    with pytest.raises(UserError, match="--style caffe: the settings of mmdet/"):
+        convert.convert_file(path, MMDET, style="caffe")
+
+
+def test_a_style_is_for_mmdetection_only(tmp_path: Path) -> None:
+    path = file_of(random_model(settings_of(TORCHVISION)), "torchvision", tmp_path / "model.pth")
+    with pytest.raises(UserError, match="--style caffe: only mmdetection's.* torchvision's; leave it out"):
+        convert.convert_file(path, style="caffe")
 
 
 @pytest.mark.parametrize("library", ["torchvision", "detectron2"])

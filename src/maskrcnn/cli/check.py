@@ -15,7 +15,9 @@ def check(
     data: Data,
     json: Annotated[Path | None, typer.Option(help="Write the report to this file as JSON.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write the report to this file as a page with images.")] = None,
-    val: Annotated[str | None, typer.Option(help="Labelled images to check as the val split.")] = None,
+    val: Annotated[
+        str | None, typer.Option(help="Labelled images to check as the val split. [default: the val split of DATA]")
+    ] = None,
     recipe: Annotated[str | None, typer.Option(help="Give advice on this recipe. [default: the one that fits]")] = None,
     channels: Annotated[
         int | None, typer.Option(min=1, help="Read images with this many channels, as model.input.channels does.")
@@ -25,6 +27,7 @@ def check(
 ) -> None:
     """Find mistakes in labelled images before a training does."""
     check_outputs(json, html)
+    check_outputs(fix, kind="new folder")
     from maskrcnn.check.fix import write_fixed
     from maskrcnn.check.run import check as run_check
     from maskrcnn.check.run import print_report, write_reports

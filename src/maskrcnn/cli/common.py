@@ -7,16 +7,20 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from maskrcnn.errors import UserError
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from maskrcnn.labels.types import Dataset
     from maskrcnn.model.mask_rcnn import MaskRCNN
     from maskrcnn.runtime.engine import Runner
+
+Output = Literal["file", "image", "folder", "new folder"]
 
 MODEL_HELP = "A shipped model, model folder, run folder or published checkpoint (see: maskrcnn models)."
 Weights = Annotated[str, typer.Argument(metavar="WEIGHTS", help=MODEL_HELP)]
@@ -78,6 +82,8 @@ def load_runner(weights: str, device: str | None, engine: str | None = None) -> 
     from maskrcnn.runtime.exported_folder import is_export
 
     if is_export(weights):
+        if device not in (None, "cpu"):
+            raise UserError(f"--device {device}: {weights} is an exported folder, which runs on the CPU; leave it out")
         runner: Runner = open_export(Path(weights), engine)
     else:
         name = engine or "torch"
@@ -90,18 +96,51 @@ def load_runner(weights: str, device: str | None, engine: str | None = None) -> 
     return runner
 
 
-def check_outputs(*paths: Path | None) -> None:
+def check_outputs(*paths: Path | None, kind: Output = "file") -> None:
     """Find out before the work, not after it, that a result cannot be written.
 
+    Args:
+        kind: of what will be there: a "file", an "image", a "folder" that may exist, or a "new folder".
+
     Raises:
-        UserError: a path is a folder, or its folder cannot be written.
+        UserError: one line that names the path and the remedy.
     """
-    for path in filter(None, paths):
-        if path.is_dir():
+    given = [path for path in paths if path is not None]
+    if len(set(given)) < len(given):
+        raise UserError(f"{given[0]}: two results cannot be one file; give each a name of its own")
+    for path in given:
+        if kind == "image":
+            _check_image_format(path)
+        if kind == "new folder" and path.is_dir() and any(path.iterdir()):
+            raise UserError(f"{path}: is not empty; name a new folder")
+        if path.is_dir() and kind in ("file", "image"):
             raise UserError(f"{path}: is a folder; give the name of a file")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not os.access(path.parent, os.W_OK):
-            raise UserError(f"{path.parent}: not writable; write to another folder")
+        if path.exists() and not path.is_dir() and kind in ("folder", "new folder"):
+            raise UserError(f"{path}: a file is in the way; name a folder for the results")
+        target = path.resolve()  # what a link points to
+        special = target.exists() and not target.is_file() and not target.is_dir()  # a device or pipe
+        place = target if special else next(folder for folder in target.parents if folder.exists())
+        if not special and not place.is_dir():
+            raise UserError(f"{place}: a file is where a folder should be; use another path")
+        if not os.access(place, os.W_OK):
+            raise UserError(f"{place}: not writable; write to another folder")
+
+
+def save_image(image: Image.Image, path: Path) -> None:
+    """Write an image in the format of the path's suffix."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.convert("RGB").save(path, quality=90)
+
+
+def refuse_options(options: dict[str, object], reason: str) -> None:
+    """Refuse options that would be ignored: those of `options` that were given, by name.
+
+    Raises:
+        UserError: names the first, and why it has no effect.
+    """
+    for name, value in options.items():
+        if value not in (None, False):
+            raise UserError(f"{name}: {reason}; leave it out")
 
 
 def recipe_for(data: str) -> str:
@@ -126,6 +165,20 @@ def tell_repairs(dataset: Dataset | None) -> None:
     if dataset.repairs:
         counts = ", ".join(f"{count} {kind}" for kind, count in sorted(dataset.repairs.items()))
         say(f"warning: {dataset.name}: repaired: {counts}")
+
+
+def _check_image_format(path: Path) -> None:
+    """Write one pixel in the format that the suffix asks for."""
+    from io import BytesIO
+
+    from PIL import Image
+
+    format_ = Image.registered_extensions().get(path.suffix.lower(), "none")
+    try:
+        Image.new("RGB", (1, 1)).save(BytesIO(), format=format_)
+    except (KeyError, OSError, ValueError):
+        suffix = f"{path.suffix!r} is no" if path.suffix else "has no suffix that names an"
+        raise UserError(f"{path}: {suffix} image format; give it a suffix such as .png or .jpg") from None
 
 
 def _best_device() -> str:

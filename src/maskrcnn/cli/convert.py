@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from maskrcnn.cli.common import Data, load_network, progress_bar, say, tell_repairs
+from maskrcnn.cli.common import Data, check_outputs, load_network, refuse_options, say, tell_repairs
+from maskrcnn.errors import UserError
+
+if TYPE_CHECKING:
+    from maskrcnn.weights.convert import Style
 
 app = typer.Typer(
     name="convert",
@@ -35,15 +39,57 @@ def weights(
     to: Annotated[str | None, typer.Option(help="Convert to torchvision or detectron2 instead.")] = None,
 ) -> None:
     """Convert a checkpoint of torchvision, detectron2 or mmdetection; with --to, convert to one."""
-    from maskrcnn.weights import convert
-
+    settings: dict[str, object] = {"--config": config, "--style": style, "--classes": classes}
     if to is not None:
-        file = out or Path(f"{Path(source).name}.{convert.SUFFIXES.get(to, '')}")
-        convert.run_export(load_network(source), to, file)
+        refuse_options(settings, "is for reading another library's checkpoint, and --to writes one")
+        _write_checkpoint(source, to, out)
+        return
+    from maskrcnn.weights.convert import convert_file
+    from maskrcnn.weights.published import is_published
+    from maskrcnn.weights.store import save_model
+
+    folder = out or Path(Path(source).stem)
+    check_outputs(folder, kind="folder")
+    if is_published(source) and not Path(source).exists():
+        refuse_options(settings, f"{source} is published with its own settings and classes")
+        model = load_network(source)
     else:
-        with progress_bar("downloading") as progress:
-            model = convert.run_import(source, config, style, classes, progress)
-        convert.run_save(model, source, out or Path(Path(source).stem))
+        model = convert_file(source, config, style=_style(style), classes=_class_names(classes))
+    save_model(model, folder, card=f"# {folder.name}\n\nConverted from {source}\n")
+    finds = ["boxes", *(["masks"] if model.mask_head else []), *(["keypoints"] if model.keypoint_head else [])]
+    kind = f"{model.config.backbone.kind}-{model.config.neck.kind}"
+    print(f"{kind}, {len(model.config.classes)} classes, {', '.join(finds)}: {folder}")
+
+
+def _write_checkpoint(source: str, to: str, out: Path | None) -> None:
+    """Ours for another library, and what that has no place for."""
+    from maskrcnn.weights.convert import SUFFIXES, export_file
+
+    if to not in SUFFIXES:
+        raise UserError(f"--to {to}: there are {' and '.join(SUFFIXES)}")
+    file = out or Path(f"{Path(source).name}.{SUFFIXES[to]}")
+    check_outputs(file, file.with_suffix(".yaml") if to == "detectron2" else None)
+    for line in export_file(load_network(source), to, file):
+        print(f"warning: {to} does it otherwise: {line}")
+    print(f"{file}: for {to}" + (f"; its settings: {file.with_suffix('.yaml')}" if to == "detectron2" else ""))
+
+
+def _style(style: str | None) -> Style | None:
+    from maskrcnn.weights.convert import STYLES
+
+    if style is not None and style not in STYLES:
+        raise UserError(f"--style {style}: there are {' and '.join(STYLES)}")
+    return cast("Style | None", style)
+
+
+def _class_names(path: Path | None) -> list[str] | None:
+    """The lines of a text file."""
+    if path is None:
+        return None
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--classes {path}: not readable: {error}") from None
 
 
 @app.command()
@@ -53,6 +99,7 @@ def data(
     out: Annotated[Path, typer.Option(help="A new folder for labels and images.")],
 ) -> None:
     """Convert labelled images to another tool's format."""
+    check_outputs(out, kind="new folder")
     from maskrcnn.labels.convert import convert_data
 
     datasets, lost = convert_data(source, to, out)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maskrcnn.cli.common import MODEL_HELP, check_outputs, load_network
+from maskrcnn.cli.common import MODEL_HELP, check_outputs, load_runner, save_image
 from maskrcnn.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,17 +25,17 @@ def demo(
     model: Annotated[str, typer.Option(help=MODEL_HELP)] = "person-mobilenet",
 ) -> None:
     """Find the people in a real photograph and draw them."""
-    check_outputs(out)
+    check_outputs(out, kind="image")
     photograph = demo_photograph()
     from rich.console import Console
 
     from maskrcnn.predict.predictor import predict_pixels
 
-    network = load_network(model)
+    runner = load_runner(model, "cpu")
     start = time.perf_counter()
-    (found,) = predict_pixels(network, [photograph], score=0.5)
+    (found,) = predict_pixels(runner, [photograph], score=0.5)
     seconds = time.perf_counter() - start
-    found.plot().save(out)
+    save_image(found.plot(), out)
 
     console = Console()
     height, width = photograph.shape[:2]

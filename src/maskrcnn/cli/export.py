@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from maskrcnn.cli.common import Weights, load_network
+from maskrcnn.cli.common import Weights, check_outputs, load_network, say
+from maskrcnn.errors import UserError
 
 
 def export(
@@ -20,11 +21,36 @@ def export(
     calibrate: Annotated[
         str | None, typer.Option(metavar="DATA", help="Images to calibrate --int8 on, of the kind the model will see.")
     ] = None,
-    images: Annotated[int, typer.Option(min=1, help="Calibrate on at most this many images.")] = 300,
+    images: Annotated[
+        int | None, typer.Option(min=1, help="Calibrate on at most this many images. [default: 300]")
+    ] = None,
 ) -> None:
     """Write the whole network as one graph for another engine."""
-    from maskrcnn.export.run import run_export
+    from maskrcnn.export.run import check_target
+    from maskrcnn.export.run import export as write_export
 
+    check_target(to, int8)
+    if int8 and calibrate is None:
+        raise UserError("--int8: needs images of the kind the model is for: --calibrate DATA")
+    for option, value in (("--calibrate", calibrate), ("--images", images)):
+        if value is not None and not int8:
+            raise UserError(f"{option}: is for --int8; add it, or leave {option} out")
     folder = out or Path(f"{Path(weights).name}-{to}{'-int8' if int8 else ''}")
-    run_export(lambda: load_network(weights), to, folder, weights, int8, calibrate, images)
+    check_outputs(folder, kind="new folder")
+    from rich.console import Console
+
+    from maskrcnn.labels.open import open_dataset
+
+    dataset = open_dataset(calibrate, "train") if calibrate is not None else None
+    console = Console(width=max(100, Console().width))  # twelve columns of figures
+    write_export(
+        load_network(weights),
+        to,
+        folder,
+        source=weights,
+        calibrate=dataset,
+        images=images or 300,
+        say=say,
+        show=console.print,
+    )
     print(f"exported: {folder}")

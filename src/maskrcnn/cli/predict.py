@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from maskrcnn.cli.common import Device, EngineName, Weights, load_runner, progress_bar, say
+from maskrcnn.cli.common import Device, EngineName, Weights, check_outputs, load_runner, progress_bar, say
 from maskrcnn.errors import DataError
 
 
@@ -20,6 +20,7 @@ def predict(
     engine: EngineName = None,
 ) -> None:
     """Find the objects in images and draw them."""
+    check_outputs(out, kind="folder")
     from maskrcnn.predict.files import predict_files
     from maskrcnn.predict.sources import find_images
 

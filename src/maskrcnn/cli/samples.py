@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from maskrcnn.cli.common import Data, Recipe, Settings, check_outputs, progress_bar, recipe_for, tell_repairs
+from maskrcnn.cli.common import (
+    Data,
+    Recipe,
+    Settings,
+    check_outputs,
+    progress_bar,
+    recipe_for,
+    save_image,
+    tell_repairs,
+)
 
 
 def samples(
@@ -18,7 +27,7 @@ def samples(
     count: Annotated[int, typer.Option(min=1, help="Number of samples to draw.")] = 16,
 ) -> None:
     """Draw what the network sees in training: augmented images with their labels, on one sheet."""
-    check_outputs(out)
+    check_outputs(out, kind="image")
     from maskrcnn.config.load import load_config
     from maskrcnn.labels.open import open_pair
     from maskrcnn.train.sample_sheet import draw_sheet
@@ -30,5 +39,5 @@ def samples(
     tell_repairs(dataset)
     with progress_bar("decoding large images") as progress:
         dataset, _, _ = fit_images(config, dataset, progress=progress)
-    draw_sheet(dataset, fill_config(config, dataset), count).save(out, quality=90)
+    save_image(draw_sheet(dataset, fill_config(config, dataset), count), out)
     print(f"{count} training samples of {dataset.name}: {out}")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from maskrcnn.cli.common import Data, progress_bar, tell_repairs
+from maskrcnn.cli.common import Data, check_outputs, progress_bar, tell_repairs
 
 
 def split(
@@ -26,6 +26,7 @@ def split(
     copy: Annotated[bool, typer.Option("--copy", help="Copy the images instead of linking to their folder.")] = False,
 ) -> None:
     """Split labelled images into train, val and test."""
+    check_outputs(out, kind="folder")
     from maskrcnn.labels.split import Grouping, print_split, split_data
 
     grouping = Grouping(group_pattern, groups)

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from maskrcnn.cli.common import Data, Recipe, Settings, progress_bar, recipe_for, say, tell_repairs
+from maskrcnn.cli.common import Data, Recipe, Settings, check_outputs, progress_bar, recipe_for, say, tell_repairs
 from maskrcnn.errors import UserError
 
 
@@ -19,7 +19,9 @@ def train(
     recipe: Recipe = None,
     set_: Settings = None,
     run: Annotated[Path | None, typer.Option(help="Folder of the run. [default: a new one under runs/]")] = None,
-    val: Annotated[str | None, typer.Option(help="Labelled images to evaluate on, where DATA has none.")] = None,
+    val: Annotated[
+        str | None, typer.Option(help="Labelled images to evaluate on. [default: the val split of DATA]")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --run where it stopped.")] = False,
 ) -> None:
     """Train a model on labelled images."""
@@ -30,15 +32,15 @@ def train(
     source = recipe or (_settings_of(run) if resume and run else recipe_for(data))
     config = load_config(source, set_)
     folder = run or _new_run_folder(source)
+    check_outputs(folder, kind="folder")
 
-    from maskrcnn.labels.open import open_dataset, open_pair
+    from maskrcnn.labels.open import open_dataset, open_val
     from maskrcnn.train import trainer
     from maskrcnn.training_data.fill_config import fill_config
     from maskrcnn.training_data.prepare import fit_images
 
-    train_data, val_data = open_pair(data)
-    if val is not None:
-        val_data = open_dataset(val, "val")
+    train_data = open_dataset(data, "train")
+    val_data = open_val(data) if val is None else open_dataset(val, "val")
     for dataset in (train_data, val_data):
         tell_repairs(dataset)
     with progress_bar("decoding large images") as progress:

@@ -98,10 +98,11 @@ def find_all(
     there is nothing to compare them with.
     """
     from maskrcnn.labels.match_classes import labels_for
-    from maskrcnn.predict.predictor import finish
+    from maskrcnn.predict.predictor import check_batch, finish
     from maskrcnn.runtime.engine import run_network
     from maskrcnn.training_data.loader import test_loader
 
+    check_batch(batch)
     config = model.config
     known = labels_for(dataset, config.classes)
     category_of = dict(zip(known, dataset.class_ids, strict=True))

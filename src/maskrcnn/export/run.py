@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
@@ -93,39 +92,6 @@ def export(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return out
-
-
-def run_export(
-    load: Callable[[], MaskRCNN], to: str, out: Path, source: str, int8: bool, calibrate: str | None, images: int
-) -> None:
-    """`maskrcnn export`: `export` with what the command line gives, checked before anything is loaded.
-
-    Raises:
-        UserError: as `export`, and --int8 without images or images without --int8.
-        DataError: images that cannot be used.
-    """
-    from rich.console import Console
-
-    from maskrcnn.labels.open import open_dataset
-
-    check_target(to, int8)
-    if int8 and calibrate is None:
-        raise UserError("--int8: needs images of the kind the model is for: --calibrate DATA")
-    if calibrate is not None and not int8:
-        raise UserError("--calibrate: is for --int8; add it, or leave --calibrate out")
-    _refuse_existing(out)
-    dataset = open_dataset(calibrate, "train") if calibrate is not None else None
-    console = Console(width=max(100, Console().width))  # twelve columns of figures
-    export(
-        load(),
-        to,
-        out,
-        source=source,
-        calibrate=dataset,
-        images=images,
-        say=lambda line: print(line, file=sys.stderr),
-        show=console.print,
-    )
 
 
 def _refuse_existing(out: Path) -> None:

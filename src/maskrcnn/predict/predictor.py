@@ -86,7 +86,7 @@ def predict_pixels(
 def check_batch(batch: int) -> None:
     """Refuse a batch of no image."""
     if batch < 1:
-        raise UserError(f"predict: batch={batch}: give at least 1 image per forward pass")
+        raise UserError(f"batch={batch}: give at least 1 image per forward pass")
 
 
 def finish(raw: RawDetections, batch: Batch, config: ModelConfig, *, score: float = 0.0) -> list[Instances]:

@@ -69,8 +69,19 @@ def convert_file(
     checkpoint = read_checkpoint(path)
     entry = _entry_of(path, config)
     if entry is not None:
+        if style is not None:
+            raise UserError(f"--style {style}: the settings of {entry.name} have one already; leave it out")
         return _convert(checkpoint, entry, str(path), classes)
     library = guess_library(checkpoint.tensors)
+    if config is not None and library.name != "detectron2":
+        raise UserError(
+            f"--config {config}: only detectron2's checkpoints have a YAML, {path} is {library.name}'s; leave it out, "
+            "or give the name of a published checkpoint with the same settings"
+        )
+    if style is not None and library.name != "mmdet":
+        raise UserError(
+            f"--style {style}: only mmdetection's checkpoints need one, {path} is {library.name}'s; leave it out"
+        )
     state = {library.modern_name(name): tensor for name, tensor in checkpoint.tensors.items()}
     if library.name == "detectron2":
         if config is None:
@@ -125,51 +136,6 @@ def differences(ours: ModelConfig, theirs: ModelConfig) -> list[str]:
         for key in sorted({*a, *b})
         if a.get(key) != b.get(key) and key not in unimportant and key.partition(".")[0] not in unimportant
     ]
-
-
-def run_import(
-    source: str, config: str | None, style: str | None, classes: Path | None, progress: Progress | None = None
-) -> MaskRCNN:
-    """What `maskrcnn convert weights SOURCE` reads: a published name or a file.
-
-    Raises:
-        UserError: as `load_published` and `convert_file`, or an argument that is not one.
-    """
-    if style is not None and style not in STYLES:
-        raise UserError(f"--style {style}: there are {' and '.join(STYLES)}")
-    if is_published(source) and not Path(source).exists():
-        return load_published(source, progress)
-    names = None
-    if classes is not None:
-        try:
-            names = [line.strip() for line in classes.read_text(encoding="utf-8").splitlines() if line.strip()]
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"--classes {classes}: not readable: {error}") from None
-    return convert_file(source, config, style=style, classes=names)  # type: ignore[arg-type]  # checked above
-
-
-def run_save(model: MaskRCNN, source: str, out: Path) -> None:
-    """Writes a converted model and says what it is."""
-    from maskrcnn.weights.store import save_model
-
-    save_model(model, out, card=f"# {out.name}\n\nConverted from {source}\n")
-    config = model.config
-    heads = [
-        name for name, head in (("masks", model.mask_head), ("keypoints", model.keypoint_head)) if head is not None
-    ]
-    print(
-        f"{config.backbone.kind}-{config.neck.kind}, {len(config.classes)} classes, {', '.join(['boxes', *heads])}: {out}"
-    )
-
-
-def run_export(model: MaskRCNN, library: str, path: Path) -> None:
-    """Writes ours for another library and says what it has no place for."""
-    lines = export_file(model, library, path)
-    for line in lines:
-        print(f"warning: {library} does it otherwise: {line}")
-    print(
-        f"{path}: for {library}" + (f"; its settings: {path.with_suffix('.yaml')}" if library == "detectron2" else "")
-    )
 
 
 def _convert(checkpoint: Checkpoint, entry: Published, where: str, classes: list[str] | None = None) -> MaskRCNN:

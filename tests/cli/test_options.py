@@ -1,0 +1,51 @@
+"""An option that would be ignored is refused, in one line that says why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from maskrcnn.cli.main import main
+
+PUBLISHED = "torchvision/maskrcnn_resnet50_fpn"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["convert", "weights", PUBLISHED, "--config", "x.yaml"], ["--config", PUBLISHED, "leave it out"]),
+        (["convert", "weights", PUBLISHED, "--style", "caffe"], ["--style", PUBLISHED, "leave it out"]),
+        (["convert", "weights", PUBLISHED, "--classes", "{file}"], ["--classes", PUBLISHED, "leave it out"]),
+        (["convert", "weights", "m", "--to", "torchvision", "--style", "caffe"], ["--style", "--to", "leave it out"]),
+        (["convert", "weights", "m", "--to", "detectron2", "--config", "x"], ["--config", "--to", "leave it out"]),
+        (["convert", "weights", "m", "--to", "detectron2", "--classes", "{file}"], ["--classes", "--to"]),
+        (["convert", "weights", "m", "--to", "tensorflow"], ["--to tensorflow", "torchvision and detectron2"]),
+        (["convert", "weights", "{file}", "--style", "tf"], ["--style tf", "pytorch and caffe"]),
+        (["export", "m", "--to", "torch", "--calibrate", "synthetic"], ["--calibrate", "--int8"]),
+        (["export", "m", "--to", "torch", "--images", "5"], ["--images", "--int8"]),
+        (["predict", "{export}", "{image}", "--device", "cuda"], ["--device cuda", "exported folder"]),
+        (["evaluate", "{export}", "synthetic", "--device", "mps"], ["--device mps", "exported folder"]),
+        (["split", "{file}", "--out", "{new}", "--val", "0.7", "--test", "0.7"], ["nothing is left to train on"]),
+        (["split", "{file}", "--out", "{new}", "--group-pattern", "(a)"], ["--by group"]),
+        (["split", "{file}", "--out", "{new}", "--by", "stratified", "--groups", "folder"], ["--by group"]),
+        (["predict", "m", "{image}", "--score", "2"], ["--score"]),
+        (["predict", "person-mobilenet", "{image}", "--score", "nan"], ["--score"]),
+    ],
+)
+def test_what_would_be_ignored_is_refused(
+    arguments: list[str], words: list[str], tmp_path: Path, error_line: Callable[[], str]
+) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (8, 8)).save(tmp_path / "image.png")
+    (tmp_path / "file").write_text("thing\n")
+    (tmp_path / "export").mkdir()
+    (tmp_path / "export" / "export.json").write_text("{}")
+    names = {name: tmp_path / name for name in ("file", "new", "export")} | {"image": tmp_path / "image.png"}
+    out = [] if arguments[0] != "predict" else ["--out", str(tmp_path / "out")]
+    assert main([*(argument.format(**names) for argument in arguments), *out]) == 2
+    line = error_line()
+    for word in words:
+        assert word in line

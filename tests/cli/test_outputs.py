@@ -1,0 +1,87 @@
+"""A result that cannot be written is refused before the work, in one line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from maskrcnn.cli.common import check_outputs, save_image
+from maskrcnn.cli.main import main
+from maskrcnn.errors import UserError
+
+
+@pytest.mark.parametrize("name", ["sheet", "x.webq", "x.h5", ".png", "x.png/"])
+@pytest.mark.parametrize("verb", [["samples", "synthetic"], ["demo"]])
+def test_an_image_must_have_a_suffix_that_pillow_writes(
+    verb: list[str], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error_line: Callable[[], str]
+) -> None:
+    def work(*_: object, **__: object) -> None:
+        raise AssertionError("the work has begun")
+
+    monkeypatch.setattr("maskrcnn.train.sample_sheet.draw_sheet", work)
+    monkeypatch.setattr("maskrcnn.weights.store.load_model", work)
+    path = f"{tmp_path}/{name}"
+    if name.endswith("/"):
+        Path(path).mkdir()
+    assert main([*verb, "--out", path]) == 2
+    line = error_line()
+    assert str(Path(path)) in line and ("suffix such as .png or .jpg" in line or "is a folder" in line)
+    assert list(tmp_path.iterdir()) == ([Path(path)] if name.endswith("/") else [])
+
+
+@pytest.mark.parametrize("suffix", [".png", ".JPG", ".webp", ".bmp", ".tif", ".gif", ".ppm"])
+def test_images_in_the_format_of_their_suffix(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / "new" / f"a{suffix}"
+    check_outputs(path, kind="image")
+    assert not path.parent.exists()
+    save_image(Image.new("RGBA", (4, 4)), path)
+    with Image.open(path) as image:
+        assert image.size == (4, 4)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["predict", "no-such-model", "{image}", "--out", "{file}"],
+        ["predict", "no-such-model", "{image}", "--out", "{file}/deep"],
+        ["export", "no-such-model", "--to", "torch", "--out", "{full}"],
+        ["convert", "weights", "no-such-file", "--out", "{file}"],
+        ["convert", "weights", "no-such-model", "--to", "torchvision", "--out", "{full}"],
+        ["convert", "data", "synthetic", "--to", "coco", "--out", "{full}"],
+        ["split", "synthetic", "--out", "{file}"],
+        ["check", "synthetic", "--fix", "{full}"],
+        ["check", "synthetic", "--json", "{file}/report.json"],
+        ["check", "synthetic", "--json", "{new}", "--html", "{new}"],
+        ["evaluate", "no-such-model", "synthetic", "--json", "{new}", "--results", "{new}"],
+        ["train", "synthetic", "--recipe", "quick", "--run", "{file}"],
+    ],
+)
+def test_outputs_are_checked_before_anything_is_read(
+    arguments: list[str], tmp_path: Path, error_line: Callable[[], str]
+) -> None:
+    (tmp_path / "file").write_text("kept")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "a.txt").write_text("kept")
+    Image.new("RGB", (8, 8)).save(tmp_path / "image.png")
+    names = {"image": tmp_path / "image.png", "new": tmp_path / "new.json"}
+    names |= {name: tmp_path / name for name in ("file", "full")}
+    assert main([argument.format(**names) for argument in arguments]) == 2
+    line = error_line()
+    assert str(tmp_path) in line and "; " in line and "no-such" not in line and "synthetic" not in line
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.txt", "file", "full", "image.png"]
+
+
+def test_a_link_and_a_device_may_be_written(tmp_path: Path) -> None:
+    (tmp_path / "link.json").symlink_to(tmp_path / "there.json")
+    check_outputs(tmp_path / "link.json", Path(os.devnull))
+    (tmp_path / "deep").symlink_to(tmp_path / "missing" / "deep.json")
+    check_outputs(tmp_path / "deep")
+
+
+def test_two_results_cannot_be_one_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="a name of its own"):
+        check_outputs(tmp_path / "a", None, tmp_path / "a")
