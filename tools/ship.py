@@ -16,7 +16,8 @@ import yaml
 
 from maskrcnn.evaluate.coco import evaluate
 from maskrcnn.labels.open import open_dataset
-from maskrcnn.weights.store import WEIGHTS, load_model, save_model
+from maskrcnn.weights.load import load_model
+from maskrcnn.weights.store import WEIGHTS, save_model
 
 SHIPPED = Path(__file__).parents[1] / "src" / "maskrcnn" / "weights" / "shipped"
 CAPTIONS = {"bbox": "box", "segm": "mask", "keypoints": "keypoint"}

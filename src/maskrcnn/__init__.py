@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 from maskrcnn.version import __version__
 
 if TYPE_CHECKING:
+    from maskrcnn.api import MaskRCNN
     from maskrcnn.instances import Instances
-    from maskrcnn.model.mask_rcnn import MaskRCNN
 
 __all__ = ["Instances", "MaskRCNN", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
     # torch takes seconds to import; `maskrcnn --help` and reading a recipe do not need it
-    homes = {"MaskRCNN": "maskrcnn.model.mask_rcnn", "Instances": "maskrcnn.instances"}
+    homes = {"MaskRCNN": "maskrcnn.api", "Instances": "maskrcnn.instances"}
     if name in homes:
         return getattr(import_module(homes[name]), name)
     raise AttributeError(f"module 'maskrcnn' has no attribute {name!r}")

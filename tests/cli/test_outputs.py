@@ -23,7 +23,7 @@ def test_an_image_must_have_a_suffix_that_pillow_writes(
         raise AssertionError("the work has begun")
 
     monkeypatch.setattr("maskrcnn.train.sample_sheet.draw_sheet", work)
-    monkeypatch.setattr("maskrcnn.weights.store.load_model", work)
+    monkeypatch.setattr("maskrcnn.weights.load.load_model", work)
     path = f"{tmp_path}/{name}"
     if name.endswith("/"):
         Path(path).mkdir()

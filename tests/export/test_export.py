@@ -23,6 +23,7 @@ from maskrcnn.export import run, verify
 from maskrcnn.export.graph import refuse, trace
 from maskrcnn.runtime.engine import engine_of, open_export
 from maskrcnn.runtime.exported_folder import Record, read_export
+from maskrcnn.weights.store import save_model
 
 SOURCE = Path(maskrcnn.__file__).parents[1]
 
@@ -51,7 +52,7 @@ def test_an_export_that_differs_too_much_is_refused_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     network = small_network()
-    network.save_pretrained(tmp_path / "model")
+    save_model(network, tmp_path / "model")
     other = small_network()
     with torch.no_grad():
         other.mask_head.predict.bias.add_(1)

@@ -21,7 +21,9 @@ from maskrcnn.model.build import build
 from maskrcnn.weights import convert, detectron2, mmdet, published, torchvision
 from maskrcnn.weights.detectron2_yaml import read_yaml, resolve, zoo_bases
 from maskrcnn.weights.foreign import LIBRARIES, foreign_state, guess_library, load_foreign
+from maskrcnn.weights.load import load_model
 from maskrcnn.weights.published import Published, config_for, find_published, published_checkpoints
+from maskrcnn.weights.trunk import load_trunk
 
 DETECTRON2 = "detectron2/COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x"
 TORCHVISION = "torchvision/maskrcnn_resnet50_fpn"
@@ -107,7 +109,7 @@ def test_by_name_from_a_server(
     monkeypatch.setattr(published, "published_checkpoints", lambda: [entry])
     monkeypatch.setenv("MASKRCNN_CACHE", str(tmp_path / "cache"))
     told: list[tuple[int, int | None]] = []
-    loaded = convert.load_published(name, lambda done, total: told.append((done, total)))
+    loaded = load_model(name, lambda done, total: told.append((done, total)))
     same(model, loaded)
     assert told[-1] == (path.stat().st_size, path.stat().st_size)
     assert loaded.config.classes[0] == "person"
@@ -284,7 +286,7 @@ def test_proposals_alone() -> None:
         {"classes": ["object"], "backbone": {"kind": "mobilenetv2"}, "box_head": None, "mask_head": None}
     )
     network = build(small).eval()
-    network.load_trunk("mobilenetv2-imagenet")
+    load_trunk(network, "mobilenetv2-imagenet")
     with torch.no_grad():
         found = network.detect(torch.randint(0, 255, (1, 3, 64, 96)).byte(), torch.tensor([[64, 96]]))
     assert found.valid.any() and (found.labels == 0).all() and ((found.scores >= 0) & (found.scores <= 1)).all()

@@ -18,7 +18,8 @@ from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.predict.files import predict_files
 from maskrcnn.predict.predictor import predict
 from maskrcnn.weights.first_convolution import STEM, adapt_first_convolution
-from maskrcnn.weights.store import load_model
+from maskrcnn.weights.load import load_model
+from maskrcnn.weights.store import save_model
 from maskrcnn.weights.transfer import transfer
 from maskrcnn.weights.trunk import load_trunk
 
@@ -110,7 +111,7 @@ def test_settings_that_do_not_fit_are_one_line(inputs: dict[str, object], line: 
 
 def test_five_channels_from_the_file_to_the_drawing(tmp_path: Path) -> None:
     network = model(5)
-    network.save_pretrained(tmp_path / "model")
+    save_model(network, tmp_path / "model")
     network = load_model(tmp_path / "model")
     pixels = np.random.default_rng(0).integers(0, 256, (64, 80, 5), dtype=np.uint8)
     for name in ("a.npy", "b.npy"):

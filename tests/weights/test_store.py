@@ -12,18 +12,20 @@ import torch
 from safetensors.torch import load_file, save_file
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "model"))
-from small import noise_images, small_model
+from small import noise_images, small_config, small_model
 
 from maskrcnn import MaskRCNN
 from maskrcnn.errors import UserError
-from maskrcnn.weights.store import find_model, load_model, save_model
+from maskrcnn.model.build import build
+from maskrcnn.weights.load import load_model
+from maskrcnn.weights.store import find_model, save_model
 from maskrcnn.weights.trunk import load_trunk
 
 TRUNK = Path(__file__).parents[3] / "shared" / "weights" / "mobilenetv2_1.0_imagenet_fp32_bn.npz"
 
 
 def test_a_saved_model_comes_back_the_same(tmp_path: Path) -> None:
-    model = small_model().eval()
+    model = build(small_config(), MaskRCNN).eval()
     model.save_pretrained(tmp_path, card="# card\n")
     again = MaskRCNN.from_pretrained(tmp_path)
     assert again.config == model.config and (tmp_path / "README.md").read_text() == "# card\n"

@@ -70,7 +70,7 @@ def say(line: str) -> None:
 
 def load_network(weights: str) -> MaskRCNN:
     """The network; a published one is downloaded at its first use, with a progress bar."""
-    from maskrcnn.weights.store import load_model
+    from maskrcnn.weights.load import load_model
 
     with progress_bar("downloading") as progress:
         return load_model(weights, progress)

@@ -20,8 +20,11 @@ from maskrcnn.model.roi_pooler import RoiPooler
 from maskrcnn.model.rpn import RPN
 
 
-def build(config: ModelConfig) -> MaskRCNN:
+def build(config: ModelConfig, network: type[MaskRCNN] = MaskRCNN) -> MaskRCNN:
     """The network of `config`, freshly initialised, channels-last.
+
+    Args:
+        network: the class to make.
 
     Raises:
         UserError: settings that contradict each other, or no classes.
@@ -53,7 +56,7 @@ def build(config: ModelConfig) -> MaskRCNN:
         stage = (fifth, 2048)
     classes = len(config.classes)
     shared_channels = stage[1] if stage else channels
-    model = MaskRCNN(
+    model = network(
         config=config,
         backbone=backbone,
         neck=neck,

@@ -9,7 +9,7 @@ RoIs, D detections, K classes. The network never resizes, never pastes and never
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -29,11 +29,6 @@ from maskrcnn.ops import boxes as box_ops
 from maskrcnn.ops import heatmaps
 from maskrcnn.ops.roi_align import roi_align_bitmaps
 from maskrcnn.ops.tracing import exporting
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from maskrcnn.instances import Instances
 
 
 class RawDetections(NamedTuple):
@@ -289,38 +284,6 @@ class MaskRCNN(nn.Module):
     def _stage_size(self) -> int:
         """Cells per side that leave the fifth stage, which halves the pooled size."""
         return self.second_stage.config.size // 2
-
-    @classmethod
-    def from_pretrained(cls, source: str | Path) -> MaskRCNN:
-        """A trained network, by the name of a shipped or a published one (`maskrcnn models` lists both; the latter are
-        downloaded at the first use), as a folder that `save_pretrained` wrote, or as OWNER/NAME of the Hugging Face hub."""
-        from maskrcnn.weights.store import load_model
-
-        return load_model(source)
-
-    def save_pretrained(self, folder: str | Path, *, card: str = "") -> None:
-        """Writes `config.json`, `model.safetensors` and, where given, the card as `README.md`."""
-        from maskrcnn.weights.store import save_model
-
-        save_model(self, folder, card)
-
-    def push_to_hub(self, name: str, *, private: bool = False, card: str = "") -> str:
-        """Uploads the three files to OWNER/NAME of the Hugging Face hub; returns the address."""
-        from maskrcnn.weights.hub import push
-
-        return push(self, name, private=private, card=card)
-
-    def load_trunk(self, source: str | Path) -> int:
-        """Fills the trunk with ImageNet weights, by name or from a file; see `maskrcnn.weights.trunk`."""
-        from maskrcnn.weights.trunk import load_trunk
-
-        return load_trunk(self, source)
-
-    def predict(self, source: Any, *, score: float = 0.5, **options: Any) -> Instances | list[Instances]:
-        """What is in an image (path, array, Pillow image) or in each of a list; see `maskrcnn.predict.predictor`."""
-        from maskrcnn.predict.predictor import predict
-
-        return predict(self, source, score=score, **options)
 
 
 def config_size(head: MaskHead | KeypointHead) -> int:

@@ -85,13 +85,14 @@ def make_network(config: Config, resume: bool) -> tuple[nn.Module, list[str]]:
         The network, and lines about what did not fit it.
     """
     from maskrcnn.model.build import build
+    from maskrcnn.weights.trunk import load_trunk
 
     set_seed(config.train.seed)
     network = build(config.model)
     if resume:
         return network, []
     if config.train.trunk:
-        network.load_trunk(config.train.trunk)
+        load_trunk(network, config.train.trunk)
     return network, _start_from(network, config.train.init) if config.train.init else []
 
 
@@ -123,7 +124,7 @@ def determinism(wanted: bool) -> Iterator[None]:
 
 def _start_from(network: MaskRCNN, source: str) -> list[str]:
     """Copy what fits of another model; lines about what did and what did not."""
-    from maskrcnn.weights.store import load_model
+    from maskrcnn.weights.load import load_model
     from maskrcnn.weights.transfer import transfer
 
     done = transfer(network, load_model(source))

@@ -27,20 +27,19 @@ from maskrcnn.weights.published import (
     is_published,
     published_checkpoints,
 )
+from maskrcnn.weights.store import WEIGHTS, save_model
 
 Style = Literal["pytorch", "caffe"]
 STYLES: tuple[str, ...] = get_args(Style)
 SUFFIXES = {"torchvision": "pth", "detectron2": "pkl"}
 
 
-def load_published(name: str, progress: Progress | None = None) -> MaskRCNN:
-    """A published detector by its name, downloaded and converted at the first use and from the cache afterwards.
+def fetch_converted(name: str, progress: Progress | None = None) -> Path:
+    """The model folder of a published detector, downloaded and converted into the cache at the first use.
 
     Raises:
         UserError: no such checkpoint, one that is no detector, no network, or a file that is not what was published.
     """
-    from maskrcnn.weights.store import WEIGHTS, load_model, save_model
-
     entry = find_published(name)
     if entry.kind != "detector":
         raise UserError(f"{entry.name} is an ImageNet trunk; give it as train.trunk={entry.name}")
@@ -48,7 +47,7 @@ def load_published(name: str, progress: Progress | None = None) -> MaskRCNN:
     if not (converted / WEIGHTS).is_file():
         path = fetch_published(entry, progress)
         save_model(_convert(read_checkpoint(path), entry, str(path)), converted, card=_card(entry))
-    return load_model(converted)
+    return converted
 
 
 def convert_file(

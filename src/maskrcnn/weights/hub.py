@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from maskrcnn.errors import UserError
-
-if TYPE_CHECKING:
-    from maskrcnn.model.mask_rcnn import MaskRCNN
+from maskrcnn.model.mask_rcnn import MaskRCNN
+from maskrcnn.weights.store import save_model
 
 FILES = ("config.json", "model.safetensors", "README.md")  # nothing else is fetched
 TAGS = "---\nlibrary_name: maskrcnn\ntags: [mask-rcnn, instance-segmentation, object-detection]\n---\n"
@@ -41,8 +39,6 @@ def push(model: MaskRCNN, name: str, *, private: bool = False, card: str = "") -
     Raises:
         UserError: not a hub name, not allowed to, no network, or huggingface_hub is missing.
     """
-    from maskrcnn.weights.store import save_model
-
     if not is_hub_name(name):
         raise UserError(f"push_to_hub: {name!r} is not OWNER/NAME")
     hub = _library()

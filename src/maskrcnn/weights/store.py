@@ -14,7 +14,6 @@ from safetensors.torch import load_file, save_file
 
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.config.section import validate
-from maskrcnn.download import Progress
 from maskrcnn.errors import UserError
 from maskrcnn.model.build import build
 from maskrcnn.model.mask_rcnn import MaskRCNN
@@ -42,28 +41,16 @@ def save_model(model: MaskRCNN, folder: str | Path, card: str = "", *, half: boo
         _write(folder / CARD, card)
 
 
-def load_model(source: str | Path, progress: Progress | None = None) -> MaskRCNN:
-    """The network of a shipped name, a model folder, a run folder (its best weights), a published checkpoint's name or
-    OWNER/NAME of the Hugging Face hub, in eval mode and float32.
+def load_folder(folder: Path, network: type[MaskRCNN] = MaskRCNN) -> MaskRCNN:
+    """The network of a model folder, in eval mode and float32.
 
     Args:
-        progress: told of a download, which only the last two can need.
+        network: the class to make.
 
     Raises:
-        UserError: no such model, a folder that is not one, or weights that do not fit their config, tensors named.
+        UserError: unreadable files, or weights that do not fit their config, tensors named.
     """
-    from maskrcnn.weights import hub
-    from maskrcnn.weights.convert import load_published
-    from maskrcnn.weights.published import is_published
-
-    if not Path(source).exists():
-        if is_published(str(source)):
-            return load_published(str(source), progress)
-        if hub.is_hub_name(str(source)):
-            source = hub.fetch(str(source))
-    folder = find_model(source)
-    config = load_model_config(folder)
-    model = build(config)
+    model = build(load_model_config(folder), network)
     load_weights(model, folder / WEIGHTS)
     return model.eval()
 
