@@ -99,6 +99,7 @@ class Instances:
     path: Path | None = None  # of the image, where it has one
     pixels: np.ndarray | None = field(default=None, repr=False)  # (H, W, C) uint8, for `plot`
     channels: int = 3  # of the image
+    value_range: tuple[float, float] | None = None  # of the image's samples, where these have more than 8 bits
     class_ids: np.ndarray | None = None  # (N,) int64: the class of each in the user's own file; None: labels + 1
 
     def __len__(self) -> int:
@@ -138,7 +139,7 @@ class Instances:
         if pixels is None:
             if self.path is None:
                 raise UserError("plot: these instances have no image; give draw_instances the pixels and these")
-            pixels = read_image(self.path, self.channels)
+            pixels = read_image(self.path, self.channels, self.value_range)
         return draw_instances(pixels, self)
 
     def to_coco(self, image_id: int | str) -> list[dict[str, Any]]:

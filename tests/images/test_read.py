@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from maskrcnn.errors import DataError
 from maskrcnn.images.header import LARGEST, upright_size
-from maskrcnn.images.read import read_image, to_uint8
+from maskrcnn.images.read import ValueRange, read_image, to_uint8
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -72,10 +72,16 @@ def test_rgb_comes_back_exactly_writable_and_uint8(tmp_path: Path, suffix: str) 
     assert image.dtype == np.uint8 and image.flags.writeable and image.flags.c_contiguous
 
 
-def save(tmp_path: Path, image: Image.Image, suffix: str = "png", **options: object) -> np.ndarray:
+def save(
+    tmp_path: Path,
+    image: Image.Image,
+    suffix: str = "png",
+    value_range: ValueRange | None = None,
+    **options: object,
+) -> np.ndarray:
     path = tmp_path / f"image.{suffix}"
     image.save(path, **options)
-    return read_image(path)
+    return read_image(path, value_range=value_range)
 
 
 def test_grey_and_bilevel(tmp_path: Path) -> None:
@@ -110,7 +116,7 @@ def test_sixteen_bits(tmp_path: Path, suffix: str) -> None:
     deep = (np.arange(240, dtype=np.uint16) * 256 + 37).reshape(12, 20)
     assert np.array_equal(save(tmp_path, Image.fromarray(deep), suffix)[..., 2], deep >> 8)
     shallow = np.arange(240, dtype=np.uint16).reshape(12, 20)
-    assert np.array_equal(save(tmp_path, Image.fromarray(shallow), suffix)[..., 0], shallow)
+    assert np.array_equal(save(tmp_path, Image.fromarray(shallow), suffix, (0, 255))[..., 0], shallow)
 
 
 def test_float_and_wide_integer_tiff(tmp_path: Path) -> None:
@@ -118,16 +124,45 @@ def test_float_and_wide_integer_tiff(tmp_path: Path) -> None:
     assert np.array_equal(save(tmp_path, Image.fromarray(unit), "tif")[..., 0].ravel(), np.arange(256))
     wide = (np.arange(256, dtype=np.int32).reshape(16, 16) << 8) - 300
     expected = np.maximum(wide, 0) >> 8
-    assert np.array_equal(save(tmp_path, Image.fromarray(wide), "tif")[..., 0], expected)
+    assert np.array_equal(save(tmp_path, Image.fromarray(wide), "tif", (0, 65535))[..., 0], expected)
+    assert "int32 may be of any range" in refused(tmp_path / "image.tif")
+    Image.fromarray(unit * 300).save(tmp_path / "image.tif")
+    assert "float32 above 1 may be of any range" in refused(tmp_path / "image.tif")
 
 
 def test_to_uint8_rules() -> None:
     assert to_uint8(np.array([True, False])).tolist() == [255, 0]
     assert to_uint8(np.array([0.0, 0.5, 1.0, np.nan])).tolist() == [0, 128, 255, 0]
-    assert to_uint8(np.array([-5.0, 100.4, 255.0])).tolist() == [0, 100, 255]
-    assert to_uint8(np.array([0, 2**32 - 1], dtype=np.uint32)).tolist() == [0, 255]
+    assert to_uint8(np.array([-5.0, 100.4, 255.0, np.inf, np.nan]), (0, 255)).tolist() == [0, 100, 255, 255, 0]
+    assert to_uint8(np.array([0, 2**32 - 1], dtype=np.uint32), (0, 2**32 - 1)).tolist() == [0, 255]
+    assert to_uint8(np.array([-9, 0, 255, 300], dtype=np.int32), (0, 255)).tolist() == [0, 0, 255, 255]
+    assert to_uint8(np.array([-1000, 0, 2000], dtype=np.int16), (-1000, 2000)).tolist() == [0, 85, 255]
     assert to_uint8(np.array([256, 65535], dtype=">u2")).tolist() == [1, 255]
     assert to_uint8(np.empty((0, 3), np.uint16)).shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value_range"),
+    [(np.uint8, None), (np.uint16, None), (np.int16, None)]
+    + [(d, r) for d in (np.uint16, np.int16, np.int32, np.int64, np.float32) for r in ((0, 4095), (17.5, 991))],
+)
+def test_a_sample_depends_on_nothing_but_itself(dtype: type, value_range: ValueRange | None) -> None:
+    """One hot pixel changes nothing else: 700 was 175 in one frame and 43 in the next."""
+    frame = np.random.default_rng(0).integers(0, 120 if dtype == np.uint8 else 900, (20, 30)).astype(dtype)
+    hot = frame.copy()
+    hot[3, 4] = min(np.iinfo(dtype).max, 65535) if np.issubdtype(dtype, np.integer) else 65535
+    changed = to_uint8(frame, value_range) != to_uint8(hot, value_range)
+    assert not np.delete(changed.ravel(), 3 * 30 + 4).any()
+
+
+def test_sixteen_bits_that_pillow_widens(tmp_path: Path) -> None:
+    """Pillow has a 16-bit PGM and a TIFF of signed 16 bits as 32 bits."""
+    deep = (np.arange(100, dtype=np.uint16) * 256 + 37).reshape(10, 10)
+    (tmp_path / "a.pgm").write_bytes(b"P5 10 10 65535\n" + deep.astype(">u2").tobytes())
+    assert np.array_equal(read_image(tmp_path / "a.pgm", 1)[..., 0], deep >> 8)
+    tifffile = pytest.importorskip("tifffile", reason="tifffile is not installed")
+    tifffile.imwrite(tmp_path / "a.tif", deep.astype(np.int16), photometric="minisblack")
+    assert np.array_equal(read_image(tmp_path / "a.tif", 1)[..., 0], deep >> 7)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "tif"])

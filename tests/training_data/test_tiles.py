@@ -19,7 +19,7 @@ from maskrcnn.check.advice import advise
 from maskrcnn.check.statistics import describe
 from maskrcnn.cli.main import main
 from maskrcnn.config.data import TilesConfig
-from maskrcnn.config.load import Config, load_config
+from maskrcnn.config.load import load_config
 from maskrcnn.config.model import KeypointSchema
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.labels.annotation_masks import annotation_rle
@@ -31,7 +31,7 @@ from maskrcnn.masks.rle import bitmap_rle, crop_rle, rle_bitmap
 from maskrcnn.training_data import decoded as decoded_module
 from maskrcnn.training_data.crop import Window, cut
 from maskrcnn.training_data.decoded import DecodedImages, decode_apart
-from maskrcnn.training_data.prepare import fit_images
+from maskrcnn.training_data.prepare import prepare_data
 from maskrcnn.training_data.tiles import REMNANT, TiledDataset, cut_image, tile_windows
 
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -313,9 +313,9 @@ def test_the_cache_is_bounded(tmp_path: Path, cache: Path, monkeypatch: pytest.M
         TiledDataset(scan(tmp_path, name), TILES, decoded=store)
         store.fill()
         assert len(list(cache.glob("*.npy"))) == 1  # the other training's made room
-    config = Config()
+    config = load_config({}, ["model.mask_head=null"])
     config.data.tiles = TilesConfig(side=40, overlap=10, cache_gb=0)
-    dataset, _, lines = fit_images(config, scan(tmp_path))
+    _, dataset, _, lines = prepare_data(config, scan(tmp_path))
     assert dataset.pixels(0).shape == (40, 40, 3)
     assert "1 images are decoded anew" in lines[-1] and "raise data.tiles.cache_gb" in lines[-1]
     usage = type("Usage", (), {"free": 10})
@@ -358,18 +358,20 @@ def test_many_processes_decode_once(tmp_path: Path, cache: Path) -> None:
 def test_settings(tmp_path: Path, cache: Path) -> None:
     with pytest.raises(UserError, match="overlap must be below side"):
         load_config({}, ["data.tiles.side=64", "data.tiles.overlap=64"])
-    config = load_config({}, ["data.tiles.side=40", "data.tiles.overlap=10", "data.tiles.empty=0"])
+    config = load_config(
+        {}, ["data.tiles.side=40", "data.tiles.overlap=10", "data.tiles.empty=0", "model.mask_head=null"]
+    )
     data = scan(tmp_path)
-    train, val, lines = fit_images(config, data, data)
+    _, train, val, lines = prepare_data(config, data, data)
     assert isinstance(train, TiledDataset) and isinstance(val, TiledDataset)
     assert len(val) == 12 > len(train) and "decoded images: 0.00 GB" in lines[-1]
     config.data.tiles.val = False
-    assert fit_images(config, data, data)[1] is data
+    assert prepare_data(config, data, data)[2] is data
     config.model.rpn.ignore_iou = None
     with pytest.raises(UserError, match=r"model\.rpn\.ignore_iou=0\.5"):
-        fit_images(config, data)
+        prepare_data(config, data)
     config.data.tiles = None
-    assert fit_images(config, data) == (data, None, [])
+    assert prepare_data(config, data)[1:] == (data, None, [])
 
 
 def test_the_command_line_cuts(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
@@ -404,7 +406,7 @@ def test_check_advises_tiles_that_can_be_trained_on(tmp_path: Path, cache: Path)
     )  # 1024 of the network's show 30 pixels as 24
     assert config.model.input.short_side == 1024 == max(config.data.augment.short_sides)
     assert config.data.augment.crop is None and "--set data.tiles.side=1280" in advice.command
-    fit_images(config, dataset)  # remnants are ignored, though the recipe has no use for that
+    prepare_data(config, dataset)  # remnants are ignored, though the recipe has no use for that
     stats.sides = [300.0, 400, 500, 600, 900]  # large enough in whole images
     assert load_config(advice.recipe, advise("scans", dataset, stats).overrides).data.tiles is None
 
@@ -415,7 +417,7 @@ import numpy as np
 from pathlib import Path
 from maskrcnn.config.load import load_config
 from maskrcnn.labels.types import Annotation, LabelledImage
-from maskrcnn.training_data.prepare import fit_images
+from maskrcnn.training_data.prepare import prepare_data
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.training_data.loader import TrainSamples
 from maskrcnn.masks.rle import bitmap_rle
@@ -430,7 +432,7 @@ data = FileDataset(
 config = load_config({}, ["data.tiles.side=512", "data.augment.short_sides=[512]", "data.augment.flip=0"])
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 2**20)
 before = peak()
-tiled, _, lines = fit_images(config, data)
+_, tiled, _, lines = prepare_data(config, data)
 samples = TrainSamples(tiled, [0], config)
 shapes = {tuple(samples[index, 0, 0].pixels.shape) for index in range(0, len(tiled), 7)}
 assert shapes == {(512, 512, 3)}, shapes

@@ -15,7 +15,7 @@ from maskrcnn.check.findings import Findings, Suspect
 from maskrcnn.errors import DataError
 from maskrcnn.images.fingerprint import fingerprint, near_duplicates, similar_hashes
 from maskrcnn.images.header import FORMATS, orientation
-from maskrcnn.images.read import read_image
+from maskrcnn.images.read import ValueRange, read_image
 from maskrcnn.labels.image_files import size_disagreement
 from maskrcnn.labels.types import Dataset, LabelledImage
 
@@ -48,12 +48,18 @@ class Seen:
 
 
 def check_images(
-    dataset: Dataset, split: str, findings: Findings, progress: Progress | None = None, *, channels: int = 3
+    dataset: Dataset,
+    split: str,
+    findings: Findings,
+    progress: Progress | None = None,
+    *,
+    channels: int = 3,
+    value_range: ValueRange | None = None,
 ) -> list[Seen]:
     """Decodes every image of a split, as many at a time as there are cores."""
     seen: list[Seen] = []
     with ThreadPoolExecutor(max(1, os.cpu_count() or 1)) as pool:
-        looks = pool.map(partial(look, channels=channels), _each(dataset))
+        looks = pool.map(partial(look, channels=channels, value_range=value_range), _each(dataset))
         for index, (image, one) in enumerate(zip(_each(dataset), looks, strict=True)):
             seen.append(one)
             suspect = Suspect(split, index, repr(image.file_name))
@@ -74,7 +80,7 @@ def check_images(
     return seen
 
 
-def look(image: LabelledImage, channels: int = 3) -> Seen:
+def look(image: LabelledImage, channels: int = 3, value_range: ValueRange | None = None) -> Seen:
     """Decode one image; whatever is wrong with it is said, not raised."""
     if image.path is None:
         return Seen(None)
@@ -84,7 +90,7 @@ def look(image: LabelledImage, channels: int = 3) -> Seen:
     except Exception:  # noqa: BLE001  what is wrong is said by read_image, in its words
         mode, turned = "", False
     try:
-        pixels = read_image(image.path, channels)
+        pixels = read_image(image.path, channels, value_range)
     except DataError as error:
         return Seen(str(error), mode, turned)
     wrong = size_disagreement(image, pixels.shape[0], pixels.shape[1])
@@ -93,7 +99,13 @@ def look(image: LabelledImage, channels: int = 3) -> Seen:
 
 
 def check_leaks(
-    train: list[Seen], val: list[Seen], names: tuple[Dataset, Dataset], findings: Findings, *, channels: int = 3
+    train: list[Seen],
+    val: list[Seen],
+    names: tuple[Dataset, Dataset],
+    findings: Findings,
+    *,
+    channels: int = 3,
+    value_range: ValueRange | None = None,
 ) -> None:
     """Images of the val split that are in the train split too, perhaps resized or compressed again."""
     if not train or not val:
@@ -105,7 +117,8 @@ def check_leaks(
             continue
         for other in np.flatnonzero(usable & similar_hashes(prints, one.fingerprint)):
             a, b = names[0].image(int(other)), names[1].image(index)
-            if a.path and b.path and near_duplicates(read_image(a.path, channels), read_image(b.path, channels)):
+            pair = [read_image(path, channels, value_range) for path in (a.path, b.path) if path]
+            if len(pair) == 2 and near_duplicates(*pair):
                 record = f"{b.file_name!r} of val is {a.file_name!r} of train"
                 remedy = "figures on val are too good by it: move it to one side"
                 suspect = Suspect("val", index, record, like=("train", int(other)))

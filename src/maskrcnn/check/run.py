@@ -18,13 +18,15 @@ from maskrcnn.check.image_files import GREY, Seen, check_images, check_leaks, me
 from maskrcnn.check.labels import add_refused, check_classes, check_labels
 from maskrcnn.check.page import figures, write_page
 from maskrcnn.check.statistics import Statistics, describe
-from maskrcnn.config.load import load_config
+from maskrcnn.config.load import Config, load_config
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.images.header import stored_channels
+from maskrcnn.images.read import ValueRange
 from maskrcnn.labels.channels import with_channels
 from maskrcnn.labels.open import open_dataset, open_val
 from maskrcnn.labels.readers.repairs import RefusedRecords
 from maskrcnn.labels.types import Dataset
+from maskrcnn.training_data.fill_config import fill_value_range
 
 Progress = Callable[[int, int | None], None]
 
@@ -96,7 +98,9 @@ def check(
         return report
     train = opened
     channels = channels or _channels(train, recipe)
-    train, other = with_channels(train, channels), None if other is None else with_channels(other, channels)
+    value_range = _value_range(train, recipe, channels)
+    train = with_channels(train, channels, value_range)
+    other = None if other is None else with_channels(other, channels, value_range)
     datasets: dict[str, Dataset] = {"train": train} | ({"val": other} if other is not None else {})
     report.datasets = datasets
     report.statistics = {split: describe(dataset) for split, dataset in datasets.items()}
@@ -110,12 +114,14 @@ def check(
             if progress:
                 progress(before + count, total)
 
-        seen[split] = check_images(dataset, split, report.findings, tell, channels=channels)
+        seen[split] = check_images(dataset, split, report.findings, tell, channels=channels, value_range=value_range)
         done += len(dataset)
         report.unusable[split] = {index for index, one in enumerate(seen[split]) if one.wrong is not None}
     check_classes(report.statistics["train"], report.statistics.get("val"), report.findings)
     if other is not None:
-        check_leaks(seen["train"], seen["val"], (train, other), report.findings, channels=channels)
+        check_leaks(
+            seen["train"], seen["val"], (train, other), report.findings, channels=channels, value_range=value_range
+        )
     report.mean, report.std = mean_and_deviation(train, seen["train"], channels=channels)
     report.grey = bool(seen["train"]) and all(one.mode in GREY for one in seen["train"])
     if report.statistics["train"].objects:
@@ -193,6 +199,13 @@ def _channel_lines(report: Report) -> list[str]:
             f"all images are grey: maskrcnn check {report.source} --channels 1 advises on a model of one channel"
         )
     return lines
+
+
+def _value_range(dataset: Dataset, recipe: str | None, channels: int) -> ValueRange | None:
+    """The range of values that a training would read the images with."""
+    config = load_config(recipe) if recipe else Config()
+    config.model.input.channels = channels
+    return fill_value_range(config, dataset).model.input.value_range
 
 
 def _channels(dataset: Dataset, recipe: str | None) -> int:

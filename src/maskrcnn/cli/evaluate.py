@@ -39,7 +39,7 @@ def evaluate(
     dataset = open_dataset(data, "val")
     tell_repairs(dataset)
     model = load_runner(weights, device, engine)
-    dataset = with_channels(dataset, model.config.input.channels)
+    dataset = with_channels(dataset, model.config.input.channels, model.config.input.value_range)
     kinds, notes = comparable_kinds(model, dataset)
     with progress_bar("evaluating") as progress:
         found = list(find_all(model, dataset, batch=batch, workers=workers, progress=progress))

@@ -31,13 +31,12 @@ def samples(
     from maskrcnn.config.load import load_config
     from maskrcnn.labels.open import open_pair
     from maskrcnn.train.sample_sheet import draw_sheet
-    from maskrcnn.training_data.fill_config import fill_config
-    from maskrcnn.training_data.prepare import fit_images
+    from maskrcnn.training_data.prepare import prepare_data
 
     config = load_config(recipe or recipe_for(data), set_)
     dataset, _ = open_pair(data)
     tell_repairs(dataset)
     with progress_bar("decoding large images") as progress:
-        dataset, _, _ = fit_images(config, dataset, progress=progress)
-    save_image(draw_sheet(dataset, fill_config(config, dataset), count), out)
+        config, dataset, _, _ = prepare_data(config, dataset, progress=progress)
+    save_image(draw_sheet(dataset, config, count), out)
     print(f"{count} training samples of {dataset.name}: {out}")

@@ -36,19 +36,18 @@ def train(
 
     from maskrcnn.labels.open import open_dataset, open_val
     from maskrcnn.train import trainer
-    from maskrcnn.training_data.fill_config import fill_config
-    from maskrcnn.training_data.prepare import fit_images
+    from maskrcnn.training_data.prepare import prepare_data
 
     train_data = open_dataset(data, "train")
     val_data = open_val(data) if val is None else open_dataset(val, "val")
     for dataset in (train_data, val_data):
         tell_repairs(dataset)
     with progress_bar("decoding large images") as progress:
-        train_data, val_data, lines = fit_images(config, train_data, val_data, progress)
+        config, train_data, val_data, lines = prepare_data(config, train_data, val_data, progress)
     for line in lines:
         say(line)
     command = shlex.join(["maskrcnn", *sys.argv[1:]])
-    trainer.train(fill_config(config, train_data), train_data, val_data, folder, resume=resume, command=command)
+    trainer.train(config, train_data, val_data, folder, resume=resume, command=command)
 
 
 def _settings_of(run: Path) -> Path:

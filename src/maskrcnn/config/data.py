@@ -56,5 +56,16 @@ class DataConfig(Section):
     mask_side: Positive = 112  # ground-truth masks are kept as bitmaps of this side over the object's box
     # images of classes that are in a smaller share of the images are repeated (Gupta et al. 2019, who use 0.001)
     repeat_threshold: float | None = Field(None, gt=0, le=1)
+    # samples of more than 8 bits: lower and upper percentile of the data that `model.input.value_range` is taken from; null:
+    # all values of their bit depth
+    value_percentiles: tuple[float, float] | None = None
     empty: Literal["keep", "drop"] = "keep"  # training images without an object; kept, they are negatives
     workers: int = Field(2, ge=0)
+
+    @model_validator(mode="after")
+    def _percentiles(self) -> DataConfig:
+        if self.value_percentiles is not None:
+            low, high = self.value_percentiles
+            if not 0 <= low < high <= 100:
+                raise ValueError(f"value_percentiles [{low}, {high}]: write [lower, upper], 0 to 100")
+        return self

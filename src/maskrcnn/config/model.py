@@ -40,12 +40,20 @@ class InputConfig(Section):
     """How an image becomes the network's input. Mean and deviation are on the 0 to 255 scale."""
 
     channels: Positive = 3
+    # samples of more than 8 bits: the values that become 0 and 255; in training null is filled in from the data
+    value_range: tuple[float, float] | None = None
     order: Literal["rgb", "bgr"] = "rgb"  # convention
     mean: list[float] = [123.675, 116.28, 103.53]
     std: list[float] = [58.395, 57.12, 57.375]
     divisor: Positive = 32  # height and width are padded to a multiple of this
     short_side: Positive = 800  # at test time
     long_side: Positive = 1333
+
+    @model_validator(mode="after")
+    def _ascending(self) -> InputConfig:
+        if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
+            raise ValueError(f"value_range {list(self.value_range)}: write [lowest, highest]")
+        return self
 
 
 class BackboneConfig(Section):

@@ -27,7 +27,8 @@ class CalibrationImages:
         """
         if len(dataset) == 0:
             raise UserError(f"--calibrate {dataset.name}: no images; int8 is fitted to what the network sees in them")
-        self.dataset, self.config = with_channels(dataset, config.input.channels), config
+        self.dataset = with_channels(dataset, config.input.channels, config.input.value_range)
+        self.config = config
         step = max(1, len(dataset) // count)
         self.indices = list(range(0, len(dataset), step))[:count]
 

@@ -10,6 +10,7 @@ import mmap
 import warnings
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from maskrcnn.errors import DataError
@@ -20,6 +21,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", "
 LARGEST = 178_956_970  # pixels, 0.5 GB of RGB; where Pillow itself refuses
 MOST_BYTES = 6 * LARGEST  # of what Pillow does not read: as many pixels of RGB with 16 bits
 ORIENTATION = 0x0112  # the EXIF tag
+BITS = 258  # the TIFF tag of the bits of each channel
 
 
 def upright_size(path: Path) -> tuple[int, int]:
@@ -86,6 +88,33 @@ def stored_channels(path: Path) -> int:
         return tiff_shape(path)[2] if is_tiff(path) else 3
     except Exception:  # noqa: BLE001 - as in read_image, which says what is wrong
         return 3
+
+
+def sixteen_bits(image: Image.Image) -> type[np.integer] | None:
+    """The type of samples that a file has in 16 bits and Pillow in 32, or None."""
+    if image.mode != "I":
+        return None
+    if image.format == "PPM":
+        return np.uint16
+    return np.int16 if image.format == "TIFF" and _tiff_bits(image) == 16 else None
+
+
+def maybe_deep(path: Path) -> bool:
+    """Whether a file may hold samples of more than 8 bits, by its header."""
+    try:
+        if path.suffix.lower() == ARRAY_SUFFIX:
+            return open_array(path).dtype.itemsize > 1
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
+            return image.mode == "F" or image.mode.startswith("I") or _tiff_bits(image) > 8
+    except UnidentifiedImageError:
+        return is_tiff(path)
+    except Exception:  # noqa: BLE001 - as in read_image, which says what is wrong
+        return False
+
+
+def _tiff_bits(image: Image.Image) -> int:
+    """Bits of a TIFF's deepest channel; 0 for other formats."""
+    return max(getattr(image, "tag_v2", {}).get(BITS, (1,)), default=0)
 
 
 def refuse_header(image: Image.Image, path: Path) -> None:

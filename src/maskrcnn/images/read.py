@@ -13,9 +13,12 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from maskrcnn.errors import DataError, UserError
-from maskrcnn.images.header import FORMATS, LARGEST, MOST_BYTES, orientation, refuse_header
+from maskrcnn.images.header import FORMATS, LARGEST, MOST_BYTES, orientation, refuse_header, sixteen_bits
 from maskrcnn.images.multichannel import ARRAY_SUFFIX, is_tiff, open_array, read_tiff
 
+ValueRange = tuple[float, float]  # lowest and highest value
+
+ROUNDED_ONE = 1.001  # the largest value that fractions from 0 to 1 may have
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -27,7 +30,7 @@ UPRIGHT = {
 }
 
 
-def read_image(path: Path, channels: int = 3) -> np.ndarray:
+def read_image(path: Path, channels: int = 3, value_range: ValueRange | None = None) -> np.ndarray:
     """The image in a file, upright, as uint8 (H, W, channels).
 
     EXIF orientation is applied; palettes are looked up. Samples of more than 8 bits: see `to_uint8`. Animations (GIF, PNG,
@@ -35,26 +38,49 @@ def read_image(path: Path, channels: int = 3) -> np.ndarray:
 
     As 3 channels, RGB: grey is repeated, CMYK and the other colour spaces are converted without a profile, transparency
     is laid over white. As 1 channel: the same image's luma. As any other number: what the file holds, unconverted, be it
-    RGBA or CMYK, a TIFF of as many bands or grey pages, or a NumPy array (H, W, C) in a .npy file.
+    RGBA or CMYK, a TIFF of as many channels or grey pages, or a NumPy array (H, W, C) in a .npy file.
+
+    Args:
+        value_range: the values that become 0 and 255, of samples of more than 8 bits: `model.input.value_range`.
 
     Raises:
         DataError: no such file, not one of `FORMATS`, truncated or damaged, more than `LARGEST` pixels, of another number
-            of channels, or a TIFF of several pages, where the first is not known to be the one that is meant.
+            of channels, or a TIFF of several pages, where the first is not known to be the one that is meant; or its
+            samples need a `value_range`.
+    """
+    samples = read_samples(path, channels)
+    have = samples.shape[2]
+    if have != channels and {have, channels} != {1, 3}:
+        raise DataError(
+            f"{path}: has {have} channel{'s' * (have > 1)}, the model takes {channels};"
+            f" convert it, or train a model with model.input.channels={have}"
+        )
+    try:
+        return _convert_channels(to_uint8(samples, value_range), channels)
+    except UserError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def read_samples(path: Path, channels: int = 3) -> np.ndarray:
+    """The image in a file, upright, as (H, W, C) of the type and, but for 1 and 3, of the channels that it is stored in.
+
+    Raises:
+        DataError: as `read_image`.
     """
     try:
         if Path(path).suffix.lower() == ARRAY_SUFFIX:
             array = open_array(path)
             if array.nbytes > MOST_BYTES:
                 raise DataError(f"{path}: {array.nbytes:,} bytes, more than {MOST_BYTES:,}; cut it into tiles first")
-            return _fitted(to_uint8(np.array(array)), channels, path)
+            return np.array(array)
         if channels not in (1, 3) and is_tiff(path):
-            return _fitted(to_uint8(read_tiff(path, MOST_BYTES)), channels, path)
+            return read_tiff(path, MOST_BYTES)
         # Pillow warns of large images that we allow, and of damaged metadata; what matters raises
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path, formats=FORMATS) as image:
                 refuse_header(image, path)
-                return _fitted(from_pillow(image, channels), channels, path)
+                return _pillow_samples(image, channels)
     except UserError:  # DataError is one
         raise
     except FileNotFoundError:
@@ -67,7 +93,7 @@ def read_image(path: Path, channels: int = 3) -> np.ndarray:
         raise DataError(f"{path}: more than {LARGEST:,} pixels; cut it into tiles or shrink it first") from None
     except UnidentifiedImageError:
         if is_tiff(path):  # of samples that Pillow has no mode for
-            return _fitted(to_uint8(read_tiff(path, MOST_BYTES)), channels, path)
+            return read_tiff(path, MOST_BYTES)
         known = ", ".join(FORMATS)
         raise DataError(f"{path}: not an image of a known format ({known}); convert it to PNG") from None
     # decoders raise whatever their parsing stumbles over (struct.error, SyntaxError, KeyError, ...) on damaged bytes
@@ -76,24 +102,33 @@ def read_image(path: Path, channels: int = 3) -> np.ndarray:
         raise DataError(f"{path}: cannot be decoded ({reason:.120}); replace or remove the file") from None
 
 
-def from_pillow(image: Image.Image, channels: int = 3) -> np.ndarray:
-    """A Pillow image, upright, as uint8 (H, W, C); conversions as in `read_image`.
+def from_pillow(image: Image.Image, channels: int = 3, value_range: ValueRange | None = None) -> np.ndarray:
+    """A Pillow image, upright, as uint8 (H, W, C); conversions and `value_range` as in `read_image`.
 
     Returns:
         C is `channels` where that is 1 or 3, else as many as the image has.
+
+    Raises:
+        UserError: its samples need a `value_range`.
     """
+    return _convert_channels(to_uint8(_pillow_samples(image, channels), value_range), channels)
+
+
+def _pillow_samples(image: Image.Image, channels: int) -> np.ndarray:
+    """A Pillow image, upright, as (H, W, C): one channel as it is stored where that is of more than 8 bits, else uint8."""
     # first, because Pillow's TIFF reader turns the image while it loads and drops the tag; the others do neither
     image.load()
     turn = UPRIGHT.get(orientation(image))
+    sixteen = sixteen_bits(image)
     if turn is not None:
         image = image.transpose(turn)
     if image.mode == "F" or image.mode.startswith("I"):
-        grey = to_uint8(np.asarray(image))
-        return np.repeat(grey[:, :, None], 3 if channels == 3 else 1, axis=2)
+        samples = np.asarray(image)[:, :, None]
+        return samples.astype(sixteen) if sixteen else samples
     if channels not in (1, 3):
         if image.mode in ("P", "PA"):
             image = image.convert("RGBA" if image.has_transparency_data else "RGB")
-        samples = to_uint8(np.array(image))
+        samples = np.array(image)
         return samples.reshape(*samples.shape[:2], -1)
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -105,7 +140,7 @@ def from_pillow(image: Image.Image, channels: int = 3) -> np.ndarray:
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))  # which copies, whatever the mode
 
 
-def as_pixels(image: np.ndarray | Image.Image, channels: int = 3) -> np.ndarray:
+def as_pixels(image: np.ndarray | Image.Image, channels: int = 3, value_range: ValueRange | None = None) -> np.ndarray:
     """An array or Pillow image as uint8 (H, W, channels), RGB where there are three.
 
     Arrays are grey (H, W) or (H, W, 1), RGB (H, W, 3) or RGBA (H, W, 4), of any depth (see `to_uint8`). OpenCV's arrays
@@ -113,10 +148,10 @@ def as_pixels(image: np.ndarray | Image.Image, channels: int = 3) -> np.ndarray:
     grey, colours become grey.
 
     Raises:
-        UserError: another shape or type.
+        UserError: another shape or type, or samples that need a `value_range`.
     """
     if isinstance(image, Image.Image):
-        return from_pillow(image, channels)
+        return from_pillow(image, channels, value_range)
     if not isinstance(image, np.ndarray) or image.dtype.kind not in "buif":
         kind = getattr(image, "dtype", type(image).__name__)
         raise UserError(f"predict: an image is a file, a NumPy array of numbers or a Pillow image, not {kind}")
@@ -125,7 +160,7 @@ def as_pixels(image: np.ndarray | Image.Image, channels: int = 3) -> np.ndarray:
     if flat.ndim != 3 or flat.shape[2] not in known or 0 in flat.shape:
         shapes = "(H, W), (H, W, 3) RGB or RGBA" if channels in (1, 3) else f"(H, W, {channels}), as the model takes it"
         raise UserError(f"predict: an array of shape {image.shape} is not an image; give {shapes}")
-    samples = to_uint8(flat)
+    samples = to_uint8(flat, value_range)
     if samples.shape[2] == channels:
         return np.ascontiguousarray(samples)
     if channels == 1:
@@ -135,38 +170,48 @@ def as_pixels(image: np.ndarray | Image.Image, channels: int = 3) -> np.ndarray:
     return np.ascontiguousarray(np.broadcast_to(samples, (*samples.shape[:2], 3)))
 
 
-def to_uint8(samples: np.ndarray) -> np.ndarray:
-    """Samples of any depth as uint8, by a rule that depends only on the largest of them.
+def to_uint8(samples: np.ndarray, value_range: ValueRange | None = None) -> np.ndarray:
+    """Samples of any depth as uint8, each by its own value alone: what else is in the image plays no part.
 
-    Integers lose the low bits that the smallest depth of 8, 10, 12, 14, 16, 32 or 64 bits that holds them all has beyond 8:
-    a 12-bit microscope's image in a 16-bit file is not black. Floats: up to 1.0 they are multiplied by 255, above it
-    they are rounded and treated as integers. Negative is 0, and so is NaN.
+    8 bits stay as they are. Else `value_range` is laid over 0 to 255, and what is outside of it is cut off there: integers
+    fall into 256 equally wide steps, so that of 12 bits the low 4 are lost; floats are rounded. NaN is the lowest value.
+
+    Args:
+        value_range: lowest and highest value. None: all values of 16 bits without those below 0; floats 0 to 1.
+
+    Raises:
+        UserError: no `value_range`, and integers of more than 16 bits or floats above 1, whose range nobody knows.
     """
-    if samples.dtype == np.uint8:
-        return samples
+    if samples.dtype.kind in "ui" and samples.dtype.itemsize == 1:
+        return np.maximum(samples, 0).astype(np.uint8, copy=False) if samples.dtype.kind == "i" else samples
     if samples.dtype == np.bool_:
         return samples.astype(np.uint8) * 255
-    if np.issubdtype(samples.dtype, np.floating):
-        samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
-        scale = 255.0 if samples.size and samples.max() <= 1.0 else 1.0
-        samples = np.rint(samples.astype(np.float64) * scale).clip(0, 2**32 - 1).astype(np.int64)
-    if samples.dtype.kind == "i":
-        samples = np.maximum(samples, 0)
-    largest = int(samples.max(initial=0))
-    shift = next(depth for depth in (8, 10, 12, 14, 16, 32, 64) if largest < 1 << depth) - 8
-    return np.minimum(samples >> shift, 255).astype(np.uint8)
+    low, high = value_range or _type_range(samples)
+    if samples.dtype.kind == "f":
+        finite = np.nan_to_num(samples.astype(np.float64), nan=low, posinf=high, neginf=low)
+        return np.rint((finite - low) * (255 / (high - low))).clip(0, 255).astype(np.uint8)
+    values = np.subtract(samples, low, dtype=np.float32 if samples.dtype.itemsize == 2 else np.float64)
+    return (values * (256 / (high - low + 1))).clip(0, 255).astype(np.uint8)
 
 
-def _fitted(pixels: np.ndarray, channels: int, path: Path) -> np.ndarray:
-    """An image (H, W, C) with the number of channels that is wanted: grey and RGB become each other, others must fit."""
+def _type_range(samples: np.ndarray) -> ValueRange:
+    """The values that samples of this type can have."""
+    if samples.dtype.kind in "ui" and samples.dtype.itemsize == 2:
+        return 0, float(np.iinfo(samples.dtype).max)
+    if samples.dtype.kind == "f" and np.nanmax(samples, initial=0, where=np.isfinite(samples)) <= ROUNDED_ONE:
+        return 0.0, 1.0
+    above = " above 1" if samples.dtype.kind == "f" else ""
+    raise UserError(
+        f"samples of {samples.dtype}{above} may be of any range; save the image with 8 or 16 bits, or set"
+        " input.value_range to [LOWEST, HIGHEST] in the model's config"
+    )
+
+
+def _convert_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
+    """An image uint8 (H, W, C) with `channels`, where one of the two is 1 and the other 3; else as it is."""
     have = pixels.shape[2]
-    if have == channels:
-        return pixels
     if (have, channels) == (1, 3):
         return np.repeat(pixels, 3, axis=2)
     if (have, channels) == (3, 1):
         return np.array(Image.fromarray(pixels).convert("L"))[:, :, None]
-    raise DataError(
-        f"{path}: has {have} channel{'s' * (have > 1)}, the model takes {channels};"
-        f" convert it, or train a model with model.input.channels={have}"
-    )
+    return pixels

@@ -1,4 +1,4 @@
-"""A data set's images with another number of channels than RGB's three: grey, or those of a camera with more bands."""
+"""A data set's images as a model takes them that does not take RGB of 8 bits: other channels, or a range of values."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import numpy as np
 
 from maskrcnn.config.model import KeypointSchema
 from maskrcnn.errors import DataError
-from maskrcnn.images.read import read_image
+from maskrcnn.images.read import ValueRange, read_image
 from maskrcnn.labels.image_files import size_disagreement
 from maskrcnn.labels.types import Dataset, LabelledImage
 
 
-def with_channels(dataset: Dataset, channels: int) -> Dataset:
-    """`dataset` with images of `channels` channels, read as `maskrcnn.images.read.read_image` does."""
-    return dataset if channels == 3 else ChannelDataset(dataset, channels)
+def with_channels(dataset: Dataset, channels: int, value_range: ValueRange | None = None) -> Dataset:
+    """`dataset` with images of `channels` channels and values from `value_range`, read as `read_image` does."""
+    return dataset if channels == 3 and value_range is None else ChannelDataset(dataset, channels, value_range)
 
 
 class ChannelDataset:
     """A `Dataset` of another's labels whose `pixels` are uint8 (H, W, channels)."""
 
-    def __init__(self, dataset: Dataset, channels: int) -> None:
-        self.dataset, self.channels = dataset, channels
+    def __init__(self, dataset: Dataset, channels: int, value_range: ValueRange | None = None) -> None:
+        self.dataset, self.channels, self.value_range = dataset, channels, value_range
         self.name, self.classes, self.class_ids = dataset.name, dataset.classes, dataset.class_ids
         self.keypoints: KeypointSchema | None = dataset.keypoints
         self.repairs: Counter[str] = dataset.repairs
@@ -44,10 +44,12 @@ class ChannelDataset:
         """
         image = self.dataset.image(index)
         if image.path is None:
+            if self.channels == 3:
+                return self.dataset.pixels(index)
             if self.channels != 1:
                 raise DataError(f"{self.name}: generated images have 3 channels; leave model.input.channels at 3 or 1")
             return cv2.cvtColor(self.dataset.pixels(index), cv2.COLOR_RGB2GRAY)[:, :, None]
-        pixels = read_image(image.path, self.channels)
+        pixels = read_image(image.path, self.channels, self.value_range)
         wrong = size_disagreement(image, pixels.shape[0], pixels.shape[1])
         if wrong:
             raise DataError(wrong)

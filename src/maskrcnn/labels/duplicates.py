@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 
 from maskrcnn.errors import DataError
 from maskrcnn.images.fingerprint import fingerprint, near_duplicates, similar_hashes
-from maskrcnn.images.read import read_image
+from maskrcnn.images.read import ValueRange, read_image
+from maskrcnn.images.value_range import find_value_range
 from maskrcnn.labels.image_files import size_disagreement
 from maskrcnn.labels.types import Dataset, LabelledImage
 
@@ -23,9 +25,11 @@ def duplicate_groups(dataset: Dataset, progress: Progress | None = None) -> list
     Every image is decoded. One that cannot be used, or has one colour only, is a group of its own.
     """
     count = len(dataset)
+    paths = [path for path in (dataset.image(index).path for index in range(count)) if path is not None]
+    pixels = partial(_pixels, value_range=find_value_range(paths))
     hashes, usable = np.zeros(count, np.uint64), np.zeros(count, bool)
     with ThreadPoolExecutor(max(1, os.cpu_count() or 1)) as pool:
-        for index, bits in enumerate(pool.map(lambda i: _hash(dataset.image(i)), range(count))):
+        for index, bits in enumerate(pool.map(lambda i: _hash(dataset.image(i), pixels), range(count))):
             hashes[index], usable[index] = bits or 0, bits is not None
             if progress:
                 progress(index + 1, count)
@@ -33,15 +37,15 @@ def duplicate_groups(dataset: Dataset, progress: Progress | None = None) -> list
     for index in np.flatnonzero(usable).tolist():
         for other in np.flatnonzero(usable[:index] & similar_hashes(hashes[:index], hashes[index])).tolist():
             a, b = _first(groups, index), _first(groups, other)
-            if a != b and near_duplicates(*(_pixels(dataset.image(i)) for i in (other, index))):
+            if a != b and near_duplicates(*(pixels(dataset.image(i)) for i in (other, index))):
                 groups[max(a, b)] = min(a, b)
     return [_first(groups, index) for index in range(count)]
 
 
-def _hash(image: LabelledImage) -> int | None:
+def _hash(image: LabelledImage, read: Callable[[LabelledImage], np.ndarray]) -> int | None:
     """The difference hash of an image; None for one that cannot be told from others, or not be used."""
     try:
-        pixels = _pixels(image)
+        pixels = read(image)
     except DataError:
         return None
     found = fingerprint(pixels)
@@ -49,10 +53,10 @@ def _hash(image: LabelledImage) -> int | None:
     return None if found.flat or wrong else found.bits
 
 
-def _pixels(image: LabelledImage) -> np.ndarray:
+def _pixels(image: LabelledImage, value_range: ValueRange | None) -> np.ndarray:
     if image.path is None:
         raise DataError(f"{image.file_name}: generated, not a file")
-    return read_image(image.path)
+    return read_image(image.path, value_range=value_range)
 
 
 def _first(groups: list[int], index: int) -> int:

@@ -83,9 +83,10 @@ def _predict_readable(
 ) -> Iterator[tuple[int, Instances]]:
     """What is in the images at the places `group` of `paths`; those that cannot be read are named in `summary`."""
     pixels: dict[int, np.ndarray] = {}
+    config = model.config.input
     for place in group:
         try:
-            pixels[place] = read_image(paths[place], model.config.input.channels)
+            pixels[place] = read_image(paths[place], config.channels, config.value_range)
         except DataError as error:
             summary.unreadable.append(str(error))
     if pixels:

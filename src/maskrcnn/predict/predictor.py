@@ -53,13 +53,13 @@ def predict(
     """
     check_batch(batch)
     model = _by_engine(model, engine)
-    channels = model.config.input.channels
+    form = model.config.input.channels, model.config.input.value_range
     one = isinstance(source, One) or not isinstance(source, Iterable)
     images = _images_of([source] if one else source)  # type: ignore[list-item, arg-type]
     found: list[Instances] = []
     for start in range(0, len(images), batch):
         group = images[start : start + batch]
-        pixels = [read_image(p, channels) if isinstance(p, Path) else as_pixels(p, channels) for p in group]
+        pixels = [read_image(p, *form) if isinstance(p, Path) else as_pixels(p, *form) for p in group]
         found += predict_pixels(model, pixels, score=score, paths=[p if isinstance(p, Path) else None for p in group])
     if one and not (isinstance(source, str | Path) and is_many(source)):
         return found[0]
@@ -80,6 +80,7 @@ def predict_pixels(
     found = finish(raw, batch, model.config, score=score or 0.0)
     for instances, image, path in zip(found, pixels, paths or [None] * len(pixels), strict=True):
         instances.pixels, instances.path, instances.channels = image, path, image.shape[2]
+        instances.value_range = model.config.input.value_range
     return found
 
 

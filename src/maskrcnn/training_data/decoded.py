@@ -18,8 +18,9 @@ import numpy as np
 
 from maskrcnn.download import cache_folder, locked
 from maskrcnn.errors import DataError, UserError
+from maskrcnn.images.read import ValueRange, read_image
 
-FORM = 1  # of the files; another one where the reading of images changes
+FORM = 2  # of the files; another one where the reading of images changes
 GIGABYTE = 10**9
 Progress = Callable[[int, int | None], None]  # bytes done, bytes in all
 
@@ -31,13 +32,14 @@ class DecodedImages:
     of workers may ask at once.
     """
 
-    def __init__(self, limit: int, folder: Path | None = None) -> None:
+    def __init__(self, limit: int, folder: Path | None = None, value_range: ValueRange | None = None) -> None:
         """
         Args:
             limit: bytes that the files may take in all, those of other trainings included.
             folder: None: `images` in the cache folder.
+            value_range: as `read_image` takes it.
         """
-        self.limit = limit
+        self.limit, self.value_range = limit, value_range
         self.folder = folder or cache_folder() / "images"
         self.bytes = 0  # of the images reserved
         self._wanted: dict[Path, tuple[Path, int, int]] = {}  # file: image, channels, bytes
@@ -53,7 +55,7 @@ class DecodedImages:
         except OSError as error:
             raise DataError(f"{path}: {(error.strerror or 'not readable').lower()}; check the name") from None
         # another size or time of change is another image
-        key = f"{path.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}\n{channels}\n{FORM}"
+        key = f"{path.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}\n{channels}\n{self.value_range}\n{FORM}"
         file = self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npy"
         size = pixels * channels
         if file not in self._wanted:
@@ -87,7 +89,7 @@ class DecodedImages:
         for file, (path, channels, size) in missing.items():
             if progress:
                 progress(done, self.bytes)
-            decode_apart(path, channels, file)
+            decode_apart(path, channels, file, self.value_range)
             done += size
 
     def _make_room(self, needed: int) -> None:
@@ -107,7 +109,7 @@ class DecodedImages:
             )
 
 
-def decode_apart(path: Path, channels: int, file: Path) -> None:
+def decode_apart(path: Path, channels: int, file: Path, value_range: ValueRange | None = None) -> None:
     """Decodes an image into an array file, unless it is there, in another process.
 
     Raises:
@@ -119,6 +121,7 @@ def decode_apart(path: Path, channels: int, file: Path) -> None:
         if file.exists():  # another process was quicker
             return
         command = [sys.executable, "-P", "-m", "maskrcnn.training_data.decoded", str(path), str(channels), str(file)]
+        command += [repr(float(value)) for value in value_range or ()]
         # this package, wherever it was found
         search = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
         environment = {**os.environ, "PYTHONPATH": search}
@@ -134,10 +137,8 @@ def decode_apart(path: Path, channels: int, file: Path) -> None:
     raise DataError(f"{path}: decoding it ended with code {done.returncode} ({reason:.200})")
 
 
-def _decode(path: Path, channels: int, file: Path) -> None:
-    from maskrcnn.images.read import read_image
-
-    pixels = read_image(path, channels)
+def _decode(path: Path, channels: int, file: Path, value_range: ValueRange | None) -> None:
+    pixels = read_image(path, channels, value_range)
     partial = file.with_suffix(f".{os.getpid()}.partial")
     try:
         with partial.open("wb") as out:
@@ -151,7 +152,8 @@ def _decode(path: Path, channels: int, file: Path) -> None:
 
 def _main(arguments: list[str]) -> int:
     try:
-        _decode(Path(arguments[0]), int(arguments[1]), Path(arguments[2]))
+        path, channels, file, *values = arguments
+        _decode(Path(path), int(channels), Path(file), (float(values[0]), float(values[1])) if values else None)
     except UserError as error:  # DataError is one
         print(" ".join(str(error).split()), file=sys.stderr)
         return error.exit_code

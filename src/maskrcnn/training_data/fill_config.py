@@ -1,9 +1,10 @@
-"""What a training takes from the labels when the recipe leaves it open: the classes and the keypoints."""
+"""What a training takes from the data when the recipe leaves it open: classes, keypoints, the range of values."""
 
 from __future__ import annotations
 
 from maskrcnn.config.load import Config
 from maskrcnn.errors import DataError
+from maskrcnn.images.value_range import find_value_range
 from maskrcnn.labels.types import Dataset
 
 
@@ -31,6 +32,17 @@ def fill_config(config: Config, dataset: Dataset) -> Config:
             "add --set model.mask_head=null to train boxes only"
         )
     return config.model_copy(update={"model": model})
+
+
+def fill_value_range(config: Config, dataset: Dataset) -> Config:
+    """A copy of `config` with the range of values of the images of `dataset`, where they have more than 8 bits."""
+    settings = config.model.input
+    if settings.value_range is not None:
+        return config
+    paths = [path for path in (dataset.image(index).path for index in range(len(dataset))) if path is not None]
+    found = find_value_range(paths, settings.channels, config.data.value_percentiles)
+    settings = settings.model_copy(update={"value_range": found})
+    return config.model_copy(update={"model": config.model.model_copy(update={"input": settings})})
 
 
 def _any_mask(dataset: Dataset) -> bool:

@@ -8,33 +8,41 @@ from maskrcnn.labels.channels import with_channels
 from maskrcnn.labels.subset import without_empty
 from maskrcnn.labels.types import Dataset
 from maskrcnn.training_data.decoded import GIGABYTE, DecodedImages, Progress
+from maskrcnn.training_data.fill_config import fill_config, fill_value_range
 from maskrcnn.training_data.tiles import TiledDataset
 
 
-def fit_images(
+def prepare_data(
     config: Config, train: Dataset, val: Dataset | None = None, progress: Progress | None = None
-) -> tuple[Dataset, Dataset | None, list[str]]:
-    """What to train and evaluate on, large images decoded; and lines for the terminal about how they were cut.
+) -> tuple[Config, Dataset, Dataset | None, list[str]]:
+    """What to train and evaluate on, large images decoded.
+
+    Returns:
+        the settings, with what the data fill in; the data sets; and lines for the terminal about what was done.
 
     Raises:
         UserError: settings that take what is to be ignored for background, or no room for the decoded images.
         DataError: an image cannot be read.
     """
-    tiles, channels = config.data.tiles, config.model.input.channels
+    config = fill_value_range(fill_config(config, train), train)
+    tiles, channels, value_range = config.data.tiles, config.model.input.channels, config.model.input.value_range
     lines: list[str] = []
     if config.data.empty == "drop":
         train, lines = without_empty(train)
-    train = with_channels(train, channels)
-    val = None if val is None else with_channels(val, channels)
+    train = with_channels(train, channels, value_range)
+    val = None if val is None else with_channels(val, channels, value_range)
+    if value_range is not None:
+        low, high = value_range
+        lines.append(f"{train.name}: samples of more than 8 bits: {low:g} to {high:g} become 0 to 255")
     if tiles is None:
-        return train, val, lines
+        return config, train, val, lines
     for name in ("rpn", "roi"):
         if getattr(config.model, name).ignore_iou is None:
             raise UserError(
                 f"data.tiles: remnants of objects at the borders of tiles are to be ignored, but model.{name}.ignore_iou "
                 f"is null; set model.{name}.ignore_iou=0.5"
             )
-    decoded = DecodedImages(int(tiles.cache_gb * GIGABYTE))
+    decoded = DecodedImages(int(tiles.cache_gb * GIGABYTE), value_range=value_range)
     tiled = [TiledDataset(train, tiles, channels=channels, decoded=decoded)]
     if val is not None and tiles.val:
         tiled.append(TiledDataset(val, tiles, channels=channels, decoded=decoded, keep_empty=True))
@@ -48,4 +56,4 @@ def fit_images(
             f"{slow} images are decoded anew for each of their tiles, which is slow and takes the memory of them all: "
             f"{tiles.cache_gb:g} GB hold no more; raise data.tiles.cache_gb"
         )
-    return tiled[0], tiled[1] if len(tiled) > 1 else val, lines
+    return config, tiled[0], tiled[1] if len(tiled) > 1 else val, lines

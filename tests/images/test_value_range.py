@@ -1,0 +1,74 @@
+"""The range of values of a data set's samples of more than 8 bits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from maskrcnn.images.read import read_image
+from maskrcnn.images.value_range import find_value_range
+
+
+def frames(folder: Path, most: list[float], dtype: type = np.uint16) -> list[Path]:
+    """Images of values below 500, with one hot pixel each."""
+    paths = []
+    for index, hot in enumerate(most):
+        samples = np.random.default_rng(index).uniform(0, 500, (24, 32)).astype(dtype)
+        samples[5, 6], samples[7, 8] = hot, 700
+        paths.append(folder / f"{index}.tif")
+        Image.fromarray(samples).save(paths[-1])
+    return paths
+
+
+@pytest.mark.parametrize(
+    ("most", "highest"),
+    [([700], 1023), ([1024, 700], 4095), ([900, 4095], 4095), ([16000] * 3, 16383), ([40000], 65535)],
+)
+def test_the_depth_that_holds_the_data(tmp_path: Path, most: list[float], highest: int) -> None:
+    assert find_value_range(frames(tmp_path, most)) == (0, highest)
+
+
+def test_a_value_is_the_same_in_every_frame(tmp_path: Path) -> None:
+    paths = frames(tmp_path, [900, 4000, 1500])
+    values = find_value_range(paths)
+    assert {int(read_image(path, 1, values)[7, 8, 0]) for path in paths} == {700 >> 4}
+
+
+def test_eight_bits_have_no_range(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(tmp_path / "a.png")
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "b.tif")
+    np.save(tmp_path / "c.npy", np.zeros((9, 9, 3), np.uint8))
+    (tmp_path / "d.png").write_bytes(b"not an image")
+    assert find_value_range(sorted(tmp_path.iterdir())) is None
+    assert find_value_range([]) is None
+
+
+def test_eight_and_sixteen_bits_together(tmp_path: Path) -> None:
+    Image.fromarray(np.full((9, 9), 200, np.uint8)).save(tmp_path / "a.png")
+    paths = [tmp_path / "a.png", *frames(tmp_path, [3000])]
+    assert find_value_range(paths) == (0, 4095)
+    assert (read_image(paths[0], 1, (0, 4095)) == 200).all()
+
+
+def test_floats_and_wide_integers(tmp_path: Path) -> None:
+    unit = np.linspace(0, 1, 256, dtype=np.float32).reshape(16, 16)
+    Image.fromarray(unit).save(tmp_path / "unit.tif")
+    assert find_value_range([tmp_path / "unit.tif"]) == (0, 1)
+    unit[0, :2] = np.nan, np.inf
+    Image.fromarray(unit * 3000).save(tmp_path / "wide.tif")
+    low, high = find_value_range([tmp_path / "wide.tif"]) or (0, 0)
+    assert 0 < low < 60 and 2940 < high < 3000
+    assert find_value_range(frames(tmp_path, [100_000], np.int32)) == (0, 2**24 - 1)
+
+
+def test_percentiles_where_asked(tmp_path: Path) -> None:
+    low, high = find_value_range(frames(tmp_path, [60000, 900]), 1, (1, 99)) or (0, 0)
+    assert 0 <= low < 15 and 480 < high < 510
+
+
+def test_one_value_only(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.full((9, 9), 7.0))
+    assert find_value_range([tmp_path / "a.npy"]) == (7, 8)
