@@ -17,6 +17,7 @@ from pycocotools.cocoeval import COCOeval
 from maskrcnn.evaluate.coco import score_results
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.synthetic import Synthetic
+from maskrcnn.labels.types import DatasetInfo
 
 DETECTIONS = 100
 KEYS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
@@ -98,9 +99,7 @@ def main() -> None:
     generated = Synthetic(options.images, side=(480, 640))
     dataset = FileDataset(
         (generated.image(index) for index in range(len(generated))),
-        name="generated",
-        classes=generated.classes,
-        class_ids=generated.class_ids,
+        DatasetInfo(name="generated", classes=generated.classes, class_ids=generated.class_ids),
     )
     document, found = document_of(dataset), guesses(dataset, np.random.default_rng(0))
     ways: dict[str, Any] = {

@@ -29,7 +29,7 @@ from maskrcnn.evaluate.coco import score_results
 from maskrcnn.images.batch import empty_targets
 from maskrcnn.instances import Masks
 from maskrcnn.labels.file_dataset import FileDataset
-from maskrcnn.labels.types import Annotation, LabelledImage
+from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage
 from maskrcnn.model.build import build
 from maskrcnn.model.mask_rcnn import MaskRCNN
 
@@ -74,7 +74,7 @@ def evaluation(images: int, side: int) -> Callable[[], Any]:
             }
             for (x0, y0, x1, y1), code in shapes
         ]
-    dataset = FileDataset(labels, name="generated", classes=["thing"], class_ids=[1])
+    dataset = FileDataset(labels, DatasetInfo(name="generated", classes=["thing"], class_ids=[1]))
     return lambda: score_results(dataset, results, ["bbox", "segm"])
 
 

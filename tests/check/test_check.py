@@ -170,11 +170,11 @@ def test_a_repaired_copy(folder: Path, tmp_path: Path) -> None:
     edit(folder, change)
     before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     report = check(str(folder), measured=False)
-    assert report.datasets["train"].repairs
+    assert report.datasets["train"].problems.texts()
     written = write_fixed(report, tmp_path / "fixed")
     assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
     again = read_coco(written.written[0])
-    assert not again.repairs and len(again) == 30
+    assert not again.problems and len(again) == 30
     objects = [len(report.datasets["train"].image(i).annotations) for i in range(30)]
     assert [len(again.image(i).annotations) for i in range(30)] == objects
     with pytest.raises(UserError, match="not empty"):

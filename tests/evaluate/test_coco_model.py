@@ -16,7 +16,7 @@ from maskrcnn.config.model import InputConfig, KeypointHeadConfig, KeypointSchem
 from maskrcnn.errors import DataError
 from maskrcnn.evaluate.coco import evaluate, find_all
 from maskrcnn.labels.file_dataset import FileDataset
-from maskrcnn.labels.types import Annotation, LabelledImage
+from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage
 
 
 class AnswersWithLabels(torch.nn.Module):
@@ -56,7 +56,7 @@ def one_image(
         ring = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
         objects.append(Annotation(box, label, polygons=[ring], area=(x1 - x0) * (y1 - y0), id=len(objects)))
     image = LabelledImage("street", "street.png", path, side, side, objects)
-    return FileDataset([image], name="street", classes=["cat", "dog"], class_ids=[17, 4])
+    return FileDataset([image], DatasetInfo(name="street", classes=["cat", "dog"], class_ids=[17, 4]))
 
 
 def test_a_model_is_scored_by_class_name(tmp_path: Path) -> None:

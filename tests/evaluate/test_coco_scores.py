@@ -6,6 +6,7 @@ import contextlib
 import copy
 import io
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from maskrcnn.config.model import KeypointSchema
 from maskrcnn.errors import DataError
 from maskrcnn.evaluate.coco import FIELDS, KEYPOINT_KEYS, KINDS, OBJECT_KEYS, score_results
 from maskrcnn.labels.file_dataset import FileDataset
-from maskrcnn.labels.types import Annotation, LabelledImage
+from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage
 
 CATEGORY_IDS = (3, 0, 18)
 
@@ -109,7 +110,7 @@ def as_dataset(labels: dict[str, Any], first_id: int = 1, stated_area: bool = Tr
             LabelledImage(image["id"], f"{image['id']}.png", None, image["height"], image["width"], annotations)
         )
     schema = schema_of(counts.pop()) if counts else None
-    return FileDataset(images, name="random", classes=names, class_ids=ids, keypoints=schema)
+    return FileDataset(images, DatasetInfo(name="random", classes=names, class_ids=ids, keypoints=schema))
 
 
 def _annotation(record: dict[str, Any], ids: list[int], first_id: int, stated_area: bool) -> Annotation:
@@ -239,7 +240,7 @@ def test_what_cannot_be_measured_is_none() -> None:
 
 def one_image(objects: list[Annotation]) -> FileDataset:
     image = LabelledImage(7, "a.png", None, 40, 40, objects)
-    return FileDataset([image], name="one image", classes=["thing"], class_ids=[5])
+    return FileDataset([image], DatasetInfo(name="one image", classes=["thing"], class_ids=[5]))
 
 
 def test_an_object_without_mask_is_neither_missed_nor_a_mistake() -> None:
@@ -304,7 +305,7 @@ def test_a_bad_result_is_named(
     """The first of a few good ones, one in the middle, and the last, in chunks of four."""
     monkeypatch.setattr("maskrcnn.evaluate.found.CHUNK", 4)
     dataset = one_image([])
-    dataset.keypoints = schema_of(2)
+    dataset.info = replace(dataset.info, keypoints=schema_of(2))
     good = {"image_id": 7, "category_id": 5, "score": 0.9, "bbox": [1.0, 1.0, 5.0, 5.0]}
     good |= {"segmentation": MASK, "keypoints": [1.0, 1.0, 2.0, 3.0, 3.0, 2.0]}
     results = [dict(good) for _ in range(10)]
@@ -375,7 +376,7 @@ def test_a_missing_field_and_an_empty_data_set_are_refused() -> None:
     with pytest.raises(DataError, match="segmentation"):
         score_results(dataset, [{"image_id": 7, "category_id": 5, "score": 0.9, "bbox": [1, 1, 5, 5]}], ["segm"])
     with pytest.raises(DataError, match="no image"):
-        score_results(FileDataset([], name="none", classes=["thing"], class_ids=[5]), [], ["bbox"])
+        score_results(FileDataset([], DatasetInfo(name="none", classes=["thing"], class_ids=[5])), [], ["bbox"])
 
 
 def test_images_of_many_objects_are_counted_beyond_a_hundred():
@@ -384,7 +385,7 @@ def test_images_of_many_objects_are_counted_beyond_a_hundred():
     image = LabelledImage(
         1, "a.png", None, 110, 160, [Annotation(box, 0, area=64.0, id=i + 1) for i, box in enumerate(boxes)]
     )
-    dataset = FileDataset([image], name="many", classes=["cell"], class_ids=[1])
+    dataset = FileDataset([image], DatasetInfo(name="many", classes=["cell"], class_ids=[1]))
     found = [
         {"image_id": 1, "category_id": 1, "bbox": [x, y, 8.0, 8.0], "score": 1 - i / 1000}
         for i, (x, y, _, _) in enumerate(boxes)

@@ -11,7 +11,7 @@ import pytest
 
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.labels.annotation_masks import annotation_rle
-from maskrcnn.labels.readers.repairs import REMEDIES
+from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
 from maskrcnn.masks.rle import rle_bitmap
 
@@ -34,16 +34,17 @@ def refused(read: Callable[[], object], *words: object, error: type[UserError] =
 
 def repaired(dataset: Dataset, *kinds: str) -> Any:
     """The repairs are `kinds`, as often as each is named, and there is one line for each kind, with its remedy."""
-    assert dict(dataset.repairs) == Counter(kinds)
-    assert len(dataset.warnings) == len(dataset.repairs)
-    check_lines(dataset.repairs, dataset.warnings)
+    assert dataset.problems.texts() == Counter(kinds)
+    assert len(dataset.problems.lines()) == len(dataset.problems)
+    check_lines(dataset.problems.texts(), dataset.problems.lines())
     return dataset
 
 
 def check_lines(kinds: Iterable[str], lines: list[str]) -> None:
     """Each kind of repair is told in a line that says what to do about it."""
+    remedies = {kind.text: kind.remedy for kind in ProblemKind}
     for kind in kinds:
-        assert any(kind in one_line(line) and REMEDIES[kind] in line for line in lines), kind
+        assert any(kind in one_line(line) and remedies[kind] in line for line in lines), kind
 
 
 def bitmap(annotation: Annotation, image: LabelledImage) -> np.ndarray:

@@ -114,15 +114,15 @@ def judge(subject: Subject) -> Outcome:
     check_data_set(dataset, subject.root)
     size = _size(dataset)
     if subject.by_folder:
-        assert size[0] >= subject.size[0] or dataset.repairs, "an image is gone and nothing says so"
-    fewer = not dataset.repairs and (size[0] < subject.size[0] or size[1] < subject.size[1])
-    return Outcome("repaired" if dataset.repairs else "read", fewer=fewer)
+        assert size[0] >= subject.size[0] or dataset.problems, "an image is gone and nothing says so"
+    fewer = not dataset.problems and (size[0] < subject.size[0] or size[1] < subject.size[1])
+    return Outcome("repaired" if dataset.problems else "read", fewer=fewer)
 
 
 def check_data_set(dataset: Dataset, root: Path) -> None:
     """Whether a data set is fit to be used, whatever it was read from."""
     assert len(dataset) >= 1, "no image"
-    check_lines(dataset.repairs, dataset.warnings)
+    check_lines(dataset.problems.texts(), dataset.problems.lines())
     for index in range(len(dataset)):
         image = dataset.image(index)
         assert image.path is not None

@@ -138,7 +138,7 @@ def test_the_same_objects(name: str) -> None:
         name, name.partition("-")[0] if "via" in name else name
     )
     dataset = open_dataset(source, "train")
-    assert dict(dataset.repairs) == holds.repairs
+    assert dataset.problems.texts() == holds.repairs
     check(dataset, holds)
 
 

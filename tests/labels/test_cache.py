@@ -8,7 +8,6 @@ import multiprocessing
 import os
 import pickle
 import time
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +21,10 @@ from maskrcnn.errors import DataError
 from maskrcnn.labels import cache as label_cache
 from maskrcnn.labels.cache import Unusable, load_labels, save_labels
 from maskrcnn.labels.file_dataset import FileDataset
+from maskrcnn.labels.problems import Problems
 from maskrcnn.labels.readers.coco import read_coco
 from maskrcnn.labels.readers.lvis import read_lvis
-from maskrcnn.labels.types import Annotation, LabelledImage
+from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage
 from maskrcnn.masks.rle import bitmap_rle
 
 NUMBERS = st.floats(-1e6, 1e6)
@@ -79,7 +79,7 @@ def same(a: LabelledImage, b: LabelledImage) -> bool:
 
 
 def labelled(found: list[LabelledImage]) -> FileDataset:
-    return FileDataset(found, name="made up", classes=["a"], class_ids=[7])
+    return FileDataset(found, DatasetInfo(name="made up", classes=["a"], class_ids=[7]))
 
 
 @given(st.lists(images(), max_size=5))
@@ -146,7 +146,7 @@ def put(file: Path, content: bytes) -> None:
 
 
 def same_set(a: FileDataset, b: FileDataset) -> bool:
-    fields = [[d.name, d.classes, d.class_ids, d.keypoints, d.repairs, d.warnings] for d in (a, b)]
+    fields = [[d.name, d.classes, d.class_ids, d.keypoints, d.problems] for d in (a, b)]
     return fields[0] == fields[1] and len(a) == len(b) and all(same(*each) for each in zip(a, b, strict=True))
 
 
@@ -168,8 +168,8 @@ def read_again(monkeypatch) -> list[int]:
 
 def test_the_second_time_is_the_first(source, read_again):
     first, second = read_coco(source), read_coco(source)
-    assert len(read_again) == 1 and same_set(first, second) and isinstance(second.repairs, Counter)
-    assert isinstance(second.keypoints, KeypointSchema) and second.repairs["missing iscrowd taken as 0"] == 12
+    assert len(read_again) == 1 and same_set(first, second) and isinstance(second.problems, Problems)
+    assert isinstance(second.keypoints, KeypointSchema) and second.problems.texts()["missing iscrowd taken as 0"] == 12
     assert not second.packed.points.flags.writeable and second.pixels(0).shape == (5, 6, 3)
     (file,) = cache_files(source)
     assert file.stat().st_mode & 0o777 == 0o600 and file.parent.stat().st_mode & 0o777 == 0o700

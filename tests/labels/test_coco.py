@@ -72,7 +72,7 @@ class Files:
     def repaired(self, kind: str, count: int = 1) -> FileDataset:
         """Read; the only repair is `kind`."""
         dataset = repaired(self.read(), *[kind] * count)
-        assert str(self.json) in dataset.warnings[0]
+        assert str(self.json) in dataset.problems.lines()[0]
         return dataset
 
     def dropped(self, kind: str) -> str:
@@ -81,7 +81,7 @@ class Files:
         self.document["annotations"].append(good)
         dataset = self.repaired(kind)
         assert [a.id for image in dataset for a in image.annotations] == [200]
-        return dataset.warnings[0]
+        return dataset.problems.lines()[0]
 
     def refused(self, *words: str) -> None:
         """Refuse with one line that says `words`."""
@@ -95,7 +95,7 @@ def files(tmp_path: Path) -> Files:
 
 def test_a_good_file(files: Files) -> None:
     dataset = files.read()
-    assert len(dataset) == 2 and not dataset.repairs and not dataset.warnings and dataset.keypoints is None
+    assert len(dataset) == 2 and not dataset.problems and dataset.keypoints is None
     assert dataset.classes == ["cat", "dog"] and dataset.class_ids == [3, 11]
     first, second = dataset
     assert (first.image_id, first.file_name, first.height, first.width) == (7, "a.png", HEIGHT, WIDTH)
@@ -171,7 +171,7 @@ def test_box_partly_outside(files: Files) -> None:
 def test_box_outside_by_rounding_stays(files: Files) -> None:
     files.first["bbox"] = [4.0, 2.0, 26.01, 10.0]
     dataset = files.read()
-    assert not dataset.repairs and dataset.image(0).annotations[0].box == (4.0, 2.0, 30.01, 12.0)
+    assert not dataset.problems and dataset.image(0).annotations[0].box == (4.0, 2.0, 30.01, 12.0)
 
 
 def test_box_entirely_outside(files: Files) -> None:
@@ -239,7 +239,7 @@ def test_ids_from_zero(files: Files) -> None:
     files.document["images"][0]["id"] = 0
     files.first |= {"id": 0, "image_id": 0, "category_id": 0}
     dataset = files.read()
-    assert not dataset.repairs and dataset.class_ids == [3, 0]
+    assert not dataset.problems and dataset.class_ids == [3, 0]
     assert dataset.image(0).image_id == 0 and dataset.image(0).annotations[0].id == 0
 
 
@@ -436,7 +436,7 @@ def test_any_value_in_any_place_is_read_or_refused(files: Files, data: st.DataOb
     except DataError as error:
         assert str(error).isprintable()
     else:
-        assert all(line.isprintable() for line in dataset.warnings)
+        assert all(line.isprintable() for line in dataset.problems.lines())
 
 
 # ---- keypoints
@@ -451,7 +451,7 @@ def test_keypoints(files: Files) -> None:
     people(files, skeleton=[[1, 2], [1, 3]])
     dataset = files.read()
     schema = dataset.keypoints
-    assert schema is not None and not dataset.repairs
+    assert schema is not None and not dataset.problems
     assert schema.flip == [0, 2, 1] and schema.skeleton == [(0, 1), (0, 2)] and schema.sigmas == [0.1] * 3
     found = dataset.image(0).annotations[0].keypoints
     np.testing.assert_array_equal(found, [[5.5, 6.5, 2], [7.5, 8.5, 1], [0, 0, 0]])
@@ -592,7 +592,7 @@ def test_real_people() -> None:
     begin = time.process_time()
     dataset = read_coco(SHARED / "data/coco_person_480/train.json")
     assert time.process_time() - begin < 2
-    assert len(dataset) == 1061 and dataset.classes == ["person"] and not dataset.repairs
+    assert len(dataset) == 1061 and dataset.classes == ["person"] and not dataset.problems
     assert sum(len(image.annotations) for image in dataset) == 1779
     assert dataset.keypoints is not None and dataset.keypoints.names == COCO_NAMES
     assert dataset.keypoints.flip == [0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15]

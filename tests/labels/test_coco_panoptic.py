@@ -82,7 +82,7 @@ def test_a_good_file(files: Files) -> None:
     assert looks_like_coco_panoptic(files.json) and looks_like_coco_panoptic(files.json.parent.parent)
     assert len(read_coco_panoptic(files.json.parent.parent)) == 1
     assert dataset.classes == ["cat", "dog"] and dataset.class_ids == [17, 18]
-    assert dict(dataset.repairs) == {"stuff segment left out": 1} and "isthing" in dataset.warnings[0]
+    assert dataset.problems.texts() == {"stuff segment left out": 1} and "isthing" in dataset.problems.lines()[0]
     image = dataset.image(0)
     assert (image.image_id, image.file_name) == (42, "a.jpg")
     cat, dog = image.annotations
@@ -97,22 +97,22 @@ def test_segments_on_one_side_only(files: Files) -> None:
     found[found == DOG] = 99
     files.write_ids(found)
     dataset = files.read()
-    assert dataset.repairs["segment without a pixel dropped"] == 1
-    assert dataset.repairs["segment that is not listed left out"] == 1
+    assert dataset.problems.texts()["segment without a pixel dropped"] == 1
+    assert dataset.problems.texts()["segment that is not listed left out"] == 1
     assert len(dataset.image(0).annotations) == 1
 
 
 def test_box_and_area_are_measured_where_missing(files: Files) -> None:
     del files.segments[0]["bbox"], files.segments[0]["area"]
     dataset = files.read()
-    assert dict(dataset.repairs) == {"stuff segment left out": 1}
+    assert dataset.problems.texts() == {"stuff segment left out": 1}
     assert dataset.image(0).annotations[0].box == (2.0, 3.0, 10.0, 9.0)
 
 
 def test_a_image_without_an_annotation(files: Files) -> None:
     files.document["images"].append({"id": 43, "file_name": "b.jpg", "height": 5, "width": 5})
     dataset = files.read()
-    assert len(dataset) == 1 and dataset.repairs["image without an annotation left out"] == 1
+    assert len(dataset) == 1 and dataset.problems.texts()["image without an annotation left out"] == 1
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from maskrcnn.labels.convert import WRITERS, convert_data
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.open import open_dataset, open_pair
 from maskrcnn.labels.synthetic import Synthetic
-from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
+from maskrcnn.labels.types import Annotation, Dataset, DatasetInfo, LabelledImage
 from maskrcnn.labels.writers.coco import write_coco
 from maskrcnn.labels.writers.left_out import Lost
 from maskrcnn.masks.polygons import bitmap_rings, one_ring
@@ -81,7 +81,7 @@ def hard_set(tmp_path: Path) -> Dataset:
         annotations.append(Annotation(rle_box(rle), 0, rle=rle, crowd=mask is crowd, area=rle_area(rle), id=number))
     annotations.append(Annotation((62.0, 30.0, 80.0, 60.0), 1, area=540, id=5))
     image = LabelledImage(1, "a.png", tmp_path / "a.png", 70, 90, annotations)
-    return FileDataset([image], name="hard", classes=["cell", "box"], class_ids=[1, 2])
+    return FileDataset([image], DatasetInfo(name="hard", classes=["cell", "box"], class_ids=[1, 2]))
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_any_shape_comes_back(name: str, annotation: Annotation, tmp_path_factor
     folder = tmp_path_factory.mktemp("shapes")
     Image.new("RGB", (120, 90)).save(folder / "a.png")
     image = LabelledImage(1, "a.png", folder / "a.png", 90, 120, [annotation])
-    dataset = FileDataset([image], name="one", classes=["star"], class_ids=[1])
+    dataset = FileDataset([image], DatasetInfo(name="one", classes=["star"], class_ids=[1]))
     WRITERS[name]({"train": dataset}, folder / "out", Lost())
     (again,) = open_dataset(folder / "out", "train").image(0).annotations
     share = iou(bitmap(annotation, image), bitmap(again, image))
@@ -206,7 +206,8 @@ def test_poses_of_objects_without_keypoints_are_kept(tmp_path: Path) -> None:
     bare = next(image for image in images if image.annotations)
     bare.annotations[0].keypoints = None
     part = FileDataset(
-        images, name="part", classes=dataset.classes, class_ids=dataset.class_ids, keypoints=dataset.keypoints
+        images,
+        DatasetInfo(name="part", classes=dataset.classes, class_ids=dataset.class_ids, keypoints=dataset.keypoints),
     )
     lost = Lost()
     WRITERS["yolo"]({"train": part}, tmp_path / "out", lost)

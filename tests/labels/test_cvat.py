@@ -67,7 +67,7 @@ def test_a_good_file(tmp_path: Path) -> None:
     assert looks_like_cvat(tmp_path) and looks_like_cvat(tmp_path / "annotations.xml")
     dataset = read_cvat(tmp_path)
     assert dataset.classes == ["car", "unused", "face"] and dataset.class_ids == [1, 2, 3]
-    assert set(dataset.repairs) == {"sigmas of 0.05 assumed"}
+    assert set(dataset.problems.texts()) == {"sigmas of 0.05 assumed"}
     image = dataset.image(0)
     assert (image.image_id, image.height, image.width) == (7, HEIGHT, WIDTH)
     assert image.path == tmp_path / "images/a.png"
@@ -95,14 +95,14 @@ def test_a_skeleton_grouped_with_a_box(tmp_path: Path) -> None:
 
 def test_a_skeleton_alone(tmp_path: Path) -> None:
     dataset = read_cvat(write(tmp_path, FACE.format("")))
-    assert dataset.repairs["box taken from the keypoints"] == 1
+    assert dataset.problems.texts()["box taken from the keypoints"] == 1
     assert objects(dataset)[0].box == (20.5, 10.0, 30.0, 12.0)
 
 
 def test_a_hidden_keypoint(tmp_path: Path) -> None:
     path = write(tmp_path, GOOD + FACE.format("").replace('occluded="1" outside="0"', 'occluded="0" outside="1"'))
     dataset = read_cvat(path)
-    assert dataset.repairs["zero-area box dropped"] == 1 and len(objects(dataset)) == 4
+    assert dataset.problems.texts()["zero-area box dropped"] == 1 and len(objects(dataset)) == 4
 
 
 def test_groups_join_what_has_one_label(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_what_is_lost_is_counted(tmp_path: Path) -> None:
     <cuboid label="car"></cuboid>"""
     path = write(tmp_path, shapes, labels)
     dataset = read_cvat(path)
-    assert dict(dataset.repairs) == {
+    assert dataset.problems.texts() == {
         "attribute left out": 2,
         "occlusion flag left out": 1,
         "z order left out": 1,
@@ -135,7 +135,7 @@ def test_what_is_lost_is_counted(tmp_path: Path) -> None:
         "shape of an unread kind left out": 4,
     }
     assert objects(dataset)[0].box == pytest.approx((25.0, 5.0, 35.0, 25.0))
-    assert len(dataset.warnings) == 5 and all("a.png" in line for line in dataset.warnings)
+    assert len(dataset.problems.lines()) == 5 and all("a.png" in line for line in dataset.problems.lines())
 
 
 def test_images_in_the_folder_of_their_subset(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_refused(tmp_path: Path, old: str, new: str, word: str) -> None:
 def test_repaired(tmp_path: Path, old: str, new: str, kind: str) -> None:
     path = write(tmp_path, GOOD)
     path.write_text(path.read_text().replace(old, new, 1))
-    assert read_cvat(path).repairs[kind] == 1
+    assert read_cvat(path).problems.texts()[kind] == 1
 
 
 def test_video_and_empty_exports(tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_tracks_of_a_video(tmp_path: Path) -> None:
     refused(path, "frame_000001.PNG", "missing")
     path.write_text(TRACKS.replace('frame="0"', 'frame="x"'))
     (path.parent / "images/frame_000001.PNG").write_bytes((path.parent / "images/frame_000000.PNG").read_bytes())
-    assert read_cvat(path).repairs["shape without a frame left out"] == 1
+    assert read_cvat(path).problems.texts()["shape without a frame left out"] == 1
 
 
 def subjects(folder: Path) -> list[Subject]:

@@ -16,7 +16,7 @@ from spoil import spoil
 
 from maskrcnn.errors import DataError
 from maskrcnn.labels.file_dataset import FileDataset
-from maskrcnn.labels.types import Annotation, LabelledImage
+from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage
 
 EXAMPLES = 20_000
 
@@ -40,7 +40,7 @@ def subject(folder: Path, read: object) -> Subject:
 
 def reader(path: Path, box: tuple[float, float, float, float] = (1, 1, 3, 4), name: str = "a.png") -> FileDataset:
     image = LabelledImage(1, name, path.parent / name, 6, 8, [Annotation(box, 0, area=6.0, id=1)])
-    return FileDataset([image], name=str(path), classes=["x"], class_ids=[1])
+    return FileDataset([image], DatasetInfo(name=str(path), classes=["x"], class_ids=[1]))
 
 
 def fail(error: Exception) -> FileDataset:
@@ -64,7 +64,7 @@ def test_sound_outcomes(tmp_path: Path) -> None:
         (lambda path: reader(path, box=(1, 1, 1, 4)), "box"),
         (lambda path: reader(path, box=(1, 1, 99, 4)), "box"),
         (lambda path: reader(path, name="../secret.png"), "secret.png"),
-        (lambda path: FileDataset([], name="none", classes=["x"], class_ids=[1]), "no image"),
+        (lambda path: FileDataset([], DatasetInfo(name="none", classes=["x"], class_ids=[1])), "no image"),
     ],
 )
 def test_what_is_no_sound_outcome(read: object, word: str, tmp_path: Path) -> None:

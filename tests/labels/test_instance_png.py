@@ -48,7 +48,7 @@ def test_images_and_their_labels(tmp_path: Path) -> None:
     save(tmp_path, "b", ids, ".jpg")
     save(tmp_path, "a", np.zeros((4, 5), dtype=np.uint8))
     dataset = read_instance_labels(tmp_path)
-    assert dataset.classes == ["object"] and dataset.class_ids == [1] and not dataset.repairs
+    assert dataset.classes == ["object"] and dataset.class_ids == [1] and not dataset.problems
     empty, image = dataset
     assert (empty.image_id, empty.file_name, empty.annotations) == (1, "a.png", [])
     assert (image.image_id, image.file_name, image.height, image.width) == (2, "b.jpg", 8, 10)
@@ -98,8 +98,8 @@ def test_image_without_labels_is_left_out_and_counted(tmp_path: Path) -> None:
     save(tmp_path, "b", one_object())
     (tmp_path / "labels/a.png").unlink()
     dataset = read_instance_labels(tmp_path)
-    assert len(dataset) == 1 and dict(dataset.repairs) == {"image without labels left out": 1}
-    assert "'a.png'" in dataset.warnings[0]
+    assert len(dataset) == 1 and dataset.problems.texts() == {"image without labels left out": 1}
+    assert "'a.png'" in dataset.problems.lines()[0]
 
 
 def test_labels_without_a_image(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_real_nuclei() -> None:
     begin = time.process_time()
     dataset = read_instance_labels(SHARED / "data/nuclei/val")
     assert time.process_time() - begin < 5
-    assert len(dataset) == 66 and dataset.classes == ["nucleus"] and not dataset.repairs
+    assert len(dataset) == 66 and dataset.classes == ["nucleus"] and not dataset.problems
     image = dataset.image(0)
     assert dataset.pixels(0).shape == (image.height, image.width, 3)
     ids = np.asarray(Image.open(SHARED / "data/nuclei/val/labels" / image.file_name))

@@ -74,8 +74,8 @@ class Files:
     def lost(self, kind: str, count: int = 1) -> FileDataset:
         """Read; beside the assumed sigmas only `kind` is counted."""
         dataset = self.read()
-        assert {k: n for k, n in dataset.repairs.items() if "sigmas" not in k} == {kind: count}
-        assert any(kind in line and "; " in line for line in dataset.warnings)
+        assert {k: n for k, n in dataset.problems.texts().items() if "sigmas" not in k} == {kind: count}
+        assert any(kind in line and "; " in line for line in dataset.problems.lines())
         return dataset
 
     def refused(self, *words: str) -> None:
@@ -111,7 +111,7 @@ def check_shapes(dataset: FileDataset) -> None:
 def test_json(files: Files) -> None:
     dataset = files.read()
     assert looks_like_label_studio(files.json) and looks_like_label_studio(files.json.parent)
-    assert set(dataset.repairs) == {"sigmas of 0.05 assumed"}
+    assert set(dataset.problems.texts()) == {"sigmas of 0.05 assumed"}
     check_shapes(dataset)
     assert dataset.keypoints.names == ["nose", "tail"]
     np.testing.assert_allclose(objects(dataset)[0].keypoints, [[7.5, 10, 2], [22.5, 24, 2]])
@@ -134,7 +134,7 @@ def test_json_min(files: Files) -> None:
     dataset = files.read()
     assert looks_like_label_studio(files.json)
     check_shapes(dataset)
-    assert len(dataset) == 1 and dataset.repairs == {
+    assert len(dataset) == 1 and dataset.problems.texts() == {
         "annotation by another person left out": 1,
         "keypoint without an object left out": 2,
     }
@@ -153,7 +153,7 @@ def test_labels_apart_from_shapes(files: Files) -> None:
 @pytest.mark.parametrize("region_id", [None, {}, [1], 3])
 def test_ids_that_are_none(files: Files, region_id: Any) -> None:
     files.regions[0] |= {"id": region_id, "value": {"x": 1.0, "y": 1.0, "width": 9.0, "height": 9.0}}
-    assert files.read().repairs["shape without a label left out"] == 1
+    assert files.read().problems.texts()["shape without a label left out"] == 1
 
 
 def test_several_annotators(files: Files) -> None:
@@ -166,8 +166,8 @@ def test_several_annotators(files: Files) -> None:
 def test_tasks_without_annotations(files: Files) -> None:
     files.tasks.append({"id": 12, "annotations": [], "data": {"image": "b.png"}, "predictions": [{"result": []}]})
     dataset = files.read()
-    assert len(dataset) == 1 and dataset.repairs["task without an annotation left out"] == 1
-    assert dataset.repairs["prediction left out"] == 1
+    assert len(dataset) == 1 and dataset.problems.texts()["task without an annotation left out"] == 1
+    assert dataset.problems.texts()["prediction left out"] == 1
 
 
 def test_a_task_that_was_submitted_empty(files: Files) -> None:
@@ -193,7 +193,7 @@ def test_a_task_that_was_submitted_empty(files: Files) -> None:
 )  # fmt: skip
 def test_what_is_lost_is_counted(files: Files, change: dict[str, Any], kind: str) -> None:
     files.regions[1] |= change
-    assert files.read().repairs[kind] == 1
+    assert files.read().problems.texts()[kind] == 1
 
 
 def test_a_turned_rectangle(files: Files) -> None:
@@ -208,8 +208,8 @@ def test_keypoints_without_their_object(files: Files) -> None:
     files.regions[5]["value"]["keypointlabels"] = ["nose"]
     files.regions.append(copy.deepcopy(files.regions[5]))
     dataset = files.read()
-    assert dataset.repairs["keypoint without an object left out"] == 1
-    assert dataset.repairs["second keypoint of the same name left out"] == 1
+    assert dataset.problems.texts()["keypoint without an object left out"] == 1
+    assert dataset.problems.texts()["second keypoint of the same name left out"] == 1
 
 
 @pytest.mark.parametrize("literal", [False, True])

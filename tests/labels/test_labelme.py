@@ -210,11 +210,11 @@ def test_what_is_counted(files: Files) -> None:
 def test_polygons_that_are_dropped(files: Files, points: Any, kind: str) -> None:
     files.shapes(shape("dog", points), shape("dog", SQUARE))
     dataset = files.read()
-    assert kind in dataset.repairs and len(dataset.image(0).annotations) == 1
+    assert kind in dataset.problems.texts() and len(dataset.image(0).annotations) == 1
     grouped = [shape("dog", [[0, 0], [1, 0]], "mask", mask=png(np.ones((1, 2))), group_id=1)]
     files.shapes(shape("dog", points, group_id=1), *grouped)
     dataset = files.read()
-    assert len(dataset.repairs) == 1 and dataset.image(0).annotations[0].area == 2
+    assert len(dataset.problems) == 1 and dataset.image(0).annotations[0].area == 2
 
 
 def test_box_outside(files: Files) -> None:

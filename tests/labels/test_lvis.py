@@ -96,7 +96,7 @@ def files(tmp_path: Path) -> Files:
 
 def test_a_good_file(files: Files) -> None:
     dataset = files.read()
-    assert not dataset.repairs and not dataset.warnings and len(dataset) == 2
+    assert not dataset.problems and len(dataset) == 2
     assert dataset.classes == ["ape", "egg", "zip"] and dataset.class_ids == [3, 12, 1203]
     first, second = dataset
     assert first.negative == [0, 2] and first.not_exhaustive == [1]

@@ -42,7 +42,7 @@ def test_a_good_folder(tmp_path: Path) -> None:
     write(tmp_path)
     assert looks_like_mask_folders(tmp_path) and not looks_like_mask_folders(tmp_path / "a1")
     dataset = read_mask_folders(tmp_path)
-    assert dataset.classes == ["object"] and dataset.class_ids == [1] and not dataset.repairs
+    assert dataset.classes == ["object"] and dataset.class_ids == [1] and not dataset.problems
     first, second = dataset
     assert (first.image_id, first.file_name) == (1, "a1/images/a1.png") and second.annotations == []
     assert [a.box for a in first.annotations] == [(1.0, 2.0, 9.0, 8.0), (15.0, 9.0, 23.0, 15.0)]
@@ -75,7 +75,11 @@ def test_a_mask_without_a_pixel_and_a_folder_without_masks(tmp_path: Path) -> No
     (tmp_path / "b2/masks").rmdir()
     dataset = read_mask_folders(tmp_path)
     assert len(dataset) == 1 and len(dataset.image(0).annotations) == 1
-    assert dataset.repairs["mask without a pixel dropped"] == dataset.repairs["folder without masks left out"] == 1
+    assert (
+        dataset.problems.texts()["mask without a pixel dropped"]
+        == dataset.problems.texts()["folder without masks left out"]
+        == 1
+    )
 
 
 def test_refused(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def labels(folder: Path, **change: Any) -> tuple[Path, list[dict[str, Any]]]:
 
 def opened(path: Path) -> FileDataset:
     dataset = open_dataset(path)
-    assert isinstance(dataset, FileDataset) and not dataset.repairs
+    assert isinstance(dataset, FileDataset) and not dataset.problems
     return dataset
 
 
@@ -78,6 +78,6 @@ def test_areas_that_are_not_the_masks(tmp_path: Path) -> None:
         record["area"] = 0
     path.write_text(json.dumps(document))
     measured = open_dataset(path)
-    assert measured.repairs["missing area computed"] == 34
+    assert measured.problems.texts()["missing area computed"] == 34
     scores = score_results(measured, results, ["segm"])["segm"]
     assert scores["AP"] == pytest.approx(100) and scores["APs"] == pytest.approx(100) and scores["APl"] is None

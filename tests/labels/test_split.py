@@ -119,7 +119,7 @@ def test_parts_open_are_disjoint_and_complete(tmp_path, options):
     found = []
     for path in sorted((tmp_path / "out").glob("*.json")):
         part = open_dataset(path)
-        assert part.classes == CLASSES and part.class_ids == [0, 10, 20] and not part.repairs
+        assert part.classes == CLASSES and part.class_ids == [0, 10, 20] and not part.problems
         for index in range(len(part)):
             image = part.image(index)
             expected = whole[image.image_id]
@@ -239,7 +239,7 @@ def test_empty_images_are_dropped_and_counted_only_on_request(tmp_path):
     dataset = open_dataset(write_set(tmp_path, [[0], [], [1], []]))
     kept, lines = without_empty(dataset)
     assert [kept.image(i).image_id for i in range(len(kept))] == [1, 3] and kept.pixels(1)[0, 0, 0] == 3
-    assert kept.repairs["image without an object left out"] == 2 and not dataset.repairs
+    assert kept.problems.texts()["image without an object left out"] == 2 and not dataset.problems
     assert len(lines) == 1 and "left out: 2" in lines[0]
     assert without_empty(Subset(dataset, [0, 2]))[1] == []
     with pytest.raises(DataError, match="leaves no image"):

@@ -96,7 +96,7 @@ def test_a_project(files: Files) -> None:
     dataset = files.read()
     assert looks_like_supervisely(files.project) and looks_like_supervisely(files.project / "ds0")
     assert not looks_like_supervisely(files.project / "ds0/ann")
-    assert dataset.classes == ["car", "cell"] and dataset.class_ids == [901, 17] and not dataset.repairs
+    assert dataset.classes == ["car", "cell"] and dataset.class_ids == [901, 17] and not dataset.problems
     image = dataset.image(0)
     assert (image.image_id, image.file_name, image.width) == (1, "ds0/img/a.png", WIDTH)
     box, holed, plain, bitmap = image.annotations
@@ -127,7 +127,7 @@ def test_data_sets_of_a_project(files: Files) -> None:
     (nested / "ann/b.png.json").write_text(json.dumps(GOOD))
     dataset = read_supervisely(files.project)
     assert [image.file_name for image in dataset] == ["ds0/img/a.png", "ds0/datasets/inner/img/b.png"]
-    assert dict(dataset.repairs) == {"image without an annotation file left out": 1}
+    assert dataset.problems.texts() == {"image without an annotation file left out": 1}
     alone = read_supervisely(nested)
     assert [image.file_name for image in alone] == ["img/b.png"]
 
@@ -162,12 +162,12 @@ def test_bitmaps_of_every_mode(files: Files, mode: str) -> None:
 def test_counted(files: Files, change: dict[str, Any], kind: str, count: int) -> None:
     files.figures[2] |= change
     dataset = files.read()
-    assert dataset.repairs[kind] == count and any(kind in line for line in dataset.warnings)
+    assert dataset.problems.texts()[kind] == count and any(kind in line for line in dataset.problems.lines())
 
 
 def test_tags_of_a_image(files: Files) -> None:
     files.document["tags"] = [{"name": "night"}]
-    assert dict(files.read().repairs) == {"tag left out": 1}
+    assert files.read().problems.texts() == {"tag left out": 1}
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def test_a_good_file(files: Files, form: str) -> None:
     assert looks_like_via(files.folder) and looks_like_via(path)
     for source in (path, files.folder):
         dataset = read_via(source)
-        assert not dataset.repairs and dataset.classes == ["cat", "dog"] and dataset.class_ids == [1, 2]
+        assert not dataset.problems and dataset.classes == ["cat", "dog"] and dataset.class_ids == [1, 2]
         first, second = dataset
         assert (first.image_id, first.file_name, first.height, first.width) == (1, "a.jpg", HEIGHT, WIDTH)
         assert second.path == files.folder / "b.png"
@@ -126,7 +126,7 @@ def test_via_1(files: Files) -> None:
 def test_image_without_regions_is_kept(files: Files, form: str) -> None:
     files.b["regions"] = []
     dataset = read_via(getattr(files, f"write_{form}")())
-    assert [len(image.annotations) for image in dataset] == [1, 0] and not dataset.repairs
+    assert [len(image.annotations) for image in dataset] == [1, 0] and not dataset.problems
 
 
 def test_image_without_its_list_of_regions(files: Files) -> None:
@@ -258,7 +258,7 @@ def test_shapes_that_are_dropped(files: Files, shape: dict[str, Any], kind: str)
     files.regions(region(shape, animal="dog"), region(SQUARE, animal="dog"))
     files.write_export()
     dataset = read_via(files.folder)
-    assert kind in dataset.repairs and len(dataset.image(0).annotations) == 1
+    assert kind in dataset.problems.texts() and len(dataset.image(0).annotations) == 1
 
 
 def test_boxes_that_are_repaired(files: Files) -> None:

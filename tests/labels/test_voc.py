@@ -134,7 +134,7 @@ def test_what_we_write(devkit: Devkit, tmp_path: Path) -> None:
     write_voc({"train": dataset}, tmp_path / "ours", Lost())
     again = read_voc(tmp_path / "ours", "train")
     check_scenes(again, SCENES)
-    assert not again.repairs
+    assert not again.problems
     for ours, theirs in zip(again.image(0).annotations, dataset.image(0).annotations, strict=True):
         assert ours.rle == theirs.rle and ours.area == theirs.area
 
@@ -155,7 +155,7 @@ def test_beside_the_images(tmp_path: Path) -> None:
     (tmp_path / "classes.txt").write_text("dog\n")
     dataset = read_voc(tmp_path)
     check_scenes(dataset, SCENES)
-    assert looks_like_voc(tmp_path) and not dataset.repairs
+    assert looks_like_voc(tmp_path) and not dataset.problems
 
 
 def test_splits(devkit: Devkit) -> None:
@@ -176,7 +176,7 @@ def test_splits(devkit: Devkit) -> None:
 def test_a_split_that_names_what_is_not_there(devkit: Devkit) -> None:
     devkit.list("Main/train", "2007_000001\n../../etc/passwd\n2007_9\n")
     dataset = read_voc(devkit.root, "train")
-    assert len(dataset) == 1 and dict(dataset.repairs) == {"image without an XML file left out": 2}
+    assert len(dataset) == 1 and dataset.problems.texts() == {"image without an XML file left out": 2}
     devkit.list("Main/val", "2007_9\n")
     with pytest.raises(DataError, match="none of its names"):
         read_voc(devkit.root, "val")
@@ -298,7 +298,7 @@ def test_masks_that_do_not_fit(devkit: Devkit) -> None:
         "object without pixels in its mask image keeps its box",
     )
     dataset = read_voc(devkit.root)
-    assert dict(dataset.repairs) == Counter(kinds)
+    assert dataset.problems.texts() == Counter(kinds)
     check_scenes(dataset, SCENES)
     assert not any(a.rle for a in dataset.image(0).annotations)
 

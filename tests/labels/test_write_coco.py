@@ -18,7 +18,7 @@ from pycocotools.coco import COCO
 from maskrcnn.config.model import KeypointSchema
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.readers.coco import read_coco
-from maskrcnn.labels.types import Annotation, LabelledImage
+from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage
 from maskrcnn.labels.writers.coco import write_coco
 from maskrcnn.masks.rle import bitmap_rle, rle_bitmap, runs_rle, string_runs
 
@@ -60,7 +60,10 @@ def datasets(draw: st.DrawFn) -> FileDataset:
     number += 1
     images[0].annotations.append(Annotation((1, 1, 2, 2), 1, keypoints=np.ones((3, 3)), area=1.0, id=number))
     return FileDataset(
-        images, name="drawn", classes=["a", "b", "c"], class_ids=draw(st.permutations([0, 7, 90])), keypoints=SCHEMA
+        images,
+        DatasetInfo(
+            name="drawn", classes=["a", "b", "c"], class_ids=draw(st.permutations([0, 7, 90])), keypoints=SCHEMA
+        ),
     )
 
 
@@ -87,7 +90,7 @@ def test_round_trip(dataset: FileDataset) -> None:
         for image in dataset:
             Image.new("L", (WIDTH, HEIGHT)).save(path.parent / image.file_name)
         again = read_coco(path)
-        assert not again.repairs, again.warnings
+        assert not again.problems, again.problems.lines()
         assert (again.classes, again.class_ids, again.keypoints) == (dataset.classes, dataset.class_ids, SCHEMA)
         assert len(again) == len(dataset)
         for found, expected in zip(again, dataset, strict=True):
@@ -122,7 +125,7 @@ def drawn(*file_names: str) -> Drawn:
         LabelledImage(n, name, None, HEIGHT, WIDTH, [Annotation((1, 2, 5, 6), 0, area=16.0)])
         for n, name in enumerate(file_names)
     ]
-    return Drawn(images, name="drawn", classes=["a"], class_ids=[5])
+    return Drawn(images, DatasetInfo("drawn", ["a"], [5]))
 
 
 def test_images_are_written(tmp_path: Path) -> None:
@@ -145,7 +148,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "set.json"
     path.write_text("old")
     dataset = drawn("a")
-    dataset.class_ids = [object()]  # type: ignore[list-item]
+    dataset.class_ids[:] = [object()]  # type: ignore[list-item]
     with pytest.raises(TypeError):
         write_coco(dataset, path)
     assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["set.json"]

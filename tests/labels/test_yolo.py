@@ -180,7 +180,7 @@ def test_keypoint_names(files: Files) -> None:
 def test_label_without_a_image(files: Files) -> None:
     files.write("labels/train/lost.txt", box_line(0, 1, 2, 3, 4))
     files.write("labels/train/classes.txt", "cat\ndog\n")
-    assert "lost.txt" in files.repaired("label file without an image left out").warnings[0]
+    assert "lost.txt" in files.repaired("label file without an image left out").problems.lines()[0]
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e400"])
@@ -188,7 +188,7 @@ def test_numbers_that_are_not_finite(files: Files, value: str) -> None:
     files.label(f"0 {value} 0.5 0.5 0.5\n0 0.1 0.1 0.5 {value} 0.3 0.3\n{polygon_line(1, SQUARE)}")
     dataset = read_yolo(files.folder)
     assert [a.label for a in dataset.image(0).annotations] == [1]
-    assert sum(dataset.repairs.values()) == 2
+    assert sum(dataset.problems.texts().values()) == 2
 
 
 @pytest.mark.parametrize(

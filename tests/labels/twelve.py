@@ -5,14 +5,14 @@ No photograph and no file: what `make_samples.py` writes in every format.
 
 from __future__ import annotations
 
-from collections import Counter
 from copy import deepcopy
+from dataclasses import replace
 
 import cv2
 import numpy as np
 
 from maskrcnn.labels.synthetic import Synthetic
-from maskrcnn.labels.types import Annotation, LabelledImage
+from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
 from maskrcnn.masks.rle import bitmap_rle, rle_area, rle_bitmap, rle_box
 
 SIDE = (72, 96)  # height and width
@@ -22,17 +22,13 @@ GREY = 128
 LEVELS = 32  # colours are multiples of it, so that a PNG is small
 
 
-class Twelve:
-    """A `maskrcnn.labels.types.Dataset` of the first `count` of them. No two objects share a pixel."""
+class Twelve(Dataset):
+    """The first `count` of them. No two objects share a pixel."""
 
     def __init__(self, count: int = COUNT) -> None:
         self._scenes = Synthetic(COUNT, seed=31, side=SIDE, people=True)
         self.count = count
-        self.name = "twelve"
-        self.classes, self.class_ids = self._scenes.classes, self._scenes.class_ids
-        self.keypoints = self._scenes.keypoints
-        self.repairs: Counter[str] = Counter()
-        self.warnings: list[str] = []
+        self.info = replace(self._scenes.info, name="twelve")
         self._drawn = [self._draw(index) for index in range(count)]
 
     def __len__(self) -> int:

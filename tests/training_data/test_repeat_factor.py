@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from maskrcnn.config.load import Config
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.synthetic import Synthetic
-from maskrcnn.labels.types import Annotation, LabelledImage
+from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage
 from maskrcnn.training_data.loader import EpochSampler, train_loader
 from maskrcnn.training_data.repeat_factor import describe, draw_entries, epoch_length, repeat_factors
 
@@ -25,7 +25,7 @@ def dataset(labels: list[list[int]], crowds: bool = False) -> FileDataset:
         return [Annotation((0, 0, 1, 1), label, crowd=crowds) for label in found]
 
     images = [LabelledImage(k, f"{k}.png", None, 9, 9, objects(found)) for k, found in enumerate(labels)]
-    return FileDataset(images, name="made up", classes=["a", "b", "c"], class_ids=[1, 2, 3])
+    return FileDataset(images, DatasetInfo(name="made up", classes=["a", "b", "c"], class_ids=[1, 2, 3]))
 
 
 def test_factors_are_the_paper_s():

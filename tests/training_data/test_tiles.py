@@ -24,15 +24,16 @@ from maskrcnn.config.model import KeypointSchema
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.file_dataset import FileDataset
+from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.synthetic import Synthetic
-from maskrcnn.labels.types import Annotation, LabelledImage
+from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage
 from maskrcnn.labels.writers.coco import write_coco
 from maskrcnn.masks.rle import bitmap_rle, crop_rle, rle_bitmap
 from maskrcnn.training_data import decoded as decoded_module
 from maskrcnn.training_data.crop import Window, cut
 from maskrcnn.training_data.decoded import DecodedImages, decode_apart
 from maskrcnn.training_data.prepare import prepare_data
-from maskrcnn.training_data.tiles import REMNANT, TiledDataset, cut_image, tile_windows
+from maskrcnn.training_data.tiles import TiledDataset, cut_image, tile_windows
 
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -197,7 +198,7 @@ def test_keypoints_outside_become_unlabelled() -> None:
 def squares(*boxes: tuple[int, int, int, int], side: int = 100) -> FileDataset:
     annotations = [Annotation(b, 0, id=i, area=1.0) for i, b in enumerate(boxes)]
     return FileDataset(
-        [LabelledImage(7, "a.png", None, side, side, annotations)], name="d", classes=["a"], class_ids=[1]
+        [LabelledImage(7, "a.png", None, side, side, annotations)], DatasetInfo(name="d", classes=["a"], class_ids=[1])
     )
 
 
@@ -210,7 +211,7 @@ def test_a_remnant_is_ignored_and_counted() -> None:
     assert [(a.id, a.crowd) for a in by_place["7@50,0"]] == [(1, False)]
     assert [(a.id, a.crowd) for a in by_place["7@0,50"]] == [(2, False)]  # half of it in each
     assert [(a.id, a.crowd) for a in by_place["7@50,50"]] == [(2, False)]
-    assert tiled.repairs[REMNANT] == 1 and not data.repairs
+    assert tiled.problems.counts[ProblemKind.REMNANT] == 1 and not data.problems
     assert "4 views of 3 objects, 3 of them of a part, and 1 remnants" in tiled.line
 
 
@@ -245,7 +246,7 @@ def test_a_image_that_fits_into_a_tile_stays_whole() -> None:
 def test_lvis_lists_hold_for_a_tile() -> None:
     annotations = [Annotation((0, 0, 5, 5), 0), Annotation((60, 0, 70, 9), 1), Annotation((60, 0, 70, 9), 2)]
     image = LabelledImage(7, "a.png", None, 100, 100, annotations, not_exhaustive=[2], negative=[4])
-    data = FileDataset([image], name="d", classes=list("abcde"), class_ids=[1, 2, 3, 4, 5])
+    data = FileDataset([image], DatasetInfo(name="d", classes=list("abcde"), class_ids=[1, 2, 3, 4, 5]))
     left = TiledDataset(data, TilesConfig(side=50, overlap=0)).image(0)
     assert [a.label for a in left.annotations] == [0] and left.not_exhaustive == [2] and left.negative == [1, 4]
 
@@ -268,7 +269,7 @@ def scan(folder: Path, name: str = "scan.png", side: tuple[int, int] = (90, 130)
         Image.fromarray(pixels).save(path)
     image = LabelledImage(1, name, path, *side, [Annotation((30, 30, 50, 50), 0, area=400.0, id=1)])
     schema = KeypointSchema(names=["a"], flip=[0], sigmas=[0.1])
-    return FileDataset([image], name=name, classes=["a"], class_ids=[1], keypoints=schema)
+    return FileDataset([image], DatasetInfo(name=name, classes=["a"], class_ids=[1], keypoints=schema))
 
 
 TILES = TilesConfig(side=40, overlap=10, empty=1)
@@ -416,7 +417,7 @@ import json, resource, sys
 import numpy as np
 from pathlib import Path
 from maskrcnn.config.load import load_config
-from maskrcnn.labels.types import Annotation, LabelledImage
+from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage
 from maskrcnn.training_data.prepare import prepare_data
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.training_data.loader import TrainSamples
@@ -428,7 +429,7 @@ boxes = [(x, y, x + 60, y + 60) for x, y in rng.integers(0, side - 60, (400, 2))
 ring = lambda b: np.array([[b[0], b[1]], [b[2], b[1]], [b[2], b[3]], [b[0], b[3]]], float)
 annotations = [Annotation(b, 0, polygons=[ring(b)], area=3600.0, id=i) for i, b in enumerate(boxes)]
 data = FileDataset(
-    [LabelledImage(1, path.name, path, side, side, annotations)], name="scan", classes=["a"], class_ids=[1])
+    [LabelledImage(1, path.name, path, side, side, annotations)], DatasetInfo(name="scan", classes=["a"], class_ids=[1]))
 config = load_config({}, ["data.tiles.side=512", "data.augment.short_sides=[512]", "data.augment.flip=0"])
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 2**20)
 before = peak()

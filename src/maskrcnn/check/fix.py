@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from maskrcnn.errors import DataError, UserError
 from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import relative_name
+from maskrcnn.labels.problems import Problems
 from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
 from maskrcnn.labels.writers.coco import write_coco
 from maskrcnn.masks.rle import rle_area, rle_box
@@ -53,7 +54,7 @@ def write_fixed(report: Report, folder: Path) -> Fixed:
         if not any(image.annotations for image in part):
             raise DataError(f"--fix: nothing usable is left of {split}; correct the errors by hand")
     for dataset in report.datasets.values():
-        fixed.changes.update(dataset.repairs)
+        fixed.changes.update(dataset.problems.texts())
     for finding in report.findings:
         if finding.refused:
             fixed.changes[f"{finding.kind} left out"] += finding.count
@@ -64,13 +65,7 @@ def write_fixed(report: Report, folder: Path) -> Fixed:
 
 
 def _repaired(dataset: Dataset, unusable: set[int], fixed: Fixed) -> FileDataset:
-    return FileDataset(
-        _images(dataset, unusable, fixed),
-        name=dataset.name,
-        classes=dataset.classes,
-        class_ids=dataset.class_ids,
-        keypoints=dataset.keypoints,
-    )
+    return FileDataset(_images(dataset, unusable, fixed), replace(dataset.info, problems=Problems()))
 
 
 def _images(dataset: Dataset, unusable: set[int], fixed: Fixed) -> Iterator[LabelledImage]:

@@ -10,8 +10,8 @@ import numpy as np
 from maskrcnn.check.findings import Findings, Severity, Suspect
 from maskrcnn.check.statistics import Statistics
 from maskrcnn.labels.annotation_masks import annotation_rle
-from maskrcnn.labels.readers.coco_annotation import SWAPPED, box_iou
-from maskrcnn.labels.readers.repairs import Refused
+from maskrcnn.labels.problems import ProblemKind, Refused
+from maskrcnn.labels.readers.coco_annotation import box_iou
 from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
 from maskrcnn.masks.rle import rle_area, rle_box
 
@@ -19,13 +19,13 @@ LOOSE = 2.0  # pixels by which a mask may leave its box
 AREA_FACTOR = 1.5  # by which a stated area may differ from the mask's
 SAME = 0.95  # IoU above which two objects of one class are one labelled twice
 IMBALANCE = 100  # times as many objects as the rarest class
-WRONG = (SWAPPED,)  # repairs that say that all of the labels may be wrong
+WRONG = (ProblemKind.SWAPPED_BOX,)  # problems that say that all of the labels may be wrong
 FEW = 10  # objects of a class that no training can learn from
 
 
 def check_labels(dataset: Dataset, split: str, findings: Findings) -> None:
     """Looks at every annotation of a split; the images are not opened."""
-    _add_repairs(dataset, split, findings)
+    _add_problems(dataset, split, findings)
     for index in range(len(dataset)):
         image = dataset.image(index)
         for annotation in image.annotations:
@@ -41,28 +41,20 @@ def check_labels(dataset: Dataset, split: str, findings: Findings) -> None:
 def add_refused(refused: Sequence[Refused], split: str, findings: Findings) -> None:
     """What the reader could not use, as errors."""
     for one in refused:
-        what, _, remedy = str(one).rpartition("; ")
-        # the line says more than the record, but for its beginning, the file
-        told = what[what.find(one.record) :] if one.record in what else one.record
-        findings.add(one.kind, "error", remedy, Suspect(split, None, told), refused=True)
+        problem = one.problem
+        suspect = Suspect(split, None, problem.what or problem.record)
+        findings.add(problem.kind.text, "error", problem.remedy, suspect, refused=True)
 
 
-def _add_repairs(dataset: Dataset, split: str, findings: Findings) -> None:
+def _add_problems(dataset: Dataset, split: str, findings: Findings) -> None:
     """What the reader repaired or left out: of each kind the first record, with its image where it names one."""
-    by_name: dict[str, int] = {}
-    for warning in dataset.warnings:
-        line = warning.removeprefix(f"{dataset.name}: ")
-        kind = next((name for name in dataset.repairs if line.startswith(f"{name}: ")), "")
-        what, _, remedy = line.rpartition("; ")
-        if not kind:
-            findings.add(what or line, "warning", remedy)
-            continue
-        record = what.partition(", first ")[2]
-        if record and not by_name:
-            by_name = {repr(dataset.image(index).file_name): index for index in range(len(dataset))}
-        image = by_name.get(record.rpartition("image ")[2])
-        severity: Severity = "error" if kind in WRONG else "warning"
-        findings.add(kind, severity, remedy, Suspect(split, image, record), count=dataset.repairs[kind])
+    wanted = {problem.image for problem, _ in dataset.problems} - {None}
+    names = (dataset.image(index).file_name for index in range(len(dataset) if wanted else 0))
+    by_name = {name: index for index, name in enumerate(names) if name in wanted}
+    for problem, count in dataset.problems:
+        severity: Severity = "error" if problem.kind in WRONG else "warning"
+        suspect = Suspect(split, by_name.get(problem.image or ""), problem.record)
+        findings.add(problem.kind.text, severity, problem.remedy, suspect, count=count)
 
 
 def check_classes(train: Statistics, val: Statistics | None, findings: Findings) -> None:

@@ -24,7 +24,7 @@ from maskrcnn.images.header import stored_channels
 from maskrcnn.images.read import ValueRange
 from maskrcnn.labels.channels import with_channels
 from maskrcnn.labels.open import open_dataset, open_val
-from maskrcnn.labels.readers.repairs import RefusedRecords
+from maskrcnn.labels.problems import RefusedRecords
 from maskrcnn.labels.types import Dataset
 from maskrcnn.training_data.fill_config import fill_value_range
 

@@ -160,10 +160,10 @@ def tell_repairs(dataset: Dataset | None) -> None:
     """Print what was repaired while reading: nothing is dropped in silence."""
     if dataset is None:
         return
-    for line in dataset.warnings:
+    for line in dataset.problems.lines():
         say(f"warning: {line}")
-    if dataset.repairs:
-        counts = ", ".join(f"{count} {kind}" for kind, count in sorted(dataset.repairs.items()))
+    if dataset.problems:
+        counts = ", ".join(f"{count} {kind}" for kind, count in sorted(dataset.problems.texts().items()))
         say(f"warning: {dataset.name}: repaired: {counts}")
 
 

@@ -17,7 +17,6 @@ import stat
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from multiprocessing.context import get_spawning_popen
 from pathlib import Path
@@ -30,13 +29,14 @@ from safetensors.numpy import save_file
 from maskrcnn.config.model import KeypointSchema
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.packed import PackedLabels
+from maskrcnn.labels.problems import ProblemKind, Problems
+from maskrcnn.labels.types import DatasetInfo
 
 SLOW = 1.0  # seconds of reading that are worth a file
 SMALL = 2**20  # bytes of a label file that is never slow
 UNUSED = 30 * 24 * 3600.0  # seconds after which a cache file is removed
 ENDS = 2**16  # bytes at both ends of a label file that its key looks at
 DTYPES = {"F64": np.float64, "I64": np.int64, "U8": np.uint8}
-MEASURED_IMAGES = "missing image size read from the image"  # such labels depend on more than the label file
 
 
 class Unusable(Exception):
@@ -77,7 +77,8 @@ def cached_labels(source: Path, image_folder: Path | None, reader: str, read: Ca
     with _collector_at_rest():
         labels = read()
     slow = time.monotonic() - started > SLOW
-    if not slow or labels.repairs[MEASURED_IMAGES] or _key(source, place) != key:
+    # a size that was read from an image depends on more than the label file
+    if not slow or labels.problems.counts[ProblemKind.IMAGE_SIZE_READ] or _key(source, place) != key:
         return labels
     try:
         save_labels(labels, path, key)
@@ -114,8 +115,7 @@ def save_labels(labels: FileDataset, path: Path, key: str) -> None:
         "classes": labels.classes,
         "class_ids": labels.class_ids,
         "keypoints": labels.keypoints.model_dump(mode="json") if labels.keypoints else None,
-        "repairs": dict(labels.repairs),
-        "warnings": labels.warnings,
+        "problems": labels.problems.as_json(),
     }
     text, arrays = json.dumps(description), labels.packed.arrays()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -154,15 +154,14 @@ def load_labels(path: Path, key: str) -> FileDataset | None:
         with contextlib.suppress(OSError):
             os.utime(path)
         schema = description["keypoints"]
-        return FileDataset(
-            _MappedLabels(arrays, path, digest),
-            name=description["name"],
-            classes=description["classes"],
-            class_ids=description["class_ids"],
-            keypoints=None if schema is None else KeypointSchema.model_validate(schema),
-            repairs=Counter(description["repairs"]),
-            warnings=description["warnings"],
+        info = DatasetInfo(
+            description["name"],
+            description["classes"],
+            description["class_ids"],
+            None if schema is None else KeypointSchema.model_validate(schema),
+            Problems.from_json(description["problems"]),
         )
+        return FileDataset(_MappedLabels(arrays, path, digest), info)
     except OSError as error:
         raise Unusable(f"not readable ({error.strerror})") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

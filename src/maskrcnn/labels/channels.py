@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import cv2
 import numpy as np
 
-from maskrcnn.config.model import KeypointSchema
 from maskrcnn.errors import DataError
 from maskrcnn.images.read import ValueRange, read_image
 from maskrcnn.labels.image_files import size_disagreement
@@ -19,15 +16,11 @@ def with_channels(dataset: Dataset, channels: int, value_range: ValueRange | Non
     return dataset if channels == 3 and value_range is None else ChannelDataset(dataset, channels, value_range)
 
 
-class ChannelDataset:
-    """A `Dataset` of another's labels whose `pixels` are uint8 (H, W, channels)."""
+class ChannelDataset(Dataset):
+    """Another's labels, but whose `pixels` are uint8 (H, W, channels)."""
 
     def __init__(self, dataset: Dataset, channels: int, value_range: ValueRange | None = None) -> None:
-        self.dataset, self.channels, self.value_range = dataset, channels, value_range
-        self.name, self.classes, self.class_ids = dataset.name, dataset.classes, dataset.class_ids
-        self.keypoints: KeypointSchema | None = dataset.keypoints
-        self.repairs: Counter[str] = dataset.repairs
-        self.warnings = dataset.warnings
+        self.dataset, self.channels, self.value_range, self.info = dataset, channels, value_range, dataset.info
 
     def __len__(self) -> int:
         return len(self.dataset)

@@ -1,50 +1,27 @@
-"""Labelled images that were read from files: what every reader under `formats/` returns."""
+"""Labelled images that were read from files: what every reader returns."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from maskrcnn.config.model import KeypointSchema
 from maskrcnn.errors import DataError
 from maskrcnn.images.read import read_image
 from maskrcnn.labels.image_files import size_disagreement
 from maskrcnn.labels.packed import PackedLabels, pack
-from maskrcnn.labels.types import LabelledImage
+from maskrcnn.labels.types import Dataset, DatasetInfo, LabelledImage
 
 
-class FileDataset:
-    """A `Dataset` of image files and their labels, which lie packed in a few arrays."""
+class FileDataset(Dataset):
+    """Image files and their labels, which lie packed in a few arrays."""
 
-    def __init__(
-        self,
-        images: Iterable[LabelledImage] | PackedLabels,
-        *,
-        name: str,
-        classes: list[str],
-        class_ids: list[int],
-        keypoints: KeypointSchema | None = None,
-        repairs: Counter[str] | None = None,
-        warnings: list[str] | None = None,
-    ) -> None:
+    def __init__(self, images: Iterable[LabelledImage] | PackedLabels, info: DatasetInfo) -> None:
         """
         Args:
             images: in the order of their index; consumed once. Or packed already.
-            name: where the labels came from, for messages.
-            classes: names; an annotation's label is an index into them.
-            class_ids: the ids of the user's file, beside `classes`.
-            keypoints: what the keypoints are, or None where the labels have none.
-            repairs: what was repaired on reading, and how often.
-            warnings: one line for each kind of repair.
         """
-        self.name = name
-        self.classes = classes
-        self.class_ids = class_ids
-        self.keypoints = keypoints
-        self.repairs: Counter[str] = Counter() if repairs is None else repairs
-        self.warnings: list[str] = [] if warnings is None else warnings
+        self.info = info
         self.packed = images if isinstance(images, PackedLabels) else pack(images)
 
     def __len__(self) -> int:

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from maskrcnn.errors import DataError
+from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.types import Dataset, LabelledImage
 
-LEFT_OUT = "image without an object left out"
 
-
-class Subset:
-    """The images of a data set at some indices, in their order; a `Dataset`."""
+class Subset(Dataset):
+    """The images of a data set at some indices, in their order."""
 
     def __init__(self, dataset: Dataset, indices: Sequence[int], name: str | None = None) -> None:
         self.dataset = dataset
         self.indices = np.asarray(indices, np.int64)  # not a list, which would be copied into every worker
-        self.name = dataset.name if name is None else name
-        self.classes, self.class_ids, self.keypoints = dataset.classes, dataset.class_ids, dataset.keypoints
-        self.repairs: Counter[str] = Counter(dataset.repairs)
-        self.warnings = list(dataset.warnings)
+        problems = dataset.problems.copy()
+        self.info = replace(dataset.info, name=dataset.name if name is None else name, problems=problems)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -50,17 +47,23 @@ class Subset:
 
 
 def without_empty(dataset: Dataset) -> tuple[Dataset, list[str]]:
-    """The images with an object, and a line on how many have none; `repairs` counts these too.
+    """The images with an object, and a line on how many have none; `problems` counts these too.
 
     Raises:
         DataError: none has an object.
     """
-    kept = [index for index in range(len(dataset)) if dataset.image(index).annotations]
-    count = len(dataset) - len(kept)
-    if not count:
+    kept: list[int] = []
+    empty: list[str] = []
+    for image in (dataset.image(index) for index in range(len(dataset))):
+        if image.annotations:
+            kept.append(len(kept) + len(empty))
+        else:
+            empty.append(image.file_name)
+    if not empty:
         return dataset, []
     if not kept:
         raise DataError(f"{dataset.name}: data.empty=drop leaves no image; label some objects")
     found = Subset(dataset, kept)
-    found.repairs[LEFT_OUT] += count
-    return found, [f"{dataset.name}: {LEFT_OUT}: {count}; data.empty=keep would learn from them as negatives"]
+    kind = ProblemKind.IMAGE_WITHOUT_OBJECT
+    found.problems.note(kind, repr(empty[0]), empty[0], len(empty))
+    return found, [f"{dataset.name}: {kind.text}: {len(empty)}; {kind.remedy}"]

@@ -6,7 +6,6 @@ are random. The mask of an object is the part of it that can be seen.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,10 +13,9 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from maskrcnn.config.model import KeypointSchema
 from maskrcnn.errors import UserError
 from maskrcnn.labels.stick_figure import INK, Drawing, draw_stick_figure, person_keypoints
-from maskrcnn.labels.types import Annotation, LabelledImage
+from maskrcnn.labels.types import Annotation, Dataset, DatasetInfo, LabelledImage
 
 SHAPES = ["circle", "square", "triangle", "star"]
 PERSON = "person"
@@ -34,8 +32,8 @@ class Scene:
     annotations: list[Annotation]
 
 
-class Synthetic:
-    """A `maskrcnn.labels.types.Dataset` of `count` generated images."""
+class Synthetic(Dataset):
+    """`count` generated images."""
 
     def __init__(
         self,
@@ -69,12 +67,9 @@ class Synthetic:
             raise UserError(f"synthetic: count={self.count}; ask for at least one image")
         self.seed = SEEDS[split] if seed is None else seed
         self.side = side
-        self.name = f"synthetic {split}"
-        self.classes = SHAPES * shapes + [PERSON] * people
-        self.class_ids = list(range(1, len(self.classes) + 1))
-        self.keypoints: KeypointSchema | None = person_keypoints() if people else None
-        self.repairs: Counter[str] = Counter()
-        self.warnings: list[str] = []
+        classes = SHAPES * shapes + [PERSON] * people
+        keypoints = person_keypoints() if people else None
+        self.info = DatasetInfo(f"synthetic {split}", classes, list(range(1, len(classes) + 1)), keypoints)
         self._latest: tuple[int, Scene] | None = None
 
     def __len__(self) -> int:

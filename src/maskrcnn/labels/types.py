@@ -6,7 +6,6 @@ nowhere else; `class_ids` are the ids of the user's own file, which come back in
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -14,6 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from maskrcnn.config.model import KeypointSchema
+from maskrcnn.labels.problems import Problems
 from maskrcnn.masks.rle import Rle
 
 
@@ -46,15 +46,41 @@ class LabelledImage:
     negative: list[int] | None = None  # looked for and not here; None: every class that has no annotation
 
 
-class Dataset(Protocol):
-    """A set of labelled images."""
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What holds for a whole data set."""
 
     name: str  # where it came from, for messages
     classes: list[str]
     class_ids: list[int]  # the user's ids, beside `classes`
-    keypoints: KeypointSchema | None
-    repairs: Counter[str]  # what was repaired on reading, and how often
-    warnings: list[str]  # one line for each kind of repair, naming the first record and the remedy
+    keypoints: KeypointSchema | None = None
+    problems: Problems = field(default_factory=Problems)  # what was repaired or left out on the way
+
+
+class Dataset(Protocol):
+    """A set of labelled images. Data sets derive from it; one that wraps another passes its `info` on."""
+
+    info: DatasetInfo
+
+    @property
+    def name(self) -> str:
+        return self.info.name
+
+    @property
+    def classes(self) -> list[str]:
+        return self.info.classes
+
+    @property
+    def class_ids(self) -> list[int]:
+        return self.info.class_ids
+
+    @property
+    def keypoints(self) -> KeypointSchema | None:
+        return self.info.keypoints
+
+    @property
+    def problems(self) -> Problems:
+        return self.info.problems
 
     def __len__(self) -> int: ...
 

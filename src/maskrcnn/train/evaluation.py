@@ -15,14 +15,12 @@ from maskrcnn.labels.types import Dataset, LabelledImage
 LARGEST_BATCH = 4
 
 
-class Share:
+class Share(Dataset):
     """Every `world`-th image of a data set, from `rank` on."""
 
     def __init__(self, dataset: Dataset, rank: int, world: int) -> None:
         self.indices = range(rank, len(dataset), world)
-        self.dataset = dataset
-        self.name, self.classes, self.class_ids = dataset.name, dataset.classes, dataset.class_ids
-        self.keypoints, self.repairs, self.warnings = dataset.keypoints, dataset.repairs, dataset.warnings
+        self.dataset, self.info = dataset, dataset.info
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -180,7 +180,7 @@ def describe_data(dataset: Dataset) -> dict[str, Any]:
         "keypoints": dataset.keypoints.names if dataset.keypoints else None,
         **{key: counts[key] for key in ("objects", "crowds", "masks", "keypoints")},
         "objects_per_class": {name: per_class[name] for name in dataset.classes},
-        "repairs": dict(dataset.repairs),
+        "repairs": dataset.problems.texts(),
     }
 
 

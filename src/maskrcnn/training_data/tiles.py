@@ -14,17 +14,17 @@ from maskrcnn.errors import DataError
 from maskrcnn.images.multichannel import ARRAY_SUFFIX, open_array
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import size_disagreement
+from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
 from maskrcnn.training_data.crop import Window, cut, extent
 from maskrcnn.training_data.decoded import DecodedImages, decode_apart
 
-REMNANT = "remnant of an object at a tile's border ignored"
 GOLDEN = 0.618034  # multiples of it spread evenly between whole numbers
 WHOLE = 1 - 1e-9  # a share, but for rounding
 
 
-class TiledDataset:
-    """A `Dataset` each of whose images is a tile of one of another's, or the whole of one that fits into a tile.
+class TiledDataset(Dataset):
+    """A data set each of whose images is a tile of one of another's, or the whole of one that fits into a tile.
 
     An object is one of a tile where the tile shows at least `visible` of it, measured against the tile that shows most of
     it; so every object is one of some tile, also one that is larger than a tile. What other tiles show of it is a crowd
@@ -48,24 +48,14 @@ class TiledDataset:
             keep_empty: every tile without an object, whatever `tiles.empty` says.
         """
         self.dataset, self.tiles, self.channels = dataset, tiles, channels
-        self.name, self.classes, self.class_ids = dataset.name, dataset.classes, dataset.class_ids
-        self.keypoints = dataset.keypoints
-        self.repairs, self.warnings = Counter(dataset.repairs), list(dataset.warnings)
+        self.info = replace(dataset.info, problems=dataset.problems.copy())
         self.counts: Counter[str] = Counter()
         self._decoded = decoded
         self._share = 1.0 if keep_empty else tiles.empty
         places: list[tuple[int, int, int, int, int]] = []
-        self._labels = FileDataset(
-            self._cut_all(places),
-            name=self.name,
-            classes=self.classes,
-            class_ids=self.class_ids,
-            keypoints=self.keypoints,
-        )
+        self._labels = FileDataset(self._cut_all(places), self.info)
         # image, then left, top, width and height of the tile; width 0 for a whole image
         self._places = np.array(places, np.int64).reshape(-1, 5)
-        if self.counts["remnants"]:
-            self.repairs[REMNANT] += self.counts["remnants"]
 
     def __len__(self) -> int:
         return len(self._places)
@@ -121,6 +111,10 @@ class TiledDataset:
             for window, parts in cut_image(image, self.tiles):
                 if self._used(parts):
                     places.append((source, window.left, window.top, window.width, window.height))
+                    for part in parts:
+                        if part.remnant:
+                            record = f"annotation {part.annotation.id} of image {image.file_name!r}"
+                            self.problems.note(ProblemKind.REMNANT, record, image.file_name)
                     yield _tile(image, window, parts)
 
     def _used(self, parts: list[Part]) -> bool:

@@ -18,11 +18,11 @@ from PIL import Image, ImageDraw
 
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.labels.file_dataset import FileDataset
+from maskrcnn.labels.problems import ProblemKind, Problems
 from maskrcnn.labels.readers.document import Document, refuse_leaving
 from maskrcnn.labels.readers.id_image import rles_by_id
 from maskrcnn.labels.readers.instance_png import read_ids
 from maskrcnn.labels.readers.json_file import load_json
-from maskrcnn.labels.readers.repairs import Repairs
 from maskrcnn.masks.rle import MIN_POINTS, Rle
 
 CLASSES = {
@@ -83,7 +83,7 @@ def read_cityscapes(source: Path, split: str | None = None) -> FileDataset:
     document = Document(labels / part, images / part)
     document.add_classes(list(CLASSES), list(CLASSES.values()))
     for key in sorted(_keys(images / part, IMAGE) - keys):
-        document.repairs.note("image without gtFine labels left out", repr(key + IMAGE))
+        document.problems.note(ProblemKind.IMAGE_WITHOUT_GTFINE, repr(key + IMAGE))
     for key in sorted(keys):
         _read(labels / part, key, document)
     return document.read()
@@ -120,16 +120,16 @@ def _read(labels: Path, key: str, document: Document) -> None:
         refuse_leaving(labels, ids)
         pixels = read_ids(ids, document.folder / (key + IMAGE))
         document.add_image(key + IMAGE, image_id, pixels.shape)
-        instances = _from_ids(pixels, ids, document.repairs)
+        instances = _from_ids(pixels, ids, document.problems)
     else:
         refuse_leaving(labels, polygons)
         height, width = document.add_image(key + IMAGE, image_id)
-        instances = _from_polygons(polygons, height, width, document.repairs)
+        instances = _from_polygons(polygons, height, width, document.problems)
     for instance in instances:
         document.add_object(image_id, instance.class_id, instance.source, rle=instance.rle, crowd=instance.crowd)
 
 
-def _from_ids(pixels: np.ndarray, path: Path, repairs: Repairs) -> list[Instance]:
+def _from_ids(pixels: np.ndarray, path: Path, problems: Problems) -> list[Instance]:
     """Instances of an image of ids (H, W), in the order of the ids."""
     if pixels.min() < 0 or pixels.max() >= 2**16:
         raise DataError(f"{path}: holds ids beyond 65535; write 1000 times the class plus the number of the instance")
@@ -140,16 +140,16 @@ def _from_ids(pixels: np.ndarray, path: Path, repairs: Repairs) -> list[Instance
         if class_id in CLASSES.values():
             kept[value] = value
         elif class_id in UNEVALUATED.values():
-            repairs.note("caravan or trailer left out", f"id {value} of {path.name!r}")
+            problems.note(ProblemKind.CITYSCAPES_UNEVALUATED, f"id {value} of {path.name!r}")
         elif value >= PER_CLASS:
-            repairs.note("instance of an unknown class dropped", f"id {value} of {path.name!r}")
+            problems.note(ProblemKind.CITYSCAPES_UNKNOWN_CLASS, f"id {value} of {path.name!r}")
     return [
         Instance(value // PER_CLASS or value, value < PER_CLASS, f"id {value} of {path.name!r}", rle)
         for value, rle in rles_by_id(kept[pixels]).items()
     ]
 
 
-def _from_polygons(path: Path, height: int, width: int, repairs: Repairs) -> list[Instance]:
+def _from_polygons(path: Path, height: int, width: int, problems: Problems) -> list[Instance]:
     """Instances of a file of polygons, in the order in which `_from_ids` gives them."""
     document = load_json(path)
     if not isinstance(document, dict) or not isinstance(document.get("objects"), list):
@@ -167,16 +167,16 @@ def _from_polygons(path: Path, height: int, width: int, repairs: Repairs) -> lis
     counts = dict.fromkeys(CLASSES.values(), 0)
     for position, record in enumerate(document["objects"]):
         source = f"object {position} of {path.name!r}"
-        ring, label = _ring(record, source, repairs)
+        ring, label = _ring(record, source, problems)
         if ring is None or label == NOT_DRAWN:
             continue
         # no class without instances ends like one of the eight: "polegroup" leaves "pole"
         name = label.removesuffix("group")
         class_id, value = CLASSES.get(name), 0
         if name in UNEVALUATED:
-            repairs.note("caravan or trailer left out", source)
+            problems.note(ProblemKind.CITYSCAPES_UNEVALUATED, source)
         elif class_id is None and label not in STUFF:
-            repairs.note("label that Cityscapes does not have taken as background", f"{label!r:.40}, {source}")
+            problems.note(ProblemKind.CITYSCAPES_UNKNOWN_LABEL, f"{label!r:.40}, {source}")
         if class_id is not None:
             number = counts[class_id] if name == label else -1
             counts[class_id] += name == label
@@ -189,14 +189,14 @@ def _from_polygons(path: Path, height: int, width: int, repairs: Repairs) -> lis
         if value in rles:
             instances.append(Instance(class_id, number < 0, source, rles[value]))
         else:
-            repairs.note("object hidden by later ones dropped", source)
+            problems.note(ProblemKind.HIDDEN_OBJECT, source)
     return instances
 
 
-def _ring(record: Any, source: str, repairs: Repairs) -> tuple[list[tuple[float, float]] | None, str]:
+def _ring(record: Any, source: str, problems: Problems) -> tuple[list[tuple[float, float]] | None, str]:
     """The corners and the label of an object, no corners where there is nothing to draw."""
     if not isinstance(record, dict) or not isinstance(record.get("label"), str) or not record["label"]:
-        repairs.note("object without a class dropped", source)
+        problems.note(ProblemKind.NO_CLASS, source)
         return None, ""
     if record.get("deleted"):
         return None, record["label"]
@@ -205,10 +205,10 @@ def _ring(record: Any, source: str, repairs: Repairs) -> tuple[list[tuple[float,
     except (TypeError, ValueError, OverflowError):
         corners = np.zeros(0)
     if corners.ndim != 2 or corners.shape[1] != 2 or len(corners) < MIN_POINTS:
-        repairs.note("polygon that is no ring of three points dropped", source)
+        problems.note(ProblemKind.SHORT_POLYGON, source)
         return None, record["label"]
     if not np.isfinite(corners).all():
-        repairs.note("non-finite coordinates dropped", source)
+        problems.note(ProblemKind.NON_FINITE, source)
         return None, record["label"]
     return [(x, y) for x, y in np.clip(corners, -FAR, FAR).tolist()], record["label"]
 

@@ -19,11 +19,11 @@ from maskrcnn.images.header import upright_size
 from maskrcnn.labels.cache import cached_labels
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import images_folder, relative_name
+from maskrcnn.labels.problems import Problem, ProblemKind, Problems, Refused, RefusedRecords
 from maskrcnn.labels.readers.coco_annotation import AnnotationReader
 from maskrcnn.labels.readers.json_file import load_json
 from maskrcnn.labels.readers.keypoint_schema import read_schema
-from maskrcnn.labels.readers.repairs import Refused, RefusedRecords, Repairs
-from maskrcnn.labels.types import LabelledImage
+from maskrcnn.labels.types import DatasetInfo, LabelledImage
 
 MAX_PIXELS = 2**31  # of an image; an RLE counts them in 32 bits
 TRIED_IMAGES = 20  # so many are looked for before a folder is given up
@@ -70,12 +70,12 @@ def read_document(document: dict[str, Any], json_path: Path, image_folder: Path 
         DataError: as `read_coco`.
     """
     name = str(json_path)
-    repairs = Repairs()
+    problems = Problems(name)
     refused: list[Refused] = []
-    categories = _read_categories(document["categories"], name, repairs)
-    by_id = _read_images(document["images"], json_path, image_folder, repairs, refused)
+    categories = _read_categories(document["categories"], name, problems)
+    by_id = _read_images(document["images"], json_path, image_folder, problems, refused)
     found = list(by_id.values())
-    reader = AnnotationReader(name, categories.names, categories.schema, categories.with_schema, repairs)
+    reader = AnnotationReader(name, categories.names, categories.schema, categories.with_schema, problems)
     label_of = {category_id: label for label, category_id in enumerate(categories.ids)}
     used_ids = {raw["id"] for raw in document["annotations"] if isinstance(raw, dict) and type(raw.get("id")) is int}
     reader.next_id = max(used_ids, default=0) + 1
@@ -90,18 +90,10 @@ def read_document(document: dict[str, Any], json_path: Path, image_folder: Path 
     if not refused and not any(image.annotations for image in found):
         raise DataError(
             f"{name}: none of {len(document['annotations'])} annotations is usable"
-            f" ({', '.join(f'{count} x {kind}' for kind, count in repairs.counts.items()) or 'there is none'}); label"
+            f" ({', '.join(f'{count} x {kind}' for kind, count in problems.texts().items()) or 'there is none'}); label"
             " at least one object"
         )
-    labels = FileDataset(
-        found,
-        name=name,
-        classes=categories.names,
-        class_ids=categories.ids,
-        keypoints=categories.schema,
-        repairs=repairs.counts,
-        warnings=repairs.lines(name),
-    )
+    labels = FileDataset(found, DatasetInfo(name, categories.names, categories.ids, categories.schema, problems))
     if refused:
         raise RefusedRecords(refused, labels if found else None)
     return labels
@@ -124,7 +116,7 @@ def _load(path: Path) -> dict[str, Any]:
     return document
 
 
-def _read_categories(records: list[Any], name: str, repairs: Repairs) -> Categories:
+def _read_categories(records: list[Any], name: str, problems: Problems) -> Categories:
     categories = Categories([], [], None, set())
     for position, record in enumerate(records):
         if not isinstance(record, dict) or not isinstance(record.get("name"), str) or not record["name"]:
@@ -139,7 +131,7 @@ def _read_categories(records: list[Any], name: str, repairs: Repairs) -> Categor
             raise DataError(f"{where} has the id {category_id} of another category; give each its own")
         if label in categories.names:
             raise DataError(f"{where} is there twice; classes are told apart by name, so give each its own")
-        schema = read_schema(record, where, repairs)
+        schema = read_schema(record, where, problems)
         categories.schema = categories.schema or schema
         if schema is not None and schema == categories.schema:
             categories.with_schema.add(len(categories.names))
@@ -149,7 +141,7 @@ def _read_categories(records: list[Any], name: str, repairs: Repairs) -> Categor
 
 
 def _read_images(
-    records: list[Any], json_path: Path, folder: Path | None, repairs: Repairs, refused: list[Refused]
+    records: list[Any], json_path: Path, folder: Path | None, problems: Problems, refused: list[Refused]
 ) -> dict[int | str, LabelledImage]:
     """Images by their id, in the file's order, their files present. Those that cannot be used go to `refused`."""
     named: list[tuple[dict[str, Any], str]] = []
@@ -165,7 +157,7 @@ def _read_images(
     missing: list[str] = []
     for record, file_name in named:
         try:
-            image = _image(record, folder / file_name, by_id, json_path, repairs)
+            image = _image(record, folder / file_name, by_id, json_path, problems)
         except FileNotFoundError:
             missing.append(file_name)
         except Refused as wrong:
@@ -175,14 +167,15 @@ def _read_images(
     if missing:
         line = (
             f"{json_path}: {len(missing)} of {len(records)} image files are missing, the first is"
-            f" {str(folder / missing[0])!r}; restore them or delete their entries from the labels"
+            f" {str(folder / missing[0])!r}; {ProblemKind.IMAGE_MISSING.remedy}"
         )
-        refused[:0] = [Refused("image file that is missing", f"image {name!r}", line) for name in missing]
+        kind = ProblemKind.IMAGE_MISSING
+        refused[:0] = [Refused(Problem(kind, f"image {name!r}", name), str(json_path), line) for name in missing]
     return by_id
 
 
 def _image(
-    record: dict[str, Any], path: Path, others: dict[int | str, LabelledImage], json_path: Path, repairs: Repairs
+    record: dict[str, Any], path: Path, others: dict[int | str, LabelledImage], json_path: Path, problems: Problems
 ) -> LabelledImage:
     """An image without its annotations.
 
@@ -193,19 +186,15 @@ def _image(
     image_id, file_name = record.get("id"), record["file_name"]
     where = f"image {file_name!r}"
     if not _is_id(image_id):
-        line = f"{json_path}: {where} has the id {image_id!r}; give it a whole number"
-        raise Refused("image without an id", where, line)
+        what = f"{where} has the id {image_id!r}"
+        raise Refused(Problem(ProblemKind.IMAGE_WITHOUT_ID, where, file_name, what), str(json_path))
     if image_id in others:
-        raise Refused(
-            "image with the id of another",
-            where,
-            f"{json_path}: images {others[image_id].file_name!r} and {file_name!r} have the same id"
-            f" {image_id!r}; give each its own, or delete one",
-        )
+        what = f"images {others[image_id].file_name!r} and {file_name!r} have the same id {image_id!r}"
+        raise Refused(Problem(ProblemKind.IMAGE_ID_TWICE, where, file_name, what), str(json_path))
     if not os.path.isfile(path):
         raise FileNotFoundError(path)
     image = LabelledImage(image_id, file_name, path, 0, 0)
-    image.height, image.width = _size(record, image, json_path, repairs)
+    image.height, image.width = _size(record, image, json_path, problems)
     return image
 
 
@@ -217,35 +206,31 @@ def _file_name(record: Any, position: int, json_path: Path) -> str:
     """The normalised name of an image's file, relative to the folder of the images."""
     if not isinstance(record, dict) or not isinstance(record.get("file_name"), str) or not record["file_name"]:
         where = f"entry {position} of images"
-        raise Refused("image without a file_name", where, f"{json_path}: {where} has no file_name; add it")
+        what = f"{where} has no file_name"
+        raise Refused(Problem(ProblemKind.IMAGE_WITHOUT_NAME, where, what=what), str(json_path))
     name = relative_name(record["file_name"])
     if name is None:
-        raise Refused(
-            "file_name that leaves the folder of the images",
-            f"image {record['file_name']!r}",
-            f"{json_path}: file_name {record['file_name']!r} of image {record.get('id')!r} leaves the folder of the"
-            " images; write it relative to that folder, without '..'",
-        )
+        what = f"file_name {record['file_name']!r} of image {record.get('id')!r} leaves the folder of the images"
+        problem = Problem(ProblemKind.IMAGE_OUTSIDE_FOLDER, f"image {record['file_name']!r}", what=what)
+        raise Refused(problem, str(json_path))
     return name
 
 
-def _size(record: dict[str, Any], image: LabelledImage, json_path: Path, repairs: Repairs) -> tuple[int, int]:
+def _size(record: dict[str, Any], image: LabelledImage, json_path: Path, problems: Problems) -> tuple[int, int]:
     """Height and width as the record states them, or as the image's header does where it is silent."""
     stated: Sequence[Any] = (record.get("height"), record.get("width"))
+    where = f"image {image.file_name!r}"
     if any(side is None for side in stated):
         assert image.path is not None
-        repairs.note("missing image size read from the image", f"image {image.file_name!r}")
+        problems.note(ProblemKind.IMAGE_SIZE_READ, where, image.file_name)
         try:
             stated = upright_size(image.path)
         except DataError as wrong:
-            raise Refused("image that cannot be opened", f"image {image.file_name!r}", str(wrong)) from None
+            problem = Problem(ProblemKind.IMAGE_UNREADABLE, where, image.file_name)
+            raise Refused(problem, str(json_path), str(wrong)) from None
     if not all(isinstance(side, (int, float)) and 0 < side < MAX_PIXELS and side == int(side) for side in stated) or (
         stated[0] * stated[1] >= MAX_PIXELS
     ):
-        raise Refused(
-            "image whose height or width is no size",
-            f"image {image.file_name!r}",
-            f"{json_path}: image {image.file_name!r} has height {stated[0]!r} and width {stated[1]!r}; write its"
-            " real size in pixels",
-        )
+        what = f"{where} has height {stated[0]!r} and width {stated[1]!r}"
+        raise Refused(Problem(ProblemKind.IMAGE_NO_SIZE, where, image.file_name, what), str(json_path))
     return int(stated[0]), int(stated[1])

@@ -16,6 +16,7 @@ import numpy as np
 from maskrcnn.errors import DataError
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import relative_name
+from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.coco_annotation import MEASURED
 from maskrcnn.labels.readers.document import Document, number, own_ids, refuse_leaving
 from maskrcnn.labels.readers.instance_png import instance_rles
@@ -69,7 +70,7 @@ def read_coco_panoptic(source: Path) -> FileDataset:
     for image, image_id, name in zip(images, image_ids, names, strict=True):
         record = by_image.get(_key(image.get("id")))
         if record is None:
-            document.repairs.note("image without an annotation left out", f"image {name!r}")
+            document.problems.note(ProblemKind.IMAGE_WITHOUT_ANNOTATION, f"image {name!r}", name)
             continue
         stated = (image.get("height"), image.get("width"))
         size = document.add_image(name, image_id, None if None in stated else stated)
@@ -171,14 +172,14 @@ def _add_segments(
         where = f"segment {segment_id!r:.20} of image {name!r}"
         rle = masks.pop(segment_id, None) if type(segment_id) is int else None
         if known and category_id in stuff:
-            document.repairs.note("stuff segment left out", where)
+            document.problems.note(ProblemKind.STUFF, where)
         elif not known or category_id not in things:
             raise DataError(
                 f"{document.source}: {where} has category_id {category_id!r:.40}, which is not in categories; add the"
                 " category or correct the id"
             )
         elif rle is None:
-            document.repairs.note("segment without a pixel dropped", where)
+            document.problems.note(ProblemKind.EMPTY_SEGMENT, where)
         else:
             document.add_object(
                 image_id,
@@ -190,7 +191,7 @@ def _add_segments(
                 area=segment.get("area", MEASURED),
             )
     for unlisted in masks:
-        document.repairs.note("segment that is not listed left out", f"segment {unlisted} of image {name!r}")
+        document.problems.note(ProblemKind.UNLISTED_SEGMENT, f"segment {unlisted} of image {name!r}", name)
 
 
 def _box(raw: Any) -> list[float] | None:

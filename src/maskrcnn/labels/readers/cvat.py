@@ -21,6 +21,7 @@ from pycocotools import mask as coco_mask
 
 from maskrcnn.errors import DataError
 from maskrcnn.labels.file_dataset import FileDataset
+from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.cvat_tracks import frames_of_tracks
 from maskrcnn.labels.readers.document import Document, number, own_ids, whole
 from maskrcnn.labels.readers.safe_xml import parse_xml
@@ -82,10 +83,10 @@ def read_cvat(source: Path) -> FileDataset:
     document = Document(path, path.parent)
     images = root.findall("image")
     for position, _ in enumerate(root.findall("track") if images else ()):
-        document.repairs.note("track left out", f"track {position}")
+        document.problems.note(ProblemKind.TRACK, f"track {position}")
     if root.tag != "annotations":
         raise DataError(f"{path}: its root is <{root.tag:.40}>, not <annotations>; export as 'CVAT for images 1.1'")
-    images = images or frames_of_tracks(root, path.parent, document.repairs)
+    images = images or frames_of_tracks(root, path.parent, document.problems)
     if not images:
         raise DataError(f"{path}: has no <image> and no <track>; export as 'CVAT for images 1.1'")
     labels = _labels(root, images)
@@ -183,14 +184,14 @@ def _shapes(image: Element, name: str, size: tuple[int, int], labels: Labels, do
         where = f"{record} of image {name!r}"
         if element.tag not in SHAPES:
             if element.tag in UNREAD:
-                document.repairs.note("shape of an unread kind left out", where)
+                document.problems.note(ProblemKind.UNREAD_SHAPE, where)
             continue
         for _ in element.iter("attribute"):
-            document.repairs.note("attribute left out", where)
+            document.problems.note(ProblemKind.ATTRIBUTE, where)
         if element.get("occluded", "0") != "0":
-            document.repairs.note("occlusion flag left out", where)
+            document.problems.note(ProblemKind.OCCLUSION, where)
         if element.get("z_order", "0") != "0":
-            document.repairs.note("z order left out", where)
+            document.problems.note(ProblemKind.Z_ORDER, where)
         shape = Shape(element.get("label") or "", max(whole(element.get("group_id")), 0), record)
         if element.tag == "box":
             shape.box = _box(element, where, document)
@@ -218,7 +219,7 @@ def _box(element: Element, where: str, document: Document) -> list[float]:
     turn = number(element.get("rotation", "0"))
     if turn == 0:
         return box
-    document.repairs.note("turned box replaced by the box around it", where)
+    document.problems.note(ProblemKind.TURNED_BOX, where)
     return box_around(turned_box(box, turn, ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)))
 
 
@@ -247,7 +248,7 @@ def _keypoints(element: Element, where: str, labels: Labels, document: Document)
         if point.get("outside", "0") != "0":
             continue
         if row[2]:
-            document.repairs.note("second keypoint of the same name left out", where)
+            document.problems.note(ProblemKind.SECOND_KEYPOINT, where)
             continue
         found = _points(point.get("points") or "")
         row[:2] = found[0] if len(found) == 1 else np.nan
@@ -265,14 +266,14 @@ def _joined(shapes: list[Shape], name: str, size: tuple[int, int], document: Doc
     found: list[Shape] = []
     for group in groups.values():
         if sum(shape.keypoints is not None for shape in group) > 1:
-            document.repairs.note("group of several skeletons kept apart", f"{group[0].record} of image {name!r}")
+            document.problems.note(ProblemKind.SEVERAL_SKELETONS, f"{group[0].record} of image {name!r}", name)
             found += group
         else:
             found.append(_one(group, size))
     for shape in found:
         if shape.keypoints is not None and shape.box is None and shape.rings is None and shape.rle is None:
             seen = shape.keypoints[shape.keypoints[:, 2] > 0, :2]
-            document.repairs.note("box taken from the keypoints", f"{shape.record} of image {name!r}")
+            document.problems.note(ProblemKind.BOX_FROM_KEYPOINTS, f"{shape.record} of image {name!r}", name)
             shape.box = box_around(seen) if len(seen) else [0.0] * 4
     return found
 

@@ -13,13 +13,13 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from maskrcnn.images.header import SUFFIXES
+from maskrcnn.labels.problems import ProblemKind, Problems
 from maskrcnn.labels.readers.document import whole
-from maskrcnn.labels.readers.repairs import Repairs
 
 FRAME = re.compile(r"frame_(\d{1,9})\.\w+")
 
 
-def frames_of_tracks(root: Element, folder: Path, repairs: Repairs) -> list[Element]:
+def frames_of_tracks(root: Element, folder: Path, problems: Problems) -> list[Element]:
     """An <image> for each frame, as an export for images has it.
 
     Args:
@@ -37,7 +37,7 @@ def frames_of_tracks(root: Element, folder: Path, repairs: Repairs) -> list[Elem
         for shape in track:
             frame = whole(shape.get("frame"))
             if frame < 0:
-                repairs.note("shape without a frame left out", f"{shape.tag} of track {position}")
+                problems.note(ProblemKind.SHAPE_WITHOUT_FRAME, f"{shape.tag} of track {position}")
                 continue
             if shape.get("outside", "0") != "0":
                 continue

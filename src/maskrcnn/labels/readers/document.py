@@ -14,9 +14,9 @@ from maskrcnn.errors import DataError
 from maskrcnn.images.header import LARGEST, upright_size
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import relative_name
+from maskrcnn.labels.problems import Problems
 from maskrcnn.labels.readers.coco import read_document
 from maskrcnn.labels.readers.coco_annotation import MEASURED
-from maskrcnn.labels.readers.repairs import Repairs
 from maskrcnn.masks.rle import Rle
 
 
@@ -34,7 +34,7 @@ class Document:
         self.images: list[dict[str, Any]] = []
         self.annotations: list[dict[str, Any]] = []
         self.categories: list[dict[str, Any]] = []
-        self.repairs = Repairs()
+        self.problems = Problems(str(source))
 
     def add_image(self, file_name: str, image_id: int, size: tuple[Any, Any] | None = None) -> tuple[int, int]:
         """Add an image and return its height and width.
@@ -104,12 +104,12 @@ class Document:
         self.annotations.append(raw)
 
     def read(self) -> FileDataset:
-        """The data set, with our repairs beside those of its records.
+        """The data set, with our problems beside those of its records.
 
         Raises:
             DataError: as `read_document`; or there is no image, no class or no object.
         """
-        lost = ", ".join(f"{count} x {kind}" for kind, count in self.repairs.counts.items())
+        lost = ", ".join(f"{count} x {kind}" for kind, count in self.problems.texts().items())
         if not self.images:
             raise DataError(f"{self.source}: empty data set, no labelled image ({lost or 'none at all'}); add some")
         if not self.annotations:
@@ -118,8 +118,7 @@ class Document:
             )
         document = {"images": self.images, "annotations": self.annotations, "categories": self.categories}
         dataset = read_document(document, self.source, self.folder)
-        dataset.repairs.update(self.repairs.counts)
-        dataset.warnings += self.repairs.lines(str(self.source))
+        dataset.problems.update(self.problems)
         return dataset
 
 

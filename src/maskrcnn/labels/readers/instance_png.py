@@ -11,10 +11,10 @@ from pycocotools import mask as coco_mask
 from maskrcnn.errors import DataError
 from maskrcnn.images.header import upright_size
 from maskrcnn.labels.file_dataset import FileDataset
+from maskrcnn.labels.problems import ProblemKind, Problems
 from maskrcnn.labels.readers.document import refuse_leaving
 from maskrcnn.labels.readers.label_image import open_label_image
-from maskrcnn.labels.readers.repairs import Repairs
-from maskrcnn.labels.types import Annotation, LabelledImage
+from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage
 from maskrcnn.masks.rle import Rle, rle_area, rle_box
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
@@ -44,22 +44,15 @@ def read_instance_labels(folder: Path, class_name: str | None = None) -> FileDat
             f"{name}: {len(orphans)} label images have no image in images, the first is"
             f" {labels[orphans[0]].name!r}; restore the images or delete the labels"
         )
-    repairs = Repairs()
+    problems = Problems(name)
     for stem in sorted(images.keys() - labels.keys()):
-        repairs.note("image without labels left out", f"{images[stem].name!r}")
+        problems.note(ProblemKind.IMAGE_WITHOUT_LABELS, f"{images[stem].name!r}")
     found = list(_read(images, labels))
     if not found:
         raise DataError(f"{name}: empty data set; put images into images and label images into labels")
     if not any(image.annotations for image in found):
         raise DataError(f"{name}: all {len(found)} label images are 0 everywhere; label at least one instance")
-    return FileDataset(
-        found,
-        name=name,
-        classes=[class_name],
-        class_ids=[1],
-        repairs=repairs.counts,
-        warnings=repairs.lines(name),
-    )
+    return FileDataset(found, DatasetInfo(name, [class_name], [1], problems=problems))
 
 
 def _by_stem(folder: Path, suffixes: set[str]) -> dict[str, Path]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from maskrcnn.config.model import KeypointSchema
 from maskrcnn.errors import DataError
-from maskrcnn.labels.readers.repairs import Repairs
+from maskrcnn.labels.problems import ProblemKind, Problems
 
 COCO_NAMES = [
     *("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder"),
@@ -21,7 +21,7 @@ COCO_SIGMAS += [*[0.087] * 2, *[0.089] * 2]
 UNKNOWN_SIGMA = 0.05
 
 
-def read_schema(category: dict[str, Any], where: str, repairs: Repairs) -> KeypointSchema | None:
+def read_schema(category: dict[str, Any], where: str, problems: Problems) -> KeypointSchema | None:
     """The keypoints of a COCO category, or None when it has none.
 
     Besides COCO's `keypoints` (names) and `skeleton` (pairs counted from 1) a category may have `flip_pairs` (pairs of
@@ -40,9 +40,9 @@ def read_schema(category: dict[str, Any], where: str, repairs: Repairs) -> Keypo
         raise DataError(f"{where}: keypoints must be a list of different names")
     return KeypointSchema(
         names=names,
-        flip=_flip(category, names, where, repairs),
-        skeleton=_skeleton(category.get("skeleton") or [], len(names), where, repairs),
-        sigmas=_sigmas(category.get("sigmas"), names, where, repairs),
+        flip=_flip(category, names, where, problems),
+        skeleton=_skeleton(category.get("skeleton") or [], len(names), where, problems),
+        sigmas=_sigmas(category.get("sigmas"), names, where, problems),
     )
 
 
@@ -60,7 +60,7 @@ def _is_index(value: Any) -> bool:
     return type(value) is int
 
 
-def _skeleton(pairs: Any, count: int, where: str, repairs: Repairs) -> list[tuple[int, int]]:
+def _skeleton(pairs: Any, count: int, where: str, problems: Problems) -> list[tuple[int, int]]:
     if not isinstance(pairs, list) or not all(
         isinstance(pair, list) and len(pair) == 2 and all(_is_index(end) for end in pair) for pair in pairs
     ):
@@ -68,17 +68,17 @@ def _skeleton(pairs: Any, count: int, where: str, repairs: Repairs) -> list[tupl
     base = 1
     if any(0 in pair for pair in pairs):
         base = 0
-        repairs.note("skeleton counted from 0 accepted", where)
+        problems.note(ProblemKind.SKELETON_FROM_0, where)
     skeleton = []
     for a, b in pairs:
         if base <= min(a, b) and max(a, b) < count + base:
             skeleton.append((a - base, b - base))
         else:
-            repairs.note("skeleton pair outside the keypoints dropped", f"{where}, pair {[a, b]}")
+            problems.note(ProblemKind.SKELETON_PAIR, f"{where}, pair {[a, b]}")
     return skeleton
 
 
-def _sigmas(given: Any, names: list[str], where: str, repairs: Repairs) -> list[float]:
+def _sigmas(given: Any, names: list[str], where: str, problems: Problems) -> list[float]:
     if given is not None:
         if (
             not isinstance(given, list)
@@ -89,11 +89,11 @@ def _sigmas(given: Any, names: list[str], where: str, repairs: Repairs) -> list[
         return [float(sigma) for sigma in given]
     if sorted(names) == sorted(COCO_NAMES):  # tools have their own order
         return [COCO_SIGMAS[COCO_NAMES.index(name)] for name in names]
-    repairs.note("sigmas of 0.05 assumed", where)
+    problems.note(ProblemKind.SIGMAS_ASSUMED, where)
     return [UNKNOWN_SIGMA] * len(names)
 
 
-def _flip(category: dict[str, Any], names: list[str], where: str, repairs: Repairs) -> list[int]:
+def _flip(category: dict[str, Any], names: list[str], where: str, problems: Problems) -> list[int]:
     """The index each keypoint takes in a mirror."""
     count = len(names)
     given, pairs = category.get("keypoints_flip"), category.get("flip_pairs")
@@ -112,7 +112,7 @@ def _flip(category: dict[str, Any], names: list[str], where: str, repairs: Repai
         for a, b in zip(ends[::2], ends[1::2], strict=True):
             flip[a], flip[b] = b, a
     else:
-        return _flip_by_name(names, where, repairs)
+        return _flip_by_name(names, where, problems)
     if any(flip[flip[i]] != i for i in range(count)):
         raise DataError(f"{where}: mirrored twice, every keypoint must be itself again; correct keypoints_flip")
     return flip
@@ -139,13 +139,13 @@ def _indices(entries: Any, names: list[str]) -> list[int] | None:
     return [entry - base for entry in entries]
 
 
-def _flip_by_name(names: list[str], where: str, repairs: Repairs) -> list[int]:
+def _flip_by_name(names: list[str], where: str, problems: Problems) -> list[int]:
     index = {name: i for i, name in enumerate(names)}
     flip = []
     for i, name in enumerate(names):
         mirrored = mirrored_name(name)
         if mirrored is not None and mirrored not in index and re.match(r"(left|right|l|r)[_ .-]", name, re.IGNORECASE):
-            repairs.note("keypoint without its mirror image left in place", f"{where}, {name!r}")
+            problems.note(ProblemKind.KEYPOINT_WITHOUT_MIRROR, f"{where}, {name!r}")
         flip.append(i if mirrored is None else index.get(mirrored, i))
     return flip
 

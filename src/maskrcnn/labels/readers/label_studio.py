@@ -21,6 +21,7 @@ import numpy as np
 from maskrcnn.errors import DataError
 from maskrcnn.images.header import SUFFIXES, upright_size
 from maskrcnn.labels.file_dataset import FileDataset
+from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.document import Document, number, own_ids, points
 from maskrcnn.labels.readers.json_file import load_json
 from maskrcnn.labels.readers.label_studio_rle import brush_mask
@@ -102,17 +103,17 @@ def _tasks(content: list[dict[str, Any]], document: Document) -> Iterator[Task]:
     for position, raw in enumerate(content):
         record = f"task {raw.get('id', position)!r:.40}"
         if raw.get("predictions"):
-            document.repairs.note("prediction left out", record)
+            document.problems.note(ProblemKind.PREDICTION, record)
         annotations = raw.get("annotations", raw.get("completions"))
         if annotations is None:
             # JSON-MIN has a task once for each annotation
             key = repr(raw.get("id"))[:200]
             if "id" in raw and key in seen:
-                document.repairs.note("annotation by another person left out", record)
+                document.problems.note(ProblemKind.OTHER_ANNOTATOR, record)
                 continue
             seen.add(key)
             if not any(name in raw for name in MIN_FIELDS) and not _has_regions(raw):
-                document.repairs.note("task without an annotation left out", record)
+                document.problems.note(ProblemKind.TASK_WITHOUT_ANNOTATION, record)
                 continue
             yield Task(record, raw.get("id"), _address(raw, document.source, record), "", _min_regions(raw))
             continue
@@ -121,10 +122,10 @@ def _tasks(content: list[dict[str, Any]], document: Document) -> Iterator[Task]:
             raise DataError(f"{document.source}: the annotations of {record} are no list of objects; export anew")
         done = [item for item in annotations if not item.get("was_cancelled")]
         if not done:
-            document.repairs.note("task without an annotation left out", record)
+            document.problems.note(ProblemKind.TASK_WITHOUT_ANNOTATION, record)
             continue
         for _ in annotations[1:]:
-            document.repairs.note("annotation by another person left out", record)
+            document.problems.note(ProblemKind.OTHER_ANNOTATOR, record)
         regions = done[0].get("result")
         if not isinstance(regions, list) or not all(isinstance(region, dict) for region in regions):
             raise DataError(f"{document.source}: the result of {record} is no list of objects; export anew")
@@ -258,18 +259,18 @@ def _add_regions(
         if kind == "keypoint":
             continue
         if kind not in KINDS:
-            lost = "attribute left out" if kind in NO_SHAPES else "shape of an unread kind left out"
-            document.repairs.note(lost, where)
+            lost = ProblemKind.ATTRIBUTE if kind in NO_SHAPES else ProblemKind.UNREAD_SHAPE
+            document.problems.note(lost, where)
             continue
         if not labels:
             # a shape and its label may be two regions of one id; the one with the label has the shape too
             if not isinstance(region.get("id"), str) or region["id"] not in labelled:
-                document.repairs.note("shape without a label left out", where)
+                document.problems.note(ProblemKind.NO_LABEL, where)
             continue
         for _ in labels[1:]:
-            document.repairs.note("second label of a shape left out", where)
+            document.problems.note(ProblemKind.SECOND_LABEL, where)
         if number(region.get("image_rotation", 0)) != 0:
-            document.repairs.note("shape on a turned image left out", where)
+            document.problems.note(ProblemKind.TURNED_IMAGE, where)
             continue
         shape = _shape(document, kind, region["value"], size, where)
         region_id = region.get("id")
@@ -278,7 +279,7 @@ def _add_regions(
             with_keypoints.add(ids[labels[0]])
         document.add_object(image_id, ids[labels[0]], record, **shape)
     for region_id in keypoints:
-        document.repairs.note("keypoint without an object left out", f"those of {region_id!r:.40} of {task.record}")
+        document.problems.note(ProblemKind.LONE_KEYPOINT, f"those of {region_id!r:.40} of {task.record}")
     return with_keypoints
 
 
@@ -290,15 +291,15 @@ def _keypoints(document: Document, task: Task, size: tuple[int, int], names: lis
             continue
         where, labels, parent = f"region {position} of {task.record}", _labels(region), region.get("parentID")
         if not labels:
-            document.repairs.note("shape without a label left out", where)
+            document.problems.note(ProblemKind.NO_LABEL, where)
         elif not isinstance(parent, str) or not parent:
-            document.repairs.note("keypoint without an object left out", where)
+            document.problems.note(ProblemKind.LONE_KEYPOINT, where)
         elif number(region.get("image_rotation", 0)) != 0:
-            document.repairs.note("shape on a turned image left out", where)
+            document.problems.note(ProblemKind.TURNED_IMAGE, where)
         else:
             row = found.setdefault(parent, np.zeros((len(names), 3)))[names.index(labels[0])]
             if row[2]:
-                document.repairs.note("second keypoint of the same name left out", where)
+                document.problems.note(ProblemKind.SECOND_KEYPOINT, where)
                 continue
             value = region["value"]
             row[:] = number(value.get("x")) * size[1] / 100, number(value.get("y")) * size[0] / 100, 2
@@ -325,6 +326,6 @@ def _shape(document: Document, kind: str, value: dict[str, Any], size: tuple[int
         return {"rings": [ellipse_ring(x, y, rx, ry, turn)]}
     box = [x, y, x + number(value.get("width")) * width / 100, y + number(value.get("height")) * height / 100]
     if turn != 0:
-        document.repairs.note("turned box replaced by the box around it", where)
+        document.problems.note(ProblemKind.TURNED_BOX, where)
         box = box_around(turned_box(box, turn, (x, y)))
     return {"box": box}

@@ -26,6 +26,7 @@ from maskrcnn.errors import DataError
 from maskrcnn.images.header import LARGEST, SUFFIXES
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import relative_name
+from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.document import Document, points, refuse_leaving
 from maskrcnn.labels.readers.folder_files import files_under
 from maskrcnn.labels.readers.json_file import load_json
@@ -80,7 +81,7 @@ def read_labelme(source: Path) -> FileDataset:
         _read_labels(name, labels, image, image_id, ids, document)
     for image in images:
         if image not in labelled:
-            document.repairs.note("image without an annotation file left out", f"{image!r}")
+            document.problems.note(ProblemKind.IMAGE_WITHOUT_FILE, f"{image!r}")
     return document.read()
 
 
@@ -127,7 +128,7 @@ def _load_all(names: list[str], root: Path, document: Document) -> list[tuple[st
         refuse_leaving(root, root / name)
         labels = load_json(root / name)
         if not isinstance(labels, dict) or not isinstance(labels.get("shapes"), list):
-            document.repairs.note("JSON file that is not LabelMe's passed over", f"{name!r}")
+            document.problems.note(ProblemKind.FOREIGN_JSON, f"{name!r}")
             continue
         # the image itself in base64; all the others' would fill the memory
         if labels.get("imageData"):
@@ -163,7 +164,7 @@ def _find_image(
                 return image
     beside = by_stem.get(posixpath.splitext(name)[0]) or _beside(name, root)
     if len(beside) == 1:
-        document.repairs.note("imagePath that is not there, image of the file's name taken", f"{name!r}")
+        document.problems.note(ProblemKind.IMAGE_PATH, f"{name!r}")
         return beside[0]
     if labels.get("imageData"):
         remedy = "it is embedded in the file as imageData: write that out as a file beside it"
@@ -186,10 +187,10 @@ def _read_labels(
     stated = (labels.get("imageHeight"), labels.get("imageWidth"))
     known = all(side is not None for side in stated)
     if not known:
-        document.repairs.note("missing image size read from the image", f"{name!r}")
+        document.problems.note(ProblemKind.IMAGE_SIZE_READ, f"{name!r}")
     size = document.add_image(image, image_id, stated if known else None)
     if _is_set(labels.get("flags")):
-        document.repairs.note("attribute left out", f"{name!r}")
+        document.problems.note(ProblemKind.ATTRIBUTE, f"{name!r}")
     objects: dict[Any, list[Part]] = {}
     for position, shape in enumerate(labels["shapes"], start=1):
         record = f"shape {position} of {name!r}"
@@ -207,13 +208,13 @@ def _read_shape(shape: dict[str, Any], record: str, size: tuple[int, int], docum
     """A shape, or None for one that is no part of an object, which is counted."""
     kind = shape.get("shape_type") or "polygon"
     if shape["label"] in IGNORED:
-        document.repairs.note("shape that LabelMe ignores left out", record)
+        document.problems.note(ProblemKind.IGNORED_SHAPE, record)
         return None
     if kind in OPEN_SHAPES:
-        document.repairs.note("shape of an unread kind left out", record)
+        document.problems.note(ProblemKind.UNREAD_SHAPE, record)
         return None
     if any(_is_set(shape.get(key)) for key in ("flags", "description", "difficult", "attributes")):
-        document.repairs.note("attribute left out", record)
+        document.problems.note(ProblemKind.ATTRIBUTE, record)
     corners = points(shape.get("points"))
     if kind == "mask":
         return Part(record, rle=_mask(shape.get("mask"), corners, f"{document.source}: {record}", size))
@@ -223,9 +224,9 @@ def _read_shape(shape: dict[str, Any], record: str, size: tuple[int, int], docum
     if kind == "circle" and len(corners) == 2:
         return Part(record, _circle(corners))
     if kind in TURNED_SHAPES:
-        document.repairs.note("turned box read as a polygon", record)
+        document.problems.note(ProblemKind.TURNED_BOX_AS_POLYGON, record)
     elif kind != "polygon":
-        document.repairs.note("shape of an unread kind left out", record)
+        document.problems.note(ProblemKind.UNREAD_SHAPE, record)
         return None
     return Part(record, corners)
 
@@ -283,12 +284,12 @@ def _add_object(parts: list[Part], image_id: int, class_id: int, size: tuple[int
         return
     for ring in rings:
         if not sound(ring):
-            kind = "polygon that is no ring of three points dropped"
+            kind = ProblemKind.SHORT_POLYGON
             if not drawable(ring):
-                kind = "outline too long to draw dropped"
+                kind = ProblemKind.OVERLONG_OUTLINE
             elif not np.isfinite(ring).all():
-                kind = "non-finite coordinates dropped"
-            document.repairs.note(kind, record)
+                kind = ProblemKind.NON_FINITE
+            document.problems.note(kind, record)
     drawn = polygons_rle([ring for ring in rings if sound(ring)], *size)
     merged = coco_mask.merge([*rles, drawn] if drawn is not None else rles)
     document.add_object(image_id, class_id, record, rle=merged)

@@ -17,9 +17,9 @@ from maskrcnn.errors import DataError
 from maskrcnn.labels.cache import cached_labels
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import relative_name
+from maskrcnn.labels.problems import ProblemKind, Problems
 from maskrcnn.labels.readers.coco import read_document
 from maskrcnn.labels.readers.json_file import load_json
-from maskrcnn.labels.readers.repairs import Repairs
 from maskrcnn.labels.types import LabelledImage
 
 NEGATIVE, NOT_EXHAUSTIVE = "neg_category_ids", "not_exhaustive_category_ids"
@@ -56,19 +56,7 @@ def _read(source: Path, image_folder: Path | None) -> FileDataset:
         if isinstance(annotation, dict):
             annotation.setdefault("iscrowd", 0)  # LVIS has no crowds and does not say so
     dataset = read_document(document | {"images": images}, source, folder)
-    repairs = Repairs()
-    searched = FileDataset(
-        _searched(dataset, document["images"], repairs),
-        name=dataset.name,
-        classes=dataset.classes,
-        class_ids=dataset.class_ids,
-        keypoints=dataset.keypoints,
-        repairs=dataset.repairs,
-        warnings=dataset.warnings,
-    )
-    searched.repairs.update(repairs.counts)
-    searched.warnings.extend(repairs.lines(str(source)))
-    return searched
+    return FileDataset(_searched(dataset, document["images"], dataset.problems), dataset.info)
 
 
 def looks_like_lvis(source: Path) -> bool:
@@ -132,30 +120,30 @@ def _is_there(folder: Path, record: Any) -> bool:
         return False
 
 
-def _searched(dataset: FileDataset, records: list[dict[str, Any]], repairs: Repairs) -> Iterator[LabelledImage]:
+def _searched(dataset: FileDataset, records: list[dict[str, Any]], problems: Problems) -> Iterator[LabelledImage]:
     """The images with what was searched for in them."""
     label_of = {class_id: label for label, class_id in enumerate(dataset.class_ids)}
     for image, record in zip(dataset, records, strict=True):
-        image.not_exhaustive = _labels(record, NOT_EXHAUSTIVE, label_of, repairs)
-        negative = _labels(record, NEGATIVE, label_of, repairs)
+        image.not_exhaustive = _labels(record, NOT_EXHAUSTIVE, label_of, problems)
+        negative = _labels(record, NEGATIVE, label_of, problems)
         here = {annotation.label for annotation in image.annotations}
         image.negative = [label for label in negative if label not in here]
         for _ in range(len(negative) - len(image.negative)):
-            repairs.note("negative class that is in the image taken as there", f"image {image.file_name!r}")
+            problems.note(ProblemKind.LVIS_NEGATIVE_PRESENT, f"image {image.file_name!r}", image.file_name)
         yield image
 
 
-def _labels(record: dict[str, Any], key: str, label_of: dict[int, int], repairs: Repairs) -> list[int]:
+def _labels(record: dict[str, Any], key: str, label_of: dict[int, int], problems: Problems) -> list[int]:
     """The labels of a list of class ids, each once."""
     class_ids = record.get(key, [])
     where = f"{key} of image {record.get('id')!r}"
     if not isinstance(class_ids, list):
-        repairs.note("unknown class of LVIS passed over", where)
+        problems.note(ProblemKind.LVIS_UNKNOWN_CLASS, where)
         return []
     labels = []
     for class_id in class_ids:
         if type(class_id) is int and class_id in label_of:
             labels.append(label_of[class_id])
         else:
-            repairs.note("unknown class of LVIS passed over", where)
+            problems.note(ProblemKind.LVIS_UNKNOWN_CLASS, where)
     return list(dict.fromkeys(labels))

@@ -14,6 +14,7 @@ from PIL import Image
 
 from maskrcnn.errors import DataError
 from maskrcnn.labels.file_dataset import FileDataset
+from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.document import Document, refuse_leaving
 from maskrcnn.labels.readers.instance_png import IMAGE_SUFFIXES, LABEL_SUFFIXES
 from maskrcnn.labels.readers.label_image import open_label_image
@@ -45,7 +46,7 @@ def read_mask_folders(source: Path) -> FileDataset:
     folders = [path for path in _listed(source) if (path / "images").is_dir() or (path / "masks").is_dir()]
     for folder in folders:
         if not (folder / "masks").is_dir():
-            document.repairs.note("folder without masks left out", f"{folder.name!r}")
+            document.problems.note(ProblemKind.FOLDER_WITHOUT_MASKS, f"{folder.name!r}")
             continue
         image = _only_image(folder)
         image_id = len(document.images) + 1

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.labels.file_dataset import FileDataset
+from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.document import Document, refuse_leaving
 from maskrcnn.labels.readers.id_image import rles_by_id
 from maskrcnn.labels.readers.instance_png import read_ids
@@ -46,7 +47,7 @@ def read_penn_fudan(source: Path) -> FileDataset:
     document.add_classes(["person"])
     for path in sorted(images.glob("*.png")):
         if path.stem not in stems and path.name[0] != ".":
-            document.repairs.note("image without a mask image left out", repr(path.name))
+            document.problems.note(ProblemKind.IMAGE_WITHOUT_MASK_IMAGE, repr(path.name))
     for image_id, stem in enumerate(sorted(stems), start=1):
         path = masks / f"{stem}{MASK}"
         refuse_leaving(masks, path)
@@ -88,11 +89,11 @@ def _add_people(
         if rle is not None:
             x0, y0, x1, y1 = rle_box(rle)
             if box is not None and box != (x0 + 1, y0 + 1, x1, y1):
-                document.repairs.note("box in the text that is not its mask's passed over", source)
+                document.problems.note(ProblemKind.PENN_FUDAN_BOX, source)
             elif box is None and boxes is not None:
-                document.repairs.note("mask that the text does not list kept", source)
+                document.problems.note(ProblemKind.PENN_FUDAN_UNLISTED, source)
             document.add_object(image_id, 1, source, rle=rle)
         else:
             assert box is not None
-            document.repairs.note("object without pixels in its mask image keeps its box", source)
+            document.problems.note(ProblemKind.OBJECT_WITHOUT_PIXELS, source)
             document.add_object(image_id, 1, source, box=(box[0] - 1, box[1] - 1, box[2], box[3]))

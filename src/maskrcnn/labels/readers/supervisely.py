@@ -22,6 +22,7 @@ from PIL import Image
 from maskrcnn.errors import DataError
 from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.file_dataset import FileDataset
+from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.document import Document, number, points, refuse_leaving, whole
 from maskrcnn.labels.readers.json_file import load_json
 from maskrcnn.labels.readers.label_image import quiet
@@ -68,7 +69,7 @@ def read_supervisely(source: Path) -> FileDataset:
         name = image.relative_to(source).as_posix()
         size = document.add_image(name, image_id, size)
         for _ in content.get("tags") or []:
-            document.repairs.note("tag left out", f"image {name!r}")
+            document.problems.note(ProblemKind.TAG, f"image {name!r}", name)
         for position, figure in enumerate(content["objects"]):
             _add_figure(document, image_id, f"object {position} of {path.name}", figure, size, ids, offset)
     return document.read()
@@ -118,7 +119,7 @@ def _annotation_files(source: Path, document: Document) -> Iterator[tuple[Path, 
                 yield path, dataset / "img" / path.stem
         for image in sorted((dataset / "img").iterdir()):
             if image.suffix.lower() in SUFFIXES and image.name not in labelled:
-                document.repairs.note("image without an annotation file left out", f"{image.name!r}")
+                document.problems.note(ProblemKind.IMAGE_WITHOUT_FILE, f"{image.name!r}")
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -173,9 +174,9 @@ def _add_figure(
         )
     tags = figure.get("tags")
     for _ in tags if isinstance(tags, list) else []:
-        document.repairs.note("tag left out", record)
+        document.problems.note(ProblemKind.TAG, record)
     if figure.get("instance") is not None:
-        document.repairs.note("figure bound to others kept apart", record)
+        document.problems.note(ProblemKind.BOUND_FIGURE, record)
     if kind == "bitmap":
         document.add_object(image_id, ids[title], record, rle=_bitmap(document, record, figure, size))
     elif kind == "rectangle":
@@ -195,7 +196,7 @@ def _add_figure(
         else:
             document.add_object(image_id, ids[title], record, rings=[outline])
     else:
-        document.repairs.note("shape of an unread kind left out", record)
+        document.problems.note(ProblemKind.UNREAD_SHAPE, record)
 
 
 def _bitmap(document: Document, record: str, figure: dict[str, Any], size: tuple[int, int]) -> Rle:
@@ -229,7 +230,7 @@ def _bitmap(document: Document, record: str, figure: dict[str, Any], size: tuple
     except Exception:  # noqa: BLE001
         raise DataError(f"{where} is not readable as PNG; draw it again") from None
     if not inside:
-        document.repairs.note("mask clipped to the image", record)
+        document.problems.note(ProblemKind.CLIPPED_MASK, record)
     return placed_rle(mask, left, top, *size)
 
 

@@ -23,6 +23,7 @@ import numpy as np
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import relative_name
+from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.document import Document, number, refuse_leaving
 from maskrcnn.labels.readers.json_file import load_json
 from maskrcnn.labels.readers.shapes import ellipse_ring
@@ -73,11 +74,11 @@ def read_via(source: Path, attribute: str | None = None) -> FileDataset:
     root, folder = _images_folder(path, project)
     document = Document(path, folder)
     for image in project.images_with_attributes:
-        document.repairs.note("attribute left out", f"{image!r}")
+        document.problems.note(ProblemKind.ATTRIBUTE, f"{image!r}")
     for image in project.images_without_regions:
-        document.repairs.note("image without a list of regions taken as empty", f"{image!r}")
+        document.problems.note(ProblemKind.NO_REGIONS, f"{image!r}")
     for image in project.miscounted_images:
-        document.repairs.note("image with another number of regions than its region_count", f"{image!r}")
+        document.problems.note(ProblemKind.REGION_COUNT, f"{image!r}")
     name = _class_attribute(project, attribute, path)
     classes = _region_classes(project, name, document)
     ids = document.add_classes(_class_names(project, name, classes))
@@ -331,13 +332,13 @@ def _region_classes(project: Project, name: str | None, document: Document) -> d
     classes = {}
     for region in (region for regions in project.regions.values() for region in regions):
         if any(_value(value) for other, value in region.attributes.items() if other != name):
-            document.repairs.note("attribute left out", region.record)
+            document.problems.note(ProblemKind.ATTRIBUTE, region.record)
         values = [DEFAULT_CLASS] if name is None else _value(region.attributes.get(name))
         if len(values) == 1:
             classes[region.record] = values[0]
         else:
-            kind = "region of several classes left out" if values else "shape without a label left out"
-            document.repairs.note(kind, region.record)
+            kind = ProblemKind.SEVERAL_CLASSES if values else ProblemKind.NO_LABEL
+            document.problems.note(kind, region.record)
     return classes
 
 
@@ -370,10 +371,10 @@ def _add_region(region: Region, image_id: int, class_id: int, document: Document
         document.add_object(image_id, class_id, record, rings=[ellipse_ring(x, y, rx, ry, math.degrees(theta))])
     elif kind in ("polygon", "polyline"):
         if kind == "polyline":
-            document.repairs.note("polyline closed to a polygon", record)
+            document.problems.note(ProblemKind.POLYLINE, record)
         document.add_object(image_id, class_id, record, rings=[_polygon(shape)])
     else:
-        document.repairs.note("shape of an unread kind left out", record)
+        document.problems.note(ProblemKind.UNREAD_SHAPE, record)
 
 
 def _polygon(shape: dict[str, Any]) -> np.ndarray:

@@ -18,12 +18,12 @@ import numpy as np
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.file_dataset import FileDataset
+from maskrcnn.labels.problems import ProblemKind, Problems
 from maskrcnn.labels.readers.coco_annotation import ROUNDING
 from maskrcnn.labels.readers.document import Document, refuse_leaving
 from maskrcnn.labels.readers.folder_files import files_under
 from maskrcnn.labels.readers.id_image import rles_by_id
 from maskrcnn.labels.readers.instance_png import read_ids
-from maskrcnn.labels.readers.repairs import Repairs
 from maskrcnn.labels.readers.safe_xml import parse_xml
 from maskrcnn.labels.readers.text_lines import read_lines
 from maskrcnn.masks.rle import Rle, rle_box
@@ -64,9 +64,9 @@ def read_voc(source: Path, split: str | None = None) -> FileDataset:
     """
     layout = _layout(_root(Path(source)))
     document = Document(Path(source), layout.images)
-    wanted = sorted(layout.xmls) if split is None else _listed(layout, split, document.repairs)
+    wanted = sorted(layout.xmls) if split is None else _listed(layout, split, document.problems)
     for key in sorted(layout.files.keys() - layout.xmls.keys()) if split is None else ():
-        document.repairs.note("image without an XML file left out", repr(layout.files[key][0]))
+        document.problems.note(ProblemKind.IMAGE_WITHOUT_XML, repr(layout.files[key][0]))
     numbers: dict[str, int] = {}  # of the classes in the order of their first object, until all are known
     for key in wanted:
         _read_xml(layout, key, document, numbers)
@@ -144,7 +144,7 @@ def _key(name: str) -> str:
     return name.rpartition(".")[0]
 
 
-def _listed(layout: Layout, split: str, repairs: Repairs) -> list[str]:
+def _listed(layout: Layout, split: str, problems: Problems) -> list[str]:
     """The names in a list of ImageSets that have an XML file."""
     sets = layout.root / "ImageSets"
     places = (
@@ -167,7 +167,7 @@ def _listed(layout: Layout, split: str, repairs: Repairs) -> list[str]:
         if key in layout.xmls:
             names.append(key)
         else:
-            repairs.note("image without an XML file left out", repr(key))
+            problems.note(ProblemKind.IMAGE_WITHOUT_XML, repr(key))
     if not names:
         raise DataError(f"{path}: none of its names has an XML file in {layout.labels}; correct the list")
     return list(dict.fromkeys(names))
@@ -181,35 +181,35 @@ def _read_xml(layout: Layout, key: str, document: Document, numbers: dict[str, i
     if root.tag != "annotation":
         raise DataError(f"{path}: its root is {root.tag[:80]!r}, VOC's is 'annotation'; move the file elsewhere")
     image_id = len(document.images) + 1
-    image = _image(layout, key, root, document.repairs)
-    size = document.add_image(image, image_id, _size(root, path, document.repairs))
+    image = _image(layout, key, root, document.problems)
+    size = document.add_image(image, image_id, _size(root, path, document.problems))
     objects = root.findall("object")
-    masks = _masks(layout, key, size, len(objects), document.repairs)
+    masks = _masks(layout, key, size, len(objects), document.problems)
     for position, element in enumerate(objects, start=1):
         source = f"object {position} of {path.relative_to(layout.labels).as_posix()!r}"
         name = (element.findtext("name") or "").strip()
         rotated = element.find("bndbox") is None and element.find("robndbox") is not None
         if not name or rotated:
-            document.repairs.note("rotated VOC box dropped" if rotated else "object without a class dropped", source)
+            document.problems.note(ProblemKind.VOC_ROTATED_BOX if rotated else ProblemKind.NO_CLASS, source)
             continue
-        _count_lost(element, source, document.repairs)
+        _count_lost(element, source, document.problems)
         box = _box(element)
-        mask = None if masks is None else _mask(masks.get(position), box, source, document.repairs)
+        mask = None if masks is None else _mask(masks.get(position), box, source, document.problems)
         if mask is not None and box is None:
-            document.repairs.note("missing box taken from the mask", source)
+            document.problems.note(ProblemKind.BOX_FROM_MASK, source)
         document.add_object(image_id, numbers.setdefault(name, len(numbers)), source, box=box, rle=mask)
 
 
-def _size(root: Element, path: Path, repairs: Repairs) -> tuple[float, float] | None:
+def _size(root: Element, path: Path, problems: Problems) -> tuple[float, float] | None:
     """Height and width as stated, None where they are not or are 0."""
     height, width = (_number(root.find("size"), side) for side in ("height", "width"))
     if height is None or width is None or not (height > 0 and width > 0):
-        repairs.note("missing image size read from the image", repr(path.name))
+        problems.note(ProblemKind.IMAGE_SIZE_READ, repr(path.name))
         return None
     return height, width
 
 
-def _image(layout: Layout, key: str, root: Element, repairs: Repairs) -> str:
+def _image(layout: Layout, key: str, root: Element, problems: Problems) -> str:
     """The image of the XML file's own name; what its <filename> says where there is none or several."""
     stated = (root.findtext("filename") or "").strip()
     files = layout.files.get(key, [])
@@ -226,11 +226,11 @@ def _image(layout: Layout, key: str, root: Element, repairs: Repairs) -> str:
             " of them; correct that"
         )
     if stated:
-        repairs.note("filename in the XML that is not its image's passed over", f"{stated!r} of {files[0]!r}")
+        problems.note(ProblemKind.VOC_FILENAME, f"{stated!r} of {files[0]!r}")
     return files[0]
 
 
-def _masks(layout: Layout, key: str, size: tuple[int, int], count: int, repairs: Repairs) -> dict[int, Rle] | None:
+def _masks(layout: Layout, key: str, size: tuple[int, int], count: int, problems: Problems) -> dict[int, Rle] | None:
     """RLEs by the position of their object in the XML file, from 1; None where the image has no masks."""
     folder = layout.root / "SegmentationObject"
     path = folder / f"{key}.png"
@@ -240,21 +240,21 @@ def _masks(layout: Layout, key: str, size: tuple[int, int], count: int, repairs:
     ids = read_ids(path, size)
     masks = rles_by_id(np.where(ids == VOID, 0, ids))
     for extra in [value for value in masks if not 1 <= value <= count]:
-        repairs.note("mask without an object in the XML dropped", f"id {extra} of {path.name!r}")
+        problems.note(ProblemKind.MASK_WITHOUT_OBJECT, f"id {extra} of {path.name!r}")
         del masks[extra]
     return masks
 
 
-def _mask(mask: Rle | None, box: Box | None, source: str, repairs: Repairs) -> Rle | None:
+def _mask(mask: Rle | None, box: Box | None, source: str, problems: Problems) -> Rle | None:
     """The mask of an object in an image that has masks, where it has one that shares a pixel with its box."""
     if mask is None:
-        repairs.note("object without pixels in its mask image keeps its box", source)
+        problems.note(ProblemKind.OBJECT_WITHOUT_PIXELS, source)
         return None
     x0, y0, x1, y1 = rle_box(mask)
     if box is not None and np.isfinite(box).all():
         left, right, top, bottom = *sorted(box[::2]), *sorted(box[1::2])
         if x1 <= left or x0 >= right or y1 <= top or y0 >= bottom:
-            repairs.note("mask outside its box dropped", source)
+            problems.note(ProblemKind.MASK_OUTSIDE_BOX, source)
             return None
     return mask
 
@@ -273,7 +273,7 @@ def _place_boxes(document: Document) -> None:
     zeros = sum(-1 < start < 1 - ROUNDING for start in starts)
     if zeros > sum(abs(start - 1) <= ROUNDING for start in starts):
         for raw in with_box:
-            document.repairs.note("VOC box of a set that counts from 0", raw["source"])
+            document.problems.note(ProblemKind.VOC_FROM_0, raw["source"])
         return
     for raw in with_box:
         for corner, side in ((0, 2), (1, 3)):
@@ -285,19 +285,19 @@ def _place_boxes(document: Document) -> None:
                 raw["bbox"][side] += 1
 
 
-def _count_lost(element: Element, source: str, repairs: Repairs) -> None:
+def _count_lost(element: Element, source: str, problems: Problems) -> None:
     """Count what VOC knows of an object and we do not."""
     if _flag(element, "difficult"):
-        repairs.note("difficult flag of VOC not kept", source)
+        problems.note(ProblemKind.VOC_DIFFICULT, source)
     if _flag(element, "truncated") or _flag(element, "occluded"):
-        repairs.note("truncated or occluded flag of VOC not kept", source)
+        problems.note(ProblemKind.VOC_TRUNCATED, source)
     pose = (element.findtext("pose") or "").strip().lower()
     if pose not in ("", "unspecified") or any(
         element.find(tag) is not None for tag in ("part", "actions", "attributes")
     ):
-        repairs.note("pose, parts, actions or attributes of VOC not kept", source)
+        problems.note(ProblemKind.VOC_POSE, source)
     if element.find("polygon") is not None:
-        repairs.note("polygon in the XML of VOC not kept", source)
+        problems.note(ProblemKind.VOC_POLYGON, source)
 
 
 def _flag(element: Element, tag: str) -> bool:

@@ -24,6 +24,7 @@ from maskrcnn.errors import DataError, UserError
 from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import relative_name
+from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.document import Document, refuse_leaving, whole
 from maskrcnn.labels.readers.folder_files import files_under
 from maskrcnn.labels.readers.keypoint_schema import COCO_NAMES, mirrored_name
@@ -179,7 +180,7 @@ def _schema(description: Description, class_id: int, document: Document) -> dict
     if flip is not None:
         return {"keypoints": shown, "keypoints_flip": [shown[index] for index in flip]}
     if names is None:  # from names left and right could be told
-        document.repairs.note("keypoints without flip_idx left in place", where)
+        document.problems.note(ProblemKind.KEYPOINTS_WITHOUT_FLIP, where)
     return {"keypoints": shown}
 
 
@@ -385,7 +386,7 @@ def _note_orphans(description: Description, labels: set[str], document: Document
             # other splits may lie in the same folder where the split is a list
             if label in labels or name == "classes.txt" or _has_image(description, label):
                 continue
-            document.repairs.note("label file without an image left out", f"{label!r}")
+            document.problems.note(ProblemKind.LABELS_WITHOUT_IMAGE, f"{label!r}")
 
 
 def _has_image(description: Description, label: str) -> bool:
