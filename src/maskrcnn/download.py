@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException, HTTPMessage
 from pathlib import Path, PurePosixPath
@@ -15,11 +15,10 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from maskrcnn.errors import UserError
+from maskrcnn.progress import Progress
 
 TIMEOUT = 30.0  # seconds without a byte
 CHUNK = 1 << 18
-
-Progress = Callable[[int, int | None], None]
 
 
 def cache_folder() -> Path:

@@ -10,18 +10,18 @@ import pytest
 import torch
 
 from maskrcnn.errors import UserError
-from maskrcnn.train.checkpoint import Progress, random_state, read_state, set_random_state, write_state
+from maskrcnn.train.checkpoint import TrainingState, random_state, read_state, set_random_state, write_state
 
 
 def test_random_numbers_continue_after_a_round_trip(tmp_path: Path) -> None:
-    write_state(tmp_path / "state.pt", {"random": random_state(), "progress": Progress(iteration=3).to_dict()})
+    write_state(tmp_path / "state.pt", {"random": random_state(), "progress": TrainingState(iteration=3).to_dict()})
     drawn = torch.rand(3), np.random.rand(3), random.random()
     state = read_state(tmp_path / "state.pt")
     set_random_state(state["random"])
     assert torch.equal(torch.rand(3), drawn[0])
     assert np.array_equal(np.random.rand(3), drawn[1])
     assert random.random() == drawn[2]
-    assert Progress(**state["progress"]).iteration == 3
+    assert TrainingState(**state["progress"]).iteration == 3
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -18,8 +18,8 @@ from maskrcnn.images.header import FORMATS, orientation
 from maskrcnn.images.read import ValueRange, read_image
 from maskrcnn.labels.image_files import size_disagreement
 from maskrcnn.labels.types import Dataset, LabelledImage
+from maskrcnn.progress import Progress
 
-Progress = Callable[[int, int], None]
 UNUSUAL = {
     "I;16": "of 16 bits: its values are shifted into 8, which loses faint structure",
     "I;16B": "of 16 bits: its values are shifted into 8, which loses faint structure",

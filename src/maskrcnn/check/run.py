@@ -26,9 +26,8 @@ from maskrcnn.labels.channels import with_channels
 from maskrcnn.labels.open import open_dataset, open_val
 from maskrcnn.labels.problems import RefusedRecords
 from maskrcnn.labels.types import Dataset
+from maskrcnn.progress import Progress
 from maskrcnn.training_data.fill_config import fill_value_range
-
-Progress = Callable[[int, int | None], None]
 
 
 @dataclass
@@ -110,7 +109,7 @@ def check(
     for split, dataset in datasets.items():
         check_labels(dataset, split, report.findings)
 
-        def tell(count: int, _: int, before: int = done) -> None:
+        def tell(count: int, _: int | None, *, before: int = done) -> None:
             if progress:
                 progress(before + count, total)
 

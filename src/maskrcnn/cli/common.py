@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from maskrcnn.labels.types import Dataset
     from maskrcnn.model.mask_rcnn import MaskRCNN
+    from maskrcnn.progress import Progress
     from maskrcnn.runtime.engine import Runner
 
 Output = Literal["file", "image", "folder", "new folder"]
@@ -43,13 +44,18 @@ Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps. [def
 
 
 @contextmanager
-def progress_bar(title: str) -> Iterator[Callable[[int, int | None], None]]:
+def progress_bar(title: str) -> Iterator[Progress]:
     """A progress bar on stderr, shown from the first call of its callback (done, total) on."""
+    from rich import progress as bar
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bars = Progress(*columns, console=Console(stderr=True), transient=True)
+    columns = (
+        bar.TextColumn("{task.description}"),
+        bar.BarColumn(),
+        bar.MofNCompleteColumn(),
+        bar.TimeRemainingColumn(),
+    )
+    bars = bar.Progress(*columns, console=Console(stderr=True), transient=True)
     task = bars.add_task(title, total=None)
 
     def update(done: int, total: int | None) -> None:

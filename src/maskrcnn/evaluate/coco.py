@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
@@ -22,13 +22,13 @@ from maskrcnn.errors import DataError
 from maskrcnn.evaluate.found import FIELDS, Result, gather
 from maskrcnn.evaluate.truth import Kind, has_mask, images_of, read_truth
 from maskrcnn.labels.types import Dataset
+from maskrcnn.progress import Progress
 
 if TYPE_CHECKING:
     import hotcoco
 
     from maskrcnn.runtime.engine import Runner
 
-Progress = Callable[[int, int], None]  # images done, images in all
 
 KINDS: tuple[Kind, ...] = ("bbox", "segm", "keypoints")
 OBJECT_KEYS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")

@@ -15,8 +15,7 @@ from maskrcnn.images.read import ValueRange, read_image
 from maskrcnn.images.value_range import find_value_range
 from maskrcnn.labels.image_files import size_disagreement
 from maskrcnn.labels.types import Dataset, LabelledImage
-
-Progress = Callable[[int, int], None]
+from maskrcnn.progress import Progress
 
 
 def duplicate_groups(dataset: Dataset, progress: Progress | None = None) -> list[int]:

@@ -6,7 +6,7 @@ import csv
 import os
 import posixpath
 import re
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +22,9 @@ from maskrcnn.labels.subset import Subset
 from maskrcnn.labels.types import Dataset, LabelledImage
 from maskrcnn.labels.writers.coco import write_coco
 from maskrcnn.labels.writers.image_copy import copy_image
+from maskrcnn.progress import Progress
 
 WAYS = ("random", "stratified", "group")
-Progress = Callable[[int, int], None]
 PARTS = ("train", "val", "test")
 TRIED_IMAGES = 20  # that are looked for where a part's reader will look
 

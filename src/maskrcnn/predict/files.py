@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,9 +15,8 @@ from maskrcnn.images.read import read_image
 from maskrcnn.instances import Instances
 from maskrcnn.predict.predictor import check_batch, predict_pixels
 from maskrcnn.predict.sources import find_images
+from maskrcnn.progress import Progress
 from maskrcnn.runtime.engine import Runner
-
-Progress = Callable[[int, int], None]  # images done, images in all
 
 
 @dataclass

@@ -17,7 +17,7 @@ VERSION = 1
 
 
 @dataclass
-class Progress:
+class TrainingState:
     """How far a training has come."""
 
     iteration: int = 0  # optimiser steps done

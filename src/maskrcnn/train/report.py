@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from maskrcnn.config.load import Config
-from maskrcnn.train.checkpoint import Progress
+from maskrcnn.train.checkpoint import TrainingState
 from maskrcnn.train.log import read_metrics
 
 NOT_LOSSES = {"kind", "iteration", "epoch", "lr", "gradient_norm", "images_per_s", "memory_gb"}
@@ -52,7 +52,7 @@ def write_plots(run: Path) -> list[str]:
     return list(curves)
 
 
-def write_report(run: Path, config: Config, progress: Progress, data: dict[str, Any], plots: list[str]) -> None:
+def write_report(run: Path, config: Config, progress: TrainingState, data: dict[str, Any], plots: list[str]) -> None:
     """report.md: what was trained on what, how it went, and where things are."""
     train, model = data["train"], config.model
     heads = [name for name in ("mask", "keypoint") if getattr(model, f"{name}_head") is not None]
@@ -84,7 +84,7 @@ def write_report(run: Path, config: Config, progress: Progress, data: dict[str, 
     (run / "report.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def write_card(config: Config, data: dict[str, Any], progress: Progress, scores: dict[str, Any] | None) -> str:
+def write_card(config: Config, data: dict[str, Any], progress: TrainingState, scores: dict[str, Any] | None) -> str:
     """The card that goes with saved weights."""
     lines = [
         f"# {config.model.backbone.kind}-{config.model.neck.kind}",

@@ -22,7 +22,7 @@ from maskrcnn.errors import UserError
 from maskrcnn.images.batch import Batch, Targets
 from maskrcnn.labels.types import Dataset
 from maskrcnn.train import run_folder
-from maskrcnn.train.checkpoint import Progress, random_state, read_state, set_random_state, write_state
+from maskrcnn.train.checkpoint import TrainingState, random_state, read_state, set_random_state, write_state
 from maskrcnn.train.ema import Average
 from maskrcnn.train.evaluation import evaluate_together, figure_of_merit, scores_line
 from maskrcnn.train.log import Log
@@ -121,7 +121,7 @@ class Trainer:
         self.network: Any = self.accelerator.unwrap_model(self.model)
         self.optimizer = self.accelerator.prepare(make_optimizer(self.network, self.settings))
         self.average = Average(self.network, self.settings.ema) if self.settings.ema is not None else None
-        self.progress = Progress()
+        self.progress = TrainingState()
         if state is not None:
             self._restore(state)
         self.log = Log(run, self.total, self.per_epoch, self.progress.iteration, active=self.main)
@@ -160,7 +160,7 @@ class Trainer:
             self.average.load_state_dict(state["average"])
         if self.accelerator.scaler is not None and state["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
-        self.progress = Progress(**state["progress"])
+        self.progress = TrainingState(**state["progress"])
         if self.progress.iteration < self.total:
             self.progress.finished = False  # more epochs were asked for
         set_random_state(state["random"])

@@ -11,7 +11,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +18,10 @@ import numpy as np
 from maskrcnn.download import cache_folder, locked
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.images.read import ValueRange, read_image
+from maskrcnn.progress import Progress
 
 FORM = 2  # of the files; another one where the reading of images changes
 GIGABYTE = 10**9
-Progress = Callable[[int, int | None], None]  # bytes done, bytes in all
 
 
 class DecodedImages:

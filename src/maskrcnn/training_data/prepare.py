@@ -7,7 +7,8 @@ from maskrcnn.errors import UserError
 from maskrcnn.labels.channels import with_channels
 from maskrcnn.labels.subset import without_empty
 from maskrcnn.labels.types import Dataset
-from maskrcnn.training_data.decoded import GIGABYTE, DecodedImages, Progress
+from maskrcnn.progress import Progress
+from maskrcnn.training_data.decoded import GIGABYTE, DecodedImages
 from maskrcnn.training_data.fill_config import fill_config, fill_value_range
 from maskrcnn.training_data.tiles import TiledDataset
 

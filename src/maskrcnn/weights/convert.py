@@ -10,10 +10,11 @@ import torch
 import yaml
 
 from maskrcnn.config.model import ModelConfig
-from maskrcnn.download import Progress, cache_folder
+from maskrcnn.download import cache_folder
 from maskrcnn.errors import UserError
 from maskrcnn.model.build import build
 from maskrcnn.model.mask_rcnn import MaskRCNN
+from maskrcnn.progress import Progress
 from maskrcnn.weights import detectron2, mmdet, torchvision
 from maskrcnn.weights.checkpoint_file import Checkpoint, read_checkpoint
 from maskrcnn.weights.detectron2_write import yaml_of

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from maskrcnn.download import Progress
 from maskrcnn.model.mask_rcnn import MaskRCNN
+from maskrcnn.progress import Progress
 from maskrcnn.weights import hub
 from maskrcnn.weights.convert import fetch_converted
 from maskrcnn.weights.published import is_published
