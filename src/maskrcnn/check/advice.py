@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import resource
 import sys
 import time
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from maskrcnn.config.load import Config, load_config
 from maskrcnn.images.view import resized_view, transform_boxes
 from maskrcnn.labels.types import Dataset
 from maskrcnn.model.anchors import cell_anchors
+from maskrcnn.shell import shell_command
 from maskrcnn.training_data.fill_config import fill_config
 
 WANTED_SIDE = 24.0  # pixels of the network's input that three in four objects should have: less costs masks, more time
@@ -29,6 +29,7 @@ OBJECT_VIEWS = 30_000  # views of objects after which narrow networks have stopp
 STRIDES = (4, 8, 16, 32, 64)
 MOSAIC_MORE = 64  # pixels by which a mosaic's canvas passes the short side
 ENOUGH = 5.0  # seconds of steps
+MEASURED_BATCH = 2  # images of a step that is measured
 WIDEST_STEP = 2.5  # between the anchors of two levels
 
 
@@ -96,6 +97,8 @@ def advise(
     if augment.mosaic:  # as large as an image, whose long side is cut
         overrides.append(f"data.augment.mosaic_canvas=[{side + MOSAIC_MORE},{side + MOSAIC_MORE}]")
     anchors = _anchor_sizes(small * scale, large * scale)
+    if len(load_config(recipe).model.rpn.sizes) == 1:  # C4 and DC5 have one level
+        anchors = [[size for level in anchors for size in level]]
     reasons.append(
         f"anchors from {anchors[0][0]} to {anchors[-1][-1]}: nine in ten objects are {small * scale:.0f} to"
         f" {large * scale:.0f} then"
@@ -119,8 +122,9 @@ def advise(
     if not stats.with_keypoints:
         if load_config(recipe).model.keypoint_head is not None:
             overrides.append("model.keypoint_head=null")
-    sets = " ".join(f"--set {override}" for override in overrides)
-    return Advice(recipe, overrides, f"maskrcnn train {source} --recipe {recipe} {sets}", reasons)
+    sets = [word for override in overrides for word in ("--set", override)]
+    command = shell_command(["maskrcnn", "train", source, "--recipe", recipe, *sets])
+    return Advice(recipe, overrides, command, reasons)
 
 
 def measure(advice: Advice, train: Dataset) -> None:
@@ -134,7 +138,8 @@ def measure(advice: Advice, train: Dataset) -> None:
     if config.data.tiles is not None:
         train = TiledDataset(train, config.data.tiles, channels=config.model.input.channels)
     config.data.workers = 0
-    config.train.batch = min(2, len(train))
+    # one process, and the memory of one part: the recipe's own parts need not divide so small a batch
+    config.train.batch, config.train.accumulate = min(MEASURED_BATCH, len(train)), 1
     network = build(config.model).train()
     batches = iter(train_loader(train, list(range(len(train.classes))), config))
     bf16 = config.train.precision == "bf16"
@@ -148,8 +153,17 @@ def measure(advice: Advice, train: Dataset) -> None:
         times.append(time.perf_counter() - start)
     advice.seconds_per_image = round(min(times) / len(batch.images), 3)
     advice.hours = round(advice.seconds_per_image * len(train) * config.train.epochs / 3600, 2)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "darwin" else 1024) / 1024
-    advice.memory_gb = round(peak / (1024 if sys.platform == "darwin" else 1), 2)
+    advice.memory_gb = _peak_memory_gb()
+
+
+def _peak_memory_gb() -> float | None:
+    """The most memory that this process ever held; None on Windows, which does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1024**3, 2)
 
 
 def check_anchors(dataset: Dataset, config: Config, split: str, findings: Findings) -> None:

@@ -18,6 +18,7 @@ from maskrcnn.images.draw import as_shown
 from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.types import Annotation, Dataset
 from maskrcnn.masks.rle import rle_bitmap
+from maskrcnn.shell import shell_command
 
 if TYPE_CHECKING:
     from maskrcnn.check.run import Report
@@ -52,7 +53,7 @@ def write_page(report: Report, path: Path) -> None:
         rows=figures(stats) if stats else [],
         classes=_classes(stats),
         sizes=_sizes(stats),
-        source=report.source,
+        fix_command=shell_command(["maskrcnn", "check", report.source, "--fix", "FOLDER"]),
         summary=_summary(report),
         samples=_samples(report),
         visible=stats[0].visible if stats else {},

@@ -27,6 +27,7 @@ from maskrcnn.labels.open import open_dataset, open_val
 from maskrcnn.labels.problems import RefusedRecords
 from maskrcnn.labels.types import Dataset
 from maskrcnn.progress import Progress
+from maskrcnn.shell import shell_command
 from maskrcnn.training_data.fill_config import fill_value_range
 
 
@@ -87,8 +88,10 @@ def check(
     Labels that cannot be read at all are a finding too: then there is nothing else in the report.
 
     Raises:
-        UserError: there is no such thing as `source` or `val`.
+        UserError: there is no such thing as `source` or `val`, or the recipe cannot be trained with.
     """
+    if recipe is not None:
+        _check_recipe(recipe)
     report = Report(source, {}, {}, Findings())
     opened = _open(lambda: open_dataset(source, "train", headers=False), source, "train", report.findings)
     open_other = partial(open_val, source) if val is None else partial(open_dataset, val, "val")
@@ -134,6 +137,16 @@ def check(
     return report
 
 
+def _check_recipe(recipe: str) -> None:
+    """Refuses, before the work, a recipe that the advice could not be for."""
+    settings = load_config(recipe).train
+    if settings.batch % settings.accumulate:
+        raise UserError(
+            f"{recipe}: train.batch={settings.batch} cannot be taken in train.accumulate={settings.accumulate} equal parts: "
+            "make it a multiple"
+        )
+
+
 def _open(opener: Callable[[], Dataset | None], source: str, split: str, findings: Findings) -> Dataset | None:
     """The data set, or what can be used of it; what cannot is a finding."""
     try:
@@ -175,9 +188,10 @@ def print_report(report: Report) -> None:
         for reason in report.advice.reasons:
             console.print(f"advice: {reason}", markup=False, highlight=False)
         if report.advice.hours is not None:
+            gigabytes = report.advice.memory_gb
+            memory = "" if gigabytes is None else f", at most {gigabytes} GB at a batch of 2"
             console.print(
-                f"a step here takes {report.advice.seconds_per_image} s an image: about {report.advice.hours} hours, "
-                f"at most {report.advice.memory_gb} GB at a batch of 2",
+                f"a step here takes {report.advice.seconds_per_image} s an image: about {report.advice.hours} hours{memory}",
                 highlight=False,
             )
         console.print(report.advice.command, markup=False, highlight=False)
@@ -195,7 +209,9 @@ def _channel_lines(report: Report) -> list[str]:
     lines = [f"pixels: model.input.mean={report.mean} model.input.std={report.std}{use}"]
     if report.grey and channels == 3:
         lines.append(
-            f"all images are grey: maskrcnn check {report.source} --channels 1 advises on a model of one channel"
+            "all images are grey: "
+            + shell_command(["maskrcnn", "check", report.source, "--channels", "1"])
+            + " advises on a model of one channel"
         )
     return lines
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +11,7 @@ import typer
 
 from maskrcnn.cli.common import Data, Recipe, Settings, check_outputs, progress_bar, recipe_for, say, tell_repairs
 from maskrcnn.errors import UserError
+from maskrcnn.shell import shell_command
 
 
 def train(
@@ -46,7 +46,7 @@ def train(
         config, train_data, val_data, lines = prepare_data(config, train_data, val_data, progress)
     for line in lines:
         say(line)
-    command = shlex.join(["maskrcnn", *sys.argv[1:]])
+    command = shell_command(["maskrcnn", *sys.argv[1:]])
     trainer.train(config, train_data, val_data, folder, resume=resume, command=command)
 
 
