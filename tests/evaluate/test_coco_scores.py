@@ -299,11 +299,8 @@ MASK = rle_of(np.eye(40, dtype=np.uint8))
     ],
 )
 @pytest.mark.parametrize("place", [0, 4, 9])
-def test_a_bad_result_is_named(
-    change: dict[str, Any], words: list[str], place: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first of a few good ones, one in the middle, and the last, in chunks of four."""
-    monkeypatch.setattr("maskrcnn.evaluate.found.CHUNK", 4)
+def test_a_bad_result_is_named(change: dict[str, Any], words: list[str], place: int) -> None:
+    """The first of a few good ones, one in the middle, and the last."""
     dataset = one_image([])
     dataset.info = replace(dataset.info, keypoints=schema_of(2))
     good = {"image_id": 7, "category_id": 5, "score": 0.9, "bbox": [1.0, 1.0, 5.0, 5.0]}
@@ -345,9 +342,8 @@ def test_numpy_numbers_and_tuples_are_numbers() -> None:
     assert score_results(dataset, others, kinds).kinds == score_results(dataset, results, kinds).kinds
 
 
-def test_results_may_come_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every chunk of an iterator counts once, with or without the kinds stated."""
-    monkeypatch.setattr("maskrcnn.evaluate.found.CHUNK", 7)
+def test_results_may_come_one_by_one() -> None:
+    """An iterator will do, with or without the kinds stated."""
     labels, results = random_labels(5)
     assert len(results) > 14
     dataset = as_dataset(labels)

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from maskrcnn.evaluate.coco import KEYPOINT_KEYS, OBJECT_KEYS, Scores
-from maskrcnn.evaluate.report import print_scores, write_json, write_results, write_scores
+from maskrcnn.evaluate.report import print_scores, write_json
 
 
 def some_scores() -> Scores:
@@ -30,7 +30,7 @@ def test_the_table_shows_every_figure() -> None:
 
 def test_json_has_the_kinds_in_percent_and_null_for_what_was_not_measured(tmp_path: Path) -> None:
     path = tmp_path / "new" / "out.json"
-    write_scores(some_scores(), path)
+    write_json(some_scores().to_dict(), path)
     content = json.loads(path.read_text())
     assert content["bbox"]["AP"] == 12.34
     assert content["bbox"]["APs"] is None
@@ -41,7 +41,7 @@ def test_json_has_the_kinds_in_percent_and_null_for_what_was_not_measured(tmp_pa
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
-    write_results([{"image_id": 1}], path)
+    write_json([{"image_id": 1}], path)
     with pytest.raises(ValueError, match="JSON"):
         write_json({"AP": float("nan")}, path)
     assert json.loads(path.read_text()) == [{"image_id": 1}]

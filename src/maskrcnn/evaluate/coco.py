@@ -13,7 +13,6 @@ import io
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -147,7 +146,6 @@ def score_results(
 
     Args:
         results: COCO results with the image and category ids of the labels; each has the field of every kind scored.
-            They are gone through once, so an iterator will do.
         kinds: which of "bbox", "segm" and "keypoints"; None takes those that the first result has and, when there is
             no result at all, those that the labels have.
         most: detections of an image that the model gives.
@@ -158,14 +156,13 @@ def score_results(
     """
     if len(dataset) == 0:
         raise DataError(f"{dataset.name}: no image to evaluate on")
-    remaining = iter(results)
+    results = list(results)
     if kinds is None:
-        first = list(islice(remaining, 1))
-        kinds, remaining = _kinds_of(dataset, first), chain(first, remaining)
+        kinds = _kinds_of(dataset, results)
     if "keypoints" in kinds and dataset.keypoints is None:
         raise DataError(f"{dataset.name}: has no keypoints to score; leave them out")
     truth = read_truth(dataset, masks="segm" in kinds)
-    found = gather(remaining, kinds, truth)
+    found = gather(results, kinds, truth)
     objects = int(np.count_nonzero(~truth.crowd))
     scores = Scores({}, {}, images=len(dataset), objects=objects, detections=len(found))
     for kind in kinds:
@@ -174,59 +171,46 @@ def score_results(
             scores.notes.append(f"{unmeasured} labelled objects have a box but no mask: masks found there do not count")
         labels = truth.coco(kind)
         detections = found.coco(labels, kind)
-        sigmas = truth.sigmas if kind == "keypoints" else None
-        scores.kinds[kind], scores.per_class[kind] = _score_kind(labels, detections, kind, dataset.classes, sigmas)
+        evaluator = _match(labels, detections, kind, truth.sigmas)
+        keys = KEYPOINT_KEYS if kind == "keypoints" else OBJECT_KEYS
+        scores.kinds[kind] = {key: _percent(value) for key, value in zip(keys, evaluator.stats, strict=True)}
+        precision = _precision(evaluator)
+        scores.per_class[kind] = {name: _average(precision[:, :, place]) for place, name in enumerate(dataset.classes)}
         if most > COUNTED and kind != "keypoints":
-            scores.kinds[kind] |= _score_many(labels, detections, kind, most)
+            precision = _precision(_match(labels, detections, kind, most=most))
+            scores.kinds[kind] |= {f"{key}@{most}": value for key, value in _average(precision).items()}
     return scores
 
 
-def _score_many(labels: hotcoco.COCO, found: hotcoco.COCO, kind: Kind, most: int) -> dict[str, float | None]:
-    """AP, AP50 and AP75 where up to `most` detections of an image and class count."""
+def _match(
+    labels: hotcoco.COCO, found: hotcoco.COCO, kind: Kind, sigmas: list[float] | None = None, most: int = COUNTED
+) -> hotcoco.COCOeval:
+    """COCO's evaluation of one kind, done."""
     import hotcoco
 
     evaluator = hotcoco.COCOeval(labels, found, kind)
-    evaluator.params.max_dets = [1, 10, most]
-    evaluator.evaluate()
-    evaluator.accumulate()
-    assert evaluator.eval is not None  # accumulate has run
-    precision = np.asarray(evaluator.eval["precision"])[:, :, :, 0, -1]
-    rows = {"AP": precision, "AP50": precision[0], "AP75": precision[5]}
-    return {f"{key}@{most}": _percent(_mean_measured(values)) for key, values in rows.items()}
-
-
-def _score_kind(
-    labels: hotcoco.COCO, found: hotcoco.COCO, kind: Kind, classes: list[str], sigmas: list[float] | None
-) -> tuple[dict[str, float | None], dict[str, dict[str, float | None]]]:
-    """The figures of one kind, over all classes and per class."""
-    import hotcoco
-
-    evaluator = hotcoco.COCOeval(labels, found, kind)
-    if sigmas is not None:
-        evaluator.params.kpt_oks_sigmas = list(sigmas)
+    if kind == "keypoints" and sigmas is not None:
+        evaluator.params.kpt_oks_sigmas = sigmas
+    if most != COUNTED:
+        evaluator.params.max_dets = [1, 10, most]
     # it prints its summary, and warns that tolerances other than COCO's are not COCO's
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        evaluator.evaluate()
-        evaluator.accumulate()
-        evaluator.summarize()
-    keys = KEYPOINT_KEYS if kind == "keypoints" else OBJECT_KEYS
-    overall = {key: _percent(value) for key, value in zip(keys, evaluator.stats, strict=True)}
-
-    assert evaluator.eval is not None  # accumulate has run
-    # (thresholds 0.50 to 0.95, recalls, classes, sizes with "all" first, detections with the most last)
-    precision = np.asarray(evaluator.eval["precision"])[:, :, :, 0, -1]
-    per_class = {}
-    for place, name in enumerate(classes):
-        rows = {"AP": precision[:, :, place], "AP50": precision[0, :, place], "AP75": precision[5, :, place]}
-        per_class[name] = {key: _percent(_mean_measured(values)) for key, values in rows.items()}
-    return overall, per_class
+        evaluator.run()
+    return evaluator
 
 
-def _mean_measured(values: np.ndarray) -> float:
-    """Mean over the entries that are not -1, COCO's mark for "no object of this kind"; -1 if all are."""
-    measured = values[values > -1]
-    return float(measured.mean()) if measured.size else -1.0
+def _precision(evaluator: hotcoco.COCOeval) -> np.ndarray:
+    """(thresholds 0.50 to 0.95, recalls, classes): of objects of all sizes, with the most detections."""
+    assert evaluator.eval is not None
+    return np.asarray(evaluator.eval["precision"])[:, :, :, 0, -1]
+
+
+def _average(precision: np.ndarray) -> dict[str, float | None]:
+    """AP, AP50 and AP75 over the entries that are not -1, COCO's mark for "no object of this kind"."""
+    rows = {"AP": precision, "AP50": precision[0], "AP75": precision[5]}
+    measured = {key: values[values > -1] for key, values in rows.items()}
+    return {key: _percent(float(values.mean())) if values.size else None for key, values in measured.items()}
 
 
 def _percent(value: float) -> float | None:

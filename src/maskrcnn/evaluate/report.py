@@ -44,16 +44,6 @@ def write_json(content: Any, path: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def write_scores(scores: Scores, path: Path) -> None:
-    """The figures in percent: {"bbox": {"AP": ..}, "segm": {..}, "keypoints": {..}, "per_class": {..}, ..}."""
-    write_json(scores.to_dict(), path)
-
-
-def write_results(results: list[dict[str, Any]], path: Path) -> None:
-    """Detections as a COCO results file: a list, masks as RLE, with the ids of the labels."""
-    write_json(results, path)
-
-
 def _figure_table(scores: Scores) -> Table:
     table = Table("")
     for kind in scores.kinds:
