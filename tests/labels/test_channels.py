@@ -23,7 +23,8 @@ from maskrcnn.labels.open import open_dataset
 from maskrcnn.labels.synthetic import Synthetic
 from maskrcnn.labels.writers.coco import write_coco
 from maskrcnn.training_data.augment import jitter_colour
-from maskrcnn.training_data.loader import UnreadableImage, test_loader, train_loader
+from maskrcnn.training_data.loader import test_loader, train_loader
+from maskrcnn.training_data.samples import UnreadableImage
 from maskrcnn.training_data.tiles import TiledDataset
 
 FIVE = [20.0, 60.0, 100.0, 140.0, 180.0]  # the mean of each channel

@@ -17,8 +17,9 @@ from maskrcnn.labels.types import Annotation, LabelledImage
 from maskrcnn.masks.rle import rle_bitmap
 from maskrcnn.training_data.augment import draw_paste_view
 from maskrcnn.training_data.copy_paste import draw_objects, draw_stencil, paste_targets
-from maskrcnn.training_data.corruption import degrade
-from maskrcnn.training_data.loader import TrainSamples, train_loader
+from maskrcnn.training_data.corruption import corrupt
+from maskrcnn.training_data.loader import train_loader
+from maskrcnn.training_data.samples import TrainSamples
 from maskrcnn.training_data.targets import ObjectTargets, make_targets
 
 SIDE = 64
@@ -133,7 +134,7 @@ def test_an_epoch_of_everything_can_be_trained_on():
 def test_each_degradation_changes_a_image_a_little(kind, channels):
     rng = np.random.default_rng(0)
     pixels = np.repeat(np.repeat(rng.integers(0, 256, (8, 8, channels), dtype=np.uint8), 6, 0), 6, 1)
-    found = degrade(pixels, AugmentConfig(**{kind: 1.0}), rng)
+    found = corrupt(pixels, AugmentConfig(**{kind: 1.0}), rng)
     difference = np.abs(found.astype(int) - pixels)
     assert found.shape == pixels.shape and found.dtype == np.uint8 and 0 < difference.mean() < 40
-    assert degrade(pixels, AugmentConfig(), rng) is pixels
+    assert corrupt(pixels, AugmentConfig(), rng) is pixels

@@ -15,8 +15,8 @@ from maskrcnn.labels.types import Dataset
 from maskrcnn.labels.writers.coco import write_coco
 from maskrcnn.model.build import build
 from maskrcnn.predict.predictor import predict
-from maskrcnn.training_data.loader import TrainSamples
 from maskrcnn.training_data.prepare import prepare_data
+from maskrcnn.training_data.samples import TrainSamples
 
 HOT = (3, 5)
 

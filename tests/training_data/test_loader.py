@@ -13,7 +13,9 @@ from maskrcnn.config.load import Config
 from maskrcnn.config.model import InputConfig
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.labels.synthetic import Synthetic
-from maskrcnn.training_data.loader import EpochSampler, TrainSamples, UnreadableImage, test_loader, train_loader
+from maskrcnn.training_data.loader import test_loader, train_loader
+from maskrcnn.training_data.sampler import EpochSampler
+from maskrcnn.training_data.samples import TrainSamples, UnreadableImage
 
 
 def config(**train) -> Config:

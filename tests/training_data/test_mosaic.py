@@ -14,8 +14,9 @@ from maskrcnn.errors import UserError
 from maskrcnn.images.view import warp_image
 from maskrcnn.labels.synthetic import Synthetic
 from maskrcnn.training_data.augment import draw_tile_view
-from maskrcnn.training_data.loader import TrainSamples, train_loader
+from maskrcnn.training_data.loader import train_loader
 from maskrcnn.training_data.mosaic import draw_tiles, join_pixels, join_targets
+from maskrcnn.training_data.samples import TrainSamples
 from maskrcnn.training_data.targets import make_targets
 
 

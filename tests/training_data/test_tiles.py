@@ -30,10 +30,10 @@ from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage
 from maskrcnn.labels.writers.coco import write_coco
 from maskrcnn.masks.rle import bitmap_rle, crop_rle, rle_bitmap
 from maskrcnn.training_data import decoded as decoded_module
-from maskrcnn.training_data.crop import Window, cut
+from maskrcnn.training_data.crop import Window, crop_annotation
 from maskrcnn.training_data.decoded import DecodedImages, decode_apart
 from maskrcnn.training_data.prepare import prepare_data
-from maskrcnn.training_data.tiles import TiledDataset, cut_image, tile_windows
+from maskrcnn.training_data.tiles import TiledDataset, crop_tiles, tile_windows
 
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -111,7 +111,7 @@ def test_every_pixel_of_every_object_is_in_some_tile(image: LabelledImage, side:
     for annotation in image.annotations:
         whole = annotation_rle(annotation, image.height, image.width)
         again = np.zeros((image.height, image.width), np.uint8)
-        for window, parts in cut_image(image, tiles):
+        for window, parts in crop_tiles(image, tiles):
             for part in parts:
                 if part.annotation.id != annotation.id:
                     continue
@@ -176,7 +176,7 @@ def box_of(ring: np.ndarray) -> tuple[float, float, float, float]:
 )
 def test_the_box_of_a_cut_polygon_is_that_of_what_is_seen(ring, window, box, share) -> None:
     for turned in (ring, ring[::-1]):
-        found = cut(Annotation(box_of(ring), 0, polygons=[turned], area=100.0), window)
+        found = crop_annotation(Annotation(box_of(ring), 0, polygons=[turned], area=100.0), window)
         assert found is not None
         assert found[0].box == pytest.approx(box) and found[1] == pytest.approx(share)
         assert found[0].area == pytest.approx(100 * share)
@@ -184,13 +184,13 @@ def test_the_box_of_a_cut_polygon_is_that_of_what_is_seen(ring, window, box, sha
 
 def test_nothing_is_seen_of_an_object_that_only_surrounds_the_window() -> None:
     ring = ring_of((0, 0), (50, 0), (50, 50), (40, 50), (40, 10), (10, 10), (10, 50), (0, 50))
-    assert cut(Annotation(box_of(ring), 0, polygons=[ring]), Window(15, 15, 20, 20)) is None
-    assert cut(Annotation((0, 0, 10, 10), 0), Window(10, 0, 20, 20)) is None
+    assert crop_annotation(Annotation(box_of(ring), 0, polygons=[ring]), Window(15, 15, 20, 20)) is None
+    assert crop_annotation(Annotation((0, 0, 10, 10), 0), Window(10, 0, 20, 20)) is None
 
 
 def test_keypoints_outside_become_unlabelled() -> None:
     points = np.array([[12.0, 14.0, 2.0], [40.0, 14.0, 2.0], [15.0, 15.0, 0.0]])
-    found = cut(Annotation((10, 10, 45, 20), 0, keypoints=points), Window(10, 10, 20, 20))
+    found = crop_annotation(Annotation((10, 10, 45, 20), 0, keypoints=points), Window(10, 10, 20, 20))
     assert found is not None and found[0].keypoints is not None
     assert found[0].keypoints.tolist() == [[2, 4, 2], [0, 0, 0], [0, 0, 0]] and points[1, 0] == 40
 
@@ -420,7 +420,7 @@ from maskrcnn.config.load import load_config
 from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage
 from maskrcnn.training_data.prepare import prepare_data
 from maskrcnn.labels.file_dataset import FileDataset
-from maskrcnn.training_data.loader import TrainSamples
+from maskrcnn.training_data.samples import TrainSamples
 from maskrcnn.masks.rle import bitmap_rle
 
 path, side = Path(sys.argv[1]), int(sys.argv[2])

@@ -14,7 +14,7 @@ from maskrcnn.labels.channels import with_channels
 from maskrcnn.labels.types import Dataset
 from maskrcnn.runtime.engine import fitted
 from maskrcnn.runtime.exported_folder import MOST_SIDE, SideRange
-from maskrcnn.training_data.loader import TestSamples
+from maskrcnn.training_data.samples import TestSamples
 
 
 class CalibrationImages:

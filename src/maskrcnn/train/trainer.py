@@ -32,8 +32,8 @@ from maskrcnn.train.report import write_card, write_plots, write_report
 from maskrcnn.train.sample_images import SAMPLES, draw_found, draw_training
 from maskrcnn.train.setup import determinism, fit_to_data, freeze_idle, make_accelerator, make_network
 from maskrcnn.train.stop import StopRequest
-from maskrcnn.training_data import repeat_factor
 from maskrcnn.training_data.loader import train_loader
+from maskrcnn.training_data.sampler import describe_repeats
 
 Parts = list[tuple[Batch, Targets, list[str]]]
 
@@ -110,7 +110,7 @@ class Trainer:
         self.total = max(1, round(self.settings.epochs * self.per_epoch))
         self.notes = self._open_folder(resume, command)
         if self.sampler.factors is not None:
-            self.notes.append(repeat_factor.describe(self.sampler.factors))
+            self.notes.append(describe_repeats(self.sampler.factors))
 
         state = read_state(run / "state.pt") if resume and (run / "state.pt").exists() else None
         if network is None:

@@ -12,7 +12,7 @@ NOISE = (2.0, 12.0)  # standard deviation of the noise, of 255
 QUALITY = (25, 85)  # of the JPEG
 
 
-def degrade(pixels: np.ndarray, config: AugmentConfig, rng: np.random.Generator) -> np.ndarray:
+def corrupt(pixels: np.ndarray, config: AugmentConfig, rng: np.random.Generator) -> np.ndarray:
     """The image uint8 (H, W, C), each of the three done to the share of images that the settings say."""
     if config.blur and rng.random() < config.blur:
         pixels = cv2.GaussianBlur(pixels, (0, 0), rng.uniform(*BLUR)).reshape(pixels.shape)

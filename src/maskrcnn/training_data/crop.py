@@ -38,7 +38,7 @@ def extent(annotation: Annotation) -> Box:
     return annotation.box
 
 
-def cut(annotation: Annotation, window: Window) -> tuple[Annotation, float] | None:
+def crop_annotation(annotation: Annotation, window: Window) -> tuple[Annotation, float] | None:
     """What `window` shows of an object, in the window's pixels, and which share of it that is.
 
     The share is of the mask's area or, for an object without a mask, of its box's. An object that lies wholly inside keeps
@@ -56,7 +56,7 @@ def cut(annotation: Annotation, window: Window) -> tuple[Annotation, float] | No
         return _placed(annotation, window, box, area / whole, area=float(area), rle=rle), area / whole
     rings = _rings(annotation)
     if rings:
-        return _cut_rings(annotation, rings, window)
+        return _crop_rings(annotation, rings, window)
     box = _clipped(annotation.box, window)
     share = _box_area(box) / max(_box_area(annotation.box), 1e-9)
     if share <= 0:
@@ -64,8 +64,8 @@ def cut(annotation: Annotation, window: Window) -> tuple[Annotation, float] | No
     return _placed(annotation, window, box, share, polygons=None, rle=None), share
 
 
-def _cut_rings(annotation: Annotation, rings: list[np.ndarray], window: Window) -> tuple[Annotation, float] | None:
-    """`cut` of an object whose mask is polygons."""
+def _crop_rings(annotation: Annotation, rings: list[np.ndarray], window: Window) -> tuple[Annotation, float] | None:
+    """`crop_annotation` of an object whose mask is polygons."""
     if all(_within(ring, window) for ring in rings):
         moved = [ring - (window.left, window.top) for ring in annotation.polygons or []]
         return _placed(annotation, window, _clipped(annotation.box, window), 1.0, polygons=moved), 1.0

@@ -16,7 +16,7 @@ from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import size_disagreement
 from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
-from maskrcnn.training_data.crop import Window, cut, extent
+from maskrcnn.training_data.crop import Window, crop_annotation, extent
 from maskrcnn.training_data.decoded import DecodedImages, decode_apart
 
 GOLDEN = 0.618034  # multiples of it spread evenly between whole numbers
@@ -53,7 +53,7 @@ class TiledDataset(Dataset):
         self._decoded = decoded
         self._share = 1.0 if keep_empty else tiles.empty
         places: list[tuple[int, int, int, int, int]] = []
-        self._labels = FileDataset(self._cut_all(places), self.info)
+        self._labels = FileDataset(self._crop_all(places), self.info)
         # image, then left, top, width and height of the tile; width 0 for a whole image
         self._places = np.array(places, np.int64).reshape(-1, 5)
 
@@ -96,7 +96,7 @@ class TiledDataset(Dataset):
             f"{count['parts']} of them of a part, and {count['remnants']} remnants that are ignored"
         )
 
-    def _cut_all(self, places: list[tuple[int, int, int, int, int]]) -> Iterator[LabelledImage]:
+    def _crop_all(self, places: list[tuple[int, int, int, int, int]]) -> Iterator[LabelledImage]:
         """Every tile that is used, and where it lies, appended to `places`."""
         for source in range(len(self.dataset)):
             image = self.dataset.image(source)
@@ -108,7 +108,7 @@ class TiledDataset(Dataset):
             self.counts["objects"] += sum(not a.crowd for a in image.annotations)
             if self._array_file(image) is None and image.path is not None:
                 self.counts["not kept"] += 1
-            for window, parts in cut_image(image, self.tiles):
+            for window, parts in crop_tiles(image, self.tiles):
                 if self._used(parts):
                     places.append((source, window.left, window.top, window.width, window.height))
                     for part in parts:
@@ -154,7 +154,7 @@ class Part:
     remnant: bool  # too little of it: `annotation` is a crowd region then
 
 
-def cut_image(image: LabelledImage, tiles: TilesConfig) -> list[tuple[Window, list[Part]]]:
+def crop_tiles(image: LabelledImage, tiles: TilesConfig) -> list[tuple[Window, list[Part]]]:
     """All tiles of an image with what they show."""
     windows = tile_windows(image.height, image.width, tiles.side, tiles.overlap)
     extents = np.array([extent(a) for a in image.annotations], np.float64).reshape(-1, 4)
@@ -163,7 +163,7 @@ def cut_image(image: LabelledImage, tiles: TilesConfig) -> list[tuple[Window, li
     for window in windows:
         x0, y0, x1, y1 = window.box
         near = (extents[:, 0] < x1) & (extents[:, 2] > x0) & (extents[:, 1] < y1) & (extents[:, 3] > y0)
-        parts = [(int(i), cut(image.annotations[i], window)) for i in np.flatnonzero(near)]
+        parts = [(int(i), crop_annotation(image.annotations[i], window)) for i in np.flatnonzero(near)]
         shown.append([(i, *part) for i, part in parts if part is not None])
         for i, _, share in shown[-1]:
             most[i] = max(most[i], share)
