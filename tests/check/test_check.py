@@ -309,7 +309,7 @@ def test_every_orientation_is_seen(tmp_path: Path) -> None:
     image.save(tmp_path / "a.jpg", exif=exif)
     seen = look(LabelledImage(1, "a.jpg", tmp_path / "a.jpg", 30, 20))
     assert seen.turned and seen.wrong is None
-    assert "EXIF" in (look(LabelledImage(1, "a.jpg", tmp_path / "a.jpg", 20, 30)).wrong or "")
+    assert "EXIF" in str(look(LabelledImage(1, "a.jpg", tmp_path / "a.jpg", 20, 30)).wrong)
 
 
 def test_findings_put_errors_first() -> None:

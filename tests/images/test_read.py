@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import struct
 import zlib
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from maskrcnn.errors import DataError
+from maskrcnn.errors import DataError, ImageError
 from maskrcnn.images.header import LARGEST, upright_size
 from maskrcnn.images.read import ValueRange, read_image, to_uint8
 
@@ -259,3 +260,13 @@ def test_damaged_bytes_never_raise_anything_else(tmp_path: Path) -> None:
                 assert read_image(path).ndim == 3
             except DataError as error:
                 assert "\n" not in str(error)
+
+
+def test_an_image_error_keeps_reason_and_remedy_apart(tmp_path: Path) -> None:
+    """So that nobody takes its line apart; and it survives the way from one process to another."""
+    (tmp_path / "a.png").write_bytes(b"no image")
+    with pytest.raises(ImageError) as caught:
+        read_image(tmp_path / "a.png")
+    error = pickle.loads(pickle.dumps(caught.value))
+    assert str(error) == f"{tmp_path / 'a.png'}: {error.reason}; {error.remedy}"
+    assert error.remedy == "convert it to PNG" and "not an image" in error.reason

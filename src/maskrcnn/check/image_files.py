@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from maskrcnn.check.findings import Findings, Suspect
-from maskrcnn.errors import DataError
+from maskrcnn.errors import ImageError
 from maskrcnn.images.fingerprint import fingerprint, near_duplicates, similar_hashes
 from maskrcnn.images.header import FORMATS, orientation
 from maskrcnn.images.read import ValueRange, read_image
@@ -39,7 +39,7 @@ GREY = ("1", "L", "I;16", "I;16B", "I", "F")
 class Seen:
     """One image as its file has it."""
 
-    wrong: str | None  # why it cannot be used
+    wrong: ImageError | None  # why it cannot be used
     mode: str = ""
     turned: bool = False  # by EXIF
     fingerprint: int = 0  # 64 bits that hardly change when an image is resized or compressed again
@@ -64,10 +64,8 @@ def check_images(
             seen.append(one)
             suspect = Suspect(split, index, repr(image.file_name))
             if one.wrong is not None:
-                reason, _, remedy = one.wrong.removeprefix(f"{image.path}: ").rpartition("; ")
-                told = Suspect(split, index, f"{suspect.record}: {reason or remedy}")
-                remedy = remedy if reason else "correct the labels or the image"
-                findings.add("image that cannot be used", "error", remedy, told)
+                told = Suspect(split, index, f"{suspect.record}: {one.wrong.reason}")
+                findings.add("image that cannot be used", "error", one.wrong.remedy, told)
             if one.mode in UNUSUAL and (channels in (1, 3) or one.mode not in KEPT):
                 findings.add(f"image {UNUSUAL[one.mode].partition(':')[0]}", "warning", UNUSUAL[one.mode], suspect)
             if one.turned and one.wrong is None:
@@ -91,8 +89,8 @@ def look(image: LabelledImage, channels: int = 3, value_range: ValueRange | None
         mode, turned = "", False
     try:
         pixels = read_image(image.path, channels, value_range)
-    except DataError as error:
-        return Seen(str(error), mode, turned)
+    except ImageError as error:
+        return Seen(error, mode, turned)
     wrong = size_disagreement(image, pixels.shape[0], pixels.shape[1])
     hashed = fingerprint(pixels)
     return Seen(wrong, mode, turned, hashed.bits, _moments(pixels), hashed.flat)

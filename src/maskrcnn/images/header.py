@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from maskrcnn.errors import DataError
+from maskrcnn.errors import ImageError
 from maskrcnn.images.multichannel import ARRAY_SUFFIX, SAMPLES, is_tiff, open_array, tiff_shape
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
@@ -28,7 +28,7 @@ def upright_size(path: Path) -> tuple[int, int]:
     """Height and width of an image as a person sees it (EXIF orientation applied), from its header only.
 
     Raises:
-        DataError: not an image that can be opened.
+        ImageError: not an image that can be opened.
     """
     if path.suffix.lower() == ARRAY_SUFFIX:
         height, width, _ = open_array(path).shape
@@ -43,7 +43,8 @@ def upright_size(path: Path) -> tuple[int, int]:
         # Pillow knows no TIFF of five channels, nor some of four
         if isinstance(error, UnidentifiedImageError) and is_tiff(path):
             return tiff_shape(path)[:2]
-        raise DataError(f"{path}: not readable as an image ({' '.join(str(error).split())}); replace it") from None
+        reason = " ".join(str(error).split())
+        raise ImageError(path, f"not readable as an image ({reason})", "replace it") from None
     return (width, height) if turned else (height, width)
 
 
@@ -77,7 +78,7 @@ def stored_channels(path: Path) -> int:
     """How many channels a file holds that cannot be read as RGB; 3 for every other.
 
     Raises:
-        DataError: an array that is no image, or a TIFF that cannot be parsed.
+        ImageError: an array that is no image, or a TIFF that cannot be parsed.
     """
     if path.suffix.lower() == ARRAY_SUFFIX:
         return open_array(path).shape[2]
@@ -118,20 +119,23 @@ def _tiff_bits(image: Image.Image) -> int:
 
 
 def refuse_header(image: Image.Image, path: Path) -> None:
-    """Raise a DataError for an open image whose header promises what we do not decode."""
+    """Raise an ImageError for an open image whose header promises what we do not decode."""
     width, height = image.size
     if width * height > LARGEST:
         size = f"{width} x {height}"
-        raise DataError(f"{path}: {size} is more than {LARGEST:,} pixels; cut it into tiles or shrink it first")
+        raise ImageError(path, f"{size} is more than {LARGEST:,} pixels", "cut it into tiles or shrink it first")
     pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
     if pages > 1:
-        raise DataError(
-            f"{path}: a TIFF of {pages} pages; save each page as a file of its own"
-            f" (or, if they are channels of one image, set model.input.channels={pages})"
+        raise ImageError(
+            path,
+            f"a TIFF of {pages} pages",
+            f"save each page as a file of its own (or, if they are channels of one image, set model.input.channels={pages})",
         )
     if _samples(image) > len(image.getbands()):
-        raise DataError(
-            f"{path}: a TIFF of {_samples(image)} channels; set model.input.channels={_samples(image)} or save it as RGB"
+        raise ImageError(
+            path,
+            f"a TIFF of {_samples(image)} channels",
+            f"set model.input.channels={_samples(image)} or save it as RGB",
         )
 
 

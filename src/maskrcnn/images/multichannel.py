@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from maskrcnn.errors import DataError
+from maskrcnn.errors import ImageError
 
 ARRAY_SUFFIX = ".npy"
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -30,14 +30,14 @@ def open_array(path: Path) -> np.ndarray:
     """The image in a .npy file, (H, W) or (H, W, C), mapped into memory as (H, W, C): nothing is read yet.
 
     Raises:
-        DataError: no such file, not an array of numbers, another shape, or shorter than its header says.
+        ImageError: no such file, not an array of numbers, another shape, or shorter than its header says.
     """
     with _one_line(path):
         array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "buif":
-        raise DataError(f"{path}: not an array of numbers; save the image with numpy.save")
+        raise ImageError(path, "not an array of numbers", "save the image with numpy.save")
     if array.ndim not in (2, 3) or 0 in array.shape:
-        raise DataError(f"{path}: an array of shape {array.shape} is not an image; save (height, width, channels)")
+        raise ImageError(path, f"an array of shape {array.shape} is not an image", "save (height, width, channels)")
     return array if array.ndim == 3 else array[:, :, None]
 
 
@@ -45,7 +45,7 @@ def tiff_shape(path: Path) -> tuple[int, int, int]:
     """Height and width (upright) and channels of a TIFF, from its header; grey pages of one size count as channels.
 
     Raises:
-        DataError: not such a TIFF, or tifffile is not installed.
+        ImageError: not such a TIFF, or tifffile is not installed.
     """
     with _open(path) as tiff, _one_line(path):
         height, width, channels = _page_shape(tiff, path)
@@ -59,7 +59,7 @@ def read_tiff(path: Path, largest: int) -> np.ndarray:
         largest: bytes above which it is refused from its header.
 
     Raises:
-        DataError: damaged, of pages that are no channels, or too large; or tifffile is not installed.
+        ImageError: damaged, of pages that are no channels, or too large; or tifffile is not installed.
     """
     with _open(path) as tiff, _one_line(path):
         shape = _page_shape(tiff, path)
@@ -67,12 +67,12 @@ def read_tiff(path: Path, largest: int) -> np.ndarray:
         pages = _pages(tiff)
         size = max(sum(page.nbytes for page in pages), math.prod(shape))
         if size > largest:
-            raise DataError(f"{path}: {size:,} bytes, more than {largest:,}; cut it into tiles or shrink it first")
+            raise ImageError(path, f"{size:,} bytes, more than {largest:,}", "cut it into tiles or shrink it first")
         if size > MOST_RATIO * path.stat().st_size:
-            raise DataError(f"{path}: its header tells of {size:,} bytes, which the file cannot hold; save it as .npy")
+            raise ImageError(path, f"its header tells of {size:,} bytes, which the file cannot hold", "save it as .npy")
         pixels = np.concatenate([_page_pixels(page) for page in pages], axis=2)
         if pixels.shape != shape or pixels.dtype.kind not in "buif":
-            raise DataError(f"{path}: its header says {shape}, it holds {pixels.shape}; save it as .npy")
+            raise ImageError(path, f"its header says {shape}, it holds {pixels.shape}", "save it as .npy")
         return upright(pixels, _orientation(tiff))
 
 
@@ -89,24 +89,24 @@ def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 @contextmanager
 def _one_line(path: Path) -> Iterator[None]:
-    """Whatever a parser stumbles over on damaged bytes, as a DataError."""
+    """Whatever a parser stumbles over on damaged bytes, as an ImageError."""
     try:
         yield
-    except DataError:
+    except ImageError:
         raise
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file; check the name") from None
+        raise ImageError(path, "no such file", "check the name") from None
     except Exception as error:  # noqa: BLE001
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path}: cannot be decoded ({reason:.120}); save it with numpy.save") from None
+        raise ImageError(path, f"cannot be decoded ({reason:.120})", "save it with numpy.save") from None
 
 
 def _open(path: Path) -> Any:
     try:
         import tifffile
     except ImportError:
-        raise DataError(
-            f"{path}: a TIFF of such channels needs tifffile; pip install tifffile, or save it as .npy"
+        raise ImageError(
+            path, "a TIFF of such channels needs tifffile", "pip install tifffile, or save it as .npy"
         ) from None
     # what it finds odd it would print, when nobody else handles its messages
     logger = logging.getLogger("tifffile")
@@ -131,7 +131,7 @@ def _page_shape(tiff: Any, path: Path) -> tuple[int, int, int]:
     count = len(pages)
     shape = next(iter(shapes), (0, 0, 0))
     if len(shapes) != 1 or 0 in shape or (count > 1 and shape[2] > 1):
-        raise DataError(f"{path}: a TIFF of {count} pages that are no channels of one image; save it as .npy")
+        raise ImageError(path, f"a TIFF of {count} pages that are no channels of one image", "save it as .npy")
     return int(shape[0]), int(shape[1]), int(shape[2]) * count
 
 

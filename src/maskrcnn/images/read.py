@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from maskrcnn.errors import DataError, UserError
+from maskrcnn.errors import ImageError, UserError
 from maskrcnn.images.header import FORMATS, LARGEST, MOST_BYTES, orientation, refuse_header, sixteen_bits
 from maskrcnn.images.multichannel import ARRAY_SUFFIX, is_tiff, open_array, read_tiff
 
 ValueRange = tuple[float, float]  # lowest and highest value
 
+RANGE_REMEDY = "save the image with 8 or 16 bits, or set input.value_range to [LOWEST, HIGHEST] in the model's config"
 ROUNDED_ONE = 1.001  # the largest value that fractions from 0 to 1 may have
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -28,6 +29,14 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+
+class UnknownRange(UserError):
+    """Samples that could be of any range of values."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"{reason}; {RANGE_REMEDY}")
+        self.reason = reason
 
 
 def read_image(path: Path, channels: int = 3, value_range: ValueRange | None = None) -> np.ndarray:
@@ -44,34 +53,32 @@ def read_image(path: Path, channels: int = 3, value_range: ValueRange | None = N
         value_range: the values that become 0 and 255, of samples of more than 8 bits: `model.input.value_range`.
 
     Raises:
-        DataError: no such file, not one of `FORMATS`, truncated or damaged, more than `LARGEST` pixels, of another number
+        ImageError: no such file, not one of `FORMATS`, truncated or damaged, more than `LARGEST` pixels, of another number
             of channels, or a TIFF of several pages, where the first is not known to be the one that is meant; or its
             samples need a `value_range`.
     """
     samples = read_samples(path, channels)
     have = samples.shape[2]
     if have != channels and {have, channels} != {1, 3}:
-        raise DataError(
-            f"{path}: has {have} channel{'s' * (have > 1)}, the model takes {channels};"
-            f" convert it, or train a model with model.input.channels={have}"
-        )
+        reason = f"has {have} channel{'s' * (have > 1)}, the model takes {channels}"
+        raise ImageError(path, reason, f"convert it, or train a model with model.input.channels={have}")
     try:
         return _convert_channels(to_uint8(samples, value_range), channels)
-    except UserError as error:
-        raise DataError(f"{path}: {error}") from None
+    except UnknownRange as error:
+        raise ImageError(path, error.reason, RANGE_REMEDY) from None
 
 
 def read_samples(path: Path, channels: int = 3) -> np.ndarray:
     """The image in a file, upright, as (H, W, C) of the type and, but for 1 and 3, of the channels that it is stored in.
 
     Raises:
-        DataError: as `read_image`.
+        ImageError: as `read_image`.
     """
     try:
         if Path(path).suffix.lower() == ARRAY_SUFFIX:
             array = open_array(path)
             if array.nbytes > MOST_BYTES:
-                raise DataError(f"{path}: {array.nbytes:,} bytes, more than {MOST_BYTES:,}; cut it into tiles first")
+                raise ImageError(path, f"{array.nbytes:,} bytes, more than {MOST_BYTES:,}", "cut it into tiles first")
             return np.array(array)
         if channels not in (1, 3) and is_tiff(path):
             return read_tiff(path, MOST_BYTES)
@@ -81,25 +88,24 @@ def read_samples(path: Path, channels: int = 3) -> np.ndarray:
             with Image.open(path, formats=FORMATS) as image:
                 refuse_header(image, path)
                 return _pillow_samples(image, channels)
-    except UserError:  # DataError is one
+    except UserError:  # ImageError is one
         raise
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file; check the name") from None
+        raise ImageError(path, "no such file", "check the name") from None
     except (IsADirectoryError, PermissionError) as error:
-        raise DataError(
-            f"{path}: {(error.strerror or 'not readable').lower()}; give an image file that can be read"
-        ) from None
+        reason = (error.strerror or "not readable").lower()
+        raise ImageError(path, reason, "give an image file that can be read") from None
     except Image.DecompressionBombError:
-        raise DataError(f"{path}: more than {LARGEST:,} pixels; cut it into tiles or shrink it first") from None
+        raise ImageError(path, f"more than {LARGEST:,} pixels", "cut it into tiles or shrink it first") from None
     except UnidentifiedImageError:
         if is_tiff(path):  # of samples that Pillow has no mode for
             return read_tiff(path, MOST_BYTES)
         known = ", ".join(FORMATS)
-        raise DataError(f"{path}: not an image of a known format ({known}); convert it to PNG") from None
+        raise ImageError(path, f"not an image of a known format ({known})", "convert it to PNG") from None
     # decoders raise whatever their parsing stumbles over (struct.error, SyntaxError, KeyError, ...) on damaged bytes
     except Exception as error:  # noqa: BLE001
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path}: cannot be decoded ({reason:.120}); replace or remove the file") from None
+        raise ImageError(path, f"cannot be decoded ({reason:.120})", "replace or remove the file") from None
 
 
 def from_pillow(image: Image.Image, channels: int = 3, value_range: ValueRange | None = None) -> np.ndarray:
@@ -201,10 +207,7 @@ def _type_range(samples: np.ndarray) -> ValueRange:
     if samples.dtype.kind == "f" and np.nanmax(samples, initial=0, where=np.isfinite(samples)) <= ROUNDED_ONE:
         return 0.0, 1.0
     above = " above 1" if samples.dtype.kind == "f" else ""
-    raise UserError(
-        f"samples of {samples.dtype}{above} may be of any range; save the image with 8 or 16 bits, or set"
-        " input.value_range to [LOWEST, HIGHEST] in the model's config"
-    )
+    raise UnknownRange(f"samples of {samples.dtype}{above} may be of any range")
 
 
 def _convert_channels(pixels: np.ndarray, channels: int) -> np.ndarray:

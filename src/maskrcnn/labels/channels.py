@@ -45,5 +45,5 @@ class ChannelDataset(Dataset):
         pixels = read_image(image.path, self.channels, self.value_range)
         wrong = size_disagreement(image, pixels.shape[0], pixels.shape[1])
         if wrong:
-            raise DataError(wrong)
+            raise wrong
         return pixels

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from maskrcnn.errors import DataError
 from maskrcnn.images.read import read_image
 from maskrcnn.labels.image_files import size_disagreement
 from maskrcnn.labels.packed import PackedLabels, pack
@@ -51,5 +50,5 @@ class FileDataset(Dataset):
         pixels = read_image(image.path)
         wrong = size_disagreement(image, pixels.shape[0], pixels.shape[1])
         if wrong:
-            raise DataError(wrong)
+            raise wrong
         return pixels

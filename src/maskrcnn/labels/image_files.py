@@ -7,7 +7,7 @@ import posixpath
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from maskrcnn.errors import DataError
+from maskrcnn.errors import DataError, ImageError
 from maskrcnn.images.header import upright_size
 from maskrcnn.labels.types import Dataset, LabelledImage
 
@@ -54,17 +54,15 @@ def images_folder(json_path: Path, file_names: Sequence[str]) -> Path:
     )
 
 
-def size_disagreement(image: LabelledImage, height: int, width: int) -> str | None:
-    """One line that says how an image's real size differs from its labels', or None when it does not."""
+def size_disagreement(image: LabelledImage, height: int, width: int) -> ImageError | None:
+    """How an image's real size differs from its labels', or None when it does not."""
     if (height, width) == (image.height, image.width):
         return None
-    line = (
-        f"{image.path}: the image is {width} x {height} (width x height) but its labels are for"
-        f" {image.width} x {image.height}"
-    )
+    sizes = f"{width} x {height} (width x height) but its labels are for {image.width} x {image.height}"
+    remedy = "correct the size in the labels, or use the image that was labelled"
     if (height, width) == (image.width, image.height):
-        return f"{line}: labelled without its EXIF orientation? Save the image as labelled, with the EXIF tag removed"
-    return f"{line}; correct the size in the labels, or use the image that was labelled"
+        remedy = "labelled without its EXIF orientation? Save the image as labelled, with the EXIF tag removed"
+    return ImageError(image.path, f"the image is {sizes}", remedy)
 
 
 def check_sizes(dataset: Dataset) -> None:
@@ -78,4 +76,4 @@ def check_sizes(dataset: Dataset) -> None:
         if image.path is not None:
             wrong = size_disagreement(image, *upright_size(image.path))
             if wrong:
-                raise DataError(wrong)
+                raise wrong

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from maskrcnn.config.data import TilesConfig
-from maskrcnn.errors import DataError
 from maskrcnn.images.multichannel import ARRAY_SUFFIX, open_array
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import size_disagreement
@@ -82,7 +81,7 @@ class TiledDataset(Dataset):
         pixels = open_array(file)
         wrong = size_disagreement(image, pixels.shape[0], pixels.shape[1])
         if wrong:
-            raise DataError(wrong)
+            raise wrong
         return np.array(pixels[top : top + height, left : left + width])  # a copy: the rest is never in memory
 
     @property
