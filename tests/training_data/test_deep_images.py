@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from maskrcnn.config.load import Config, load_config
+from maskrcnn.errors import UserError
 from maskrcnn.labels.open import open_dataset
 from maskrcnn.labels.synthetic import Synthetic
 from maskrcnn.labels.types import Dataset
@@ -16,7 +17,7 @@ from maskrcnn.labels.writers.coco import write_coco
 from maskrcnn.model.build import build
 from maskrcnn.predict.predictor import predict
 from maskrcnn.training_data.prepare import prepare_data
-from maskrcnn.training_data.samples import TrainSamples
+from maskrcnn.training_data.samples import TestSamples, TrainSamples
 
 HOT = (3, 5)
 
@@ -91,3 +92,13 @@ def test_eight_bits_keep_their_values(tmp_path: Path) -> None:
     data = open_dataset(tmp_path / "train.json")
     config, prepared, _, lines = prepare_data(settings(), data)
     assert config.model.input.value_range is None and prepared is data and lines == []
+
+
+def test_another_range_than_the_model_s_is_refused(tmp_path: Path) -> None:
+    raw = deep(tmp_path)
+    config, prepared, _, _ = prepare_data(settings(), raw)
+    with pytest.raises(UserError, match=r"with_channels\(3, \(0\.0, 4095\.0\)\)"):
+        TrainSamples(raw, [0, 1, 2, 3], config)
+    with pytest.raises(UserError, match="value_range None"):
+        TestSamples(raw, config.model.input)
+    TestSamples(prepared, config.model.input)

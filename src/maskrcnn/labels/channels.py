@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 
@@ -20,7 +22,8 @@ class ChannelDataset(Dataset):
     """Another's labels, but whose `pixels` are uint8 (H, W, channels)."""
 
     def __init__(self, dataset: Dataset, channels: int, value_range: ValueRange | None = None) -> None:
-        self.dataset, self.channels, self.value_range, self.info = dataset, channels, value_range, dataset.info
+        self.dataset, self.channels = dataset, channels
+        self.info = replace(dataset.info, value_range=value_range)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -42,7 +45,7 @@ class ChannelDataset(Dataset):
             if self.channels != 1:
                 raise DataError(f"{self.name}: generated images have 3 channels; leave model.input.channels at 3 or 1")
             return cv2.cvtColor(self.dataset.pixels(index), cv2.COLOR_RGB2GRAY)[:, :, None]
-        pixels = read_image(image.path, self.channels, self.value_range)
+        pixels = read_image(image.path, self.channels, self.info.value_range)
         wrong = size_disagreement(image, pixels.shape[0], pixels.shape[1])
         if wrong:
             raise wrong

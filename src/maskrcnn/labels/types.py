@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from maskrcnn.config.model import KeypointSchema
+from maskrcnn.images.read import ValueRange
 from maskrcnn.labels.problems import Problems
 from maskrcnn.masks.rle import Rle
 
@@ -55,6 +56,7 @@ class DatasetInfo:
     class_ids: list[int]  # the user's ids, beside `classes`
     keypoints: KeypointSchema | None = None
     problems: Problems = field(default_factory=Problems)  # what was repaired or left out on the way
+    value_range: ValueRange | None = None  # that the images are read with, as `read_image` takes it
 
 
 class Dataset(Protocol):

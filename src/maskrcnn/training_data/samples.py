@@ -10,7 +10,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from maskrcnn.config.load import Config
 from maskrcnn.config.model import InputConfig
-from maskrcnn.errors import DataError
+from maskrcnn.errors import DataError, UserError
 from maskrcnn.images.batch import ScaledImage, as_tensor, scale_image
 from maskrcnn.images.view import View, warp_image
 from maskrcnn.labels.types import Dataset, LabelledImage
@@ -58,10 +58,11 @@ class TrainSamples(TorchDataset[Sample]):
             labels: the model's class index for each class of the data set.
 
         Raises:
-            UserError: augmentation settings that contradict each other.
+            UserError: augmentation settings that contradict each other, or images with another range of values.
             DataError: keypoints in the labels that are not the model's.
         """
         check_augment(config.data.augment)
+        _check_value_range(dataset, config.model.input)
         self.dataset = dataset
         self.labels = labels
         self.channels = config.model.input.channels
@@ -145,6 +146,11 @@ class TestSamples(TorchDataset[tuple[int, ScaledImage]]):
     __test__ = False
 
     def __init__(self, dataset: Dataset, config: InputConfig) -> None:
+        """
+        Raises:
+            UserError: images with another range of values than the model's.
+        """
+        _check_value_range(dataset, config)
         self.dataset = dataset
         self.config = config
 
@@ -157,6 +163,15 @@ class TestSamples(TorchDataset[tuple[int, ScaledImage]]):
             DataError: the image cannot be read; names it.
         """
         return index, scale_image(_pixels(self.dataset, index, self.config.channels), self.config)
+
+
+def _check_value_range(dataset: Dataset, config: InputConfig) -> None:
+    """Refuse images whose samples would not become the 8 bits that the model knows."""
+    if dataset.info.value_range != config.value_range:
+        raise UserError(
+            f"{dataset.name}: its images are read with value_range {dataset.info.value_range}, the model's is"
+            f" {config.value_range}; open the data set with_channels({config.channels}, {config.value_range})"
+        )
 
 
 def _pixels(dataset: Dataset, index: int, channels: int) -> np.ndarray:

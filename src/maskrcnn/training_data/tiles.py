@@ -77,7 +77,7 @@ class TiledDataset(Dataset):
         if file is None:
             return self.dataset.pixels(source)[top : top + height, left : left + width].copy()
         if image.path is not None and not file.exists():
-            decode_apart(image.path, self.channels, file, self._decoded.value_range if self._decoded else None)
+            decode_apart(image.path, self.channels, file, self.info.value_range)
         pixels = open_array(file)
         wrong = size_disagreement(image, pixels.shape[0], pixels.shape[1])
         if wrong:
