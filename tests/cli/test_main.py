@@ -122,6 +122,23 @@ def test_exit_codes(
         assert words in error_line()
 
 
+def test_a_kill_lets_a_verb_clean_up() -> None:
+    done = run_python(
+        "import os, signal, sys, time\n"
+        "import maskrcnn.environment\n"
+        "from maskrcnn.cli.main import main\n"
+        "def work():\n"
+        "    try:\n"
+        "        os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)\n"
+        "    finally:\n"
+        "        print('written')\n"
+        "maskrcnn.environment.describe_environment = work\n"
+        "sys.exit(main(['env']))"
+    )
+    assert done.returncode == 143 and done.stdout == "written\n"
+    assert done.stderr == "maskrcnn: error: terminated\n"
+
+
 def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
         raise ZeroDivisionError

@@ -48,3 +48,18 @@ def test_predict_files_never_replaces_a_image_nor_a_file(tmp_path: Path) -> None
     with pytest.raises(UserError, match="in the way"):
         predict_files(FixedModel(), [str(path)], path)
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
+def test_what_was_found_is_kept_when_it_is_interrupted(stop: type[BaseException], tmp_path: Path) -> None:
+    for name in ("a.png", "b.png", "c.png"):
+        Image.fromarray(image()).save(tmp_path / name)
+
+    def progress(done: int, total: int | None) -> None:
+        if done == 2:
+            raise stop
+
+    with pytest.raises(stop):
+        predict_files(FixedModel(), [str(tmp_path)], tmp_path / "out", progress=progress)
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert {Path(result["file_name"]).name for result in results} == {"a.png", "b.png"}

@@ -55,7 +55,8 @@ def progress_bar(title: str) -> Iterator[Progress]:
         bar.MofNCompleteColumn(),
         bar.TimeRemainingColumn(),
     )
-    bars = bar.Progress(*columns, console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    bars = bar.Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
     task = bars.add_task(title, total=None)
 
     def update(done: int, total: int | None) -> None:

@@ -1,15 +1,18 @@
 """The command line: one file a verb. Nothing heavy is imported before a verb needs it, so that `--help` is instant.
 
 Exit codes: 0 done, 2 a wrong argument, setting, path or environment, 3 images or labels that cannot be used (a prediction
-that skipped unreadable images included), 130 interrupted. All but 0 come with one line on stderr.
+that skipped unreadable images included), 130 interrupted, 143 terminated. All but 0 come with one line on stderr.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
+from types import FrameType
 from typing import Any
 
 import typer
@@ -35,6 +38,7 @@ app.add_typer(convert.app)
 app.command()(models.models)
 app.command()(env.env)
 
+TERMINATED = 128 + signal.SIGTERM
 REMEDIES = {
     errno.ENOSPC: "free some space or write elsewhere",
     errno.EDQUOT: "free some of your quota or write elsewhere",
@@ -57,12 +61,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     keep_freed_memory()
     sleep_when_waiting()
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         return int(app(args=arguments, prog_name="maskrcnn", standalone_mode=False) or 0)
     except UserError as error:
         return _fail(str(error), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted", 130)
+    except SystemExit as error:
+        if error.code != TERMINATED:
+            raise
+        return _fail("terminated", TERMINATED)
     except BrokenPipeError:
         # the reader of our output has gone, as in `maskrcnn models | head`; keep the interpreter's last flush quiet
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -78,6 +88,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if type(error).__name__ == "OutOfMemoryError":
             return _fail(f"out of memory on the device; use smaller images or batches: {error}", UserError.exit_code)
         raise
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    # an exception, so that what was found so far is written and what is half written removed
+    raise SystemExit(TERMINATED)
 
 
 def _fail(message: str, code: int) -> int:

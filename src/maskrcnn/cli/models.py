@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def models() -> None:
-    """List the shipped models, the recipes and the published checkpoints that can be downloaded."""
+    """List shipped models, recipes and published checkpoints."""
     from rich.console import Console
     from rich.table import Table
 

@@ -26,7 +26,7 @@ def samples(
     out: Annotated[Path, typer.Option(help="The image to write.")] = Path("samples.jpg"),
     count: Annotated[int, typer.Option(min=1, help="Number of samples to draw.")] = 16,
 ) -> None:
-    """Draw what the network sees in training: augmented images with their labels, on one sheet."""
+    """Draw training samples: augmented images with their labels."""
     check_outputs(out, kind="image")
     from maskrcnn.config.load import load_config
     from maskrcnn.labels.open import open_pair
