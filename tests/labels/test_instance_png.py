@@ -19,7 +19,8 @@ from PIL import Image
 from maskrcnn.images.header import upright_size
 from maskrcnn.labels.detect import looks_like_instance_png
 from maskrcnn.labels.image_files import check_sizes
-from maskrcnn.labels.readers.instance_png import instance_rles, read_ids, read_instance_labels
+from maskrcnn.labels.readers.instance_png import read_instance_labels
+from maskrcnn.labels.readers.label_image import read_ids, rles_by_id
 from maskrcnn.masks.rle import rle_area, rle_bitmap, rle_box
 
 SHARED = Path(__file__).parents[3] / "shared"
@@ -83,7 +84,7 @@ def test_palette_indices_are_ids(tmp_path: Path) -> None:
 @settings(max_examples=60, deadline=None)
 @given(arrays(np.uint16, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.sampled_from([0, 1, 5, 65535])))
 def test_rles_are_the_pixels_of_each_id(ids: np.ndarray) -> None:
-    rles = instance_rles(ids)
+    rles = list(rles_by_id(ids).values())
     values = [value for value in np.unique(ids) if value]
     assert len(rles) == len(values)
     for value, rle in zip(values, rles, strict=True):

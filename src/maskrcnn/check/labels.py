@@ -10,8 +10,8 @@ import numpy as np
 from maskrcnn.check.findings import Findings, Severity, Suspect
 from maskrcnn.check.statistics import Statistics
 from maskrcnn.labels.annotation_masks import annotation_rle
+from maskrcnn.labels.builder import box_iou
 from maskrcnn.labels.problems import ProblemKind, Refused
-from maskrcnn.labels.readers.coco_annotation import box_iou
 from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
 from maskrcnn.masks.rle import rle_area, rle_box
 

@@ -29,6 +29,20 @@ def relative_name(file_name: str) -> str | None:
     return None if name == "." else name
 
 
+def refuse_leaving(folder: Path, path: Path) -> None:
+    """Refuse a path that a symbolic link leads out of the folder.
+
+    Raises:
+        DataError: it does.
+    """
+    try:
+        inside = Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+    except (ValueError, OSError):  # a name that no file can have
+        inside = True
+    if not inside:
+        raise DataError(f"{path}: a symbolic link out of {str(folder)!r}; put the file itself into the folder")
+
+
 def images_folder(json_path: Path, file_names: Sequence[str]) -> Path:
     """The folder of the images that a COCO file names.
 

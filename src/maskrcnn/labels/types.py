@@ -46,6 +46,11 @@ class LabelledImage:
     not_exhaustive: list[int] = field(default_factory=list)  # some of whose objects are not labelled here
     negative: list[int] | None = None  # looked for and not here; None: every class that has no annotation
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.height, self.width
+
 
 @dataclass(frozen=True)
 class DatasetInfo:

@@ -17,12 +17,12 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from maskrcnn.errors import DataError, UserError
+from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
+from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problems import ProblemKind, Problems
-from maskrcnn.labels.readers.document import Document, refuse_leaving
-from maskrcnn.labels.readers.id_image import rles_by_id
-from maskrcnn.labels.readers.instance_png import read_ids
 from maskrcnn.labels.readers.json_file import load_json
+from maskrcnn.labels.readers.label_image import read_ids, rles_by_id
 from maskrcnn.masks.rle import MIN_POINTS, Rle
 
 CLASSES = {
@@ -80,13 +80,13 @@ def read_cityscapes(source: Path, split: str | None = None) -> FileDataset:
         raise DataError(
             f"{labels / part}: no {IDS} and no {POLYGONS} in the folders of its cities; unpack gtFine there"
         )
-    document = Document(labels / part, images / part)
-    document.add_classes(list(CLASSES), list(CLASSES.values()))
+    builder = LabelBuilder(labels / part, images / part)
+    builder.add_classes(list(CLASSES), list(CLASSES.values()))
     for key in sorted(_keys(images / part, IMAGE) - keys):
-        document.problems.note(ProblemKind.IMAGE_WITHOUT_GTFINE, repr(key + IMAGE))
+        builder.problems.note(ProblemKind.IMAGE_WITHOUT_GTFINE, repr(key + IMAGE))
     for key in sorted(keys):
-        _read(labels / part, key, document)
-    return document.read()
+        _read(labels / part, key, builder)
+    return builder.build()
 
 
 def looks_like_cityscapes(source: Path) -> bool:
@@ -112,21 +112,21 @@ def _keys(folder: Path, ending: str) -> set[str]:
     return {path.relative_to(folder).as_posix().removesuffix(ending) for path in folder.glob(f"*/*{ending}")}
 
 
-def _read(labels: Path, key: str, document: Document) -> None:
+def _read(labels: Path, key: str, builder: LabelBuilder) -> None:
     """Add an image and its instances."""
-    image_id = len(document.images) + 1
     ids, polygons = labels / f"{key}{IDS}", labels / f"{key}{POLYGONS}"
     if ids.is_file():
         refuse_leaving(labels, ids)
-        pixels = read_ids(ids, document.folder / (key + IMAGE))
-        document.add_image(key + IMAGE, image_id, pixels.shape)
-        instances = _from_ids(pixels, ids, document.problems)
+        pixels = read_ids(ids, builder.folder / (key + IMAGE))
+        image = builder.add_image(key + IMAGE, size=pixels.shape)
+        instances = _from_ids(pixels, ids, builder.problems)
     else:
         refuse_leaving(labels, polygons)
-        height, width = document.add_image(key + IMAGE, image_id)
-        instances = _from_polygons(polygons, height, width, document.problems)
+        image = builder.add_image(key + IMAGE)
+        instances = _from_polygons(polygons, *image.size, builder.problems)
     for instance in instances:
-        document.add_object(image_id, instance.class_id, instance.source, rle=instance.rle, crowd=instance.crowd)
+        label = builder.class_ids.index(instance.class_id)
+        builder.add_object(image, label, instance.source, rle=instance.rle, crowd=instance.crowd)
 
 
 def _from_ids(pixels: np.ndarray, path: Path, problems: Problems) -> list[Instance]:

@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 
 from maskrcnn.errors import DataError
+from maskrcnn.labels.builder import LabelBuilder, own_ids
 from maskrcnn.labels.file_dataset import FileDataset
-from maskrcnn.labels.image_files import relative_name
+from maskrcnn.labels.image_files import refuse_leaving, relative_name
 from maskrcnn.labels.problems import ProblemKind
-from maskrcnn.labels.readers.coco_annotation import MEASURED
-from maskrcnn.labels.readers.document import Document, number, own_ids, refuse_leaving
-from maskrcnn.labels.readers.instance_png import instance_rles
+from maskrcnn.labels.readers.coco_annotation import stated_area
 from maskrcnn.labels.readers.json_file import load_json
-from maskrcnn.labels.readers.label_image import open_label_image
+from maskrcnn.labels.readers.label_image import open_label_image, rles_by_id
+from maskrcnn.labels.readers.values import number
+from maskrcnn.labels.types import LabelledImage
 from maskrcnn.masks.rle import Rle
 
 HEAD = 1 << 20  # bytes that are looked at to tell the format
@@ -64,23 +65,23 @@ def read_coco_panoptic(source: Path) -> FileDataset:
     folder = _folder(path, names, [path.stem.removeprefix("panoptic_"), "images", "."], "image")
     pngs = [str(record.get("file_name") or "") for record in content["annotations"]]
     labels = _folder(path, pngs, [path.stem, "panoptic", "labels", "annotations", "."], "label image")
-    document = Document(path, folder)
-    things, stuff = _classes(path, document, content["categories"])
+    builder = LabelBuilder(path, folder)
+    things, stuff = _classes(path, builder, content["categories"])
     image_ids = own_ids([image.get("id") for image in images])
     for image, image_id, name in zip(images, image_ids, names, strict=True):
         record = by_image.get(_key(image.get("id")))
         if record is None:
-            document.problems.note(ProblemKind.IMAGE_WITHOUT_ANNOTATION, f"image {name!r}", name)
+            builder.problems.note(ProblemKind.IMAGE_WITHOUT_ANNOTATION, f"image {name!r}", name)
             continue
         stated = (image.get("height"), image.get("width"))
-        size = document.add_image(name, image_id, None if None in stated else stated)
+        labelled = builder.add_image(name, image_id, None if None in stated else stated)
         png = relative_name(str(record.get("file_name") or ""))
         if png is None:
             raise DataError(f"{path}: label image {record.get('file_name')!r} leaves its folder; write it without '..'")
         refuse_leaving(labels, labels / png)
-        masks = _masks(labels / png, *size)
-        _add_segments(document, image_id, name, record, masks, things, stuff)
-    return document.read()
+        masks = _masks(labels / png, *labelled.size)
+        _add_segments(builder, labelled, name, record, masks, things, stuff)
+    return builder.build()
 
 
 def _json_file(source: Path) -> Path | None:
@@ -118,8 +119,8 @@ def _folder(path: Path, names: Sequence[str], places: Sequence[str], what: str) 
     raise DataError(f"{path}: {what} {first!r} not found in {looked}; put the {what}s into one of these folders")
 
 
-def _classes(path: Path, document: Document, categories: list[dict[str, Any]]) -> tuple[dict[Any, int], set[Any]]:
-    """The class ids of things by their ids in the file, and the ids of stuff."""
+def _classes(path: Path, builder: LabelBuilder, categories: list[dict[str, Any]]) -> tuple[dict[Any, int], set[Any]]:
+    """The labels of things by their ids in the file, and the ids of stuff."""
     ids = [category.get("id") for category in categories]
     if own_ids(ids) != ids:
         raise DataError(f"{path}: the ids of categories must be different whole numbers; correct them")
@@ -131,8 +132,8 @@ def _classes(path: Path, document: Document, categories: list[dict[str, Any]]) -
     things = [(number, name) for number, name, thing in zip(ids, names, isthing, strict=True) if thing]
     if not things:
         raise DataError(f"{path}: no category is a thing (isthing 1), so there is no object to find; check the file")
-    document.add_classes([name for _, name in things], [number for number, _ in things])
-    return {number: number for number, _ in things}, set(ids) - {number for number, _ in things}
+    labels = {class_id: builder.add_class(name, class_id) for class_id, name in things}
+    return labels, set(ids) - labels.keys()
 
 
 def _masks(path: Path, height: int, width: int) -> dict[int, Rle]:
@@ -149,14 +150,12 @@ def _masks(path: Path, height: int, width: int) -> dict[int, Rle]:
         )
     if mode not in ("RGB", "RGBA", "P"):
         raise DataError(f"{path}: a panoptic label image is in colour, not mode {mode}; export it anew")
-    ids = colours[..., 0] + 256 * colours[..., 1] + 65536 * colours[..., 2]
-    found = np.unique(ids)
-    return dict(zip(found[found != 0].tolist(), instance_rles(ids), strict=True))
+    return rles_by_id(colours[..., 0] + 256 * colours[..., 1] + 65536 * colours[..., 2])
 
 
 def _add_segments(
-    document: Document,
-    image_id: int,
+    builder: LabelBuilder,
+    image: LabelledImage,
     name: str,
     record: dict[str, Any],
     masks: dict[int, Rle],
@@ -166,32 +165,35 @@ def _add_segments(
     """Add the things of an image; count stuff and what is on one side only, the PNG's or the JSON's."""
     for position, segment in enumerate(record["segments_info"]):
         if not isinstance(segment, dict):
-            raise DataError(f"{document.source}: segment {position} of image {name!r} is not an object; delete it")
+            raise DataError(f"{builder.source}: segment {position} of image {name!r} is not an object; delete it")
         segment_id, category_id = segment.get("id"), segment.get("category_id")
         known = type(category_id) is int
         where = f"segment {segment_id!r:.20} of image {name!r}"
         rle = masks.pop(segment_id, None) if type(segment_id) is int else None
         if known and category_id in stuff:
-            document.problems.note(ProblemKind.STUFF, where)
+            builder.problems.note(ProblemKind.STUFF, where)
         elif not known or category_id not in things:
             raise DataError(
-                f"{document.source}: {where} has category_id {category_id!r:.40}, which is not in categories; add the"
+                f"{builder.source}: {where} has category_id {category_id!r:.40}, which is not in categories; add the"
                 " category or correct the id"
             )
         elif rle is None:
-            document.problems.note(ProblemKind.EMPTY_SEGMENT, where)
+            builder.problems.note(ProblemKind.EMPTY_SEGMENT, where)
         else:
-            document.add_object(
-                image_id,
+            area = stated_area(segment.get("area"))
+            builder.add_object(
+                image,
                 things[category_id],
                 f"segment {segment_id}",
                 box=_box(segment.get("bbox")),
                 rle=rle,
                 crowd=bool(segment.get("iscrowd")),
-                area=segment.get("area", MEASURED),
+                area=area,
             )
+            if area is None and "area" in segment:
+                builder.note(ProblemKind.AREA_COMPUTED, f"segment {segment_id}", image)
     for unlisted in masks:
-        document.problems.note(ProblemKind.UNLISTED_SEGMENT, f"segment {unlisted} of image {name!r}", name)
+        builder.problems.note(ProblemKind.UNLISTED_SEGMENT, f"segment {unlisted} of image {name!r}", name)
 
 
 def _box(raw: Any) -> list[float] | None:

@@ -20,12 +20,14 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from maskrcnn.errors import DataError
+from maskrcnn.labels.builder import LabelBuilder, own_ids
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.cvat_tracks import frames_of_tracks
-from maskrcnn.labels.readers.document import Document, number, own_ids, whole
+from maskrcnn.labels.readers.keypoint_schema import read_schema
 from maskrcnn.labels.readers.safe_xml import parse_xml
 from maskrcnn.labels.readers.shapes import box_around, ellipse_ring, placed_rle, sound, turned_box
+from maskrcnn.labels.readers.values import number, whole
 from maskrcnn.masks.rle import Rle, polygons_rle
 
 FILE_NAME = "annotations.xml"
@@ -80,39 +82,40 @@ def read_cvat(source: Path) -> FileDataset:
     if path is None:
         raise DataError(f"{source}: no {FILE_NAME}; export as 'CVAT for images 1.1'")
     root = parse_xml(path)
-    document = Document(path, path.parent)
+    builder = LabelBuilder(path, path.parent)
     images = root.findall("image")
     for position, _ in enumerate(root.findall("track") if images else ()):
-        document.problems.note(ProblemKind.TRACK, f"track {position}")
+        builder.problems.note(ProblemKind.TRACK, f"track {position}")
     if root.tag != "annotations":
         raise DataError(f"{path}: its root is <{root.tag:.40}>, not <annotations>; export as 'CVAT for images 1.1'")
-    images = images or frames_of_tracks(root, path.parent, document.problems)
+    images = images or frames_of_tracks(root, path.parent, builder.problems)
     if not images:
         raise DataError(f"{path}: has no <image> and no <track>; export as 'CVAT for images 1.1'")
     labels = _labels(root, images)
-    ids = document.add_classes(labels.classes)
-    _add_schema(document, labels)
+    ids = builder.add_classes(labels.classes)
+    _add_schema(builder, labels)
     image_ids = own_ids([whole(image.get("id")) if image.get("id") else None for image in images])
     for image, image_id in zip(images, image_ids, strict=True):
         name = image.get("name") or ""
         stated = (image.get("height"), image.get("width"))
-        size = document.add_image(_file_name(path.parent, image), image_id, None if None in stated else stated)
-        for shape in _joined(list(_shapes(image, name, size, labels, document)), name, size, document):
+        labelled = builder.add_image(_file_name(path.parent, image), image_id, None if None in stated else stated)
+        shapes = list(_shapes(image, name, labelled.size, labels, builder))
+        for shape in _joined(shapes, name, labelled.size, builder):
             if shape.label not in ids:
                 raise DataError(
                     f"{path}: {shape.record} of image {name!r} has the label {shape.label!r}, which is not among the"
                     " labels of <meta>; add it there"
                 )
-            document.add_object(
-                image_id,
+            builder.add_object(
+                labelled,
                 ids[shape.label],
                 shape.record,
                 box=shape.box,
-                rings=shape.rings,
+                polygons=shape.rings,
                 rle=shape.rle,
                 keypoints=shape.keypoints,
             )
-    return document.read()
+    return builder.build()
 
 
 def _xml_file(source: Path) -> Path | None:
@@ -168,42 +171,45 @@ def _edges(svg: str) -> set[tuple[str, str]]:
     return {(names[a], names[b]) for a, b in lines if a in names and b in names}
 
 
-def _add_schema(document: Document, labels: Labels) -> None:
+def _add_schema(builder: LabelBuilder, labels: Labels) -> None:
     """Give the classes that are skeletons their keypoints; one set for all, as there is one set in a training."""
     index = {name: position + 1 for position, name in enumerate(labels.keypoints)}
     skeleton = sorted([index[a], index[b]] for a, b in labels.edges if a in index and b in index)
-    for category in document.categories:
-        if labels.keypoints and category["name"] in labels.skeletons:
-            category |= {"keypoints": labels.keypoints, "skeleton": skeleton}
+    for label, name in enumerate(builder.classes):
+        if labels.keypoints and name in labels.skeletons:
+            fields = {"keypoints": labels.keypoints, "skeleton": skeleton}
+            schema = read_schema(fields, f"{builder.source}: category {name!r}", builder.problems)
+            assert schema is not None, "there are names"
+            builder.add_keypoints(label, schema)
 
 
-def _shapes(image: Element, name: str, size: tuple[int, int], labels: Labels, document: Document) -> Iterator[Shape]:
+def _shapes(image: Element, name: str, size: tuple[int, int], labels: Labels, builder: LabelBuilder) -> Iterator[Shape]:
     """The shapes of an image one by one; what has no place is counted."""
     for position, element in enumerate(image):
         record = f"{element.tag} {position}"
         where = f"{record} of image {name!r}"
         if element.tag not in SHAPES:
             if element.tag in UNREAD:
-                document.problems.note(ProblemKind.UNREAD_SHAPE, where)
+                builder.problems.note(ProblemKind.UNREAD_SHAPE, where)
             continue
         for _ in element.iter("attribute"):
-            document.problems.note(ProblemKind.ATTRIBUTE, where)
+            builder.problems.note(ProblemKind.ATTRIBUTE, where)
         if element.get("occluded", "0") != "0":
-            document.problems.note(ProblemKind.OCCLUSION, where)
+            builder.problems.note(ProblemKind.OCCLUSION, where)
         if element.get("z_order", "0") != "0":
-            document.problems.note(ProblemKind.Z_ORDER, where)
+            builder.problems.note(ProblemKind.Z_ORDER, where)
         shape = Shape(element.get("label") or "", max(whole(element.get("group_id")), 0), record)
         if element.tag == "box":
-            shape.box = _box(element, where, document)
+            shape.box = _box(element, where, builder)
         elif element.tag == "polygon":
             shape.rings = [_points(element.get("points") or "")]
         elif element.tag == "ellipse":
             x, y, rx, ry = (number(element.get(key)) for key in ("cx", "cy", "rx", "ry"))
             shape.rings = [ellipse_ring(x, y, rx, ry, number(element.get("rotation", "0")))]
         elif element.tag == "mask":
-            shape.rle = _mask(element, where, size, document)
+            shape.rle = _mask(element, where, size, builder)
         else:
-            shape.keypoints = _keypoints(element, where, labels, document)
+            shape.keypoints = _keypoints(element, where, labels, builder)
         yield shape
 
 
@@ -214,41 +220,40 @@ def _points(text: str) -> np.ndarray:
     return np.array(rows, dtype=np.float64).reshape(-1, 2)
 
 
-def _box(element: Element, where: str, document: Document) -> list[float]:
+def _box(element: Element, where: str, builder: LabelBuilder) -> list[float]:
     box = [number(element.get(key)) for key in ("xtl", "ytl", "xbr", "ybr")]
     turn = number(element.get("rotation", "0"))
     if turn == 0:
         return box
-    document.problems.note(ProblemKind.TURNED_BOX, where)
+    builder.problems.note(ProblemKind.TURNED_BOX, where)
     return box_around(turned_box(box, turn, ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)))
 
 
-def _mask(element: Element, where: str, size: tuple[int, int], document: Document) -> Rle:
+def _mask(element: Element, where: str, size: tuple[int, int], builder: LabelBuilder) -> Rle:
     """The mask of an image from the runs, background first, of the rows of a rectangle."""
     left, top, width, height = (whole(element.get(key)) for key in ("left", "top", "width", "height"))
     if left < 0 or top < 0 or width <= 0 or height <= 0 or left + width > size[1] or top + height > size[0]:
         raise DataError(
-            f"{document.source}: {where} is no rectangle inside the image (left {left}, top {top}, width {width},"
+            f"{builder.source}: {where} is no rectangle inside the image (left {left}, top {top}, width {width},"
             f" height {height}, image {size[1]} x {size[0]}); export anew"
         )
     runs = [whole(run) for run in (element.get("rle") or "").split(",")]
     if any(run < 0 for run in runs) or sum(runs) != width * height:
         raise DataError(
-            f"{document.source}: the rle of {where} must be whole numbers that add up to {width} x {height}; export"
-            " anew"
+            f"{builder.source}: the rle of {where} must be whole numbers that add up to {width} x {height}; export anew"
         )
     values = np.arange(len(runs), dtype=np.uint8) & 1
     return placed_rle(np.repeat(values, runs).reshape(height, width), left, top, *size)
 
 
-def _keypoints(element: Element, where: str, labels: Labels, document: Document) -> np.ndarray:
+def _keypoints(element: Element, where: str, labels: Labels, builder: LabelBuilder) -> np.ndarray:
     keypoints = np.zeros((len(labels.keypoints), 3))
     for point in element.findall("points"):
         row = keypoints[labels.keypoints.index(point.get("label") or "")]
         if point.get("outside", "0") != "0":
             continue
         if row[2]:
-            document.problems.note(ProblemKind.SECOND_KEYPOINT, where)
+            builder.problems.note(ProblemKind.SECOND_KEYPOINT, where)
             continue
         found = _points(point.get("points") or "")
         row[:2] = found[0] if len(found) == 1 else np.nan
@@ -256,7 +261,7 @@ def _keypoints(element: Element, where: str, labels: Labels, document: Document)
     return keypoints
 
 
-def _joined(shapes: list[Shape], name: str, size: tuple[int, int], document: Document) -> list[Shape]:
+def _joined(shapes: list[Shape], name: str, size: tuple[int, int], builder: LabelBuilder) -> list[Shape]:
     """Shapes of the same group and label as one; a skeleton that stays alone gets the box around its points."""
     groups: dict[Any, list[Shape]] = {}
     for position, shape in enumerate(shapes):
@@ -266,14 +271,14 @@ def _joined(shapes: list[Shape], name: str, size: tuple[int, int], document: Doc
     found: list[Shape] = []
     for group in groups.values():
         if sum(shape.keypoints is not None for shape in group) > 1:
-            document.problems.note(ProblemKind.SEVERAL_SKELETONS, f"{group[0].record} of image {name!r}", name)
+            builder.problems.note(ProblemKind.SEVERAL_SKELETONS, f"{group[0].record} of image {name!r}", name)
             found += group
         else:
             found.append(_one(group, size))
     for shape in found:
         if shape.keypoints is not None and shape.box is None and shape.rings is None and shape.rle is None:
             seen = shape.keypoints[shape.keypoints[:, 2] > 0, :2]
-            document.problems.note(ProblemKind.BOX_FROM_KEYPOINTS, f"{shape.record} of image {name!r}", name)
+            builder.problems.note(ProblemKind.BOX_FROM_KEYPOINTS, f"{shape.record} of image {name!r}", name)
             shape.box = box_around(seen) if len(seen) else [0.0] * 4
     return found
 

@@ -7,7 +7,7 @@ import posixpath
 from pathlib import Path
 
 from maskrcnn.errors import DataError
-from maskrcnn.labels.readers.document import refuse_leaving
+from maskrcnn.labels.image_files import refuse_leaving
 
 
 def files_under(folder: Path, root: Path) -> list[str]:

@@ -20,12 +20,15 @@ import numpy as np
 
 from maskrcnn.errors import DataError
 from maskrcnn.images.header import SUFFIXES, upright_size
+from maskrcnn.labels.builder import LabelBuilder, own_ids
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.problems import ProblemKind
-from maskrcnn.labels.readers.document import Document, number, own_ids, points
 from maskrcnn.labels.readers.json_file import load_json
+from maskrcnn.labels.readers.keypoint_schema import read_schema
 from maskrcnn.labels.readers.label_studio_rle import brush_mask
 from maskrcnn.labels.readers.shapes import box_around, ellipse_ring, turned_box
+from maskrcnn.labels.readers.values import number, points
+from maskrcnn.labels.types import LabelledImage
 from maskrcnn.masks.rle import bitmap_rle
 
 HEAD = 1 << 20  # bytes that are looked at to tell the format
@@ -75,19 +78,16 @@ def read_label_studio(source: Path) -> FileDataset:
     content = load_json(path)
     if not isinstance(content, list) or not all(isinstance(task, dict) for task in content):
         raise DataError(f"{path}: not a list of tasks; export as JSON or JSON-MIN")
-    document = Document(path, path.parent)
-    tasks = list(_tasks(content, document))
+    builder = LabelBuilder(path, path.parent)
+    tasks = list(_tasks(content, builder))
     _find_images(tasks, path)
     first_labels = [(_kind(region), _labels(region)[0]) for task in tasks for region in task.regions if _labels(region)]
-    ids = document.add_classes(sorted({label for kind, label in first_labels if kind in KINDS[:-1]}))
+    ids = builder.add_classes(sorted({label for kind, label in first_labels if kind in KINDS[:-1]}))
     keypoint_names = sorted({label for kind, label in first_labels if kind == "keypoint"})
     for task, image_id in zip(tasks, own_ids([task.number for task in tasks]), strict=True):
-        size = document.add_image(task.file_name, image_id, _stated_size(task, path))
-        with_keypoints = _add_regions(document, task, image_id, size, ids, keypoint_names)
-        for category in document.categories:
-            if category["id"] in with_keypoints:
-                category["keypoints"] = keypoint_names
-    return document.read()
+        image = builder.add_image(task.file_name, image_id, _stated_size(task, path))
+        _add_regions(builder, task, image, ids, keypoint_names)
+    return builder.build()
 
 
 def _json_file(source: Path) -> Path | None:
@@ -97,39 +97,39 @@ def _json_file(source: Path) -> Path | None:
     return source if source.suffix.lower() == ".json" and source.is_file() else None
 
 
-def _tasks(content: list[dict[str, Any]], document: Document) -> Iterator[Task]:
+def _tasks(content: list[dict[str, Any]], builder: LabelBuilder) -> Iterator[Task]:
     """The labelled tasks. Of several annotations of one the first that was not skipped is taken."""
     seen: set[str] = set()
     for position, raw in enumerate(content):
         record = f"task {raw.get('id', position)!r:.40}"
         if raw.get("predictions"):
-            document.problems.note(ProblemKind.PREDICTION, record)
+            builder.problems.note(ProblemKind.PREDICTION, record)
         annotations = raw.get("annotations", raw.get("completions"))
         if annotations is None:
             # JSON-MIN has a task once for each annotation
             key = repr(raw.get("id"))[:200]
             if "id" in raw and key in seen:
-                document.problems.note(ProblemKind.OTHER_ANNOTATOR, record)
+                builder.problems.note(ProblemKind.OTHER_ANNOTATOR, record)
                 continue
             seen.add(key)
             if not any(name in raw for name in MIN_FIELDS) and not _has_regions(raw):
-                document.problems.note(ProblemKind.TASK_WITHOUT_ANNOTATION, record)
+                builder.problems.note(ProblemKind.TASK_WITHOUT_ANNOTATION, record)
                 continue
-            yield Task(record, raw.get("id"), _address(raw, document.source, record), "", _min_regions(raw))
+            yield Task(record, raw.get("id"), _address(raw, builder.source, record), "", _min_regions(raw))
             continue
         data = raw.get("data")
         if not isinstance(annotations, list) or not all(isinstance(item, dict) for item in annotations):
-            raise DataError(f"{document.source}: the annotations of {record} are no list of objects; export anew")
+            raise DataError(f"{builder.source}: the annotations of {record} are no list of objects; export anew")
         done = [item for item in annotations if not item.get("was_cancelled")]
         if not done:
-            document.problems.note(ProblemKind.TASK_WITHOUT_ANNOTATION, record)
+            builder.problems.note(ProblemKind.TASK_WITHOUT_ANNOTATION, record)
             continue
         for _ in annotations[1:]:
-            document.problems.note(ProblemKind.OTHER_ANNOTATOR, record)
+            builder.problems.note(ProblemKind.OTHER_ANNOTATOR, record)
         regions = done[0].get("result")
         if not isinstance(regions, list) or not all(isinstance(region, dict) for region in regions):
-            raise DataError(f"{document.source}: the result of {record} is no list of objects; export anew")
-        address = _address(data if isinstance(data, dict) else {}, document.source, record)
+            raise DataError(f"{builder.source}: the result of {record} is no list of objects; export anew")
+        address = _address(data if isinstance(data, dict) else {}, builder.source, record)
         yield Task(record, raw.get("id"), address, "", regions)
 
 
@@ -242,17 +242,15 @@ def _labels(region: dict[str, Any]) -> list[str]:
 
 
 def _add_regions(
-    document: Document,
+    builder: LabelBuilder,
     task: Task,
-    image_id: int,
-    size: tuple[int, int],
+    image: LabelledImage,
     ids: dict[str, int],
     keypoint_names: list[str],
-) -> set[int]:
-    """Add the objects of a task; the ids of the classes whose objects have keypoints."""
-    keypoints = _keypoints(document, task, size, keypoint_names)
+) -> None:
+    """Add the objects of a task, and the keypoints of their classes."""
+    keypoints = _keypoints(builder, task, image.size, keypoint_names)
     labelled = {region.get("id") for region in task.regions if _labels(region) and isinstance(region.get("id"), str)}
-    with_keypoints: set[int] = set()
     for position, region in enumerate(task.regions):
         kind, labels, record = _kind(region), _labels(region), f"region {position}"
         where = f"{record} of {task.record}"
@@ -260,30 +258,38 @@ def _add_regions(
             continue
         if kind not in KINDS:
             lost = ProblemKind.ATTRIBUTE if kind in NO_SHAPES else ProblemKind.UNREAD_SHAPE
-            document.problems.note(lost, where)
+            builder.problems.note(lost, where)
             continue
         if not labels:
             # a shape and its label may be two regions of one id; the one with the label has the shape too
             if not isinstance(region.get("id"), str) or region["id"] not in labelled:
-                document.problems.note(ProblemKind.NO_LABEL, where)
+                builder.problems.note(ProblemKind.NO_LABEL, where)
             continue
         for _ in labels[1:]:
-            document.problems.note(ProblemKind.SECOND_LABEL, where)
+            builder.problems.note(ProblemKind.SECOND_LABEL, where)
         if number(region.get("image_rotation", 0)) != 0:
-            document.problems.note(ProblemKind.TURNED_IMAGE, where)
+            builder.problems.note(ProblemKind.TURNED_IMAGE, where)
             continue
-        shape = _shape(document, kind, region["value"], size, where)
+        shape = _shape(builder, kind, region["value"], image.size, where)
         region_id = region.get("id")
         if isinstance(region_id, str) and region_id in keypoints:
             shape["keypoints"] = keypoints.pop(region_id)
-            with_keypoints.add(ids[labels[0]])
-        document.add_object(image_id, ids[labels[0]], record, **shape)
+            _add_schema(builder, labels[0], ids, keypoint_names)
+        builder.add_object(image, ids[labels[0]], record, **shape)
     for region_id in keypoints:
-        document.problems.note(ProblemKind.LONE_KEYPOINT, f"those of {region_id!r:.40} of {task.record}")
-    return with_keypoints
+        builder.problems.note(ProblemKind.LONE_KEYPOINT, f"those of {region_id!r:.40} of {task.record}")
 
 
-def _keypoints(document: Document, task: Task, size: tuple[int, int], names: list[str]) -> dict[str, np.ndarray]:
+def _add_schema(builder: LabelBuilder, name: str, ids: dict[str, int], keypoint_names: list[str]) -> None:
+    """Say that objects of a class have keypoints, once."""
+    if not builder.has_keypoints(ids[name]):
+        where = f"{builder.source}: category {name!r}"
+        schema = read_schema({"keypoints": keypoint_names}, where, builder.problems)
+        assert schema is not None, "there are names"
+        builder.add_keypoints(ids[name], schema)
+
+
+def _keypoints(builder: LabelBuilder, task: Task, size: tuple[int, int], names: list[str]) -> dict[str, np.ndarray]:
     """The keypoints (K, 3) of each region that has some, by its id."""
     found: dict[str, np.ndarray] = {}
     for position, region in enumerate(task.regions):
@@ -291,23 +297,25 @@ def _keypoints(document: Document, task: Task, size: tuple[int, int], names: lis
             continue
         where, labels, parent = f"region {position} of {task.record}", _labels(region), region.get("parentID")
         if not labels:
-            document.problems.note(ProblemKind.NO_LABEL, where)
+            builder.problems.note(ProblemKind.NO_LABEL, where)
         elif not isinstance(parent, str) or not parent:
-            document.problems.note(ProblemKind.LONE_KEYPOINT, where)
+            builder.problems.note(ProblemKind.LONE_KEYPOINT, where)
         elif number(region.get("image_rotation", 0)) != 0:
-            document.problems.note(ProblemKind.TURNED_IMAGE, where)
+            builder.problems.note(ProblemKind.TURNED_IMAGE, where)
         else:
             row = found.setdefault(parent, np.zeros((len(names), 3)))[names.index(labels[0])]
             if row[2]:
-                document.problems.note(ProblemKind.SECOND_KEYPOINT, where)
+                builder.problems.note(ProblemKind.SECOND_KEYPOINT, where)
                 continue
             value = region["value"]
             row[:] = number(value.get("x")) * size[1] / 100, number(value.get("y")) * size[0] / 100, 2
     return found
 
 
-def _shape(document: Document, kind: str, value: dict[str, Any], size: tuple[int, int], where: str) -> dict[str, Any]:
-    """The box, outline or mask of a region, in pixels, as arguments of `Document.add_object`."""
+def _shape(
+    builder: LabelBuilder, kind: str, value: dict[str, Any], size: tuple[int, int], where: str
+) -> dict[str, Any]:
+    """The box, outline or mask of a region, in pixels, as arguments of `LabelBuilder.add_object`."""
     height, width = size
     if kind == "brush":
         try:
@@ -315,17 +323,17 @@ def _shape(document: Document, kind: str, value: dict[str, Any], size: tuple[int
                 raise ValueError("it has no rle")
             return {"rle": bitmap_rle(brush_mask(value["rle"], height, width))}
         except ValueError as error:
-            raise DataError(f"{document.source}: the brush of {where} cannot be used: {error}; export anew") from None
+            raise DataError(f"{builder.source}: the brush of {where} cannot be used: {error}; export anew") from None
     if kind == "polygon":
         with np.errstate(over="ignore"):
-            return {"rings": [points(value.get("points")) * [width / 100, height / 100]]}
+            return {"polygons": [points(value.get("points")) * [width / 100, height / 100]]}
     x, y = number(value.get("x")) * width / 100, number(value.get("y")) * height / 100
     turn = number(value.get("rotation") or 0)
     if kind == "ellipse":
         rx, ry = number(value.get("radiusX")) * width / 100, number(value.get("radiusY")) * height / 100
-        return {"rings": [ellipse_ring(x, y, rx, ry, turn)]}
+        return {"polygons": [ellipse_ring(x, y, rx, ry, turn)]}
     box = [x, y, x + number(value.get("width")) * width / 100, y + number(value.get("height")) * height / 100]
     if turn != 0:
-        document.problems.note(ProblemKind.TURNED_BOX, where)
+        builder.problems.note(ProblemKind.TURNED_BOX, where)
         box = box_around(turned_box(box, turn, (x, y)))
     return {"box": box}

@@ -24,15 +24,17 @@ from pycocotools import mask as coco_mask
 
 from maskrcnn.errors import DataError
 from maskrcnn.images.header import LARGEST, SUFFIXES
+from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
-from maskrcnn.labels.image_files import relative_name
+from maskrcnn.labels.image_files import refuse_leaving, relative_name
 from maskrcnn.labels.problems import ProblemKind
-from maskrcnn.labels.readers.document import Document, points, refuse_leaving
 from maskrcnn.labels.readers.folder_files import files_under
 from maskrcnn.labels.readers.json_file import load_json
 from maskrcnn.labels.readers.label_image import quiet
 from maskrcnn.labels.readers.shapes import box_around, drawable, ellipse_ring, placed_rle, sound
 from maskrcnn.labels.readers.text_lines import read_lines
+from maskrcnn.labels.readers.values import points
+from maskrcnn.labels.types import LabelledImage
 from maskrcnn.masks.rle import Rle, polygons_rle
 
 IGNORED = ("__ignore__", "_background_")  # labels that LabelMe's own converters leave out
@@ -62,27 +64,27 @@ def read_labelme(source: Path) -> FileDataset:
     source = Path(source)
     root = source if source.is_dir() else source.parent
     names = files_under(root, root) if source.is_dir() else [source.name]
-    document = Document(source, root)
-    found = _load_all(names, root, document)
+    builder = LabelBuilder(source, root)
+    found = _load_all(names, root, builder)
     used = [shape["label"] for _, labels in found for shape in labels["shapes"] if shape["label"] not in IGNORED]
-    ids = document.add_classes(_classes(root, used))
+    ids = builder.add_classes(_classes(root, used))
     images = [name for name in names if name.lower().endswith(SUFFIXES)]
     by_stem: defaultdict[str, list[str]] = defaultdict(list)
     for image in images:
         by_stem[posixpath.splitext(image)[0]].append(image)
     labelled: dict[str, str] = {}
-    for image_id, (name, labels) in enumerate(found, start=1):
-        image = _find_image(name, labels, root, by_stem, document)
+    for name, labels in found:
+        image = _find_image(name, labels, root, by_stem, builder)
         if image in labelled:
             raise DataError(
                 f"{source}: {labelled[image]!r} and {name!r} both label image {image!r}; delete one of them"
             )
         labelled[image] = name
-        _read_labels(name, labels, image, image_id, ids, document)
+        _read_labels(name, labels, image, ids, builder)
     for image in images:
         if image not in labelled:
-            document.problems.note(ProblemKind.IMAGE_WITHOUT_FILE, f"{image!r}")
-    return document.read()
+            builder.problems.note(ProblemKind.IMAGE_WITHOUT_FILE, f"{image!r}")
+    return builder.build()
 
 
 def looks_like_labelme(source: Path) -> bool:
@@ -119,7 +121,7 @@ def _glance(path: Path) -> bool:
     return text.lstrip().startswith(b"{") and b'"shapes"' in text and any(key in text for key in keys)
 
 
-def _load_all(names: list[str], root: Path, document: Document) -> list[tuple[str, dict[str, Any]]]:
+def _load_all(names: list[str], root: Path, builder: LabelBuilder) -> list[tuple[str, dict[str, Any]]]:
     """The LabelMe files by name, their shapes checked to be objects with a label."""
     found = []
     for name in names:
@@ -128,7 +130,7 @@ def _load_all(names: list[str], root: Path, document: Document) -> list[tuple[st
         refuse_leaving(root, root / name)
         labels = load_json(root / name)
         if not isinstance(labels, dict) or not isinstance(labels.get("shapes"), list):
-            document.problems.note(ProblemKind.FOREIGN_JSON, f"{name!r}")
+            builder.problems.note(ProblemKind.FOREIGN_JSON, f"{name!r}")
             continue
         # the image itself in base64; all the others' would fill the memory
         if labels.get("imageData"):
@@ -150,7 +152,7 @@ def _classes(root: Path, used: list[str]) -> list[str]:
 
 
 def _find_image(
-    name: str, labels: dict[str, Any], root: Path, by_stem: dict[str, list[str]], document: Document
+    name: str, labels: dict[str, Any], root: Path, by_stem: dict[str, list[str]], builder: LabelBuilder
 ) -> str:
     """The image of a LabelMe file, relative to `root`.
 
@@ -164,7 +166,7 @@ def _find_image(
                 return image
     beside = by_stem.get(posixpath.splitext(name)[0]) or _beside(name, root)
     if len(beside) == 1:
-        document.problems.note(ProblemKind.IMAGE_PATH, f"{name!r}")
+        builder.problems.note(ProblemKind.IMAGE_PATH, f"{name!r}")
         return beside[0]
     if labels.get("imageData"):
         remedy = "it is embedded in the file as imageData: write that out as a file beside it"
@@ -180,53 +182,51 @@ def _beside(name: str, root: Path) -> list[str]:
     return [stem + suffix for suffix in SUFFIXES if os.path.isfile(root / (stem + suffix))]
 
 
-def _read_labels(
-    name: str, labels: dict[str, Any], image: str, image_id: int, ids: dict[str, int], document: Document
-) -> None:
+def _read_labels(name: str, labels: dict[str, Any], file_name: str, ids: dict[str, int], builder: LabelBuilder) -> None:
     """Add an image and its objects."""
     stated = (labels.get("imageHeight"), labels.get("imageWidth"))
     known = all(side is not None for side in stated)
     if not known:
-        document.problems.note(ProblemKind.IMAGE_SIZE_READ, f"{name!r}")
-    size = document.add_image(image, image_id, stated if known else None)
+        builder.problems.note(ProblemKind.IMAGE_SIZE_READ, f"{name!r}")
+    image = builder.add_image(file_name, size=stated if known else None)
     if _is_set(labels.get("flags")):
-        document.problems.note(ProblemKind.ATTRIBUTE, f"{name!r}")
+        builder.problems.note(ProblemKind.ATTRIBUTE, f"{name!r}")
     objects: dict[Any, list[Part]] = {}
     for position, shape in enumerate(labels["shapes"], start=1):
         record = f"shape {position} of {name!r}"
-        part = _read_shape(shape, record, size, document)
+        part = _read_shape(shape, record, image.size, builder)
         if part is None:
             continue
         group = shape.get("group_id")
         key = (shape["label"], group if isinstance(group, (int, str)) else ("alone", position))
         objects.setdefault(key, []).append(part)
     for (label, _), parts in objects.items():
-        _add_object(parts, image_id, ids[label], size, document)
+        _add_object(parts, image, ids[label], builder)
 
 
-def _read_shape(shape: dict[str, Any], record: str, size: tuple[int, int], document: Document) -> Part | None:
+def _read_shape(shape: dict[str, Any], record: str, size: tuple[int, int], builder: LabelBuilder) -> Part | None:
     """A shape, or None for one that is no part of an object, which is counted."""
     kind = shape.get("shape_type") or "polygon"
     if shape["label"] in IGNORED:
-        document.problems.note(ProblemKind.IGNORED_SHAPE, record)
+        builder.problems.note(ProblemKind.IGNORED_SHAPE, record)
         return None
     if kind in OPEN_SHAPES:
-        document.problems.note(ProblemKind.UNREAD_SHAPE, record)
+        builder.problems.note(ProblemKind.UNREAD_SHAPE, record)
         return None
     if any(_is_set(shape.get(key)) for key in ("flags", "description", "difficult", "attributes")):
-        document.problems.note(ProblemKind.ATTRIBUTE, record)
+        builder.problems.note(ProblemKind.ATTRIBUTE, record)
     corners = points(shape.get("points"))
     if kind == "mask":
-        return Part(record, rle=_mask(shape.get("mask"), corners, f"{document.source}: {record}", size))
+        return Part(record, rle=_mask(shape.get("mask"), corners, f"{builder.source}: {record}", size))
     if kind == "rectangle" and len(corners) >= 2:
         x0, y0, x1, y1 = box_around(corners)
         return Part(record, np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]]), is_box=True)
     if kind == "circle" and len(corners) == 2:
         return Part(record, _circle(corners))
     if kind in TURNED_SHAPES:
-        document.problems.note(ProblemKind.TURNED_BOX_AS_POLYGON, record)
+        builder.problems.note(ProblemKind.TURNED_BOX_AS_POLYGON, record)
     elif kind != "polygon":
-        document.problems.note(ProblemKind.UNREAD_SHAPE, record)
+        builder.problems.note(ProblemKind.UNREAD_SHAPE, record)
         return None
     return Part(record, corners)
 
@@ -272,15 +272,15 @@ def _mask(encoded: Any, corners: np.ndarray, where: str, size: tuple[int, int]) 
     return placed_rle(bitmap, x0, y0, height, width)
 
 
-def _add_object(parts: list[Part], image_id: int, class_id: int, size: tuple[int, int], document: Document) -> None:
+def _add_object(parts: list[Part], image: LabelledImage, label: int, builder: LabelBuilder) -> None:
     record = parts[0].record if len(parts) == 1 else f"{parts[0].record} and {len(parts) - 1} more of its group"
     rings = [part.ring for part in parts if part.ring is not None]
     rles = [part.rle for part in parts if part.rle is not None]
     if len(parts) == 1 and parts[0].is_box:
-        document.add_object(image_id, class_id, record, box=box_around(rings[0]))
+        builder.add_object(image, label, record, box=box_around(rings[0]))
         return
     if not rles:
-        document.add_object(image_id, class_id, record, rings=rings)
+        builder.add_object(image, label, record, polygons=rings)
         return
     for ring in rings:
         if not sound(ring):
@@ -289,10 +289,10 @@ def _add_object(parts: list[Part], image_id: int, class_id: int, size: tuple[int
                 kind = ProblemKind.OVERLONG_OUTLINE
             elif not np.isfinite(ring).all():
                 kind = ProblemKind.NON_FINITE
-            document.problems.note(kind, record)
-    drawn = polygons_rle([ring for ring in rings if sound(ring)], *size)
+            builder.problems.note(kind, record)
+    drawn = polygons_rle([ring for ring in rings if sound(ring)], *image.size)
     merged = coco_mask.merge([*rles, drawn] if drawn is not None else rles)
-    document.add_object(image_id, class_id, record, rle=merged)
+    builder.add_object(image, label, record, rle=merged)
 
 
 def _is_set(flags: Any) -> bool:

@@ -8,19 +8,18 @@ annotation nothing is known.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from maskrcnn.errors import DataError
+from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.cache import cached_labels
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import relative_name
 from maskrcnn.labels.problems import ProblemKind, Problems
-from maskrcnn.labels.readers.coco import read_document
+from maskrcnn.labels.readers.coco import fill_builder
 from maskrcnn.labels.readers.json_file import load_json
-from maskrcnn.labels.types import LabelledImage
 
 NEGATIVE, NOT_EXHAUSTIVE = "neg_category_ids", "not_exhaustive_category_ids"
 LOOKED_AT = 2**18  # bytes at both ends of a file, to tell it from COCO's
@@ -55,8 +54,9 @@ def _read(source: Path, image_folder: Path | None) -> FileDataset:
     for annotation in document["annotations"]:
         if isinstance(annotation, dict):
             annotation.setdefault("iscrowd", 0)  # LVIS has no crowds and does not say so
-    dataset = read_document(document | {"images": images}, source, folder)
-    return FileDataset(_searched(dataset, document["images"], dataset.problems), dataset.info)
+    builder = fill_builder(document | {"images": images}, source, folder)
+    _add_searched(builder, images)
+    return builder.build()
 
 
 def looks_like_lvis(source: Path) -> bool:
@@ -120,17 +120,19 @@ def _is_there(folder: Path, record: Any) -> bool:
         return False
 
 
-def _searched(dataset: FileDataset, records: list[dict[str, Any]], problems: Problems) -> Iterator[LabelledImage]:
-    """The images with what was searched for in them."""
-    label_of = {class_id: label for label, class_id in enumerate(dataset.class_ids)}
-    for image, record in zip(dataset, records, strict=True):
-        image.not_exhaustive = _labels(record, NOT_EXHAUSTIVE, label_of, problems)
-        negative = _labels(record, NEGATIVE, label_of, problems)
+def _add_searched(builder: LabelBuilder, records: list[Any]) -> None:
+    """Give the images what was searched for in them."""
+    label_of = {class_id: label for label, class_id in enumerate(builder.class_ids)}
+    by_id = {r["id"]: r for r in records if isinstance(r, dict) and type(r.get("id")) in (int, str)}
+    for image in builder.images:
+        record = by_id[image.image_id]
+        image.not_exhaustive = _labels(record, NOT_EXHAUSTIVE, label_of, builder.problems)
+        negative = _labels(record, NEGATIVE, label_of, builder.problems)
         here = {annotation.label for annotation in image.annotations}
         image.negative = [label for label in negative if label not in here]
         for _ in range(len(negative) - len(image.negative)):
-            problems.note(ProblemKind.LVIS_NEGATIVE_PRESENT, f"image {image.file_name!r}", image.file_name)
-        yield image
+            kind = ProblemKind.LVIS_NEGATIVE_PRESENT
+            builder.problems.note(kind, f"image {image.file_name!r}", image.file_name)
 
 
 def _labels(record: dict[str, Any], key: str, label_of: dict[int, int], problems: Problems) -> list[int]:

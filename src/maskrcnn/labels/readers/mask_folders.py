@@ -13,9 +13,10 @@ import numpy as np
 from PIL import Image
 
 from maskrcnn.errors import DataError
+from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
+from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problems import ProblemKind
-from maskrcnn.labels.readers.document import Document, refuse_leaving
 from maskrcnn.labels.readers.instance_png import IMAGE_SUFFIXES, LABEL_SUFFIXES
 from maskrcnn.labels.readers.label_image import open_label_image
 from maskrcnn.masks.rle import bitmap_rle
@@ -40,23 +41,20 @@ def read_mask_folders(source: Path) -> FileDataset:
         DataError: a folder with several images or none, a mask that is unreadable or of another size.
     """
     source = Path(source)
-    document = Document(source, source)
+    builder = LabelBuilder(source, source)
     name = "nucleus" if any(NUCLEI.search(part.lower()) for part in source.absolute().parts) else "object"
-    category_id = document.add_classes([name])[name]
+    builder.add_classes([name])
     folders = [path for path in _listed(source) if (path / "images").is_dir() or (path / "masks").is_dir()]
     for folder in folders:
         if not (folder / "masks").is_dir():
-            document.problems.note(ProblemKind.FOLDER_WITHOUT_MASKS, f"{folder.name!r}")
+            builder.problems.note(ProblemKind.FOLDER_WITHOUT_MASKS, f"{folder.name!r}")
             continue
-        image = _only_image(folder)
-        image_id = len(document.images) + 1
-        height, width = document.add_image(image.relative_to(source).as_posix(), image_id)
+        image = builder.add_image(_only_image(folder).relative_to(source).as_posix())
         for path in _listed(folder / "masks"):
             if path.suffix.lower() in LABEL_SUFFIXES:
                 refuse_leaving(source, path)
-                rle = bitmap_rle(_mask(path, height, width))
-                document.add_object(image_id, category_id, f"mask {path.name!r}", rle=rle)
-    return document.read()
+                builder.add_object(image, 0, f"mask {path.name!r}", rle=bitmap_rle(_mask(path, *image.size)))
+    return builder.build()
 
 
 def _listed(folder: Path) -> list[Path]:

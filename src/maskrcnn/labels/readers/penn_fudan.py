@@ -10,12 +10,13 @@ import re
 from pathlib import Path
 
 from maskrcnn.errors import DataError, UserError
+from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
+from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problems import ProblemKind
-from maskrcnn.labels.readers.document import Document, refuse_leaving
-from maskrcnn.labels.readers.id_image import rles_by_id
-from maskrcnn.labels.readers.instance_png import read_ids
+from maskrcnn.labels.readers.label_image import read_ids, rles_by_id
 from maskrcnn.labels.readers.text_lines import read_lines
+from maskrcnn.labels.types import LabelledImage
 from maskrcnn.masks.rle import Rle, rle_box
 
 MASK = "_mask.png"
@@ -43,18 +44,18 @@ def read_penn_fudan(source: Path) -> FileDataset:
     stems = {path.name.removesuffix(MASK) for path in masks.glob(f"*{MASK}") if path.name[0] != "."}
     if not stems:
         raise DataError(f"{masks}: no *{MASK}; put the masks of the images there")
-    document = Document(source, images)
-    document.add_classes(["person"])
+    builder = LabelBuilder(source, images)
+    builder.add_classes(["person"])
     for path in sorted(images.glob("*.png")):
         if path.stem not in stems and path.name[0] != ".":
-            document.problems.note(ProblemKind.IMAGE_WITHOUT_MASK_IMAGE, repr(path.name))
-    for image_id, stem in enumerate(sorted(stems), start=1):
+            builder.problems.note(ProblemKind.IMAGE_WITHOUT_MASK_IMAGE, repr(path.name))
+    for stem in sorted(stems):
         path = masks / f"{stem}{MASK}"
         refuse_leaving(masks, path)
         ids = read_ids(path, images / f"{stem}.png")
-        document.add_image(f"{stem}.png", image_id, ids.shape)
-        _add_people(document, image_id, rles_by_id(ids), _boxes(source / "Annotation", stem), path.name)
-    return document.read()
+        image = builder.add_image(f"{stem}.png", size=ids.shape)
+        _add_people(builder, image, rles_by_id(ids), _boxes(source / "Annotation", stem), path.name)
+    return builder.build()
 
 
 def looks_like_penn_fudan(source: Path) -> bool:
@@ -80,7 +81,7 @@ def _boxes(folder: Path, stem: str) -> dict[int, Box] | None:
 
 
 def _add_people(
-    document: Document, image_id: int, rles: dict[int, Rle], boxes: dict[int, Box] | None, name: str
+    builder: LabelBuilder, image: LabelledImage, rles: dict[int, Rle], boxes: dict[int, Box] | None, name: str
 ) -> None:
     """Add an object for each mask, and for each box of the text that has none."""
     for person in sorted(rles.keys() | (boxes or {}).keys()):
@@ -89,11 +90,11 @@ def _add_people(
         if rle is not None:
             x0, y0, x1, y1 = rle_box(rle)
             if box is not None and box != (x0 + 1, y0 + 1, x1, y1):
-                document.problems.note(ProblemKind.PENN_FUDAN_BOX, source)
+                builder.problems.note(ProblemKind.PENN_FUDAN_BOX, source)
             elif box is None and boxes is not None:
-                document.problems.note(ProblemKind.PENN_FUDAN_UNLISTED, source)
-            document.add_object(image_id, 1, source, rle=rle)
+                builder.problems.note(ProblemKind.PENN_FUDAN_UNLISTED, source)
+            builder.add_object(image, 0, source, rle=rle)
         else:
             assert box is not None
-            document.problems.note(ProblemKind.OBJECT_WITHOUT_PIXELS, source)
-            document.add_object(image_id, 1, source, box=(box[0] - 1, box[1] - 1, box[2], box[3]))
+            builder.problems.note(ProblemKind.OBJECT_WITHOUT_PIXELS, source)
+            builder.add_object(image, 0, source, box=(box[0] - 1, box[1] - 1, box[2], box[3]))

@@ -21,12 +21,15 @@ from PIL import Image
 
 from maskrcnn.errors import DataError
 from maskrcnn.images.header import SUFFIXES
+from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
+from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problems import ProblemKind
-from maskrcnn.labels.readers.document import Document, number, points, refuse_leaving, whole
 from maskrcnn.labels.readers.json_file import load_json
 from maskrcnn.labels.readers.label_image import quiet
 from maskrcnn.labels.readers.shapes import holed_rle, placed_rle, sound
+from maskrcnn.labels.readers.values import number, points, whole
+from maskrcnn.labels.types import LabelledImage
 from maskrcnn.masks.rle import Rle
 
 META = "meta.json"
@@ -55,24 +58,24 @@ def read_supervisely(source: Path) -> FileDataset:
     meta = _meta_file(source)
     if meta is None:
         raise DataError(f"{source}: no {META}; export as 'Supervisely format' and give the project's folder")
-    document = Document(source, source)
-    ids = _classes(meta, document)
-    files = list(_annotation_files(source, document))
+    builder = LabelBuilder(source, source)
+    ids = _classes(meta, builder)
+    files = list(_annotation_files(source, builder))
     # read twice rather than held: a project's bitmaps may be larger than memory
     offset = 0.0 if any(_has_fractions(_load(path)) for path, _ in files) else 1.0
-    for image_id, (path, image) in enumerate(files, start=1):
+    for path, image in files:
         content = _load(path)
         stated = content.get("size")
         size = None
         if isinstance(stated, dict) and "height" in stated and "width" in stated:
             size = (stated["height"], stated["width"])
         name = image.relative_to(source).as_posix()
-        size = document.add_image(name, image_id, size)
+        labelled = builder.add_image(name, size=size)
         for _ in content.get("tags") or []:
-            document.problems.note(ProblemKind.TAG, f"image {name!r}", name)
+            builder.problems.note(ProblemKind.TAG, f"image {name!r}", name)
         for position, figure in enumerate(content["objects"]):
-            _add_figure(document, image_id, f"object {position} of {path.name}", figure, size, ids, offset)
-    return document.read()
+            _add_figure(builder, labelled, f"object {position} of {path.name}", figure, ids, offset)
+    return builder.build()
 
 
 def _meta_file(source: Path) -> Path | None:
@@ -94,7 +97,7 @@ def _datasets(source: Path) -> Iterator[Path]:
         names[:] = sorted(name for name in names if name not in ("ann", "img") and not name.startswith("."))
 
 
-def _classes(meta: Path, document: Document) -> dict[str, int]:
+def _classes(meta: Path, builder: LabelBuilder) -> dict[str, int]:
     content = load_json(meta)
     classes = content.get("classes") if isinstance(content, dict) else None
     if not isinstance(classes, list) or not classes:
@@ -105,10 +108,10 @@ def _classes(meta: Path, document: Document) -> dict[str, int]:
         if not isinstance(title, str) or not title:
             raise DataError(f"{meta}: entry {position} of classes has no title; add it")
         titles.append(title)
-    return document.add_classes(titles, [entry.get("id") for entry in classes])
+    return builder.add_classes(titles, [entry.get("id") for entry in classes])
 
 
-def _annotation_files(source: Path, document: Document) -> Iterator[tuple[Path, Path]]:
+def _annotation_files(source: Path, builder: LabelBuilder) -> Iterator[tuple[Path, Path]]:
     """Each ann/NAME.json with img/NAME."""
     for dataset in _datasets(source):
         labelled = set()
@@ -119,7 +122,7 @@ def _annotation_files(source: Path, document: Document) -> Iterator[tuple[Path, 
                 yield path, dataset / "img" / path.stem
         for image in sorted((dataset / "img").iterdir()):
             if image.suffix.lower() in SUFFIXES and image.name not in labelled:
-                document.problems.note(ProblemKind.IMAGE_WITHOUT_FILE, f"{image.name!r}")
+                builder.problems.note(ProblemKind.IMAGE_WITHOUT_FILE, f"{image.name!r}")
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -154,11 +157,10 @@ def _has_fractions(content: dict[str, Any]) -> bool:
 
 
 def _add_figure(
-    document: Document,
-    image_id: int,
+    builder: LabelBuilder,
+    image: LabelledImage,
     record: str,
     figure: dict[str, Any],
-    size: tuple[int, int],
     ids: dict[str, int],
     offset: float,
 ) -> None:
@@ -169,42 +171,40 @@ def _add_figure(
     """
     title, kind = figure.get("classTitle"), figure.get("geometryType")
     if not isinstance(title, str) or title not in ids:
-        raise DataError(
-            f"{document.source}: {record} has the class {title!r:.40}, which is not in {META}; add it there"
-        )
+        raise DataError(f"{builder.source}: {record} has the class {title!r:.40}, which is not in {META}; add it there")
     tags = figure.get("tags")
     for _ in tags if isinstance(tags, list) else []:
-        document.problems.note(ProblemKind.TAG, record)
+        builder.problems.note(ProblemKind.TAG, record)
     if figure.get("instance") is not None:
-        document.problems.note(ProblemKind.BOUND_FIGURE, record)
+        builder.problems.note(ProblemKind.BOUND_FIGURE, record)
     if kind == "bitmap":
-        document.add_object(image_id, ids[title], record, rle=_bitmap(document, record, figure, size))
+        builder.add_object(image, ids[title], record, rle=_bitmap(builder, record, figure, image.size))
     elif kind == "rectangle":
         corners, _ = _rings(figure)
         if len(corners) != 2 or not np.isfinite(corners).all():
-            box = [float("nan")] * 4  # for read_document to count
+            box = [float("nan")] * 4  # for the builder to count
         else:
             # the corners may come in any order; the pixel of the last one is inside
             box = [*corners.min(axis=0).tolist(), *(corners.max(axis=0) + offset).tolist()]
-        document.add_object(image_id, ids[title], record, box=box)
+        builder.add_object(image, ids[title], record, box=box)
     elif kind == "polygon":
         outline, holes = _rings(figure)
         outline = outline + offset / 2
         if holes and sound(outline):
-            rle = holed_rle(outline, [hole + offset / 2 for hole in holes], *size)
-            document.add_object(image_id, ids[title], record, rle=rle)
+            rle = holed_rle(outline, [hole + offset / 2 for hole in holes], *image.size)
+            builder.add_object(image, ids[title], record, rle=rle)
         else:
-            document.add_object(image_id, ids[title], record, rings=[outline])
+            builder.add_object(image, ids[title], record, polygons=[outline])
     else:
-        document.problems.note(ProblemKind.UNREAD_SHAPE, record)
+        builder.problems.note(ProblemKind.UNREAD_SHAPE, record)
 
 
-def _bitmap(document: Document, record: str, figure: dict[str, Any], size: tuple[int, int]) -> Rle:
+def _bitmap(builder: LabelBuilder, record: str, figure: dict[str, Any], size: tuple[int, int]) -> Rle:
     """The mask of a figure: base64 of zlib of a PNG, its upper left pixel at `origin`."""
     raw = figure.get("bitmap")
     raw = raw if isinstance(raw, dict) else {}
     origin, data = raw.get("origin"), raw.get("data")
-    where = f"{document.source}: the bitmap of {record}"
+    where = f"{builder.source}: the bitmap of {record}"
     if not isinstance(origin, list) or len(origin) != 2 or not isinstance(data, str):
         raise DataError(f"{where} has no origin [x, y] and data; export the project anew")
     left, top = whole(origin[0]), whole(origin[1])
@@ -230,7 +230,7 @@ def _bitmap(document: Document, record: str, figure: dict[str, Any], size: tuple
     except Exception:  # noqa: BLE001
         raise DataError(f"{where} is not readable as PNG; draw it again") from None
     if not inside:
-        document.problems.note(ProblemKind.CLIPPED_MASK, record)
+        builder.problems.note(ProblemKind.CLIPPED_MASK, record)
     return placed_rle(mask, left, top, *size)
 
 

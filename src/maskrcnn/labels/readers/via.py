@@ -21,12 +21,14 @@ from typing import Any
 import numpy as np
 
 from maskrcnn.errors import DataError, UserError
+from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
-from maskrcnn.labels.image_files import relative_name
+from maskrcnn.labels.image_files import refuse_leaving, relative_name
 from maskrcnn.labels.problems import ProblemKind
-from maskrcnn.labels.readers.document import Document, number, refuse_leaving
 from maskrcnn.labels.readers.json_file import load_json
 from maskrcnn.labels.readers.shapes import ellipse_ring
+from maskrcnn.labels.readers.values import number
+from maskrcnn.labels.types import LabelledImage
 
 CLASS_ATTRIBUTES = ("class", "label", "name", "type", "category")  # looked for in this order, in any case
 DEFAULT_CLASS = "object"
@@ -72,23 +74,23 @@ def read_via(source: Path, attribute: str | None = None) -> FileDataset:
     path = _via_file(Path(source))
     project = _read_csv(path) if path.suffix.lower() == ".csv" else _read_json(path)
     root, folder = _images_folder(path, project)
-    document = Document(path, folder)
+    builder = LabelBuilder(path, folder)
     for image in project.images_with_attributes:
-        document.problems.note(ProblemKind.ATTRIBUTE, f"{image!r}")
+        builder.problems.note(ProblemKind.ATTRIBUTE, f"{image!r}")
     for image in project.images_without_regions:
-        document.problems.note(ProblemKind.NO_REGIONS, f"{image!r}")
+        builder.problems.note(ProblemKind.NO_REGIONS, f"{image!r}")
     for image in project.miscounted_images:
-        document.problems.note(ProblemKind.REGION_COUNT, f"{image!r}")
+        builder.problems.note(ProblemKind.REGION_COUNT, f"{image!r}")
     name = _class_attribute(project, attribute, path)
-    classes = _region_classes(project, name, document)
-    ids = document.add_classes(_class_names(project, name, classes))
-    for image_id, (image, regions) in enumerate(project.regions.items(), start=1):
+    classes = _region_classes(project, name, builder)
+    ids = builder.add_classes(_class_names(project, name, classes))
+    for image, regions in project.regions.items():
         refuse_leaving(root, folder / (relative_name(image) or ""))
-        document.add_image(image, image_id)
+        labelled = builder.add_image(image)
         for region in regions:
             if region.record in classes:
-                _add_region(region, image_id, ids[classes[region.record]], document)
-    return document.read()
+                _add_region(region, labelled, ids[classes[region.record]], builder)
+    return builder.build()
 
 
 def looks_like_via(source: Path) -> bool:
@@ -327,18 +329,18 @@ def _class_attribute(project: Project, attribute: str | None, path: Path) -> str
     )
 
 
-def _region_classes(project: Project, name: str | None, document: Document) -> dict[str, str]:
+def _region_classes(project: Project, name: str | None, builder: LabelBuilder) -> dict[str, str]:
     """The class of each region that has one, by its record; what else it says is counted as lost."""
     classes = {}
     for region in (region for regions in project.regions.values() for region in regions):
         if any(_value(value) for other, value in region.attributes.items() if other != name):
-            document.problems.note(ProblemKind.ATTRIBUTE, region.record)
+            builder.problems.note(ProblemKind.ATTRIBUTE, region.record)
         values = [DEFAULT_CLASS] if name is None else _value(region.attributes.get(name))
         if len(values) == 1:
             classes[region.record] = values[0]
         else:
             kind = ProblemKind.SEVERAL_CLASSES if values else ProblemKind.NO_LABEL
-            document.problems.note(kind, region.record)
+            builder.problems.note(kind, region.record)
     return classes
 
 
@@ -353,7 +355,7 @@ def _class_names(project: Project, name: str | None, classes: dict[str, str]) ->
 # ---- shapes
 
 
-def _add_region(region: Region, image_id: int, class_id: int, document: Document) -> None:
+def _add_region(region: Region, image: LabelledImage, label: int, builder: LabelBuilder) -> None:
     shape, kind, record = region.shape, region.shape.get("name"), region.record
 
     def numbers(*keys: str) -> list[float]:
@@ -361,20 +363,20 @@ def _add_region(region: Region, image_id: int, class_id: int, document: Document
 
     if kind == "rect":
         x, y, width, height = numbers("x", "y", "width", "height")
-        document.add_object(image_id, class_id, record, box=[x, y, x + width, y + height])
+        builder.add_object(image, label, record, box=[x, y, x + width, y + height])
     elif kind == "circle":
         x, y, radius = numbers("cx", "cy", "r")
-        document.add_object(image_id, class_id, record, rings=[ellipse_ring(x, y, radius, radius, 0.0)])
+        builder.add_object(image, label, record, polygons=[ellipse_ring(x, y, radius, radius, 0.0)])
     elif kind == "ellipse":
         x, y, rx, ry = numbers("cx", "cy", "rx", "ry")
         theta = number(shape.get("theta", 0.0))
-        document.add_object(image_id, class_id, record, rings=[ellipse_ring(x, y, rx, ry, math.degrees(theta))])
+        builder.add_object(image, label, record, polygons=[ellipse_ring(x, y, rx, ry, math.degrees(theta))])
     elif kind in ("polygon", "polyline"):
         if kind == "polyline":
-            document.problems.note(ProblemKind.POLYLINE, record)
-        document.add_object(image_id, class_id, record, rings=[_polygon(shape)])
+            builder.problems.note(ProblemKind.POLYLINE, record)
+        builder.add_object(image, label, record, polygons=[_polygon(shape)])
     else:
-        document.problems.note(ProblemKind.UNREAD_SHAPE, record)
+        builder.problems.note(ProblemKind.UNREAD_SHAPE, record)
 
 
 def _polygon(shape: dict[str, Any]) -> np.ndarray:

@@ -17,15 +17,15 @@ import numpy as np
 
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.images.header import SUFFIXES
+from maskrcnn.labels.builder import ROUNDING, LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
+from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problems import ProblemKind, Problems
-from maskrcnn.labels.readers.coco_annotation import ROUNDING
-from maskrcnn.labels.readers.document import Document, refuse_leaving
 from maskrcnn.labels.readers.folder_files import files_under
-from maskrcnn.labels.readers.id_image import rles_by_id
-from maskrcnn.labels.readers.instance_png import read_ids
+from maskrcnn.labels.readers.label_image import read_ids, rles_by_id
 from maskrcnn.labels.readers.safe_xml import parse_xml
 from maskrcnn.labels.readers.text_lines import read_lines
+from maskrcnn.labels.types import LabelledImage
 from maskrcnn.masks.rle import Rle, rle_box
 
 VOID = 255  # in SegmentationObject: the border of an object, or nobody knows
@@ -49,6 +49,17 @@ class Layout:
     files: dict[str, list[str]]  # images, relative to their folder, by that name
 
 
+@dataclass
+class Object:
+    """One object, its box as it stands in the file."""
+
+    image: LabelledImage
+    name: str  # of its class
+    record: str
+    box: Box | None
+    rle: Rle | None
+
+
 def read_voc(source: Path, split: str | None = None) -> FileDataset:
     """Read VOC's folders, or XML files beside their images. Images are numbered from 1 in the order of their names.
 
@@ -63,19 +74,21 @@ def read_voc(source: Path, split: str | None = None) -> FileDataset:
         DataError: the labels cannot be used.
     """
     layout = _layout(_root(Path(source)))
-    document = Document(Path(source), layout.images)
-    wanted = sorted(layout.xmls) if split is None else _listed(layout, split, document.problems)
+    builder = LabelBuilder(Path(source), layout.images)
+    wanted = sorted(layout.xmls) if split is None else _listed(layout, split, builder.problems)
     for key in sorted(layout.files.keys() - layout.xmls.keys()) if split is None else ():
-        document.problems.note(ProblemKind.IMAGE_WITHOUT_XML, repr(layout.files[key][0]))
-    numbers: dict[str, int] = {}  # of the classes in the order of their first object, until all are known
-    for key in wanted:
-        _read_xml(layout, key, document, numbers)
-    _place_boxes(document)
-    ids = document.add_classes(_classes(layout.root, set(numbers)))
-    names = list(numbers)
-    for annotation in document.annotations:
-        annotation["category_id"] = ids[names[annotation["category_id"]]]
-    return document.read()
+        builder.problems.note(ProblemKind.IMAGE_WITHOUT_XML, repr(layout.files[key][0]))
+    objects = [found for key in wanted for found in _read_xml(layout, key, builder)]
+    counted_from = _counted_from([one.box for one in objects if one.box is not None])
+    labels = builder.add_classes(_classes(layout.root, {one.name for one in objects}))
+    for one in objects:
+        box = one.box
+        if box is not None and counted_from == 0:
+            builder.note(ProblemKind.VOC_FROM_0, one.record, one.image)
+        elif box is not None:
+            box = _half_open(box)
+        builder.add_object(one.image, labels[one.name], one.record, box=box, rle=one.rle)
+    return builder.build()
 
 
 def looks_like_voc(source: Path) -> bool:
@@ -173,31 +186,30 @@ def _listed(layout: Layout, split: str, problems: Problems) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _read_xml(layout: Layout, key: str, document: Document, numbers: dict[str, int]) -> None:
-    """Add an image and its objects; `numbers` grows by the classes that are new."""
+def _read_xml(layout: Layout, key: str, builder: LabelBuilder) -> Iterator[Object]:
+    """Add an image; its objects."""
     path = layout.xmls[key]
     refuse_leaving(layout.labels, path)
     root = parse_xml(path)
     if root.tag != "annotation":
         raise DataError(f"{path}: its root is {root.tag[:80]!r}, VOC's is 'annotation'; move the file elsewhere")
-    image_id = len(document.images) + 1
-    image = _image(layout, key, root, document.problems)
-    size = document.add_image(image, image_id, _size(root, path, document.problems))
+    file_name = _image(layout, key, root, builder.problems)
+    image = builder.add_image(file_name, size=_size(root, path, builder.problems))
     objects = root.findall("object")
-    masks = _masks(layout, key, size, len(objects), document.problems)
+    masks = _masks(layout, key, image.size, len(objects), builder.problems)
     for position, element in enumerate(objects, start=1):
         source = f"object {position} of {path.relative_to(layout.labels).as_posix()!r}"
         name = (element.findtext("name") or "").strip()
         rotated = element.find("bndbox") is None and element.find("robndbox") is not None
         if not name or rotated:
-            document.problems.note(ProblemKind.VOC_ROTATED_BOX if rotated else ProblemKind.NO_CLASS, source)
+            builder.problems.note(ProblemKind.VOC_ROTATED_BOX if rotated else ProblemKind.NO_CLASS, source)
             continue
-        _count_lost(element, source, document.problems)
+        _count_lost(element, source, builder.problems)
         box = _box(element)
-        mask = None if masks is None else _mask(masks.get(position), box, source, document.problems)
+        mask = None if masks is None else _mask(masks.get(position), box, source, builder.problems)
         if mask is not None and box is None:
-            document.problems.note(ProblemKind.BOX_FROM_MASK, source)
-        document.add_object(image_id, numbers.setdefault(name, len(numbers)), source, box=box, rle=mask)
+            builder.problems.note(ProblemKind.BOX_FROM_MASK, source)
+        yield Object(image, name, source, box, mask)
 
 
 def _size(root: Element, path: Path, problems: Problems) -> tuple[float, float] | None:
@@ -265,24 +277,17 @@ def _box(element: Element) -> Box | None:
     return None if x0 is None or y0 is None or x1 is None or y1 is None else (x0, y0, x1, y1)
 
 
-def _place_boxes(document: Document) -> None:
-    """Make the boxes half-open from 0, after all of them told what they are counted from."""
-    with_box = [raw for raw in document.annotations if isinstance(raw["bbox"], list)]
-    # reversed ones too
-    starts = [min(x, x + width, y, y + height) for x, y, width, height in (raw["bbox"] for raw in with_box)]
+def _counted_from(boxes: list[Box]) -> int:
+    """Whether pixels are counted from 0 or from 1, after all boxes of a set."""
+    starts = [min(box) for box in boxes]  # reversed ones too
     zeros = sum(-1 < start < 1 - ROUNDING for start in starts)
-    if zeros > sum(abs(start - 1) <= ROUNDING for start in starts):
-        for raw in with_box:
-            document.problems.note(ProblemKind.VOC_FROM_0, raw["source"])
-        return
-    for raw in with_box:
-        for corner, side in ((0, 2), (1, 3)):
-            # of the corner that is the upper left one, even where they are reversed: COCO's reader then says so
-            if raw["bbox"][side] < 0:
-                raw["bbox"][side] -= 1
-            else:
-                raw["bbox"][corner] -= 1
-                raw["bbox"][side] += 1
+    return 0 if zeros > sum(abs(start - 1) <= ROUNDING for start in starts) else 1
+
+
+def _half_open(box: Box) -> Box:
+    """A box of pixels counted from 1, the last one inside, in its order: the builder says where that is reversed."""
+    x0, y0, x1, y1 = box
+    return (x0 - (x0 <= x1), y0 - (y0 <= y1), x1 - (x1 < x0), y1 - (y1 < y0))
 
 
 def _count_lost(element: Element, source: str, problems: Problems) -> None:

@@ -20,15 +20,18 @@ from typing import Any
 
 import numpy as np
 
+from maskrcnn.config.model import KeypointSchema
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.images.header import SUFFIXES
+from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
-from maskrcnn.labels.image_files import relative_name
+from maskrcnn.labels.image_files import refuse_leaving, relative_name
 from maskrcnn.labels.problems import ProblemKind
-from maskrcnn.labels.readers.document import Document, refuse_leaving, whole
 from maskrcnn.labels.readers.folder_files import files_under
-from maskrcnn.labels.readers.keypoint_schema import COCO_NAMES, mirrored_name
+from maskrcnn.labels.readers.keypoint_schema import COCO_NAMES, mirrored_name, read_schema
 from maskrcnn.labels.readers.safe_yaml import parse_yaml
+from maskrcnn.labels.readers.values import whole
+from maskrcnn.labels.types import LabelledImage
 
 SPLITS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 MAX_CLASSES = 100_000
@@ -65,11 +68,11 @@ def read_yolo(source: Path, split: str | None = None) -> FileDataset:
     """
     description = _describe(_yaml_file(Path(source)))
     images = _images(description, _split_key(description, split))
-    document = Document(description.path, description.folder)
-    document.add_classes(list(description.classes.values()), list(description.classes))
-    if description.keypoints:
-        for category in document.categories:
-            category |= _schema(description, category["id"], document)
+    builder = LabelBuilder(description.path, description.folder)
+    for class_id, name in description.classes.items():
+        label = builder.add_class(name, class_id)
+        if description.keypoints:
+            builder.add_keypoints(label, _schema(description, class_id, builder))
     labels = {image: _label_name(image) for image in images}
     if not any(os.path.isfile(description.folder / label) for label in labels.values()):
         first = next(iter(labels.values()))
@@ -77,13 +80,12 @@ def read_yolo(source: Path, split: str | None = None) -> FileDataset:
             f"{description.path}: none of {len(images)} images has a label file, the first would be {first!r};"
             " export the labels beside the images"
         )
-    for image_id, (image, label) in enumerate(labels.items(), start=1):
+    for image, text in labels.items():
         if not os.path.isfile(description.folder / image):
             raise DataError(f"{description.path}: image {image!r} is missing; restore it or delete it from the list")
-        size = document.add_image(image, image_id)
-        _read_labels(description, document, label, image_id, size)
-    _note_orphans(description, set(labels.values()), document)
-    return document.read()
+        _read_labels(description, builder, text, builder.add_image(image))
+    _note_orphans(description, set(labels.values()), builder)
+    return builder.build()
 
 
 def looks_like_yolo(source: Path) -> bool:
@@ -161,8 +163,8 @@ def _classes(document: dict[str, Any], path: Path) -> dict[int, str]:
     return classes
 
 
-def _schema(description: Description, class_id: int, document: Document) -> dict[str, Any]:
-    """The fields of a COCO category for its keypoints."""
+def _schema(description: Description, class_id: int, builder: LabelBuilder) -> KeypointSchema:
+    """The keypoints of a class."""
     where, count = str(description.path), description.keypoints
     flip = description.document.get("flip_idx")
     if flip is not None:
@@ -177,11 +179,14 @@ def _schema(description: Description, class_id: int, document: Document) -> dict
     if names is None and flip == _coco_flip():  # no other 17 points swap like a person's
         names = COCO_NAMES
     shown = [f"keypoint_{index}" for index in range(count)] if names is None else [str(name) for name in names]
+    fields: dict[str, Any] = {"keypoints": shown}
     if flip is not None:
-        return {"keypoints": shown, "keypoints_flip": [shown[index] for index in flip]}
-    if names is None:  # from names left and right could be told
-        document.problems.note(ProblemKind.KEYPOINTS_WITHOUT_FLIP, where)
-    return {"keypoints": shown}
+        fields["keypoints_flip"] = [shown[index] for index in flip]
+    elif names is None:  # from names left and right could be told
+        builder.problems.note(ProblemKind.KEYPOINTS_WITHOUT_FLIP, where)
+    schema = read_schema(fields, f"{where}: category {description.classes[class_id]!r}", builder.problems)
+    assert schema is not None, "there are names"
+    return schema
 
 
 def _coco_flip() -> list[int]:
@@ -303,9 +308,7 @@ def _lines(path: Path) -> list[str]:
         raise DataError(f"{path}: not text; export the labels again") from None
 
 
-def _read_labels(
-    description: Description, document: Document, label: str, image_id: int, size: tuple[int, int]
-) -> None:
+def _read_labels(description: Description, builder: LabelBuilder, label: str, image: LabelledImage) -> None:
     path = description.folder / label
     if not os.path.isfile(path):
         return
@@ -315,15 +318,15 @@ def _read_labels(
             continue
         record = f"line {number} of {label!r}"
         numbers = _numbers(line, record, description)
-        class_id, shares = int(numbers[0]), numbers[1:]
+        class_label, shares = builder.class_ids.index(int(numbers[0])), numbers[1:]
         if len(shares) == 4:
-            document.add_object(image_id, class_id, record, box=_box(shares, size))
+            builder.add_object(image, class_label, record, box=_box(shares, image.size))
         elif description.keypoints:
-            keypoints = _keypoints(description, shares[4:], size)
-            document.add_object(image_id, class_id, record, box=_box(shares, size), keypoints=keypoints)
+            keypoints = _keypoints(description, shares[4:], image.size)
+            builder.add_object(image, class_label, record, box=_box(shares, image.size), keypoints=keypoints)
         else:
-            ring = shares.reshape(-1, 2) * [size[1], size[0]]
-            document.add_object(image_id, class_id, record, rings=[ring])
+            ring = shares.reshape(-1, 2) * [image.width, image.height]
+            builder.add_object(image, class_label, record, polygons=[ring])
 
 
 def _numbers(line: str, record: str, description: Description) -> np.ndarray:
@@ -374,7 +377,7 @@ def _keypoints(description: Description, shares: np.ndarray, size: tuple[int, in
     return rows * [size[1], size[0], 1.0]
 
 
-def _note_orphans(description: Description, labels: set[str], document: Document) -> None:
+def _note_orphans(description: Description, labels: set[str], builder: LabelBuilder) -> None:
     """Count label files that no image belongs to."""
     for folder in sorted({posixpath.dirname(label) for label in labels}):
         path = description.folder / folder
@@ -386,7 +389,7 @@ def _note_orphans(description: Description, labels: set[str], document: Document
             # other splits may lie in the same folder where the split is a list
             if label in labels or name == "classes.txt" or _has_image(description, label):
                 continue
-            document.problems.note(ProblemKind.LABELS_WITHOUT_IMAGE, f"{label!r}")
+            builder.problems.note(ProblemKind.LABELS_WITHOUT_IMAGE, f"{label!r}")
 
 
 def _has_image(description: Description, label: str) -> bool:

@@ -1,0 +1,319 @@
+"""From a reader's objects to a data set: every reader hands its images, classes and objects to a `LabelBuilder`.
+
+Whatever a format's own conventions are, objects arrive here in ours: boxes xyxy, coordinates continuous, in pixels of the
+upright image. The builder validates and repairs them, counts what it repaired or dropped, and packs them.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from maskrcnn.config.model import KeypointSchema
+from maskrcnn.errors import DataError
+from maskrcnn.images.header import LARGEST, upright_size
+from maskrcnn.labels.annotation_masks import annotation_rle
+from maskrcnn.labels.file_dataset import FileDataset
+from maskrcnn.labels.image_files import refuse_leaving, relative_name
+from maskrcnn.labels.problems import Problem, ProblemKind, Problems, Refused, RefusedRecords
+from maskrcnn.labels.readers.shapes import drawable
+from maskrcnn.labels.readers.values import whole
+from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage
+from maskrcnn.masks.rle import MIN_POINTS, Rle, rle_area, rle_box
+
+Box = tuple[float, float, float, float]
+
+ROUNDING = 0.05  # pixels: files round coordinates, so a box may leave its image by this much and still be right
+
+
+class _Dropped(Exception):
+    """The object cannot be used."""
+
+    def __init__(self, kind: ProblemKind) -> None:
+        super().__init__(kind.text)
+        self.kind = kind
+
+
+class LabelBuilder:
+    """Images, classes and objects while a reader adds them; `build` makes the data set."""
+
+    def __init__(self, source: Path, folder: Path) -> None:
+        """
+        Args:
+            source: the file or folder that is read, for messages.
+            folder: what the names of the images are relative to.
+        """
+        self.source, self.folder = source, folder
+        self.classes: list[str] = []
+        self.class_ids: list[int] = []
+        self.keypoints: KeypointSchema | None = None
+        self.images: list[LabelledImage] = []
+        self.image_count = 0  # those too that are missing or refused
+        self.missing: list[str] = []  # file names of images that are not there
+        self.refused: list[Refused] = []
+        self.problems = Problems(str(source))
+        self.offered = 0  # objects, those that were dropped too
+        self._with_keypoints: set[int] = set()  # labels
+
+    def add_class(self, name: Any, class_id: Any) -> int:
+        """Add a class and return its label.
+
+        Raises:
+            DataError: no name, one that cannot be shown, or a name or an id that is there already.
+        """
+        if not isinstance(name, str) or not name:
+            raise DataError(f"{self.source}: entry {len(self.classes)} of categories has no name; add it")
+        if not name.isprintable():
+            raise DataError(f"{self.source}: category {name!r} has control characters in its name; remove them")
+        where = f"{self.source}: category {name!r}"
+        if type(class_id) is not int:
+            raise DataError(f"{where} has the id {class_id!r}; give it a whole number")
+        if class_id in self.class_ids:
+            raise DataError(f"{where} has the id {class_id} of another category; give each its own")
+        if name in self.classes:
+            raise DataError(f"{where} is there twice; classes are told apart by name, so give each its own")
+        self.classes.append(name)
+        self.class_ids.append(class_id)
+        return len(self.classes) - 1
+
+    def add_classes(self, names: Sequence[str], ids: Sequence[Any] | None = None) -> dict[str, int]:
+        """Add classes and return their labels by name.
+
+        Args:
+            ids: the format's own. Where they are not different whole numbers, or None: 1, 2, ...
+        """
+        numbers = own_ids(ids if ids is not None else [None] * len(names))
+        return {name: self.add_class(name, number) for name, number in zip(names, numbers, strict=True)}
+
+    def add_keypoints(self, label: int, schema: KeypointSchema) -> None:
+        """Say what the keypoints of a class are. A training has one set: of several the first counts."""
+        self.keypoints = self.keypoints or schema
+        if schema == self.keypoints:
+            self._with_keypoints.add(label)
+
+    def has_keypoints(self, label: int) -> bool:
+        """Whether objects of a class may have keypoints."""
+        return label in self._with_keypoints
+
+    def add_image(
+        self, file_name: str, image_id: int | None = None, size: tuple[Any, Any] | None = None
+    ) -> LabelledImage:
+        """Add an image.
+
+        Args:
+            image_id: None: its position, counted from 1.
+            size: height and width as the format states them; None: read from the image.
+
+        Raises:
+            DataError: no such image, or one that is too large or outside the folder.
+        """
+        name = relative_name(file_name) if file_name else None
+        if name is None:
+            raise DataError(
+                f"{self.source}: image {file_name!r} leaves the folder of the images; write its name relative to"
+                f" {str(self.folder)!r}, without '..'"
+            )
+        path = self.folder / name
+        refuse_leaving(self.folder, path)
+        stated = upright_size(path) if size is None else size
+        height, width = (whole(side) for side in stated)
+        if not (0 < height <= LARGEST and 0 < width <= LARGEST and height * width <= LARGEST):
+            raise DataError(
+                f"{self.source}: image {file_name!r} has height {_short(stated[0])} and width {_short(stated[1])};"
+                f" write its real size, at most {LARGEST:,} pixels"
+            )
+        self.image_count += 1
+        image = LabelledImage(self.image_count if image_id is None else image_id, name, path, height, width)
+        if os.path.isfile(path):
+            self.images.append(image)
+        else:
+            self.missing.append(name)
+        return image
+
+    def add_object(
+        self,
+        image: LabelledImage,
+        label: int,
+        record: str,
+        *,
+        box: Sequence[float] | None = None,
+        polygons: Sequence[np.ndarray] | None = None,
+        rle: Rle | None = None,
+        keypoints: np.ndarray | None = None,
+        crowd: bool = False,
+        area: float | None = None,
+    ) -> Annotation | None:
+        """Add an object to its image and return it; None where it cannot be used, which is counted.
+
+        Args:
+            label: index of its class.
+            record: names it in messages, together with the image.
+            box: xyxy, finite or not, in any order; not of four numbers: there is none that can be used. None: taken from
+                the mask.
+            polygons: float64 (n, 2) rings of x, y whose union is the mask; `rle`: the mask where it is not rings.
+            keypoints: float64 (K, 3) of x, y and visibility; only where the visibility is above 0 there is one.
+            area: as the file states it, a number above 0; None: measured.
+
+        Raises:
+            Refused: keypoints of another number than the class has.
+        """
+        self.offered += 1
+        try:
+            found = Annotation((0.0, 0.0, 0.0, 0.0), label, crowd=crowd, id=self.offered)
+            if polygons:
+                found.polygons = self._polygons(polygons, image, record)
+            elif rle is not None and rle_area(rle) > 0:
+                found.rle = rle
+            elif rle is not None:
+                self.note(ProblemKind.EMPTY_MASK, record, image)
+            mask = found.rle  # where it is needed it is drawn, once
+            if mask is None and found.polygons is not None and (box is None or area is None):
+                mask = annotation_rle(found, image.height, image.width)
+            found.box = _box_of_mask(mask) if box is None else self._box(box, image, record, found)
+        except _Dropped as why:
+            self.note(why.kind, record, image)
+            return None
+        if keypoints is not None:
+            found.keypoints = self._keypoints(keypoints, image, record, label)
+        x0, y0, x1, y1 = found.box
+        found.area = area or (float(rle_area(mask)) if mask is not None else (x1 - x0) * (y1 - y0))
+        image.annotations.append(found)
+        return found
+
+    def note(self, kind: ProblemKind, record: str, image: LabelledImage) -> None:
+        """Count a problem of a record of an image."""
+        self.problems.note(kind, f"{record} of image {image.file_name!r}", image.file_name)
+
+    def build(self) -> FileDataset:
+        """The data set.
+
+        Raises:
+            RefusedRecords: records cannot be used; with what the others hold.
+            DataError: there is no image or no object.
+        """
+        refused = [*self._missing(), *self.refused]
+        counts = ", ".join(f"{count} x {kind}" for kind, count in self.problems.texts().items())
+        if not self.images and not refused:
+            raise DataError(f"{self.source}: empty data set, no labelled image ({counts or 'none at all'}); add some")
+        if not refused and not any(image.annotations for image in self.images):
+            raise DataError(
+                f"{self.source}: no object is usable, none of {self.offered} annotations"
+                f" ({counts or 'there is none'}); label at least one object"
+            )
+        info = DatasetInfo(str(self.source), self.classes, self.class_ids, self.keypoints, self.problems)
+        dataset = FileDataset(self.images, info)
+        if refused:
+            raise RefusedRecords(refused, dataset if self.images else None)
+        return dataset
+
+    def _missing(self) -> list[Refused]:
+        if not self.missing:
+            return []
+        kind = ProblemKind.IMAGE_MISSING
+        line = (
+            f"{self.source}: {len(self.missing)} of {self.image_count} image files are missing, the first is"
+            f" {str(self.folder / self.missing[0])!r}; {kind.remedy}"
+        )
+        return [Refused(Problem(kind, f"image {name!r}", name), str(self.source), line) for name in self.missing]
+
+    def _polygons(self, polygons: Sequence[np.ndarray], image: LabelledImage, record: str) -> list[np.ndarray] | None:
+        """The rings that enclose something."""
+        rings = []
+        for ring in polygons:
+            if len(ring) < MIN_POINTS:
+                self.note(ProblemKind.SHORT_POLYGON, record, image)
+                continue
+            if not np.isfinite(ring).all():
+                raise _Dropped(ProblemKind.NON_FINITE)
+            if not drawable(ring):
+                raise _Dropped(ProblemKind.OVERLONG_OUTLINE)
+            rings.append(ring)
+        return rings or None
+
+    def _box(self, given: Sequence[float], image: LabelledImage, record: str, found: Annotation) -> Box:
+        """xyxy inside the image."""
+        if len(given) != 4:
+            raise _Dropped(ProblemKind.NO_BOX)
+        first, upper, second, lower = map(float, given)
+        if not (math.isfinite(first) and math.isfinite(upper) and math.isfinite(second) and math.isfinite(lower)):
+            raise _Dropped(ProblemKind.NON_FINITE)
+        x0, x1 = (first, second) if first <= second else (second, first)
+        y0, y1 = (upper, lower) if upper <= lower else (lower, upper)
+        if x0 == x1 or y0 == y1:
+            raise _Dropped(ProblemKind.ZERO_AREA_BOX)
+        if x0 != first or y0 != upper:
+            self.note(ProblemKind.REVERSED_BOX, record, image)
+        box = (x0, y0, x1, y1)
+        if _inside(box, image):
+            return box
+        if _inside((y0, x0, y1, x1), image) and (
+            x0 >= image.width or y0 >= image.height or _mask_says_swapped(box, image, found)
+        ):
+            raise _Dropped(ProblemKind.SWAPPED_BOX)
+        clipped = (max(x0, 0.0), max(y0, 0.0), min(x1, float(image.width)), min(y1, float(image.height)))
+        if clipped[0] >= clipped[2] or clipped[1] >= clipped[3]:
+            raise _Dropped(ProblemKind.BOX_OUTSIDE)
+        self.note(ProblemKind.CLIPPED_BOX, record, image)
+        return clipped
+
+    def _keypoints(self, given: np.ndarray, image: LabelledImage, record: str, label: int) -> np.ndarray | None:
+        """(K, 3), zeros where there is none."""
+        if self.keypoints is None or not self.has_keypoints(label):
+            self.note(ProblemKind.FOREIGN_KEYPOINTS, record, image)
+            return None
+        count = len(self.keypoints.names)
+        if given.shape != (count, 3):
+            where = f"{record} of image {image.file_name!r}"
+            what = (
+                f"the keypoints of {where} must be {3 * count} numbers, x, y and visibility for each of {count} names"
+            )
+            raise Refused(Problem(ProblemKind.KEYPOINT_COUNT, where, image.file_name, what), str(self.source))
+        broken = ~np.isfinite(given).all(axis=1)
+        if broken.any():
+            self.note(ProblemKind.NON_FINITE_KEYPOINT, record, image)
+        keypoints = given.astype(np.float64)
+        keypoints[broken | (given[:, 2] <= 0)] = 0.0
+        return keypoints
+
+
+def own_ids(ids: Sequence[Any]) -> list[int]:
+    """The ids themselves where they are different whole numbers, else 1, 2, ..."""
+    if all(type(number) is int and abs(number) < 2**53 for number in ids) and len(set(ids)) == len(ids):
+        return list(ids)
+    return list(range(1, len(ids) + 1))
+
+
+def box_iou(a: Box, b: Box) -> float:
+    """Overlap of two boxes xyxy over their union."""
+    both = max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    total = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both
+    return both / total if total > 0 else 0.0
+
+
+def _box_of_mask(mask: Rle | None) -> Box:
+    if mask is None or rle_area(mask) == 0:
+        raise _Dropped(ProblemKind.NO_BOX)
+    return rle_box(mask)
+
+
+def _mask_says_swapped(box: Box, image: LabelledImage, found: Annotation) -> bool:
+    rle = annotation_rle(found, image.height, image.width)
+    if rle is None or rle_area(rle) == 0:
+        return False
+    inside = rle_box(rle)
+    return box_iou(inside, box) < 0.2 < 0.5 < box_iou(inside, (box[1], box[0], box[3], box[2]))
+
+
+def _inside(box: Box, image: LabelledImage) -> bool:
+    x0, y0, x1, y1 = box
+    right, lower = image.width + ROUNDING, image.height + ROUNDING
+    return x0 >= -ROUNDING and y0 >= -ROUNDING and x1 <= right and y1 <= lower
+
+
+def _short(value: Any) -> str:
+    return f"{value!r:.40}" if not isinstance(value, int) else f"{value}" if abs(value) < 10**20 else "beyond measure"
