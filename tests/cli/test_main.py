@@ -71,6 +71,7 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
         (["train", "nowhere.json", "--recipe", "{recipe}"], ["nowhere.json", "no such file"]),
         (["train", "nowhere.json"], ["--recipe", "shipped"]),
         (["train", "synthetic", "--resume"], ["--resume", "--run"]),
+        (["train", "synthetic", "--resume", "--recipe", "{recipe}"], ["--resume", "--run"]),
         (["train", "synthetic", "--resume", "--run", "{folder}"], ["config.yaml"]),
         (["evaluate", "no-such-model", "nowhere.json"], ["nowhere.json", "no such file"]),
         (["evaluate", "no-such-model", "synthetic"], ["no-such-model", "neither a shipped model"]),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from maskrcnn.cli.common import Data, check_outputs, progress_bar
 from maskrcnn.errors import DataError
+
+if TYPE_CHECKING:
+    from maskrcnn.check.fix import Fixed
 
 
 def check(
@@ -37,10 +40,13 @@ def check(
     print_report(report)
     write_reports(report, json, html)
     if fix is not None:
-        fixed = write_fixed(report, fix)
-        for path in fixed.written:
-            print(f"repaired copy: {path}")
-        for change, count in fixed.changes.items():
-            print(f"  {change}: {count}")
+        _print_fixed(write_fixed(report, fix))
     if report.exit_code:
         raise DataError(report.verdict)
+
+
+def _print_fixed(fixed: Fixed) -> None:
+    for path in fixed.written:
+        print(f"repaired copy: {path}")
+    for change, count in fixed.changes.items():
+        print(f"  {change}: {count}")

@@ -116,19 +116,13 @@ def check_outputs(*paths: Path | None, kind: Output = "file") -> None:
     if len(set(given)) < len(given):
         raise UserError(f"{given[0]}: two results cannot be one file; give each a name of its own")
     for path in given:
-        if kind == "image":
-            _check_image_format(path)
-        if kind == "new folder" and path.is_dir() and any(path.iterdir()):
-            raise UserError(f"{path}: is not empty; name a new folder")
-        if path.is_dir() and kind in ("file", "image"):
-            raise UserError(f"{path}: is a folder; give the name of a file")
-        if path.exists() and not path.is_dir() and kind in ("folder", "new folder"):
-            raise UserError(f"{path}: a file is in the way; name a folder for the results")
-        target = path.resolve()  # what a link points to
-        special = target.exists() and not target.is_file() and not target.is_dir()  # a device or pipe
-        place = target if special else next(folder for folder in target.parents if folder.exists())
-        if not special and not place.is_dir():
-            raise UserError(f"{place}: a file is where a folder should be; use another path")
+        _check_kind(path, kind)
+        if path.exists() and not path.is_file() and not path.is_dir():
+            place = path  # a device or a pipe
+        else:
+            place = next(folder for folder in path.resolve().parents if folder.exists())
+            if not place.is_dir():
+                raise UserError(f"{place}: a file is where a folder should be; use another path")
         if not os.access(place, os.W_OK):
             raise UserError(f"{place}: not writable; write to another folder")
 
@@ -172,6 +166,18 @@ def tell_repairs(dataset: Dataset | None) -> None:
     if dataset.problems:
         counts = ", ".join(f"{count} {kind}" for kind, count in sorted(dataset.problems.texts().items()))
         say(f"warning: {dataset.name}: repaired: {counts}")
+
+
+def _check_kind(path: Path, kind: Output) -> None:
+    """Refuse a path that something of another kind has, and an image that no format has a suffix for."""
+    if kind in ("file", "image") and path.is_dir():
+        raise UserError(f"{path}: is a folder; give the name of a file")
+    if kind in ("folder", "new folder") and path.exists() and not path.is_dir():
+        raise UserError(f"{path}: a file is in the way; name a folder for the results")
+    if kind == "new folder" and path.is_dir() and any(path.iterdir()):
+        raise UserError(f"{path}: is not empty; name a new folder")
+    if kind == "image":
+        _check_image_format(path)
 
 
 def _check_image_format(path: Path) -> None:

@@ -30,11 +30,7 @@ def export(
     from maskrcnn.export.run import export as write_export
 
     check_target(to, int8)
-    if int8 and calibrate is None:
-        raise UserError("--int8: needs images of the kind the model is for: --calibrate DATA")
-    for option, value in (("--calibrate", calibrate), ("--images", images)):
-        if value is not None and not int8:
-            raise UserError(f"{option}: is for --int8; add it, or leave {option} out")
+    _check_int8(int8, calibrate, images)
     folder = out or Path(f"{Path(weights).name}-{to}{'-int8' if int8 else ''}")
     check_outputs(folder, kind="new folder")
     from rich.console import Console
@@ -43,14 +39,14 @@ def export(
 
     dataset = open_dataset(calibrate, "train") if calibrate is not None else None
     console = Console(width=max(100, Console().width))  # twelve columns of figures
-    write_export(
-        load_network(weights),
-        to,
-        folder,
-        source=weights,
-        calibrate=dataset,
-        images=images or 300,
-        say=say,
-        show=console.print,
-    )
+    network, most = load_network(weights), images or 300
+    write_export(network, to, folder, source=weights, calibrate=dataset, images=most, say=say, show=console.print)
     print(f"exported: {folder}")
+
+
+def _check_int8(int8: bool, calibrate: str | None, images: int | None) -> None:
+    if int8 and calibrate is None:
+        raise UserError("--int8: needs images of the kind the model is for: --calibrate DATA")
+    for option, value in (("--calibrate", calibrate), ("--images", images)):
+        if value is not None and not int8:
+            raise UserError(f"{option}: is for --int8; add it, or leave {option} out")

@@ -65,29 +65,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, _terminate)
     try:
         return int(app(args=arguments, prog_name="maskrcnn", standalone_mode=False) or 0)
-    except UserError as error:
-        return _fail(str(error), error.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted", 130)
-    except SystemExit as error:
-        if error.code != TERMINATED:
-            raise
-        return _fail("terminated", TERMINATED)
     except BrokenPipeError:
         # the reader of our output has gone, as in `maskrcnn models | head`; keep the interpreter's last flush quiet
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:
-        if error.errno not in REMEDIES:
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
+        code, line = _explain(error)
+        if code is None:
             raise
+    if line:
+        print(f"maskrcnn: error: {' '.join(line.split())}", file=sys.stderr)
+    return code
+
+
+def _explain(error: BaseException) -> tuple[int | None, str]:
+    """Exit code and line for what a user can mend or has asked for; None for what is a defect of ours."""
+    if isinstance(error, UserError):
+        return error.exit_code, str(error)
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
+        return 130, "interrupted"
+    if isinstance(error, SystemExit) and error.code == TERMINATED:
+        return TERMINATED, "terminated"
+    if isinstance(error, OSError) and error.errno in REMEDIES:
         where = f"{error.filename}: " if error.filename else ""
-        return _fail(f"{where}{error.strerror}; {REMEDIES[error.errno]}", UserError.exit_code)
-    except Exception as error:
-        if _is_usage_error(error):
-            return _usage(error)
-        if type(error).__name__ == "OutOfMemoryError":
-            return _fail(f"out of memory on the device; use smaller images or batches: {error}", UserError.exit_code)
-        raise
+        return UserError.exit_code, f"{where}{error.strerror}; {REMEDIES[error.errno]}"
+    if type(error).__name__ == "OutOfMemoryError":
+        return UserError.exit_code, f"out of memory on the device; use smaller images or batches: {error}"
+    # typer carries its own copy of click since 0.2x and has no public name for the base class of usage errors
+    if any(kind.__name__ == "ClickException" for kind in type(error).__mro__):
+        return UserError.exit_code, _usage(error)
+    return None, ""
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
@@ -95,20 +102,11 @@ def _terminate(number: int, frame: FrameType | None) -> None:
     raise SystemExit(TERMINATED)
 
 
-def _fail(message: str, code: int) -> int:
-    print(f"maskrcnn: error: {' '.join(message.split())}", file=sys.stderr)
-    return code
-
-
-def _is_usage_error(error: Exception) -> bool:
-    # typer carries its own copy of click since 0.2x and has no public name for the base class of usage errors
-    return any(kind.__name__ == "ClickException" for kind in type(error).__mro__)
-
-
-def _usage(error: Any) -> int:
+def _usage(error: Any) -> str:
+    """The line of a wrong command; nothing after a command that asks for help by having no arguments."""
     if type(error).__name__ == "NoArgsIsHelpError":
         print(error.format_message())
-        return UserError.exit_code
+        return ""
     context = getattr(error, "ctx", None)
     helper = f"{context.command_path} --help" if context is not None else "maskrcnn --help"
-    return _fail(f"{error.format_message().rstrip('.')}; see {helper}", UserError.exit_code)
+    return f"{error.format_message().rstrip('.')}; see {helper}"

@@ -20,13 +20,15 @@ import numpy as np
 from maskrcnn.errors import DataError
 from maskrcnn.evaluate.found import FIELDS, Result, gather
 from maskrcnn.evaluate.truth import Kind, has_mask, images_of, read_truth
+from maskrcnn.labels.match_classes import labels_for
 from maskrcnn.labels.types import Dataset
+from maskrcnn.predict.predictor import check_batch, finish
 from maskrcnn.progress import Progress
+from maskrcnn.runtime.engine import Runner, run_network
+from maskrcnn.training_data.loader import test_loader
 
 if TYPE_CHECKING:
     import hotcoco
-
-    from maskrcnn.runtime.engine import Runner
 
 
 KINDS: tuple[Kind, ...] = ("bbox", "segm", "keypoints")
@@ -96,11 +98,6 @@ def find_all(
     Masks become run-length codes image by image. Detections of classes that the labels do not have are left out:
     there is nothing to compare them with.
     """
-    from maskrcnn.labels.match_classes import labels_for
-    from maskrcnn.predict.predictor import check_batch, finish
-    from maskrcnn.runtime.engine import run_network
-    from maskrcnn.training_data.loader import test_loader
-
     check_batch(batch)
     config = model.config
     known = labels_for(dataset, config.classes)

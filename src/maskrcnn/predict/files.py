@@ -13,7 +13,7 @@ import numpy as np
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.images.read import read_image
 from maskrcnn.instances import Instances
-from maskrcnn.predict.predictor import check_batch, predict_pixels
+from maskrcnn.predict.predictor import check_batch, check_score, predict_pixels
 from maskrcnn.predict.sources import find_images
 from maskrcnn.progress import Progress
 from maskrcnn.runtime.engine import Runner
@@ -53,6 +53,7 @@ def predict_files(
         UserError: no images, `out` is not a folder that can be written, or an overlay would replace its image.
     """
     check_batch(batch)
+    check_score(score)
     paths = find_images(sources)
     overlays = _overlay_names(paths, out)
     try:

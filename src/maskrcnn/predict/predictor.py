@@ -52,6 +52,7 @@ def predict(
         DataError: an image that cannot be read.
     """
     check_batch(batch)
+    check_score(score)
     model = _by_engine(model, engine)
     form = model.config.input.channels, model.config.input.value_range
     one = isinstance(source, One) or not isinstance(source, Iterable)
@@ -73,8 +74,7 @@ def predict_pixels(
     model: Runner, pixels: list[np.ndarray], *, score: float | None = 0.5, paths: list[Path | None] | None = None
 ) -> list[Instances]:
     """The same for images that are already uint8 (H, W, C), C as the model has it, as one batch."""
-    if score is not None and not 0 <= score <= 1:
-        raise UserError(f"predict: score={score:g}: scores are from 0 to 1")
+    check_score(score)
     batch = make_batch(pixels, model.config.input)
     raw = run_network(model, batch.images, batch.sizes, score)
     found = finish(raw, batch, model.config, score=score or 0.0)
@@ -82,6 +82,12 @@ def predict_pixels(
         instances.pixels, instances.path, instances.channels = image, path, image.shape[2]
         instances.value_range = model.config.input.value_range
     return found
+
+
+def check_score(score: float | None) -> None:
+    """Refuse a score that nothing can have, NaN too."""
+    if score is not None and not 0 <= score <= 1:
+        raise UserError(f"score={score:g}: scores are from 0 to 1")
 
 
 def check_batch(batch: int) -> None:
