@@ -48,7 +48,7 @@ def network(side: int) -> MaskRCNN:
     torch.manual_seed(0)
     config = load_config("person-mobilenet").model
     config.classes, config.keypoint_head = ["thing"], None
-    config.input.short_side = config.input.long_side = side
+    config.input = config.input.model_copy(update={"short_side": side, "long_side": side})
     return build(config)
 
 

@@ -24,7 +24,7 @@ from maskrcnn.predict.predictor import predict_pixels
 
 GFLOP = 538.0  # of the whole network at this size, 1,000 proposals and 100 detections (issue 4)
 BEST = "torchvision at its best"
-TRUNK = ", backbone and pyramid"
+BACKBONE = ", backbone and pyramid"
 ONE_THREAD = ", one thread"
 
 
@@ -35,7 +35,7 @@ def way(name: str) -> Callable[[], Any]:
         raise SystemExit("inference.py: needs torchvision beside us; benchmarks/README.md says how")
     if name.endswith(ONE_THREAD):
         torch.set_num_threads(1)
-    who, trunk = name.removesuffix(ONE_THREAD).removesuffix(TRUNK), name.endswith(TRUNK)
+    who, alone = name.removesuffix(ONE_THREAD).removesuffix(BACKBONE), name.endswith(BACKBONE)
     if who != PEER:
         keep_freed_memory()
     state, pixels = state_of(peer), image()
@@ -43,7 +43,7 @@ def way(name: str) -> Callable[[], Any]:
     if who == OURS:
         network, array = ours(state), pixels.permute(1, 2, 0).contiguous().numpy()
         last = batch.to(memory_format=torch.channels_last)
-        if trunk:
+        if alone:
             return no_grad(lambda: network.neck(network.backbone(last)))
 
         def whole() -> Any:
@@ -53,7 +53,7 @@ def way(name: str) -> Callable[[], Any]:
 
         return whole
     other: Any = theirs(peer, state, best=who == BEST)
-    if trunk:
+    if alone:
         given = batch.to(memory_format=torch.channels_last) if who == BEST else batch
         return no_grad(lambda: other.backbone(given))
     return no_grad(lambda: other([pixels.float() / 255])[0])
@@ -117,7 +117,7 @@ def main() -> None:
     share_of_nms = nms_share(options.rounds)
     peaks = [peak_gflops()]
     lines = []
-    for part, least in (("", {PEER: 1.7, BEST: 1.35}), (TRUNK, None)):
+    for part, least in (("", {PEER: 1.7, BEST: 1.35}), (BACKBONE, None)):
         apart = {who: Apart(__file__, who + part) for who in (OURS, PEER, BEST)}
         lines.append(Line("whole image" if not part else part[2:], in_turns(apart, options.rounds), least))
         lines[-1].notes = {f"{who}, GB": round(each.close() / 1e9, 2) for who, each in apart.items()}

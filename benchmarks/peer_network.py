@@ -25,7 +25,7 @@ def state_of(peer: Any) -> dict[str, Tensor]:
         if name.endswith(("running_var", "running_mean", "num_batches_tracked")):
             continue
         if ".bn" in name or "downsample.1" in name:
-            tensor.mul_(0.5)  # else the trunk's features grow from block to block
+            tensor.mul_(0.5)  # else the backbone's features grow from block to block
         if "cls_score.weight" in name or "cls_logits.weight" in name:
             tensor.mul_(10)
     return state

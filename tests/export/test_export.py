@@ -237,7 +237,7 @@ VARIANTS = {
     "c4": {
         "backbone": {"kind": "resnet50"},
         "neck": {"kind": "c4"},
-        "box_head": {"kind": "res5", "size": 14, "fcs": 0},
+        "box_head": {"size": 14, "fcs": 0},
         "mask_head": {"convs": 0, "channels": 16},
         "keypoint_head": None,
         "rpn": {"sizes": [[32, 64, 128]], "pre_nms_test": 40, "post_nms_test": 20},

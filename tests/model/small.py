@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from maskrcnn.config.model import KeypointSchema, ModelConfig
+from maskrcnn.config.section import validate
 from maskrcnn.images.batch import Targets, empty_targets
 from maskrcnn.model.build import build
 from maskrcnn.model.mask_rcnn import MaskRCNN
@@ -33,7 +34,7 @@ def small_config(**changes: object) -> ModelConfig:
         "keypoint_head": {"convs": 1, "channels": 16},
         "test": {"score": 0.0, "detections": 6, "candidates": 40},
     }
-    return ModelConfig.model_validate(settings | changes)
+    return validate(ModelConfig, settings | changes, "settings")
 
 
 def small_model(**changes: object) -> MaskRCNN:

@@ -19,7 +19,7 @@ from maskrcnn.model.mask_rcnn import RawDetections
 R50 = {
     "backbone": {"kind": "resnet50"},
     "neck": {"kind": "c4"},
-    "box_head": {"kind": "res5", "size": 14, "fcs": 0},
+    "box_head": {"size": 14, "fcs": 0},
     "mask_head": {"convs": 0, "channels": 16},
     "keypoint_head": None,
 }

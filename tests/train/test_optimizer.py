@@ -16,10 +16,10 @@ class Net(nn.Module):
         self.head = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4))
 
 
-def test_groups_split_trunk_and_norms_and_leave_out_what_is_frozen() -> None:
+def test_groups_split_backbone_and_norms_and_leave_out_what_is_frozen() -> None:
     net = Net()
     net.backbone[0].bias.requires_grad_(False)
-    config = TrainConfig(weight_decay=0.1, norm_weight_decay=0.0, trunk_lr=0.5)
+    config = TrainConfig(weight_decay=0.1, norm_weight_decay=0.0, backbone_lr_factor=0.5)
     groups = {tuple(g["names"]): (g["weight_decay"], g["multiple"]) for g in parameter_groups(net, config)}
     assert groups == {
         ("head.0.weight", "head.0.bias"): (0.1, 1.0),
@@ -31,7 +31,7 @@ def test_groups_split_trunk_and_norms_and_leave_out_what_is_frozen() -> None:
 
 @pytest.mark.parametrize("kind", ["sgd", "adamw"])
 def test_the_rate_reaches_each_group_by_its_multiple(kind: str) -> None:
-    optimizer = make_optimizer(Net(), TrainConfig(optimizer=kind, trunk_lr=0.1))  # type: ignore[arg-type]
+    optimizer = make_optimizer(Net(), TrainConfig(optimizer=kind, backbone_lr_factor=0.1))  # type: ignore[arg-type]
     set_rate(optimizer, 2.0)
     assert [group["lr"] for group in optimizer.param_groups] == [2.0, 2.0, 0.2, 0.2]
 
@@ -42,19 +42,19 @@ def test_the_rate_scales_linearly_with_the_batch() -> None:
 
 
 def test_step_schedule() -> None:
-    config = TrainConfig(lr=1, warmup=0, steps=[0.5, 0.9])
+    config = TrainConfig(lr=1, warmup_iterations=0, step_shares=[0.5, 0.9])
     rates = [rate_at(config, i, 10) for i in (0, 4, 5, 8, 9)]
     assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01])
 
 
 def test_cosine_and_constant_schedules() -> None:
-    cosine = TrainConfig(lr=1, warmup=0, schedule="cosine")
+    cosine = TrainConfig(lr=1, warmup_iterations=0, schedule="cosine")
     assert [rate_at(cosine, i, 8) for i in (0, 4, 8)] == pytest.approx([1, 0.5, 0], abs=1e-12)
-    assert rate_at(TrainConfig(lr=1, warmup=0, schedule="constant"), 7, 8) == 1
+    assert rate_at(TrainConfig(lr=1, warmup_iterations=0, schedule="constant"), 7, 8) == 1
 
 
 def test_warm_up_is_linear_and_at_most_half_of_the_training() -> None:
-    config = TrainConfig(lr=1, warmup=4, warmup_factor=0.2, schedule="constant")
+    config = TrainConfig(lr=1, warmup_iterations=4, warmup_factor=0.2, schedule="constant")
     assert [rate_at(config, i, 100) for i in range(6)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1, 1])
     assert warmup_iterations(config, 6) == 3
     assert rate_at(config, 3, 6) == 1

@@ -99,7 +99,7 @@ def test_a_kill_without_warning_goes_back_to_the_last_saved_state(
     def die() -> None:
         raise Killed
 
-    config = tiny_config(save_every=1e-9, ema=0.9)
+    config = tiny_config(save_every_seconds=1e-9, ema=0.9)
     run_tiny(tmp_path / "whole", config)
     with monkeypatch.context() as patch:
         stop_after(patch, 13, die)
@@ -240,7 +240,7 @@ def test_the_best_weights_are_kept_and_patience_ends_a_training(
     monkeypatch.setattr(
         trainer, "evaluate_together", lambda *_: Scores({"bbox": {"AP": next(figures), "AP50": None}}, {}, 6, 6, 6)
     )
-    weights = run_tiny(tmp_path / "run", tiny_config(epochs=5, evaluate_every=0.5, patience=2), val=True)
+    weights = run_tiny(tmp_path / "run", tiny_config(epochs=5, evaluate_every_epochs=0.5, patience=2), val=True)
     progress = read_state(tmp_path / "run" / "state.pt")["progress"]
     assert (progress["best"], progress["best_iteration"], progress["iteration"]) == (30.0, 8, 16)
     assert progress["stopped_early"]

@@ -57,7 +57,15 @@ def tiny_config(**train: Any) -> Config:
     """Eight iterations an epoch on `tiny_data()`."""
     model = {"classes": ["circle", "square", "triangle", "star"], "mask_head": None}
     model |= {"input": {"short_side": 64, "long_side": 64}}
-    settings = {"batch": 4, "reference_batch": 4, "lr": 0.05, "warmup": 3, "epochs": 2.5, "clip": 1.0, **train}
+    settings = {
+        "batch": 4,
+        "reference_batch": 4,
+        "lr": 0.05,
+        "warmup_iterations": 3,
+        "epochs": 2.5,
+        "clip": 1.0,
+        **train,
+    }
     augment = {"short_sides": [64], "long_side": 64, "colour": 0.2}
     return Config.model_validate({"model": model, "train": settings, "data": {"workers": 0, "augment": augment}})
 
@@ -82,7 +90,14 @@ def small_config(accumulate: int) -> Config:
         "mask_head": {"convs": 1, "channels": 16},
         "keypoint_head": {"convs": 1, "channels": 16},
     }
-    train = {"epochs": 5 / 8, "batch": 4, "reference_batch": 4, "warmup": 0, "clip": 1.0, "accumulate": accumulate}
+    train = {
+        "epochs": 5 / 8,
+        "batch": 4,
+        "reference_batch": 4,
+        "warmup_iterations": 0,
+        "clip": 1.0,
+        "accumulate": accumulate,
+    }
     augment = {"short_sides": [64], "long_side": 96, "colour": 0.2}
     data = {"augment": augment, "mask_side": 28, "workers": 0}
     return Config.model_validate({"model": model, "train": train, "data": data})

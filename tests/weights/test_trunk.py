@@ -19,7 +19,7 @@ CAFFE2 = {"order": "bgr", "mean": [103.53, 116.28, 123.675], "std": [1, 1, 1]}
 
 
 def model(neck: str = "fpn", **changes: object):
-    c4 = {"rpn": {"sizes": [[32, 64]]}, "box_head": {"kind": "res5", "size": 14, "fcs": 0}} if neck == "c4" else {}
+    c4 = {"rpn": {"sizes": [[32, 64]]}, "box_head": {"size": 14, "fcs": 0}} if neck == "c4" else {}
     return build(ModelConfig.model_validate({"classes": ["a"], "neck": {"kind": neck}, **c4, **changes}))
 
 
@@ -48,7 +48,7 @@ def check(network, wanted: dict[str, torch.Tensor]) -> None:
 def test_torchvision(neck: str, tmp_path: Path) -> None:
     network = model(neck)
     wanted = parts(network)
-    state = {rename(name, torchvision.TRUNK): tensor for name, tensor in wanted.items()}
+    state = {rename(name, torchvision.BACKBONE): tensor for name, tensor in wanted.items()}
     torch.save(state | {"fc.weight": torch.zeros(10, 2048), "fc.bias": torch.zeros(10)}, tmp_path / "resnet50.pth")
     assert load_trunk(network, tmp_path / "resnet50.pth") == len(wanted)
     check(network, wanted)
@@ -57,7 +57,7 @@ def test_torchvision(neck: str, tmp_path: Path) -> None:
 def test_detectron2(tmp_path: Path) -> None:
     network = model()
     wanted = parts(network)
-    arrays = {rename(name, detectron2.TRUNK): tensor.numpy() for name, tensor in wanted.items()}
+    arrays = {rename(name, detectron2.BACKBONE): tensor.numpy() for name, tensor in wanted.items()}
     content = {"model": arrays, "__author__": "torchvision", "matching_heuristics": True}
     (tmp_path / "R-50.pkl").write_bytes(pickle.dumps(content))
     load_trunk(network, tmp_path / "R-50.pkl")
@@ -87,7 +87,7 @@ def test_caffe2(spelling: tuple[str, ...], tmp_path: Path) -> None:
 
 
 def test_another_depth_is_named(tmp_path: Path) -> None:
-    state = {rename(name, torchvision.TRUNK): tensor for name, tensor in parts(model()).items()}
+    state = {rename(name, torchvision.BACKBONE): tensor for name, tensor in parts(model()).items()}
     torch.save(state, tmp_path / "resnet50.pth")
     deeper = model(backbone={"kind": "resnet101"})
     with pytest.raises(UserError, match=r"has no layer3\.6\.conv1\.weight; is it a resnet101"):

@@ -219,8 +219,9 @@ def _channel_lines(report: Report) -> list[str]:
 def _value_range(dataset: Dataset, recipe: str | None, channels: int) -> ValueRange | None:
     """The range of values that a training would read the images with."""
     config = load_config(recipe) if recipe else Config()
-    config.model.input.channels = channels
-    return fill_value_range(config, dataset).model.input.value_range
+    images = config.model.input.model_copy(update={"channels": channels})
+    model = config.model.model_copy(update={"input": images})
+    return fill_value_range(config.model_copy(update={"model": model}), dataset).model.input.value_range
 
 
 def _channels(dataset: Dataset, recipe: str | None) -> int:

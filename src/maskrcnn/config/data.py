@@ -13,35 +13,71 @@ class AugmentConfig(Section):
     """What training does to an image. Everything geometric is one affine map, so labels follow exactly."""
 
     flip: Fraction = 0.5
-    short_sides: list[Positive] = [640, 672, 704, 736, 768, 800]  # multi-scale: one is drawn per image
+    """Share of images that are mirrored left to right; left and right keypoints change places."""
+    short_sides: list[Positive] = [640, 672, 704, 736, 768, 800]
+    """Short sides in pixels, of which one is drawn for each step. Not used with `jitter` and `crop`."""
     long_side: Positive = 1333
-    jitter: tuple[float, float] | None = None  # large-scale jitter (Ghiasi et al. 2021): scale range, then crop
-    crop: tuple[int, int] | None = None  # with jitter: the (height, width) every image gets
-    mosaic: Fraction = 0.0  # share of steps whose images are each a grid of several (Bochkovskiy et al. 2020)
-    mosaic_canvas: tuple[Positive, Positive] = (640, 640)  # height and width of such a grid
-    mosaic_grids: list[Positive] = [2]  # tiles per side; one is drawn per step
-    turn: Fraction = 0.0  # share of images that are turned by 90, 180 or 270 degrees, where there is no up
-    rotate: float = Field(0.0, ge=0)  # largest angle, degrees, by which an image is tilted to either side
-    copy_paste: Fraction = 0.0  # share of images that get objects of another one pasted in (Ghiasi et al. 2021)
-    colour: Fraction = 0.0  # strength of brightness, contrast, saturation and hue changes
-    blur: Fraction = 0.0  # share of images that are blurred
-    noise: Fraction = 0.0  # share of images that get noise
-    jpeg: Fraction = 0.0  # share of images that are compressed to a poor JPEG and back
+    """Longest side in pixels; a longer image is shrunk further than its short side asks for."""
+    jitter: tuple[float, float] | None = None
+    """Smallest and largest scale of large-scale jitter (Ghiasi et al. 2021), where 1 fits the image into `crop`."""
+    crop: tuple[Positive, Positive] | None = None
+    """With `jitter`: height and width in pixels of the window that is cut from every image."""
+    mosaic: Fraction = 0.0
+    """Share of steps whose images are each a grid of several (Bochkovskiy et al. 2020)."""
+    mosaic_canvas: tuple[Positive, Positive] = (640, 640)
+    """Height and width of such a grid, pixels."""
+    mosaic_grids: list[Positive] = [2]
+    """Images per side of such a grid; one number is drawn for each step."""
+    turn: Fraction = 0.0
+    """Share of images turned by 90, 180 or 270 degrees: for what has no up, as cells or aerial images."""
+    rotate: float = Field(0.0, ge=0, le=45)
+    """Largest angle, degrees, by which images are tilted to either side; for quarter turns there is `turn`."""
+    copy_paste: Fraction = 0.0
+    """Share of images that get objects of another one pasted in (Ghiasi et al. 2021)."""
+    colour: Fraction = 0.0
+    """Strength of random changes of brightness, contrast, saturation and hue; 0: none."""
+    blur: Fraction = 0.0
+    """Share of images that are blurred, by a Gaussian of 0.4 to 1.6 pixels."""
+    noise: Fraction = 0.0
+    """Share of images that get Gaussian noise, of a deviation of 2 to 12 on the scale of 0 to 255."""
+    jpeg: Fraction = 0.0
+    """Share of images that go through a JPEG of quality 25 to 85."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> AugmentConfig:
+        if (self.jitter is None) != (self.crop is None):
+            missing = "crop" if self.crop is None else "jitter"
+            raise ValueError(
+                f"{missing} is missing: large-scale jitter needs both jitter=[0.1, 2.0] and crop=[1024, 1024]"
+            )
+        if self.jitter is not None and not 0 < self.jitter[0] <= self.jitter[1]:
+            raise ValueError(f"jitter is {list(self.jitter)}: write [smallest, largest] scale, both above 0")
+        if self.jitter is None and not self.short_sides:
+            raise ValueError("short_sides is empty: name at least one side in pixels")
+        if self.jitter is None and max(self.short_sides) > self.long_side:
+            raise ValueError(
+                f"short_sides has {max(self.short_sides)}, which is above long_side, {self.long_side}: raise long_side"
+            )
+        if self.mosaic and not self.mosaic_grids:
+            raise ValueError("mosaic_grids is empty: name at least one number of images per side")
+        return self
 
 
 class TilesConfig(Section):
     """Large images are trained on in overlapping tiles; those that fit into one stay whole."""
 
-    side: Positive = 1024  # pixels
-    overlap: int = Field(
-        128, ge=0
-    )  # of neighbours, at least; as large as most objects, so that some tile shows all of each
-    # a tile's object is one that it shows at least so much of, against the tile that shows most of it; of others it shows a
-    # remnant, which is neither object nor background there
+    side: Positive = 1024
+    """Height and width of a tile, pixels."""
+    overlap: int = Field(128, ge=0)
+    """Pixels that neighbours share, at least: as large as most objects, so that some tile shows all of each."""
     visible: Fraction = 0.3
-    empty: Fraction = 0.2  # share of a cut image's tiles without an object that are trained on
-    val: bool = True  # evaluate on tiles too, on all of them; else on whole images
-    cache_gb: float = Field(20.0, ge=0)  # decoded images are kept on disk up to so much
+    """A tile's object is one of which it shows at least this share of what the best tile shows; others are ignored."""
+    empty: Fraction = 0.2
+    """Share of a cut image's tiles without an object that are trained on."""
+    val: bool = True
+    """Evaluate on all tiles; false: on whole images."""
+    cache_gb: float = Field(20.0, ge=0)
+    """Gigabytes of decoded images that are kept on disk, at most."""
 
     @model_validator(mode="after")
     def _advances(self) -> TilesConfig:
@@ -51,21 +87,28 @@ class TilesConfig(Section):
 
 
 class DataConfig(Section):
+    """How images and labels are read, chosen and packed."""
+
     augment: AugmentConfig = AugmentConfig()
+    """What training does to an image."""
     tiles: TilesConfig | None = None
-    mask_side: Positive = 112  # ground-truth masks are kept as bitmaps of this side over the object's box
-    # images of classes that are in a smaller share of the images are repeated (Gupta et al. 2019, who use 0.001)
+    """How large images are cut; null: they are not."""
+    mask_side: Positive = 112
+    """Ground-truth masks are kept as bitmaps of this side, pixels, over the object's box."""
     repeat_threshold: float | None = Field(None, gt=0, le=1)
-    # samples of more than 8 bits: lower and upper percentile of the data that `model.input.value_range` is taken from; null:
-    # all values of their bit depth
+    """Images with a class that fewer than this share of the images have are repeated (LVIS, Gupta et al. 2019: 0.001)."""
     value_percentiles: tuple[float, float] | None = None
-    empty: Literal["keep", "drop"] = "keep"  # training images without an object; kept, they are negatives
+    """Samples of more than 8 bits: the percentiles of the data between which `model.input.value_range` is laid; null:
+    all values of their bit depth."""
+    empty: Literal["keep", "drop"] = "keep"
+    """Training images without an object: kept, they are negatives."""
     workers: int = Field(2, ge=0)
+    """Processes that read and prepare images; 0: the training does it itself."""
 
     @model_validator(mode="after")
     def _percentiles(self) -> DataConfig:
         if self.value_percentiles is not None:
             low, high = self.value_percentiles
             if not 0 <= low < high <= 100:
-                raise ValueError(f"value_percentiles [{low}, {high}]: write [lower, upper], 0 to 100")
+                raise ValueError(f"value_percentiles is [{low}, {high}]: write [lower, upper], 0 to 100")
         return self

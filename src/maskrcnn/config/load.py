@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import model_validator
 
 from maskrcnn.config.data import DataConfig
+from maskrcnn.config.migrate import migrate, migrate_name
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.config.section import Section, validate
 from maskrcnn.config.train import TrainConfig
@@ -16,9 +18,19 @@ from maskrcnn.errors import UserError
 
 
 class Config(Section):
+    """What a recipe is made of."""
+
     model: ModelConfig = ModelConfig()
+    """The network."""
     data: DataConfig = DataConfig()
+    """How labelled images become training samples."""
     train: TrainConfig = TrainConfig()
+    """How the network is trained."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _migrated(cls, settings: Any) -> Any:
+        return migrate(settings)
 
 
 def load_config(source: str | Path | dict[str, Any], overrides: list[str] | None = None) -> Config:
@@ -42,6 +54,10 @@ def load_config(source: str | Path | dict[str, Any], overrides: list[str] | None
             raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
         if not isinstance(settings, dict):
             raise UserError(f"{path}: a recipe is a mapping of model, data and train, not {type(settings).__name__}")
+    try:
+        settings = migrate(settings)  # before the overrides, which would else stand beside old names
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from None
     for override in overrides or []:
         settings = _override(settings, override)
     return validate(Config, settings, where)
@@ -83,7 +99,7 @@ def _override(settings: dict[str, Any], override: str) -> dict[str, Any]:
             pass
     result = dict(settings)
     inner = result
-    *parents, last = key.strip().split(".")
+    *parents, last = migrate_name(key.strip()).split(".")
     for part in parents:
         below = inner.get(part)
         inner[part] = dict(below) if isinstance(below, dict) else {}

@@ -1,28 +1,37 @@
 """The network's settings (`ModelConfig`), saved with its weights.
 
 The defaults are the paper's FPN settings (He et al. 2017, section 3.1) with the conventions of docs/architecture.md: RGB,
-continuous coordinates, `aligned=True`, background last. Fields marked *convention* exist because published checkpoints
+continuous coordinates, `aligned=True`, background last. Fields marked "Convention" exist because published checkpoints
 were trained with other choices.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
+from maskrcnn.config.migrate import migrate_model
 from maskrcnn.config.section import Fraction, Positive, Section
 
 Norm = Literal["none", "frozen", "batch", "sync", "group"]
+PositiveFloat = Annotated[float, Field(gt=0)]
+ResNetKind = Literal[
+    "resnet50", "resnet101", "resnext50_32x4d", "resnext101_32x4d", "resnext101_32x8d", "resnext101_64x4d"
+]
 
 
 class KeypointSchema(Section):
     """What the keypoints of a person (or a cell, or a tool) are; it travels from the labels into the checkpoint."""
 
     names: list[str]
-    flip: list[int]  # the index each keypoint takes when the image is mirrored
-    skeleton: list[tuple[int, int]] = []  # pairs of 0-based indices joined by a line
-    sigmas: list[float]  # per-keypoint tolerance of OKS
+    """One for each keypoint."""
+    flip: list[int]
+    """The 0-based index that each keypoint takes when the image is mirrored."""
+    skeleton: list[tuple[int, int]] = []
+    """Pairs of 0-based indices that are joined by a line."""
+    sigmas: list[PositiveFloat]
+    """Tolerance of each keypoint in OKS, as a share of the object's size."""
 
     @model_validator(mode="after")
     def _consistent(self) -> KeypointSchema:
@@ -30,153 +39,292 @@ class KeypointSchema(Section):
         if sorted(self.flip) != list(range(count)):
             raise ValueError(f"flip must be a permutation of 0..{count - 1}")
         if len(self.sigmas) != count:
-            raise ValueError(f"{count} keypoint names but {len(self.sigmas)} sigmas")
+            raise ValueError(f"sigmas has {len(self.sigmas)} values, names has {count}")
         if any(not 0 <= end < count for pair in self.skeleton for end in pair):
             raise ValueError(f"skeleton names a keypoint outside 0..{count - 1}")
         return self
 
 
 class InputConfig(Section):
-    """How an image becomes the network's input. Mean and deviation are on the 0 to 255 scale."""
+    """How an image becomes the network's input."""
 
     channels: Positive = 3
-    # samples of more than 8 bits: the values that become 0 and 255; in training null is filled in from the data
+    """Channels of an image."""
     value_range: tuple[float, float] | None = None
-    order: Literal["rgb", "bgr"] = "rgb"  # convention
+    """Samples of more than 8 bits: the values that become 0 and 255; in training null is filled in from the data."""
+    order: Literal["rgb", "bgr"] = "rgb"
+    """Convention: order of the channels."""
     mean: list[float] = [123.675, 116.28, 103.53]
+    """Of each channel, on the scale of 0 to 255: it is subtracted."""
     std: list[float] = [58.395, 57.12, 57.375]
-    divisor: Positive = 32  # height and width are padded to a multiple of this
-    short_side: Positive = 800  # at test time
+    """Deviation of each channel, on the scale of 0 to 255: what is left is divided by it."""
+    divisor: Positive = 32
+    """Height and width are padded to a multiple of this, pixels."""
+    short_side: Positive = 800
+    """Pixels to which an image's short side is resized at test time."""
     long_side: Positive = 1333
+    """Pixels that its long side may have then; a longer image is shrunk further."""
 
     @model_validator(mode="after")
-    def _ascending(self) -> InputConfig:
+    def _consistent(self) -> InputConfig:
         if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
-            raise ValueError(f"value_range {list(self.value_range)}: write [lowest, highest]")
+            raise ValueError(f"value_range is {list(self.value_range)}: write [lowest, highest]")
+        if self.short_side > self.long_side:
+            raise ValueError(f"short_side {self.short_side} is above long_side {self.long_side}: raise long_side")
+        for name in ("mean", "std"):
+            given = len(getattr(self, name))
+            if given != self.channels:
+                raise ValueError(
+                    f"{name} has {given} values but model.input.channels is {self.channels}: "
+                    "give one for each channel; maskrcnn check DATA measures them"
+                )
+        if min(self.std) <= 0:
+            raise ValueError(f"std is {self.std}: every deviation must be above 0")
+        if self.order == "bgr" and self.channels != 3:
+            raise ValueError("order=bgr is for 3 channels: set it to rgb, which leaves channels as they are")
         return self
 
 
 class BackboneConfig(Section):
-    kind: Literal[
-        "resnet50",
-        "resnet101",
-        "resnext50_32x4d",
-        "resnext101_32x4d",
-        "resnext101_32x8d",
-        "resnext101_64x4d",
-        "mobilenetv2",
-    ] = "resnet50"
+    """The convolutional network that makes features of an image. Its ImageNet weights are `train.trunk`."""
+
+    kind: ResNetKind | Literal["mobilenetv2"] = "resnet50"
+    """The architecture."""
     norm: Norm = "frozen"
-    norm_eps: float = Field(1e-5, ge=0)  # convention: torchvision's first detectors were published with 0
-    freeze: int = Field(2, ge=0, le=5)  # so many stages, the stem first, keep their weights
-    stride_in_1x1: bool = False  # convention: MSRA's ResNets stride in the first 1x1 of a bottleneck
+    """Norm behind its convolutions; `frozen`: batch norm that keeps its statistics, scale and shift."""
+    norm_eps: float = Field(1e-5, ge=0)
+    """Convention: what a batch norm adds to its variance. torchvision's first detectors were published with 0."""
+    freeze: int = Field(2, ge=0, le=5)
+    """So many stages, the stem first, keep their weights, and their batch norms their statistics."""
+    stride_in_1x1: bool = False
+    """Convention: MSRA's ResNets stride in the first 1x1 convolution of a bottleneck, others in the 3x3."""
 
 
 class NeckConfig(Section):
+    """What lies between the backbone and the heads."""
+
     kind: Literal["fpn", "c4", "dc5"] = "fpn"
+    """Feature pyramid; C4 of a ResNet, whose fifth stage then is the box head (the paper's C4); dilated C5."""
     channels: Positive = 256
+    """Of the pyramid's levels."""
     norm: Norm = "none"
+    """Norm behind the pyramid's convolutions."""
 
 
 class RpnConfig(Section):
     """Region proposal network (Ren et al. 2015; on a pyramid, Lin et al. 2017)."""
 
     convs: Positive = 1
-    channels: Positive | None = None  # of the head's convolutions; None: as many as it is given
-    sizes: list[list[float]] = [[32], [64], [128], [256], [512]]  # anchor side per level, pixels
-    ratios: list[float] = [0.5, 1.0, 2.0]  # height / width
-    round_anchors: bool = False  # convention: torchvision
+    """3x3 convolutions before the two outputs."""
+    channels: Positive | None = None
+    """Of these convolutions; null: as many as the features have."""
+    sizes: list[list[PositiveFloat]] = [[32], [64], [128], [256], [512]]
+    """Anchor sides of each level, finest first, pixels: the square root of an anchor's area."""
+    ratios: list[PositiveFloat] = [0.5, 1.0, 2.0]
+    """Height / width of the anchors."""
+    round_anchors: bool = False
+    """Convention: torchvision rounds anchors to whole pixels."""
     positive_iou: Fraction = 0.7
+    """IoU with an object from which on an anchor stands for it."""
     negative_iou: Fraction = 0.3
-    low_quality_overrides: bool = False  # convention: mmdetection gives such an anchor to the box that wanted it
-    low_quality_min_iou: Fraction = 0.0  # convention: mmdetection 0.3
-    ignore_iou: Fraction | None = 0.5  # anchors this far inside a crowd region are not background; None: never
+    """IoU with every object below which an anchor is background."""
+    low_quality_overrides: bool = False
+    """Convention: mmdetection gives an object's best anchor to it even where another object overlaps it more."""
+    low_quality_min_iou: Fraction = 0.0
+    """Convention: IoU from which on an object's best anchor stands for it; mmdetection 0.3."""
+    ignore_iou: Fraction | None = 0.5
+    """Anchors with more than this share inside a crowd region are not background; null: all others are."""
     samples: Positive = 256
+    """Anchors of an image that are trained on."""
     positive_fraction: Fraction = 0.5
-    pre_nms_train: Positive = 2000  # per level
+    """Share of them that stand for objects, at most."""
+    pre_nms_train: Positive = 2000
+    """Best anchors of each level that enter NMS in training."""
     post_nms_train: Positive = 1000
+    """Proposals that an image keeps in training, over all levels."""
     pre_nms_test: Positive = 1000
+    """As `pre_nms_train`, at test time."""
     post_nms_test: Positive = 1000
+    """As `post_nms_train`, at test time."""
     nms_iou: Fraction = 0.7
+    """IoU above which NMS drops the proposal of the lower score."""
     min_size: float = Field(0.0, ge=0)
-    smooth_l1_beta: float = Field(0.0, ge=0)  # 0 is L1; torchvision 1/9
-    normaliser: Literal["sampled", "samples"] = "sampled"  # divide by how many were, or could have been, sampled
+    """Pixels that a proposal's sides must exceed."""
+    smooth_l1_beta: float = Field(0.0, ge=0)
+    """Where the box loss turns from quadratic to linear; 0 is L1, torchvision has 1/9."""
+    normaliser: Literal["sampled", "samples"] = "sampled"
+    """Losses are divided by how many anchors were sampled, or by `samples`."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RpnConfig:
+        if self.negative_iou > self.positive_iou:
+            raise ValueError(f"negative_iou {self.negative_iou} is above positive_iou {self.positive_iou}")
+        if self.low_quality_min_iou > self.positive_iou:
+            raise ValueError(
+                f"low_quality_min_iou {self.low_quality_min_iou} is above positive_iou {self.positive_iou}"
+            )
+        if not self.sizes or not all(self.sizes):
+            raise ValueError(f"sizes is {self.sizes}: name at least one anchor side for each level")
+        if not self.ratios:
+            raise ValueError("ratios is empty: name at least one, as in [1.0]")
+        return self
 
 
 class RoiConfig(Section):
     """How features are pooled for a RoI, and which RoIs are trained on."""
 
     op: Literal["align", "pool"] = "align"
-    aligned: bool = True  # convention: half-pixel shift
-    sampling_ratio: int = Field(2, ge=0)  # 0: adaptive, as many points as the bin has pixels
+    """RoIAlign (the paper's) or RoIPool (Fast R-CNN's)."""
+    aligned: bool = True
+    """Convention: RoIAlign shifts by half a pixel."""
+    sampling_ratio: int = Field(2, ge=0)
+    """Points per side of a bin; 0: adaptive, as many as the bin has pixels."""
     reduce: Literal["average", "max"] = "average"
-    canonical_size: float = 224.0  # a RoI of this side pools from the canonical level (FPN, equation 1)
-    canonical_level: int = 4
+    """What is made of a bin's points."""
+    canonical_size: float = Field(224.0, gt=0)
+    """A RoI of this side, pixels, pools from the canonical level (FPN, equation 1)."""
+    canonical_level: Positive = 4
+    """That level; 4 has stride 16."""
     samples: Positive = 512
+    """RoIs of an image that are trained on."""
     positive_fraction: Fraction = 0.25
+    """Share of them that stand for objects, at most."""
     positive_iou: Fraction = 0.5
+    """IoU with an object from which on a RoI stands for it; below, it is background."""
     ignore_iou: Fraction | None = 0.5
+    """RoIs with more than this share inside a crowd region are not background; null: all others are."""
     add_ground_truth: bool = True
+    """In training the objects' own boxes are RoIs too."""
 
 
 class BoxHeadConfig(Section):
-    kind: Literal["fc", "res5"] = "fc"  # res5: the trunk's fifth stage, the paper's C4 head
-    size: Positive = 7  # pooled bins per side
+    """What a RoI is, and where exactly. With `neck.kind=c4` it begins with the backbone's fifth stage."""
+
+    size: Positive = 7
+    """Pooled bins per side."""
     convs: int = Field(0, ge=0)
+    """3x3 convolutions."""
     conv_channels: Positive = 256
+    """Of these convolutions."""
     norm: Norm = "none"
+    """Norm behind these convolutions."""
     fcs: int = Field(2, ge=0)
+    """Fully connected layers before the two outputs."""
     fc_channels: Positive = 1024
+    """Of these layers."""
     class_agnostic: bool = False
-    box_weights: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0)
+    """One box for all classes rather than one for each."""
+    box_weights: tuple[PositiveFloat, PositiveFloat, PositiveFloat, PositiveFloat] = (10.0, 10.0, 5.0, 5.0)
+    """Factors of the box's x, y, width and height in what is learned."""
     smooth_l1_beta: float = Field(0.0, ge=0)
+    """Where the box loss turns from quadratic to linear; 0 is L1."""
 
 
 class MaskHeadConfig(Section):
-    size: Positive = 14  # pooled bins per side; the mask is twice that
+    """Which pixels of a RoI are the object's."""
+
+    size: Positive = 14
+    """Pooled bins per side; the mask has twice as many pixels."""
     convs: int = Field(4, ge=0)
+    """3x3 convolutions."""
     channels: Positive = 256
+    """Of these convolutions."""
     norm: Norm = "none"
+    """Norm behind these convolutions."""
     class_agnostic: bool = False
-    target_sampling: int = Field(2, ge=0)  # sampling ratio of the RoIAlign that cuts the target; 0: adaptive
-    target_aligned: bool = True  # convention
-    target_binary: bool = True  # convention: torchvision trains on the fractional average
+    """One mask for all classes rather than one for each."""
+    target_sampling: int = Field(2, ge=0)
+    """Sampling ratio of the RoIAlign that makes the target of a ground-truth mask; 0: adaptive."""
+    target_aligned: bool = True
+    """Convention: that RoIAlign shifts by half a pixel."""
+    target_binary: bool = True
+    """Convention: the target is 0 or 1; torchvision trains on the fractional average."""
     loss_weight: float = Field(1.0, ge=0)
+    """Factor of the mask loss."""
 
 
 class KeypointHeadConfig(Section):
-    size: Positive = 14  # pooled bins per side; the heatmap is four times that
+    """Where the keypoints of a RoI are."""
+
+    size: Positive = 14
+    """Pooled bins per side; the heatmap has four times as many cells."""
     convs: Positive = 8
+    """3x3 convolutions."""
     channels: Positive = 512
-    # oks: where the expected OKS is largest; subpixel: the likeliest cell, and a parabola through it and its neighbours;
-    # resize: the likeliest pixel after a bicubic resize to the box's own pixels, as the peers do
+    """Of these convolutions."""
     decode: Literal["oks", "subpixel", "resize"] = "oks"
+    """Place of a keypoint: of the largest expected OKS; the likeliest cell refined by a parabola; or the likeliest pixel
+    after a bicubic resize to the box, as other libraries do."""
     loss_weight: float = Field(1.0, ge=0)
+    """Factor of the keypoint loss."""
 
 
 class TestConfig(Section):
+    """What is kept of what the network finds."""
+
     __test__ = False  # not a test class, whatever pytest thinks of the name
 
     score: Fraction = 0.05
+    """Detections have a score above this."""
     nms_iou: Fraction = 0.5
+    """IoU above which NMS drops the detection of the same class with the lower score."""
     detections: Positive = 100
-    candidates: Positive = 1000  # highest-scoring (RoI, class) pairs that enter NMS
+    """Detections of an image, at most."""
+    candidates: Positive = 1000
+    """Highest-scoring pairs of RoI and class that enter NMS."""
     min_size: float = Field(0.0, ge=0)
+    """Pixels that a detection's sides must exceed."""
     mask_threshold: Fraction = 0.5
+    """Probability from which on a pixel is the object's."""
 
 
 class ModelConfig(Section):
     """The network. A class is a name; its place in `classes` is the network's business."""
 
     classes: list[str] = []
-    class_ids: list[int] = []  # the ids of the user's file beside `classes`; they come back in what is written
+    """Names; in training they come from the data unless given."""
+    class_ids: list[int] = []
+    """The ids of the user's file beside `classes`; they come back in what is written. Empty: 1, 2, ..."""
     keypoints: KeypointSchema | None = None
+    """What the keypoints are; in training it comes from the data unless given."""
     input: InputConfig = InputConfig()
+    """How an image becomes the network's input."""
     backbone: BackboneConfig = BackboneConfig()
+    """Image to features."""
     neck: NeckConfig = NeckConfig()
+    """Features to levels."""
     rpn: RpnConfig = RpnConfig()
+    """Levels to proposals."""
     roi: RoiConfig = RoiConfig()
-    box_head: BoxHeadConfig | None = BoxHeadConfig()  # None: region proposals alone
+    """Proposals to pooled features."""
+    box_head: BoxHeadConfig | None = BoxHeadConfig()
+    """Class and box; null: region proposals alone."""
     mask_head: MaskHeadConfig | None = MaskHeadConfig()
+    """Masks; null: none."""
     keypoint_head: KeypointHeadConfig | None = None
+    """Keypoints; null: none."""
     test: TestConfig = TestConfig()
+    """What is kept of what the network finds."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _migrated(cls, settings: Any) -> Any:
+        return migrate_model(settings)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModelConfig:
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError("classes names a class twice")
+        if self.class_ids and len(self.class_ids) != len(self.classes):
+            raise ValueError(f"class_ids has {len(self.class_ids)} values but there are {len(self.classes)} classes")
+        neck = self.neck.kind
+        if neck != "fpn" and self.backbone.kind not in get_args(ResNetKind):
+            raise ValueError(f"neck.kind={neck} needs a ResNet, not {self.backbone.kind}; use fpn")
+        if self.box_head is None and (self.mask_head or self.keypoint_head or len(self.classes) > 1):
+            raise ValueError("box_head=null finds boxes of one class: set mask_head and keypoint_head to null too")
+        levels = 5 if neck == "fpn" else 1
+        if len(self.rpn.sizes) != levels:
+            raise ValueError(f"rpn.sizes has {len(self.rpn.sizes)} levels, neck {neck} has {levels}")
+        if neck == "fpn" and self.input.divisor % 32:
+            raise ValueError("input.divisor must be a multiple of 32, the coarsest stride")
+        return self

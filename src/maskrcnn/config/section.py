@@ -1,4 +1,4 @@
-"""What every group of settings has in common: unknown keys are refused, and an error names the key."""
+"""What every section of settings has in common: unknown keys are refused, and an error names the key."""
 
 from __future__ import annotations
 
@@ -11,9 +11,15 @@ from maskrcnn.errors import UserError
 
 
 class Section(BaseModel):
-    """A group of settings. A key that does not exist is an error, never ignored."""
+    """A group of settings. A key that does not exist is an error, never ignored.
 
-    model_config = ConfigDict(extra="forbid", validate_assignment=True, allow_inf_nan=False)
+    The string below a field is its description: docs/settings.md is made of them. Settings that contradict each other
+    are refused by a validator of the section that holds both; its message begins with a field's name.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", validate_assignment=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 Positive = Annotated[int, Field(gt=0)]
@@ -34,6 +40,8 @@ def validate(kind: type[T], settings: dict[str, Any], where: str) -> T:
             hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(siblings)}"
             raise UserError(f"{where}: no setting {key!r}; {hint}") from None
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        if first["type"] == "value_error":  # of a section's validator
+            raise UserError(f"{where}: {key and key + '.'}{first['ctx']['error']}{more}") from None
         raise UserError(f"{where}: {key or 'settings'}: {first['msg']}, got {first['input']!r:.80}{more}") from None
 
 

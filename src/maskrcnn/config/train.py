@@ -4,35 +4,71 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from maskrcnn.config.section import Fraction, Positive, Section
 
 
 class TrainConfig(Section):
+    """Length, batch, optimiser, first weights and evaluation of a training."""
+
     seed: int = 0
+    """Of every random choice."""
     epochs: float = Field(12.0, gt=0)
-    batch: Positive = 16  # images per optimiser step over all processes and accumulated steps
+    """Length: passes over the training images. A fraction is allowed."""
+    batch: Positive = 16
+    """Images in a step of the optimiser, over all processes and accumulated parts."""
     accumulate: Positive = 1
-    reference_batch: Positive = 16  # `lr` is meant for this batch and is scaled linearly to ours
+    """Parts in which each process takes its share of a step, to save memory."""
+    reference_batch: Positive = 16
+    """Images in the step that `lr` is meant for."""
     scale_lr: bool = True
+    """Multiply `lr` by `batch` / `reference_batch` (Goyal et al. 2017)."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
+    """SGD with momentum, or AdamW."""
     lr: float = Field(0.02, gt=0)
-    trunk_lr: float = Field(1.0, ge=0)  # the backbone's learning rate as a multiple of `lr`
+    """Learning rate after the warm-up, for `reference_batch` images a step."""
+    backbone_lr_factor: float = Field(1.0, ge=0)
+    """The backbone's learning rate as a multiple of that of the rest; 0: the backbone does not learn."""
     momentum: Fraction = 0.9
+    """Of SGD."""
     weight_decay: float = Field(1e-4, ge=0)
+    """Of weights and biases."""
     norm_weight_decay: float = Field(0.0, ge=0)
+    """Of the scales and shifts of norms."""
     schedule: Literal["step", "cosine", "constant"] = "step"
-    steps: list[Fraction] = [2 / 3, 8 / 9]  # share of the training at which a step schedule divides the rate by 10
-    warmup: float = Field(500.0, ge=0)  # iterations
+    """How the learning rate falls: by 10 at each of `step_shares`, along a cosine to 0, or not at all."""
+    step_shares: list[Fraction] = [2 / 3, 8 / 9]
+    """Shares of the training's length after which the `step` schedule divides the rate by 10, ascending."""
+    warmup_iterations: float = Field(500.0, ge=0)
+    """Iterations over which the rate rises linearly to `lr`; at most half of the training."""
     warmup_factor: Fraction = 0.001
-    clip: float | None = Field(None, gt=0)  # largest gradient norm
-    ema: float | None = Field(None, ge=0, lt=1)  # decay of the weight average; None: no average
+    """The rate of the first iteration, as a share of `lr`."""
+    clip: float | None = Field(None, gt=0)
+    """Largest L2 norm of the gradient; null: any."""
+    ema: float | None = Field(None, ge=0, lt=1)
+    """Decay, per iteration, of the average of the weights that is evaluated and saved; null: no average."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    trunk: str | None = None  # ImageNet weights of the backbone: a shipped name or a file
-    init: str | None = None  # weights of a whole model to start from: a name, folder or file
-    evaluate_every: float = Field(1.0, ge=0)  # epochs; 0: only at the end
-    patience: int | None = None  # stop after so many evaluations without a better one
-    best: Literal["bbox", "segm", "keypoints", "mean"] = "mean"  # which AP decides what is best
-    save_every: float = Field(300.0, gt=0)  # seconds between saved states
+    """Of the arithmetic; weights stay in 32 bits."""
+    trunk: str | None = None
+    """ImageNet weights of the backbone: a shipped or published name, or a file; null: random ones."""
+    init: str | None = None
+    """Model to start from: a name, a folder or a file. What fits of it is copied, over what `trunk` gave."""
+    evaluate_every_epochs: float = Field(1.0, ge=0)
+    """Epochs between evaluations; 0: only at the end."""
+    patience: Positive | None = None
+    """Evaluations without a better one after which the training stops; null: never."""
+    best: Literal["bbox", "segm", "keypoints", "mean"] = "mean"
+    """Which AP decides what weights are the best; `mean` is over all kinds that the network finds."""
+    save_every_seconds: float = Field(300.0, gt=0)
+    """Seconds between saved states; a kill loses no more than that."""
     deterministic: bool = True
+    """Take the repeatable one of two algorithms where the faster one is not."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainConfig:
+        if any(second <= first for first, second in zip(self.step_shares, self.step_shares[1:], strict=False)):
+            raise ValueError(f"step_shares is {self.step_shares}: write ascending shares, as in [0.67, 0.89]")
+        if self.patience is not None and self.evaluate_every_epochs == 0:
+            raise ValueError("patience needs evaluations during the training: set train.evaluate_every_epochs above 0")
+        return self

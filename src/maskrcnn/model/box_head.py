@@ -20,7 +20,7 @@ class BoxHead(nn.Module):
     Args:
         inputs: channels of the pooled features.
         classes: without background, which takes the last place of the logits.
-        stage: the trunk's fifth stage where that is the head (C4, the paper's Figure 4 left), with its output channels.
+        stage: the backbone's fifth stage where that is the head (C4, the paper's Figure 4 left), with its output channels.
     """
 
     def __init__(

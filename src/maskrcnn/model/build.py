@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from maskrcnn.config.model import ModelConfig
+from maskrcnn.config.section import validate
 from maskrcnn.errors import UserError
 from maskrcnn.model.backbone.backbone import Backbone
 from maskrcnn.model.backbone.fpn import FPN
@@ -42,7 +43,7 @@ def build(config: ModelConfig, network: type[MaskRCNN] = MaskRCNN) -> MaskRCNN:
         pooled_strides = strides
 
     stage = None
-    if config.box_head is not None and config.box_head.kind == "res5":
+    if config.box_head is not None and config.neck.kind == "c4":
         depth, groups, width = RESNETS[config.backbone.kind]
         fifth = make_stage(
             3,
@@ -75,7 +76,7 @@ def build(config: ModelConfig, network: type[MaskRCNN] = MaskRCNN) -> MaskRCNN:
 
 
 def make_backbone(config: ModelConfig) -> Backbone:
-    """The trunk: a new one is one file beside these and one line here."""
+    """The backbone: a new one is one file beside these and one line here."""
     kind, norm, channels = config.backbone.kind, config.backbone.norm, config.input.channels
     backbone: Backbone
     if kind == "mobilenetv2":
@@ -97,42 +98,17 @@ def make_backbone(config: ModelConfig) -> Backbone:
     return backbone
 
 
-def set_eps(trunk: nn.Module, eps: float) -> None:
-    """What every batch norm of a trunk adds to its variance."""
-    for module in trunk.modules():
+def set_eps(backbone: nn.Module, eps: float) -> None:
+    """What every batch norm of a backbone adds to its variance."""
+    for module in backbone.modules():
         if isinstance(module, (FrozenBatchNorm, nn.BatchNorm2d)):
             module.eps = eps
 
 
 def _check(config: ModelConfig) -> None:
-    """Refuses settings that contradict each other."""
+    """Refuses what was not validated because it was filled in later, and what only a recipe may leave open."""
+    validate(ModelConfig, config.model_dump(), "model")
     if not config.classes:
         raise UserError("model.classes is empty: name the classes, or train on data that does")
-    if len(set(config.classes)) != len(config.classes):
-        raise UserError("model.classes names a class twice")
     if config.keypoint_head and not config.keypoints:
         raise UserError("model.keypoint_head needs keypoints: the labels define none; set model.keypoint_head=null")
-    resnet = config.backbone.kind in RESNETS
-    if config.neck.kind != "fpn" and not resnet:
-        raise UserError(f"model.neck.kind={config.neck.kind} needs a ResNet, not {config.backbone.kind}; use fpn")
-    if config.box_head is None:
-        if config.mask_head or config.keypoint_head or len(config.classes) > 1:
-            raise UserError("model.box_head=null finds boxes of one class: set mask_head and keypoint_head to null too")
-    elif (config.box_head.kind == "res5") != (config.neck.kind == "c4"):
-        raise UserError("model.box_head.kind=res5 and model.neck.kind=c4 go together")
-    levels = 5 if config.neck.kind == "fpn" else 1
-    if len(config.rpn.sizes) != levels:
-        raise UserError(f"model.rpn.sizes has {len(config.rpn.sizes)} levels, neck {config.neck.kind} has {levels}")
-    for name in ("mean", "std"):
-        given, channels = len(getattr(config.input, name)), config.input.channels
-        if given != channels:
-            raise UserError(
-                f"model.input.{name} has {given} values but model.input.channels is {channels}: "
-                f"give one for each channel; maskrcnn check DATA measures them"
-            )
-    if min(config.input.std) <= 0:
-        raise UserError(f"model.input.std is {config.input.std}: every deviation must be above 0")
-    if config.input.order == "bgr" and config.input.channels != 3:
-        raise UserError("model.input.order=bgr is for 3 channels: set it to rgb, which leaves channels as they are")
-    if config.neck.kind == "fpn" and config.input.divisor % 32:
-        raise UserError("model.input.divisor must be a multiple of 32, the coarsest stride")

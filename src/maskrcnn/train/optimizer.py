@@ -10,14 +10,14 @@ from torch import nn
 
 from maskrcnn.config.train import TrainConfig
 
-TRUNK = "backbone."
+BACKBONE = "backbone."
 
 
 def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
     """The parameters that learn, grouped by learning rate and weight decay.
 
     Weights and biases decay by `weight_decay`, the scales and shifts of norms by `norm_weight_decay`. Parameters whose
-    name starts with `backbone.` learn at `trunk_lr` times the rate of the rest.
+    name starts with `backbone.` learn at `backbone_lr_factor` times the rate of the rest.
 
     Returns:
         Up to four groups in a fixed order, each with `params`, `names`, `weight_decay` and `multiple` (of the rate).
@@ -32,14 +32,14 @@ def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, An
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        trunk, norm = name.startswith(TRUNK), name in norms
+        backbone, norm = name.startswith(BACKBONE), name in norms
         group = groups.setdefault(
-            (trunk, norm),
+            (backbone, norm),
             {
                 "params": [],
                 "names": [],
                 "weight_decay": config.norm_weight_decay if norm else config.weight_decay,
-                "multiple": config.trunk_lr if trunk else 1.0,
+                "multiple": config.backbone_lr_factor if backbone else 1.0,
             },
         )
         group["params"].append(parameter)
@@ -63,14 +63,14 @@ def peak_rate(config: TrainConfig) -> float:
 
 def warmup_iterations(config: TrainConfig, total: int) -> float:
     """Length of the warm-up; at most half of a training of `total` iterations, which would else never reach its rate."""
-    return min(config.warmup, total / 2)
+    return min(config.warmup_iterations, total / 2)
 
 
 def rate_at(config: TrainConfig, iteration: int, total: int) -> float:
     """The learning rate of one of `total` iterations, counted from 0: schedule times warm-up."""
     progress = iteration / total
     if config.schedule == "step":
-        factor = 0.1 ** sum(progress >= step for step in config.steps)
+        factor = 0.1 ** sum(progress >= step for step in config.step_shares)
     elif config.schedule == "cosine":
         factor = 0.5 * (1 + math.cos(math.pi * progress))
     else:

@@ -36,7 +36,16 @@ GENERATED_SAMPLE = 32  # images of a generated data set that the digest looks at
 # settings that a resumed run may change; any other would make it neither the old run nor a new one
 FREE_TO_CHANGE = {
     f"train.{key}"
-    for key in ("epochs", "trunk", "init", "evaluate_every", "patience", "best", "save_every", "deterministic")
+    for key in (
+        "epochs",
+        "trunk",
+        "init",
+        "evaluate_every_epochs",
+        "patience",
+        "best",
+        "save_every_seconds",
+        "deterministic",
+    )
 } | {"data.workers", "data.tiles.cache_gb"}
 
 

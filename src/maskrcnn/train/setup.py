@@ -97,8 +97,8 @@ def make_network(config: Config, resume: bool) -> tuple[nn.Module, list[str]]:
 
 
 def freeze_idle(network: nn.Module, config: TrainConfig) -> None:
-    """A trunk whose learning rate is 0 needs no gradients."""
-    if config.trunk_lr == 0:
+    """A backbone whose learning rate is 0 needs no gradients."""
+    if config.backbone_lr_factor == 0:
         for name, parameter in network.named_parameters():
             if name.startswith("backbone."):
                 parameter.requires_grad_(False)

@@ -174,7 +174,7 @@ class Trainer:
         self.log.note(f"{count / 1e6:.1f} M parameters, of which {learn / 1e6:.1f} M learn")
         scaled = f" = {settings.lr:g} x {settings.batch}/{settings.reference_batch}" if settings.scale_lr else ""
         warmup = warmup_iterations(settings, self.total)
-        shortened = f" (shortened from {settings.warmup:g})" if warmup < settings.warmup else ""
+        shortened = f" (shortened from {settings.warmup_iterations:g})" if warmup < settings.warmup_iterations else ""
         self.log.note(
             f"learning rate {peak_rate(settings):g}{scaled}, {settings.schedule} schedule, "
             f"warm-up of {warmup:g} iterations{shortened}"
@@ -205,7 +205,7 @@ class Trainer:
                     # several processes leave together, so they wait for the figures that say so to all of them
                     if self.asked or (self.stop.signal is not None and not self._several()):
                         self._interrupt()
-                    if time.monotonic() - self._saved_at > self.settings.save_every:
+                    if time.monotonic() - self._saved_at > self.settings.save_every_seconds:
                         self._settle()
                         self._save()
                 self._settle()
@@ -305,8 +305,8 @@ class Trainer:
         iteration, last = self.progress.iteration, self.progress.evaluated_at
         if self.val_data is None or iteration == last:
             return False
-        every = max(1, round(self.settings.evaluate_every * self.per_epoch))
-        regular = self.settings.evaluate_every > 0 and iteration // every > last // every
+        every = max(1, round(self.settings.evaluate_every_epochs * self.per_epoch))
+        regular = self.settings.evaluate_every_epochs > 0 and iteration // every > last // every
         return regular or iteration >= self.total
 
     def _evaluate(self) -> None:

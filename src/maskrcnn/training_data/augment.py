@@ -6,40 +6,12 @@ import cv2
 import numpy as np
 
 from maskrcnn.config.data import AugmentConfig
-from maskrcnn.errors import UserError
 from maskrcnn.images.view import View, make_view, resized_sides
 
 TILE_ZOOM = 1.25  # how far past covering its tile an image of a mosaic may be enlarged
 PASTED = (0.3, 1.0)  # scale of the image that objects are pasted from, where 1 fits it into the whole canvas
-MOST_DEGREES = 45.0
 # a quarter turn clockwise, half a turn, and one anticlockwise, as matrices of whole numbers: warping by them is exact
 TURNS = ([[0.0, -1.0], [1.0, 0.0]], [[-1.0, 0.0], [0.0, -1.0]], [[0.0, 1.0], [-1.0, 0.0]])
-
-
-def check_augment(config: AugmentConfig) -> None:
-    """Refuse settings that contradict each other, before training starts.
-
-    Raises:
-        UserError: names the setting and what it needs.
-    """
-    if (config.jitter is None) != (config.crop is None):
-        missing = "crop" if config.crop is None else "jitter"
-        raise UserError(
-            f"data.augment.{missing} is missing: large-scale jitter needs both jitter=[0.1, 2.0] and crop=[1024, 1024]"
-        )
-    if config.jitter is not None and not 0 < config.jitter[0] <= config.jitter[1]:
-        raise UserError(f"data.augment.jitter is {list(config.jitter)}: write [smallest, largest] scale, both above 0")
-    if config.mosaic and not config.mosaic_grids:
-        raise UserError("data.augment.mosaic_grids is empty: name at least one number of tiles per side")
-    if config.crop is not None and min(config.crop) < 1:
-        raise UserError(f"data.augment.crop is {list(config.crop)}: write [height, width] in pixels")
-    if config.jitter is None and not config.short_sides:
-        raise UserError("data.augment.short_sides is empty: name at least one side in pixels")
-    if not 0 <= config.rotate <= MOST_DEGREES:
-        raise UserError(
-            f"data.augment.rotate is {config.rotate}: write the largest angle in degrees, at most {MOST_DEGREES:g}; for"
-            " quarter turns there is data.augment.turn"
-        )
 
 
 def draw_view(

@@ -15,17 +15,16 @@ def fill_config(config: Config, dataset: Dataset) -> Config:
         DataError: the recipe trains masks or keypoints and the labels have none; the message says how to leave that head
             out.
     """
-    model = config.model.model_copy()
+    model = config.model
     if not model.classes:
-        model.classes = list(dataset.classes)
-        model.class_ids = list(dataset.class_ids)
+        model = model.model_copy(update={"classes": list(dataset.classes), "class_ids": list(dataset.class_ids)})
     if model.keypoint_head is not None and model.keypoints is None:
         if dataset.keypoints is None:
             raise DataError(
                 f"{dataset.name}: the recipe trains keypoints and the labels have none; "
                 "add --set model.keypoint_head=null to train without"
             )
-        model.keypoints = dataset.keypoints
+        model = model.model_copy(update={"keypoints": dataset.keypoints})
     if model.mask_head is not None and not _any_mask(dataset):
         raise DataError(
             f"{dataset.name}: the recipe trains masks and the labels have none; "

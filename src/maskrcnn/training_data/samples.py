@@ -14,7 +14,7 @@ from maskrcnn.errors import DataError, UserError
 from maskrcnn.images.batch import ScaledImage, as_tensor, scale_image
 from maskrcnn.images.view import View, warp_image
 from maskrcnn.labels.types import Dataset, LabelledImage
-from maskrcnn.training_data.augment import check_augment, draw_paste_view, draw_tile_view, draw_view, jitter_colour
+from maskrcnn.training_data.augment import draw_paste_view, draw_tile_view, draw_view, jitter_colour
 from maskrcnn.training_data.copy_paste import draw_objects, draw_stencil, paste_targets
 from maskrcnn.training_data.corruption import corrupt
 from maskrcnn.training_data.mosaic import Tile, draw_tiles, join_pixels, join_targets
@@ -58,10 +58,8 @@ class TrainSamples(TorchDataset[Sample]):
             labels: the model's class index for each class of the data set.
 
         Raises:
-            UserError: augmentation settings that contradict each other, or images with another range of values.
             DataError: keypoints in the labels that are not the model's.
         """
-        check_augment(config.data.augment)
         _check_value_range(dataset, config.model.input)
         self.dataset = dataset
         self.labels = labels

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from maskrcnn.config.model import ModelConfig
+from maskrcnn.config.section import validate
 from maskrcnn.errors import UserError
 from maskrcnn.weights.class_names import classes_of, coco_keypoints
-from maskrcnn.weights.rename import Rules, rename, trunk_kind
+from maskrcnn.weights.rename import Rules, backbone_kind, rename
 
 _BLOCK: Rules = [
     (r"conv(\d)\.conv\.", r"conv\1."),
@@ -16,7 +17,7 @@ _BLOCK: Rules = [
     (r"shortcut\.conv\.", "shortcut."),
     (r"shortcut\.norm\.", "shortcut.norm."),
 ]
-TRUNK: Rules = [
+BACKBONE: Rules = [
     (r"stem\.conv\.", "stem.conv1."),
     (r"stem\.norm\.", "stem.conv1.norm."),
     *[(r"stages\.0\.(\d+)\." + ours, r"res2.\1." + theirs.replace("\\1", "\\2")) for ours, theirs in _BLOCK],
@@ -50,9 +51,9 @@ POOLERS = {"ROIAlignV2": ("align", True), "ROIAlign": ("align", False), "ROIPool
 
 def their_name(name: str, config: ModelConfig) -> str:
     """detectron2's name of our tensor `name`."""
-    trunk = "backbone.bottom_up." if config.neck.kind == "fpn" else "backbone."
+    backbone = "backbone.bottom_up." if config.neck.kind == "fpn" else "backbone."
     if name.startswith("backbone."):
-        return trunk + rename(name.removeprefix("backbone."), TRUNK)
+        return backbone + rename(name.removeprefix("backbone."), BACKBONE)
     if name.startswith("rpn.convs."):
         _, _, number, leaf = name.split(".")
         several = f"conv{number}." if config.rpn.convs > 1 else ""
@@ -76,7 +77,8 @@ def config_of(settings: Mapping[str, Any], *, data: str = "COCO") -> ModelConfig
     alone = model["META_ARCHITECTURE"] == "ProposalNetwork"
     names, ids = (["object"], [1]) if alone else classes_of(data, heads["NUM_CLASSES"])
     op, aligned = POOLERS[box["POOLER_TYPE"]]
-    return ModelConfig.model_validate(
+    return validate(
+        ModelConfig,
         {
             "classes": names,
             "class_ids": ids,
@@ -90,7 +92,7 @@ def config_of(settings: Mapping[str, Any], *, data: str = "COCO") -> ModelConfig
                 "long_side": settings["INPUT"]["MAX_SIZE_TEST"],
             },
             "backbone": {
-                "kind": trunk_kind(resnet["DEPTH"], resnet["WIDTH_PER_GROUP"], _width(resnet)),
+                "kind": backbone_kind(resnet["DEPTH"], resnet["WIDTH_PER_GROUP"], _width(resnet)),
                 "norm": NORMS[resnet["NORM"]],
                 "freeze": model["BACKBONE"]["FREEZE_AT"],
                 "stride_in_1x1": resnet["STRIDE_IN_1X1"],
@@ -119,7 +121,8 @@ def config_of(settings: Mapping[str, Any], *, data: str = "COCO") -> ModelConfig
                 # detectron2 sends every pair above the threshold into NMS; a low threshold lets more of them matter
                 "candidates": 2000 if heads["SCORE_THRESH_TEST"] >= 0.01 else 10000,
             },
-        }
+        },
+        "the converted settings",
     )
 
 
@@ -151,7 +154,6 @@ def _rpn(model: Mapping[str, Any], neck: str) -> dict[str, Any]:
 
 def _box_head(box: Mapping[str, Any], c4: bool) -> dict[str, Any]:
     return {
-        "kind": "res5" if c4 else "fc",
         "size": box["POOLER_RESOLUTION"],
         "convs": 0 if c4 else box["NUM_CONV"],
         "conv_channels": box["CONV_DIM"],

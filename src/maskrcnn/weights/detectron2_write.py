@@ -19,7 +19,7 @@ def yaml_of(config: ModelConfig) -> dict[str, Any]:
         UserError: a network that detectron2 does not have.
     """
     if config.backbone.kind not in RESNETS:
-        raise UserError(f"a {config.backbone.kind} trunk: detectron2 has ResNets only")
+        raise UserError(f"a {config.backbone.kind} backbone: detectron2 has ResNets only")
     kind = config.neck.kind
     base = {"fpn": "Base-RCNN-FPN.yaml", "c4": "Base-RCNN-C4.yaml", "dc5": "Base-RCNN-DilatedC5.yaml"}[kind]
     depth, groups, width = RESNETS[config.backbone.kind]
@@ -67,7 +67,7 @@ def yaml_of(config: ModelConfig) -> dict[str, Any]:
             "BBOX_REG_WEIGHTS": list(head.box_weights),
             "SMOOTH_L1_BETA": head.smooth_l1_beta,
         }
-        if head.kind == "res5":
+        if config.neck.kind == "c4":
             del model["ROI_BOX_HEAD"]["NUM_CONV"], model["ROI_BOX_HEAD"]["NUM_FC"]
     if config.mask_head:
         masks = config.mask_head

@@ -12,14 +12,15 @@ from typing import Literal
 from torch import Tensor
 
 from maskrcnn.config.model import ModelConfig
+from maskrcnn.config.section import validate
 from maskrcnn.errors import UserError
 from maskrcnn.weights.class_names import classes_of
-from maskrcnn.weights.rename import Rules, count_names, rename, trunk_kind
-from maskrcnn.weights.torchvision import TRUNK
+from maskrcnn.weights.rename import Rules, backbone_kind, count_names, rename
+from maskrcnn.weights.torchvision import BACKBONE
 
 CAFFE_MEAN = [103.53, 116.28, 123.675]  # BGR
 RULES: Rules = [
-    *[(r"backbone\." + ours, "backbone." + theirs) for ours, theirs in TRUNK],
+    *[(r"backbone\." + ours, "backbone." + theirs) for ours, theirs in BACKBONE],
     (r"neck\.lateral\.(\d)\.conv\.", r"neck.lateral_convs.\1.conv."),
     (r"neck\.lateral\.(\d)\.norm\.", r"neck.lateral_convs.\1.bn."),
     (r"neck\.output\.(\d)\.conv\.", r"neck.fpn_convs.\1.conv."),
@@ -72,14 +73,15 @@ def config_of(
         raise UserError(f"not a ResNet-FPN detector of mmdetection's: it has no {error}") from None
     depth = 101 if "backbone.layer3.22.conv1.weight" in state else 50
     names, ids = classes_of(data, scores.shape[0] - 1)
-    kind = trunk_kind(depth, width[1], width[0])
+    kind = backbone_kind(depth, width[1], width[0])
     masks = "roi_head.mask_head.conv_logits.weight" in state
     caffe = style == "caffe"
     inputs: dict[str, object] = {"order": "rgb" if (not caffe if rgb is None else rgb) else "bgr"}
     if caffe:
         inputs |= {"mean": CAFFE_MEAN, "std": [1.0, 1.0, 1.0]}
     inputs |= {key: value for key, value in (("mean", mean), ("std", std)) if value is not None}
-    return ModelConfig.model_validate(
+    return validate(
+        ModelConfig,
         {
             "classes": names,
             "class_ids": ids,
@@ -104,5 +106,6 @@ def config_of(
                 else None
             ),
             "test": {"candidates": 2000},
-        }
+        },
+        "the converted settings",
     )

@@ -63,7 +63,7 @@ def config_for(entry: Published, state: Mapping[str, Tensor], *, eps: float | No
 
     Args:
         state: its state dict, under present names.
-        eps: of the trunk's batch norms, where it is not the published one.
+        eps: of the backbone's batch norms, where it is not the published one.
     """
     config = entry.config
     if entry.library == "detectron2":

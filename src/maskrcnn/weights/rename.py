@@ -35,7 +35,7 @@ def count_names(names: Iterable[str], pattern: str) -> int:
     return sum(re.fullmatch(pattern, name) is not None for name in names)
 
 
-def trunk_kind(depth: int, inputs_per_group: int, width: int) -> str:
+def backbone_kind(depth: int, inputs_per_group: int, width: int) -> str:
     """Our name of a ResNet or ResNeXt, by the first 3x3 convolution: its inputs per group and its outputs.
 
     Raises:
@@ -45,5 +45,5 @@ def trunk_kind(depth: int, inputs_per_group: int, width: int) -> str:
     form = (depth, groups, inputs_per_group)
     kind = next((kind for kind, known in RESNETS.items() if known == form), None)
     if kind is None:
-        raise UserError(f"a trunk of {depth} layers, {groups} groups of {inputs_per_group}: there is none here")
+        raise UserError(f"a backbone of {depth} layers, {groups} groups of {inputs_per_group}: there is none here")
     return kind

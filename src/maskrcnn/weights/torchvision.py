@@ -12,7 +12,7 @@ from torch import Tensor
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import UserError
 from maskrcnn.weights.class_names import classes_of, coco_keypoints
-from maskrcnn.weights.rename import Rules, count_names, rename, trunk_kind
+from maskrcnn.weights.rename import Rules, backbone_kind, count_names, rename
 
 # names of 2019, as in the files that are published for its first version
 OLD_NAMES: Rules = [
@@ -20,7 +20,7 @@ OLD_NAMES: Rules = [
     (r"rpn\.head\.conv\.(weight|bias)", r"rpn.head.conv.0.0.\1"),
     (r"roi_heads\.mask_head\.mask_fcn(\d)\.", r"roi_heads.mask_head.<\1>.0."),
 ]
-TRUNK: Rules = [
+BACKBONE: Rules = [
     (r"stem\.conv\.", "conv1."),
     (r"stem\.norm\.", "bn1."),
     (r"stages\.(\d)\.(\d+)\.conv(\d)\.conv\.", r"layer{\1}.\2.conv\3."),
@@ -29,7 +29,7 @@ TRUNK: Rules = [
     (r"stages\.(\d)\.(\d+)\.shortcut\.norm\.", r"layer{\1}.\2.downsample.1."),
 ]
 RULES: Rules = [
-    *[(r"backbone\." + ours, "backbone.body." + theirs) for ours, theirs in TRUNK],
+    *[(r"backbone\." + ours, "backbone.body." + theirs) for ours, theirs in BACKBONE],
     (r"neck\.lateral\.(\d)\.conv\.", r"backbone.fpn.inner_blocks.\1.0."),
     (r"neck\.lateral\.(\d)\.norm\.", r"backbone.fpn.inner_blocks.\1.1."),
     (r"neck\.output\.(\d)\.conv\.", r"backbone.fpn.layer_blocks.\1.0."),
@@ -70,7 +70,7 @@ def config_of(state: Mapping[str, Tensor], *, data: str = "COCO", eps: float = 1
     """Our settings of the detector that `state` belongs to: version 1 or 2, with masks, keypoints or neither.
 
     Args:
-        eps: of the trunk's batch norms; 0 for the files published for version 1.
+        eps: of the backbone's batch norms; 0 for the files published for version 1.
 
     Raises:
         UserError: not a ResNet-FPN detector of torchvision's.
@@ -93,7 +93,7 @@ def config_of(state: Mapping[str, Tensor], *, data: str = "COCO", eps: float = 1
             "classes": names,
             "class_ids": ids,
             "keypoints": coco_keypoints() if points else None,
-            "backbone": {"kind": trunk_kind(depth, width[1], width[0]), "norm_eps": eps},
+            "backbone": {"kind": backbone_kind(depth, width[1], width[0]), "norm_eps": eps},
             "neck": {"channels": channels, "norm": norm},
             "rpn": {
                 "convs": count_names(state, r"rpn\.head\.conv\.\d\.0\.weight"),

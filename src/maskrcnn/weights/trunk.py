@@ -50,7 +50,7 @@ def load_trunk(model: MaskRCNN, source: str | Path) -> int:
             naming, a ResNet in torchvision's, detectron2's or Caffe2's.
 
     Returns:
-        How many tensors were filled; every tensor of the trunk is, or this raises.
+        How many tensors were filled; every tensor of the backbone is, or this raises.
 
     Raises:
         UserError: no such trunk, another format, tensors that do not fit, or an input convention that is not its own.
@@ -98,9 +98,9 @@ def _resnet_names(parts: list[str], tensors: dict[str, Tensor], path: Path) -> d
     if "conv1_w" in tensors:
         return {part: _caffe2_names(part) for part in parts}
     if "stem.conv1.weight" in tensors:
-        return {part: [rename(part, detectron2.TRUNK)] for part in parts}
+        return {part: [rename(part, detectron2.BACKBONE)] for part in parts}
     if "conv1.weight" in tensors:
-        return {part: [rename(part, torchvision.TRUNK)] for part in parts}
+        return {part: [rename(part, torchvision.BACKBONE)] for part in parts}
     raise UserError(
         f"trunk {path}: not a ResNet of torchvision, detectron2 or Caffe2; its tensors are {_some(tensors)}"
     )

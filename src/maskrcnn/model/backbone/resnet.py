@@ -91,7 +91,7 @@ class ResNet(Backbone):
     Args:
         depth: 50 or 101.
         groups, width_per_group: 1 and 64 for ResNet, 32 and 8 for ResNeXt 32x8d.
-        stages: how many of C2 .. C5 are in the trunk: 4, or 3 where C5 is the head (the paper's C4).
+        stages: how many of C2 .. C5 are in the backbone: 4, or 3 where C5 is the head (the paper's C4).
         dilate_last: DC5.
     """
 
