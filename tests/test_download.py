@@ -18,8 +18,9 @@ from pathlib import Path
 import pytest
 
 from maskrcnn import download
-from maskrcnn.download import cache_folder, fetch
+from maskrcnn.download import fetch
 from maskrcnn.errors import UserError
+from maskrcnn.files import cache_folder
 
 CONTENT = bytes(range(256)) * 8000  # 2 MB
 SHA256, MD5 = hashlib.sha256(CONTENT).hexdigest(), hashlib.md5(CONTENT).hexdigest()

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http.client import HTTPException, HTTPMessage
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -15,20 +12,11 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from maskrcnn.errors import UserError
+from maskrcnn.files import locked
 from maskrcnn.progress import Progress
 
 TIMEOUT = 30.0  # seconds without a byte
 CHUNK = 1 << 18
-
-
-def cache_folder() -> Path:
-    """Where downloads are kept: $MASKRCNN_CACHE, $XDG_CACHE_HOME/maskrcnn or ~/.cache/maskrcnn. Not created here."""
-    own, shared = os.environ.get("MASKRCNN_CACHE"), os.environ.get("XDG_CACHE_HOME")
-    if own:
-        return Path(own).expanduser()
-    if shared and Path(shared).is_absolute():  # the XDG specification: relative ones are to be ignored
-        return Path(shared) / "maskrcnn"
-    return Path.home() / ".cache" / "maskrcnn"
 
 
 def fetch(
@@ -42,7 +30,7 @@ def fetch(
     """The file at `url`, in `folder` under its own name; what is there already and has the digest is not fetched.
 
     A download grows in NAME.partial and is moved to NAME when its digest is right. What an interrupted one left is
-    resumed. Processes that want the same file wait for each other (on Windows they do not, and the digest decides).
+    resumed. Processes that want the same file wait for each other.
 
     Args:
         url: https, or http to this machine.
@@ -217,16 +205,3 @@ def _reason(error: Exception) -> str:
 
 def _by_hand(path: Path | None) -> str:
     return f"download it by hand to {path}" if path else "download it by hand and give the file"
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Holds the lock file `path`, which stays there; the system frees it when the process ends in any way."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    with path.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 
 from maskrcnn.evaluate.coco import KEYPOINT_KEYS, OBJECT_KEYS, Scores
-from maskrcnn.evaluate.report import print_scores, write_json
+from maskrcnn.evaluate.report import print_scores
+from maskrcnn.files import write_json
 
 
 def some_scores() -> Scores:
@@ -30,7 +31,7 @@ def test_the_table_shows_every_figure() -> None:
 
 def test_json_has_the_kinds_in_percent_and_null_for_what_was_not_measured(tmp_path: Path) -> None:
     path = tmp_path / "new" / "out.json"
-    write_json(some_scores().to_dict(), path)
+    write_json(path, some_scores().to_dict())
     content = json.loads(path.read_text())
     assert content["bbox"]["AP"] == 12.34
     assert content["bbox"]["APs"] is None
@@ -41,8 +42,8 @@ def test_json_has_the_kinds_in_percent_and_null_for_what_was_not_measured(tmp_pa
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
-    write_json([{"image_id": 1}], path)
+    write_json(path, [{"image_id": 1}])
     with pytest.raises(ValueError, match="JSON"):
-        write_json({"AP": float("nan")}, path)
+        write_json(path, {"AP": float("nan")})
     assert json.loads(path.read_text()) == [{"image_id": 1}]
     assert list(tmp_path.iterdir()) == [path]

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 from maskrcnn.check.findings import Suspect
 from maskrcnn.check.statistics import Statistics
 from maskrcnn.errors import DataError
+from maskrcnn.files import write_text
 from maskrcnn.images.draw import as_shown
 from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.types import Annotation, Dataset
@@ -62,8 +63,7 @@ def write_page(report: Report, path: Path) -> None:
         mean=report.mean,
         std=report.std,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(html, encoding="utf-8")
+    write_text(path, html)
 
 
 def figures(stats: list[Statistics]) -> list[list[str]]:

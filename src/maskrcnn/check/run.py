@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,6 +19,7 @@ from maskrcnn.check.page import figures, write_page
 from maskrcnn.check.statistics import Statistics, describe
 from maskrcnn.config.load import Config, load_config
 from maskrcnn.errors import DataError, UserError
+from maskrcnn.files import write_json
 from maskrcnn.images.header import stored_channels
 from maskrcnn.images.read import ValueRange
 from maskrcnn.labels.channels import with_channels
@@ -240,7 +240,6 @@ def _channels(dataset: Dataset, recipe: str | None) -> int:
 def write_reports(report: Report, json_path: Path | None, page: Path | None) -> None:
     """The report as JSON and as a page."""
     if json_path is not None:
-        json_path.parent.mkdir(parents=True, exist_ok=True)
-        json_path.write_text(json.dumps(report.as_json(), indent=1) + "\n", encoding="utf-8")
+        write_json(json_path, report.as_json())
     if page is not None:
         write_page(report, page)

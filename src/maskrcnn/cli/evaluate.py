@@ -32,7 +32,8 @@ def evaluate(
     """Measure COCO AP of boxes, masks and keypoints."""
     check_outputs(json, results)
     from maskrcnn.evaluate.coco import comparable_kinds, find_all, score_results
-    from maskrcnn.evaluate.report import print_scores, write_json
+    from maskrcnn.evaluate.report import print_scores
+    from maskrcnn.files import write_json
     from maskrcnn.labels.channels import with_channels
     from maskrcnn.labels.open import open_dataset
 
@@ -44,9 +45,9 @@ def evaluate(
     with progress_bar("evaluating") as progress:
         found = list(find_all(model, dataset, batch=batch, workers=workers, progress=progress))
     if results:
-        write_json(found, results)
+        write_json(results, found)
     scores = score_results(dataset, found, kinds, most=model.config.test.detections)
     scores.notes = notes + scores.notes
     print_scores(scores)
     if json:
-        write_json(scores.to_dict(), json)
+        write_json(json, scores.to_dict())

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
-
 from rich.console import Console
 from rich.table import Table
 
@@ -27,21 +23,6 @@ def print_scores(scores: Scores, console: Console | None = None) -> None:
         console.print(_class_table(scores, names))
     for note in scores.notes:
         console.print(f"note: {note}", markup=False)
-
-
-def write_json(content: Any, path: Path) -> None:
-    """Write `content` beside `path` and move it there, so that an interrupted write leaves no half a file.
-
-    Raises:
-        OSError: the folder cannot be written to or the disk is full; the command line makes one line of it.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_text(json.dumps(content, allow_nan=False, indent=1) + "\n", encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _figure_table(scores: Scores) -> Table:

@@ -121,7 +121,7 @@ def check_target(to: str, int8: bool = False) -> Target:
 
 def export_cached(model: MaskRCNN, to: Target, say: Say) -> Path:
     """The exported folder of `model` in the cache folder; made at the first use."""
-    from maskrcnn.download import cache_folder
+    from maskrcnn.files import cache_folder
 
     versions = "".join(f"{name}{_version(name)}" for name in PACKAGES) + __version__ + str(FORMAT)
     key = hashlib.sha256((digest(model) + versions).encode()).hexdigest()[:20]

@@ -255,7 +255,7 @@ def _readers() -> str:
 
 
 def _path(key: str) -> Path:
-    from maskrcnn.download import cache_folder
+    from maskrcnn.files import cache_folder
 
     return cache_folder() / "labels" / f"{hashlib.sha256(key.encode()).hexdigest()[:40]}.safetensors"
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from maskrcnn.errors import DataError, UserError
+from maskrcnn.files import write_text
 from maskrcnn.images.read import read_image
 from maskrcnn.instances import Instances
 from maskrcnn.predict.predictor import check_batch, check_score, predict_pixels
@@ -74,7 +75,7 @@ def predict_files(
                 progress(group[-1] + 1, len(paths))
     finally:
         # also after Ctrl-C or a full disk: what was found so far is not lost
-        summary.results.write_text(json.dumps(results), encoding="utf-8")
+        write_text(summary.results, json.dumps(results))
     return summary
 
 

@@ -11,6 +11,7 @@ from pydantic import Field
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.config.section import Positive, Section, validate
 from maskrcnn.errors import UserError
+from maskrcnn.files import write_json
 
 RECORD, CONFIG, CARD = "export.json", "config.json", "README.md"
 FORMAT = 1
@@ -68,8 +69,8 @@ def read_export(folder: Path) -> tuple[Record, ModelConfig, Path]:
 
 def write_export(folder: Path, record: Record, config: ModelConfig) -> None:
     """Write the two JSON files of an exported folder."""
-    (folder / CONFIG).write_text(json.dumps(config.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
-    (folder / RECORD).write_text(json.dumps(record.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
+    write_json(folder / CONFIG, config.model_dump(mode="json"))
+    write_json(folder / RECORD, record.model_dump(mode="json"))
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 
 from maskrcnn.errors import UserError
+from maskrcnn.files import new_file
 
 VERSION = 1
 
@@ -39,17 +39,9 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
     Raises:
         OSError: a full disk or a folder that cannot be written.
     """
-    temporary = path.with_name(path.name + ".new")
-    try:
-        # a file object, not a path: only then is there an OSError behind what torch raises on a full disk
-        with temporary.open("wb") as file:
-            torch.save({"version": VERSION, **state}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    # a file object, not a path: only then is there an OSError behind what torch raises on a full disk
+    with new_file(path) as unfinished, unfinished.open("wb") as file:
+        torch.save({"version": VERSION, **state}, file)
 
 
 def read_state(path: Path) -> dict[str, Any]:

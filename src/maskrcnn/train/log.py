@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -15,6 +14,8 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Column
+
+from maskrcnn.files import write_text
 
 PLAIN_EVERY = 30.0  # seconds between lines where there is no terminal
 RECORD_EVERY = 20  # iterations between lines of metrics.jsonl
@@ -158,9 +159,7 @@ def drop_after(path: Path, iteration: int) -> None:
     if not path.exists():
         return
     kept = [record for record in read_metrics(path) if record["iteration"] <= iteration]
-    temporary = path.with_name(path.name + ".new")
-    temporary.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
-    os.replace(temporary, path)
+    write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
 
 
 def memory_gb() -> float:

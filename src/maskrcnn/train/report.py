@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from maskrcnn.config.load import Config
+from maskrcnn.files import write_text
 from maskrcnn.train.checkpoint import TrainingState
 from maskrcnn.train.log import read_metrics
 
@@ -81,7 +82,7 @@ def write_report(run: Path, config: Config, progress: TrainingState, data: dict[
         "",
         "Settings are in `config.yaml`, versions and machine in `env.json`, classes and counts in `data.json`.",
     ]
-    (run / "report.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(run / "report.md", "\n".join(lines) + "\n")
 
 
 def write_card(config: Config, data: dict[str, Any], progress: TrainingState, scores: dict[str, Any] | None) -> str:

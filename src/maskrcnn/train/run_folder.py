@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -27,6 +26,7 @@ from pydantic import ValidationError
 from maskrcnn.config.load import Config
 from maskrcnn.environment import describe_environment
 from maskrcnn.errors import UserError
+from maskrcnn.files import write_text
 from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -104,9 +104,10 @@ def write_description(
 ) -> None:
     """config.yaml, command.txt (a resume adds a line), env.json and data.json."""
     settings = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    (run / "config.yaml").write_text(settings, encoding="utf-8")
-    with (run / "command.txt").open("a" if resumed else "w", encoding="utf-8") as file:
-        file.write(f"{command or ' '.join(sys.argv)}\n")
+    write_text(run / "config.yaml", settings)
+    commands = run / "command.txt"
+    before = commands.read_text(encoding="utf-8") if resumed and commands.exists() else ""
+    write_text(commands, f"{before}{command or ' '.join(sys.argv)}\n")
     write_json(run / "env.json", environment(processes))
     write_json(run / "data.json", data)
 
@@ -194,27 +195,8 @@ def describe_data(dataset: Dataset) -> dict[str, Any]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON for people: indented, atomically."""
-    temporary = path.with_name(path.name + ".new")
-    temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
-
-
-def fresh_folder(folder: Path) -> Path:
-    """An empty folder; what a kill left there before is removed."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    return folder
-
-
-def replace_folder(new: Path, folder: Path) -> None:
-    """Put the folder `new` where `folder` is or was, so that a kill leaves one of the two complete."""
-    old = folder.with_name(folder.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        os.replace(folder, old)
-    os.replace(new, folder)
-    shutil.rmtree(old, ignore_errors=True)
+    """Write JSON for people: indented, names in their own script."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def _add_image(hasher: Any, image: LabelledImage) -> None:

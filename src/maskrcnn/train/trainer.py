@@ -378,9 +378,7 @@ class Trainer:
     def _save_weights(self, folder: Path) -> None:
         from maskrcnn.weights.store import save_model
 
-        new = run_folder.fresh_folder(folder.with_name(folder.name + ".new"))
-        save_model(self.network, new, write_card(self.config, self.data, self.progress, self.scores))
-        run_folder.replace_folder(new, folder)
+        save_model(self.network, folder, write_card(self.config, self.data, self.progress, self.scores))
 
     # ---- small things
 

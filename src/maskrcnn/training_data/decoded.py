@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from maskrcnn.download import cache_folder, locked
 from maskrcnn.errors import DataError, UserError
+from maskrcnn.files import cache_folder, locked, new_file
 from maskrcnn.images.read import ValueRange, read_image
 from maskrcnn.progress import Progress
 
@@ -92,7 +92,7 @@ class DecodedImages:
             done += size
 
     def _make_room(self, needed: int) -> None:
-        others = [file for file in self.folder.glob("*") if file.suffix != ".lock" and file not in self._wanted]
+        others = [file for file in self.folder.glob("[!.]*.npy") if file not in self._wanted]
         others.sort(key=lambda file: file.stat().st_mtime)
         kept = sum(file.stat().st_size for file in others)
         for file in others:
@@ -138,15 +138,11 @@ def decode_apart(path: Path, channels: int, file: Path, value_range: ValueRange 
 
 def _decode(path: Path, channels: int, file: Path, value_range: ValueRange | None) -> None:
     pixels = read_image(path, channels, value_range)
-    partial = file.with_suffix(f".{os.getpid()}.partial")
     try:
-        with partial.open("wb") as out:
+        with new_file(file) as unfinished, unfinished.open("wb") as out:
             np.save(out, np.ascontiguousarray(pixels), allow_pickle=False)
-        os.replace(partial, file)
     except OSError as error:
         raise UserError(f"{file.parent}: cannot be written ({error.strerror}); set MASKRCNN_CACHE to another") from None
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _main(arguments: list[str]) -> int:

@@ -10,8 +10,8 @@ import torch
 import yaml
 
 from maskrcnn.config.model import ModelConfig
-from maskrcnn.download import cache_folder
 from maskrcnn.errors import UserError
+from maskrcnn.files import cache_folder
 from maskrcnn.model.build import build
 from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.progress import Progress

@@ -11,8 +11,9 @@ from typing import Any
 from torch import Tensor
 
 from maskrcnn.config.model import ModelConfig
-from maskrcnn.download import cache_folder, fetch
+from maskrcnn.download import fetch
 from maskrcnn.errors import UserError
+from maskrcnn.files import cache_folder
 from maskrcnn.progress import Progress
 from maskrcnn.weights import detectron2, mmdet, torchvision
 from maskrcnn.weights.detectron2_yaml import published_file, resolve

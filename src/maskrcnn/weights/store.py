@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.config.section import validate
 from maskrcnn.errors import UserError
+from maskrcnn.files import new_file, write_json, write_text
 from maskrcnn.model.build import build
 from maskrcnn.model.mask_rcnn import MaskRCNN
 
@@ -24,21 +25,18 @@ CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 def save_model(model: MaskRCNN, folder: str | Path, card: str = "", *, half: bool = False) -> None:
     """Writes the three files; `half` stores floats in 16 bits, as the shipped models do.
 
-    Each file is written beside its place and moved there, so a full disk or a kill leaves the old one.
+    A full disk or a kill leaves the old files. The weights, without which a folder is no model, get into place last.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = {}
     for name, tensor in model.state_dict().items():
         tensor = tensor.detach().cpu()
         tensors[name] = (tensor.half() if half and tensor.is_floating_point() else tensor).contiguous()
-    partial = folder / (WEIGHTS + ".partial")
-    save_file(tensors, partial, metadata={"format": "pt"})
-    partial.chmod(0o644)  # safetensors makes it readable by its owner only
-    partial.replace(folder / WEIGHTS)
-    _write(folder / CONFIG, json.dumps(model.config.model_dump(mode="json"), indent=1) + "\n")
-    if card:
-        _write(folder / CARD, card)
+    with new_file(folder / WEIGHTS) as unfinished:
+        save_file(tensors, unfinished, metadata={"format": "pt"})
+        write_json(folder / CONFIG, model.config.model_dump(mode="json"))
+        if card:
+            write_text(folder / CARD, card)
 
 
 def load_folder(folder: Path, network: type[MaskRCNN] = MaskRCNN) -> MaskRCNN:
@@ -115,9 +113,3 @@ def find_model(source: str | Path) -> Path:
 def shipped_models() -> list[str]:
     """Names of the models inside the package."""
     return sorted(p.parent.name for p in (Path(__file__).parent / "shipped").glob(f"*/{WEIGHTS}"))
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from maskrcnn.files import write_text
 from maskrcnn.labels.image_files import relative_name
 from maskrcnn.labels.readers.keypoint_schema import write_schema
 from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
@@ -136,10 +136,4 @@ def _new_name(file_name: str, index: int, taken: set[str], suffix: str) -> str:
 
 
 def _write(document: dict[str, Any], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_text(json.dumps(document, allow_nan=False), encoding="utf-8")
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_text(path, json.dumps(document, allow_nan=False))

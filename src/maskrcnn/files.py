@@ -1,0 +1,219 @@
+"""The ground floor of files: written whole or not at all, locks between processes, and the cache folder.
+
+What is unfinished lies beside its place as `.NAME.RANDOM.tmp`. A kill can leave one of these; a later write of the same
+name removes it once it is a day old, since before that it may be another process's, on another machine even.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import secrets
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+ABANDONED = 24 * 3600.0  # seconds without a change after which an unfinished file is nobody's
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)  # some network drives
+_FAR = 1 << 30  # the byte that is locked on Windows: nobody can read one that is
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: $MASKRCNN_CACHE, $XDG_CACHE_HOME/maskrcnn or ~/.cache/maskrcnn. Not created here."""
+    own, shared = os.environ.get("MASKRCNN_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    if own:
+        return Path(own).expanduser()
+    if shared and Path(shared).is_absolute():  # the XDG specification: relative ones are to be ignored
+        return Path(shared) / "maskrcnn"
+    return Path.home() / ".cache" / "maskrcnn"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 file as `new_file` does."""
+    with new_file(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write indented JSON as `new_file` does.
+
+    Raises:
+        ValueError: NaN or infinity, which JSON does not have.
+        OSError: as `new_file`.
+    """
+    write_text(path, json.dumps(content, allow_nan=False, indent=1) + "\n")
+
+
+@contextmanager
+def new_file(path: Path, mode: int | None = None) -> Iterator[Path]:
+    """A path to write to; the file there takes the place of `path` when the block ends without an error.
+
+    Until then and after an error the old file is whole. A link stays and what it leads to is replaced. A device or a pipe
+    is written through: `/dev/null`, `/dev/stdout`, `>(...)`.
+
+    Args:
+        path: missing folders above it are created.
+        mode: permissions; None: those of the old file, else what the umask leaves.
+
+    Raises:
+        OSError: the folder cannot be written to or the disk is full.
+    """
+    path, through = _follow(Path(path))
+    if through:
+        with tempfile.TemporaryDirectory() as folder:
+            whole = Path(folder) / "file"
+            yield whole
+            with whole.open("rb") as file, path.open("ab") as out:  # stdout may be a file that others write to
+                shutil.copyfileobj(file, out)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = _beside(path)
+    try:
+        unfinished.open("xb").close()
+        likewise = path if path.exists() else unfinished
+        mode = likewise.stat().st_mode & 0o7777 if mode is None else mode
+        yield unfinished
+        unfinished.chmod(mode)  # a library may have made another file of it
+        _to_disk(unfinished)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """An empty folder to fill; it becomes `path` when the block ends without an error.
+
+    An empty folder there gives way. One with contents is kept: another process was quicker.
+
+    Raises:
+        OSError: the folder above cannot be written to, the disk is full, or `path` is a file.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = _beside(path)
+    try:
+        unfinished.mkdir()
+        yield unfinished
+        for file in unfinished.rglob("*"):
+            if file.is_file():
+                _to_disk(file)
+        with suppress(OSError):
+            path.rmdir()  # Windows renames onto nothing, be it empty
+        try:
+            os.rename(unfinished, path)
+        except OSError:
+            if not path.is_dir() or not any(path.iterdir()):
+                raise
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what killed processes left in a folder, at any depth. Nobody may be writing there."""
+    for file in list(folder.rglob(".*.tmp")):
+        _remove(file)
+
+
+class Locked(Exception):  # noqa: N818  # a state, not a mistake
+    """Another process holds a lock; says which."""
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Holds the lock file `path`, which stays there; the system frees it when the process ends in any way.
+
+    On a drive that has no locks nothing is held.
+
+    Args:
+        path: in a folder that exists. It names the process that holds it.
+        wait: until it is free, for other threads too; else only other processes are kept out.
+
+    Raises:
+        Locked: it is held and `wait` is false.
+        OSError: it cannot be written.
+    """
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+", encoding="utf-8", errors="replace") as file:
+        try:
+            while not _lock(file.fileno(), wait):
+                if not wait:
+                    raise Locked(file.read().strip() or "another process")
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        yield
+
+
+def _lock(handle: int, wait: bool) -> bool:
+    """Whether the lock of an open file is ours now. With `wait` it may still be false, on Windows after ten seconds."""
+    try:
+        import fcntl
+    except ImportError:
+        return _lock_on_windows(handle, wait)
+    try:
+        if wait:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        else:  # not flock: forked workers would inherit it, and they outlive a killed parent for some seconds
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
+
+def _lock_on_windows(handle: int, wait: bool) -> bool:
+    import msvcrt
+
+    locks: Any = msvcrt  # other systems' type stubs lack its contents
+    os.lseek(handle, _FAR, os.SEEK_SET)
+    try:
+        locks.locking(handle, locks.LK_LOCK if wait else locks.LK_NBLCK, 1)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EDEADLOCK):
+            return False
+        raise
+    finally:
+        os.lseek(handle, 0, os.SEEK_SET)
+    return True
+
+
+def _follow(path: Path) -> tuple[Path, bool]:
+    """Where links lead, and whether that is to be written through: a device, a pipe, or a name for an open file."""
+    for _ in range(40):  # as many as Linux follows
+        folder = path.parent.resolve()
+        if folder == Path("/dev") or Path("/proc") in (folder, *folder.parents):
+            return path, path.exists()
+        if not path.is_symlink():
+            return path, path.exists() and not path.is_file()
+        path = path.parent / path.readlink()
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+
+
+def _beside(path: Path) -> Path:
+    """A name that nobody uses, on the same drive; what was abandoned under such a name is removed."""
+    for file in path.parent.iterdir():
+        if file.name.startswith(f".{path.name}.") and file.suffix == ".tmp":
+            with suppress(OSError):  # another process may have removed it
+                if time.time() - file.stat().st_mtime > ABANDONED:
+                    _remove(file)
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+
+
+def _remove(file: Path) -> None:
+    if file.is_dir():
+        shutil.rmtree(file, ignore_errors=True)
+    else:
+        file.unlink(missing_ok=True)
+
+
+def _to_disk(path: Path) -> None:
+    with path.open("rb+") as file:  # Windows wants one that may be written
+        os.fsync(file.fileno())
