@@ -100,6 +100,9 @@ def test_mask_follows_the_image(drawn, data):
             assert min(shown.any(axis=0).sum(), shown.any(axis=1).sum()) <= 2
             continue
         pasted = paste(found.masks[0], found.mask_boxes[0], view.height, view.width)
+        if not shown.any():  # it covers no pixel of a much smaller view by half
+            assert min(pasted.any(axis=0).sum(), pasted.any(axis=1).sum()) <= 2
+            continue
         # they may differ along the outline: by a pixel of the original, the view, or the bitmap
         box = found.mask_boxes[0]
         cell = (box[2:] - box[:2]) / SIDE

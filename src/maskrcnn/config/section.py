@@ -58,3 +58,11 @@ def _siblings(kind: type[BaseModel], location: list[str]) -> list[str]:
             break
         here = sections[0]
     return list(here.model_fields)
+
+
+def dotted(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted names, such as "rpn.sizes"."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat

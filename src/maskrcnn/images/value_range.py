@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,9 @@ from maskrcnn.images.header import maybe_deep
 from maskrcnn.images.read import ValueRange, read_samples
 
 IMAGES = 64  # that are looked at, spread over the data set
+SAMPLES = 500_000_000  # after which no further image is decoded
 GRID = 128  # points a side of each of them that percentiles are taken of
+GOLDEN = 0.618034
 DEPTHS = (8, 10, 12, 14, 16, 24, 32, 64)  # bits that cameras and files have
 FLOAT_PERCENTILES = (0.1, 99.9)  # of floats above 1, which have no depth
 
@@ -29,14 +31,11 @@ def find_value_range(
         channels: as the images are read.
         percentiles: lower and upper, 0 to 100, over all images: taken in place of that.
     """
-    step = max(1, len(paths) // IMAGES)
     largest, floats, grids = 0.0, False, list[np.ndarray]()
-    for path in paths[::step][:IMAGES]:
-        samples = _deep_samples(path, channels)
-        if samples is None:
-            continue
+    for samples in _deep_images(paths, channels):
         floats |= samples.dtype.kind == "f"
-        largest = max(largest, float(np.max(samples, initial=0, where=np.isfinite(samples))))
+        finite: np.ndarray | bool = np.isfinite(samples) if samples.dtype.kind == "f" else True
+        largest = max(largest, float(np.max(samples, initial=0, where=finite)))
         down, across = (max(1, side // GRID) for side in samples.shape[:2])
         grid = samples[::down, ::across].astype(np.float64).ravel()
         grids.append(grid[np.isfinite(grid)])
@@ -51,12 +50,17 @@ def find_value_range(
     return (low, high) if low < high else (low, low + 1.0)
 
 
-def _deep_samples(path: Path, channels: int) -> np.ndarray | None:
-    """The samples of an image that has more than 8 bits; None for others, and for one that cannot be read."""
-    if not maybe_deep(path):
-        return None
-    try:
-        samples = read_samples(path, channels)
-    except DataError:
-        return None  # whoever uses the image says so
-    return samples if samples.dtype.itemsize > 1 else None
+def _deep_images(paths: Sequence[Path], channels: int) -> Iterator[np.ndarray]:
+    """The samples of those images that have more than 8 bits and can be read, of up to `IMAGES` spread over `paths`."""
+    seen = 0
+    # an order that is spread wherever it ends
+    for index in np.argsort(np.arange(len(paths)) * GOLDEN % 1)[:IMAGES]:
+        if seen > SAMPLES:
+            return
+        try:
+            samples = read_samples(paths[index], channels) if maybe_deep(paths[index]) else None
+        except DataError:
+            continue  # whoever uses the image says so
+        if samples is not None and samples.dtype.itemsize > 1:
+            seen += samples.size
+            yield samples

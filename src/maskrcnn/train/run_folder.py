@@ -24,6 +24,7 @@ import yaml
 from pydantic import ValidationError
 
 from maskrcnn.config.load import Config
+from maskrcnn.config.section import dotted
 from maskrcnn.environment import describe_environment
 from maskrcnn.errors import UserError
 from maskrcnn.files import write_text
@@ -123,13 +124,13 @@ def check_unchanged(run: Path, config: Config, data: dict[str, Any]) -> list[str
     """
     remedy = f"set it back, or start a new run from these weights with train.init={run / 'weights' / 'last'}"
     try:
-        before = _flat(_completed(yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))))
+        before = dotted(_completed(yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))))
         data_before = json.loads((run / "data.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return []  # killed before they were written
     except (yaml.YAMLError, json.JSONDecodeError, AttributeError):
         raise UserError(f"{run}: config.yaml or data.json is damaged; begin a new run in another folder") from None
-    now = _flat(config.model_dump(mode="json"))
+    now = dotted(config.model_dump(mode="json"))
     notes = []
     for key in sorted(now.keys() | before.keys()):
         old, new = before.get(key), now.get(key)
@@ -214,17 +215,6 @@ def _add_annotation(hasher: Any, annotation: Annotation) -> None:
         hasher.update(counts if isinstance(counts, bytes) else repr(counts).encode())
     if annotation.keypoints is not None:
         hasher.update(annotation.keypoints.tobytes())
-
-
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as dotted ones."""
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def _commit(folder: Path) -> str | None:

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from pycocotools import mask as coco_mask
 
 from maskrcnn.config.model import KeypointSchema
 from maskrcnn.images.batch import Targets, empty_targets
 from maskrcnn.images.view import View, transform_boxes, transform_keypoints
 from maskrcnn.labels.types import Annotation, LabelledImage
 from maskrcnn.masks.polygons import clip_ring
-from maskrcnn.masks.rle import Rle
+from maskrcnn.masks.rle import MIN_POINTS, Rle, polygons_rle, rle_bitmap
 
 SMALLEST_SIDE = 1.0  # pixels; an object of which the view shows less is left out
 SLOT_MULTIPLE = 8  # object slots are padded to this, so that few shapes exist
@@ -127,18 +126,16 @@ def _draw_polygons(rings: list[np.ndarray], shape: tuple[int, int]) -> np.ndarra
         # pycocotools walks every fifth of a pixel of the outline, also far outside of the bitmap
         if ring.size and (ring.min() < -reach or ring.max() > 2 * reach):
             ring = clip_ring(ring, (-2.0, -2.0, reach + 2.0, reach + 2.0))
-        if len(ring) >= 3:
-            near.append(ring.ravel())
-    if not near:
-        return np.zeros(shape, np.uint8)
-    drawn = coco_mask.frPyObjects(near, *shape)
-    return coco_mask.decode(drawn[0] if len(drawn) == 1 else coco_mask.merge(drawn))
+        if len(ring) >= MIN_POINTS:
+            near.append(ring)
+    drawn = polygons_rle(near, *shape)
+    return np.zeros(shape, np.uint8) if drawn is None else rle_bitmap(drawn)
 
 
 def _sample_rle(rle: Rle, points: np.ndarray) -> np.ndarray:
     """The mask at points (h, w, 2) of x, y in the original's pixels: uint8 (h, w); 0 outside of the image."""
     height, width = rle["size"]
-    full = coco_mask.decode(rle)
+    full = rle_bitmap(rle)
     columns, rows = np.floor(points).astype(np.intp).transpose(2, 0, 1)
     inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
     return np.where(inside, full[np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)], 0)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 import yaml
 
 from maskrcnn.config.model import ModelConfig
+from maskrcnn.config.section import dotted
 from maskrcnn.errors import UserError
 from maskrcnn.files import cache_folder
 from maskrcnn.model.build import build
@@ -130,7 +131,7 @@ def export_file(model: MaskRCNN, library: str, path: Path) -> list[str]:
 def differences(ours: ModelConfig, theirs: ModelConfig) -> list[str]:
     """Settings that change numbers and are not the same: lines of "key: ours here, theirs there"."""
     unimportant = {"classes", "class_ids", "keypoints", "test.candidates", "backbone.freeze"}
-    a, b = _flat(ours.model_dump()), _flat(theirs.model_dump())
+    a, b = dotted(ours.model_dump()), dotted(theirs.model_dump())
     return [
         f"{key}: {a.get(key)} here, {b.get(key)} there"
         for key in sorted({*a, *b})
@@ -184,13 +185,3 @@ def _card(entry: Published) -> str:
         f"# {entry.name}\n\nConverted from {entry.url}\n\nLicence of the weights: {entry.licence}\n\n"
         f"Trained on {entry.data}; published figures: {figures or 'none'}\n"
     )
-
-
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
