@@ -19,6 +19,7 @@ from PIL import Image
 from maskrcnn.images.header import upright_size
 from maskrcnn.labels.detect import looks_like_instance_png
 from maskrcnn.labels.image_files import check_sizes
+from maskrcnn.labels.open import open_dataset
 from maskrcnn.labels.readers.instance_png import read_instance_labels
 from maskrcnn.labels.readers.label_image import read_ids, rles_by_id
 from maskrcnn.masks.rle import rle_area, rle_bitmap, rle_box
@@ -58,10 +59,10 @@ def test_images_and_their_labels(tmp_path: Path) -> None:
     assert dataset.pixels(1).shape == (8, 10, 3)
 
 
-def test_class_name(tmp_path: Path) -> None:
+def test_the_class_is_a_setting_and_not_in_the_path(tmp_path: Path) -> None:
     save(tmp_path / "Nuclei/train", "a", one_object())
-    assert read_instance_labels(tmp_path / "Nuclei/train").classes == ["nucleus"]
-    assert read_instance_labels(tmp_path / "Nuclei/train", class_name="cell").classes == ["cell"]
+    assert open_dataset(tmp_path / "Nuclei", "train").classes == ["object"]
+    assert open_dataset(tmp_path / "Nuclei", "train", class_name="cell").classes == ["cell"]
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, bool])
@@ -182,7 +183,7 @@ def test_real_nuclei() -> None:
     begin = time.process_time()
     dataset = read_instance_labels(SHARED / "data/nuclei/val")
     assert time.process_time() - begin < 5
-    assert len(dataset) == 66 and dataset.classes == ["nucleus"] and not dataset.problems
+    assert len(dataset) == 66 and dataset.classes == ["object"] and not dataset.problems
     image = dataset.image(0)
     assert dataset.pixels(0).shape == (image.height, image.width, 3)
     ids = np.asarray(Image.open(SHARED / "data/nuclei/val/labels" / image.file_name))

@@ -57,10 +57,12 @@ def advise(
     *,
     mean: Sequence[float] = (),
     std: Sequence[float] = (),
+    class_name: str | None = None,
 ) -> Advice:
     """Overrides of a shipped recipe that fit the data.
 
     Args:
+        class_name: what --class said, for the command.
         mean, std: of the images' channels, where these are not RGB's three.
     """
     if recipe is None:
@@ -123,7 +125,8 @@ def advise(
         if load_config(recipe).model.keypoint_head is not None:
             overrides.append("model.keypoint_head=null")
     sets = [word for override in overrides for word in ("--set", override)]
-    command = shell_command(["maskrcnn", "train", source, "--recipe", recipe, *sets])
+    named = [] if class_name is None else ["--class", class_name]
+    command = shell_command(["maskrcnn", "train", source, *named, "--recipe", recipe, *sets])
     return Advice(recipe, overrides, command, reasons)
 
 

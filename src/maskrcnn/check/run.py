@@ -74,6 +74,7 @@ def check(
     val: str | None = None,
     recipe: str | None = None,
     channels: int | None = None,
+    class_name: str | None = None,
     measured: bool = True,
     progress: Progress | None = None,
 ) -> Report:
@@ -83,6 +84,7 @@ def check(
         val: another data set to check as the val split.
         recipe: to advise on; None: the shipped one that fits.
         channels: to read the images with; None: the recipe's or, where files cannot be read as RGB, theirs.
+        class_name: what the objects are, where the labels have no class names (`open_dataset`).
         measured: run two training steps to tell time and memory.
 
     Labels that cannot be read at all are a finding too: then there is nothing else in the report.
@@ -93,9 +95,10 @@ def check(
     if recipe is not None:
         _check_recipe(recipe)
     report = Report(source, {}, {}, Findings())
-    opened = _open(lambda: open_dataset(source, "train", headers=False), source, "train", report.findings)
+    named: dict[str, Any] = {"headers": False, "class_name": class_name}
+    opened = _open(lambda: open_dataset(source, "train", **named), source, "train", report.findings)
     open_other = partial(open_val, source) if val is None else partial(open_dataset, val, "val")
-    other = _open(lambda: open_other(headers=False), val or source, "val", report.findings)
+    other = _open(lambda: open_other(**named), val or source, "val", report.findings)
     if opened is None:
         return report
     train = opened
@@ -128,7 +131,7 @@ def check(
     report.grey = bool(seen["train"]) and all(one.mode in GREY for one in seen["train"])
     if report.statistics["train"].objects:
         stats = report.statistics["train"]
-        report.advice = advise(source, train, stats, recipe, mean=report.mean, std=report.std)
+        report.advice = advise(source, train, stats, recipe, mean=report.mean, std=report.std, class_name=class_name)
         config = load_config(report.advice.recipe, report.advice.overrides)
         for split, dataset in datasets.items():
             check_anchors(dataset, config, split, report.findings)

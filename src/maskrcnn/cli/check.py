@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maskrcnn.cli.common import Data, check_outputs, progress_bar
+from maskrcnn.cli.common import ClassName, Data, check_outputs, progress_bar
 from maskrcnn.errors import DataError
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def check(
         int | None, typer.Option(min=1, help="Read images with this many channels, as model.input.channels does.")
     ] = None,
     fix: Annotated[Path | None, typer.Option(help="Write a repaired copy of DATA to this new folder.")] = None,
+    class_name: ClassName = None,
     steps: Annotated[bool, typer.Option(help="Run two training steps to measure time and memory.")] = True,
 ) -> None:
     """Find mistakes in labelled images before a training does."""
@@ -36,7 +37,15 @@ def check(
     from maskrcnn.check.run import print_report, write_reports
 
     with progress_bar("checking") as progress:
-        report = run_check(data, val=val, recipe=recipe, channels=channels, measured=steps, progress=progress)
+        report = run_check(
+            data,
+            val=val,
+            recipe=recipe,
+            channels=channels,
+            class_name=class_name,
+            measured=steps,
+            progress=progress,
+        )
     print_report(report)
     write_reports(report, json, html)
     if fix is not None:

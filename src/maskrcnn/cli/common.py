@@ -28,6 +28,10 @@ Weights = Annotated[str, typer.Argument(metavar="WEIGHTS", help=MODEL_HELP)]
 Data = Annotated[
     str, typer.Argument(metavar="DATA", help="A label file, a folder of labelled images, or the word synthetic.")
 ]
+ClassName = Annotated[
+    str | None,
+    typer.Option("--class", metavar="NAME", help="The class, where labels have no class names. [default: object]"),
+]
 Recipe = Annotated[str | None, typer.Option(help="A shipped recipe (see: maskrcnn models) or a YAML file.")]
 Settings = Annotated[
     list[str] | None,

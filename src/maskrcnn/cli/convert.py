@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from maskrcnn.cli.common import Data, check_outputs, load_network, refuse_options, say, tell_repairs
+from maskrcnn.cli.common import ClassName, Data, check_outputs, load_network, refuse_options, say, tell_repairs
 from maskrcnn.errors import UserError
 
 if TYPE_CHECKING:
@@ -97,12 +97,13 @@ def data(
     source: Data,
     to: Annotated[str, typer.Option(help="coco, yolo, labelme, voc or instance-png.")],
     out: Annotated[Path, typer.Option(help="A new folder for labels and images.")],
+    class_name: ClassName = None,
 ) -> None:
     """Convert labelled images to another tool's format."""
     check_outputs(out, kind="new folder")
     from maskrcnn.labels.convert import convert_data
 
-    datasets, lost = convert_data(source, to, out)
+    datasets, lost = convert_data(source, to, out, class_name)
     for dataset in datasets.values():
         tell_repairs(dataset)
     for line in lost:

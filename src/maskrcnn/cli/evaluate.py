@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from maskrcnn.cli.common import (
+    ClassName,
     Data,
     Device,
     EngineName,
@@ -15,6 +16,7 @@ from maskrcnn.cli.common import (
     check_outputs,
     load_runner,
     progress_bar,
+    say,
     tell_repairs,
 )
 
@@ -26,6 +28,7 @@ def evaluate(
     results: Annotated[Path | None, typer.Option(help="Write the detections to this COCO results file.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 1,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
+    class_name: ClassName = None,
     device: Device = None,
     engine: EngineName = None,
 ) -> None:
@@ -35,11 +38,15 @@ def evaluate(
     from maskrcnn.evaluate.report import print_scores
     from maskrcnn.files import write_json
     from maskrcnn.labels.channels import with_channels
+    from maskrcnn.labels.match_classes import take_class
     from maskrcnn.labels.open import open_dataset
 
-    dataset = open_dataset(data, "val")
+    dataset = open_dataset(data, "val", class_name=class_name)
     tell_repairs(dataset)
     model = load_runner(weights, device, engine)
+    dataset, lines = take_class(dataset, model.config.classes)
+    for line in lines:
+        say(line)
     dataset = with_channels(dataset, model.config.input.channels, model.config.input.value_range)
     kinds, notes = comparable_kinds(model, dataset)
     with progress_bar("evaluating") as progress:

@@ -9,7 +9,17 @@ from typing import Annotated
 
 import typer
 
-from maskrcnn.cli.common import Data, Recipe, Settings, check_outputs, progress_bar, recipe_for, say, tell_repairs
+from maskrcnn.cli.common import (
+    ClassName,
+    Data,
+    Recipe,
+    Settings,
+    check_outputs,
+    progress_bar,
+    recipe_for,
+    say,
+    tell_repairs,
+)
 from maskrcnn.errors import UserError
 from maskrcnn.shell import shell_command
 
@@ -22,6 +32,7 @@ def train(
     val: Annotated[
         str | None, typer.Option(help="Labelled images to evaluate on. [default: the val split of DATA]")
     ] = None,
+    class_name: ClassName = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --run where it stopped.")] = False,
 ) -> None:
     """Train a model on labelled images."""
@@ -36,12 +47,19 @@ def train(
 
     from maskrcnn.labels.open import open_dataset, open_val
     from maskrcnn.train import trainer
+    from maskrcnn.train.setup import take_only_class
     from maskrcnn.training_data.prepare import prepare_data
 
-    train_data = open_dataset(data, "train")
-    val_data = open_val(data) if val is None else open_dataset(val, "val")
+    train_data = open_dataset(data, "train", class_name=class_name)
+    if val is None:
+        val_data = open_val(data, class_name=class_name)
+    else:
+        val_data = open_dataset(val, "val", class_name=class_name)
     for dataset in (train_data, val_data):
         tell_repairs(dataset)
+    train_data, val_data, lines = take_only_class(config, train_data, val_data)
+    for line in lines:
+        say(line)
     with progress_bar("decoding large images") as progress:
         config, train_data, val_data, lines = prepare_data(config, train_data, val_data, progress)
     for line in lines:

@@ -35,7 +35,9 @@ WRITERS: dict[str, Writer] = {
 }
 
 
-def convert_data(source: str, to: str, out: Path) -> tuple[dict[str, Dataset], list[str]]:
+def convert_data(
+    source: str, to: str, out: Path, class_name: str | None = None
+) -> tuple[dict[str, Dataset], list[str]]:
     """Writes the labels and images of `source` into the new folder `out` in the form called `to`.
 
     Returns:
@@ -49,7 +51,7 @@ def convert_data(source: str, to: str, out: Path) -> tuple[dict[str, Dataset], l
         raise UserError(f"--to {to}: there are {', '.join(WRITERS)}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"--out {out}: is not empty; name a new folder")
-    train, val = open_pair(source)
+    train, val = open_pair(source, class_name=class_name)
     datasets: dict[str, Dataset] = {"train": train} | ({"val": val} if val is not None else {})
     lost = Lost()
     out.mkdir(parents=True, exist_ok=True)

@@ -2,10 +2,41 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
+from dataclasses import replace
 
-from maskrcnn.errors import DataError
-from maskrcnn.labels.types import Dataset
+from maskrcnn.errors import DataError, UserError
+from maskrcnn.labels.types import DEFAULT_CLASS, Dataset
+
+
+def with_class(dataset: Dataset, name: str) -> Dataset:
+    """A data set of one class under another name of that class.
+
+    Raises:
+        UserError: no name, or the data set has several classes.
+    """
+    if not name.strip() or not name.isprintable():
+        raise UserError(f"--class {name!r}: is no name; give one, as --class nucleus")
+    if len(dataset.classes) != 1:
+        names = ", ".join(dataset.classes[:10])
+        raise UserError(
+            f"--class {name}: {dataset.name} has {len(dataset.classes)} classes of its own ({names}); omit it"
+        )
+    renamed = copy.copy(dataset)
+    renamed.info = replace(dataset.info, classes=[name])
+    return renamed
+
+
+def take_class(dataset: Dataset, classes: list[str]) -> tuple[Dataset, list[str]]:
+    """A data set whose labels have no class names under the name of a model's only class, and a line that says so.
+
+    A data set with names of its own, also one given by --class, stays as it is.
+    """
+    if dataset.classes != [DEFAULT_CLASS] or len(classes) != 1 or dataset.classes == classes:
+        return dataset, []
+    line = f"{dataset.name}: its class {DEFAULT_CLASS!r} is taken for the model's only class {classes[0]!r}"
+    return with_class(dataset, classes[0]), [line]
 
 
 def labels_for(dataset: Dataset, classes: list[str]) -> list[int]:
@@ -21,8 +52,10 @@ def labels_for(dataset: Dataset, classes: list[str]) -> list[int]:
         near = difflib.get_close_matches(unknown[0], classes, 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         more = f" (and {len(unknown) - 1} more)" if len(unknown) > 1 else ""
+        remedy = "rename or remove it in the labels, or train a model on them"
+        if len(dataset.classes) == len(classes) == 1:
+            remedy = f"say --class {classes[0]} if the objects are that, or train a model on them"
         raise DataError(
-            f"{dataset.name}: class {unknown[0]!r}{more} is not one the model knows ({known}){hint}; rename or remove"
-            " it in the labels, or train a model on them"
+            f"{dataset.name}: class {unknown[0]!r}{more} is not one the model knows ({known}){hint}; {remedy}"
         )
     return [index[name] for name in dataset.classes]

@@ -9,6 +9,7 @@ from typing import Literal
 from maskrcnn.errors import UserError
 from maskrcnn.labels.detect import Format, detect, find_format
 from maskrcnn.labels.image_files import check_sizes
+from maskrcnn.labels.match_classes import with_class
 from maskrcnn.labels.types import Dataset
 
 Split = Literal["train", "val"]
@@ -21,7 +22,9 @@ LAYOUTS = (
 )
 
 
-def open_dataset(source: str | Path, split: Split | None = None, *, headers: bool = True) -> Dataset:
+def open_dataset(
+    source: str | Path, split: Split | None = None, *, headers: bool = True, class_name: str | None = None
+) -> Dataset:
     """Open labelled images.
 
     Args:
@@ -30,48 +33,51 @@ def open_dataset(source: str | Path, split: Split | None = None, *, headers: boo
         split: which part of a source that has parts; None: the first that there is. A source without parts, as a .json
             is, is itself whatever the split: a person who names a file means that file.
         headers: compare the size of the first images with their labels'.
+        class_name: what the objects are, where the format has no names of classes (label images, a PNG for each mask);
+            None: "object". It renames the class of any set that has one.
 
     Raises:
-        UserError: there is no such thing, it has another split only, or several formats could be meant.
+        UserError: there is no such thing, it has another split only, several formats could be meant, or a `class_name`
+            for several classes.
         DataError: the labels cannot be used.
     """
     if str(source) == "synthetic":
         from maskrcnn.labels.synthetic import Synthetic
 
-        return Synthetic(split=split or "train")
+        return _checked(lambda: Synthetic(split=split or "train"), headers, class_name)
     named, path = _named(source)
     if not path.is_dir():
-        return _checked(_file(path, named, split), headers)
+        return _checked(_file(path, named, split), headers, class_name)
     parts = {name: opener for name in SPLIT_NAMES if (opener := _find_split(path, name, named))}
     if split in parts:
-        return _checked(parts[split], headers)
+        return _checked(parts[split], headers, class_name)
     if split is not None and parts:
         raise UserError(f"{path}: has no {split!r} split; add {split}.json or a folder {split}")
     opener = next(iter(parts.values()), None) or _whole(path, named)
     if opener is None:
         raise UserError(f"{path}: no labels found; give {LAYOUTS}")
-    return _checked(opener, headers)
+    return _checked(opener, headers, class_name)
 
 
-def open_pair(source: str | Path, *, headers: bool = True) -> tuple[Dataset, Dataset | None]:
+def open_pair(source: str | Path, *, class_name: str | None = None) -> tuple[Dataset, Dataset | None]:
     """What to train on and what to evaluate on, as `open_dataset` and `open_val` find them."""
-    return open_dataset(source, "train", headers=headers), open_val(source, headers=headers)
+    return open_dataset(source, "train", class_name=class_name), open_val(source, class_name=class_name)
 
 
-def open_val(source: str | Path, *, headers: bool = True) -> Dataset | None:
+def open_val(source: str | Path, *, headers: bool = True, class_name: str | None = None) -> Dataset | None:
     """What to evaluate on: the val split of a folder, or the val*.json beside a file named train*.json.
 
     None where there is no such part.
     """
     if str(source) == "synthetic":
-        return open_dataset(source, "val")
+        return open_dataset(source, "val", class_name=class_name)
     named, path = _named(source)
     if path.is_dir() or (named or _known(path)).read_split:
         opener = _find_split(path, "val", named)
     else:
         sibling = _sibling(path)
         opener = _file(sibling, named, None) if sibling else None
-    return None if opener is None else _checked(opener, headers)
+    return None if opener is None else _checked(opener, headers, class_name)
 
 
 def _named(source: str | Path) -> tuple[Format | None, Path]:
@@ -81,8 +87,10 @@ def _named(source: str | Path) -> tuple[Format | None, Path]:
     return (named, Path(rest)) if named else (None, Path(source))
 
 
-def _checked(opener: Opener, headers: bool) -> Dataset:
+def _checked(opener: Opener, headers: bool, class_name: str | None) -> Dataset:
     dataset = opener()
+    if class_name is not None:
+        dataset = with_class(dataset, class_name)
     if headers:
         check_sizes(dataset)
     return dataset

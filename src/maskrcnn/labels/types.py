@@ -17,6 +17,8 @@ from maskrcnn.images.read import ValueRange
 from maskrcnn.labels.problems import Problems
 from maskrcnn.masks.rle import Rle
 
+DEFAULT_CLASS = "object"  # what objects are called where the labels have no names of classes
+
 
 @dataclass
 class Annotation:

@@ -17,7 +17,7 @@ from torch import nn
 from maskrcnn.config.load import Config
 from maskrcnn.config.train import TrainConfig
 from maskrcnn.errors import DataError, UserError
-from maskrcnn.labels.match_classes import labels_for
+from maskrcnn.labels.match_classes import labels_for, take_class
 from maskrcnn.labels.types import Dataset
 from maskrcnn.training_data.fill_config import fill_config
 
@@ -49,6 +49,29 @@ def fit_to_data(config: Config, train_data: Dataset, val_data: Dataset | None) -
     if val_data is not None:
         labels_for(val_data, model.classes)
     return config, labels_for(train_data, model.classes)
+
+
+def take_only_class(
+    config: Config, train_data: Dataset, val_data: Dataset | None
+) -> tuple[Dataset, Dataset | None, list[str]]:
+    """The data sets under the name of the only class that the settings or, where these name none, `train.init` have.
+
+    Returns:
+        The data sets, those of several classes as they are, and a line for each whose class has another name now.
+
+    Raises:
+        UserError: there is no such model as `train.init`.
+    """
+    from maskrcnn.weights.load import load_model
+
+    classes = config.model.classes
+    if not classes and config.train.init and len(train_data.classes) == 1:
+        classes = load_model(config.train.init).config.classes
+    train_data, lines = take_class(train_data, classes)
+    if val_data is not None:
+        val_data, more = take_class(val_data, classes or train_data.classes)
+        lines += more
+    return train_data, val_data, lines
 
 
 def make_accelerator(config: TrainConfig) -> Accelerator:

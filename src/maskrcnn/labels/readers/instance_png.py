@@ -10,17 +10,17 @@ from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.label_image import read_ids, rles_by_id
+from maskrcnn.labels.types import DEFAULT_CLASS
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 LABEL_SUFFIXES = {".png", ".tif", ".tiff"}
 
 
-def read_instance_labels(folder: Path, class_name: str | None = None) -> FileDataset:
+def read_instance_labels(folder: Path) -> FileDataset:
     """Read `folder`/images and `folder`/labels. Images are numbered from 1 in the order of their names.
 
     Args:
         folder: holds `images` and `labels`.
-        class_name: what every instance is. None: "nucleus" where the folder's path speaks of nuclei, else "object".
 
     Raises:
         DataError: no images, a label image that is unreadable, in colour, without its image or of another size, or a
@@ -28,8 +28,6 @@ def read_instance_labels(folder: Path, class_name: str | None = None) -> FileDat
     """
     folder = Path(folder)
     name = str(folder)
-    if class_name is None:
-        class_name = "nucleus" if any("nuclei" in part.lower() for part in folder.absolute().parts) else "object"
     images = _by_stem(folder / "images", IMAGE_SUFFIXES)
     labels = _by_stem(folder / "labels", LABEL_SUFFIXES)
     orphans = sorted(labels.keys() - images.keys())
@@ -39,7 +37,7 @@ def read_instance_labels(folder: Path, class_name: str | None = None) -> FileDat
             f" {labels[orphans[0]].name!r}; restore the images or delete the labels"
         )
     builder = LabelBuilder(folder, folder / "images")
-    builder.add_classes([class_name])
+    builder.add_classes([DEFAULT_CLASS])
     for stem in sorted(images.keys() - labels.keys()):
         builder.problems.note(ProblemKind.IMAGE_WITHOUT_LABELS, f"{images[stem].name!r}")
     for stem in sorted(labels):

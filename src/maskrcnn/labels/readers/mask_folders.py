@@ -6,7 +6,6 @@ Everything but 0 is the object.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +18,10 @@ from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.instance_png import IMAGE_SUFFIXES, LABEL_SUFFIXES
 from maskrcnn.labels.readers.label_image import open_label_image
+from maskrcnn.labels.types import DEFAULT_CLASS
 from maskrcnn.masks.rle import bitmap_rle
 
 TRIED_FOLDERS = 20  # so many are looked at before `looks_like_mask_folders` gives up
-NUCLEI = re.compile(r"nucle(us|i)|(?<![a-z])dsb|data.?science.?bowl")
 
 
 def looks_like_mask_folders(source: Path) -> bool:
@@ -35,15 +34,14 @@ def looks_like_mask_folders(source: Path) -> bool:
 
 
 def read_mask_folders(source: Path) -> FileDataset:
-    """Read a folder of such folders. Every object is a nucleus where the path speaks of nuclei, else an object.
+    """Read a folder of such folders.
 
     Raises:
         DataError: a folder with several images or none, a mask that is unreadable or of another size.
     """
     source = Path(source)
     builder = LabelBuilder(source, source)
-    name = "nucleus" if any(NUCLEI.search(part.lower()) for part in source.absolute().parts) else "object"
-    builder.add_classes([name])
+    builder.add_classes([DEFAULT_CLASS])
     folders = [path for path in _listed(source) if (path / "images").is_dir() or (path / "masks").is_dir()]
     for folder in folders:
         if not (folder / "masks").is_dir():

@@ -28,10 +28,9 @@ from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.json_file import load_json
 from maskrcnn.labels.readers.shapes import ellipse_ring
 from maskrcnn.labels.readers.values import number
-from maskrcnn.labels.types import LabelledImage
+from maskrcnn.labels.types import DEFAULT_CLASS, LabelledImage
 
 CLASS_ATTRIBUTES = ("class", "label", "name", "type", "category")  # looked for in this order, in any case
-DEFAULT_CLASS = "object"
 HEADER = ["filename", "file_size", "file_attributes", "region_count", "region_id", "region_shape_attributes"]
 HEADER += ["region_attributes"]
 LONGEST_CELL = 2**27  # characters; Python's own limit is less than a long polygon
