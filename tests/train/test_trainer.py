@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -20,12 +21,15 @@ from safetensors.torch import load_file
 from maskrcnn.config.load import Config
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.model.build import build
+from maskrcnn.shell import shell_command
 from maskrcnn.train import trainer
 from maskrcnn.train.checkpoint import read_state
 from maskrcnn.train.evaluation import Scores, Share
 from maskrcnn.train.log import read_metrics
 from maskrcnn.train.trainer import Trainer, train
-from tiny_network import TinyNetwork, tiny_config, tiny_data, tiny_network, train_small
+from maskrcnn.training_data.fill_config import fill_config
+from maskrcnn.weights.store import save_model
+from tiny_network import TinyNetwork, people, small_config, tiny_config, tiny_data, tiny_network, train_small
 
 
 def run_tiny(run: Path, config: Config | None = None, val: bool = False, **options: Any) -> Path:
@@ -186,6 +190,57 @@ def test_a_folder_that_holds_a_run_is_refused(tmp_path: Path) -> None:
         run_tiny(tmp_path / "elsewhere", config, resume=True)
     with pytest.raises(UserError, match=r"train.lr=0.5, began with 0.05; set it back"):
         run_tiny(tmp_path / "run", tiny_config(epochs=0.1, lr=0.5), resume=True)
+
+
+def test_a_backbone_that_would_stay_random_is_refused(tmp_path: Path) -> None:
+    """Frozen, or at rate 0, and neither a trunk nor a model to start from; the folder can be used again."""
+    frozen, idle = small_config(1), small_config(1)
+    frozen.model.backbone.freeze = 2
+    idle.train.backbone_lr_factor = 0
+    for config in (frozen, idle):
+        with pytest.raises(UserError, match=r"^\d+ parameters of the backbone would stay random") as error:
+            train(config, people(), None, tmp_path / "run")
+        for way_out in ("train.trunk=", "train.init=", "model.backbone.freeze=0"):
+            assert way_out in str(error.value)
+        assert "\n" not in str(error.value)
+    assert not list((tmp_path / "run").iterdir())
+    frozen.train.epochs = 1 / 8
+    frozen.train.trunk = "mobilenetv2-imagenet"
+    weights = train(frozen, people(), None, tmp_path / "run")
+    frozen.train.trunk = None
+    train(frozen, people(), None, tmp_path / "run", resume=True)
+    frozen.train.init = str(weights)
+    train(frozen, people(), None, tmp_path / "second")
+
+
+def test_a_model_that_gives_no_backbone_leaves_it_random(tmp_path: Path) -> None:
+    """The box head of another backbone fits, which is not enough."""
+    config = small_config(1)
+    save_model(build(fill_config(config, people()).model), tmp_path / "model")
+    config.model.backbone.kind, config.model.backbone.freeze = "resnet50", 2
+    config.train.init = str(tmp_path / "model")
+    with pytest.raises(UserError, match="parameters of the backbone would stay random"):
+        train(config, people(), None, tmp_path / "run")
+
+
+def test_the_report_of_a_resumed_run_names_the_first_command(tmp_path: Path) -> None:
+    first = shell_command(["maskrcnn", "train", "a b", "--set", "model.rpn.sizes=[[8],[16]]"])
+    assert first == "maskrcnn train 'a b' --set 'model.rpn.sizes=[[8],[16]]'"
+    run_tiny(tmp_path / "run", tiny_config(epochs=0.1), command=first)
+    run_tiny(tmp_path / "run", tiny_config(epochs=0.2), resume=True, command="maskrcnn train --resume")
+    assert (tmp_path / "run" / "command.txt").read_text() == f"{first}\nmaskrcnn train --resume\n"
+    assert f"Again: `{first}`" in (tmp_path / "run" / "report.md").read_text()
+
+
+def test_what_is_printed_to_continue_is_quoted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "my [first] run"
+    stop_after(monkeypatch, 1, lambda: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        run_tiny(run, tiny_config(epochs=0.5))
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "continue with" in line]
+    assert shlex.split(line.partition("continue with ")[2]) == ["--resume", "--run", str(run)]
 
 
 def test_a_finished_run_can_be_given_more_epochs(tmp_path: Path) -> None:

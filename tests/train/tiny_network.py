@@ -103,11 +103,15 @@ def small_config(accumulate: int) -> Config:
     return Config.model_validate({"model": model, "train": train, "data": data})
 
 
+def people() -> Synthetic:
+    return Synthetic(count=32, side=(64, 96), people=True)
+
+
 def train_small(run: Path, accumulate: int) -> None:
     """Five steps of `small_config` on images with shapes and people."""
     from maskrcnn.train.trainer import train
 
-    train(small_config(accumulate), Synthetic(count=32, side=(64, 96), people=True), None, run)
+    train(small_config(accumulate), people(), None, run)
 
 
 if __name__ == "__main__":

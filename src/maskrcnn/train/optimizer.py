@@ -10,7 +10,7 @@ from torch import nn
 
 from maskrcnn.config.train import TrainConfig
 
-BACKBONE = "backbone."
+BACKBONE = "backbone."  # what the names of its parameters begin with
 
 
 def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:

@@ -73,7 +73,7 @@ def write_report(run: Path, config: Config, progress: TrainingState, data: dict[
         lines.append(
             f"- Best: {config.train.best} AP {progress.best:.2f} at iteration {progress.best_iteration}, in `weights/best`"
         )
-    lines += ["", "Again: `" + _last_line(run / "command.txt") + "`", ""]
+    lines += ["", "Again: `" + _first_command(run / "command.txt") + "`", ""]
     lines += _table([r for r in read_metrics(run / "metrics.jsonl") if r["kind"] == "evaluation"])
     lines += [f"![{name}](plots/{name})" for name in plots]
     samples = sorted(path.name for path in (run / "samples").glob("*.jpg"))
@@ -118,6 +118,7 @@ def _table(evaluations: list[dict[str, Any]]) -> list[str]:
     return [*rows, ""]
 
 
-def _last_line(path: Path) -> str:
+def _first_command(path: Path) -> str:
+    """What began the run; a resume adds a line."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return lines[-1] if lines else "maskrcnn train"
+    return lines[0] if lines else "maskrcnn train"

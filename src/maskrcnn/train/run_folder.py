@@ -29,6 +29,7 @@ from maskrcnn.environment import describe_environment
 from maskrcnn.errors import UserError
 from maskrcnn.files import write_text
 from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
+from maskrcnn.shell import shell_command
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -108,7 +109,7 @@ def write_description(
     write_text(run / "config.yaml", settings)
     commands = run / "command.txt"
     before = commands.read_text(encoding="utf-8") if resumed and commands.exists() else ""
-    write_text(commands, f"{before}{command or ' '.join(sys.argv)}\n")
+    write_text(commands, f"{before}{command or shell_command(sys.argv)}\n")
     write_json(run / "env.json", environment(processes))
     write_json(run / "data.json", data)
 
@@ -122,7 +123,8 @@ def check_unchanged(run: Path, config: Config, data: dict[str, Any]) -> list[str
     Raises:
         UserError: another setting, or the labels, changed; the first is named with both values.
     """
-    remedy = f"set it back, or start a new run from these weights with train.init={run / 'weights' / 'last'}"
+    init = shell_command([f"train.init={run / 'weights' / 'last'}"])
+    remedy = f"set it back, or start a new run from these weights with --set {init}"
     try:
         before = dotted(_completed(yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))))
         data_before = json.loads((run / "data.json").read_text(encoding="utf-8"))

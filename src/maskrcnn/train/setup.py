@@ -19,10 +19,12 @@ from maskrcnn.config.train import TrainConfig
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.labels.match_classes import labels_for, take_class
 from maskrcnn.labels.types import Dataset
+from maskrcnn.train.optimizer import BACKBONE
 from maskrcnn.training_data.fill_config import fill_config
 
 if TYPE_CHECKING:
     from maskrcnn.model.mask_rcnn import MaskRCNN
+    from maskrcnn.weights.transfer import Transfer
 
 EVALUATION_LIMIT = timedelta(hours=6)  # that the other processes wait for one which scores or saves
 KIND_HEADS = {"segm": "mask_head", "keypoints": "keypoint_head"}
@@ -106,6 +108,9 @@ def make_network(config: Config, resume: bool) -> tuple[nn.Module, list[str]]:
 
     Returns:
         The network, and lines about what did not fit it.
+
+    Raises:
+        UserError: weights of the backbone would stay random, or weights that cannot be loaded.
     """
     from maskrcnn.model.build import build
     from maskrcnn.weights.trunk import load_trunk
@@ -114,17 +119,45 @@ def make_network(config: Config, resume: bool) -> tuple[nn.Module, list[str]]:
     network = build(config.model)
     if resume:
         return network, []
+    lines: list[str] = []
+    given: set[str] = set()
     if config.train.trunk:
         load_trunk(network, config.train.trunk)
-    return network, _start_from(network, config.train.init) if config.train.init else []
+        given |= {name for name, _ in network.named_parameters() if name.startswith(BACKBONE)}
+    if config.train.init:
+        done = _start_from(network, config.train.init)
+        lines = done.lines(config.train.init)
+        given |= set(done.copied)
+    _refuse_random_backbone(network, given, still=config.train.backbone_lr_factor == 0)
+    return network, lines
 
 
 def freeze_idle(network: nn.Module, config: TrainConfig) -> None:
     """A backbone whose learning rate is 0 needs no gradients."""
     if config.backbone_lr_factor == 0:
         for name, parameter in network.named_parameters():
-            if name.startswith("backbone."):
+            if name.startswith(BACKBONE):
                 parameter.requires_grad_(False)
+
+
+def _refuse_random_backbone(network: nn.Module, given: set[str], still: bool) -> None:
+    """Weights that neither learn nor come from anywhere make noise of every image.
+
+    Args:
+        given: names of the parameters that were loaded.
+        still: no parameter of the backbone learns.
+    """
+    random = [
+        name
+        for name, parameter in network.named_parameters()
+        if name.startswith(BACKBONE) and (still or not parameter.requires_grad) and name not in given
+    ]
+    if random:
+        raise UserError(
+            f"{len(random)} parameters of the backbone would stay random, {random[0]} first: give it weights with "
+            "train.trunk=NAME (maskrcnn models lists them) or train.init=MODEL, or let it learn with "
+            "model.backbone.freeze=0 and train.backbone_lr_factor above 0"
+        )
 
 
 @contextlib.contextmanager
@@ -145,12 +178,12 @@ def determinism(wanted: bool) -> Iterator[None]:
         switches.fill_uninitialized_memory = fill
 
 
-def _start_from(network: MaskRCNN, source: str) -> list[str]:
-    """Copy what fits of another model; lines about what did and what did not."""
+def _start_from(network: MaskRCNN, source: str) -> Transfer:
+    """Copy what fits of another model."""
     from maskrcnn.weights.load import load_model
     from maskrcnn.weights.transfer import transfer
 
     done = transfer(network, load_model(source))
     if not done.copied:
         raise UserError(f"train.init={source}: none of its weights fit this network; use the recipe that it came from")
-    return done.lines(source)
+    return done

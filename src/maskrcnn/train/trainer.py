@@ -21,6 +21,7 @@ from maskrcnn.config.load import Config
 from maskrcnn.errors import UserError
 from maskrcnn.images.batch import Batch, Targets
 from maskrcnn.labels.types import Dataset
+from maskrcnn.shell import shell_command
 from maskrcnn.train import run_folder
 from maskrcnn.train.checkpoint import TrainingState, random_state, read_state, set_random_state, write_state
 from maskrcnn.train.ema import Average
@@ -108,14 +109,17 @@ class Trainer:
         self.sampler = batch_sampler
         self.per_epoch = int(self.sampler.global_batches)
         self.total = max(1, round(self.settings.epochs * self.per_epoch))
-        self.notes = self._open_folder(resume, command)
+        if self.main:
+            run_folder.open_run(run, resume)
+        self.accelerator.wait_for_everyone()
+        state = read_state(run / "state.pt") if resume and (run / "state.pt").exists() else None
+        misfits: list[str] = []
+        if network is None:  # before the folder is written to: one that is refused leaves no run behind
+            network, misfits = make_network(self.config, resume=state is not None)
+        self.notes = self._describe(resume, command)
         if self.sampler.factors is not None:
             self.notes.append(describe_repeats(self.sampler.factors))
-
-        state = read_state(run / "state.pt") if resume and (run / "state.pt").exists() else None
-        if network is None:
-            network, misfits = make_network(self.config, resume=state is not None)
-            self.notes += misfits
+        self.notes += misfits
         freeze_idle(network, self.settings)
         self.model = self.accelerator.prepare(network)
         self.network: Any = self.accelerator.unwrap_model(self.model)
@@ -134,12 +138,11 @@ class Trainer:
 
     # ---- set up
 
-    def _open_folder(self, resume: bool, command: str) -> list[str]:
-        """Make or check the run's folder and describe the run in it; one process does, the others wait."""
+    def _describe(self, resume: bool, command: str) -> list[str]:
+        """Describe the run in its folder; one process does, the others wait. Returns what a resume changes."""
         notes: list[str] = []
         self.data: dict[str, Any] = {}
         if self.main:
-            run_folder.open_run(self.run, resume)
             self.data = {
                 "train": run_folder.describe_data(self.train_data),
                 "val": run_folder.describe_data(self.val_data) if self.val_data is not None else None,
@@ -296,7 +299,8 @@ class Trainer:
         """Save and leave, as a signal asked."""
         self._settle()
         self._save()
-        self.log.note(f"stopped after iteration {self.progress.iteration}; continue with --resume --run {self.run}")
+        again = shell_command(["--resume", "--run", str(self.run)])
+        self.log.note(f"stopped after iteration {self.progress.iteration}; continue with {again}")
         self.stop.leave()
 
     # ---- evaluate
