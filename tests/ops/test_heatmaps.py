@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -109,6 +109,7 @@ def expected_oks(logits: Tensor, box: Tensor, sigma: float, x: float, y: float) 
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 2**31), st.floats(0.02, 0.3), st.floats(4, 90), st.floats(4, 90), st.floats(0.5, 6))
+@example(seed=0, sigma=0.25, width=38, height=4, sharp=2)  # the step loses 1.27e-4
 def test_oks_finds_the_place_that_is_worth_most(
     seed: int, sigma: float, width: float, height: float, sharp: float
 ) -> None:
@@ -124,8 +125,22 @@ def test_oks_finds_the_place_that_is_worth_most(
     assert score == pytest.approx(max(worth), rel=1e-4)
     best_x, best_y = centres[max(range(SIDE**2), key=worth.__getitem__)]
     assert abs(x - best_x) <= width / SIDE / 2 + 1e-3 and abs(y - best_y) <= height / SIDE / 2 + 1e-3
-    if sigma > 0.1:  # the bell spans several cells, so that the parabola fits it
-        assert expected_oks(logits[0, 0], box, sigma, x, y) >= max(worth) - 1e-4
+    # A parabola's error is the log's third derivative, the third moment of the cells under the bell over its width to the
+    # sixth. Of 150,000 random cases none lost more than 0.101 / width^4 of the best cell's value.
+    bell = 2 * sigma * math.sqrt(AREA_OF_BOX * width * height) * SIDE / max(width, height)  # its width in cells
+    if bell > 0.9:
+        assert expected_oks(logits[0, 0], box, sigma, x, y) >= max(worth) * (1 - 0.11 / bell**4)
+
+
+def test_the_step_between_cells_is_worth_it() -> None:
+    logits = 3 * torch.randn(200, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+    box = torch.tensor([0.0, 0, 40, 40])
+    for sigma in (0.1, 0.2):
+        found = decode_oks(logits, box.expand(200, 4), torch.tensor([sigma]))[:, 0].tolist()
+        gains = [
+            expected_oks(one[0], box, sigma, x, y) - score for one, (x, y, score) in zip(logits, found, strict=True)
+        ]
+        assert sum(gains) / len(gains) > 1e-3 and min(gains) > -1e-2
 
 
 def test_oks_prefers_a_broad_hill_to_a_lonely_peak() -> None:

@@ -1,4 +1,4 @@
-"""Winograd's way gives what `conv2d` gives."""
+"""Winograd's algorithm gives what `conv2d` gives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a convolution runs at test time on a CPU: its frozen norm folded in once, large 3x3 ones by Winograd's way."""
+"""How a convolution runs at test time on a CPU: its frozen norm folded in once, large 3x3 ones by Winograd's algorithm."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class TestTimeConv:
 
 
 def _suits(conv: nn.Conv2d, x: Tensor) -> bool:
-    """Whether Winograd's way is there for this convolution and faster."""
+    """Whether Winograd's algorithm applies to this convolution and is faster."""
     return (
         conv.kernel_size == (3, 3)
         and conv.stride == (1, 1)

@@ -58,7 +58,8 @@ def decode_oks(logits: Tensor, boxes: Tensor, sigmas: Tensor) -> Tensor:
         return torch.exp(-distance * (length.square()[:, None] / (2 * variance))[..., None, None])
 
     expected = bell(extent[:, 1]) @ probability @ bell(extent[:, 0])
-    # the logarithm of a bell is a parabola
+    # The logarithm of a bell is a parabola, of several nearly one: over a bell of a cell's width the step between cells
+    # gains 0.004 of OKS on average, and now and then loses as much.
     x, y, best = _peak(expected.clamp(min=1e-20).log().flatten(2), side)
     score = expected.flatten(2).gather(-1, best.unsqueeze(-1)).squeeze(-1).clamp(max=1)
     return _in_pixels(x, y, score, boxes, side)

@@ -1,9 +1,9 @@
-"""Products of float32 matrices on a CPU, by the library that is the faster one there.
+"""Matrix products in float32 on a CPU, by whichever of PyTorch's two libraries is faster there.
 
-PyTorch multiplies matrices by MKL and convolves by oneDNN. On AMD's processors MKL leaves half of their AVX-512 registers'
-width unused, where these have the full width: two cores of a Zen 5 reach 210 GFLOP/s by MKL and 430 to 510 by oneDNN. On
-Intel's MKL is ahead (docs/performance.md). A 1 x 1 convolution of a channels-last map is a product of matrices, so that
-oneDNN can be had for it, forward and backward.
+PyTorch multiplies matrices with MKL and convolves with oneDNN. On AMD processors with AVX-512, MKL uses only half the
+width of the registers: two cores of a Zen 5 reach 210 GFLOP/s with MKL and 430 to 510 with oneDNN. On Intel's, MKL is
+ahead (docs/performance.md). A 1 x 1 convolution of a channels-last map is a matrix product, so oneDNN can be reached
+through `conv2d`, forward and backward.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 @functools.cache
 def onednn_is_faster() -> bool:
-    """Whether this is an AMD processor with AVX-512. Not timed: the same machine shall give the same bits each time."""
+    """Whether this is an AMD processor with AVX-512. Not timed, so that a machine gives the same bits every time."""
     return torch.backends.cpu.get_cpu_capability() == "AVX512" and "AuthenticAMD" in _vendor()
 
 
@@ -44,15 +44,15 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """`F.linear` of x (N, C) by weight (K, C): (N, K)."""
     if not (eager_float32(x) and len(x) and onednn_is_faster()):
         return F.linear(x, weight, bias)
-    # the rows are the places of a map of one row
+    # each row of x is one cell of a map of height 1
     found = F.conv2d(x[None, None].permute(0, 3, 1, 2), weight[:, :, None, None], bias)
     return found.permute(0, 2, 3, 1)[0, 0]
 
 
 def grouped(x: Tensor, weights: Tensor) -> Tensor:
-    """x (N, G, C) by weights (G, C, K), each group's by its own: (N, G, K). No gradients.
+    """For each of G groups the product of x (N, G, C) and weights (G, C, K): (N, G, K). No gradients.
 
-    Fastest where `weights` are as `arranged` has them and x is contiguous.
+    Fastest where `weights` come from `arranged` and x is contiguous.
     """
     if not (x.dtype == torch.float32 and len(x) and onednn_is_faster()):
         return torch.bmm(x.transpose(0, 1), weights).transpose(0, 1)
@@ -63,5 +63,5 @@ def grouped(x: Tensor, weights: Tensor) -> Tensor:
 
 
 def arranged(weights: Tensor) -> Tensor:
-    """The same weights (G, C, K) in the order in memory that `grouped` reads without a copy."""
+    """The same weights (G, C, K), laid out in memory so that `grouped` need not copy them."""
     return weights.transpose(1, 2).contiguous().transpose(1, 2) if onednn_is_faster() else weights.contiguous()

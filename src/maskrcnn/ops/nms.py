@@ -3,10 +3,15 @@
 With boxes sorted by score and M[j, i] = "j stands before i and overlaps it by more than the threshold", the greedy
 answer is the only fixed point of keep[i] = not any(keep[j] and M[j, i]), and iterating from "keep all" reaches it in as
 many rounds as the longest chain of suppressions (Cluster-NMS, Zheng et al. 2020). Boxes are taken in blocks, so memory
-is block x N rather than N x N, and blocks after the first see only settled answers of the earlier ones.
+is a block's square rather than N x N, and blocks after the first see only settled answers of the earlier ones.
+
+On a CPU a block's square is small enough for PyTorch to leave it to one thread. In larger ones NMS entered 117 parallel
+regions, and in each the threads wait for one another: beside another busy program that took a hundred times as long.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -15,8 +20,11 @@ from torch._higher_order_ops.while_loop import while_loop
 from maskrcnn.ops.boxes import area, intersection
 from maskrcnn.ops.tracing import exporting
 
+_BLOCK = 256  # boxes settled at a time in a graph and on accelerators
+_GRAIN = 32768  # at::internal::GRAIN_SIZE: operators on no more elements than this use one thread
 
-def nms(boxes: Tensor, valid: Tensor, iou: float, groups: Tensor | None = None, block: int = 256) -> Tensor:
+
+def nms(boxes: Tensor, valid: Tensor, iou: float, groups: Tensor | None = None, block: int | None = None) -> Tensor:
     """Which boxes survive, in several independent sets at once.
 
     Args:
@@ -24,20 +32,24 @@ def nms(boxes: Tensor, valid: Tensor, iou: float, groups: Tensor | None = None, 
         valid: (S, N) bool; a box that is not valid neither survives nor suppresses.
         iou: a box goes when it overlaps a better survivor by more than this.
         groups: (S, N) int; boxes of different groups (classes) do not see each other.
-        block: boxes settled at a time.
+        block: boxes settled at a time; by default what suits the device.
 
     Returns:
         (S, N) bool.
     """
     if exporting():
         return nms_node(boxes, valid, groups, iou)
-    return _settle(boxes, valid, iou, groups, block, graph=torch.compiler.is_compiling())
+    graph = torch.compiler.is_compiling()
+    if block is None:
+        eager_cpu = boxes.device.type == "cpu" and not graph
+        block = max(1, math.isqrt(_GRAIN // max(1, len(boxes)))) if eager_cpu else _BLOCK
+    return _settle(boxes, valid, iou, groups, block, graph=graph)
 
 
 @torch.library.custom_op("maskrcnn::nms", mutates_args=())
 def nms_node(boxes: Tensor, valid: Tensor, groups: Tensor | None, iou: float) -> Tensor:
     """`nms` as one node of an exported graph: inference engines have an operator of their own for it."""
-    return _settle(boxes, valid, iou, groups, 256, graph=False).clone()
+    return _settle(boxes, valid, iou, groups, _BLOCK, graph=False).clone()
 
 
 @nms_node.register_fake
@@ -48,14 +60,14 @@ def _(boxes: Tensor, valid: Tensor, groups: Tensor | None, iou: float) -> Tensor
 def _settle(boxes: Tensor, valid: Tensor, iou: float, groups: Tensor | None, block: int, *, graph: bool) -> Tensor:
     """`nms`, block by block; in a `graph` nothing is asked on the way."""
     count = boxes.shape[1]
+    blocks = [slice(start, min(start + block, count)) for start in range(0, count, block)]
     settled: list[Tensor] = []
-    for start in range(0, count, block):
-        stop = min(start + block, count)
-        alive = valid[:, start:stop]
-        if start:
-            by_earlier = _overlaps(boxes, groups, slice(0, start), slice(start, stop), iou)
-            alive = alive & ~(by_earlier & torch.cat(settled, 1).unsqueeze(-1)).any(1)
-        within = _overlaps(boxes, groups, slice(start, stop), slice(start, stop), iou)
+    for here in blocks:
+        alive = valid[:, here]
+        for earlier, kept in zip(blocks, settled, strict=False):
+            suppresses = _overlaps(boxes, groups, earlier, here, iou) & kept.unsqueeze(-1)
+            alive = alive & ~suppresses.any(1)
+        within = _overlaps(boxes, groups, here, here, iou)
         settled.append(_fixed_point(within.triu(1), alive, graph))
     return torch.cat(settled, 1) if settled else valid
 
@@ -65,7 +77,8 @@ def _overlaps(boxes: Tensor, groups: Tensor | None, left: slice, right: slice, i
     a, b = boxes[:, left], boxes[:, right]
     both = intersection(a, b)
     # iou > t without a division: inter > t * union
-    over = both > iou * (area(a).unsqueeze(-1) + area(b).unsqueeze(-2) - both)
+    union = (area(a).unsqueeze(-1) + area(b).unsqueeze(-2)).sub_(both)
+    over = both > union.mul_(iou)
     if groups is None:
         return over
     return over & (groups[:, left].unsqueeze(-1) == groups[:, right].unsqueeze(-2))

@@ -1,8 +1,8 @@
-"""3x3 convolutions with a quarter of the multiplications: F(4x4, 3x3) of Lavin and Gray 2016, "Fast Algorithms for
-Convolutional Neural Networks", section 4.3, in plain PyTorch.
+"""Winograd's algorithm for 3x3 convolutions, in plain PyTorch: F(4x4, 3x3) of Lavin and Gray 2016, "Fast Algorithms for
+Convolutional Neural Networks", section 4.3.
 
-A tile of 6 x 6 inputs gives 4 x 4 outputs through 36 products instead of 144. The transforms on the way in and out are
-matrix products too; tiles are taken a few at a time so that what lies between the steps stays in the processor's cache.
+A tile of 6 x 6 inputs becomes 4 x 4 outputs with 36 multiplications instead of 144. The input and output transforms are
+matrix products too. Tiles are taken a few at a time, so that intermediate results stay in the processor's cache.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from torch.nn import functional as F
 from maskrcnn.ops.matmul import arranged, grouped, onednn_is_faster
 
 TILE, SPAN = 4, 6  # outputs and inputs per side of a tile
-# taken at a time, which measured fastest: at 256 channels 192 are some 7 MB
+# tiles at a time, the fastest of those measured; at 256 channels 192 tiles take 7 MB
 _TILES = {"MKL": 192, "oneDNN": 384}
 
-# the polynomials' values at 0, 1, -1, 2, -2 and infinity: inputs, weights, outputs
+# the transforms of inputs, weights and outputs, for the interpolation points 0, 1, -1, 2, -2 and infinity
 _INPUT = [
     [4.0, 0, -5, 0, 1, 0],
     [0, -4, -4, 1, 1, 0],
@@ -54,7 +54,7 @@ def winograd_conv(x: Tensor, weights: Tensor, bias: Tensor | None) -> Tensor:
         bias: (K,) or None.
 
     Returns:
-        (B, K, H, W), channels-last in memory; it differs from `conv2d` by some 1e-5 of the largest value in float32.
+        (B, K, H, W), channels-last in memory; in float32 within about 1e-5 of `conv2d`, relative to the largest value.
     """
     images, channels, height, width = x.shape
     down, across = -(-height // TILE), -(-width // TILE)
@@ -63,7 +63,7 @@ def winograd_conv(x: Tensor, weights: Tensor, bias: Tensor | None) -> Tensor:
     border = (0, 0, 1, across * TILE - width + 1, 1, down * TILE - height + 1)
     padded = F.pad(x.permute(0, 2, 3, 1), border).contiguous()
     found = x.new_empty(images, down, TILE, across, TILE, weights.shape[2])
-    # some rows of tiles of one image or, where images are small, all of some images
+    # a few rows of tiles of one image or, where images are small, whole images
     tiles_at_once = _TILES["oneDNN" if onednn_is_faster() else "MKL"]
     rows = max(1, min(down, tiles_at_once // across))
     group = max(1, tiles_at_once // (down * across)) if rows == down else 1
@@ -71,8 +71,8 @@ def winograd_conv(x: Tensor, weights: Tensor, bias: Tensor | None) -> Tensor:
         for row in range(0, down, rows):
             part = found[first : first + group, row : row + rows]
             tiles = _tiles(padded, first, row, part.shape[0], part.shape[1], across)
-            seen = torch.matmul(into, tiles)  # (T, 36, C)
-            product = grouped(seen, weights)  # (T, 36, K)
+            transformed = torch.matmul(into, tiles)  # (T, 36, C)
+            product = grouped(transformed, weights)  # (T, 36, K)
             values = torch.matmul(out_of, product)
             values = values.view(part.shape[0], part.shape[1], across, TILE, TILE, -1)
             part.copy_(values.permute(0, 1, 3, 2, 4, 5))

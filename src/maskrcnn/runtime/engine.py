@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 ENGINES = ("torch", "openvino", "onnxruntime")
-# fastest first, as docs/export.md measured them: Winograd's way is ahead in a ResNet, and MobileNetV2 has nothing for it
+# fastest first, as docs/export.md measured them: Winograd's algorithm wins in a ResNet; MobileNetV2 has no convolution for it
 FASTEST = {"mobilenetv2": ("openvino", "onnxruntime", "torch")}
 FASTEST_OF_OTHERS = ("torch", "openvino", "onnxruntime")
 FASTEST_OF_EXPORTS = ("openvino", "onnxruntime", "torch")
