@@ -1,7 +1,8 @@
-"""What was found in one image, in that image's own pixels: the object between the network and every use of it.
+"""What was found in one image, in that image's own pixels: the object between the network and every use of
+it.
 
-Boxes are xyxy, continuous and half-open. Masks stay the small probability maps that the network made until a form of them
-is asked for, and each is then pasted inside its own box only.
+Boxes are xyxy, continuous and half-open. Masks stay the small probability maps that the network made until a
+form of them is asked for, and each is then pasted inside its own box only.
 """
 
 from __future__ import annotations
@@ -44,14 +45,17 @@ class Masks:
         return Masks(self.probabilities[rows], self.boxes[rows], self.size, self.threshold)
 
     def windows(self) -> Iterator[tuple[int, int, np.ndarray]]:
-        """Each mask as (x0, y0, bool (h, w)): the part of the image that its box touches, and nothing outside it.
+        """Each mask as (x0, y0, bool (h, w)): the part of the image that its box touches, and nothing outside
+        it.
 
         One after the other, so that of any number of masks one window is in memory.
         """
         return paste_windows(self.probabilities, self.boxes, *self.size, self.threshold)
 
     def edges(self) -> Iterator[np.ndarray]:
-        """Each mask as the places, column by column, where its runs of pixels begin and end in turn; see `paste_edges`."""
+        """Each mask as the places, column by column, where its runs of pixels begin and end in turn; see
+        `paste_edges`.
+        """
         return paste_edges(self.probabilities, self.boxes, *self.size, self.threshold)
 
     def bitmaps(self) -> np.ndarray:
@@ -94,19 +98,22 @@ class Instances:
     masks: Masks | None = None
     keypoints: np.ndarray | None = None  # (N, K, 3) float32: x, y, score
     keypoint_schema: KeypointSchema | None = None
-    # (N,) float32, 0 to 1: score times the mean score of the points, where these are expected OKS (`decode` "oks")
+    # (N,) float32, 0 to 1: score times the mean score of the points, where these are expected OKS (`decode`
+    # "oks")
     keypoint_scores: np.ndarray | None = None
     path: Path | None = None  # of the image, where it has one
     pixels: np.ndarray | None = field(default=None, repr=False)  # (H, W, C) uint8, for `plot`
     channels: int = 3  # of the image
-    value_range: tuple[float, float] | None = None  # of the image's samples, where these have more than 8 bits
-    class_ids: np.ndarray | None = None  # (N,) int64: the class of each in the user's own file; None: labels + 1
+    # of the image's samples, where these have more than 8 bits
+    value_range: tuple[float, float] | None = None
+    # (N,) int64: the class of each in the user's own file; None: labels + 1
+    class_ids: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
 
     def __getitem__(self, index: Index) -> Instances:
-        """Some of the objects: by position, slice, list of positions or boolean array. One position gives N = 1."""
+        """Some of the objects: by position (which gives N = 1), slice, list of positions or boolean array."""
         rows = _rows(index)
         places = np.arange(len(self))[rows]
         chosen: dict[str, Any] = {name: getattr(self, name) for name in PER_OBJECT}
@@ -145,9 +152,9 @@ class Instances:
     def to_coco(self, image_id: int | str) -> list[dict[str, Any]]:
         """COCO results, one plain dict for each object, ready for JSON.
 
-        `bbox` is x, y, width, height; `segmentation` is RLE with counts as text; `keypoints` is flat x, y, score, where
-        x and y are pixel indices as in COCO's labels: half a pixel less than ours; `keypoints_score`, where there is one,
-        ranks the objects when keypoints are scored.
+        `bbox` is x, y, width, height; `segmentation` is RLE with counts as text; `keypoints` is flat x, y,
+        score, where x and y are pixel indices as in COCO's labels: half a pixel less than ours;
+        `keypoints_score`, where there is one, ranks the objects when keypoints are scored.
         """
         ids = self.labels + 1 if self.class_ids is None else self.class_ids
         masks = [None] * len(self) if self.masks is None else self.masks.rle()
@@ -199,6 +206,6 @@ def _rows(index: Index) -> slice | np.ndarray:
 
 
 def _outer_rings(window: tuple[int, int, np.ndarray]) -> list[np.ndarray]:
-    """The outer rings of a bitmap at (x0, y0), around its pixels rather than through their centres, largest first."""
+    """The outer rings of a bitmap at (x0, y0), largest first, around its pixels and not through their centres."""
     x0, y0, bitmap = window
     return [(outer + (x0, y0)).astype(np.float32) for outer, _ in bitmap_rings(bitmap)] if bitmap.any() else []

@@ -1,8 +1,8 @@
 """What goes into the network: images padded to one shape and, for training, what is in them.
 
 Every tensor has a fixed shape and a `valid` beside it (design, section 3), so images with no object, one or a
-thousand take the same path. B images, G object slots, m bitmap side, K keypoints. Boxes are xyxy in the pixels of the
-padded images, continuous and half-open: a box over the whole image is (0, 0, width, height).
+thousand take the same path. B images, G object slots, m bitmap side, K keypoints. Boxes are xyxy in the
+pixels of the padded images, continuous and half-open: a box over the whole image is (0, 0, width, height).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Batch:
 
 @dataclass
 class Targets:
-    """The objects in a Batch. Slots whose `valid` is false hold zeros; a slot is never both valid and ignored."""
+    """The objects in a Batch. Slots that are not `valid` hold zeros; none is both valid and ignored."""
 
     boxes: Tensor  # (B, G, 4) float xyxy
     labels: Tensor  # (B, G) int64, 0 .. classes-1
@@ -52,7 +52,8 @@ class Targets:
     masks: Tensor  # (B, G, m, m) uint8 0/1; m = 0 where there are no masks
     mask_boxes: Tensor  # (B, G, 4) float xyxy: the box that each bitmap covers, not always the object's box
     has_mask: Tensor  # (B, G) bool: false where the label gives only a box
-    keypoints: Tensor  # (B, G, K, 3) float: x, y, visibility (0 unlabelled, 1 hidden, 2 visible); K = 0 where none
+    # (B, G, K, 3) float: x, y, visibility (0 unlabelled, 1 hidden, 2 visible); K = 0 where none
+    keypoints: Tensor
     seeds: Tensor  # (B,) int64: what the random choices about this image derive from
 
     def to(self, device: torch.device | str) -> Targets:

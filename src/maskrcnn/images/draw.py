@@ -1,8 +1,8 @@
 """An image with its objects drawn on it, to be looked at by a person.
 
-Back to front: translucent masks with their outlines, the largest object first; boxes; skeletons; name tags. Every width
-and letter follows the image's size, so that a thumbnail and a poster show the same. An image too small to carry
-letters is enlarged first, and the masks are pasted anew at that size.
+Back to front: translucent masks with their outlines, the largest object first; boxes; skeletons; name tags.
+Every width and letter follows the image's size, so that a thumbnail and a poster show the same. An image too
+small to carry letters is enlarged first, and the masks are pasted anew at that size.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Windows(Protocol):
 
 
 class Drawable(Protocol):
-    """N objects of one image: what `draw_instances` needs of `maskrcnn.instances.Instances`, whose fields these are."""
+    """N objects of one image: the fields of `maskrcnn.instances.Instances` that drawing needs."""
 
     @property
     def size(self) -> tuple[int, int]: ...
@@ -87,10 +87,10 @@ def draw_instances(
     Args:
         pixels: uint8 (H, W, C), RGB or as `as_shown` takes it; not changed.
         instances: in the same image's pixels.
-        keypoint_score: keypoints below it, and the limbs that end in them, are not drawn; None: 0.5 where scores are
-            expected OKS (the instances have `keypoint_scores`), else 0.1.
-        enlarge: make an image whose long side is under `SMALLEST` larger, by a whole factor, so that names can be
-            read. Otherwise the result always has the image's own size.
+        keypoint_score: keypoints below it, and the limbs that end in them, are not drawn; None: 0.5 where
+            scores are expected OKS (the instances have `keypoint_scores`), else 0.1.
+        enlarge: make an image whose long side is under `SMALLEST` larger, by a whole factor, so that names
+            can be read. Otherwise the result always has the image's own size.
         scores: write them behind the names; labels have none.
 
     Raises:
@@ -130,7 +130,7 @@ def as_shown(pixels: np.ndarray) -> np.ndarray:
 
 
 def instance_colour(row: int) -> Colour:
-    """A vivid colour for the object at `row`: hues a golden section apart, so that near rows never look alike."""
+    """A vivid colour for the object at `row`: hues a golden section apart, so near rows never look alike."""
     hue = (0.56 + row * 0.618034) % 1.0
     red, green, blue = colorsys.hls_to_rgb(hue, (0.55, 0.62, 0.48)[row % 3], 0.95)
     return round(red * 255), round(green * 255), round(blue * 255)
@@ -244,10 +244,10 @@ def _place_tags(
 def _tag_place(
     box: np.ndarray, wide: float, tall: float, size: tuple[int, int], taken: np.ndarray, boxes: np.ndarray
 ) -> tuple[np.ndarray, float]:
-    """Where a tag (4,) goes, and how much it hides there: of the places around its box, best first, the least.
+    """Where a tag (4,) goes, the place around its box that hides least, and how much it hides there.
 
-    What it hides of an object counts as a share of that object, so a tag rather lies on a large one than on a small one;
-    what it hides of other tags counts four times as a share of itself.
+    What it hides of an object counts as a share of that object, so a tag rather lies on a large one than on a
+    small one; what it hides of other tags counts four times as a share of itself.
 
     Args:
         size: width and height of the drawing; a tag stays inside it.

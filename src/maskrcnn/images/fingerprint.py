@@ -1,7 +1,7 @@
 """Near-duplicate images: one image resized or compressed again.
 
-A difference hash finds the candidates: the signs of 8 x 8 steps of brightness, which resizing hardly changes. Those that
-are near in it are compared once more by their 32 x 32 thumbnails.
+A difference hash finds the candidates: the signs of 8 x 8 steps of brightness, which resizing hardly changes.
+Those that are near in it are compared once more by their 32 x 32 thumbnails.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What an image file's header says, before anything is decoded: size, channels, orientation, and whether to refuse it.
+"""What an image file's header says before anything is decoded: size, channels, orientation, and guards.
 
-What a file says is never trusted: only the formats in `FORMATS` are tried, and an image of more than `LARGEST` pixels is
-refused.
+What a file says is never trusted: only the formats in `FORMATS` are tried, and an image of more than
+`LARGEST` pixels is refused.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def orientation(image: Image.Image, path: Path | None = None) -> int:
     A block that cannot be parsed counts as upright, as it does in image viewers.
 
     Args:
-        path: of an image that is open but not decoded yet: Pillow would decode all of a PNG to look for the tag behind
-            its pixels, so its bytes are searched first.
+        path: of an image that is open but not decoded yet: Pillow would decode all of a PNG to look for the
+            tag behind its pixels, so its bytes are searched first.
     """
     if image.format == "TIFF":  # Pillow turns it as it decodes, and tells the upright size before
         return 1

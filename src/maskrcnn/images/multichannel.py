@@ -1,4 +1,4 @@
-"""Images of any number of channels that Pillow has no mode for: NumPy arrays and TIFFs of several channels or pages."""
+"""Images that Pillow has no mode for: NumPy arrays, and TIFFs of several channels or pages."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def open_array(path: Path) -> np.ndarray:
 
 
 def tiff_shape(path: Path) -> tuple[int, int, int]:
-    """Height and width (upright) and channels of a TIFF, from its header; grey pages of one size count as channels.
+    """Height and width (upright) and channels of a TIFF, from its header; grey pages count as channels.
 
     Raises:
         ImageError: not such a TIFF, or tifffile is not installed.

@@ -1,5 +1,4 @@
-"""Image files as the rest of the program wants them: uint8 (H, W, C), RGB unless another number of channels is asked for,
-the way up a person sees them.
+"""Image files as uint8 (H, W, C), RGB unless other channels are asked for, the way up a person sees them.
 
 Pillow decodes, because it reads the header before it allocates anything.
 """
@@ -42,20 +41,21 @@ class UnknownRange(UserError):
 def read_image(path: Path, channels: int = 3, value_range: ValueRange | None = None) -> np.ndarray:
     """The image in a file, upright, as uint8 (H, W, channels).
 
-    EXIF orientation is applied; palettes are looked up. Samples of more than 8 bits: see `to_uint8`. Animations (GIF, PNG,
-    WEBP) and the pair of images in a phone's JPEG give their first.
+    EXIF orientation is applied; palettes are looked up. Samples of more than 8 bits: see `to_uint8`.
+    Animations (GIF, PNG, WEBP) and the pair of images in a phone's JPEG give their first.
 
-    As 3 channels, RGB: grey is repeated, CMYK and the other colour spaces are converted without a profile, transparency
-    is laid over white. As 1 channel: the same image's luma. As any other number: what the file holds, unconverted, be it
-    RGBA or CMYK, a TIFF of as many channels or grey pages, or a NumPy array (H, W, C) in a .npy file.
+    As 3 channels, RGB: grey is repeated, CMYK and the other colour spaces are converted without a profile,
+    transparency is laid over white. As 1 channel: the same image's luma. As any other number: what the file
+    holds, unconverted, be it RGBA or CMYK, a TIFF of as many channels or grey pages, or a NumPy array (H, W,
+    C) in a .npy file.
 
     Args:
-        value_range: the values that become 0 and 255, of samples of more than 8 bits: `model.input.value_range`.
+        value_range: what becomes 0 and 255 of samples of more than 8 bits (`model.input.value_range`).
 
     Raises:
-        ImageError: no such file, not one of `FORMATS`, truncated or damaged, more than `LARGEST` pixels, of another number
-            of channels, or a TIFF of several pages, where the first is not known to be the one that is meant; or its
-            samples need a `value_range`.
+        ImageError: no such file, not one of `FORMATS`, truncated or damaged, more than `LARGEST` pixels, of
+            another number of channels, or a TIFF of several pages, where the first is not known to be the one
+            that is meant; or its samples need a `value_range`.
     """
     samples = read_samples(path, channels)
     have = samples.shape[2]
@@ -69,7 +69,9 @@ def read_image(path: Path, channels: int = 3, value_range: ValueRange | None = N
 
 
 def read_samples(path: Path, channels: int = 3) -> np.ndarray:
-    """The image in a file, upright, as (H, W, C) of the type and, but for 1 and 3, of the channels that it is stored in.
+    """The image in a file, upright, as (H, W, C) of the type that it is stored in, not yet 8 bits.
+
+    `channels` says what to read, as in `read_image`; 1 and 3 do not become each other yet.
 
     Raises:
         ImageError: as `read_image`.
@@ -102,7 +104,7 @@ def read_samples(path: Path, channels: int = 3) -> np.ndarray:
             return read_tiff(path, MOST_BYTES)
         known = ", ".join(FORMATS)
         raise ImageError(path, f"not an image of a known format ({known})", "convert it to PNG") from None
-    # decoders raise whatever their parsing stumbles over (struct.error, SyntaxError, KeyError, ...) on damaged bytes
+    # decoders raise whatever they stumble over (struct.error, SyntaxError, KeyError, ...) on damaged bytes
     except Exception as error:  # noqa: BLE001
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ImageError(path, f"cannot be decoded ({reason:.120})", "replace or remove the file") from None
@@ -121,8 +123,8 @@ def from_pillow(image: Image.Image, channels: int = 3, value_range: ValueRange |
 
 
 def _pillow_samples(image: Image.Image, channels: int) -> np.ndarray:
-    """A Pillow image, upright, as (H, W, C): one channel as it is stored where that is of more than 8 bits, else uint8."""
-    # first, because Pillow's TIFF reader turns the image while it loads and drops the tag; the others do neither
+    """A Pillow image, upright, as (H, W, C): uint8, or one channel of more bits as it is stored."""
+    # first, because Pillow's TIFF reader turns the image while it loads, and drops the tag
     image.load()
     turn = UPRIGHT.get(orientation(image))
     sixteen = sixteen_bits(image)
@@ -149,9 +151,9 @@ def _pillow_samples(image: Image.Image, channels: int) -> np.ndarray:
 def as_pixels(image: np.ndarray | Image.Image, channels: int = 3, value_range: ValueRange | None = None) -> np.ndarray:
     """An array or Pillow image as uint8 (H, W, channels), RGB where there are three.
 
-    Arrays are grey (H, W) or (H, W, 1), RGB (H, W, 3) or RGBA (H, W, 4), of any depth (see `to_uint8`). OpenCV's arrays
-    are BGR: give `array[..., ::-1]`. For a model of other channels they are (H, W, C) as the model has it; for one of
-    grey, colours become grey.
+    Arrays are grey (H, W) or (H, W, 1), RGB (H, W, 3) or RGBA (H, W, 4), of any depth (see `to_uint8`).
+    OpenCV's arrays are BGR: give `array[..., ::-1]`. For a model of other channels they are (H, W, C) as the
+    model has it; for one of grey, colours become grey.
 
     Raises:
         UserError: another shape or type, or samples that need a `value_range`.
@@ -179,14 +181,15 @@ def as_pixels(image: np.ndarray | Image.Image, channels: int = 3, value_range: V
 def to_uint8(samples: np.ndarray, value_range: ValueRange | None = None) -> np.ndarray:
     """Samples of any depth as uint8, each by its own value alone: what else is in the image plays no part.
 
-    8 bits stay as they are. Else `value_range` is laid over 0 to 255, and what is outside of it is cut off there: integers
-    fall into 256 equally wide steps, so that of 12 bits the low 4 are lost; floats are rounded. NaN is the lowest value.
+    8 bits stay as they are. Else `value_range` is laid over 0 to 255, and what is outside of it is cut off
+    there: integers fall into 256 equally wide steps, so that of 12 bits the low 4 are lost; floats are
+    rounded. NaN is the lowest value.
 
     Args:
-        value_range: lowest and highest value. None: all values of 16 bits without those below 0; floats 0 to 1.
+        value_range: lowest and highest value. None: 0 to the highest of 16 bits; floats 0 to 1.
 
     Raises:
-        UserError: no `value_range`, and integers of more than 16 bits or floats above 1, whose range nobody knows.
+        UserError: integers of more than 16 bits, or floats above 1, without a `value_range`.
     """
     if samples.dtype.kind in "ui" and samples.dtype.itemsize == 1:
         return np.maximum(samples, 0).astype(np.uint8, copy=False) if samples.dtype.kind == "i" else samples

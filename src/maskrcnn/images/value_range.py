@@ -24,8 +24,9 @@ def find_value_range(
 ) -> ValueRange | None:
     """The range of the samples of more than 8 bits in image files, or None where all have 8.
 
-    Integers: 0 to the largest value of the smallest depth that holds all of them, so one hot pixel changes nothing as
-    long as the camera's depth holds it. Floats: 0 to 1 where they are, else their 0.1 to 99.9 percentiles.
+    Integers: 0 to the largest value of the smallest depth that holds all of them, so one hot pixel changes
+    nothing as long as the camera's depth holds it. Floats: 0 to 1 where they are, else their 0.1 to 99.9
+    percentiles.
 
     Args:
         channels: as the images are read.
@@ -51,7 +52,7 @@ def find_value_range(
 
 
 def _deep_images(paths: Sequence[Path], channels: int) -> Iterator[np.ndarray]:
-    """The samples of those images that have more than 8 bits and can be read, of up to `IMAGES` spread over `paths`."""
+    """The samples of those images that have more than 8 bits, of up to `IMAGES` spread over `paths`."""
     seen = 0
     # an order that is spread wherever it ends
     for index in np.argsort(np.arange(len(paths)) * GOLDEN % 1)[:IMAGES]:

@@ -1,4 +1,4 @@
-"""An image resized, mirrored, cropped or tilted by one affine map (`View`), and its boxes and keypoints with it.
+"""Images resized, mirrored, cropped or tilted by one affine map (`View`), boxes and keypoints with them.
 
 The image, its boxes, masks and keypoints all go through the same matrix, so labels follow exactly.
 """

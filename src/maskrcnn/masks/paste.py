@@ -1,9 +1,9 @@
 """From an m x m mask over a box to the image's own pixels, inside the box only.
 
-A pixel takes the bilinear value of the mask at the pixel's centre, with nothing outside the mask (detectron2's
-convention). Down a column of pixels that value is a chain of straight lines between the mask's cells, so where it crosses
-the threshold is computed, not searched for: the work grows with the columns and the mask's cells, and neither the pixels
-of the window nor a float of the image's size ever exist.
+A pixel takes the bilinear value of the mask at the pixel's centre, with nothing outside the mask
+(detectron2's convention). Down a column of pixels that value is a chain of straight lines between the mask's
+cells, so where it crosses the threshold is computed, not searched for: the work grows with the columns and
+the mask's cells, and neither the pixels of the window nor a float of the image's size ever exist.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def paste_windows(
     """Each mask as the window of the image that its box touches; the arguments are those of `paste_edges`.
 
     Yields:
-        per mask (x0, y0, window): the window's first column and row, and its pixels (h, w) bool, possibly empty. One
-        after the other, so that of any number of masks one window is in memory.
+        per mask (x0, y0, window): the window's first column and row, and its pixels (h, w) bool, possibly
+        empty. One after the other, so that of any number of masks one window is in memory.
     """
     _, _, first, last = _windows_of(boxes, (probabilities.shape[2], probabilities.shape[1]), height, width)
     every = paste_edges(probabilities, boxes, height, width, threshold)
@@ -66,7 +66,7 @@ def paste_windows(
 def _windows_of(
     boxes: np.ndarray, sides: tuple[int, int], height: int, width: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Of each box, x and y in two columns: where it starts, its extent, and its window's first and last + 1 pixel."""
+    """Of each box, x and y: where it starts, its extent, and its window's first and last + 1 pixel."""
     boxes = boxes.reshape(-1, 4).astype(np.float64)
     if not np.isfinite(boxes).all():
         raise ValueError(f"the box of mask {int(np.flatnonzero(~np.isfinite(boxes).all(1))[0])} is not finite")
@@ -128,7 +128,7 @@ def _edges(
     keys = (column + mask) * height + y
     keys.sort()
     if (keys[1:] == keys[:-1]).any():
-        # a run without a pixel is none; one that ends at a column's foot goes on where another begins at the next one's head
+        # leave out empty runs, and join one that ends at a column's foot to one at the next one's head
         keys, times = np.unique(keys, return_counts=True)
         keys = keys[times % 2 == 1]
     base = (before + np.arange(count)) * height
@@ -138,7 +138,7 @@ def _edges(
 
 
 def _column_values(probabilities: np.ndarray, owner: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """The values (C, m + 2) of C columns of pixels at the heights of their masks' cells, and 0 beyond the two ends.
+    """The values (C, m + 2) of C columns of pixels at the heights of their masks' cells, 0 beyond the ends.
 
     Args:
         owner: the mask of each column.
@@ -147,7 +147,7 @@ def _column_values(probabilities: np.ndarray, owner: np.ndarray, place: np.ndarr
     count, rows, columns = probabilities.shape
     # a mask with a value that is no number has no pixel, as if all of it were 0
     known = np.isfinite(probabilities).all((1, 2), keepdims=True)
-    # cells 0 and columns + 1 are the nothing outside the mask; columns + 2 takes the other half of what is there
+    # cells 0 and columns + 1 are the nothing outside the mask; columns + 2 takes the other half of it
     padded = np.zeros((count, columns + 3, rows + 2))
     padded[:, 1 : columns + 1, 1 : rows + 1] = np.where(known, probabilities, 0).transpose(0, 2, 1)
     centre = np.clip(place * columns + 0.5, 0, columns + 1)

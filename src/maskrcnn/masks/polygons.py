@@ -8,7 +8,7 @@ import numpy as np
 
 def bitmap_rings(bitmap: np.ndarray) -> list[tuple[np.ndarray, list[np.ndarray]]]:
     """The parts of a mask (H, W), largest first."""
-    # contours run through points; on a grid of 2n+1 points a pixel is the 3 x 3 points of its corners and edges
+    # contours run through points: of 2n+1 a side, a pixel is the 3 x 3 points of its corners and edges
     grid = np.zeros([2 * side + 1 for side in bitmap.shape], np.uint8)
     for y in range(3):
         for x in range(3):
@@ -26,7 +26,7 @@ def bitmap_rings(bitmap: np.ndarray) -> list[tuple[np.ndarray, list[np.ndarray]]
 
 
 def one_ring(parts: list[tuple[np.ndarray, list[np.ndarray]]]) -> np.ndarray:
-    """All parts and holes as one ring: there and back along a line of no width between each two, as YOLO's files do it."""
+    """All parts and holes as one ring, joined by lines of no width there and back, as in YOLO's files."""
     whole, *others = [_with_holes(outer, holes) for outer, holes in parts]
     for other in others:
         whole = _bridge(whole, other)

@@ -15,7 +15,7 @@ MIN_POINTS = 3  # of a ring that encloses anything
 
 
 def polygons_rle(polygons: Sequence[np.ndarray], height: int, width: int) -> Rle | None:
-    """The union of rings (n, 2) of x, y. Rings of fewer than three points enclose nothing; None when none is left."""
+    """The union of rings (n, 2) of x, y; None where no ring has the three points that enclose anything."""
     # pycocotools takes a list of four numbers for a box, hence a two-point ring must never reach it
     rings = [ring.reshape(-1).tolist() for ring in polygons if len(ring) >= MIN_POINTS]
     if not rings:
@@ -43,7 +43,7 @@ def runs_rle(runs: Sequence[int] | np.ndarray, height: int, width: int) -> Rle:
 
 
 def edges_rle(edges: np.ndarray, height: int, width: int) -> Rle:
-    """The compressed RLE of a mask whose runs begin and end at `edges`, as `masks.paste.paste_edges` gives them."""
+    """The compressed RLE of a mask whose runs begin and end at `edges` (see `masks.paste.paste_edges`)."""
     runs = np.diff(edges, prepend=0, append=height * width)
     return runs_rle(runs if runs[-1] else runs[:-1], height, width)
 
@@ -62,7 +62,7 @@ def rle_box(rle: Rle) -> tuple[float, float, float, float]:
 def crop_rle(rle: Rle, left: int, top: int, width: int, height: int) -> Rle:
     """The part of a mask in a window that lies inside its image; the image is never decoded.
 
-    For a disc of 400 pixels in an image of 10,000 x 10,000: 0.14 ms, against 269 ms and 100 MB to decode, slice and encode.
+    A disc of 400 pixels in 10,000 x 10,000: 0.14 ms; to decode, slice and encode it 269 ms and 100 MB.
     """
     rows = int(rle["size"][0])
     ends = np.cumsum(string_runs(rle["counts"]))
@@ -85,7 +85,7 @@ def crop_rle(rle: Rle, left: int, top: int, width: int, height: int) -> Rle:
 
 
 def json_rle(segmentation: dict[str, Any], height: int, width: int) -> Rle:
-    """The compressed RLE of what a JSON file holds: `counts` as a list of runs, or as COCO's compressed string.
+    """The compressed RLE of what a JSON file holds: `counts` as a list of runs or as COCO's string.
 
     Everything is checked here, because pycocotools trusts what it is given.
 
@@ -114,8 +114,8 @@ def json_rle(segmentation: dict[str, Any], height: int, width: int) -> Rle:
 def string_runs(counts: bytes) -> np.ndarray:
     """The run lengths int64 (n,) in COCO's compressed string.
 
-    Each character carries five bits, low ones first, a flag "more follow" and, in the last, the sign. From the fourth
-    run on it is the difference from the run before the last.
+    Each character carries five bits, low ones first, a flag "more follow" and, in the last, the sign. From
+    the fourth run on it is the difference from the run before the last.
 
     Raises:
         ValueError: not such a string.

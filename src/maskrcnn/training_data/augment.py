@@ -1,4 +1,4 @@
-"""Random augmentation of a training image: where each pixel goes, drawn as one `View`, and what becomes of its colours."""
+"""Random augmentation of a training image: where each pixel goes (a `View`), and what its colours become."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from maskrcnn.images.view import View, make_view, resized_sides
 
 TILE_ZOOM = 1.25  # how far past covering its tile an image of a mosaic may be enlarged
 PASTED = (0.3, 1.0)  # scale of the image that objects are pasted from, where 1 fits it into the whole canvas
-# a quarter turn clockwise, half a turn, and one anticlockwise, as matrices of whole numbers: warping by them is exact
+# a quarter turn clockwise, half a turn, and a quarter back: of whole numbers, so that warping is exact
 TURNS = ([[0.0, -1.0], [1.0, 0.0]], [[-1.0, 0.0], [0.0, -1.0]], [[0.0, 1.0], [-1.0, 0.0]])
 
 
@@ -23,9 +23,10 @@ def draw_view(
 ) -> View:
     """A random view of an image of `height` x `width` for training.
 
-    Either one of `short_sides` is drawn and the whole image is scaled to it, or (with `jitter` and `crop`) the scale
-    is drawn and a window of the `crop` size is cut, padded where the image ends (Ghiasi et al. 2021). With `turn` the
-    image is first turned by a random quarter, with `rotate` the view is tilted about its middle at the end.
+    Either one of `short_sides` is drawn and the whole image is scaled to it, or (with `jitter` and `crop`)
+    the scale is drawn and a window of the `crop` size is cut, padded where the image ends (Ghiasi et al.
+    2021). With `turn` the image is first turned by a random quarter, with `rotate` the view is tilted about
+    its middle at the end.
 
     Args:
         rng: what the choices derive from.
@@ -48,8 +49,8 @@ def draw_tile_view(
 ) -> View:
     """A random view of an image that is `tile` (height, width) large.
 
-    The scale lies between the one at which the whole image fits into the tile and `TILE_ZOOM` times the one at which
-    it covers the tile.
+    The scale lies between the one at which the whole image fits into the tile and `TILE_ZOOM` times the one
+    at which it covers the tile.
     """
     flipped = bool(rng.random() < config.flip)
     turn = _draw_turn(config, height, width, rng)
@@ -62,8 +63,8 @@ def draw_tile_view(
 def draw_paste_view(
     config: AugmentConfig, height: int, width: int, canvas: tuple[int, int], rng: np.random.Generator
 ) -> View:
-    """A random view of an image whose objects are to be pasted into one of `canvas` (height, width): the whole of it,
-    smaller than the canvas and anywhere in it."""
+    """A random view of an image whose objects are to be pasted into one of `canvas` (height, width): the
+    whole of it, smaller than the canvas and anywhere in it."""
     flipped = bool(rng.random() < config.flip)
     turn = _draw_turn(config, height, width, rng)
     height, width = _turned_size(turn, height, width)
@@ -77,11 +78,12 @@ def draw_paste_view(
 def jitter_colour(pixels: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
     """The image with brightness, contrast, saturation and hue changed at random.
 
-    At `strength` 1 brightness and contrast change by up to 40%, saturation by up to 60% and hue by up to a tenth of a
-    turn. All four are linear in RGB (hue as a turn about the grey axis), so one 3 x 4 matrix does them in one pass.
+    At `strength` 1 brightness and contrast change by up to 40%, saturation by up to 60% and hue by up to a
+    tenth of a turn. All four are linear in RGB (hue as a turn about the grey axis), so one 3 x 4 matrix does
+    them in one pass.
 
     Args:
-        pixels: uint8 (H, W, 3) RGB; of other channels, which are no colours, only brightness and contrast change.
+        pixels: uint8 (H, W, 3) RGB; of other channels only brightness and contrast change.
     """
     if strength <= 0:
         return pixels

@@ -1,4 +1,4 @@
-"""Objects of one image pasted into another, whose own objects they hide (Ghiasi et al. 2021, "Simple Copy-Paste").
+"""Copy-paste: objects of one image pasted into another, whose own objects they hide (Ghiasi et al. 2021).
 
 Pixels are copied inside the masks as they are: the paper found that blending does not matter.
 """
@@ -48,8 +48,8 @@ def draw_stencil(annotations: list[Annotation], view: View) -> np.ndarray:
 def paste_targets(below: ObjectTargets, above: ObjectTargets, stencil: np.ndarray) -> ObjectTargets:
     """The objects of both images, those `below` without what the stencil (H, W) hides.
 
-    An object without a mask keeps its box. One that is hidden altogether is gone; one of which little is left becomes a
-    region to ignore.
+    An object without a mask keeps its box. One that is hidden altogether is gone; one of which little is left
+    becomes a region to ignore.
     """
     left = _hide(below, stencil)
     fields = [f.name for f in dataclasses.fields(ObjectTargets) if f.name != "seed"]

@@ -1,4 +1,4 @@
-"""The part of a labelled object that a window of its image shows, exactly: masks clipped, boxes tightened to them."""
+"""The part of a labelled object that a window of its image shows: masks clipped, boxes tightened to them."""
 
 from __future__ import annotations
 
@@ -41,8 +41,9 @@ def extent(annotation: Annotation) -> Box:
 def crop_annotation(annotation: Annotation, window: Window) -> tuple[Annotation, float] | None:
     """What `window` shows of an object, in the window's pixels, and which share of it that is.
 
-    The share is of the mask's area or, for an object without a mask, of its box's. An object that lies wholly inside keeps
-    its own box; of one that is cut the box becomes that of what remains. Keypoints outside become unlabelled.
+    The share is of the mask's area or, for an object without a mask, of its box's. An object that lies wholly
+    inside keeps its own box; of one that is cut the box becomes that of what remains. Keypoints outside
+    become unlabelled.
 
     Returns:
         None where the window shows nothing of it.
@@ -89,9 +90,9 @@ def _crop_rings(annotation: Annotation, rings: list[np.ndarray], window: Window)
 def _visible_extent(ring: np.ndarray, part: np.ndarray, window: Window) -> Box | None:
     """The box around what `window` shows of a ring, xyxy in the image's pixels; None where that is nothing.
 
-    Clipping joins the parts of a ring that is not convex along the window's edges, where they enclose nothing: such points
-    do not count. What does: points where an edge of the ring itself begins or ends, and corners of the window inside the
-    ring.
+    Clipping joins the parts of a ring that is not convex along the window's edges, where they enclose
+    nothing: such points do not count. What does: points where an edge of the ring itself begins or ends, and
+    corners of the window inside the ring.
     """
     x0, y0, x1, y1 = window.box
     on_edge = np.stack([part[:, 0] == x0, part[:, 0] == x1, part[:, 1] == y0, part[:, 1] == y1], axis=1)

@@ -1,7 +1,8 @@
 """Large images decoded once into files of the cache folder, from which a part can be read without the rest.
 
-A JPEG or PNG can only be decoded as a whole. The decoded image is a NumPy array file that is mapped into memory, so that
-a tile costs the memory of a tile. Decoding happens in a process of its own, whose memory is given back when it ends.
+A JPEG or PNG can only be decoded as a whole. The decoded image is a NumPy array file that is mapped into
+memory, so that a tile costs the memory of a tile. Decoding happens in a process of its own, whose memory is
+given back when it ends.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ GIGABYTE = 10**9
 class DecodedImages:
     """The decoded images of one training, within `limit` bytes of the folder.
 
-    Files are written under another name and moved, and processes that want the same one wait for each other, so any number
-    of workers may ask at once.
+    Files are written under another name and moved, and processes that want the same one wait for each other,
+    so any number of workers may ask at once.
     """
 
     def __init__(self, limit: int, folder: Path | None = None, value_range: ValueRange | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What a training takes from the data when the recipe leaves it open: classes, keypoints, the range of values."""
+"""What a training takes from the data where the recipe leaves it open: classes, keypoints, value range."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ def fill_config(config: Config, dataset: Dataset) -> Config:
     """A copy of `config` whose classes and keypoint schema come from `dataset` where they were not given.
 
     Raises:
-        DataError: the recipe trains masks or keypoints and the labels have none; the message says how to leave that head
-            out.
+        DataError: the recipe trains masks or keypoints and the labels have none; names the way out.
     """
     model = config.model
     if not model.classes:
@@ -34,7 +33,7 @@ def fill_config(config: Config, dataset: Dataset) -> Config:
 
 
 def fill_value_range(config: Config, dataset: Dataset) -> Config:
-    """A copy of `config` with the range of values of the images of `dataset`, where they have more than 8 bits."""
+    """A copy of `config` with the range of values of the images, where these have more than 8 bits."""
     settings = config.model.input
     if settings.value_range is not None:
         return config

@@ -1,7 +1,7 @@
 """Labelled images as batches, for training and for testing.
 
-What happens to an image in training derives only from the training's seed, the epoch and the image's position in the
-epoch's order: not from the number of workers or processes, nor from where a training was interrupted.
+What happens to an image in training derives only from the training's seed, the epoch and the image's position
+in the epoch's order: not from the number of workers or processes, nor from where a training was interrupted.
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ def train_loader(
     world: int = 1,
     endless: bool = False,
 ) -> DataLoader[Sample]:
-    """Batches (Batch, Targets, names) for one process from global batch `start` of an epoch on: of that epoch, or `endless`
-    of those that follow too.
+    """Batches (Batch, Targets, names) for one process from global batch `start` of an epoch on: of that
+    epoch, or `endless` of those that follow too.
 
-    Its `batch_sampler` is an `EpochSampler`: call `loader.batch_sampler.set_epoch(epoch, start)` before each further
-    epoch; the workers stay. With `train.accumulate` above 1 each global batch comes in that many parts.
+    Its `batch_sampler` is an `EpochSampler`: call `loader.batch_sampler.set_epoch(epoch, start)` before each
+    further epoch; the workers stay. With `train.accumulate` above 1 each global batch comes in that many
+    parts.
     """
     threshold = config.data.repeat_threshold
     sampler = EpochSampler(

@@ -1,4 +1,4 @@
-"""Mosaics: several images as the tiles of one, so that a step shows more and smaller objects at the same cost.
+"""Mosaics: several images as the tiles of one, so that a step shows more and smaller objects.
 
 Bochkovskiy et al. 2020 (YOLOv4), section 3.3, with four tiles; any square grid here.
 """

@@ -19,7 +19,7 @@ def prepare_data(
     """What to train and evaluate on, large images decoded.
 
     Returns:
-        the settings, with what the data fill in; the data sets; and lines for the terminal about what was done.
+        the settings, with what the data fill in; the data sets; and lines about it for the terminal.
 
     Raises:
         UserError: settings that take what is to be ignored for background, or no room for the decoded images.

@@ -1,7 +1,8 @@
 """Which images an epoch has, in which order and batches, and the seeds of what happens to them.
 
-Images of rare classes come several times in an epoch (repeat-factor sampling; Gupta et al. 2019, LVIS, appendix): a class in
-a share f of the images has the factor max(1, sqrt(threshold / f)), an image the largest of its classes'.
+Images of rare classes come several times in an epoch (repeat-factor sampling; Gupta et al. 2019, LVIS,
+appendix): a class in a share f of the images has the factor max(1, sqrt(threshold / f)), an image the largest
+of its classes'.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from maskrcnn.labels.types import Dataset
 class EpochSampler(Sampler[list[tuple[int, int, int]]]):
     """The batches of one epoch that one process takes, as lists of (image index, seed, step seed).
 
-    The global batches are the same for any `world`; process `rank` takes images rank::world of each, in `accumulate`
-    parts. Every image occurs in every epoch, with `factors` some of them several times; the last global batch is
-    filled up from the epoch's first images (with other seeds), so that all batches are equally large and all epochs
-    equally long.
+    The global batches are the same for any `world`; process `rank` takes images rank::world of each, in
+    `accumulate` parts. Every image occurs in every epoch, with `factors` some of them several times; the last
+    global batch is filled up from the epoch's first images (with other seeds), so that all batches are
+    equally large and all epochs equally long.
     """
 
     def __init__(
@@ -45,10 +46,11 @@ class EpochSampler(Sampler[list[tuple[int, int, int]]]):
             batch: images of a global batch, over all processes and accumulated parts.
             accumulate: parts in which each process takes its share.
             start: global batches of the epoch to skip, for resuming.
-            tall: (n,) bool; where given, upright images meet upright ones as far as the epoch's random order allows,
-                since a batch of both is padded to a square.
+            tall: (n,) bool; where given, upright images meet upright ones as far as the epoch's random order
+                allows, since a batch of both is padded to a square.
             factors: (n,) from 1 up; how often each image comes in an epoch on average (`repeat_factors`).
-            endless: go on with the next epoch when one is through, so that a loader's workers never run dry between them.
+            endless: go on with the next epoch when one is through, so that a loader's workers never run dry
+                between them.
 
         Raises:
             UserError: the batch cannot be shared out equally.
@@ -120,7 +122,7 @@ def repeat_factors(dataset: Dataset, threshold: float) -> np.ndarray:
     """How often each image comes in an epoch on average, float64 (n,), at least 1.
 
     Args:
-        threshold: share of images, 0 to 1, below which a class counts as rare. Crowds do not count as objects.
+        threshold: share of images, 0 to 1, below which a class is rare. Crowds are no objects.
     """
     classes = [sorted({a.label for a in dataset.image(i).annotations if not a.crowd}) for i in range(len(dataset))]
     images = np.bincount([label for labels in classes for label in labels], minlength=len(dataset.classes))
@@ -136,9 +138,9 @@ def epoch_length(factors: np.ndarray) -> int:
 def draw_entries(factors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The image indices of one epoch in random order, int64.
 
-    Each factor is rounded up or down at random, so that it is right on average. The fractions are not drawn one by one
-    but laid end to end in random order and cut where a whole number plus one random offset is reached: with that the
-    sum is right too, and there are `epoch_length(factors)` entries or one less.
+    Each factor is rounded up or down at random, so that it is right on average. The fractions are not drawn
+    one by one but laid end to end in random order and cut where a whole number plus one random offset is
+    reached: with that the sum is right too, and there are `epoch_length(factors)` entries or one less.
     """
     order = rng.permutation(len(factors))
     edges = np.floor(np.cumsum(factors[order] % 1) + rng.random())

@@ -39,8 +39,8 @@ class Sample:
 class UnreadableImage(DataError):
     """An image that cannot be read or used.
 
-    Its message stays one line when it crosses from a worker: torch raises it again there as type(message) with
-    the worker's whole traceback as the message, of which this keeps the end.
+    Its message stays one line when it crosses from a worker: torch raises it again there as type(message)
+    with the worker's whole traceback as the message, of which this keeps the end.
     """
 
     def __init__(self, message: str) -> None:

@@ -1,7 +1,8 @@
-"""What an image's labels become for training: the objects a view shows, in the view's pixels, masks as small bitmaps.
+"""An image's labels as training targets: the objects that a view shows, masks as small bitmaps.
 
-A mask is never drawn at the image's size: polygons are drawn straight into an m x m bitmap over the object's box, an
-RLE is read at that bitmap's sampling points. How a bitmap becomes a mask target is the mask head's business.
+A mask is never drawn at the image's size: polygons are drawn straight into an m x m bitmap over the object's
+box, an RLE is read at that bitmap's sampling points. How a bitmap becomes a mask target is the mask head's
+business.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ def make_targets(
 ) -> ObjectTargets:
     """The objects of `image` that `view` shows.
 
-    Left out are objects of which less than a pixel in width or height remains, or that the view cuts so that no mask
-    pixel remains. Crowds become regions to ignore, by their box.
+    Left out are objects of which less than a pixel in width or height remains, or that the view cuts so that
+    no mask pixel remains. Crowds become regions to ignore, by their box.
 
     Args:
         labels: the model's class index for each class of the data set.
@@ -142,8 +143,8 @@ def _sample_rle(rle: Rle, points: np.ndarray) -> np.ndarray:
 
 
 def _boxes(annotations: list[Annotation], view: View) -> np.ndarray:
-    """(n, 4) float64 xyxy in the view's pixels, not clipped to it; in a view that tilts, around the outline if there is
-    one."""
+    """(n, 4) float64 xyxy in the view's pixels, not clipped to it; in a view that tilts, around the outline
+    if there is one."""
     boxes = transform_boxes(np.array([a.box for a in annotations], np.float64).reshape(-1, 4), view)
     if not view.upright:
         for box, annotation in zip(boxes, annotations, strict=True):

@@ -23,11 +23,11 @@ WHOLE = 1 - 1e-9  # a share, but for rounding
 
 
 class TiledDataset(Dataset):
-    """A data set each of whose images is a tile of one of another's, or the whole of one that fits into a tile.
+    """A data set whose images are tiles of another's images, or the whole of one that fits into a tile.
 
-    An object is one of a tile where the tile shows at least `visible` of it, measured against the tile that shows most of
-    it; so every object is one of some tile, also one that is larger than a tile. What other tiles show of it is a crowd
-    region there: neither object nor background.
+    An object is one of a tile where the tile shows at least `visible` of it, measured against the tile that
+    shows most of it; so every object is one of some tile, also one that is larger than a tile. What other
+    tiles show of it is a crowd region there: neither object nor background.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class TiledDataset(Dataset):
         return True
 
     def _array_file(self, image: LabelledImage) -> Path | None:
-        """The array file that holds an image's pixels or will hold them; None where it is decoded for each tile."""
+        """The array file of an image's pixels, there or to come; None where each tile decodes the image."""
         if image.path is None:
             return None
         if image.path.suffix.lower() == ARRAY_SUFFIX:
