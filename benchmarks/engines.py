@@ -18,13 +18,13 @@ from inference import GFLOP, way
 from measure import OURS, PEER, Apart, Line, arguments, in_turns, peak_gflops, report, serve, torchvision
 from peer_network import HEIGHT, WIDTH, image, ours, state_of
 
-from maskrcnn.allocator import keep_freed_memory
 from maskrcnn.export.quantise import quantise
 from maskrcnn.export.run import export
 from maskrcnn.labels.synthetic import Synthetic
 from maskrcnn.predict.predictor import predict_pixels
 from maskrcnn.runtime.engine import open_export
 from maskrcnn.runtime.exported_folder import is_export, read_export, write_export
+from maskrcnn.tuning import tune
 
 FOLDER = Path("out/benchmarks/engines")
 OPENVINO, INT8, ONNXRUNTIME = "openvino fp32", "openvino int8", "onnxruntime fp32"
@@ -37,7 +37,7 @@ def engine_way(name: str, folder: Path) -> Callable[[], Any]:
     """What is measured: from pixels to full-size masks."""
     if name in (OURS, PEER):
         return way(name)
-    keep_freed_memory()
+    tune()
     engine = open_export(folder / FOLDERS[name])
     array = image().permute(1, 2, 0).contiguous().numpy()
 

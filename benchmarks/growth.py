@@ -23,7 +23,6 @@ from measure import arguments, machine, peak_memory
 from rich.console import Console
 from rich.table import Table
 
-from maskrcnn.allocator import keep_freed_memory
 from maskrcnn.config.load import load_config
 from maskrcnn.evaluate.coco import score_results
 from maskrcnn.images.batch import empty_targets
@@ -32,6 +31,7 @@ from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage
 from maskrcnn.model.build import build
 from maskrcnn.model.mask_rcnn import MaskRCNN
+from maskrcnn.tuning import tune
 
 SWEEPS: dict[str, list[int]] = {
     "image side, prediction": [256, 512, 1024, 2048],
@@ -118,7 +118,7 @@ def work(sweep: str, size: int) -> tuple[Callable[[], Any], float]:
 
 def measure(sweep: str, size: int, rounds: int) -> dict[str, float]:
     """Median seconds and peak memory, in this process."""
-    keep_freed_memory()
+    tune()
     way, amount = work(sweep, size)
     way()
     seconds = []

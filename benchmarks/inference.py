@@ -18,9 +18,9 @@ import torch
 from measure import OURS, PEER, Apart, Line, arguments, in_turns, peak_gflops, report, serve, share_of_peak, torchvision
 from peer_network import HEIGHT, WIDTH, image, ours, state_of, theirs
 
-from maskrcnn.allocator import keep_freed_memory
 from maskrcnn.ops.nms import nms
 from maskrcnn.predict.predictor import predict_pixels
+from maskrcnn.tuning import tune
 
 GFLOP = 538.0  # of the whole network at this size, 1,000 proposals and 100 detections (issue 4)
 BEST = "torchvision at its best"
@@ -37,7 +37,7 @@ def way(name: str) -> Callable[[], Any]:
         torch.set_num_threads(1)
     who, alone = name.removesuffix(ONE_THREAD).removesuffix(BACKBONE), name.endswith(BACKBONE)
     if who != PEER:
-        keep_freed_memory()
+        tune()
     state, pixels = state_of(peer), image()
     batch = torch.nn.functional.pad(pixels[None].float() / 255, (0, 1344 - WIDTH))
     if who == OURS:

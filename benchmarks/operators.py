@@ -20,10 +20,10 @@ from measure import OURS, PEER, Line, arguments, in_turns, report, torchvision
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
-from maskrcnn.allocator import keep_freed_memory
 from maskrcnn.instances import Masks
 from maskrcnn.ops.nms import nms
 from maskrcnn.ops.roi_align import roi_align
+from maskrcnn.tuning import tune
 
 HEIGHT, WIDTH = 800, 1344
 STRIDE = 4
@@ -152,7 +152,7 @@ def main() -> None:
     parser.add_argument("--plain-allocator", action="store_true", help="only with memory handled as Python comes")
     options = parser.parse_args()
     if not options.plain_allocator:
-        keep_freed_memory()
+        tune()
     torch.manual_seed(0)
     peer, rounds = torchvision(), options.rounds
     lines = []

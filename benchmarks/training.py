@@ -23,7 +23,6 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
-from maskrcnn.allocator import keep_freed_memory
 from maskrcnn.config.load import Config, load_config
 from maskrcnn.images.batch import empty_targets
 from maskrcnn.labels.open import open_dataset
@@ -32,6 +31,7 @@ from maskrcnn.labels.writers.coco import write_coco
 from maskrcnn.model.build import build
 from maskrcnn.training_data.fill_config import fill_config
 from maskrcnn.training_data.loader import train_loader
+from maskrcnn.tuning import tune
 
 OBJECTS = 12
 
@@ -58,7 +58,7 @@ def way(name: str, batch: int, device: str = "cpu", bf16: bool = False) -> Calla
     state, pixels = state_of(peer), image()
     boxes, masks = boxes_and_masks()
     if name == OURS:
-        keep_freed_memory()
+        tune()
         network = ours(state).to(device)
         targets = empty_targets(batch, OBJECTS, 112, 0)
         targets.boxes[:], targets.valid[:], targets.has_mask[:], targets.mask_boxes[:] = boxes, True, True, boxes

@@ -10,13 +10,14 @@ from maskrcnn.version import __version__
 if TYPE_CHECKING:
     from maskrcnn.api import MaskRCNN
     from maskrcnn.instances import Instances
+    from maskrcnn.tuning import tune
 
-__all__ = ["Instances", "MaskRCNN", "__version__"]
+__all__ = ["Instances", "MaskRCNN", "__version__", "tune"]
 
 
 def __getattr__(name: str) -> Any:
     # torch takes seconds to import; `maskrcnn --help` and reading a recipe do not need it
-    homes = {"MaskRCNN": "maskrcnn.api", "Instances": "maskrcnn.instances"}
+    homes = {"MaskRCNN": "maskrcnn.api", "Instances": "maskrcnn.instances", "tune": "maskrcnn.tuning"}
     if name in homes:
         return getattr(import_module(homes[name]), name)
     raise AttributeError(f"module 'maskrcnn' has no attribute {name!r}")

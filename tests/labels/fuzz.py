@@ -166,7 +166,7 @@ def bounded(seconds: float = SECONDS, megabytes: float = MEGABYTES) -> Iterator[
 def forget_peak() -> None:
     """Let `peak_megabytes` begin anew, which Linux can; elsewhere only more than ever before is noticed."""
     if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
-        trim(0)  # memory that was freed and kept (maskrcnn.allocator) could be taken again without a trace
+        trim(0)  # memory that was freed and kept (maskrcnn.tuning) could be taken again without a trace
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 

@@ -89,9 +89,9 @@ def test_time_and_memory_are_bounded() -> None:
 @pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="needs Linux")
 def test_memory_that_the_process_kept_is_counted_again() -> None:
     code = (
-        "from maskrcnn.allocator import keep_freed_memory\n"
+        "from maskrcnn.tuning import tune\n"
         "from fuzz import bounded\n"
-        "assert keep_freed_memory()\n"
+        "assert tune().keeps_memory\n"
         "kept = [bytearray(10 << 20) for _ in range(30)]\n"
         "del kept\n"
         "with bounded(megabytes=50):\n"

@@ -17,10 +17,9 @@ from typing import Any
 
 import typer
 
-from maskrcnn.allocator import keep_freed_memory
 from maskrcnn.cli import check, convert, demo, env, evaluate, export, models, predict, samples, split, train
 from maskrcnn.errors import UserError
-from maskrcnn.threads import sleep_when_waiting
+from maskrcnn.tuning import tune
 
 app = typer.Typer(
     name="maskrcnn",
@@ -59,8 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Any other exception is a defect and keeps its traceback.
     """
-    keep_freed_memory()
-    sleep_when_waiting()
+    tune()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)
     try:
