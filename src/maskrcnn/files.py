@@ -7,6 +7,7 @@ name removes it once it is a day old, since before that it may be another proces
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import secrets
@@ -32,6 +33,15 @@ def cache_folder() -> Path:
     if shared and Path(shared).is_absolute():  # the XDG specification: relative ones are to be ignored
         return Path(shared) / "maskrcnn"
     return Path.home() / ".cache" / "maskrcnn"
+
+
+def code_digest(*folders: str) -> str:
+    """Hexadecimal digest of the package's code in `folders`, for the key of what is cached of its results."""
+    hasher = hashlib.sha256()
+    for folder in folders:
+        for file in sorted((Path(__file__).parent / folder).rglob("*.py")):
+            hasher.update(file.read_bytes())
+    return hasher.hexdigest()
 
 
 def write_text(path: Path, text: str) -> None:

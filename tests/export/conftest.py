@@ -34,7 +34,7 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         run.check_target("openvino")
     except UserError:
         return folders
-    from maskrcnn.export.openvino import write_openvino
+    from maskrcnn.export.onnx import write_openvino
 
     # the step that `export` takes after the same ONNX graph
     record, config, graph = read_export(folders["onnx"])

@@ -19,9 +19,10 @@ import maskrcnn
 from maskrcnn.cli.main import main
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import UserError
-from maskrcnn.export import run, verify
+from maskrcnn.export import cached, run, verify
+from maskrcnn.export.cached import engine_of
 from maskrcnn.export.graph import refuse, trace
-from maskrcnn.runtime.engine import engine_of, open_export
+from maskrcnn.runtime.engine import open_export
 from maskrcnn.runtime.exported_folder import Record, read_export
 from maskrcnn.weights.store import save_model
 
@@ -129,7 +130,7 @@ def test_an_engine_of_a_model_is_exported_once(
         out.symlink_to(exports[to])
         return out
 
-    monkeypatch.setattr(run, "export", export)
+    monkeypatch.setattr(cached, "export", export)
     network, said = small_network(), []
     for _ in range(2):
         engine = engine_of(network, "onnxruntime", said.append)

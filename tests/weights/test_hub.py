@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from maskrcnn import MaskRCNN
+from maskrcnn.cli.main import main
 from maskrcnn.errors import UserError
 
 
@@ -49,13 +50,33 @@ def test_pushed_and_pulled(hub: Api) -> None:
     files = sorted(p.name for p in (hub.folder / "somebody" / "people").iterdir())
     assert files == ["README.md", "config.json", "model.safetensors"]
     assert "library_name: maskrcnn" in (hub.folder / "somebody" / "people" / "README.md").read_text()
-    again = MaskRCNN.from_pretrained("somebody/people")
+    again = MaskRCNN.from_pretrained("hf://somebody/people")
     assert all(torch.equal(t, again.state_dict()[n]) for n, t in model.state_dict().items())
     assert again.config == model.config
 
 
 def test_what_is_not_there_is_one_line(hub: Api) -> None:
-    with pytest.raises(UserError, match="neither a folder here nor a model on the hub: 404"):
-        MaskRCNN.from_pretrained("somebody/nothing")
+    with pytest.raises(UserError, match="hf://somebody/nothing: not to be had from the hub: 404"):
+        MaskRCNN.from_pretrained("hf://somebody/nothing")
     with pytest.raises(UserError, match="OWNER/NAME"):
         MaskRCNN.from_pretrained("person-mobilenet").push_to_hub("people")
+    with pytest.raises(UserError, match="OWNER/NAME"):
+        MaskRCNN.from_pretrained("hf://people")
+
+
+def test_a_mistyped_path_asks_nobody_and_names_what_is_near(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def asked(*_: object, **__: object) -> str:
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", asked)
+    monkeypatch.chdir(tmp_path)
+    for name in ("quick-1", "quick-8", "slow"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+    assert main(["evaluate", "runs/quick-9", "synthetic"]) == 2
+    line = capsys.readouterr().err.strip()
+    assert "near it: runs/quick-8, runs/quick-1; on the Hugging Face hub: hf://runs/quick-9; shipped:" in line
+    assert "\n" not in line
+    with pytest.raises(UserError, match="rums is not there either"):
+        MaskRCNN.from_pretrained("rums/quick-9")

@@ -89,7 +89,8 @@ def load_network(weights: str) -> MaskRCNN:
 
 def load_runner(weights: str, device: str | None, engine: str | None = None) -> Runner:
     """The network on its device, or the engine that runs it; an exported folder is an engine already."""
-    from maskrcnn.runtime.engine import choose, engine_of, open_export
+    from maskrcnn.export.cached import engine_of
+    from maskrcnn.runtime.engine import choose, open_export
     from maskrcnn.runtime.exported_folder import is_export
 
     if is_export(weights):

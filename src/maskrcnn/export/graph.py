@@ -6,6 +6,8 @@ whose frozen norms are folded into their convolutions. NMS and RoIAlign stay one
 from __future__ import annotations
 
 import copy
+import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -108,3 +110,10 @@ def fold_norms(network: MaskRCNN) -> MaskRCNN:
             module.conv.bias = nn.Parameter(bias, requires_grad=False)
             module.norm = None
     return network
+
+
+def write_program(program: ExportedProgram, path: Path) -> None:
+    """Write `program`; whoever loads it imports `maskrcnn.ops.nms` and `maskrcnn.ops.roi_align` first, for our two nodes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of tensors that share their memory
+        torch.export.save(program, path)

@@ -13,6 +13,7 @@ import torch
 
 from maskrcnn.errors import UserError
 from maskrcnn.export.graph import INPUTS
+from maskrcnn.runtime.openvino import openvino
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -147,3 +148,9 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(before)
+
+
+def write_openvino(onnx: Path, path: Path) -> None:
+    """Write the graph of an .onnx file as `path` (.xml) and its weights beside it (.bin), in full precision."""
+    ov = openvino()
+    ov.save_model(ov.Core().read_model(onnx), path, compress_to_fp16=False)

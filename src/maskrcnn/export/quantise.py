@@ -15,8 +15,8 @@ import numpy as np
 
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.export.calibrate import CalibrationImages
-from maskrcnn.export.openvino import openvino
 from maskrcnn.labels.types import Dataset
+from maskrcnn.runtime.openvino import openvino
 
 # the layers after which numbers are scores, coordinates and probabilities
 LAST_LAYERS = (

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,18 +11,18 @@ from typing import TYPE_CHECKING, get_args
 
 from maskrcnn.errors import UserError
 from maskrcnn.export import verify as verification
-from maskrcnn.export.graph import INPUTS, least_side, outputs, refuse, trace
+from maskrcnn.export.graph import INPUTS, least_side, outputs, refuse, trace, write_program
+from maskrcnn.files import new_folder
+from maskrcnn.runtime.engine import open_export
 from maskrcnn.runtime.exported_folder import (
-    FORMAT,
     GRAPHS,
     MOST_SIDE,
     Record,
     SideRange,
     Target,
-    is_export,
-    read_export,
     write_export,
 )
+from maskrcnn.runtime.openvino import refuse_for_openvino
 from maskrcnn.version import __version__
 
 if TYPE_CHECKING:
@@ -63,19 +61,13 @@ def export(
     target = check_target(to, calibrate is not None)
     refuse(model.config)
     if target == "openvino":
-        from maskrcnn.export.openvino import refuse_for_openvino
-
         refuse_for_openvino(model.config)
     _refuse_existing(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    # beside its place, so that a refusal, Ctrl-C or a full disk leaves nothing that looks like an export
-    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
-        record = _write(model, target, partial, source, calibrate, images, say)
-        write_export(partial, record, model.config)
-        from maskrcnn.runtime.engine import open_export
-
-        engine = open_export(partial)
+    # a refusal, Ctrl-C or a full disk leaves nothing that looks like an export
+    with new_folder(out) as unfinished:
+        record = _write(model, target, unfinished, source, calibrate, images, say)
+        write_export(unfinished, record, model.config)
+        engine = open_export(unfinished)
         limits = verification.INT8 if record.precision == "int8" else verification.FP32
         say("comparing with PyTorch")
         rows = verification.verify(model, engine, limits)
@@ -83,14 +75,8 @@ def export(
         wrong = verification.refusal(rows, limits)
         if wrong:
             raise UserError(f"export to {target} refused: {wrong}")
-        write_export(partial, record.model_copy(update={"verified": verification.as_records(rows)}), model.config)
-        del engine
-        if out.exists():
-            out.rmdir()
-        partial.chmod(0o755)
-        partial.replace(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        write_export(unfinished, record.model_copy(update={"verified": verification.as_records(rows)}), model.config)
+        del engine  # Windows renames no folder of which a file is open
     return out
 
 
@@ -119,23 +105,6 @@ def check_target(to: str, int8: bool = False) -> Target:
     return to  # type: ignore[return-value]
 
 
-def export_cached(model: MaskRCNN, to: Target, say: Say) -> Path:
-    """The exported folder of `model` in the cache folder; made at the first use."""
-    from maskrcnn.files import cache_folder
-
-    versions = "".join(f"{name}{_version(name)}" for name in PACKAGES) + __version__ + str(FORMAT)
-    key = hashlib.sha256((digest(model) + versions).encode()).hexdigest()[:20]
-    folder = cache_folder() / "engines" / f"{to}-{key}"
-    if is_export(folder):
-        try:
-            read_export(folder)
-            return folder
-        except UserError:
-            shutil.rmtree(folder)  # damaged; it is a cache
-    say(f"exporting to {to} once, which takes about a minute: {folder}")
-    return export(model, to, folder, say=lambda line: None, show=lambda table: None)
-
-
 def digest(model: MaskRCNN) -> str:
     """SHA-256 of a network's settings and tensors."""
     found = hashlib.sha256(json.dumps(model.config.model_dump(mode="json"), sort_keys=True).encode())
@@ -155,8 +124,6 @@ def _write(
     program = trace(model)
     calibration = None
     if target == "torch":
-        from maskrcnn.export.torch import write_program
-
         write_program(program, graph)
     else:
         from maskrcnn.export.onnx import write_onnx
@@ -165,7 +132,7 @@ def _write(
         onnx = folder / GRAPHS["onnx"]
         write_onnx(program, onnx, outputs(config))
     if target == "openvino":
-        from maskrcnn.export.openvino import write_openvino
+        from maskrcnn.export.onnx import write_openvino
 
         write_openvino(onnx, graph)
         onnx.unlink()
@@ -179,7 +146,7 @@ def _write(
         precision="fp32" if calibrate is None else "int8",
         source=source,
         weights=digest(model),
-        versions={"maskrcnn": __version__} | {n: v for n in PACKAGES if (v := _version(n))},
+        versions={"maskrcnn": __version__} | {n: v for n in PACKAGES if (v := installed_version(n))},
         sides=SideRange(least=least_side(config), most=MOST_SIDE, multiple=config.input.divisor),
         inputs=list(INPUTS),
         outputs=outputs(config),
@@ -187,7 +154,8 @@ def _write(
     )
 
 
-def _version(package: str) -> str:
+def installed_version(package: str) -> str:
+    """Of a package; empty where it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -12,13 +12,14 @@ from PIL import Image
 
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import UserError
+from maskrcnn.export.cached import engine_of
 from maskrcnn.images.batch import Batch, make_batch
 from maskrcnn.images.read import as_pixels, read_image
 from maskrcnn.instances import Instances, Masks
 from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.ops.heatmaps import decode_resize
 from maskrcnn.predict.sources import find_images, is_many
-from maskrcnn.runtime.engine import Runner, engine_of, run_network
+from maskrcnn.runtime.engine import Runner, run_network
 
 if TYPE_CHECKING:
     from maskrcnn.model.mask_rcnn import RawDetections

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -19,7 +18,6 @@ from maskrcnn.model.mask_rcnn import MaskRCNN, RawDetections
 if TYPE_CHECKING:
     from maskrcnn.runtime.exported_folder import Record, SideRange
 
-Say = Callable[[str], None]
 ENGINES = ("torch", "openvino", "onnxruntime")
 # fastest first, as docs/export.md measured them: Winograd's algorithm wins in a ResNet; MobileNetV2 has no convolution for it
 FASTEST = {"mobilenetv2": ("openvino", "onnxruntime", "torch")}
@@ -106,23 +104,6 @@ def choose(name: str, device: str | torch.device = "cpu", backbone: str = "") ->
     if name != "torch" and not on_cpu:
         raise UserError(f"--engine {name}: runs on the CPU; leave --device out, or take --engine torch")
     return name
-
-
-def engine_of(model: MaskRCNN, name: str, say: Say = lambda line: None) -> Runner:
-    """`model` run by an engine; for any but torch it is exported into the cache folder first, where it is not there yet.
-
-    Args:
-        say: told in a line what takes long.
-
-    Raises:
-        UserError: no such engine, not installed, or the model cannot be exported.
-    """
-    chosen = choose(name, next(model.parameters()).device, model.config.backbone.kind)
-    if chosen == "torch":
-        return model
-    from maskrcnn.export.run import export_cached
-
-    return open_export(export_cached(model, "openvino" if chosen == "openvino" else "onnx", say), chosen)
 
 
 def open_export(folder: Path, name: str | None = None) -> Engine:

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import UserError
-from maskrcnn.export.openvino import openvino, refuse_for_openvino
 from maskrcnn.model.mask_rcnn import RawDetections
 from maskrcnn.runtime.engine import detections, fitted, one_line
 from maskrcnn.runtime.exported_folder import Record
+from maskrcnn.runtime.openvino import openvino, refuse_for_openvino
 
 # fp32 stays fp32: on processors with bf16 units the plugin would take those of itself
 SETTINGS = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}

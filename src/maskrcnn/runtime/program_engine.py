@@ -1,17 +1,27 @@
-"""PyTorch's own exported program as an engine: the graph without the package's Python code."""
+"""PyTorch's own exported program as an engine: the graph without the package's Python code.
+
+A .pt2 file is read without running what it may hold of pickled code.
+"""
 
 from __future__ import annotations
 
+import io
+import json
+import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from maskrcnn.config.model import ModelConfig
-from maskrcnn.export.torch import read_program
+from maskrcnn.errors import UserError
 from maskrcnn.model.mask_rcnn import RawDetections
 from maskrcnn.runtime.engine import detections, fitted
 from maskrcnn.runtime.exported_folder import Record
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
 
 
 class ProgramEngine:
@@ -29,3 +39,33 @@ class ProgramEngine:
         with torch.no_grad():
             found = self._module(fitted(images, self._record.sides), sizes.to(torch.int64), least)
         return detections(self._record, dict(zip(self._record.outputs, found, strict=True)))
+
+
+def read_program(path: Path) -> ExportedProgram:
+    """The program of a .pt2 file.
+
+    Raises:
+        UserError: damaged, or with pickled parts: torch.export.load would run them.
+    """
+    import maskrcnn.ops.nms
+    import maskrcnn.ops.roi_align  # noqa: F401  # registers the nodes
+
+    try:
+        _refuse_pickles(path)
+        return torch.export.load(path)
+    except UserError:
+        raise
+    except Exception as error:  # noqa: BLE001  # whatever its parsers stumble over on damaged bytes
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path}: not readable as a PyTorch program ({reason:.120}); export it anew") from None
+
+
+def _refuse_pickles(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            if name.endswith("_config.json"):
+                entries = json.loads(archive.read(name)).get("config", {}).values()
+                if any(entry.get("use_pickle") for entry in entries):
+                    raise UserError(f"{path}: holds pickled tensors, which could run code; export it anew")
+            elif name.endswith(".pt"):
+                torch.load(io.BytesIO(archive.read(name)), weights_only=True)

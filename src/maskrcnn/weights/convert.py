@@ -12,7 +12,7 @@ import yaml
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.config.section import dotted
 from maskrcnn.errors import UserError
-from maskrcnn.files import cache_folder
+from maskrcnn.files import cache_folder, code_digest, new_file, new_folder, write_text
 from maskrcnn.model.build import build
 from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.progress import Progress
@@ -32,6 +32,7 @@ from maskrcnn.weights.published import (
 from maskrcnn.weights.store import WEIGHTS, save_model
 
 Style = Literal["pytorch", "caffe"]
+CODE = ("config", "model", "weights")  # a change there may make another model of the same file
 STYLES: tuple[str, ...] = get_args(Style)
 SUFFIXES = {"torchvision": "pth", "detectron2": "pkl"}
 
@@ -45,10 +46,12 @@ def fetch_converted(name: str, progress: Progress | None = None) -> Path:
     entry = find_published(name)
     if entry.kind != "detector":
         raise UserError(f"{entry.name} is an ImageNet trunk; give it as train.trunk={entry.name}")
-    converted = cache_folder() / "converted" / entry.name
+    converted = cache_folder() / "converted" / entry.name / code_digest(*CODE)[:12]
     if not (converted / WEIGHTS).is_file():
         path = fetch_published(entry, progress)
-        save_model(_convert(read_checkpoint(path), entry, str(path)), converted, card=_card(entry))
+        model = _convert(read_checkpoint(path), entry, str(path))
+        with new_folder(converted) as unfinished:  # several processes may do it at once; the first one's is kept
+            save_model(model, unfinished, card=_card(entry))
     return converted
 
 
@@ -117,14 +120,15 @@ def export_file(model: MaskRCNN, library: str, path: Path) -> list[str]:
     state = foreign_state(model, LIBRARIES[library])
     if library == "torchvision":
         theirs = torchvision.config_of(state, eps=model.config.backbone.norm_eps)
-        torch.save(state, path)
+        with new_file(path) as unfinished:
+            torch.save(state, unfinished)
     else:
         settings = yaml_of(model.config)
         theirs = detectron2.config_of(resolve(settings))
         arrays = {name: tensor.numpy() for name, tensor in state.items()}
-        with path.open("wb") as file:
+        with new_file(path) as unfinished, unfinished.open("wb") as file:
             pickle.dump({"model": arrays, "__author__": "maskrcnn"}, file)
-        path.with_suffix(".yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+        write_text(path.with_suffix(".yaml"), yaml.safe_dump(settings, sort_keys=False))
     return differences(model.config, theirs)
 
 

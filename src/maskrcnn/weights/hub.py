@@ -11,36 +11,37 @@ from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.weights.store import save_model
 
 FILES = ("config.json", "model.safetensors", "README.md")  # nothing else is fetched
+PREFIX = "hf://"
 TAGS = "---\nlibrary_name: maskrcnn\ntags: [mask-rcnn, instance-segmentation, object-detection]\n---\n"
 
 
-def is_hub_name(source: str) -> bool:
-    """Whether `source` is written like OWNER/NAME on the hub. A path that begins with a dot or slash is not."""
-    return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", source) is not None
+def is_hub_address(source: str) -> bool:
+    """Whether `source` begins with hf://, so that no path is taken for a name on the hub."""
+    return source.startswith(PREFIX)
 
 
-def fetch(name: str) -> Path:
-    """The folder of a model on the hub, downloaded into the hub's own cache.
+def fetch(source: str) -> Path:
+    """The folder of a model on the hub, hf://OWNER/NAME, downloaded into the hub's own cache.
 
     Raises:
-        UserError: no such model, no network, or huggingface_hub is missing.
+        UserError: no such address or model, no network, or huggingface_hub is missing.
     """
+    name = _name(source, "model")
     hub = _library()
     try:
         return Path(hub.snapshot_download(name, allow_patterns=list(FILES)))
     except Exception as error:  # the library raises its own, requests' and httpx's kinds
         first = " ".join(str(error).split())[:200]
-        raise UserError(f"{name}: neither a folder here nor a model on the hub: {first}") from None
+        raise UserError(f"{source}: not to be had from the hub: {first}") from None
 
 
 def push(model: MaskRCNN, name: str, *, private: bool = False, card: str = "") -> str:
-    """Uploads a model to OWNER/NAME, which is made where it does not exist; returns the address.
+    """Uploads a model to OWNER/NAME (or hf://OWNER/NAME), which is made where it does not exist; returns the address.
 
     Raises:
         UserError: not a hub name, not allowed to, no network, or huggingface_hub is missing.
     """
-    if not is_hub_name(name):
-        raise UserError(f"push_to_hub: {name!r} is not OWNER/NAME")
+    name = _name(name, "push_to_hub")
     hub = _library()
     with tempfile.TemporaryDirectory() as folder:
         save_model(model, folder, card=TAGS + (card or f"# {name.rpartition('/')[2]}\n"))
@@ -51,6 +52,13 @@ def push(model: MaskRCNN, name: str, *, private: bool = False, card: str = "") -
         except Exception as error:
             first = " ".join(str(error).split())[:200]
             raise UserError(f"push_to_hub: {name}: {first}; is `hf auth login` done?") from None
+
+
+def _name(source: str, what: str) -> str:
+    name = source.removeprefix(PREFIX)
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name):
+        raise UserError(f"{what}: {source!r} is not {PREFIX}OWNER/NAME")
+    return name
 
 
 def _library():  # type: ignore[no-untyped-def]  # a module

@@ -18,7 +18,7 @@ def load_model(
     network: type[MaskRCNN] = MaskRCNN,
 ) -> MaskRCNN:
     """The network of a shipped name, a model folder, a run folder (its best weights), a published checkpoint's name or
-    OWNER/NAME of the Hugging Face hub, in eval mode and float32.
+    hf://OWNER/NAME of the Hugging Face hub, in eval mode and float32.
 
     Args:
         progress: told of a download, which only the last two can need.
@@ -30,6 +30,6 @@ def load_model(
     if not Path(source).exists():
         if is_published(str(source)):
             source = fetch_converted(str(source), progress)
-        elif hub.is_hub_name(str(source)):
+        elif hub.is_hub_address(str(source)):
             source = hub.fetch(str(source))
     return load_folder(find_model(source), network)

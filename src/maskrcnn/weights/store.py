@@ -5,6 +5,7 @@ The same three files that huggingface_hub's mixin uses. Nothing in them can run 
 
 from __future__ import annotations
 
+import difflib
 import json
 from pathlib import Path
 
@@ -107,7 +108,17 @@ def find_model(source: str | Path) -> Path:
     names = ", ".join(shipped_models()) or "none"
     if path.exists():
         raise UserError(f"{path}: holds no {WEIGHTS}; give a model folder or a run folder")
-    raise UserError(f"model {str(source)!r}: neither a shipped model nor a folder; shipped: {names}")
+    raise UserError(f"model {str(source)!r}: neither a shipped model nor a folder; {_near(path)}shipped: {names}")
+
+
+def _near(path: Path) -> str:
+    """What to try in place of a path that is not there."""
+    here = path.parent
+    if not here.is_dir():
+        return f"{here} is not there either; "
+    near = difflib.get_close_matches(path.name, [each.name for each in here.iterdir() if each.is_dir()], 3)
+    hint = f"near it: {', '.join(str(here / name) for name in near)}; " if near else ""
+    return hint + (f"on the Hugging Face hub: hf://{path}; " if len(path.parts) == 2 else "")
 
 
 def shipped_models() -> list[str]:

@@ -1,9 +1,8 @@
-"""OpenVINO: importing it without its telemetry, and the ONNX graph as its own files."""
+"""OpenVINO: importing it without its telemetry, and what it computes wrongly."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Any
 
 from maskrcnn.config.model import ModelConfig
@@ -38,9 +37,3 @@ def refuse_for_openvino(config: ModelConfig) -> None:
 def forbid_telemetry() -> None:
     """Make `import openvino_telemetry` fail in this process, where it has not happened yet."""
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None is how Python marks "not there"
-
-
-def write_openvino(onnx: Path, path: Path) -> None:
-    """Write the graph of an .onnx file as `path` (.xml) and its weights beside it (.bin), in full precision."""
-    ov = openvino()
-    ov.save_model(ov.Core().read_model(onnx), path, compress_to_fp16=False)
