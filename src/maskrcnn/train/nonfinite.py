@@ -11,8 +11,8 @@ from maskrcnn.images.batch import Targets
 
 
 @dataclass
-class Part:
-    """What one forward pass of a step was about."""
+class MicroBatch:
+    """What went into one forward pass of a step, and the losses that came out."""
 
     names: list[str]  # of its images
     targets: Targets  # on the CPU
@@ -51,7 +51,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def complaint(iteration: int, names: list[str], bad: list[str], remedy: str) -> str:
+def nonfinite_message(iteration: int, names: list[str], bad: list[str], remedy: str) -> str:
     """One line for the person.
 
     Args:

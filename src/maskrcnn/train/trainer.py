@@ -9,34 +9,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from accelerate.utils import gather_object
-from torch import Tensor, nn
+from torch import nn
 
 from maskrcnn.config.load import Config
 from maskrcnn.errors import UserError
-from maskrcnn.images.batch import Batch, Targets
 from maskrcnn.labels.types import Dataset
 from maskrcnn.shell import shell_command
 from maskrcnn.train import run_folder
 from maskrcnn.train.checkpoint import TrainingState, random_state, read_state, set_random_state, write_state
-from maskrcnn.train.ema import Average
 from maskrcnn.train.evaluation import evaluate_together, figure_of_merit, scores_line
+from maskrcnn.train.learner import Learner, Share, Step
 from maskrcnn.train.log import Log
-from maskrcnn.train.nonfinite import Part, complaint
-from maskrcnn.train.optimizer import make_optimizer, peak_rate, rate_at, set_rate, warmup_iterations
+from maskrcnn.train.nonfinite import nonfinite_message
+from maskrcnn.train.optimizer import peak_rate, rate_at, warmup_iterations
 from maskrcnn.train.report import write_card, write_plots, write_report
 from maskrcnn.train.sample_images import SAMPLES, draw_found, draw_training
-from maskrcnn.train.setup import determinism, fit_to_data, freeze_idle, make_accelerator, make_network
+from maskrcnn.train.setup import determinism, fit_to_data, make_accelerator, make_network
 from maskrcnn.train.stop import StopRequest
 from maskrcnn.training_data.loader import train_loader
 from maskrcnn.training_data.sampler import describe_repeats
-
-Parts = list[tuple[Batch, Targets, list[str]]]
 
 
 def train(
@@ -67,16 +63,6 @@ def train(
     """
     with run_folder.writing_to(run), determinism(config.train.deterministic):
         return Trainer(config, train_data, val_data, run, resume, command, network).train()
-
-
-class Step(NamedTuple):
-    """A step whose figures may still be on their way from the device."""
-
-    iteration: int  # counted from 1
-    rate: float
-    names: list[str]  # of the first figures: the losses
-    figures: Tensor  # losses, their sum, gradient norm, whether a process was asked to stop; means over processes
-    parts: list[Part]
 
 
 class Trainer:
@@ -120,11 +106,7 @@ class Trainer:
         if self.sampler.factors is not None:
             self.notes.append(describe_repeats(self.sampler.factors))
         self.notes += misfits
-        freeze_idle(network, self.settings)
-        self.model = self.accelerator.prepare(network)
-        self.network: Any = self.accelerator.unwrap_model(self.model)
-        self.optimizer = self.accelerator.prepare(make_optimizer(self.network, self.settings))
-        self.average = Average(self.network, self.settings.ema) if self.settings.ema is not None else None
+        self.learner = Learner(network, self.settings, self.accelerator)
         self.progress = TrainingState()
         if state is not None:
             self._restore(state)
@@ -157,12 +139,7 @@ class Trainer:
         return notes
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.network.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
-        if self.accelerator.scaler is not None and state["scaler"] is not None:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.learner.load_state_dict(state)
         self.progress = TrainingState(**state["progress"])
         if self.progress.iteration < self.total:
             self.progress.finished = False  # more epochs were asked for
@@ -170,8 +147,7 @@ class Trainer:
 
     def _introduce(self) -> None:
         settings, progress = self.settings, self.progress
-        learn = sum(p.numel() for p in self.network.parameters() if p.requires_grad)
-        count = sum(p.numel() for p in self.network.parameters())
+        count, learn = self.learner.parameters()
         val = f", {len(self.val_data)} to evaluate on" if self.val_data is not None else ", none to evaluate on"
         self.log.note(f"{len(self.train_data)} images to train on{val}; classes: {_some(self.config.model.classes)}")
         self.log.note(f"{count / 1e6:.1f} M parameters, of which {learn / 1e6:.1f} M learn")
@@ -219,7 +195,7 @@ class Trainer:
         best, last = self.run / "weights" / "best", self.run / "weights" / "last"
         return best if best.exists() else last
 
-    def _batches(self) -> Iterator[Parts]:
+    def _batches(self) -> Iterator[Share]:
         """This process's share of each step from the present iteration on, without end."""
         self.sampler.set_epoch(*divmod(self.progress.iteration, self.per_epoch))
         # a loader draws a random number when it starts, which a resumed training does more often
@@ -228,42 +204,16 @@ class Trainer:
         while True:
             yield [next(source) for _ in range(self.settings.accumulate)]
 
-    def _step(self, share: Parts) -> None:
+    def _step(self, share: Share) -> None:
         """One move of the optimiser. Its figures are looked at during the next one, so that a GPU never waits."""
         iteration = self.progress.iteration
         rate = rate_at(self.settings, iteration, self.total)
-        set_rate(self.optimizer, rate)
         if self.main and self.drawn < SAMPLES:
             self._draw(lambda: self._draw_labels(share))
-        parts = [self._backward(part, len(share), last=part is share[-1]) for part in share]
-        clip = self.settings.clip if self.settings.clip is not None else float("inf")
-        norm = self.accelerator.clip_grad_norm_(self.network.parameters(), clip)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        if self.average is not None:
-            self.average.update(self.network)
+        step = self.learner.step(share, iteration + 1, rate, asked=lambda: self.stop.signal is not None)
         self.progress.iteration += 1
-        before, self._pending = self._pending, self._figures(parts, norm, rate)
+        before, self._pending = self._pending, step
         self._report(before)
-
-    def _backward(self, part: tuple[Batch, Targets, list[str]], parts: int, last: bool) -> Part:
-        """Add the gradients of one of a step's parts; processes exchange them with the last."""
-        batch, targets, names = part
-        device = self.accelerator.device
-        context: AbstractContextManager[Any] = nullcontext() if last else self.accelerator.no_sync(self.model)
-        with context:
-            losses = self.model(batch.images.to(device), batch.sizes.to(device), targets.to(device))
-            self.accelerator.backward(torch.stack(list(losses.values())).sum() / parts)
-        return Part(names, targets, {name: loss.detach() for name, loss in losses.items()})
-
-    def _figures(self, parts: list[Part], norm: Tensor, rate: float) -> Step:
-        names = list(parts[0].losses)
-        means = torch.stack([torch.stack([part.losses[name] for name in names]).float() for part in parts]).mean(0)
-        asked = torch.full((1,), float(self.stop.signal is not None), device=means.device)
-        figures = torch.cat([means, means.sum()[None], norm.detach().float().reshape(1), asked])
-        if self.accelerator.num_processes > 1:
-            figures = self.accelerator.reduce(figures, "mean")
-        return Step(self.progress.iteration, rate, names, figures, parts)
 
     def _settle(self) -> None:
         """Wait for the last step and look at its figures, so that nothing bad is saved or evaluated."""
@@ -287,13 +237,15 @@ class Trainer:
 
     def _refuse(self, step: Step, bad: list[str]) -> None:
         """Say which images gave a loss that is not finite. Nothing is saved: the weights may be spoilt."""
-        blamed = step.parts if bad == ["gradient"] else [part for part in step.parts if not part.finite()]
+        blamed = step.micro_batches
+        if bad != ["gradient"]:
+            blamed = [part for part in blamed if not part.finite()]
         records = gather_object([part.describe() for part in blamed])
         names = [image["name"] for record in records for image in record["images"]]
         if self.main:
             run_folder.write_json(self.run / "nonfinite.json", {"iteration": step.iteration, "parts": records})
         remedy = f"lower train.lr or set train.clip=1, and see {self.run / 'nonfinite.json'}"
-        raise UserError(complaint(step.iteration, names, bad, remedy))
+        raise UserError(nonfinite_message(step.iteration, names, bad, remedy))
 
     def _interrupt(self) -> None:
         """Save and leave, as a signal asked."""
@@ -321,9 +273,9 @@ class Trainer:
         self._save(weights=False)  # a kill during the evaluation then loses nothing
         progress, started = self.progress, time.monotonic()
         self.log.pause()
-        with self._averaged(), torch.random.fork_rng(), self.stop.at_once():
-            scores = evaluate_together(self.network, val_data, self.config, self.accelerator)
-            self._draw(lambda: draw_found(self.network, val_data, self.run / "samples"))
+        with self.learner.averaged(), torch.random.fork_rng(), self.stop.at_once():
+            scores = evaluate_together(self.learner.network, val_data, self.config, self.accelerator)
+            self._draw(lambda: draw_found(self.learner.network, val_data, self.run / "samples"))
         figure = figure_of_merit(scores, self.settings.best)
         better = figure is not None and (progress.best is None or figure > progress.best)
         if better:
@@ -363,36 +315,23 @@ class Trainer:
         if not self.main:
             return
         if weights:
-            with self._averaged():
+            with self.learner.averaged():
                 for name in ("last", "best") if best else ("last",):
                     self._save_weights(self.run / "weights" / name)
-        scaler = self.accelerator.scaler
-        write_state(
-            self.run / "state.pt",
-            {
-                "model": self.network.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "average": self.average.state_dict() if self.average is not None else None,
-                "scaler": scaler.state_dict() if scaler is not None else None,
-                "progress": self.progress.to_dict(),
-                "random": random_state(),
-            },
-        )
+        state = {**self.learner.state_dict(), "progress": self.progress.to_dict(), "random": random_state()}
+        write_state(self.run / "state.pt", state)
 
     def _save_weights(self, folder: Path) -> None:
         from maskrcnn.weights.store import save_model
 
-        save_model(self.network, folder, write_card(self.config, self.data, self.progress, self.scores))
+        save_model(self.learner.network, folder, write_card(self.config, self.data, self.progress, self.scores))
 
     # ---- small things
-
-    def _averaged(self) -> AbstractContextManager[None]:
-        return self.average.applied(self.network) if self.average is not None else nullcontext()
 
     def _several(self) -> bool:
         return bool(self.accelerator.num_processes > 1)
 
-    def _draw_labels(self, share: Parts) -> None:
+    def _draw_labels(self, share: Share) -> None:
         for batch, targets, _ in share:
             self.drawn = draw_training(batch, targets, self.config.model, self.run / "samples", self.drawn)
 
