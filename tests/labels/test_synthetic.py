@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
+from maskrcnn.config.keypoints import coco_keypoints
 from maskrcnn.errors import UserError
-from maskrcnn.labels.stick_figure import person_keypoints
 from maskrcnn.labels.synthetic import Synthetic
 
 KINDS = [{}, {"people": True}, {"people": True, "shapes": False, "side": (96, 64)}]
@@ -77,7 +77,7 @@ def test_figures_face_us():
 
 
 def test_schema_is_consistent():
-    schema = person_keypoints()
+    schema = coco_keypoints()
     assert len(schema.names) == 17 and len(schema.skeleton) == 19
     for index, name in enumerate(schema.names):
         swapped = name.replace("left", "x").replace("right", "left").replace("x", "right")

@@ -10,10 +10,10 @@ from claims import refused, repaired
 from fuzz import Subject, check_spoilt
 from PIL import Image
 
+from maskrcnn.config.keypoints import COCO_NAMES, COCO_SIGMAS
 from maskrcnn.errors import UserError
 from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.file_dataset import FileDataset
-from maskrcnn.labels.readers.keypoint_schema import COCO_NAMES, COCO_SIGMAS
 from maskrcnn.labels.readers.yolo import looks_like_yolo, read_yolo
 from maskrcnn.masks.rle import rle_bitmap
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from maskrcnn.config.model import KeypointSchema
-
 # how far apart and how long the parts are, in heights of the whole figure
 HEAD, NECK, SHOULDER, HIP, TORSO, ARM, LEG = 0.075, 0.06, 0.1, 0.065, 0.3, 0.16, 0.22
 LIMB, TRUNK = 0.055, 0.075  # thickness
@@ -22,19 +20,6 @@ class Drawing:
     mask: np.ndarray  # (H, W) bool
     ink: np.ndarray | None  # (H, W) bool: the parts of it that are dark
     keypoints: np.ndarray | None  # (17, 3) float64: x, y, visibility
-
-
-def person_keypoints() -> KeypointSchema:
-    """The 17 keypoints of COCO, with COCO's skeleton and OKS sigmas (cocodataset.org, keypoints evaluation)."""
-    sides = ["eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle"]
-    names = ["nose"] + [f"{side}_{part}" for part in sides for side in ("left", "right")]
-    flip = [0] + [i + 1 if i % 2 else i - 1 for i in range(1, 17)]
-    skeleton = [(15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7), (6, 8), (7, 9)]
-    skeleton += [(8, 10), (1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6)]
-    halves = [0.025, 0.035, 0.079, 0.072, 0.062, 0.107, 0.087, 0.089]
-    return KeypointSchema(
-        names=names, flip=flip, skeleton=skeleton, sigmas=[0.026] + [s for s in halves for _ in range(2)]
-    )
 
 
 def draw_stick_figure(rng: np.random.Generator, side: tuple[int, int]) -> Drawing:

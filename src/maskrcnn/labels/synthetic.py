@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from maskrcnn.config.keypoints import coco_keypoints
 from maskrcnn.errors import UserError
-from maskrcnn.labels.stick_figure import INK, Drawing, draw_stick_figure, person_keypoints
+from maskrcnn.labels.stick_figure import INK, Drawing, draw_stick_figure
 from maskrcnn.labels.types import Annotation, Dataset, DatasetInfo, LabelledImage
 
 SHAPES = ["circle", "square", "triangle", "star"]
@@ -68,7 +69,7 @@ class Synthetic(Dataset):
         self.seed = SEEDS[split] if seed is None else seed
         self.side = side
         classes = SHAPES * shapes + [PERSON] * people
-        keypoints = person_keypoints() if people else None
+        keypoints = coco_keypoints() if people else None
         self.info = DatasetInfo(f"synthetic {split}", classes, list(range(1, len(classes) + 1)), keypoints)
         self._latest: tuple[int, Scene] | None = None
 

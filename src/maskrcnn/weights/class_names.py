@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from maskrcnn.config.model import KeypointSchema
-from maskrcnn.labels.readers.keypoint_schema import COCO_NAMES, COCO_SIGMAS
-
-COCO_SKELETON = [(16, 14), (14, 12), (17, 15), (15, 13), (12, 13), (6, 12), (7, 13), (6, 7), (6, 8), (7, 9), (8, 10)]
-COCO_SKELETON += [(9, 11), (2, 3), (1, 2), (1, 3), (2, 4), (3, 5), (4, 6), (5, 7)]
 COCO = (
     "person bicycle car motorcycle airplane bus train truck boat traffic_light fire_hydrant stop_sign parking_meter bench "
     "bird cat dog horse sheep cow elephant bear zebra giraffe backpack umbrella handbag tie suitcase frisbee skis "
@@ -55,15 +50,3 @@ def classes_of(data: str, count: int) -> tuple[list[str], list[int]]:
 
 def _names(text: str) -> list[str]:
     return [name.replace("_", " ") for name in text.split()]
-
-
-def coco_keypoints() -> KeypointSchema:
-    """COCO's 17 joints of a person."""
-    left_right = {name: name.replace("left", "right") for name in COCO_NAMES if name.startswith("left")}
-    mirrored = left_right | {right: left for left, right in left_right.items()}
-    return KeypointSchema(
-        names=COCO_NAMES,
-        flip=[COCO_NAMES.index(mirrored.get(name, name)) for name in COCO_NAMES],
-        skeleton=[(a - 1, b - 1) for a, b in COCO_SKELETON],
-        sigmas=COCO_SIGMAS,
-    )

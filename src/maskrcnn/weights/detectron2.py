@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from maskrcnn.config.keypoints import coco_keypoints
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.config.section import validate
 from maskrcnn.errors import UserError
-from maskrcnn.weights.class_names import classes_of, coco_keypoints
+from maskrcnn.weights.class_names import classes_of
 from maskrcnn.weights.rename import Rules, backbone_kind, rename
 
 _BLOCK: Rules = [

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from maskrcnn.config.keypoints import coco_keypoints
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import UserError
-from maskrcnn.weights.class_names import classes_of, coco_keypoints
+from maskrcnn.weights.class_names import classes_of
 from maskrcnn.weights.rename import Rules, backbone_kind, count_names, rename
 
 # names of 2019, as in the files that are published for its first version

@@ -6,18 +6,11 @@ import re
 import sys
 from typing import Any
 
+from maskrcnn.config.keypoints import COCO_NAMES, COCO_SIGMAS
 from maskrcnn.config.model import KeypointSchema
 from maskrcnn.errors import DataError
 from maskrcnn.labels.problems import ProblemKind, Problems
 
-COCO_NAMES = [
-    *("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder"),
-    *("left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip"),
-    *("left_knee", "right_knee", "left_ankle", "right_ankle"),
-]
-# cocodataset.org/#keypoints-eval: one standard deviation of what people disagree by, relative to the object's size
-COCO_SIGMAS = [0.026, 0.025, 0.025, 0.035, 0.035, *[0.079] * 2, *[0.072] * 2, *[0.062] * 2, *[0.107] * 2]
-COCO_SIGMAS += [*[0.087] * 2, *[0.089] * 2]
 UNKNOWN_SIGMA = 0.05
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from maskrcnn.config.keypoints import COCO_FLIP, COCO_NAMES
 from maskrcnn.config.model import KeypointSchema
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.images.header import SUFFIXES
@@ -28,7 +29,7 @@ from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving, relative_name
 from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.folder_files import files_under
-from maskrcnn.labels.readers.keypoint_schema import COCO_NAMES, mirrored_name, read_schema
+from maskrcnn.labels.readers.keypoint_schema import read_schema
 from maskrcnn.labels.readers.safe_yaml import parse_yaml
 from maskrcnn.labels.readers.values import whole
 from maskrcnn.labels.types import LabelledImage
@@ -176,7 +177,7 @@ def _schema(description: Description, class_id: int, builder: LabelBuilder) -> K
         names = names.get(class_id, next(iter(names.values()), None))
     if names is not None and not (isinstance(names, list) and len(names) == count):
         raise DataError(f"{where}: kpt_names must be {count} names, as many as kpt_shape says; correct one of them")
-    if names is None and flip == _coco_flip():  # no other 17 points swap like a person's
+    if names is None and flip == COCO_FLIP:  # no other 17 points swap like a person's
         names = COCO_NAMES
     shown = [f"keypoint_{index}" for index in range(count)] if names is None else [str(name) for name in names]
     fields: dict[str, Any] = {"keypoints": shown}
@@ -187,10 +188,6 @@ def _schema(description: Description, class_id: int, builder: LabelBuilder) -> K
     schema = read_schema(fields, f"{where}: category {description.classes[class_id]!r}", builder.problems)
     assert schema is not None, "there are names"
     return schema
-
-
-def _coco_flip() -> list[int]:
-    return [COCO_NAMES.index(mirrored_name(name) or name) for name in COCO_NAMES]
 
 
 # ---- images
