@@ -21,6 +21,7 @@ from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving, relative_name
 from maskrcnn.labels.problems import Problem, ProblemKind, Problems, Refused, RefusedRecords
+from maskrcnn.labels.readers.keypoint_schema import read_schema
 from maskrcnn.labels.readers.shapes import drawable
 from maskrcnn.labels.readers.values import whole
 from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage
@@ -90,10 +91,18 @@ class LabelBuilder:
         numbers = own_ids(ids if ids is not None else [None] * len(names))
         return {name: self.add_class(name, number) for name, number in zip(names, numbers, strict=True)}
 
-    def add_keypoints(self, label: int, schema: KeypointSchema) -> None:
-        """Say what the keypoints of a class are. A training has one set: of several the first counts."""
+    def add_keypoints(self, label: int, fields: dict[str, Any]) -> None:
+        """Say what the keypoints of a class are. A training has one set: of several the first counts.
+
+        Args:
+            fields: as of a COCO category (`read_schema`); without `keypoints` the class has none.
+
+        Raises:
+            DataError: a field cannot be understood.
+        """
+        schema = read_schema(fields, f"{self.source}: category {self.classes[label]!r}", self.problems)
         self.keypoints = self.keypoints or schema
-        if schema == self.keypoints:
+        if schema is not None and schema == self.keypoints:
             self._with_keypoints.add(label)
 
     def has_keypoints(self, label: int) -> bool:

@@ -19,7 +19,6 @@ from maskrcnn.labels.image_files import images_folder, relative_name
 from maskrcnn.labels.problems import Problem, ProblemKind, Refused
 from maskrcnn.labels.readers.coco_annotation import AnnotationReader
 from maskrcnn.labels.readers.json_file import load_json
-from maskrcnn.labels.readers.keypoint_schema import read_schema
 from maskrcnn.labels.types import LabelledImage
 
 MAX_PIXELS = 2**31  # of an image; an RLE counts them in 32 bits
@@ -89,10 +88,7 @@ def _load(path: Path) -> dict[str, Any]:
 def _add_categories(records: list[Any], builder: LabelBuilder) -> None:
     for record in records:
         fields = record if isinstance(record, dict) else {}
-        label = builder.add_class(fields.get("name"), fields.get("id"))
-        schema = read_schema(fields, f"{builder.source}: category {fields['name']!r}", builder.problems)
-        if schema is not None:
-            builder.add_keypoints(label, schema)
+        builder.add_keypoints(builder.add_class(fields.get("name"), fields.get("id")), fields)
 
 
 def _add_images(records: list[Any], builder: LabelBuilder, folder: Path | None) -> dict[int | str, LabelledImage]:

@@ -24,7 +24,6 @@ from maskrcnn.labels.builder import LabelBuilder, own_ids
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.cvat_tracks import frames_of_tracks
-from maskrcnn.labels.readers.keypoint_schema import read_schema
 from maskrcnn.labels.readers.safe_xml import parse_xml
 from maskrcnn.labels.readers.shapes import box_around, ellipse_ring, placed_rle, sound, turned_box
 from maskrcnn.labels.readers.values import number, whole
@@ -177,10 +176,7 @@ def _add_schema(builder: LabelBuilder, labels: Labels) -> None:
     skeleton = sorted([index[a], index[b]] for a, b in labels.edges if a in index and b in index)
     for label, name in enumerate(builder.classes):
         if labels.keypoints and name in labels.skeletons:
-            fields = {"keypoints": labels.keypoints, "skeleton": skeleton}
-            schema = read_schema(fields, f"{builder.source}: category {name!r}", builder.problems)
-            assert schema is not None, "there are names"
-            builder.add_keypoints(label, schema)
+            builder.add_keypoints(label, {"keypoints": labels.keypoints, "skeleton": skeleton})
 
 
 def _shapes(image: Element, name: str, size: tuple[int, int], labels: Labels, builder: LabelBuilder) -> Iterator[Shape]:

@@ -70,6 +70,12 @@ def read_ids(path: Path, image: Path | tuple[int, int]) -> np.ndarray:
     return ids
 
 
+def read_object(image: Image.Image) -> np.ndarray:
+    """Where an opened image is not black, whatever its mode: bool (H, W). Opacity counts as a colour."""
+    values = np.asarray(image.convert("RGB") if image.mode == "P" else image)
+    return values != 0 if values.ndim == 2 else (values != 0).any(axis=2)
+
+
 def rles_by_id(ids: np.ndarray) -> dict[int, Rle]:
     """The RLE of each id but 0 in an array (H, W) of whole numbers, in the order of the ids."""
     if ids.dtype == bool:

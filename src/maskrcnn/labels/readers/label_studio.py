@@ -24,7 +24,6 @@ from maskrcnn.labels.builder import LabelBuilder, own_ids
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.json_file import load_json
-from maskrcnn.labels.readers.keypoint_schema import read_schema
 from maskrcnn.labels.readers.label_studio_rle import brush_mask
 from maskrcnn.labels.readers.shapes import box_around, ellipse_ring, turned_box
 from maskrcnn.labels.readers.values import number, points
@@ -112,7 +111,7 @@ def _tasks(content: list[dict[str, Any]], builder: LabelBuilder) -> Iterator[Tas
                 builder.problems.note(ProblemKind.OTHER_ANNOTATOR, record)
                 continue
             seen.add(key)
-            if not any(name in raw for name in MIN_FIELDS) and not _has_regions(raw):
+            if not any(name in raw for name in MIN_FIELDS) and not _min_regions(raw):
                 builder.problems.note(ProblemKind.TASK_WITHOUT_ANNOTATION, record)
                 continue
             yield Task(record, raw.get("id"), _address(raw, builder.source, record), "", _min_regions(raw))
@@ -131,10 +130,6 @@ def _tasks(content: list[dict[str, Any]], builder: LabelBuilder) -> Iterator[Tas
             raise DataError(f"{builder.source}: the result of {record} is no list of objects; export anew")
         address = _address(data if isinstance(data, dict) else {}, builder.source, record)
         yield Task(record, raw.get("id"), address, "", regions)
-
-
-def _has_regions(raw: dict[str, Any]) -> bool:
-    return bool(_min_regions(raw))
 
 
 def _min_regions(raw: dict[str, Any]) -> list[dict[str, Any]]:
@@ -274,19 +269,11 @@ def _add_regions(
         region_id = region.get("id")
         if isinstance(region_id, str) and region_id in keypoints:
             shape["keypoints"] = keypoints.pop(region_id)
-            _add_schema(builder, labels[0], ids, keypoint_names)
+            if not builder.has_keypoints(ids[labels[0]]):
+                builder.add_keypoints(ids[labels[0]], {"keypoints": keypoint_names})
         builder.add_object(image, ids[labels[0]], record, **shape)
     for region_id in keypoints:
         builder.problems.note(ProblemKind.LONE_KEYPOINT, f"those of {region_id!r:.40} of {task.record}")
-
-
-def _add_schema(builder: LabelBuilder, name: str, ids: dict[str, int], keypoint_names: list[str]) -> None:
-    """Say that objects of a class have keypoints, once."""
-    if not builder.has_keypoints(ids[name]):
-        where = f"{builder.source}: category {name!r}"
-        schema = read_schema({"keypoints": keypoint_names}, where, builder.problems)
-        assert schema is not None, "there are names"
-        builder.add_keypoints(ids[name], schema)
 
 
 def _keypoints(builder: LabelBuilder, task: Task, size: tuple[int, int], names: list[str]) -> dict[str, np.ndarray]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from maskrcnn.errors import DataError
 from maskrcnn.labels.builder import LabelBuilder
@@ -17,7 +16,7 @@ from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.instance_png import IMAGE_SUFFIXES, LABEL_SUFFIXES
-from maskrcnn.labels.readers.label_image import open_label_image
+from maskrcnn.labels.readers.label_image import open_label_image, read_object
 from maskrcnn.labels.types import DEFAULT_CLASS
 from maskrcnn.masks.rle import bitmap_rle
 
@@ -80,17 +79,10 @@ def _mask(path: Path, height: int, width: int) -> np.ndarray:
         size = (mask.height, mask.width)
         # before anything is decoded, so that a file that claims to be huge costs nothing
         if size == (height, width):
-            return _object(mask)
+            if mask.mode in ("RGBA", "LA"):
+                return read_object(mask.convert(mask.mode[:-1]))  # an opaque background is no object
+            return read_object(mask)
     raise DataError(
         f"{path}: the mask is {size[1]} x {size[0]} (width x height) but its image {width} x {height}; save it as"
         " large as the image"
     )
-
-
-def _object(mask: Image.Image) -> np.ndarray:
-    if mask.mode == "P":
-        mask = mask.convert("RGB")
-    elif mask.mode in ("RGBA", "LA"):
-        mask = mask.convert(mask.mode[:-1])  # a mask's opaque background is no object
-    values = np.asarray(mask)
-    return values != 0 if values.ndim == 2 else (values != 0).any(axis=2)

@@ -26,7 +26,7 @@ from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.json_file import load_json
-from maskrcnn.labels.readers.label_image import quiet
+from maskrcnn.labels.readers.label_image import quiet, read_object
 from maskrcnn.labels.readers.shapes import holed_rle, placed_rle, sound
 from maskrcnn.labels.readers.values import number, points, whole
 from maskrcnn.labels.types import LabelledImage
@@ -238,5 +238,4 @@ def _object(image: Image.Image) -> np.ndarray:
     """What is opaque, or what is not black where the PNG has no transparency."""
     if "A" in image.mode or "transparency" in image.info:
         return np.asarray(image.convert("RGBA"))[..., 3] != 0
-    values = np.asarray(image.convert("RGB") if image.mode == "P" else image)
-    return values != 0 if values.ndim == 2 else (values != 0).any(axis=2)
+    return read_object(image)

@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 
 from maskrcnn.config.keypoints import COCO_FLIP, COCO_NAMES
-from maskrcnn.config.model import KeypointSchema
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.builder import LabelBuilder
@@ -29,7 +28,6 @@ from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving, relative_name
 from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.folder_files import files_under
-from maskrcnn.labels.readers.keypoint_schema import read_schema
 from maskrcnn.labels.readers.safe_yaml import parse_yaml
 from maskrcnn.labels.readers.values import whole
 from maskrcnn.labels.types import LabelledImage
@@ -73,7 +71,7 @@ def read_yolo(source: Path, split: str | None = None) -> FileDataset:
     for class_id, name in description.classes.items():
         label = builder.add_class(name, class_id)
         if description.keypoints:
-            builder.add_keypoints(label, _schema(description, class_id, builder))
+            builder.add_keypoints(label, _keypoint_fields(description, class_id, builder))
     labels = {image: _label_name(image) for image in images}
     if not any(os.path.isfile(description.folder / label) for label in labels.values()):
         first = next(iter(labels.values()))
@@ -164,8 +162,8 @@ def _classes(document: dict[str, Any], path: Path) -> dict[int, str]:
     return classes
 
 
-def _schema(description: Description, class_id: int, builder: LabelBuilder) -> KeypointSchema:
-    """The keypoints of a class."""
+def _keypoint_fields(description: Description, class_id: int, builder: LabelBuilder) -> dict[str, Any]:
+    """The keypoints of a class, as the fields of a COCO category."""
     where, count = str(description.path), description.keypoints
     flip = description.document.get("flip_idx")
     if flip is not None:
@@ -185,9 +183,7 @@ def _schema(description: Description, class_id: int, builder: LabelBuilder) -> K
         fields["keypoints_flip"] = [shown[index] for index in flip]
     elif names is None:  # from names left and right could be told
         builder.problems.note(ProblemKind.KEYPOINTS_WITHOUT_FLIP, where)
-    schema = read_schema(fields, f"{where}: category {description.classes[class_id]!r}", builder.problems)
-    assert schema is not None, "there are names"
-    return schema
+    return fields
 
 
 # ---- images
