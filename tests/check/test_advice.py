@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from maskrcnn.check.run import check, print_report, write_reports
+from maskrcnn.check.run import check, write_reports
+from maskrcnn.check.terminal import print_report
 from maskrcnn.cli.main import main
 from maskrcnn.config.load import find_recipe, load_config
 from maskrcnn.labels.synthetic import Synthetic
@@ -86,10 +87,10 @@ def test_windows_has_no_resource_module(folder: Path) -> None:
     """Everything imports and measures without it; only the memory is not told."""
     code = (
         "import sys; sys.modules['resource'] = None\n"
-        "from maskrcnn.check import advice, run\n"
+        "from maskrcnn.check import run, terminal\n"
         "report = run.check(sys.argv[1])\n"
         "assert report.advice.hours is not None and report.advice.memory_gb is None\n"
-        "run.print_report(report); run.write_reports(report, None, run.Path(sys.argv[1]) / 'r.html')\n"
+        "terminal.print_report(report); run.write_reports(report, None, run.Path(sys.argv[1]) / 'r.html')\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

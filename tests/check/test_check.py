@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 
 from maskrcnn.check.advice import advise
-from maskrcnn.check.findings import Findings
+from maskrcnn.check.findings import Finding, Findings
 from maskrcnn.check.fix import write_fixed
-from maskrcnn.check.image_files import look
+from maskrcnn.check.images import inspect_image
+from maskrcnn.check.kinds import CheckKind
 from maskrcnn.check.run import check, write_reports
 from maskrcnn.check.statistics import describe
 from maskrcnn.cli.main import main
@@ -42,13 +43,13 @@ def edit(root: Path, change, split: str = "train") -> None:
 
 def found(root: Path, **options) -> dict[str, object]:
     report = check(str(root), measured=False, **options)
-    return {finding.kind: finding for finding in report.findings}
+    return {finding.text: finding for finding in report.findings}
 
 
 def test_a_clean_set_has_no_errors(folder: Path) -> None:
     report = check(str(folder), measured=False)
     assert report.exit_code == 0 and report.findings.errors == 0
-    assert not [f.kind for f in report.findings if "anchor" not in f.kind]
+    assert not [f.text for f in report.findings if "anchor" not in f.text]
     train = report.statistics["train"]
     assert train.images == 30 and train.objects == sum(train.classes.values()) == train.with_mask
     assert sum(train.sizes.values()) == train.objects
@@ -80,9 +81,9 @@ def test_images_that_cannot_be_used(folder: Path) -> None:
     with Image.open(files[5]) as image:
         image.convert("P").save(files[5])
     Image.fromarray(np.full((128, 160), 3000, np.uint16)).save(files[25])
-    report = {f.kind: f for f in check(str(folder), measured=False).findings}
+    report = {f.text: f for f in check(str(folder), measured=False).findings}
     broken = report["image that cannot be used"]
-    assert broken.severity == "error" and broken.count == 1 and files[3].name in broken.suspects[0].record
+    assert broken.severity == "error" and broken.count == 1 and files[3].name in broken.findings[0].record
     assert report["image with a palette"].count == 1
     assert report["image of 16 bits"].count == 1
     assert report["image of one colour"].count == 1
@@ -109,7 +110,7 @@ def test_labels_that_are_wrong(folder: Path) -> None:
     report = found(folder)
     assert report["box with x and y swapped"].severity == "error"
     assert report["area that does not match the mask"].count == 1
-    assert report["object labelled twice"].count == 1 and "10000" in report["object labelled twice"].suspects[0].record
+    assert report["object labelled twice"].count == 1 and "10000" in report["object labelled twice"].findings[0].record
     assert report["mask that leaves its box"].count == 1
     assert "class 'never'" in report["class without an object"].line
 
@@ -138,7 +139,7 @@ def test_a_image_in_both_splits(folder: Path) -> None:
     edit(folder, change, "val")
     report = found(folder)
     leak = report["image in both splits"]
-    assert leak.count == 1 and "copied.jpg" in leak.suspects[0].record
+    assert leak.count == 1 and "copied.jpg" in leak.findings[0].record
 
 
 def test_a_class_that_only_val_has(folder: Path) -> None:
@@ -202,7 +203,7 @@ def test_what_cannot_be_used_is_left_out_of_the_copy(folder: Path, tmp_path: Pat
 
     edit(folder, change)
     report = check(str(folder), measured=False)
-    counts = {finding.kind: finding.count for finding in report.findings if finding.severity == "error"}
+    counts = {finding.text: finding.count for finding in report.findings if finding.severity == "error"}
     assert counts == {
         "image that cannot be used": 1,
         "image file that is missing": 1,
@@ -215,7 +216,7 @@ def test_what_cannot_be_used_is_left_out_of_the_copy(folder: Path, tmp_path: Pat
     assert fixed.changes["RLE that cannot be used left out"] == 2
     assert fixed.changes["image that cannot be used left out"] == fixed.changes["box taken from the mask"] == 1
     again = check(str(tmp_path / "fixed"), measured=False)
-    assert again.exit_code == 0 and not [f.kind for f in again.findings if "anchor" not in f.kind]
+    assert again.exit_code == 0 and not [f.text for f in again.findings if "anchor" not in f.text]
     assert again.statistics["train"].images == 28
     assert (tmp_path / "fixed/train" / files[5].name).read_bytes() == files[5].read_bytes()
 
@@ -251,7 +252,7 @@ def test_swapped_boxes_that_leave_the_image(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(json.dumps(document))
     report = check(str(tmp_path / "x.json"), measured=False)
     (finding,) = [finding for finding in report.findings if finding.severity == "error"]
-    assert "x and y swapped" in finding.kind and finding.count == 1 and "annotation 2" in finding.line
+    assert "x and y swapped" in finding.text and finding.count == 1 and "annotation 2" in finding.line
 
 
 def test_anchors_reach_the_large_objects() -> None:
@@ -259,7 +260,7 @@ def test_anchors_reach_the_large_objects() -> None:
     stats = describe(dataset)
     for sides in ([8.0, 22, 60, 130, 270], [7.0, 12, 20, 30, 50], [10.0, 30, 100, 300, 900]):
         stats.sides, stats.short_sides, stats.long_sides = sides, [400.0] * 5, [500.0] * 5
-        advice = advise("d", dataset, stats)
+        advice = advise("d", stats)
         config = load_config(advice.recipe, advice.overrides)
         scale = config.model.input.short_side / 400
         sizes = np.array([size for level in config.model.rpn.sizes for size in level], float)
@@ -271,17 +272,17 @@ def test_anchors_reach_the_large_objects() -> None:
 def test_advice_follows_the_objects() -> None:
     dataset = Synthetic(40, seed=3)
     stats = describe(dataset)
-    advice = advise("d", dataset, stats)
+    advice = advise("d", stats)
     assert advice.recipe == "nuclei-mobilenet"
     # its large-scale jitter would be taken instead of the short sides
     assert {"data.augment.jitter=null", "data.augment.crop=null"} <= set(advice.overrides)
     assert f"train.epochs={min(200, -(-30_000 // stats.objects))}" in advice.overrides
     stats.sides = [4.0, 5.0, 6.0, 7.0, 8.0]
-    small = advise("d", dataset, stats)
+    small = advise("d", stats)
     side = next(o for o in small.overrides if o.startswith("model.input.short_side"))
     assert int(side.partition("=")[2]) == 256  # twice the images' 128, no more
     stats.with_mask = 0
-    assert "model.mask_head=null" in advise("d", dataset, stats).overrides
+    assert "model.mask_head=null" in advise("d", stats).overrides
 
 
 def test_exit_codes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -307,13 +308,13 @@ def test_every_orientation_is_seen(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     image.save(tmp_path / "a.jpg", exif=exif)
-    seen = look(LabelledImage(1, "a.jpg", tmp_path / "a.jpg", 30, 20))
-    assert seen.turned and seen.wrong is None
-    assert "EXIF" in str(look(LabelledImage(1, "a.jpg", tmp_path / "a.jpg", 20, 30)).wrong)
+    seen = inspect_image(LabelledImage(1, "a.jpg", tmp_path / "a.jpg", 30, 20))
+    assert seen.turned and seen.error is None
+    assert "EXIF" in str(inspect_image(LabelledImage(1, "a.jpg", tmp_path / "a.jpg", 20, 30)).error)
 
 
 def test_findings_put_errors_first() -> None:
     findings = Findings()
-    findings.add("b", "warning", "r")
-    findings.add("a", "error", "r", count=3)
-    assert [f.kind for f in findings] == ["a", "b"] and findings.errors == 3
+    findings.add(Finding(CheckKind.RARE_CLASS, "train", "r"))
+    findings.add(Finding(CheckKind.UNUSABLE_IMAGE, "train", "r"), count=3)
+    assert [f.kind for f in findings] == [CheckKind.UNUSABLE_IMAGE, CheckKind.RARE_CLASS] and findings.errors == 3

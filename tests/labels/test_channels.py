@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maskrcnn.check.findings import Findings
-from maskrcnn.check.image_files import check_images, mean_and_deviation
+from maskrcnn.check.images import SplitFacts, inspect_images, mean_and_deviation
 from maskrcnn.check.run import check
 from maskrcnn.cli.main import main
 from maskrcnn.config.load import Config, load_config
@@ -122,7 +121,10 @@ def test_tiles_of_many_channels(tmp_path: Path) -> None:
 def test_check_measures_what_to_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = banded(tmp_path)
     dataset = with_channels(open_dataset(path), 5)
-    mean, deviation = mean_and_deviation(dataset, check_images(dataset, "train", Findings(), channels=5), channels=5)
+    split = SplitFacts()
+    for _, facts in inspect_images(dataset, 5, None):
+        split.add(facts)
+    mean, deviation = mean_and_deviation(dataset, split, channels=5)
     assert mean == pytest.approx(FIVE, abs=1) and len(deviation) == 5
     report = check(str(path), measured=False)
     assert report.mean == mean and report.advice is not None and not report.findings.errors

@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from maskrcnn.check.findings import Findings
-from maskrcnn.check.labels import check_labels
+from maskrcnn.check.labels import check_annotations
 from maskrcnn.evaluate.coco import score_results
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.open import open_dataset
@@ -69,8 +69,9 @@ def test_areas_that_are_not_the_masks(tmp_path: Path) -> None:
     scores = score_results(dataset, results, ["segm"])["segm"]
     assert scores["AP"] == pytest.approx(100) and scores["APl"] == pytest.approx(100) and scores["APs"] is None
     findings = Findings()
-    check_labels(dataset, "train", findings)
-    found = [finding for finding in findings if finding.kind == "area that does not match the mask"]
+    for index in range(len(dataset)):
+        check_annotations(dataset.image(index), index, "train", findings)
+    found = [group for group in findings if group.text == "area that does not match the mask"]
     assert found and found[0].count == 33
     # an object whose area is missing or 0 still has a size
     document = json.loads(path.read_text())

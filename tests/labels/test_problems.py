@@ -55,6 +55,6 @@ def test_an_empty_rle_is_found_with_its_image_and_its_whole_remedy(tmp_path: Pat
     document = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "cat"}]}
     (tmp_path / "labels.json").write_text(json.dumps(document))
     report = check(str(tmp_path / "labels.json"), measured=False)
-    (finding,) = (one for one in report.findings if one.kind == "mask without a pixel dropped")
+    (finding,) = (one for one in report.findings if one.text == "mask without a pixel dropped")
     assert finding.remedy == "label the mask again; the box is kept"
-    assert [(one.image, one.record) for one in finding.suspects] == [(0, "annotation 1 of image '1.png'")]
+    assert [(one.image, one.record) for one in finding.findings] == [(0, "annotation 1 of image '1.png'")]

@@ -399,7 +399,7 @@ def test_check_advises_tiles_that_can_be_trained_on(tmp_path: Path, cache: Path)
     dataset = Synthetic(5)
     stats = describe(dataset)
     stats.sides, stats.short_sides, stats.long_sides = [20.0, 30, 50, 60, 90], [10_000.0] * 5, [10_000.0] * 5
-    advice = advise("scans", dataset, stats)
+    advice = advise("scans", stats)
     config = load_config(advice.recipe, advice.overrides)
     tiles = config.data.tiles
     assert (
@@ -409,7 +409,7 @@ def test_check_advises_tiles_that_can_be_trained_on(tmp_path: Path, cache: Path)
     assert config.data.augment.crop is None and "--set data.tiles.side=1280" in advice.command
     prepare_data(config, dataset)  # remnants are ignored, though the recipe has no use for that
     stats.sides = [300.0, 400, 500, 600, 900]  # large enough in whole images
-    assert load_config(advice.recipe, advise("scans", dataset, stats).overrides).data.tiles is None
+    assert load_config(advice.recipe, advise("scans", stats).overrides).data.tiles is None
 
 
 MEMORY = """

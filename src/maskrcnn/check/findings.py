@@ -1,77 +1,96 @@
-"""What is wrong with a data set: each kind of finding once, with its count, its first records and the remedy."""
+"""What is wrong with a data set: each kind with its count, its first records and the remedy."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-Severity = Literal["error", "warning"]
+from maskrcnn.check.kinds import CheckKind, Severity
+from maskrcnn.labels.problems import Problem, ProblemKind
+
 MOST_RECORDS = 12  # kept of each kind, to look at
-
-
-@dataclass
-class Suspect:
-    """One place where a finding holds."""
-
-    split: str
-    image: int | None  # index in that split; None where there is no image to show
-    record: str  # "annotation 7 of image 'a.jpg'", or the image's name
-    box: tuple[float, float, float, float] | None = None  # xyxy, to be shown
-    like: tuple[str, int] | None = None  # split and index of an image to be shown beside it
+Box = tuple[float, float, float, float]  # xyxy
+WRONG_ALL_OVER = (ProblemKind.SWAPPED_BOX,)  # repairs that say that all of the labels may be wrong
 
 
 @dataclass
 class Finding:
-    kind: str
+    """One place in a data set where something is wrong."""
+
+    kind: CheckKind | ProblemKind
+    split: str
+    record: str  # "annotation 7 of image 'a.jpg'", or the image's name, and what is said of it
+    image: int | None = None  # index in that split; None where there is no image to show
+    box: Box | None = None  # to be shown
+    remedy: str = ""  # the kind's where it is empty
+    duplicate_of: tuple[str, int] | None = None  # split and index of an image to be shown beside it
+    refused: bool = False  # by the reader, so that the record is in no data set
+
+    def __post_init__(self) -> None:
+        self.remedy = self.remedy or self.kind.remedy
+
+    @classmethod
+    def of_problem(cls, problem: Problem, split: str, *, refused: bool = False) -> Finding:
+        """What a reader said. Where its image is, is found later, by `Problem.image`."""
+        return cls(problem.kind, split, problem.what or problem.record, refused=refused)
+
+    @property
+    def severity(self) -> Severity:
+        if isinstance(self.kind, CheckKind):
+            return self.kind.severity
+        return "error" if self.refused or self.kind in WRONG_ALL_OVER else "warning"
+
+
+@dataclass
+class FindingGroup:
+    """All findings of one kind: how many there are, and the first of them."""
+
+    kind: CheckKind | ProblemKind
     severity: Severity
     remedy: str
+    refused: bool
     count: int = 0
-    refused: bool = False  # by the reader, so that the records are in no data set
-    suspects: list[Suspect] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        return self.kind.text
 
     @property
     def line(self) -> str:
-        first = f", first {self.suspects[0].record}" if self.suspects else ""
-        return f"{self.kind}: {self.count}{first}; {self.remedy}"
+        return "; ".join(filter(None, (f"{self.text}: {self.count}, first {self.findings[0].record}", self.remedy)))
 
     def as_json(self) -> dict[str, Any]:
         return {
-            "kind": self.kind,
+            "kind": self.text,
             "severity": self.severity,
             "count": self.count,
             "remedy": self.remedy,
-            "first": [f"{s.split}: {s.record}" for s in self.suspects],
+            "first": [f"{finding.split}: {finding.record}" for finding in self.findings],
         }
 
 
 class Findings:
-    """Findings by kind, in the order in which they were met."""
+    """Findings by kind: errors first, else in the order in which the kinds were met."""
 
     def __init__(self) -> None:
-        self._found: dict[str, Finding] = {}
+        self._groups: dict[CheckKind | ProblemKind, FindingGroup] = {}
 
-    def add(
-        self,
-        kind: str,
-        severity: Severity,
-        remedy: str,
-        suspect: Suspect | None = None,
-        count: int = 1,
-        *,
-        refused: bool = False,
-    ) -> None:
-        finding = self._found.setdefault(kind, Finding(kind, severity, remedy, refused=refused))
-        finding.count += count
-        if suspect is not None and len(finding.suspects) < MOST_RECORDS:
-            finding.suspects.append(suspect)
+    def add(self, finding: Finding, count: int = 1) -> None:
+        """`count` more findings of a kind, of which `finding` is the first."""
+        new = FindingGroup(finding.kind, finding.severity, finding.remedy, finding.refused)
+        group = self._groups.setdefault(finding.kind, new)
+        group.count += count
+        if len(group.findings) < MOST_RECORDS:
+            group.findings.append(finding)
 
-    def __iter__(self) -> Iterator[Finding]:
-        return iter(sorted(self._found.values(), key=lambda finding: finding.severity != "error"))
+    def __iter__(self) -> Iterator[FindingGroup]:
+        return iter(sorted(self._groups.values(), key=lambda group: group.severity != "error"))
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._groups)
 
     @property
     def errors(self) -> int:
-        return sum(finding.count for finding in self._found.values() if finding.severity == "error")
+        return sum(group.count for group in self._groups.values() if group.severity == "error")

@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from maskrcnn.check.labels import Fault, mask_fault
+from maskrcnn.check.kinds import CheckKind
+from maskrcnn.check.labels import mask_fault
+from maskrcnn.check.report import Report
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.file_dataset import FileDataset
@@ -18,9 +19,6 @@ from maskrcnn.labels.problems import Problems
 from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
 from maskrcnn.labels.writers.coco import write_coco
 from maskrcnn.masks.rle import rle_area, rle_box
-
-if TYPE_CHECKING:
-    from maskrcnn.check.run import Report
 
 
 @dataclass
@@ -55,9 +53,9 @@ def write_fixed(report: Report, folder: Path) -> Fixed:
             raise DataError(f"--fix: nothing usable is left of {split}; correct the errors by hand")
     for dataset in report.datasets.values():
         fixed.changes.update(dataset.problems.texts())
-    for finding in report.findings:
-        if finding.refused:
-            fixed.changes[f"{finding.kind} left out"] += finding.count
+    for group in report.findings:
+        if group.refused:
+            fixed.changes[f"{group.text} left out"] += group.count
     for split, part in parts.items():
         _write(part, folder, split)
         fixed.written.append(folder / f"{split}.json")
@@ -85,10 +83,10 @@ def _mend(annotation: Annotation, image: LabelledImage, fixed: Fixed) -> None:
     rle = annotation_rle(annotation, image.height, image.width)
     if fault is None or rle is None:
         return
-    if fault is Fault.EMPTY:
+    if fault is CheckKind.EMPTY_MASK:
         annotation.polygons = annotation.rle = None
         fixed.changes["mask without a pixel left out, the box kept"] += 1
-    elif fault is Fault.AREA:
+    elif fault is CheckKind.WRONG_AREA:
         annotation.area = float(rle_area(rle))
         fixed.changes["area taken from the mask"] += 1
     else:
@@ -98,12 +96,11 @@ def _mend(annotation: Annotation, image: LabelledImage, fixed: Fixed) -> None:
 
 
 def _write(part: FileDataset, folder: Path, split: str) -> None:
-    images = list(part)
-    if any(image.path is None for image in images):  # generated ones
+    if any(image.path is None for image in part):  # generated ones
         write_coco(part, folder / f"{split}.json", folder / split)
         return
     names: list[str] = []
-    for number, image in enumerate(images):
+    for number, image in enumerate(part):
         name = relative_name(image.file_name) or f"{number}{Path(image.file_name).suffix}"
         assert image.path is not None
         (folder / split / name).parent.mkdir(parents=True, exist_ok=True)

@@ -34,7 +34,8 @@ def check(
     check_outputs(fix, kind="new folder")
     from maskrcnn.check.fix import write_fixed
     from maskrcnn.check.run import check as run_check
-    from maskrcnn.check.run import print_report, write_reports
+    from maskrcnn.check.run import write_reports
+    from maskrcnn.check.terminal import print_report
 
     with progress_bar("checking") as progress:
         report = run_check(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from maskrcnn.config.load import Config
 from maskrcnn.errors import DataError
-from maskrcnn.images.value_range import find_value_range
+from maskrcnn.images.read import ValueRange
+from maskrcnn.images.value_range import IMAGES, find_value_range
 from maskrcnn.labels.types import Dataset
 
 
@@ -37,10 +38,18 @@ def fill_value_range(config: Config, dataset: Dataset) -> Config:
     settings = config.model.input
     if settings.value_range is not None:
         return config
-    paths = [path for path in (dataset.image(index).path for index in range(len(dataset))) if path is not None]
-    found = find_value_range(paths, settings.channels, config.data.value_percentiles)
+    found = value_range_of(dataset, settings.channels, config.data.value_percentiles)
     settings = settings.model_copy(update={"value_range": found})
     return config.model_copy(update={"model": config.model.model_copy(update={"input": settings})})
+
+
+def value_range_of(
+    dataset: Dataset, channels: int, percentiles: tuple[float, float] | None = None
+) -> ValueRange | None:
+    """What `find_value_range` finds in the images of `dataset`; no more labels are built than it looks at images."""
+    looked_at = range(0, len(dataset), max(1, len(dataset) // IMAGES))
+    paths = [path for path in (dataset.image(index).path for index in looked_at) if path is not None]
+    return find_value_range(paths, channels, percentiles)
 
 
 def _any_mask(dataset: Dataset) -> bool:
