@@ -13,7 +13,6 @@ from maskrcnn.check.images import SplitFacts, inspect_images, mean_and_deviation
 from maskrcnn.check.run import check
 from maskrcnn.cli.main import main
 from maskrcnn.config.load import Config, load_config
-from maskrcnn.config.model import InputConfig
 from maskrcnn.errors import DataError
 from maskrcnn.images.draw import as_shown
 from maskrcnn.images.view import resize_image, resized_view, warp_image
@@ -101,12 +100,14 @@ def test_batches(tmp_path: Path) -> None:
     dataset = with_channels(open_dataset(banded(tmp_path)), 5)
     batch, _, _ = next(iter(train_loader(dataset, [0, 1, 2, 3], settings(5))))
     assert batch.images.shape == (2, 5, 64, 96)
-    test, _ = next(iter(test_loader(dataset, InputConfig(channels=5, short_side=64, long_side=96), 1, 0)))
+    test, _ = next(
+        iter(test_loader(dataset, settings(5).model.input.model_copy(update={"short_side": 64, "long_side": 96}), 1, 0))
+    )
     assert test.images[0].float().mean((1, 2)).tolist() == pytest.approx(FIVE, abs=3)
     with pytest.raises(UnreadableImage, match="has 5 channels, the model takes 4"):
         next(iter(train_loader(dataset, [0, 1, 2, 3], settings(4))))
     with pytest.raises(UnreadableImage, match="has 3 channels, the model takes 1"):
-        next(iter(test_loader(Synthetic(2), InputConfig(channels=1), 1, 0)))
+        next(iter(test_loader(Synthetic(2), settings(1).model.input, 1, 0)))
 
 
 def test_tiles_of_many_channels(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def test_prepare_keeps_pixels_of_a_image_that_has_the_right_size() -> None:
 
 def test_prepare_refuses_another_number_of_channels() -> None:
     with pytest.raises(UserError, match="4 channels"):
-        make_batch([image()], InputConfig(channels=4))
+        make_batch([image()], InputConfig(channels=4, mean=[0.0] * 4, std=[1.0] * 4))
 
 
 def test_finish_gives_original_pixels_best_first() -> None:
