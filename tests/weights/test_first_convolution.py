@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch.nn.functional import conv2d
 
-from maskrcnn.config.model import ModelConfig
+from maskrcnn.config.load import load_config
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.images.read import as_pixels
 from maskrcnn.model.build import build
@@ -28,20 +28,17 @@ def model(channels: int, *, kind: str = "mobilenetv2", **inputs: object) -> Mask
     torch.manual_seed(0)
     given = {"channels": channels, "mean": [100.0] * channels, "std": [50.0] * channels, "short_side": 64} | inputs
     narrow = {"fc_channels": 16}, {"convs": 1, "channels": 16}
-    return build(
-        ModelConfig.model_validate(
-            {
-                "classes": ["a"],
-                "input": given,
-                "backbone": {"kind": kind},
-                "neck": {"channels": 16},
-                "rpn": {"pre_nms_test": 20, "post_nms_test": 20},
-                "box_head": narrow[0],
-                "mask_head": narrow[1],
-                "test": {"score": 0.0, "detections": 5},
-            }
-        )
-    )
+    settings = {
+        "classes": ["a"],
+        "input": given,
+        "backbone": {"kind": kind},
+        "neck": {"channels": 16},
+        "rpn": {"pre_nms_test": 20, "post_nms_test": 20},
+        "box_head": narrow[0],
+        "mask_head": narrow[1],
+        "test": {"score": 0.0, "detections": 5},
+    }
+    return build(load_config({"model": settings}).model)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 4, 6, 7])
