@@ -11,15 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from maskrcnn.ops.tracing import exporting
-from maskrcnn.ops.window_sums import span_sums
+from maskrcnn.ops.window_sums import gathered_sums, window_sums
 
 # Table look-ups made at a time: bounds the index tensors where adaptive sampling takes many points.
 _LOOKUPS = 1 << 24
@@ -91,8 +89,8 @@ def roi_align_plain(
     """`roi_align` in PyTorch's own operators, on every device; same arguments, same result."""
     pool = partial(_pool, size=size, sampling_ratio=sampling_ratio, aligned=aligned, reduce=reduce)
     eager = not torch.compiler.is_compiling() and boxes.device.type == "cpu"
-    spans = eager and not sampling_ratio and reduce == "average" and not boxes.requires_grad
-    if not eager or (len(features) == 1 and not spans):
+    windows = eager and not sampling_ratio and reduce == "average" and not boxes.requires_grad
+    if not eager or (len(features) == 1 and not windows):
         pooled = pool(features, strides, boxes, image, level)
     else:
         # level by level, where it may be asked who belongs to which: a table of all levels would be a copy of them
@@ -101,8 +99,8 @@ def roi_align_plain(
         pooled = features[0].new_empty(boxes.shape[0], size * size, features[0].shape[1])
         for number, rows in groups:
             feature, stride = features[number], strides[number]
-            if spans:
-                order, part = _pool_spans(feature, stride, boxes[rows], image[rows], size=size, aligned=aligned)
+            if windows:
+                order, part = _pool_windows(feature, stride, boxes[rows], image[rows], size=size, aligned=aligned)
                 rows = rows[order]
             else:
                 part = pool([feature], [stride], boxes[rows], image[rows], torch.zeros_like(rows))
@@ -177,16 +175,16 @@ def _pool(
     return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
-def _pool_spans(
+def _pool_windows(
     feature: Tensor, stride: float, boxes: Tensor, image: Tensor, *, size: int, aligned: bool
 ) -> tuple[Tensor, Tensor]:
-    """Adaptive averages of one level's boxes, and the order they come in; see `span_sums`."""
+    """Adaptive averages of one level's boxes, and the order they come in; see `window_sums`."""
     table, _, heights, widths = _table([feature])
     level = torch.zeros_like(image)
     ends = boxes / stride
     rows = _axis(ends[:, 1::2], heights[level], feature.shape[2], size, 0, aligned)
     cols = _axis(ends[:, 0::2], widths[level], feature.shape[3], size, 0, aligned)
-    return span_sums(table, image * (heights * widths)[level], (heights[level], widths[level]), rows, cols, _LOOKUPS)
+    return window_sums(table, image * (heights * widths)[level], (heights[level], widths[level]), rows, cols, _LOOKUPS)
 
 
 def _table(features: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -280,15 +278,10 @@ def _weighted_sums(index: Tensor, table: Tensor, weights: Tensor) -> Tensor:
     """(n, C): the sums of the `table`'s (rows, C) rows at `index` (n, s), times `weights` (n, s)."""
     if exporting():
         return weighted_sums_node(index, table, weights)
-    if (
-        table.requires_grad
-        and not weights.requires_grad
-        and table.device.type == "cpu"
-        and not torch.compiler.is_compiling()
-    ):
-        found: Tensor = _WeightedSums.apply(index, table, weights)
-        return found
-    return F.embedding_bag(index, table, mode="sum", per_sample_weights=weights)
+    eager_cpu = table.device.type == "cpu" and not torch.compiler.is_compiling()
+    if table.requires_grad and not weights.requires_grad and eager_cpu:
+        return gathered_sums(table, index.flatten(), weights.flatten(), index.shape[1])
+    return weighted_sums_graph(index, table, weights)
 
 
 @torch.library.custom_op("maskrcnn::weighted_sums", mutates_args=())
@@ -305,29 +298,6 @@ def _(index: Tensor, table: Tensor, weights: Tensor) -> Tensor:
 def weighted_sums_graph(index: Tensor, table: Tensor, weights: Tensor) -> Tensor:
     """The same in PyTorch's own operators."""
     return F.embedding_bag(index, table, mode="sum", per_sample_weights=weights)
-
-
-class _WeightedSums(torch.autograd.Function):
-    """`embedding_bag` with a backward that gathers: PyTorch's own zeroes the whole gradient and then adds to it."""
-
-    @staticmethod
-    def forward(ctx: Any, index: Tensor, table: Tensor, weights: Tensor) -> Tensor:
-        ctx.save_for_backward(index, weights)
-        ctx.rows = table.shape[0]
-        return F.embedding_bag(index, table, mode="sum", per_sample_weights=weights)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None]:
-        index, weights = ctx.saved_tensors
-        # the table's row r takes part in the sums whose index names it: those are its bag, wherever they stand
-        _, order = index.flatten().sort()
-        uses = torch.bincount(index.flatten(), minlength=ctx.rows)
-        sums = order // index.shape[1]
-        own = F.embedding_bag(
-            sums, grad.contiguous(), uses.cumsum(0) - uses, mode="sum", per_sample_weights=weights.flatten()[order]
-        )
-        return None, own, None
 
 
 def roi_align_bitmaps(

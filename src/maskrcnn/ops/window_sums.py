@@ -1,8 +1,13 @@
-"""Weighted sums over windows of a feature map, each of its own size: RoIAlign with adaptive sampling.
+"""Adaptive RoIAlign on a CPU: each bin as one weighted sum over the window of cells that its samples touch.
 
-With as many samples as a bin has cells, neighbouring samples share cells, so that a bin of n samples a side reads
-(n + 1)^2 cells and not (2 n)^2; and boxes of one level have anything from one to a dozen samples a side. Bins of one size
-are laid out together, and all of them are one `embedding_bag` with bags of different lengths.
+Taken sample by sample, a bin with n x n bilinear samples reads (2 n)^2 cells. But with adaptive sampling neighbouring
+samples are at most one cell apart and share cells: together they touch a window of at most (n + 1)^2. So, step by step:
+
+1. `_windows` adds up, along each axis, the samples' weights per cell. A bin's weights are the outer product of the two.
+2. Boxes on one level need windows of many sizes. They are sorted by window size, so that boxes of one size form one
+   dense tensor of table rows and weights, without padding.
+3. `_sums_of` joins the sizes into a single `embedding_bag`, whose bags may have different lengths. Its backward
+   (`gathered_sums`, which RoIAlign with fixed sampling uses as well) is an `embedding_bag`, too.
 """
 
 from __future__ import annotations
@@ -16,7 +21,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 
-def span_sums(
+def window_sums(
     table: Tensor,
     base: Tensor,
     sides: tuple[Tensor, Tensor],
@@ -37,8 +42,8 @@ def span_sums(
     Returns:
         the boxes' order (N,) and, in that order, bins (N * size * size, C).
     """
-    first_row, row_weights, row_cells = _spans(*rows)
-    first_col, col_weights, col_cells = _spans(*cols)
+    first_row, row_weights, row_cells = _windows(*rows)
+    first_col, col_weights, col_cells = _windows(*cols)
     size, longest = row_weights.shape[1], col_weights.shape[2]
     kind, order = (row_cells * (longest + 1) + col_cells).sort(stable=True)
     kinds, counts = torch.unique_consecutive(kind, return_counts=True)
@@ -46,30 +51,31 @@ def span_sums(
     down_cells = _cells(first_row, row_weights, sides[0]) * sides[1][:, None, None] + base[:, None, None]
     down_cells, across_cells = down_cells[order], _cells(first_col, col_weights, sides[1])[order]
     row_weights, col_weights = row_weights[order], col_weights[order]
-    parts, held, begin = list[Tensor](), list[tuple[Tensor, Tensor, int]](), 0
-
-    def flush() -> None:
-        index, weights = torch.cat([part[0] for part in held]), torch.cat([part[1] for part in held])
-        lengths = torch.tensor([part[2] for part in held], device=table.device)
-        bags = torch.tensor([len(part[0]) // part[2] for part in held], device=table.device)
-        parts.append(_ragged_sums(table, index, weights, lengths.repeat_interleave(bags)))
-        held.clear()
-
+    parts, batch, lookups, begin = list[Tensor](), list[tuple[Tensor, Tensor, int]](), 0, 0
     for each, count in zip(kinds.tolist(), counts.tolist(), strict=True):
         down, across = divmod(each, longest + 1)
-        bag = down * across
-        for start, stop in _steps(begin, begin + count, most // (bag * size * size)):
+        for start, stop in _steps(begin, begin + count, most // (down * across * size * size)):
             index = down_cells[start:stop, :, None, :down, None] + across_cells[start:stop, None, :, None, :across]
             weights = row_weights[start:stop, :, None, :down, None] * col_weights[start:stop, None, :, None, :across]
-            held.append((index.flatten(), weights.flatten().to(table.dtype), bag))
-            if sum(len(part[0]) for part in held) >= most:
-                flush()
+            batch.append((index.flatten(), weights.flatten().to(table.dtype), down * across))
+            lookups += index.numel()
+            if lookups >= most:
+                parts.append(_sums_of(table, batch))
+                batch, lookups = [], 0
         begin += count
-    if held:
-        flush()
+    if batch:
+        parts.append(_sums_of(table, batch))
     if not parts:  # no boxes: an empty result that has gradients
         parts.append(table[:0])
     return order, torch.cat(parts) if len(parts) > 1 else parts[0]
+
+
+def _sums_of(table: Tensor, batch: list[tuple[Tensor, Tensor, int]]) -> Tensor:
+    """One `embedding_bag` for several window sizes: each its index (L,), weights (L,) and cells per window."""
+    index, weights = torch.cat([part[0] for part in batch]), torch.cat([part[1] for part in batch])
+    cells = torch.tensor([part[2] for part in batch])
+    windows = torch.tensor([len(part[0]) // part[2] for part in batch])
+    return gathered_sums(table, index, weights, cells.repeat_interleave(windows))
 
 
 def _cells(first: Tensor, weights: Tensor, side: Tensor) -> Tensor:
@@ -83,8 +89,8 @@ def _steps(begin: int, end: int, most: int) -> Iterator[tuple[int, int]]:
     return ((start, min(start + step, end)) for start in range(begin, end, step))
 
 
-def _spans(cells: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The run of cells that each bin touches.
+def _windows(cells: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The cells that each bin touches along one axis.
 
     Returns:
         the first cell (N, size), the weights (N, size, S + 1) from it on, and per box (N,) how many are needed.
@@ -98,31 +104,46 @@ def _spans(cells: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return first, along, used.amax((1, 2)).clamp(min=1)
 
 
-def _ragged_sums(table: Tensor, index: Tensor, weights: Tensor, lengths: Tensor) -> Tensor:
-    """(n, C): sums of `table` rows at `index` (L,) times `weights` (L,), in bags of `lengths` (n,)."""
-    if table.requires_grad:
-        found: Tensor = _RaggedSums.apply(table, index, weights, lengths)
-        return found
-    return F.embedding_bag(index, table, lengths.cumsum(0) - lengths, mode="sum", per_sample_weights=weights)
+def gathered_sums(table: Tensor, index: Tensor, weights: Tensor, lengths: Tensor | int) -> Tensor:
+    """Weighted sums of table rows, in bags of any lengths, with a backward that gathers.
+
+    `embedding_bag`'s own backward zeroes the table's whole gradient and then adds to it, bag by bag.
+
+    Args:
+        table: (R, C).
+        index: (L,) rows of the table, bag after bag.
+        weights: (L,); they get no gradient.
+        lengths: (n,) how many of `index` each bag has, or a number where all have the same.
+
+    Returns:
+        (n, C).
+    """
+    found: Tensor = _GatheredSums.apply(table, index, weights, lengths)
+    return found
 
 
-class _RaggedSums(torch.autograd.Function):
-    """`embedding_bag` with a backward that gathers, as RoIAlign's own (see `roi_align._WeightedSums`)."""
-
+class _GatheredSums(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, table: Tensor, index: Tensor, weights: Tensor, lengths: Tensor) -> Tensor:
-        ctx.save_for_backward(index, weights, lengths)
-        ctx.rows = table.shape[0]
-        return F.embedding_bag(index, table, lengths.cumsum(0) - lengths, mode="sum", per_sample_weights=weights)
+    def forward(ctx: Any, table: Tensor, index: Tensor, weights: Tensor, lengths: Tensor | int) -> Tensor:
+        ctx.save_for_backward(index, weights)
+        ctx.rows, ctx.lengths = table.shape[0], lengths
+        if isinstance(lengths, int):
+            starts = torch.arange(0, len(index), lengths)
+        else:
+            starts = lengths.cumsum(0) - lengths
+        return F.embedding_bag(index, table, starts, mode="sum", per_sample_weights=weights)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        index, weights, lengths = ctx.saved_tensors
-        # the table's row r takes part in the sums whose index names it: those are its bag
+        index, weights = ctx.saved_tensors
+        # The gradient of a table row is a weighted sum, too: of the gradients of all bags that used it.
         order = index.argsort()
+        if isinstance(ctx.lengths, int):
+            bags = order // ctx.lengths
+        else:
+            bags = torch.arange(len(ctx.lengths)).repeat_interleave(ctx.lengths)[order]
         uses = torch.bincount(index, minlength=ctx.rows)
-        sums = torch.arange(len(lengths), device=index.device).repeat_interleave(lengths)[order]
         starts = uses.cumsum(0) - uses
-        own = F.embedding_bag(sums, grad.contiguous(), starts, mode="sum", per_sample_weights=weights[order])
+        own = F.embedding_bag(bags, grad.contiguous(), starts, mode="sum", per_sample_weights=weights[order])
         return own, None, None, None
