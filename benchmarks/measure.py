@@ -9,7 +9,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,18 @@ def in_turns(ways: dict[str, Callable[[], Any]], rounds: int, warm: int = 1) -> 
             if number >= warm:
                 seconds[name].append(time.perf_counter() - begin)
     return seconds
+
+
+@contextmanager
+def busy_processes(count: int) -> Iterator[None]:
+    """So many other processes that do nothing but keep a core busy."""
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
 
 
 class Apart:

@@ -1,14 +1,18 @@
 """RoIAlign, mask pasting with RLE, and NMS beside torchvision's, at the sizes of a ResNet-50-FPN on 800 x 1333.
 
-    python benchmarks/operators.py [--json FILE] [--rounds N] [--plain-allocator]
+    python benchmarks/operators.py [--json FILE] [--rounds N] [--plain-allocator | --busy N]
 
-First with freed memory kept, as `maskrcnn` does and to the peer's benefit too, then in another process with memory handled
-as Python comes (FILE gets "-plain" in its name); with --plain-allocator only that.
+First tuned (`maskrcnn.tune`), as `maskrcnn` is and to the peer's benefit too, then in another process with memory and
+threads as Python comes (FILE gets "-plain" in its name); with --plain-allocator only that.
+
+With --busy N each row, and a whole image, quiet and beside N processes that keep a core busy each, tuned only: the last
+column is ours beside them over ours quiet, per core left (aim: at most 2).
 """
 
 from __future__ import annotations
 
 import functools
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,14 +20,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from measure import OURS, PEER, Line, arguments, in_turns, report, torchvision
+from measure import OURS, PEER, Line, arguments, busy_processes, in_turns, report, torchvision
+from peer_network import image, ours, state_of, theirs
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
 from maskrcnn.instances import Masks
 from maskrcnn.ops.nms import nms
 from maskrcnn.ops.roi_align import roi_align
-from maskrcnn.tuning import tune
+from maskrcnn.predict.predictor import predict_pixels
+from maskrcnn.tuning import SPINS, tune
 
 HEIGHT, WIDTH = 800, 1344
 STRIDE = 4
@@ -147,29 +153,77 @@ def suppress(peer: Any, rounds: int) -> Line:
     return Line("NMS, 5 levels of 1,000 boxes", in_turns(ways, rounds))
 
 
+def whole_image(peer: Any, rounds: int) -> Line:
+    """One image through both networks of `inference.py`, ours with full-size masks out."""
+    state, pixels = state_of(peer), image()
+    network, array = ours(state), pixels.permute(1, 2, 0).contiguous().numpy()
+    other = theirs(peer, state)
+
+    def predicted() -> Any:
+        (found,) = predict_pixels(network, [array], score=0.0)
+        assert found.masks is not None
+        return found.masks.bitmaps()
+
+    ways = {OURS: predicted, PEER: lambda: other([pixels.float() / 255])[0]}
+    return Line("whole image", in_turns(ways, rounds))
+
+
+def operators(peer: Any, rounds: int) -> list[Line]:
+    """Every operator's row."""
+    lines = []
+    for backward in (False, True):
+        lines += [align(1000, 7, ratio, backward, peer, rounds) for ratio in (2, 0)]
+    lines.append(align(100, 14, 2, False, peer, rounds))
+    for backward in (False, True):
+        lines += [pyramid(ratio, backward, peer, rounds) for ratio in (2, 0)]
+    return [*lines, paste(peer, rounds), suppress(peer, rounds)]
+
+
+def beside_others(peer: Any, rounds: int, busy: int) -> list[Line]:
+    """Every row twice: quiet, and beside `busy` processes."""
+
+    def rows() -> list[Line]:
+        torch.manual_seed(0)
+        return operators(peer, rounds) + ([whole_image(peer, rounds)] if peer is not None else [])
+
+    quiet = rows()
+    with busy_processes(busy):
+        loaded = rows()
+    cores = torch.get_num_threads()
+    left = max(1, cores - busy)
+    lines = []
+    for before, after in zip(quiet, loaded, strict=True):
+        for who in before.seconds:
+            ratio = after.median(who) / (before.median(who) * cores / left)
+            after.notes[f"{who}, busy / quiet per core left"] = f"{ratio:.2f}" + (" (aim 2)" if who == OURS else "")
+        before.least = after.least = None  # of the table of operators
+        after.name += f", beside {busy} busy"
+        lines += [before, after]
+    return lines
+
+
 def main() -> None:
     parser = arguments(__doc__.splitlines()[0])
-    parser.add_argument("--plain-allocator", action="store_true", help="only with memory handled as Python comes")
+    parser.add_argument("--plain-allocator", action="store_true", help="only with memory and threads as Python comes")
+    parser.add_argument("--busy", type=int, default=0, help="quiet and beside so many busy processes")
     options = parser.parse_args()
+    if not options.plain_allocator and "GOMP_SPINCOUNT" not in os.environ and "OMP_WAIT_POLICY" not in os.environ:
+        # torch, which `measure` imports, reads the threads' setting when it is loaded
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | {"GOMP_SPINCOUNT": SPINS})
     if not options.plain_allocator:
         tune()
     torch.manual_seed(0)
     peer, rounds = torchvision(), options.rounds
-    lines = []
     with torch.no_grad():
-        for backward in (False, True):
-            lines += [align(1000, 7, ratio, backward, peer, rounds) for ratio in (2, 0)]
-        lines.append(align(100, 14, 2, False, peer, rounds))
-        for backward in (False, True):
-            lines += [pyramid(ratio, backward, peer, rounds) for ratio in (2, 0)]
-        lines += [paste(peer, rounds), suppress(peer, rounds)]
-    allocator = "as Python comes" if options.plain_allocator else "freed memory is kept"
-    report(f"Operators, {allocator}, median ms (spread)", lines, options.json)
-    if not options.plain_allocator:
+        lines = beside_others(peer, rounds, options.busy) if options.busy else operators(peer, rounds)
+    tuned = "as Python comes" if options.plain_allocator else "tuned"
+    report(f"Operators, {tuned}, median ms (spread)", lines, options.json)
+    if not options.plain_allocator and not options.busy:
         again = [sys.executable, __file__, "--plain-allocator", "--rounds", str(rounds)]
         if options.json:
             again += ["--json", str(options.json.with_stem(options.json.stem + "-plain"))]
-        subprocess.run(again, check=True)
+        plain = {key: value for key, value in os.environ.items() if key != "GOMP_SPINCOUNT"}
+        subprocess.run(again, check=True, env=plain)
 
 
 if __name__ == "__main__":
