@@ -31,6 +31,7 @@ from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage
 from maskrcnn.model.build import build
 from maskrcnn.model.mask_rcnn import MaskRCNN
+from maskrcnn.model.optimise import optimise
 from maskrcnn.tuning import tune
 
 SWEEPS: dict[str, list[int]] = {
@@ -96,7 +97,7 @@ def work(sweep: str, size: int) -> tuple[Callable[[], Any], float]:
     sizes = torch.tensor([[side, side]] * batch)
     model = network(side)
     if "training" not in sweep:
-        model.eval()
+        model = optimise(model)
 
         def predict() -> None:
             with torch.no_grad():

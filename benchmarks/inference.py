@@ -20,6 +20,7 @@ from peer_network import HEIGHT, WIDTH, image, ours, state_of, theirs
 
 from maskrcnn.ops.nms import nms
 from maskrcnn.predict.predictor import predict_pixels
+from maskrcnn.runtime.torch_engine import TorchEngine
 from maskrcnn.tuning import tune
 
 GFLOP = 538.0  # of the whole network at this size, 1,000 proposals and 100 detections (issue 4)
@@ -41,13 +42,13 @@ def way(name: str) -> Callable[[], Any]:
     state, pixels = state_of(peer), image()
     batch = torch.nn.functional.pad(pixels[None].float() / 255, (0, 1344 - WIDTH))
     if who == OURS:
-        network, array = ours(state), pixels.permute(1, 2, 0).contiguous().numpy()
+        engine, array = TorchEngine(ours(state)), pixels.permute(1, 2, 0).contiguous().numpy()
         last = batch.to(memory_format=torch.channels_last)
         if alone:
-            return no_grad(lambda: network.neck(network.backbone(last)))
+            return no_grad(lambda: engine.network.neck(engine.network.backbone(last)))
 
         def whole() -> Any:
-            (found,) = predict_pixels(network, [array], score=None)
+            (found,) = predict_pixels(engine, [array], score=None)
             assert found.masks is not None
             return found, found.masks.bitmaps()
 

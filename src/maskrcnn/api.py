@@ -8,7 +8,9 @@ from typing import Any, Self
 
 from maskrcnn.instances import Instances
 from maskrcnn.model import mask_rcnn
+from maskrcnn.model.optimise import fingerprint
 from maskrcnn.predict import predictor
+from maskrcnn.runtime.torch_engine import TorchEngine
 from maskrcnn.weights import hub, trunk
 from maskrcnn.weights.load import load_model
 from maskrcnn.weights.store import save_model
@@ -16,6 +18,9 @@ from maskrcnn.weights.store import save_model
 
 class MaskRCNN(mask_rcnn.MaskRCNN):
     """Mask R-CNN (He et al. 2017), an `nn.Module`; its shapes and losses are described at its base class."""
+
+    # the optimised copy that predicted last, and the fingerprint of what it was made of
+    _optimised: tuple[tuple[object, ...], TorchEngine] | None = None
 
     @classmethod
     def from_pretrained(cls, source: str | Path) -> Self:
@@ -50,8 +55,27 @@ class MaskRCNN(mask_rcnn.MaskRCNN):
         return trunk.load_trunk(self, source)
 
     def predict(
-        self, source: predictor.One | Iterable[predictor.One], *, score: float | None = 0.5, **options: Any
+        self,
+        source: predictor.One | Iterable[predictor.One],
+        *,
+        score: float | None = 0.5,
+        engine: str | None = None,
+        **options: Any,
     ) -> Instances | list[Instances]:
         """The objects in an image (path, array, Pillow image) or in each of several; see
         `maskrcnn.predict.predictor.predict`, which has the other arguments."""
-        return predictor.predict(self, source, score=score, **options)
+        runner = self._engine() if engine in (None, "torch") else self
+        return predictor.predict(runner, source, score=score, engine=engine, **options)
+
+    def _engine(self) -> TorchEngine:
+        """An optimised copy of the network as it is now; threads may call this at once."""
+        if next(self.parameters()).device.type != "cpu":
+            return TorchEngine(self)
+        now, known = fingerprint(self), self._optimised
+        if known is None or known[0] != now:
+            # one assignment of what is complete: another thread sees this one or the one before
+            self._optimised = known = now, TorchEngine(self)
+        return known[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_optimised"}

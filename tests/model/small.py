@@ -8,7 +8,7 @@ from maskrcnn.config.model import KeypointSchema, ModelConfig
 from maskrcnn.config.section import validate
 from maskrcnn.images.batch import Targets, empty_targets
 from maskrcnn.model.build import build
-from maskrcnn.model.mask_rcnn import MaskRCNN
+from maskrcnn.model.mask_rcnn import MaskRCNN, RawDetections
 
 POINTS = KeypointSchema(names=["a", "b", "c"], flip=[0, 2, 1], sigmas=[0.05] * 3)
 
@@ -68,3 +68,11 @@ def objects(count: int = 2, keypoints: int = 3) -> Targets:
     targets.keypoints[..., 2] = targets.valid[..., None] * 2.0
     targets.seeds = torch.arange(count) + 7
     return targets
+
+
+def same_detections(a: RawDetections, b: RawDetections) -> None:
+    assert torch.equal(a.valid, b.valid) and torch.equal(a.labels, b.labels)
+    keep = b.valid
+    for one, two in zip(a, b, strict=True):
+        if two is not None and two.dtype.is_floating_point:
+            torch.testing.assert_close(one[keep], two[keep], rtol=1e-4, atol=1e-4)

@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
-from small import noise_images, objects, small_model
+from small import noise_images, objects, same_detections, small_model
 
 from maskrcnn.errors import UserError
 from maskrcnn.images.batch import Targets, empty_targets
-from maskrcnn.model.mask_rcnn import RawDetections
 
 R50 = {
     "backbone": {"kind": "resnet50"},
@@ -198,11 +197,3 @@ def test_backbones_keep_their_contract(kind: str) -> None:
 
 def pick(targets: Targets, i: int) -> Targets:
     return Targets(**{name: value[i : i + 1] for name, value in vars(targets).items()})
-
-
-def same_detections(a: RawDetections, b: RawDetections) -> None:
-    assert torch.equal(a.valid, b.valid) and torch.equal(a.labels, b.labels)
-    keep = b.valid
-    for one, two in zip(a, b, strict=True):
-        if two is not None and two.dtype.is_floating_point:
-            torch.testing.assert_close(one[keep], two[keep], rtol=1e-4, atol=1e-4)

@@ -22,9 +22,11 @@ from maskrcnn.evaluate.found import FIELDS, Result, gather
 from maskrcnn.evaluate.truth import Kind, has_mask, images_of, read_truth
 from maskrcnn.labels.match_classes import labels_for
 from maskrcnn.labels.types import Dataset
+from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.predict.predictor import check_batch, finish
 from maskrcnn.progress import Progress
 from maskrcnn.runtime.engine import Runner, run_network
+from maskrcnn.runtime.torch_engine import TorchEngine
 from maskrcnn.training_data.loader import test_loader
 
 if TYPE_CHECKING:
@@ -99,12 +101,13 @@ def find_all(
     there is nothing to compare them with.
     """
     check_batch(batch)
+    runner = TorchEngine(model) if isinstance(model, MaskRCNN) else model
     config = model.config
     known = labels_for(dataset, config.classes)
     category_of = dict(zip(known, dataset.class_ids, strict=True))
     done = 0
     for padded, indices in test_loader(dataset, config.input, batch, workers):
-        raw = run_network(model, padded.images, padded.sizes)
+        raw = run_network(runner, padded.images, padded.sizes)
         for index, found in zip(indices, finish(raw, padded, config), strict=True):
             found = found[np.isin(found.labels, known)]
             image_id = dataset.image(int(index)).image_id

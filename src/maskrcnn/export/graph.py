@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import UserError
-from maskrcnn.model.layers import ConvNorm, FrozenBatchNorm
+from maskrcnn.model.layers import ConvNorm
+from maskrcnn.model.optimise import fold_norms
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -63,6 +64,7 @@ def trace(model: MaskRCNN) -> ExportedProgram:
     """
     refuse(model.config)
     network = fold_norms(copy.deepcopy(model).cpu().float().eval().requires_grad_(False))
+    _replace_group_norms(network)
     divisor, channels = model.config.input.divisor, model.config.input.channels
     sides = (6 * divisor, 8 * divisor)
     # two images and two different sides: a 1, or the same number twice, would be taken for a constant
@@ -98,18 +100,10 @@ class _GroupNorm(nn.Module):
         return torch.group_norm(x, self.norm.num_groups, self.norm.weight, self.norm.bias, self.norm.eps)
 
 
-def fold_norms(network: MaskRCNN) -> MaskRCNN:
-    """Frozen norms become part of their convolutions' weights, in place."""
+def _replace_group_norms(network: MaskRCNN) -> None:
     for module in list(network.modules()):
         if isinstance(module, ConvNorm) and isinstance(module.norm, nn.GroupNorm):
             module.norm = _GroupNorm(module.norm)
-        if isinstance(module, ConvNorm) and isinstance(module.norm, FrozenBatchNorm):
-            scale, shift = module.norm.affine()
-            bias = shift if module.conv.bias is None else shift + module.conv.bias * scale
-            module.conv.weight = nn.Parameter(module.conv.weight * scale[:, None, None, None], requires_grad=False)
-            module.conv.bias = nn.Parameter(bias, requires_grad=False)
-            module.norm = None
-    return network
 
 
 def write_program(program: ExportedProgram, path: Path) -> None:

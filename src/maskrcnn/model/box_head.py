@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskrcnn.config.model import BoxHeadConfig, TestConfig
-from maskrcnn.model.layers import ConvNorm, Linear
+from maskrcnn.model.layers import ConvNorm
 from maskrcnn.ops import boxes as box_ops
 from maskrcnn.ops.nms import nms
 
@@ -39,13 +39,13 @@ class BoxHead(nn.Module):
             channels *= config.size**2
         self.fcs = nn.ModuleList()
         for _ in range(config.fcs):
-            fc = Linear(channels, config.fc_channels)
+            fc = nn.Linear(channels, config.fc_channels)
             nn.init.kaiming_uniform_(fc.weight, a=1)
             nn.init.zeros_(fc.bias)
             self.fcs.append(fc)
             channels = config.fc_channels
-        self.score = Linear(channels, classes + 1)
-        self.deltas = Linear(channels, 4 * (1 if config.class_agnostic else classes))
+        self.score = nn.Linear(channels, classes + 1)
+        self.deltas = nn.Linear(channels, 4 * (1 if config.class_agnostic else classes))
         nn.init.normal_(self.score.weight, std=0.01)
         nn.init.normal_(self.deltas.weight, std=0.001)
         for layer in (self.score, self.deltas):

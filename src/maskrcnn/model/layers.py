@@ -1,4 +1,4 @@
-"""A convolution with its norm and activation: the brick of every backbone, neck and head here; and a linear layer."""
+"""A convolution with its norm and activation: the brick of every backbone, neck and head here."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from torch.distributed.nn.functional import all_reduce
 from torch.nn import functional as F
 
 from maskrcnn.config.model import Norm
-from maskrcnn.model.optimise import TestTimeConv
-from maskrcnn.ops.matmul import linear
 
 
 class FrozenBatchNorm(nn.Module):
@@ -86,11 +84,11 @@ def make_norm(kind: Norm, channels: int) -> nn.Module | None:
     return nn.GroupNorm(math.gcd(32, channels), channels)
 
 
-class Linear(nn.Linear):
-    """`nn.Linear` by the library that is the faster one here."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return linear(x, self.weight, self.bias)
+def fold_norm(conv: nn.Conv2d, norm: FrozenBatchNorm) -> tuple[Tensor, Tensor]:
+    """Weight and bias of the one convolution that `conv` and `norm` after it amount to."""
+    scale, shift = norm.affine()
+    bias = shift if conv.bias is None else shift + conv.bias * scale
+    return conv.weight * scale[:, None, None, None], bias
 
 
 class ConvNorm(nn.Module):
@@ -115,20 +113,16 @@ class ConvNorm(nn.Module):
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, groups, bias)
         self.norm = make_norm(norm, outputs)
         self.activation = activation
-        self.test_time = TestTimeConv()
         nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
         if self.conv.bias is not None:
             nn.init.zeros_(self.conv.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         conv = self.conv
-        if TestTimeConv.serves(x) and (self.norm is None or isinstance(self.norm, FrozenBatchNorm)):
-            x = self.test_time(x, conv, self.norm)
-        elif isinstance(self.norm, FrozenBatchNorm):
-            # folded into the weights on the way: saves a pass over the feature map, forward and backward
-            scale, shift = self.norm.affine()
-            weight = conv.weight * scale[:, None, None, None]
-            x = F.conv2d(x, weight, shift, conv.stride, conv.padding, conv.dilation, conv.groups)
+        if isinstance(self.norm, FrozenBatchNorm):
+            # one convolution: the norm by itself is one more pass over the feature map, forward and backward
+            weight, bias = fold_norm(conv, self.norm)
+            x = F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
         else:
             x = conv(x)
             if self.norm is not None:

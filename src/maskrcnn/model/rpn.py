@@ -14,7 +14,6 @@ from maskrcnn.images.batch import Targets
 from maskrcnn.model.anchors import cell_anchors, grid_anchors
 from maskrcnn.model.losses import box_loss, objectness_loss
 from maskrcnn.model.matching import match, match_low_quality
-from maskrcnn.model.optimise import TestTimeConv
 from maskrcnn.model.sampling import random_keys, sample
 from maskrcnn.ops import boxes as box_ops
 from maskrcnn.ops.nms import nms
@@ -54,7 +53,6 @@ class RPN(nn.Module):
         self.convs = nn.ModuleList(
             nn.Conv2d(channels if i == 0 else width, width, 3, padding=1) for i in range(config.convs)
         )
-        self.test_time = [TestTimeConv() for _ in self.convs]
         per_cell = len(config.sizes[0]) * len(config.ratios)
         self.objectness = nn.Conv2d(width, per_cell, 1)
         self.deltas = nn.Conv2d(width, per_cell * 4, 1)
@@ -66,9 +64,8 @@ class RPN(nn.Module):
         """Scores and moves of every anchor; `features` per level (B, C, H, W)."""
         objectness, deltas = [], []
         for x in features:
-            for conv, test_time in zip(self.convs, self.test_time, strict=True):
-                assert isinstance(conv, nn.Conv2d)
-                x = F.relu_(test_time(x, conv) if TestTimeConv.serves(x) else conv(x))
+            for conv in self.convs:
+                x = F.relu_(conv(x))
             objectness.append(self.objectness(x).permute(0, 2, 3, 1).flatten(1))
             deltas.append(self.deltas(x).permute(0, 2, 3, 1).reshape(x.shape[0], -1, 4))
         shapes = [(x.shape[2], x.shape[3]) for x in features]

@@ -141,7 +141,7 @@ def finish(raw: RawDetections, batch: Batch, config: ModelConfig, *, score: floa
 def _by_engine(model: Runner, engine: str | None) -> Runner:
     """The model run by that engine, which only a network can still be given."""
     if isinstance(model, MaskRCNN):
-        return model if engine is None else engine_of(model, engine)
+        return engine_of(model, engine or "torch")
     if engine not in (None, "auto", getattr(model, "name", None)):
         raise UserError(f"predict: engine={engine!r} takes the network itself, not {type(model).__name__}")
     return model

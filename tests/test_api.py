@@ -1,0 +1,102 @@
+"""What `maskrcnn.MaskRCNN` does with its weights: threads share it, and it answers by the weights it has."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent / "model"))
+from small import small_config
+
+from maskrcnn import Instances, MaskRCNN
+from maskrcnn.model.build import build
+from maskrcnn.predict.predictor import predict_pixels
+
+THREADS = 4
+PIXELS = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+
+
+def network(**changes: object) -> MaskRCNN:
+    torch.manual_seed(0)
+    made = build(small_config(input={"short_side": 96, "long_side": 128}, **changes), network=MaskRCNN).eval()
+    assert isinstance(made, MaskRCNN)
+    return made
+
+
+def eager(model: MaskRCNN) -> Instances:
+    """By the plain network, as run_network runs what it is given."""
+    return predict_pixels(model, [PIXELS], score=0.0)[0]
+
+
+def found_by(model: MaskRCNN) -> Instances:
+    found = model.predict(PIXELS, score=0.0)
+    assert isinstance(found, Instances)
+    return found
+
+
+def same(found: Instances, expected: Instances) -> None:
+    assert len(found) == len(expected) > 0
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
+    np.testing.assert_allclose(found.boxes, expected.boxes, atol=1e-2)
+
+
+@pytest.mark.parametrize("tries", [10, pytest.param(100, marks=pytest.mark.slow)])
+def test_four_threads_share_a_new_network(tries: int) -> None:
+    first = network()
+    expected = eager(first)
+    for _ in range(tries):
+        model = copy.deepcopy(first)
+        ready = threading.Barrier(THREADS)
+        answers: list[Instances] = []
+
+        def work(model: MaskRCNN = model, ready: threading.Barrier = ready, out: list[Instances] = answers) -> None:
+            ready.wait()
+            out.append(found_by(model))
+
+        threads = [threading.Thread(target=work) for _ in range(THREADS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(answers) == THREADS
+        for found in answers:
+            same(found, expected)
+
+
+@pytest.mark.parametrize("change", ["data", "step", "load"])
+def test_it_answers_by_the_weights_it_has(change: str) -> None:
+    model = network()
+    before = found_by(model)
+    weight = model.backbone.parts()[0].conv.weight  # type: ignore[union-attr]
+    assert isinstance(weight, torch.Tensor)
+    if change == "data":
+        weight.data.mul_(3)
+    elif change == "step":
+        with torch.no_grad():
+            weight.mul_(3)
+    else:
+        state = {name: tensor * 1.5 for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
+        model.load_state_dict(state, strict=False)
+    expected = eager(model)
+    same(found_by(model), expected)
+    assert not np.allclose(before.scores, expected.scores, atol=1e-5)
+
+
+def test_what_it_keeps_is_no_part_of_the_network() -> None:
+    model = network()
+    names = list(model.state_dict())
+    expected = found_by(model)
+    assert model._optimised is not None and model._optimised[1] is model._engine()
+    assert list(model.state_dict()) == names
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert other._optimised is None
+        same(found_by(other), expected)
+    model.train()
+    assert found_by(model) is not None and model.training
