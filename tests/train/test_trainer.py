@@ -203,7 +203,7 @@ def test_a_backbone_that_would_stay_random_is_refused(tmp_path: Path) -> None:
         for way_out in ("train.trunk=", "train.init=", "model.backbone.freeze=0"):
             assert way_out in str(error.value)
         assert "\n" not in str(error.value)
-    assert not list((tmp_path / "run").iterdir())
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]  # which nobody holds
     frozen.train.epochs = 1 / 8
     frozen.train.trunk = "mobilenetv2-imagenet"
     weights = train(frozen, people(), None, tmp_path / "run")
@@ -325,3 +325,31 @@ def test_a_run_explains_itself(tmp_path: Path) -> None:
     state, saved = read_state(run / "state.pt"), load_file(run / "weights" / "last" / "model.safetensors")
     assert torch.equal(saved["head.weight"], state["average"]["tensors"]["head.weight"])
     assert not torch.equal(saved["head.weight"], state["model"]["head.weight"])
+
+
+HOLD = """
+import sys, time
+from contextlib import ExitStack
+from pathlib import Path
+from maskrcnn.train.run_folder import open_run
+with ExitStack() as held:
+    open_run(Path(sys.argv[1]), False, held)
+    print("held", flush=True)
+    time.sleep(100)
+"""
+
+
+def test_a_second_training_in_the_folder_is_refused_until_the_first_is_dead(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    first = subprocess.Popen([sys.executable, "-c", HOLD, str(run)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert first.stdout is not None and first.stdout.readline() == "held\n"
+        (run / ".state.pt.0000.tmp").touch()
+        with pytest.raises(UserError, match=f"run: process {first.pid} on .* is training there; stop it, or give"):
+            run_tiny(run)
+        assert sorted(path.name for path in run.iterdir()) == [".lock", ".state.pt.0000.tmp"]
+    finally:
+        first.kill()
+        first.communicate()
+    run_tiny(run)
+    assert (run / "state.pt").exists() and not list(run.rglob("*.tmp"))

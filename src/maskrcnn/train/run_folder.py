@@ -15,7 +15,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,13 @@ from maskrcnn.config.load import Config
 from maskrcnn.config.section import dotted
 from maskrcnn.environment import describe_environment
 from maskrcnn.errors import UserError
-from maskrcnn.files import write_text
+from maskrcnn.files import Locked, locked, remove_unfinished, write_text
 from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
 from maskrcnn.shell import shell_command
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
+LOCK = ".lock"  # held by the process that trains
 SIGNS_OF_A_RUN = ("config.yaml", "state.pt", "metrics.jsonl", "weights")
 GENERATED_SAMPLE = 32  # images of a generated data set that the digest looks at
 # settings that a resumed run may change; any other would make it neither the old run nor a new one
@@ -51,23 +52,34 @@ FREE_TO_CHANGE = {
 } | {"data.workers", "data.tiles.cache_gb"}
 
 
-def open_run(run: Path, resume: bool) -> None:
+def open_run(run: Path, resume: bool, held: ExitStack) -> None:
     """Make the folder of a new run, or see that there is one to resume.
 
+    Args:
+        held: keeps other trainings out of the folder until it is closed or the process ends in any way.
+
     Raises:
-        UserError: the folder holds a run and `resume` is false; or there is none to resume; or it cannot be made.
+        UserError: another process trains there; the folder holds a run and `resume` is false; or there is none to
+            resume; or it cannot be made.
     """
     if run.exists() and not run.is_dir():
         raise UserError(f"{run}: is a file; give a folder for the run")
-    signs = [name for name in SIGNS_OF_A_RUN if (run / name).exists()]
-    if signs and not resume:
-        raise UserError(f"{run}: already holds a run ({signs[0]}); add --resume to continue it, or give another folder")
-    if resume and not signs:
+    if resume and not _signs(run):
         raise UserError(f"{run}: no run to resume here; leave --resume out to begin one, or give its folder")
     try:
         run.mkdir(parents=True, exist_ok=True)
+        held.enter_context(locked(run / LOCK, wait=False))
+    except Locked as holder:
+        raise UserError(f"{run}: {holder} is training there; stop it, or give another folder") from None
     except OSError as error:
         raise UserError(f"{run}: cannot be made: {error.strerror}; give the run another folder") from None
+    if not resume and (signs := _signs(run)):
+        raise UserError(f"{run}: already holds a run ({signs[0]}); add --resume to continue it, or give another folder")
+    remove_unfinished(run)
+
+
+def _signs(run: Path) -> list[str]:
+    return [name for name in SIGNS_OF_A_RUN if (run / name).exists()]
 
 
 @contextmanager

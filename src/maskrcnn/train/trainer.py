@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +62,8 @@ def train(
         UserError: settings, labels or folder that cannot work, or a loss that is not finite. One line each.
         KeyboardInterrupt, SystemExit: on SIGINT or SIGTERM, after the state was saved.
     """
-    with run_folder.writing_to(run), determinism(config.train.deterministic):
-        return Trainer(config, train_data, val_data, run, resume, command, network).train()
+    with ExitStack() as held, run_folder.writing_to(run), determinism(config.train.deterministic):
+        return Trainer(config, train_data, val_data, run, resume, command, network, held).train()
 
 
 class Trainer:
@@ -77,6 +78,7 @@ class Trainer:
         resume: bool,
         command: str,
         network: nn.Module | None,
+        held: ExitStack,
     ) -> None:
         self.accelerator = make_accelerator(config.train)
         self.config, labels = fit_to_data(config, train_data, val_data)
@@ -96,7 +98,7 @@ class Trainer:
         self.per_epoch = int(self.sampler.global_batches)
         self.total = max(1, round(self.settings.epochs * self.per_epoch))
         if self.main:
-            run_folder.open_run(run, resume)
+            run_folder.open_run(run, resume, held)
         self.accelerator.wait_for_everyone()
         state = read_state(run / "state.pt") if resume and (run / "state.pt").exists() else None
         misfits: list[str] = []
