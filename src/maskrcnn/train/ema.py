@@ -1,4 +1,4 @@
-"""The exponential moving average of a network's weights, which usually scores higher than the weights themselves."""
+"""The exponential moving average of a network's weights, which usually scores higher than they do."""
 
 from __future__ import annotations
 

@@ -17,7 +17,8 @@ from maskrcnn.train.nonfinite import MicroBatch
 from maskrcnn.train.optimizer import make_optimizer, set_rate
 from maskrcnn.train.setup import freeze_idle
 
-Share = list[tuple[Batch, Targets, list[str]]]  # one process's micro-batches of a step: images, labels, file names
+# one process's micro-batches of a step: images, labels, file names
+Share = list[tuple[Batch, Targets, list[str]]]
 
 
 class Step(NamedTuple):
@@ -26,7 +27,8 @@ class Step(NamedTuple):
     iteration: int  # counted from 1
     rate: float
     names: list[str]  # of the first figures: the losses
-    figures: Tensor  # losses, their sum, gradient norm, whether a process was asked to stop; means over processes
+    # losses, their sum, gradient norm, whether a process was asked to stop; means over processes
+    figures: Tensor
     micro_batches: list[MicroBatch]
 
 

@@ -1,4 +1,4 @@
-"""What a training tells: a progress bar or plain lines for the person, JSON lines and TensorBoard for programs."""
+"""What a training reports: a progress bar or plain lines for people, JSON lines and TensorBoard for programs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RECORD_EVERY = 20  # iterations between lines of metrics.jsonl
 
 
 class Log:
-    """Gathers what each step reports and tells it now and then. `active` is false in all processes but one."""
+    """Gathers the figures of each step and reports them now and then. `active` in one process only."""
 
     def __init__(self, run: Path, total: int, per_epoch: int, start: int, active: bool = True) -> None:
         self.active = active
@@ -31,7 +31,7 @@ class Log:
         self.metrics = run / "metrics.jsonl"
         self.console = Console(quiet=not active, soft_wrap=True, highlight=False)
         self._began = (time.monotonic(), start)
-        self._told = -math.inf
+        self._reported = -math.inf
         self._sums: defaultdict[str, float] = defaultdict(float)
         self._smooth: dict[str, float] = {}
         self._steps = 0
@@ -61,8 +61,8 @@ class Log:
             self._smooth[name] = 0.9 * self._smooth.get(name, value) + 0.1 * value
         if self._bar is not None:
             self._bar.update(self._task, completed=iteration, text=self._text(iteration, images))
-        elif time.monotonic() - self._told > PLAIN_EVERY or iteration == self.total:
-            self._told = time.monotonic()
+        elif time.monotonic() - self._reported > PLAIN_EVERY or iteration == self.total:
+            self._reported = time.monotonic()
             self.note(f"{iteration}/{self.total}  {self._text(iteration, images)}  lr {rate:.2g}")
         if iteration % RECORD_EVERY == 0 or iteration == self.total:
             self._record(iteration, rate)

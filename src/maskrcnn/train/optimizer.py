@@ -57,12 +57,12 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
 
 
 def peak_rate(config: TrainConfig) -> float:
-    """The learning rate after warm-up: `lr`, scaled linearly from `reference_batch` to our batch (Goyal et al. 2017)."""
+    """The learning rate after warm-up: `lr`, scaled from `reference_batch` to our batch (Goyal et al. 2017)."""
     return config.lr * (config.batch / config.reference_batch if config.scale_lr else 1.0)
 
 
 def warmup_iterations(config: TrainConfig, total: int) -> float:
-    """Length of the warm-up; at most half of a training of `total` iterations, which would else never reach its rate."""
+    """Length of the warm-up: at most half of the `total` iterations, so that a short training reaches its rate."""
     return min(config.warmup_iterations, total / 2)
 
 

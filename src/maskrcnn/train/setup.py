@@ -1,4 +1,4 @@
-"""From settings and data to what a training needs: the resolved settings, the accelerator, the network's first weights."""
+"""What a training starts with: the resolved settings, the accelerator, the network and its first weights."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def _refuse_random_backbone(network: nn.Module, given: set[str], still: bool) ->
 
 @contextlib.contextmanager
 def determinism(wanted: bool) -> Iterator[None]:
-    """Inside, torch takes the repeatable one of two algorithms where there are two, and warns where there is none."""
+    """Inside, torch takes the repeatable one of two algorithms, and warns where there is none."""
     before = torch.get_deterministic_debug_mode()
     switches: Any = torch.utils.deterministic
     fill = switches.fill_uninitialized_memory

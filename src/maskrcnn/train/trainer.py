@@ -53,7 +53,7 @@ def train(
         run: the run's folder (see run_folder.py). Must not hold a run, unless `resume`.
         resume: go on where the run in the folder stopped.
         command: what a person typed, for the record.
-        network: one to train in place of the one that `config.model` describes; it follows the same contract.
+        network: one to train in place of the one that `config.model` describes; it is called as MaskRCNN is.
 
     Returns:
         The folder of the best weights or, without evaluation, of the last.
@@ -207,7 +207,7 @@ class Trainer:
             yield [next(source) for _ in range(self.settings.accumulate)]
 
     def _step(self, share: Share) -> None:
-        """One move of the optimiser. Its figures are looked at during the next one, so that a GPU never waits."""
+        """One move of the optimiser. Its figures are read during the next one, so that a GPU never waits."""
         iteration = self.progress.iteration
         rate = rate_at(self.settings, iteration, self.total)
         if self.main and self.drawn < SAMPLES:
