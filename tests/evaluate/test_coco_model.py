@@ -82,6 +82,15 @@ def test_a_class_the_model_does_not_know_is_refused(tmp_path: Path) -> None:
         evaluate(model, dataset)
 
 
+def test_labels_without_class_names_are_the_only_class_of_the_model(tmp_path: Path) -> None:
+    dataset = one_image(tmp_path, 64, [(4.0, 4.0, 24.0, 24.0)], [0])
+    dataset.info = DatasetInfo("street", ["object"], [1])
+    model = AnswersWithLabels(["nucleus"], np.array([[4.0, 4.0, 24.0, 24.0]]), np.array([0]))
+    scores = evaluate(model, dataset)
+    assert scores["bbox"]["AP"] == pytest.approx(100.0) and list(scores.per_class["bbox"]) == ["nucleus"]
+    assert any("'object'" in note and "'nucleus'" in note for note in scores.notes)
+
+
 def test_kinds_that_cannot_be_compared_are_said(tmp_path: Path) -> None:
     dataset = one_image(tmp_path, 64, [(4.0, 4.0, 24.0, 24.0)], [0])
     model = AnswersWithLabels(["dog", "cat"], np.array([[4.0, 4.0, 24.0, 24.0]]), np.array([1]))

@@ -15,6 +15,7 @@ from maskrcnn.cli.common import (
     progress_bar,
     recipe_for,
     save_image,
+    say,
     tell_repairs,
 )
 
@@ -29,6 +30,7 @@ def samples(
     """Draw training samples: augmented images with their labels."""
     check_outputs(out, kind="image")
     from maskrcnn.config.load import load_config
+    from maskrcnn.labels.match_classes import take_class
     from maskrcnn.labels.open import open_pair
     from maskrcnn.train.sample_sheet import draw_sheet
     from maskrcnn.training_data.prepare import prepare_data
@@ -36,6 +38,9 @@ def samples(
     config = load_config(recipe or recipe_for(data), set_)
     dataset, _ = open_pair(data)
     tell_repairs(dataset)
+    dataset, lines = take_class(dataset, config.model.classes)
+    for line in lines:
+        say(line)
     with progress_bar("decoding large images") as progress:
         config, dataset, _, _ = prepare_data(config, dataset, progress=progress)
     save_image(draw_sheet(dataset, config, count), out)
