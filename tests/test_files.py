@@ -225,6 +225,20 @@ def test_a_file_in_the_way_of_a_folder_is_an_error(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_text() == "mine" and names(tmp_path) == ["a"]
 
 
+def test_many_processes_make_one_folder(tmp_path: Path) -> None:
+    code = "import sys; from pathlib import Path; from maskrcnn.files import new_folder\n"
+    code += "for number in range(30):\n"
+    code += " with new_folder(Path(sys.argv[1]) / str(number)) as unfinished:\n"
+    code += "  [(unfinished / name).write_text(sys.argv[2]) for name in 'xyz']"
+    running = [start(code, tmp_path, letter) for letter in "abcd"]
+    for process in running:
+        _, err = process.communicate()
+        assert process.returncode == 0, err
+    assert len(names(tmp_path)) == 30
+    for folder in tmp_path.iterdir():
+        assert len({(folder / name).read_text() for name in names(folder)}) == 1 and names(folder) == ["x", "y", "z"]
+
+
 HOLD = "import sys, time; from pathlib import Path; from maskrcnn.files import locked\n"
 HOLD += "with locked(Path(sys.argv[1]), wait=False):\n print('held', flush=True)\n time.sleep(60)"
 

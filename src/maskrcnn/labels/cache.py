@@ -27,6 +27,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from maskrcnn.config.model import KeypointSchema
+from maskrcnn.files import cache_folder, code_digest
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.packed import PackedLabels
 from maskrcnn.labels.problems import ProblemKind, Problems
@@ -248,15 +249,10 @@ def _key(source: Path, place: list[str]) -> str | None:
 
 def _readers() -> str:
     """A digest of the code that labels go through, so that a change of it makes them be read again."""
-    hasher = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.rglob("*.py")):
-        hasher.update(file.read_bytes())
-    return hasher.hexdigest()
+    return code_digest("labels", "masks", "config", "images")
 
 
 def _path(key: str) -> Path:
-    from maskrcnn.files import cache_folder
-
     return cache_folder() / "labels" / f"{hashlib.sha256(key.encode()).hexdigest()[:40]}.safetensors"
 
 
