@@ -23,8 +23,8 @@ from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.detect import looks_like_coco
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import check_sizes
+from maskrcnn.labels.keypoint_schema import mirrored_name
 from maskrcnn.labels.readers.coco import read_coco
-from maskrcnn.labels.readers.keypoint_schema import mirrored_name
 from maskrcnn.masks.rle import rle_bitmap
 
 SHARED = Path(__file__).parents[3] / "shared"

@@ -20,11 +20,12 @@ from maskrcnn.images.header import LARGEST, upright_size
 from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving, relative_name
-from maskrcnn.labels.problems import Problem, ProblemKind, Problems, Refused, RefusedRecords
-from maskrcnn.labels.readers.keypoint_schema import read_schema
-from maskrcnn.labels.readers.shapes import drawable
-from maskrcnn.labels.readers.values import whole
+from maskrcnn.labels.keypoint_schema import read_schema
+from maskrcnn.labels.problems import Problem, ProblemKind, Problems
+from maskrcnn.labels.refused import Refused, RefusedRecords
+from maskrcnn.labels.shapes import drawable
 from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage
+from maskrcnn.labels.values import whole
 from maskrcnn.masks.rle import MIN_POINTS, Rle, rle_area, rle_box
 
 Box = tuple[float, float, float, float]

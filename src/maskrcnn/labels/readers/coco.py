@@ -16,9 +16,10 @@ from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.cache import cached_labels
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import images_folder, relative_name
-from maskrcnn.labels.problems import Problem, ProblemKind, Refused
+from maskrcnn.labels.problems import Problem, ProblemKind
 from maskrcnn.labels.readers.coco_annotation import AnnotationReader
 from maskrcnn.labels.readers.json_file import load_json
+from maskrcnn.labels.refused import Refused
 from maskrcnn.labels.types import LabelledImage
 
 MAX_PIXELS = 2**31  # of an image; an RLE counts them in 32 bits

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from maskrcnn.labels.builder import LabelBuilder
-from maskrcnn.labels.problems import Problem, ProblemKind, Refused
+from maskrcnn.labels.problems import Problem, ProblemKind
+from maskrcnn.labels.refused import Refused
 from maskrcnn.labels.types import LabelledImage
 from maskrcnn.masks.rle import Rle, json_rle
 

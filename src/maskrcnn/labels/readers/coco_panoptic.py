@@ -21,8 +21,8 @@ from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.coco_annotation import stated_area
 from maskrcnn.labels.readers.json_file import load_json
 from maskrcnn.labels.readers.label_image import open_label_image, rles_by_id
-from maskrcnn.labels.readers.values import number
 from maskrcnn.labels.types import LabelledImage
+from maskrcnn.labels.values import number
 from maskrcnn.masks.rle import Rle
 
 HEAD = 1 << 20  # bytes that are looked at to tell the format

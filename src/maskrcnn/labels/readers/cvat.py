@@ -25,8 +25,8 @@ from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.cvat_tracks import frames_of_tracks
 from maskrcnn.labels.readers.safe_xml import parse_xml
-from maskrcnn.labels.readers.shapes import box_around, ellipse_ring, placed_rle, sound, turned_box
-from maskrcnn.labels.readers.values import number, whole
+from maskrcnn.labels.shapes import box_around, ellipse_ring, placed_rle, sound, turned_box
+from maskrcnn.labels.values import number, whole
 from maskrcnn.masks.rle import Rle, polygons_rle
 
 FILE_NAME = "annotations.xml"

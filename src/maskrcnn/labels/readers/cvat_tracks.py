@@ -14,7 +14,7 @@ from xml.etree.ElementTree import Element
 
 from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.problems import ProblemKind, Problems
-from maskrcnn.labels.readers.values import whole
+from maskrcnn.labels.values import whole
 
 FRAME = re.compile(r"frame_(\d{1,9})\.\w+")
 

@@ -25,9 +25,9 @@ from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.json_file import load_json
 from maskrcnn.labels.readers.label_studio_rle import brush_mask
-from maskrcnn.labels.readers.shapes import box_around, ellipse_ring, turned_box
-from maskrcnn.labels.readers.values import number, points
+from maskrcnn.labels.shapes import box_around, ellipse_ring, turned_box
 from maskrcnn.labels.types import LabelledImage
+from maskrcnn.labels.values import number, points
 from maskrcnn.masks.rle import bitmap_rle
 
 HEAD = 1 << 20  # bytes that are looked at to tell the format

@@ -31,10 +31,10 @@ from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.folder_files import files_under
 from maskrcnn.labels.readers.json_file import load_json
 from maskrcnn.labels.readers.label_image import quiet
-from maskrcnn.labels.readers.shapes import box_around, drawable, ellipse_ring, placed_rle, sound
 from maskrcnn.labels.readers.text_lines import read_lines
-from maskrcnn.labels.readers.values import points
+from maskrcnn.labels.shapes import box_around, drawable, ellipse_ring, placed_rle, sound
 from maskrcnn.labels.types import LabelledImage
+from maskrcnn.labels.values import points
 from maskrcnn.masks.rle import Rle, polygons_rle
 
 IGNORED = ("__ignore__", "_background_")  # labels that LabelMe's own converters leave out

@@ -27,9 +27,9 @@ from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.json_file import load_json
 from maskrcnn.labels.readers.label_image import quiet, read_object
-from maskrcnn.labels.readers.shapes import holed_rle, placed_rle, sound
-from maskrcnn.labels.readers.values import number, points, whole
+from maskrcnn.labels.shapes import holed_rle, placed_rle, sound
 from maskrcnn.labels.types import LabelledImage
+from maskrcnn.labels.values import number, points, whole
 from maskrcnn.masks.rle import Rle
 
 META = "meta.json"

@@ -26,9 +26,9 @@ from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving, relative_name
 from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.json_file import load_json
-from maskrcnn.labels.readers.shapes import ellipse_ring
-from maskrcnn.labels.readers.values import number
+from maskrcnn.labels.shapes import ellipse_ring
 from maskrcnn.labels.types import DEFAULT_CLASS, LabelledImage
+from maskrcnn.labels.values import number
 
 CLASS_ATTRIBUTES = ("class", "label", "name", "type", "category")  # looked for in this order, in any case
 HEADER = ["filename", "file_size", "file_attributes", "region_count", "region_id", "region_shape_attributes"]

@@ -29,8 +29,8 @@ from maskrcnn.labels.image_files import refuse_leaving, relative_name
 from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.folder_files import files_under
 from maskrcnn.labels.readers.safe_yaml import parse_yaml
-from maskrcnn.labels.readers.values import whole
 from maskrcnn.labels.types import LabelledImage
+from maskrcnn.labels.values import whole
 
 SPLITS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 MAX_CLASSES = 100_000

@@ -11,7 +11,7 @@ from PIL import Image
 
 from maskrcnn.files import write_text
 from maskrcnn.labels.image_files import relative_name
-from maskrcnn.labels.readers.keypoint_schema import write_schema
+from maskrcnn.labels.keypoint_schema import write_schema
 from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
 
 DECIMALS = 6  # of keypoints: adding and taking away half a pixel leaves noise behind
