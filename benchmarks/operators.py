@@ -160,7 +160,7 @@ def whole_image(peer: Any, rounds: int) -> Line:
     other = theirs(peer, state)
 
     def predicted() -> Any:
-        (found,) = predict_pixels(network, [array], score=0.0)
+        (found,) = predict_pixels(network, [array], score=None)
         assert found.masks is not None
         return found.masks.bitmaps()
 
