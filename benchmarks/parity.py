@@ -30,6 +30,7 @@ from maskrcnn.images.batch import Targets, empty_targets
 from maskrcnn.masks.paste import paste_windows
 from maskrcnn.model.build import build
 from maskrcnn.model.mask_rcnn import RawDetections
+from maskrcnn.model.roi_sampling import sample_rois
 from maskrcnn.model.rpn import Proposals
 from maskrcnn.ops.boxes import pairwise_iou
 from maskrcnn.ops.heatmaps import decode_resize
@@ -200,7 +201,7 @@ def check_given(golden: Golden, features: list[Tensor], report: Report) -> None:
     model, arrays, sample = golden.model, golden.arrays, golden.rule.sample
     boxes = torch.from_numpy(arrays["given.boxes"]).float()
     first = torch.zeros(len(boxes), dtype=torch.int64)
-    shared = model.box_head.shared(model.pooler(features, boxes, first, model.config.box_head.size))
+    shared = model.roi_features.for_box(features, boxes, first)
     logits, deltas = model.box_head(shared)
     deltas = deltas.flatten(1)
     if golden.library.background_first:
@@ -210,8 +211,7 @@ def check_given(golden: Golden, features: list[Tensor], report: Report) -> None:
     report.error("given.class_logits", relative(logits.numpy(), arrays["given.class_logits"]))
     report.error("given.box_deltas", relative(deltas.numpy(), arrays["given.box_deltas"]))
     if model.mask_head is not None:
-        size = model.mask_head.config.size
-        x = shared if model.box_head.stage is not None else model.pooler(features, boxes, first, size)
+        x = model.roi_features.for_mask(features, boxes, first)
         masks = model.mask_head(x).numpy()
         known = np.ones_like(masks)
         if golden.library.background_first:  # its mask of the background has no counterpart
@@ -220,7 +220,7 @@ def check_given(golden: Golden, features: list[Tensor], report: Report) -> None:
         theirs = arrays["given.mask_logits"]
         report.error("given.mask_logits", relative(sample(masks, 4096)[where], theirs[where]))
     if model.keypoint_head is not None:
-        heat = model.keypoint_head(model.pooler(features, boxes, first, model.keypoint_head.config.size))
+        heat = model.keypoint_head(model.roi_features.for_keypoints(features, boxes, first))
         report.error("given.keypoint_logits", relative(sample(heat.numpy(), 4096), arrays["given.keypoint_logits"]))
 
 
@@ -294,7 +294,7 @@ def check_given_train(golden: Golden, features: list[Tensor], report: Report) ->
     targets = targets_of(golden)
     boxes = torch.from_numpy(arrays["given_train.proposals"])[None]
     proposals = Proposals(boxes, torch.zeros(boxes.shape[:2]), torch.ones(boxes.shape[:2], dtype=torch.bool))
-    rois = model.sample_rois(proposals, targets)
+    rois = sample_rois(proposals.boxes, proposals.valid, targets, model.config.roi)
     picked = rois.boxes[0][rois.valid[0]]
     wanted = torch.from_numpy(arrays["given_train.rois"])
     distance = (wanted[:, None] - picked).abs().amax(-1)

@@ -34,7 +34,8 @@ def network() -> MaskRCNN:
         }
     )
     made = build(config)
-    nn.init.normal_(made.second_stage.score.weight, std=3)
+    assert made.box_head is not None
+    nn.init.normal_(made.box_head.score.weight, std=3)
     return made.eval()
 
 

@@ -9,7 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskrcnn.config.model import BoxHeadConfig, TestConfig
+from maskrcnn.images.batch import Targets
 from maskrcnn.model.layers import ConvNorm
+from maskrcnn.model.losses import box_loss, class_loss
+from maskrcnn.model.roi_sampling import SampledRois
 from maskrcnn.ops import boxes as box_ops
 from maskrcnn.ops.nms import nms
 
@@ -51,13 +54,9 @@ class BoxHead(nn.Module):
         for layer in (self.score, self.deltas):
             nn.init.zeros_(layer.bias)
 
-    def shared(self, pooled: Tensor) -> Tensor:
-        """The features that a C4 mask head shares: the fifth stage's output, or the pooled features themselves."""
-        return pooled if self.stage is None else self.stage(pooled)
-
-    def forward(self, shared: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (N, K + 1) and deltas (N, K or 1, 4) of `shared` features (N, C, s, s)."""
-        x = shared
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (N, K + 1) and deltas (N, K or 1, 4) of RoI features (N, C, s, s)."""
+        x = features
         for conv in self.convs:
             x = conv(x)
         if self.stage is None:
@@ -68,6 +67,20 @@ class BoxHead(nn.Module):
         for fc in self.fcs:
             x = F.relu(fc(x))
         return self.score(x), self.deltas(x).unflatten(1, (-1, 4))
+
+    def losses(self, logits: Tensor, deltas: Tensor, rois: SampledRois, targets: Targets) -> dict[str, Tensor]:
+        """Class and box loss of what `forward` says of sampled RoIs: (B, R, K + 1) and (B, R, K or 1, 4)."""
+        config = self.config
+        labels = targets.labels.gather(1, rois.object_index)
+        with_background = torch.where(rois.positive, labels, self.classes)
+        objects = targets.boxes.gather(1, rois.object_index.unsqueeze(-1).expand(-1, -1, 4))
+        wanted = box_ops.encode(objects, rois.boxes, config.box_weights)
+        column = torch.zeros_like(labels) if config.class_agnostic else labels
+        own = deltas.gather(2, column[:, :, None, None].expand(-1, -1, 1, 4))[:, :, 0]
+        return {
+            "class": class_loss(logits, with_background, rois.valid),
+            "box": box_loss(own, wanted, rois.positive, rois.valid.sum(1), config.smooth_l1_beta),
+        }
 
 
 def detect(

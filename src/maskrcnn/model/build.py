@@ -17,6 +17,7 @@ from maskrcnn.model.keypoint_head import KeypointHead
 from maskrcnn.model.layers import FrozenBatchNorm
 from maskrcnn.model.mask_head import MaskHead
 from maskrcnn.model.mask_rcnn import MaskRCNN
+from maskrcnn.model.roi_features import RoiFeatures, SharedStageFeatures
 from maskrcnn.model.roi_pooler import RoiPooler
 from maskrcnn.model.rpn import RPN
 
@@ -57,12 +58,13 @@ def build(config: ModelConfig, network: type[MaskRCNN] = MaskRCNN) -> MaskRCNN:
         stage = (fifth, 2048)
     classes = len(config.classes)
     shared_channels = stage[1] if stage else channels
+    pooler = RoiPooler(config.roi, pooled_strides)
     model = network(
         config=config,
         backbone=backbone,
         neck=neck,
         rpn=RPN(config.rpn, channels, strides),
-        pooler=RoiPooler(config.roi, pooled_strides),
+        roi_features=SharedStageFeatures(pooler, config, stage[0]) if stage else RoiFeatures(pooler, config),
         box_head=BoxHead(config.box_head, channels, classes, stage) if config.box_head else None,
         mask_head=MaskHead(config.mask_head, shared_channels, classes) if config.mask_head else None,
         keypoint_head=(

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from maskrcnn.config.model import KeypointHeadConfig
 from maskrcnn.model.layers import ConvNorm
+from maskrcnn.ops import heatmaps
 
 
 class KeypointHead(nn.Module):
@@ -34,3 +35,9 @@ class KeypointHead(nn.Module):
         for conv in self.convs:
             features = conv(features)
         return F.interpolate(self.deconv(features), scale_factor=2.0, mode="bilinear", align_corners=False)
+
+    def points(self, heat: Tensor, boxes: Tensor, sigmas: Tensor) -> Tensor:
+        """Keypoints (N, K, 3), x, y, score, of heatmaps (N, K, S, S) over `boxes` (N, 4); `sigmas` (K,) are OKS's."""
+        if self.config.decode == "oks":
+            return heatmaps.decode_oks(heat, boxes, sigmas)
+        return heatmaps.decode_subpixel(heat, boxes)

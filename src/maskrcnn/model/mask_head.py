@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from maskrcnn.config.model import MaskHeadConfig
 from maskrcnn.model.layers import ConvNorm
+from maskrcnn.ops.roi_align import roi_align_bitmaps
 
 
 class MaskHead(nn.Module):
@@ -43,6 +44,24 @@ class MaskHead(nn.Module):
         for conv in self.convs:
             features = conv(features)
         return self.predict(F.relu_(self.deconv(features)))
+
+
+@torch.no_grad()
+def mask_targets(boxes: Tensor, bitmaps: Tensor, covers: Tensor, side: int, config: MaskHeadConfig) -> Tensor:
+    """Mask targets (N, side, side): the part of each object's bitmap under its RoI.
+
+    Args:
+        boxes: (N, 4) RoIs.
+        bitmaps: (N, h, w) 0/1, each over its box in `covers` (N, 4).
+    """
+    extent = (covers[:, 2:] - covers[:, :2]).clamp(min=1e-6)
+    cells = torch.tensor([bitmaps.shape[2], bitmaps.shape[1]], device=boxes.device)
+    scale = (cells / extent).repeat(1, 2)
+    inside = (boxes - covers[:, :2].repeat(1, 2)) * scale
+    found = roi_align_bitmaps(
+        bitmaps.float(), inside, size=side, sampling_ratio=config.target_sampling, aligned=config.target_aligned
+    )
+    return (found >= 0.5).float() if config.target_binary else found
 
 
 def own_class(logits: Tensor, labels: Tensor) -> Tensor:
