@@ -27,6 +27,11 @@ PUBLISHED = "torchvision/maskrcnn_resnet50_fpn"
         (["export", "m", "--to", "torch", "--images", "5"], ["--images", "--int8"]),
         (["predict", "{export}", "{image}", "--device", "cuda"], ["--device cuda", "exported folder"]),
         (["evaluate", "{export}", "synthetic", "--device", "mps"], ["--device mps", "exported folder"]),
+        (
+            ["predict", "no-such-model", "{image}", "--device", "banana"],
+            ["--device banana", "cpu, cuda", "leave it out"],
+        ),
+        (["predict", "no-such-model", "{image}", "--device", "cuda:99"], ["--device cuda:99", "leave it out"]),
         (["split", "{file}", "--out", "{new}", "--val", "0.7", "--test", "0.7"], ["nothing is left to train on"]),
         (["split", "{file}", "--out", "{new}", "--group-pattern", "(a)"], ["--by group"]),
         (["split", "{file}", "--out", "{new}", "--by", "stratified", "--groups", "folder"], ["--by group"]),

@@ -100,9 +100,11 @@ def load_runner(weights: str, device: str | None, engine: str | None = None) -> 
     else:
         name = engine or "torch"
         place = device or (_best_device() if name in ("auto", "torch") else "cpu")
+        # both before the weights are loaded
+        _check_device(place)
         if name != "auto":
-            choose(name, "cpu" if name == "torch" else place)  # before the weights are loaded
-        runner = engine_of(_to_device(load_network(weights), place), name, say)
+            choose(name, "cpu" if name == "torch" else place)
+        runner = engine_of(load_network(weights).to(place), name, say)
     if engine == "auto":
         say(f"engine: {getattr(runner, 'name', 'torch')}")
     return runner
@@ -205,11 +207,14 @@ def _best_device() -> str:
     return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def _to_device(model: MaskRCNN, device: str) -> MaskRCNN:
+def _check_device(device: str) -> None:
     import torch
 
     try:
-        return model.to(torch.device(device))
+        torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        first = str(error).splitlines()[0]
-        raise UserError(f"--device {device}: cannot be used here: {first}") from None
+        known = device.partition(":")[0] in ("cpu", "cuda", "mps")
+        reason = str(error).splitlines()[0] if known else "there are cpu, cuda, cuda:1 and the like, and mps"
+        raise UserError(
+            f"--device {device}: cannot be used here: {reason}; leave it out for the fastest there is"
+        ) from None

@@ -38,7 +38,10 @@ def weights(
     classes: Annotated[Path | None, typer.Option(help="A text file with one class name per line.")] = None,
     to: Annotated[str | None, typer.Option(help="Convert to torchvision or detectron2 instead.")] = None,
 ) -> None:
-    """Convert a checkpoint of torchvision, detectron2 or mmdetection; with --to, convert to one."""
+    """Convert checkpoints from other libraries or, with --to, to them.
+
+    From torchvision, detectron2 and mmdetection; to torchvision and detectron2.
+    """
     settings: dict[str, object] = {"--config": config, "--style": style, "--classes": classes}
     if to is not None:
         refuse_options(settings, "is for reading another library's checkpoint, and --to writes one")

@@ -63,12 +63,7 @@ class Scores:
 
 
 def evaluate(
-    model: Runner,
-    dataset: Dataset,
-    *,
-    batch: int = 1,
-    workers: int = 0,
-    progress: Progress | None = None,
+    model: Runner, dataset: Dataset, *, batch: int = 1, workers: int = 0, progress: Progress | None = None
 ) -> Scores:
     """Run `model` over `dataset` and score what it finds.
 
@@ -89,12 +84,7 @@ def evaluate(
 
 
 def find_all(
-    model: Runner,
-    dataset: Dataset,
-    *,
-    batch: int = 1,
-    workers: int = 0,
-    progress: Progress | None = None,
+    model: Runner, dataset: Dataset, *, batch: int = 1, workers: int = 0, progress: Progress | None = None
 ) -> Iterator[Result]:
     """What `model` finds in each image, as COCO results: the labels' own image and category ids, masks as RLE.
 
