@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,8 @@ from PIL import Image
 from maskrcnn.cli.common import check_outputs, save_image
 from maskrcnn.cli.main import main
 from maskrcnn.errors import UserError
+
+LABELS = Path(__file__).parents[1] / "labels" / "samples" / "coco"
 
 
 @pytest.mark.parametrize("name", ["sheet", "x.webq", "x.h5", ".png", "x.png/"])
@@ -85,3 +88,14 @@ def test_a_link_and_a_device_may_be_written(tmp_path: Path) -> None:
 def test_two_results_cannot_be_one_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="a name of its own"):
         check_outputs(tmp_path / "a", None, tmp_path / "a")
+
+
+def test_a_report_is_written_through_links_and_devices(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    target, link = tmp_path / "there.json", tmp_path / "link.json"
+    link.symlink_to(target)
+    for path in (str(link), os.devnull, "/dev/stdout"):
+        if Path(path).parent.exists():
+            assert main(["check", str(LABELS), "--no-steps", "--json", path]) == 0
+    assert link.is_symlink() and json.loads(target.read_text())["verdict"]
+    assert '"verdict"' in capfd.readouterr().out
+    assert not Path(os.devnull).is_file()

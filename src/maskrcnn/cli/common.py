@@ -136,8 +136,12 @@ def check_outputs(*paths: Path | None, kind: Output = "file") -> None:
 
 def save_image(image: Image.Image, path: Path) -> None:
     """Write an image in the format of the path's suffix."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.convert("RGB").save(path, quality=90)
+    from PIL import Image
+
+    from maskrcnn.files import new_file
+
+    with new_file(path) as unfinished:
+        image.convert("RGB").save(unfinished, Image.registered_extensions()[path.suffix.lower()], quality=90)
 
 
 def refuse_options(options: dict[str, object], reason: str) -> None:
