@@ -12,8 +12,8 @@ from maskrcnn.export.graph import least_side
 from maskrcnn.images.batch import pad_batch
 from maskrcnn.labels.channels import with_channels
 from maskrcnn.labels.types import Dataset
-from maskrcnn.runtime.engine import fitted
 from maskrcnn.runtime.exported_folder import MOST_SIDE, SideRange
+from maskrcnn.runtime.exported_graph import fitted
 from maskrcnn.training_data.samples import TestSamples
 
 

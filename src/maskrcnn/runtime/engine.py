@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import UserError
 from maskrcnn.model.mask_rcnn import MaskRCNN, RawDetections
-
-if TYPE_CHECKING:
-    from maskrcnn.runtime.exported_folder import Record, SideRange
+from maskrcnn.runtime.exported_folder import read_export
 
 ENGINES = ("torch", "openvino", "onnxruntime")
 # fastest first, as docs/export.md measured them: Winograd's algorithm wins in a ResNet; MobileNetV2 has no convolution for it
@@ -115,8 +112,6 @@ def open_export(folder: Path, name: str | None = None) -> Engine:
     Raises:
         UserError: no sound exported folder, or not one for that engine.
     """
-    from maskrcnn.runtime.exported_folder import read_export
-
     record, config, graph = read_export(folder)
     readers = {"openvino": ("openvino",), "onnx": ("openvino", "onnxruntime"), "torch": ("torch",)}[record.target]
     if name == "auto":
@@ -135,31 +130,3 @@ def open_export(folder: Path, name: str | None = None) -> Engine:
     from maskrcnn.runtime.program_engine import ProgramEngine
 
     return ProgramEngine(graph, record, config)
-
-
-def fitted(images: Tensor, sides: SideRange) -> Tensor:
-    """Images (B, C, H, W) as the graph takes them: uint8, contiguous, padded to a shape in its range.
-
-    Raises:
-        UserError: a side above the range.
-    """
-    height, width = images.shape[-2:]
-    if max(height, width) > sides.most:
-        raise UserError(f"an image of {height} x {width} pixels is larger than the {sides.most} of the exported graph")
-    padding = [max(sides.least, -(-side // sides.multiple) * sides.multiple) - side for side in (width, height)]
-    if any(padding):
-        images = F.pad(images, (0, padding[0], 0, padding[1]))
-    if images.dtype != torch.uint8:
-        images = images.round().clamp(0, 255).to(torch.uint8)
-    return images.contiguous()
-
-
-def detections(record: Record, arrays: dict[str, Tensor]) -> RawDetections:
-    """RawDetections of the graph's outputs by name."""
-    return RawDetections(**{name: arrays[name] for name in record.outputs})
-
-
-def one_line(error: Exception) -> str:
-    """What another library says in many."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[-1] if lines else type(error).__name__)[:200]

@@ -10,8 +10,8 @@ from torch import Tensor
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import UserError
 from maskrcnn.model.mask_rcnn import RawDetections
-from maskrcnn.runtime.engine import detections, fitted, one_line
 from maskrcnn.runtime.exported_folder import Record
+from maskrcnn.runtime.exported_graph import detections, fitted, one_line
 from maskrcnn.runtime.openvino import openvino, refuse_for_openvino
 
 # fp32 stays fp32: on processors with bf16 units the plugin would take those of itself
