@@ -327,6 +327,14 @@ def test_the_cache_is_bounded(tmp_path: Path, cache: Path, monkeypatch: pytest.M
         store.fill()
 
 
+def test_another_process_keeps_its_unfinished_file_and_its_lock(tmp_path: Path) -> None:
+    names = [".a.npy.0000.tmp", "a.lock", "a.npy"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"x" * 100)
+    DecodedImages(0, tmp_path)._make_room(0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == names[:2]
+
+
 def test_what_cannot_be_decoded_is_one_line(tmp_path: Path, cache: Path) -> None:
     data = scan(tmp_path)
     tiled = TiledDataset(data, TILES, decoded=DecodedImages(10**6))
