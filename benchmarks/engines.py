@@ -1,10 +1,10 @@
 """An image of 800 x 1333 through a ResNet-50-FPN Mask R-CNN by every engine, beside torchvision as it comes.
 
     python benchmarks/engines.py [--json FILE] [--rounds N] [--folder FOLDER]
-
-Same weights, 1,000 proposals, 100 detections with full-size masks, batch 1; each engine in a process of its own, all in
-turns. The weights are random (benchmarks/peer_network.py): time does not depend on them, and the int8 form's accuracy is
-measured elsewhere, on trained models (docs/export.md). Graphs are exported into FOLDER at the first run and kept.
+ Same weights, 1,000 proposals, 100 detections with full-size masks, batch 1; each engine in a process of its
+own, all in turns. The weights are random (benchmarks/peer_network.py): time does not depend on them, and the
+int8 form's accuracy is measured elsewhere, on trained models (docs/export.md). Graphs are exported into
+FOLDER at the first run and kept.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ def make(folder: Path) -> None:
     shutil.rmtree(int8, ignore_errors=True)
     shutil.copytree(folder / "openvino", int8, ignore=shutil.ignore_patterns("export.json"))
     record, config, _ = read_export(folder / "openvino")
-    # not by `export`, which would compare scores with PyTorch's: among random weights' equal scores int8 chooses others
+    # not by `export`, which would compare scores with PyTorch's: among random weights' equal scores int8
+    # chooses others
     calibration = quantise(int8 / "model.xml", config, Synthetic(CALIBRATION, side=(600, 800)), CALIBRATION)
     changes = {"precision": "int8", "calibration": calibration, "verified": []}
     write_export(int8, record.model_copy(update=changes), config)
@@ -86,7 +87,10 @@ def main() -> None:
     lines = []
     for who in (OURS, *FOLDERS):
         line = Line("torch" if who == OURS else who, {OURS: seconds[who], PEER: seconds[PEER]}, AIMS.get(who))
-        line.notes = {"GB": memory[who], "share of fp32 peak": f"{GFLOP / line.median(OURS) / max(peaks):.0%}"}
+        line.notes = {
+            "GB": memory[who],
+            "share of fp32 peak": f"{GFLOP / line.median(OURS) / max(peaks):.0%}",
+        }
         lines.append(line)
     report(
         f"Engines, {HEIGHT} x {WIDTH}, median ms (spread)",

@@ -1,4 +1,5 @@
-"""COCO evaluation of 500 images with 100 detections each, boxes and masks, beside pycocotools and faster-coco-eval.
+"""COCO evaluation of 500 images with 100 detections each, boxes and masks, beside pycocotools and
+faster-coco-eval.
 
 python benchmarks/evaluation.py [--json FILE] [--rounds N] [--images N]
 """
@@ -73,7 +74,9 @@ def document_of(dataset: FileDataset) -> dict[str, Any]:
     return {"images": images, "annotations": annotations, "categories": categories}
 
 
-def by_pycocotools(document: dict[str, Any], found: list[dict[str, Any]], loader: Any, scorer: Any) -> dict[str, Any]:
+def by_pycocotools(
+    document: dict[str, Any], found: list[dict[str, Any]], loader: Any, scorer: Any
+) -> dict[str, Any]:
     """The twelve figures of boxes and of masks; also by libraries that take pycocotools' place."""
     with contextlib.redirect_stdout(io.StringIO()):
         labels = loader()
@@ -118,7 +121,9 @@ def main() -> None:
     pairs = [(mine[kind][key], reference[kind][key]) for kind in reference for key in KEYS]
     apart = max(abs((-100.0 if ours is None else ours) - theirs) for ours, theirs in pairs)
     line = Line(
-        f"{options.images} images x {DETECTIONS}, boxes and masks", in_turns(ways, options.rounds, warm=0), least=10
+        f"{options.images} images x {DETECTIONS}, boxes and masks",
+        in_turns(ways, options.rounds, warm=0),
+        least=10,
     )
     report(
         "Evaluation, median ms (spread)",

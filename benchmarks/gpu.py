@@ -1,10 +1,10 @@
 """A ResNet-50-FPN Mask R-CNN on a GPU beside torchvision's: an image of 800 x 1333, and a training step.
 
     PYTHONPATH=src python benchmarks/gpu.py [--json FILE] [--rounds N]
-
-The same weights, images, objects and numbers of RoIs as on a CPU (`inference.py`, `training.py`), in the precisions that
-PyTorch starts with (float32, convolutions in TF32) and under autocast to bfloat16. Both ways take turns in one process.
-Memory is what PyTorch's allocator held at most while a way ran, weights and both networks included.
+ The same weights, images, objects and numbers of RoIs as on a CPU (`inference.py`, `training.py`), in the
+precisions that PyTorch starts with (float32, convolutions in TF32) and under autocast to bfloat16. Both ways
+take turns in one process. Memory is what PyTorch's allocator held at most while a way ran, weights and both
+networks included.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ def in_turns(
 
 
 def inference(peer: Any, batch: int, bf16: bool, network_only: bool) -> dict[str, Callable[[], Any]]:
-    """Images to boxes and full-size masks on the CPU; or the network alone, from pixels that are on the GPU already."""
+    """Images to boxes and full-size masks on the CPU; or the network alone, from pixels that are on the GPU
+    already.
+    """
     state, pixels = state_of(peer), image()
     network, other = ours(state).to(DEVICE), theirs(peer, state).to(DEVICE)
     array = pixels.permute(1, 2, 0).contiguous().numpy()
@@ -58,7 +60,9 @@ def inference(peer: Any, batch: int, bf16: bool, network_only: bool) -> dict[str
             if network_only:
                 return network(padded, sizes)
             return [
-                found.masks.bitmaps() for found in predict_pixels(network, [array] * batch, score=None) if found.masks
+                found.masks.bitmaps()
+                for found in predict_pixels(network, [array] * batch, score=None)
+                if found.masks
             ]
 
     def peers() -> Any:

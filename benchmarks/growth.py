@@ -1,10 +1,10 @@
 """How time and memory grow: with image area, detections, batch, and ground truths.
 
     python benchmarks/growth.py [--json FILE] [--plot FILE] [--rounds N]
-
-A small network of ours (MobileNetV2-FPN, the shipped recipe's heads, random weights) on random images; COCO's figures of
-100 detections an image, boxes and masks of the same size in images of any. Each row has the time of a step and its ratio
-to a straight line through the first row: 1 is linear, below 1 is better than linear.
+ A small network of ours (MobileNetV2-FPN, the shipped recipe's heads, random weights) on random images;
+COCO's figures of 100 detections an image, boxes and masks of the same size in images of any. Each row has the
+time of a step and its ratio to a straight line through the first row: 1 is linear, below 1 is better than
+linear.
 """
 
 from __future__ import annotations
@@ -107,7 +107,9 @@ def work(sweep: str, size: int) -> tuple[Callable[[], Any], float]:
     count = size if sweep.startswith("ground truths") else 10
     targets = empty_targets(1, count, 112, 0)
     corner = torch.rand(count, 2) * (side - 40)
-    targets.boxes[0], targets.mask_boxes[0] = (torch.cat([corner, corner + 8 + 30 * torch.rand(count, 2)], 1),) * 2
+    targets.boxes[0], targets.mask_boxes[0] = (
+        torch.cat([corner, corner + 8 + 30 * torch.rand(count, 2)], 1),
+    ) * 2
     targets.valid[:], targets.has_mask[:], targets.masks[:] = True, True, 1
 
     def step() -> None:
@@ -133,7 +135,9 @@ def measure(sweep: str, size: int, rounds: int) -> dict[str, float]:
 def main() -> None:
     parser = arguments(__doc__.splitlines()[0])
     parser.add_argument("--plot", type=Path, help="draw the curves here; else beside the JSON")
-    parser.add_argument("--one", nargs=2, metavar=("SWEEP", "SIZE"), help="measure one point (the others call this)")
+    parser.add_argument(
+        "--one", nargs=2, metavar=("SWEEP", "SIZE"), help="measure one point (the others call this)"
+    )
     options = parser.parse_args()
     if options.one:
         print(json.dumps(measure(options.one[0], int(options.one[1]), options.rounds)))
@@ -143,7 +147,9 @@ def main() -> None:
         found[sweep] = []
         for size in sizes:
             command = [sys.executable, __file__, "--one", sweep, str(size), "--rounds", str(options.rounds)]
-            found[sweep].append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+            found[sweep].append(
+                json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            )
         show(sweep, found[sweep])
     where = machine()
     print(", ".join(f"{key} {value}" for key, value in where.items()))

@@ -1,10 +1,10 @@
-"""One image of 800 x 1333 through a ResNet-50-FPN Mask R-CNN, boxes and full-size masks out, beside torchvision's.
+"""One image of 800 x 1333 through a ResNet-50-FPN Mask R-CNN, boxes and full-size masks out, beside
+torchvision's.
 
     python benchmarks/inference.py [--json FILE] [--rounds N]
-
-Same weights, 1,000 proposals, 100 detections, batch 1, fp32; each way in a process of its own. torchvision is measured as
-it comes, and at its best: plain batch norms, channels last, and the allocator set as ours is. Ours also with one thread,
-which says what the second core brings, and how much of an image's time NMS takes.
+ Same weights, 1,000 proposals, 100 detections, batch 1, fp32; each way in a process of its own. torchvision
+is measured as it comes, and at its best: plain batch norms, channels last, and the allocator set as ours is.
+Ours also with one thread, which says what the second core brings, and how much of an image's time NMS takes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,19 @@ from typing import Any
 from unittest import mock
 
 import torch
-from measure import OURS, PEER, Apart, Line, arguments, in_turns, peak_gflops, report, serve, share_of_peak, torchvision
+from measure import (
+    OURS,
+    PEER,
+    Apart,
+    Line,
+    arguments,
+    in_turns,
+    peak_gflops,
+    report,
+    serve,
+    share_of_peak,
+    torchvision,
+)
 from peer_network import HEIGHT, WIDTH, image, ours, state_of, theirs
 
 from maskrcnn.ops.nms import nms
@@ -69,7 +81,9 @@ def no_grad(work: Callable[[], Any]) -> Callable[[], Any]:
 
 
 def compare() -> str:
-    """How many of our detections have their like: within a pixel, a thousandth of score and 0.1% of mask pixels."""
+    """How many of our detections have their like: within a pixel, a thousandth of score and 0.1% of mask
+    pixels.
+    """
     (found, bitmaps), other = way(OURS)(), way(PEER)()
     if len(found) != len(other["scores"]):
         raise SystemExit(f"{len(found)} detections against {len(other['scores'])}")
@@ -82,7 +96,8 @@ def compare() -> str:
     ]
     share = float(near.any(1).float().mean())
     return (
-        f"{len(found)} detections each, {share:.0%} of ours have their like, masks differ in {max(masks):.2%} of pixels"
+        f"{len(found)} detections each, {share:.0%} of ours have a match,"
+        f" masks differ in {max(masks):.2%} of pixels"
     )
 
 

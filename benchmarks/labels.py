@@ -1,11 +1,12 @@
-"""Time to open the labels of a large set, the first and the second time, and the memory that they take in every process.
+"""Time to open the labels of a large set, the first and the second time, and the memory that they take in
+every process.
 
     python benchmarks/labels.py [--images 120000] [--json figures.json]
-
-Generates a COCO file of polygons, RLEs and keypoints and, since labels without images are refused, as many links to
-three tiny images. Every measurement is a process of its own. Memory is Linux's: RSS counts a shared page in every
-process, PSS shares it out among them (their sum is what the machine spends), private is what no other process has.
-The last row holds the same labels as Python objects, which is what the arrays are there to avoid.
+ Generates a COCO file of polygons, RLEs and keypoints and, since labels without images are refused, as many
+links to three tiny images. Every measurement is a process of its own. Memory is Linux's: RSS counts a shared
+page in every process, PSS shares it out among them (their sum is what the machine spends), private is what no
+other process has. The last row holds the same labels as Python objects, which is what the arrays are there to
+avoid.
 """
 
 from __future__ import annotations
@@ -46,21 +47,33 @@ def generate(folder: Path, count: int) -> Path:
         Image.new("L", (WIDTH, HEIGHT)).save(original)
         for name in names[first + 1 : first + LINKS]:
             os.link(original, folder / "images" / name)
-    images = [{"id": n + 1, "file_name": name, "height": HEIGHT, "width": WIDTH} for n, name in enumerate(names)]
+    images = [
+        {"id": n + 1, "file_name": name, "height": HEIGHT, "width": WIDTH} for n, name in enumerate(names)
+    ]
     points = [f"k{number}" for number in range(KEYPOINTS)]
-    categories = [{"id": 1, "name": "person", "keypoints": points, "sigmas": [0.05] * KEYPOINTS, "flip_pairs": []}]
+    categories = [
+        {"id": 1, "name": "person", "keypoints": points, "sigmas": [0.05] * KEYPOINTS, "flip_pairs": []}
+    ]
     categories += [{"id": number, "name": f"class {number}"} for number in range(2, CLASSES + 1)]
     path = folder / "labels.json"
     angles = np.linspace(0, 2 * np.pi, POINTS, endpoint=False)
     with path.open("w", encoding="utf-8") as file:
-        file.write(f'{{"images": {json.dumps(images)}, "categories": {json.dumps(categories)}, "annotations": [')
+        file.write(
+            f'{{"images": {json.dumps(images)}, "categories": {json.dumps(categories)}, "annotations": ['
+        )
         for number in range(count * OBJECTS):
             radius = rng.uniform(10, 100)
             centre = rng.uniform(radius, [WIDTH - radius, HEIGHT - radius])
-            ring = (centre + radius * np.stack([np.cos(angles), np.sin(angles)], 1) * rng.uniform(0.5, 1)).round(2)
+            ring = (
+                centre + radius * np.stack([np.cos(angles), np.sin(angles)], 1) * rng.uniform(0.5, 1)
+            ).round(2)
             (x0, y0), (x1, y1) = ring.min(0).tolist(), ring.max(0).tolist()
             record: dict[str, Any] = {"id": number + 1, "image_id": number // OBJECTS + 1, "iscrowd": 0}
-            record |= {"bbox": [x0, y0, x1 - x0, y1 - y0], "area": radius**2, "category_id": 1 + number % CLASSES}
+            record |= {
+                "bbox": [x0, y0, x1 - x0, y1 - y0],
+                "area": radius**2,
+                "category_id": 1 + number % CLASSES,
+            }
             record["segmentation"] = [ring.reshape(-1).tolist()]
             if number % MASK_EVERY == 0:
                 rle = polygons_rle([ring], HEIGHT, WIDTH)
@@ -68,7 +81,9 @@ def generate(folder: Path, count: int) -> Path:
                 record["segmentation"] = {"size": [HEIGHT, WIDTH], "counts": rle["counts"].decode()}
             if number % KEYPOINTS_EVERY == 0:
                 record["category_id"] = 1
-                keypoints = np.concatenate([rng.uniform(0, HEIGHT, (KEYPOINTS, 2)).round(), [[2]] * KEYPOINTS], 1)
+                keypoints = np.concatenate(
+                    [rng.uniform(0, HEIGHT, (KEYPOINTS, 2)).round(), [[2]] * KEYPOINTS], 1
+                )
                 record["keypoints"] = keypoints.astype(int).reshape(-1).tolist()
             file.write(("," if number else "") + json.dumps(record))
         file.write("]}")
@@ -99,7 +114,9 @@ def measure(path: Path, workers: int | None, as_objects: bool) -> dict[str, Any]
     started, processor = time.perf_counter(), time.process_time()
     dataset = open_dataset(path)
     figures: dict[str, Any] = {"seconds": round(time.perf_counter() - started, 2), "before": before}
-    figures["processor"] = round(time.process_time() - processor, 2)  # tells more on a machine that others use
+    figures["processor"] = round(
+        time.process_time() - processor, 2
+    )  # tells more on a machine that others use
     figures["opened"] = memory(os.getpid())
     if workers is not None:
         warnings.simplefilter("ignore")  # that 4 workers are more than there are cores
@@ -139,15 +156,28 @@ def print_figures(figures: dict[str, Any]) -> None:
     first, second = figures["first"], figures["second"]
     console.print(
         f"{figures['images']} images, JSON of {figures['json_mb']} MB, cache of {figures['cache_mb']} MB; "
-        f"opened in {first['seconds']} s ({first['processor']} s of a core, peak {first['peak_mb']} MB), the second time "
+        f"opened in {first['seconds']} s ({first['processor']} s of a core, peak {first['peak_mb']} MB), the "
+        "second time "
         f"in {second['seconds']} s ({second['processor']} s of a core, peak {second['peak_mb']} MB)",
         highlight=False,
     )
-    columns = ("labels", "workers", "main RSS", "PSS", "private", "each worker RSS", "PSS", "private", "sum of PSS")
+    columns = (
+        "labels",
+        "workers",
+        "main RSS",
+        "PSS",
+        "private",
+        "each worker RSS",
+        "PSS",
+        "private",
+        "sum of PSS",
+    )
     table = Table(*columns, title="memory after an epoch, MB", title_justify="left")
     for name, found in figures["epochs"].items():
         each = found["workers"]
-        means = [str(sum(w[key] for w in each) // len(each)) if each else "-" for key in ("rss", "pss", "private")]
+        means = [
+            str(sum(w[key] for w in each) // len(each)) if each else "-" for key in ("rss", "pss", "private")
+        ]
         main = [str(found["main"][key]) for key in ("rss", "pss", "private")]
         table.add_row(*name.split(), *main, *means, str(found["main"]["pss"] + sum(w["pss"] for w in each)))
     console.print(table)
@@ -156,7 +186,9 @@ def print_figures(figures: dict[str, Any]) -> None:
 
 def main() -> None:
     """Run everything."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--images", type=int, default=120_000)
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
@@ -171,7 +203,9 @@ def main() -> None:
         path = generate(Path(scratch) / "data", arguments.images)
         figures: dict[str, Any] = {"images": arguments.images, "json_mb": path.stat().st_size >> 20}
         figures["first"], figures["second"] = run(path), run(path)
-        figures["cache_mb"] = sum(f.stat().st_size for f in Path(scratch, "cache").rglob("*.safetensors")) >> 20
+        figures["cache_mb"] = (
+            sum(f.stat().st_size for f in Path(scratch, "cache").rglob("*.safetensors")) >> 20
+        )
         epochs = {f"arrays {count}": run(path, "--workers", str(count)) for count in (0, 2, 4)}
         figures["epochs"] = epochs | {"objects 2": run(path, "--workers", "2", "--objects")}
     print_figures(figures)

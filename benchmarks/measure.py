@@ -1,4 +1,6 @@
-"""Timing of several ways beside one another: taken in turns, so that a noisy machine is noisy to all of them alike."""
+"""Timing of several ways beside one another: taken in turns, so that a noisy machine is noisy to all of them
+alike.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ class Line:
 
     name: str
     seconds: dict[str, list[float]]
-    least: float | dict[str, float] | None = None  # the ratio that we aim at: to the first peer, or to those named
+    least: float | dict[str, float] | None = (
+        None  # the ratio that we aim at: to the first peer, or to those named
+    )
     notes: dict[str, Any] = field(default_factory=dict)
 
     def median(self, who: str) -> float:
@@ -73,7 +77,9 @@ def busy_processes(count: int) -> Iterator[None]:
 
 
 class Apart:
-    """A way that runs in a process of its own, because its setting is the whole process's; `serve` is its other end."""
+    """A way that runs in a process of its own, because its setting is the whole process's; `serve` is its
+    other end.
+    """
 
     def __init__(self, script: str, name: str, *options: str) -> None:
         command = [sys.executable, script, "--serve", name, *options]
@@ -115,14 +121,18 @@ def serve(way: Callable[[], Any]) -> None:
 
 
 def peak_memory() -> int:
-    """Bytes that this process has held at most; Linux only. `getrusage` would count what its parent held, too."""
+    """Bytes that this process has held at most; Linux only. `getrusage` would count what its parent held,
+    too.
+    """
     status = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
 
 
 def peak_gflops(side: int = 2048, rounds: int = 5) -> float:
-    """What this machine reaches in fp32, in 1e9 operations a second: the best round of a product of two square matrices or
-    of a 3x3 convolution of 256 channels, which PyTorch gives to two libraries, of which either may be the faster."""
+    """What this machine reaches in fp32, in 1e9 operations a second: the best round of a product of two
+    square matrices or of a 3x3 convolution of 256 channels, which PyTorch gives to two libraries, of which
+    either may be the faster.
+    """
     a, b = torch.rand(side, side), torch.rand(side, side)
     x, weight = torch.rand(1, 256, 100, 168), torch.rand(256, 256, 3, 3)
     x, weight = (each.to(memory_format=torch.channels_last) for each in (x, weight))
@@ -159,7 +169,10 @@ def machine() -> dict[str, Any]:
     """Where and with what the figures were taken."""
     try:
         commit = subprocess.run(
-            ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=Path(__file__).parent
+            ["git", "describe", "--always", "--dirty"],
+            capture_output=True,
+            text=True,
+            cwd=Path(__file__).parent,
         ).stdout.strip()
     except OSError:
         commit = ""

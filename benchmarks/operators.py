@@ -1,12 +1,11 @@
-"""RoIAlign, mask pasting with RLE, and NMS beside torchvision's, at the sizes of a ResNet-50-FPN on 800 x 1333.
+"""RoIAlign, mask pasting with RLE, and NMS beside torchvision's, at the sizes of a ResNet-50-FPN on 800 x
+1333.
 
     python benchmarks/operators.py [--json FILE] [--rounds N] [--plain-allocator | --busy N]
-
-First tuned (`maskrcnn.tune`), as `maskrcnn` is and to the peer's benefit too, then in another process with memory and
-threads as Python comes (FILE gets "-plain" in its name); with --plain-allocator only that.
-
-With --busy N each row, and a whole image, quiet and beside N processes that keep a core busy each, tuned only: the last
-column is ours beside them over ours quiet, per core left (aim: at most 2).
+ First tuned (`maskrcnn.tune`), as `maskrcnn` is and to the peer's benefit too, then in another process with
+memory and threads as Python comes (FILE gets "-plain" in its name); with --plain-allocator only that.
+ With --busy N each row, and a whole image, quiet and beside N processes that keep a core busy each, tuned
+only: the last column is ours beside them over ours quiet, per core left (aim: at most 2).
 """
 
 from __future__ import annotations
@@ -73,7 +72,9 @@ def named(what: str, ratio: int, backward: bool) -> str:
     return f"RoIAlign {what}{', adaptive' if not ratio else ''}{', and backward' if backward else ''}"
 
 
-def compared(name: str, ways: dict[str, Any], maps: dict[str, list[Tensor]], backward: bool, rounds: int) -> Line:
+def compared(
+    name: str, ways: dict[str, Any], maps: dict[str, list[Tensor]], backward: bool, rounds: int
+) -> Line:
     """Both ways of an RoIAlign, which must agree, in turns."""
     if PEER in ways:
         mine, other = ways[OURS](), ways[PEER]()
@@ -85,7 +86,9 @@ def compared(name: str, ways: dict[str, Any], maps: dict[str, list[Tensor]], bac
 
 
 def align(count: int, size: int, ratio: int, backward: bool, peer: Any, rounds: int) -> Line:
-    """One RoIAlign on the finest map; ours gets it channels-last, as our network keeps it, the peer as it keeps it."""
+    """One RoIAlign on the finest map; ours gets it channels-last, as our network keeps it, the peer as it
+    keeps it.
+    """
     plain = torch.randn(1, CHANNELS, HEIGHT // STRIDE, WIDTH // STRIDE)
     last = plain.to(memory_format=torch.channels_last)
     boxes = random_boxes(count, 8, 112 if count > 500 else 500)
@@ -100,7 +103,9 @@ def align(count: int, size: int, ratio: int, backward: bool, peer: Any, rounds: 
 
 
 def pyramid(ratio: int, backward: bool, peer: Any, rounds: int) -> Line:
-    """RoIAlign of 1,000 proposals over the four levels of a pyramid, as torchvision's own pooler spreads them."""
+    """RoIAlign of 1,000 proposals over the four levels of a pyramid, as torchvision's own pooler spreads
+    them.
+    """
     plain = [torch.randn(1, CHANNELS, HEIGHT // s, WIDTH // s) for s in STRIDES]
     last = [level.to(memory_format=torch.channels_last) for level in plain]
     boxes = proposals(1000)
@@ -109,7 +114,9 @@ def pyramid(ratio: int, backward: bool, peer: Any, rounds: int) -> Line:
     level = (4 + torch.log2(side / 224 + 1e-8)).floor().clamp(2, 5).long() - 2
     ways: dict[str, Any] = {
         # the peer's pooler has no half-pixel shift
-        OURS: lambda: roi_align(last, STRIDES, boxes, zeros, level, size=7, sampling_ratio=ratio, aligned=False)
+        OURS: lambda: roi_align(
+            last, STRIDES, boxes, zeros, level, size=7, sampling_ratio=ratio, aligned=False
+        )
     }
     if peer is not None:
         pooler = peer.ops.MultiScaleRoIAlign(["0", "1", "2", "3"], 7, ratio or -1)
@@ -195,7 +202,9 @@ def beside_others(peer: Any, rounds: int, busy: int) -> list[Line]:
     for before, after in zip(quiet, loaded, strict=True):
         for who in before.seconds:
             ratio = after.median(who) / (before.median(who) * cores / left)
-            after.notes[f"{who}, busy / quiet per core left"] = f"{ratio:.2f}" + (" (aim 2)" if who == OURS else "")
+            after.notes[f"{who}, busy / quiet per core left"] = f"{ratio:.2f}" + (
+                " (aim 2)" if who == OURS else ""
+            )
         before.least = after.least = None  # of the table of operators
         after.name += f", beside {busy} busy"
         lines += [before, after]
@@ -204,10 +213,16 @@ def beside_others(peer: Any, rounds: int, busy: int) -> list[Line]:
 
 def main() -> None:
     parser = arguments(__doc__.splitlines()[0])
-    parser.add_argument("--plain-allocator", action="store_true", help="only with memory and threads as Python comes")
+    parser.add_argument(
+        "--plain-allocator", action="store_true", help="only with memory and threads as Python comes"
+    )
     parser.add_argument("--busy", type=int, default=0, help="quiet and beside so many busy processes")
     options = parser.parse_args()
-    if not options.plain_allocator and "GOMP_SPINCOUNT" not in os.environ and "OMP_WAIT_POLICY" not in os.environ:
+    if (
+        not options.plain_allocator
+        and "GOMP_SPINCOUNT" not in os.environ
+        and "OMP_WAIT_POLICY" not in os.environ
+    ):
         # torch, which `measure` imports, reads the threads' setting when it is loaded
         os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | {"GOMP_SPINCOUNT": SPINS})
     if not options.plain_allocator:

@@ -1,10 +1,10 @@
 """Our network against the peers' own answers on the same weights, from features to gradients.
 
     python benchmarks/parity.py --goldens ../shared/goldens [--only NAME]
-
-Reads every SOURCE.NAME.npz with its .keys.json (the README beside them defines both), fills the source's state dict by
-the rule there, converts it as a published checkpoint would be, and prints the largest error of each quantity relative to
-that quantity's own scale. Exit code 1 where an error passes its limit or a golden cannot be run.
+ Reads every SOURCE.NAME.npz with its .keys.json (the README beside them defines both), fills the source's
+state dict by the rule there, converts it as a published checkpoint would be, and prints the largest error of
+each quantity relative to that quantity's own scale. Exit code 1 where an error passes its limit or a golden
+cannot be run.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ GRADIENT_LIMIT = (
 )
 FLOOR = 1e-4
 PARTNERS = 0.99  # share of boxes that must find theirs: same class, IoU above 0.99, score within 1e-3
-# share of an image's pixels in which pasted masks may differ; torchvision pastes into boxes of whole pixels, we do not
+# share of an image's pixels in which pasted masks may differ; torchvision pastes into boxes of whole pixels,
+# we do not
 PIXELS = {"torchvision": 1e-2, "detectron2": 1e-3, "mmdet": 1e-3}
 
 HEIGHT, WIDTH = 256, 320
@@ -52,7 +53,12 @@ OBJECT_LABELS = [1, 3, 5]  # in the peer's own numbering
 EVERYTHING = 1_000_000
 LOSSES = {
     "torchvision": {
-        **{"class": "loss_classifier", "box": "loss_box_reg", "mask": "loss_mask", "keypoint": "loss_keypoint"},
+        **{
+            "class": "loss_classifier",
+            "box": "loss_box_reg",
+            "mask": "loss_mask",
+            "keypoint": "loss_keypoint",
+        },
         **{"rpn_objectness": "loss_objectness", "rpn_box": "loss_rpn_box_reg"},
     },
     "detectron2": {
@@ -102,7 +108,10 @@ class Golden:
     def _state(self, shapes: dict[str, list[int]]) -> dict[str, Tensor]:
         """The peer's state dict, by the rule and the divisors that the golden states."""
         state = {key: self.rule.fill(key, tuple(shape)) for key, shape in shapes.items()}
-        divisors = {"rpn_head.rpn_cls.weight": "rpn_cls_divisor", "roi_head.bbox_head.fc_cls.weight": "fc_cls_divisor"}
+        divisors = {
+            "rpn_head.rpn_cls.weight": "rpn_cls_divisor",
+            "roi_head.bbox_head.fc_cls.weight": "fc_cls_divisor",
+        }
         for key, array in state.items():
             divisor = divisors.get(key) or ("stem_divisor" if array.ndim == 4 and array.shape[1] == 3 else "")
             if divisor in self.arrays:
@@ -110,7 +119,9 @@ class Golden:
         return {key: torch.from_numpy(np.asarray(array)) for key, array in state.items()}
 
     def _config(self, state: dict[str, Tensor]) -> ModelConfig:
-        """The checkpoint's own settings, but with everything sampled and everything trained, as the goldens were."""
+        """The checkpoint's own settings, but with everything sampled and everything trained, as the goldens
+        were.
+        """
         config = config_for(
             entry_of(self.source, self.name, state), state, eps=1e-5
         )  # the goldens' norms are fresh ones
@@ -129,7 +140,9 @@ class Golden:
 
 
 def entry_of(source: str, name: str, state: dict[str, Tensor]) -> Published:
-    """The published checkpoint that a golden is of; else the one of the same file name, with the golden's classes."""
+    """The published checkpoint that a golden is of; else the one of the same file name, with the golden's
+    classes.
+    """
     rows = [row for row in published_checkpoints() if row.library == source and row.kind == "detector"]
     for row in rows:
         if row.name.replace("/", ".") in (f"{source}.{name}", f"{source}.{name.rpartition('.')[2]}"):
@@ -221,7 +234,9 @@ def check_given(golden: Golden, features: list[Tensor], report: Report) -> None:
         report.error("given.mask_logits", relative(sample(masks, 4096)[where], theirs[where]))
     if model.keypoint_head is not None:
         heat = model.keypoint_head(model.roi_features.for_keypoints(features, boxes, first))
-        report.error("given.keypoint_logits", relative(sample(heat.numpy(), 4096), arrays["given.keypoint_logits"]))
+        report.error(
+            "given.keypoint_logits", relative(sample(heat.numpy(), 4096), arrays["given.keypoint_logits"])
+        )
 
 
 def check_detections(golden: Golden, report: Report) -> None:
@@ -247,7 +262,9 @@ def check_detections(golden: Golden, report: Report) -> None:
     if found.keypoint_logits is not None:
         points = decode_resize(found.keypoint_logits[0][keep], boxes)
         wanted = torch.from_numpy(arrays["detections.keypoints"])
-        close = torch.stack([(points[mine, :, :2] - wanted[row, :, :2]).abs().amax(-1) < 0.5 for row, mine in paired])
+        close = torch.stack(
+            [(points[mine, :, :2] - wanted[row, :, :2]).abs().amax(-1) < 0.5 for row, mine in paired]
+        )
         report.share("detections.keypoints (within half a pixel)", float(close.float().mean()))
 
 
@@ -272,7 +289,9 @@ def check_training(golden: Golden, report: Report) -> None:
             report.error(f"loss.{theirs}", relative(np.array(value), arrays[f"loss.{theirs}"]))
     model.zero_grad()
     torch.stack(list(losses.values())).sum().backward()
-    norms = {key.removeprefix("gradnorm."): float(v) for key, v in arrays.items() if key.startswith("gradnorm.")}
+    norms = {
+        key.removeprefix("gradnorm."): float(v) for key, v in arrays.items() if key.startswith("gradnorm.")
+    }
     floor = FLOOR * max(norms.values())
     ours_by_name = {golden.library.their_name(name, model.config): p for name, p in model.named_parameters()}
     worst, where, checked = 0.0, "", 0
@@ -298,14 +317,18 @@ def check_given_train(golden: Golden, features: list[Tensor], report: Report) ->
     picked = rois.boxes[0][rois.valid[0]]
     wanted = torch.from_numpy(arrays["given_train.rois"])
     distance = (wanted[:, None] - picked).abs().amax(-1)
-    ours_label = torch.where(rois.positive, targets.labels.gather(1, rois.object_index), len(model.config.classes))
+    ours_label = torch.where(
+        rois.positive, targets.labels.gather(1, rois.object_index), len(model.config.classes)
+    )
     label = ours_label[0][rois.valid[0]][distance.argmin(1)]
     report.error("given_train.rois (pixels)", float(distance.amin(1).max()), 1e-3)
     report.share("given_train.labels", float((label.numpy() == arrays["given_train.labels"]).mean()), 1.0)
     losses = model.roi_losses(features, rois, targets)
     for ours, theirs in (("class", "loss_cls"), ("box", "loss_bbox"), ("mask", "loss_mask")):
         if f"given_train.{theirs}" in arrays:
-            report.error(f"given_train.{theirs}", relative(losses[ours].numpy(), arrays[f"given_train.{theirs}"]))
+            report.error(
+                f"given_train.{theirs}", relative(losses[ours].numpy(), arrays[f"given_train.{theirs}"])
+            )
 
 
 def targets_of(golden: Golden) -> Targets:
@@ -313,21 +336,29 @@ def targets_of(golden: Golden) -> Targets:
     config = golden.model.config
     count = len(config.keypoints.names) if config.keypoints else 0
     targets = empty_targets(1, 3, 0, count)
-    targets.boxes[0], targets.valid[0], targets.has_mask[0] = torch.tensor(OBJECTS, dtype=torch.float32), True, True
+    targets.boxes[0], targets.valid[0], targets.has_mask[0] = (
+        torch.tensor(OBJECTS, dtype=torch.float32),
+        True,
+        True,
+    )
     first = 1 if golden.library.background_first else 0
     labels = [first] * 3 if len(config.classes) == 1 else OBJECT_LABELS
     targets.labels[0] = torch.tensor(labels) - first
     y, x = torch.arange(HEIGHT)[:, None] + 0.5, torch.arange(WIDTH)[None] + 0.5
     masks = []
     for x1, y1, x2, y2 in OBJECTS:
-        inside = ((x - (x1 + x2) / 2) / ((x2 - x1) / 2)) ** 2 + ((y - (y1 + y2) / 2) / ((y2 - y1) / 2)) ** 2 <= 1
+        inside = ((x - (x1 + x2) / 2) / ((x2 - x1) / 2)) ** 2 + (
+            (y - (y1 + y2) / 2) / ((y2 - y1) / 2)
+        ) ** 2 <= 1
         masks.append(inside.to(torch.uint8))
     targets.masks = torch.stack(masks)[None]
     targets.mask_boxes[0] = torch.tensor([0.0, 0.0, WIDTH, HEIGHT])
     rng = np.random.default_rng(7)
     for i, (x1, y1, x2, y2) in enumerate(OBJECTS if count else []):
         points = rng.uniform(x1 + 1, x2 - 1, count), rng.uniform(y1 + 1, y2 - 1, count)
-        targets.keypoints[0, i] = torch.from_numpy(np.stack([*points, 2 * (rng.uniform(size=count) > 0.2)], 1))
+        targets.keypoints[0, i] = torch.from_numpy(
+            np.stack([*points, 2 * (rng.uniform(size=count) > 0.2)], 1)
+        )
     return targets
 
 
@@ -358,7 +389,9 @@ def golden_files(folder: Path, only: str = "") -> list[Path]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--goldens", type=Path, required=True)
     parser.add_argument("--only", default="", help="goldens with this in their name")
     parser.add_argument("--json", type=Path, help="write the figures here")
@@ -372,7 +405,9 @@ def main() -> int:
         start = time.perf_counter()
         try:
             report = compare(path)
-        except Exception as error:  # a golden that cannot be run is a failure of ours, to be named with the others
+        except (
+            Exception
+        ) as error:  # a golden that cannot be run is a failure of ours, to be named with the others
             console.print(f"{path.name}: cannot be run: {type(error).__name__}: {error}", markup=False)
             bad.append(path.name)
             continue

@@ -41,7 +41,9 @@ def ours(state: dict[str, Tensor], score: float = 0.0) -> MaskRCNN:
 
 
 def theirs(peer: Any, state: dict[str, Tensor], *, best: bool = False, score: float = 0.0) -> nn.Module:
-    """Theirs as it comes; at its best with plain batch norms and channels-last memory, which it does not do by itself."""
+    """Theirs as it comes; at its best with plain batch norms and channels-last memory, which it does not do
+    by itself.
+    """
     layers = {"norm_layer": nn.BatchNorm2d} if best else {}
     network = peer.models.detection.maskrcnn_resnet50_fpn(
         weights=None, weights_backbone=None, box_score_thresh=score, **layers

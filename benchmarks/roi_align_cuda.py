@@ -1,10 +1,9 @@
 """RoIAlign on a GPU: the Triton kernel beside the plain operators and torchvision's, checked and timed.
 
 PYTHONPATH=src python benchmarks/roi_align_cuda.py [--json FILE] [--sweep]
-
-Needs torch, Triton and NumPy; torchvision is compared with where it is there. Takes less than a minute. Times are medians of
-Triton's `do_bench`, which empties the cache before each run; they include what the launch costs the CPU where that is longer
-than the kernel.
+ Needs torch, Triton and NumPy; torchvision is compared with where it is there. Takes less than a minute.
+Times are medians of Triton's `do_bench`, which empties the cache before each run; they include what the
+launch costs the CPU where that is longer than the kernel.
 """
 
 from __future__ import annotations
@@ -49,17 +48,24 @@ class Case:
         self.name, self.size, self.ratio, self.train, self.aligned = name, size, ratio, train, aligned
         self.dtype, self.strides = dtype, STRIDES[:levels]
         self.features = [
-            torch.randn(BATCH, CHANNELS, HEIGHT // s, WIDTH // s, device=DEVICE).to(dtype) for s in self.strides
+            torch.randn(BATCH, CHANNELS, HEIGHT // s, WIDTH // s, device=DEVICE).to(dtype)
+            for s in self.strides
         ]
         smallest, largest = (16.0, 700.0) if levels > 1 else (8.0, 112.0 if count > 200 else 500.0)
         sides = smallest * (largest / smallest) ** torch.rand(count, 2, generator=generator)
-        corner = torch.rand(count, 2, generator=generator) * (torch.tensor([WIDTH, HEIGHT]) - sides).clamp(min=0)
+        corner = torch.rand(count, 2, generator=generator) * (torch.tensor([WIDTH, HEIGHT]) - sides).clamp(
+            min=0
+        )
         self.boxes = torch.cat([corner, corner + sides], 1).to(DEVICE)
         self.image = torch.randint(BATCH, (count,), generator=generator).to(DEVICE)
         self.level = torch.zeros_like(self.image)
         if levels > 1:
-            self.level = (4 + torch.log2(sides.prod(1).sqrt() / 224 + 1e-8)).floor().clamp(2, 5).long().to(DEVICE) - 2
-        self.last = [f.contiguous(memory_format=torch.channels_last).requires_grad_(train) for f in self.features]
+            self.level = (4 + torch.log2(sides.prod(1).sqrt() / 224 + 1e-8)).floor().clamp(2, 5).long().to(
+                DEVICE
+            ) - 2
+        self.last = [
+            f.contiguous(memory_format=torch.channels_last).requires_grad_(train) for f in self.features
+        ]
         self.plain = [f.requires_grad_(train) for f in self.features]
 
     def ours(self, way: Callable[..., Tensor], features: list[Tensor]) -> Tensor:
@@ -80,11 +86,15 @@ class Case:
 
         rois = torch.cat([self.image[:, None].to(self.dtype), self.boxes.to(self.dtype)], 1)
         if len(features) == 1:
-            return roi_align(features[0], rois, self.size, 1 / self.strides[0], self.ratio or -1, self.aligned)
+            return roi_align(
+                features[0], rois, self.size, 1 / self.strides[0], self.ratio or -1, self.aligned
+            )
         pooled = features[0].new_zeros(len(rois), CHANNELS, self.size, self.size)
         for number, (feature, stride) in enumerate(zip(features, self.strides, strict=True)):
             rows = torch.where(self.level == number)[0]
-            pooled[rows] = roi_align(feature, rois[rows], self.size, 1 / stride, self.ratio or -1, self.aligned)
+            pooled[rows] = roi_align(
+                feature, rois[rows], self.size, 1 / stride, self.ratio or -1, self.aligned
+            )
         return pooled
 
     def ways(self) -> dict[str, Callable[[], Any]]:
@@ -109,7 +119,9 @@ class Case:
         return trained
 
     def floor(self, bandwidth: float) -> float:
-        """Milliseconds in which the fewest bytes can be moved: maps (their cells that are touched, at most) and bins."""
+        """Milliseconds in which the fewest bytes can be moved: maps (their cells that are touched, at most)
+        and bins.
+        """
         touched = (
             sum(min(f.numel() // CHANNELS, self._cells(number)) for number, f in enumerate(self.features))
             * CHANNELS
@@ -117,7 +129,9 @@ class Case:
         )
         bins = len(self.boxes) * self.size**2 * CHANNELS * self.features[0].element_size()
         # the gradient is zeroed, and added to in float32, over the whole map
-        own = sum(f.numel() for f in self.features) * 4 + touched * 4 // self.features[0].element_size() + bins
+        own = (
+            sum(f.numel() for f in self.features) * 4 + touched * 4 // self.features[0].element_size() + bins
+        )
         return 1e3 * (touched + bins + (own if self.train else 0)) / bandwidth
 
     def _cells(self, number: int) -> int:
@@ -143,7 +157,9 @@ def relative(found: Tensor, expected: Tensor) -> float:
 
 
 def check(case: Case) -> list[dict[str, Any]]:
-    """Errors of each way against the plain operators in float64, as norms' ratios: forward, then each level's gradient."""
+    """Errors of each way against the plain operators in float64, as norms' ratios: forward, then each level's
+    gradient.
+    """
     exact = [f.detach().double().requires_grad_(case.train) for f in case.last]
     doubled = Case.__new__(Case)
     doubled.__dict__.update(case.__dict__, boxes=case.boxes.double())
@@ -154,7 +170,9 @@ def check(case: Case) -> list[dict[str, Any]]:
         "triton": (lambda: case.ours(roi_align_triton, case.last), case.last),
         "plain": (lambda: case.ours(roi_align_plain, case.last), case.last),
     }
-    if torchvision_version() and case.dtype == torch.float32:  # in half precision its coordinates are halved too
+    if (
+        torchvision_version() and case.dtype == torch.float32
+    ):  # in half precision its coordinates are halved too
         ways["torchvision"] = (lambda: case.peer(case.plain), case.plain)
     lines = []
     for name, (way, features) in ways.items():
@@ -162,7 +180,9 @@ def check(case: Case) -> list[dict[str, Any]]:
         gradients = torch.autograd.grad(found, features, ramp)
         errors = [relative(f, e) for f, e in zip([found, *gradients], expected, strict=True)]
         right = all(e <= TOLERANCE[case.dtype] for e in errors)  # false for NaN
-        lines.append({"case": case.name, "dtype": str(case.dtype), "way": name, "errors": errors, "right": right})
+        lines.append(
+            {"case": case.name, "dtype": str(case.dtype), "way": name, "errors": errors, "right": right}
+        )
     return lines
 
 
@@ -233,7 +253,9 @@ def sweep() -> list[dict[str, Any]]:
             box = (case.boxes, case.image, case.level)
             shapes = [(f.shape[2], f.shape[3]) for f in case.last]
             grad = (
-                torch.rand(len(case.boxes), case.size, case.size, CHANNELS, device=DEVICE).to(dtype).permute(0, 3, 1, 2)
+                torch.rand(len(case.boxes), case.size, case.size, CHANNELS, device=DEVICE)
+                .to(dtype)
+                .permute(0, 3, 1, 2)
             )
             ahead = partial(forward, case.last, scales, *box, case.size, ratio, True)
             back = partial(backward, grad, BATCH, shapes, scales, *box, case.size, ratio, True)
@@ -247,7 +269,16 @@ def sweep() -> list[dict[str, Any]]:
     return lines
 
 
-SHAPES = [(1, 256, 1), (1, 256, 2), (1, 256, 4), (1, 128, 1), (7, 256, 1), (7, 256, 2), (7, 128, 1), (49, 256, 2)]
+SHAPES = [
+    (1, 256, 1),
+    (1, 256, 2),
+    (1, 256, 4),
+    (1, 128, 1),
+    (7, 256, 1),
+    (7, 256, 2),
+    (7, 128, 1),
+    (49, 256, 2),
+]
 
 
 def main() -> int:
@@ -258,7 +289,11 @@ def main() -> int:
     begin = time.perf_counter()
     import triton
 
-    versions = {"torch": torch.__version__, "triton": triton.__version__, "torchvision": torchvision_version()}
+    versions = {
+        "torch": torch.__version__,
+        "triton": triton.__version__,
+        "torchvision": torchvision_version(),
+    }
     device = torch.cuda.get_device_name()
     print(device, versions)
     torch.manual_seed(0)
@@ -266,12 +301,16 @@ def main() -> int:
     found = checks()
     for line in found:
         errors = " ".join(f"{e:.1e}" for e in line["errors"])
-        print(f"{'right' if line['right'] else 'WRONG'}  {line['case']}, {line['dtype']}, {line['way']}: {errors}")
+        print(
+            f"{'right' if line['right'] else 'WRONG'}  {line['case']}, {line['dtype']}, {line['way']}: "
+            f"{errors}"
+        )
     torch.cuda.empty_cache()
 
     speed = bandwidth()
     print(
-        f"copy {speed / 1e12:.2f} TB/s\n{'ms':58s}{'plain':>9s}{'triton':>9s}{'tv':>9s}{'plain/':>8s}{'tv/':>8s}{'floor':>8s}"
+        f"copy {speed / 1e12:.2f} "
+        f"TB/s\n{'ms':58s}{'plain':>9s}{'triton':>9s}{'tv':>9s}{'plain/':>8s}{'tv/':>8s}{'floor':>8s}"
     )
     timed = []
     for case in cases():
@@ -282,7 +321,13 @@ def main() -> int:
         ours = medians["triton"]
         ratios = {name: value / ours if value and ours else None for name, value in medians.items()}
         timed.append({"case": case.name, "ms": both, "times triton": ratios, "floor": case.floor(speed)})
-        columns = [medians["plain"], ours, medians.get("torchvision"), ratios["plain"], ratios.get("torchvision")]
+        columns = [
+            medians["plain"],
+            ours,
+            medians.get("torchvision"),
+            ratios["plain"],
+            ratios.get("torchvision"),
+        ]
         shown = "".join("        -" if v is None else f"{v:9.3f}" for v in columns[:3])
         shown += "".join("       -" if v is None else f"{v:8.1f}" for v in columns[3:])
         print(f"{case.name:58s}{shown}{case.floor(speed):8.3f}")
@@ -290,7 +335,8 @@ def main() -> int:
     for line in swept:
         shape = f"bins {line['bins']:2d}, channels {line['block']}, warps {line['warps']}"
         print(
-            f"{line['dtype'][6:]}, ratio {line['ratio']}, {shape}: {line['forward']:.3f} and {line['backward']:.3f} ms"
+            f"{line['dtype'][6:]}, ratio {line['ratio']}, {shape}: {line['forward']:.3f} and "
+            f"{line['backward']:.3f} ms"
         )
     seconds = time.perf_counter() - begin
     print(f"{seconds:.0f} s")

@@ -1,10 +1,11 @@
-"""A training step of a ResNet-50-FPN Mask R-CNN beside torchvision's: same image, objects, RoIs sampled; and the loader.
+"""A training step of a ResNet-50-FPN Mask R-CNN beside torchvision's: same image, objects, RoIs sampled; and
+the loader.
 
     python benchmarks/training.py [--json FILE] [--rounds N] [--batch B ...]
-
-fp32, 512 RoIs and 256 anchors sampled an image, frozen norms, gradients of everything from the third stage on; forward,
-backward, and SGD's step. Each way in a process of its own. Then the images a second of the data loader alone against
-those of the step: for a ResNet-50-FPN at this size and for the shipped recipe, fp32 and bf16.
+ fp32, 512 RoIs and 256 anchors sampled an image, frozen norms, gradients of everything from the third stage
+on; forward, backward, and SGD's step. Each way in a process of its own. Then the images a second of the data
+loader alone against those of the step: for a ResNet-50-FPN at this size and for the shipped recipe, fp32 and
+bf16.
 """
 
 from __future__ import annotations
@@ -17,7 +18,19 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from measure import OURS, PEER, Apart, Line, arguments, in_turns, peak_gflops, report, serve, share_of_peak, torchvision
+from measure import (
+    OURS,
+    PEER,
+    Apart,
+    Line,
+    arguments,
+    in_turns,
+    peak_gflops,
+    report,
+    serve,
+    share_of_peak,
+    torchvision,
+)
 from peer_network import HEIGHT, WIDTH, image, ours, state_of, theirs
 from rich.console import Console
 from rich.table import Table
@@ -45,7 +58,9 @@ def boxes_and_masks() -> tuple[torch.Tensor, torch.Tensor]:
     y, x = torch.arange(HEIGHT)[:, None] + 0.5, torch.arange(WIDTH)[None] + 0.5
     masks = []
     for x1, y1, x2, y2 in boxes.tolist():
-        inside = ((x - (x1 + x2) / 2) / ((x2 - x1) / 2)) ** 2 + ((y - (y1 + y2) / 2) / ((y2 - y1) / 2)) ** 2 <= 1
+        inside = ((x - (x1 + x2) / 2) / ((x2 - x1) / 2)) ** 2 + (
+            (y - (y1 + y2) / 2) / ((y2 - y1) / 2)
+        ) ** 2 <= 1
         masks.append(inside.to(torch.uint8))
     return boxes, torch.stack(masks)
 
@@ -61,7 +76,12 @@ def way(name: str, batch: int, device: str = "cpu", bf16: bool = False) -> Calla
         tune()
         network = ours(state).to(device)
         targets = empty_targets(batch, OBJECTS, 112, 0)
-        targets.boxes[:], targets.valid[:], targets.has_mask[:], targets.mask_boxes[:] = boxes, True, True, boxes
+        targets.boxes[:], targets.valid[:], targets.has_mask[:], targets.mask_boxes[:] = (
+            boxes,
+            True,
+            True,
+            boxes,
+        )
         targets.masks[:] = torch.ones(112, 112, dtype=torch.uint8)
         targets.seeds[:] = torch.arange(batch)
         images = torch.nn.functional.pad(pixels, (0, 1344 - WIDTH)).expand(batch, -1, -1, -1).to(device)
@@ -97,17 +117,23 @@ def way(name: str, batch: int, device: str = "cpu", bf16: bool = False) -> Calla
 
 
 def step_gflop(batch: int) -> float:
-    """The 1e9 operations of convolutions and products of matrices in a step of ours, a product and its sum being two."""
+    """The 1e9 operations of convolutions and products of matrices in a step of ours, a product and its sum
+    being two.
+    """
     step = way(OURS, batch)
     with FlopCounterMode(display=False) as counter:
         step()
     return counter.get_total_flops() / 1e9
 
 
-def loader_against_step(recipe: str, config: Config, side: tuple[int, int], skip_steps: bool = False) -> dict[str, Any]:
+def loader_against_step(
+    recipe: str, config: Config, side: tuple[int, int], skip_steps: bool = False
+) -> dict[str, Any]:
     """Images a second of the loader by itself, from image files, and of the steps that its batches feed."""
     with TemporaryDirectory() as folder:
-        generated = Synthetic(6 * config.train.batch + 24, side=side, people=config.model.keypoint_head is not None)
+        generated = Synthetic(
+            6 * config.train.batch + 24, side=side, people=config.model.keypoint_head is not None
+        )
         write_coco(generated, Path(folder) / "train.json", Path(folder) / "images")
         dataset = open_dataset(Path(folder) / "train.json")
         config = fill_config(config, dataset)
@@ -150,7 +176,9 @@ def loaders(large_step: float) -> list[dict[str, Any]]:
         loader_against_step(f"ResNet-50-FPN, {HEIGHT} x {WIDTH}, batch 2", large, (480, 640), skip_steps=True)
         | {"fp32": large_step},
         # its batch of 16 in parts of 4: the same images a second, in less memory
-        loader_against_step("person-mobilenet", load_config("person-mobilenet", ["train.batch=4"]), (360, 480)),
+        loader_against_step(
+            "person-mobilenet", load_config("person-mobilenet", ["train.batch=4"]), (360, 480)
+        ),
     ]
     table = Table(title=f"Images/s: the loader alone, {large.data.workers} workers, and the step alone")
     for name in ("", "loader", "step, fp32", "step, bf16", "loader / fastest step"):
@@ -177,7 +205,9 @@ def main() -> None:
     for batch in options.batch:
         apart = {who: Apart(__file__, f"{who}:{batch}") for who in (OURS, PEER)}
         # the larger a batch, the longer its rounds
-        line = Line(f"training step, batch {batch}", in_turns(apart, max(1, options.rounds // batch)), least=1.4)
+        line = Line(
+            f"training step, batch {batch}", in_turns(apart, max(1, options.rounds // batch)), least=1.4
+        )
         line.notes = {f"{who}, GB": round(each.close() / 1e9, 2) for who, each in apart.items()}
         peaks.append(peak_gflops())
         lines.append(line)

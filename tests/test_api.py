@@ -56,7 +56,9 @@ def test_four_threads_share_a_new_network(tries: int) -> None:
         ready = threading.Barrier(THREADS)
         answers: list[Instances] = []
 
-        def work(model: MaskRCNN = model, ready: threading.Barrier = ready, out: list[Instances] = answers) -> None:
+        def work(
+            model: MaskRCNN = model, ready: threading.Barrier = ready, out: list[Instances] = answers
+        ) -> None:
             ready.wait()
             out.append(found_by(model))
 
@@ -82,7 +84,9 @@ def test_it_answers_by_the_weights_it_has(change: str) -> None:
         with torch.no_grad():
             weight.mul_(3)
     else:
-        state = {name: tensor * 1.5 for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
+        state = {
+            name: tensor * 1.5 for name, tensor in model.state_dict().items() if tensor.is_floating_point()
+        }
         model.load_state_dict(state, strict=False)
     expected = eager(model)
     same(found_by(model), expected)

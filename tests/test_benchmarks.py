@@ -28,4 +28,6 @@ def test_runs_and_writes_json(name, more, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     figures = json.loads(out.read_text())
     assert figures["machine"]["torch"] and figures["lines"]
-    assert all(seconds > 0 for line in figures["lines"] for each in line["seconds"].values() for seconds in each)
+    assert all(
+        seconds > 0 for line in figures["lines"] for each in line["seconds"].values() for seconds in each
+    )

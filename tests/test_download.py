@@ -36,7 +36,9 @@ class Server:
     length: bool = True
     status: int = 200
     redirect: str = ""
-    cut: list[int] = field(default_factory=list)  # each answer's body ends after so many bytes; then whole ones
+    cut: list[int] = field(
+        default_factory=list
+    )  # each answer's body ends after so many bytes; then whole ones
     wait: float = 0.0
     content_range: str = ""
     asked: list[str | None] = field(default_factory=list)
@@ -107,7 +109,9 @@ def visible(folder: Path) -> list[str]:
 def test_a_file_comes_whole_and_once(server: Server, tmp_path: Path) -> None:
     steps: list[tuple[int, int | None]] = []
     folder = tmp_path / "a" / "b"
-    path = fetch(server.url() + "?x=1", folder, sha256=SHA256[:8], md5=MD5.upper(), progress=lambda *s: steps.append(s))
+    path = fetch(
+        server.url() + "?x=1", folder, sha256=SHA256[:8], md5=MD5.upper(), progress=lambda *s: steps.append(s)
+    )
     assert path == folder / "model_final_f10217.pkl" and path.read_bytes() == CONTENT
     assert steps[0] == (0, len(CONTENT)) and steps[-1] == (len(CONTENT),) * 2 and steps == sorted(steps)
     assert visible(folder) == [path.name]
@@ -198,7 +202,10 @@ def test_redirects(server: Server, tmp_path: Path) -> None:
 
 def test_from_https_no_redirect_to_this_machine() -> None:
     request = download.Request("https://example.com/x.pkl")
-    with open(__file__, "rb") as body, pytest.raises(UserError, match="redirects to 'http://localhost/x.pkl'"):
+    with (
+        open(__file__, "rb") as body,
+        pytest.raises(UserError, match="redirects to 'http://localhost/x.pkl'"),
+    ):
         download._Redirects().redirect_request(request, body, 302, "", None, "http://localhost/x.pkl")  # type: ignore[arg-type]
 
 
@@ -229,7 +236,9 @@ def test_a_folder_that_cannot_be_written(server: Server, tmp_path: Path) -> None
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))  # what a full disk looks like from here
     try:
-        assert f"cannot write it to {tmp_path}: File too large; download it by hand" in refused(server.url(), tmp_path)
+        assert f"cannot write it to {tmp_path}: File too large; download it by hand" in refused(
+            server.url(), tmp_path
+        )
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert fetch(server.url(), tmp_path, sha256=SHA256).read_bytes() == CONTENT
@@ -243,7 +252,9 @@ def test_a_digest_that_is_none_is_a_defect_of_the_caller(tmp_path: Path, digest:
 
 def test_processes_that_want_the_same_file_wait_for_each_other(server: Server, tmp_path: Path) -> None:
     server.wait = 0.3
-    call = f"from maskrcnn.download import fetch; fetch({server.url()!r}, {str(tmp_path)!r}, sha256={SHA256!r})"
+    call = (
+        f"from maskrcnn.download import fetch; fetch({server.url()!r}, {str(tmp_path)!r}, sha256={SHA256!r})"
+    )
     running = [subprocess.Popen([sys.executable, "-c", call]) for _ in range(3)]
     assert [process.wait(20) for process in running] == [0, 0, 0]
     assert len(server.asked) == 1 and visible(tmp_path) == ["model_final_f10217.pkl"]
@@ -252,7 +263,8 @@ def test_processes_that_want_the_same_file_wait_for_each_other(server: Server, t
 def test_a_killed_download_is_resumed(server: Server, tmp_path: Path) -> None:
     call = (
         "import os, sys; from maskrcnn.download import fetch\n"
-        f"fetch({server.url()!r}, {str(tmp_path)!r}, progress=lambda n, _: n > 1e6 and os.kill(os.getpid(), 9))"
+        f"fetch({server.url()!r}, {str(tmp_path)!r}, progress=lambda n, _: n > 1e6 and os.kill(os.getpid(), "
+        "9))"
     )
     assert subprocess.run([sys.executable, "-c", call], timeout=20).returncode == -9
     left = (tmp_path / "model_final_f10217.pkl.partial").stat().st_size

@@ -155,7 +155,9 @@ def test_permissions_are_those_of_the_old_file_or_the_umask_or_as_asked(tmp_path
 
 
 def test_what_a_kill_left_goes_once_it_is_a_day_old(tmp_path: Path) -> None:
-    old, recent, other = (tmp_path / name for name in (".a.txt.0000.tmp", ".a.txt.1111.tmp", ".b.txt.0000.tmp"))
+    old, recent, other = (
+        tmp_path / name for name in (".a.txt.0000.tmp", ".a.txt.1111.tmp", ".b.txt.0000.tmp")
+    )
     for path in (old, recent, other):
         path.touch()
     os.utime(old, (1, 1))
@@ -236,7 +238,11 @@ def test_many_processes_make_one_folder(tmp_path: Path) -> None:
         assert process.returncode == 0, err
     assert len(names(tmp_path)) == 30
     for folder in tmp_path.iterdir():
-        assert len({(folder / name).read_text() for name in names(folder)}) == 1 and names(folder) == ["x", "y", "z"]
+        assert len({(folder / name).read_text() for name in names(folder)}) == 1 and names(folder) == [
+            "x",
+            "y",
+            "z",
+        ]
 
 
 HOLD = "import sys, time; from pathlib import Path; from maskrcnn.files import locked\n"

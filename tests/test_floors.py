@@ -1,4 +1,6 @@
-"""The floors of docs/architecture.md: no folder imports one above it, and no files import each other in a circle."""
+"""The floors of docs/architecture.md: no folder imports one above it, and no files import each other in a
+circle.
+"""
 
 from __future__ import annotations
 

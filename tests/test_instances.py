@@ -132,7 +132,9 @@ def test_coco_results_survive_json() -> None:
         x, y, width, height = result["bbox"]
         assert np.allclose([x, y, x + width, y + height], found.boxes[row], atol=1e-4)
         assert result["image_id"] == "street" and result["category_id"] == [17, 18][row % 2]
-        assert np.array_equal(coco_mask.decode(result["segmentation"]).astype(bool), found.masks.bitmaps()[row])
+        assert np.array_equal(
+            coco_mask.decode(result["segmentation"]).astype(bool), found.masks.bitmaps()[row]
+        )
         points = np.reshape(result["keypoints"], (-1, 3))
         assert np.allclose(points[:, :2] + 0.5, found.keypoints[row, :, :2], atol=1e-4)
         assert np.allclose(points[:, 2], found.keypoints[row, :, 2])

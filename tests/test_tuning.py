@@ -1,4 +1,6 @@
-"""Freed memory is used again instead of being asked from the kernel anew; what a user has said about waiting stays."""
+"""Freed memory is used again instead of being asked from the kernel anew; what a user has said about waiting
+stays.
+"""
 
 from __future__ import annotations
 

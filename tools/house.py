@@ -69,7 +69,9 @@ def read_sources(commit: str | None) -> dict[str, str]:
 
 
 def _git(*arguments: str) -> str:
-    return subprocess.run(["git", "-C", str(ROOT), *arguments], check=True, capture_output=True, text=True).stdout
+    return subprocess.run(
+        ["git", "-C", str(ROOT), *arguments], check=True, capture_output=True, text=True
+    ).stdout
 
 
 def table(sources: dict[str, str]) -> str:
@@ -79,7 +81,16 @@ def table(sources: dict[str, str]) -> str:
         folder = path.partition("/")[0] + "/" if "/" in path else "(files beside the folders)"
         for name in (folder, "all"):
             folders[name].add(path, text)
-    head = ["folder", "lines", "files", "longest file", "longest function", "p90 of functions", "typed", f"over {WIDE}"]
+    head = [
+        "folder",
+        "lines",
+        "files",
+        "longest file",
+        "longest function",
+        "p90 of functions",
+        "typed",
+        f"over {WIDE}",
+    ]
     rows = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     rows += [folders[name].row(name) for name in sorted(folders, key=lambda name: (name == "all", name))]
     return "\n".join(rows)

@@ -15,10 +15,10 @@ from maskrcnn.config.load import Config
 PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
 HEAD = """# Settings
 
-All settings of a recipe, as `tools/settings.py` writes them down from `src/maskrcnn/config/`. A recipe is a YAML file
-with the sections `model`, `data` and `train`; what it leaves out has the default. `--set` changes one setting, as in
-`--set train.epochs=20`; its value is read as YAML, in which no value is `null`. [training.md](training.md) says what
-to change when. A model's `config.json` has the section `model`.
+All settings of a recipe, as `tools/settings.py` writes them down from `src/maskrcnn/config/`. A recipe is a
+YAML file with the sections `model`, `data` and `train`; what it leaves out has the default. `--set` changes
+one setting, as in `--set train.epochs=20`; its value is read as YAML, in which no value is `null`.
+[training.md](training.md) says what to change when. A model's `config.json` has the section `model`.
 """
 COLUMNS = "| setting | default | allowed | |\n| --- | --- | --- | --- |\n"
 NAMES = {
@@ -65,7 +65,9 @@ def _default(field: dict[str, Any]) -> str:
     if "default" not in field:
         return ""
     value = field["default"]
-    rounded = [round(v, 3) if isinstance(v, float) else v for v in value] if isinstance(value, list) else value
+    rounded = (
+        [round(v, 3) if isinstance(v, float) else v for v in value] if isinstance(value, list) else value
+    )
     return f"`{json.dumps(rounded)}`"
 
 
@@ -81,7 +83,9 @@ def _allowed(field: dict[str, Any]) -> str:
         if "prefixItems" in field:
             return f"{len(field['prefixItems'])} x {_allowed(field['prefixItems'][0])}"
         return f"list of: {_allowed(field['items'])}"
-    return NAMES[field["type"]] + "".join(f" {words} {field[key]:g}" for key, words in BOUNDS.items() if key in field)
+    return NAMES[field["type"]] + "".join(
+        f" {words} {field[key]:g}" for key, words in BOUNDS.items() if key in field
+    )
 
 
 def _flowing(text: str) -> str:

@@ -1,4 +1,5 @@
-"""Turns a finished run into a shipped model: half-precision weights, config and card under src/maskrcnn/weights/shipped.
+"""Turns a finished run into a shipped model: half-precision weights, config and card under
+src/maskrcnn/weights/shipped.
 
     python tools/ship.py RUN NAME VAL_DATA [--limit "one line"]...
 
@@ -24,7 +25,9 @@ CAPTIONS = {"bbox": "box", "segm": "mask", "keypoints": "keypoint"}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path)
     parser.add_argument("name")
     parser.add_argument("val")
@@ -32,7 +35,11 @@ def main() -> None:
     parser.add_argument("--commit", required=True, help="of the code that trained it")
     parser.add_argument("--data", default="", help="a line on what the images are and their licence")
     parser.add_argument(
-        "--set", action="append", default=[], dest="settings", help="a test-time setting, as in input.short_side=768"
+        "--set",
+        action="append",
+        default=[],
+        dest="settings",
+        help="a test-time setting, as in input.short_side=768",
     )
     args = parser.parse_args()
 
@@ -52,12 +59,19 @@ def main() -> None:
 
 
 def write_card(
-    run: Path, name: str, scores: dict[str, dict[str, float | None]], data: str, limits: list[str], commit: str
+    run: Path,
+    name: str,
+    scores: dict[str, dict[str, float | None]],
+    data: str,
+    limits: list[str],
+    commit: str,
 ) -> str:
     """The card of a shipped model: what it was trained on, how, what it reaches, what it cannot do."""
     labels = json.loads((run / "data.json").read_text(encoding="utf-8"))
     train = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))["train"]
-    evaluations = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    evaluations = [
+        json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     evaluations = [e for e in evaluations if e["kind"] == "evaluation"]
     lines = [
         f"# {name}",
@@ -65,7 +79,8 @@ def write_card(
         f"Trained on {labels['train']['images']} images (labels' digest `{labels['train']['digest'][:16]}`), "
         f"evaluated on {labels['val']['images']} others. {data}",
         "",
-        f"Recipe: `recipes/{name}.yaml`; command: `{(run / 'command.txt').read_text(encoding='utf-8').splitlines()[-1]}`.",
+        f"Recipe: `recipes/{name}.yaml`; command: "
+        f"`{(run / 'command.txt').read_text(encoding='utf-8').splitlines()[-1]}`.",
         f"{train['epochs']:g} epochs of {train['optimizer']}, batch {train['batch']}, {train['precision']}, "
         f"commit `{commit}`.",
         "",
@@ -78,7 +93,9 @@ def write_card(
     if evaluations:
         lines += ["", "While it was trained (percent, at the end of each evaluated epoch):", ""]
     for e in evaluations:
-        figures = ", ".join(f"{CAPTIONS[k]} AP {v['AP']:.1f}" for k, v in e["scores"].items() if v["AP"] is not None)
+        figures = ", ".join(
+            f"{CAPTIONS[k]} AP {v['AP']:.1f}" for k, v in e["scores"].items() if v["AP"] is not None
+        )
         lines.append(f"- epoch {e['epoch']:.1f}: {figures}")
     lines += ["", "Limits:", "", *(f"- {limit}" for limit in limits), ""]
     return "\n".join(lines)

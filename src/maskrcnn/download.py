@@ -1,4 +1,6 @@
-"""Files from the network into a cache folder: resumed, checked by digest, never half a file under its own name."""
+"""Files from the network into a cache folder: resumed, checked by digest, never half a file under its own
+name.
+"""
 
 from __future__ import annotations
 
@@ -27,16 +29,15 @@ def fetch(
     md5: str | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """The file at `url`, in `folder` under its own name; what is there already and has the digest is not fetched.
+    """The file at `url`, in `folder` under its own name; what is there already and has the digest is not
+    fetched.
 
-    A download grows in NAME.partial and is moved to NAME when its digest is right. What an interrupted one left is
-    resumed. Processes that want the same file wait for each other.
+    A download grows in NAME.partial and is moved to NAME when its digest is right. What an interrupted one
+    left is resumed. Processes that want the same file wait for each other.
 
-    Args:
-        url: https, or http to this machine.
-        folder: created where it is missing.
-        sha256, md5: hexadecimal digest, or its first digits. Without one, a file that is there counts as right.
-        progress: called with bytes so far and in all (None where the server does not say).
+    Args: url: https, or http to this machine. folder: created where it is missing. sha256, md5: hexadecimal
+        digest, or its first digits. Without one, a file that is there counts as right. progress: called with
+        bytes so far and in all (None where the server does not say).
 
     Raises:
         UserError: an address that is not admitted, no network, an answer other than the file, a wrong digest
@@ -65,7 +66,9 @@ def fetch(
                 raise UserError(f"{url}: {wrong}; deleted. Run again, or {_by_hand(path)}")
             partial.replace(path)
     except OSError as error:
-        raise UserError(f"{url}: cannot write it to {folder}: {error.strerror or error}; {_by_hand(None)}") from None
+        raise UserError(
+            f"{url}: cannot write it to {folder}: {error.strerror or error}; {_by_hand(None)}"
+        ) from None
     return path
 
 
@@ -138,7 +141,9 @@ def _download(url: str, partial: Path, path: Path, progress: Progress | None) ->
     start = partial.stat().st_size if partial.exists() else 0
     response = _open(url, start, path)
     if response is None:
-        partial.unlink(missing_ok=True)  # the server has no more than that: it is not the beginning of this file
+        partial.unlink(
+            missing_ok=True
+        )  # the server has no more than that: it is not the beginning of this file
         return _download(url, partial, path, progress)
     with response:
         done, total = _extent(response)
@@ -170,7 +175,9 @@ def _open(url: str, start: int, path: Path) -> Any:
         error.close()
         if start and error.code == 416:
             return None
-        raise UserError(f"{url}: the server answers {error.code} {_reason(error)}; {_by_hand(path)}") from None
+        raise UserError(
+            f"{url}: the server answers {error.code} {_reason(error)}; {_by_hand(path)}"
+        ) from None
     except (OSError, HTTPException) as error:
         raise UserError(f"{url}: not reachable: {_reason(error)}; {_by_hand(path)}") from None
     if response.status == 200 or (response.status == 206 and _extent(response)[0] == start):
@@ -182,7 +189,9 @@ def _open(url: str, start: int, path: Path) -> Any:
 
 
 def _extent(response: Any) -> tuple[int, int | None]:
-    """Where the body begins in the file, and the size of the whole file; a server may ignore the wish for a range."""
+    """Where the body begins in the file, and the size of the whole file; a server may ignore the wish for a
+    range.
+    """
     if response.status == 206:
         found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "").strip())
         if found is None:
@@ -194,7 +203,9 @@ def _extent(response: Any) -> tuple[int, int | None]:
 
 def _broken(url: str, path: Path, done: int, total: int | None, why: str) -> UserError:
     of = "" if total is None else f" of {total}"
-    return UserError(f"{url}: {why} after {done}{of} bytes; run again to go on from there, or {_by_hand(path)}")
+    return UserError(
+        f"{url}: {why} after {done}{of} bytes; run again to go on from there, or {_by_hand(path)}"
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -8,8 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 from maskrcnn.version import __version__
 
-PACKAGES = """torch numpy pillow opencv-python-headless pycocotools hotcoco accelerate safetensors pydantic typer rich
-scikit-image""".split()  # noqa: SIM905
+PACKAGES = """torch numpy pillow opencv-python-headless pycocotools hotcoco accelerate safetensors pydantic
+typer rich scikit-image""".split()  # noqa: SIM905
 
 
 def describe_environment() -> dict[str, str]:

@@ -1,7 +1,7 @@
 """The ground floor of files: written whole or not at all, locks between processes, and the cache folder.
-
-What is unfinished lies beside its place as `.NAME.RANDOM.tmp`. A kill can leave one of these; a later write of the same
-name removes it once it is a day old, since before that it may be another process's, on another machine even.
+ What is unfinished lies beside its place as `.NAME.RANDOM.tmp`. A kill can leave one of these; a later write
+of the same name removes it once it is a day old, since before that it may be another process's, on another
+machine even.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ _FAR = 1 << 30  # the byte that is locked on Windows: nobody can read one that i
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: $MASKRCNN_CACHE, $XDG_CACHE_HOME/maskrcnn or ~/.cache/maskrcnn. Not created here."""
+    """Where downloads are kept: $MASKRCNN_CACHE, $XDG_CACHE_HOME/maskrcnn or ~/.cache/maskrcnn. Not created
+    here.
+    """
     own, shared = os.environ.get("MASKRCNN_CACHE"), os.environ.get("XDG_CACHE_HOME")
     if own:
         return Path(own).expanduser()
@@ -64,8 +66,8 @@ def write_json(path: Path, content: Any) -> None:
 def new_file(path: Path, mode: int | None = None) -> Iterator[Path]:
     """A path to write to; the file there takes the place of `path` when the block ends without an error.
 
-    Until then and after an error the old file is whole. A link stays and what it leads to is replaced. A device or a pipe
-    is written through: `/dev/null`, `/dev/stdout`, `>(...)`.
+    Until then and after an error the old file is whole. A link stays and what it leads to is replaced. A
+    device or a pipe is written through: `/dev/null`, `/dev/stdout`, `>(...)`.
 
     Args:
         path: missing folders above it are created.
@@ -79,7 +81,10 @@ def new_file(path: Path, mode: int | None = None) -> Iterator[Path]:
         with tempfile.TemporaryDirectory() as folder:
             whole = Path(folder) / "file"
             yield whole
-            with whole.open("rb") as file, path.open("ab") as out:  # stdout may be a file that others write to
+            with (
+                whole.open("rb") as file,
+                path.open("ab") as out,
+            ):  # stdout may be a file that others write to
                 shutil.copyfileobj(file, out)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -149,7 +154,9 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
         Locked: it is held and `wait` is false.
         OSError: it cannot be written.
     """
-    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+", encoding="utf-8", errors="replace") as file:
+    with os.fdopen(
+        os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+", encoding="utf-8", errors="replace"
+    ) as file:
         try:
             while not _lock(file.fileno(), wait):
                 if not wait:
@@ -164,7 +171,9 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
 
 
 def _lock(handle: int, wait: bool) -> bool:
-    """Whether the lock of an open file is ours now. With `wait` it may still be false, on Windows after ten seconds."""
+    """Whether the lock of an open file is ours now. With `wait` it may still be false, on Windows after ten
+    seconds.
+    """
     try:
         import fcntl
     except ImportError:
@@ -196,7 +205,9 @@ def _lock_on_windows(handle: int, wait: bool) -> bool:
 
 
 def _follow(path: Path) -> tuple[Path, bool]:
-    """Where links lead, and whether that is to be written through: a device, a pipe, or a name for an open file."""
+    """Where links lead, and whether that is to be written through: a device, a pipe, or a name for an open
+    file.
+    """
     for _ in range(40):  # as many as Linux follows
         folder = path.parent.resolve()
         if folder == Path("/dev") or Path("/proc") in (folder, *folder.parents):

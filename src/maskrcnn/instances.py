@@ -145,7 +145,9 @@ class Instances:
         pixels = self.pixels
         if pixels is None:
             if self.path is None:
-                raise UserError("plot: these instances have no image; give draw_instances the pixels and these")
+                raise UserError(
+                    "plot: these instances have no image; give draw_instances the pixels and these"
+                )
             pixels = read_image(self.path, self.channels, self.value_range)
         return draw_instances(pixels, self)
 
@@ -169,7 +171,10 @@ class Instances:
             }
             mask = masks[row]
             if mask is not None:
-                result["segmentation"] = {"size": list(mask["size"]), "counts": mask["counts"].decode("ascii")}
+                result["segmentation"] = {
+                    "size": list(mask["size"]),
+                    "counts": mask["counts"].decode("ascii"),
+                }
             if self.keypoints is not None:
                 points = self.keypoints[row].astype(float) - (0.5, 0.5, 0.0)
                 result["keypoints"] = points.ravel().tolist()
@@ -206,6 +211,10 @@ def _rows(index: Index) -> slice | np.ndarray:
 
 
 def _outer_rings(window: tuple[int, int, np.ndarray]) -> list[np.ndarray]:
-    """The outer rings of a bitmap at (x0, y0), largest first, around its pixels and not through their centres."""
+    """The outer rings of a bitmap at (x0, y0), largest first, around its pixels and not through their
+    centres.
+    """
     x0, y0, bitmap = window
-    return [(outer + (x0, y0)).astype(np.float32) for outer, _ in bitmap_rings(bitmap)] if bitmap.any() else []
+    return (
+        [(outer + (x0, y0)).astype(np.float32) for outer, _ in bitmap_rings(bitmap)] if bitmap.any() else []
+    )

@@ -10,5 +10,6 @@ def shell_command(words: Sequence[str]) -> str:
     """One line that bash, zsh and other POSIX shells split into `words` again."""
     # zsh replaces a word =ls by the path of ls, which shlex does not know
     return " ".join(
-        f"'{word}'" if word.startswith("=") and word == shlex.quote(word) else shlex.quote(word) for word in words
+        f"'{word}'" if word.startswith("=") and word == shlex.quote(word) else shlex.quote(word)
+        for word in words
     )

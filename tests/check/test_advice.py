@@ -30,7 +30,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_commands_are_quoted_in_text_page_and_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    next((folder / "train").glob("*.png")).write_bytes(b"")  # an error, so that the page offers a repaired copy
+    next((folder / "train").glob("*.png")).write_bytes(
+        b""
+    )  # an error, so that the page offers a repaired copy
     report = check(str(folder), measured=False)
     print_report(report)
     write_reports(report, folder / "r.json", folder / "r.html")
@@ -44,7 +46,11 @@ def test_commands_are_quoted_in_text_page_and_json(folder: Path, capsys: pytest.
         assert words[2] == str(folder)
         for shell in filter(shutil.which, ("bash", "zsh")):
             said = subprocess.run(
-                [shell, "-c", f"printf '%s\\n' {command}"], capture_output=True, text=True, cwd=folder, check=True
+                [shell, "-c", f"printf '%s\\n' {command}"],
+                capture_output=True,
+                text=True,
+                cwd=folder,
+                check=True,
             )
             assert said.stdout.splitlines() == words
     assert report.advice is not None
@@ -78,7 +84,9 @@ def test_a_wrong_recipe_is_refused_before_the_work(
 ) -> None:
     path = folder / "recipe.yaml"
     path.write_text(f"train:\n  {batch}\n")
-    monkeypatch.setattr("maskrcnn.check.run.open_dataset", lambda *a, **k: pytest.fail("the data were opened"))
+    monkeypatch.setattr(
+        "maskrcnn.check.run.open_dataset", lambda *a, **k: pytest.fail("the data were opened")
+    )
     assert main(["check", str(folder), "--recipe", str(path)]) == 2
     assert "recipe.yaml" in capsys.readouterr().err
 

@@ -110,7 +110,10 @@ def test_labels_that_are_wrong(folder: Path) -> None:
     report = found(folder)
     assert report["box with x and y swapped"].severity == "error"
     assert report["area that does not match the mask"].count == 1
-    assert report["object labelled twice"].count == 1 and "10000" in report["object labelled twice"].findings[0].record
+    assert (
+        report["object labelled twice"].count == 1
+        and "10000" in report["object labelled twice"].findings[0].record
+    )
     assert report["mask that leaves its box"].count == 1
     assert "class 'never'" in report["class without an object"].line
 
@@ -158,7 +161,9 @@ def test_the_page_and_the_json(folder: Path, tmp_path: Path) -> None:
     assert "data:image/jpeg;base64," in page and "object labelled twice" in page
     assert "http" not in page.replace("https://", "").split("<body>")[0]  # nothing is loaded from elsewhere
     content = json.loads((tmp_path / "report.json").read_text())
-    assert content["statistics"]["train"]["images"] == 30 and content["advice"]["command"].startswith("maskrcnn train")
+    assert content["statistics"]["train"]["images"] == 30 and content["advice"]["command"].startswith(
+        "maskrcnn train"
+    )
     assert [f["kind"] for f in content["findings"]][0] == "object labelled twice"
 
 
@@ -214,7 +219,9 @@ def test_what_cannot_be_used_is_left_out_of_the_copy(folder: Path, tmp_path: Pat
     assert report.exit_code == 3
     fixed = write_fixed(report, tmp_path / "fixed")
     assert fixed.changes["RLE that cannot be used left out"] == 2
-    assert fixed.changes["image that cannot be used left out"] == fixed.changes["box taken from the mask"] == 1
+    assert (
+        fixed.changes["image that cannot be used left out"] == fixed.changes["box taken from the mask"] == 1
+    )
     again = check(str(tmp_path / "fixed"), measured=False)
     assert again.exit_code == 0 and not [f.text for f in again.findings if "anchor" not in f.text]
     assert again.statistics["train"].images == 28
@@ -232,7 +239,10 @@ def test_nothing_left_is_no_copy(folder: Path, tmp_path: Path) -> None:
 
 def test_labels_that_cannot_be_read_are_a_report_too(folder: Path, tmp_path: Path) -> None:
     (folder / "train.json").write_text('{"images": [')
-    assert main(["check", str(folder), "--html", str(tmp_path / "p.html"), "--json", str(tmp_path / "r.json")]) == 3
+    assert (
+        main(["check", str(folder), "--html", str(tmp_path / "p.html"), "--json", str(tmp_path / "r.json")])
+        == 3
+    )
     finding = json.loads((tmp_path / "r.json").read_text())["findings"][0]
     assert finding["kind"] == "labels that cannot be read" and "line 1" in finding["first"][0]
     assert "cannot be read" in (tmp_path / "p.html").read_text()
@@ -241,12 +251,17 @@ def test_labels_that_cannot_be_read_are_a_report_too(folder: Path, tmp_path: Pat
 
 
 def test_swapped_boxes_that_leave_the_image(tmp_path: Path) -> None:
-    """A box without a mask is told by its place: outside a wide image, and inside when x and y change places."""
+    """A box without a mask is told by its place: outside a wide image, and inside when x and y change
+    places.
+    """
     Image.new("RGB", (200, 80)).save(tmp_path / "a.png")
     box = {"image_id": 1, "category_id": 1, "iscrowd": 0, "area": 100}
     document = {
         "images": [{"id": 1, "file_name": "a.png", "height": 80, "width": 200}],
-        "annotations": [{"id": 1, "bbox": [150, 10, 10, 10], **box}, {"id": 2, "bbox": [10, 150, 10, 10], **box}],
+        "annotations": [
+            {"id": 1, "bbox": [150, 10, 10, 10], **box},
+            {"id": 2, "bbox": [10, 150, 10, 10], **box},
+        ],
         "categories": [{"id": 1, "name": "thing"}],
     }
     (tmp_path / "x.json").write_text(json.dumps(document))
@@ -317,4 +332,7 @@ def test_findings_put_errors_first() -> None:
     findings = Findings()
     findings.add(Finding(CheckKind.RARE_CLASS, "train", "r"))
     findings.add(Finding(CheckKind.UNUSABLE_IMAGE, "train", "r"), count=3)
-    assert [f.kind for f in findings] == [CheckKind.UNUSABLE_IMAGE, CheckKind.RARE_CLASS] and findings.errors == 3
+    assert [f.kind for f in findings] == [
+        CheckKind.UNUSABLE_IMAGE,
+        CheckKind.RARE_CLASS,
+    ] and findings.errors == 3

@@ -1,4 +1,6 @@
-"""Every problem that a reader can tell of comes out whole: in the text, in the JSON, on the page, with its image."""
+"""Every problem that a reader can tell of comes out whole: in the text, in the JSON, on the page, with its
+image.
+"""
 
 from __future__ import annotations
 
@@ -97,6 +99,9 @@ def test_each_image_that_cannot_be_used_has_its_own_remedy(labels: Path, tmp_pat
     report = check(str(tmp_path), measured=False)
     write_reports(report, None, tmp_path / "r.html")
     (group,) = (group for group in report.findings if group.kind is CheckKind.UNUSABLE_IMAGE)
-    assert [finding.remedy for finding in group.findings] == ["convert it to PNG", "replace or remove the file"]
+    assert [finding.remedy for finding in group.findings] == [
+        "convert it to PNG",
+        "replace or remove the file",
+    ]
     page = (tmp_path / "r.html").read_text()
     assert "Convert it to PNG." in page and "; replace or remove the file<" in page

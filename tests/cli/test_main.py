@@ -25,7 +25,9 @@ SOURCE = Path(maskrcnn.__file__).parents[1]
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(SOURCE), "COLUMNS": "100"}
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+    )
 
 
 def test_help_names_the_verbs_and_imports_nothing_heavy() -> None:
@@ -63,11 +65,23 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
         (["trian"], ["'trian'", "train"]),
         (["train"], ["DATA", "maskrcnn train --help"]),
         (["evaluate", "a", "b", "--batch", "0"], ["--batch", "maskrcnn evaluate --help"]),
-        (["train", "synthetic", "--set", "train.epoch=3", "--recipe", "{recipe}"], ["train.epoch", "'epochs'"]),
+        (
+            ["train", "synthetic", "--set", "train.epoch=3", "--recipe", "{recipe}"],
+            ["train.epoch", "'epochs'"],
+        ),
         (["train", "synthetic", "--set", "trian.epochs=3", "--recipe", "{recipe}"], ["trian", "'train'"]),
-        (["train", "synthetic", "--set", "train.epochs=0", "--recipe", "{recipe}"], ["train.epochs", "greater than 0"]),
-        (["train", "synthetic", "--set", "nonsense", "--recipe", "{recipe}"], ["nonsense", "section.name=value"]),
-        (["train", "synthetic", "--recipe", "no-such-recipe"], ["no-such-recipe", "neither a shipped recipe"]),
+        (
+            ["train", "synthetic", "--set", "train.epochs=0", "--recipe", "{recipe}"],
+            ["train.epochs", "greater than 0"],
+        ),
+        (
+            ["train", "synthetic", "--set", "nonsense", "--recipe", "{recipe}"],
+            ["nonsense", "section.name=value"],
+        ),
+        (
+            ["train", "synthetic", "--recipe", "no-such-recipe"],
+            ["no-such-recipe", "neither a shipped recipe"],
+        ),
         (["train", "nowhere.json", "--recipe", "{recipe}"], ["nowhere.json", "no such file"]),
         (["train", "nowhere.json"], ["--recipe", "shipped"]),
         (["train", "synthetic", "--resume"], ["--resume", "--run"]),
@@ -102,7 +116,11 @@ def test_the_nearest_recipe_is_named(error_line: Callable[[], str]) -> None:
     [
         (DataError("a.json: annotation 3:\n no"), 3, "a.json: annotation 3: no"),
         (KeyboardInterrupt(), 130, None),
-        (OSError(errno.ENOSPC, "No space left on device", "run/x"), 2, "run/x: No space left on device; free some"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "run/x"),
+            2,
+            "run/x: No space left on device; free some",
+        ),
         (OSError(errno.EROFS, "Read-only file system", "run/x"), 2, "run/x: Read-only file system; write to"),
         (PermissionError(errno.EACCES, "Permission denied", "run/x"), 2, "run/x: Permission denied; check"),
     ],
@@ -189,7 +207,9 @@ def test_a_head_without_labels_is_refused_with_the_remedy() -> None:
 
 
 def test_evaluate_writes_the_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The whole way with a small untrained network: weights from a folder, label images, table, two JSON files."""
+    """The whole way with a small untrained network: weights from a folder, label images, table, two JSON
+    files.
+    """
     from maskrcnn.config.model import ModelConfig
     from maskrcnn.labels.writers.coco import write_coco
     from maskrcnn.model.build import build

@@ -90,7 +90,9 @@ def test_two_results_cannot_be_one_file(tmp_path: Path) -> None:
         check_outputs(tmp_path / "a", None, tmp_path / "a")
 
 
-def test_a_report_is_written_through_links_and_devices(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_report_is_written_through_links_and_devices(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     target, link = tmp_path / "there.json", tmp_path / "link.json"
     link.symlink_to(target)
     for path in (str(link), os.devnull, "/dev/stdout"):

@@ -1,4 +1,6 @@
-"""Recipes and models as they were saved at commit 60fc577 (in the folder of that name), and its `--set` names."""
+"""Recipes and models as they were saved at commit 60fc577 (in the folder of that name), and its `--set`
+names.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,9 @@ def c4(**box_head: object) -> dict[str, object]:
 
 def test_c4_is_one_setting() -> None:
     assert ModelConfig.model_validate(c4()) == ModelConfig.model_validate(c4(kind="res5"))
-    with pytest.raises(UserError, match=r"model.box_head.kind=fc is no longer set: neck.kind=c4 makes it res5"):
+    with pytest.raises(
+        UserError, match=r"model.box_head.kind=fc is no longer set: neck.kind=c4 makes it res5"
+    ):
         load_config({"model": c4(kind="fc")})
     with pytest.raises(UserError, match="model.box_head.kind=res5 is no longer set"):
         load_config("quick", ["model.box_head.kind=res5"])

@@ -12,7 +12,10 @@ from maskrcnn.errors import UserError
     ("overrides", "said"),
     [
         (["model.rpn.negative_iou=0.8"], "model.rpn.negative_iou 0.8 is above positive_iou 0.7"),
-        (["model.rpn.low_quality_min_iou=0.8"], "model.rpn.low_quality_min_iou 0.8 is above positive_iou 0.7"),
+        (
+            ["model.rpn.low_quality_min_iou=0.8"],
+            "model.rpn.low_quality_min_iou 0.8 is above positive_iou 0.7",
+        ),
         (["model.rpn.sizes=[]"], "model.rpn.sizes is []: name at least one anchor side for each level"),
         (["model.rpn.sizes=[[8],[],[8],[8],[8]]"], "model.rpn.sizes is "),
         (["model.rpn.sizes=[[8],[-8],[8],[8],[8]]"], "model.rpn.sizes.1.0: "),

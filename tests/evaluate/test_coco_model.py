@@ -20,9 +20,13 @@ from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage
 
 
 class AnswersWithLabels(torch.nn.Module):
-    """A network that finds what it is told, in original pixels: its classes are the labels' in another order."""
+    """A network that finds what it is told, in original pixels: its classes are the labels' in another
+    order.
+    """
 
-    def __init__(self, classes: list[str], boxes: np.ndarray, labels: np.ndarray, mask_side: int = 28) -> None:
+    def __init__(
+        self, classes: list[str], boxes: np.ndarray, labels: np.ndarray, mask_side: int = 28
+    ) -> None:
         super().__init__()
         self.anything = torch.nn.Parameter(torch.zeros(1))
         self.config = ModelConfig(

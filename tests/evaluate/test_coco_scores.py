@@ -37,7 +37,9 @@ def rle_of(bitmap: np.ndarray) -> dict[str, Any]:
 def random_labels(
     seed: int, *, objects: int = 8, detections: int = 30, text_ids: bool = False
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """COCO labels (annotation ids from 1, areas given) and results that have all three kinds; up to so many an image."""
+    """COCO labels (annotation ids from 1, areas given) and results that have all three kinds; up to so many
+    an image.
+    """
     rng = np.random.default_rng(seed)
     height, width = ((150, 160), (20, 24))[int(rng.integers(2))]
     keypoints = (17, 5)[seed % 2]
@@ -71,7 +73,9 @@ def _random_object(
     y, x = int(rng.integers(height - 2)), int(rng.integers(width - 2))
     bitmap[y : y + int(rng.integers(1, height)), x : x + int(rng.integers(1, width))] = 1
     segmentation = rle_of(bitmap ^ (rng.random(bitmap.shape) < 0.05))
-    points = np.column_stack([rng.random(count) * width, rng.random(count) * height, rng.integers(0, 3, count)])
+    points = np.column_stack(
+        [rng.random(count) * width, rng.random(count) * height, rng.integers(0, 3, count)]
+    )
     points *= (points[:, 2:] > 0) * (rng.random() < 0.8)
     return {
         "category_id": categories[int(rng.integers(len(categories)))],
@@ -107,7 +111,9 @@ def as_dataset(labels: dict[str, Any], first_id: int = 1, stated_area: bool = Tr
         here = [a for a in labels["annotations"] if a["image_id"] == image["id"]]
         annotations = [_annotation(a, ids, first_id, stated_area) for a in here]
         images.append(
-            LabelledImage(image["id"], f"{image['id']}.png", None, image["height"], image["width"], annotations)
+            LabelledImage(
+                image["id"], f"{image['id']}.png", None, image["height"], image["width"], annotations
+            )
         )
     schema = schema_of(counts.pop()) if counts else None
     return FileDataset(images, DatasetInfo(name="random", classes=names, class_ids=ids, keypoints=schema))
@@ -145,7 +151,9 @@ def reference(labels: dict[str, Any], results: list[dict[str, Any]], kind: str) 
         found.createIndex()
         if results:
             keys = ("category_id", "score", FIELDS[kind])
-            found = truth.loadRes([{k: r[k] for k in keys} | {"image_id": number[r["image_id"]]} for r in results])
+            found = truth.loadRes(
+                [{k: r[k] for k in keys} | {"image_id": number[r["image_id"]]} for r in results]
+            )
         evaluator = COCOeval(truth, found, kind)
         if kind == "keypoints" and labels["annotations"]:
             count = len(labels["annotations"][0]["keypoints"]) // 3
@@ -187,7 +195,9 @@ def test_keypoints_are_ranked_by_their_own_score_where_there_is_one() -> None:
     scores = score_results(dataset, ranked, ["bbox", "keypoints"])
     assert scores["bbox"] == plain["bbox"] and scores["keypoints"] != plain["keypoints"]
     expected = reference(labels, [r | {"score": r["keypoints_score"]} for r in ranked], "keypoints")
-    ours = [-1.0 if scores["keypoints"][key] is None else scores["keypoints"][key] / 100 for key in KEYPOINT_KEYS]
+    ours = [
+        -1.0 if scores["keypoints"][key] is None else scores["keypoints"][key] / 100 for key in KEYPOINT_KEYS
+    ]
     np.testing.assert_allclose(ours, expected.stats, rtol=0, atol=1e-9)
 
 
@@ -370,14 +380,20 @@ def test_keypoints_without_any_in_the_labels_are_refused() -> None:
 def test_a_missing_field_and_an_empty_data_set_are_refused() -> None:
     dataset = one_image([])
     with pytest.raises(DataError, match="segmentation"):
-        score_results(dataset, [{"image_id": 7, "category_id": 5, "score": 0.9, "bbox": [1, 1, 5, 5]}], ["segm"])
+        score_results(
+            dataset, [{"image_id": 7, "category_id": 5, "score": 0.9, "bbox": [1, 1, 5, 5]}], ["segm"]
+        )
     with pytest.raises(DataError, match="no image"):
-        score_results(FileDataset([], DatasetInfo(name="none", classes=["thing"], class_ids=[5])), [], ["bbox"])
+        score_results(
+            FileDataset([], DatasetInfo(name="none", classes=["thing"], class_ids=[5])), [], ["bbox"]
+        )
 
 
 def test_images_of_many_objects_are_counted_beyond_a_hundred():
     """150 objects, all found: COCO sees 100 of them, which is a recall and an AP of about two thirds."""
-    boxes = [(10.0 * (i % 15), 10.0 * (i // 15), 10.0 * (i % 15) + 8, 10.0 * (i // 15) + 8) for i in range(150)]
+    boxes = [
+        (10.0 * (i % 15), 10.0 * (i // 15), 10.0 * (i % 15) + 8, 10.0 * (i // 15) + 8) for i in range(150)
+    ]
     image = LabelledImage(
         1, "a.png", None, 110, 160, [Annotation(box, 0, area=64.0, id=i + 1) for i, box in enumerate(boxes)]
     )
@@ -387,5 +403,8 @@ def test_images_of_many_objects_are_counted_beyond_a_hundred():
         for i, (x, y, _, _) in enumerate(boxes)
     ]
     scores = score_results(dataset, found, ["bbox"], most=200)["bbox"]
-    assert scores["AP50"] == pytest.approx(100 * 67 / 101, abs=1) and scores["AP50@200"] == scores["AP@200"] == 100
+    assert (
+        scores["AP50"] == pytest.approx(100 * 67 / 101, abs=1)
+        and scores["AP50@200"] == scores["AP@200"] == 100
+    )
     assert not any("@" in key for key in score_results(dataset, found, ["bbox"])["bbox"])

@@ -17,14 +17,27 @@ from maskrcnn.files import write_json
 def some_scores() -> Scores:
     kinds = {"bbox": dict.fromkeys(OBJECT_KEYS, 12.34), "keypoints": dict.fromkeys(KEYPOINT_KEYS, 56.78)}
     kinds["bbox"]["APs"] = None
-    per_class = {kind: {name: dict.fromkeys(("AP", "AP50", "AP75"), 9.87) for name in ("cat", "dog")} for kind in kinds}
+    per_class = {
+        kind: {name: dict.fromkeys(("AP", "AP50", "AP75"), 9.87) for name in ("cat", "dog")} for kind in kinds
+    }
     return Scores(kinds, per_class, images=3, objects=5, detections=7, notes=["masks are not scored [here]"])
 
 
 def test_the_table_shows_every_figure() -> None:
     text = io.StringIO()
     print_scores(some_scores(), Console(file=text, width=120))
-    for words in ("boxes", "keypoints", "AP75", "12.3", "56.8", "9.9", "cat", "dog", "3 images", "scored [here]"):
+    for words in (
+        "boxes",
+        "keypoints",
+        "AP75",
+        "12.3",
+        "56.8",
+        "9.9",
+        "cat",
+        "dog",
+        "3 images",
+        "scored [here]",
+    ):
         assert words in text.getvalue()
     assert "masks AP" not in text.getvalue()
 

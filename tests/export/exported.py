@@ -27,7 +27,9 @@ def small_network(**changes: object) -> MaskRCNN:
         if network.mask_head is not None:
             network.mask_head.predict.weight.mul_(50)
         if network.keypoint_head is not None:
-            network.keypoint_head.deconv.weight.mul_(50)  # heatmaps that have a peak: the top of a plain is anywhere
+            network.keypoint_head.deconv.weight.mul_(
+                50
+            )  # heatmaps that have a peak: the top of a plain is anywhere
     return network
 
 
@@ -52,7 +54,9 @@ def objects_above(network: MaskRCNN, images: Tensor, sizes: Tensor, count: int |
 
 
 def compare(found: RawDetections, expected: RawDetections, tolerance: float) -> None:
-    """All parts of all valid detections, in their order; boxes and keypoints to 10 times the tolerance in pixels."""
+    """All parts of all valid detections, in their order; boxes and keypoints to 10 times the tolerance in
+    pixels.
+    """
     assert torch.equal(found.valid, expected.valid)
     valid = expected.valid
     assert torch.equal(found.labels[valid], expected.labels[valid])
@@ -61,6 +65,12 @@ def compare(found: RawDetections, expected: RawDetections, tolerance: float) -> 
         assert (a is None) == (b is None), name
         if a is not None:
             assert a.shape[2:] == b.shape[2:], name
-            scale = b.abs().max().item() if name == "keypoint_logits" else 10 if name in ("boxes", "keypoints") else 1
+            scale = (
+                b.abs().max().item()
+                if name == "keypoint_logits"
+                else 10
+                if name in ("boxes", "keypoints")
+                else 1
+            )
             far = (a[valid] - b[valid]).abs().max().item() if valid.any() else 0.0
             assert far <= tolerance * max(scale, 1), f"{name} differ by {far}"

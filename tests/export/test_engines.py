@@ -1,4 +1,6 @@
-"""Every engine answers as PyTorch does, at two sizes, for one and two images with no, one and many objects."""
+"""Every engine answers as PyTorch does, at two sizes, for one and two images with no, one and many
+objects.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ def test_engines_answer_as_pytorch(
     score = objects_above(network, images, sizes, {"none": 0, "one": 1, "many": None}[objects])
     with torch.no_grad():
         expected = network.detect(images, sizes, score)
-    assert expected.valid.sum() == {"none": 0, "one": 1, "many": batch * network.config.test.detections}[objects]
+    assert (
+        expected.valid.sum() == {"none": 0, "one": 1, "many": batch * network.config.test.detections}[objects]
+    )
     compare(engine(images, sizes, score), expected, 1e-4)
 
 
@@ -102,15 +106,23 @@ def test_openvino_reads_onnx_too(exports: dict[str, Path], network: MaskRCNN) ->
 
 
 def test_auto_takes_the_fastest_that_is_installed(
-    exports: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    exports: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
     there = {"openvino", "onnxruntime", "torch"}
     monkeypatch.setattr(engines, "installed", lambda name: name in there)
-    assert choose("auto", "cpu", "mobilenetv2") == "openvino" and choose("auto", "cuda", "mobilenetv2") == "torch"
+    assert (
+        choose("auto", "cpu", "mobilenetv2") == "openvino"
+        and choose("auto", "cuda", "mobilenetv2") == "torch"
+    )
     assert choose("auto", "cpu", "resnet50") == "torch"
     there.remove("openvino")
     assert choose("auto", "cpu", "mobilenetv2") == "onnxruntime"
-    with pytest.raises(UserError, match=r"--engine openvino: not installed; pip install 'maskrcnn\[openvino\]'"):
+    with pytest.raises(
+        UserError, match=r"--engine openvino: not installed; pip install 'maskrcnn\[openvino\]'"
+    ):
         choose("openvino")
     there -= {"onnxruntime"}
     assert choose("auto", "cpu", "mobilenetv2") == "torch"
@@ -132,7 +144,13 @@ def test_unknown_engines_and_engines_of_another_export_are_one_line(
         ("tensorrt", "--engine tensorrt: there are: torch, openvino, onnxruntime, auto"),
         ("onnxruntime", "exported for torch, which onnxruntime does not run"),
     ):
-        arguments = ["predict", str(exports["torch"]), str(tmp_path / "a.png"), "--out", str(tmp_path / "out")]
+        arguments = [
+            "predict",
+            str(exports["torch"]),
+            str(tmp_path / "a.png"),
+            "--out",
+            str(tmp_path / "out"),
+        ]
         assert main([*arguments, "--engine", engine]) == 2
         error = capsys.readouterr().err
         assert said in error and error.count("\n") == 1
@@ -142,7 +160,9 @@ def test_unknown_engines_and_engines_of_another_export_are_one_line(
 
 
 @pytest.mark.parametrize("target", ["openvino", "onnx", "torch"])
-@pytest.mark.parametrize("spoil", ["no graph", "cut graph", "noise", "no record", "wrong record", "later", "no config"])
+@pytest.mark.parametrize(
+    "spoil", ["no graph", "cut graph", "noise", "no record", "wrong record", "later", "no config"]
+)
 def test_a_broken_exported_folder_is_one_line(
     exports: dict[str, Path], tmp_path: Path, target: str, spoil: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,4 +1,6 @@
-"""`maskrcnn export`: what it writes, what it refuses, and that it leaves nothing behind then; int8; no telemetry."""
+"""`maskrcnn export`: what it writes, what it refuses, and that it leaves nothing behind then; int8; no
+telemetry.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def test_a_folder_says_what_it_is(exports: dict[str, Path]) -> None:
         assert config == small_network().config
         assert record.versions["torch"] == torch.__version__ and len(record.weights) == 64
         assert (record.sides.least, record.sides.multiple) == (96, 32)
-        assert len(record.verified) == 8 and all(row["boxes"] is None or row["boxes"] < 0.1 for row in record.verified)
+        assert len(record.verified) == 8 and all(
+            row["boxes"] is None or row["boxes"] < 0.1 for row in record.verified
+        )
         assert sum(row["matched"] for row in record.verified) > 20
         assert {path.name for path in folder.iterdir()} <= {
             "config.json", "export.json", "model.pt2", "model.onnx", "model.xml", "model.bin",
@@ -70,7 +74,10 @@ def test_an_export_that_differs_too_much_is_refused_and_leaves_nothing(
     ("arguments", "said"),
     [
         (["--to", "tensorrt"], "--to tensorrt: there are: openvino, onnx, torch"),
-        (["--to", "openvino", "--int8"], "--int8: needs images of the kind the model is for: --calibrate DATA"),
+        (
+            ["--to", "openvino", "--int8"],
+            "--int8: needs images of the kind the model is for: --calibrate DATA",
+        ),
         (["--to", "openvino", "--calibrate", "synthetic"], "--calibrate: is for --int8"),
         (["--to", "torch", "--int8", "--calibrate", "synthetic"], "--int8: is for --to openvino"),
         (["--to", "torch", "--out", "taken"], "taken: is not empty; name a new folder"),
@@ -78,7 +85,11 @@ def test_an_export_that_differs_too_much_is_refused_and_leaves_nothing(
     ],
 )
 def test_wrong_arguments_are_one_line(
-    arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     if "openvino" in arguments:
         pytest.importorskip("nncf")
@@ -96,14 +107,19 @@ def test_a_target_that_is_not_installed_names_the_command(
     import importlib.util
 
     real = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "onnxscript" else real(name))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "onnxscript" else real(name)
+    )
     assert main(["export", "person-mobilenet", "--to", "onnx"]) == 2
     assert "onnxscript not installed; pip install 'maskrcnn[onnx]'" in error_line(capsys)
 
 
 @pytest.mark.parametrize(
     ("roi", "said"),
-    [({"op": "pool"}, "model.roi.op=pool"), ({"reduce": "max", "sampling_ratio": 0}, "model.roi.sampling_ratio=2")],
+    [
+        ({"op": "pool"}, "model.roi.op=pool"),
+        ({"reduce": "max", "sampling_ratio": 0}, "model.roi.sampling_ratio=2"),
+    ],
 )
 def test_settings_that_are_no_graph_are_refused(roi: dict[str, object], said: str) -> None:
     with pytest.raises(UserError, match=said):
@@ -176,7 +192,9 @@ def test_int8_finds_the_same_and_nothing_leaves_the_machine(exports: dict[str, P
     shutil.copytree(exports["openvino"], folder)
     full = (folder / "model.bin").stat().st_size
     # CI and pytest turn the libraries' telemetry off by themselves: neither is to help here
-    environment = {k: v for k, v in os.environ.items() if k not in ("CI", "GITHUB_ACTIONS", "PYTEST_CURRENT_TEST")}
+    environment = {
+        k: v for k, v in os.environ.items() if k not in ("CI", "GITHUB_ACTIONS", "PYTEST_CURRENT_TEST")
+    }
     done = subprocess.run(
         [sys.executable, "-c", INT8, str(folder)],
         capture_output=True,
@@ -199,7 +217,9 @@ def test_int8_finds_the_same_and_nothing_leaves_the_machine(exports: dict[str, P
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "data"), [("person-mobilenet", "coco_person_480"), ("nuclei-mobilenet", "nuclei")])
+@pytest.mark.parametrize(
+    ("name", "data"), [("person-mobilenet", "coco_person_480"), ("nuclei-mobilenet", "nuclei")]
+)
 def test_int8_loses_at_most_half_a_point(name: str, data: str, tmp_path: Path) -> None:
     pytest.importorskip("nncf")
     folder = Path(__file__).parents[2].parent / "shared" / "data" / data
@@ -207,7 +227,17 @@ def test_int8_loses_at_most_half_a_point(name: str, data: str, tmp_path: Path) -
         pytest.skip(f"no {folder}")
     assert (
         main(
-            ["export", name, "--to", "openvino", "--int8", "--calibrate", str(folder), "--out", str(tmp_path / "int8")]
+            [
+                "export",
+                name,
+                "--to",
+                "openvino",
+                "--int8",
+                "--calibrate",
+                str(folder),
+                "--out",
+                str(tmp_path / "int8"),
+            ]
         )
         == 0
     )

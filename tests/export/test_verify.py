@@ -63,7 +63,7 @@ def test_a_detection_on_one_side_only_is_forgiven_on_the_threshold(
     row = row_of(network, found([A, B], [0.9, score]), found([A], [0.9]))
     assert (row.explained, row.unlike) == (explained, unlike)
     wrong = refusal([row], FP32)
-    assert wrong is None if explained else wrong is not None and "1 of 3 detections have no like" in wrong
+    assert wrong is None if explained else wrong is not None and "1 of 3 detections have no match" in wrong
 
 
 def test_another_class_is_no_match(network: MaskRCNN) -> None:
@@ -97,7 +97,10 @@ def test_differences_above_the_limits_are_refused(
 
 
 def test_images_are_none_one_and_many_at_two_sizes_alone_and_together() -> None:
-    for changes in ({}, {"input": {"channels": 1, "mean": [0.0], "std": [1.0], "short_side": 64, "long_side": 64}}):
+    for changes in (
+        {},
+        {"input": {"channels": 1, "mean": [0.0], "std": [1.0], "short_side": 64, "long_side": 64}},
+    ):
         config = ModelConfig.model_validate({"classes": ["a"], **changes})
         found = cases(config)
         assert {case.name for case in found} == {"none", "one", "many", "many, one"}
@@ -113,7 +116,9 @@ def test_a_model_that_finds_nothing_is_compared_at_a_lower_score(network: MaskRC
     class Eager:
         name, config = "eager", network.config
 
-        def __call__(self, images: torch.Tensor, sizes: torch.Tensor, score: float | None = None) -> RawDetections:
+        def __call__(
+            self, images: torch.Tensor, sizes: torch.Tensor, score: float | None = None
+        ) -> RawDetections:
             with torch.no_grad():
                 return network.detect(images, sizes, score)
 

@@ -17,7 +17,9 @@ SCHEMA = KeypointSchema(names=["a", "b", "c"], flip=[0, 1, 2], skeleton=[(0, 1),
 
 def scene(height: int, width: int, boxes: list[list[float]], name: str = "person") -> Instances:
     """Round objects with three keypoints each; boxes are in shares of the image."""
-    corners = np.array(boxes, np.float32).reshape(-1, 4) * np.array([width, height, width, height], np.float32)
+    corners = np.array(boxes, np.float32).reshape(-1, 4) * np.array(
+        [width, height, width, height], np.float32
+    )
     y, x = np.mgrid[:28, :28]
     disc = np.clip(14.5 - np.hypot(y - 13.5, x - 13.5), 0, 1).astype(np.float32)
     count = len(corners)
@@ -97,7 +99,9 @@ def test_the_first_colours_are_far_apart_and_vivid() -> None:
 
 
 def test_tags_stay_inside_and_apart() -> None:
-    boxes = np.array([[0, 0, 60, 90], [2, 3, 62, 90], [580, 0, 640, 480], [500, 440, 640, 480], [0, 0, 640, 480]])
+    boxes = np.array(
+        [[0, 0, 60, 90], [2, 3, 62, 90], [580, 0, 640, 480], [500, 440, 640, 480], [0, 0, 640, 480]]
+    )
     spots, clutter = _place_tags(boxes, [90.0] * 5, 18.0, (640, 480))
     for x0, y0, x1, y1 in spots:
         assert x0 >= 0 and y0 >= 0 and x1 <= 640 and y1 <= 480
@@ -107,7 +111,9 @@ def test_tags_stay_inside_and_apart() -> None:
 
 
 def test_a_name_too_long_for_the_image_is_cut_and_a_crowd_is_not_buried() -> None:
-    draw_instances(np.zeros((500, 60, 3), np.uint8), scene(500, 60, TWO, name="a very long name of a class " * 5))
+    draw_instances(
+        np.zeros((500, 60, 3), np.uint8), scene(500, 60, TWO, name="a very long name of a class " * 5)
+    )
     rng = np.random.default_rng(0)
     corner = rng.uniform(0.4, 0.6, (150, 2))
     found = scene(500, 500, np.hstack([corner, corner + 0.02]).tolist())

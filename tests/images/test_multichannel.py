@@ -96,9 +96,16 @@ def test_orientation_as_pillow_turns_it(orientation: int, tmp_path: Path) -> Non
 
 def test_grey(tmp_path: Path) -> None:
     rgb = Image.fromarray(noise(3))
-    for name, image in (("a.png", rgb), ("a.bmp", rgb), ("grey.png", rgb.convert("L")), ("p.png", rgb.convert("P"))):
+    for name, image in (
+        ("a.png", rgb),
+        ("a.bmp", rgb),
+        ("grey.png", rgb.convert("L")),
+        ("p.png", rgb.convert("P")),
+    ):
         image.save(tmp_path / name)
-        assert np.array_equal(read_image(tmp_path / name, 1)[..., 0], np.asarray(image.convert("RGB").convert("L")))
+        assert np.array_equal(
+            read_image(tmp_path / name, 1)[..., 0], np.asarray(image.convert("RGB").convert("L"))
+        )
     Image.fromarray((noise(1)[..., 0].astype(np.uint16)) << 4).save(tmp_path / "deep.png")
     assert np.array_equal(read_image(tmp_path / "deep.png", 1, (0, 4095)), noise(1))
     assert stored_channels(tmp_path / "grey.png") == 3
@@ -123,7 +130,13 @@ def test_alpha_is_a_channel_where_four_are_asked_for(tmp_path: Path) -> None:
 
 def test_arrays_that_are_no_images(tmp_path: Path) -> None:
     path = tmp_path / "a.npy"
-    for array in (np.zeros((2, 3, 4, 5)), np.zeros(7), np.zeros((0, 4, 3)), np.array([["a"]]), np.array([[1j]])):
+    for array in (
+        np.zeros((2, 3, 4, 5)),
+        np.zeros(7),
+        np.zeros((0, 4, 3)),
+        np.array([["a"]]),
+        np.array([[1j]]),
+    ):
         np.save(path, array)
         refused(path)
     np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
@@ -139,9 +152,13 @@ def test_arrays_that_are_no_images(tmp_path: Path) -> None:
     assert "no such file" in refused(tmp_path / "missing.tif", 5)
 
 
-def test_more_than_the_limit_is_refused_from_the_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_than_the_limit_is_refused_from_the_header(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     np.save(tmp_path / "a.npy", noise(5))
-    tifffile.imwrite(tmp_path / "a.tif", noise(5), photometric="minisblack", planarconfig="contig", compression="zlib")
+    tifffile.imwrite(
+        tmp_path / "a.tif", noise(5), photometric="minisblack", planarconfig="contig", compression="zlib"
+    )
     monkeypatch.setattr(reader, "MOST_BYTES", 20 * 30 * 5 - 1)
     assert "3,000 bytes, more than 2,999" in refused(tmp_path / "a.npy", 5)
     assert "3,000 bytes, more than 2,999" in refused(tmp_path / "a.tif", 5)

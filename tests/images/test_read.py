@@ -134,7 +134,13 @@ def test_float_and_wide_integer_tiff(tmp_path: Path) -> None:
 def test_to_uint8_rules() -> None:
     assert to_uint8(np.array([True, False])).tolist() == [255, 0]
     assert to_uint8(np.array([0.0, 0.5, 1.0, np.nan])).tolist() == [0, 128, 255, 0]
-    assert to_uint8(np.array([-5.0, 100.4, 255.0, np.inf, np.nan]), (0, 255)).tolist() == [0, 100, 255, 255, 0]
+    assert to_uint8(np.array([-5.0, 100.4, 255.0, np.inf, np.nan]), (0, 255)).tolist() == [
+        0,
+        100,
+        255,
+        255,
+        0,
+    ]
     assert to_uint8(np.array([0, 2**32 - 1], dtype=np.uint32), (0, 2**32 - 1)).tolist() == [0, 255]
     assert to_uint8(np.array([-9, 0, 255, 300], dtype=np.int32), (0, 255)).tolist() == [0, 0, 255, 255]
     assert to_uint8(np.array([-1000, 0, 2000], dtype=np.int16), (-1000, 2000)).tolist() == [0, 85, 255]
@@ -145,7 +151,11 @@ def test_to_uint8_rules() -> None:
 @pytest.mark.parametrize(
     ("dtype", "value_range"),
     [(np.uint8, None), (np.uint16, None), (np.int16, None)]
-    + [(d, r) for d in (np.uint16, np.int16, np.int32, np.int64, np.float32) for r in ((0, 4095), (17.5, 991))],
+    + [
+        (d, r)
+        for d in (np.uint16, np.int16, np.int32, np.int64, np.float32)
+        for r in ((0, 4095), (17.5, 991))
+    ],
 )
 def test_a_sample_depends_on_nothing_but_itself(dtype: type, value_range: ValueRange | None) -> None:
     """One hot pixel changes nothing else: 700 was 175 in one frame and 43 in the next."""
@@ -218,7 +228,9 @@ def test_bomb_is_refused_from_its_header(tmp_path: Path) -> None:
     assert f"{LARGEST:,}" in refused(path)
 
 
-def test_bomb_is_refused_where_pillow_was_told_not_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bomb_is_refused_where_pillow_was_told_not_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     path = tmp_path / "bomb.png"
     path.write_bytes(png_header(60000, 60000))

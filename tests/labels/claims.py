@@ -33,7 +33,9 @@ def refused(read: Callable[[], object], *words: object, error: type[UserError] =
 
 
 def repaired(dataset: Dataset, *kinds: str) -> Any:
-    """The repairs are `kinds`, as often as each is named, and there is one line for each kind, with its remedy."""
+    """The repairs are `kinds`, as often as each is named, and there is one line for each kind, with its
+    remedy.
+    """
     assert dataset.problems.texts() == Counter(kinds)
     assert len(dataset.problems.lines()) == len(dataset.problems)
     check_lines(dataset.problems.texts(), dataset.problems.lines())

@@ -1,4 +1,5 @@
-"""The claim about every reader: of any bytes it makes a data set, or one line that names the file and says what is wrong.
+"""The claim about every reader: of any bytes it makes a data set, or one line that names the file and says
+what is wrong.
 
 It holds within bounds of time and memory, and no image of the data set lies outside its folder.
 """
@@ -149,7 +150,9 @@ def bounded(seconds: float = SECONDS, megabytes: float = MEGABYTES) -> Iterator[
     forget_peak()
     before = peak_megabytes()
     begin = time.process_time()
-    handler = signal.signal(signal.SIGVTALRM, stop)  # of the time that we compute, however busy the machine is
+    handler = signal.signal(
+        signal.SIGVTALRM, stop
+    )  # of the time that we compute, however busy the machine is
     signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
     try:
         yield

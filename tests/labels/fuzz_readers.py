@@ -69,7 +69,9 @@ def show_case(name: str, number: int, seed: int) -> None:
     try:
         print(
             try_one(
-                importlib.import_module(f"test_{name}").subjects(Path(folder)), _random(seed, name, number), mend=False
+                importlib.import_module(f"test_{name}").subjects(Path(folder)),
+                _random(seed, name, number),
+                mend=False,
             )
         )
     except Exception:
@@ -90,7 +92,11 @@ def _add(tally: Tally, outcome: Outcome, number: int, folder: Path) -> None:
 
 def _place(error: BaseException) -> str:
     """The innermost line of ours or of a test that an error came through, and its first line."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "/site-packages/" not in frame.filename]
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if "/site-packages/" not in frame.filename
+    ]
     first = next(iter(str(error).splitlines()), "")
     return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}: {type(error).__name__}: {first[:150]}"
 
@@ -117,14 +123,21 @@ def print_details(name: str, tally: Tally, messages: int) -> None:
     for place, cases in tally.defects.items():
         print(f"{name}: DEFECT {len(cases)} x {place}; cases {cases[:SHOWN]}")
     if tally.fewer:
-        print(f"{name}: {len(tally.fewer)} data sets have fewer objects and no repair, cases {tally.fewer[:SHOWN]}")
+        print(
+            f"{name}: {len(tally.fewer)} data sets have fewer objects and no repair, cases "
+            f"{tally.fewer[:SHOWN]}"
+        )
     for message, count in tally.messages.most_common(messages):
         print(f"{name}: {count:>6} x {message}")
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("readers", nargs="*", default=READERS, metavar="READER", help=f"of {', '.join(READERS)}")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "readers", nargs="*", default=READERS, metavar="READER", help=f"of {', '.join(READERS)}"
+    )
     parser.add_argument("--count", type=int, default=20_000, help="cases of each reader")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, help="the number of one case")

@@ -1,4 +1,6 @@
-"""The twelve images in the formats that are label images or brushes, written by hand as the tools write them."""
+"""The twelve images in the formats that are label images or brushes, written by hand as the tools write
+them.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +90,8 @@ def write_penn_fudan(dataset: Dataset, folder: Path) -> None:
             f"Image size (X x Y x C) : {width} x {height} x 3\n"
             'Database : "The Penn-Fudan-Pedestrian Database"\n'
             f"Objects with ground truth : {len(people)} {{ {labels} }}\n"
-            "# Note there may be some objects not included in the ground truth list for they are severe-occluded\n"
+            "# Note there may be some objects not included in the ground truth list for they are "
+            "severe-occluded\n"
             "# or have very small size.\n"
             "# Top left pixel co-ordinates : (1, 1)\n"
         )
@@ -98,7 +101,8 @@ def write_penn_fudan(dataset: Dataset, folder: Path) -> None:
             text += (
                 f'# Details for pedestrian {number} ("PASpersonWalking")\n'
                 f'Original label for {what} : "PennFudanPed"\n'
-                f"Bounding box for {what} - (Xmin, Ymin) - (Xmax, Ymax) : ({x0 + 1}, {y0 + 1}) - ({x1}, {y1})\n"
+                f"Bounding box for {what} - (Xmin, Ymin) - (Xmax, Ymax) : ({x0 + 1}, {y0 + 1}) - ({x1}, "
+                f"{y1})\n"
                 f'Pixel mask for {what} : "PennFudanPed/PedMasks/{name}_mask.png"\n\n'
             )
         (folder / "Annotation").mkdir(exist_ok=True)
@@ -106,7 +110,9 @@ def write_penn_fudan(dataset: Dataset, folder: Path) -> None:
 
 
 def write_cityscapes(dataset: Dataset, folder: Path) -> None:
-    """Cityscapes: ids in 16 bits, and polygons through the middles of pixels that are drawn one over the other."""
+    """Cityscapes: ids in 16 bits, and polygons through the middles of pixels that are drawn one over the
+    other.
+    """
     for number, _, pixels, items in labelled_images(dataset):
         key = f"train/ulm/ulm_{number:06d}_000019"
         save(folder / "leftImg8bit" / f"{key}_leftImg8bit.png", pixels)
@@ -119,7 +125,11 @@ def write_cityscapes(dataset: Dataset, folder: Path) -> None:
                 ids[item.mask] = CITYSCAPES_IDS[name] * 1000 + counts[name]
                 counts[name] += 1
         save(folder / "gtFine" / f"{key}_gtFine_instanceIds.png", ids)
-        document = {"imgHeight": ids.shape[0], "imgWidth": ids.shape[1], "objects": _cityscapes_polygons(items)}
+        document = {
+            "imgHeight": ids.shape[0],
+            "imgWidth": ids.shape[1],
+            "objects": _cityscapes_polygons(items),
+        }
         write_json(folder / "gtFine" / f"{key}_gtFine_polygons.json", document, indent=1)
 
 
@@ -139,7 +149,9 @@ def _cityscapes_polygons(items: Sequence[Item]) -> list[dict[str, Any]]:
         _, levels = cv2.findContours(item.mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
         if (levels[0][:, 3] >= 0).any():
             holes, _ = cv2.findContours(_holes(item.mask), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-            objects += [{"label": "ground", "polygon": hole[:, 0].tolist()} for hole in holes if len(hole) >= 3]
+            objects += [
+                {"label": "ground", "polygon": hole[:, 0].tolist()} for hole in holes if len(hole) >= 3
+            ]
     return objects
 
 
@@ -152,19 +164,25 @@ def _holes(mask: np.ndarray) -> np.ndarray:
 
 
 def write_panoptic(dataset: Dataset, folder: Path) -> None:
-    """COCO panoptic: annotations/panoptic_train2017.json, its PNGs in a folder of that name, images in train2017."""
+    """COCO panoptic: annotations/panoptic_train2017.json, its PNGs in a folder of that name, images in
+    train2017.
+    """
     stuff = len(dataset.classes) + 1
     images, annotations = [], []
     for number, name, pixels, items in labelled_images(dataset):
         height, width = pixels.shape[:2]
         save(folder / "train2017" / f"{name}.png", pixels)
-        images.append({"file_name": f"{name}.png", "height": height, "width": width, "id": number, "license": 1})
+        images.append(
+            {"file_name": f"{name}.png", "height": height, "width": width, "id": number, "license": 1}
+        )
         ids = np.zeros((height, width), np.uint32)
         segments = []
         background = np.ones((height, width), bool)
         for item in items:
             background &= ~item.mask
-            segments.append(_segment(2_000_003 * item.annotation.id % 2**24, item.mask, item.annotation.label + 1))
+            segments.append(
+                _segment(2_000_003 * item.annotation.id % 2**24, item.mask, item.annotation.label + 1)
+            )
             segments[-1]["iscrowd"] = int(item.annotation.crowd)
             ids[item.mask] = segments[-1]["id"]
         segments.append(_segment(7 + number, background, stuff))
@@ -177,7 +195,13 @@ def write_panoptic(dataset: Dataset, folder: Path) -> None:
         for label, title in enumerate(dataset.classes)
     ]
     categories.append({"supercategory": "background", "isthing": 0, "id": stuff, "name": "wall"})
-    document = {"info": {}, "licenses": [], "images": images, "annotations": annotations, "categories": categories}
+    document = {
+        "info": {},
+        "licenses": [],
+        "images": images,
+        "annotations": annotations,
+        "categories": categories,
+    }
     write_json(folder / "annotations/panoptic_train2017.json", document)
 
 
@@ -205,7 +229,12 @@ def write_supervisely(dataset: Dataset, folder: Path) -> None:
         height, width = pixels.shape[:2]
         save(folder / "ds0/img" / f"{name}.png", pixels)
         objects = [_figure(item) for item in items if not item.annotation.crowd]
-        document = {"description": "", "tags": [], "size": {"height": height, "width": width}, "objects": objects}
+        document = {
+            "description": "",
+            "tags": [],
+            "size": {"height": height, "width": width},
+            "objects": objects,
+        }
         write_json(folder / "ds0/ann" / f"{name}.png.json", document, indent=4)
 
 
@@ -226,7 +255,9 @@ def _figure(item: Item) -> dict[str, Any]:
 
 
 def packed_bitmap(mask: np.ndarray) -> str:
-    """As Supervisely's own library writes a mask: a palette PNG whose colour 0 is transparent, zlib, base64."""
+    """As Supervisely's own library writes a mask: a palette PNG whose colour 0 is transparent, zlib,
+    base64.
+    """
     image = Image.fromarray(mask.astype(np.uint8), mode="P")
     image.putpalette([0, 0, 0, 255, 255, 255])
     file = io.BytesIO()
@@ -235,7 +266,8 @@ def packed_bitmap(mask: np.ndarray) -> str:
 
 
 def brush_rle(mask: np.ndarray, literal: bool = False) -> list[int]:
-    """Label Studio's brush: RGBA values of 255 or 0 in runs of up to four lengths, as a stream of bits in bytes.
+    """Label Studio's brush: RGBA values of 255 or 0 in runs of up to four lengths, as a stream of bits in
+    bytes.
 
     Args:
         mask: (H, W).

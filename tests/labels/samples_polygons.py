@@ -28,7 +28,9 @@ def corner_rings(mask: np.ndarray) -> list[np.ndarray]:
     """
     height, width = mask.shape
     padded = np.pad(mask, 1)
-    after: dict[tuple[int, int], list[tuple[int, int]]] = {}  # corners one step further, the mask on the right
+    after: dict[
+        tuple[int, int], list[tuple[int, int]]
+    ] = {}  # corners one step further, the mask on the right
     for dy, dx, start, step in (
         (-1, 0, (0, 0), (1, 0)),
         (0, 1, (1, 0), (0, 1)),
@@ -46,7 +48,9 @@ def corner_rings(mask: np.ndarray) -> list[np.ndarray]:
         while True:
             choices = after[here]
             # where two pixels meet at a corner, the turn to the right stays on the same one
-            there = next((c for c in choices if (c[0] - here[0], c[1] - here[1]) == (-came[1], came[0])), choices[0])
+            there = next(
+                (c for c in choices if (c[0] - here[0], c[1] - here[1]) == (-came[1], came[0])), choices[0]
+            )
             choices.remove(there)
             if not choices:
                 del after[here]
@@ -123,7 +127,13 @@ def write_lvis(dataset: Dataset, folder: Path) -> None:
         }
         for label, title in enumerate(dataset.classes, start=1)
     ]
-    document = {"info": {}, "annotations": annotations, "images": images, "licenses": [], "categories": categories}
+    document = {
+        "info": {},
+        "annotations": annotations,
+        "images": images,
+        "licenses": [],
+        "categories": categories,
+    }
     write_json(folder / "annotations/lvis_v1_train.json", document)
 
 
@@ -168,7 +178,9 @@ def _write_csv(path: Path, entries: list[dict[str, Any]]) -> None:
             start = [entry["filename"], entry["size"], "{}", len(entry["regions"])]
             for number, region in enumerate(entry["regions"]):
                 parts = [region["shape_attributes"], region["region_attributes"]]
-                writer.writerow([*start, number, *(json.dumps(part, separators=(",", ":")) for part in parts)])
+                writer.writerow(
+                    [*start, number, *(json.dumps(part, separators=(",", ":")) for part in parts)]
+                )
             if not entry["regions"]:
                 writer.writerow([*start, 0, "{}", "{}"])
 
@@ -194,7 +206,8 @@ def write_cvat(dataset: Dataset, folder: Path) -> None:
 
 def _add_labels(labels: ElementTree.Element, classes: list[str], schema: KeypointSchema) -> None:
     svg = [
-        f'<line data-type="edge" data-node-from="{a + 1}" data-node-to="{b + 1}"></line>' for a, b in schema.skeleton
+        f'<line data-type="edge" data-node-from="{a + 1}" data-node-to="{b + 1}"></line>'
+        for a, b in schema.skeleton
     ]
     svg += [
         f'<circle r="1" data-type="element node" data-node-id="{k}" data-label-name="{html.escape(title)}"></circle>'
@@ -220,7 +233,9 @@ def _add_shapes(image: ElementTree.Element, item: Item, group: int, names: list[
     if len(rings) > 1 or has_holes(item.mask):
         x0, y0, x1, y1 = whole_box(item.mask)
         values = item.mask[y0:y1, x0:x1].reshape(-1)
-        edges = np.flatnonzero(np.diff(values, prepend=False, append=not values[-1]))  # where the value changes
+        edges = np.flatnonzero(
+            np.diff(values, prepend=False, append=not values[-1])
+        )  # where the value changes
         runs = np.diff(edges, prepend=0).tolist()
         place = {"left": str(x0), "top": str(y0), "width": str(x1 - x0), "height": str(y1 - y0)}
         ElementTree.SubElement(image, "mask", shared | {"rle": ", ".join(map(str, runs))} | place | ending)
@@ -228,16 +243,22 @@ def _add_shapes(image: ElementTree.Element, item: Item, group: int, names: list[
         points = ";".join(f"{x:.2f},{y:.2f}" for x, y in rings[0])
         ElementTree.SubElement(image, "polygon", shared | {"points": points} | ending)
     if item.annotation.keypoints is not None:
-        skeleton = ElementTree.SubElement(image, "skeleton", {"label": item.name, "source": "manual"} | ending)
+        skeleton = ElementTree.SubElement(
+            image, "skeleton", {"label": item.name, "source": "manual"} | ending
+        )
         for title, (x, y, visible) in zip(names, item.annotation.keypoints.tolist(), strict=True):
             flags = {"outside": "0", "occluded": "0" if visible == 2 else "1"}
             ElementTree.SubElement(
-                skeleton, "points", {"label": title, "source": "manual"} | flags | {"points": f"{x:.2f},{y:.2f}"}
+                skeleton,
+                "points",
+                {"label": title, "source": "manual"} | flags | {"points": f"{x:.2f},{y:.2f}"},
             )
 
 
 def write_label_studio(dataset: Dataset, folder: Path) -> None:
-    """Label Studio JSON: polygons, brushes where there are holes or parts, keypoints below them; all in percent."""
+    """Label Studio JSON: polygons, brushes where there are holes or parts, keypoints below them; all in
+    percent.
+    """
     assert dataset.keypoints is not None
     tasks = []
     for number, name, pixels, items in labelled_images(dataset):
@@ -247,11 +268,19 @@ def write_label_studio(dataset: Dataset, folder: Path) -> None:
         for item in items:
             if not item.annotation.crowd:
                 result += _regions(item, number, dataset.keypoints.names)
-        annotation = {"id": number, "completed_by": 1, "result": result, "was_cancelled": False, "ground_truth": False}
+        annotation = {
+            "id": number,
+            "completed_by": 1,
+            "result": result,
+            "was_cancelled": False,
+            "ground_truth": False,
+        }
         tasks.append(
             {
                 "id": number,
-                "annotations": [annotation | {"created_at": "2024-01-01T00:00:00.000000Z", "lead_time": 12.5}],
+                "annotations": [
+                    annotation | {"created_at": "2024-01-01T00:00:00.000000Z", "lead_time": 12.5}
+                ],
                 "file_upload": uploaded,
                 "drafts": [],
                 "predictions": [],
@@ -279,7 +308,12 @@ def _regions(item: Item, number: int, names: list[str]) -> list[dict[str, Any]]:
     if item.annotation.keypoints is not None:
         for title, (x, y, _) in zip(names, item.annotation.keypoints.tolist(), strict=True):
             value = {"x": x * 100 / width, "y": y * 100 / height, "width": 0.5, "keypointlabels": [title]}
-            more = {"id": f"{region_id}_{title}", "parentID": region_id, "from_name": "kp", "type": "keypointlabels"}
+            more = {
+                "id": f"{region_id}_{title}",
+                "parentID": region_id,
+                "from_name": "kp",
+                "type": "keypointlabels",
+            }
             regions.append(shared | {"value": value} | more)
     return regions
 
@@ -296,7 +330,12 @@ def write_yolo_pose(dataset: Dataset, folder: Path) -> None:
         for item in items:
             if item.annotation.keypoints is not None:
                 x0, y0, x1, y1 = whole_box(item.mask)
-                numbers = [(x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height]
+                numbers = [
+                    (x0 + x1) / 2 / width,
+                    (y0 + y1) / 2 / height,
+                    (x1 - x0) / width,
+                    (y1 - y0) / height,
+                ]
                 for x, y, visible in item.annotation.keypoints.tolist():
                     numbers += [x / width, y / height, visible]
                 text += "0 " + " ".join(f"{value:.6f}" for value in numbers) + "\n"

@@ -13,9 +13,47 @@ from xml.etree import ElementTree
 
 # values that parse in some format and mean trouble
 VALUES: list[Any] = [
-    *(0, -1, -0.0, 1e308, -1e308, 1e-320, 0.5, 10**400, -(10**400), 2**31, 2**32, 2**63, 40_000, 65_536, 1e10),
-    *(float("nan"), float("inf"), -float("inf"), None, True, False, "", [], {}, [[]], [{}], {"": None}, [None] * 3),
-    *("..", "../secret.png", "..\\secret.png", "/etc/passwd", "C:\\x.png", "//host/x.png", "file:///etc/passwd"),
+    *(
+        0,
+        -1,
+        -0.0,
+        1e308,
+        -1e308,
+        1e-320,
+        0.5,
+        10**400,
+        -(10**400),
+        2**31,
+        2**32,
+        2**63,
+        40_000,
+        65_536,
+        1e10,
+    ),
+    *(
+        float("nan"),
+        float("inf"),
+        -float("inf"),
+        None,
+        True,
+        False,
+        "",
+        [],
+        {},
+        [[]],
+        [{}],
+        {"": None},
+        [None] * 3,
+    ),
+    *(
+        "..",
+        "../secret.png",
+        "..\\secret.png",
+        "/etc/passwd",
+        "C:\\x.png",
+        "//host/x.png",
+        "file:///etc/passwd",
+    ),
     *(
         "\0",
         "\ud800",
@@ -32,13 +70,36 @@ VALUES: list[Any] = [
         "1_0",
         "0x10",
     ),
-    *("a.png", "b.png", "a", "AAAA", "eNoDAAAAAAE=", [[1, 1], [2, 2]], [0, 0, 0, 0], [1e308] * 6, [10**400] * 4),
+    *(
+        "a.png",
+        "b.png",
+        "a",
+        "AAAA",
+        "eNoDAAAAAAE=",
+        [[1, 1], [2, 2]],
+        [0, 0, 0, 0],
+        [1e308] * 6,
+        [10**400] * 4,
+    ),
     *({"size": [20, 30], "counts": [600]}, {"size": [40_000, 40_000], "counts": "0"}, {"counts": [-1, 601]}),
     [[[[[[[[[[[[1]]]]]]]]]]]],
 ]
 # what no well-formed file has at this place
 TOKENS: list[bytes] = [
-    *(b"1e308", b"-1e308", b"NaN", b"nan", b"inf", b"1" + b"0" * 400, b"-1", b"0", b"null", b"true", b"{}", b"[]"),
+    *(
+        b"1e308",
+        b"-1e308",
+        b"NaN",
+        b"nan",
+        b"inf",
+        b"1" + b"0" * 400,
+        b"-1",
+        b"0",
+        b"null",
+        b"true",
+        b"{}",
+        b"[]",
+    ),
     *(
         b'""',
         b'"',
@@ -58,7 +119,16 @@ TOKENS: list[bytes] = [
         b"\xff",
         b"\x1b[2J",
     ),
-    *(b"../", b"../secret.png", b"/etc/passwd", b"..\\", b'"\\ud800"', b"\\u0000", b"\xef\xbb\xbf", b"\xff\xfe"),
+    *(
+        b"../",
+        b"../secret.png",
+        b"/etc/passwd",
+        b"..\\",
+        b'"\\ud800"',
+        b"\\u0000",
+        b"\xef\xbb\xbf",
+        b"\xff\xfe",
+    ),
     *(b"[" * 3000, b"{" * 3000, b'{"a":' * 3000, b"<a>" * 300, b"- " * 3000, b"x" * 5000, b"9" * 5000),
     *(
         b"<!DOCTYPE a>",
@@ -96,7 +166,9 @@ def spoil(content: bytes, rng: Random) -> bytes:
 
 
 def _edits(content: bytes) -> list[Edit]:
-    """The changes that suit a file. Those that keep it well-formed come more often: the others end in its parser."""
+    """The changes that suit a file. Those that keep it well-formed come more often: the others end in its
+    parser.
+    """
     anything: list[Edit] = [_flip, _cut, _copy, _insert, _truncate]
     if content.startswith(PNG):
         return [*anything, _spoil_chunk, _spoil_chunk, _spoil_chunk, _spoil_pixels, _spoil_pixels]
@@ -225,14 +297,18 @@ def _json_places(value: Any) -> Iterator[tuple[Any, Any]]:
     waiting = [value]
     while waiting:
         owner = waiting.pop()
-        keys = range(len(owner)) if isinstance(owner, list) else list(owner) if isinstance(owner, dict) else ()
+        keys = (
+            range(len(owner)) if isinstance(owner, list) else list(owner) if isinstance(owner, dict) else ()
+        )
         for key in keys:
             yield owner, key
             waiting.append(owner[key])
 
 
 def _spoil_xml(content: bytes, rng: Random) -> bytes:
-    """One element is gone, twice there, elsewhere, renamed, or has a hostile text or attribute; the file stays XML."""
+    """One element is gone, twice there, elsewhere, renamed, or has a hostile text or attribute; the file
+    stays XML.
+    """
     try:
         root = ElementTree.fromstring(content)
     except (ElementTree.ParseError, ValueError, LookupError):
@@ -279,7 +355,8 @@ def _chunks(content: bytes) -> list[tuple[bytes, bytes]]:
 def _join(chunks: list[tuple[bytes, bytes]]) -> bytes:
     """The file of these chunks, with check sums that are right."""
     parts = [
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
     ]
     return PNG + b"".join(parts)
 

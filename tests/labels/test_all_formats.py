@@ -143,7 +143,9 @@ def test_the_same_objects(name: str) -> None:
 
 
 def test_the_polygons_of_cityscapes(tmp_path: Path) -> None:
-    """They are drawn where there are no images of ids, as the tool does: each takes some pixels along its edge."""
+    """They are drawn where there are no images of ids, as the tool does: each takes some pixels along its
+    edge.
+    """
     folder = tmp_path / "cityscapes"
     shutil.copytree(SAMPLES / "cityscapes", folder, ignore=shutil.ignore_patterns("*_instanceIds.png"))
     check(open_dataset(folder, "train"), Holds(names=CITYSCAPES, parts=False, least_iou=0.95, box_error=3.0))
@@ -179,14 +181,18 @@ def iou_of(annotation: Annotation, image: LabelledImage, thing: Thing, holds: Ho
     return -float(np.abs(np.subtract(annotation.box, box_of(thing.mask))).max())
 
 
-def check_object(annotation: Annotation, image: LabelledImage, thing: Thing, holds: Holds, order: list[int]) -> None:
+def check_object(
+    annotation: Annotation, image: LabelledImage, thing: Thing, holds: Holds, order: list[int]
+) -> None:
     where = f"{image.file_name}: {thing.name} {annotation.id}"
     assert thing.mask.sum() > 100, where
     if holds.masks:
         found = bitmap(annotation, image)
         assert iou(found, thing.mask) >= holds.least_iou, f"{where}: IoU {iou(found, thing.mask):.4f}"
         assert annotation.area == found.sum(), where
-    np.testing.assert_allclose(annotation.box, box_of(thing.mask), rtol=0, atol=holds.box_error, err_msg=where)
+    np.testing.assert_allclose(
+        annotation.box, box_of(thing.mask), rtol=0, atol=holds.box_error, err_msg=where
+    )
     if holds.keypoints is None:
         assert annotation.keypoints is None
     elif thing.keypoints is None:

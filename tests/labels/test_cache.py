@@ -1,4 +1,6 @@
-"""Packed labels are the labels, a cache gives them again, and nothing that is wrong with a cache breaks reading."""
+"""Packed labels are the labels, a cache gives them again, and nothing that is wrong with a cache breaks
+reading.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ IDS = st.one_of(st.integers(), st.text(max_size=5))
 def annotations(draw: st.DrawFn) -> Annotation:
     kind = draw(st.sampled_from(["box", "polygons", "rle"]))
     bitmap = np.array(draw(st.lists(st.booleans(), min_size=6, max_size=6))).reshape(2, 3)
-    points = draw(st.none() | st.lists(st.tuples(NUMBERS, NUMBERS, st.sampled_from([0, 1, 2])), min_size=2, max_size=2))
+    points = draw(
+        st.none() | st.lists(st.tuples(NUMBERS, NUMBERS, st.sampled_from([0, 1, 2])), min_size=2, max_size=2)
+    )
     return Annotation(
         draw(st.tuples(NUMBERS, NUMBERS, NUMBERS, NUMBERS)),
         draw(st.integers(0, 2000)),
@@ -54,12 +58,19 @@ def images(draw: st.DrawFn) -> LabelledImage:
     path = draw(st.none() | st.text("ab/.é\udc80", min_size=1).map(Path))
     labels = st.lists(st.integers(0, 9), max_size=2)
     found = draw(st.lists(annotations(), max_size=4))
-    return LabelledImage(draw(IDS), draw(st.text()), path, 2, 3, found, draw(labels), draw(st.none() | labels))
+    return LabelledImage(
+        draw(IDS), draw(st.text()), path, 2, 3, found, draw(labels), draw(st.none() | labels)
+    )
 
 
 def same_value(a: object, b: object) -> bool:
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
-        return isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and a.dtype == b.dtype and np.array_equal(a, b)
+        return (
+            isinstance(a, np.ndarray)
+            and isinstance(b, np.ndarray)
+            and a.dtype == b.dtype
+            and np.array_equal(a, b)
+        )
     if isinstance(a, list) and isinstance(b, list):
         return len(a) == len(b) and all(map(same_value, a, b))
     return type(a) is type(b) and a == b
@@ -92,7 +103,9 @@ def test_packed_images_are_the_same(found):
 def test_a_copy_may_be_changed():
     ring = np.zeros((3, 2))
     keypoints = np.ones((2, 3))
-    packed = labelled([LabelledImage(1, "a", None, 2, 3, [Annotation((0, 0, 1, 1), 0, [ring], None, keypoints)])])
+    packed = labelled(
+        [LabelledImage(1, "a", None, 2, 3, [Annotation((0, 0, 1, 1), 0, [ring], None, keypoints)])]
+    )
     first = packed.image(0)
     first.annotations[0].polygons[0][0] = 9
     first.annotations[0].keypoints[0] = 9
@@ -129,7 +142,9 @@ def write(path: Path, count: int) -> None:
         images.append({"id": number, "file_name": f"{number}.png", "height": 5, "width": 6})
         shape = [[0, 0, 4, 0, 4, 3]] if number % 2 else {"size": [5, 6], "counts": [number, 30 - number]}
         box = {"bbox": [0, 0, 4, 3], "area": 6, "segmentation": shape, "keypoints": [1, 1, 2, 0, 0, 0]}
-        objects.append({"id": number, "image_id": number, "category_id": 3} | box)  # iscrowd is missing: a repair
+        objects.append(
+            {"id": number, "image_id": number, "category_id": 3} | box
+        )  # iscrowd is missing: a repair
     document = {"images": images, "annotations": objects, "categories": [{"id": 3, "name": "cat"} | points]}
     path.write_text(json.dumps(document))
 
@@ -169,7 +184,10 @@ def read_again(monkeypatch) -> list[int]:
 def test_the_second_time_is_the_first(source, read_again):
     first, second = read_coco(source), read_coco(source)
     assert len(read_again) == 1 and same_set(first, second) and isinstance(second.problems, Problems)
-    assert isinstance(second.keypoints, KeypointSchema) and second.problems.texts()["missing iscrowd taken as 0"] == 12
+    assert (
+        isinstance(second.keypoints, KeypointSchema)
+        and second.problems.texts()["missing iscrowd taken as 0"] == 12
+    )
     assert not second.packed.points.flags.writeable and second.pixels(0).shape == (5, 6, 3)
     (file,) = cache_files(source)
     assert file.stat().st_mode & 0o777 == 0o600 and file.parent.stat().st_mode & 0o777 == 0o700
@@ -267,7 +285,9 @@ def test_a_damaged_file_is_made_again(source, read_again, capsys, place):
     assert same_set(read_coco(source), first) and len(read_again) == 2
 
 
-@pytest.mark.parametrize("content", [b"", b"\0" * 8, b"\xff" * 100, b"\2\0\0\0\0\0\0\0{}", b"\2\0\0\0\0\0\0\0[]"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\0" * 8, b"\xff" * 100, b"\2\0\0\0\0\0\0\0{}", b"\2\0\0\0\0\0\0\0[]"]
+)
 def test_no_cache_file_at_all(source, read_again, capsys, content):
     first = read_coco(source)
     (file,) = cache_files(source)
@@ -319,7 +339,11 @@ def test_a_cache_that_cannot_be_written_costs_a_line(source, tmp_path, read_agai
 
     monkeypatch.setenv("MASKRCNN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(label_cache, "save_file", full)
-    assert len(read_coco(source)) == 12 and "No space left" in capsys.readouterr().err and not cache_files(source)
+    assert (
+        len(read_coco(source)) == 12
+        and "No space left" in capsys.readouterr().err
+        and not cache_files(source)
+    )
 
 
 def count_objects(dataset: FileDataset, answer: object) -> None:

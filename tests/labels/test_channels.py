@@ -42,7 +42,11 @@ def banded(folder: Path, count: int = 3, channels: int = 5) -> Path:
 
 
 def settings(channels: int) -> Config:
-    data = {"augment": {"short_sides": [64], "long_side": 96, "colour": 1.0, "flip": 0}, "workers": 0, "mask_side": 28}
+    data = {
+        "augment": {"short_sides": [64], "long_side": 96, "colour": 1.0, "flip": 0},
+        "workers": 0,
+        "mask_side": 28,
+    }
     model = {"input": {"channels": channels, "mean": [1.0] * channels, "std": [1.0] * channels}}
     return Config.model_validate({"data": data, "model": model, "train": {"batch": 2}})
 
@@ -52,7 +56,9 @@ def test_a_data_set_gives_the_channels_that_it_was_asked_for(tmp_path: Path) -> 
     five = with_channels(dataset, 5)
     assert np.array_equal(five.pixels(1), np.load(tmp_path / "train/1.npy"))
     assert five.image(0) == dataset.image(0) and len(five) == 3 and five.classes == dataset.classes
-    with pytest.raises(DataError, match=r"1\.npy: has 5 channels, the model takes 4; .*model\.input\.channels=5"):
+    with pytest.raises(
+        DataError, match=r"1\.npy: has 5 channels, the model takes 4; .*model\.input\.channels=5"
+    ):
         with_channels(dataset, 4).pixels(1)
     assert with_channels(dataset, 3) is dataset
     np.save(tmp_path / "train/1.npy", np.zeros((9, 9, 5), np.uint8))
@@ -101,7 +107,11 @@ def test_batches(tmp_path: Path) -> None:
     batch, _, _ = next(iter(train_loader(dataset, [0, 1, 2, 3], settings(5))))
     assert batch.images.shape == (2, 5, 64, 96)
     test, _ = next(
-        iter(test_loader(dataset, settings(5).model.input.model_copy(update={"short_side": 64, "long_side": 96}), 1, 0))
+        iter(
+            test_loader(
+                dataset, settings(5).model.input.model_copy(update={"short_side": 64, "long_side": 96}), 1, 0
+            )
+        )
     )
     assert test.images[0].float().mean((1, 2)).tolist() == pytest.approx(FIVE, abs=3)
     with pytest.raises(UnreadableImage, match="has 5 channels, the model takes 4"):

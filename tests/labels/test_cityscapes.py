@@ -105,7 +105,9 @@ def test_a_scene(folder: Folder, source: str) -> None:
     assert dataset.pixels(0).shape == (HEIGHT, WIDTH, 3)
     # both groups are one crowd, and the first car is behind the second
     expected = [("person", 24, True), ("person", 24000, False), ("car", 26000, False), ("car", 26001, False)]
-    assert [(dataset.classes[a.label], a.crowd) for a in image.annotations] == [(n, c) for n, _, c in expected]
+    assert [(dataset.classes[a.label], a.crowd) for a in image.annotations] == [
+        (n, c) for n, _, c in expected
+    ]
     for annotation, (_, value, _) in zip(image.annotations, expected, strict=True):
         np.testing.assert_array_equal(rle_bitmap(annotation.rle), ids == value)
         assert annotation.box == rle_box(annotation.rle) and annotation.area == (ids == value).sum() > 0
@@ -243,7 +245,9 @@ def test_size_that_disagrees(folder: Folder, size: tuple[Any, Any]) -> None:
     folder.refused("imgHeight", "24 x 40")
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"objects": 3}', "[" * 100_000, "\xff", '{"objects": []' + "9" * 5000])
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"objects": 3}', "[" * 100_000, "\xff", '{"objects": []' + "9" * 5000]
+)
 def test_broken_json(folder: Folder, text: str) -> None:
     folder.polygons.write_text(text, encoding="latin-1")
     folder.refused("polygons.json")
@@ -277,7 +281,9 @@ def subjects(folder: Path) -> list[Subject]:
         if source == "ids":
             Image.fromarray(ids_of(SCENE)).save(spoilt.ids)
         path = spoilt.ids if source == "ids" else spoilt.polygons
-        found.append(Subject(spoilt.root, spoilt.root, read_cityscapes, looks_like_cityscapes, [path], by_folder=True))
+        found.append(
+            Subject(spoilt.root, spoilt.root, read_cityscapes, looks_like_cityscapes, [path], by_folder=True)
+        )
     return found
 
 

@@ -230,7 +230,11 @@ def test_mask_without_a_pixel(files: Files) -> None:
 
 
 def test_duplicate_annotation_ids(files: Files) -> None:
-    files.document["annotations"] += [copy.deepcopy(files.first), files.first | {"id": 101}, files.first | {"id": "x"}]
+    files.document["annotations"] += [
+        copy.deepcopy(files.first),
+        files.first | {"id": 101},
+        files.first | {"id": "x"},
+    ]
     dataset = files.repaired("missing or duplicate annotation id renumbered", 2)
     assert [a.id for a in dataset.image(0).annotations] == [100, 102, 101, 103]
 
@@ -346,7 +350,15 @@ def test_impossible_image_size(files: Files, size: tuple[Any, Any]) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["../secret.png", "/etc/passwd", "sub/../../x.png", "C:\\x.png", "..\\x.png", "sub\\..\\..\\x", "\\\\h\\s\\x"],
+    [
+        "../secret.png",
+        "/etc/passwd",
+        "sub/../../x.png",
+        "C:\\x.png",
+        "..\\x.png",
+        "sub\\..\\..\\x",
+        "\\\\h\\s\\x",
+    ],
 )
 def test_file_name_that_leaves_the_folder(files: Files, name: str) -> None:
     files.document["images"][1]["file_name"] = name
@@ -409,7 +421,12 @@ def test_record_that_is_none(files: Files, key: str) -> None:
 
 @pytest.mark.parametrize(
     ("key", "field", "value"),
-    [("images", "id", [1]), ("images", "file_name", 3), ("categories", "id", "1"), ("categories", "name", "a\nb")],
+    [
+        ("images", "id", [1]),
+        ("images", "file_name", 3),
+        ("categories", "id", "1"),
+        ("categories", "name", "a\nb"),
+    ],
 )
 def test_field_of_the_wrong_kind(files: Files, key: str, field: str, value: Any) -> None:
     files.document[key][0][field] = value
@@ -418,7 +435,9 @@ def test_field_of_the_wrong_kind(files: Files, key: str, field: str, value: Any)
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**400), 10**400) | st.floats() | st.text(max_size=9),
-    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.sampled_from(["size", "counts", "id"]), inner),
+    lambda inner: (
+        st.lists(inner, max_size=5) | st.dictionaries(st.sampled_from(["size", "counts", "id"]), inner)
+    ),
     max_leaves=6,
 )
 
@@ -444,7 +463,10 @@ def test_any_value_in_any_place_is_read_or_refused(files: Files, data: st.DataOb
 
 
 def people(files: Files, **category: Any) -> None:
-    files.document["categories"][1] |= {"keypoints": ["nose", "left_eye", "right_eye"], "sigmas": [0.1] * 3} | category
+    files.document["categories"][1] |= {
+        "keypoints": ["nose", "left_eye", "right_eye"],
+        "sigmas": [0.1] * 3,
+    } | category
     files.first["keypoints"] = [5, 6, 2, 7, 8, 1, 9, 9, 0]
 
 
@@ -499,7 +521,12 @@ def test_keypoint_fields_that_cannot_be_understood(files: Files, category: dict[
 @pytest.mark.parametrize(
     ("name", "mirrored"),
     [
-        *[("left_eye", "right_eye"), ("eyeLeft", "eyeRight"), ("RIGHT HIP", "LEFT HIP"), ("l_knee", "r_knee")],
+        *[
+            ("left_eye", "right_eye"),
+            ("eyeLeft", "eyeRight"),
+            ("RIGHT HIP", "LEFT HIP"),
+            ("l_knee", "r_knee"),
+        ],
         *[("knee-R", "knee-L"), ("nose", None), ("tail", None), ("collar", None)],
     ],
 )
@@ -535,7 +562,12 @@ def test_coco_sigmas(files: Files) -> None:
     people(files, keypoints=COCO_NAMES, sigmas=None)
     del files.first["keypoints"]
     schema = files.read().keypoints
-    assert schema is not None and schema.sigmas[0] == 0.026 and schema.sigmas[-1] == 0.089 and len(schema.sigmas) == 17
+    assert (
+        schema is not None
+        and schema.sigmas[0] == 0.026
+        and schema.sigmas[-1] == 0.089
+        and len(schema.sigmas) == 17
+    )
 
 
 def test_coco_sigmas_in_another_order(files: Files) -> None:

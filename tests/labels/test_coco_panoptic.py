@@ -82,7 +82,9 @@ def test_a_good_file(files: Files) -> None:
     assert looks_like_coco_panoptic(files.json) and looks_like_coco_panoptic(files.json.parent.parent)
     assert len(read_coco_panoptic(files.json.parent.parent)) == 1
     assert dataset.classes == ["cat", "dog"] and dataset.class_ids == [17, 18]
-    assert dataset.problems.texts() == {"stuff segment left out": 1} and "isthing" in dataset.problems.lines()[0]
+    assert (
+        dataset.problems.texts() == {"stuff segment left out": 1} and "isthing" in dataset.problems.lines()[0]
+    )
     image = dataset.image(0)
     assert (image.image_id, image.file_name) == (42, "a.jpg")
     cat, dog = image.annotations
@@ -154,7 +156,9 @@ def test_label_images_that_cannot_be_used(files: Files) -> None:
 def subjects(folder: Path) -> list[Subject]:
     files = Files(folder)
     files.read()
-    return [Subject(folder, files.json, read_coco_panoptic, looks_like_coco_panoptic, [files.json, files.png])]
+    return [
+        Subject(folder, files.json, read_coco_panoptic, looks_like_coco_panoptic, [files.json, files.png])
+    ]
 
 
 def test_any_bytes_are_read_or_refused(tmp_path: Path) -> None:

@@ -78,7 +78,9 @@ def hard_set(tmp_path: Path) -> Dataset:
     annotations = []
     for number, mask in enumerate((holed, parts, crowd, over), start=1):
         rle = bitmap_rle(mask)
-        annotations.append(Annotation(rle_box(rle), 0, rle=rle, crowd=mask is crowd, area=rle_area(rle), id=number))
+        annotations.append(
+            Annotation(rle_box(rle), 0, rle=rle, crowd=mask is crowd, area=rle_area(rle), id=number)
+        )
     annotations.append(Annotation((62.0, 30.0, 80.0, 60.0), 1, area=540, id=5))
     image = LabelledImage(1, "a.png", tmp_path / "a.png", 70, 90, annotations)
     return FileDataset([image], DatasetInfo(name="hard", classes=["cell", "box"], class_ids=[1, 2]))
@@ -93,7 +95,12 @@ def hard_set(tmp_path: Path) -> Dataset:
         ("voc", {"crowd region": 1, "pixels that two objects share": 125}),
         (
             "instance-png",
-            {"crowd region": 1, "object without a mask": 1, "class name": 5, "pixels that two objects share": 125},
+            {
+                "crowd region": 1,
+                "object without a mask": 1,
+                "class name": 5,
+                "pixels that two objects share": 125,
+            },
         ),
     ],
 )
@@ -149,7 +156,9 @@ def test_a_folder_of_two_formats_asks(source: Path, tmp_path: Path) -> None:
 
 @st.composite
 def shaped(draw: st.DrawFn) -> Annotation:
-    """An object in an image of 90 x 120: a star of random arms as a polygon of over 100 pixels, or as an RLE."""
+    """An object in an image of 90 x 120: a star of random arms as a polygon of over 100 pixels, or as an
+    RLE.
+    """
     count = draw(st.integers(3, 12))
     arms = np.array(draw(st.lists(st.floats(12, 34), min_size=count, max_size=count)))
     x, y = draw(st.floats(36, 84)), draw(st.floats(36, 54))
@@ -166,7 +175,9 @@ def shaped(draw: st.DrawFn) -> Annotation:
 @pytest.mark.parametrize("name", sorted(WRITERS))
 @settings(max_examples=25, deadline=None)
 @given(annotation=shaped())
-def test_any_shape_comes_back(name: str, annotation: Annotation, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_any_shape_comes_back(
+    name: str, annotation: Annotation, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     from PIL import Image
 
     folder = tmp_path_factory.mktemp("shapes")
@@ -188,7 +199,11 @@ def test_every_format_becomes_every_other(sample: str, name: str, tmp_path: Path
     """Whatever folders the images lie in, what was written is found again, and all that is not is counted."""
     written, lines = convert_data(str(Path(__file__).parent / "samples" / sample), name, tmp_path / "out")
     dataset = written["train"]
-    lost = sum(int(line.split(": ")[2].split(";")[0]) for line in lines if "crowd" in line or "without a mask" in line)
+    lost = sum(
+        int(line.split(": ")[2].split(";")[0])
+        for line in lines
+        if "crowd" in line or "without a mask" in line
+    )
     count = sum(len(dataset.image(index).annotations) for index in range(len(dataset)))
     if lost == count:
         assert (sample, name) == ("yolo-pose", "instance-png")
@@ -207,7 +222,9 @@ def test_poses_of_objects_without_keypoints_are_kept(tmp_path: Path) -> None:
     bare.annotations[0].keypoints = None
     part = FileDataset(
         images,
-        DatasetInfo(name="part", classes=dataset.classes, class_ids=dataset.class_ids, keypoints=dataset.keypoints),
+        DatasetInfo(
+            name="part", classes=dataset.classes, class_ids=dataset.class_ids, keypoints=dataset.keypoints
+        ),
     )
     lost = Lost()
     WRITERS["yolo"]({"train": part}, tmp_path / "out", lost)

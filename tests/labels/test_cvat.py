@@ -100,7 +100,9 @@ def test_a_skeleton_alone(tmp_path: Path) -> None:
 
 
 def test_a_hidden_keypoint(tmp_path: Path) -> None:
-    path = write(tmp_path, GOOD + FACE.format("").replace('occluded="1" outside="0"', 'occluded="0" outside="1"'))
+    path = write(
+        tmp_path, GOOD + FACE.format("").replace('occluded="1" outside="0"', 'occluded="0" outside="1"')
+    )
     dataset = read_cvat(path)
     assert dataset.problems.texts()["zero-area box dropped"] == 1 and len(objects(dataset)) == 4
 
@@ -168,7 +170,9 @@ def test_images_in_the_folder_of_their_subset(tmp_path: Path) -> None:
 )
 def test_refused(tmp_path: Path, old: str, new: str, word: str) -> None:
     path = write(tmp_path, GOOD)
-    path.write_text(path.read_text().replace(old, new, 1 if "annotations" not in old or "DOCTYPE" in new else -1))
+    path.write_text(
+        path.read_text().replace(old, new, 1 if "annotations" not in old or "DOCTYPE" in new else -1)
+    )
     refused(path, word)
 
 
@@ -198,7 +202,9 @@ def test_video_and_empty_exports(tmp_path: Path) -> None:
     path.write_text("<annotations></annotations>")
     refused(path, "no <image> and no <track>", "CVAT for images 1.1")
     refused(write(tmp_path, ""), "no object is usable")
-    refused(write(tmp_path, '<polyline label="car" points="1,1;2,2"/>'), "1 x shape of an unread kind left out")
+    refused(
+        write(tmp_path, '<polyline label="car" points="1,1;2,2"/>'), "1 x shape of an unread kind left out"
+    )
     assert not looks_like_cvat(tmp_path / "none.xml") and not looks_like_cvat(tmp_path / "images")
     refused(tmp_path / "images", "annotations.xml")
 
@@ -241,7 +247,9 @@ def test_tracks_of_a_video(tmp_path: Path) -> None:
     (path.parent / "images/frame_000001.PNG").unlink()
     refused(path, "frame_000001.PNG", "missing")
     path.write_text(TRACKS.replace('frame="0"', 'frame="x"'))
-    (path.parent / "images/frame_000001.PNG").write_bytes((path.parent / "images/frame_000000.PNG").read_bytes())
+    (path.parent / "images/frame_000001.PNG").write_bytes(
+        (path.parent / "images/frame_000000.PNG").read_bytes()
+    )
     assert read_cvat(path).problems.texts()["shape without a frame left out"] == 1
 
 

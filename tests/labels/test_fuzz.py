@@ -38,7 +38,9 @@ def subject(folder: Path, read: object) -> Subject:
     return Subject(folder, folder / "labels", read, lambda path: True, [folder / "labels"], by_folder=True)
 
 
-def reader(path: Path, box: tuple[float, float, float, float] = (1, 1, 3, 4), name: str = "a.png") -> FileDataset:
+def reader(
+    path: Path, box: tuple[float, float, float, float] = (1, 1, 3, 4), name: str = "a.png"
+) -> FileDataset:
     image = LabelledImage(1, name, path.parent / name, 6, 8, [Annotation(box, 0, area=6.0, id=1)])
     return FileDataset([image], DatasetInfo(name=str(path), classes=["x"], class_ids=[1]))
 
@@ -97,12 +99,18 @@ def test_memory_that_the_process_kept_is_counted_again() -> None:
         "with bounded(megabytes=50):\n"
         "    bytearray(80 << 20)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True
+    )
     assert "AssertionError: took 8" in done.stderr
 
 
 def test_a_seed_always_spoils_alike_and_nearly_always_spoils() -> None:
-    contents = [b'{"images": [{"id": 1, "file_name": "a.png"}]}', b"<a><b x='1'>2</b></a>", b"0 0.5 0.5 0.1 0.1\n"]
+    contents = [
+        b'{"images": [{"id": 1, "file_name": "a.png"}]}',
+        b"<a><b x='1'>2</b></a>",
+        b"0 0.5 0.5 0.1 0.1\n",
+    ]
     for content in contents:
         spoilt = [spoil(content, Random(number)) for number in range(200)]
         assert spoilt == [spoil(content, Random(number)) for number in range(200)]

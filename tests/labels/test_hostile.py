@@ -1,4 +1,6 @@
-"""What an attacker would write, in every format: bombs, names and links that lead outside, headers that claim gigabytes."""
+"""What an attacker would write, in every format: bombs, names and links that lead outside, headers that claim
+gigabytes.
+"""
 
 from __future__ import annotations
 
@@ -173,7 +175,8 @@ def test_xml_bombs(name: str, file: str, tmp_path: Path) -> None:
 
 
 BOMBS = [
-    "a: &a [x, x]\n" + "".join(f"{chr(98 + k)}: &{chr(98 + k)} [{f'*{chr(97 + k)}, ' * 9}]\n" for k in range(9)),
+    "a: &a [x, x]\n"
+    + "".join(f"{chr(98 + k)}: &{chr(98 + k)} [{f'*{chr(97 + k)}, ' * 9}]\n" for k in range(9)),
     "a: &a {b: *a}\n",
     "<<: &m {train: images/train}\nval: x\nx: *m\n",
     "names: " + "[" * 100_000,
@@ -204,11 +207,27 @@ def test_yaml_bombs(name: str, tmp_path: Path) -> None:
 
 OUTSIDE = [
     *("../secret.png", "../../secret.png", "../../../secret.png", "a/../../secret.png", "./../secret.png"),
-    *("..\\secret.png", "a\\..\\..\\secret.png", "C:\\secret.png", "\\\\host\\secret.png", "FOLDER/secret.png"),
+    *(
+        "..\\secret.png",
+        "a\\..\\..\\secret.png",
+        "C:\\secret.png",
+        "\\\\host\\secret.png",
+        "FOLDER/secret.png",
+    ),
     *("file://FOLDER/secret.png", "..%2fsecret.png", "../secret.png\0.png", "/etc/passwd", "/dev/zero", "."),
 ]
 # in the others a label file has its image's name
-NAMING = ["coco", "coco-panoptic", "cvat", "label-studio", "labelme", "lvis", "via-csv", "via-export", "via-project"]
+NAMING = [
+    "coco",
+    "coco-panoptic",
+    "cvat",
+    "label-studio",
+    "labelme",
+    "lvis",
+    "via-csv",
+    "via-export",
+    "via-project",
+]
 NAMING += ["voc", "yolo", "yolo-pose"]
 
 
@@ -217,7 +236,9 @@ def test_names_that_leave(name: str, tmp_path: Path) -> None:
     """Wherever the first image is named. What the reader does not refuse it must have found inside."""
     sample = Sample(name, tmp_path)
     good = {
-        path: path.read_text() for path in sample.root.rglob("*") if path.suffix in (".json", ".xml", ".csv", ".yaml")
+        path: path.read_text()
+        for path in sample.root.rglob("*")
+        if path.suffix in (".json", ".xml", ".csv", ".yaml")
     }
     good = {path: text for path, text in good.items() if any(old in text for old in _named(text))}
     assert good
@@ -261,7 +282,9 @@ def test_a_image_that_is_a_link(sample: Sample) -> None:
         sample.refused("symbolic link out of")
 
 
-@pytest.mark.parametrize(("name", "pattern"), [(name, pattern) for name in LABELS for pattern in LABELS[name]])
+@pytest.mark.parametrize(
+    ("name", "pattern"), [(name, pattern) for name in LABELS for pattern in LABELS[name]]
+)
 def test_labels_that_are_a_link(name: str, pattern: str, tmp_path: Path) -> None:
     sample = Sample(name, tmp_path)
     path = sample.only(pattern)
@@ -301,7 +324,15 @@ def bmp(side: int) -> bytes:
 
 def tiff(side: int) -> bytes:
     """Grey of 8 bits in one strip."""
-    entries = [(256, 4, side), (257, 4, side), (258, 3, 8), (259, 3, 1), (262, 3, 1), (273, 4, 8), (277, 3, 1)]
+    entries = [
+        (256, 4, side),
+        (257, 4, side),
+        (258, 3, 8),
+        (259, 3, 1),
+        (262, 3, 1),
+        (273, 4, 8),
+        (277, 3, 1),
+    ]
     entries += [(278, 4, side), (279, 4, side * side % 2**32)]
     ifd = struct.pack("<H", len(entries)) + b"".join(
         struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries
@@ -324,7 +355,9 @@ def test_a_image_that_claims_gigabytes(sample: Sample) -> None:
         sample.refused(sample.image.name)
 
 
-@pytest.mark.parametrize("name", [name for name in LABELS if any(p.endswith((".png", "*")) for p in LABELS[name])])
+@pytest.mark.parametrize(
+    "name", [name for name in LABELS if any(p.endswith((".png", "*")) for p in LABELS[name])]
+)
 def test_a_label_image_that_claims_gigabytes(name: str, tmp_path: Path) -> None:
     sample = Sample(name, tmp_path)
     path = sample.only(next(p for p in LABELS[name] if p.endswith((".png", "*"))))
@@ -358,7 +391,10 @@ def test_a_file_of_zeros(sample: Sample) -> None:
         one_line(error)
     else:
         # label images alone are a data set; Penn-Fudan's texts only comment on them
-        assert sample.root.name in ("cityscapes", "instance-png", "mask-folders", "penn-fudan") and len(dataset) == 12
+        assert (
+            sample.root.name in ("cityscapes", "instance-png", "mask-folders", "penn-fudan")
+            and len(dataset) == 12
+        )
 
 
 def test_an_error_is_a_data_error(tmp_path: Path) -> None:

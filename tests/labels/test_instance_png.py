@@ -83,7 +83,11 @@ def test_palette_indices_are_ids(tmp_path: Path) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(arrays(np.uint16, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.sampled_from([0, 1, 5, 65535])))
+@given(
+    arrays(
+        np.uint16, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.sampled_from([0, 1, 5, 65535])
+    )
+)
 def test_rles_are_the_pixels_of_each_id(ids: np.ndarray) -> None:
     rles = list(rles_by_id(ids).values())
     values = [value for value in np.unique(ids) if value]

@@ -43,12 +43,18 @@ def region(kind: str, label: str, value: dict[str, Any], **fields: Any) -> dict[
 def good() -> list[dict[str, Any]]:
     """A task with a shape of each kind."""
     result = [
-        region("rectanglelabels", "car", {"x": 10.0, "y": 20.0, "width": 40.0, "height": 50.0, "rotation": 0}),
+        region(
+            "rectanglelabels", "car", {"x": 10.0, "y": 20.0, "width": 40.0, "height": 50.0, "rotation": 0}
+        ),
         region("polygonlabels", "bus", {"points": [[20, 10], [60, 10], [60, 60]], "closed": True}),
         region("brushlabels", "car", {"format": "rle", "rle": brush_rle(painted())}),
         region("ellipselabels", "bus", {"x": 50, "y": 50, "radiusX": 20, "radiusY": 12.5, "rotation": 0}),
-        region("keypointlabels", "nose", {"x": 15.0, "y": 25.0, "width": 0.5}, parentID="rectanglelabels_car"),
-        region("keypointlabels", "tail", {"x": 45.0, "y": 60.0, "width": 0.5}, parentID="rectanglelabels_car"),
+        region(
+            "keypointlabels", "nose", {"x": 15.0, "y": 25.0, "width": 0.5}, parentID="rectanglelabels_car"
+        ),
+        region(
+            "keypointlabels", "tail", {"x": 45.0, "y": 60.0, "width": 0.5}, parentID="rectanglelabels_car"
+        ),
     ]
     result[4]["id"], result[5]["id"] = "k1", "k2"
     annotation = {"id": 1, "completed_by": 1, "was_cancelled": False, "result": result}
@@ -164,7 +170,9 @@ def test_several_annotators(files: Files) -> None:
 
 
 def test_tasks_without_annotations(files: Files) -> None:
-    files.tasks.append({"id": 12, "annotations": [], "data": {"image": "b.png"}, "predictions": [{"result": []}]})
+    files.tasks.append(
+        {"id": 12, "annotations": [], "data": {"image": "b.png"}, "predictions": [{"result": []}]}
+    )
     dataset = files.read()
     assert len(dataset) == 1 and dataset.problems.texts()["task without an annotation left out"] == 1
     assert dataset.problems.texts()["prediction left out"] == 1
@@ -221,7 +229,18 @@ def test_brush(literal: bool) -> None:
 
 def test_brush_that_the_tool_wrote() -> None:
     """After the reference decoder's own terms: a literal run across pixels, a value of two bits."""
-    bits = f"{8:032b}{1:05b}" + f"{2:04b}" * 4 + "0" + "00" + f"{4:03b}" + "0100010011" + "1" + "00" + "010" + "10"
+    bits = (
+        f"{8:032b}{1:05b}"
+        + f"{2:04b}" * 4
+        + "0"
+        + "00"
+        + f"{4:03b}"
+        + "0100010011"
+        + "1"
+        + "00"
+        + "010"
+        + "10"
+    )
     bits += "0" * (-len(bits) % 8)
     rle = [int(bits[i : i + 8], 2) for i in range(0, len(bits), 8)]
     # the values are 1 0 1 0 3 2 2 2: alphas 0 and 2
@@ -264,7 +283,9 @@ def test_where_images_are_found(files: Files, address: str, place: str) -> None:
     path = files.json.parent / place
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (WIDTH, HEIGHT)).save(path)
-    files.task["data"] = {"ocr": address, "text": "some words"} if address.endswith("a.png") else {"image": address}
+    files.task["data"] = (
+        {"ocr": address, "text": "some words"} if address.endswith("a.png") else {"image": address}
+    )
     assert files.read().image(0).path == path
 
 
@@ -292,7 +313,9 @@ def test_json_that_is_none(files: Files) -> None:
     with pytest.raises(DataError, match="not readable as JSON"):
         read_label_studio(files.json)
     files.json.write_bytes(b'{"images": []}')
-    assert not looks_like_label_studio(files.json) and not looks_like_label_studio(files.json.parent / "none.json")
+    assert not looks_like_label_studio(files.json) and not looks_like_label_studio(
+        files.json.parent / "none.json"
+    )
 
 
 def subjects(folder: Path) -> list[Subject]:
@@ -304,7 +327,9 @@ def subjects(folder: Path) -> list[Subject]:
         if form == "min":
             files.tasks = json_min(files.tasks)
         files.read()
-        found.append(Subject(folder / form, files.json, read_label_studio, looks_like_label_studio, [files.json]))
+        found.append(
+            Subject(folder / form, files.json, read_label_studio, looks_like_label_studio, [files.json])
+        )
     return found
 
 

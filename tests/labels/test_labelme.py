@@ -52,7 +52,13 @@ class Files:
 
     @staticmethod
     def document(image: str, *shapes: dict[str, Any]) -> dict[str, Any]:
-        start = {"version": "5.5.0", "flags": {}, "shapes": list(shapes), "imagePath": image, "imageData": None}
+        start = {
+            "version": "5.5.0",
+            "flags": {},
+            "shapes": list(shapes),
+            "imagePath": image,
+            "imageData": None,
+        }
         return start | {"imageHeight": HEIGHT, "imageWidth": WIDTH}
 
     def shapes(self, *shapes: dict[str, Any]) -> None:
@@ -137,8 +143,14 @@ def test_group_is_one_object(files: Files) -> None:
         shape("dog", other, group_id=1),
     )
     found = files.repaired().image(0).annotations
-    assert [(annotation.label, annotation.area) for annotation in found] == [(1, 141.0), (0, 100.0), (1, 16.0)]
-    files.first["shapes"].append(shape("dog", [[0.0, 0.0], [1.0, 0.0]], "mask", mask=png(np.ones((1, 2))), group_id=0))
+    assert [(annotation.label, annotation.area) for annotation in found] == [
+        (1, 141.0),
+        (0, 100.0),
+        (1, 16.0),
+    ]
+    files.first["shapes"].append(
+        shape("dog", [[0.0, 0.0], [1.0, 0.0]], "mask", mask=png(np.ones((1, 2))), group_id=0)
+    )
     found = files.repaired().image(0).annotations
     assert found[0].area == 143.0 and found[0].rle is not None
 

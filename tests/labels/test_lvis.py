@@ -39,7 +39,13 @@ def image(image_id: int, folder: str, **more: Any) -> dict[str, Any]:
 
 
 def category(class_id: int, name: str) -> dict[str, Any]:
-    more = {"def": "a thing", "image_count": 2, "synset": f"{name}.n.01", "synonyms": [name], "instance_count": 2}
+    more = {
+        "def": "a thing",
+        "image_count": 2,
+        "synset": f"{name}.n.01",
+        "synonyms": [name],
+        "instance_count": 2,
+    }
     return {"frequency": "c", "id": class_id, "name": name, **more}
 
 
@@ -173,7 +179,9 @@ def test_negative_class_that_is_there(files: Files) -> None:
     assert image.negative == [0]
 
 
-@pytest.mark.parametrize("address", ["http://x/../../secret.jpg", "http://x/..", "//[", "http://x/a/b\x00c.jpg"])
+@pytest.mark.parametrize(
+    "address", ["http://x/../../secret.jpg", "http://x/..", "//[", "http://x/a/b\x00c.jpg"]
+)
 def test_address_that_leaves(files: Files, address: str) -> None:
     files.first["coco_url"] = address
     with pytest.raises(DataError) as error:

@@ -51,7 +51,9 @@ def test_a_set_of_several_classes_has_names_of_its_own() -> None:
 def test_the_only_class_of_a_model_is_taken_and_told(cells: Path) -> None:
     data = open_dataset(cells)
     taken, lines = take_class(data, ["nucleus"])
-    assert taken.classes == ["nucleus"] and labels_for(taken, ["nucleus"]) == [0] and data.classes == ["object"]
+    assert (
+        taken.classes == ["nucleus"] and labels_for(taken, ["nucleus"]) == [0] and data.classes == ["object"]
+    )
     assert len(lines) == 1 and "'object'" in lines[0] and "'nucleus'" in lines[0]
     for classes in (["object"], ["nucleus", "cell"], []):
         assert take_class(data, classes) == (data, [])

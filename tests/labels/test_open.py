@@ -66,7 +66,9 @@ def test_folder_with_two_files(tmp_path: Path, val: str) -> None:
     assert names(tmp_path / val) == (str(tmp_path / val), None)
     assert open_dataset(tmp_path).classes == open_dataset(tmp_path, "train").classes == ["dog"]
     assert open_dataset(tmp_path, "val").classes == ["cat"]
-    assert open_dataset(tmp_path / "train.json", "val").classes == ["dog"], "a file that is named is that file"
+    assert open_dataset(tmp_path / "train.json", "val").classes == ["dog"], (
+        "a file that is named is that file"
+    )
 
 
 def test_sibling_keeps_the_rest_of_the_name(tmp_path: Path) -> None:
@@ -140,7 +142,9 @@ def test_a_worker_gets_the_same(tmp_path: Path) -> None:
 def test_classes_meet_by_name(tmp_path: Path) -> None:
     dataset = open_dataset(coco(tmp_path / "set.json", tmp_path, "cat"))
     assert labels_for(dataset, ["dog", "cat"]) == [1]
-    with pytest.raises(DataError, match=r"set\.json: class 'cat' .*\(dog, cats\); did you mean 'cats'\?") as error:
+    with pytest.raises(
+        DataError, match=r"set\.json: class 'cat' .*\(dog, cats\); did you mean 'cats'\?"
+    ) as error:
         labels_for(dataset, ["dog", "cats"])
     assert "\n" not in str(error.value)
 

@@ -1,4 +1,6 @@
-"""Two traps of other evaluators, from a COCO file to its scores: annotation ids from 0, and areas that are not the masks'."""
+"""Two traps of other evaluators, from a COCO file to its scores: annotation ids from 0, and areas that are
+not the masks'.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def labels(folder: Path, **change: Any) -> tuple[Path, list[dict[str, Any]]]:
         record["area"] *= change.get("area_factor", 1)
     path.write_text(json.dumps(document))
     fields = ("image_id", "category_id", "bbox", "segmentation")
-    found = [{key: r[key] for key in fields} | {"score": 0.9} for r in document["annotations"] if not r["iscrowd"]]
+    found = [
+        {key: r[key] for key in fields} | {"score": 0.9} for r in document["annotations"] if not r["iscrowd"]
+    ]
     return path, found
 
 
@@ -67,7 +71,9 @@ def test_areas_that_are_not_the_masks(tmp_path: Path) -> None:
     path, results = labels(tmp_path, area_factor=100)
     dataset = opened(path)
     scores = score_results(dataset, results, ["segm"])["segm"]
-    assert scores["AP"] == pytest.approx(100) and scores["APl"] == pytest.approx(100) and scores["APs"] is None
+    assert (
+        scores["AP"] == pytest.approx(100) and scores["APl"] == pytest.approx(100) and scores["APs"] is None
+    )
     findings = Findings()
     for index in range(len(dataset)):
         check_annotations(dataset.image(index), index, "train", findings)
@@ -81,4 +87,6 @@ def test_areas_that_are_not_the_masks(tmp_path: Path) -> None:
     measured = open_dataset(path)
     assert measured.problems.texts()["missing area computed"] == 34
     scores = score_results(measured, results, ["segm"])["segm"]
-    assert scores["AP"] == pytest.approx(100) and scores["APs"] == pytest.approx(100) and scores["APl"] is None
+    assert (
+        scores["AP"] == pytest.approx(100) and scores["APs"] == pytest.approx(100) and scores["APl"] is None
+    )

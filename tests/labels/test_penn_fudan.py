@@ -58,7 +58,9 @@ class Folder:
 
     @staticmethod
     def text_of(stem: str, boxes: list[tuple[int, int, int, int]]) -> str:
-        people = [PERSON.format(a + 1, b + 1, c, d, n=n, stem=stem) for n, (a, b, c, d) in enumerate(boxes, start=1)]
+        people = [
+            PERSON.format(a + 1, b + 1, c, d, n=n, stem=stem) for n, (a, b, c, d) in enumerate(boxes, start=1)
+        ]
         return HEAD.format(stem=stem) + "".join(people)
 
     def repaired(self, *kinds: str) -> FileDataset:
@@ -77,7 +79,12 @@ def test_masks(folder: Folder) -> None:
     dataset = folder.repaired()
     assert dataset.classes == ["person"] and dataset.class_ids == [1] and looks_like_penn_fudan(folder.root)
     first, second = dataset
-    assert (first.image_id, first.file_name, first.height, first.width) == (1, "FudanPed00001.png", HEIGHT, WIDTH)
+    assert (first.image_id, first.file_name, first.height, first.width) == (
+        1,
+        "FudanPed00001.png",
+        HEIGHT,
+        WIDTH,
+    )
     assert [a.box for a in first.annotations] == BOXES and [a.box for a in second.annotations] == BOXES[:1]
     assert [a.id for image in dataset for a in image.annotations] == [1, 2, 3]
     for number, annotation in enumerate(first.annotations, start=1):
@@ -154,7 +161,11 @@ def test_link_that_leaves(folder: Folder, which: str, tmp_path_factory: pytest.T
 
 def subjects(folder: Path) -> list[Subject]:
     files = Folder(folder)
-    return [Subject(folder, folder, read_penn_fudan, looks_like_penn_fudan, [files.mask, files.text], by_folder=True)]
+    return [
+        Subject(
+            folder, folder, read_penn_fudan, looks_like_penn_fudan, [files.mask, files.text], by_folder=True
+        )
+    ]
 
 
 def test_any_bytes_are_read_or_refused(tmp_path: Path) -> None:

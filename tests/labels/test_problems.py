@@ -50,7 +50,12 @@ def test_an_empty_rle_is_found_with_its_image_and_its_whole_remedy(tmp_path: Pat
     for number, counts in enumerate(([30, 0], [10, 20], [5, 25]), start=1):
         Image.new("RGB", (6, 5), (number, 0, 0)).save(tmp_path / f"images/{number}.png")
         images.append({"id": number, "file_name": f"{number}.png", "height": 5, "width": 6})
-        box = {"bbox": [0, 0, 4, 3], "area": 6, "iscrowd": 0, "segmentation": {"size": [5, 6], "counts": counts}}
+        box = {
+            "bbox": [0, 0, 4, 3],
+            "area": 6,
+            "iscrowd": 0,
+            "segmentation": {"size": [5, 6], "counts": counts},
+        }
         annotations.append({"id": number, "image_id": number, "category_id": 1} | box)
     document = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "cat"}]}
     (tmp_path / "labels.json").write_text(json.dumps(document))

@@ -41,7 +41,9 @@ def test_encodings(tmp_path: Path, encoding: str) -> None:
     assert parse_xml(path).text == "Zürich"
 
 
-@pytest.mark.parametrize("content", [LAUGHS, OUTSIDE, b"<!DOCTYPE a><a/>", b"<!DOCTYPE a SYSTEM 'http://x/y'><a/>"])
+@pytest.mark.parametrize(
+    "content", [LAUGHS, OUTSIDE, b"<!DOCTYPE a><a/>", b"<!DOCTYPE a SYSTEM 'http://x/y'><a/>"]
+)
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
 def test_document_types(tmp_path: Path, content: bytes, encoding: str) -> None:
     refused(tmp_path / "a.xml", content.decode().encode(encoding), "DOCTYPE")

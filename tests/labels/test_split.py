@@ -41,7 +41,14 @@ def write_set(folder: Path, classes: list[list[int]], names: list[str] | None = 
 
 
 def split(source: Path, out: Path, **options) -> dict[str, Subset]:
-    given = {"val": 0.2, "test": 0.0, "by": "random", "grouping": Grouping(), "seed": 0, "copy": False} | options
+    given = {
+        "val": 0.2,
+        "test": 0.0,
+        "by": "random",
+        "grouping": Grouping(),
+        "seed": 0,
+        "copy": False,
+    } | options
     return split_data(str(source), out, **given)
 
 
@@ -61,7 +68,9 @@ def test_random_parts_have_their_sizes(count, shares, seed):
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=300), SHARES, st.integers(0, 9))
 def test_every_class_is_shared_out_like_the_whole(labels, shares, seed):
-    """With one class an image no part may be further from its share of a class than one image for each class."""
+    """With one class an image no part may be further from its share of a class than one image for each
+    class.
+    """
     strata = [[label] for label in labels]
     parts = assign_stratified(strata, shares, np.random.default_rng(seed))
     assert np.bincount(parts, minlength=len(shares)).tolist() == part_sizes(len(labels), shares)
@@ -72,7 +81,10 @@ def test_every_class_is_shared_out_like_the_whole(labels, shares, seed):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.lists(st.integers(0, 6), min_size=1, max_size=5, unique=True), min_size=1, max_size=120), SHARES)
+@given(
+    st.lists(st.lists(st.integers(0, 6), min_size=1, max_size=5, unique=True), min_size=1, max_size=120),
+    SHARES,
+)
 def test_strata_that_overlap_still_give_whole_parts(strata, shares):
     parts = assign_stratified(strata, shares, np.random.default_rng(0))
     assert np.bincount(parts, minlength=len(shares)).tolist() == part_sizes(len(strata), shares)
@@ -87,7 +99,9 @@ def test_stratified_beats_random_on_rare_classes():
     def worst(parts: np.ndarray) -> float:
         return max(abs(present[parts == 1, k].mean() / present[:, k].mean() - 1) for k in range(5))
 
-    stratified = [worst(assign_stratified(strata, [0.8, 0.2], np.random.default_rng(seed))) for seed in range(5)]
+    stratified = [
+        worst(assign_stratified(strata, [0.8, 0.2], np.random.default_rng(seed))) for seed in range(5)
+    ]
     random = [worst(assign_random(1000, [0.8, 0.2], np.random.default_rng(seed))) for seed in range(5)]
     assert max(stratified) < 0.06 < min(random)
 
@@ -124,7 +138,9 @@ def test_parts_open_are_disjoint_and_complete(tmp_path, options):
             image = part.image(index)
             expected = whole[image.image_id]
             found.append(image.image_id)
-            assert image.file_name == expected.file_name and len(image.annotations) == len(expected.annotations)
+            assert image.file_name == expected.file_name and len(image.annotations) == len(
+                expected.annotations
+            )
             assert [a.id for a in image.annotations] == [a.id for a in expected.annotations]
             assert part.pixels(index)[0, 0, 0] == image.image_id % 256
     assert sorted(found) == sorted(whole)
@@ -135,7 +151,9 @@ def test_parts_open_are_disjoint_and_complete(tmp_path, options):
 
 def test_deterministic_and_the_seed_counts(tmp_path):
     source = write_set(tmp_path / "data", [[k % 3] for k in range(30)])
-    parts = [split(source, tmp_path / f"{k}", by="stratified", seed=seed) for k, seed in enumerate((0, 0, 1, -1))]
+    parts = [
+        split(source, tmp_path / f"{k}", by="stratified", seed=seed) for k, seed in enumerate((0, 0, 1, -1))
+    ]
     indices = [part["val"].indices.tolist() for part in parts]
     assert indices[0] == indices[1] != indices[2]
     assert (tmp_path / "0/val.json").read_bytes() == (tmp_path / "1/val.json").read_bytes()
@@ -148,7 +166,9 @@ def test_beside_the_data_on_request(tmp_path):
     with pytest.raises(UserError, match=r"train.json: is there already"):
         split(source, tmp_path)
     split(source, tmp_path / "images")
-    assert not (tmp_path / "images/images").exists() and len(open_dataset(tmp_path / "images/train.json")) == 8
+    assert (
+        not (tmp_path / "images/images").exists() and len(open_dataset(tmp_path / "images/train.json")) == 8
+    )
 
 
 def test_groups_by_pattern_folder_and_file(tmp_path):

@@ -179,7 +179,10 @@ def test_tags_of_a_image(files: Files) -> None:
         (lambda f: f.document["size"].update(width=10**400), ["real size"]),
         (lambda f: f.document.update(size={"height": 1e308, "width": 3}), ["real size"]),
         (lambda f: f.figures[3]["bitmap"].update(data="!!"), ["object 3", "base64"]),
-        (lambda f: f.figures[3]["bitmap"].update(data=base64.b64encode(zlib.compress(b"x")).decode()), ["PNG"]),
+        (
+            lambda f: f.figures[3]["bitmap"].update(data=base64.b64encode(zlib.compress(b"x")).decode()),
+            ["PNG"],
+        ),
         (lambda f: f.figures[3]["bitmap"].update(origin=[1.5, 2]), ["origin"]),
         (lambda f: f.figures[3]["bitmap"].update(origin=None), ["origin"]),
         (lambda f: f.figures[3]["bitmap"].update(data=packed_bitmap(np.ones((900, 900)))), ["900 x 900"]),
@@ -229,7 +232,11 @@ def subjects(folder: Path) -> list[Subject]:
     files = Files(folder)
     files.write()
     meta = files.project / "meta.json"
-    return [Subject(folder, files.project, read_supervisely, looks_like_supervisely, [meta, files.ann], by_folder=True)]
+    return [
+        Subject(
+            folder, files.project, read_supervisely, looks_like_supervisely, [meta, files.ann], by_folder=True
+        )
+    ]
 
 
 def test_any_bytes_are_read_or_refused(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ KINDS = [{}, {"people": True}, {"people": True, "shapes": False, "side": (96, 64
 
 def flat(image) -> list:
     return [
-        (a.box, a.label, a.rle, a.id, None if a.keypoints is None else a.keypoints.tolist()) for a in image.annotations
+        (a.box, a.label, a.rle, a.id, None if a.keypoints is None else a.keypoints.tolist())
+        for a in image.annotations
     ]
 
 
@@ -33,7 +34,9 @@ def test_same_index_same_image_in_any_order(kind):
 def test_splits_and_seeds_differ():
     train, val, other = Synthetic(split="train"), Synthetic(split="val"), Synthetic(seed=7)
     assert len(train) == 1000 and len(val) == 200
-    assert not np.array_equal(train.pixels(0), val.pixels(0)) and not np.array_equal(train.pixels(0), other.pixels(0))
+    assert not np.array_equal(train.pixels(0), val.pixels(0)) and not np.array_equal(
+        train.pixels(0), other.pixels(0)
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,4 +1,6 @@
-"""VGG Image Annotator's files: its three forms read back to what was written, and one test for each thing gone wrong."""
+"""VGG Image Annotator's files: its three forms read back to what was written, and one test for each thing
+gone wrong.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +38,18 @@ class Files:
         self.folder = folder
         for name in ("a.jpg", "b.png"):
             Image.new("RGB", (WIDTH, HEIGHT)).save(folder / name)
-        self.a = {"filename": "a.jpg", "size": 825, "regions": [region(SQUARE, animal="dog")], "file_attributes": {}}
-        self.b = {"filename": "b.png", "size": 99, "regions": [region(RECT, animal="cat")], "file_attributes": {}}
+        self.a = {
+            "filename": "a.jpg",
+            "size": 825,
+            "regions": [region(SQUARE, animal="dog")],
+            "file_attributes": {},
+        }
+        self.b = {
+            "filename": "b.png",
+            "size": 99,
+            "regions": [region(RECT, animal="cat")],
+            "file_attributes": {},
+        }
 
     def regions(self, *regions: dict[str, Any]) -> None:
         self.a["regions"] = list(regions)
@@ -52,7 +64,12 @@ class Files:
 
     def write_project(self, folder: str = "", options: tuple[str, ...] = ()) -> Path:
         """As "Project > Save" of VIA 2 writes it."""
-        attribute = {"type": "dropdown", "description": "", "options": {o: "" for o in options}, "default_options": {}}
+        attribute = {
+            "type": "dropdown",
+            "description": "",
+            "options": {o: "" for o in options},
+            "default_options": {},
+        }
         document = {
             "_via_settings": {
                 "ui": {},
@@ -74,7 +91,12 @@ class Files:
             writer = csv.writer(file)
             writer.writerow(HEADER)
             for entry in (self.a, self.b):
-                start = [entry["filename"], entry["size"], json.dumps(entry["file_attributes"]), len(entry["regions"])]
+                start = [
+                    entry["filename"],
+                    entry["size"],
+                    json.dumps(entry["file_attributes"]),
+                    len(entry["regions"]),
+                ]
                 for number, one in enumerate(entry["regions"]):
                     cells = [json.dumps(one["shape_attributes"]), json.dumps(one["region_attributes"])]
                     writer.writerow([*start, number, *cells])
@@ -113,7 +135,9 @@ def test_a_good_file(files: Files, form: str) -> None:
         (polygon,), (box,) = first.annotations, second.annotations
         assert polygon.label == 1 and polygon.box == (4.0, 2.0, 14.0, 12.0) and polygon.area == 100.0
         np.testing.assert_array_equal(polygon.polygons[0][:, 0], SQUARE["all_points_x"])
-        assert box.label == 0 and box.box == (10.0, 5.0, 21.0, 14.0) and box.polygons is None and box.rle is None
+        assert (
+            box.label == 0 and box.box == (10.0, 5.0, 21.0, 14.0) and box.polygons is None and box.rle is None
+        )
         assert dataset.pixels(1).shape == (HEIGHT, WIDTH, 3)
 
 
@@ -185,12 +209,15 @@ def test_long_polygon_in_csv(files: Files) -> None:
 
 def test_class_attribute(files: Files) -> None:
     files.regions(
-        region(SQUARE, colour="red", Label="dog"), region(SQUARE, colour="red", Label={"cow": True, "ox": False})
+        region(SQUARE, colour="red", Label="dog"),
+        region(SQUARE, colour="red", Label={"cow": True, "ox": False}),
     )
     files.b["regions"] = [region(RECT, Label=7, colour="")]
     dataset = files.repaired("attribute left out", "attribute left out")
     assert dataset.classes == ["7", "cow", "dog"]
-    dataset = files.repaired(*["attribute left out"] * 3, "shape without a label left out", attribute="colour")
+    dataset = files.repaired(
+        *["attribute left out"] * 3, "shape without a label left out", attribute="colour"
+    )
     assert dataset.classes == ["red"]
     files.refused("'size'", "'colour', 'Label'", attribute="size")
 
@@ -248,7 +275,10 @@ def test_what_is_counted(files: Files) -> None:
         ({"name": "circle", "cx": 1, "cy": 1, "r": 1e300}, "outline too long to draw dropped"),
         ({"name": "circle", "cx": 1, "cy": 1, "r": 0}, "annotation without a usable box dropped"),
         ({"name": "circle", "cx": 1, "cy": 1}, "non-finite coordinates dropped"),
-        ({"name": "ellipse", "cx": 9, "cy": 9, "rx": 3, "ry": 3, "theta": math.inf}, "non-finite coordinates dropped"),
+        (
+            {"name": "ellipse", "cx": 9, "cy": 9, "rx": 3, "ry": 3, "theta": math.inf},
+            "non-finite coordinates dropped",
+        ),
         (RECT | {"width": 0}, "zero-area box dropped"),
         (RECT | {"x": 1000}, "box outside the image dropped"),
         (RECT | {"x": [1]}, "non-finite coordinates dropped"),
@@ -262,7 +292,10 @@ def test_shapes_that_are_dropped(files: Files, shape: dict[str, Any], kind: str)
 
 
 def test_boxes_that_are_repaired(files: Files) -> None:
-    files.b["regions"] = [region(RECT | {"width": 1e308}, animal="cat"), region(RECT | {"width": -4}, animal="cat")]
+    files.b["regions"] = [
+        region(RECT | {"width": 1e308}, animal="cat"),
+        region(RECT | {"width": -4}, animal="cat"),
+    ]
     found = files.repaired("box clipped to the image", "reversed box swapped").image(1).annotations
     assert [annotation.box for annotation in found] == [(10.0, 5.0, 30.0, 14.0), (6.0, 5.0, 10.0, 14.0)]
 
@@ -339,7 +372,11 @@ def test_other_files(files: Files, text: str) -> None:
         ("x.csv", ",".join(HEADER) + "\na.jpg,1,{},1,0,{x,{}", ["line 2", "'{x'"]),
         ("x.csv", ",".join(HEADER) + "\na.jpg,1,{},1,0,[],{}", ["line 2", "object"]),
         ("x.csv", ",".join(HEADER) + "\na.jpg,1,{},1,0," + "[" * 100_000 + ",{}", ["line 2", "JSON"]),
-        ("x.csv", ",".join(HEADER) + "\na.jpg,1,{},0,0,{},{}\na.jpg,2,{},0,0,{},{}", ["line 3", "two file sizes"]),
+        (
+            "x.csv",
+            ",".join(HEADER) + "\na.jpg,1,{},0,0,{},{}\na.jpg,2,{},0,0,{},{}",
+            ["line 3", "two file sizes"],
+        ),
         ("x.csv", ",".join(HEADER) + "\na.jpg,1,{},0,0,{},{}", ["label at least one object"]),
     ],
 )
@@ -354,7 +391,9 @@ def test_csv_that_is_not_utf_8(files: Files) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "via_region_data.json"])
-def test_links_that_leave_the_folder(files: Files, tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
+def test_links_that_leave_the_folder(
+    files: Files, tmp_path_factory: pytest.TempPathFactory, name: str
+) -> None:
     files.write_export()
     outside = tmp_path_factory.mktemp("outside") / name
     (files.folder / name).rename(outside)

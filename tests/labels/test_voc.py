@@ -1,4 +1,6 @@
-"""Pascal VOC: the devkit's folders with masks, LabelImg's files beside the images, and what both get wrong."""
+"""Pascal VOC: the devkit's folders with masks, LabelImg's files beside the images, and what both get
+wrong.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,13 @@ class Devkit:
     def __init__(self, folder: Path) -> None:
         self.devkit = folder / "VOCdevkit"
         self.root = self.devkit / "VOC2012"
-        for name in ("Annotations", "JPEGImages", "SegmentationObject", "ImageSets/Main", "ImageSets/Segmentation"):
+        for name in (
+            "Annotations",
+            "JPEGImages",
+            "SegmentationObject",
+            "ImageSets/Main",
+            "ImageSets/Segmentation",
+        ):
             (self.root / name).mkdir(parents=True)
         for stem, scene in SCENES.items():
             Image.new("RGB", (WIDTH, HEIGHT), (9, 9, 9)).save(self.root / "JPEGImages" / f"{stem}.jpg")
@@ -165,7 +173,9 @@ def test_splits(devkit: Devkit) -> None:
     devkit.list("Segmentation/trainval", "2007_000001\n")
     assert [p.file_name for p in read_voc(devkit.root, "train")] == ["2007_000001.jpg", "2007_000002.jpg"]
     assert [p.file_name for p in read_voc(devkit.root, "val")] == ["2007_000003.jpg"]
-    assert len(read_voc(devkit.root, "Segmentation/train")) == 1 and len(read_voc(devkit.root, "trainval")) == 1
+    assert (
+        len(read_voc(devkit.root, "Segmentation/train")) == 1 and len(read_voc(devkit.root, "trainval")) == 1
+    )
     with pytest.raises(UserError, match="Main/train, Main/val, Segmentation/train"):
         read_voc(devkit.root, "test")
     for hostile in ("../../secret", "Main/../../x", "/etc/passwd"):
@@ -201,7 +211,9 @@ def test_folders_in_folders(devkit: Devkit) -> None:
         for path in folder.glob("2007_000001.*"):
             path.rename(folder / "a" / path.name)
     dataset = devkit.repaired()
-    assert dataset.image(2).file_name == "a/2007_000001.jpg" and dataset.image(2).annotations[0].rle is not None
+    assert (
+        dataset.image(2).file_name == "a/2007_000001.jpg" and dataset.image(2).annotations[0].rle is not None
+    )
 
 
 # ---- what is counted

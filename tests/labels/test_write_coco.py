@@ -24,7 +24,9 @@ from maskrcnn.masks.rle import bitmap_rle, rle_bitmap, runs_rle, string_runs
 
 SHARED = Path(__file__).parents[3] / "shared"
 HEIGHT, WIDTH = 24, 36
-SCHEMA = KeypointSchema(names=["tip", "left", "right"], flip=[0, 2, 1], skeleton=[(0, 1)], sigmas=[0.1, 0.2, 0.3])
+SCHEMA = KeypointSchema(
+    names=["tip", "left", "right"], flip=[0, 2, 1], skeleton=[(0, 1)], sigmas=[0.1, 0.2, 0.3]
+)
 
 
 @st.composite
@@ -38,7 +40,10 @@ def annotations(draw: st.DrawFn, number: int) -> Annotation:
     annotation.area = draw(st.floats(0.5, 1000))
     kind = draw(st.sampled_from(["box", "polygons", "rle"]))
     if kind == "polygons":
-        annotation.polygons = [np.array([[x0, y0], [x1, y0], [x1, y1]]), np.array([[x0, y0], [x1, y1], [x0, y1]])]
+        annotation.polygons = [
+            np.array([[x0, y0], [x1, y0], [x1, y1]]),
+            np.array([[x0, y0], [x1, y1], [x0, y1]]),
+        ]
     if kind == "rle":
         bitmap = np.random.default_rng(draw(st.integers(0, 99))).random((HEIGHT, WIDTH)) < 0.3
         annotation.rle = bitmap_rle(bitmap)
@@ -52,7 +57,9 @@ def datasets(draw: st.DrawFn) -> FileDataset:
     images = []
     number = draw(st.integers(0, 5))
     for index in range(draw(st.integers(1, 3))):
-        image = LabelledImage(draw(st.sampled_from([index, f"id {index}"])), f"{index}.png", None, HEIGHT, WIDTH)
+        image = LabelledImage(
+            draw(st.sampled_from([index, f"id {index}"])), f"{index}.png", None, HEIGHT, WIDTH
+        )
         for _ in range(draw(st.integers(0, 3))):
             number += draw(st.integers(1, 3))
             image.annotations.append(draw(annotations(number)))
@@ -62,7 +69,10 @@ def datasets(draw: st.DrawFn) -> FileDataset:
     return FileDataset(
         images,
         DatasetInfo(
-            name="drawn", classes=["a", "b", "c"], class_ids=draw(st.permutations([0, 7, 90])), keypoints=SCHEMA
+            name="drawn",
+            classes=["a", "b", "c"],
+            class_ids=draw(st.permutations([0, 7, 90])),
+            keypoints=SCHEMA,
         ),
     )
 
@@ -91,7 +101,11 @@ def test_round_trip(dataset: FileDataset) -> None:
             Image.new("L", (WIDTH, HEIGHT)).save(path.parent / image.file_name)
         again = read_coco(path)
         assert not again.problems, again.problems.lines()
-        assert (again.classes, again.class_ids, again.keypoints) == (dataset.classes, dataset.class_ids, SCHEMA)
+        assert (again.classes, again.class_ids, again.keypoints) == (
+            dataset.classes,
+            dataset.class_ids,
+            SCHEMA,
+        )
         assert len(again) == len(dataset)
         for found, expected in zip(again, dataset, strict=True):
             assert_same(found, expected)

@@ -1,4 +1,6 @@
-"""YOLO data sets: boxes, polygons and poses read back to what was written, and one test for each thing gone wrong."""
+"""YOLO data sets: boxes, polygons and poses read back to what was written, and one test for each thing gone
+wrong.
+"""
 
 from __future__ import annotations
 
@@ -76,10 +78,20 @@ def test_a_good_folder(files: Files) -> None:
     dataset = files.repaired()
     assert dataset.classes == ["cat", "dog"] and dataset.class_ids == [0, 1] and dataset.keypoints is None
     first, second = dataset
-    assert (first.image_id, first.file_name, first.height, first.width) == (1, "images/train/a.jpg", HEIGHT, WIDTH)
+    assert (first.image_id, first.file_name, first.height, first.width) == (
+        1,
+        "images/train/a.jpg",
+        HEIGHT,
+        WIDTH,
+    )
     assert second.path == files.folder / "images/train/sub/b.png" and second.annotations == []
     polygon, box = first.annotations
-    assert polygon.label == 1 and polygon.box == (4.0, 2.0, 14.0, 12.0) and polygon.area == 100 and polygon.id == 1
+    assert (
+        polygon.label == 1
+        and polygon.box == (4.0, 2.0, 14.0, 12.0)
+        and polygon.area == 100
+        and polygon.id == 1
+    )
     np.testing.assert_allclose(polygon.polygons[0], SQUARE, atol=1e-4)
     assert box.polygons is None and box.rle is None and box.label == 0
     assert box.box == pytest.approx((1, 2, 11, 12), abs=1e-4)
@@ -145,7 +157,9 @@ def test_polygon_over_the_border(files: Files) -> None:
 
 
 def test_coco_pose(files: Files) -> None:
-    files.write("data.yaml", f"train: images/train\nkpt_shape: [17, 3]\nflip_idx: {COCO_FLIP}\nnames: [person]\n")
+    files.write(
+        "data.yaml", f"train: images/train\nkpt_shape: [17, 3]\nflip_idx: {COCO_FLIP}\nnames: [person]\n"
+    )
     keypoints = [f"{(k + 1) / WIDTH:.6f} {k / HEIGHT:.6f} {k % 3}" for k in range(17)]
     files.label(f"{box_line(0, 1, 2, 31, 18).strip()} {' '.join(keypoints)}\n{box_line(0, 1, 2, 31, 18)}")
     dataset = files.repaired()
@@ -154,7 +168,11 @@ def test_coco_pose(files: Files) -> None:
     pose, box = dataset.image(0).annotations
     want = np.array([[k + 1, k, k % 3] if k % 3 else [0, 0, 0] for k in range(17)])
     np.testing.assert_allclose(pose.keypoints, want, atol=1e-4)
-    assert pose.box == pytest.approx((1, 2, 31, 18), abs=1e-4) and pose.polygons is None and box.keypoints is None
+    assert (
+        pose.box == pytest.approx((1, 2, 31, 18), abs=1e-4)
+        and pose.polygons is None
+        and box.keypoints is None
+    )
 
 
 def test_keypoints_without_visibility(files: Files) -> None:
@@ -163,7 +181,11 @@ def test_keypoints_without_visibility(files: Files) -> None:
     dataset = files.repaired("keypoints without flip_idx left in place", "sigmas of 0.05 assumed")
     (pose,) = dataset.image(0).annotations
     np.testing.assert_allclose(pose.keypoints, [[20, 10, 2], [0, 0, 0], [0, 0, 0]])
-    assert dataset.keypoints.names == ["keypoint_0", "keypoint_1", "keypoint_2"] and dataset.keypoints.flip == [0, 1, 2]
+    assert dataset.keypoints.names == [
+        "keypoint_0",
+        "keypoint_1",
+        "keypoint_2",
+    ] and dataset.keypoints.flip == [0, 1, 2]
 
 
 def test_keypoint_names(files: Files) -> None:
@@ -293,7 +315,9 @@ def test_binary_labels(files: Files) -> None:
 
 
 @pytest.mark.parametrize("name", ["images/train", "images/train/x.png", "labels/train/a.txt", "labels"])
-def test_links_that_leave_the_folder(files: Files, tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
+def test_links_that_leave_the_folder(
+    files: Files, tmp_path_factory: pytest.TempPathFactory, name: str
+) -> None:
     outside = tmp_path_factory.mktemp("outside")
     path = files.folder / name
     if path.exists():

@@ -1,4 +1,5 @@
-"""Twelve small generated images with all that labels can hold: classes, holes, parts, a crowd, keypoints, nothing.
+"""Twelve small generated images with all that labels can hold: classes, holes, parts, a crowd, keypoints,
+nothing.
 
 No photograph and no file: what `make_samples.py` writes in every format.
 """
@@ -67,7 +68,9 @@ def _flat(image: LabelledImage, pixels: np.ndarray) -> np.ndarray:
 
 
 def _remove(annotation: Annotation, pixels: np.ndarray, wide: float, high: float) -> None:
-    """Take a block, as large as these shares of its box, out of the middle of an object, in its mask and in the image."""
+    """Take a block, as large as these shares of its box, out of the middle of an object, in its mask and in
+    the image.
+    """
     x0, y0, x1, y1 = annotation.box
     rows, columns = np.mgrid[: SIDE[0], : SIDE[1]] + 0.5
     # a little to the left, so that no two parts are equally large

@@ -15,7 +15,9 @@ HEIGHT, WIDTH = 30, 40
 
 
 def full_size(probabilities: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """(N, H, W) float64 values of the masks at every pixel centre of the image; zero outside the box's frame."""
+    """(N, H, W) float64 values of the masks at every pixel centre of the image; zero outside the box's
+    frame.
+    """
     pixels = []
     for mask, (x1, y1, x2, y2) in zip(probabilities, boxes.astype(np.float64), strict=True):
         x = torch.from_numpy((np.arange(WIDTH) + 0.5 - x1) / (x2 - x1) * 2 - 1)
@@ -89,7 +91,9 @@ def test_a_value_at_the_threshold_belongs_to_the_object() -> None:
 
 
 def test_no_masks() -> None:
-    assert not list(paste_windows(np.zeros((0, 28, 28), np.float32), np.zeros((0, 4), np.float32), HEIGHT, WIDTH))
+    assert not list(
+        paste_windows(np.zeros((0, 28, 28), np.float32), np.zeros((0, 4), np.float32), HEIGHT, WIDTH)
+    )
 
 
 @pytest.mark.parametrize("shape", [(5, 5), (3, 9), (9, 2)])
@@ -97,7 +101,9 @@ def test_no_masks() -> None:
 def test_edges_are_the_ends_of_the_windows_runs(
     shape: tuple[int, int], threshold: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Masks of any shape, over boxes inside, across and outside the border, whether computed together or one by one."""
+    """Masks of any shape, over boxes inside, across and outside the border, whether computed together or one
+    by one.
+    """
     rng = np.random.default_rng(7)
     corner = rng.uniform(-15, (WIDTH, HEIGHT), (40, 2))
     boxes = np.hstack([corner, corner + rng.uniform(0.3, 50, (40, 2))])

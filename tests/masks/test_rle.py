@@ -23,8 +23,12 @@ def reference(edges: np.ndarray, height: int, width: int) -> dict[str, object]:
 def test_equals_pycocotools(data: st.DataObject) -> None:
     height, width = data.draw(st.sampled_from([(1, 1), (5, 7), (480, 640), (1, 10**6), (30000, 60000)]))
     places = st.lists(st.integers(0, height * width), unique=True, max_size=12).map(sorted)
-    masks = [np.array(each[: len(each) // 2 * 2], np.int64) for each in data.draw(st.lists(places, max_size=5))]
-    assert [edges_rle(edges, height, width) for edges in masks] == [reference(edges, height, width) for edges in masks]
+    masks = [
+        np.array(each[: len(each) // 2 * 2], np.int64) for each in data.draw(st.lists(places, max_size=5))
+    ]
+    assert [edges_rle(edges, height, width) for edges in masks] == [
+        reference(edges, height, width) for edges in masks
+    ]
 
 
 def test_many_runs_of_every_length() -> None:

@@ -26,7 +26,9 @@ def test_frozen_norm_folded_into_the_convolution_is_the_norm_after_it() -> None:
     plain.load_state_dict(layer.norm.state_dict(), strict=False)
     x = torch.randn(2, 4, 9, 9)
     torch.testing.assert_close(layer(x), plain(layer.conv(x)), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(layer.norm(x[:, :1].expand(-1, 8, -1, -1)), plain(x[:, :1].expand(-1, 8, -1, -1)))
+    torch.testing.assert_close(
+        layer.norm(x[:, :1].expand(-1, 8, -1, -1)), plain(x[:, :1].expand(-1, 8, -1, -1))
+    )
 
 
 def test_synchronised_norm_of_two_processes_is_that_of_one(tmp_path: Path) -> None:

@@ -90,7 +90,10 @@ def test_keypoint_by_hand() -> None:
     first, second = (math.log(4) + math.log(8 / 5)) / 2, math.log(4)
     close(keypoint_loss(logits, cells, weights, torch.tensor([0, 1]), 2), (first + second) / 2)
     # in one image it is the mean over keypoints, not over RoIs
-    close(keypoint_loss(logits, cells, weights, torch.tensor([0, 0]), 1), (2 * math.log(4) + math.log(8 / 5)) / 3)
+    close(
+        keypoint_loss(logits, cells, weights, torch.tensor([0, 0]), 1),
+        (2 * math.log(4) + math.log(8 / 5)) / 3,
+    )
 
 
 @pytest.mark.parametrize("rows", [0, 3])
@@ -120,7 +123,9 @@ def test_huge_logits_stay_finite() -> None:
     huge = torch.full((1, 2), 1e4)
     yes = torch.ones(1, 2, dtype=torch.bool)
     assert torch.isfinite(objectness_loss(huge, ~yes, yes, 2.0))
-    assert torch.isfinite(mask_loss(huge.view(1, 1, 2), torch.zeros(1, 1, 2), torch.ones(1), torch.tensor([0]), 1))
+    assert torch.isfinite(
+        mask_loss(huge.view(1, 1, 2), torch.zeros(1, 1, 2), torch.ones(1), torch.tensor([0]), 1)
+    )
 
 
 def test_half_precision_logits_are_summed_in_float32() -> None:

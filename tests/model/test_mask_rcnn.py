@@ -25,8 +25,18 @@ R50 = {
 
 
 def c4_settings() -> dict[str, object]:
-    rpn = {"sizes": [[32, 64, 128]], "pre_nms_train": 20, "post_nms_train": 10, "post_nms_test": 5, "samples": 16}
-    return R50 | {"rpn": rpn, "roi": {"samples": 8}, "test": {"score": 0.0, "detections": 3, "candidates": 10}}
+    rpn = {
+        "sizes": [[32, 64, 128]],
+        "pre_nms_train": 20,
+        "post_nms_train": 10,
+        "post_nms_test": 5,
+        "samples": 16,
+    }
+    return R50 | {
+        "rpn": rpn,
+        "roi": {"samples": 8},
+        "test": {"score": 0.0, "detections": 3, "candidates": 10},
+    }
 
 
 def settings_of(kind: str) -> dict[str, object]:
@@ -177,7 +187,9 @@ def test_settings_that_contradict_each_other_are_refused(changes: dict[str, obje
         small_model(**changes)
 
 
-@pytest.mark.parametrize("kind", ["resnet50", "resnet101", "resnext50_32x4d", "resnext101_32x8d", "mobilenetv2"])
+@pytest.mark.parametrize(
+    "kind", ["resnet50", "resnet101", "resnext50_32x4d", "resnext101_32x8d", "mobilenetv2"]
+)
 def test_backbones_keep_their_contract(kind: str) -> None:
     from maskrcnn.config.model import ModelConfig
     from maskrcnn.model.build import make_backbone

@@ -16,7 +16,11 @@ from maskrcnn.ops.boxes import pairwise_ioa, pairwise_iou
 def grid_boxes(draw: st.DrawFn, *shape: int) -> Tensor:
     """Boxes (*shape, 4) on a small integer grid, where ties and duplicates are common; some are empty."""
     count = 4 * int(torch.tensor(shape).prod())
-    numbers = torch.tensor(draw(st.lists(st.integers(0, 6), min_size=count, max_size=count))).view(*shape, 4).float()
+    numbers = (
+        torch.tensor(draw(st.lists(st.integers(0, 6), min_size=count, max_size=count)))
+        .view(*shape, 4)
+        .float()
+    )
     return torch.cat([numbers[..., :2], numbers[..., :2] + numbers[..., 2:]], -1)
 
 
@@ -31,7 +35,9 @@ def scenes(draw: st.DrawFn) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return boxes, objects, kind == 1, kind == 2
 
 
-def slow_match(boxes: Tensor, objects: Tensor, valid: Tensor, ignore: Tensor, limit: float | None) -> tuple[list, ...]:
+def slow_match(
+    boxes: Tensor, objects: Tensor, valid: Tensor, ignore: Tensor, limit: float | None
+) -> tuple[list, ...]:
     best, index, ignored = [], [], []
     for i in range(objects.shape[0]):
         own = boxes[i if len(boxes) > 1 else 0]
@@ -66,7 +72,12 @@ def slow_low_quality(boxes: Tensor, objects: Tensor, valid: Tensor, least: float
 
 
 @settings(max_examples=100, deadline=None)
-@given(scenes(), st.sampled_from([None, 0.0, 0.5]), st.sampled_from([0.0, 0.25]), st.sampled_from([1, 20, 1 << 24]))
+@given(
+    scenes(),
+    st.sampled_from([None, 0.0, 0.5]),
+    st.sampled_from([0.0, 0.25]),
+    st.sampled_from([1, 20, 1 << 24]),
+)
 def test_equal_the_loops_at_any_budget(
     scene: tuple[Tensor, Tensor, Tensor, Tensor], limit: float | None, least: float, budget: int
 ) -> None:
@@ -92,7 +103,11 @@ def test_chunks_cover_the_objects_within_the_budget(monkeypatch: pytest.MonkeyPa
     ranges = matching._chunks(2, 10, 23, cpu)
     assert [g for start, stop in ranges for g in range(start, stop)] == list(range(23))
     assert all((stop - start) * 20 <= 100 for start, stop in ranges)
-    assert matching._chunks(5, 1000, 3, cpu) == [(0, 1), (1, 2), (2, 3)]  # one at a time where one is too many
+    assert matching._chunks(5, 1000, 3, cpu) == [
+        (0, 1),
+        (1, 2),
+        (2, 3),
+    ]  # one at a time where one is too many
     assert matching._chunks(2, 10, 0, cpu) == []
 
 

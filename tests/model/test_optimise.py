@@ -61,7 +61,9 @@ def test_every_composition(kind: str, onednn: bool, monkeypatch: pytest.MonkeyPa
 
 def test_winograd_is_taken_where_it_is_meant_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = []
-    monkeypatch.setattr(module, "winograd_conv", lambda x, w, b: taken.append(x.shape) or winograd_conv(x, w, b))
+    monkeypatch.setattr(
+        module, "winograd_conv", lambda x, w, b: taken.append(x.shape) or winograd_conv(x, w, b)
+    )
     layers = nn.ModuleList([ConvNorm(128, 128, 3), ConvNorm(128, 128, 3, stride=2), ConvNorm(64, 128, 3)])
     module._replace_layers(layers)
     with torch.no_grad():

@@ -13,7 +13,9 @@ from maskrcnn.model.sampling import Sample, random_keys, sample
 LARGEST_KEY = 1 - 2.0**-24
 
 
-def check(positive: Tensor, negative: Tensor, keys: Tensor, chosen: Sample, samples: int, fraction: float) -> None:
+def check(
+    positive: Tensor, negative: Tensor, keys: Tensor, chosen: Sample, samples: int, fraction: float
+) -> None:
     """Everything that is promised of a sample."""
     b, n = positive.shape
     quota = min(int(samples * fraction), n)
@@ -30,7 +32,10 @@ def check(positive: Tensor, negative: Tensor, keys: Tensor, chosen: Sample, samp
         assert int(chosen.positive[i].sum()) == positives
         assert len(picked) - positives == min(int(negative[i].sum()), min(samples, n) - positives)
         # the best keys won
-        for kind, mine in ((positive[i], chosen.positive[i]), (negative[i], chosen.valid[i] & ~chosen.positive[i])):
+        for kind, mine in (
+            (positive[i], chosen.positive[i]),
+            (negative[i], chosen.valid[i] & ~chosen.positive[i]),
+        ):
             won = torch.zeros(n, dtype=torch.bool)
             won[chosen.index[i][mine]] = True
             if won.any() and (kind & ~won).any():
@@ -87,7 +92,9 @@ def test_keys_are_uniform_and_differ_by_seed_and_stream() -> None:
     assert keys.dtype == torch.float32 and keys.min() >= 0 and keys.max() < 1
     counts = torch.stack([torch.histc(row, 10, 0, 1) for row in keys])
     assert ((counts - 2000).abs() < 220).all()
-    assert ((keys - random_keys(torch.tensor([0, 1, 2**40 + 1]), 20_000, stream=1)).abs() > 0.01).float().mean() > 0.9
+    assert (
+        (keys - random_keys(torch.tensor([0, 1, 2**40 + 1]), 20_000, stream=1)).abs() > 0.01
+    ).float().mean() > 0.9
     both = torch.corrcoef(torch.cat([keys[:2], random_keys(torch.tensor([0]), 20_000, stream=1)]))
     assert (both - torch.eye(3)).abs().max() < 0.04
 
@@ -110,5 +117,7 @@ def test_a_images_sample_does_not_depend_on_its_batch() -> None:
     for i in range(4):
         row = slice(i, i + 1)
         alone = sample(kind[row] == 1, kind[row] == 2, keys[row], samples=64, positive_fraction=0.25)
-        assert torch.equal(together.valid[row], alone.valid) and torch.equal(together.positive[row], alone.positive)
+        assert torch.equal(together.valid[row], alone.valid) and torch.equal(
+            together.positive[row], alone.positive
+        )
         assert torch.equal(together.index[row][alone.valid], alone.index[alone.valid])

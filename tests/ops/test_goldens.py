@@ -39,10 +39,14 @@ def test_roi_align(golden: dict[str, np.ndarray], aligned: bool, ratio: int, siz
     name = f"roi_align.aligned={aligned}.sampling_ratio={ratio}.size={size}"
     feature = torch.from_numpy(golden["feature"]).requires_grad_()
     boxes, image, level = rois(golden)
-    pooled = roi_align([feature], [STRIDE], boxes, image, level, size=size, sampling_ratio=ratio, aligned=aligned)
+    pooled = roi_align(
+        [feature], [STRIDE], boxes, image, level, size=size, sampling_ratio=ratio, aligned=aligned
+    )
     assert relative(pooled.detach(), golden[name]) < 1e-4
     # the objective of the goldens: a ramp over the output
-    (gradient,) = torch.autograd.grad(pooled, feature, torch.linspace(-1, 1, pooled.numel()).view(pooled.shape))
+    (gradient,) = torch.autograd.grad(
+        pooled, feature, torch.linspace(-1, 1, pooled.numel()).view(pooled.shape)
+    )
     assert relative(gradient, golden[f"{name}.grad"]) < 1e-4
 
 

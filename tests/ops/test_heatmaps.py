@@ -49,7 +49,12 @@ def test_encode_of_none_and_of_an_empty_box() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.floats(0, 1, width=32), st.floats(0, 1, width=32), st.floats(4, 200, width=32), st.floats(4, 200, width=32))
+@given(
+    st.floats(0, 1, width=32),
+    st.floats(0, 1, width=32),
+    st.floats(4, 200, width=32),
+    st.floats(4, 200, width=32),
+)
 def test_a_decoded_cell_holds_its_keypoint(u: float, v: float, width: float, height: float) -> None:
     side = 56
     box = torch.tensor([[30.0, 40, 30 + width, 40 + height]])
@@ -90,7 +95,9 @@ def test_subpixel_stays_inside_the_box_and_is_finite() -> None:
 def test_subpixel_score_is_the_mass_around_the_peak() -> None:
     logits = peak([3, 0], [4, 0], height=2.0)
     total = math.exp(2) + 63
-    expected = torch.tensor([(math.exp(2) + 8) / total, (math.exp(2) + 3) / total])  # a corner has 3 neighbours
+    expected = torch.tensor(
+        [(math.exp(2) + 8) / total, (math.exp(2) + 3) / total]
+    )  # a corner has 3 neighbours
     torch.testing.assert_close(decode_subpixel(logits, BOX)[0, :, 2], expected)
 
 
@@ -125,9 +132,12 @@ def test_oks_finds_the_place_that_is_worth_most(
     assert score == pytest.approx(max(worth), rel=1e-4)
     best_x, best_y = centres[max(range(SIDE**2), key=worth.__getitem__)]
     assert abs(x - best_x) <= width / SIDE / 2 + 1e-3 and abs(y - best_y) <= height / SIDE / 2 + 1e-3
-    # A parabola's error is the log's third derivative, the third moment of the cells under the bell over its width to the
-    # sixth. Of 150,000 random cases none lost more than 0.101 / width^4 of the best cell's value.
-    bell = 2 * sigma * math.sqrt(AREA_OF_BOX * width * height) * SIDE / max(width, height)  # its width in cells
+    # A parabola's error is the log's third derivative, the third moment of the cells under the bell over its
+    # width to the sixth. Of 150,000 random cases none lost more than 0.101 / width^4 of the best cell's
+    # value.
+    bell = (
+        2 * sigma * math.sqrt(AREA_OF_BOX * width * height) * SIDE / max(width, height)
+    )  # its width in cells
     if bell > 0.9:
         assert expected_oks(logits[0, 0], box, sigma, x, y) >= max(worth) * (1 - 0.11 / bell**4)
 
@@ -138,7 +148,8 @@ def test_the_step_between_cells_is_worth_it() -> None:
     for sigma in (0.1, 0.2):
         found = decode_oks(logits, box.expand(200, 4), torch.tensor([sigma]))[:, 0].tolist()
         gains = [
-            expected_oks(one[0], box, sigma, x, y) - score for one, (x, y, score) in zip(logits, found, strict=True)
+            expected_oks(one[0], box, sigma, x, y) - score
+            for one, (x, y, score) in zip(logits, found, strict=True)
         ]
         assert sum(gains) / len(gains) > 1e-3 and min(gains) > -1e-2
 
@@ -149,9 +160,13 @@ def test_oks_prefers_a_broad_hill_to_a_lonely_peak() -> None:
     logits[0, 0, 5:8, 4:7] = 0.5
     box = torch.tensor([[0.0, 0, 8, 8]])
     assert decode_subpixel(logits, box)[0, 0, :2].tolist() == pytest.approx([1.5, 1.5], abs=0.5)
-    assert decode_oks(logits, box, torch.tensor([0.1]))[0, 0, :2].tolist() == pytest.approx([5.5, 6.5], abs=0.1)
+    assert decode_oks(logits, box, torch.tensor([0.1]))[0, 0, :2].tolist() == pytest.approx(
+        [5.5, 6.5], abs=0.1
+    )
     # of a keypoint that must be hit exactly the peak is still the best
-    assert decode_oks(logits, box, torch.tensor([0.01]))[0, 0, :2].tolist() == pytest.approx([1.5, 1.5], abs=0.5)
+    assert decode_oks(logits, box, torch.tensor([0.01]))[0, 0, :2].tolist() == pytest.approx(
+        [1.5, 1.5], abs=0.5
+    )
 
 
 def test_oks_does_not_depend_on_the_size_of_the_box() -> None:

@@ -41,11 +41,16 @@ def test_linear(onednn: bool, rows: int, inputs: int, outputs: int, biased: bool
 @BOTH
 @pytest.mark.parametrize("shape", [(5, 3, 4, 6), (0, 2, 3, 2), (1, 36, 8, 8), (200, 36, 16, 8)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_grouped(onednn: bool, shape: tuple[int, ...], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_grouped(
+    onednn: bool, shape: tuple[int, ...], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(products, "onednn_is_faster", lambda: onednn)
     rows, groups, inputs, outputs = shape
     torch.manual_seed(0)
-    x, weights = torch.randn(rows, groups, inputs, dtype=dtype), torch.randn(groups, inputs, outputs, dtype=dtype)
+    x, weights = (
+        torch.randn(rows, groups, inputs, dtype=dtype),
+        torch.randn(groups, inputs, outputs, dtype=dtype),
+    )
     expected = torch.einsum("ngc,gck->ngk", x.double(), weights.double()).to(dtype)
     for given_weights in (weights, arranged(weights)):
         torch.testing.assert_close(grouped(x, given_weights), expected, rtol=1e-4, atol=1e-4)
@@ -60,7 +65,9 @@ def test_grouped(onednn: bool, shape: tuple[int, ...], dtype: torch.dtype, monke
         ("CPU implementer\t: 0x41\n", "DEFAULT", False),
     ],
 )
-def test_only_on_amd_with_avx512(vendor: str, capability: str, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_on_amd_with_avx512(
+    vendor: str, capability: str, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     monkeypatch.setattr(Path, "read_text", lambda self: "processor\t: 0\n" + vendor)
     assert products.onednn_is_faster.__wrapped__() is expected

@@ -32,13 +32,17 @@ def sets(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     corner = torch.tensor(draw(st.lists(numbers, min_size=s * n * 2, max_size=s * n * 2))).view(s, n, 2)
     extent = torch.tensor(draw(st.lists(numbers, min_size=s * n * 2, max_size=s * n * 2))).view(s, n, 2)
     valid = torch.tensor(draw(st.lists(st.booleans(), min_size=s * n, max_size=s * n)), dtype=torch.bool)
-    groups = torch.tensor(draw(st.lists(st.integers(0, 2), min_size=s * n, max_size=s * n)), dtype=torch.int64)
+    groups = torch.tensor(
+        draw(st.lists(st.integers(0, 2), min_size=s * n, max_size=s * n)), dtype=torch.int64
+    )
     return torch.cat([corner, corner + extent], -1).float(), valid.view(s, n), groups.view(s, n)
 
 
 # thresholds that float32 holds exactly, so that the reference and the operator round alike at an exact tie
 @settings(max_examples=150, deadline=None)
-@given(sets(), st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), st.sampled_from([1, 2, 5, 8, 256]), st.booleans())
+@given(
+    sets(), st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), st.sampled_from([1, 2, 5, 8, 256]), st.booleans()
+)
 def test_equals_the_greedy_loop(
     case: tuple[torch.Tensor, torch.Tensor, torch.Tensor], iou: float, block: int, grouped: bool
 ) -> None:
@@ -46,7 +50,9 @@ def test_equals_the_greedy_loop(
     if not grouped:
         groups = torch.zeros_like(groups)
     kept = nms(boxes, valid, iou, groups if grouped else None, block=block)
-    expected = [greedy(b, v, iou, g) for b, v, g in zip(boxes.tolist(), valid.tolist(), groups.tolist(), strict=True)]
+    expected = [
+        greedy(b, v, iou, g) for b, v, g in zip(boxes.tolist(), valid.tolist(), groups.tolist(), strict=True)
+    ]
     assert kept.dtype == torch.bool and kept.shape == valid.shape
     assert kept.tolist() == expected
 
@@ -56,7 +62,9 @@ def test_equals_the_greedy_loop(
 def test_many_random_boxes_at_any_block(iou: float, block: int) -> None:
     generator = torch.Generator().manual_seed(3)
     corner = torch.rand(1, 300, 2, generator=generator, dtype=torch.float64) * 60
-    boxes = torch.cat([corner, corner + 5 + torch.rand(1, 300, 2, generator=generator, dtype=torch.float64) * 40], -1)
+    boxes = torch.cat(
+        [corner, corner + 5 + torch.rand(1, 300, 2, generator=generator, dtype=torch.float64) * 40], -1
+    )
     valid = torch.rand(1, 300, generator=generator) > 0.1
     expected = greedy(boxes[0].tolist(), valid[0].tolist(), iou, [0] * 300)
     assert nms(boxes, valid, iou, block=block)[0].tolist() == expected

@@ -39,7 +39,9 @@ def reference(
         for j in range(size):
             samples = [
                 bilinear(
-                    feature, y1 + (i + (r + 0.5) / down) * height / size, x1 + (j + (s + 0.5) / across) * width / size
+                    feature,
+                    y1 + (i + (r + 0.5) / down) * height / size,
+                    x1 + (j + (s + 0.5) / across) * width / size,
                 )
                 for r in range(down)
                 for s in range(across)
@@ -80,7 +82,15 @@ def levels(seed: int = 0, channels: int = 3) -> list[Tensor]:
 def test_equals_the_loop(size: int, ratio: int, aligned: bool, reduce: str) -> None:
     features = levels()
     pooled = roi_align(
-        features, STRIDES, BOXES, IMAGE, LEVEL, size=size, sampling_ratio=ratio, aligned=aligned, reduce=reduce
+        features,
+        STRIDES,
+        BOXES,
+        IMAGE,
+        LEVEL,
+        size=size,
+        sampling_ratio=ratio,
+        aligned=aligned,
+        reduce=reduce,
     )
     expected = torch.stack(
         [
@@ -99,7 +109,14 @@ def test_gradient(ratio: int, reduce: str) -> None:
 
     def pooled(*maps: Tensor) -> Tensor:
         return roi_align(
-            list(maps), STRIDES, BOXES[few], IMAGE[few], LEVEL[few], size=2, sampling_ratio=ratio, reduce=reduce
+            list(maps),
+            STRIDES,
+            BOXES[few],
+            IMAGE[few],
+            LEVEL[few],
+            size=2,
+            sampling_ratio=ratio,
+            reduce=reduce,
         )
 
     assert torch.autograd.gradcheck(pooled, features)
@@ -107,7 +124,9 @@ def test_gradient(ratio: int, reduce: str) -> None:
 
 @pytest.mark.parametrize("reduce", ["average", "max"])
 @pytest.mark.parametrize("ratio", [0, 2])
-def test_the_budget_of_lookups_changes_nothing(monkeypatch: pytest.MonkeyPatch, ratio: int, reduce: str) -> None:
+def test_the_budget_of_lookups_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, ratio: int, reduce: str
+) -> None:
     def pooled() -> Tensor:
         return roi_align(levels(), STRIDES, BOXES, IMAGE, LEVEL, size=3, sampling_ratio=ratio, reduce=reduce)
 
@@ -130,7 +149,9 @@ def test_a_ramp_gives_the_centres_of_the_bins(ratio: int) -> None:
     centre = (torch.arange(side, dtype=torch.float64) + 0.5) * stride  # pixel at the centre of each cell
     ramp = torch.stack([centre.expand(side, side), centre[:, None].expand(side, side)])[None]
     box = torch.tensor([[11.3, 17.9, 61.2, 70.4]], dtype=torch.float64)
-    pooled = roi_align([ramp], [stride], box, torch.tensor([0]), torch.tensor([0]), size=size, sampling_ratio=ratio)[0]
+    pooled = roi_align(
+        [ramp], [stride], box, torch.tensor([0]), torch.tensor([0]), size=size, sampling_ratio=ratio
+    )[0]
     x1, y1, x2, y2 = box[0].tolist()
     step = (torch.arange(size, dtype=torch.float64) + 0.5) / size
     torch.testing.assert_close(pooled[0], (x1 + step * (x2 - x1)).expand(size, size))
@@ -189,4 +210,8 @@ def test_bitmaps_equal_the_general_operator(ratio: int, aligned: bool) -> None:
 
 
 def test_no_bitmaps() -> None:
-    assert roi_align_bitmaps(torch.zeros(0, 8, 8), torch.zeros(0, 4), size=7, sampling_ratio=0).shape == (0, 7, 7)
+    assert roi_align_bitmaps(torch.zeros(0, 8, 8), torch.zeros(0, 4), size=7, sampling_ratio=0).shape == (
+        0,
+        7,
+        7,
+    )

@@ -1,5 +1,7 @@
-"""RoIAlign's Triton kernel against `roi_align_plain`: on a GPU where there is one, else in Triton's interpreter, which runs
-the kernel with NumPy. Triton chooses when it is imported, so the interpreter gets a process of its own."""
+"""RoIAlign's Triton kernel against `roi_align_plain`: on a GPU where there is one, else in Triton's
+interpreter, which runs the kernel with NumPy. Triton chooses when it is imported, so the interpreter gets a
+process of its own.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ def placed(count: int) -> tuple[Tensor, Tensor, Tensor]:
     return BOXES[:few].to(DEVICE), IMAGE[:few].to(DEVICE), LEVEL[:few].clamp(max=count - 1).to(DEVICE)
 
 
-def with_gradients(way: Any, features: list[Tensor], *arguments: Any, **settings: Any) -> tuple[Tensor, list[Tensor]]:
+def with_gradients(
+    way: Any, features: list[Tensor], *arguments: Any, **settings: Any
+) -> tuple[Tensor, list[Tensor]]:
     """What `way` pools, and the gradients for a ramp over it."""
     pooled = way(features, STRIDES[: len(features)], *arguments, **settings)
     ramp = torch.linspace(-1, 1, pooled.numel(), device=pooled.device).view(pooled.shape).to(pooled.dtype)
@@ -78,11 +82,15 @@ def test_triton_is_not_imported_on_a_cpu() -> None:
         "import sys, torch; before = set(sys.modules); from maskrcnn.ops.roi_align import roi_align;"
         "none = torch.zeros(1, dtype=torch.int64);"
         "roi_align([torch.ones(1, 1, 8, 8)], [1], torch.ones(1, 4), none, none, size=2);"
-        "print([n for n in set(sys.modules) - before if n.split('.')[0] == 'triton' or n.endswith('_triton')])"
+        "print([n for n in set(sys.modules) - before if n.split('.')[0] == 'triton' or "
+        "n.endswith('_triton')])"
     )
     source = str(Path(__file__).parents[2] / "src")
     run = subprocess.run(
-        [sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": source}, capture_output=True, text=True
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": source},
+        capture_output=True,
+        text=True,
     )
     assert run.stdout.strip() == "[]", run.stdout + run.stderr
 
@@ -121,7 +129,9 @@ class TestKernel:
         from maskrcnn.ops.roi_align_triton import roi_align_triton
 
         few = [part[:4] for part in placed(1)]
-        found, gradients = with_gradients(roi_align_triton, levels(1, dtype=dtype), *few, size=2, sampling_ratio=1)
+        found, gradients = with_gradients(
+            roi_align_triton, levels(1, dtype=dtype), *few, size=2, sampling_ratio=1
+        )
         exact = [level.detach().float().requires_grad_() for level in levels(1, dtype=dtype)]
         expected, own = with_gradients(roi_align_plain, exact, *few, size=2, sampling_ratio=1)
         assert found.dtype == gradients[0].dtype == dtype
@@ -171,7 +181,9 @@ class TestKernel:
         rows = rois if DEVICE == "cuda" else rois[-1:]  # the interpreter takes seconds for a box
         feature.requires_grad_()
         boxes, image, level = rows[:, 1:], rows[:, 0].long(), torch.zeros_like(rows[:, 0]).long()
-        pooled = roi_align_triton([feature], [8], boxes, image, level, size=7, sampling_ratio=ratio, aligned=aligned)
+        pooled = roi_align_triton(
+            [feature], [8], boxes, image, level, size=7, sampling_ratio=ratio, aligned=aligned
+        )
         difference = np.abs(pooled.detach().cpu().numpy() - expected[-len(rows) :]).max()
         assert difference < 1e-5 * np.abs(expected).max()
         if DEVICE == "cuda":
@@ -205,7 +217,9 @@ class TestKernel:
 
         def pooled(features: list[Tensor], *arguments: Tensor) -> Tensor:
             way = roi_align if DEVICE == "cuda" else roi_align_triton
-            return way([2 * level for level in features], STRIDES[:2], *arguments, size=2, sampling_ratio=1) + 1
+            return (
+                way([2 * level for level in features], STRIDES[:2], *arguments, size=2, sampling_ratio=1) + 1
+            )
 
         def graph(features: list[Tensor], strides: list[int], *arguments: Tensor) -> Tensor:
             found: Tensor = compiled(features, *arguments)
@@ -215,7 +229,9 @@ class TestKernel:
             return pooled(features, *arguments)
 
         # inductor's C++ for the sum around it would take longer than the test
-        compiled = torch.compile(pooled, fullgraph=True, backend="inductor" if DEVICE == "cuda" else "aot_eager")
+        compiled = torch.compile(
+            pooled, fullgraph=True, backend="inductor" if DEVICE == "cuda" else "aot_eager"
+        )
         for few in (4, 3):  # another number of boxes is compiled with a symbol for it
             found, gradients = with_gradients(graph, levels(2), *[part[:few] for part in placed(2)])
             expected, own = with_gradients(eager, levels(2), *[part[:few] for part in placed(2)])

@@ -46,8 +46,12 @@ def reference(feature: Tensor, stride: float, box: list[float], size: int) -> Te
     result = feature.new_zeros(channels, size, size)
     for i in range(size):
         for j in range(size):
-            top, bottom = (min(max(v + y1, 0), height) for v in (math.floor(i * down), math.ceil((i + 1) * down)))
-            left, right = (min(max(v + x1, 0), width) for v in (math.floor(j * across), math.ceil((j + 1) * across)))
+            top, bottom = (
+                min(max(v + y1, 0), height) for v in (math.floor(i * down), math.ceil((i + 1) * down))
+            )
+            left, right = (
+                min(max(v + x1, 0), width) for v in (math.floor(j * across), math.ceil((j + 1) * across))
+            )
             if bottom > top and right > left:
                 result[:, i, j] = feature[:, top:bottom, left:right].amax((1, 2))
     return result

@@ -1,4 +1,6 @@
-"""Exporting is told from compiling: on PyTorch 2.11, whose own answer is the same for both, only by our question."""
+"""Exporting is told from compiling: on PyTorch 2.11, whose own answer is the same for both, only by our
+question.
+"""
 
 from __future__ import annotations
 

@@ -41,7 +41,9 @@ def test_boxes_together_are_as_each_alone(
         one = slice(place, place + 1)
         # with a gradient of the box asked for, the general way is taken
         asked = boxes[one].clone().requires_grad_(True)
-        alone = roi_align(features, strides, asked, image[one], level[one], size=3, sampling_ratio=0, aligned=aligned)
+        alone = roi_align(
+            features, strides, asked, image[one], level[one], size=3, sampling_ratio=0, aligned=aligned
+        )
         found = torch.autograd.grad((alone * weights[one]).sum(), features, allow_unused=True)
         sums = [total if part is None else total + part for total, part in zip(sums, found, strict=True)]
         parts.append(alone.detach())

@@ -30,8 +30,12 @@ def config() -> ModelConfig:
 
 
 def answer(images: int = 1) -> Raw:
-    """Five slots: a cat, a dog over the right border, a low score, one that is not valid, one with nothing in it."""
-    boxes = torch.tensor([[8.0, 4, 40, 60], [90, 10, 300, 50], [0, 0, 9, 9], [0, 0, 64, 64], [20, 20, 20, 40]])
+    """Five slots: a cat, a dog over the right border, a low score, one that is not valid, one with nothing in
+    it.
+    """
+    boxes = torch.tensor(
+        [[8.0, 4, 40, 60], [90, 10, 300, 50], [0, 0, 9, 9], [0, 0, 64, 64], [20, 20, 20, 40]]
+    )
     scores = torch.tensor([0.6, 0.9, 0.2, 0.99, 0.95])
     valid = torch.tensor([True, True, True, False, True])
     masks = torch.full((5, 28, 28), 0.9)

@@ -23,7 +23,9 @@ def test_prepare_scales_and_pads_to_one_shape() -> None:
     assert batch.images.shape == (2, 3, 128, 128) and batch.images.dtype == torch.uint8
     assert batch.sizes.tolist() == [[64, 128], [128, 64]]
     assert batch.originals.tolist() == [[128, 256], [100, 50]]
-    assert torch.allclose(batch.scales.double(), torch.tensor([[0.5, 0.5], [1.28, 1.28]], dtype=torch.float64))
+    assert torch.allclose(
+        batch.scales.double(), torch.tensor([[0.5, 0.5], [1.28, 1.28]], dtype=torch.float64)
+    )
 
 
 def test_prepare_keeps_pixels_of_a_image_that_has_the_right_size() -> None:
@@ -63,7 +65,9 @@ def test_finish_with_unequal_scales_per_axis_and_image() -> None:
     found = finish(raw, batch, config(), score=0.5)
     sx, sy = batch.scales[0].tolist()
     assert sx != sy
-    assert np.allclose(found[0].boxes[found[0].names.index("cat")], [8 / sx, 4 / sy, 40 / sx, 60 / sy], atol=1e-3)
+    assert np.allclose(
+        found[0].boxes[found[0].names.index("cat")], [8 / sx, 4 / sy, 40 / sx, 60 / sy], atol=1e-3
+    )
     assert np.allclose(found[1].boxes[1], [16, 8, 80, 120])
 
 
@@ -78,7 +82,9 @@ def test_finish_leaves_out_what_is_not_finite() -> None:
 def test_finish_with_boxes_only_and_with_nothing_found() -> None:
     raw = answer()._replace(masks=None, keypoints=None)
     (found,) = finish(raw, make_batch([image()], config().input), config(), score=0.5)
-    assert found.masks is None and found.keypoints is None and found.keypoint_schema is None and len(found) == 2
+    assert (
+        found.masks is None and found.keypoints is None and found.keypoint_schema is None and len(found) == 2
+    )
     (none,) = finish(answer(), make_batch([image()], config().input), config(), score=1.0)
     assert len(none) == 0 and none.boxes.shape == (0, 4) and none.keypoints.shape == (0, 2, 3)
 

@@ -111,7 +111,9 @@ def test_keypoints_have_a_score_of_their_own_where_it_is_expected_oks(network: M
     assert network.config.keypoint_head is not None and network.config.keypoint_head.decode == "oks"
     (found,) = predict_pixels(network, [pixels()], score=0.0)
     assert found.keypoints is not None and found.keypoint_scores is not None
-    np.testing.assert_allclose(found.keypoint_scores, found.scores * found.keypoints[..., 2].mean(1), rtol=1e-5)
+    np.testing.assert_allclose(
+        found.keypoint_scores, found.scores * found.keypoints[..., 2].mean(1), rtol=1e-5
+    )
     assert found[:2].to_coco(1)[1]["keypoints_score"] == pytest.approx(float(found.keypoint_scores[1]))
     network.config.keypoint_head.decode = "subpixel"
     try:

@@ -14,7 +14,9 @@ from maskrcnn.train.checkpoint import TrainingState, random_state, read_state, s
 
 
 def test_random_numbers_continue_after_a_round_trip(tmp_path: Path) -> None:
-    write_state(tmp_path / "state.pt", {"random": random_state(), "progress": TrainingState(iteration=3).to_dict()})
+    write_state(
+        tmp_path / "state.pt", {"random": random_state(), "progress": TrainingState(iteration=3).to_dict()}
+    )
     drawn = torch.rand(3), np.random.rand(3), random.random()
     state = read_state(tmp_path / "state.pt")
     set_random_state(state["random"])

@@ -6,7 +6,14 @@ import pytest
 from torch import nn
 
 from maskrcnn.config.train import TrainConfig
-from maskrcnn.train.optimizer import make_optimizer, parameter_groups, peak_rate, rate_at, set_rate, warmup_iterations
+from maskrcnn.train.optimizer import (
+    make_optimizer,
+    parameter_groups,
+    peak_rate,
+    rate_at,
+    set_rate,
+    warmup_iterations,
+)
 
 
 class Net(nn.Module):

@@ -166,7 +166,9 @@ def test_a_batch_that_cannot_be_shared_out_names_the_settings(tmp_path: Path) ->
         run_tiny(tmp_path / "run", tiny_config(accumulate=3))
 
 
-@pytest.mark.parametrize(("poison", "blamed"), [("loss", "class not finite"), ("gradient", "gradient not finite")])
+@pytest.mark.parametrize(
+    ("poison", "blamed"), [("loss", "class not finite"), ("gradient", "gradient not finite")]
+)
 def test_a_loss_that_is_not_finite_names_its_images(tmp_path: Path, poison: str, blamed: str) -> None:
     config = tiny_config()
     network = tiny_network(config)
@@ -293,9 +295,13 @@ def test_the_best_weights_are_kept_and_patience_ends_a_training(
 ) -> None:
     figures = iter([10.0, 30.0, 20.0, 25.0, 40.0])
     monkeypatch.setattr(
-        trainer, "evaluate_together", lambda *_: Scores({"bbox": {"AP": next(figures), "AP50": None}}, {}, 6, 6, 6)
+        trainer,
+        "evaluate_together",
+        lambda *_: Scores({"bbox": {"AP": next(figures), "AP50": None}}, {}, 6, 6, 6),
     )
-    weights = run_tiny(tmp_path / "run", tiny_config(epochs=5, evaluate_every_epochs=0.5, patience=2), val=True)
+    weights = run_tiny(
+        tmp_path / "run", tiny_config(epochs=5, evaluate_every_epochs=0.5, patience=2), val=True
+    )
     progress = read_state(tmp_path / "run" / "state.pt")["progress"]
     assert (progress["best"], progress["best_iteration"], progress["iteration"]) == (30.0, 8, 16)
     assert progress["stopped_early"]
@@ -315,7 +321,9 @@ def test_a_run_explains_itself(tmp_path: Path) -> None:
     assert json.loads((run / "env.json").read_text())["torch"]
     records = read_metrics(run / "metrics.jsonl")
     assert [r["iteration"] for r in records if r["kind"] == "evaluation"] == [8, 16, 20]
-    assert {"lr", "loss", "box", "class", "images_per_s", "memory_gb"} <= records[-1].keys() | records[-2].keys()
+    assert {"lr", "loss", "box", "class", "images_per_s", "memory_gb"} <= records[-1].keys() | records[
+        -2
+    ].keys()
     report = (run / "report.md").read_text()
     assert "maskrcnn train synthetic" in report
     assert "| 2.50 | 20 |" in report
@@ -345,7 +353,9 @@ def test_a_second_training_in_the_folder_is_refused_until_the_first_is_dead(tmp_
     try:
         assert first.stdout is not None and first.stdout.readline() == "held\n"
         (run / ".state.pt.0000.tmp").touch()
-        with pytest.raises(UserError, match=f"run: process {first.pid} on .* is training there; stop it, or give"):
+        with pytest.raises(
+            UserError, match=f"run: process {first.pid} on .* is training there; stop it, or give"
+        ):
             run_tiny(run)
         assert sorted(path.name for path in run.iterdir()) == [".lock", ".state.pt.0000.tmp"]
     finally:

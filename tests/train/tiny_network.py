@@ -1,4 +1,5 @@
-"""A network of a few hundred weights with the contract of MaskRCNN, and a training of it that finishes in a second.
+"""A network of a few hundred weights with the contract of MaskRCNN, and a training of it that finishes in a
+second.
 
 Run as a program, it trains a small real network in as many processes as torchrun starts:
 `tiny_network.py FOLDER accumulate`.
@@ -41,7 +42,9 @@ class TinyNetwork(nn.Module):
             empty = torch.zeros(len(images), 1, dtype=torch.int64)
             return RawDetections(corner[:, None], scores, empty, torch.ones_like(empty, dtype=torch.bool))
         wanted = (
-            (targets.boxes * targets.valid[..., None]).sum(1) / targets.valid.sum(1, keepdim=True).clamp(min=1) / 64
+            (targets.boxes * targets.valid[..., None]).sum(1)
+            / targets.valid.sum(1, keepdim=True).clamp(min=1)
+            / 64
         )
         # what a network draws at random derives from the images' seeds
         noise = (targets.seeds % 1000 / 1000)[:, None]
@@ -67,7 +70,9 @@ def tiny_config(**train: Any) -> Config:
         **train,
     }
     augment = {"short_sides": [64], "long_side": 64, "colour": 0.2}
-    return Config.model_validate({"model": model, "train": settings, "data": {"workers": 0, "augment": augment}})
+    return Config.model_validate(
+        {"model": model, "train": settings, "data": {"workers": 0, "augment": augment}}
+    )
 
 
 def tiny_data(split: str = "train") -> Synthetic:
@@ -80,11 +85,18 @@ def tiny_network(config: Config) -> TinyNetwork:
 
 
 def small_config(accumulate: int) -> Config:
-    """Five iterations of a real but narrow Mask R-CNN with masks and keypoints, at a rate that moves its weights."""
+    """Five iterations of a real but narrow Mask R-CNN with masks and keypoints, at a rate that moves its
+    weights.
+    """
     model = {
         "backbone": {"kind": "mobilenetv2", "freeze": 0},
         "neck": {"channels": 16},
-        "rpn": {"sizes": [[16], [32], [64], [128], [256]], "pre_nms_train": 100, "post_nms_train": 50, "samples": 32},
+        "rpn": {
+            "sizes": [[16], [32], [64], [128], [256]],
+            "pre_nms_train": 100,
+            "post_nms_train": 50,
+            "samples": 32,
+        },
         "roi": {"samples": 32},
         "box_head": {"fc_channels": 32},
         "mask_head": {"convs": 1, "channels": 16},

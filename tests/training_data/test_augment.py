@@ -28,7 +28,9 @@ scaling = st.builds(
     st.sampled_from([0.0, 1.0]),
 )
 cropping = st.builds(
-    lambda low, spread, height, width, flip: AugmentConfig(jitter=(low, low + spread), crop=(height, width), flip=flip),
+    lambda low, spread, height, width, flip: AugmentConfig(
+        jitter=(low, low + spread), crop=(height, width), flip=flip
+    ),
     st.floats(0.3, 1.5),
     st.floats(0, 1),
     sides,
@@ -136,7 +138,11 @@ def test_mask_lies_tightly_in_its_box(drawn, data):
         cell = np.tile((cover[2:] - cover[:2]) / SIDE, 2)
         measured = np.tile(cover[:2], 2) + np.array(extent(bitmap)) * cell
         assert (np.abs(measured - box) <= cell + 1e-3).all()
-        assert (box[:2] >= 0).all() and (box[2:] <= (view.width, view.height)).all() and (box[2:] - box[:2] >= 1).all()
+        assert (
+            (box[:2] >= 0).all()
+            and (box[2:] <= (view.width, view.height)).all()
+            and (box[2:] - box[:2] >= 1).all()
+        )
 
 
 @settings(max_examples=60, deadline=None)
@@ -196,7 +202,11 @@ def test_a_tilt_keeps_the_middle_and_lengths():
     config = AugmentConfig(short_sides=[50], long_side=500, flip=0, rotate=30)
     view = draw_view(config, 100, 200, np.random.default_rng(1))
     middle, right = view.points(np.array([[100.0, 50], [180, 50]]))
-    assert np.allclose(middle, (50, 25)) and np.isclose(np.linalg.norm(right - middle), 40) and abs(right[1] - 25) > 0.1
+    assert (
+        np.allclose(middle, (50, 25))
+        and np.isclose(np.linalg.norm(right - middle), 40)
+        and abs(right[1] - 25) > 0.1
+    )
 
 
 @pytest.mark.parametrize("degrees", [-1, 46])
@@ -230,7 +240,9 @@ def test_multi_scale_keeps_the_whole_image(drawn):
     height, width, view = drawn
     corners = transform_boxes(np.array([[0, 0, width, height]]), view)[0]
     assert np.allclose(corners, (0, 0, view.width, view.height))
-    assert abs(view.height / view.width - height / width) <= height / width * (1 / view.height + 1 / view.width)
+    assert abs(view.height / view.width - height / width) <= height / width * (
+        1 / view.height + 1 / view.width
+    )
 
 
 def test_test_view_fits_both_sides():

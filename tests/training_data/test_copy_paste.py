@@ -57,7 +57,9 @@ def test_what_is_hidden_altogether_is_gone_and_a_rest_is_ignored():
 
 
 def test_an_object_without_a_mask_keeps_its_box():
-    found = paste_targets(targets((10, 10, 30, 30), masks=False), targets((0, 0, 64, 64)), stencil(0, 0, 64, 64))
+    found = paste_targets(
+        targets((10, 10, 30, 30), masks=False), targets((0, 0, 64, 64)), stencil(0, 0, 64, 64)
+    )
     assert found.boxes[0].tolist() == [10, 10, 30, 30]
 
 
@@ -97,7 +99,9 @@ def test_the_stencil_is_where_the_objects_are_seen(seed, rotate, turn):
 
 def config(**augment) -> Config:
     augment = {"short_sides": [96], "long_side": 200, "copy_paste": 1.0, **augment}
-    return Config.model_validate({"data": {"augment": augment, "workers": 0, "mask_side": 28}, "train": {"batch": 2}})
+    return Config.model_validate(
+        {"data": {"augment": augment, "workers": 0, "mask_side": 28}, "train": {"batch": 2}}
+    )
 
 
 @pytest.mark.parametrize("mosaic", [0.0, 1.0])

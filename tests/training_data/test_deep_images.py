@@ -39,7 +39,9 @@ def deep(folder: Path, kind: type = np.uint16) -> Dataset:
 
 def settings(*overrides: str) -> Config:
     augment = ["data.augment.short_sides=[64]", "data.augment.long_side=96", "data.augment.flip=0"]
-    return load_config("quick", ["model.input.short_side=64", "model.input.long_side=96", *augment, *overrides])
+    return load_config(
+        "quick", ["model.input.short_side=64", "model.input.long_side=96", *augment, *overrides]
+    )
 
 
 @pytest.mark.parametrize("kind", [np.uint16, np.int32, np.float32])

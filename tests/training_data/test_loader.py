@@ -131,7 +131,10 @@ def test_training_batch_is_what_the_network_expects():
     settings.model.keypoint_head = {}
     batch, targets, names = next(iter(train_loader(data, list(range(5)), settings)))
     assert batch.images.dtype == torch.uint8 and batch.images.is_contiguous()
-    assert batch.images.shape[0] == 4 == len(names) and batch.images.shape[2] % 32 == 0 == batch.images.shape[3] % 32
+    assert (
+        batch.images.shape[0] == 4 == len(names)
+        and batch.images.shape[2] % 32 == 0 == batch.images.shape[3] % 32
+    )
     assert targets.keypoints.shape[2:] == (17, 3) and targets.masks.shape[2:] == (28, 28)
     assert batch.originals.tolist() == [[128, 160]] * 4
     expected = batch.sizes.flip(1) / batch.originals.flip(1)

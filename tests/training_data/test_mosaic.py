@@ -21,7 +21,9 @@ from maskrcnn.training_data.targets import make_targets
 
 def config(**augment) -> Config:
     augment = {"short_sides": [64], "long_side": 200, "mosaic_canvas": [96, 128], "colour": 0.5, **augment}
-    return Config.model_validate({"data": {"augment": augment, "workers": 0, "mask_side": 28}, "train": {"batch": 4}})
+    return Config.model_validate(
+        {"data": {"augment": augment, "workers": 0, "mask_side": 28}, "train": {"batch": 4}}
+    )
 
 
 @given(st.integers(16, 300), st.integers(16, 300), st.integers(1, 4), st.integers(0, 2**32))
@@ -41,7 +43,9 @@ def test_objects_stand_where_their_tiles_do():
     images, parts = [], []
     for index, tile in enumerate(tiles):
         image = dataset.image(index)
-        view = draw_tile_view(config().data.augment, image.height, image.width, (tile.height, tile.width), rng)
+        view = draw_tile_view(
+            config().data.augment, image.height, image.width, (tile.height, tile.width), rng
+        )
         images.append(warp_image(dataset.pixels(index), view))
         labels = list(range(len(dataset.classes)))
         parts.append(make_targets(image, labels, view, 28, dataset.keypoints, index))
@@ -57,13 +61,17 @@ def test_objects_stand_where_their_tiles_do():
         assert np.array_equal(targets.mask_boxes[mine], part.mask_boxes + np.tile(shift, 2))
         assert np.array_equal(targets.masks[mine], part.masks)
         labelled = part.keypoints[..., 2] > 0
-        assert np.array_equal(targets.keypoints[mine][labelled][:, :2], part.keypoints[labelled][:, :2] + shift)
+        assert np.array_equal(
+            targets.keypoints[mine][labelled][:, :2], part.keypoints[labelled][:, :2] + shift
+        )
         assert (targets.keypoints[mine][~labelled] == 0).all()
 
 
 def test_whole_steps_are_mosaics():
     dataset = Synthetic(16)
-    shapes = [tuple(batch.images.shape[2:]) for batch, _, _ in train_loader(dataset, [0] * 9, config(mosaic=1.0))]
+    shapes = [
+        tuple(batch.images.shape[2:]) for batch, _, _ in train_loader(dataset, [0] * 9, config(mosaic=1.0))
+    ]
     assert shapes == [(96, 128)] * 4
     loader = train_loader(dataset, [0] * 9, config(mosaic=0.5))
     mosaics = []
@@ -78,7 +86,10 @@ def test_a_mosaic_is_the_same_again():
     samples = TrainSamples(Synthetic(8), [0] * 9, config(mosaic=1.0, mosaic_grids=[2, 3]))
     one, two, other = samples[3, 11, 5], samples[3, 11, 5], samples[3, 12, 5]
     assert np.array_equal(one.pixels, two.pixels) and one.name == two.name
-    assert all(np.array_equal(getattr(one.targets, f.name), getattr(two.targets, f.name)) for f in fields(one.targets))
+    assert all(
+        np.array_equal(getattr(one.targets, f.name), getattr(two.targets, f.name))
+        for f in fields(one.targets)
+    )
     assert one.name != other.name
 
 

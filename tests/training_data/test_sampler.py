@@ -15,7 +15,13 @@ from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.synthetic import Synthetic
 from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage
 from maskrcnn.training_data.loader import train_loader
-from maskrcnn.training_data.sampler import EpochSampler, describe_repeats, draw_entries, epoch_length, repeat_factors
+from maskrcnn.training_data.sampler import (
+    EpochSampler,
+    describe_repeats,
+    draw_entries,
+    epoch_length,
+    repeat_factors,
+)
 
 FACTORS = st.lists(st.one_of(st.just(1.0), st.floats(1.0, 6.0)), min_size=1, max_size=60).map(np.array)
 
@@ -36,9 +42,9 @@ def test_factors_are_the_paper_s():
     assert factors[90:99] == pytest.approx(np.sqrt(0.25 / (9 / 200)))
     assert factors[99] == pytest.approx(np.sqrt(0.25 * 200))
     assert repeat_factors(dataset(labels, crowds=True), 0.25) == pytest.approx(1.0)
-    assert "10 of 200" in describe_repeats(factors) and f"an epoch has {epoch_length(factors)}" in describe_repeats(
+    assert "10 of 200" in describe_repeats(
         factors
-    )
+    ) and f"an epoch has {epoch_length(factors)}" in describe_repeats(factors)
 
 
 @given(FACTORS, st.integers(0, 99))

@@ -33,7 +33,9 @@ WHOLE = window(0, 0, 120, 100)
 
 
 def test_labels_are_the_models_and_seed_is_kept():
-    found = make_targets(image(Annotation((1, 2, 30, 40), 1), Annotation((5, 5, 9, 9), 0)), [4, 2], WHOLE, M, None, 99)
+    found = make_targets(
+        image(Annotation((1, 2, 30, 40), 1), Annotation((5, 5, 9, 9), 0)), [4, 2], WHOLE, M, None, 99
+    )
     assert found.labels.tolist() == [2, 4] and found.seed == 99
     assert found.boxes.tolist() == [[1, 2, 30, 40], [5, 5, 9, 9]] and found.boxes.dtype == np.float32
     assert not found.has_mask.any() and not found.masks.any() and found.keypoints.shape == (2, 0, 3)
@@ -83,7 +85,9 @@ def test_cut_object_gets_the_box_of_what_is_left():
     ring = np.array([[10, 10], [20, 10], [20, 70], [60, 70], [60, 80], [10, 80]], float)
     rle = coco_mask.merge(coco_mask.frPyObjects([ring.ravel().tolist()], 100, 120))
     for shape in ({"polygons": [ring]}, {"rle": rle}):
-        found = make_targets(image(Annotation((10, 10, 60, 80), 0, **shape)), [0], window(30, 20, 90, 80), M, None, 0)
+        found = make_targets(
+            image(Annotation((10, 10, 60, 80), 0, **shape)), [0], window(30, 20, 90, 80), M, None, 0
+        )
         cell = np.array([30, 60, 30, 60]) / M
         assert found.mask_boxes.tolist() == [[0, 0, 30, 60]]
         assert (np.abs(found.boxes[0] - [0, 50, 30, 60]) <= cell).all()
@@ -130,7 +134,9 @@ def test_clipped_outline_is_drawn_as_the_whole_one():
 
 
 def test_keypoints_of_some():
-    with_points = Annotation((10, 10, 50, 50), 0, keypoints=np.array([[20, 20, 2], [30, 20, 1], [0, 0, 0]], float))
+    with_points = Annotation(
+        (10, 10, 50, 50), 0, keypoints=np.array([[20, 20, 2], [30, 20, 1], [0, 0, 0]], float)
+    )
     view = resized_view(100, 120, 200, 400)
     found = make_targets(image(with_points, Annotation((1, 1, 9, 9), 0)), [0], view, M, SCHEMA, 0)
     assert found.keypoints.tolist() == [[[40, 40, 2], [60, 40, 1], [0, 0, 0]], [[0, 0, 0]] * 3]
@@ -149,7 +155,11 @@ def test_collate_pads_to_eight_slots():
     none = make_targets(image(), [3], WHOLE, M, SCHEMA, 2**62)
     many = make_targets(image(*[square] * 9), [3], WHOLE, M, SCHEMA, 13)
     few = collate_targets([one, none])
-    assert few.boxes.shape == (2, 8, 4) and few.masks.shape == (2, 8, M, M) and few.keypoints.shape == (2, 8, 3, 3)
+    assert (
+        few.boxes.shape == (2, 8, 4)
+        and few.masks.shape == (2, 8, M, M)
+        and few.keypoints.shape == (2, 8, 3, 3)
+    )
     assert few.valid.sum(dim=1).tolist() == [1, 0] and few.ignore.sum(dim=1).tolist() == [1, 0]
     assert not (few.valid & few.ignore).any()
     assert few.seeds.tolist() == [11, 2**62] and few.labels[0, 0] == 3

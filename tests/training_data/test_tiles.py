@@ -57,7 +57,10 @@ def test_tiles_cover_the_image_and_overlap_as_asked(layout: tuple[int, int, int,
         assert (window.width, window.height) == (min(side, width), min(side, height))
         seen[window.top : window.top + window.height, window.left : window.left + window.width] += 1
     assert seen.all() and len(windows) == len(set(windows))
-    for starts, length in ((sorted({w.left for w in windows}), width), (sorted({w.top for w in windows}), height)):
+    for starts, length in (
+        (sorted({w.left for w in windows}), width),
+        (sorted({w.top for w in windows}), height),
+    ):
         steps = np.diff(starts)
         assert (side - steps >= overlap).all()
         # no more than needed: with one tile less they would share too little
@@ -105,7 +108,9 @@ def test_an_rle_is_cut_exactly(seed: int, density: float, height: int, width: in
 
 @given(labelled(), st.integers(4, 40), st.data())
 @quick
-def test_every_pixel_of_every_object_is_in_some_tile(image: LabelledImage, side: int, data: st.DataObject) -> None:
+def test_every_pixel_of_every_object_is_in_some_tile(
+    image: LabelledImage, side: int, data: st.DataObject
+) -> None:
     tiles = TilesConfig(side=side, overlap=data.draw(st.integers(0, side - 1)))
     views: Counter[int] = Counter()
     for annotation in image.annotations:
@@ -122,7 +127,9 @@ def test_every_pixel_of_every_object_is_in_some_tile(image: LabelledImage, side:
                 assert part.remnant == found.crowd and 0 <= part.share <= 1 + 1e-9
                 drawn = annotation_rle(found, window.height, window.width)
                 if drawn is not None:
-                    target = again[window.top : window.top + window.height, window.left : window.left + window.width]
+                    target = again[
+                        window.top : window.top + window.height, window.left : window.left + window.width
+                    ]
                     np.maximum(target, rle_bitmap(drawn), out=target)
                     if found.rle is not None:
                         ys, xs = np.nonzero(rle_bitmap(drawn))
@@ -133,9 +140,12 @@ def test_every_pixel_of_every_object_is_in_some_tile(image: LabelledImage, side:
         if whole is not None and annotation.rle is not None:
             assert np.array_equal(again, rle_bitmap(whole))
         elif whole is not None:
-            # pycocotools rounds a ring's corners, and clipping adds corners: it draws the same but for the outline
+            # pycocotools rounds a ring's corners, and clipping adds corners: it draws the same but for the
+            # outline
             outline = np.zeros_like(again)
-            cv2.polylines(outline, [np.rint(ring).astype(np.int32) for ring in annotation.polygons], True, 1, 3)
+            cv2.polylines(
+                outline, [np.rint(ring).astype(np.int32) for ring in annotation.polygons], True, 1, 3
+            )
             assert np.array_equal(again[outline == 0], rle_bitmap(whole)[outline == 0])
 
 
@@ -163,7 +173,8 @@ def box_of(ring: np.ndarray) -> tuple[float, float, float, float]:
             (0, 10, 20, 15),
             100 / 350,
         ),
-        # a comb whose back lies above the window: between its teeth clipping leaves edges that enclose nothing
+        # a comb whose back lies above the window: between its teeth clipping leaves edges that enclose
+        # nothing
         (
             ring_of((0, 0), (50, 0), (50, 20), (45, 20), (45, 5), (5, 5), (5, 20), (0, 20)),
             Window(20, 10, 30, 30),
@@ -171,7 +182,12 @@ def box_of(ring: np.ndarray) -> tuple[float, float, float, float]:
             50 / 400,
         ),
         # larger than the window on all sides
-        (ring_of((-50, -50), (90, -50), (90, 90), (-50, 90)), Window(10, 10, 20, 20), (0, 0, 20, 20), 400 / 19600),
+        (
+            ring_of((-50, -50), (90, -50), (90, 90), (-50, 90)),
+            Window(10, 10, 20, 20),
+            (0, 0, 20, 20),
+            400 / 19600,
+        ),
     ],
 )
 def test_the_box_of_a_cut_polygon_is_that_of_what_is_seen(ring, window, box, share) -> None:
@@ -198,7 +214,8 @@ def test_keypoints_outside_become_unlabelled() -> None:
 def squares(*boxes: tuple[int, int, int, int], side: int = 100) -> FileDataset:
     annotations = [Annotation(b, 0, id=i, area=1.0) for i, b in enumerate(boxes)]
     return FileDataset(
-        [LabelledImage(7, "a.png", None, side, side, annotations)], DatasetInfo(name="d", classes=["a"], class_ids=[1])
+        [LabelledImage(7, "a.png", None, side, side, annotations)],
+        DatasetInfo(name="d", classes=["a"], class_ids=[1]),
     )
 
 
@@ -217,7 +234,9 @@ def test_a_remnant_is_ignored_and_counted() -> None:
 
 def test_an_object_larger_than_a_tile_is_an_object_in_those_that_it_fills() -> None:
     tiled = TiledDataset(squares((10, 10, 95, 95)), TilesConfig(side=25, overlap=0, visible=0.5))
-    objects = {tiled.image(i).image_id: [a.crowd for a in tiled.image(i).annotations] for i in range(len(tiled))}
+    objects = {
+        tiled.image(i).image_id: [a.crowd for a in tiled.image(i).annotations] for i in range(len(tiled))
+    }
     assert objects["7@25,25"] == objects["7@50,50"] == [False]  # 9% of the object, as much as any tile shows
     assert objects["7@0,25"] == [False]  # 60% of that
     assert "7@0,0" not in objects or objects["7@0,0"] == [True]  # 36%
@@ -226,7 +245,8 @@ def test_an_object_larger_than_a_tile_is_an_object_in_those_that_it_fills() -> N
 def test_the_asked_share_of_empty_tiles_is_kept() -> None:
     data = squares((0, 0, 5, 5), side=1000)
     counts = {
-        share: len(TiledDataset(data, TilesConfig(side=50, overlap=0, empty=share))) for share in (0, 0.2, 0.5, 1)
+        share: len(TiledDataset(data, TilesConfig(side=50, overlap=0, empty=share)))
+        for share in (0, 0.2, 0.5, 1)
     }
     assert counts[0] == 1 and counts[1] == 400
     assert abs(counts[0.2] - 1 - 0.2 * 399) <= 2 and abs(counts[0.5] - 1 - 0.5 * 399) <= 2
@@ -248,7 +268,9 @@ def test_lvis_lists_hold_for_a_tile() -> None:
     image = LabelledImage(7, "a.png", None, 100, 100, annotations, not_exhaustive=[2], negative=[4])
     data = FileDataset([image], DatasetInfo(name="d", classes=list("abcde"), class_ids=[1, 2, 3, 4, 5]))
     left = TiledDataset(data, TilesConfig(side=50, overlap=0)).image(0)
-    assert [a.label for a in left.annotations] == [0] and left.not_exhaustive == [2] and left.negative == [1, 4]
+    assert (
+        [a.label for a in left.annotations] == [0] and left.not_exhaustive == [2] and left.negative == [1, 4]
+    )
 
 
 # ---- pixels
@@ -260,7 +282,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "images"
 
 
-def scan(folder: Path, name: str = "scan.png", side: tuple[int, int] = (90, 130), channels: int = 3) -> FileDataset:
+def scan(
+    folder: Path, name: str = "scan.png", side: tuple[int, int] = (90, 130), channels: int = 3
+) -> FileDataset:
     pixels = np.random.default_rng(0).integers(0, 256, (*side, channels), np.uint8)
     path = folder / name
     if path.suffix == ".npy":
@@ -386,7 +410,14 @@ def test_settings(tmp_path: Path, cache: Path) -> None:
 def test_the_command_line_cuts(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     for split in ("train", "val"):
         write_coco(Synthetic(2, split=split), tmp_path / f"data/{split}.json", tmp_path / f"data/{split}")
-    sets = ["--set", "data.tiles.side=96", "--set", "data.tiles.overlap=32", "--set", "data.augment.short_sides=[96]"]
+    sets = [
+        "--set",
+        "data.tiles.side=96",
+        "--set",
+        "data.tiles.overlap=32",
+        "--set",
+        "data.augment.short_sides=[96]",
+    ]
     trained = {}
     monkeypatch.setattr(
         "maskrcnn.train.trainer.train", lambda config, train, val, run, **_: trained.update(a=train, b=val)

@@ -1,4 +1,6 @@
-"""Checkpoint files of each format come out as they went in, and nothing in a file can run or take what it claims."""
+"""Checkpoint files of each format come out as they went in, and nothing in a file can run or take what it
+claims.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +84,9 @@ def test_a_detectron2_pickle(tmp_path: Path, protocol: int, old: bool) -> None:
         content = content.replace(b"numpy._core.", b"numpy.core.")
         content = content.replace(b"\x8c\x16numpy.core.", b"\x8c\x15numpy.core.")
         content = content.replace(b"\x8c\x13numpy.core.", b"\x8c\x12numpy.core.")
-        content = content[:2] + content[11:] if content[2:3] == b"\x95" else content  # the frame's length is wrong now
+        content = (
+            content[:2] + content[11:] if content[2:3] == b"\x95" else content
+        )  # the frame's length is wrong now
         assert b"numpy.core" in content
     path = tmp_path / "model.pkl"
     path.write_bytes(content)
@@ -102,7 +106,9 @@ def python2(value: Any) -> bytes:
     if isinstance(value, dict):
         return b"}(" + b"".join(python2(k) + python2(v) for k, v in value.items()) + b"u"
     shape = b"(" + b"".join(python2(n) for n in value.shape) + b"t"
-    dtype = b"cnumpy\ndtype\n" + python2(value.dtype.str[1:]) + b"K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff\xff\xff\xff"
+    dtype = (
+        b"cnumpy\ndtype\n" + python2(value.dtype.str[1:]) + b"K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff\xff\xff\xff"
+    )
     dtype += b"J\xff\xff\xff\xffK\x00tb"
     start = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
     return start + b"(K\x01" + shape + dtype + b"\x89" + python2(value.tobytes()) + b"tb"
@@ -124,7 +130,13 @@ def test_torch_files(tmp_path: Path, zipped: bool, key: str | None) -> None:
     state = OrderedDict(
         ("module." + name, torch.nn.Parameter(t, t.is_floating_point())) for name, t in states().items()
     )
-    meta = {"CLASSES": ("cat", "dog"), "epoch": 12, "hook": None, "times": [1.5, torch.ones(1)], "seed": {1: "x"}}
+    meta = {
+        "CLASSES": ("cat", "dog"),
+        "epoch": 12,
+        "hook": None,
+        "times": [1.5, torch.ones(1)],
+        "seed": {1: "x"},
+    }
     extra = {"meta": meta, "ema": {"w": torch.ones(2)}, "optimizer": {"lr": 0.1}, "iteration": 9}
     path = tmp_path / "model.bin"
     torch.save({key: state, **extra} if key else state, path, _use_new_zipfile_serialization=zipped)
@@ -156,7 +168,12 @@ def test_module_stays_where_not_every_name_has_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("protocol", range(6))
 def test_a_pickle_that_asks_for_more_is_refused_by_name(tmp_path: Path, protocol: int) -> None:
     mark = tmp_path / "ran"
-    for function, name in ((os.system, "posix.system"), (eval, "eval"), (np.load, "numpy.load"), (getattr, "getattr")):
+    for function, name in (
+        (os.system, "posix.system"),
+        (eval, "eval"),
+        (np.load, "numpy.load"),
+        (getattr, "getattr"),
+    ):
         data = {"model": arrays(), "e": Call(function, f"touch {mark}")}
         for suffix in ("pkl", "pth"):
             assert name in refused(
@@ -195,7 +212,9 @@ def test_a_torchscript_archive_is_refused(tmp_path: Path) -> None:
 def test_arrays_of_objects_are_refused(tmp_path: Path) -> None:
     objects = np.array([{}, 1], dtype=object)
     for protocol in range(2, 6):
-        assert "Python objects" in refused(tmp_path / "x.pkl", pickle.dumps({"model": {"w": objects}}, protocol))
+        assert "Python objects" in refused(
+            tmp_path / "x.pkl", pickle.dumps({"model": {"w": objects}}, protocol)
+        )
     np.savez(tmp_path / "x.npz", w=objects)
     assert "Python objects" in refused(tmp_path / "x.npz")
     assert "'U'" in refused(tmp_path / "x.pkl", pickle.dumps({"w": np.array(["a"])}))
@@ -368,7 +387,9 @@ SEED = [
     pickle.dumps({"model": {"w": np.ones((2, 3), np.float32), "b": np.arange(4)}, "n": np.float32(3), "s": {"a"}}, protocol)
     for protocol in (2, 4, 5)
 ] + [b"\x80\x02" + python2({"blobs": {"w": np.ones((2, 3), np.float32)}}) + b"."]  # fmt: skip
-OPCODES = b"()]}NKJTUXcb0123RtuseaQ.q\x80\x81\x85\x86\x87\x88\x89\x8a\x8c\x8f\x90\x91\x92\x93\x94\x95\x96\xff\x00"
+OPCODES = (
+    b"()]}NKJTUXcb0123RtuseaQ.q\x80\x81\x85\x86\x87\x88\x89\x8a\x8c\x8f\x90\x91\x92\x93\x94\x95\x96\xff\x00"
+)
 
 
 @st.composite
@@ -378,7 +399,9 @@ def mutated(draw: st.DrawFn, seeds: list[bytes]) -> bytes:
     for _ in range(draw(st.integers(1, 4))):
         place = draw(st.integers(0, max(len(content) - 1, 0)))
         length = draw(st.integers(0, 12))
-        piece = draw(st.one_of(st.binary(max_size=4), st.lists(st.sampled_from(list(OPCODES)), max_size=6).map(bytes)))
+        piece = draw(
+            st.one_of(st.binary(max_size=4), st.lists(st.sampled_from(list(OPCODES)), max_size=6).map(bytes))
+        )
         match draw(st.integers(0, 2)):
             case 0:
                 content[place : place + len(piece)] = piece

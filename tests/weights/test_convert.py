@@ -1,4 +1,6 @@
-"""Other libraries' checkpoints: by name from a server, by file, and back; every tensor arrives where it came from."""
+"""Other libraries' checkpoints: by name from a server, by file, and back; every tensor arrives where it came
+from.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,9 @@ def same(a: MaskRCNN, b: MaskRCNN, *, but: tuple[str, ...] = ()) -> None:
     mine, other = a.state_dict(), b.state_dict()
     assert mine.keys() == other.keys()
     assert [
-        k for k in mine if not torch.equal(mine[k], other[k]) and not k.endswith(but or ("num_batches_tracked",))
+        k
+        for k in mine
+        if not torch.equal(mine[k], other[k]) and not k.endswith(but or ("num_batches_tracked",))
     ] == []
 
 
@@ -104,7 +108,12 @@ def test_by_name_from_a_server(
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
     row = find_published(name)
     entry = Published(
-        name, f"{address}/weights.{suffix}", sha256=digest, config=row.config, licence="L", published={"box": 1.0}
+        name,
+        f"{address}/weights.{suffix}",
+        sha256=digest,
+        config=row.config,
+        licence="L",
+        published={"box": 1.0},
     )
     monkeypatch.setattr(published, "published_checkpoints", lambda: [entry])
     monkeypatch.setenv("MASKRCNN_CACHE", str(tmp_path / "cache"))
@@ -148,7 +157,9 @@ def test_a_file_and_its_yaml(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     config.write_text(
         '_BASE_: "../Base-RCNN-FPN.yaml"\nMODEL:\n  WEIGHTS: "x"\n  MASK_ON: True\nSOLVER:\n  STEPS: (1, 2)\n'
     )
-    assert main(["convert", "weights", str(path), "--config", str(config), "--out", str(tmp_path / "ours")]) == 0
+    assert (
+        main(["convert", "weights", str(path), "--config", str(config), "--out", str(tmp_path / "ours")]) == 0
+    )
     assert "resnet50-fpn, 80 classes, boxes, masks" in capsys.readouterr().out
     same(model, MaskRCNN.from_pretrained(tmp_path / "ours"))
     assert main(["convert", "weights", str(path), "--out", str(tmp_path / "other")]) == 2
@@ -203,7 +214,9 @@ def test_every_detectron2_setting_survives_our_yaml(entry: Published, tmp_path: 
 
 
 def test_settings_that_a_library_lacks_are_named(tmp_path: Path) -> None:
-    """Ours with half-pixel RoIAlign goes to torchvision, which has none: the file is written, the difference told."""
+    """Ours with half-pixel RoIAlign goes to torchvision, which has none: the file is written, the difference
+    told.
+    """
     config = settings_of(TORCHVISION)
     config.roi.aligned = True
     lines = convert.export_file(random_model(config), "torchvision", tmp_path / "x.pth")
@@ -258,7 +271,10 @@ def test_a_strange_checkpoint_is_no_detector() -> None:
         ("_BASE_: config.yaml\n", "circle"),
         ("_BASE_: Base-RCNN-FPN.yaml\nMODEL: {META_ARCHITECTURE: RetinaNet}\n", "RetinaNet"),
         ("_BASE_: Base-RCNN-FPN.yaml\nMODEL: {ROI_HEADS: {NAME: CascadeROIHeads}}\n", "CascadeROIHeads"),
-        ("_BASE_: Base-RCNN-FPN.yaml\nMODEL: {BACKBONE: {NAME: build_mnv2_backbone}}\n", "build_mnv2_backbone"),
+        (
+            "_BASE_: Base-RCNN-FPN.yaml\nMODEL: {BACKBONE: {NAME: build_mnv2_backbone}}\n",
+            "build_mnv2_backbone",
+        ),
     ],
 )
 def test_a_yaml_that_cannot_be_followed(text: str, words: str, tmp_path: Path) -> None:
@@ -290,7 +306,9 @@ def test_proposals_alone() -> None:
     load_trunk(network, "mobilenetv2-imagenet")
     with torch.no_grad():
         found = network.detect(torch.randint(0, 255, (1, 3, 64, 96)).byte(), torch.tensor([[64, 96]]))
-    assert found.valid.any() and (found.labels == 0).all() and ((found.scores >= 0) & (found.scores <= 1)).all()
+    assert (
+        found.valid.any() and (found.labels == 0).all() and ((found.scores >= 0) & (found.scores <= 1)).all()
+    )
     assert (found.scores.diff(dim=1) <= 0).all()
     with pytest.raises(UserError, match="box_head=null"):
         build(small.model_copy(update={"classes": ["a", "b"]}))

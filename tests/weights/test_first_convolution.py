@@ -26,7 +26,12 @@ from maskrcnn.weights.trunk import load_trunk
 
 def model(channels: int, *, kind: str = "mobilenetv2", **inputs: object) -> MaskRCNN:
     torch.manual_seed(0)
-    given = {"channels": channels, "mean": [100.0] * channels, "std": [50.0] * channels, "short_side": 64} | inputs
+    given = {
+        "channels": channels,
+        "mean": [100.0] * channels,
+        "std": [50.0] * channels,
+        "short_side": 64,
+    } | inputs
     narrow = {"fc_channels": 16}, {"convs": 1, "channels": 16}
     settings = {
         "classes": ["a"],
@@ -45,7 +50,9 @@ def model(channels: int, *, kind: str = "mobilenetv2", **inputs: object) -> Mask
 def test_grey_in_every_channel_does_what_grey_in_rgb_does(channels: int) -> None:
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(8, 3, 3, 3, generator=generator)
-    weight[:, 1:] = weight[:, :1]  # where the colours' weights are alike, any number of channels gives the same
+    weight[:, 1:] = weight[
+        :, :1
+    ]  # where the colours' weights are alike, any number of channels gives the same
     grey = torch.rand(1, 1, 9, 9, generator=generator)
     expected = conv2d(grey.expand(-1, 3, -1, -1), weight)
     found = conv2d(grey.expand(-1, channels, -1, -1), adapt_first_convolution(weight, channels))
@@ -119,7 +126,9 @@ def test_five_channels_from_the_file_to_the_drawing(tmp_path: Path) -> None:
     assert np.array_equal(one.boxes, two.boxes) and len(one)
     many = predict(network, f"{tmp_path}/*.npy", score=0.0)
     assert isinstance(many, list) and many[0].pixels is None and many[0][:1].plot().size[0] >= 80
-    summary = predict_files(network, [str(tmp_path / "a.npy"), str(tmp_path / "c.png")], tmp_path / "out", score=0.0)
+    summary = predict_files(
+        network, [str(tmp_path / "a.npy"), str(tmp_path / "c.png")], tmp_path / "out", score=0.0
+    )
     assert [path.name for path in summary.overlays] == ["a.png"]
     assert "c.png: has 3 channels, the model takes 5" in summary.unreadable[0]
     with pytest.raises(DataError, match="has 3 channels"):
@@ -132,7 +141,13 @@ def test_one_channel() -> None:
     network = model(1)
     rgb = np.random.default_rng(0).integers(0, 256, (64, 80, 3), dtype=np.uint8)
     grey = np.asarray(Image.fromarray(rgb).convert("L"))
-    for source in (grey, grey[..., None], rgb, Image.fromarray(rgb), np.dstack([rgb, np.full_like(grey, 255)])):
+    for source in (
+        grey,
+        grey[..., None],
+        rgb,
+        Image.fromarray(rgb),
+        np.dstack([rgb, np.full_like(grey, 255)]),
+    ):
         assert np.array_equal(as_pixels(source, 1)[..., 0], grey)
     found = predict(network, grey, score=0.0)
     assert not isinstance(found, list) and found.pixels is not None and found.pixels.shape == (64, 80, 1)

@@ -45,7 +45,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Api:
 
 def test_pushed_and_pulled(hub: Api) -> None:
     model = MaskRCNN.from_pretrained("person-mobilenet")
-    assert model.push_to_hub("somebody/people", private=True).startswith("https://huggingface.co/somebody/people")
+    assert model.push_to_hub("somebody/people", private=True).startswith(
+        "https://huggingface.co/somebody/people"
+    )
     assert hub.made == [("somebody/people", True)]
     files = sorted(p.name for p in (hub.folder / "somebody" / "people").iterdir())
     assert files == ["README.md", "config.json", "model.safetensors"]

@@ -11,7 +11,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 GOLDENS = ROOT.parent / "shared" / "goldens"
-SMALLEST = ("detectron2.COCO-InstanceSegmentation.mask_rcnn_R_50_C4_3x", "mmdet.mask_rcnn.mask-rcnn_r50_fpn_1x_coco")
+SMALLEST = (
+    "detectron2.COCO-InstanceSegmentation.mask_rcnn_R_50_C4_3x",
+    "mmdet.mask_rcnn.mask-rcnn_r50_fpn_1x_coco",
+)
 pytestmark = pytest.mark.skipif(not GOLDENS.exists(), reason="../shared/goldens is not here")
 
 

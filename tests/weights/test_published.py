@@ -19,7 +19,9 @@ MMDET_KEYS = {"depth", "groups", "base_width", "style", "mean", "std", "to_rgb"}
 
 
 class _Strict(yaml.SafeLoader):
-    """The safe loader, except that a key given twice in one mapping is an error instead of the later one's gain."""
+    """The safe loader, except that a key given twice in one mapping is an error instead of the later one's
+    gain.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -107,7 +109,9 @@ def test_detectron2_bases_exist_and_end_at_the_defaults(table: dict[str, Any]) -
     for name, config in [*bases.items(), *((c["name"], c["config"]) for c in entries)]:
         assert set(config) <= DETECTRON2_SECTIONS, name
         assert "_BASE_" not in config or config["_BASE_"] in bases, name
-        assert _paths({k: v for k, v in config.items() if k != "_BASE_"}) <= known, f"{name}: a key without a default"
+        assert _paths({k: v for k, v in config.items() if k != "_BASE_"}) <= known, (
+            f"{name}: a key without a default"
+        )
     assert all("_BASE_" in c["config"] for c in entries if c["kind"] == "detector")
     for name in bases:
         seen = []
@@ -120,7 +124,9 @@ def test_detectron2_bases_exist_and_end_at_the_defaults(table: dict[str, Any]) -
 def test_detectron2_addresses_follow_the_names(checkpoints: list[dict[str, Any]]) -> None:
     for entry in checkpoints:
         if entry["name"].startswith("detectron2/"):
-            assert f"/{entry['name']}/" in entry["url"] or entry["url"].endswith(f"/{entry['name']}.pkl"), entry["name"]
+            assert f"/{entry['name']}/" in entry["url"] or entry["url"].endswith(f"/{entry['name']}.pkl"), (
+                entry["name"]
+            )
 
 
 def test_mmdet_configs_are_complete(checkpoints: list[dict[str, Any]]) -> None:

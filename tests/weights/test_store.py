@@ -51,7 +51,9 @@ def test_weights_that_do_not_fit_name_the_tensors(tmp_path: Path) -> None:
     tensors["box_head.score.weight"] = torch.zeros(7, 32)
     del tensors["rpn.deltas.bias"]
     save_file(tensors, tmp_path / "model.safetensors")
-    with pytest.raises(UserError, match=r"rpn\.deltas\.bias is missing.*box_head\.score\.weight is \(7, 32\)"):
+    with pytest.raises(
+        UserError, match=r"rpn\.deltas\.bias is missing.*box_head\.score\.weight is \(7, 32\)"
+    ):
         load_model(tmp_path)
 
 

@@ -46,7 +46,9 @@ def test_other_shapes_and_heads_are_counted() -> None:
     other = model(["person"])
     network = model(["person"], mask_head=None, neck={"channels": 24})
     done = transfer(network, other)
-    assert all(name.startswith("backbone.") for name in done.copied if "." in name and name.startswith("back"))
+    assert all(
+        name.startswith("backbone.") for name in done.copied if "." in name and name.startswith("back")
+    )
     assert "neck.lateral.0.conv.weight" in done.fresh and "mask_head.deconv.weight" in done.unused
     text = "\n".join(done.lines("narrow"))
     assert "neck: " in text and "start anew" in text and "mask_head: 6 tensors of narrow are not used" in text

@@ -31,7 +31,9 @@ def parts(network) -> dict[str, torch.Tensor]:
         if name.startswith("backbone."):
             found[name.removeprefix("backbone.")] = torch.rand(tensor.shape, generator=generator)
         elif name.startswith("box_head.stage."):
-            found["stages.3." + name.removeprefix("box_head.stage.")] = torch.rand(tensor.shape, generator=generator)
+            found["stages.3." + name.removeprefix("box_head.stage.")] = torch.rand(
+                tensor.shape, generator=generator
+            )
     return found
 
 
@@ -49,7 +51,9 @@ def test_torchvision(neck: str, tmp_path: Path) -> None:
     network = model(neck)
     wanted = parts(network)
     state = {rename(name, torchvision.BACKBONE): tensor for name, tensor in wanted.items()}
-    torch.save(state | {"fc.weight": torch.zeros(10, 2048), "fc.bias": torch.zeros(10)}, tmp_path / "resnet50.pth")
+    torch.save(
+        state | {"fc.weight": torch.zeros(10, 2048), "fc.bias": torch.zeros(10)}, tmp_path / "resnet50.pth"
+    )
     assert load_trunk(network, tmp_path / "resnet50.pth") == len(wanted)
     check(network, wanted)
 
@@ -64,7 +68,9 @@ def test_detectron2(tmp_path: Path) -> None:
     check(network, wanted)
 
 
-@pytest.mark.parametrize("spelling", [("s", "b", "rm", "riv"), ("gamma", "beta", "running_mean", "running_var")])
+@pytest.mark.parametrize(
+    "spelling", [("s", "b", "rm", "riv"), ("gamma", "beta", "running_mean", "running_var")]
+)
 def test_caffe2(spelling: tuple[str, ...], tmp_path: Path) -> None:
     network = model(input=CAFFE2)
     wanted = parts(network)

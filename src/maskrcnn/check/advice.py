@@ -13,7 +13,9 @@ from maskrcnn.check.statistics import Statistics
 from maskrcnn.config.load import Config, load_config
 from maskrcnn.shell import shell_command
 
-WANTED_SIDE = 24.0  # pixels of the network's input that three in four objects should have: less costs masks, more time
+WANTED_SIDE = (
+    24.0  # pixels of the network's input that three in four objects should have: less costs masks, more time
+)
 SIDES = (256, 1024)  # short sides that are reasonable on the machines people have
 MOST_ENLARGED = 2.0
 TILED = 1600  # long side of the network's input above which tiles are better
@@ -65,7 +67,10 @@ def advise(
     scale = _advise_sides(draft, stats, config)
     _advise_anchors(draft, stats, config, scale)
     epochs = int(np.clip(math.ceil(OBJECT_VIEWS / max(stats.objects, 1)), 5, 200))
-    draft.add(f"{epochs} epochs: {epochs * stats.objects} views of {stats.objects} objects", f"train.epochs={epochs}")
+    draft.add(
+        f"{epochs} epochs: {epochs * stats.objects} views of {stats.objects} objects",
+        f"train.epochs={epochs}",
+    )
     if not stats.with_mask:
         draft.overrides.append("model.mask_head=null")
     if not stats.with_keypoints and config.model.keypoint_head is not None:
@@ -106,14 +111,17 @@ def _advise_sides(draft: _Draft, stats: Statistics, config: Config) -> float:
     quarter = stats.sides[1]
     if tiles is None:
         draft.add(
-            f"short side {side}: a quarter of the objects are under {quarter:.0f} pixels, {quarter * scale:.0f} then"
+            f"short side {side}: a quarter of the objects are under {quarter:.0f} pixels, "
+            f"{quarter * scale:.0f} then"
         )
     else:
         side = long = SIDES[1]
         scale = side / tiles[0]
         draft.add(
-            f"tiles of {tiles[0]} pixels: a quarter of the objects are under {quarter:.0f} pixels in images of up to "
-            f"{stats.long_sides[4]:.0f}, {quarter * scale:.0f} in a tile; they overlap by {tiles[1]}, as large objects",
+            f"tiles of {tiles[0]} pixels: a quarter of the objects are under {quarter:.0f} pixels in images "
+            "of up to "
+            f"{stats.long_sides[4]:.0f}, {quarter * scale:.0f} in a tile; they overlap by {tiles[1]}, as "
+            "large objects",
             f"data.tiles.side={tiles[0]}",
             f"data.tiles.overlap={tiles[1]}",
             *_ignored_remnants(config),
@@ -133,7 +141,8 @@ def _advise_anchors(draft: _Draft, stats: Statistics, config: Config, scale: flo
     if len(config.model.rpn.sizes) == 1:  # C4 and DC5 have one level
         anchors = [[size for level in anchors for size in level]]
     draft.add(
-        f"anchors from {anchors[0][0]} to {anchors[-1][-1]}: nine in ten objects are {small:.0f} to {large:.0f} then",
+        f"anchors from {anchors[0][0]} to {anchors[-1][-1]}: nine in ten objects are {small:.0f} to "
+        f"{large:.0f} then",
         f"model.rpn.sizes={_compact(anchors)}",
     )
     low, high = stats.ratios[0], stats.ratios[4]
@@ -150,10 +159,11 @@ def _advise_anchors(draft: _Draft, stats: Statistics, config: Config, scale: flo
 
 
 def _anchor_sizes(small: float, large: float) -> list[list[int]]:
-    """Anchors for objects of these sides: one a level and twice as large on each, or in larger steps to reach the large.
+    """Anchors for objects of these sides: one a level and twice as large on each, or in larger steps to reach
+    the large.
 
-    A step beyond WIDEST_STEP would leave objects between two sizes that neither overlaps by half: then there are two of
-    each level.
+    A step beyond WIDEST_STEP would leave objects between two sizes that neither overlaps by half: then there
+    are two of each level.
     """
     levels = len(STRIDES)
     power = math.log2(max(small, 4.0))
@@ -163,7 +173,10 @@ def _anchor_sizes(small: float, large: float) -> list[list[int]]:
     if step <= WIDEST_STEP:
         return [[_even(first * step**level)] for level in range(levels)]
     half = (large / first) ** (1 / (2 * levels - 1))
-    return [[_even(first * half ** (2 * level)), _even(first * half ** (2 * level + 1))] for level in range(levels)]
+    return [
+        [_even(first * half ** (2 * level)), _even(first * half ** (2 * level + 1))]
+        for level in range(levels)
+    ]
 
 
 def _even(side: float) -> int:
@@ -171,7 +184,9 @@ def _even(side: float) -> int:
 
 
 def _side(stats: Statistics) -> tuple[int, int, float]:
-    """Short and long side of the network's input for whole images, and its pixels per pixel of a middling one."""
+    """Short and long side of the network's input for whole images, and its pixels per pixel of a middling
+    one.
+    """
     short, small = stats.short_sides[2], stats.sides[1]
     scale = min(MOST_ENLARGED, WANTED_SIDE / max(small, 1e-6)) if small < WANTED_SIDE else 1.0
     side = int(np.clip(round(short * scale / 32) * 32, *SIDES))
@@ -191,7 +206,9 @@ def _tiles(stats: Statistics) -> tuple[int, int] | None:
 
 def _ignored_remnants(config: Config) -> list[str]:
     """What a recipe must have for tiles: the remnants of objects at their borders are ignored."""
-    return [f"model.{n}.ignore_iou=0.5" for n in ("rpn", "roi") if getattr(config.model, n).ignore_iou is None]
+    return [
+        f"model.{n}.ignore_iou=0.5" for n in ("rpn", "roi") if getattr(config.model, n).ignore_iou is None
+    ]
 
 
 def _listed(values: Sequence[float]) -> str:

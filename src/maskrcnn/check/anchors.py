@@ -13,8 +13,12 @@ from maskrcnn.labels.types import Dataset
 from maskrcnn.model.anchors import cell_anchors
 
 
-def check_anchors(dataset: Dataset, stats: Statistics, config: Config, split: str, findings: Findings) -> None:
-    """Objects that no anchor overlaps well, as if one were centred on each: the best that any position can do."""
+def check_anchors(
+    dataset: Dataset, stats: Statistics, config: Config, split: str, findings: Findings
+) -> None:
+    """Objects that no anchor overlaps well, as if one were centred on each: the best that any position can
+    do.
+    """
     rpn = config.model.rpn
     cells = [cell_anchors(list(sizes), list(rpn.ratios), False).numpy() for sizes in rpn.sizes]
     shapes = np.concatenate([cell[:, 2:] - cell[:, :2] for cell in cells])  # (A, 2) width and height
@@ -38,7 +42,9 @@ def check_anchors(dataset: Dataset, stats: Statistics, config: Config, split: st
 
 
 def best_overlap(boxes: np.ndarray, shapes: np.ndarray) -> np.ndarray:
-    """(n,) the largest IoU of each box with any of the shapes, both given by width and height (n, 2), centres alike."""
+    """(n,) the largest IoU of each box with any of the shapes, both given by width and height (n, 2), centres
+    alike.
+    """
     best = np.zeros(len(boxes))
     for shape in shapes:
         both = np.minimum(boxes, shape).prod(1)
@@ -50,11 +56,16 @@ def _scales(stats: Statistics, config: Config) -> np.ndarray:
     """(A, 2) the network's pixels per pixel of the image along x and y, of each object's image."""
     settings = config.model.input
     sizes, which = np.unique(stats.image_sizes, axis=0, return_inverse=True)
-    views = [resized_view(height, width, settings.short_side, settings.long_side) for height, width in sizes.tolist()]
+    views = [
+        resized_view(height, width, settings.short_side, settings.long_side)
+        for height, width in sizes.tolist()
+    ]
     return np.array([view.factor for view in views]).reshape(-1, 2)[np.repeat(which.ravel(), stats.counts)]
 
 
-def _finding(dataset: Dataset, stats: Statistics, position: int, kind: CheckKind, split: str, remedy: str) -> Finding:
+def _finding(
+    dataset: Dataset, stats: Statistics, position: int, kind: CheckKind, split: str, remedy: str
+) -> Finding:
     """Of the object at `position` of all that are no crowd."""
     ends = np.cumsum(stats.counts)
     index = int(np.searchsorted(ends, position, side="right"))

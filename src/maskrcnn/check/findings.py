@@ -59,7 +59,9 @@ class FindingGroup:
 
     @property
     def line(self) -> str:
-        return "; ".join(filter(None, (f"{self.text}: {self.count}, first {self.findings[0].record}", self.remedy)))
+        return "; ".join(
+            filter(None, (f"{self.text}: {self.count}, first {self.findings[0].record}", self.remedy))
+        )
 
     def as_json(self) -> dict[str, Any]:
         return {

@@ -1,4 +1,6 @@
-"""A copy of a data set without what `maskrcnn check` calls an error, and with what can be put right put right."""
+"""A copy of a data set without what `maskrcnn check` calls an error, and with what can be put right put
+right.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ from maskrcnn.masks.rle import rle_area, rle_box
 
 @dataclass
 class Fixed:
-    """What was written, and how it differs from the original: a line for each kind of change, with its count."""
+    """What was written, and how it differs from the original: a line for each kind of change, with its
+    count.
+    """
 
     written: list[Path] = field(default_factory=list)
     changes: Counter[str] = field(default_factory=Counter)
@@ -32,8 +36,8 @@ class Fixed:
 def write_fixed(report: Report, folder: Path) -> Fixed:
     """A repaired copy: COCO JSON for each split beside a folder of its images, which are copied as they are.
 
-    What was repaired on reading is in it; records and images that cannot be used are left out and counted; boxes and
-    areas that contradict their mask are taken from the mask. The original is never touched.
+    What was repaired on reading is in it; records and images that cannot be used are left out and counted;
+    boxes and areas that contradict their mask are taken from the mask. The original is never touched.
 
     Raises:
         UserError: the folder exists and is not empty.
@@ -46,7 +50,8 @@ def write_fixed(report: Report, folder: Path) -> Fixed:
     if not report.datasets:
         raise DataError(f"--fix: {next(iter(report.findings)).line}")
     parts = {
-        split: _repaired(data, report.unusable.get(split, set()), fixed) for split, data in report.datasets.items()
+        split: _repaired(data, report.unusable.get(split, set()), fixed)
+        for split, data in report.datasets.items()
     }
     for split, part in parts.items():
         if not any(image.annotations for image in part):

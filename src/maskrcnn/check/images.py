@@ -73,7 +73,9 @@ class SplitFacts:
 def inspect_images(
     dataset: Dataset, channels: int, value_range: ValueRange | None
 ) -> Iterator[tuple[LabelledImage, ImageFacts]]:
-    """Decodes as many images at a time as there are cores; only those, and as many ready ones, are in memory."""
+    """Decodes as many images at a time as there are cores; only those, and as many ready ones, are in
+    memory.
+    """
     workers = max(1, os.cpu_count() or 1)
     ahead: deque[tuple[LabelledImage, Future[ImageFacts]]] = deque()
     with ThreadPoolExecutor(workers) as pool:
@@ -88,8 +90,12 @@ def inspect_images(
             yield image, future.result()
 
 
-def inspect_image(image: LabelledImage, channels: int = 3, value_range: ValueRange | None = None) -> ImageFacts:
-    """Decode one image; whatever is wrong with it is in the result, not raised. Of a generated one nothing is known."""
+def inspect_image(
+    image: LabelledImage, channels: int = 3, value_range: ValueRange | None = None
+) -> ImageFacts:
+    """Decode one image; whatever is wrong with it is in the result, not raised. Of a generated one nothing is
+    known.
+    """
     if image.path is None:
         return ImageFacts()
     try:
@@ -134,14 +140,20 @@ def check_leaks(datasets: dict[str, Dataset], facts: dict[str, SplitFacts], find
             continue
         for other in np.flatnonzero(usable & similar_hashes(hashes, bits)).tolist():
             if near_duplicates(datasets["train"].pixels(other), datasets["val"].pixels(index)):
-                names = [datasets[split].image(i).file_name for split, i in (("val", index), ("train", other))]
+                names = [
+                    datasets[split].image(i).file_name for split, i in (("val", index), ("train", other))
+                ]
                 record = f"{names[0]!r} of val is {names[1]!r} of train"
-                finding = Finding(CheckKind.IN_BOTH_SPLITS, "val", record, index, duplicate_of=("train", other))
+                finding = Finding(
+                    CheckKind.IN_BOTH_SPLITS, "val", record, index, duplicate_of=("train", other)
+                )
                 findings.add(finding)
                 break
 
 
-def mean_and_deviation(dataset: Dataset, facts: SplitFacts, channels: int = 3) -> tuple[list[float], list[float]]:
+def mean_and_deviation(
+    dataset: Dataset, facts: SplitFacts, channels: int = 3
+) -> tuple[list[float], list[float]]:
     """Mean and deviation per channel on 0 to 255, every image as much: `model.input.mean` and `std`.
 
     Args:

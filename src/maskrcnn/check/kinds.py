@@ -1,4 +1,6 @@
-"""What `maskrcnn check` looks for beyond what a reader repairs or refuses, and what a person can do about each."""
+"""What `maskrcnn check` looks for beyond what a reader repairs or refuses, and what a person can do about
+each.
+"""
 
 from __future__ import annotations
 

@@ -84,7 +84,11 @@ def _same_objects(image: LabelledImage) -> list[tuple[Annotation, Annotation]]:
         if not near.any():
             break
         a, b = a[near], b[near]
-        both = (np.minimum(boxes[a, 2:], boxes[b, 2:]) - np.maximum(boxes[a, :2], boxes[b, :2])).clip(min=0).prod(1)
+        both = (
+            (np.minimum(boxes[a, 2:], boxes[b, 2:]) - np.maximum(boxes[a, :2], boxes[b, :2]))
+            .clip(min=0)
+            .prod(1)
+        )
         twice = (both > SAME * (areas[a] + areas[b] - both)) & (labels[a] == labels[b])
         for i, j in zip(a[twice].tolist(), b[twice].tolist(), strict=True):
             pairs.append((image.annotations[min(i, j)], image.annotations[max(i, j)]))

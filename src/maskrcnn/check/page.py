@@ -23,7 +23,9 @@ def write_page(report: Report, path: Path) -> None:
     """Writes the page; nothing in it is loaded from elsewhere, and every name in it is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(loader=PackageLoader("maskrcnn.check", "."), autoescape=True, undefined=StrictUndefined)
+    environment = Environment(
+        loader=PackageLoader("maskrcnn.check", "."), autoescape=True, undefined=StrictUndefined
+    )
     stats = list(report.statistics.values())
     html = environment.get_template("page.html").render(
         title=f"{report.source}: labels checked",
@@ -96,7 +98,9 @@ def _summary(report: Report) -> str:
     """The set in a line."""
     parts = []
     for split, stats in report.statistics.items():
-        parts.append(f"{split}: {stats.images:,} images, {stats.objects:,} objects of {len(stats.classes)} classes")
+        parts.append(
+            f"{split}: {stats.images:,} images, {stats.objects:,} objects of {len(stats.classes)} classes"
+        )
     return "; ".join(parts).replace(" of 1 classes", " of 1 class")
 
 

@@ -31,7 +31,9 @@ class Report:
         errors, kinds = self.findings.errors, len(self.findings)
         if errors:
             return f"{errors} error{'s' * (errors > 1)}: a training would stop or learn what is wrong"
-        return f"no errors, {kinds} kind{'s' * (kinds > 1)} of warning" if kinds else "no errors and no warnings"
+        return (
+            f"no errors, {kinds} kind{'s' * (kinds > 1)} of warning" if kinds else "no errors and no warnings"
+        )
 
     @property
     def exit_code(self) -> int:

@@ -60,13 +60,18 @@ def check(
     open_other = partial(open_val, source) if val is None else partial(open_dataset, val, "val")
     open_other = partial(open_other, class_name=class_name)
     train = _open(
-        partial(open_dataset, source, "train", class_name=class_name), "train", report.findings, unplaced["train"]
+        partial(open_dataset, source, "train", class_name=class_name),
+        "train",
+        report.findings,
+        unplaced["train"],
     )
     other = _open(open_other, "val", report.findings, unplaced["val"])
     if train is None:
         return report
     channels = channels or _channels(train, settings)
-    value_range = settings.model.input.value_range or value_range_of(train, channels, settings.data.value_percentiles)
+    value_range = settings.model.input.value_range or value_range_of(
+        train, channels, settings.data.value_percentiles
+    )
     for split, dataset in {"train": train, "val": other}.items():
         if dataset is not None:
             report.datasets[split] = with_channels(dataset, channels, value_range)
@@ -93,7 +98,9 @@ _Unplaced = dict[str, list[Finding]]  # findings by the file name of their image
 
 
 def _settings(recipe: str | None) -> Config:
-    """Those of a recipe that the advice is to be for; one that cannot be trained with is refused before the work."""
+    """Those of a recipe that the advice is to be for; one that cannot be trained with is refused before the
+    work.
+    """
     if recipe is None:
         return Config()
     config = load_config(recipe)
@@ -106,7 +113,9 @@ def _settings(recipe: str | None) -> Config:
     return config
 
 
-def _open(opener: Callable[..., Dataset | None], split: str, findings: Findings, unplaced: _Unplaced) -> Dataset | None:
+def _open(
+    opener: Callable[..., Dataset | None], split: str, findings: Findings, unplaced: _Unplaced
+) -> Dataset | None:
     """The data set, or what can be used of it; what cannot, and what was repaired, are findings."""
 
     def add(problem: Problem, count: int = 1, *, refused: bool = False) -> None:

@@ -34,11 +34,17 @@ class Statistics:
     long_sides: list[float] = field(default_factory=list)
     per_image: list[float] = field(default_factory=list)  # percentiles of objects in an image
     most_in_image: int = 0
-    visible: dict[str, float] = field(default_factory=dict)  # share of objects with keypoints that have this one
+    visible: dict[str, float] = field(
+        default_factory=dict
+    )  # share of objects with keypoints that have this one
     # of every image and object, for plots and advice
-    image_sizes: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int64))  # (N, 2) height, width
+    image_sizes: np.ndarray = field(
+        default_factory=lambda: np.zeros((0, 2), np.int64)
+    )  # (N, 2) height, width
     counts: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))  # (N,) objects in each image
-    box_sizes: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))  # (A, 2) width, height, image by image
+    box_sizes: np.ndarray = field(
+        default_factory=lambda: np.zeros((0, 2))
+    )  # (A, 2) width, height, image by image
 
     @property
     def all_sides(self) -> np.ndarray:
@@ -75,7 +81,9 @@ class StatisticsCounter:
         x0, y0, x1, y1 = annotation.box
         self._box_sizes.extend((x1 - x0, y1 - y0))
         found.classes[self.info.classes[annotation.label]] += 1
-        self._sizes["small" if annotation.area < SMALL else "large" if annotation.area >= LARGE else "medium"] += 1
+        self._sizes[
+            "small" if annotation.area < SMALL else "large" if annotation.area >= LARGE else "medium"
+        ] += 1
         found.with_mask += bool(annotation.polygons) or annotation.rle is not None
         if annotation.keypoints is not None and (annotation.keypoints[:, 2] > 0).any():
             found.with_keypoints += 1
@@ -93,7 +101,10 @@ class StatisticsCounter:
         width, height = found.box_sizes.T
         found.sides, found.ratios = _shares(found.all_sides), _shares(height / np.maximum(width, 1e-6))
         found.per_image = _shares(found.counts)
-        found.short_sides, found.long_sides = _shares(found.image_sizes.min(1)), _shares(found.image_sizes.max(1))
+        found.short_sides, found.long_sides = (
+            _shares(found.image_sizes.min(1)),
+            _shares(found.image_sizes.max(1)),
+        )
         if self.info.keypoints and found.with_keypoints:
             shares = (self._visible / found.with_keypoints).round(4).tolist()
             found.visible = dict(zip(self.info.keypoints.names, shares, strict=True))

@@ -62,5 +62,7 @@ def _advice(advice: Advice) -> list[str]:
     lines = [f"advice: {reason}" for reason in advice.reasons]
     if advice.hours is not None:
         memory = "" if advice.memory_gb is None else f", at most {advice.memory_gb} GB at a batch of 2"
-        lines.append(f"a step here takes {advice.seconds_per_image} s an image: about {advice.hours} hours{memory}")
+        lines.append(
+            f"a step here takes {advice.seconds_per_image} s an image: about {advice.hours} hours{memory}"
+        )
     return [*lines, advice.command]

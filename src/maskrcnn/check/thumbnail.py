@@ -25,8 +25,8 @@ Colour = tuple[int, int, int]
 def thumbnail(dataset: Dataset, index: int, box: Box | None = None) -> str | None:
     """A JPEG, base64, of an image with its labels drawn; None where it cannot be read.
 
-    Args:
-        box: of the object to show, in pixels of the image: red and its mask filled, with as much again around it. None:
+    Args: box: of the object to show, in pixels of the image: red and its mask filled, with as much again
+        around it. None:
             all of the image, every object in a colour of its own.
     """
     image = dataset.image(index)
@@ -51,7 +51,11 @@ def thumbnail(dataset: Dataset, index: int, box: Box | None = None) -> str | Non
 
 
 def _fill_mask(
-    crop: Image.Image, annotation: Annotation, image: LabelledImage, window: tuple[int, int, int, int], colour: Colour
+    crop: Image.Image,
+    annotation: Annotation,
+    image: LabelledImage,
+    window: tuple[int, int, int, int],
+    colour: Colour,
 ) -> None:
     rle = annotation_rle(annotation, image.height, image.width)
     if rle is not None:
@@ -61,7 +65,12 @@ def _fill_mask(
 
 
 def _draw_outline(
-    crop: Image.Image, annotation: Annotation, origin: tuple[int, int], scale: float, colour: Colour, width: int
+    crop: Image.Image,
+    annotation: Annotation,
+    origin: tuple[int, int],
+    scale: float,
+    colour: Colour,
+    width: int,
 ) -> None:
     """The box and the keypoints."""
     draw = ImageDraw.Draw(crop, "RGBA")
@@ -73,7 +82,9 @@ def _draw_outline(
             draw.ellipse([x - 2, y - 2, x + 2, y + 2], fill=(*colour, 255), outline=(255, 255, 255, 255))
 
 
-def _window(box: tuple[float, float, float, float] | None, height: int, width: int) -> tuple[int, int, int, int]:
+def _window(
+    box: tuple[float, float, float, float] | None, height: int, width: int
+) -> tuple[int, int, int, int]:
     """The part of the image to show: all of it, or the box with as much again around it."""
     if box is None:
         return 0, 0, width, height

@@ -17,15 +17,23 @@ if TYPE_CHECKING:
 def check(
     data: Data,
     json: Annotated[Path | None, typer.Option(help="Write the report to this file as JSON.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Write the report to this file as a page with images.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write the report to this file as a page with images.")
+    ] = None,
     val: Annotated[
-        str | None, typer.Option(help="Labelled images to check as the val split. [default: the val split of DATA]")
+        str | None,
+        typer.Option(help="Labelled images to check as the val split. [default: the val split of DATA]"),
     ] = None,
-    recipe: Annotated[str | None, typer.Option(help="Give advice on this recipe. [default: the one that fits]")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Give advice on this recipe. [default: the one that fits]")
+    ] = None,
     channels: Annotated[
-        int | None, typer.Option(min=1, help="Read images with this many channels, as model.input.channels does.")
+        int | None,
+        typer.Option(min=1, help="Read images with this many channels, as model.input.channels does."),
     ] = None,
-    fix: Annotated[Path | None, typer.Option(help="Write a repaired copy of DATA to this new folder.")] = None,
+    fix: Annotated[
+        Path | None, typer.Option(help="Write a repaired copy of DATA to this new folder.")
+    ] = None,
     class_name: ClassName = None,
     steps: Annotated[bool, typer.Option(help="Run two training steps to measure time and memory.")] = True,
 ) -> None:

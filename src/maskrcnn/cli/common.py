@@ -1,4 +1,6 @@
-"""What several verbs share: argument types, the progress bar, loading a model, checking outputs, telling of repairs."""
+"""What several verbs share: argument types, the progress bar, loading a model, checking outputs, telling of
+repairs.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +28,14 @@ Output = Literal["file", "image", "folder", "new folder"]
 MODEL_HELP = "A shipped model, model folder, run folder or published checkpoint (see: maskrcnn models)."
 Weights = Annotated[str, typer.Argument(metavar="WEIGHTS", help=MODEL_HELP)]
 Data = Annotated[
-    str, typer.Argument(metavar="DATA", help="A label file, a folder of labelled images, or the word synthetic.")
+    str,
+    typer.Argument(metavar="DATA", help="A label file, a folder of labelled images, or the word synthetic."),
 ]
 ClassName = Annotated[
     str | None,
-    typer.Option("--class", metavar="NAME", help="The class, where labels have no class names. [default: object]"),
+    typer.Option(
+        "--class", metavar="NAME", help="The class, where labels have no class names. [default: object]"
+    ),
 ]
 Recipe = Annotated[str | None, typer.Option(help="A shipped recipe (see: maskrcnn models) or a YAML file.")]
 Settings = Annotated[
@@ -95,7 +100,9 @@ def load_runner(weights: str, device: str | None, engine: str | None = None) -> 
 
     if is_export(weights):
         if device not in (None, "cpu"):
-            raise UserError(f"--device {device}: {weights} is an exported folder, which runs on the CPU; leave it out")
+            raise UserError(
+                f"--device {device}: {weights} is an exported folder, which runs on the CPU; leave it out"
+            )
         runner: Runner = open_export(Path(weights), engine)
     else:
         name = engine or "torch"

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from maskrcnn.cli.common import ClassName, Data, check_outputs, load_network, refuse_options, say, tell_repairs
+from maskrcnn.cli.common import (
+    ClassName,
+    Data,
+    check_outputs,
+    load_network,
+    refuse_options,
+    say,
+    tell_repairs,
+)
 from maskrcnn.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,7 +42,9 @@ def weights(
         str | None,
         typer.Option(help="detectron2's YAML, or the name of a published checkpoint with the same settings."),
     ] = None,
-    style: Annotated[str | None, typer.Option(help="Pixel format of an mmdetection model: pytorch or caffe.")] = None,
+    style: Annotated[
+        str | None, typer.Option(help="Pixel format of an mmdetection model: pytorch or caffe.")
+    ] = None,
     classes: Annotated[Path | None, typer.Option(help="A text file with one class name per line.")] = None,
     to: Annotated[str | None, typer.Option(help="Convert to torchvision or detectron2 instead.")] = None,
 ) -> None:
@@ -59,7 +69,11 @@ def weights(
     else:
         model = convert_file(source, config, style=_style(style), classes=_class_names(classes))
     save_model(model, folder, card=f"# {folder.name}\n\nConverted from {source}\n")
-    finds = ["boxes", *(["masks"] if model.mask_head else []), *(["keypoints"] if model.keypoint_head else [])]
+    finds = [
+        "boxes",
+        *(["masks"] if model.mask_head else []),
+        *(["keypoints"] if model.keypoint_head else []),
+    ]
     kind = f"{model.config.backbone.kind}-{model.config.neck.kind}"
     print(f"{kind}, {len(model.config.classes)} classes, {', '.join(finds)}: {folder}")
 
@@ -74,7 +88,9 @@ def _write_checkpoint(source: str, to: str, out: Path | None) -> None:
     check_outputs(file, file.with_suffix(".yaml") if to == "detectron2" else None)
     for line in export_file(load_network(source), to, file):
         print(f"warning: {to} does it otherwise: {line}")
-    print(f"{file}: for {to}" + (f"; its settings: {file.with_suffix('.yaml')}" if to == "detectron2" else ""))
+    print(
+        f"{file}: for {to}" + (f"; its settings: {file.with_suffix('.yaml')}" if to == "detectron2" else "")
+    )
 
 
 def _style(style: str | None) -> Style | None:

@@ -42,8 +42,12 @@ def demo(
     console.print(f"{model} on NASA's portrait of Eileen Collins, {width} x {height}: {seconds:.1f} s")
     console.print(_table(found))
     console.print(f"drawn: {out}", soft_wrap=True)
-    console.print(f"your own images:   maskrcnn predict {model} IMAGE_OR_FOLDER --out predictions", soft_wrap=True)
-    console.print("your own model:    maskrcnn train DATA.json --recipe person-mobilenet --run RUN", soft_wrap=True)
+    console.print(
+        f"your own images:   maskrcnn predict {model} IMAGE_OR_FOLDER --out predictions", soft_wrap=True
+    )
+    console.print(
+        "your own model:    maskrcnn train DATA.json --recipe person-mobilenet --run RUN", soft_wrap=True
+    )
 
 
 def demo_photograph() -> np.ndarray:
@@ -67,7 +71,9 @@ def _table(found: Instances) -> Table:
     if found.masks is not None:
         columns["mask, pixels"] = [f"{int(area)}" for area in found.masks.areas()]
     if found.keypoints is not None:
-        columns["keypoints"] = [f"{int((points[:, 2] > SURE).sum())} of {len(points)}" for points in found.keypoints]
+        columns["keypoints"] = [
+            f"{int((points[:, 2] > SURE).sum())} of {len(points)}" for points in found.keypoints
+        ]
     table = Table(*columns, caption=None if len(found) else "nothing above a score of 0.5")
     for row in zip(*columns.values(), strict=True):
         table.add_row(*row)

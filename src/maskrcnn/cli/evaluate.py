@@ -25,7 +25,9 @@ def evaluate(
     weights: Weights,
     data: Data,
     json: Annotated[Path | None, typer.Option(help="Write the figures to this file as JSON.")] = None,
-    results: Annotated[Path | None, typer.Option(help="Write the detections to this COCO results file.")] = None,
+    results: Annotated[
+        Path | None, typer.Option(help="Write the detections to this COCO results file.")
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 1,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
     class_name: ClassName = None,

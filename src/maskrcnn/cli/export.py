@@ -19,7 +19,8 @@ def export(
     ] = None,
     int8: Annotated[bool, typer.Option("--int8", help="Quantise to 8 bits; needs --calibrate.")] = False,
     calibrate: Annotated[
-        str | None, typer.Option(metavar="DATA", help="Images to calibrate --int8 on, of the kind the model will see.")
+        str | None,
+        typer.Option(metavar="DATA", help="Images to calibrate --int8 on, of the kind the model will see."),
     ] = None,
     images: Annotated[
         int | None, typer.Option(min=1, help="Calibrate on at most this many images. [default: 300]")
@@ -40,7 +41,9 @@ def export(
     dataset = open_dataset(calibrate, "train") if calibrate is not None else None
     console = Console(width=max(100, Console().width))  # twelve columns of figures
     network, most = load_network(weights), images or 300
-    write_export(network, to, folder, source=weights, calibrate=dataset, images=most, say=say, show=console.print)
+    write_export(
+        network, to, folder, source=weights, calibrate=dataset, images=most, say=say, show=console.print
+    )
     print(f"exported: {folder}")
 
 

@@ -1,7 +1,8 @@
-"""The command line: one file a verb. Nothing heavy is imported before a verb needs it, so that `--help` is instant.
-
-Exit codes: 0 done, 2 a wrong argument, setting, path or environment, 3 images or labels that cannot be used (a prediction
-that skipped unreadable images included), 130 interrupted, 143 terminated. All but 0 come with one line on stderr.
+"""The command line: one file a verb. Nothing heavy is imported before a verb needs it, so that `--help` is
+instant.
+ Exit codes: 0 done, 2 a wrong argument, setting, path or environment, 3 images or labels that cannot be used
+(a prediction that skipped unreadable images included), 130 interrupted, 143 terminated. All but 0 come with
+one line on stderr.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 for verb in (
-    demo.demo, train.train, evaluate.evaluate, predict.predict, export.export, check.check, samples.samples, split.split,
+    demo.demo, train.train, evaluate.evaluate, predict.predict,
+    export.export, check.check, samples.samples, split.split,
 ):  # fmt: skip
     app.command()(verb)
 app.add_typer(convert.app)
@@ -64,7 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(app(args=arguments, prog_name="maskrcnn", standalone_mode=False) or 0)
     except BrokenPipeError:
-        # the reader of our output has gone, as in `maskrcnn models | head`; keep the interpreter's last flush quiet
+        # the reader of our output has gone, as in `maskrcnn models | head`; keep the interpreter's last flush
+        # quiet
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (Exception, KeyboardInterrupt, SystemExit) as error:

@@ -18,7 +18,9 @@ def models() -> None:
     console = Console()
     table = Table("model", "backbone", "finds", "classes", "MB", title="shipped models", title_justify="left")
     for model in shipped_models():
-        names = ", ".join(model.classes[:5]) + (f" and {len(model.classes) - 5} more" if len(model.classes) > 5 else "")
+        names = ", ".join(model.classes[:5]) + (
+            f" and {len(model.classes) - 5} more" if len(model.classes) > 5 else ""
+        )
         table.add_row(model.name, model.backbone, model.finds, names, f"{model.megabytes:.1f}")
     recipes = Table("recipe", "what it trains", title="recipes", title_justify="left")
     for name, line in shipped_recipes().items():
@@ -29,10 +31,14 @@ def models() -> None:
 
 
 def _print_published(console: Console) -> None:
-    """Other libraries' checkpoints, with the AP that their publishers state; as lines, since a table would cut names."""
+    """Other libraries' checkpoints, with the AP that their publishers state; as lines, since a table would
+    cut names.
+    """
     from maskrcnn.weights.published import published_checkpoints
 
-    console.print("published checkpoints, downloaded by name at the first use: box, mask, keypoint AP", highlight=False)
+    console.print(
+        "published checkpoints, downloaded by name at the first use: box, mask, keypoint AP", highlight=False
+    )
     for entry in published_checkpoints():
         figures = " ".join(f"{entry.published.get(kind, ''):>5}" for kind in ("box", "mask", "keypoint"))
         data = entry.data + (" trunk" if entry.kind == "trunk" else "")

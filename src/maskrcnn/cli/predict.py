@@ -13,8 +13,12 @@ from maskrcnn.errors import DataError
 
 def predict(
     weights: Weights,
-    sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Images, folders of images, or globs.")],
-    out: Annotated[Path, typer.Option(help="Folder for the overlays and results.json.")] = Path("predictions"),
+    sources: Annotated[
+        list[str], typer.Argument(metavar="SOURCE...", help="Images, folders of images, or globs.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the overlays and results.json.")] = Path(
+        "predictions"
+    ),
     score: Annotated[float, typer.Option(min=0, max=1, help="Keep objects with at least this score.")] = 0.5,
     device: Device = None,
     engine: EngineName = None,

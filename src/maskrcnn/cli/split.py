@@ -14,16 +14,24 @@ def split(
     data: Data,
     out: Annotated[Path, typer.Option(help="A new folder for train.json, val.json and test.json.")],
     val: Annotated[float, typer.Option(min=0, max=1, help="Share of the images to evaluate on.")] = 0.2,
-    test: Annotated[float, typer.Option(min=0, max=1, help="Share of the images to keep for a final test.")] = 0.0,
+    test: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the images to keep for a final test.")
+    ] = 0.0,
     by: Annotated[
-        str, typer.Option(help="random, stratified (each class in equal shares) or group (groups stay together).")
+        str,
+        typer.Option(help="random, stratified (each class in equal shares) or group (groups stay together)."),
     ] = "random",
     group_pattern: Annotated[
-        str | None, typer.Option(metavar="REGEX", help="The part of the file name in ( ) is the image's group.")
+        str | None,
+        typer.Option(metavar="REGEX", help="The part of the file name in ( ) is the image's group."),
     ] = None,
-    groups: Annotated[str | None, typer.Option(help="folder, duplicates, or a CSV file of file_name,group.")] = None,
+    groups: Annotated[
+        str | None, typer.Option(help="folder, duplicates, or a CSV file of file_name,group.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Another seed gives another split.")] = 0,
-    copy: Annotated[bool, typer.Option("--copy", help="Copy the images instead of linking to their folder.")] = False,
+    copy: Annotated[
+        bool, typer.Option("--copy", help="Copy the images instead of linking to their folder.")
+    ] = False,
 ) -> None:
     """Split labelled images into train, val and test."""
     check_outputs(out, kind="folder")

@@ -28,12 +28,16 @@ def train(
     data: Data,
     recipe: Recipe = None,
     set_: Settings = None,
-    run: Annotated[Path | None, typer.Option(help="Folder of the run. [default: a new one under runs/]")] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Folder of the run. [default: a new one under runs/]")
+    ] = None,
     val: Annotated[
         str | None, typer.Option(help="Labelled images to evaluate on. [default: the val split of DATA]")
     ] = None,
     class_name: ClassName = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --run where it stopped.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in --run where it stopped.")
+    ] = False,
 ) -> None:
     """Train a model on labelled images."""
     from maskrcnn.config.load import load_config

@@ -19,7 +19,8 @@ class AugmentConfig(Section):
     long_side: Positive = 1333
     """Longest side in pixels; a longer image is shrunk further than its short side asks for."""
     jitter: tuple[float, float] | None = None
-    """Smallest and largest scale of large-scale jitter (Ghiasi et al. 2021), where 1 fits the image into `crop`."""
+    """Smallest and largest scale of large-scale jitter (Ghiasi et al. 2021), where 1 fits the image into
+    `crop`."""
     crop: tuple[Positive, Positive] | None = None
     """With `jitter`: height and width in pixels of the window that is cut from every image."""
     mosaic: Fraction = 0.0
@@ -31,7 +32,8 @@ class AugmentConfig(Section):
     turn: Fraction = 0.0
     """Share of images turned by 90, 180 or 270 degrees: for what has no up, as cells or aerial images."""
     rotate: float = Field(0.0, ge=0, le=45)
-    """Largest angle, degrees, by which images are tilted to either side; for quarter turns there is `turn`."""
+    """Largest angle, degrees, by which images are tilted to either side; for quarter turns there is
+    `turn`."""
     copy_paste: Fraction = 0.0
     """Share of images that get objects of another one pasted in (Ghiasi et al. 2021)."""
     colour: Fraction = 0.0
@@ -56,7 +58,8 @@ class AugmentConfig(Section):
             raise ValueError("short_sides is empty: name at least one side in pixels")
         if self.jitter is None and max(self.short_sides) > self.long_side:
             raise ValueError(
-                f"short_sides has {max(self.short_sides)}, which is above long_side, {self.long_side}: raise long_side"
+                f"short_sides has {max(self.short_sides)}, which is above long_side, {self.long_side}: raise "
+                "long_side"
             )
         if self.mosaic and not self.mosaic_grids:
             raise ValueError("mosaic_grids is empty: name at least one number of images per side")
@@ -69,9 +72,11 @@ class TilesConfig(Section):
     side: Positive = 1024
     """Height and width of a tile, pixels."""
     overlap: int = Field(128, ge=0)
-    """Pixels that neighbours share, at least: as large as most objects, so that some tile shows all of each."""
+    """Pixels that neighbours share, at least: as large as most objects, so that some tile shows all of
+    each."""
     visible: Fraction = 0.3
-    """A tile's object is one of which it shows at least this share of what the best tile shows; others are ignored."""
+    """A tile's object is one of which it shows at least this share of what the best tile shows; others are
+    ignored."""
     empty: Fraction = 0.2
     """Share of a cut image's tiles without an object that are trained on."""
     val: bool = True
@@ -96,10 +101,11 @@ class DataConfig(Section):
     mask_side: Positive = 112
     """Ground-truth masks are kept as bitmaps of this side, pixels, over the object's box."""
     repeat_threshold: float | None = Field(None, gt=0, le=1)
-    """Images with a class that fewer than this share of the images have are repeated (LVIS, Gupta et al. 2019: 0.001)."""
+    """Images with a class that fewer than this share of the images have are repeated (LVIS, Gupta et al.
+    2019: 0.001)."""
     value_percentiles: tuple[float, float] | None = None
-    """Samples of more than 8 bits: the percentiles of the data between which `model.input.value_range` is laid; null:
-    all values of their bit depth."""
+    """Samples of more than 8 bits: the percentiles of the data between which `model.input.value_range` is
+    laid; null: all values of their bit depth."""
     empty: Literal["keep", "drop"] = "keep"
     """Training images without an object: kept, they are negatives."""
     workers: int = Field(2, ge=0)

@@ -53,7 +53,9 @@ def load_config(source: str | Path | dict[str, Any], overrides: list[str] | None
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
         if not isinstance(settings, dict):
-            raise UserError(f"{path}: a recipe is a mapping of model, data and train, not {type(settings).__name__}")
+            raise UserError(
+                f"{path}: a recipe is a mapping of model, data and train, not {type(settings).__name__}"
+            )
     try:
         settings = migrate(settings)  # before the overrides, which would else stand beside old names
     except ValueError as error:
@@ -79,7 +81,9 @@ def find_recipe(source: str | Path) -> Path:
     names = sorted(p.stem for p in shipped.glob("*.yaml"))
     near = difflib.get_close_matches(str(source), names, 1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise UserError(f"recipe {str(source)!r}: neither a shipped recipe nor a file.{hint} Shipped: {', '.join(names)}")
+    raise UserError(
+        f"recipe {str(source)!r}: neither a shipped recipe nor a file.{hint} Shipped: {', '.join(names)}"
+    )
 
 
 def _override(settings: dict[str, Any], override: str) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""Settings of earlier versions (recipes, saved models, runs, `--set`) as those of today. Nowhere else knows of them."""
+"""Settings of earlier versions (recipes, saved models, runs, `--set`) as those of today. Nowhere else knows
+of them.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,8 @@ def migrate(settings: Any) -> Any:
 
 
 def migrate_model(settings: Any) -> Any:
-    """A copy of a network's settings in which the neck alone says whether the fifth stage is the box head (C4).
+    """A copy of a network's settings in which the neck alone says whether the fifth stage is the box head
+    (C4).
 
     Raises:
         ValueError: `box_head.kind`, which was once set beside `neck.kind`, contradicts it.

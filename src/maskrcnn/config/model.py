@@ -1,8 +1,7 @@
 """The network's settings (`ModelConfig`), saved with its weights.
-
-The defaults are the paper's FPN settings (He et al. 2017, section 3.1) with the conventions of docs/architecture.md: RGB,
-continuous coordinates, `aligned=True`, background last. Fields marked "Convention" exist because published checkpoints
-were trained with other choices.
+ The defaults are the paper's FPN settings (He et al. 2017, section 3.1) with the conventions of
+docs/architecture.md: RGB, continuous coordinates, `aligned=True`, background last. Fields marked "Convention"
+exist because published checkpoints were trained with other choices.
 """
 
 from __future__ import annotations
@@ -22,7 +21,9 @@ ResNetKind = Literal[
 
 
 class KeypointSchema(Section):
-    """What the keypoints of a person (or a cell, or a tool) are; it travels from the labels into the checkpoint."""
+    """What the keypoints of a person (or a cell, or a tool) are; it travels from the labels into the
+    checkpoint.
+    """
 
     names: list[str]
     """One for each keypoint."""
@@ -51,7 +52,8 @@ class InputConfig(Section):
     channels: Positive = 3
     """Channels of an image."""
     value_range: tuple[float, float] | None = None
-    """Samples of more than 8 bits: the values that become 0 and 255; in training null is filled in from the data."""
+    """Samples of more than 8 bits: the values that become 0 and 255; in training null is filled in from the
+    data."""
     order: Literal["rgb", "bgr"] = "rgb"
     """Convention: order of the channels."""
     mean: list[float] = [123.675, 116.28, 103.53]
@@ -70,7 +72,9 @@ class InputConfig(Section):
         if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
             raise ValueError(f"value_range is {list(self.value_range)}: write [lowest, highest]")
         if self.short_side > self.long_side:
-            raise ValueError(f"short_side {self.short_side} is above long_side {self.long_side}: raise long_side")
+            raise ValueError(
+                f"short_side {self.short_side} is above long_side {self.long_side}: raise long_side"
+            )
         for name in ("mean", "std"):
             given = len(getattr(self, name))
             if given != self.channels:
@@ -93,7 +97,8 @@ class BackboneConfig(Section):
     norm: Norm = "frozen"
     """Norm behind its convolutions; `frozen`: batch norm that keeps its statistics, scale and shift."""
     norm_eps: float = Field(1e-5, ge=0)
-    """Convention: what a batch norm adds to its variance. torchvision's first detectors were published with 0."""
+    """Convention: what a batch norm adds to its variance. torchvision's first detectors were published with
+    0."""
     freeze: int = Field(2, ge=0, le=5)
     """So many stages, the stem first, keep their weights, and their batch norms their statistics."""
     stride_in_1x1: bool = False
@@ -104,7 +109,8 @@ class NeckConfig(Section):
     """What lies between the backbone and the heads."""
 
     kind: Literal["fpn", "c4", "dc5"] = "fpn"
-    """Feature pyramid; C4 of a ResNet, whose fifth stage then is the box head (the paper's C4); dilated C5."""
+    """Feature pyramid; C4 of a ResNet, whose fifth stage then is the box head (the paper's C4); dilated
+    C5."""
     channels: Positive = 256
     """Of the pyramid's levels."""
     norm: Norm = "none"
@@ -129,7 +135,8 @@ class RpnConfig(Section):
     negative_iou: Fraction = 0.3
     """IoU with every object below which an anchor is background."""
     low_quality_overrides: bool = False
-    """Convention: mmdetection gives an object's best anchor to it even where another object overlaps it more."""
+    """Convention: mmdetection gives an object's best anchor to it even where another object overlaps it
+    more."""
     low_quality_min_iou: Fraction = 0.0
     """Convention: IoU from which on an object's best anchor stands for it; mmdetection 0.3."""
     ignore_iou: Fraction | None = 0.5
@@ -253,8 +260,8 @@ class KeypointHeadConfig(Section):
     channels: Positive = 512
     """Of these convolutions."""
     decode: Literal["oks", "subpixel", "resize"] = "oks"
-    """Place of a keypoint: of the largest expected OKS; the likeliest cell refined by a parabola; or the likeliest pixel
-    after a bicubic resize to the box, as other libraries do."""
+    """Place of a keypoint: of the largest expected OKS; the likeliest cell refined by a parabola; or the
+    likeliest pixel after a bicubic resize to the box, as other libraries do."""
     loss_weight: float = Field(1.0, ge=0)
     """Factor of the keypoint loss."""
 
@@ -316,12 +323,16 @@ class ModelConfig(Section):
         if len(set(self.classes)) != len(self.classes):
             raise ValueError("classes names a class twice")
         if self.class_ids and len(self.class_ids) != len(self.classes):
-            raise ValueError(f"class_ids has {len(self.class_ids)} values but there are {len(self.classes)} classes")
+            raise ValueError(
+                f"class_ids has {len(self.class_ids)} values but there are {len(self.classes)} classes"
+            )
         neck = self.neck.kind
         if neck != "fpn" and self.backbone.kind not in get_args(ResNetKind):
             raise ValueError(f"neck.kind={neck} needs a ResNet, not {self.backbone.kind}; use fpn")
         if self.box_head is None and (self.mask_head or self.keypoint_head or len(self.classes) > 1):
-            raise ValueError("box_head=null finds boxes of one class: set mask_head and keypoint_head to null too")
+            raise ValueError(
+                "box_head=null finds boxes of one class: set mask_head and keypoint_head to null too"
+            )
         levels = 5 if neck == "fpn" else 1
         if len(self.rpn.sizes) != levels:
             raise ValueError(f"rpn.sizes has {len(self.rpn.sizes)} levels, neck {neck} has {levels}")

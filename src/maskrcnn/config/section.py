@@ -13,8 +13,9 @@ from maskrcnn.errors import UserError
 class Section(BaseModel):
     """A group of settings. A key that does not exist is an error, never ignored.
 
-    The string below a field is its description: docs/settings.md is made of them. Settings that contradict each other
-    are refused by a validator of the section that holds both; its message begins with a field's name.
+    The string below a field is its description: docs/settings.md is made of them. Settings that contradict
+    each other are refused by a validator of the section that holds both; its message begins with a field's
+    name.
     """
 
     model_config = ConfigDict(
@@ -28,7 +29,9 @@ T = TypeVar("T", bound=BaseModel)
 
 
 def validate(kind: type[T], settings: dict[str, Any], where: str) -> T:
-    """`settings` as a `kind`, or a UserError of one line that names the first wrong key and its nearest neighbour."""
+    """`settings` as a `kind`, or a UserError of one line that names the first wrong key and its nearest
+    neighbour.
+    """
     try:
         return kind.model_validate(settings)
     except ValidationError as error:
@@ -42,7 +45,9 @@ def validate(kind: type[T], settings: dict[str, Any], where: str) -> T:
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         if first["type"] == "value_error":  # of a section's validator
             raise UserError(f"{where}: {key and key + '.'}{first['ctx']['error']}{more}") from None
-        raise UserError(f"{where}: {key or 'settings'}: {first['msg']}, got {first['input']!r:.80}{more}") from None
+        raise UserError(
+            f"{where}: {key or 'settings'}: {first['msg']}, got {first['input']!r:.80}{more}"
+        ) from None
 
 
 def _siblings(kind: type[BaseModel], location: list[str]) -> list[str]:

@@ -67,8 +67,12 @@ class TrainConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainConfig:
-        if any(second <= first for first, second in zip(self.step_shares, self.step_shares[1:], strict=False)):
+        if any(
+            second <= first for first, second in zip(self.step_shares, self.step_shares[1:], strict=False)
+        ):
             raise ValueError(f"step_shares is {self.step_shares}: write ascending shares, as in [0.67, 0.89]")
         if self.patience is not None and self.evaluate_every_epochs == 0:
-            raise ValueError("patience needs evaluations during the training: set train.evaluate_every_epochs above 0")
+            raise ValueError(
+                "patience needs evaluations during the training: set train.evaluate_every_epochs above 0"
+            )
         return self

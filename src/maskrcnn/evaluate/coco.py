@@ -1,9 +1,9 @@
-"""COCO's average precision and recall of boxes, masks and keypoints (Lin et al. 2014; cocodataset.org/#detection-eval).
-
-The matching is hotcoco's: its figures and its whole precision array equalled pycocotools' on 3,600 random sets, at 10 to
-40 times the speed (faster-coco-eval: 1.6 to 6 times, same figures, but its keypoint arrays leave classes out). The tests
-hold it to 1e-9. Masks are run-length codes on both sides throughout, so memory grows with the outlines of the objects and
-never with image size times detections.
+"""COCO's average precision and recall of boxes, masks and keypoints (Lin et al. 2014;
+cocodataset.org/#detection-eval).
+ The matching is hotcoco's: its figures and its whole precision array equalled pycocotools' on 3,600 random
+sets, at 10 to 40 times the speed (faster-coco-eval: 1.6 to 6 times, same figures, but its keypoint arrays
+leave classes out). The tests hold it to 1e-9. Masks are run-length codes on both sides throughout, so memory
+grows with the outlines of the objects and never with image size times detections.
 """
 
 from __future__ import annotations
@@ -86,10 +86,11 @@ def evaluate(
 def find_all(
     model: Runner, dataset: Dataset, *, batch: int = 1, workers: int = 0, progress: Progress | None = None
 ) -> Iterator[Result]:
-    """What `model` finds in each image, as COCO results: the labels' own image and category ids, masks as RLE.
+    """What `model` finds in each image, as COCO results: the labels' own image and category ids, masks as
+    RLE.
 
-    Masks become run-length codes image by image. Detections of classes that the labels do not have are left out:
-    there is nothing to compare them with.
+    Masks become run-length codes image by image. Detections of classes that the labels do not have are left
+    out: there is nothing to compare them with.
     """
     check_batch(batch)
     runner = TorchEngine(model) if isinstance(model, MaskRCNN) else model
@@ -110,7 +111,9 @@ def find_all(
 
 
 def comparable_kinds(model: Runner, dataset: Dataset) -> tuple[list[Kind], list[str]]:
-    """Which of boxes, masks and keypoints both `model` and the labels have, and a line for each that only one has."""
+    """Which of boxes, masks and keypoints both `model` and the labels have, and a line for each that only one
+    has.
+    """
     config, kinds, notes = model.config, list[Kind](["bbox"]), list[str]()
     if config.mask_head is not None:
         if any(has_mask(a) for image in images_of(dataset) for a in image.annotations):
@@ -121,7 +124,9 @@ def comparable_kinds(model: Runner, dataset: Dataset) -> tuple[list[Kind], list[
         if dataset.keypoints is None:
             notes.append("keypoints are not scored: the labels have none")
         elif dataset.keypoints.names != config.keypoints.names:
-            notes.append("keypoints are not scored: the model's and the labels' have different names or another order")
+            notes.append(
+                "keypoints are not scored: the model's and the labels' have different names or another order"
+            )
         else:
             kinds.append("keypoints")
     return kinds, notes
@@ -132,17 +137,18 @@ def score_results(
 ) -> Scores:
     """COCO's figures of `results` against the labels of `dataset`.
 
-    COCO counts the best 100 detections of an image and class, so that an image of 300 cells is a third found at best.
-    With `most` above 100 there are "AP@300", "AP50@300" and "AP75@300" of boxes and masks too, which count as many.
+    COCO counts the best 100 detections of an image and class, so that an image of 300 cells is a third found
+    at best. With `most` above 100 there are "AP@300", "AP50@300" and "AP75@300" of boxes and masks too, which
+    count as many.
 
-    Args:
-        results: COCO results with the image and category ids of the labels; each has the field of every kind scored.
-        kinds: which of "bbox", "segm" and "keypoints"; None takes those that the first result has and, when there is
+    Args: results: COCO results with the image and category ids of the labels; each has the field of every
+        kind scored. kinds: which of "bbox", "segm" and "keypoints"; None takes those that the first result
+        has and, when there is
             no result at all, those that the labels have.
         most: detections of an image that the model gives.
 
-    Raises:
-        DataError: an empty data set; keypoints to score where the labels have none; a result with an unknown id, a
+    Raises: DataError: an empty data set; keypoints to score where the labels have none; a result with an
+        unknown id, a
             missing field, a number that is not finite or a mask that is no RLE of its image's size.
     """
     if len(dataset) == 0:
@@ -159,14 +165,18 @@ def score_results(
     for kind in kinds:
         unmeasured = int(np.count_nonzero(~(truth.masked | truth.crowd)))
         if kind == "segm" and unmeasured:
-            scores.notes.append(f"{unmeasured} labelled objects have a box but no mask: masks found there do not count")
+            scores.notes.append(
+                f"{unmeasured} labelled objects have a box but no mask: masks found there do not count"
+            )
         labels = truth.coco(kind)
         detections = found.coco(labels, kind)
         evaluator = _match(labels, detections, kind, truth.sigmas)
         keys = KEYPOINT_KEYS if kind == "keypoints" else OBJECT_KEYS
         scores.kinds[kind] = {key: _percent(value) for key, value in zip(keys, evaluator.stats, strict=True)}
         precision = _precision(evaluator)
-        scores.per_class[kind] = {name: _average(precision[:, :, place]) for place, name in enumerate(dataset.classes)}
+        scores.per_class[kind] = {
+            name: _average(precision[:, :, place]) for place, name in enumerate(dataset.classes)
+        }
         if most > COUNTED and kind != "keypoints":
             precision = _precision(_match(labels, detections, kind, most=most))
             scores.kinds[kind] |= {f"{key}@{most}": value for key, value in _average(precision).items()}
@@ -174,7 +184,11 @@ def score_results(
 
 
 def _match(
-    labels: hotcoco.COCO, found: hotcoco.COCO, kind: Kind, sigmas: list[float] | None = None, most: int = COUNTED
+    labels: hotcoco.COCO,
+    found: hotcoco.COCO,
+    kind: Kind,
+    sigmas: list[float] | None = None,
+    most: int = COUNTED,
 ) -> hotcoco.COCOeval:
     """COCO's evaluation of one kind, done."""
     import hotcoco

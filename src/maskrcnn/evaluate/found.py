@@ -1,9 +1,9 @@
 """Detections as columns for COCO's evaluator, checked on the way in.
-
-Results come as one dictionary for each detection, and are checked a column at a time: columns with their checks take
-310 ms for 50,000 detections, boxes and masks, where the evaluator takes 505 ms for the dictionaries unchecked, and looking
-at every number of every dictionary would double that (`benchmarks/evaluation.py`). Only where a column is wrong are the
-records looked at one by one, to name the first.
+ Results come as one dictionary for each detection, and are checked a column at a time: columns with their
+checks take 310 ms for 50,000 detections, boxes and masks, where the evaluator takes 505 ms for the
+dictionaries unchecked, and looking at every number of every dictionary would double that
+(`benchmarks/evaluation.py`). Only where a column is wrong are the records looked at one by one, to name the
+first.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ class Found:
         if kind == "keypoints":
             # keypoints have no column form
             assert self.keypoints is not None and self.keypoint_score is not None
-            columns = tuple(each.tolist() for each in (self.image, self.category, self.keypoint_score, self.keypoints))
+            columns = tuple(
+                each.tolist() for each in (self.image, self.category, self.keypoint_score, self.keypoints)
+            )
             names = ("image_id", "category_id", "score", "keypoints")
             return labels.load_res([dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)])
         table = np.zeros((len(self), 7))
@@ -71,8 +73,8 @@ class Found:
 def gather(results: list[Result], kinds: Sequence[Kind], truth: Truth) -> Found:
     """The columns of `results` that `kinds` need.
 
-    Raises:
-        DataError: a result with an unknown id, a missing field, a number that is not finite, a mask that is no RLE of
+    Raises: DataError: a result with an unknown id, a missing field, a number that is not finite, a mask that
+        is no RLE of
             its image's size; the message names the first.
     """
     try:
@@ -110,7 +112,9 @@ def _numbered(results: list[Result], key: str, numbers: Mapping[Any, int], where
     except (KeyError, TypeError):  # not there, unknown, or a list, which cannot be an id
         if not isinstance(results[0], dict):
             strange = type(results[0]).__name__
-            raise _Unfit(f": {strange} where a dictionary with image_id, category_id and score should be") from None
+            raise _Unfit(
+                f": {strange} where a dictionary with image_id, category_id and score should be"
+            ) from None
         raise _Unfit(f": {key} {shorten(results[0].get(key))} is not in {where}") from None
 
 
@@ -132,7 +136,9 @@ def _numbers(results: list[Result], key: str, shape: tuple[int, ...] = ()) -> np
     if array.dtype.kind in "iuf" and array.shape == (len(values), *shape) and np.isfinite(array).all():
         return array.astype(np.float64, copy=False)
     wanted = f"{shape[0]} finite numbers" if shape else "a finite number"
-    raise _Unfit(f"{_who(results)}: {key!r} is {shorten(values[0])}, not {wanted}; correct it or leave the result out")
+    raise _Unfit(
+        f"{_who(results)}: {key!r} is {shorten(values[0])}, not {wanted}; correct it or leave the result out"
+    )
 
 
 def _areas(masks: list[Any], sizes: np.ndarray, results: list[Result]) -> np.ndarray:
@@ -149,11 +155,17 @@ def _areas(masks: list[Any], sizes: np.ndarray, results: list[Result]) -> np.nda
     except ValueError:  # of different lengths
         stated = np.array(None)
     if stated.dtype.kind not in "iu" or not np.array_equal(stated, sizes):
-        raise _Unfit(f"{who} is of size {shorten(masks[0]['size'])}, its image of {sizes[0].tolist()}; {RLE_REMEDY}")
+        raise _Unfit(
+            f"{who} is of size {shorten(masks[0]['size'])}, its image of {sizes[0].tolist()}; {RLE_REMEDY}"
+        )
     try:
         return np.asarray(hotcoco.mask.area(masks), np.float64)
     except (TypeError, ValueError, OverflowError) as error:
-        fault = f"cannot be read ({str(error).splitlines()[0]})" if "counts" in masks[0] else "has no size and counts"
+        fault = (
+            f"cannot be read ({str(error).splitlines()[0]})"
+            if "counts" in masks[0]
+            else "has no size and counts"
+        )
         raise _Unfit(f"{who} {fault}; {RLE_REMEDY}") from None
 
 

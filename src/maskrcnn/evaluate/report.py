@@ -14,9 +14,13 @@ LONGEST_CLASS_TABLE = 100
 
 
 def print_scores(scores: Scores, console: Console | None = None) -> None:
-    """Print the figures, one row each, beside each other for boxes, masks and keypoints; then a row per class."""
+    """Print the figures, one row each, beside each other for boxes, masks and keypoints; then a row per
+    class.
+    """
     console = console or Console()
-    console.print(f"{scores.images} images, {scores.objects} objects, {scores.detections} detections; percent")
+    console.print(
+        f"{scores.images} images, {scores.objects} objects, {scores.detections} detections; percent"
+    )
     console.print(_figure_table(scores))
     names = list(next(iter(scores.per_class.values()), {}))
     if len(names) > 1:

@@ -1,7 +1,6 @@
 """Labels as COCO's evaluator takes them, gone through once and used for every kind that is scored.
-
-Two traps of that evaluator are kept out by renumbering everything from 1: an annotation with id 0 counts as never found,
-and a missing area puts the object in no size range.
+ Two traps of that evaluator are kept out by renumbering everything from 1: an annotation with id 0 counts as
+never found, and a missing area puts the object in no size range.
 """
 
 from __future__ import annotations
@@ -40,8 +39,8 @@ class Truth:
     def coco(self, kind: Kind) -> hotcoco.COCO:
         """The labels as `kind` is scored on them.
 
-        For masks, an object that is only a box becomes a crowd over that box: it need not be found, and what is found
-        there is no mistake.
+        For masks, an object that is only a box becomes a crowd over that box: it need not be found, and what
+        is found there is no mistake.
         """
         import hotcoco
 
@@ -49,9 +48,13 @@ class Truth:
         sizes = enumerate(self.sizes.tolist(), 1)
         return hotcoco.COCO(
             {
-                "images": [{"id": number, "height": height, "width": width} for number, (height, width) in sizes],
+                "images": [
+                    {"id": number, "height": height, "width": width} for number, (height, width) in sizes
+                ],
                 "categories": [{"id": number, "name": name} for number, name in enumerate(self.classes, 1)],
-                "annotations": [a | {"iscrowd": int(c)} for a, c in zip(self.annotations, crowd, strict=True)],
+                "annotations": [
+                    a | {"iscrowd": int(c)} for a, c in zip(self.annotations, crowd, strict=True)
+                ],
             }
         )
 
@@ -123,7 +126,9 @@ def _mask(annotation: Annotation, image: LabelledImage) -> dict[str, Any]:
 
 
 def _keypoints(found: np.ndarray | None, count: int) -> dict[str, Any]:
-    """Keypoints as COCO counts them: pixel indices, half a pixel less than the continuous coordinates inside."""
+    """Keypoints as COCO counts them: pixel indices, half a pixel less than the continuous coordinates
+    inside.
+    """
     points = np.zeros((count, 3)) if found is None else np.array(found, dtype=float)
     labelled = points[:, 2] > 0
     points[labelled, :2] -= 0.5

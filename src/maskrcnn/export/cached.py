@@ -18,7 +18,8 @@ CODE = ("config", "model", "ops", "export", "runtime")  # a change there is anot
 
 
 def engine_of(model: MaskRCNN, name: str, say: Say = lambda line: None) -> Runner:
-    """`model` run by an engine; for any but torch it is exported into the cache folder first, where it is not there yet.
+    """`model` run by an engine; for any but torch it is exported into the cache folder first, where it is not
+    there yet.
 
     Args:
         say: told in a line what takes long.
@@ -33,7 +34,9 @@ def engine_of(model: MaskRCNN, name: str, say: Say = lambda line: None) -> Runne
 
 
 def export_cached(model: MaskRCNN, to: Target, say: Say) -> Path:
-    """The exported folder of `model` in the cache folder; made at the first use, by one process while others wait."""
+    """The exported folder of `model` in the cache folder; made at the first use, by one process while others
+    wait.
+    """
     made_by = "".join(f"{name}{installed_version(name)}" for name in PACKAGES) + code_digest(*CODE)
     key = hashlib.sha256((digest(model) + made_by).encode()).hexdigest()[:20]
     folder = cache_folder() / "engines" / f"{to}-{key}"

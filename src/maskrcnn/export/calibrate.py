@@ -18,7 +18,9 @@ from maskrcnn.training_data.samples import TestSamples
 
 
 class CalibrationImages:
-    """Up to `count` images of a data set, spread over the whole of it, one (images, sizes) at a time; iterates anew."""
+    """Up to `count` images of a data set, spread over the whole of it, one (images, sizes) at a time;
+    iterates anew.
+    """
 
     def __init__(self, dataset: Dataset, config: ModelConfig, count: int) -> None:
         """
@@ -26,7 +28,9 @@ class CalibrationImages:
             UserError: no images.
         """
         if len(dataset) == 0:
-            raise UserError(f"--calibrate {dataset.name}: no images; int8 is fitted to what the network sees in them")
+            raise UserError(
+                f"--calibrate {dataset.name}: no images; int8 is fitted to what the network sees in them"
+            )
         self.dataset = with_channels(dataset, config.input.channels, config.input.value_range)
         self.config = config
         step = max(1, len(dataset) // count)

@@ -1,6 +1,6 @@
-"""The whole network as one graph, images to RawDetections, for any number of images of any size: `torch.export` of a copy
-whose frozen norms are folded into their convolutions. NMS and RoIAlign stay one node each (`maskrcnn::nms`,
-`maskrcnn::roi_align`), for which every engine has an operator of its own.
+"""The whole network as one graph, images to RawDetections, for any number of images of any size:
+`torch.export` of a copy whose frozen norms are folded into their convolutions. NMS and RoIAlign stay one node
+each (`maskrcnn::nms`, `maskrcnn::roi_align`), for which every engine has an operator of its own.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def least_side(config: ModelConfig) -> int:
 def trace(model: MaskRCNN) -> ExportedProgram:
     """The test-time network of `model`, which is left as it is.
 
-    Inputs are images (B, C, H, W) uint8, sizes (B, 2) int64 and score () float32; B is any number, H and W are multiples of
-    `input.divisor` from `least_side` on. Outputs are those of `outputs`.
+    Inputs are images (B, C, H, W) uint8, sizes (B, 2) int64 and score () float32; B is any number, H and W
+    are multiples of `input.divisor` from `least_side` on. Outputs are those of `outputs`.
 
     Raises:
         UserError: settings that cannot be a graph.
@@ -81,7 +81,9 @@ def refuse(config: ModelConfig) -> None:
     """Raises a UserError for settings that no engine has an operator for."""
     roi = config.roi
     if roi.op == "pool":
-        raise UserError("export: model.roi.op=pool is here to be compared with, no engine's operator rounds as it does")
+        raise UserError(
+            "export: model.roi.op=pool is here to be compared with, no engine's operator rounds as it does"
+        )
     if roi.reduce == "max" and roi.sampling_ratio == 0:
         raise UserError(
             "export: model.roi.reduce=max with sampling_ratio=0 takes as many points as a box is large, "
@@ -90,7 +92,9 @@ def refuse(config: ModelConfig) -> None:
 
 
 class _GroupNorm(nn.Module):
-    """A group norm that does not ask whether it is given more than one value: of how many RoIs is not known in a graph."""
+    """A group norm that does not ask whether it is given more than one value: of how many RoIs is not known
+    in a graph.
+    """
 
     def __init__(self, norm: nn.GroupNorm) -> None:
         super().__init__()
@@ -107,7 +111,9 @@ def _replace_group_norms(network: MaskRCNN) -> None:
 
 
 def write_program(program: ExportedProgram, path: Path) -> None:
-    """Write `program`; whoever loads it imports `maskrcnn.ops.nms` and `maskrcnn.ops.roi_align` first, for our two nodes."""
+    """Write `program`; whoever loads it imports `maskrcnn.ops.nms` and `maskrcnn.ops.roi_align` first, for
+    our two nodes.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of tensors that share their memory
         torch.export.save(program, path)

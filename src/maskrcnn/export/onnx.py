@@ -63,7 +63,9 @@ def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
 
 
 def _nms(boxes: Any, valid: Any, groups: Any, iou: float) -> Any:
-    """`maskrcnn.ops.nms.nms`. The engines' operator sorts by score itself: a box's score is its place from the end."""
+    """`maskrcnn.ops.nms.nms`. The engines' operator sorts by score itself: a box's score is its place from
+    the end.
+    """
     op = _operators()
 
     count = op.Shape(boxes, start=1, end=2)
@@ -92,7 +94,9 @@ def _roi_align(
     sampling_ratio: int,
     aligned: bool,
 ) -> Any:
-    """Average `maskrcnn.ops.roi_align.roi_align`: the boxes of each level in turn, then back into their order."""
+    """Average `maskrcnn.ops.roi_align.roi_align`: the boxes of each level in turn, then back into their
+    order.
+    """
     op = _operators()
 
     convention = "half_pixel" if aligned else "output_half_pixel"
@@ -151,6 +155,8 @@ def _quiet() -> Iterator[None]:
 
 
 def write_openvino(onnx: Path, path: Path) -> None:
-    """Write the graph of an .onnx file as `path` (.xml) and its weights beside it (.bin), in full precision."""
+    """Write the graph of an .onnx file as `path` (.xml) and its weights beside it (.bin), in full
+    precision.
+    """
     ov = openvino()
     ov.save_model(ov.Core().read_model(onnx), path, compress_to_fp16=False)

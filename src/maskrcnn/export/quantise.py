@@ -1,8 +1,8 @@
 """int8 by nncf's post-training quantisation of the OpenVINO graph.
-
-Convolutions, fully connected layers and the sums between them run in int8. Coordinates do not, since 1,333 pixels do not fit
-into 256 steps. The first layer and the last of the RPN and of each head stay in float too: few channels, so next to no time,
-and what they say is used as it is; so do depthwise layers and MobileNetV2's first blocks.
+ Convolutions, fully connected layers and the sums between them run in int8. Coordinates do not, since 1,333
+pixels do not fit into 256 steps. The first layer and the last of the RPN and of each head stay in float too:
+few channels, so next to no time, and what they say is used as it is; so do depthwise layers and MobileNetV2's
+first blocks.
 """
 
 from __future__ import annotations
@@ -28,14 +28,25 @@ LAST_LAYERS = (
     "keypoint_head.deconv",
 )
 FIRST_LAYERS = ("backbone.stem.conv",)
-# MobileNetV2's first blocks are 16 and 24 channels wide: in int8 they alone cost person-mobilenet 0.8 of 29.4 AP
+# MobileNetV2's first blocks are 16 and 24 channels wide: in int8 they alone cost person-mobilenet 0.8 of 29.4
+# AP
 SENSITIVE = {"mobilenetv2": ("backbone.stages.0.",)}
 WEIGHTED = ("Convolution", "GroupConvolution", "MatMul", "ConvolutionBackpropData")
-THROUGH = ("Add", "Relu", "Clamp", "MaxPool", "Interpolate", "Reshape", "Transpose", "Concat")  # what int8 passes
+THROUGH = (
+    "Add",
+    "Relu",
+    "Clamp",
+    "MaxPool",
+    "Interpolate",
+    "Reshape",
+    "Transpose",
+    "Concat",
+)  # what int8 passes
 
 
 def quantise(graph: Path, config: ModelConfig, dataset: Dataset, count: int) -> dict[str, Any]:
-    """Replace the OpenVINO graph `graph` (.xml) by its int8 form, fitted to up to `count` images of `dataset`.
+    """Replace the OpenVINO graph `graph` (.xml) by its int8 form, fitted to up to `count` images of
+    `dataset`.
 
     Returns:
         what is to be recorded.
@@ -83,26 +94,41 @@ def float_operations(model: Any, sensitive: tuple[str, ...] = ()) -> list[str]:
         if node.get_friendly_name() in features:
             continue
         features.add(node.get_friendly_name())
-        # the first input is the features; the others are weights, shapes and places, but for a sum and what is put together
-        inputs = node.get_input_size() if node.get_type_name() in ("Add", "Concat") else min(1, node.get_input_size())
+        # the first input is the features; the others are weights, shapes and places, but for a sum and what
+        # is put together
+        inputs = (
+            node.get_input_size()
+            if node.get_type_name() in ("Add", "Concat")
+            else min(1, node.get_input_size())
+        )
         waiting += [node.input_value(place).get_node() for place in range(inputs)]
 
     def in_int8(operation: Any) -> bool:
-        if operation.get_type_name() == "GroupConvolution" and operation.input_value(1).get_shape()[1:3] == [1, 1]:
-            # depthwise: run in float all the same, and the rounding before it made OpenVINO 2026.4 crash for some shapes
+        if operation.get_type_name() == "GroupConvolution" and operation.input_value(1).get_shape()[1:3] == [
+            1,
+            1,
+        ]:
+            # depthwise: run in float all the same, and the rounding before it made OpenVINO 2026.4 crash for
+            # some shapes
             return False
         if operation.get_type_name() in WEIGHTED:
             layer = _layer_of(operation)
             # without weights are the products that find a keypoint in its heatmap
-            return bool(layer) and layer not in (*FIRST_LAYERS, *LAST_LAYERS) and not layer.startswith(sensitive)
+            return (
+                bool(layer) and layer not in (*FIRST_LAYERS, *LAST_LAYERS) and not layer.startswith(sensitive)
+            )
         return operation.get_type_name() in THROUGH and operation.get_friendly_name() in features
 
     kinds = ("Constant", "Parameter", "Result")
-    return sorted(o.get_friendly_name() for o in model.get_ops() if o.get_type_name() not in kinds and not in_int8(o))
+    return sorted(
+        o.get_friendly_name() for o in model.get_ops() if o.get_type_name() not in kinds and not in_int8(o)
+    )
 
 
 def _layer_of(operation: Any) -> str:
-    """The layer whose weights an operation multiplies by, as PyTorch names it; empty for an operation without weights."""
+    """The layer whose weights an operation multiplies by, as PyTorch names it; empty for an operation without
+    weights.
+    """
     if operation.get_type_name() not in WEIGHTED:
         return ""
     source = operation.input_value(1).get_node()

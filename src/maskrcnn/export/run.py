@@ -1,4 +1,6 @@
-"""`maskrcnn export`, top-down: trace, write, quantise where asked, verify, and only then hand the folder out."""
+"""`maskrcnn export`, top-down: trace, write, quantise where asked, verify, and only then hand the folder
+out.
+"""
 
 from __future__ import annotations
 
@@ -54,8 +56,8 @@ def export(
         say: told in a line what is being done.
         show: given the table of differences.
 
-    Raises:
-        UserError: nothing is left behind then. No such target, it is not installed, settings that cannot be exported,
+    Raises: UserError: nothing is left behind then. No such target, it is not installed, settings that cannot
+        be exported,
             `out` is not a new or empty folder, or the graph's answers differ too much from PyTorch's.
     """
     target = check_target(to, calibrate is not None)
@@ -75,7 +77,9 @@ def export(
         wrong = verification.refusal(rows, limits)
         if wrong:
             raise UserError(f"export to {target} refused: {wrong}")
-        write_export(unfinished, record.model_copy(update={"verified": verification.as_records(rows)}), model.config)
+        write_export(
+            unfinished, record.model_copy(update={"verified": verification.as_records(rows)}), model.config
+        )
         del engine  # Windows renames no folder of which a file is open
     return out
 
@@ -93,7 +97,11 @@ def check_target(to: str, int8: bool = False) -> Target:
     """
     if to not in get_args(Target):
         raise UserError(f"--to {to}: there are: {', '.join(get_args(Target))}")
-    needs = {"openvino": ["openvino", "onnx", "onnxscript"], "onnx": ["onnx", "onnxscript", "onnxruntime"], "torch": []}
+    needs = {
+        "openvino": ["openvino", "onnx", "onnxscript"],
+        "onnx": ["onnx", "onnxscript", "onnxruntime"],
+        "torch": [],
+    }
     wanted = needs[to] + (["nncf"] if int8 else [])
     if int8 and to != "openvino":
         raise UserError(f"--int8: is for --to openvino, not {to}")
@@ -115,7 +123,13 @@ def digest(model: MaskRCNN) -> str:
 
 
 def _write(
-    model: MaskRCNN, target: Target, folder: Path, source: str, calibrate: Dataset | None, images: int, say: Say
+    model: MaskRCNN,
+    target: Target,
+    folder: Path,
+    source: str,
+    calibrate: Dataset | None,
+    images: int,
+    say: Say,
 ) -> Record:
     """The graph's files, not yet verified, and what there is to record about them."""
     config = model.config

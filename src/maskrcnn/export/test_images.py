@@ -1,4 +1,6 @@
-"""Images to compare engines on, with no, one and many objects, made of nothing or of scikit-image's photograph."""
+"""Images to compare engines on, with no, one and many objects, made of nothing or of scikit-image's
+photograph.
+"""
 
 from __future__ import annotations
 
@@ -27,14 +29,18 @@ class Case:
 
 
 def cases(config: ModelConfig) -> list[Case]:
-    """No, one and many objects, each at the model's own test size and at half of it, alone and two together."""
+    """No, one and many objects, each at the model's own test size and at half of it, alone and two
+    together.
+    """
     short, long = config.input.short_side, config.input.long_side
     own = (short, min(long, short * 4 // 3))
     least = least_side(config)
     half = (max(least, own[0] // 2), max(least + config.input.divisor, own[1] // 2))
     found = []
     for height, width in (own, half):
-        none, one, many = (_scale(image, height, width) for image in (_no_object(), _one_object(), _many_objects()))
+        none, one, many = (
+            _scale(image, height, width) for image in (_no_object(), _one_object(), _many_objects())
+        )
         # a batch is of images of two shapes: the second is padded
         cut = one[: height * 7 // 8, : width * 3 // 4]
         for name, images in (("none", [none]), ("one", [one]), ("many", [many]), ("many, one", [many, cut])):

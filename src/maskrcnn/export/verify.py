@@ -1,7 +1,8 @@
-"""An exported graph beside PyTorch's eager mode on the same images: detections are matched, their numbers compared.
-
-Two engines add in different orders, so scores differ in the sixth digit, and a detection whose score lies that near to a
-threshold may be on one side only. Those are counted apart; every other detection must have its like.
+"""An exported graph beside PyTorch's eager mode on the same images: detections are matched, their numbers
+compared.
+ Two engines add in different orders, so scores differ in the sixth digit, and a detection whose score lies
+that near to a threshold may be on one side only. Those are counted apart; every other detection must have its
+like.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ from maskrcnn.ops.boxes import pairwise_iou
 if TYPE_CHECKING:
     from maskrcnn.runtime.engine import Engine
 
-ENOUGH, WANTED = 12, 40  # detections over all images: with fewer the threshold is lowered until there are so many
+ENOUGH, WANTED = (
+    12,
+    40,
+)  # detections over all images: with fewer the threshold is lowered until there are so many
 NEAR_IOU = 0.005  # to the NMS threshold, where rounding decides
 
 
@@ -39,7 +43,9 @@ class Limits:
     near: float  # to a threshold, in score
 
 
-FP32 = Limits(iou=0.9, boxes=0.1, scores=1e-3, masks=1e-2, keypoints=0.1, unlike=0.02, quantile=1.0, near=1e-3)
+FP32 = Limits(
+    iou=0.9, boxes=0.1, scores=1e-3, masks=1e-2, keypoints=0.1, unlike=0.02, quantile=1.0, near=1e-3
+)
 # a guard against a broken export, on images that the model was not made for; AP says how good it is
 INT8 = Limits(iou=0.5, boxes=16.0, scores=0.2, masks=0.25, keypoints=16.0, unlike=0.3, quantile=0.5, near=0.2)
 # a heatmap with two peaks of the same height jumps from one to the other at the slightest difference
@@ -138,24 +144,34 @@ def refusal(rows: list[Row], limits: Limits) -> str | None:
     """Why the export must not be handed out; None where it may."""
     for name in ("boxes", "scores", "masks", "keypoints"):
         worst = max(
-            (row for row in rows if getattr(row, name) is not None), key=lambda r: getattr(r, name), default=None
+            (row for row in rows if getattr(row, name) is not None),
+            key=lambda r: getattr(r, name),
+            default=None,
         )
         if worst is not None and not getattr(worst, name) <= getattr(limits, name):
             unit = " pixels" if name in ("boxes", "keypoints") else ""
             return (
-                f"{name} differ by {getattr(worst, name):.3g}{unit} from PyTorch's on the images {worst.images!r}, "
+                f"{name} differ by {getattr(worst, name):.3g}{unit} from PyTorch's on the images "
+                f"{worst.images!r}, "
                 f"{worst.size}; at most {getattr(limits, name):g} is allowed"
             )
     unlike, total = sum(row.unlike for row in rows), sum(row.eager + row.engine for row in rows)
     if unlike > limits.unlike * max(total, 1):
-        return f"{unlike} of {total} detections have no like on the other side; at most {limits.unlike:.0%} is allowed"
+        return (
+            f"{unlike} of {total} detections have no match on the other side;"
+            f" at most {limits.unlike:.0%} is allowed"
+        )
     return None
 
 
 def as_table(rows: list[Row], title: str) -> Table:
     """The rows for a terminal."""
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
-    parts = [p for p in ("boxes", "scores", "masks", "keypoints") if any(getattr(row, p) is not None for row in rows)]
+    parts = [
+        p
+        for p in ("boxes", "scores", "masks", "keypoints")
+        if any(getattr(row, p) is not None for row in rows)
+    ]
     units = {"boxes": "boxes px", "keypoints": "points px"}
     counts = ("batch", "torch", "engine", "matched", "limit", "unlike")
     for name in ("images", "size", *counts, *(units.get(part, part) for part in parts)):
@@ -163,7 +179,9 @@ def as_table(rows: list[Row], title: str) -> Table:
     for row in rows:
         numbers = (row.batch, row.eager, row.engine, row.matched, row.explained, row.unlike)
         values = (getattr(row, part) for part in parts)
-        table.add_row(row.images, row.size, *map(str, numbers), *("" if v is None else f"{v:.1e}" for v in values))
+        table.add_row(
+            row.images, row.size, *map(str, numbers), *("" if v is None else f"{v:.1e}" for v in values)
+        )
     return table
 
 
@@ -193,8 +211,12 @@ def _match(ours: RawDetections, theirs: RawDetections, least: float) -> tuple[Te
     return left, best[left]
 
 
-def _on_a_threshold(this: RawDetections, other: RawDetections, model: MaskRCNN, score: float, near: float) -> Tensor:
-    """Which detections stand where rounding decides: at the score threshold, at the last slot, or at NMS's overlap."""
+def _on_a_threshold(
+    this: RawDetections, other: RawDetections, model: MaskRCNN, score: float, near: float
+) -> Tensor:
+    """Which detections stand where rounding decides: at the score threshold, at the last slot, or at NMS's
+    overlap.
+    """
     test = model.config.test
     at = (this.scores - score).abs() <= near
     for each in (this, other):
@@ -202,7 +224,9 @@ def _on_a_threshold(this: RawDetections, other: RawDetections, model: MaskRCNN, 
             at |= (this.scores - each.scores[-1]).abs() <= near
         if len(each.scores):
             overlap = pairwise_iou(this.boxes, each.boxes)
-            at |= (((overlap - test.nms_iou).abs() <= NEAR_IOU) & (this.labels[:, None] == each.labels)).any(1)
+            at |= (((overlap - test.nms_iou).abs() <= NEAR_IOU) & (this.labels[:, None] == each.labels)).any(
+                1
+            )
     return at
 
 

@@ -98,7 +98,9 @@ def draw_instances(
     """
     if tuple(pixels.shape[:2]) != tuple(instances.size):
         have, want = pixels.shape[:2], instances.size
-        raise UserError(f"draw: the image is {have[1]} x {have[0]}, its instances are for {want[1]} x {want[0]}")
+        raise UserError(
+            f"draw: the image is {have[1]} x {have[0]}, its instances are for {want[1]} x {want[0]}"
+        )
     if keypoint_score is None:
         keypoint_score = 0.1 if instances.keypoint_scores is None else 0.5
     factor = -(-SMALLEST // max(pixels.shape[:2])) if enlarge else 1
@@ -120,7 +122,9 @@ def draw_instances(
     if instances.keypoints is not None:
         limbs = instances.keypoint_schema.skeleton if instances.keypoint_schema else []
         for row in large_first:
-            _draw_skeleton(canvas, instances.keypoints[row], limbs, instances.boxes[row], colours[row], keypoint_score)
+            _draw_skeleton(
+                canvas, instances.keypoints[row], limbs, instances.boxes[row], colours[row], keypoint_score
+            )
     return _draw_tags(canvas, instances, colours, style, scores)
 
 
@@ -162,7 +166,9 @@ def _smooth(ring: np.ndarray, width: int) -> np.ndarray:
 def _draw_box(canvas: np.ndarray, box: np.ndarray, colour: Colour, style: Style) -> None:
     """Lines inside a box's edges, on whole pixels so that they are crisp."""
     height, width = canvas.shape[:2]
-    x0, y0 = (int(np.clip(np.floor(v), 0, limit - 1)) for v, limit in zip(box[:2], (width, height), strict=True))
+    x0, y0 = (
+        int(np.clip(np.floor(v), 0, limit - 1)) for v, limit in zip(box[:2], (width, height), strict=True)
+    )
     x1, y1 = (int(np.clip(np.ceil(v), 1, limit)) for v, limit in zip(box[2:], (width, height), strict=True))
     line = style.box
     for part in (np.s_[y0 : y0 + line, x0:x1], np.s_[max(y0, y1 - line) : y1, x0:x1]):

@@ -123,13 +123,16 @@ def refuse_header(image: Image.Image, path: Path) -> None:
     width, height = image.size
     if width * height > LARGEST:
         size = f"{width} x {height}"
-        raise ImageError(path, f"{size} is more than {LARGEST:,} pixels", "cut it into tiles or shrink it first")
+        raise ImageError(
+            path, f"{size} is more than {LARGEST:,} pixels", "cut it into tiles or shrink it first"
+        )
     pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
     if pages > 1:
         raise ImageError(
             path,
             f"a TIFF of {pages} pages",
-            f"save each page as a file of its own (or, if they are channels of one image, set model.input.channels={pages})",
+            "save each page as a file of its own (or, if they are channels of one image, set "
+            f"model.input.channels={pages})",
         )
     if _samples(image) > len(image.getbands()):
         raise ImageError(

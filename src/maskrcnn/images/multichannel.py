@@ -37,7 +37,9 @@ def open_array(path: Path) -> np.ndarray:
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "buif":
         raise ImageError(path, "not an array of numbers", "save the image with numpy.save")
     if array.ndim not in (2, 3) or 0 in array.shape:
-        raise ImageError(path, f"an array of shape {array.shape} is not an image", "save (height, width, channels)")
+        raise ImageError(
+            path, f"an array of shape {array.shape} is not an image", "save (height, width, channels)"
+        )
     return array if array.ndim == 3 else array[:, :, None]
 
 
@@ -67,9 +69,13 @@ def read_tiff(path: Path, largest: int) -> np.ndarray:
         pages = _pages(tiff)
         size = max(sum(page.nbytes for page in pages), math.prod(shape))
         if size > largest:
-            raise ImageError(path, f"{size:,} bytes, more than {largest:,}", "cut it into tiles or shrink it first")
+            raise ImageError(
+                path, f"{size:,} bytes, more than {largest:,}", "cut it into tiles or shrink it first"
+            )
         if size > MOST_RATIO * path.stat().st_size:
-            raise ImageError(path, f"its header tells of {size:,} bytes, which the file cannot hold", "save it as .npy")
+            raise ImageError(
+                path, f"its header tells of {size:,} bytes, which the file cannot hold", "save it as .npy"
+            )
         pixels = np.concatenate([_page_pixels(page) for page in pages], axis=2)
         if pixels.shape != shape or pixels.dtype.kind not in "buif":
             raise ImageError(path, f"its header says {shape}, it holds {pixels.shape}", "save it as .npy")
@@ -117,7 +123,9 @@ def _open(path: Path) -> Any:
 
 
 def _pages(tiff: Any) -> list[Any]:
-    """All pages. Not by iterating over `tiff.pages`, which never ends where a page names itself as the next."""
+    """All pages. Not by iterating over `tiff.pages`, which never ends where a page names itself as the
+    next.
+    """
     count = len(tiff.pages)
     if count > MOST_PAGES:
         raise ValueError(f"{count} pages")
@@ -131,7 +139,9 @@ def _page_shape(tiff: Any, path: Path) -> tuple[int, int, int]:
     count = len(pages)
     shape = next(iter(shapes), (0, 0, 0))
     if len(shapes) != 1 or 0 in shape or (count > 1 and shape[2] > 1):
-        raise ImageError(path, f"a TIFF of {count} pages that are no channels of one image", "save it as .npy")
+        raise ImageError(
+            path, f"a TIFF of {count} pages that are no channels of one image", "save it as .npy"
+        )
     return int(shape[0]), int(shape[1]), int(shape[2]) * count
 
 

@@ -17,7 +17,9 @@ from maskrcnn.images.multichannel import ARRAY_SUFFIX, is_tiff, open_array, read
 
 ValueRange = tuple[float, float]  # lowest and highest value
 
-RANGE_REMEDY = "save the image with 8 or 16 bits, or set input.value_range to [LOWEST, HIGHEST] in the model's config"
+RANGE_REMEDY = (
+    "save the image with 8 or 16 bits, or set input.value_range to [LOWEST, HIGHEST] in the model's config"
+)
 ROUNDED_ONE = 1.001  # the largest value that fractions from 0 to 1 may have
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -80,7 +82,9 @@ def read_samples(path: Path, channels: int = 3) -> np.ndarray:
         if Path(path).suffix.lower() == ARRAY_SUFFIX:
             array = open_array(path)
             if array.nbytes > MOST_BYTES:
-                raise ImageError(path, f"{array.nbytes:,} bytes, more than {MOST_BYTES:,}", "cut it into tiles first")
+                raise ImageError(
+                    path, f"{array.nbytes:,} bytes, more than {MOST_BYTES:,}", "cut it into tiles first"
+                )
             return np.array(array)
         if channels not in (1, 3) and is_tiff(path):
             return read_tiff(path, MOST_BYTES)
@@ -98,7 +102,9 @@ def read_samples(path: Path, channels: int = 3) -> np.ndarray:
         reason = (error.strerror or "not readable").lower()
         raise ImageError(path, reason, "give an image file that can be read") from None
     except Image.DecompressionBombError:
-        raise ImageError(path, f"more than {LARGEST:,} pixels", "cut it into tiles or shrink it first") from None
+        raise ImageError(
+            path, f"more than {LARGEST:,} pixels", "cut it into tiles or shrink it first"
+        ) from None
     except UnidentifiedImageError:
         if is_tiff(path):  # of samples that Pillow has no mode for
             return read_tiff(path, MOST_BYTES)
@@ -148,7 +154,9 @@ def _pillow_samples(image: Image.Image, channels: int) -> np.ndarray:
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))  # which copies, whatever the mode
 
 
-def as_pixels(image: np.ndarray | Image.Image, channels: int = 3, value_range: ValueRange | None = None) -> np.ndarray:
+def as_pixels(
+    image: np.ndarray | Image.Image, channels: int = 3, value_range: ValueRange | None = None
+) -> np.ndarray:
     """An array or Pillow image as uint8 (H, W, channels), RGB where there are three.
 
     Arrays are grey (H, W) or (H, W, 1), RGB (H, W, 3) or RGBA (H, W, 4), of any depth (see `to_uint8`).
@@ -162,11 +170,17 @@ def as_pixels(image: np.ndarray | Image.Image, channels: int = 3, value_range: V
         return from_pillow(image, channels, value_range)
     if not isinstance(image, np.ndarray) or image.dtype.kind not in "buif":
         kind = getattr(image, "dtype", type(image).__name__)
-        raise UserError(f"predict: an image is a file, a NumPy array of numbers or a Pillow image, not {kind}")
+        raise UserError(
+            f"predict: an image is a file, a NumPy array of numbers or a Pillow image, not {kind}"
+        )
     flat = image.reshape(*image.shape, 1) if image.ndim == 2 else image
     known = (1, 3, 4) if channels in (1, 3) else (channels,)
     if flat.ndim != 3 or flat.shape[2] not in known or 0 in flat.shape:
-        shapes = "(H, W), (H, W, 3) RGB or RGBA" if channels in (1, 3) else f"(H, W, {channels}), as the model takes it"
+        shapes = (
+            "(H, W), (H, W, 3) RGB or RGBA"
+            if channels in (1, 3)
+            else f"(H, W, {channels}), as the model takes it"
+        )
         raise UserError(f"predict: an array of shape {image.shape} is not an image; give {shapes}")
     samples = to_uint8(flat, value_range)
     if samples.shape[2] == channels:

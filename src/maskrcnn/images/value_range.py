@@ -47,7 +47,9 @@ def find_value_range(
     if percentiles is None and largest <= 1:
         return 0.0, 1.0
     values = np.concatenate(grids)
-    low, high = np.percentile(values, percentiles or FLOAT_PERCENTILES).tolist() if len(values) else (0.0, 1.0)
+    low, high = (
+        np.percentile(values, percentiles or FLOAT_PERCENTILES).tolist() if len(values) else (0.0, 1.0)
+    )
     return (low, high) if low < high else (low, low + 1.0)
 
 

@@ -73,7 +73,9 @@ def warp_image(pixels: np.ndarray, view: View) -> np.ndarray:
     """
     height, width = pixels.shape[:2]
     # the map was made from whole pixel counts, so these are exact and resize's half-pixel convention is ours
-    scaled_w, scaled_h = (max(1, round(f * side)) for f, side in zip(view.factor, (width, height), strict=True))
+    scaled_w, scaled_h = (
+        max(1, round(f * side)) for f, side in zip(view.factor, (width, height), strict=True)
+    )
     if (scaled_h, scaled_w) != (height, width):
         pixels = resize_image(pixels, scaled_w, scaled_h)
     if not view.upright or view.matrix[1, 1] < 0:
@@ -104,7 +106,9 @@ def resize_image(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
     how = cv2.INTER_AREA if width * height < pixels.shape[0] * pixels.shape[1] else cv2.INTER_LINEAR
     # OpenCV averages at most four channels at a time
     parts = [np.ascontiguousarray(pixels[..., c : c + 4]) for c in range(0, pixels.shape[2], 4)]
-    scaled = [cv2.resize(part, (width, height), interpolation=how).reshape(height, width, -1) for part in parts]
+    scaled = [
+        cv2.resize(part, (width, height), interpolation=how).reshape(height, width, -1) for part in parts
+    ]
     return scaled[0] if len(scaled) == 1 else np.concatenate(scaled, axis=2)
 
 

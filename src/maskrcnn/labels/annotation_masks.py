@@ -18,10 +18,13 @@ def annotation_rle(annotation: Annotation, height: int, width: int) -> Rle | Non
     return polygons_rle(annotation.polygons, height, width)
 
 
-def annotation_rings(annotation: Annotation, image: LabelledImage) -> list[tuple[np.ndarray, list[np.ndarray]]]:
+def annotation_rings(
+    annotation: Annotation, image: LabelledImage
+) -> list[tuple[np.ndarray, list[np.ndarray]]]:
     """Each part of an object as its outer ring and its holes, (n, 2) of x, y in pixels; empty without a mask.
 
-    Polygons stay what they are. An RLE's rings run along pixel edges, so that drawing them gives the mask again.
+    Polygons stay what they are. An RLE's rings run along pixel edges, so that drawing them gives the mask
+    again.
     """
     if annotation.polygons is not None:
         return [(np.asarray(ring, np.float64), []) for ring in annotation.polygons]

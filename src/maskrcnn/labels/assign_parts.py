@@ -1,4 +1,6 @@
-"""Which image goes into which part of a split: at random, by strata, or by whole groups. Parts are numbered from 0."""
+"""Which image goes into which part of a split: at random, by strata, or by whole groups. Parts are numbered
+from 0.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +24,15 @@ def assign_random(count: int, shares: Sequence[float], rng: np.random.Generator)
     return rng.permutation(np.repeat(np.arange(len(shares)), part_sizes(count, shares)))
 
 
-def assign_stratified(strata: Sequence[Sequence[int]], shares: Sequence[float], rng: np.random.Generator) -> np.ndarray:
+def assign_stratified(
+    strata: Sequence[Sequence[int]], shares: Sequence[float], rng: np.random.Generator
+) -> np.ndarray:
     """The part of each image such that every stratum is shared out like the whole, int64 (n,).
 
-    Iterative stratification (Sechidis et al. 2011): the stratum with the fewest images left is shared out first, each
-    image to the part that lacks most of this stratum, then to the one with most room. Unlike there a part that is full
-    takes no more, so that the sizes are exact; many strata of one image would else all go into the largest part.
+    Iterative stratification (Sechidis et al. 2011): the stratum with the fewest images left is shared out
+    first, each image to the part that lacks most of this stratum, then to the one with most room. Unlike
+    there a part that is full takes no more, so that the sizes are exact; many strata of one image would else
+    all go into the largest part.
 
     Args:
         strata: for each image the strata that it is in, numbers from 0, at least one.
@@ -47,7 +52,9 @@ def assign_stratified(strata: Sequence[Sequence[int]], shares: Sequence[float], 
                 continue
             chance = rng.random(len(shares)).tolist()
             lacking = [
-                (wanted[rarest][part], room[part], chance[part], part) for part in range(len(shares)) if room[part]
+                (wanted[rarest][part], room[part], chance[part], part)
+                for part in range(len(shares))
+                if room[part]
             ]
             part = max(lacking)[-1]
             parts[index] = part
@@ -58,11 +65,13 @@ def assign_stratified(strata: Sequence[Sequence[int]], shares: Sequence[float], 
     return parts
 
 
-def assign_groups(groups: Sequence[Hashable], shares: Sequence[float], rng: np.random.Generator) -> np.ndarray:
+def assign_groups(
+    groups: Sequence[Hashable], shares: Sequence[float], rng: np.random.Generator
+) -> np.ndarray:
     """The part of each image such that no group lies in two parts, int64 (n,).
 
-    The largest group first, each to the part that lacks most images; how near that comes to the shares depends on how
-    large the groups are.
+    The largest group first, each to the part that lacks most images; how near that comes to the shares
+    depends on how large the groups are.
 
     Args:
         groups: for each image what group it is in.

@@ -1,7 +1,8 @@
-"""From a reader's objects to a data set: every reader hands its images, classes and objects to a `LabelBuilder`.
-
-Whatever a format's own conventions are, objects arrive here in ours: boxes xyxy, coordinates continuous, in pixels of the
-upright image. The builder validates and repairs them, counts what it repaired or dropped, and packs them.
+"""From a reader's objects to a data set: every reader hands its images, classes and objects to a
+`LabelBuilder`.
+ Whatever a format's own conventions are, objects arrive here in ours: boxes xyxy, coordinates continuous, in
+pixels of the upright image. The builder validates and repairs them, counts what it repaired or dropped, and
+packs them.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ from maskrcnn.masks.rle import MIN_POINTS, Rle, rle_area, rle_box
 
 Box = tuple[float, float, float, float]
 
-ROUNDING = 0.05  # pixels: files round coordinates, so a box may leave its image by this much and still be right
+ROUNDING = (
+    0.05  # pixels: files round coordinates, so a box may leave its image by this much and still be right
+)
 
 
 class _Dropped(Exception):
@@ -71,7 +74,9 @@ class LabelBuilder:
         if not isinstance(name, str) or not name:
             raise DataError(f"{self.source}: entry {len(self.classes)} of categories has no name; add it")
         if not name.isprintable():
-            raise DataError(f"{self.source}: category {name!r} has control characters in its name; remove them")
+            raise DataError(
+                f"{self.source}: category {name!r} has control characters in its name; remove them"
+            )
         where = f"{self.source}: category {name!r}"
         if type(class_id) is not int:
             raise DataError(f"{where} has the id {class_id!r}; give it a whole number")
@@ -125,7 +130,8 @@ class LabelBuilder:
         name = relative_name(file_name) if file_name else None
         if name is None:
             raise DataError(
-                f"{self.source}: image {file_name!r} leaves the folder of the images; write its name relative to"
+                f"{self.source}: image {file_name!r} leaves the folder of the images; write its name "
+                "relative to"
                 f" {str(self.folder)!r}, without '..'"
             )
         path = self.folder / name
@@ -134,7 +140,8 @@ class LabelBuilder:
         height, width = (whole(side) for side in stated)
         if not (0 < height <= LARGEST and 0 < width <= LARGEST and height * width <= LARGEST):
             raise DataError(
-                f"{self.source}: image {file_name!r} has height {_short(stated[0])} and width {_short(stated[1])};"
+                f"{self.source}: image {file_name!r} has height {_short(stated[0])} and width "
+                f"{_short(stated[1])};"
                 f" write its real size, at most {LARGEST:,} pixels"
             )
         self.image_count += 1
@@ -160,13 +167,13 @@ class LabelBuilder:
     ) -> Annotation | None:
         """Add an object to its image and return it; None where it cannot be used, which is counted.
 
-        Args:
-            label: index of its class.
-            record: names it in messages, together with the image.
-            box: xyxy, finite or not, in any order; not of four numbers: there is none that can be used. None: taken from
+        Args: label: index of its class. record: names it in messages, together with the image. box: xyxy,
+            finite or not, in any order; not of four numbers: there is none that can be used. None: taken from
                 the mask.
-            polygons: float64 (n, 2) rings of x, y whose union is the mask; `rle`: the mask where it is not rings.
-            keypoints: float64 (K, 3) of x, y and visibility; only where the visibility is above 0 there is one.
+            polygons: float64 (n, 2) rings of x, y whose union is the mask; `rle`: the mask where it is not
+                rings.
+            keypoints: float64 (K, 3) of x, y and visibility; only where the visibility is above 0 there is
+                one.
             area: as the file states it, a number above 0; None: measured.
 
         Raises:
@@ -209,7 +216,9 @@ class LabelBuilder:
         refused = [*self._missing(), *self.refused]
         counts = ", ".join(f"{count} x {kind}" for kind, count in self.problems.texts().items())
         if not self.images and not refused:
-            raise DataError(f"{self.source}: empty data set, no labelled image ({counts or 'none at all'}); add some")
+            raise DataError(
+                f"{self.source}: empty data set, no labelled image ({counts or 'none at all'}); add some"
+            )
         if not refused and not any(image.annotations for image in self.images):
             raise DataError(
                 f"{self.source}: no object is usable, none of {self.offered} annotations"
@@ -229,9 +238,13 @@ class LabelBuilder:
             f"{self.source}: {len(self.missing)} of {self.image_count} image files are missing, the first is"
             f" {str(self.folder / self.missing[0])!r}; {kind.remedy}"
         )
-        return [Refused(Problem(kind, f"image {name!r}", name), str(self.source), line) for name in self.missing]
+        return [
+            Refused(Problem(kind, f"image {name!r}", name), str(self.source), line) for name in self.missing
+        ]
 
-    def _polygons(self, polygons: Sequence[np.ndarray], image: LabelledImage, record: str) -> list[np.ndarray] | None:
+    def _polygons(
+        self, polygons: Sequence[np.ndarray], image: LabelledImage, record: str
+    ) -> list[np.ndarray] | None:
         """The rings that enclose something."""
         rings = []
         for ring in polygons:
@@ -250,7 +263,9 @@ class LabelBuilder:
         if len(given) != 4:
             raise _Dropped(ProblemKind.NO_BOX)
         first, upper, second, lower = map(float, given)
-        if not (math.isfinite(first) and math.isfinite(upper) and math.isfinite(second) and math.isfinite(lower)):
+        if not (
+            math.isfinite(first) and math.isfinite(upper) and math.isfinite(second) and math.isfinite(lower)
+        ):
             raise _Dropped(ProblemKind.NON_FINITE)
         x0, x1 = (first, second) if first <= second else (second, first)
         y0, y1 = (upper, lower) if upper <= lower else (lower, upper)
@@ -271,7 +286,9 @@ class LabelBuilder:
         self.note(ProblemKind.CLIPPED_BOX, record, image)
         return clipped
 
-    def _keypoints(self, given: np.ndarray, image: LabelledImage, record: str, label: int) -> np.ndarray | None:
+    def _keypoints(
+        self, given: np.ndarray, image: LabelledImage, record: str, label: int
+    ) -> np.ndarray | None:
         """(K, 3), zeros where there is none."""
         if self.keypoints is None or not self.has_keypoints(label):
             self.note(ProblemKind.FOREIGN_KEYPOINTS, record, image)
@@ -280,7 +297,8 @@ class LabelBuilder:
         if given.shape != (count, 3):
             where = f"{record} of image {image.file_name!r}"
             what = (
-                f"the keypoints of {where} must be {3 * count} numbers, x, y and visibility for each of {count} names"
+                f"the keypoints of {where} must be {3 * count} numbers, x, y and visibility for each of"
+                f" {count} names"
             )
             raise Refused(Problem(ProblemKind.KEYPOINT_COUNT, where, image.file_name, what), str(self.source))
         broken = ~np.isfinite(given).all(axis=1)
@@ -326,4 +344,10 @@ def _inside(box: Box, image: LabelledImage) -> bool:
 
 
 def _short(value: Any) -> str:
-    return f"{value!r:.40}" if not isinstance(value, int) else f"{value}" if abs(value) < 10**20 else "beyond measure"
+    return (
+        f"{value!r:.40}"
+        if not isinstance(value, int)
+        else f"{value}"
+        if abs(value) < 10**20
+        else "beyond measure"
+    )

@@ -1,8 +1,9 @@
-"""Labels that took long to read, kept as a file of flat arrays: the next time, and in every process, they are mapped.
-
-The file is of the safetensors format, so nothing in it is ever run. It is used only where it belongs to this user, nobody
-else may write to it, and it is for the very state of the label file; else the labels are read again. A file that is there
-is never overwritten: on a network drive that would kill a training elsewhere which has mapped it.
+"""Labels that took long to read, kept as a file of flat arrays: the next time, and in every process, they are
+mapped.
+ The file is of the safetensors format, so nothing in it is ever run. It is used only where it belongs to this
+user, nobody else may write to it, and it is for the very state of the label file; else the labels are read
+again. A file that is there is never overwritten: on a network drive that would kill a training elsewhere
+which has mapped it.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ class Unusable(Exception):
     """A cache file that is damaged, or that somebody else may have written."""
 
 
-def cached_labels(source: Path, image_folder: Path | None, reader: str, read: Callable[[], FileDataset]) -> FileDataset:
+def cached_labels(
+    source: Path, image_folder: Path | None, reader: str, read: Callable[[], FileDataset]
+) -> FileDataset:
     """What `read()` returns, from the cache where it was read before and the file has not changed since.
 
     Whatever goes wrong with the cache costs the time of reading and a line on stderr, nothing else.
@@ -92,7 +95,9 @@ def cached_labels(source: Path, image_folder: Path | None, reader: str, read: Ca
 
 @contextlib.contextmanager
 def _collector_at_rest() -> Iterator[None]:
-    """Inside, Python does not look for cycles: it goes through all objects ever again while millions are made."""
+    """Inside, Python does not look for cycles: it goes through all objects ever again while millions are
+    made.
+    """
     active = gc.isenabled()
     gc.disable()
     try:
@@ -120,7 +125,9 @@ def save_labels(labels: FileDataset, path: Path, key: str) -> None:
     }
     text, arrays = json.dumps(description), labels.packed.arrays()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, unfinished = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # for this user only, as it stays
+    handle, unfinished = tempfile.mkstemp(
+        prefix=f".{path.name}.", dir=path.parent
+    )  # for this user only, as it stays
     os.close(handle)
     try:
         save_file(arrays, unfinished, {"description": text, "digest": _digest(text, arrays)})
@@ -170,7 +177,9 @@ def load_labels(path: Path, key: str) -> FileDataset | None:
 
 
 class _MappedLabels(PackedLabels):
-    """Labels in a mapped file. A process that is started with them maps the file too, instead of getting a copy."""
+    """Labels in a mapped file. A process that is started with them maps the file too, instead of getting a
+    copy.
+    """
 
     def __init__(self, arrays: dict[str, np.ndarray], path: Path, digest: str) -> None:
         super().__init__(**arrays)
@@ -212,14 +221,18 @@ def _map(path: Path) -> np.ndarray | None:
 
 
 def _parse(buffer: np.ndarray) -> tuple[str, str, dict[str, np.ndarray]]:
-    """Description, its digest, and the arrays of a safetensors file: a header in JSON, its length before it."""
+    """Description, its digest, and the arrays of a safetensors file: a header in JSON, its length before
+    it.
+    """
     begin = 8 + int.from_bytes(buffer[:8].tobytes(), "little")
     header = json.loads(buffer[8:begin].tobytes())
     metadata = header.pop("__metadata__")
     arrays = {}
     for name, entry in header.items():
         first, last = entry["data_offsets"]
-        arrays[name] = buffer[begin + first : begin + last].view(DTYPES[entry["dtype"]]).reshape(entry["shape"])
+        arrays[name] = (
+            buffer[begin + first : begin + last].view(DTYPES[entry["dtype"]]).reshape(entry["shape"])
+        )
     return metadata["description"], metadata["digest"], arrays
 
 
@@ -232,7 +245,9 @@ def _digest(text: str, arrays: dict[str, np.ndarray]) -> str:
 
 
 def _key(source: Path, place: list[str]) -> str | None:
-    """What the labels in a file at `place` depend on; None where the file is too small to be slow, or cannot be looked at."""
+    """What the labels in a file at `place` depend on; None where the file is too small to be slow, or cannot
+    be looked at.
+    """
     try:
         state = source.stat()
         if state.st_size < SMALL or not stat.S_ISREG(state.st_mode):
@@ -257,5 +272,7 @@ def _path(key: str) -> Path:
 
 
 def _images_are_there(labels: FileDataset) -> bool:
-    """Whether every image is where it was; where not, reading again says what is wrong, or finds the new place."""
+    """Whether every image is where it was; where not, reading again says what is wrong, or finds the new
+    place.
+    """
     return all(os.path.isfile(labels.packed.path(index) or "") for index in range(len(labels)))

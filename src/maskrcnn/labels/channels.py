@@ -1,4 +1,6 @@
-"""A data set's images as a model takes them that does not take RGB of 8 bits: other channels, or a range of values."""
+"""A data set's images as a model takes them that does not take RGB of 8 bits: other channels, or a range of
+values.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,12 @@ from maskrcnn.labels.types import Dataset, LabelledImage
 
 
 def with_channels(dataset: Dataset, channels: int, value_range: ValueRange | None = None) -> Dataset:
-    """`dataset` with images of `channels` channels and values from `value_range`, read as `read_image` does."""
-    return dataset if channels == 3 and value_range is None else ChannelDataset(dataset, channels, value_range)
+    """`dataset` with images of `channels` channels and values from `value_range`, read as `read_image`
+    does.
+    """
+    return (
+        dataset if channels == 3 and value_range is None else ChannelDataset(dataset, channels, value_range)
+    )
 
 
 class ChannelDataset(Dataset):
@@ -35,15 +41,17 @@ class ChannelDataset(Dataset):
     def pixels(self, index: int) -> np.ndarray:
         """The image at `index`, upright, as uint8 (H, W, channels).
 
-        Raises:
-            DataError: the file is unreadable, of another number of channels, or not of the size that its labels are for.
+        Raises: DataError: the file is unreadable, of another number of channels, or not of the size that its
+            labels are for.
         """
         image = self.dataset.image(index)
         if image.path is None:
             if self.channels == 3:
                 return self.dataset.pixels(index)
             if self.channels != 1:
-                raise DataError(f"{self.name}: generated images have 3 channels; leave model.input.channels at 3 or 1")
+                raise DataError(
+                    f"{self.name}: generated images have 3 channels; leave model.input.channels at 3 or 1"
+                )
             return cv2.cvtColor(self.dataset.pixels(index), cv2.COLOR_RGB2GRAY)[:, :, None]
         pixels = read_image(image.path, self.channels, self.info.value_range)
         wrong = size_disagreement(image, pixels.shape[0], pixels.shape[1])

@@ -94,7 +94,13 @@ def looks_like_coco(path: Path) -> bool:
         path = files[0]
     if path.suffix.lower() != ".json" or not path.is_file():
         return False
-    others = (looks_like_labelme, looks_like_via, looks_like_label_studio, looks_like_coco_panoptic, looks_like_lvis)
+    others = (
+        looks_like_labelme,
+        looks_like_via,
+        looks_like_label_studio,
+        looks_like_coco_panoptic,
+        looks_like_lvis,
+    )
     return not any(other(path) for other in others) and not looks_like_supervisely(path.parent)
 
 

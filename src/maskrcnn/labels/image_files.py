@@ -11,13 +11,16 @@ from maskrcnn.errors import DataError, ImageError
 from maskrcnn.images.header import upright_size
 from maskrcnn.labels.types import Dataset, LabelledImage
 
-CHECKED_HEADERS = 20  # images whose size is compared with the labels on opening; the others when they are read
+CHECKED_HEADERS = (
+    20  # images whose size is compared with the labels on opening; the others when they are read
+)
 
 
 def relative_name(file_name: str) -> str | None:
     """`file_name` normalised, or None when it is absolute or leads out of the folder it is relative to.
 
-    Judged by its letters alone: a symbolic link in the folder was put there by the person, not by the label file.
+    Judged by its letters alone: a symbolic link in the folder was put there by the person, not by the label
+    file.
     """
     windows = PureWindowsPath(file_name)
     # a backslash separates folders on Windows only, but ".." behind one is never an honest name
@@ -40,15 +43,16 @@ def refuse_leaving(folder: Path, path: Path) -> None:
     except (ValueError, OSError):  # a name that no file can have
         inside = True
     if not inside:
-        raise DataError(f"{path}: a symbolic link out of {str(folder)!r}; put the file itself into the folder")
+        raise DataError(
+            f"{path}: a symbolic link out of {str(folder)!r}; put the file itself into the folder"
+        )
 
 
 def images_folder(json_path: Path, file_names: Sequence[str]) -> Path:
     """The folder of the images that a COCO file names.
 
-    Args:
-        json_path: the COCO file, X.json.
-        file_names: normalised names of some of its images; the folder that holds the first of them wins, and the
+    Args: json_path: the COCO file, X.json. file_names: normalised names of some of its images; the folder
+        that holds the first of them wins, and the
             later ones are asked only when no folder holds the earlier.
 
     Raises:
@@ -64,7 +68,8 @@ def images_folder(json_path: Path, file_names: Sequence[str]) -> Path:
                 return folder
     looked = ", ".join(str(folder) for folder in dict.fromkeys(candidates))
     raise DataError(
-        f"{json_path}: image {file_names[0]!r} not found in {looked}; put the images into one of these folders"
+        f"{json_path}: image {file_names[0]!r} not found in {looked}; put the images into one of these "
+        "folders"
     )
 
 
@@ -75,7 +80,9 @@ def size_disagreement(image: LabelledImage, height: int, width: int) -> ImageErr
     sizes = f"{width} x {height} (width x height) but its labels are for {image.width} x {image.height}"
     remedy = "correct the size in the labels, or use the image that was labelled"
     if (height, width) == (image.width, image.height):
-        remedy = "labelled without its EXIF orientation? Save the image as labelled, with the EXIF tag removed"
+        remedy = (
+            "labelled without its EXIF orientation? Save the image as labelled, with the EXIF tag removed"
+        )
     return ImageError(image.path, f"the image is {sizes}", remedy)
 
 

@@ -17,8 +17,9 @@ UNKNOWN_SIGMA = 0.05
 def read_schema(category: dict[str, Any], where: str, problems: Problems) -> KeypointSchema | None:
     """The keypoints of a COCO category, or None when it has none.
 
-    Besides COCO's `keypoints` (names) and `skeleton` (pairs counted from 1) a category may have `flip_pairs` (pairs of
-    names that change places in a mirror), `keypoints_flip` (for each keypoint the one it becomes) and `sigmas`.
+    Besides COCO's `keypoints` (names) and `skeleton` (pairs counted from 1) a category may have `flip_pairs`
+    (pairs of names that change places in a mirror), `keypoints_flip` (for each keypoint the one it becomes)
+    and `sigmas`.
 
     Args:
         where: file and category, for messages.
@@ -29,7 +30,11 @@ def read_schema(category: dict[str, Any], where: str, problems: Problems) -> Key
     names = category.get("keypoints")
     if not names:
         return None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+    if (
+        not isinstance(names, list)
+        or not all(isinstance(name, str) for name in names)
+        or len(set(names)) < len(names)
+    ):
         raise DataError(f"{where}: keypoints must be a list of different names")
     return KeypointSchema(
         names=names,
@@ -107,7 +112,9 @@ def _flip(category: dict[str, Any], names: list[str], where: str, problems: Prob
     else:
         return _flip_by_name(names, where, problems)
     if any(flip[flip[i]] != i for i in range(count)):
-        raise DataError(f"{where}: mirrored twice, every keypoint must be itself again; correct keypoints_flip")
+        raise DataError(
+            f"{where}: mirrored twice, every keypoint must be itself again; correct keypoints_flip"
+        )
     return flip
 
 
@@ -118,7 +125,8 @@ def _is_pairs(value: Any) -> bool:
 def _indices(entries: Any, names: list[str]) -> list[int] | None:
     """Indices of keypoints given by name or by number, or None when they cannot be told.
 
-    Numbers count from 0 when a 0 is among them and from 1 when the number of keypoints is; otherwise both are possible.
+    Numbers count from 0 when a 0 is among them and from 1 when the number of keypoints is; otherwise both are
+    possible.
     """
     if not isinstance(entries, list):
         return None
@@ -137,14 +145,20 @@ def _flip_by_name(names: list[str], where: str, problems: Problems) -> list[int]
     flip = []
     for i, name in enumerate(names):
         mirrored = mirrored_name(name)
-        if mirrored is not None and mirrored not in index and re.match(r"(left|right|l|r)[_ .-]", name, re.IGNORECASE):
+        if (
+            mirrored is not None
+            and mirrored not in index
+            and re.match(r"(left|right|l|r)[_ .-]", name, re.IGNORECASE)
+        ):
             problems.note(ProblemKind.KEYPOINT_WITHOUT_MIRROR, f"{where}, {name!r}")
         flip.append(i if mirrored is None else index.get(mirrored, i))
     return flip
 
 
 def mirrored_name(name: str) -> str | None:
-    """The name of a keypoint's mirror image: "left" and "right" or a separate "l" and "r" exchanged; else None."""
+    """The name of a keypoint's mirror image: "left" and "right" or a separate "l" and "r" exchanged; else
+    None.
+    """
     swap = {"left": "right", "right": "left", "l": "r", "r": "l"}
 
     def other(match: re.Match[str]) -> str:

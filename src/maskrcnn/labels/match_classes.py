@@ -1,4 +1,6 @@
-"""The labels' classes in the model's order. Classes meet by name; their numbers are each file's own business."""
+"""The labels' classes in the model's order. Classes meet by name; their numbers are each file's own
+business.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ def with_class(dataset: Dataset, name: str) -> Dataset:
 
 
 def take_class(dataset: Dataset, classes: list[str]) -> tuple[Dataset, list[str]]:
-    """A data set whose labels have no class names under the name of a model's only class, and a line that says so.
+    """A data set whose labels have no class names under the name of a model's only class, and a line that
+    says so.
 
     A data set with names of its own, also one given by --class, stays as it is.
     """

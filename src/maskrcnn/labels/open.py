@@ -17,7 +17,8 @@ Opener = Callable[[], Dataset]
 
 SPLIT_NAMES: dict[str, tuple[str, ...]] = {"train": ("train",), "val": ("val", "valid", "validation")}
 LAYOUTS = (
-    "a label file or the folder that a labelling tool wrote (docs/data.md lists the formats), a folder with train and val"
+    "a label file or the folder that a labelling tool wrote (docs/data.md lists the formats), a folder with "
+    "train and val"
     " of those, or synthetic"
 )
 
@@ -27,17 +28,18 @@ def open_dataset(
 ) -> Dataset:
     """Open labelled images.
 
-    Args:
-        source: a label file; a folder that one of the tools wrote; a folder with train and val of those (files or
-            folders); COCO's own layout; or "synthetic". FORMAT:PATH, as in voc:data, where several could be meant.
-        split: which part of a source that has parts; None: the first that there is. A source without parts, as a .json
-            is, is itself whatever the split: a person who names a file means that file.
+    Args: source: a label file; a folder that one of the tools wrote; a folder with train and val of those
+        (files or
+            folders); COCO's own layout; or "synthetic". FORMAT:PATH, as in voc:data, where several could be
+            meant.
+        split: which part of a source that has parts; None: the first that there is. A source without parts,
+            as a .json is, is itself whatever the split: a person who names a file means that file.
         headers: compare the size of the first images with their labels'.
-        class_name: what the objects are, where the format has no names of classes (label images, a PNG for each mask);
-            None: "object". It renames the class of any set that has one.
+        class_name: what the objects are, where the format has no names of classes (label images, a PNG for
+            each mask); None: "object". It renames the class of any set that has one.
 
-    Raises:
-        UserError: there is no such thing, it has another split only, several formats could be meant, or a `class_name`
+    Raises: UserError: there is no such thing, it has another split only, several formats could be meant, or a
+        `class_name`
             for several classes.
         DataError: the labels cannot be used.
     """
@@ -132,7 +134,9 @@ def _sibling(path: Path) -> Path | None:
 
 
 def _find_split(folder: Path, split: str, named: Format | None) -> Opener | None:
-    """The labels of a split: by the format's own lists, in a file or folder of its name, or in COCO's layout."""
+    """The labels of a split: by the format's own lists, in a file or folder of its name, or in COCO's
+    layout.
+    """
     whole = named or detect(folder)
     if whole is not None and whole.has_split is not None and whole.has_split(folder, split):
         return _opener(whole, folder, split)
@@ -143,7 +147,9 @@ def _find_split(folder: Path, split: str, named: Format | None) -> Opener | None
         stems = (f"instances_{name}", f"person_keypoints_{name}", name, f"lvis_v*_{name}")
         for pattern in (f"{stem}*.json" for stem in stems):
             # of instances_val2017.json and instances_val2017_fixed.json the shortest is the plain one
-            if files := sorted((folder / "annotations").glob(pattern), key=lambda file: (len(file.name), file.name)):
+            if files := sorted(
+                (folder / "annotations").glob(pattern), key=lambda file: (len(file.name), file.name)
+            ):
                 return _whole(files[0], named)
     return None
 

@@ -1,7 +1,7 @@
 """Labels of many images as a few flat arrays, which processes can share.
-
-As Python objects the labels of a large set would be copied page by page into every data-loading worker, because reading
-an object writes its reference count. Arrays are only read, and they may lie in a file that all processes map.
+ As Python objects the labels of a large set would be copied page by page into every data-loading worker,
+because reading an object writes its reference count. Arrays are only read, and they may lie in a file that
+all processes map.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ FLAG_CROWD, FLAG_KEYPOINTS = 1, 2
 class PackedLabels:
     """N images with A objects, whose masks are R rings or encodings.
 
-    `x_starts` are the places in a flat array where the share of each owner begins, and where the last one ends.
+    `x_starts` are the places in a flat array where the share of each owner begins, and where the last one
+    ends.
     """
 
     heads: np.ndarray  # uint8: for each image a JSON list of everything that is no array (see `_head`)
@@ -57,7 +58,9 @@ class PackedLabels:
         image_id, file_name, path, height, width, not_exhaustive, negative, ids = head
         begin, end = self.object_starts[index : index + 2].tolist()
         annotations = [
-            Annotation((box[0], box[1], box[2], box[3]), label, area=area, crowd=bool(flags & FLAG_CROWD), id=own)
+            Annotation(
+                (box[0], box[1], box[2], box[3]), label, area=area, crowd=bool(flags & FLAG_CROWD), id=own
+            )
             for box, label, area, flags, own in zip(
                 self.boxes[begin:end].tolist(),
                 self.labels[begin:end].tolist(),
@@ -74,7 +77,9 @@ class PackedLabels:
 
     def path(self, index: int) -> str | None:
         """Where the image at `index` is, without the rest of it."""
-        found: str | None = json.loads(self.heads[self.head_starts[index] : self.head_starts[index + 1]].tobytes())[2]
+        found: str | None = json.loads(
+            self.heads[self.head_starts[index] : self.head_starts[index + 1]].tobytes()
+        )[2]
         return found
 
     def _add_shape(self, number: int, annotation: Annotation, size: list[int]) -> None:
@@ -83,7 +88,9 @@ class PackedLabels:
         if mask == POLYGONS:
             first, last = self.ring_starts[number : number + 2].tolist()
             edges = self.point_starts[first : last + 1].tolist()
-            annotation.polygons = [self.points[a:b].copy() for a, b in zip(edges[:-1], edges[1:], strict=True)]
+            annotation.polygons = [
+                self.points[a:b].copy() for a, b in zip(edges[:-1], edges[1:], strict=True)
+            ]
         elif mask == RLE:
             first, last = self.code_starts[number : number + 2].tolist()
             annotation.rle = {"size": size.copy(), "counts": self.codes[first:last].tobytes()}
@@ -112,8 +119,16 @@ class _Packer:
         self.masks, self.flags = bytearray(), bytearray()
         self.boxes, self.areas, self.points, self.keypoints = (array("d") for _ in range(4))
         self.labels = array("q")
-        self.head_starts, self.object_starts, self.ring_starts = array("q", [0]), array("q", [0]), array("q", [0])
-        self.point_starts, self.code_starts, self.keypoint_starts = array("q", [0]), array("q", [0]), array("q", [0])
+        self.head_starts, self.object_starts, self.ring_starts = (
+            array("q", [0]),
+            array("q", [0]),
+            array("q", [0]),
+        )
+        self.point_starts, self.code_starts, self.keypoint_starts = (
+            array("q", [0]),
+            array("q", [0]),
+            array("q", [0]),
+        )
 
     def add(self, image: LabelledImage) -> None:
         """Append one image."""

@@ -1,4 +1,6 @@
-"""Shapes that COCO lacks, as what it has: ellipses and turned boxes as outlines, outlines with holes and row runs as RLEs."""
+"""Shapes that COCO lacks, as what it has: ellipses and turned boxes as outlines, outlines with holes and row
+runs as RLEs.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +11,16 @@ import numpy as np
 
 from maskrcnn.masks.rle import MIN_POINTS, Rle, bitmap_rle, polygons_rle, rle_bitmap
 
-# pycocotools walks an outline in fifths of a pixel and holds every step: some 300 MB at this length, and it does not
-# notice when memory ends. No real outline comes near
+# pycocotools walks an outline in fifths of a pixel and holds every step: some 300 MB at this length, and it
+# does not notice when memory ends. No real outline comes near
 LONGEST_OUTLINE = 4_000_000
 ELLIPSE_ERROR = 0.05  # pixels between an ellipse and its outline
 
 
 def drawable(ring: np.ndarray) -> bool:
-    """Whether an outline (n, 2) is short enough to be drawn; one that is not finite is left to others to refuse."""
+    """Whether an outline (n, 2) is short enough to be drawn; one that is not finite is left to others to
+    refuse.
+    """
     if len(ring) and 2 * len(ring) * float(np.abs(ring).max()) <= LONGEST_OUTLINE:
         return True  # quickly, as nearly every outline: no side is longer than twice its furthest coordinate
     if len(ring) == 0 or not np.isfinite(ring).all():
@@ -42,7 +46,9 @@ def holed_rle(outline: np.ndarray, holes: Sequence[np.ndarray], height: int, wid
 
 
 def placed_rle(bitmap: np.ndarray, left: int, top: int, height: int, width: int) -> Rle:
-    """The mask of a bitmap (h, w) whose upper left pixel is (left, top) of the image; what is outside is cut off."""
+    """The mask of a bitmap (h, w) whose upper left pixel is (left, top) of the image; what is outside is cut
+    off.
+    """
     full = np.zeros((height, width), dtype=np.uint8)
     x0, y0 = max(left, 0), max(top, 0)
     x1, y1 = min(left + bitmap.shape[1], width), min(top + bitmap.shape[0], height)

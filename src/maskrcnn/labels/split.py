@@ -51,13 +51,13 @@ def split_data(
 ) -> dict[str, Subset]:
     """Writes train.json, val.json and test.json into `out`, those that have a share.
 
-    The images stay where they are and `out`/images becomes a link to their folder, unless `out` is that folder or the
-    one that has it as images/; with `copy` each part's images are copied into a folder of its name.
+    The images stay where they are and `out`/images becomes a link to their folder, unless `out` is that
+    folder or the one that has it as images/; with `copy` each part's images are copied into a folder of its
+    name.
 
-    Args:
-        val, test: shares of the images; the rest is for training.
-        by: "random", "stratified" or "group"; the second keeps the share of each class and of images without an object.
-        grouping: for `by="group"`: images of one group never lie in two parts.
+    Args: val, test: shares of the images; the rest is for training. by: "random", "stratified" or "group";
+        the second keeps the share of each class and of images without an object. grouping: for `by="group"`:
+        images of one group never lie in two parts.
 
     Returns:
         The parts by name, images in their order in `source`.
@@ -70,7 +70,9 @@ def split_data(
     if by not in WAYS:
         raise UserError(f"--by {by}: there are {', '.join(WAYS)}")
     if (by == "group") != (grouping.pattern is not None or grouping.source is not None):
-        raise UserError("--by group goes with --group-pattern or --groups, and neither goes with another --by")
+        raise UserError(
+            "--by group goes with --group-pattern or --groups, and neither goes with another --by"
+        )
     if grouping.pattern is not None and grouping.source is not None:
         raise UserError("--group-pattern and --groups: give one of them")
     dataset = _open(source)
@@ -108,7 +110,8 @@ def _open(source: str) -> Dataset:
     dataset, other = open_pair(source)
     if other is not None and Path(source).suffix.lower() != ".json":
         raise UserError(
-            f"{source}: has a val split already; name one part of it, or write the parts as .json with: maskrcnn convert data"
+            f"{source}: has a val split already; name one part of it, or write the parts as .json with: "
+            "maskrcnn convert data"
         )
     return dataset
 
@@ -116,14 +119,18 @@ def _open(source: str) -> Dataset:
 def image_strata(dataset: Dataset) -> list[list[int]]:
     """For each image the strata that it is in.
 
-    These are, for each class, the images with at least 1, 2, 4, 8, ... objects of it, so that not only images but
-    objects too are shared out evenly; and the images without an object.
+    These are, for each class, the images with at least 1, 2, 4, 8, ... objects of it, so that not only images
+    but objects too are shared out evenly; and the images without an object.
     """
     numbers: dict[tuple[int, int], int] = {}
     found = []
     for index in range(len(dataset)):
         labels = [annotation.label for annotation in dataset.image(index).annotations if not annotation.crowd]
-        keys = [(label, level) for label in sorted(set(labels)) for level in range(labels.count(label).bit_length())]
+        keys = [
+            (label, level)
+            for label in sorted(set(labels))
+            for level in range(labels.count(label).bit_length())
+        ]
         found.append([numbers.setdefault(key, len(numbers)) for key in keys or [(-1, 0)]])
     return found
 
@@ -150,7 +157,9 @@ def group_keys(dataset: Dataset, grouping: Grouping, progress: Progress | None =
     except re.error as error:
         raise UserError(f"--group-pattern {grouping.pattern!r}: not a regular expression: {error}") from None
     if not pattern.groups:
-        raise UserError(f"--group-pattern {grouping.pattern!r}: has no group; put what names a group into ( )")
+        raise UserError(
+            f"--group-pattern {grouping.pattern!r}: has no group; put what names a group into ( )"
+        )
     found = [match[1] if (match := pattern.search(name)) else None for name in names]
     if None in found:
         wrong = names[found.index(None)]
@@ -164,7 +173,9 @@ def group_keys(dataset: Dataset, grouping: Grouping, progress: Progress | None =
 def _listed_groups(names: list[str], path: Path) -> list[str]:
     """Groups from a CSV file of file_name, group; a first line with these words is skipped."""
     if not path.is_file():
-        raise UserError(f"--groups {path}: no such file; give folder, duplicates, or a CSV file of file_name,group")
+        raise UserError(
+            f"--groups {path}: no such file; give folder, duplicates, or a CSV file of file_name,group"
+        )
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = [row for row in csv.reader(file) if row]
@@ -177,11 +188,14 @@ def _listed_groups(names: list[str], path: Path) -> list[str]:
         if number == 0 and row[0].strip().lower() == "file_name":
             continue
         if group_of.setdefault(row[0], row[1]) != row[1]:
-            raise DataError(f"{path}: {row[0]!r} is in the groups {group_of[row[0]]!r} and {row[1]!r}; leave it one")
+            raise DataError(
+                f"{path}: {row[0]!r} is in the groups {group_of[row[0]]!r} and {row[1]!r}; leave it one"
+            )
     missing = [name for name in names if name not in group_of]
     if missing:
         raise DataError(
-            f"{path}: {len(missing)} of {len(names)} images are not listed, the first is {missing[0]!r}; add them"
+            f"{path}: {len(missing)} of {len(names)} images are not listed, the first is {missing[0]!r}; add "
+            "them"
         )
     return [group_of[name] for name in names]
 
@@ -191,7 +205,8 @@ def _refuse_useless(parts: dict[str, Subset]) -> None:
         if not any(part.image(index).annotations for index in range(len(part))):
             what = "images, but none with an object" if len(part) else "images"
             raise DataError(
-                f"{part.name}: would get {len(part)} {what}; give it a larger share, take other groups or another --seed"
+                f"{part.name}: would get {len(part)} {what}; give it a larger share, take other groups or "
+                "another --seed"
             )
 
 

@@ -1,7 +1,6 @@
 """Labelled images made of nothing: textured shapes and stick figures that cover one another.
-
-No file is read; the image at an index is always the same. A class is told by its outline alone: colours and textures
-are random. The mask of an object is the part of it that can be seen.
+ No file is read; the image at an index is always the same. A class is told by its outline alone: colours and
+textures are random. The mask of an object is the part of it that can be seen.
 """
 
 from __future__ import annotations
@@ -62,7 +61,9 @@ class Synthetic(Dataset):
         if not (shapes or people):
             raise UserError("synthetic: neither shapes nor people; ask for at least one")
         if min(side) < 64:
-            raise UserError(f"synthetic: images of {side[0]} x {side[1]} are too small; take at least 64 x 64")
+            raise UserError(
+                f"synthetic: images of {side[0]} x {side[1]} are too small; take at least 64 x 64"
+            )
         self.count = (1000 if split == "train" else 200) if count is None else count
         if self.count < 1:
             raise UserError(f"synthetic: count={self.count}; ask for at least one image")
@@ -80,19 +81,26 @@ class Synthetic(Dataset):
         """Labels of the image at `index`."""
         height, width = self.side
         annotations = self._scene(index).annotations
-        return LabelledImage(index + 1, f"synthetic-{self.seed}-{index:06d}.png", None, height, width, annotations)
+        return LabelledImage(
+            index + 1, f"synthetic-{self.seed}-{index:06d}.png", None, height, width, annotations
+        )
 
     def pixels(self, index: int) -> np.ndarray:
         """The image at `index`: uint8 RGB (H, W, 3)."""
         return self._scene(index).pixels.copy()
 
     def _scene(self, index: int) -> Scene:
-        """The scene at `index`; the latest is kept, because its labels and its pixels are asked for in turn."""
+        """The scene at `index`; the latest is kept, because its labels and its pixels are asked for in
+        turn.
+        """
         if not 0 <= index < self.count:
             raise IndexError(f"{self.name}: no image {index}, there are {self.count}")
         if self._latest is None or self._latest[0] != index:
             rng = np.random.default_rng([self.seed % 2**32, index])
-            self._latest = (index, draw_scene(rng, self.side, self.classes, first_id=index * MOST_OBJECTS + 1))
+            self._latest = (
+                index,
+                draw_scene(rng, self.side, self.classes, first_id=index * MOST_OBJECTS + 1),
+            )
         return self._latest[1]
 
 
@@ -121,14 +129,18 @@ def draw_scene(rng: np.random.Generator, side: tuple[int, int], classes: list[st
 
 
 def _annotate(visible: np.ndarray, label: int, keypoints: np.ndarray | None, number: int) -> Annotation:
-    """The label of an object of which `visible` (H, W) is seen; keypoints behind another object become hidden."""
+    """The label of an object of which `visible` (H, W) is seen; keypoints behind another object become
+    hidden.
+    """
     if keypoints is not None:
         keypoints = keypoints.copy()
         x, y = np.floor(keypoints[:, :2]).astype(int).T
         keypoints[:, 2] = np.where(visible[y, x], 2, 1)
     rle = coco_mask.encode(np.asfortranarray(visible.astype(np.uint8)))
     x1, y1, x2, y2 = (float(side) for side in _extent(visible))
-    return Annotation((x1, y1, x2, y2), label, rle=rle, keypoints=keypoints, area=float(visible.sum()), id=number)
+    return Annotation(
+        (x1, y1, x2, y2), label, rle=rle, keypoints=keypoints, area=float(visible.sum()), id=number
+    )
 
 
 def _paint(rng: np.random.Generator, pixels: np.ndarray, drawing: Drawing) -> None:
@@ -185,7 +197,9 @@ def _fill(rng: np.random.Generator, side: tuple[int, int]) -> np.ndarray:
     colour = 255 * cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0]
     angle, period = rng.uniform(0, np.pi), rng.uniform(5, 15)
     x, y = np.arange(side[1], dtype=np.float32), np.arange(side[0], dtype=np.float32)
-    phase = (x * np.float32(np.cos(angle)) + y[:, None] * np.float32(np.sin(angle))) * np.float32(2 * np.pi / period)
+    phase = (x * np.float32(np.cos(angle)) + y[:, None] * np.float32(np.sin(angle))) * np.float32(
+        2 * np.pi / period
+    )
     stripes = np.sin(phase) * np.float32(rng.uniform(0, 25))
     return _with_noise(rng, colour + stripes[..., None], 12)
 

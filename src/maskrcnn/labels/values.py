@@ -1,4 +1,6 @@
-"""Numbers as JSON and XML files of other tools have them; what is none becomes NaN or -1, for others to refuse."""
+"""Numbers as JSON and XML files of other tools have them; what is none becomes NaN or -1, for others to
+refuse.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ def points(values: Any) -> np.ndarray:
     """(n, 2) of a list of pairs; a pair that is none becomes NaN."""
     pairs = values if isinstance(values, list) else []
     rows = [
-        [number(pair[0]), number(pair[1])] if isinstance(pair, list) and len(pair) == 2 else [math.nan, math.nan]
+        [number(pair[0]), number(pair[1])]
+        if isinstance(pair, list) and len(pair) == 2
+        else [math.nan, math.nan]
         for pair in pairs
     ]
     return np.array(rows, dtype=np.float64).reshape(-1, 2)

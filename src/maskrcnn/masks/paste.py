@@ -33,11 +33,19 @@ def paste_edges(
         per mask int64 (2 R,), strictly increasing: of the R runs, run r begins at edges[2 r] and ends before
         edges[2 r + 1]. The pixel at (x, y) has the place x * height + y.
     """
-    starts, extents, first, last = _windows_of(boxes, (probabilities.shape[2], probabilities.shape[1]), height, width)
+    starts, extents, first, last = _windows_of(
+        boxes, (probabilities.shape[2], probabilities.shape[1]), height, width
+    )
     columns = last[:, 0] - first[:, 0]
     for part in _shares(columns):
         yield from _edges(
-            probabilities[part], starts[part], extents[part], first[part], last[part], height, threshold - TOLERANCE
+            probabilities[part],
+            starts[part],
+            extents[part],
+            first[part],
+            last[part],
+            height,
+            threshold - TOLERANCE,
         )
 
 
@@ -69,7 +77,9 @@ def _windows_of(
     """Of each box, x and y: where it starts, its extent, and its window's first and last + 1 pixel."""
     boxes = boxes.reshape(-1, 4).astype(np.float64)
     if not np.isfinite(boxes).all():
-        raise ValueError(f"the box of mask {int(np.flatnonzero(~np.isfinite(boxes).all(1))[0])} is not finite")
+        raise ValueError(
+            f"the box of mask {int(np.flatnonzero(~np.isfinite(boxes).all(1))[0])} is not finite"
+        )
     starts, ends, limit = boxes[:, :2], boxes[:, 2:], np.array([width, height])
     extents = ends - starts
     # half a mask cell beyond the box still takes part of the border cell's value

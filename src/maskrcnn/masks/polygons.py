@@ -77,7 +77,9 @@ def contains(ring: np.ndarray, points: np.ndarray) -> np.ndarray:
     x, y = points[:, None, 0], points[:, None, 1]
     ahead = np.roll(ring, -1, axis=0)
     crosses = (ring[:, 1] > y) != (ahead[:, 1] > y)
-    slope = np.divide(ahead[:, 0] - ring[:, 0], ahead[:, 1] - ring[:, 1], out=np.zeros(len(ring)), where=crosses.any(0))
+    slope = np.divide(
+        ahead[:, 0] - ring[:, 0], ahead[:, 1] - ring[:, 1], out=np.zeros(len(ring)), where=crosses.any(0)
+    )
     inside: np.ndarray = (crosses & (x < ring[:, 0] + (y - ring[:, 1]) * slope)).sum(axis=1) % 2 == 1
     return inside
 

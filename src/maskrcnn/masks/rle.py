@@ -1,4 +1,6 @@
-"""Masks as COCO run-length encodings (RLE): runs down the columns, first background, then object, and so on."""
+"""Masks as COCO run-length encodings (RLE): runs down the columns, first background, then object, and so
+on.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +82,11 @@ def crop_rle(rle: Rle, left: int, top: int, width: int, height: int) -> Rle:
     begin = ((column - left) * height + low - top)[low < high]
     end = ((column - left) * height + high - top)[low < high]
     apart = begin[1:] != end[:-1]
-    bounds = np.stack([begin[np.append(True, apart)], end[np.append(apart, True)]], axis=1) if len(begin) else begin
+    bounds = (
+        np.stack([begin[np.append(True, apart)], end[np.append(apart, True)]], axis=1)
+        if len(begin)
+        else begin
+    )
     return edges_rle(bounds.ravel(), height, width)
 
 

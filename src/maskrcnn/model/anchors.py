@@ -1,4 +1,6 @@
-"""Anchors: the boxes of fixed sizes and shapes, centred on every feature cell, that the RPN scores and moves."""
+"""Anchors: the boxes of fixed sizes and shapes, centred on every feature cell, that the RPN scores and
+moves.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +32,8 @@ def grid_anchors(shapes: list[tuple[int, int]], strides: list[int], cells: list[
     for (height, width), stride, cell in zip(shapes, strides, cells, strict=True):
         y = torch.arange(height, device=cell.device, dtype=cell.dtype) * stride
         x = torch.arange(width, device=cell.device, dtype=cell.dtype) * stride
-        centre = torch.stack([x.expand(height, width), y[:, None].expand(height, width)], -1).reshape(-1, 1, 2)
+        centre = torch.stack([x.expand(height, width), y[:, None].expand(height, width)], -1).reshape(
+            -1, 1, 2
+        )
         levels.append((torch.cat([centre, centre], -1) + cell).reshape(-1, 4))
     return levels

@@ -1,4 +1,6 @@
-"""The second stage's box head (Fast R-CNN; its FPN form, Lin et al. 2017, section 4.2): what a RoI is, and where exactly."""
+"""The second stage's box head (Fast R-CNN; its FPN form, Lin et al. 2017, section 4.2): what a RoI is, and
+where exactly.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +22,9 @@ from maskrcnn.ops.nms import nms
 class BoxHead(nn.Module):
     """Pooled features to class logits and box deltas.
 
-    Args:
-        inputs: channels of the pooled features.
-        classes: without background, which takes the last place of the logits.
-        stage: the backbone's fifth stage where that is the head (C4, the paper's Figure 4 left), with its output channels.
+    Args: inputs: channels of the pooled features. classes: without background, which takes the last place of
+        the logits. stage: the backbone's fifth stage where that is the head (C4, the paper's Figure 4 left),
+        with its output channels.
     """
 
     def __init__(
@@ -35,7 +36,9 @@ class BoxHead(nn.Module):
         channels = stage[1] if stage else inputs
         self.convs = nn.ModuleList()
         for _ in range(config.convs):
-            conv = ConvNorm(channels, config.conv_channels, 3, norm=config.norm, activation=nn.ReLU(inplace=True))
+            conv = ConvNorm(
+                channels, config.conv_channels, 3, norm=config.norm, activation=nn.ReLU(inplace=True)
+            )
             self.convs.append(conv)
             channels = config.conv_channels
         if self.stage is None:
@@ -68,7 +71,9 @@ class BoxHead(nn.Module):
             x = F.relu(fc(x))
         return self.score(x), self.deltas(x).unflatten(1, (-1, 4))
 
-    def losses(self, logits: Tensor, deltas: Tensor, rois: SampledRois, targets: Targets) -> dict[str, Tensor]:
+    def losses(
+        self, logits: Tensor, deltas: Tensor, rois: SampledRois, targets: Targets
+    ) -> dict[str, Tensor]:
         """Class and box loss of what `forward` says of sampled RoIs: (B, R, K + 1) and (B, R, K or 1, 4)."""
         config = self.config
         labels = targets.labels.gather(1, rois.object_index)
@@ -93,16 +98,16 @@ def detect(
     test: TestConfig,
     score: Tensor | float | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Final boxes: every (RoI, class) pair above the score threshold is a candidate, thinned by NMS within its class.
+    """Final boxes: every (RoI, class) pair above the score threshold is a candidate, thinned by NMS within
+    its class.
 
     Args:
         logits: (B, P, K + 1); deltas: (B, P, K or 1, 4); proposals: (B, P, 4); valid: (B, P).
         sizes: (B, 2) height and width of the images.
         score: in place of `test.score`.
 
-    Returns:
-        boxes (B, D, 4), scores (B, D), labels (B, D), valid (B, D), best first; D = `test.detections` or fewer slots
-        where there are fewer candidates.
+    Returns: boxes (B, D, 4), scores (B, D), labels (B, D), valid (B, D), best first; D = `test.detections` or
+        fewer slots where there are fewer candidates.
     """
     classes = logits.shape[-1] - 1
     scores = logits.float().softmax(-1)[..., :classes]

@@ -108,9 +108,13 @@ def set_eps(backbone: nn.Module, eps: float) -> None:
 
 
 def _check(config: ModelConfig) -> None:
-    """Refuses what was not validated because it was filled in later, and what only a recipe may leave open."""
+    """Refuses what was not validated because it was filled in later, and what only a recipe may leave
+    open.
+    """
     validate(ModelConfig, config.model_dump(), "model")
     if not config.classes:
         raise UserError("model.classes is empty: name the classes, or train on data that does")
     if config.keypoint_head and not config.keypoints:
-        raise UserError("model.keypoint_head needs keypoints: the labels define none; set model.keypoint_head=null")
+        raise UserError(
+            "model.keypoint_head needs keypoints: the labels define none; set model.keypoint_head=null"
+        )

@@ -37,7 +37,9 @@ class KeypointHead(nn.Module):
         return F.interpolate(self.deconv(features), scale_factor=2.0, mode="bilinear", align_corners=False)
 
     def points(self, heat: Tensor, boxes: Tensor, sigmas: Tensor) -> Tensor:
-        """Keypoints (N, K, 3), x, y, score, of heatmaps (N, K, S, S) over `boxes` (N, 4); `sigmas` (K,) are OKS's."""
+        """Keypoints (N, K, 3), x, y, score, of heatmaps (N, K, S, S) over `boxes` (N, 4); `sigmas` (K,) are
+        OKS's.
+        """
         if self.config.decode == "oks":
             return heatmaps.decode_oks(heat, boxes, sigmas)
         return heatmaps.decode_subpixel(heat, boxes)

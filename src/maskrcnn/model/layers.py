@@ -15,7 +15,9 @@ from maskrcnn.config.model import Norm
 
 
 class FrozenBatchNorm(nn.Module):
-    """Batch norm whose statistics and affine part never change: what fine-tuning with few images a step needs."""
+    """Batch norm whose statistics and affine part never change: what fine-tuning with few images a step
+    needs.
+    """
 
     weight: Tensor
     bias: Tensor
@@ -40,12 +42,16 @@ class FrozenBatchNorm(nn.Module):
         return x * scale[:, None, None] + shift[:, None, None]
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
-        state_dict.pop(prefix + "num_batches_tracked", None)  # a batch norm's count of its batches is no weight
+        state_dict.pop(
+            prefix + "num_batches_tracked", None
+        )  # a batch norm's count of its batches is no weight
         super()._load_from_state_dict(state_dict, prefix, *others)
 
 
 class SyncBatchNorm(nn.BatchNorm2d):
-    """Batch norm over the images of all processes. Unlike `nn.SyncBatchNorm` it runs on any device and backend."""
+    """Batch norm over the images of all processes. Unlike `nn.SyncBatchNorm` it runs on any device and
+    backend.
+    """
 
     running_mean: Tensor
     running_var: Tensor
@@ -131,7 +137,9 @@ class ConvNorm(nn.Module):
 
 
 def freeze_norms(module: nn.Module) -> None:
-    """Batch norms of the convolutions in `module`, over one process or all, become frozen ones with the same values."""
+    """Batch norms of the convolutions in `module`, over one process or all, become frozen ones with the same
+    values.
+    """
     for conv in list(module.modules()):
         if isinstance(conv, ConvNorm) and isinstance(conv.norm, nn.BatchNorm2d):
             frozen = FrozenBatchNorm(conv.norm.num_features, conv.norm.eps)

@@ -1,9 +1,8 @@
-"""The losses, each a pure function: L = Lcls + Lbox + Lmask of the second stage (He et al. 2017, section 3), the RPN's
-two (Ren et al. 2015, equation 1) and the keypoints' (section 5).
-
-Each is a mean over images of a sum over that image's samples, divided by that image's own count. A loss of a batch
-is then the mean over any equal split of it, so several processes, or several accumulated steps, follow the gradient of
-one. With one image a step this is exactly what the peers compute.
+"""The losses, each a pure function: L = Lcls + Lbox + Lmask of the second stage (He et al. 2017, section 3),
+the RPN's two (Ren et al. 2015, equation 1) and the keypoints' (section 5).
+ Each is a mean over images of a sum over that image's samples, divided by that image's own count. A loss of a
+batch is then the mean over any equal split of it, so several processes, or several accumulated steps, follow
+the gradient of one. With one image a step this is exactly what the peers compute.
 """
 
 from __future__ import annotations
@@ -14,7 +13,9 @@ from torch.nn import functional as F
 
 
 def per_image_mean(values: Tensor, weights: Tensor, count: Tensor | float) -> Tensor:
-    """Mean over B of the weighted sum of `values` (B, S) divided by `count` (B,) or a number; counts below 1 are 1."""
+    """Mean over B of the weighted sum of `values` (B, S) divided by `count` (B,) or a number; counts below 1
+    are 1.
+    """
     total = (values * weights).sum(1)
     if isinstance(count, Tensor):
         count = count.clamp(min=1)
@@ -43,8 +44,12 @@ def box_loss(deltas: Tensor, targets: Tensor, positive: Tensor, count: Tensor | 
 
 
 def class_loss(logits: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
-    """Box head: softmax cross-entropy (B, S, K + 1) over classes and background, mean over an image's RoIs."""
-    loss = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape)
+    """Box head: softmax cross-entropy (B, S, K + 1) over classes and background, mean over an image's
+    RoIs.
+    """
+    loss = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), reduction="none").view(
+        labels.shape
+    )
     return per_image_mean(loss, valid.float(), valid.sum(1))
 
 
@@ -61,7 +66,8 @@ def mask_loss(logits: Tensor, targets: Tensor, weights: Tensor, image: Tensor, i
 
 
 def keypoint_loss(logits: Tensor, cells: Tensor, weights: Tensor, image: Tensor, images: int) -> Tensor:
-    """Keypoint head: cross-entropy of the softmax over the cells of each heatmap, mean over an image's keypoints.
+    """Keypoint head: cross-entropy of the softmax over the cells of each heatmap, mean over an image's
+    keypoints.
 
     Args:
         logits: (N, K, S, S).

@@ -1,7 +1,6 @@
 """The mask head: a small fully convolutional network on each RoI (He et al. 2017, section 3 and Figure 4).
-
-It predicts K binary masks, one per class, and the class label picks one: masks and classes do not compete, which the
-paper's Table 2b shows to matter.
+ It predicts K binary masks, one per class, and the class label picks one: masks and classes do not compete,
+which the paper's Table 2b shows to matter.
 """
 
 from __future__ import annotations
@@ -59,7 +58,11 @@ def mask_targets(boxes: Tensor, bitmaps: Tensor, covers: Tensor, side: int, conf
     scale = (cells / extent).repeat(1, 2)
     inside = (boxes - covers[:, :2].repeat(1, 2)) * scale
     found = roi_align_bitmaps(
-        bitmaps.float(), inside, size=side, sampling_ratio=config.target_sampling, aligned=config.target_aligned
+        bitmaps.float(),
+        inside,
+        size=side,
+        sampling_ratio=config.target_sampling,
+        aligned=config.target_aligned,
     )
     return (found >= 0.5).float() if config.target_binary else found
 

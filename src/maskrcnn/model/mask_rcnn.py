@@ -2,10 +2,9 @@
 
     images -> backbone -> neck -> RPN -> proposals -> RoIAlign -> class and box        -> detections
                                                               \\-> mask, keypoints (of the detections)
-
-Shapes are fixed and every list of boxes carries a `valid` mask (docs/architecture.md, "Fixed shapes and validity
-masks"): B images, P proposals, R sampled RoIs, D detections, K classes. The network never resizes, never pastes and
-never loops over images.
+ Shapes are fixed and every list of boxes carries a `valid` mask (docs/architecture.md, "Fixed shapes and
+validity masks"): B images, P proposals, R sampled RoIs, D detections, K classes. The network never resizes,
+never pastes and never loops over images.
 """
 
 from __future__ import annotations
@@ -43,7 +42,8 @@ class RawDetections(NamedTuple):
 
 class MaskRCNN(nn.Module):
     """The network. Built by `maskrcnn.model.build.build`, which shows how the parts fit; any head may be
-    None: without masks and keypoints this is Faster R-CNN, without a box head the proposals are the detections."""
+    None: without masks and keypoints this is Faster R-CNN, without a box head the proposals are the
+        detections."""
 
     mean: Tensor
     std: Tensor
@@ -84,10 +84,14 @@ class MaskRCNN(nn.Module):
         return self.detect(images, sizes) if targets is None else self.losses(images, sizes, targets)
 
     def detect(self, images: Tensor, sizes: Tensor, score: Tensor | float | None = None) -> RawDetections:
-        """The test-time network; `score` in place of `test.score`, which an exported graph takes as an input."""
+        """The test-time network; `score` in place of `test.score`, which an exported graph takes as an
+        input.
+        """
         features = self.features(images, sizes)
         rpn = self.config.rpn
-        proposals = self.rpn.propose(self.rpn(features), sizes, before=rpn.pre_nms_test, after=rpn.post_nms_test)
+        proposals = self.rpn.propose(
+            self.rpn(features), sizes, before=rpn.pre_nms_test, after=rpn.post_nms_test
+        )
         if self.box_head is None:
             return self._proposals_alone(proposals)
         rows, shape = kept_rows(proposals.valid), proposals.valid.shape
@@ -106,8 +110,9 @@ class MaskRCNN(nn.Module):
         return self._masks_and_keypoints(features, RawDetections(boxes, scores, labels, valid))
 
     def losses(self, images: Tensor, sizes: Tensor, targets: Targets) -> dict[str, Tensor]:
-        """The losses, unweighted sum of which is trained: `rpn_objectness`, `rpn_box`, `class`, `box`, and `mask` and
-        `keypoint` where there are such heads. Each is a mean over images."""
+        """The losses, unweighted sum of which is trained: `rpn_objectness`, `rpn_box`, `class`, `box`, and
+        `mask` and `keypoint` where there are such heads. Each is a mean over images.
+        """
         features = self.features(images, sizes)
         output = self.rpn(features)
         losses = self.rpn.losses(output, targets)
@@ -156,7 +161,9 @@ class MaskRCNN(nn.Module):
             bitmaps, covers = targets.masks[image, slot], targets.mask_boxes[image, slot]
             wanted = mask_targets(boxes, bitmaps, covers, own.shape[-1], self.mask_head.config)
             weights = (positive & targets.has_mask[image, slot]).float()
-            losses["mask"] = mask_loss(own, wanted, weights, image, images) * self.mask_head.config.loss_weight
+            losses["mask"] = (
+                mask_loss(own, wanted, weights, image, images) * self.mask_head.config.loss_weight
+            )
         if self.keypoint_head is not None:
             heat = self.keypoint_head(self.roi_features.for_keypoints(features, boxes, image))
             cells, inside = heatmaps.encode(targets.keypoints[image, slot], boxes, heat.shape[-1])

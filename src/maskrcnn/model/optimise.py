@@ -1,5 +1,5 @@
-"""A copy of a network for test time on a CPU: frozen norms folded into their convolutions, large 3x3 convolutions by
-Winograd's algorithm, linear layers by the faster library. The network itself stays plain.
+"""A copy of a network for test time on a CPU: frozen norms folded into their convolutions, large 3x3
+convolutions by Winograd's algorithm, linear layers by the faster library. The network itself stays plain.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from maskrcnn.ops.winograd import transform_weights, winograd_conv
 from maskrcnn.tuning import tune
 
 N = TypeVar("N", bound=MaskRCNN)
-LEAST_CHANNELS, LEAST_CELLS = 128, 4000  # below, the transforms cost more than they save (benchmarks/operators.py)
+LEAST_CHANNELS, LEAST_CELLS = (
+    128,
+    4000,
+)  # below, the transforms cost more than they save (benchmarks/operators.py)
 
 
 def optimise(model: N) -> N:
@@ -59,7 +62,8 @@ class WinogradConv(nn.Module):
             return self.conv(x)
         transformed = self._transformed
         if transformed is None:
-            # not before it is needed: they take four times the memory of the weights. Two threads may both make them
+            # not before it is needed: they take four times the memory of the weights. Two threads may both
+            # make them
             self._transformed = transformed = transform_weights(self.conv.weight)
         return winograd_conv(x, transformed, self.conv.bias)
 
@@ -97,7 +101,8 @@ def _suits_winograd(conv: nn.Conv2d) -> bool:
 
 
 def fingerprint(model: MaskRCNN) -> tuple[object, ...]:
-    """What an optimised copy of `model` was made of: its settings, its layers and the values of all its tensors.
+    """What an optimised copy of `model` was made of: its settings, its layers and the values of all its
+    tensors.
 
     Values rather than PyTorch's version counters, which do not see `weight.data.mul_(3)`.
     """
@@ -110,8 +115,10 @@ def _tensors(model: nn.Module) -> Iterator[Tensor]:
 
 
 def _checksum(tensor: Tensor) -> tuple[object, ...]:
-    """A CRC of the sums of a tensor's columns, were it a table of 1,021 8-byte words a row: three times as fast as a CRC
-    of all of it. 1,021 is prime, so values that change places, channels for example, change sums."""
+    """A CRC of the sums of a tensor's columns, were it a table of 1,021 8-byte words a row: three times as
+    fast as a CRC of all of it. 1,021 is prime, so values that change places, channels for example, change
+    sums.
+    """
     values = tensor.detach()
     if values.dim() == 4:
         values = values.permute(0, 2, 3, 1)  # as they are in memory where it is channels-last

@@ -1,4 +1,6 @@
-"""What the heads see of each RoI. Two ways: every head pools its own, or class, box and mask share C4's fifth stage."""
+"""What the heads see of each RoI. Two ways: every head pools its own, or class, box and mask share C4's fifth
+stage.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ class RoiFeatures:
     def for_mask_of_some(
         self, levels: list[Tensor], boxes: Tensor, image: Tensor, box_features: Tensor, place: Tensor
     ) -> Tensor:
-        """The same for boxes that stand at `place` (N,) among those that `box_features` (M, C, s, s) are of."""
+        """The same for boxes that stand at `place` (N,) among those that `box_features` (M, C, s, s) are
+        of.
+        """
         return self.for_mask(levels, boxes, image)
 
     def for_keypoints(self, levels: list[Tensor], boxes: Tensor, image: Tensor) -> Tensor:
@@ -43,7 +47,8 @@ class RoiFeatures:
 
 
 class SharedStageFeatures(RoiFeatures):
-    """RoIs go through the backbone's fifth stage, which box and mask head share (He et al. 2017, Figure 4 left).
+    """RoIs go through the backbone's fifth stage, which box and mask head share (He et al. 2017, Figure 4
+    left).
 
     Args:
         stage: the fifth stage; its weights are the box head's.

@@ -1,4 +1,6 @@
-"""Pools every RoI from the pyramid level that fits its size (Lin et al. 2017, equation 1), by the configured operator."""
+"""Pools every RoI from the pyramid level that fits its size (Lin et al. 2017, equation 1), by the configured
+operator.
+"""
 
 from __future__ import annotations
 

@@ -36,7 +36,9 @@ def sample_rois(boxes: Tensor, valid: Tensor, targets: Targets, config: RoiConfi
     positive = (matched.iou >= config.positive_iou) & valid
     negative = (matched.iou < config.positive_iou) & valid & ~matched.ignored
     keys = random_keys(targets.seeds, boxes.shape[1], stream=1)
-    chosen = sample(positive, negative, keys, samples=config.samples, positive_fraction=config.positive_fraction)
+    chosen = sample(
+        positive, negative, keys, samples=config.samples, positive_fraction=config.positive_fraction
+    )
     picked = boxes.gather(1, chosen.index.unsqueeze(-1).expand(-1, -1, 4))
     object_index = matched.index.gather(1, chosen.index)
     return SampledRois(picked, chosen.positive, chosen.valid, object_index, chosen.prefix)

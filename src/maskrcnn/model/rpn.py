@@ -1,4 +1,6 @@
-"""Region proposal network (Ren et al. 2015, section 3; on a pyramid, Lin et al. 2017, section 4.1): where objects may be."""
+"""Region proposal network (Ren et al. 2015, section 3; on a pyramid, Lin et al. 2017, section 4.1): where
+objects may be.
+"""
 
 from __future__ import annotations
 
@@ -79,10 +81,9 @@ class RPN(nn.Module):
     def propose(self, output: RpnOutput, sizes: Tensor, *, before: int, after: int) -> Proposals:
         """The best anchors of each level, moved, cut to the image, and thinned by NMS within their level.
 
-        Args:
-            sizes: (B, 2) height and width of the images.
-            before: anchors that each level sends into NMS.
-            after: proposals that an image keeps of all levels; P is this or, where there are fewer, their number.
+        Args: sizes: (B, 2) height and width of the images. before: anchors that each level sends into NMS.
+            after: proposals that an image keeps of all levels; P is this or, where there are fewer, their
+            number.
         """
         # an exported graph takes images of any size: then how many anchors there are is not known
         slots = before if exporting() else min(before, max(a.shape[0] for a in output.anchors))
@@ -114,10 +115,16 @@ class RPN(nn.Module):
         with torch.no_grad():
             all_anchors = anchors.unsqueeze(0)
             matched = match(all_anchors, targets.boxes, targets.valid, targets.ignore, config.ignore_iou)
-            rescued, rescuer = match_low_quality(all_anchors, targets.boxes, targets.valid, config.low_quality_min_iou)
+            rescued, rescuer = match_low_quality(
+                all_anchors, targets.boxes, targets.valid, config.low_quality_min_iou
+            )
             positive = (matched.iou >= config.positive_iou) | rescued
             negative = (matched.iou < config.negative_iou) & ~positive & ~matched.ignored
-            index = torch.where(rescued, rescuer, matched.index) if config.low_quality_overrides else matched.index
+            index = (
+                torch.where(rescued, rescuer, matched.index)
+                if config.low_quality_overrides
+                else matched.index
+            )
             keys = random_keys(targets.seeds, anchors.shape[0], stream=0)
             chosen = sample(
                 positive, negative, keys, samples=config.samples, positive_fraction=config.positive_fraction

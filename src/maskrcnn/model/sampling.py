@@ -1,7 +1,8 @@
-"""A random subset with a bounded share of positives (Fast R-CNN, section 2.3), without asking how many there are.
-
-Every candidate draws a key; the best keys win. Keys are a hash of the image's seed and the candidate's index, so a
-image's sample does not depend on its neighbours in the batch, on the number of processes, or on what ran before.
+"""A random subset with a bounded share of positives (Fast R-CNN, section 2.3), without asking how many there
+are.
+ Every candidate draws a key; the best keys win. Keys are a hash of the image's seed and the candidate's
+index, so a image's sample does not depend on its neighbours in the batch, on the number of processes, or on
+what ran before.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ class Sample(NamedTuple):
 
 
 def random_keys(seeds: Tensor, count: int, stream: int) -> Tensor:
-    """(B, count) float keys in [0, 1) from `seeds` (B,) int64: an integer hash (Wellons' lowbias32) of seed and index."""
+    """(B, count) float keys in [0, 1) from `seeds` (B,) int64: an integer hash (Wellons' lowbias32) of seed
+    and index.
+    """
     mask = 0xFFFFFFFF
     index = torch.arange(count, device=seeds.device)
     x = (seeds[:, None] * 0x9E3779B1 + stream * 0x85EBCA77 + index * 0xC2B2AE3D) & mask
@@ -30,8 +33,11 @@ def random_keys(seeds: Tensor, count: int, stream: int) -> Tensor:
     return (x >> 8).float() / (1 << 24)
 
 
-def sample(positive: Tensor, negative: Tensor, keys: Tensor, *, samples: int, positive_fraction: float) -> Sample:
-    """At most `samples` candidates of each image, at most that fraction of them positive, filled up with negatives.
+def sample(
+    positive: Tensor, negative: Tensor, keys: Tensor, *, samples: int, positive_fraction: float
+) -> Sample:
+    """At most `samples` candidates of each image, at most that fraction of them positive, filled up with
+    negatives.
 
     Args:
         positive, negative: (B, N) bool, disjoint; a candidate that is neither is never taken.
@@ -39,10 +45,14 @@ def sample(positive: Tensor, negative: Tensor, keys: Tensor, *, samples: int, po
     """
     total = min(samples, positive.shape[1])
     prefix = min(int(samples * positive_fraction), total)
-    # 3 + key for positives, 1 + key for negatives, 0 for the rest; not 2, which 1 + the largest key is rounded to
+    # 3 + key for positives, 1 + key for negatives, 0 for the rest; not 2, which 1 + the largest key is
+    # rounded to
     rank = torch.where(positive, keys + 3, torch.where(negative, keys + 1, torch.zeros_like(keys)))
-    best_positive = rank.topk(prefix, sorted=True).values if prefix else rank.new_full((rank.shape[0], 1), 5.0)
-    # positives beyond the quota drop out; equal keys at the border may let one in too many, which `prefix` cuts again
+    best_positive = (
+        rank.topk(prefix, sorted=True).values if prefix else rank.new_full((rank.shape[0], 1), 5.0)
+    )
+    # positives beyond the quota drop out; equal keys at the border may let one in too many, which `prefix`
+    # cuts again
     rank = torch.where(positive & (rank < best_positive[:, -1:]), torch.zeros_like(rank), rank)
     value, index = rank.topk(total, sorted=True)
     taken_positive = value >= 3

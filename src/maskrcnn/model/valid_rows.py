@@ -11,9 +11,10 @@ from maskrcnn.ops.tracing import exporting
 def kept_rows(valid: Tensor) -> Tensor:
     """Rows of the flattened `valid` (B, R) that the heads compute.
 
-    All of them in a compiled graph or on an accelerator, where asking how many are valid would cost a synchronisation
-    and change shapes. On a CPU, run eagerly or exported to an engine, only the valid ones: padding is pure waste there.
-    Everything after this works on rows and their weights, so this line is the only difference.
+    All of them in a compiled graph or on an accelerator, where asking how many are valid would cost a
+    synchronisation and change shapes. On a CPU, run eagerly or exported to an engine, only the valid ones:
+    padding is pure waste there. Everything after this works on rows and their weights, so this line is the
+    only difference.
     """
     if _keeps_all(valid):
         return torch.arange(valid.numel(), device=valid.device)

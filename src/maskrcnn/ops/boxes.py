@@ -1,4 +1,6 @@
-"""Arithmetic of boxes: xyxy, continuous, half-open, so that width = x2 - x1. Shapes may carry any leading dimensions."""
+"""Arithmetic of boxes: xyxy, continuous, half-open, so that width = x2 - x1. Shapes may carry any leading
+dimensions.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,8 @@ import math
 import torch
 from torch import Tensor
 
-# exp() of a larger predicted log-scale would make a box of more than 1000/16 its anchor (Fast R-CNN's release)
+# exp() of a larger predicted log-scale would make a box of more than 1000/16 its anchor (Fast R-CNN's
+# release)
 MAX_LOG_SCALE = math.log(1000.0 / 16)
 
 
@@ -18,7 +21,8 @@ def area(boxes: Tensor) -> Tensor:
 
 def intersection(a: Tensor, b: Tensor) -> Tensor:
     """Pairwise intersection areas (..., N, M) of boxes (..., N, 4) and (..., M, 4)."""
-    # at millions of pairs the time goes into memory: each coordinate in a row of its own, and in place where it can be
+    # at millions of pairs the time goes into memory: each coordinate in a row of its own, and in place where
+    # it can be
     ax1, ay1, ax2, ay2 = (side.contiguous().unsqueeze(-1) for side in a.unbind(-1))
     bx1, by1, bx2, by2 = (side.contiguous().unsqueeze(-2) for side in b.unbind(-1))
     width = torch.minimum(ax2, bx2).sub_(torch.maximum(ax1, bx1)).clamp_(min=0)
@@ -34,7 +38,9 @@ def pairwise_iou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def pairwise_ioa(regions: Tensor, boxes: Tensor) -> Tensor:
-    """Pairwise share (..., N, M) of each of M boxes that lies inside each of N regions: how COCO measures crowds."""
+    """Pairwise share (..., N, M) of each of M boxes that lies inside each of N regions: how COCO measures
+    crowds.
+    """
     return intersection(regions, boxes).div_(area(boxes).unsqueeze(-2).clamp(min=1e-9))
 
 
@@ -60,7 +66,9 @@ def encode(boxes: Tensor, references: Tensor, weights: tuple[float, float, float
 
 
 def decode(deltas: Tensor, references: Tensor, weights: tuple[float, float, float, float]) -> Tensor:
-    """Boxes (..., 4) that `deltas` (..., 4) make of `references` (..., 4): the inverse of `encode`, in float32."""
+    """Boxes (..., 4) that `deltas` (..., 4) make of `references` (..., 4): the inverse of `encode`, in
+    float32.
+    """
     deltas, references = deltas.float(), references.float()
     w_ref = references[..., 2] - references[..., 0]
     h_ref = references[..., 3] - references[..., 1]

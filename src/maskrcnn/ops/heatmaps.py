@@ -1,4 +1,6 @@
-"""Keypoints as one-hot S x S heatmaps over a RoI (He et al. 2017, section 5): targets from points, points from logits."""
+"""Keypoints as one-hot S x S heatmaps over a RoI (He et al. 2017, section 5): targets from points, points
+from logits.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +35,10 @@ def encode(keypoints: Tensor, boxes: Tensor, side: int) -> tuple[Tensor, Tensor]
 def decode_oks(logits: Tensor, boxes: Tensor, sigmas: Tensor) -> Tensor:
     """Keypoints of fixed shape: where the OKS that can be expected is largest.
 
-    A heatmap's softmax says how likely the keypoint is in each cell, and OKS (COCO's similarity of keypoints) what a point
-    is worth at a distance from the true one: exp(-d^2 / (2 area (2 sigma)^2)). Its expectation over the cells is the softmax
-    blurred by that bell, whose width is the keypoint's own tolerance: wide for a hip, narrow for an eye.
+    A heatmap's softmax says how likely the keypoint is in each cell, and OKS (COCO's similarity of keypoints)
+    what a point is worth at a distance from the true one: exp(-d^2 / (2 area (2 sigma)^2)). Its expectation
+    over the cells is the softmax blurred by that bell, whose width is the keypoint's own tolerance: wide for
+    a hip, narrow for an eye.
 
     Args:
         logits: (N, K, S, S).
@@ -58,22 +61,23 @@ def decode_oks(logits: Tensor, boxes: Tensor, sigmas: Tensor) -> Tensor:
         return torch.exp(-distance * (length.square()[:, None] / (2 * variance))[..., None, None])
 
     expected = bell(extent[:, 1]) @ probability @ bell(extent[:, 0])
-    # The logarithm of a bell is a parabola, of several nearly one: over a bell of a cell's width the step between cells
-    # gains 0.004 of OKS on average, and now and then loses as much.
+    # The logarithm of a bell is a parabola, of several nearly one: over a bell of a cell's width the step
+    # between cells gains 0.004 of OKS on average, and now and then loses as much.
     x, y, best = _peak(expected.clamp(min=1e-20).log().flatten(2), side)
     score = expected.flatten(2).gather(-1, best.unsqueeze(-1)).squeeze(-1).clamp(max=1)
     return _in_pixels(x, y, score, boxes, side)
 
 
 def decode_subpixel(logits: Tensor, boxes: Tensor) -> Tensor:
-    """Keypoints of fixed shape: the best cell, moved towards its better neighbour by a parabola through the logits.
+    """Keypoints of fixed shape: the best cell, moved towards its better neighbour by a parabola through the
+    logits.
 
     Args:
         logits: (N, K, S, S).
         boxes: (N, 4) xyxy in pixels.
 
-    Returns:
-        (N, K, 3) x, y in pixels and the probability that the softmax gives to the best cell and the eight around it.
+    Returns: (N, K, 3) x, y in pixels and the probability that the softmax gives to the best cell and the
+        eight around it.
     """
     side = logits.shape[-1]
     flat = logits.flatten(2).float()
@@ -110,11 +114,14 @@ def _peak(flat: Tensor, side: int) -> tuple[Tensor, Tensor, Tensor]:
 def _in_pixels(x: Tensor, y: Tensor, score: Tensor, boxes: Tensor, side: int) -> Tensor:
     """(N, K, 3): places in cells of the boxes' heatmaps as pixels, and the scores."""
     width, height = (boxes[:, None, 2] - boxes[:, None, 0]), (boxes[:, None, 3] - boxes[:, None, 1])
-    return torch.stack([boxes[:, None, 0] + x / side * width, boxes[:, None, 1] + y / side * height, score], -1)
+    return torch.stack(
+        [boxes[:, None, 0] + x / side * width, boxes[:, None, 1] + y / side * height, score], -1
+    )
 
 
 def decode_resize(logits: Tensor, boxes: Tensor) -> Tensor:
-    """Keypoints as the peers find them: the heatmap resized (bicubic) to the box's own pixels, then the best pixel.
+    """Keypoints as the peers find them: the heatmap resized (bicubic) to the box's own pixels, then the best
+    pixel.
 
     The size of every resized map depends on its box, so this runs after the network, box by box.
 
@@ -122,9 +129,8 @@ def decode_resize(logits: Tensor, boxes: Tensor) -> Tensor:
         logits: (N, K, S, S).
         boxes: (N, 4) xyxy in pixels.
 
-    Returns:
-        (N, K, 4): x, y in pixels, the logit there, and its share of the unresized map's softmax (detectron2's score;
-        torchvision's is the logit).
+    Returns: (N, K, 4): x, y in pixels, the logit there, and its share of the unresized map's softmax
+        (detectron2's score; torchvision's is the logit).
     """
     n, k, side = logits.shape[:3]
     result = logits.new_zeros(n, k, 4)

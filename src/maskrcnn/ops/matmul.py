@@ -1,9 +1,8 @@
 """Matrix products in float32 on a CPU, by whichever of PyTorch's two libraries is faster there.
-
-PyTorch multiplies matrices with MKL and convolves with oneDNN. On AMD processors with AVX-512, MKL uses only half the
-width of the registers: two cores of a Zen 5 reach 210 GFLOP/s with MKL and 430 to 510 with oneDNN. On Intel's, MKL is
-ahead (docs/performance.md). A 1 x 1 convolution of a channels-last map is a matrix product, so oneDNN can be reached
-through `conv2d`, forward and backward.
+ PyTorch multiplies matrices with MKL and convolves with oneDNN. On AMD processors with AVX-512, MKL uses only
+half the width of the registers: two cores of a Zen 5 reach 210 GFLOP/s with MKL and 430 to 510 with oneDNN.
+On Intel's, MKL is ahead (docs/performance.md). A 1 x 1 convolution of a channels-last map is a matrix
+product, so oneDNN can be reached through `conv2d`, forward and backward.
 """
 
 from __future__ import annotations
@@ -19,7 +18,9 @@ from torch.nn import functional as F
 
 @functools.cache
 def onednn_is_faster() -> bool:
-    """Whether this is an AMD processor with AVX-512. Not timed, so that a machine gives the same bits every time."""
+    """Whether this is an AMD processor with AVX-512. Not timed, so that a machine gives the same bits every
+    time.
+    """
     return torch.backends.cpu.get_cpu_capability() == "AVX512" and "AuthenticAMD" in _vendor()
 
 
@@ -64,4 +65,6 @@ def grouped(x: Tensor, weights: Tensor) -> Tensor:
 
 def arranged(weights: Tensor) -> Tensor:
     """The same weights (G, C, K), laid out in memory so that `grouped` need not copy them."""
-    return weights.transpose(1, 2).contiguous().transpose(1, 2) if onednn_is_faster() else weights.contiguous()
+    return (
+        weights.transpose(1, 2).contiguous().transpose(1, 2) if onednn_is_faster() else weights.contiguous()
+    )

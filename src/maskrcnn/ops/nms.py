@@ -1,12 +1,12 @@
 """Non-maximum suppression with the exact greedy result and no sequential loop over boxes.
-
-With boxes sorted by score and M[j, i] = "j stands before i and overlaps it by more than the threshold", the greedy
-answer is the only fixed point of keep[i] = not any(keep[j] and M[j, i]), and iterating from "keep all" reaches it in as
-many rounds as the longest chain of suppressions (Cluster-NMS, Zheng et al. 2020). Boxes are taken in blocks, so memory
-is a block's square rather than N x N, and blocks after the first see only settled answers of the earlier ones.
-
-On a CPU a block's square is small enough for PyTorch to leave it to one thread. In larger ones NMS entered 117 parallel
-regions, and in each the threads wait for one another: beside another busy program that took a hundred times as long.
+ With boxes sorted by score and M[j, i] = "j stands before i and overlaps it by more than the threshold", the
+greedy answer is the only fixed point of keep[i] = not any(keep[j] and M[j, i]), and iterating from "keep all"
+reaches it in as many rounds as the longest chain of suppressions (Cluster-NMS, Zheng et al. 2020). Boxes are
+taken in blocks, so memory is a block's square rather than N x N, and blocks after the first see only settled
+answers of the earlier ones.
+ On a CPU a block's square is small enough for PyTorch to leave it to one thread. In larger ones NMS entered
+117 parallel regions, and in each the threads wait for one another: beside another busy program that took a
+hundred times as long.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ _BLOCK = 256  # boxes settled at a time in a graph and on accelerators
 _GRAIN = 32768  # at::internal::GRAIN_SIZE: operators on no more elements than this use one thread
 
 
-def nms(boxes: Tensor, valid: Tensor, iou: float, groups: Tensor | None = None, block: int | None = None) -> Tensor:
+def nms(
+    boxes: Tensor, valid: Tensor, iou: float, groups: Tensor | None = None, block: int | None = None
+) -> Tensor:
     """Which boxes survive, in several independent sets at once.
 
     Args:
@@ -57,7 +59,9 @@ def _(boxes: Tensor, valid: Tensor, groups: Tensor | None, iou: float) -> Tensor
     return torch.empty_like(valid)
 
 
-def _settle(boxes: Tensor, valid: Tensor, iou: float, groups: Tensor | None, block: int, *, graph: bool) -> Tensor:
+def _settle(
+    boxes: Tensor, valid: Tensor, iou: float, groups: Tensor | None, block: int, *, graph: bool
+) -> Tensor:
     """`nms`, block by block; in a `graph` nothing is asked on the way."""
     count = boxes.shape[1]
     blocks = [slice(start, min(start + block, count)) for start in range(0, count, block)]
@@ -96,7 +100,8 @@ def _fixed_point(suppresses: Tensor, alive: Tensor, graph: bool) -> Tensor:
     first = again(alive, alive)
     if graph:
         return while_loop(changed, again, first)[0]
-    # Eagerly this asks "changed?" once a round: with fixed sampling the only synchronisation on an accelerator.
+    # Eagerly this asks "changed?" once a round: with fixed sampling the only synchronisation on an
+    # accelerator.
     keep, before = first
     while changed(keep, before):
         keep, before = again(keep, before)

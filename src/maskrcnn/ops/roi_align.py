@@ -1,9 +1,8 @@
 """RoIAlign (He et al. 2017, section 3): features at exactly the box's place, without rounding it to the grid.
-
-Each of size x size bins of a RoI is the average (or maximum) of bilinear samples inside it. A sample is a weighted sum of
-four feature vectors, so a bin is a weighted sum of a few rows of a table whose rows are all feature vectors of all pyramid
-levels. In channels-last memory that table is a view of the features, and pooling over every level at once is one
-gather-and-reduce, `embedding_bag`.
+ Each of size x size bins of a RoI is the average (or maximum) of bilinear samples inside it. A sample is a
+weighted sum of four feature vectors, so a bin is a weighted sum of a few rows of a table whose rows are all
+feature vectors of all pyramid levels. In channels-last memory that table is a view of the features, and
+pooling over every level at once is one gather-and-reduce, `embedding_bag`.
 """
 
 from __future__ import annotations
@@ -37,18 +36,14 @@ def roi_align(
 ) -> Tensor:
     """Pools each box from its own level of its own image.
 
-    Args:
-        features: per level (B, C, H, W); fastest where they are channels-last in memory.
-        strides: pixels per feature cell, per level.
-        boxes: (N, 4) xyxy in pixels.
-        image: (N,) index of each box's image.
-        level: (N,) index of each box's level in `features`.
-        size: bins per side.
-        sampling_ratio: samples per bin and side; 0 takes ceil(box side / size / stride), which costs one synchronisation
-            per axis outside a compiled graph and the bound that the map's own size gives inside one; neither where
-            Triton's kernel does it, on a GPU.
-        aligned: shift by half a cell, so that a cell's centre is at +0.5 (detectron2's ROIAlignV2). Without it boxes are
-            at least one cell wide, as in the first releases.
+    Args: features: per level (B, C, H, W); fastest where they are channels-last in memory. strides: pixels
+        per feature cell, per level. boxes: (N, 4) xyxy in pixels. image: (N,) index of each box's image.
+        level: (N,) index of each box's level in `features`. size: bins per side. sampling_ratio: samples per
+        bin and side; 0 takes ceil(box side / size / stride), which costs one synchronisation
+            per axis outside a compiled graph and the bound that the map's own size gives inside one; neither
+            where Triton's kernel does it, on a GPU.
+        aligned: shift by half a cell, so that a cell's centre is at +0.5 (detectron2's ROIAlignV2). Without
+            it boxes are at least one cell wide, as in the first releases.
         reduce: "average" or "max" over the samples of a bin.
 
     Returns:
@@ -62,7 +57,9 @@ def roi_align(
     way: Callable[..., Tensor] = partial(roi_align_plain, reduce=reduce)
     if boxes.is_cuda and reduce == "average" and not exporting():
         way = _triton(features, boxes) or way
-    return way(features, strides, boxes, image, level, size=size, sampling_ratio=sampling_ratio, aligned=aligned)
+    return way(
+        features, strides, boxes, image, level, size=size, sampling_ratio=sampling_ratio, aligned=aligned
+    )
 
 
 def _triton(features: list[Tensor], boxes: Tensor) -> Callable[..., Tensor] | None:
@@ -93,14 +90,17 @@ def roi_align_plain(
     if not eager or (len(features) == 1 and not windows):
         pooled = pool(features, strides, boxes, image, level)
     else:
-        # level by level, where it may be asked who belongs to which: a table of all levels would be a copy of them
+        # level by level, where it may be asked who belongs to which: a table of all levels would be a copy of
+        # them
         groups = [(number, (level == number).nonzero()[:, 0]) for number in range(len(features))]
         groups = [(number, rows) for number, rows in groups if len(rows)] or groups[:1]
         pooled = features[0].new_empty(boxes.shape[0], size * size, features[0].shape[1])
         for number, rows in groups:
             feature, stride = features[number], strides[number]
             if windows:
-                order, part = _pool_windows(feature, stride, boxes[rows], image[rows], size=size, aligned=aligned)
+                order, part = _pool_windows(
+                    feature, stride, boxes[rows], image[rows], size=size, aligned=aligned
+                )
                 rows = rows[order]
             else:
                 part = pool([feature], [stride], boxes[rows], image[rows], torch.zeros_like(rows))
@@ -119,7 +119,9 @@ def roi_align_node(
     sampling_ratio: int,
     aligned: bool,
 ) -> Tensor:
-    """Average `roi_align` as one node of an exported graph: inference engines have an operator of their own for it."""
+    """Average `roi_align` as one node of an exported graph: inference engines have an operator of their own
+    for it.
+    """
     pooled = roi_align(
         features, strides, boxes, image, level, size=size, sampling_ratio=sampling_ratio, aligned=aligned
     )
@@ -156,10 +158,20 @@ def _pool(
     table, start, heights, widths = _table(features)
     scale = boxes.new_tensor([1.0 / s for s in strides])[level].unsqueeze(-1)
     rows, row_weights = _axis(
-        boxes[:, 1::2] * scale, heights[level], max(f.shape[2] for f in features), size, sampling_ratio, aligned
+        boxes[:, 1::2] * scale,
+        heights[level],
+        max(f.shape[2] for f in features),
+        size,
+        sampling_ratio,
+        aligned,
     )
     cols, col_weights = _axis(
-        boxes[:, 0::2] * scale, widths[level], max(f.shape[3] for f in features), size, sampling_ratio, aligned
+        boxes[:, 0::2] * scale,
+        widths[level],
+        max(f.shape[3] for f in features),
+        size,
+        sampling_ratio,
+        aligned,
     )
     base = start[level] + image * (heights * widths)[level]
     rows = base[:, None, None, None] + rows * widths[level][:, None, None, None]
@@ -169,8 +181,16 @@ def _pool(
     per_box = size * size * rows.shape[2] * cols.shape[2] * 4
     step = max(1, _LOOKUPS // max(1, per_box))
     parts = [
-        pool(table, rows[i : i + step], row_weights[i : i + step], cols[i : i + step], col_weights[i : i + step])
-        for i in range(0, max(boxes.shape[0], 1), step)  # once for no boxes too: an empty result that has gradients
+        pool(
+            table,
+            rows[i : i + step],
+            row_weights[i : i + step],
+            cols[i : i + step],
+            col_weights[i : i + step],
+        )
+        for i in range(
+            0, max(boxes.shape[0], 1), step
+        )  # once for no boxes too: an empty result that has gradients
     ]
     return torch.cat(parts) if len(parts) > 1 else parts[0]
 
@@ -184,7 +204,9 @@ def _pool_windows(
     ends = boxes / stride
     rows = _axis(ends[:, 1::2], heights[level], feature.shape[2], size, 0, aligned)
     cols = _axis(ends[:, 0::2], widths[level], feature.shape[3], size, 0, aligned)
-    return window_sums(table, image * (heights * widths)[level], (heights[level], widths[level]), rows, cols, _LOOKUPS)
+    return window_sums(
+        table, image * (heights * widths)[level], (heights[level], widths[level]), rows, cols, _LOOKUPS
+    )
 
 
 def _table(features: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -208,9 +230,8 @@ def _axis(
         ends: (N, 2) where each box starts and ends, in cells.
         length: (N,) cells of the map; `longest` is their largest possible value.
 
-    Returns:
-        cells (N, size, S, 2) int64 and weights (N, size, S, 2); the weights of a bin sum to 1, or to less where samples
-        lie outside the map or where slots of the S are not used.
+    Returns: cells (N, size, S, 2) int64 and weights (N, size, S, 2); the weights of a bin sum to 1, or to
+        less where samples lie outside the map or where slots of the S are not used.
     """
     first = ends[:, 0] - 0.5 if aligned else ends[:, 0]
     extent = ends[:, 1] - ends[:, 0]
@@ -226,9 +247,12 @@ def _axis(
     slot = torch.arange(slots, device=ends.device, dtype=ends.dtype)
     fraction = (slot + 0.5) / count.clamp(min=1).unsqueeze(-1)  # (N, S)
     bin_index = torch.arange(size, device=ends.device, dtype=ends.dtype)
-    where = first[:, None, None] + (bin_index[:, None] + fraction[:, None, :]) * bins[:, None, None]  # (N, size, S)
+    where = (
+        first[:, None, None] + (bin_index[:, None] + fraction[:, None, :]) * bins[:, None, None]
+    )  # (N, size, S)
     last = (length - 1)[:, None, None].to(ends.dtype)
-    # A sample over one cell outside the map counts as zero (a maximum leaves it out); nearer ones take the border's value.
+    # A sample over one cell outside the map counts as zero (a maximum leaves it out); nearer ones take the
+    # border's value.
     inside = (where >= -1.0) & (where <= last + 1) & (slot < count.unsqueeze(-1)).unsqueeze(1)
     where = torch.minimum(where.clamp(min=0), last)
     low = where.floor()
@@ -246,7 +270,9 @@ def _most(count: Tensor, bound: int) -> int:
     return max(1, int(count.max())) if count.numel() else 1
 
 
-def _pool_average(table: Tensor, rows: Tensor, row_weights: Tensor, cols: Tensor, col_weights: Tensor) -> Tensor:
+def _pool_average(
+    table: Tensor, rows: Tensor, row_weights: Tensor, cols: Tensor, col_weights: Tensor
+) -> Tensor:
     """Bins (n * size * size, C) as weighted sums of table rows."""
     size = rows.shape[1]
     # (n, size, 1, 2S, 1) with (n, 1, size, 1, 2S)
@@ -257,7 +283,9 @@ def _pool_average(table: Tensor, rows: Tensor, row_weights: Tensor, cols: Tensor
 
 
 def _pool_max(table: Tensor, rows: Tensor, row_weights: Tensor, cols: Tensor, col_weights: Tensor) -> Tensor:
-    """Bins (n * size * size, C) as the largest bilinear sample; the paper's Table 2c finds no difference to the average."""
+    """Bins (n * size * size, C) as the largest bilinear sample; the paper's Table 2c finds no difference to
+    the average.
+    """
     n, size, slots_y = rows.shape[:3]
     slots_x = cols.shape[2]
     used_y, used_x = row_weights.sum(-1) > 0, col_weights.sum(-1) > 0
@@ -269,7 +297,9 @@ def _pool_max(table: Tensor, rows: Tensor, row_weights: Tensor, cols: Tensor, co
     weights = (row_weights.view(shape_y) * col_weights.view(shape_x)).reshape(-1, 4)
     values = _weighted_sums(index, table, weights.to(table.dtype))
     values = values.view(n * size * size, slots_y * slots_x, table.shape[1])
-    used = (used_y[:, :, None, :, None] & used_x[:, None, :, None, :]).reshape(n * size * size, slots_y * slots_x, 1)
+    used = (used_y[:, :, None, :, None] & used_x[:, None, :, None, :]).reshape(
+        n * size * size, slots_y * slots_x, 1
+    )
     largest = values.masked_fill(~used, -math.inf).amax(1)
     return torch.where(used.any(1), largest, torch.zeros_like(largest))
 

@@ -1,13 +1,13 @@
 """RoIAlign on a GPU as one Triton kernel over all boxes, levels and bins, and another for its gradient.
-
-A program takes a bin (or a few) of one box and a block of channels: in channels-last memory each of the four cells of a
-sample is one coalesced vector, and what a bin needs never leaves the registers. How many points adaptive sampling takes is
-computed by the program, so nothing is synchronised. Coordinates are computed as in `roi_align_plain`, in float32 without
-fused multiply-adds, so that both take the same samples; sums are float32 whatever the features are.
-
-The backward adds atomically: in which order is not the same twice, so neither is the last bit of the gradient. Where
-repeatable algorithms are asked for, `takes` says no as soon as a gradient is wanted, in PyTorch's "warn" mode as in "error":
-both mean the repeatable one of two algorithms, and `roi_align_plain` is that one.
+ A program takes a bin (or a few) of one box and a block of channels: in channels-last memory each of the four
+cells of a sample is one coalesced vector, and what a bin needs never leaves the registers. How many points
+adaptive sampling takes is computed by the program, so nothing is synchronised. Coordinates are computed as in
+`roi_align_plain`, in float32 without fused multiply-adds, so that both take the same samples; sums are
+float32 whatever the features are.
+ The backward adds atomically: in which order is not the same twice, so neither is the last bit of the
+gradient. Where repeatable algorithms are asked for, `takes` says no as soon as a gradient is wanted, in
+PyTorch's "warn" mode as in "error": both mean the repeatable one of two algorithms, and `roi_align_plain` is
+that one.
 
 Importing this imports Triton, and raises ImportError where it cannot work; `roi_align` then does without.
 """
@@ -37,7 +37,9 @@ _SIZES = [
 
 
 def _demand_compiler() -> None:
-    """Triton builds a launcher in C for every kernel; slim images have PyTorch and Triton, but nothing to build with."""
+    """Triton builds a launcher in C for every kernel; slim images have PyTorch and Triton, but nothing to
+    build with.
+    """
     if os.environ.get("TRITON_INTERPRET") == "1" or sys.platform != "linux":
         return
     if not os.environ.get("CC") and not any(shutil.which(name) for name in ("clang", "gcc", "cc")):
@@ -184,7 +186,9 @@ def forward(
     channels = features[0].shape[1]
     out = features[0].new_empty(boxes.shape[0], size, size, channels)
     shapes = [(f.shape[2], f.shape[3]) for f in features]
-    _launch(False, out, features, shapes, scales, boxes, image, level, sampling_ratio, aligned, bins, block, warps)
+    _launch(
+        False, out, features, shapes, scales, boxes, image, level, sampling_ratio, aligned, bins, block, warps
+    )
     return out.permute(0, 3, 1, 2)
 
 
@@ -233,7 +237,9 @@ def _launch(
     block: int | None,
     warps: int | None,
 ) -> None:
-    """One program for each `bins` bins of a box and each `block` of its channels; `pooled` is (N, size, size, C)."""
+    """One program for each `bins` bins of a box and each `block` of its channels; `pooled` is (N, size, size,
+    C).
+    """
     count, size, _, channels = pooled.shape
     if pooled.numel() == 0:
         return
@@ -268,12 +274,13 @@ def _launch(
             BINS=bins,
             BLOCK=block,
             num_warps=warps,
-            enable_fp_fusion=False,  # coordinates round as the plain way's do, or `ceil` takes another number of samples
+            # coordinates round as the plain way's do, or `ceil` takes another number of samples
+            enable_fp_fusion=False,
         )
 
 
-# The kernel, and its parts. Along an axis `first` is where a box starts, in cells, `step` is a bin's length and `count` the
-# number of its samples, all of them float32 scalars.
+# The kernel, and its parts. Along an axis `first` is where a box starts, in cells, `step` is a bin's length
+# and `count` the number of its samples, all of them float32 scalars.
 
 
 @triton.jit(do_not_specialize=_SIZES)
@@ -312,7 +319,9 @@ def _kernel(
     BINS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """From the maps m0 to m4, of heights h, widths w and scales s, to `pooled`; or its gradient, back to the maps."""
+    """From the maps m0 to m4, of heights h, widths w and scales s, to `pooled`; or its gradient, back to the
+    maps.
+    """
     chunks: tl.constexpr = (SIZE * SIZE + BINS - 1) // BINS
     box = (tl.program_id(0) // chunks).to(tl.int64)
     begin = (tl.program_id(0) % chunks) * BINS
@@ -394,8 +403,8 @@ def _slots(first, step, count, number, length, RATIO: tl.constexpr):
         low = count * 0.0
         high = count
     else:
-        # most samples of a box far larger than the map are outside; they are at least half a cell apart, which bounds
-        # the loop even for a box that ends at infinity
+        # most samples of a box far larger than the map are outside; they are at least half a cell apart,
+        # which bounds the loop even for a box that ends at infinity
         start = first + number * step
         apart = tl.div_rn(step, tl.maximum(count, 1.0))
         low = tl.maximum(tl.floor(tl.div_rn(-1.0 - start, apart) - 1.5), 0.0)
@@ -406,7 +415,9 @@ def _slots(first, step, count, number, length, RATIO: tl.constexpr):
 
 @triton.jit
 def _cells(first, step, count, number, slot, length):
-    """Of sample `slot` of bin `number` its two cells and their weights, which are 0 where it does not count."""
+    """Of sample `slot` of bin `number` its two cells and their weights, which are 0 where it does not
+    count.
+    """
     samples = tl.maximum(count, 1.0)
     where = first + (number + tl.div_rn(slot + 0.5, samples)) * step
     last = length - 1.0
@@ -420,14 +431,18 @@ def _cells(first, step, count, number, slot, length):
 
 @triton.jit
 def _sample(cells, value, y, x, width, channel, channels, BACKWARD: tl.constexpr):
-    """Adds the sample at `y` and `x`, as of `_cells`, to `value`; backward adds `value` to the sample's cells instead."""
+    """Adds the sample at `y` and `x`, as of `_cells`, to `value`; backward adds `value` to the sample's cells
+    instead.
+    """
     top, bottom, top_weight, bottom_weight = y
     left, right, left_weight, right_weight = x
     above, below = cells + top * width * channels, cells + bottom * width * channels
     value = _corner(above + left * channels, value, top_weight * left_weight, channel, channels, BACKWARD)
     value = _corner(above + right * channels, value, top_weight * right_weight, channel, channels, BACKWARD)
     value = _corner(below + left * channels, value, bottom_weight * left_weight, channel, channels, BACKWARD)
-    value = _corner(below + right * channels, value, bottom_weight * right_weight, channel, channels, BACKWARD)
+    value = _corner(
+        below + right * channels, value, bottom_weight * right_weight, channel, channels, BACKWARD
+    )
     return value
 
 

@@ -1,12 +1,15 @@
 """Adaptive RoIAlign on a CPU: each bin as one weighted sum over the window of cells that its samples touch.
+ Taken sample by sample, a bin with n x n bilinear samples reads (2 n)^2 cells. But with adaptive sampling
+neighbouring samples are at most one cell apart and share cells: together they touch a window of at most (n +
+1)^2. So, step by step:
 
-Taken sample by sample, a bin with n x n bilinear samples reads (2 n)^2 cells. But with adaptive sampling neighbouring
-samples are at most one cell apart and share cells: together they touch a window of at most (n + 1)^2. So, step by step:
-
-1. `_windows` adds up, along each axis, the samples' weights per cell. A bin's weights are the outer product of the two.
-2. Boxes on one level need windows of many sizes. They are sorted by window size, so that boxes of one size form one
+1. `_windows` adds up, along each axis, the samples' weights per cell. A bin's weights are the outer product
+    of the two.
+2. Boxes on one level need windows of many sizes. They are sorted by window size, so that boxes of one size
+    form one
    dense tensor of table rows and weights, without padding.
-3. `_sums_of` joins the sizes into a single `embedding_bag`, whose bags may have different lengths. Its backward
+3. `_sums_of` joins the sizes into a single `embedding_bag`, whose bags may have different lengths. Its
+    backward
    (`gathered_sums`, which RoIAlign with fixed sampling uses as well) is an `embedding_bag`, too.
 """
 
@@ -31,11 +34,9 @@ def window_sums(
 ) -> tuple[Tensor, Tensor]:
     """The weighted sums of all bins.
 
-    Args:
-        table: (R, C) feature vectors.
-        base: (N,) for each box the table's row of its map's first cell.
-        sides: (N,) height and (N,) width of its map in cells.
-        rows: cells (N, size, S, 2) int64 and weights (N, size, S, 2) of the samples down the box, in rising order, those
+    Args: table: (R, C) feature vectors. base: (N,) for each box the table's row of its map's first cell.
+        sides: (N,) height and (N,) width of its map in cells. rows: cells (N, size, S, 2) int64 and weights
+        (N, size, S, 2) of the samples down the box, in rising order, those
             of a bin at most one cell apart; likewise `cols` across it.
         most: lookups that are laid out at a time.
 
@@ -55,8 +56,14 @@ def window_sums(
     for each, count in zip(kinds.tolist(), counts.tolist(), strict=True):
         down, across = divmod(each, longest + 1)
         for start, stop in _steps(begin, begin + count, most // (down * across * size * size)):
-            index = down_cells[start:stop, :, None, :down, None] + across_cells[start:stop, None, :, None, :across]
-            weights = row_weights[start:stop, :, None, :down, None] * col_weights[start:stop, None, :, None, :across]
+            index = (
+                down_cells[start:stop, :, None, :down, None]
+                + across_cells[start:stop, None, :, None, :across]
+            )
+            weights = (
+                row_weights[start:stop, :, None, :down, None]
+                * col_weights[start:stop, None, :, None, :across]
+            )
             batch.append((index.flatten(), weights.flatten().to(table.dtype), down * across))
             lookups += index.numel()
             if lookups >= most:
@@ -71,7 +78,9 @@ def window_sums(
 
 
 def _sums_of(table: Tensor, batch: list[tuple[Tensor, Tensor, int]]) -> Tensor:
-    """One `embedding_bag` for several window sizes: each its index (L,), weights (L,) and cells per window."""
+    """One `embedding_bag` for several window sizes: each its index (L,), weights (L,) and cells per
+    window.
+    """
     index, weights = torch.cat([part[0] for part in batch]), torch.cat([part[1] for part in batch])
     cells = torch.tensor([part[2] for part in batch])
     windows = torch.tensor([len(part[0]) // part[2] for part in batch])
@@ -92,12 +101,13 @@ def _steps(begin: int, end: int, most: int) -> Iterator[tuple[int, int]]:
 def _windows(cells: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The cells that each bin touches along one axis.
 
-    Returns:
-        the first cell (N, size), the weights (N, size, S + 1) from it on, and per box (N,) how many are needed.
+    Returns: the first cell (N, size), the weights (N, size, S + 1) from it on, and per box (N,) how many are
+        needed.
     """
     longest = cells.shape[2] + 1
     first = cells[:, :, 0, 0]
-    # slots that a box does not use lie beyond its run, or before it where the box is inside out, and weigh nothing
+    # slots that a box does not use lie beyond its run, or before it where the box is inside out, and weigh
+    # nothing
     place = (cells - first[:, :, None, None]).clamp(0, longest - 1).flatten(2)
     along = weights.new_zeros(*first.shape, longest).scatter_add_(2, place, weights.flatten(2))
     used = (along != 0) * torch.arange(1, longest + 1, device=cells.device)

@@ -46,12 +46,12 @@ def predict_files(
 ) -> Summary:
     """Find the objects in every image of `sources` and write what a person and a program want of it.
 
-    `out` gets one image with the objects drawn on it for each (JPEG for JPEG, else PNG), and results.json: COCO
-    results of all images, each with its `file_name` as given and `image_id` counted from 1 in the order of
-    `find_images`. An image that cannot be read is named in the summary and the rest go on.
+    `out` gets one image with the objects drawn on it for each (JPEG for JPEG, else PNG), and results.json:
+    COCO results of all images, each with its `file_name` as given and `image_id` counted from 1 in the order
+    of `find_images`. An image that cannot be read is named in the summary and the rest go on.
 
-    Raises:
-        UserError: no images, `out` is not a folder that can be written, or an overlay would replace its image.
+    Raises: UserError: no images, `out` is not a folder that can be written, or an overlay would replace its
+        image.
     """
     check_batch(batch)
     check_score(score)
@@ -82,7 +82,9 @@ def predict_files(
 def _predict_readable(
     model: Runner, paths: list[Path], group: list[int], score: float | None, summary: Summary
 ) -> Iterator[tuple[int, Instances]]:
-    """What is in the images at the places `group` of `paths`; those that cannot be read are named in `summary`."""
+    """What is in the images at the places `group` of `paths`; those that cannot be read are named in
+    `summary`.
+    """
     pixels: dict[int, np.ndarray] = {}
     config = model.config.input
     for place in group:
@@ -91,7 +93,9 @@ def _predict_readable(
         except DataError as error:
             summary.unreadable.append(str(error))
     if pixels:
-        found = predict_pixels(model, list(pixels.values()), score=score, paths=[paths[place] for place in pixels])
+        found = predict_pixels(
+            model, list(pixels.values()), score=score, paths=[paths[place] for place in pixels]
+        )
         yield from zip(pixels, found, strict=True)
 
 
@@ -110,5 +114,7 @@ def _overlay_names(paths: list[Path], out: Path) -> list[Path]:
         taken.add(name.lower())
         names.append(out / name)
         if names[-1].resolve() in sources:
-            raise UserError(f"{out}: overlays would replace the images in it; name another folder for the results")
+            raise UserError(
+                f"{out}: overlays would replace the images in it; name another folder for the results"
+            )
     return names

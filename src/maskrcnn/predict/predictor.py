@@ -43,7 +43,8 @@ def predict(
             'shots/*.jpg', or any number of these.
         score: objects with a lower score are left out, whatever the model's `test.score`; None: `test.score`.
         batch: images that go through the network together.
-        engine: "openvino", "onnxruntime" or "auto" runs a network by it; at the first use it is exported into the cache.
+        engine: "openvino", "onnxruntime" or "auto" runs a network by it; at the first use it is exported into
+            the cache.
 
     Returns:
         the image's Instances for a single image, else a list of them in the order of `find_images`.
@@ -62,7 +63,9 @@ def predict(
     for start in range(0, len(images), batch):
         group = images[start : start + batch]
         pixels = [read_image(p, *form) if isinstance(p, Path) else as_pixels(p, *form) for p in group]
-        found += predict_pixels(model, pixels, score=score, paths=[p if isinstance(p, Path) else None for p in group])
+        found += predict_pixels(
+            model, pixels, score=score, paths=[p if isinstance(p, Path) else None for p in group]
+        )
     if one and not (isinstance(source, str | Path) and is_many(source)):
         return found[0]
     # a folder's worth of decoded images would fill the memory; `plot` reads the file again
@@ -72,7 +75,11 @@ def predict(
 
 
 def predict_pixels(
-    model: Runner, pixels: list[np.ndarray], *, score: float | None = 0.5, paths: list[Path | None] | None = None
+    model: Runner,
+    pixels: list[np.ndarray],
+    *,
+    score: float | None = 0.5,
+    paths: list[Path | None] | None = None,
 ) -> list[Instances]:
     """The same for images that are already uint8 (H, W, C), C as the model has it, as one batch."""
     check_score(score)
@@ -100,8 +107,9 @@ def check_batch(batch: int) -> None:
 def finish(raw: RawDetections, batch: Batch, config: ModelConfig, *, score: float = 0.0) -> list[Instances]:
     """The network's fixed-shape answer as one Instances per image, in original pixels and best first.
 
-    Boxes are clipped to the image; masks stay over the box that the network looked at. Left out are slots that are
-    not valid, scores below `score`, and boxes with nothing inside the image or coordinates that are not finite.
+    Boxes are clipped to the image; masks stay over the box that the network looked at. Left out are slots
+    that are not valid, scores below `score`, and boxes with nothing inside the image or coordinates that are
+    not finite.
 
     Args:
         raw: what the network gave for `batch`, on any device.
@@ -120,7 +128,9 @@ def finish(raw: RawDetections, batch: Batch, config: ModelConfig, *, score: floa
         rows = np.flatnonzero(valid & solid & (scores >= score))
         rows = rows[np.argsort(-scores[rows], kind="stable")]
         points = _keypoints(raw, index, rows, scales[index])
-        expected = points is not None and config.keypoint_head is not None and config.keypoint_head.decode == "oks"
+        expected = (
+            points is not None and config.keypoint_head is not None and config.keypoint_head.decode == "oks"
+        )
         found.append(
             Instances(
                 boxes=inside[rows].astype(np.float32),
@@ -156,7 +166,12 @@ def _images_of(sources: Iterable[One]) -> list[Path | np.ndarray | Image.Image]:
 
 
 def _masks(
-    raw: RawDetections, index: int, rows: np.ndarray, boxes: np.ndarray, size: tuple[int, int], threshold: float
+    raw: RawDetections,
+    index: int,
+    rows: np.ndarray,
+    boxes: np.ndarray,
+    size: tuple[int, int],
+    threshold: float,
 ) -> Masks | None:
     """Masks of the image at `index`; `boxes` are all its boxes, original pixels, not clipped."""
     if raw.masks is None:
@@ -169,7 +184,9 @@ def _keypoints(raw: RawDetections, index: int, rows: np.ndarray, scale: np.ndarr
     if raw.keypoint_logits is not None:
         chosen = torch.from_numpy(rows).to(raw.boxes.device)
         # in the model's pixels, as the peers do: their answer depends on the size of the resized map
-        points = decode_resize(raw.keypoint_logits[index][chosen].float().cpu(), raw.boxes[index][chosen].float().cpu())
+        points = decode_resize(
+            raw.keypoint_logits[index][chosen].float().cpu(), raw.boxes[index][chosen].float().cpu()
+        )
         # the last column is the probability; the logit, where it comes too, is before it
         found = points[..., [0, 1, -1]].numpy()
     elif raw.keypoints is not None:

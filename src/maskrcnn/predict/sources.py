@@ -15,9 +15,10 @@ from maskrcnn.images.multichannel import ARRAY_SUFFIX
 def find_images(sources: Iterable[str | Path]) -> list[Path]:
     """The image files that a person named, in the order named, each once.
 
-    A file is taken as it is, whatever its suffix. A folder gives the images directly in it, sorted by name; a pattern
-    (`shots/*.jpg`, `shots/**/*.png`) what it matches, sorted. In both, hidden files and other suffixes are passed over.
-    The part of a pattern that exists is no pattern: in `shots[1]/*.jpg` the folder may be called shots[1].
+    A file is taken as it is, whatever its suffix. A folder gives the images directly in it, sorted by name; a
+    pattern (`shots/*.jpg`, `shots/**/*.png`) what it matches, sorted. In both, hidden files and other
+    suffixes are passed over. The part of a pattern that exists is no pattern: in `shots[1]/*.jpg` the folder
+    may be called shots[1].
 
     Raises:
         UserError: no source at all, one that does not exist, or one with no image in it.
@@ -31,7 +32,9 @@ def find_images(sources: Iterable[str | Path]) -> list[Path]:
 
 
 def is_many(source: str | Path) -> bool:
-    """Whether a source stands for a list of images, however many it turns out to hold: a folder or a pattern."""
+    """Whether a source stands for a list of images, however many it turns out to hold: a folder or a
+    pattern.
+    """
     path = Path(os.path.expanduser(source))
     return path.is_dir() or (not path.exists() and _pattern(path) is not None)
 
@@ -41,7 +44,9 @@ def _images_of(source: str) -> list[Path]:
     if path.is_dir():
         images = _choose(path.iterdir())
         if not images:
-            raise UserError(f"{source}: no images in this folder ({' '.join(SUFFIXES)}); subfolders: '{path}/**/*'")
+            raise UserError(
+                f"{source}: no images in this folder ({' '.join(SUFFIXES)}); subfolders: '{path}/**/*'"
+            )
         return images
     if path.exists():
         return [path]
@@ -55,14 +60,18 @@ def _images_of(source: str) -> list[Path]:
 
 
 def _pattern(path: Path) -> str | None:
-    """A path that does not exist as a pattern, its existing folders taken literally; None where it is no pattern."""
+    """A path that does not exist as a pattern, its existing folders taken literally; None where it is no
+    pattern.
+    """
     folder = next(parent for parent in path.parents if parent.exists())
     rest = str(path.relative_to(folder))
     return str(Path(glob.escape(str(folder)), rest)) if glob.has_magic(rest) else None
 
 
 def _choose(paths: Iterable[Path]) -> list[Path]:
-    """The images among some files, sorted; arrays only where there is nothing else, since they may be anything."""
+    """The images among some files, sorted; arrays only where there is nothing else, since they may be
+    anything.
+    """
     shown = [path for path in paths if not path.name.startswith(".")]
     images = sorted(path for path in shown if path.suffix.lower() in SUFFIXES and path.is_file())
     return images or sorted(path for path in shown if path.suffix.lower() == ARRAY_SUFFIX and path.is_file())

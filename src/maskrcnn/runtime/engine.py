@@ -1,4 +1,6 @@
-"""What runs the network: PyTorch, OpenVINO or ONNX Runtime, behind one call from padded images to RawDetections."""
+"""What runs the network: PyTorch, OpenVINO or ONNX Runtime, behind one call from padded images to
+RawDetections.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,16 @@ from maskrcnn.model.mask_rcnn import MaskRCNN, RawDetections
 from maskrcnn.runtime.exported_folder import read_export
 
 ENGINES = ("torch", "openvino", "onnxruntime")
-# fastest first, as docs/export.md measured them: Winograd's algorithm wins in a ResNet; MobileNetV2 has no convolution for it
+# fastest first, as docs/export.md measured them: Winograd's algorithm wins in a ResNet; MobileNetV2 has no
+# convolution for it
 FASTEST = {"mobilenetv2": ("openvino", "onnxruntime", "torch")}
 FASTEST_OF_OTHERS = ("torch", "openvino", "onnxruntime")
 FASTEST_OF_EXPORTS = ("openvino", "onnxruntime", "torch")
-_TARGETS = {"openvino": "openvino", "onnxruntime": "onnx", "torch": "torch"}  # what each engine's export is called
+_TARGETS = {
+    "openvino": "openvino",
+    "onnxruntime": "onnx",
+    "torch": "torch",
+}  # what each engine's export is called
 
 
 class Engine(Protocol):
@@ -49,11 +56,11 @@ Runner = MaskRCNN | Engine  # what predicts
 def run_network(runner: Runner, images: Tensor, sizes: Tensor, score: float | None = None) -> RawDetections:
     """Test-time detections by a network or an engine; a network is in eval mode meanwhile.
 
-    Args:
-        score: detections of at least this score are wanted, whatever `test.score`; None: those above `test.score`.
+    Args: score: detections of at least this score are wanted, whatever `test.score`; None: those above
+        `test.score`.
 
-    Raises:
-        UserError: images that the engine does not take; or a compiled network, which cannot go below `test.score`.
+    Raises: UserError: images that the engine does not take; or a compiled network, which cannot go below
+        `test.score`.
     """
     # the network takes what is above its threshold, and those of exactly this score are wanted
     least = None if score is None else float(np.nextafter(np.float32(score), np.float32(-1)))
@@ -71,7 +78,8 @@ def run_network(runner: Runner, images: Tensor, sizes: Tensor, score: float | No
             # something around a network, a compiled one for example, has its `forward` only
             if score is not None and score < runner.config.test.score:
                 raise UserError(
-                    f"score={score:g}: a compiled network finds nothing below test.score={runner.config.test.score:g}"
+                    f"score={score:g}: a compiled network finds nothing below "
+                    f"test.score={runner.config.test.score:g}"
                 )
             found: RawDetections = runner(*given)
             return found
@@ -92,7 +100,11 @@ def choose(name: str, device: str | torch.device = "cpu", backbone: str = "") ->
     """
     on_cpu = torch.device(device).type == "cpu"
     if name == "auto":
-        return next(each for each in FASTEST.get(backbone, FASTEST_OF_OTHERS) if installed(each)) if on_cpu else "torch"
+        return (
+            next(each for each in FASTEST.get(backbone, FASTEST_OF_OTHERS) if installed(each))
+            if on_cpu
+            else "torch"
+        )
     if name not in ENGINES:
         raise UserError(f"--engine {name}: there are: {', '.join(ENGINES)}, auto")
     if not installed(name):
@@ -106,19 +118,23 @@ def choose(name: str, device: str | torch.device = "cpu", backbone: str = "") ->
 def open_export(folder: Path, name: str | None = None) -> Engine:
     """The engine of an exported folder.
 
-    Args:
-        name: an engine that can read what is in it; OpenVINO reads ONNX too. None: the one that it was exported for.
+    Args: name: an engine that can read what is in it; OpenVINO reads ONNX too. None: the one that it was
+        exported for.
 
     Raises:
         UserError: no sound exported folder, or not one for that engine.
     """
     record, config, graph = read_export(folder)
-    readers = {"openvino": ("openvino",), "onnx": ("openvino", "onnxruntime"), "torch": ("torch",)}[record.target]
+    readers = {"openvino": ("openvino",), "onnx": ("openvino", "onnxruntime"), "torch": ("torch",)}[
+        record.target
+    ]
     if name == "auto":
         name = next((each for each in FASTEST_OF_EXPORTS if each in readers and installed(each)), readers[-1])
     name = choose(name or readers[-1])
     if name not in readers:
-        raise UserError(f"{folder}: exported for {record.target}, which {name} does not run; export it for {name}")
+        raise UserError(
+            f"{folder}: exported for {record.target}, which {name} does not run; export it for {name}"
+        )
     if name == "openvino":
         from maskrcnn.runtime.openvino_engine import OpenVinoEngine
 

@@ -1,4 +1,6 @@
-"""An exported folder: `export.json` (what it is and was made from), `config.json` (the ModelConfig) and the graph's files."""
+"""An exported folder: `export.json` (what it is and was made from), `config.json` (the ModelConfig) and the
+graph's files.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ def read_export(folder: Path) -> tuple[Record, ModelConfig, Path]:
     """
     record = validate(Record, _read(folder / RECORD), str(folder / RECORD))
     if record.format > FORMAT:
-        raise UserError(f"{folder / RECORD}: written by a later maskrcnn (format {record.format}); export it anew")
+        raise UserError(
+            f"{folder / RECORD}: written by a later maskrcnn (format {record.format}); export it anew"
+        )
     config = validate(ModelConfig, _read(folder / CONFIG), str(folder / CONFIG))
     graph = folder / GRAPHS[record.target]
     for path in (graph, graph.with_suffix(".bin")) if record.target == "openvino" else (graph,):

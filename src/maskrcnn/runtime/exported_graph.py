@@ -19,8 +19,12 @@ def fitted(images: Tensor, sides: SideRange) -> Tensor:
     """
     height, width = images.shape[-2:]
     if max(height, width) > sides.most:
-        raise UserError(f"an image of {height} x {width} pixels is larger than the {sides.most} of the exported graph")
-    padding = [max(sides.least, -(-side // sides.multiple) * sides.multiple) - side for side in (width, height)]
+        raise UserError(
+            f"an image of {height} x {width} pixels is larger than the {sides.most} of the exported graph"
+        )
+    padding = [
+        max(sides.least, -(-side // sides.multiple) * sides.multiple) - side for side in (width, height)
+    ]
     if any(padding):
         images = F.pad(images, (0, padding[0], 0, padding[1]))
     if images.dtype != torch.uint8:

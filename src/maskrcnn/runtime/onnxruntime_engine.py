@@ -27,9 +27,13 @@ class OnnxRuntimeEngine:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         try:
-            self._session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(
+                str(graph), options, providers=["CPUExecutionProvider"]
+            )
         except Exception as error:  # noqa: BLE001  # it has a class of its own for each code
-            raise UserError(f"{graph}: ONNX Runtime cannot read it ({one_line(error)}); export it anew") from None
+            raise UserError(
+                f"{graph}: ONNX Runtime cannot read it ({one_line(error)}); export it anew"
+            ) from None
         self._takes = {tensor.name for tensor in self._session.get_inputs()}
 
     def __call__(self, images: Tensor, sizes: Tensor, score: float | None = None) -> RawDetections:
@@ -38,6 +42,8 @@ class OnnxRuntimeEngine:
             "sizes": sizes.to(torch.int64).numpy(),
             "score": torch.tensor(self.config.test.score if score is None else score).numpy(),
         }
-        found = self._session.run(self._record.outputs, {n: array for n, array in given.items() if n in self._takes})
+        found = self._session.run(
+            self._record.outputs, {n: array for n, array in given.items() if n in self._takes}
+        )
         arrays = {name: torch.from_numpy(a) for name, a in zip(self._record.outputs, found, strict=True)}
         return detections(self._record, arrays)

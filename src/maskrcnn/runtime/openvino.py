@@ -14,8 +14,8 @@ MISSING = "OpenVINO is not installed; pip install 'maskrcnn[openvino]'"
 def openvino() -> Any:
     """The module, imported so that it reports to nobody.
 
-    `import openvino` sends an event to Intel by way of the package openvino_telemetry, as nncf does. Without that package
-    both fall back to a stub of theirs, so it is made impossible to import.
+    `import openvino` sends an event to Intel by way of the package openvino_telemetry, as nncf does. Without
+    that package both fall back to a stub of theirs, so it is made impossible to import.
 
     Raises:
         UserError: it is not installed.
@@ -29,9 +29,13 @@ def openvino() -> Any:
 
 
 def refuse_for_openvino(config: ModelConfig) -> None:
-    """Raises a UserError for settings that OpenVINO answers wrongly, found by comparing with PyTorch and ONNX Runtime."""
+    """Raises a UserError for settings that OpenVINO answers wrongly, found by comparing with PyTorch and ONNX
+    Runtime.
+    """
     if config.roi.reduce == "max":
-        raise UserError("OpenVINO 2026.4 computes model.roi.reduce=max wrongly; use onnx and onnxruntime, or torch")
+        raise UserError(
+            "OpenVINO 2026.4 computes model.roi.reduce=max wrongly; use onnx and onnxruntime, or torch"
+        )
 
 
 def forbid_telemetry() -> None:

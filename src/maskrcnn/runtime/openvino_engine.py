@@ -19,7 +19,9 @@ SETTINGS = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
 
 
 class OpenVinoEngine:
-    """Runs the graph of an exported folder, .xml or .onnx, on the CPU; see `maskrcnn.runtime.engine.Engine`."""
+    """Runs the graph of an exported folder, .xml or .onnx, on the CPU; see
+    `maskrcnn.runtime.engine.Engine`.
+    """
 
     name = "openvino"
 

@@ -31,7 +31,8 @@ class ProgramEngine:
 
     def __init__(self, graph: Path, record: Record, config: ModelConfig) -> None:
         self.config, self._record = config, record
-        # its guards compare strides of small images, which change nothing of the answer; `fitted` looks after the shapes
+        # its guards compare strides of small images, which change nothing of the answer; `fitted` looks after
+        # the shapes
         self._module = read_program(graph).module(check_guards=False)
 
     def __call__(self, images: Tensor, sizes: Tensor, score: float | None = None) -> RawDetections:
@@ -57,7 +58,9 @@ def read_program(path: Path) -> ExportedProgram:
         raise
     except Exception as error:  # noqa: BLE001  # whatever its parsers stumble over on damaged bytes
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path}: not readable as a PyTorch program ({reason:.120}); export it anew") from None
+        raise UserError(
+            f"{path}: not readable as a PyTorch program ({reason:.120}); export it anew"
+        ) from None
 
 
 def _refuse_pickles(path: Path) -> None:

@@ -32,7 +32,9 @@ class Share(Dataset):
         return self.dataset.pixels(self.indices[index])
 
 
-def evaluate_together(network: nn.Module, dataset: Dataset, config: Config, accelerator: Accelerator) -> Scores:
+def evaluate_together(
+    network: nn.Module, dataset: Dataset, config: Config, accelerator: Accelerator
+) -> Scores:
     """The scores of `network` on `dataset`, the same in every process."""
     rank, world = accelerator.process_index, accelerator.num_processes
     batch = max(1, min(LARGEST_BATCH, config.train.batch // (world * config.train.accumulate)))
@@ -51,7 +53,9 @@ def evaluate_together(network: nn.Module, dataset: Dataset, config: Config, acce
 
 
 def figure_of_merit(scores: Scores, best: str) -> float | None:
-    """The AP that decides which weights are best, in percent: of one kind, or the mean over all that were scored."""
+    """The AP that decides which weights are best, in percent: of one kind, or the mean over all that were
+    scored.
+    """
     figures = [numbers["AP"] for kind, numbers in scores.kinds.items() if best in (kind, "mean")]
     known = [figure for figure in figures if figure is not None]
     return sum(known) / len(known) if known else None

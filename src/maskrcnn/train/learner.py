@@ -103,7 +103,9 @@ class Learner:
         return MicroBatch(names, targets, {name: loss.detach() for name, loss in losses.items()})
 
     def _figures(self, done: list[MicroBatch], names: list[str], norm: Tensor, asked: bool) -> Tensor:
-        means = torch.stack([torch.stack([part.losses[name] for name in names]).float() for part in done]).mean(0)
+        means = torch.stack(
+            [torch.stack([part.losses[name] for name in names]).float() for part in done]
+        ).mean(0)
         stop = torch.full((1,), float(asked), device=means.device)
         figures = torch.cat([means, means.sum()[None], norm.detach().float().reshape(1), stop])
         if self.accelerator.num_processes > 1:

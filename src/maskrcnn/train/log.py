@@ -1,4 +1,6 @@
-"""What a training reports: a progress bar or plain lines for people, JSON lines and TensorBoard for programs."""
+"""What a training reports: a progress bar or plain lines for people, JSON lines and TensorBoard for
+programs.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,12 @@ class Log:
         """Record the AP of one evaluation."""
         if self.active:
             self._write(
-                {"kind": "evaluation", **self._where(iteration), "seconds": round(seconds, 1), "scores": scores}
+                {
+                    "kind": "evaluation",
+                    **self._where(iteration),
+                    "seconds": round(seconds, 1),
+                    "scores": scores,
+                }
             )
             for kind, numbers in scores.items():
                 for name, value in numbers.items():
@@ -122,7 +129,9 @@ class Log:
             "kind": "train",
             **self._where(iteration),
             "lr": rate,
-            **{name: float(f"{value:.6g}") if math.isfinite(value) else None for name, value in means.items()},
+            **{
+                name: float(f"{value:.6g}") if math.isfinite(value) else None for name, value in means.items()
+            },
             "images_per_s": round(self._images / max(seconds, 1e-9), 3),
             "memory_gb": round(memory_gb(), 3),
         }

@@ -16,11 +16,11 @@ BACKBONE = "backbone."  # what the names of its parameters begin with
 def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
     """The parameters that learn, grouped by learning rate and weight decay.
 
-    Weights and biases decay by `weight_decay`, the scales and shifts of norms by `norm_weight_decay`. Parameters whose
-    name starts with `backbone.` learn at `backbone_lr_factor` times the rate of the rest.
+    Weights and biases decay by `weight_decay`, the scales and shifts of norms by `norm_weight_decay`.
+    Parameters whose name starts with `backbone.` learn at `backbone_lr_factor` times the rate of the rest.
 
-    Returns:
-        Up to four groups in a fixed order, each with `params`, `names`, `weight_decay` and `multiple` (of the rate).
+    Returns: Up to four groups in a fixed order, each with `params`, `names`, `weight_decay` and `multiple`
+        (of the rate).
     """
     norms = {
         f"{module_name}.{name}" if module_name else name
@@ -49,7 +49,9 @@ def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, An
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """The optimiser of a model, at the rate of iteration 0 still to be set by `set_rate`."""
-    groups = [{key: value for key, value in g.items() if key != "names"} for g in parameter_groups(model, config)]
+    groups = [
+        {key: value for key, value in g.items() if key != "names"} for g in parameter_groups(model, config)
+    ]
     rate = peak_rate(config)
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=rate)
@@ -57,12 +59,16 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
 
 
 def peak_rate(config: TrainConfig) -> float:
-    """The learning rate after warm-up: `lr`, scaled from `reference_batch` to our batch (Goyal et al. 2017)."""
+    """The learning rate after warm-up: `lr`, scaled from `reference_batch` to our batch (Goyal et al.
+    2017).
+    """
     return config.lr * (config.batch / config.reference_batch if config.scale_lr else 1.0)
 
 
 def warmup_iterations(config: TrainConfig, total: int) -> float:
-    """Length of the warm-up: at most half of the `total` iterations, so that a short training reaches its rate."""
+    """Length of the warm-up: at most half of the `total` iterations, so that a short training reaches its
+    rate.
+    """
     return min(config.warmup_iterations, total / 2)
 
 

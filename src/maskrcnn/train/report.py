@@ -38,7 +38,9 @@ def write_plots(run: Path) -> list[str]:
             for kind, numbers in record["scores"].items():
                 for figure in ("AP", "AP50"):
                     if numbers[figure] is not None:
-                        points.setdefault(f"{KINDS[kind]} {figure}", []).append((record["epoch"], numbers[figure]))
+                        points.setdefault(f"{KINDS[kind]} {figure}", []).append(
+                            (record["epoch"], numbers[figure])
+                        )
         curves["ap.png"] = points, "percent, on the val split"
     (run / "plots").mkdir(exist_ok=True)
     for name, (lines, label) in curves.items():
@@ -53,7 +55,9 @@ def write_plots(run: Path) -> list[str]:
     return list(curves)
 
 
-def write_report(run: Path, config: Config, progress: TrainingState, data: dict[str, Any], plots: list[str]) -> None:
+def write_report(
+    run: Path, config: Config, progress: TrainingState, data: dict[str, Any], plots: list[str]
+) -> None:
     """report.md: what was trained on what, how it went, and where things are."""
     train, model = data["train"], config.model
     heads = [name for name in ("mask", "keypoint") if getattr(model, f"{name}_head") is not None]
@@ -64,14 +68,18 @@ def write_report(run: Path, config: Config, progress: TrainingState, data: dict[
         "",
         f"- Network: {model.backbone.kind}-{model.neck.kind}, {finds}; classes: {', '.join(model.classes)}",
         f"- Trained on: {train['source']}, {train['images']} images, digest `{train['digest'][:16]}`",
-        f"- Evaluated on: {data['val']['source']}, {data['val']['images']} images" if data["val"] else "- No val split",
-        f"- {progress.iteration} iterations of {config.train.batch} images in {progress.seconds / 60:.1f} minutes"
+        f"- Evaluated on: {data['val']['source']}, {data['val']['images']} images"
+        if data["val"]
+        else "- No val split",
+        f"- {progress.iteration} iterations of {config.train.batch} images in {progress.seconds / 60:.1f} "
+        "minutes"
         + (f"; stopped early, no better for {progress.stale} evaluations" if progress.stopped_early else ""),
         f"- Weights: {weights}; seed {config.train.seed}; precision {config.train.precision}",
     ]
     if progress.best is not None:
         lines.append(
-            f"- Best: {config.train.best} AP {progress.best:.2f} at iteration {progress.best_iteration}, in `weights/best`"
+            f"- Best: {config.train.best} AP {progress.best:.2f} at iteration {progress.best_iteration}, in "
+            "`weights/best`"
         )
     lines += ["", "Again: `" + _first_command(run / "command.txt") + "`", ""]
     lines += _table([r for r in read_metrics(run / "metrics.jsonl") if r["kind"] == "evaluation"])
@@ -80,12 +88,15 @@ def write_report(run: Path, config: Config, progress: TrainingState, data: dict[
     lines += ["", "Samples: " + ", ".join(f"[{name}](samples/{name})" for name in samples)] if samples else []
     lines += [
         "",
-        "Settings are in `config.yaml`, versions and machine in `env.json`, classes and counts in `data.json`.",
+        "Settings are in `config.yaml`, versions and machine in `env.json`, classes and counts in "
+        "`data.json`.",
     ]
     write_text(run / "report.md", "\n".join(lines) + "\n")
 
 
-def write_card(config: Config, data: dict[str, Any], progress: TrainingState, scores: dict[str, Any] | None) -> str:
+def write_card(
+    config: Config, data: dict[str, Any], progress: TrainingState, scores: dict[str, Any] | None
+) -> str:
     """The card that goes with saved weights."""
     lines = [
         f"# {config.model.backbone.kind}-{config.model.neck.kind}",

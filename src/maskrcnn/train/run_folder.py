@@ -1,7 +1,6 @@
 """A run's folder: what it holds so that it explains itself, and who may begin or resume in it.
-
-config.yaml, command.txt, env.json, data.json, metrics.jsonl, plots/, samples/, weights/last, weights/best, state.pt and,
-at the end, report.md.
+ config.yaml, command.txt, env.json, data.json, metrics.jsonl, plots/, samples/, weights/last, weights/best,
+state.pt and, at the end, report.md.
 """
 
 from __future__ import annotations
@@ -58,8 +57,8 @@ def open_run(run: Path, resume: bool, held: ExitStack) -> None:
     Args:
         held: keeps other trainings out of the folder until it is closed or the process ends in any way.
 
-    Raises:
-        UserError: another process trains there; the folder holds a run and `resume` is false; or there is none to
+    Raises: UserError: another process trains there; the folder holds a run and `resume` is false; or there is
+        none to
             resume; or it cannot be made.
     """
     if run.exists() and not run.is_dir():
@@ -74,7 +73,9 @@ def open_run(run: Path, resume: bool, held: ExitStack) -> None:
     except OSError as error:
         raise UserError(f"{run}: cannot be made: {error.strerror}; give the run another folder") from None
     if not resume and (signs := _signs(run)):
-        raise UserError(f"{run}: already holds a run ({signs[0]}); add --resume to continue it, or give another folder")
+        raise UserError(
+            f"{run}: already holds a run ({signs[0]}); add --resume to continue it, or give another folder"
+        )
     remove_unfinished(run)
 
 
@@ -84,7 +85,9 @@ def _signs(run: Path) -> list[str]:
 
 @contextmanager
 def writing_to(run: Path) -> Iterator[None]:
-    """A full disk or a folder that cannot be written is the user's to mend: one line instead of a traceback."""
+    """A full disk or a folder that cannot be written is the user's to mend: one line instead of a
+    traceback.
+    """
     try:
         yield
     except UserError:
@@ -103,7 +106,8 @@ def writing_to(run: Path) -> Iterator[None]:
 def _system_error(error: BaseException | None) -> int | None:
     """The number of the system's refusal to write that lies behind an error, if one does.
 
-    safetensors reports it as an error of its own with the system's words, torch raises another while it cleans up.
+    safetensors reports it as an error of its own with the system's words, torch raises another while it
+    cleans up.
     """
     while error is not None:
         for number in (*FULL, *FORBIDDEN):
@@ -143,7 +147,9 @@ def check_unchanged(run: Path, config: Config, data: dict[str, Any]) -> list[str
     except FileNotFoundError:
         return []  # killed before they were written
     except (yaml.YAMLError, json.JSONDecodeError, AttributeError):
-        raise UserError(f"{run}: config.yaml or data.json is damaged; begin a new run in another folder") from None
+        raise UserError(
+            f"{run}: config.yaml or data.json is damaged; begin a new run in another folder"
+        ) from None
     now = dotted(config.model_dump(mode="json"))
     notes = []
     for key in sorted(now.keys() | before.keys()):
@@ -154,7 +160,9 @@ def check_unchanged(run: Path, config: Config, data: dict[str, Any]) -> list[str
             raise UserError(f"{run}: resumes with {key}={new}, began with {old}; {remedy}")
         notes.append(f"{key} was {old}, is now {new}")
     if data_before["train"]["digest"] != data["train"]["digest"]:
-        raise UserError(f"{run}: the labels of {data['train']['source']} have changed since it began; {remedy}")
+        raise UserError(
+            f"{run}: the labels of {data['train']['source']} have changed since it began; {remedy}"
+        )
     return notes
 
 
@@ -221,7 +229,9 @@ def _add_image(hasher: Any, image: LabelledImage) -> None:
 
 
 def _add_annotation(hasher: Any, annotation: Annotation) -> None:
-    hasher.update(repr((annotation.label, annotation.crowd, tuple(float(v) for v in annotation.box))).encode())
+    hasher.update(
+        repr((annotation.label, annotation.crowd, tuple(float(v) for v in annotation.box))).encode()
+    )
     for ring in annotation.polygons or []:
         hasher.update(ring.tobytes())
     if annotation.rle is not None:
@@ -235,14 +245,18 @@ def _commit(folder: Path) -> str | None:
     """The commit of the checkout that this code runs from, with "+" when files differ from it."""
 
     def git(*words: str) -> str:
-        done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, timeout=10, check=True)
+        done = subprocess.run(
+            ["git", *words], cwd=folder, capture_output=True, text=True, timeout=10, check=True
+        )
         return done.stdout.strip()
 
     try:
         # an installed package may lie inside somebody else's repository
         if not (Path(git("rev-parse", "--show-toplevel")) / "src" / "maskrcnn").is_dir():
             return None
-        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+        return git("rev-parse", "HEAD") + (
+            "+" if git("status", "--porcelain", "--untracked-files=no") else ""
+        )
     except (OSError, subprocess.SubprocessError):
         return None
 

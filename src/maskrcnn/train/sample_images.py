@@ -1,4 +1,6 @@
-"""Sample images of a run: what training sees, labels drawn, and what the network finds in images of the val split."""
+"""Sample images of a run: what training sees, labels drawn, and what the network finds in images of the val
+split.
+"""
 
 from __future__ import annotations
 

@@ -51,6 +51,9 @@ def _sheet(images: list[Image.Image]) -> Image.Image:
     for place, image in enumerate(images):
         image.thumbnail((WIDTH, WIDTH))
         row, column = divmod(place, COLUMNS)
-        corner = (column * cell + GAP + (WIDTH - image.width) // 2, row * cell + GAP + (WIDTH - image.height) // 2)
+        corner = (
+            column * cell + GAP + (WIDTH - image.width) // 2,
+            row * cell + GAP + (WIDTH - image.height) // 2,
+        )
         sheet.paste(image, corner)
     return sheet

@@ -36,9 +36,8 @@ def fit_to_data(config: Config, train_data: Dataset, val_data: Dataset | None) -
     Returns:
         The settings, and the network's class index for each class of `train_data`.
 
-    Raises:
-        DataError: no image, a class that the settings do not name, or a head that the labels have nothing for.
-        UserError: `train.best` asks for a kind that the network does not find.
+    Raises: DataError: no image, a class that the settings do not name, or a head that the labels have nothing
+        for. UserError: `train.best` asks for a kind that the network does not find.
     """
     for data in (train_data, val_data):
         if data is not None and len(data) == 0:
@@ -47,7 +46,9 @@ def fit_to_data(config: Config, train_data: Dataset, val_data: Dataset | None) -
     model = config.model
     head = KIND_HEADS.get(config.train.best)
     if head is not None and getattr(model, head) is None:
-        raise UserError(f"train.best={config.train.best} but model.{head} is null; set train.best=bbox or mean")
+        raise UserError(
+            f"train.best={config.train.best} but model.{head} is null; set train.best=bbox or mean"
+        )
     if val_data is not None:
         labels_for(val_data, model.classes)
     return config, labels_for(train_data, model.classes)
@@ -56,10 +57,11 @@ def fit_to_data(config: Config, train_data: Dataset, val_data: Dataset | None) -
 def take_only_class(
     config: Config, train_data: Dataset, val_data: Dataset | None
 ) -> tuple[Dataset, Dataset | None, list[str]]:
-    """The data sets under the name of the only class that the settings or, where these name none, `train.init` have.
+    """The data sets under the name of the only class that the settings or, where these name none,
+    `train.init` have.
 
-    Returns:
-        The data sets, those of several classes as they are, and a line for each whose class has another name now.
+    Returns: The data sets, those of several classes as they are, and a line for each whose class has another
+        name now.
 
     Raises:
         UserError: there is no such model as `train.init`.
@@ -94,10 +96,13 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     except ValueError as error:
         if "mixed precision" not in str(error):
             raise
-        raise UserError(f"train.precision={config.precision}: {error}; set train.precision=bf16 or fp32") from None
+        raise UserError(
+            f"train.precision={config.precision}: {error}; set train.precision=bf16 or fp32"
+        ) from None
     if accelerator.num_processes != world:
         raise UserError(
-            f"{world} processes were started but {accelerator.num_processes} found each other; start them with torchrun, "
+            f"{world} processes were started but {accelerator.num_processes} found each other; start them "
+            "with torchrun, "
             "as many as there are GPUs, and create no Accelerator before training"
         )
     return accelerator
@@ -154,7 +159,8 @@ def _refuse_random_backbone(network: nn.Module, given: set[str], still: bool) ->
     ]
     if random:
         raise UserError(
-            f"{len(random)} parameters of the backbone would stay random, {random[0]} first: give it weights with "
+            f"{len(random)} parameters of the backbone would stay random, {random[0]} first: give it weights "
+            "with "
             "train.trunk=NAME (maskrcnn models lists them) or train.init=MODEL, or let it learn with "
             "model.backbone.freeze=0 and train.backbone_lr_factor above 0"
         )
@@ -185,5 +191,7 @@ def _start_from(network: MaskRCNN, source: str) -> Transfer:
 
     done = transfer(network, load_model(source))
     if not done.copied:
-        raise UserError(f"train.init={source}: none of its weights fit this network; use the recipe that it came from")
+        raise UserError(
+            f"train.init={source}: none of its weights fit this network; use the recipe that it came from"
+        )
     return done

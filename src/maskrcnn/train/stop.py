@@ -24,7 +24,9 @@ class StopRequest:
     def __enter__(self) -> Self:
         # Python lets only the main thread handle signals
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+            self._before = {
+                number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)
+            }
         return self
 
     def __exit__(

@@ -1,8 +1,7 @@
 """The training of a network, top-down: set up, loop over steps, evaluate, finish.
-
-One *step* is one move of the optimiser: `train.batch` images over all processes, in `train.accumulate` parts each. How
-far a training is, is one number, the iteration; learning rate, order of the images and their augmentation are pure
-functions of it, which is why a killed training resumes bit for bit.
+ One *step* is one move of the optimiser: `train.batch` images over all processes, in `train.accumulate` parts
+each. How far a training is, is one number, the iteration; learning rate, order of the images and their
+augmentation are pure functions of it, which is why a killed training resumes bit for bit.
 """
 
 from __future__ import annotations
@@ -123,7 +122,9 @@ class Trainer:
     # ---- set up
 
     def _describe(self, resume: bool, command: str) -> list[str]:
-        """Describe the run in its folder; one process does, the others wait. Returns what a resume changes."""
+        """Describe the run in its folder; one process does, the others wait. Returns what a resume
+        changes.
+        """
         notes: list[str] = []
         self.data: dict[str, Any] = {}
         if self.main:
@@ -150,19 +151,28 @@ class Trainer:
     def _introduce(self) -> None:
         settings, progress = self.settings, self.progress
         count, learn = self.learner.parameters()
-        val = f", {len(self.val_data)} to evaluate on" if self.val_data is not None else ", none to evaluate on"
-        self.log.note(f"{len(self.train_data)} images to train on{val}; classes: {_some(self.config.model.classes)}")
+        val = (
+            f", {len(self.val_data)} to evaluate on" if self.val_data is not None else ", none to evaluate on"
+        )
+        self.log.note(
+            f"{len(self.train_data)} images to train on{val}; classes: {_some(self.config.model.classes)}"
+        )
         self.log.note(f"{count / 1e6:.1f} M parameters, of which {learn / 1e6:.1f} M learn")
-        scaled = f" = {settings.lr:g} x {settings.batch}/{settings.reference_batch}" if settings.scale_lr else ""
+        scaled = (
+            f" = {settings.lr:g} x {settings.batch}/{settings.reference_batch}" if settings.scale_lr else ""
+        )
         warmup = warmup_iterations(settings, self.total)
-        shortened = f" (shortened from {settings.warmup_iterations:g})" if warmup < settings.warmup_iterations else ""
+        shortened = (
+            f" (shortened from {settings.warmup_iterations:g})" if warmup < settings.warmup_iterations else ""
+        )
         self.log.note(
             f"learning rate {peak_rate(settings):g}{scaled}, {settings.schedule} schedule, "
             f"warm-up of {warmup:g} iterations{shortened}"
         )
         self.log.note(
             f"{self.total} iterations of {settings.batch} images ({settings.epochs:g} epochs) on "
-            f"{self.accelerator.num_processes} x {self.accelerator.device}, {settings.precision}; run in {self.run}"
+            f"{self.accelerator.num_processes} x {self.accelerator.device}, {settings.precision}; run in "
+            f"{self.run}"
         )
         for note in self.notes:
             self.log.note(note)
@@ -183,7 +193,8 @@ class Trainer:
                     if self.progress.iteration >= self.total or self.progress.stopped_early:
                         break
                     self._step(next(batches))
-                    # several processes leave together, so they wait for the figures that say so to all of them
+                    # several processes leave together, so they wait for the figures that say so to all of
+                    # them
                     if self.asked or (self.stop.signal is not None and not self._several()):
                         self._interrupt()
                     if time.monotonic() - self._saved_at > self.settings.save_every_seconds:
@@ -245,7 +256,9 @@ class Trainer:
         records = gather_object([part.describe() for part in blamed])
         names = [image["name"] for record in records for image in record["images"]]
         if self.main:
-            run_folder.write_json(self.run / "nonfinite.json", {"iteration": step.iteration, "parts": records})
+            run_folder.write_json(
+                self.run / "nonfinite.json", {"iteration": step.iteration, "parts": records}
+            )
         remedy = f"lower train.lr or set train.clip=1, and see {self.run / 'nonfinite.json'}"
         raise UserError(nonfinite_message(step.iteration, names, bad, remedy))
 
@@ -285,7 +298,9 @@ class Trainer:
         else:
             progress.stale += 1
         progress.evaluated_at = progress.iteration
-        progress.stopped_early = self.settings.patience is not None and progress.stale >= self.settings.patience
+        progress.stopped_early = (
+            self.settings.patience is not None and progress.stale >= self.settings.patience
+        )
         self.scores = scores.kinds
         self.log.evaluation(progress.iteration, scores.kinds, time.monotonic() - started)
         mark = "  best so far" if better else ""
@@ -305,7 +320,11 @@ class Trainer:
             write_report(self.run, self.config, self.progress, self.data, plots)
             if self.progress.stopped_early:
                 self.log.note(f"stopped early: no better for {self.progress.stale} evaluations")
-            best = f"; best AP {self.progress.best:.1f} in weights/best" if self.progress.best is not None else ""
+            best = (
+                f"; best AP {self.progress.best:.1f} in weights/best"
+                if self.progress.best is not None
+                else ""
+            )
             self.log.note(f"done in {self.progress.seconds / 60:.1f} minutes: {self.run / 'report.md'}{best}")
         self.accelerator.wait_for_everyone()
 
@@ -326,7 +345,9 @@ class Trainer:
     def _save_weights(self, folder: Path) -> None:
         from maskrcnn.weights.store import save_model
 
-        save_model(self.learner.network, folder, write_card(self.config, self.data, self.progress, self.scores))
+        save_model(
+            self.learner.network, folder, write_card(self.config, self.data, self.progress, self.scores)
+        )
 
     # ---- small things
 

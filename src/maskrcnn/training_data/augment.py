@@ -37,7 +37,9 @@ def draw_view(
     height, width = _turned_size(turn, height, width)
     if config.jitter is None or config.crop is None:
         short = config.short_sides[int((side_rng or rng).integers(len(config.short_sides)))]
-        view = make_view(resized_sides(height, width, short, config.long_side), height, width, flipped=flipped)
+        view = make_view(
+            resized_sides(height, width, short, config.long_side), height, width, flipped=flipped
+        )
     else:
         scale = rng.uniform(*config.jitter) * min(config.crop[0] / height, config.crop[1] / width)
         view = _view_at(scale, height, width, config.crop, rng, flipped)
@@ -114,7 +116,9 @@ def _view_at(
     """A window of `crop` (height, width) somewhere in the image at `scale`."""
     scaled = (max(1, round(height * scale)), max(1, round(width * scale)))
     corner = rng.integers(np.maximum(np.subtract(scaled, crop), 0) + 1)
-    return make_view(scaled, height, width, flipped=flipped, corner=(int(corner[0]), int(corner[1])), crop=crop)
+    return make_view(
+        scaled, height, width, flipped=flipped, corner=(int(corner[0]), int(corner[1])), crop=crop
+    )
 
 
 def _draw_turn(config: AugmentConfig, height: int, width: int, rng: np.random.Generator) -> np.ndarray | None:

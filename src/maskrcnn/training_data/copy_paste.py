@@ -73,17 +73,25 @@ def _hide(objects: ObjectTargets, stencil: np.ndarray) -> ObjectTargets:
             kept[i] = bool((boxes[i, 2:] - boxes[i, :2] >= SMALLEST_SIDE).all())
             ignore[i] |= after < LEAST_LEFT * before
     result = dataclasses.replace(
-        objects, boxes=boxes, masks=masks, ignore=ignore, keypoints=_hide_keypoints(objects.keypoints, stencil)
+        objects,
+        boxes=boxes,
+        masks=masks,
+        ignore=ignore,
+        keypoints=_hide_keypoints(objects.keypoints, stencil),
     )
     rows = {f.name: getattr(result, f.name)[kept] for f in dataclasses.fields(result) if f.name != "seed"}
     return ObjectTargets(**rows, seed=objects.seed)
 
 
 def _under(stencil: np.ndarray, cover: np.ndarray, side: int) -> np.ndarray:
-    """uint8 (side, side): the stencil at the centres of the pixels of a bitmap that covers the box `cover`."""
+    """uint8 (side, side): the stencil at the centres of the pixels of a bitmap that covers the box
+    `cover`.
+    """
     step = (cover[2:] - cover[:2]) / side
     columns, rows = (
-        np.clip((cover[axis] + (np.arange(side) + 0.5) * step[axis]).astype(int), 0, stencil.shape[1 - axis] - 1)
+        np.clip(
+            (cover[axis] + (np.arange(side) + 0.5) * step[axis]).astype(int), 0, stencil.shape[1 - axis] - 1
+        )
         for axis in (0, 1)
     )
     return stencil[np.ix_(rows, columns)].astype(np.uint8)

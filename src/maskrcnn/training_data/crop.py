@@ -65,7 +65,9 @@ def crop_annotation(annotation: Annotation, window: Window) -> tuple[Annotation,
     return _placed(annotation, window, box, share, polygons=None, rle=None), share
 
 
-def _crop_rings(annotation: Annotation, rings: list[np.ndarray], window: Window) -> tuple[Annotation, float] | None:
+def _crop_rings(
+    annotation: Annotation, rings: list[np.ndarray], window: Window
+) -> tuple[Annotation, float] | None:
     """`crop_annotation` of an object whose mask is polygons."""
     if all(_within(ring, window) for ring in rings):
         moved = [ring - (window.left, window.top) for ring in annotation.polygons or []]

@@ -83,7 +83,8 @@ class DecodedImages:
                 self._make_room(sum(size for _, _, size in missing.values()))
         except OSError as error:
             raise UserError(
-                f"{self.folder}: cannot be written ({error.strerror}); set MASKRCNN_CACHE to a folder that can"
+                f"{self.folder}: cannot be written ({error.strerror}); set MASKRCNN_CACHE to a folder that "
+                "can"
             ) from None
         done = 0
         for file, (path, channels, size) in missing.items():
@@ -104,7 +105,8 @@ class DecodedImages:
         free = shutil.disk_usage(self.folder).free
         if free < needed:
             raise UserError(
-                f"{self.folder}: decoded images need {needed / GIGABYTE:.1f} GB there, {free / GIGABYTE:.1f} are free; "
+                f"{self.folder}: decoded images need {needed / GIGABYTE:.1f} GB there, {free / GIGABYTE:.1f} "
+                "are free; "
                 "make room, set MASKRCNN_CACHE to a folder on another disk, or lower data.tiles.cache_gb"
             )
 
@@ -120,10 +122,20 @@ def decode_apart(path: Path, channels: int, file: Path, value_range: ValueRange 
     with locked(file.with_suffix(".lock")):
         if file.exists():  # another process was quicker
             return
-        command = [sys.executable, "-P", "-m", "maskrcnn.training_data.decoded", str(path), str(channels), str(file)]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "maskrcnn.training_data.decoded",
+            str(path),
+            str(channels),
+            str(file),
+        ]
         command += [repr(float(value)) for value in value_range or ()]
         # this package, wherever it was found
-        search = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+        search = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]).rstrip(
+            os.pathsep
+        )
         environment = {**os.environ, "PYTHONPATH": search}
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", env=environment)
     if done.returncode == 0:
@@ -143,13 +155,17 @@ def _decode(path: Path, channels: int, file: Path, value_range: ValueRange | Non
         with new_file(file) as unfinished, unfinished.open("wb") as out:
             np.save(out, np.ascontiguousarray(pixels), allow_pickle=False)
     except OSError as error:
-        raise UserError(f"{file.parent}: cannot be written ({error.strerror}); set MASKRCNN_CACHE to another") from None
+        raise UserError(
+            f"{file.parent}: cannot be written ({error.strerror}); set MASKRCNN_CACHE to another"
+        ) from None
 
 
 def _main(arguments: list[str]) -> int:
     try:
         path, channels, file, *values = arguments
-        _decode(Path(path), int(channels), Path(file), (float(values[0]), float(values[1])) if values else None)
+        _decode(
+            Path(path), int(channels), Path(file), (float(values[0]), float(values[1])) if values else None
+        )
     except UserError as error:  # DataError is one
         print(" ".join(str(error).split()), file=sys.stderr)
         return error.exit_code

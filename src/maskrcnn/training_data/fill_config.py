@@ -17,7 +17,9 @@ def fill_config(config: Config, dataset: Dataset) -> Config:
     """
     model = config.model
     if not model.classes:
-        model = model.model_copy(update={"classes": list(dataset.classes), "class_ids": list(dataset.class_ids)})
+        model = model.model_copy(
+            update={"classes": list(dataset.classes), "class_ids": list(dataset.class_ids)}
+        )
     if model.keypoint_head is not None and model.keypoints is None:
         if dataset.keypoints is None:
             raise DataError(
@@ -46,7 +48,9 @@ def fill_value_range(config: Config, dataset: Dataset) -> Config:
 def value_range_of(
     dataset: Dataset, channels: int, percentiles: tuple[float, float] | None = None
 ) -> ValueRange | None:
-    """What `find_value_range` finds in the images of `dataset`; no more labels are built than it looks at images."""
+    """What `find_value_range` finds in the images of `dataset`; no more labels are built than it looks at
+    images.
+    """
     looked_at = range(0, len(dataset), max(1, len(dataset) // IMAGES))
     paths = [path for path in (dataset.image(index).path for index in looked_at) if path is not None]
     return find_value_range(paths, channels, percentiles)

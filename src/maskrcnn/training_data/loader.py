@@ -66,7 +66,9 @@ def train_loader(
     )
 
 
-def test_loader(dataset: Dataset, config: InputConfig, batch: int, workers: int) -> DataLoader[tuple[int, ScaledImage]]:
+def test_loader(
+    dataset: Dataset, config: InputConfig, batch: int, workers: int
+) -> DataLoader[tuple[int, ScaledImage]]:
     """Batches (Batch, list of image indices) of the whole data set, in its order."""
     return DataLoader(
         TestSamples(dataset, config),

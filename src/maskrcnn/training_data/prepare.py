@@ -26,7 +26,11 @@ def prepare_data(
         DataError: an image cannot be read.
     """
     config = fill_value_range(fill_config(config, train), train)
-    tiles, channels, value_range = config.data.tiles, config.model.input.channels, config.model.input.value_range
+    tiles, channels, value_range = (
+        config.data.tiles,
+        config.model.input.channels,
+        config.model.input.value_range,
+    )
     lines: list[str] = []
     if config.data.empty == "drop":
         train, lines = without_empty(train)
@@ -40,7 +44,8 @@ def prepare_data(
     for name in ("rpn", "roi"):
         if getattr(config.model, name).ignore_iou is None:
             raise UserError(
-                f"data.tiles: remnants of objects at the borders of tiles are to be ignored, but model.{name}.ignore_iou "
+                "data.tiles: remnants of objects at the borders of tiles are to be ignored, but "
+                f"model.{name}.ignore_iou "
                 f"is null; set model.{name}.ignore_iou=0.5"
             )
     decoded = DecodedImages(int(tiles.cache_gb * GIGABYTE), value_range=value_range)
@@ -54,7 +59,8 @@ def prepare_data(
     slow = sum(dataset.counts["not kept"] for dataset in tiled)
     if slow:
         lines.append(
-            f"{slow} images are decoded anew for each of their tiles, which is slow and takes the memory of them all: "
+            f"{slow} images are decoded anew for each of their tiles, which is slow and takes the memory of "
+            "them all: "
             f"{tiles.cache_gb:g} GB hold no more; raise data.tiles.cache_gb"
         )
     return config, tiled[0], tiled[1] if len(tiled) > 1 else val, lines

@@ -57,7 +57,8 @@ class EpochSampler(Sampler[list[tuple[int, int, int]]]):
         """
         if batch % (world * accumulate):
             raise UserError(
-                f"train.batch={batch} cannot be shared equally by {world} processes x {accumulate} accumulated steps: "
+                f"train.batch={batch} cannot be shared equally by {world} processes x {accumulate} "
+                "accumulated steps: "
                 f"make it a multiple of {world * accumulate}"
             )
         self.n, self.batch, self.rank, self.world, self.accumulate = n, batch, rank, world, accumulate
@@ -115,7 +116,9 @@ def group_by_aspect(order: np.ndarray, tall: np.ndarray, batch: int, rng: np.ran
     grouped = np.concatenate([order[~tall[order]], order[tall[order]]])
     whole = len(grouped) // batch
     batches = rng.permutation(whole)
-    return np.concatenate([grouped[b * batch : (b + 1) * batch] for b in batches] + [grouped[whole * batch :]])
+    return np.concatenate(
+        [grouped[b * batch : (b + 1) * batch] for b in batches] + [grouped[whole * batch :]]
+    )
 
 
 def repeat_factors(dataset: Dataset, threshold: float) -> np.ndarray:
@@ -124,7 +127,9 @@ def repeat_factors(dataset: Dataset, threshold: float) -> np.ndarray:
     Args:
         threshold: share of images, 0 to 1, below which a class is rare. Crowds are no objects.
     """
-    classes = [sorted({a.label for a in dataset.image(i).annotations if not a.crowd}) for i in range(len(dataset))]
+    classes = [
+        sorted({a.label for a in dataset.image(i).annotations if not a.crowd}) for i in range(len(dataset))
+    ]
     images = np.bincount([label for labels in classes for label in labels], minlength=len(dataset.classes))
     of_class = np.sqrt(threshold * len(dataset) / np.maximum(images, 1)).clip(min=1.0)
     return np.array([of_class[labels].max(initial=1.0) for labels in classes], np.float64)
@@ -152,6 +157,7 @@ def describe_repeats(factors: np.ndarray) -> str:
     """A line for people."""
     repeated = int((factors > 1).sum())
     return (
-        f"images of rare classes are repeated: {repeated} of {len(factors)} come up to {factors.max():.2f} times, "
+        f"images of rare classes are repeated: {repeated} of {len(factors)} come up to {factors.max():.2f} "
+        "times, "
         f"an epoch has {epoch_length(factors)}"
     )

@@ -113,7 +113,9 @@ class TrainSamples(TorchDataset[Sample]):
             name=f"{sample.name} + {image.file_name}",
         )
 
-    def _mosaic(self, index: int, seed: int, rng: np.random.Generator, step_rng: np.random.Generator) -> Sample:
+    def _mosaic(
+        self, index: int, seed: int, rng: np.random.Generator, step_rng: np.random.Generator
+    ) -> Sample:
         """The image among others drawn at random; canvas and grid are the step's."""
         canvas, grids = self.augment.mosaic_canvas, self.augment.mosaic_grids
         tiles = draw_tiles(canvas, grids[int(step_rng.integers(len(grids)))], rng)
@@ -124,7 +126,9 @@ class TrainSamples(TorchDataset[Sample]):
         names = " + ".join(self.dataset.image(int(i)).file_name for i in indices)
         return Sample(pixels, targets, names, (1.0, 1.0), canvas)
 
-    def _tile(self, index: int, tile: Tile, seed: int, rng: np.random.Generator) -> tuple[np.ndarray, ObjectTargets]:
+    def _tile(
+        self, index: int, tile: Tile, seed: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray, ObjectTargets]:
         image = self.dataset.image(index)
         view = draw_tile_view(self.augment, image.height, image.width, (tile.height, tile.width), rng)
         return self._augmented(index, image, view, seed, rng)
@@ -133,7 +137,9 @@ class TrainSamples(TorchDataset[Sample]):
         self, index: int, image: LabelledImage, view: View, seed: int, rng: np.random.Generator
     ) -> tuple[np.ndarray, ObjectTargets]:
         """The image's pixels and objects in a view."""
-        pixels = jitter_colour(warp_image(_pixels(self.dataset, index, self.channels), view), self.augment.colour, rng)
+        pixels = jitter_colour(
+            warp_image(_pixels(self.dataset, index, self.channels), view), self.augment.colour, rng
+        )
         pixels = corrupt(pixels, self.augment, rng)
         return pixels, make_targets(image, self.labels, view, self.mask_side, self.keypoints, seed)
 
@@ -184,7 +190,8 @@ def _pixels(dataset: Dataset, index: int, channels: int) -> np.ndarray:
     if pixels.shape[2] != channels:
         name = dataset.image(index).file_name
         raise UnreadableImage(
-            f"{name}: has {pixels.shape[2]} channels, the model takes {channels}; open the data set with_channels({channels})"
+            f"{name}: has {pixels.shape[2]} channels, the model takes {channels}; open the data set "
+            f"with_channels({channels})"
         )
     return pixels
 

@@ -38,7 +38,12 @@ class ObjectTargets:
 
 
 def make_targets(
-    image: LabelledImage, labels: list[int], view: View, mask_side: int, keypoints: KeypointSchema | None, seed: int
+    image: LabelledImage,
+    labels: list[int],
+    view: View,
+    mask_side: int,
+    keypoints: KeypointSchema | None,
+    seed: int,
 ) -> ObjectTargets:
     """The objects of `image` that `view` shows.
 

@@ -82,14 +82,17 @@ class TiledDataset(Dataset):
         wrong = size_disagreement(image, pixels.shape[0], pixels.shape[1])
         if wrong:
             raise wrong
-        return np.array(pixels[top : top + height, left : left + width])  # a copy: the rest is never in memory
+        return np.array(
+            pixels[top : top + height, left : left + width]
+        )  # a copy: the rest is never in memory
 
     @property
     def line(self) -> str:
         """What was cut, for the terminal."""
         count, side = self.counts, self.tiles.side
         return (
-            f"{self.name}: {count['cut']} of {len(self.dataset)} images cut, {count['tiles']} tiles of {side} x {side}, "
+            f"{self.name}: {count['cut']} of {len(self.dataset)} images cut, {count['tiles']} tiles of "
+            f"{side} x {side}, "
             f"overlapping by {self.tiles.overlap} or more; of {count['empty']} tiles without an object "
             f"{count['empty kept']} are used; {count['views']} views of {count['objects']} objects, "
             f"{count['parts']} of them of a part, and {count['remnants']} remnants that are ignored"

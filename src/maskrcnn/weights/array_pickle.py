@@ -1,7 +1,6 @@
 """Pickled NumPy arrays in plain containers, read without running anything that the pickle asks for.
-
-A pickle is a program, so none is given what it asks for: the few names that arrays need are answered with stand-ins
-of ours, and sizes are held against the bytes that are really there before memory is taken for them.
+ A pickle is a program, so none is given what it asks for: the few names that arrays need are answered with
+stand-ins of ours, and sizes are held against the bytes that are really there before memory is taken for them.
 """
 
 from __future__ import annotations
@@ -28,7 +27,9 @@ REMEDY = "resave it where it was made, with torch.save(model.state_dict(), PATH)
 
 @dataclass
 class _Item:
-    """What the unpickler's stack would hold: how large it is if written out, what it shares counted each time."""
+    """What the unpickler's stack would hold: how large it is if written out, what it shares counted each
+    time.
+    """
 
     tuples: int = 1  # values in it by way of tuples
     size: int = 1  # bytes and values in all
@@ -37,9 +38,9 @@ class _Item:
 def check_operations(path: Path, stream: Any) -> None:
     """Walks one pickle without building it, and leaves `stream` (a BytesIO or mmap) behind it.
 
-    Refuses what makes any unpickler, ours or torch's, take memory that the file does not account for (a memo place far
-    out, bytes that do not follow, the same bytes copied by call after call) or overflow the C stack (a dict key of a
-    million nested tuples).
+    Refuses what makes any unpickler, ours or torch's, take memory that the file does not account for (a memo
+    place far out, bytes that do not follow, the same bytes copied by call after call) or overflow the C stack
+    (a dict key of a million nested tuples).
     """
     stack: list[_Item | None] = []  # None is a mark
     memo: dict[int, _Item | None] = {}
@@ -47,7 +48,9 @@ def check_operations(path: Path, stream: Any) -> None:
     for count, (operation, argument, place) in enumerate(pickletools.genops(stream)):
         name = operation.name
         if count > MAX_OPERATIONS or name.startswith("EXT"):
-            raise UserError(f"{path}: refused: no checkpoint of arrays needs such a pickle ({name} at step {count})")
+            raise UserError(
+                f"{path}: refused: no checkpoint of arrays needs such a pickle ({name} at step {count})"
+            )
         if name == "GLOBAL" and argument in ("__builtin__ bytearray", "builtins bytearray"):
             raise refusal(path, argument.replace(" ", "."))  # torch admits it, of any length
         if name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
@@ -69,7 +72,9 @@ def check_operations(path: Path, stream: Any) -> None:
 
 
 def _step(operation: pickletools.OpcodeInfo, argument: Any, stack: list[_Item | None]) -> tuple[_Item, int]:
-    """Takes from `stack` what the operation takes, and puts there what it leaves; that, and the size of the taken."""
+    """Takes from `stack` what the operation takes, and puts there what it leaves; that, and the size of the
+    taken.
+    """
     taken: list[_Item] = []
     for kind in reversed(operation.stack_before):
         if kind is pickletools.stackslice:
@@ -92,8 +97,8 @@ def _step(operation: pickletools.OpcodeInfo, argument: Any, stack: list[_Item | 
 class ArrayUnpickler(pickle.Unpickler):
     """Builds plain containers and `PickledArray`s; a file that wants any other name is refused.
 
-    Nothing of Python's or NumPy's own is handed out, so no name can be called with arguments that were not meant
-    for it (`bytes(2**40)`), and no class can be altered for later.
+    Nothing of Python's or NumPy's own is handed out, so no name can be called with arguments that were not
+    meant for it (`bytes(2**40)`), and no class can be altered for later.
     """
 
     def __init__(self, path: Path, stream: Any) -> None:
@@ -190,7 +195,9 @@ class PickledArray:
         _, shape, dtype, fortran, raw = state
         if not isinstance(dtype, _Dtype) or not isinstance(raw, bytes | bytearray | str):
             raise UserError(f"{self._path}: damaged: an array of {type(raw).__name__}")
-        self.array = numbers(raw.encode("latin1") if isinstance(raw, str) else raw, dtype.dtype, shape, fortran)
+        self.array = numbers(
+            raw.encode("latin1") if isinstance(raw, str) else raw, dtype.dtype, shape, fortran
+        )
 
     def numbers(self) -> np.ndarray[Any, Any]:
         if self.array is None:
@@ -200,7 +207,11 @@ class PickledArray:
 
 def numbers(raw: bytes | bytearray, dtype: np.dtype[Any], shape: Any, fortran: Any) -> np.ndarray[Any, Any]:
     """A writable array in this machine's byte order; the bytes must be exactly those that the shape needs."""
-    if type(shape) is not tuple or len(shape) > 32 or not all(type(n) is int and 0 <= n < 2**40 for n in shape):
+    if (
+        type(shape) is not tuple
+        or len(shape) > 32
+        or not all(type(n) is int and 0 <= n < 2**40 for n in shape)
+    ):
         raise ValueError("an array whose shape is none")  # and not printed: a nested one can be endless
     needed = math.prod(shape) * dtype.itemsize
     if needed != len(raw):
@@ -215,9 +226,13 @@ def line(text: Any) -> str:
 
 
 def refusal(path: Path, wanted: str) -> UserError:
-    return UserError(f"{path}: refused: it asks for {line(wanted)}, and only arrays and containers are read; {REMEDY}")
+    return UserError(
+        f"{path}: refused: it asks for {line(wanted)}, and only arrays and containers are read; {REMEDY}"
+    )
 
 
 def not_numbers(path: Path, kind: str) -> UserError:
     what = "Python objects" if kind == "O" else f"type {line(kind)!r}"
-    return UserError(f"{path}: refused: it holds an array of {what}, and only arrays of numbers are read; {REMEDY}")
+    return UserError(
+        f"{path}: refused: it holds an array of {what}, and only arrays of numbers are read; {REMEDY}"
+    )

@@ -31,7 +31,9 @@ from maskrcnn.weights.array_pickle import (
     refusal,
 )
 
-LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save before 1.6: the pickle of a magic number
+LEGACY_TORCH = (
+    b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save before 1.6: the pickle of a magic number
+)
 WRAPPERS = ("model", "state_dict", "model_state", "blobs")
 TRAINING_STATE = ("optimizer", "optimizers", "scheduler", "lr_scheduler", "param_schedulers")
 MAX_FACTS, MAX_DEPTH = 100_000, 12
@@ -39,7 +41,9 @@ MAX_FACTS, MAX_DEPTH = 100_000, 12
 
 @dataclass
 class Checkpoint:
-    """What a file holds: tensors by the publisher's names, and small plain facts beside them (class names, epoch)."""
+    """What a file holds: tensors by the publisher's names, and small plain facts beside them (class names,
+    epoch).
+    """
 
     tensors: dict[str, Tensor]
     extra: dict[str, Any]
@@ -48,8 +52,9 @@ class Checkpoint:
 def read_checkpoint(path: str | Path) -> Checkpoint:
     """Reads safetensors, `.npz`, torch's two formats, and pickled dicts of arrays (detectron2, Detectron).
 
-    The format is told by the content. {"model": ...}, {"state_dict": ...}, {"model_state": ...} and {"blobs": ...} are
-    unwrapped, a "module." before every name goes. Number types stay as they are; nothing needs a GPU.
+    The format is told by the content. {"model": ...}, {"state_dict": ...}, {"model_state": ...} and {"blobs":
+    ...} are unwrapped, a "module." before every name goes. Number types stay as they are; nothing needs a
+    GPU.
 
     Args:
         path: a file of at most some GB; it may come from anybody.
@@ -70,25 +75,38 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         raise
     except OSError as error:
         raise UserError(f"{path}: not readable: {line(error.strerror or error)}") from None
-    except Exception as error:  # a damaged file makes pickle, torch and zipfile raise whatever they come across
-        raise UserError(f"{path}: damaged, or not a checkpoint: {type(error).__name__}: {line(error)}") from None
+    except (
+        Exception
+    ) as error:  # a damaged file makes pickle, torch and zipfile raise whatever they come across
+        raise UserError(
+            f"{path}: damaged, or not a checkpoint: {type(error).__name__}: {line(error)}"
+        ) from None
 
 
 def _read(path: Path) -> tuple[Any, int]:
-    """What the file holds, its arrays as `PickledArray` or Tensor, and how many bytes of them there can be."""
+    """What the file holds, its arrays as `PickledArray` or Tensor, and how many bytes of them there can
+    be.
+    """
     size = path.stat().st_size
     if not size:
         raise UserError(f"{path}: is empty; was the download cut off?")
     with path.open("rb") as file:
         head = file.read(32)
-    if head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] < 100_000_000:  # the longest header that safetensors has
+    if (
+        head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] < 100_000_000
+    ):  # the longest header that safetensors has
         with safe_open(path, "pt") as tensors:
-            return {**(tensors.metadata() or {}), **{name: tensors.get_tensor(name) for name in tensors.keys()}}, size
+            return {
+                **(tensors.metadata() or {}),
+                **{name: tensors.get_tensor(name) for name in tensors.keys()},
+            }, size
     if head.startswith(b"PK\x03\x04"):
         return _read_zip(path, size)
     if head.startswith(LEGACY_TORCH):
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-            for _ in range(5):  # magic number, version, system, the object, its storages' keys; then raw numbers
+            for _ in range(
+                5
+            ):  # magic number, version, system, the object, its storages' keys; then raw numbers
                 check_operations(path, view)
         return _torch_load(path), size
     if head[0] == 0x80 or path.suffix in (".pkl", ".pickle"):
@@ -116,14 +134,19 @@ def _read_zip(path: Path, size: int) -> tuple[Any, int]:
 
 
 def _read_npz(path: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
-    """The arrays of numpy.savez; of words a list. numpy.load would allocate what a header claims before it reads."""
+    """The arrays of numpy.savez; of words a list. numpy.load would allocate what a header claims before it
+    reads.
+    """
     content: dict[str, Any] = {}
     for info in archive.infolist():
         if not info.filename.endswith(".npy"):
             raise UserError(f"{path}: a zip with {line(info.filename)} in it, neither torch's nor NumPy's")
         with archive.open(info) as file:
             version = np.lib.format.read_magic(file)
-            header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+            header = {
+                (1, 0): np.lib.format.read_array_header_1_0,
+                (2, 0): np.lib.format.read_array_header_2_0,
+            }
             shape, fortran, dtype = header[version](file)
             name = info.filename.removesuffix(".npy")
             if dtype.kind not in "biufcU":
@@ -151,7 +174,9 @@ def _sort(path: Path, content: Any, size: int) -> Checkpoint:
     extra: dict[str, Any] = {}
     budget = [MAX_FACTS]
     for _ in range(2):
-        inner = [key for key in WRAPPERS if isinstance(content, Mapping) and isinstance(content.get(key), Mapping)]
+        inner = [
+            key for key in WRAPPERS if isinstance(content, Mapping) and isinstance(content.get(key), Mapping)
+        ]
         if not inner:
             break
         extra |= _facts({key: value for key, value in content.items() if key != inner[0]}, budget)
@@ -178,12 +203,19 @@ def _sort(path: Path, content: Any, size: int) -> Checkpoint:
 def _checked(path: Path, name: str, value: PickledArray | Tensor, size: int) -> Tensor:
     """A plain CPU tensor of finite numbers."""
     tensor = torch.from_numpy(value.numbers()) if isinstance(value, PickledArray) else value.detach()
-    if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized or tensor.is_nested:
+    if (
+        tensor.layout != torch.strided
+        or tensor.device.type != "cpu"
+        or tensor.is_quantized
+        or tensor.is_nested
+    ):
         raise UserError(
             f"{path}: {line(name)} is a {tensor.layout} tensor on {tensor.device}; only plain ones are read"
         )
     if tensor.numel() * tensor.element_size() > max(size, 1 << 20):  # a view that repeats a few numbers
-        raise UserError(f"{path}: refused: {line(name)} claims to be {tuple(tensor.shape)} in a file of {size} bytes")
+        raise UserError(
+            f"{path}: refused: {line(name)} claims to be {tuple(tensor.shape)} in a file of {size} bytes"
+        )
     values = tensor.float() if tensor.is_floating_point() and tensor.element_size() == 1 else tensor
     if not bool(torch.isfinite(values).all()):
         raise UserError(f"{path}: {line(name)} holds numbers that are not finite; did that training diverge?")

@@ -1,20 +1,28 @@
-"""The classes of the public data sets that published checkpoints were trained on, in their order, with their own ids."""
+"""The classes of the public data sets that published checkpoints were trained on, in their order, with their
+own ids.
+"""
 
 from __future__ import annotations
 
 COCO = (
-    "person bicycle car motorcycle airplane bus train truck boat traffic_light fire_hydrant stop_sign parking_meter bench "
-    "bird cat dog horse sheep cow elephant bear zebra giraffe backpack umbrella handbag tie suitcase frisbee skis "
-    "snowboard sports_ball kite baseball_bat baseball_glove skateboard surfboard tennis_racket bottle wine_glass cup fork "
-    "knife spoon bowl banana apple sandwich orange broccoli carrot hot_dog pizza donut cake chair couch potted_plant bed "
-    "dining_table toilet tv laptop mouse remote keyboard cell_phone microwave oven toaster sink refrigerator book clock "
+    "person bicycle car motorcycle airplane bus train truck boat traffic_light fire_hydrant stop_sign "
+    "parking_meter bench "
+    "bird cat dog horse sheep cow elephant bear zebra giraffe backpack umbrella handbag tie suitcase frisbee "
+    "skis "
+    "snowboard sports_ball kite baseball_bat baseball_glove skateboard surfboard tennis_racket bottle "
+    "wine_glass cup fork "
+    "knife spoon bowl banana apple sandwich orange broccoli carrot hot_dog pizza donut cake chair couch "
+    "potted_plant bed "
+    "dining_table toilet tv laptop mouse remote keyboard cell_phone microwave oven toaster sink refrigerator "
+    "book clock "
     "vase scissors teddy_bear hair_drier toothbrush"
 )
 # ids of COCO's 91 planned categories that no image was labelled with
 COCO_UNUSED = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91)
 CITYSCAPES = "person rider car truck bus train motorcycle bicycle"
 VOC = (
-    "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant sheep "
+    "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person "
+    "pottedplant sheep "
     "sofa train tvmonitor"
 )
 
@@ -32,7 +40,9 @@ def coco_classes_with_gaps() -> tuple[list[str], list[int]]:
 
 
 def classes_of(data: str, count: int) -> tuple[list[str], list[int]]:
-    """Names and ids of `count` classes of the data set called `data`; numbered names where we do not know them."""
+    """Names and ids of `count` classes of the data set called `data`; numbered names where we do not know
+    them.
+    """
     known = {
         "COCO": coco_classes(),
         "Cityscapes": (_names(CITYSCAPES), [24, 25, 26, 27, 28, 31, 32, 33]),

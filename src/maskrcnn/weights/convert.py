@@ -1,4 +1,6 @@
-"""Other libraries' detectors as networks of ours, from a published name or a file, and ours as files of theirs."""
+"""Other libraries' detectors as networks of ours, from a published name or a file, and ours as files of
+theirs.
+"""
 
 from __future__ import annotations
 
@@ -40,8 +42,8 @@ SUFFIXES = {"torchvision": "pth", "detectron2": "pkl"}
 def fetch_converted(name: str, progress: Progress | None = None) -> Path:
     """The model folder of a published detector, downloaded and converted into the cache at the first use.
 
-    Raises:
-        UserError: no such checkpoint, one that is no detector, no network, or a file that is not what was published.
+    Raises: UserError: no such checkpoint, one that is no detector, no network, or a file that is not what was
+        published.
     """
     entry = find_published(name)
     if entry.kind != "detector":
@@ -50,24 +52,30 @@ def fetch_converted(name: str, progress: Progress | None = None) -> Path:
     if not (converted / WEIGHTS).is_file():
         path = fetch_published(entry, progress)
         model = _convert(read_checkpoint(path), entry, str(path))
-        with new_folder(converted) as unfinished:  # several processes may do it at once; the first one's is kept
+        with new_folder(
+            converted
+        ) as unfinished:  # several processes may do it at once; the first one's is kept
             save_model(model, unfinished, card=_card(entry))
     return converted
 
 
 def convert_file(
-    path: str | Path, config: str | Path | None = None, *, style: Style | None = None, classes: list[str] | None = None
+    path: str | Path,
+    config: str | Path | None = None,
+    *,
+    style: Style | None = None,
+    classes: list[str] | None = None,
 ) -> MaskRCNN:
     """A detector from another library's checkpoint file.
 
-    Args:
-        config: where the tensors do not tell: detectron2's yaml, or the name of a published checkpoint of the same
+    Args: config: where the tensors do not tell: detectron2's yaml, or the name of a published checkpoint of
+        the same
             settings. A file that has the name of a published one needs none.
         style: of mmdetection's, where there is no `config`.
         classes: names, where the data set is not one that we know.
 
-    Raises:
-        UserError: an unreadable file, one of no library that we know, or settings that are missing or do not fit.
+    Raises: UserError: an unreadable file, one of no library that we know, or settings that are missing or do
+        not fit.
     """
     path = Path(path)
     checkpoint = read_checkpoint(path)
@@ -79,25 +87,29 @@ def convert_file(
     library = guess_library(checkpoint.tensors)
     if config is not None and library.name != "detectron2":
         raise UserError(
-            f"--config {config}: only detectron2's checkpoints have a YAML, {path} is {library.name}'s; leave it out, "
+            f"--config {config}: only detectron2's checkpoints have a YAML, {path} is {library.name}'s; "
+            "leave it out, "
             "or give the name of a published checkpoint with the same settings"
         )
     if style is not None and library.name != "mmdet":
         raise UserError(
-            f"--style {style}: only mmdetection's checkpoints need one, {path} is {library.name}'s; leave it out"
+            f"--style {style}: only mmdetection's checkpoints need one, {path} is {library.name}'s; leave it "
+            "out"
         )
     state = {library.modern_name(name): tensor for name, tensor in checkpoint.tensors.items()}
     if library.name == "detectron2":
         if config is None:
             raise UserError(
-                f"{path}: detectron2's tensors do not tell their settings; give --config with its yaml or the name of a "
+                f"{path}: detectron2's tensors do not tell their settings; give --config with its yaml or "
+                "the name of a "
                 "published checkpoint, as detectron2/COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x"
             )
         settings = detectron2.config_of(read_yaml(config))
     elif library.name == "mmdet":
         if style is None:
             raise UserError(
-                f"{path}: mmdetection's tensors do not tell their style; give --style pytorch (RGB, as most) or caffe "
+                f"{path}: mmdetection's tensors do not tell their style; give --style pytorch (RGB, as most) "
+                "or caffe "
                 "(BGR, a deviation of 1), or --config with the name of a published checkpoint"
             )
         settings = mmdet.config_of(state, style=style)
@@ -109,8 +121,8 @@ def convert_file(
 def export_file(model: MaskRCNN, library: str, path: Path) -> list[str]:
     """Writes `model` as a checkpoint that `library` (torchvision or detectron2) loads.
 
-    detectron2 gets its yaml beside the weights. Returns lines on every setting that the library has no place for, so
-    that its numbers will differ from ours.
+    detectron2 gets its yaml beside the weights. Returns lines on every setting that the library has no place
+    for, so that its numbers will differ from ours.
 
     Raises:
         UserError: a network that the library does not have.
@@ -143,7 +155,9 @@ def differences(ours: ModelConfig, theirs: ModelConfig) -> list[str]:
     ]
 
 
-def _convert(checkpoint: Checkpoint, entry: Published, where: str, classes: list[str] | None = None) -> MaskRCNN:
+def _convert(
+    checkpoint: Checkpoint, entry: Published, where: str, classes: list[str] | None = None
+) -> MaskRCNN:
     library = LIBRARIES[entry.library]
     state = {library.modern_name(name): tensor for name, tensor in checkpoint.tensors.items()}
     return _fill(config_for(entry, state), checkpoint, entry.library, where, classes)
@@ -168,13 +182,19 @@ def _classes_inside(checkpoint: Checkpoint, count: int) -> list[str] | None:
     meta = checkpoint.extra.get("meta") or {}
     data = meta.get("dataset_meta") or {}
     for names in (meta.get("CLASSES"), data.get("classes"), data.get("CLASSES")):
-        if isinstance(names, (list, tuple)) and len(names) == count and all(isinstance(n, str) for n in names):
+        if (
+            isinstance(names, (list, tuple))
+            and len(names) == count
+            and all(isinstance(n, str) for n in names)
+        ):
             return list(names)
     return None
 
 
 def _entry_of(path: Path, config: str | Path | None) -> Published | None:
-    """The published checkpoint whose settings a file has: the one named by `config`, or by the file's own name."""
+    """The published checkpoint whose settings a file has: the one named by `config`, or by the file's own
+    name.
+    """
     if config is not None:
         if is_published(str(config)) and not Path(config).exists():
             return find_published(str(config))

@@ -1,4 +1,6 @@
-"""detectron2's ResNet detectors: what its tensors are called, and its yaml settings as settings of ours (docs/weights.md)."""
+"""detectron2's ResNet detectors: what its tensors are called, and its yaml settings as settings of ours
+(docs/weights.md).
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,10 @@ HEADS: Rules = [
     *[(r"neck\.output\." + f"{i}" + r"\.norm\.", f"backbone.fpn_output{i + 2}.norm.") for i in range(4)],
     (r"rpn\.objectness\.", "proposal_generator.rpn_head.objectness_logits."),
     (r"rpn\.deltas\.", "proposal_generator.rpn_head.anchor_deltas."),
-    *[(r"box_head\.stage\.(\d+)\." + ours, r"roi_heads.res5.\1." + t.replace("\\1", "\\2")) for ours, t in _BLOCK],
+    *[
+        (r"box_head\.stage\.(\d+)\." + ours, r"roi_heads.res5.\1." + t.replace("\\1", "\\2"))
+        for ours, t in _BLOCK
+    ],
     (r"box_head\.convs\.(\d)\.conv\.", r"roi_heads.box_head.conv{\1}."),
     (r"box_head\.convs\.(\d)\.norm\.", r"roi_heads.box_head.conv{\1}.norm."),
     (r"box_head\.fcs\.(\d)\.", r"roi_heads.box_head.fc{\1}."),
@@ -46,7 +51,14 @@ HEADS: Rules = [
     (r"keypoint_head\.convs\.(\d+)\.conv\.", r"roi_heads.keypoint_head.conv_fcn{\1}."),
     (r"keypoint_head\.deconv\.", "roi_heads.keypoint_head.score_lowres."),
 ]
-NORMS = {"": "none", "FrozenBN": "frozen", "BN": "batch", "SyncBN": "sync", "naiveSyncBN": "sync", "GN": "group"}
+NORMS = {
+    "": "none",
+    "FrozenBN": "frozen",
+    "BN": "batch",
+    "SyncBN": "sync",
+    "naiveSyncBN": "sync",
+    "GN": "group",
+}
 POOLERS = {"ROIAlignV2": ("align", True), "ROIAlign": ("align", False), "ROIPool": ("pool", False)}
 
 
@@ -98,7 +110,11 @@ def config_of(settings: Mapping[str, Any], *, data: str = "COCO") -> ModelConfig
                 "freeze": model["BACKBONE"]["FREEZE_AT"],
                 "stride_in_1x1": resnet["STRIDE_IN_1X1"],
             },
-            "neck": {"kind": neck, "channels": model["FPN"]["OUT_CHANNELS"], "norm": NORMS[model["FPN"]["NORM"]]},
+            "neck": {
+                "kind": neck,
+                "channels": model["FPN"]["OUT_CHANNELS"],
+                "norm": NORMS[model["FPN"]["NORM"]],
+            },
             "rpn": _rpn(model, neck),
             "roi": {
                 "op": op,
@@ -119,7 +135,8 @@ def config_of(settings: Mapping[str, Any], *, data: str = "COCO") -> ModelConfig
                 "detections": (
                     model["RPN"]["POST_NMS_TOPK_TEST"] if alone else settings["TEST"]["DETECTIONS_PER_IMAGE"]
                 ),
-                # detectron2 sends every pair above the threshold into NMS; a low threshold lets more of them matter
+                # detectron2 sends every pair above the threshold into NMS; a low threshold lets more of them
+                # matter
                 "candidates": 2000 if heads["SCORE_THRESH_TEST"] >= 0.01 else 10000,
             },
         },
@@ -201,10 +218,14 @@ def _refuse_others(model: Mapping[str, Any]) -> None:
         ("resnet" not in model["BACKBONE"]["NAME"], f"BACKBONE.NAME={model['BACKBONE']['NAME']}"),
         (heads not in ("StandardROIHeads", "Res5ROIHeads"), f"ROI_HEADS.NAME={heads}"),
         (any(model["RESNETS"].get("DEFORM_ON_PER_STAGE", [])), "RESNETS.DEFORM_ON_PER_STAGE"),
-        (model["ROI_BOX_HEAD"]["POOLER_TYPE"] not in POOLERS, f"POOLER_TYPE={model['ROI_BOX_HEAD']['POOLER_TYPE']}"),
+        (
+            model["ROI_BOX_HEAD"]["POOLER_TYPE"] not in POOLERS,
+            f"POOLER_TYPE={model['ROI_BOX_HEAD']['POOLER_TYPE']}",
+        ),
     ]
     for bad, what in wrong:
         if bad:
             raise UserError(
-                f"MODEL.{what}: this network has no such part; only Faster, Mask and Keypoint R-CNN do convert"
+                f"MODEL.{what}: this network has no such part; only Faster, Mask and Keypoint R-CNN do "
+                "convert"
             )

@@ -51,7 +51,9 @@ def yaml_of(config: ModelConfig) -> dict[str, Any]:
         },
     }
     pooler = {
-        "POOLER_TYPE": next((k for k, v in POOLERS.items() if v == (config.roi.op, config.roi.aligned)), "ROIPool"),
+        "POOLER_TYPE": next(
+            (k for k, v in POOLERS.items() if v == (config.roi.op, config.roi.aligned)), "ROIPool"
+        ),
         "POOLER_SAMPLING_RATIO": config.roi.sampling_ratio,
     }
     if config.box_head:

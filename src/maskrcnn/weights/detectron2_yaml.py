@@ -26,7 +26,8 @@ _Loader.add_constructor("tag:yaml.org,2002:python/tuple", _tuple)
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """A yaml file of detectron2's, resolved; its bases may lie beside it, and those of the model zoo need not.
+    """A yaml file of detectron2's, resolved; its bases may lie beside it, and those of the model zoo need
+    not.
 
     Raises:
         UserError: no such file, not YAML, or a base that neither lies beside it nor is one of the zoo's.
@@ -51,7 +52,9 @@ def resolve(settings: Mapping[str, Any], where: Path | None = None) -> dict[str,
         else:
             known = zoo_bases()
             if Path(base).name not in known:
-                raise UserError(f"{where}: its _BASE_ {base} is neither beside it nor one of {', '.join(known)}")
+                raise UserError(
+                    f"{where}: its _BASE_ {base} is neither beside it nor one of {', '.join(known)}"
+                )
             chain.append(dict(known[Path(base).name]))
     resolved: dict[str, Any] = {}
     for layer in [zoo_bases()["defaults"], *reversed(chain)]:
@@ -77,7 +80,9 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(settings, dict):
-        raise UserError(f"{path}: not detectron2's settings: a mapping with MODEL, not {type(settings).__name__}")
+        raise UserError(
+            f"{path}: not detectron2's settings: a mapping with MODEL, not {type(settings).__name__}"
+        )
     return settings
 
 
@@ -85,5 +90,7 @@ def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(under)
     for key, value in over.items():
         below = merged.get(key)
-        merged[key] = _merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+        merged[key] = (
+            _merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+        )
     return merged

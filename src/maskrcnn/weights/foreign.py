@@ -1,8 +1,8 @@
-"""Weights from other libraries into our network and back: one table of names per library, one place for the layouts.
-
-Three layouts differ. The first fully connected layer reads features flattened channel first there, channel last here. The
-background class is torchvision's first, ours and the others' last. torchvision keeps box deltas and a mask for the
-background, which nothing reads: they are dropped here and written as zeros there.
+"""Weights from other libraries into our network and back: one table of names per library, one place for the
+layouts.
+ Three layouts differ. The first fully connected layer reads features flattened channel first there, channel
+last here. The background class is torchvision's first, ours and the others' last. torchvision keeps box
+deltas and a mask for the background, which nothing reads: they are dropped here and written as zeros there.
 """
 
 from __future__ import annotations
@@ -44,7 +44,11 @@ def guess_library(names: Mapping[str, Tensor]) -> Library:
     Raises:
         UserError: none of them.
     """
-    for library, mark in (("detectron2", "proposal_generator."), ("mmdet", "rpn_head."), ("torchvision", "rpn.head.")):
+    for library, mark in (
+        ("detectron2", "proposal_generator."),
+        ("mmdet", "rpn_head."),
+        ("torchvision", "rpn.head."),
+    ):
         if any(name.startswith(mark) for name in names):
             return LIBRARIES[library]
     shown = ", ".join(sorted(names)[:3])
@@ -52,7 +56,8 @@ def guess_library(names: Mapping[str, Tensor]) -> Library:
 
 
 def load_foreign(model: MaskRCNN, state: Mapping[str, Tensor], library: Library, where: str) -> None:
-    """Fills every tensor of `model` from `state`, under that library's names, and leaves none of `state` over.
+    """Fills every tensor of `model` from `state`, under that library's names, and leaves none of `state`
+    over.
 
     Raises:
         UserError: tensors that are missing, left over or of another shape; the first of them are named.
@@ -70,7 +75,9 @@ def load_foreign(model: MaskRCNN, state: Mapping[str, Tensor], library: Library,
             continue
         tensor = _to_ours(name, tensor, model.config, library)
         if tensor.shape != wanted.shape:
-            wrong.append(f"{source} is {tuple(tensor.shape)} in our layout, the settings make it {tuple(wanted.shape)}")
+            wrong.append(
+                f"{source} is {tuple(tensor.shape)} in our layout, the settings make it {tuple(wanted.shape)}"
+            )
         ours[name] = tensor.to(wanted.dtype)
     wrong += [f"{name} has no place" for name in theirs if name not in used and not _unread(name)]
     if wrong:

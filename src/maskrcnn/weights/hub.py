@@ -1,4 +1,6 @@
-"""The Hugging Face hub, by huggingface_hub's own conventions: config.json, model.safetensors and the card in one place."""
+"""The Hugging Face hub, by huggingface_hub's own conventions: config.json, model.safetensors and the card in
+one place.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ def fetch(source: str) -> Path:
 
 
 def push(model: MaskRCNN, name: str, *, private: bool = False, card: str = "") -> str:
-    """Uploads a model to OWNER/NAME (or hf://OWNER/NAME), which is made where it does not exist; returns the address.
+    """Uploads a model to OWNER/NAME (or hf://OWNER/NAME), which is made where it does not exist; returns the
+    address.
 
     Raises:
         UserError: not a hub name, not allowed to, no network, or huggingface_hub is missing.

@@ -17,15 +17,15 @@ def load_model(
     progress: Progress | None = None,
     network: type[MaskRCNN] = MaskRCNN,
 ) -> MaskRCNN:
-    """The network of a shipped name, a model folder, a run folder (its best weights), a published checkpoint's name or
-    hf://OWNER/NAME of the Hugging Face hub, in eval mode and float32.
+    """The network of a shipped name, a model folder, a run folder (its best weights), a published
+    checkpoint's name or hf://OWNER/NAME of the Hugging Face hub, in eval mode and float32.
 
     Args:
         progress: told of a download, which only the last two can need.
         network: the class to make.
 
-    Raises:
-        UserError: no such model, a folder that is not one, or weights that do not fit their config, tensors named.
+    Raises: UserError: no such model, a folder that is not one, or weights that do not fit their config,
+        tensors named.
     """
     if not Path(source).exists():
         if is_published(str(source)):

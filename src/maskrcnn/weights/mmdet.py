@@ -1,7 +1,7 @@
-"""mmdetection 3's `mask-rcnn` and `faster-rcnn`: what its tensors are called, its conventions as settings of ours.
-
-Its "pytorch" style takes RGB and strides in the 3x3 convolution; its "caffe" style takes BGR with a deviation of 1 and
-strides in the first 1x1. Nothing in a state dict tells the two apart, so the caller says.
+"""mmdetection 3's `mask-rcnn` and `faster-rcnn`: what its tensors are called, its conventions as settings of
+ours.
+ Its "pytorch" style takes RGB and strides in the 3x3 convolution; its "caffe" style takes BGR with a
+deviation of 1 and strides in the first 1x1. Nothing in a state dict tells the two apart, so the caller says.
 """
 
 from __future__ import annotations
@@ -101,7 +101,10 @@ def config_of(
                 "class_agnostic": deltas.shape[0] == 4 and scores.shape[0] > 2,
             },
             "mask_head": (
-                {"convs": count_names(state, r"roi_head\.mask_head\.convs\.\d\.conv\.weight"), "target_sampling": 0}
+                {
+                    "convs": count_names(state, r"roi_head\.mask_head\.convs\.\d\.conv\.weight"),
+                    "target_sampling": 0,
+                }
                 if masks
                 else None
             ),

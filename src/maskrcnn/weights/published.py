@@ -1,4 +1,6 @@
-"""The checkpoints that other libraries have published: where they are, what they reach, and our settings for each."""
+"""The checkpoints that other libraries have published: where they are, what they reach, and our settings for
+each.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +72,9 @@ def config_for(entry: Published, state: Mapping[str, Tensor], *, eps: float | No
     if entry.library == "detectron2":
         return detectron2.config_of(resolve(config), data=entry.data)
     if entry.library == "torchvision":
-        return torchvision.config_of(state, data=entry.data, eps=config.get("bn_eps", 1e-5) if eps is None else eps)
+        return torchvision.config_of(
+            state, data=entry.data, eps=config.get("bn_eps", 1e-5) if eps is None else eps
+        )
     return mmdet.config_of(
         state,
         style=config.get("style", "pytorch"),

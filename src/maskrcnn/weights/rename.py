@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from maskrcnn.errors import UserError
 from maskrcnn.model.backbone.resnet import RESNETS
 
-# a pattern for the beginning of a name and what it becomes; {n} there is the number n + 1, <n> the number n - 1
+# a pattern for the beginning of a name and what it becomes; {n} there is the number n + 1, <n> the number n -
+# 1
 Rules = list[tuple[str, str]]
 
 
@@ -45,5 +46,7 @@ def backbone_kind(depth: int, inputs_per_group: int, width: int) -> str:
     form = (depth, groups, inputs_per_group)
     kind = next((kind for kind, known in RESNETS.items() if known == form), None)
     if kind is None:
-        raise UserError(f"a backbone of {depth} layers, {groups} groups of {inputs_per_group}: there is none here")
+        raise UserError(
+            f"a backbone of {depth} layers, {groups} groups of {inputs_per_group}: there is none here"
+        )
     return kind

@@ -26,7 +26,8 @@ CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 def save_model(model: MaskRCNN, folder: str | Path, card: str = "", *, half: bool = False) -> None:
     """Writes the three files; `half` stores floats in 16 bits, as the shipped models do.
 
-    A full disk or a kill leaves the old files. The weights, without which a folder is no model, get into place last.
+    A full disk or a kill leaves the old files. The weights, without which a folder is no model, get into
+    place last.
     """
     folder = Path(folder)
     tensors = {}
@@ -108,7 +109,9 @@ def find_model(source: str | Path) -> Path:
     names = ", ".join(shipped_models()) or "none"
     if path.exists():
         raise UserError(f"{path}: holds no {WEIGHTS}; give a model folder or a run folder")
-    raise UserError(f"model {str(source)!r}: neither a shipped model nor a folder; {_near(path)}shipped: {names}")
+    raise UserError(
+        f"model {str(source)!r}: neither a shipped model nor a folder; {_near(path)}shipped: {names}"
+    )
 
 
 def _near(path: Path) -> str:

@@ -1,6 +1,7 @@
-"""torchvision's detectors: what its tensors are called, and its conventions as settings of ours (docs/weights.md).
-
-Background is its first class, ours the last. `state` is always its state dict, under the names of its current version.
+"""torchvision's detectors: what its tensors are called, and its conventions as settings of ours
+(docs/weights.md).
+ Background is its first class, ours the last. `state` is always its state dict, under the names of its
+current version.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ def their_name(name: str, config: ModelConfig) -> str:
     """torchvision's name of our tensor `name`."""
     head, _, leaf = name.rpartition(".")
     if head == "box_head.fcs.0" and config.box_head and config.box_head.convs:
-        return f"roi_heads.box_head.{config.box_head.convs + 1}.{leaf}"  # after the convolutions and a flattening
+        # after the convolutions and a flattening
+        return f"roi_heads.box_head.{config.box_head.convs + 1}.{leaf}"
     if head.startswith("box_head.fcs."):
         return f"roi_heads.box_head.fc{6 + int(head[-1])}.{leaf}"
     if head.startswith("keypoint_head.convs."):

@@ -1,7 +1,7 @@
-"""One network's weights as the beginning of another's, whose classes may differ: what a fine-tuning starts from.
-
-Tensors of the same name and shape are copied. Of those that have rows per class, the rows of classes with the same name
-are; so a model of COCO's 80 classes gives a model of "person" and "drone" its person.
+"""One network's weights as the beginning of another's, whose classes may differ: what a fine-tuning starts
+from.
+ Tensors of the same name and shape are copied. Of those that have rows per class, the rows of classes with
+the same name are; so a model of COCO's 80 classes gives a model of "person" and "drone" its person.
 """
 
 from __future__ import annotations
@@ -21,12 +21,16 @@ class Transfer:
 
     copied: list[str] = field(default_factory=list)  # whole tensors
     by_class: dict[str, list[str]] = field(default_factory=dict)  # tensor: the classes whose rows were copied
-    adapted: tuple[int, int] | None = None  # input channels of the other and ours, where the first convolution differs
+    adapted: tuple[int, int] | None = (
+        None  # input channels of the other and ours, where the first convolution differs
+    )
     fresh: list[str] = field(default_factory=list)  # tensors that start anew
     unused: list[str] = field(default_factory=list)  # the other's tensors that have no place
 
     def lines(self, source: str) -> list[str]:
-        """For the terminal: one line for each part of the network that does not start from `source` as a whole."""
+        """For the terminal: one line for each part of the network that does not start from `source` as a
+        whole.
+        """
         total = len(self.copied) + len(self.by_class) + len(self.fresh)
         lines = [f"{source}: {len(self.copied)} of {total} tensors copied"]
         if self.adapted:
@@ -35,7 +39,10 @@ class Transfer:
             shown = ", ".join(classes[:5]) + (" ..." if len(classes) > 5 else "")
             lines.append(f"  {name}: rows of {shown or 'no class'}; the rest start anew")
         lines += [f"  {part}: {count} tensors start anew" for part, count in _parts(self.fresh).items()]
-        lines += [f"  {part}: {count} tensors of {source} are not used" for part, count in _parts(self.unused).items()]
+        lines += [
+            f"  {part}: {count} tensors of {source} are not used"
+            for part, count in _parts(self.unused).items()
+        ]
         return lines
 
 
@@ -49,7 +56,9 @@ def transfer(network: MaskRCNN, other: MaskRCNN) -> Transfer:
             rows = _rows(name, network), _rows(name, other)
             if given is None:
                 done.fresh.append(name)
-            elif rows[0] is not None and rows[1] is not None and network.config.classes != other.config.classes:
+            elif (
+                rows[0] is not None and rows[1] is not None and network.config.classes != other.config.classes
+            ):
                 done.by_class[name] = _copy_rows(tensor, given, rows[0], rows[1])
             elif tensor.shape == given.shape:
                 tensor.copy_(given)

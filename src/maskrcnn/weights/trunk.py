@@ -36,28 +36,32 @@ def find_trunk(source: str | Path) -> Path:
         return path
     names = ", ".join(sorted(p.stem for p in shipped.glob("*.safetensors")))
     raise UserError(
-        f"train.trunk={source}: neither a shipped trunk ({names}), a published one (maskrcnn models lists them) nor a "
+        f"train.trunk={source}: neither a shipped trunk ({names}), a published one (maskrcnn models lists "
+        "them) nor a "
         "file; set train.trunk=null for random weights"
     )
 
 
 def load_trunk(model: MaskRCNN, source: str | Path) -> int:
-    """Fills a network's backbone, and the fifth stage where that is its head (C4), from an ImageNet classifier.
+    """Fills a network's backbone, and the fifth stage where that is its head (C4), from an ImageNet
+    classifier.
 
     Args:
         source: a shipped trunk's name, a published one's (`torchvision/resnet50_v1`,
-            `detectron2/ImageNetPretrained/MSRA/R-50`: downloaded at the first use), or a file: MobileNetV2 in GluonCV's
-            naming, a ResNet in torchvision's, detectron2's or Caffe2's.
+            `detectron2/ImageNetPretrained/MSRA/R-50`: downloaded at the first use), or a file: MobileNetV2 in
+            GluonCV's naming, a ResNet in torchvision's, detectron2's or Caffe2's.
 
     Returns:
         How many tensors were filled; every tensor of the backbone is, or this raises.
 
-    Raises:
-        UserError: no such trunk, another format, tensors that do not fit, or an input convention that is not its own.
+    Raises: UserError: no such trunk, another format, tensors that do not fit, or an input convention that is
+        not its own.
     """
     path, tensors = _read(source)
     gluon = isinstance(model.backbone, MobileNetV2)
-    wanted = {name: name.removeprefix("backbone.") for name in model.state_dict() if name.startswith("backbone.")}
+    wanted = {
+        name: name.removeprefix("backbone.") for name in model.state_dict() if name.startswith("backbone.")
+    }
     fifth = [name for name in model.state_dict() if name.startswith("box_head.stage.")]
     wanted |= {name: "stages.3." + name.removeprefix("box_head.stage.") for name in fifth}
     names = _gluon_names(model.backbone) if gluon else _resnet_names(list(wanted.values()), tensors, path)
@@ -107,7 +111,9 @@ def _resnet_names(parts: list[str], tensors: dict[str, Tensor], path: Path) -> d
 
 
 def _caffe2_names(part: str) -> list[str]:
-    """Caffe2's names, as res2_0_branch2a_w and res2_0_branch2a_bn_s, in the two spellings of its batch norms."""
+    """Caffe2's names, as res2_0_branch2a_w and res2_0_branch2a_bn_s, in the two spellings of its batch
+    norms.
+    """
     leaves = {"weight": ("s", "gamma"), "bias": ("b", "beta")}
     leaves |= {"running_mean": ("rm", "running_mean"), "running_var": ("riv", "running_var")}
     *where, kind, leaf = part.split(".")
@@ -124,12 +130,15 @@ def _check_caffe2(config: ModelConfig, path: Path) -> None:
     if config.input.channels != 3:
         raise UserError(
             f"trunk {path}: was trained on BGR that is not divided by its deviation, which images of "
-            f"{config.input.channels} channels cannot keep to; take a trunk of torchvision's (maskrcnn models lists them)"
+            f"{config.input.channels} channels cannot keep to; take a trunk of torchvision's (maskrcnn "
+            "models lists them)"
         )
     if config.input.order != "bgr":
         raise UserError(
-            f"trunk {path}: expects BGR: set model.input.order=bgr, model.input.mean=[103.53,116.28,123.675] and "
-            "model.input.std=[1,1,1] (X-101: [57.375,57.12,58.395]), and for ResNets model.backbone.stride_in_1x1=true"
+            f"trunk {path}: expects BGR: set model.input.order=bgr, model.input.mean=[103.53,116.28,123.675] "
+            "and "
+            "model.input.std=[1,1,1] (X-101: [57.375,57.12,58.395]), and for ResNets "
+            "model.backbone.stride_in_1x1=true"
         )
 
 
@@ -141,10 +150,16 @@ def _gluon_names(backbone: Backbone) -> dict[str, list[str]]:
     for number, block in enumerate(backbone.blocks()):
         for index, part in enumerate(("expand", "depthwise", "project")):
             theirs = f"linearbottleneck{number}_"
-            bricks.append((f"{modules[id(block)]}.{part}", f"{theirs}conv{index}", f"{theirs}batchnorm{index}"))
+            bricks.append(
+                (f"{modules[id(block)]}.{part}", f"{theirs}conv{index}", f"{theirs}batchnorm{index}")
+            )
     names: dict[str, list[str]] = {}
     for ours, conv, norm in bricks:
-        leaves = {"conv.weight": f"{conv}_weight", "norm.weight": f"{norm}_gamma", "norm.bias": f"{norm}_beta"}
+        leaves = {
+            "conv.weight": f"{conv}_weight",
+            "norm.weight": f"{norm}_gamma",
+            "norm.bias": f"{norm}_beta",
+        }
         leaves |= {f"norm.{leaf}": f"{norm}_{leaf}" for leaf in ("running_mean", "running_var")}
         names |= {f"{ours}.{leaf}": [f"mobilenetv20_features_{theirs}"] for leaf, theirs in leaves.items()}
     return names

@@ -1,10 +1,9 @@
 """Cityscapes: gtFine, masks of eight classes in images of ids or as polygons that hide one another.
-
-The format: github.com/mcordts/cityscapesScripts (helpers/labels.py, preparation/json2instanceImg.py). In
-*_gtFine_instanceIds.png a pixel is 1000 times its class plus the number of the instance; one that is the class alone
-belongs to a group whose members nobody could tell apart: a crowd. The polygons of *_gtFine_polygons.json are drawn in
-their order, each over those before it, whatever their class, which gives the same image. Classes without instances
-(road, sky, ...) hide what is behind them and are not read.
+ The format: github.com/mcordts/cityscapesScripts (helpers/labels.py, preparation/json2instanceImg.py). In
+*_gtFine_instanceIds.png a pixel is 1000 times its class plus the number of the instance; one that is the
+class alone belongs to a group whose members nobody could tell apart: a crowd. The polygons of
+*_gtFine_polygons.json are drawn in their order, each over those before it, whatever their class, which gives
+the same image. Classes without instances (road, sky, ...) hide what is behind them and are not read.
 """
 
 from __future__ import annotations
@@ -39,8 +38,28 @@ UNEVALUATED = {"caravan": 29, "trailer": 30}  # labelled as instances, but too f
 PER_CLASS = 1000  # ids of a class
 NOT_DRAWN = "license plate"  # lies on its car and does not hide it
 STUFF = {
-    *("unlabeled", "ego vehicle", "rectification border", "out of roi", "static", "dynamic", "ground", "road"),
-    *("sidewalk", "parking", "rail track", "building", "wall", "fence", "guard rail", "bridge", "tunnel", "pole"),
+    *(
+        "unlabeled",
+        "ego vehicle",
+        "rectification border",
+        "out of roi",
+        "static",
+        "dynamic",
+        "ground",
+        "road",
+    ),
+    *(
+        "sidewalk",
+        "parking",
+        "rail track",
+        "building",
+        "wall",
+        "fence",
+        "guard rail",
+        "bridge",
+        "tunnel",
+        "pole",
+    ),
     *("polegroup", "traffic light", "traffic sign", "vegetation", "terrain", "sky", NOT_DRAWN),
 }
 SPLITS = ("train", "val", "test")
@@ -132,7 +151,9 @@ def _read(labels: Path, key: str, builder: LabelBuilder) -> None:
 def _from_ids(pixels: np.ndarray, path: Path, problems: Problems) -> list[Instance]:
     """Instances of an image of ids (H, W), in the order of the ids."""
     if pixels.min() < 0 or pixels.max() >= 2**16:
-        raise DataError(f"{path}: holds ids beyond 65535; write 1000 times the class plus the number of the instance")
+        raise DataError(
+            f"{path}: holds ids beyond 65535; write 1000 times the class plus the number of the instance"
+        )
     used = np.flatnonzero(np.bincount(pixels.reshape(-1)))
     kept = np.zeros(2**16, dtype=np.uint16)
     for value in used.tolist():
@@ -162,7 +183,8 @@ def _from_polygons(path: Path, height: int, width: int, problems: Problems) -> l
         )
     canvas = Image.new("I", (width, height), 0)
     drawer = ImageDraw.Draw(canvas)
-    # class, number of the instance or -1 for groups: what is drawn with the value of its position here, from 1
+    # class, number of the instance or -1 for groups: what is drawn with the value of its position here, from
+    # 1
     drawn: dict[tuple[int, int], int] = {}
     counts = dict.fromkeys(CLASSES.values(), 0)
     for position, record in enumerate(document["objects"]):

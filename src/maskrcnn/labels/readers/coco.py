@@ -1,6 +1,7 @@
-"""COCO JSON: instances, crowds, keypoints (cocodataset.org/#format-data), with what people's own files get wrong.
-
-A record that can be understood is repaired or dropped, and counted; what cannot is refused here, before any training.
+"""COCO JSON: instances, crowds, keypoints (cocodataset.org/#format-data), with what people's own files get
+wrong.
+ A record that can be understood is repaired or dropped, and counted; what cannot is refused here, before any
+training.
 """
 
 from __future__ import annotations
@@ -29,16 +30,18 @@ TRIED_IMAGES = 20  # so many are looked for before a folder is given up
 def read_coco(json_path: Path, image_folder: Path | None = None) -> FileDataset:
     """Read a COCO JSON file and check it.
 
-    Args:
-        json_path: the file.
-        image_folder: the folder that `file_name` is relative to; None: looked for beside the file (`images_folder`).
+    Args: json_path: the file. image_folder: the folder that `file_name` is relative to; None: looked for
+        beside the file (`images_folder`).
 
     Raises:
         DataError: the file or a record cannot be used; one line with the record and the remedy.
     """
     json_path = Path(json_path)
     return cached_labels(
-        json_path, image_folder, "coco", lambda: fill_builder(_load(json_path), json_path, image_folder).build()
+        json_path,
+        image_folder,
+        "coco",
+        lambda: fill_builder(_load(json_path), json_path, image_folder).build(),
     )
 
 
@@ -59,7 +62,9 @@ def fill_builder(document: dict[str, Any], json_path: Path, image_folder: Path |
     if builder.refused or builder.missing:  # their annotations need no line of their own
         known = {raw["id"] for raw in document["images"] if isinstance(raw, dict) and _is_id(raw.get("id"))}
         lost = known - by_id.keys()
-    used_ids = {raw["id"] for raw in document["annotations"] if isinstance(raw, dict) and type(raw.get("id")) is int}
+    used_ids = {
+        raw["id"] for raw in document["annotations"] if isinstance(raw, dict) and type(raw.get("id")) is int
+    }
     reader = AnnotationReader(builder, by_id, lost, max(used_ids, default=0) + 1)
     for position, raw in enumerate(document["annotations"]):
         try:
@@ -73,13 +78,19 @@ def _load(path: Path) -> dict[str, Any]:
     """The JSON document, with its three lists in place."""
     document = load_json(path, "correct the file")
     if isinstance(document, list):
-        raise DataError(f"{path}: a list, as results are; labels are an object with images, annotations and categories")
+        raise DataError(
+            f"{path}: a list, as results are; labels are an object with images, annotations and categories"
+        )
     if not isinstance(document, dict):
-        raise DataError(f"{path}: not an object with images, annotations and categories; give a COCO label file")
+        raise DataError(
+            f"{path}: not an object with images, annotations and categories; give a COCO label file"
+        )
     for key in ("images", "annotations", "categories"):
         if not isinstance(document.get(key), list):
             state = "is not a list" if key in document else "is missing"
-            raise DataError(f"{path}: {key!r} {state}; a COCO file has the lists images, annotations and categories")
+            raise DataError(
+                f"{path}: {key!r} {state}; a COCO file has the lists images, annotations and categories"
+            )
     for key in ("images", "categories"):
         if not document[key]:
             raise DataError(f"{path}: empty data set, {key!r} has no entry; add what was labelled")
@@ -92,7 +103,9 @@ def _add_categories(records: list[Any], builder: LabelBuilder) -> None:
         builder.add_keypoints(builder.add_class(fields.get("name"), fields.get("id")), fields)
 
 
-def _add_images(records: list[Any], builder: LabelBuilder, folder: Path | None) -> dict[int | str, LabelledImage]:
+def _add_images(
+    records: list[Any], builder: LabelBuilder, folder: Path | None
+) -> dict[int | str, LabelledImage]:
     """Add the images, in the file's order; by their id those that can be used and whose files are there."""
     builder.image_count = len(records)
     named: list[tuple[dict[str, Any], str]] = []
@@ -145,13 +158,19 @@ def _is_id(image_id: Any) -> TypeGuard[int | str]:
 
 def _file_name(record: Any, position: int, json_path: Path) -> str:
     """The normalised name of an image's file, relative to the folder of the images."""
-    if not isinstance(record, dict) or not isinstance(record.get("file_name"), str) or not record["file_name"]:
+    if (
+        not isinstance(record, dict)
+        or not isinstance(record.get("file_name"), str)
+        or not record["file_name"]
+    ):
         where = f"entry {position} of images"
         what = f"{where} has no file_name"
         raise Refused(Problem(ProblemKind.IMAGE_WITHOUT_NAME, where, what=what), str(json_path))
     name = relative_name(record["file_name"])
     if name is None:
-        what = f"file_name {record['file_name']!r} of image {record.get('id')!r} leaves the folder of the images"
+        what = (
+            f"file_name {record['file_name']!r} of image {record.get('id')!r} leaves the folder of the images"
+        )
         problem = Problem(ProblemKind.IMAGE_OUTSIDE_FOLDER, f"image {record['file_name']!r}", what=what)
         raise Refused(problem, str(json_path))
     return name
@@ -166,10 +185,12 @@ def _size(record: dict[str, Any], file_name: str, path: Path, builder: LabelBuil
         try:
             stated = upright_size(path)
         except DataError as wrong:
-            raise Refused(Problem(ProblemKind.IMAGE_UNREADABLE, where, file_name), source, str(wrong)) from None
-    if not all(isinstance(side, (int, float)) and 0 < side < MAX_PIXELS and side == int(side) for side in stated) or (
-        stated[0] * stated[1] >= MAX_PIXELS
-    ):
+            raise Refused(
+                Problem(ProblemKind.IMAGE_UNREADABLE, where, file_name), source, str(wrong)
+            ) from None
+    if not all(
+        isinstance(side, (int, float)) and 0 < side < MAX_PIXELS and side == int(side) for side in stated
+    ) or (stated[0] * stated[1] >= MAX_PIXELS):
         what = f"{where} has height {stated[0]!r} and width {stated[1]!r}"
         raise Refused(Problem(ProblemKind.IMAGE_NO_SIZE, where, file_name, what), source)
     return int(stated[0]), int(stated[1])

@@ -21,7 +21,11 @@ class AnnotationReader:
     """Hands annotations to a builder, one by one."""
 
     def __init__(
-        self, builder: LabelBuilder, images: dict[int | str, LabelledImage], refused: set[int | str], next_id: int
+        self,
+        builder: LabelBuilder,
+        images: dict[int | str, LabelledImage],
+        refused: set[int | str],
+        next_id: int,
     ) -> None:
         """
         Args:
@@ -84,8 +88,12 @@ class AnnotationReader:
             raise self._refused(ProblemKind.UNKNOWN_CLASS, record, image, "", what)
         return label
 
-    def _mask(self, raw: Any, record: str, image: LabelledImage) -> tuple[list[np.ndarray] | None, Rle | None]:
-        """Rings or an RLE, at most one of them; a list of numbers that is no ring becomes one without a point."""
+    def _mask(
+        self, raw: Any, record: str, image: LabelledImage
+    ) -> tuple[list[np.ndarray] | None, Rle | None]:
+        """Rings or an RLE, at most one of them; a list of numbers that is no ring becomes one without a
+        point.
+        """
         if not raw:
             return None, None
         if isinstance(raw, dict):
@@ -110,14 +118,20 @@ class AnnotationReader:
         self._ids.add(raw)
         return int(raw)
 
-    def _refused(self, kind: ProblemKind, record: str, image: LabelledImage, before: str, after: str) -> Refused:
+    def _refused(
+        self, kind: ProblemKind, record: str, image: LabelledImage, before: str, after: str
+    ) -> Refused:
         """The record cannot be used, for the reason that `before`, its name and `after` tell."""
         where = f"{record} of image {image.file_name!r}"
-        return Refused(Problem(kind, where, image.file_name, f"{before}{where}{after}"), str(self.builder.source))
+        return Refused(
+            Problem(kind, where, image.file_name, f"{before}{where}{after}"), str(self.builder.source)
+        )
 
 
 def xyxy(raw: Any) -> tuple[float, ...] | None:
-    """COCO's x, y, width, height as xyxy; None where there is nothing, and empty where it is no such thing."""
+    """COCO's x, y, width, height as xyxy; None where there is nothing, and empty where it is no such
+    thing.
+    """
     if raw is None or raw == []:
         return None
     if type(raw) is list and len(raw) == 4 and all(type(value) is float for value in raw):

@@ -1,7 +1,7 @@
-"""COCO panoptic (cocodataset.org/#format-data, section 4): a JSON file and a folder of PNGs, one for each image.
-
-A pixel belongs to the segment R + 256 G + 65536 B; the JSON says of each segment what it is. Segments of categories
-that are things are objects; stuff has no instances and is left out.
+"""COCO panoptic (cocodataset.org/#format-data, section 4): a JSON file and a folder of PNGs, one for each
+image.
+ A pixel belongs to the segment R + 256 G + 65536 B; the JSON says of each segment what it is. Segments of
+categories that are things are objects; stuff has no instances and is left out.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ def read_coco_panoptic(source: Path) -> FileDataset:
     content = load_json(path)
     for key in ("images", "annotations", "categories"):
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
-            raise DataError(f"{path}: no list {key!r}; a panoptic file has the lists images, annotations, categories")
+            raise DataError(
+                f"{path}: no list {key!r}; a panoptic file has the lists images, annotations, categories"
+            )
         if not all(isinstance(record, dict) for record in content[key]):
             raise DataError(f"{path}: an entry of {key} is not an object; delete it")
     images, by_image = content["images"], _by_image(path, content["annotations"])
@@ -77,7 +79,9 @@ def read_coco_panoptic(source: Path) -> FileDataset:
         labelled = builder.add_image(name, image_id, None if None in stated else stated)
         png = relative_name(str(record.get("file_name") or ""))
         if png is None:
-            raise DataError(f"{path}: label image {record.get('file_name')!r} leaves its folder; write it without '..'")
+            raise DataError(
+                f"{path}: label image {record.get('file_name')!r} leaves its folder; write it without '..'"
+            )
         refuse_leaving(labels, labels / png)
         masks = _masks(labels / png, *labelled.size)
         _add_segments(builder, labelled, name, record, masks, things, stuff)
@@ -92,7 +96,9 @@ def _json_file(source: Path) -> Path | None:
 
 
 def _key(image_id: Any) -> str:
-    return f"{type(image_id).__name__} {image_id!r:.200}" if not isinstance(image_id, int) else f"{image_id:x}"
+    return (
+        f"{type(image_id).__name__} {image_id!r:.200}" if not isinstance(image_id, int) else f"{image_id:x}"
+    )
 
 
 def _by_image(path: Path, records: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -102,7 +108,9 @@ def _by_image(path: Path, records: list[dict[str, Any]]) -> dict[str, dict[str, 
         if key in found:
             raise DataError(f"{path}: entry {position} of annotations is the second of its image; delete one")
         if not isinstance(record.get("segments_info"), list):
-            raise DataError(f"{path}: entry {position} of annotations has no list segments_info; give a panoptic file")
+            raise DataError(
+                f"{path}: entry {position} of annotations has no list segments_info; give a panoptic file"
+            )
         found[key] = record
     return found
 
@@ -116,10 +124,14 @@ def _folder(path: Path, names: Sequence[str], places: Sequence[str], what: str) 
                 return folder
     looked = ", ".join(str(folder) for folder in folders[: len(places)])
     first = names[0] if names else ""
-    raise DataError(f"{path}: {what} {first!r} not found in {looked}; put the {what}s into one of these folders")
+    raise DataError(
+        f"{path}: {what} {first!r} not found in {looked}; put the {what}s into one of these folders"
+    )
 
 
-def _classes(path: Path, builder: LabelBuilder, categories: list[dict[str, Any]]) -> tuple[dict[Any, int], set[Any]]:
+def _classes(
+    path: Path, builder: LabelBuilder, categories: list[dict[str, Any]]
+) -> tuple[dict[Any, int], set[Any]]:
     """The labels of things by their ids in the file, and the ids of stuff."""
     ids = [category.get("id") for category in categories]
     if own_ids(ids) != ids:
@@ -131,7 +143,9 @@ def _classes(path: Path, builder: LabelBuilder, categories: list[dict[str, Any]]
     isthing = [bool(category.get("isthing", True)) for category in categories]
     things = [(number, name) for number, name, thing in zip(ids, names, isthing, strict=True) if thing]
     if not things:
-        raise DataError(f"{path}: no category is a thing (isthing 1), so there is no object to find; check the file")
+        raise DataError(
+            f"{path}: no category is a thing (isthing 1), so there is no object to find; check the file"
+        )
     labels = {class_id: builder.add_class(name, class_id) for class_id, name in things}
     return labels, set(ids) - labels.keys()
 
@@ -145,7 +159,8 @@ def _masks(path: Path, height: int, width: int) -> dict[int, Rle]:
             mode, colours = image.mode, np.asarray(image.convert("RGB"), dtype=np.uint32)
     if size != (height, width):
         raise DataError(
-            f"{path}: the label image is {size[1]} x {size[0]} (width x height) but its image {width} x {height};"
+            f"{path}: the label image is {size[1]} x {size[0]} (width x height) but its image {width} x "
+            f"{height};"
             " correct one of them"
         )
     if mode not in ("RGB", "RGBA", "P"):
@@ -165,7 +180,9 @@ def _add_segments(
     """Add the things of an image; count stuff and what is on one side only, the PNG's or the JSON's."""
     for position, segment in enumerate(record["segments_info"]):
         if not isinstance(segment, dict):
-            raise DataError(f"{builder.source}: segment {position} of image {name!r} is not an object; delete it")
+            raise DataError(
+                f"{builder.source}: segment {position} of image {name!r} is not an object; delete it"
+            )
         segment_id, category_id = segment.get("id"), segment.get("category_id")
         known = type(category_id) is int
         where = f"segment {segment_id!r:.20} of image {name!r}"
@@ -174,7 +191,8 @@ def _add_segments(
             builder.problems.note(ProblemKind.STUFF, where)
         elif not known or category_id not in things:
             raise DataError(
-                f"{builder.source}: {where} has category_id {category_id!r:.40}, which is not in categories; add the"
+                f"{builder.source}: {where} has category_id {category_id!r:.40}, which is not in categories; "
+                "add the"
                 " category or correct the id"
             )
         elif rle is None:

@@ -1,8 +1,9 @@
-"""CVAT for images 1.1 (docs.cvat.ai/docs/dataset_management/formats/format-cvat, docs.cvat.ai/docs/other/xml_format).
-
-The export is annotations.xml, beside it images/ with the images (in a folder for each subset where a project was
-exported). Coordinates are continuous; a mask's runs go row by row through its own rectangle. Skeletons are keypoints,
-joined with the box or the outline that has their label and group. Tracks of a video are read where there are no images.
+"""CVAT for images 1.1 (docs.cvat.ai/docs/dataset_management/formats/format-cvat,
+docs.cvat.ai/docs/other/xml_format).
+ The export is annotations.xml, beside it images/ with the images (in a folder for each subset where a project
+was exported). Coordinates are continuous; a mask's runs go row by row through its own rectangle. Skeletons
+are keypoints, joined with the box or the outline that has their label and group. Tracks of a video are read
+where there are no images.
 """
 
 from __future__ import annotations
@@ -86,7 +87,9 @@ def read_cvat(source: Path) -> FileDataset:
     for position, _ in enumerate(root.findall("track") if images else ()):
         builder.problems.note(ProblemKind.TRACK, f"track {position}")
     if root.tag != "annotations":
-        raise DataError(f"{path}: its root is <{root.tag:.40}>, not <annotations>; export as 'CVAT for images 1.1'")
+        raise DataError(
+            f"{path}: its root is <{root.tag:.40}>, not <annotations>; export as 'CVAT for images 1.1'"
+        )
     images = images or frames_of_tracks(root, path.parent, builder.problems)
     if not images:
         raise DataError(f"{path}: has no <image> and no <track>; export as 'CVAT for images 1.1'")
@@ -97,12 +100,15 @@ def read_cvat(source: Path) -> FileDataset:
     for image, image_id in zip(images, image_ids, strict=True):
         name = image.get("name") or ""
         stated = (image.get("height"), image.get("width"))
-        labelled = builder.add_image(_file_name(path.parent, image), image_id, None if None in stated else stated)
+        labelled = builder.add_image(
+            _file_name(path.parent, image), image_id, None if None in stated else stated
+        )
         shapes = list(_shapes(image, name, labelled.size, labels, builder))
         for shape in _joined(shapes, name, labelled.size, builder):
             if shape.label not in ids:
                 raise DataError(
-                    f"{path}: {shape.record} of image {name!r} has the label {shape.label!r}, which is not among the"
+                    f"{path}: {shape.record} of image {name!r} has the label {shape.label!r}, which is not "
+                    "among the"
                     " labels of <meta>; add it there"
                 )
             builder.add_object(
@@ -171,7 +177,9 @@ def _edges(svg: str) -> set[tuple[str, str]]:
 
 
 def _add_schema(builder: LabelBuilder, labels: Labels) -> None:
-    """Give the classes that are skeletons their keypoints; one set for all, as there is one set in a training."""
+    """Give the classes that are skeletons their keypoints; one set for all, as there is one set in a
+    training.
+    """
     index = {name: position + 1 for position, name in enumerate(labels.keypoints)}
     skeleton = sorted([index[a], index[b]] for a, b in labels.edges if a in index and b in index)
     for label, name in enumerate(builder.classes):
@@ -179,7 +187,9 @@ def _add_schema(builder: LabelBuilder, labels: Labels) -> None:
             builder.add_keypoints(label, {"keypoints": labels.keypoints, "skeleton": skeleton})
 
 
-def _shapes(image: Element, name: str, size: tuple[int, int], labels: Labels, builder: LabelBuilder) -> Iterator[Shape]:
+def _shapes(
+    image: Element, name: str, size: tuple[int, int], labels: Labels, builder: LabelBuilder
+) -> Iterator[Shape]:
     """The shapes of an image one by one; what has no place is counted."""
     for position, element in enumerate(image):
         record = f"{element.tag} {position}"
@@ -230,13 +240,15 @@ def _mask(element: Element, where: str, size: tuple[int, int], builder: LabelBui
     left, top, width, height = (whole(element.get(key)) for key in ("left", "top", "width", "height"))
     if left < 0 or top < 0 or width <= 0 or height <= 0 or left + width > size[1] or top + height > size[0]:
         raise DataError(
-            f"{builder.source}: {where} is no rectangle inside the image (left {left}, top {top}, width {width},"
+            f"{builder.source}: {where} is no rectangle inside the image (left {left}, top {top}, width "
+            f"{width},"
             f" height {height}, image {size[1]} x {size[0]}); export anew"
         )
     runs = [whole(run) for run in (element.get("rle") or "").split(",")]
     if any(run < 0 for run in runs) or sum(runs) != width * height:
         raise DataError(
-            f"{builder.source}: the rle of {where} must be whole numbers that add up to {width} x {height}; export anew"
+            f"{builder.source}: the rle of {where} must be whole numbers that add up to {width} x {height}; "
+            "export anew"
         )
     values = np.arange(len(runs), dtype=np.uint8) & 1
     return placed_rle(np.repeat(values, runs).reshape(height, width), left, top, *size)
@@ -258,7 +270,9 @@ def _keypoints(element: Element, where: str, labels: Labels, builder: LabelBuild
 
 
 def _joined(shapes: list[Shape], name: str, size: tuple[int, int], builder: LabelBuilder) -> list[Shape]:
-    """Shapes of the same group and label as one; a skeleton that stays alone gets the box around its points."""
+    """Shapes of the same group and label as one; a skeleton that stays alone gets the box around its
+    points.
+    """
     groups: dict[Any, list[Shape]] = {}
     for position, shape in enumerate(shapes):
         usable = all(sound(ring) for ring in shape.rings or [])

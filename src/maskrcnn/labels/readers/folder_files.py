@@ -11,7 +11,8 @@ from maskrcnn.labels.image_files import refuse_leaving
 
 
 def files_under(folder: Path, root: Path) -> list[str]:
-    """The files in `folder` and its subfolders, as sorted names relative to `folder`; hidden ones are passed over.
+    """The files in `folder` and its subfolders, as sorted names relative to `folder`; hidden ones are passed
+    over.
 
     Linked folders inside `root` are not entered, because what they hold is found in its own place.
 
@@ -39,5 +40,7 @@ def files_under(folder: Path, root: Path) -> list[str]:
                 elif not entry.is_dir():
                     found.append(name)
         except OSError as error:  # also of links that lead in a circle
-            raise DataError(f"{folder / name}: {(error.strerror or 'not readable').lower()}; check it") from None
+            raise DataError(
+                f"{folder / name}: {(error.strerror or 'not readable').lower()}; check it"
+            ) from None
     return sorted(found)

@@ -1,4 +1,6 @@
-"""Label images: beside each image one of the same stem whose pixel values are instance ids, 0 for background."""
+"""Label images: beside each image one of the same stem whose pixel values are instance ids, 0 for
+background.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,8 @@ def read_instance_labels(folder: Path) -> FileDataset:
     Args:
         folder: holds `images` and `labels`.
 
-    Raises:
-        DataError: no images, a label image that is unreadable, in colour, without its image or of another size, or a
+    Raises: DataError: no images, a label image that is unreadable, in colour, without its image or of another
+        size, or a
             symbolic link out of `images` or `labels`.
     """
     folder = Path(folder)
@@ -48,7 +50,9 @@ def read_instance_labels(folder: Path) -> FileDataset:
     if not builder.images:
         raise DataError(f"{name}: empty data set; put images into images and label images into labels")
     if not any(image.annotations for image in builder.images):
-        raise DataError(f"{name}: all {len(labels)} label images are 0 everywhere; label at least one instance")
+        raise DataError(
+            f"{name}: all {len(labels)} label images are 0 everywhere; label at least one instance"
+        )
     return builder.build()
 
 
@@ -60,7 +64,9 @@ def _by_stem(folder: Path, suffixes: set[str]) -> dict[str, Path]:
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in suffixes and not path.name.startswith("."):
             if path.stem in found:
-                raise DataError(f"{folder}: {found[path.stem].name!r} and {path.name!r} share a stem; rename one")
+                raise DataError(
+                    f"{folder}: {found[path.stem].name!r} and {path.name!r} share a stem; rename one"
+                )
             refuse_leaving(folder, path)
             found[path.stem] = path
     return found

@@ -19,7 +19,8 @@ def load_json(path: Path, remedy: str = "export it anew") -> Any:
         return json.loads(path.read_bytes())
     except json.JSONDecodeError as error:
         raise DataError(
-            f"{path}: not readable as JSON at line {error.lineno}, column {error.colno} ({error.msg}); {remedy}"
+            f"{path}: not readable as JSON at line {error.lineno}, column {error.colno} ({error.msg}); "
+            f"{remedy}"
         ) from None
     except (OSError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise DataError(f"{path}: not readable as JSON ({' '.join(str(error).split())}); {remedy}") from None

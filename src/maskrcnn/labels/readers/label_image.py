@@ -1,4 +1,6 @@
-"""Image files that are labels: opened so that whatever is wrong ends in one line, and their instances as RLEs."""
+"""Image files that are labels: opened so that whatever is wrong ends in one line, and their instances as
+RLEs.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,8 @@ def quiet() -> Iterator[None]:
 def open_label_image(path: Path, formats: tuple[str, ...] = ("PNG", "TIFF")) -> Iterator[Image.Image]:
     """The image with its header read and nothing decoded yet.
 
-    Raises:
-        DataError: not readable, at once or while it is decoded inside the context; DataErrors from there stay theirs.
+    Raises: DataError: not readable, at once or while it is decoded inside the context; DataErrors from there
+        stay theirs.
     """
     try:
         with quiet(), Image.open(path, formats=formats) as image:
@@ -45,8 +47,8 @@ def open_label_image(path: Path, formats: tuple[str, ...] = ("PNG", "TIFF")) -> 
 def read_ids(path: Path, image: Path | tuple[int, int]) -> np.ndarray:
     """The instance ids (H, W) of a label image: one channel of 8, 16 or 32 bits, or palette indices.
 
-    Args:
-        image: the image that it labels, or its height and width. Where there is no such file, others will say so.
+    Args: image: the image that it labels, or its height and width. Where there is no such file, others will
+        say so.
 
     Raises:
         DataError: unreadable, in colour, or of another size than its image.
@@ -85,7 +87,9 @@ def rles_by_id(ids: np.ndarray) -> dict[int, Rle]:
 
 
 def _instance_rles(ids: np.ndarray) -> list[Rle]:
-    """In one pass over the pixels for all instances: the runs of equal ids down the columns are the runs of their RLEs."""
+    """In one pass over the pixels for all instances: the runs of equal ids down the columns are the runs of
+    their RLEs.
+    """
     height, width = ids.shape
     pixels = ids.reshape(-1, order="F")
     starts = np.concatenate([[0], np.flatnonzero(pixels[1:] != pixels[:-1]) + 1])

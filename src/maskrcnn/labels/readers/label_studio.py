@@ -1,9 +1,8 @@
 """Label Studio's exports JSON and JSON-MIN (labelstud.io/guide/export, labelstud.io/guide/task_format).
-
-Coordinates are percent of the image's width and height; turns are in degrees, of a rectangle about its upper left
-corner, of an ellipse about its centre. An export names images by their address in the tool; here they are looked for
-by the end of that address in the export's folder and in images/ beside it. Keypoints belong to the region that their
-parentID names; JSON-MIN has none.
+ Coordinates are percent of the image's width and height; turns are in degrees, of a rectangle about its upper
+left corner, of an ellipse about its centre. An export names images by their address in the tool; here they
+are looked for by the end of that address in the export's folder and in images/ beside it. Keypoints belong to
+the region that their parentID names; JSON-MIN has none.
 """
 
 from __future__ import annotations
@@ -32,7 +31,17 @@ from maskrcnn.masks.rle import bitmap_rle
 
 HEAD = 1 << 20  # bytes that are looked at to tell the format
 KINDS = ("polygon", "rectangle", "brush", "ellipse", "keypoint")
-NO_SHAPES = ("choices", "textarea", "number", "rating", "taxonomy", "datetime", "relation", "ranker", "pairwise")
+NO_SHAPES = (
+    "choices",
+    "textarea",
+    "number",
+    "rating",
+    "taxonomy",
+    "datetime",
+    "relation",
+    "ranker",
+    "pairwise",
+)
 MIN_FIELDS = ("annotator", "annotation_id", "lead_time")  # of a task of JSON-MIN
 UPLOADED = re.compile(r"[0-9a-f]{8}-(.+)")  # the tool puts eight digits before the name of an uploaded file
 LONGEST_PATH = 20  # parts of an image's address that are tried
@@ -80,7 +89,9 @@ def read_label_studio(source: Path) -> FileDataset:
     builder = LabelBuilder(path, path.parent)
     tasks = list(_tasks(content, builder))
     _find_images(tasks, path)
-    first_labels = [(_kind(region), _labels(region)[0]) for task in tasks for region in task.regions if _labels(region)]
+    first_labels = [
+        (_kind(region), _labels(region)[0]) for task in tasks for region in task.regions if _labels(region)
+    ]
     ids = builder.add_classes(sorted({label for kind, label in first_labels if kind in KINDS[:-1]}))
     keypoint_names = sorted({label for kind, label in first_labels if kind == "keypoint"})
     for task, image_id in zip(tasks, own_ids([task.number for task in tasks]), strict=True):
@@ -118,7 +129,9 @@ def _tasks(content: list[dict[str, Any]], builder: LabelBuilder) -> Iterator[Tas
             continue
         data = raw.get("data")
         if not isinstance(annotations, list) or not all(isinstance(item, dict) for item in annotations):
-            raise DataError(f"{builder.source}: the annotations of {record} are no list of objects; export anew")
+            raise DataError(
+                f"{builder.source}: the annotations of {record} are no list of objects; export anew"
+            )
         done = [item for item in annotations if not item.get("was_cancelled")]
         if not done:
             builder.problems.note(ProblemKind.TASK_WITHOUT_ANNOTATION, record)
@@ -137,10 +150,16 @@ def _min_regions(raw: dict[str, Any]) -> list[dict[str, Any]]:
     regions = []
     for values in raw.values():
         for value in values if isinstance(values, list) else []:
-            kind = next((key for key in value if key.endswith("labels")), None) if isinstance(value, dict) else None
+            kind = (
+                next((key for key in value if key.endswith("labels")), None)
+                if isinstance(value, dict)
+                else None
+            )
             if kind is not None:
                 shared = {
-                    key: value[key] for key in ("original_width", "original_height", "image_rotation") if key in value
+                    key: value[key]
+                    for key in ("original_width", "original_height", "image_rotation")
+                    if key in value
                 }
                 regions.append({"type": kind, "value": value} | shared)
     return regions
@@ -172,18 +191,22 @@ def _find_images(tasks: list[Task], path: Path) -> None:
     missing: list[Task] = []
     addresses: dict[str, str] = {}
     for task in tasks:
-        names = (f"{folder}{name}" for name in _names(task.address) for folder in ("", "images/", f"{path.stem}/"))
+        names = (
+            f"{folder}{name}" for name in _names(task.address) for folder in ("", "images/", f"{path.stem}/")
+        )
         task.file_name = next((name for name in names if os.path.isfile(path.parent / name)), "")
         if not task.file_name:
             missing.append(task)
         elif addresses.setdefault(task.file_name, task.address) != task.address:
             raise DataError(
-                f"{path}: {task.record} with {task.address!r} and another with {addresses[task.file_name]!r} would both"
+                f"{path}: {task.record} with {task.address!r} and another with {addresses[task.file_name]!r} "
+                "would both"
                 f" get {task.file_name!r}; keep the folders of the images"
             )
     if missing:
         raise DataError(
-            f"{path}: {len(missing)} of {len(tasks)} images are missing, the first is {missing[0].address!r:.200} of"
+            f"{path}: {len(missing)} of {len(tasks)} images are missing, the first is "
+            f"{missing[0].address!r:.200} of"
             f" {missing[0].record}; put them into {str(path.parent / 'images')!r}"
         )
 
@@ -198,7 +221,9 @@ def _names(address: str) -> Iterator[str]:
     except ValueError:  # an address that is none
         pass
     found.reverse()
-    plain = [[part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")] for name in found]
+    plain = [
+        [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")] for name in found
+    ]
     for parts_of_name in plain:
         for begin in range(max(len(parts_of_name) - LONGEST_PATH, 0), len(parts_of_name)):
             yield "/".join(parts_of_name[begin:])
@@ -223,7 +248,13 @@ def _kind(region: dict[str, Any]) -> str:
     value = region.get("value")
     if kind == "labels" and isinstance(value, dict):
         # labels apart from the shape: its fields tell
-        fields = {"points": "polygon", "rle": "brush", "radiusX": "ellipse", "height": "rectangle", "x": "keypoint"}
+        fields = {
+            "points": "polygon",
+            "rle": "brush",
+            "radiusX": "ellipse",
+            "height": "rectangle",
+            "x": "keypoint",
+        }
         return next((kind for key, kind in fields.items() if key in value), "labels")
     return kind.removesuffix("labels") if kind.removesuffix("labels") in KINDS else kind
 
@@ -245,7 +276,9 @@ def _add_regions(
 ) -> None:
     """Add the objects of a task, and the keypoints of their classes."""
     keypoints = _keypoints(builder, task, image.size, keypoint_names)
-    labelled = {region.get("id") for region in task.regions if _labels(region) and isinstance(region.get("id"), str)}
+    labelled = {
+        region.get("id") for region in task.regions if _labels(region) and isinstance(region.get("id"), str)
+    }
     for position, region in enumerate(task.regions):
         kind, labels, record = _kind(region), _labels(region), f"region {position}"
         where = f"{record} of {task.record}"
@@ -276,7 +309,9 @@ def _add_regions(
         builder.problems.note(ProblemKind.LONE_KEYPOINT, f"those of {region_id!r:.40} of {task.record}")
 
 
-def _keypoints(builder: LabelBuilder, task: Task, size: tuple[int, int], names: list[str]) -> dict[str, np.ndarray]:
+def _keypoints(
+    builder: LabelBuilder, task: Task, size: tuple[int, int], names: list[str]
+) -> dict[str, np.ndarray]:
     """The keypoints (K, 3) of each region that has some, by its id."""
     found: dict[str, np.ndarray] = {}
     for position, region in enumerate(task.regions):
@@ -310,7 +345,9 @@ def _shape(
                 raise ValueError("it has no rle")
             return {"rle": bitmap_rle(brush_mask(value["rle"], height, width))}
         except ValueError as error:
-            raise DataError(f"{builder.source}: the brush of {where} cannot be used: {error}; export anew") from None
+            raise DataError(
+                f"{builder.source}: the brush of {where} cannot be used: {error}; export anew"
+            ) from None
     if kind == "polygon":
         with np.errstate(over="ignore"):
             return {"polygons": [points(value.get("points")) * [width / 100, height / 100]]}

@@ -1,9 +1,8 @@
 """The run lengths of Label Studio's brush: a bit stream of the RGBA bytes of the mask.
-
-The format is that of the JavaScript package rle-pack (thi.ng/umbrella, packages/rle-pack): 32 bits count the values,
-5 bits hold a value's bits less 1, four times 4 bits hold the bits less 1 of a run's length. Then runs: a bit that says
-whether one value repeats (1) or each value follows (0), two bits that choose among the four sizes, the length less 1,
-and the value or values. A pixel belongs to the mask where its alpha is not 0.
+ The format is that of the JavaScript package rle-pack (thi.ng/umbrella, packages/rle-pack): 32 bits count the
+values, 5 bits hold a value's bits less 1, four times 4 bits hold the bits less 1 of a run's length. Then
+runs: a bit that says whether one value repeats (1) or each value follows (0), two bits that choose among the
+four sizes, the length less 1, and the value or values. A pixel belongs to the mask where its alpha is not 0.
 """
 
 from __future__ import annotations
@@ -30,7 +29,9 @@ def brush_mask(rle: Sequence[int], height: int, width: int) -> np.ndarray:
         raise ValueError("its rle ends early")
     count = _read(data, 0, 32)
     if count != height * width * CHANNELS:
-        raise ValueError(f"its rle holds {count} values but an image of {width} x {height} has {height * width} x 4")
+        raise ValueError(
+            f"its rle holds {count} values but an image of {width} x {height} has {height * width} x 4"
+        )
     value_bits = _read(data, 32, 5) + 1
     size_bits = [_read(data, 37 + 4 * i, 4) + 1 for i in range(4)]
     mask = np.zeros(height * width, dtype=bool)
@@ -56,7 +57,9 @@ def brush_mask(rle: Sequence[int], height: int, width: int) -> np.ndarray:
 
 
 def _read(data: bytes, place: int, bits: int) -> int:
-    """The number in `bits` bits from bit `place`, highest first; bits behind the end count as missing zeros."""
+    """The number in `bits` bits from bit `place`, highest first; bits behind the end count as missing
+    zeros.
+    """
     first, last = place // 8, (place + bits + 7) // 8
     found = int.from_bytes(data[first:last].ljust(last - first, b"\0"), "big")
     return (found >> (last * 8 - place - bits)) & ((1 << bits) - 1)

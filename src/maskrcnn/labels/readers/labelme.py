@@ -1,9 +1,9 @@
 """LabelMe: one JSON file an image, written beside it.
-
-The format is that of github.com/wkentaro/labelme (labelme/_label_file.py); coordinates are continuous pixels. As there,
-shapes of the same label and group_id are one object. A rectangle by itself is a box without a mask; in a group it is a
-part of the mask. A "mask" is a PNG in base64 for the pixels from its first point to its second, both included.
-An image without a JSON file was not labelled yet and is left out: LabelMe saves none where nothing is drawn.
+ The format is that of github.com/wkentaro/labelme (labelme/_label_file.py); coordinates are continuous
+pixels. As there, shapes of the same label and group_id are one object. A rectangle by itself is a box without
+a mask; in a group it is a part of the mask. A "mask" is a PNG in base64 for the pixels from its first point
+to its second, both included. An image without a JSON file was not labelled yet and is left out: LabelMe saves
+none where nothing is drawn.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ class Part:
 
 
 def read_labelme(source: Path) -> FileDataset:
-    """Read the LabelMe files under a folder, or one of them. Classes are in the order of labels.txt, else sorted.
+    """Read the LabelMe files under a folder, or one of them. Classes are in the order of labels.txt, else
+    sorted.
 
     Raises:
         DataError: the files cannot be used; one line with the record and the remedy.
@@ -66,7 +67,9 @@ def read_labelme(source: Path) -> FileDataset:
     names = files_under(root, root) if source.is_dir() else [source.name]
     builder = LabelBuilder(source, root)
     found = _load_all(names, root, builder)
-    used = [shape["label"] for _, labels in found for shape in labels["shapes"] if shape["label"] not in IGNORED]
+    used = [
+        shape["label"] for _, labels in found for shape in labels["shapes"] if shape["label"] not in IGNORED
+    ]
     ids = builder.add_classes(_classes(root, used))
     images = [name for name in names if name.lower().endswith(SUFFIXES)]
     by_stem: defaultdict[str, list[str]] = defaultdict(list)
@@ -156,7 +159,8 @@ def _find_image(
 ) -> str:
     """The image of a LabelMe file, relative to `root`.
 
-    imagePath is relative to the file; where it leads nowhere, as after renaming, the image of the file's own name.
+    imagePath is relative to the file; where it leads nowhere, as after renaming, the image of the file's own
+    name.
     """
     stated = labels.get("imagePath")
     if isinstance(stated, str) and stated:
@@ -182,7 +186,9 @@ def _beside(name: str, root: Path) -> list[str]:
     return [stem + suffix for suffix in SUFFIXES if os.path.isfile(root / (stem + suffix))]
 
 
-def _read_labels(name: str, labels: dict[str, Any], file_name: str, ids: dict[str, int], builder: LabelBuilder) -> None:
+def _read_labels(
+    name: str, labels: dict[str, Any], file_name: str, ids: dict[str, int], builder: LabelBuilder
+) -> None:
     """Add an image and its objects."""
     stated = (labels.get("imageHeight"), labels.get("imageWidth"))
     known = all(side is not None for side in stated)
@@ -204,7 +210,9 @@ def _read_labels(name: str, labels: dict[str, Any], file_name: str, ids: dict[st
         _add_object(parts, image, ids[label], builder)
 
 
-def _read_shape(shape: dict[str, Any], record: str, size: tuple[int, int], builder: LabelBuilder) -> Part | None:
+def _read_shape(
+    shape: dict[str, Any], record: str, size: tuple[int, int], builder: LabelBuilder
+) -> Part | None:
     """A shape, or None for one that is no part of an object, which is counted."""
     kind = shape.get("shape_type") or "polygon"
     if shape["label"] in IGNORED:
@@ -266,14 +274,17 @@ def _mask(encoded: Any, corners: np.ndarray, where: str, size: tuple[int, int]) 
         ) from None
     if shown != box or bitmap.ndim != 2:
         raise DataError(
-            f"{where}: its mask is {shown[0]} x {shown[1]} of mode {mode}, not one channel of {box[0]} x {box[1]} as its"
+            f"{where}: its mask is {shown[0]} x {shown[1]} of mode {mode}, not one channel of {box[0]} x "
+            f"{box[1]} as its"
             " points say; draw it again"
         )
     return placed_rle(bitmap, x0, y0, height, width)
 
 
 def _add_object(parts: list[Part], image: LabelledImage, label: int, builder: LabelBuilder) -> None:
-    record = parts[0].record if len(parts) == 1 else f"{parts[0].record} and {len(parts) - 1} more of its group"
+    record = (
+        parts[0].record if len(parts) == 1 else f"{parts[0].record} and {len(parts) - 1} more of its group"
+    )
     rings = [part.ring for part in parts if part.ring is not None]
     rles = [part.rle for part in parts if part.rle is not None]
     if len(parts) == 1 and parts[0].is_box:

@@ -1,8 +1,8 @@
-"""LVIS: COCO's instances of 1203 classes, of which each image was searched for a few (lvisdataset.org/dataset).
-
-What the other readers take for granted is said here for each image: `neg_category_ids` were looked for and are not in
-it, `not_exhaustive_category_ids` are, and some of their objects are not labelled. Of every other class without an
-annotation nothing is known.
+"""LVIS: COCO's instances of 1203 classes, of which each image was searched for a few
+(lvisdataset.org/dataset).
+ What the other readers take for granted is said here for each image: `neg_category_ids` were looked for and
+are not in it, `not_exhaustive_category_ids` are, and some of their objects are not labelled. Of every other
+class without an annotation nothing is known.
 """
 
 from __future__ import annotations
@@ -29,9 +29,8 @@ TRIED_IMAGES = 20  # so many are looked for before a folder is given up
 def read_lvis(source: Path, image_folder: Path | None = None) -> FileDataset:
     """Read an LVIS JSON file.
 
-    Args:
-        source: the file.
-        image_folder: the folder that holds train2017 and val2017, or the image files themselves; None: looked for beside
+    Args: source: the file. image_folder: the folder that holds train2017 and val2017, or the image files
+        themselves; None: looked for beside
             the file.
 
     Raises:
@@ -44,7 +43,9 @@ def read_lvis(source: Path, image_folder: Path | None = None) -> FileDataset:
 def _read(source: Path, image_folder: Path | None) -> FileDataset:
     document = load_json(source)
     if not isinstance(document, dict):
-        raise DataError(f"{source}: not an object with images, annotations and categories; give an LVIS label file")
+        raise DataError(
+            f"{source}: not an object with images, annotations and categories; give an LVIS label file"
+        )
     for key in ("images", "annotations", "categories"):
         if not isinstance(document.get(key), list):
             raise DataError(f"{source}: has no list {key!r}; give an LVIS label file")
@@ -80,8 +81,8 @@ def looks_like_lvis(source: Path) -> bool:
 def _place(source: Path, records: list[Any], image_folder: Path | None) -> tuple[Path, list[Any]]:
     """The folder of the images, and the records with a `file_name` relative to it.
 
-    Version 1 has no file_name: images of train2017 and val2017 are told apart by their address only. People keep them
-    in these two folders, or those they need in one.
+    Version 1 has no file_name: images of train2017 and val2017 are told apart by their address only. People
+    keep them in these two folders, or those they need in one.
     """
     here = source.parent
     folders = [here, here / "images", here.parent, here.parent / "images", here / source.stem]
@@ -95,7 +96,9 @@ def _place(source: Path, records: list[Any], image_folder: Path | None) -> tuple
     name = first.get("file_name") if isinstance(first, dict) else None
     if image_folder is None and isinstance(name, str) and relative_name(name) is not None:
         looked = ", ".join(str(folder) for folder in folders)
-        raise DataError(f"{source}: image {name!r} not found in {looked}; put the images into one of these folders")
+        raise DataError(
+            f"{source}: image {name!r} not found in {looked}; put the images into one of these folders"
+        )
     return folders[0], [_named(record, 2) for record in records]
 
 

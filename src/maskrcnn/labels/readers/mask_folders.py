@@ -1,7 +1,6 @@
 """A folder for each image: ID/images/ID.png and ID/masks/*.png, one label image for each object.
-
-The layout of the Data Science Bowl 2018 (bbbc.broadinstitute.org/BBBC038, kaggle.com/c/data-science-bowl-2018/data).
-Everything but 0 is the object.
+ The layout of the Data Science Bowl 2018 (bbbc.broadinstitute.org/BBBC038,
+kaggle.com/c/data-science-bowl-2018/data). Everything but 0 is the object.
 """
 
 from __future__ import annotations
@@ -29,7 +28,9 @@ def looks_like_mask_folders(source: Path) -> bool:
         folders = [path for path in Path(source).iterdir() if path.is_dir()]
     except OSError:
         return False
-    return any((path / "images").is_dir() and (path / "masks").is_dir() for path in sorted(folders)[:TRIED_FOLDERS])
+    return any(
+        (path / "images").is_dir() and (path / "masks").is_dir() for path in sorted(folders)[:TRIED_FOLDERS]
+    )
 
 
 def read_mask_folders(source: Path) -> FileDataset:
@@ -67,7 +68,8 @@ def _only_image(folder: Path) -> Path:
         found = [path for path in _listed(folder / "images") if path.suffix.lower() in IMAGE_SUFFIXES]
     if len(found) != 1:
         raise DataError(
-            f"{folder / 'images'}: {len(found)} images where the masks beside it need one; keep each image in a"
+            f"{folder / 'images'}: {len(found)} images where the masks beside it need one; keep each image "
+            "in a"
             " folder of its own"
         )
     return found[0]
@@ -83,6 +85,7 @@ def _mask(path: Path, height: int, width: int) -> np.ndarray:
                 return read_object(mask.convert(mask.mode[:-1]))  # an opaque background is no object
             return read_object(mask)
     raise DataError(
-        f"{path}: the mask is {size[1]} x {size[0]} (width x height) but its image {width} x {height}; save it as"
+        f"{path}: the mask is {size[1]} x {size[0]} (width x height) but its image {width} x {height}; save "
+        "it as"
         " large as the image"
     )

@@ -1,7 +1,7 @@
 """Penn-Fudan: PNGImages, an image of instance ids for each in PedMasks, and a text of boxes in Annotation.
-
-The format: www.cis.upenn.edu/~jshi/ped_html. The masks are what is read; each is a person. The text only says which
-persons there are, in the order of their ids, with boxes in pixels counted from 1, the last one inside.
+ The format: www.cis.upenn.edu/~jshi/ped_html. The masks are what is read; each is a person. The text only
+says which persons there are, in the order of their ids, with boxes in pixels counted from 1, the last one
+inside.
 """
 
 from __future__ import annotations
@@ -21,13 +21,15 @@ from maskrcnn.masks.rle import Rle, rle_box
 
 MASK = "_mask.png"
 BOX = re.compile(
-    r"Bounding box for object (\d{1,9}) .*: *\((\d{1,9}), *(\d{1,9})\) *- *\((\d{1,9}), *(\d{1,9})\)$", re.ASCII
+    r"Bounding box for object (\d{1,9}) .*: *\((\d{1,9}), *(\d{1,9})\) *- *\((\d{1,9}), *(\d{1,9})\)$",
+    re.ASCII,
 )
 Box = tuple[int, int, int, int]
 
 
 def read_penn_fudan(source: Path) -> FileDataset:
-    """Read PNGImages, PedMasks and, where it is there, Annotation. Images are numbered from 1 in their names' order.
+    """Read PNGImages, PedMasks and, where it is there, Annotation. Images are numbered from 1 in their names'
+    order.
 
     Args:
         source: the folder that holds them.

@@ -1,4 +1,6 @@
-"""XML files that others wrote, parsed without what makes XML dangerous: no document types, no entities, no depth."""
+"""XML files that others wrote, parsed without what makes XML dangerous: no document types, no entities, no
+depth.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,11 @@ MAX_ELEMENTS = 5_000_000  # some 500 MB as Python objects; in 200 MB there is ro
 def parse_xml(path: Path) -> Element:
     """The root element of an XML file.
 
-    Entities, and with them "billion laughs" and reading other files, can only be declared in a DOCTYPE. That is refused
-    by the parser rather than by looking for its bytes, which a file in UTF-16 would hide.
+    Entities, and with them "billion laughs" and reading other files, can only be declared in a DOCTYPE. That
+    is refused by the parser rather than by looking for its bytes, which a file in UTF-16 would hide.
 
-    Raises:
-        DataError: the file is missing, unreadable, larger than 200 MB, of more than 5 million elements, nested deeper than
+    Raises: DataError: the file is missing, unreadable, larger than 200 MB, of more than 5 million elements,
+        nested deeper than
             100, or has a DOCTYPE.
     """
     builder = TreeBuilder()
@@ -44,7 +46,9 @@ def parse_xml(path: Path) -> Element:
         builder.end(tag)
 
     def refuse(*_: object) -> None:
-        raise DataError(f"{path}: has a DOCTYPE, which label files never need; delete it if you trust the file")
+        raise DataError(
+            f"{path}: has a DOCTYPE, which label files never need; delete it if you trust the file"
+        )
 
     parser.StartElementHandler = start
     parser.EndElementHandler = end
@@ -63,7 +67,8 @@ def parse_xml(path: Path) -> Element:
     except expat.ExpatError as error:
         message = expat.ErrorString(error.code)
         raise DataError(
-            f"{path}: not valid XML ({message}, line {error.lineno}, column {error.offset + 1}); export the labels anew"
+            f"{path}: not valid XML ({message}, line {error.lineno}, column {error.offset + 1}); export the "
+            "labels anew"
         ) from None
     # an encoding that Python does not know, or of more than one byte a character
     except (ValueError, LookupError) as error:

@@ -1,4 +1,6 @@
-"""YAML files that anyone may have written: small, flat and without aliases, which can grow to any size when read."""
+"""YAML files that anyone may have written: small, flat and without aliases, which can grow to any size when
+read.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ DEEPEST = 20  # lists and mappings in one another
 def parse_yaml(path: Path) -> Any:
     """What a YAML file holds, with plain values only.
 
-    Raises:
-        DataError: unreadable, not YAML, larger than `LARGEST`, of more than `MOST_VALUES`, nested deeper than `DEEPEST`, or
+    Raises: DataError: unreadable, not YAML, larger than `LARGEST`, of more than `MOST_VALUES`, nested deeper
+        than `DEEPEST`, or
             with aliases or tags.
     """
     try:
@@ -49,7 +51,9 @@ def _refuse_bombs(text: str, path: Path) -> None:
             depth -= 1
         values += 1
         if values > MOST_VALUES:
-            raise DataError(f"{path}: more than {MOST_VALUES:,} values; put long lists into a text file of their own")
+            raise DataError(
+                f"{path}: more than {MOST_VALUES:,} values; put long lists into a text file of their own"
+            )
         if depth > DEEPEST:
             raise DataError(f"{path}: nested deeper than {DEEPEST}; write it as a flat list of keys")
 

@@ -1,8 +1,8 @@
-"""Supervisely projects (docs.supervisely.com, Supervisely annotation format): meta.json, DATASET/img, DATASET/ann.
-
-What one downloads has whole coordinates that are pixel indices: a rectangle includes its right and lower pixel, and a
-point is its pixel's centre (developer-portal, app-development/advanced/coordinate-system). Where any coordinate of a
-project has a fraction, they are continuous, as the labelling tool holds them.
+"""Supervisely projects (docs.supervisely.com, Supervisely annotation format): meta.json, DATASET/img,
+DATASET/ann.
+ What one downloads has whole coordinates that are pixel indices: a rectangle includes its right and lower
+pixel, and a point is its pixel's centre (developer-portal, app-development/advanced/coordinate-system). Where
+any coordinate of a project has a fraction, they are continuous, as the labelling tool holds them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ from maskrcnn.labels.values import number, points, whole
 from maskrcnn.masks.rle import Rle
 
 META = "meta.json"
-LARGEST_BITMAP = 64 << 20  # bytes of a compressed label image, far above what 179 million pixels of a mask take
+LARGEST_BITMAP = (
+    64 << 20
+)  # bytes of a compressed label image, far above what 179 million pixels of a mask take
 
 
 def looks_like_supervisely(source: Path) -> bool:
@@ -166,12 +168,14 @@ def _add_figure(
 ) -> None:
     """Add a figure, or count why it has no place.
 
-    Args:
-        offset: from a pixel's index to its far edge: 1 where coordinates are indices, 0 where they are continuous.
+    Args: offset: from a pixel's index to its far edge: 1 where coordinates are indices, 0 where they are
+        continuous.
     """
     title, kind = figure.get("classTitle"), figure.get("geometryType")
     if not isinstance(title, str) or title not in ids:
-        raise DataError(f"{builder.source}: {record} has the class {title!r:.40}, which is not in {META}; add it there")
+        raise DataError(
+            f"{builder.source}: {record} has the class {title!r:.40}, which is not in {META}; add it there"
+        )
     tags = figure.get("tags")
     for _ in tags if isinstance(tags, list) else []:
         builder.problems.note(ProblemKind.TAG, record)
@@ -220,7 +224,9 @@ def _bitmap(builder: LabelBuilder, record: str, figure: dict[str, Any], size: tu
             inside = 0 <= left and 0 <= top and left + width <= size[1] and top + height <= size[0]
             # before anything is decoded, so that a file that claims to be huge costs nothing
             if not inside and (height > size[0] or width > size[1]):
-                raise DataError(f"{where} is {width} x {height}, larger than its image; export the project anew")
+                raise DataError(
+                    f"{where} is {width} x {height}, larger than its image; export the project anew"
+                )
             mask = _object(image)
     except DataError:
         raise

@@ -10,7 +10,8 @@ LARGEST = 100 * 2**20  # bytes
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a text file, stripped, without empty ones. What is not UTF-8 becomes a replacement character.
+    """The lines of a text file, stripped, without empty ones. What is not UTF-8 becomes a replacement
+    character.
 
     Raises:
         DataError: unreadable, or larger than 100 MB.

@@ -1,8 +1,8 @@
 """VGG Image Annotator 2 (and 1): its project file, its exported JSON (via_region_data.json) and its CSV.
-
-The format is described at robots.ox.ac.uk/~vgg/software/via; angles of ellipses are in radians, as in its source. VIA has
-no classes but attributes of regions with any name: `read_via` says which of them is taken for the class. A rect is a box
-without a mask. VIA writes no sizes of images and no folder that is sure to be right.
+ The format is described at robots.ox.ac.uk/~vgg/software/via; angles of ellipses are in radians, as in its
+source. VIA has no classes but attributes of regions with any name: `read_via` says which of them is taken for
+the class. A rect is a box without a mask. VIA writes no sizes of images and no folder that is sure to be
+right.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class Project:
 def read_via(source: Path, attribute: str | None = None) -> FileDataset:
     """Read a VIA file, or the only one of a folder. Images are numbered from 1 in its order.
 
-    Args:
-        attribute: the region attribute that is the class. None: the only one, else one called class, label, name, type
+    Args: attribute: the region attribute that is the class. None: the only one, else one called class, label,
+        name, type
             or category. Where no region has any attribute, every region is an "object".
 
     Raises:
@@ -105,9 +105,12 @@ def _via_file(source: Path) -> Path:
     if len(found) == 1:
         return found[0]
     if found:
-        raise UserError(f"{source}: holds {found[0].name!r} and {found[1].name!r} of VIA; name the one that is meant")
+        raise UserError(
+            f"{source}: holds {found[0].name!r} and {found[1].name!r} of VIA; name the one that is meant"
+        )
     raise DataError(
-        f"{source}: no file of VGG Image Annotator 2; export the annotations as JSON or CSV from it (files of VIA 3 are"
+        f"{source}: no file of VGG Image Annotator 2; export the annotations as JSON or CSV from it (files "
+        "of VIA 3 are"
         " others)"
     )
 
@@ -150,7 +153,9 @@ def _read_json(path: Path) -> Project:
     entries = list(entries.values()) if isinstance(entries, dict) else entries
     for entry in entries if isinstance(entries, list) else [None]:
         if not isinstance(entry, dict) or not isinstance(entry.get("filename"), str) or not entry["filename"]:
-            raise DataError(f"{path}: an entry has no filename; export the annotations as JSON from VIA 2 again")
+            raise DataError(
+                f"{path}: an entry has no filename; export the annotations as JSON from VIA 2 again"
+            )
         name = entry["filename"]
         if name in project.regions:
             raise DataError(f"{path}: image {name!r} is there twice; delete one")
@@ -162,7 +167,9 @@ def _read_json(path: Path) -> Project:
         # VIA 1 numbers the regions, VIA 2 lists them
         regions = list(regions.values()) if isinstance(regions, dict) else regions
         if not isinstance(regions, list) or not all(isinstance(region, dict) for region in regions):
-            raise DataError(f"{path}: the regions of image {name!r} are no list of objects; export them again")
+            raise DataError(
+                f"{path}: the regions of image {name!r} are no list of objects; export them again"
+            )
         project.regions[name] = [
             Region(
                 f"region {position} of {name!r}",
@@ -181,7 +188,9 @@ def _read_csv(path: Path) -> Project:
         if not name:
             raise DataError(f"{path}: line {line} has no filename; export the annotations again")
         if sizes.setdefault(name, row["file_size"]) != row["file_size"]:
-            raise DataError(f"{path}: line {line}: image {name!r} is there with two file sizes; delete one of the two")
+            raise DataError(
+                f"{path}: line {line}: image {name!r} is there with two file sizes; delete one of the two"
+            )
         where = f"{path}: line {line}"
         regions = project.regions.setdefault(name, [])
         if _is_set(_cell(row["file_attributes"], where)) and name not in project.images_with_attributes:
@@ -201,7 +210,9 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not readable as text ({' '.join(str(error).split())}); save it as UTF-8") from None
+        raise DataError(
+            f"{path}: not readable as text ({' '.join(str(error).split())}); save it as UTF-8"
+        ) from None
     before = csv.field_size_limit(LONGEST_CELL)
     try:
         reader = csv.reader(io.StringIO(text, newline=""))
@@ -228,9 +239,13 @@ def _cell(text: str, where: str) -> dict[str, Any]:
     try:
         value = json.loads(text or "{}")
     except (ValueError, RecursionError):
-        raise DataError(f"{where} holds {text!r:.80}, which is not JSON; export the annotations again") from None
+        raise DataError(
+            f"{where} holds {text!r:.80}, which is not JSON; export the annotations again"
+        ) from None
     if not isinstance(value, dict):
-        raise DataError(f"{where} holds {text!r:.80}, which is not a JSON object; export the annotations again")
+        raise DataError(
+            f"{where} holds {text!r:.80}, which is not a JSON object; export the annotations again"
+        )
     return value
 
 
@@ -251,7 +266,9 @@ def _is_set(attributes: Any) -> bool:
 
 
 def _images_folder(path: Path, project: Project) -> tuple[Path, Path]:
-    """The folder of the images, and the folder that they must not leave: that of the file or the one above."""
+    """The folder of the images, and the folder that they must not leave: that of the file or the one
+    above.
+    """
     if not project.regions:
         raise DataError(f"{path}: empty data set, it has no image; add images in VIA")
     here = path.parent
@@ -261,10 +278,13 @@ def _images_folder(path: Path, project: Project) -> tuple[Path, Path]:
     folders += [(here.parent, here.parent / "images")]
     for image in project.regions:
         if "://" in image:
-            raise DataError(f"{path}: image {image!r:.200} is on the web; download it and put its file's name there")
+            raise DataError(
+                f"{path}: image {image!r:.200} is on the web; download it and put its file's name there"
+            )
         if relative_name(image) is None:
             raise DataError(
-                f"{path}: image {image!r:.200} leaves the folder of the images; write its name relative to that"
+                f"{path}: image {image!r:.200} leaves the folder of the images; write its name relative to "
+                "that"
                 " folder, without '..'"
             )
     for image in list(project.regions)[:TRIED_IMAGES]:
@@ -273,16 +293,21 @@ def _images_folder(path: Path, project: Project) -> tuple[Path, Path]:
                 return root, _complete(path, folder, project)
     looked = ", ".join(str(folder) for _, folder in folders)
     first = next(iter(project.regions))
-    raise DataError(f"{path}: image {first!r:.200} not found in {looked}; put the images into one of these folders")
+    raise DataError(
+        f"{path}: image {first!r:.200} not found in {looked}; put the images into one of these folders"
+    )
 
 
 def _complete(path: Path, folder: Path, project: Project) -> Path:
     """`folder`, in which every image must be."""
-    missing = [image for image in project.regions if not os.path.isfile(folder / (relative_name(image) or ""))]
+    missing = [
+        image for image in project.regions if not os.path.isfile(folder / (relative_name(image) or ""))
+    ]
     if missing:
         raise DataError(
             f"{path}: {len(missing)} of {len(project.regions)} image files are missing, the first is"
-            f" {posixpath.join(str(folder), missing[0])!r:.300}; restore them or delete their entries from the labels"
+            f" {posixpath.join(str(folder), missing[0])!r:.300}; restore them or delete their entries from "
+            "the labels"
         )
     return folder
 
@@ -314,7 +339,8 @@ def _class_attribute(project: Project, attribute: str | None, path: Path) -> str
     if attribute is not None:
         if attribute not in used:
             raise DataError(
-                f"{path}: no region has the attribute {attribute!r} (there are: {known:.300}); name one of these"
+                f"{path}: no region has the attribute {attribute!r} (there are: {known:.300}); name one of "
+                "these"
             )
         return attribute
     if len(used) <= 1:
@@ -347,7 +373,9 @@ def _class_names(project: Project, name: str | None, classes: dict[str, str]) ->
     """The options of the attribute in the project's order, then what else is used."""
     options = _at(project.definitions, name, "options") if name is not None else {}
     return list(
-        dict.fromkeys([*(option.strip() for option in options if option.strip()), *sorted(set(classes.values()))])
+        dict.fromkeys(
+            [*(option.strip() for option in options if option.strip()), *sorted(set(classes.values()))]
+        )
     )
 
 
@@ -383,4 +411,6 @@ def _polygon(shape: dict[str, Any]) -> np.ndarray:
     xs, ys = shape.get("all_points_x"), shape.get("all_points_y")
     if not isinstance(xs, list) or not isinstance(ys, list) or len(xs) != len(ys):
         return np.zeros((0, 2))
-    return np.array([[number(x), number(y)] for x, y in zip(xs, ys, strict=True)], dtype=np.float64).reshape(-1, 2)
+    return np.array([[number(x), number(y)] for x, y in zip(xs, ys, strict=True)], dtype=np.float64).reshape(
+        -1, 2
+    )

@@ -1,9 +1,9 @@
 """Pascal VOC: an XML file of boxes for each image, and masks in SegmentationObject where there are some.
-
-The format: host.robots.ox.ac.uk/pascal/VOC/voc2012/devkit_doc.pdf; the same XML is written beside each image by
-LabelImg. VOC's coordinates are indices of pixels counted from 1, the last one inside: 1 is taken off the upper left
-corner, so that boxes are half-open. Tools that count from 0 (CVAT, Datumaro) give themselves away where boxes touch the
-left or upper edge of their image: more of a set begin at 0 than at 1 then, and all of it is taken as it stands.
+ The format: host.robots.ox.ac.uk/pascal/VOC/voc2012/devkit_doc.pdf; the same XML is written beside each image
+by LabelImg. VOC's coordinates are indices of pixels counted from 1, the last one inside: 1 is taken off the
+upper left corner, so that boxes are half-open. Tools that count from 0 (CVAT, Datumaro) give themselves away
+where boxes touch the left or upper edge of their image: more of a set begin at 0 than at 1 then, and all of
+it is taken as it stands.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ Box = tuple[float, float, float, float]
 
 @dataclass
 class Layout:
-    """Where the files of a data set lie; all three are the same folder where LabelImg wrote beside the images."""
+    """Where the files of a data set lie; all three are the same folder where LabelImg wrote beside the
+    images.
+    """
 
     root: Path
     labels: Path
@@ -61,13 +63,15 @@ class Object:
 
 
 def read_voc(source: Path, split: str | None = None) -> FileDataset:
-    """Read VOC's folders, or XML files beside their images. Images are numbered from 1 in the order of their names.
+    """Read VOC's folders, or XML files beside their images. Images are numbered from 1 in the order of their
+    names.
 
-    Args:
-        source: a folder as VOC2012 (with Annotations and JPEGImages), the VOCdevkit that holds one, or a folder of XML
+    Args: source: a folder as VOC2012 (with Annotations and JPEGImages), the VOCdevkit that holds one, or a
+        folder of XML
             files and images.
         split: a list in ImageSets, "train" for ImageSets/Main/train.txt or, where that is missing,
-            ImageSets/Segmentation/train.txt; "Segmentation/train" for a list in another folder. None: every XML file.
+            ImageSets/Segmentation/train.txt; "Segmentation/train" for a list in another folder. None: every
+            XML file.
 
     Raises:
         UserError: there is no such split, or several VOC folders.
@@ -120,9 +124,13 @@ def _root(source: Path) -> Path:
     inner = [*source.glob("VOC*"), *source.glob("VOCdevkit/VOC*")]
     roots = sorted(path for path in inner if (path / "Annotations").is_dir())
     if len(roots) > 1:
-        raise UserError(f"{source}: holds {', '.join(path.name for path in roots)}; give one of these folders")
+        raise UserError(
+            f"{source}: holds {', '.join(path.name for path in roots)}; give one of these folders"
+        )
     if not roots:
-        raise DataError(f"{source}: no Annotations folder and no XML file; give the folder that the labels are in")
+        raise DataError(
+            f"{source}: no Annotations folder and no XML file; give the folder that the labels are in"
+        )
     return roots[0]
 
 
@@ -146,7 +154,9 @@ def _labels_folder(root: Path) -> Path:
 
 
 def _files(folder: Path, root: Path) -> list[str]:
-    """Names of files under a folder; of a folder of images and XML together those in it, as others are other splits."""
+    """Names of files under a folder; of a folder of images and XML together those in it, as others are other
+    splits.
+    """
     if folder == root:
         return sorted(path.name for path in folder.iterdir() if path.name[0] != "." and path.is_file())
     return files_under(folder, folder)
@@ -161,19 +171,23 @@ def _listed(layout: Layout, split: str, problems: Problems) -> list[str]:
     """The names in a list of ImageSets that have an XML file."""
     sets = layout.root / "ImageSets"
     places = (
-        [sets / f"{split}.txt"] if "/" in split else [sets / kind / f"{split}.txt" for kind in ("Main", "Segmentation")]
+        [sets / f"{split}.txt"]
+        if "/" in split
+        else [sets / kind / f"{split}.txt" for kind in ("Main", "Segmentation")]
     )
     path = next((place for place in places if ".." not in split.split("/") and place.is_file()), None)
     if path is None:
         known = sorted(file.relative_to(sets).with_suffix("").as_posix() for file in sets.glob("*/*.txt"))
         raise UserError(
-            f"{layout.root}: no split {split!r} in ImageSets; there is {', '.join(known[:12]) or 'no list at all'}"
+            f"{layout.root}: no split {split!r} in ImageSets; there is "
+            f"{', '.join(known[:12]) or 'no list at all'}"
         )
     refuse_leaving(sets, path)
     names = []
     for line in read_lines(path):
         name, _, flag = line.rpartition(" ")
-        # the lists of one class say after each name whether the class is in the image: 1, 0 for difficult, -1 for no
+        # the lists of one class say after each name whether the class is in the image: 1, 0 for difficult, -1
+        # for no
         key = name.strip() if line not in layout.xmls and flag in ("1", "0", "-1") else line
         if key != line and flag == "-1":
             continue
@@ -192,7 +206,9 @@ def _read_xml(layout: Layout, key: str, builder: LabelBuilder) -> Iterator[Objec
     refuse_leaving(layout.labels, path)
     root = parse_xml(path)
     if root.tag != "annotation":
-        raise DataError(f"{path}: its root is {root.tag[:80]!r}, VOC's is 'annotation'; move the file elsewhere")
+        raise DataError(
+            f"{path}: its root is {root.tag[:80]!r}, VOC's is 'annotation'; move the file elsewhere"
+        )
     file_name = _image(layout, key, root, builder.problems)
     image = builder.add_image(file_name, size=_size(root, path, builder.problems))
     objects = root.findall("object")
@@ -234,7 +250,8 @@ def _image(layout: Layout, key: str, root: Element, problems: Problems) -> str:
         return near or f"{key}.jpg"
     if len(files) > 1:
         raise DataError(
-            f"{layout.xmls[key]}: {', '.join(map(repr, files[:4]))} have its name and its <filename> is {stated!r}, none"
+            f"{layout.xmls[key]}: {', '.join(map(repr, files[:4]))} have its name and its <filename> is "
+            f"{stated!r}, none"
             " of them; correct that"
         )
     if stated:
@@ -242,7 +259,9 @@ def _image(layout: Layout, key: str, root: Element, problems: Problems) -> str:
     return files[0]
 
 
-def _masks(layout: Layout, key: str, size: tuple[int, int], count: int, problems: Problems) -> dict[int, Rle] | None:
+def _masks(
+    layout: Layout, key: str, size: tuple[int, int], count: int, problems: Problems
+) -> dict[int, Rle] | None:
     """RLEs by the position of their object in the XML file, from 1; None where the image has no masks."""
     folder = layout.root / "SegmentationObject"
     path = folder / f"{key}.png"
@@ -285,7 +304,9 @@ def _counted_from(boxes: list[Box]) -> int:
 
 
 def _half_open(box: Box) -> Box:
-    """A box of pixels counted from 1, the last one inside, in its order: the builder says where that is reversed."""
+    """A box of pixels counted from 1, the last one inside, in its order: the builder says where that is
+    reversed.
+    """
     x0, y0, x1, y1 = box
     return (x0 - (x0 <= x1), y0 - (y0 <= y1), x1 - (x1 < x0), y1 - (y1 < y0))
 
@@ -317,7 +338,9 @@ def _number(element: Element | None, tag: str) -> float | None:
 
 
 def _classes(root: Path, used: set[str]) -> list[str]:
-    """Names as labelmap.txt or the lists of each class give them, else sorted; those that neither lists come last."""
+    """Names as labelmap.txt or the lists of each class give them, else sorted; those that neither lists come
+    last.
+    """
     return list(dict.fromkeys([*_listed_classes(root), *sorted(used)]))
 
 

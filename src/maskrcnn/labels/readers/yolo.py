@@ -1,12 +1,12 @@
 """YOLO: data.yaml, and one text file an image with one object a line, for boxes, polygons or poses.
-
-The format is described at docs.ultralytics.com/datasets: /detect, /segment and /pose. The image images/A/b.jpg has its
-objects in labels/A/b.txt; every coordinate is a share of the image's width or height. A line is a class and
+ The format is described at docs.ultralytics.com/datasets: /detect, /segment and /pose. The image
+images/A/b.jpg has its objects in labels/A/b.txt; every coordinate is a share of the image's width or height.
+A line is a class and
 - x, y, width, height of a box about its centre, or
 - the points of one polygon, or
 - where data.yaml has `kpt_shape: [K, 2 or 3]`, a box and K keypoints: x, y and, of three, the visibility.
-Without visibility a keypoint is labelled unless it is negative or exactly 0, 0. A turned box (class and four corners)
-looks like a polygon and is read as one.
+Without visibility a keypoint is labelled unless it is negative or exactly 0, 0. A turned box (class and four
+corners) looks like a polygon and is read as one.
 """
 
 from __future__ import annotations
@@ -76,19 +76,24 @@ def read_yolo(source: Path, split: str | None = None) -> FileDataset:
     if not any(os.path.isfile(description.folder / label) for label in labels.values()):
         first = next(iter(labels.values()))
         raise DataError(
-            f"{description.path}: none of {len(images)} images has a label file, the first would be {first!r};"
+            f"{description.path}: none of {len(images)} images has a label file, the first would be "
+            f"{first!r};"
             " export the labels beside the images"
         )
     for image, text in labels.items():
         if not os.path.isfile(description.folder / image):
-            raise DataError(f"{description.path}: image {image!r} is missing; restore it or delete it from the list")
+            raise DataError(
+                f"{description.path}: image {image!r} is missing; restore it or delete it from the list"
+            )
         _read_labels(description, builder, text, builder.add_image(image))
     _note_orphans(description, set(labels.values()), builder)
     return builder.build()
 
 
 def looks_like_yolo(source: Path) -> bool:
-    """Whether `source` is, or is a folder with, a data.yaml that has classes and a split, or cannot be read."""
+    """Whether `source` is, or is a folder with, a data.yaml that has classes and a split, or cannot be
+    read.
+    """
     try:
         path = _yaml_file(Path(source))
         document = parse_yaml(path)
@@ -117,7 +122,9 @@ def _yaml_file(source: Path) -> Path:
     if len(files) == 1:
         return files[0]
     if files:
-        raise UserError(f"{source}: holds {files[0].name!r} and {files[1].name!r}; name the one that is meant")
+        raise UserError(
+            f"{source}: holds {files[0].name!r} and {files[1].name!r}; name the one that is meant"
+        )
     raise UserError(f"{source}: no data.yaml; give the file or the folder that holds it")
 
 
@@ -134,7 +141,9 @@ def _describe(path: Path) -> Description:
     if shape is not None:
         sides = [whole(side) for side in shape] if isinstance(shape, list) else []
         if len(sides) != 2 or not 1 <= sides[0] <= MAX_KEYPOINTS or sides[1] not in (2, 3):
-            raise DataError(f"{path}: kpt_shape must be [number of keypoints, 2 or 3], as [17, 3]; correct it")
+            raise DataError(
+                f"{path}: kpt_shape must be [number of keypoints, 2 or 3], as [17, 3]; correct it"
+            )
         keypoints, values = sides
     return Description(path, document, classes, keypoints, values)
 
@@ -152,7 +161,9 @@ def _classes(document: dict[str, Any], path: Path) -> dict[int, str]:
     classes = {}
     for index, name in found.items():
         if type(index) is not int or not 0 <= index < 2**31:
-            raise DataError(f"{path}: names must have the class's number before each name, counted from 0; correct it")
+            raise DataError(
+                f"{path}: names must have the class's number before each name, counted from 0; correct it"
+            )
         # unquoted, YAML takes no, on, 3 and 1.5 for other things than names
         if isinstance(name, bool) or not isinstance(name, (str, int, float)) or not str(name).strip():
             raise DataError(f"{path}: the name of class {index} is not a text; put it in quotes")
@@ -174,10 +185,14 @@ def _keypoint_fields(description: Description, class_id: int, builder: LabelBuil
     if isinstance(names, dict):
         names = names.get(class_id, next(iter(names.values()), None))
     if names is not None and not (isinstance(names, list) and len(names) == count):
-        raise DataError(f"{where}: kpt_names must be {count} names, as many as kpt_shape says; correct one of them")
+        raise DataError(
+            f"{where}: kpt_names must be {count} names, as many as kpt_shape says; correct one of them"
+        )
     if names is None and flip == COCO_FLIP:  # no other 17 points swap like a person's
         names = COCO_NAMES
-    shown = [f"keypoint_{index}" for index in range(count)] if names is None else [str(name) for name in names]
+    shown = (
+        [f"keypoint_{index}" for index in range(count)] if names is None else [str(name) for name in names]
+    )
     fields: dict[str, Any] = {"keypoints": shown}
     if flip is not None:
         fields["keypoints_flip"] = [shown[index] for index in flip]
@@ -194,7 +209,8 @@ def _split_key(description: Description, split: str | None) -> str:
     wanted = keys if split is None else [key for key in SPLITS.get(split, (split,)) if key in keys]
     if not wanted:
         raise UserError(
-            f"{description.path}: has no {split or 'train'!r} split ({', '.join(keys) or 'none at all'}); add it"
+            f"{description.path}: has no {split or 'train'!r} split ({', '.join(keys) or 'none at all'}); "
+            "add it"
         )
     return wanted[0]
 
@@ -205,29 +221,38 @@ def _images(description: Description, key: str) -> list[str]:
     found: dict[str, None] = {}
     for entry in value if isinstance(value, list) else [value]:
         if not isinstance(entry, str) or not entry.strip():
-            raise DataError(f"{description.path}: {key} must name a folder of images or a .txt list; correct it")
+            raise DataError(
+                f"{description.path}: {key} must name a folder of images or a .txt list; correct it"
+            )
         name = _locate(description, key, entry.strip())
         path = description.folder / name
         if path.is_dir():
             files = files_under(path, description.folder)
-            found |= {posixpath.normpath(posixpath.join(name, file)): None for file in files if _is_image(file)}
+            found |= {
+                posixpath.normpath(posixpath.join(name, file)): None for file in files if _is_image(file)
+            }
         elif path.suffix.lower() == ".txt":
             refuse_leaving(description.folder, path)
             found |= dict.fromkeys(_listed(description, name))
         elif _is_image(name):
             found[name] = None
         else:
-            raise DataError(f"{description.path}: {key} {entry!r} is no folder, .txt list or image; correct it")
+            raise DataError(
+                f"{description.path}: {key} {entry!r} is no folder, .txt list or image; correct it"
+            )
     if not found:
-        raise DataError(f"{description.path}: empty data set, {key} has no image; put images into {value!r:.100}")
+        raise DataError(
+            f"{description.path}: empty data set, {key} has no image; put images into {value!r:.100}"
+        )
     return list(found)
 
 
 def _locate(description: Description, key: str, entry: str) -> str:
     """Where an entry of data.yaml is, relative to its folder.
 
-    `path` often still names the place where the data set was made, and Roboflow's exports have ../train/images for what
-    lies in train/images: so the entry is looked for under the folder of data.yaml too.
+    `path` often still names the place where the data set was made, and Roboflow's exports have
+    ../train/images for what lies in train/images: so the entry is looked for under the folder of data.yaml
+    too.
     """
     base = description.document.get("path")
     tries = [posixpath.join(base, entry)] if isinstance(base, str) and base else []
@@ -241,7 +266,8 @@ def _locate(description: Description, key: str, entry: str) -> str:
         if name is not None and os.path.exists(description.folder / name):
             return name
     raise DataError(
-        f"{description.path}: {key} is {entry!r}, which is not there in {str(description.folder)!r}; put data.yaml into"
+        f"{description.path}: {key} is {entry!r}, which is not there in {str(description.folder)!r}; put "
+        "data.yaml into"
         " the folder that holds the images and write train and val relative to it"
     )
 
@@ -257,7 +283,9 @@ def _inside(entry: str, folder: Path) -> str | None:
 
 
 def _listed(description: Description, name: str) -> list[str]:
-    """The images that a .txt list names, relative to data.yaml's folder; its lines are relative to it or to the list."""
+    """The images that a .txt list names, relative to data.yaml's folder; its lines are relative to it or to
+    the list.
+    """
     images = []
     for number, line in enumerate(_lines(description.folder / name), start=1):
         entry = line.strip()
@@ -268,7 +296,8 @@ def _listed(description: Description, name: str) -> list[str]:
         names = [attempt for attempt in tries if attempt is not None]
         if not names:
             raise DataError(
-                f"{description.path}: line {number} of {name!r} names an image outside the folder of data.yaml,"
+                f"{description.path}: line {number} of {name!r} names an image outside the folder of "
+                "data.yaml,"
                 f" {entry!r:.200}; write it relative to that folder"
             )
         images.append(next((n for n in names if os.path.isfile(description.folder / n)), names[0]))
@@ -333,22 +362,27 @@ def _numbers(line: str, record: str, description: Description) -> np.ndarray:
     if description.keypoints:
         if len(numbers) not in (5, pose):
             raise DataError(
-                f"{where} has {len(numbers)} numbers but kpt_shape asks for {pose}: class, box, keypoints; correct one"
+                f"{where} has {len(numbers)} numbers but kpt_shape asks for {pose}: class, box, keypoints; "
+                "correct one"
             )
     elif len(numbers) != 5 and (len(numbers) < 7 or len(numbers) % 2 == 0):
         raise DataError(
-            f"{where} has {len(numbers)} numbers; write a class and 4 for a box, or the x, y of 3 or more points"
+            f"{where} has {len(numbers)} numbers; write a class and 4 for a box, or the x, y of 3 or more "
+            "points"
         )
     if not math.isfinite(numbers[0]) or numbers[0] not in description.classes:
         known = ", ".join(f"{index} {name}" for index, name in list(description.classes.items())[:10])
-        raise DataError(f"{where} has the class {numbers[0]:g}, which names does not list ({known}); add it to names")
+        raise DataError(
+            f"{where} has the class {numbers[0]:g}, which names does not list ({known}); add it to names"
+        )
     shares = numbers[1:]
     if description.keypoints and len(numbers) == pose and description.values == 3:
         shares = np.delete(shares, np.s_[6::3])  # visibilities
     beyond = shares[np.isfinite(shares) & (np.abs(shares) > LARGEST_SHARE)]
     if len(beyond):
         raise DataError(
-            f"{where} has {beyond[0]:g}, but coordinates are shares of the image's width and height, from 0 to 1;"
+            f"{where} has {beyond[0]:g}, but coordinates are shares of the image's width and height, from 0 "
+            "to 1;"
             " divide pixels by them"
         )
     return numbers

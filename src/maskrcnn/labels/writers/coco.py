@@ -27,12 +27,11 @@ def write_coco(
 ) -> None:
     """Write a data set as COCO JSON: polygons as they are, RLE compressed.
 
-    Annotation ids are the data set's own where they are all different, else numbers from 1. The file appears whole or
-    not at all.
+    Annotation ids are the data set's own where they are all different, else numbers from 1. The file appears
+    whole or not at all.
 
-    Args:
-        json_path: the file; its folder is made.
-        image_folder: where to write the images, as PNG or with more than four channels as .npy; None: no images, and
+    Args: json_path: the file; its folder is made. image_folder: where to write the images, as PNG or with
+        more than four channels as .npy; None: no images, and
             `file_name` stays as it is.
         limit: write only so many images, the first ones.
         file_names: what to call the images, where they are not written here.
@@ -60,13 +59,16 @@ def write_coco(
             {"id": image.image_id, "file_name": file_name, "height": image.height, "width": image.width}
             | _searched(image, dataset)
         )
-        with_keypoints |= {annotation.label for annotation in image.annotations if annotation.keypoints is not None}
+        with_keypoints |= {
+            annotation.label for annotation in image.annotations if annotation.keypoints is not None
+        }
         annotations += [_annotation(annotation, image, dataset) for annotation in image.annotations]
     if len({annotation["id"] for annotation in annotations}) < len(annotations):
         for number, annotation in enumerate(annotations, start=1):
             annotation["id"] = number
     _write(
-        {"images": images, "annotations": annotations, "categories": _categories(dataset, with_keypoints)}, json_path
+        {"images": images, "annotations": annotations, "categories": _categories(dataset, with_keypoints)},
+        json_path,
     )
 
 
@@ -108,7 +110,8 @@ def _annotation(annotation: Annotation, image: LabelledImage, dataset: Dataset) 
 def _categories(dataset: Dataset, with_keypoints: set[int]) -> list[dict[str, Any]]:
     """Every class; the keypoint names go to the classes `with_keypoints`, or to all when there is none."""
     categories: list[dict[str, Any]] = [
-        {"id": class_id, "name": name} for class_id, name in zip(dataset.class_ids, dataset.classes, strict=True)
+        {"id": class_id, "name": name}
+        for class_id, name in zip(dataset.class_ids, dataset.classes, strict=True)
     ]
     if dataset.keypoints is None:
         return categories

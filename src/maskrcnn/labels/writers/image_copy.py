@@ -12,10 +12,11 @@ from maskrcnn.labels.types import Dataset
 
 
 def copy_image(dataset: Dataset, index: int, folder: Path, taken: set[str], *, flat: bool = False) -> str:
-    """Copies an image into `folder` and returns its name there, which no other in `taken` has but for its suffix.
+    """Copies an image into `folder` and returns its name there, which no other in `taken` has but for its
+    suffix.
 
-    Names keep their folders, but for those called "images": readers of YOLO look for labels by that word. A generated
-    image becomes a PNG.
+    Names keep their folders, but for those called "images": readers of YOLO look for labels by that word. A
+    generated image becomes a PNG.
 
     Args:
         flat: names lose all their folders.

@@ -44,7 +44,9 @@ def write_labelme(datasets: dict[str, Dataset], folder: Path, lost: Lost) -> Non
             path.write_text(json.dumps(document, indent=1), encoding="utf-8")
 
 
-def _shapes(annotation: Annotation, image: LabelledImage, name: str, number: int, lost: Lost) -> list[dict[str, Any]]:
+def _shapes(
+    annotation: Annotation, image: LabelledImage, name: str, number: int, lost: Lost
+) -> list[dict[str, Any]]:
     if annotation.crowd:
         lost.note("crowd region")
         return []

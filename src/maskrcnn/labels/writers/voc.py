@@ -1,4 +1,6 @@
-"""Pascal VOC (host.robots.ox.ac.uk/pascal/VOC): XML with boxes, palette PNGs with objects, text files with splits."""
+"""Pascal VOC (host.robots.ox.ac.uk/pascal/VOC): XML with boxes, palette PNGs with objects, text files with
+splits.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ MOST_OBJECTS = 254  # 255 is "void"
 
 
 def write_voc(datasets: dict[str, Dataset], folder: Path, lost: Lost) -> None:
-    """Writes all splits into one VOC folder: JPEGImages, Annotations, SegmentationObject, SegmentationClass, ImageSets."""
+    """Writes all splits into one VOC folder: JPEGImages, Annotations, SegmentationObject, SegmentationClass,
+    ImageSets.
+    """
     taken: set[str] = set()
     palette = _palette()
     for split, dataset in datasets.items():

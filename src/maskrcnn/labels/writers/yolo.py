@@ -1,6 +1,7 @@
-"""YOLO's label files (docs.ultralytics.com/datasets): a data.yaml, and a .txt beside each image with a line per object.
-
-Objects of several parts, and holes, become one ring by lines of no width, as Ultralytics' own converter does it.
+"""YOLO's label files (docs.ultralytics.com/datasets): a data.yaml, and a .txt beside each image with a line
+per object.
+ Objects of several parts, and holes, become one ring by lines of no width, as Ultralytics' own converter does
+it.
 """
 
 from __future__ import annotations
@@ -20,10 +21,13 @@ from maskrcnn.masks.polygons import one_ring
 def write_yolo(datasets: dict[str, Dataset], folder: Path, lost: Lost) -> None:
     """Writes every split into `folder`/images/SPLIT and `folder`/labels/SPLIT, and data.yaml.
 
-    A data set with keypoints and no masks is written as poses, else as polygons; an object without a mask as a box.
+    A data set with keypoints and no masks is written as poses, else as polygons; an object without a mask as
+    a box.
     """
     first = next(iter(datasets.values()))
-    masks = any(a.polygons or a.rle for d in datasets.values() for i in range(len(d)) for a in d.image(i).annotations)
+    masks = any(
+        a.polygons or a.rle for d in datasets.values() for i in range(len(d)) for a in d.image(i).annotations
+    )
     keypoints = 0 if first.keypoints is None or masks else len(first.keypoints.names)
     settings: dict[str, object] = {"path": ".", **{split: f"images/{split}" for split in datasets}}
     settings["names"] = dict(enumerate(first.classes))
@@ -35,7 +39,9 @@ def write_yolo(datasets: dict[str, Dataset], folder: Path, lost: Lost) -> None:
         for index in range(len(dataset)):
             image = dataset.image(index)
             name = copy_image(dataset, index, folder / "images" / split, taken)
-            lines = [line for a in image.annotations if (line := _line(a, image, keypoints, lost)) is not None]
+            lines = [
+                line for a in image.annotations if (line := _line(a, image, keypoints, lost)) is not None
+            ]
             path = folder / "labels" / split / Path(name).with_suffix(".txt")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
@@ -45,8 +51,8 @@ def write_yolo(datasets: dict[str, Dataset], folder: Path, lost: Lost) -> None:
 def _line(annotation: Annotation, image: LabelledImage, keypoints: int, lost: Lost) -> str | None:
     """An object as a line, None for a crowd.
 
-    Args:
-        keypoints: of each line where lines are poses, else 0. An object without any has none that are visible.
+    Args: keypoints: of each line where lines are poses, else 0. An object without any has none that are
+        visible.
     """
     if annotation.crowd:
         lost.note("crowd region")

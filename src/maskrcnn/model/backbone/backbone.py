@@ -27,7 +27,9 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def freeze(self, count: int) -> None:
-        """Stops the first `count` parts from learning: their weights stay, and so do the statistics of their batch norms."""
+        """Stops the first `count` parts from learning: their weights stay, and so do the statistics of their
+        batch norms.
+        """
         for part in self.parts()[:count]:
             part.requires_grad_(False)
             freeze_norms(part)

@@ -10,7 +10,9 @@ from maskrcnn.model.layers import ConvNorm
 
 
 class FPN(nn.Module):
-    """C2 .. C5 in, P2 .. P5 and P6 out, all with the same channels; P6 is P5 subsampled and serves the RPN only."""
+    """C2 .. C5 in, P2 .. P5 and P6 out, all with the same channels; P6 is P5 subsampled and serves the RPN
+    only.
+    """
 
     def __init__(self, channels: list[int], strides: list[int], outputs: int, *, norm: Norm = "none") -> None:
         super().__init__()

@@ -9,7 +9,15 @@ from maskrcnn.model.backbone.backbone import Backbone
 from maskrcnn.model.layers import ConvNorm
 
 # (expansion, channels, blocks, stride of the first block), row by row of the paper's table
-_ROWS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+_ROWS = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
 # the rows after which the resolution halves next: where a level is taken
 _LEVELS = ((0, 1), (2,), (3, 4), (5, 6))
 

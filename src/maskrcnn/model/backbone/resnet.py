@@ -1,4 +1,6 @@
-"""ResNet and ResNeXt with 50 or 101 layers (He et al. 2016, Table 1; Xie et al. 2017, Table 1), bottleneck form."""
+"""ResNet and ResNeXt with 50 or 101 layers (He et al. 2016, Table 1; Xie et al. 2017, Table 1), bottleneck
+form.
+"""
 
 from __future__ import annotations
 
