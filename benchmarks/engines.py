@@ -1,7 +1,8 @@
 """An image of 800 x 1333 through a ResNet-50-FPN Mask R-CNN by every engine, beside torchvision as it comes.
 
     python benchmarks/engines.py [--json FILE] [--rounds N] [--folder FOLDER]
- Same weights, 1,000 proposals, 100 detections with full-size masks, batch 1; each engine in a process of its
+
+Same weights, 1,000 proposals, 100 detections with full-size masks, batch 1; each engine in a process of its
 own, all in turns. The weights are random (benchmarks/peer_network.py): time does not depend on them, and the
 int8 form's accuracy is measured elsewhere, on trained models (docs/export.md). Graphs are exported into
 FOLDER at the first run and kept.

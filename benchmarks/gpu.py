@@ -1,7 +1,8 @@
 """A ResNet-50-FPN Mask R-CNN on a GPU beside torchvision's: an image of 800 x 1333, and a training step.
 
     PYTHONPATH=src python benchmarks/gpu.py [--json FILE] [--rounds N]
- The same weights, images, objects and numbers of RoIs as on a CPU (`inference.py`, `training.py`), in the
+
+The same weights, images, objects and numbers of RoIs as on a CPU (`inference.py`, `training.py`), in the
 precisions that PyTorch starts with (float32, convolutions in TF32) and under autocast to bfloat16. Both ways
 take turns in one process. Memory is what PyTorch's allocator held at most while a way ran, weights and both
 networks included.

@@ -1,10 +1,10 @@
 """How time and memory grow: with image area, detections, batch, and ground truths.
 
     python benchmarks/growth.py [--json FILE] [--plot FILE] [--rounds N]
- A small network of ours (MobileNetV2-FPN, the shipped recipe's heads, random weights) on random images;
-COCO's figures of 100 detections an image, boxes and masks of the same size in images of any. Each row has the
-time of a step and its ratio to a straight line through the first row: 1 is linear, below 1 is better than
-linear.
+
+A small network of ours (MobileNetV2-FPN, the shipped recipe's heads, random weights) on random images; COCO's
+figures of 100 detections an image, boxes and masks of the same size in images of any. Each row has the time
+of a step and its ratio to a straight line through the first row: 1 is linear, below 1 is better than linear.
 """
 
 from __future__ import annotations

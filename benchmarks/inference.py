@@ -2,8 +2,9 @@
 torchvision's.
 
     python benchmarks/inference.py [--json FILE] [--rounds N]
- Same weights, 1,000 proposals, 100 detections, batch 1, fp32; each way in a process of its own. torchvision
-is measured as it comes, and at its best: plain batch norms, channels last, and the allocator set as ours is.
+
+Same weights, 1,000 proposals, 100 detections, batch 1, fp32; each way in a process of its own. torchvision is
+measured as it comes, and at its best: plain batch norms, channels last, and the allocator set as ours is.
 Ours also with one thread, which says what the second core brings, and how much of an image's time NMS takes.
 """
 

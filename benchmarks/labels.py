@@ -2,7 +2,8 @@
 every process.
 
     python benchmarks/labels.py [--images 120000] [--json figures.json]
- Generates a COCO file of polygons, RLEs and keypoints and, since labels without images are refused, as many
+
+Generates a COCO file of polygons, RLEs and keypoints and, since labels without images are refused, as many
 links to three tiny images. Every measurement is a process of its own. Memory is Linux's: RSS counts a shared
 page in every process, PSS shares it out among them (their sum is what the machine spends), private is what no
 other process has. The last row holds the same labels as Python objects, which is what the arrays are there to

@@ -131,8 +131,7 @@ def peak_memory() -> int:
 def peak_gflops(side: int = 2048, rounds: int = 5) -> float:
     """What this machine reaches in fp32, in 1e9 operations a second: the best round of a product of two
     square matrices or of a 3x3 convolution of 256 channels, which PyTorch gives to two libraries, of which
-    either may be the faster.
-    """
+    either may be the faster."""
     a, b = torch.rand(side, side), torch.rand(side, side)
     x, weight = torch.rand(1, 256, 100, 168), torch.rand(256, 256, 3, 3)
     x, weight = (each.to(memory_format=torch.channels_last) for each in (x, weight))

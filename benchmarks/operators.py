@@ -2,9 +2,11 @@
 1333.
 
     python benchmarks/operators.py [--json FILE] [--rounds N] [--plain-allocator | --busy N]
- First tuned (`maskrcnn.tune`), as `maskrcnn` is and to the peer's benefit too, then in another process with
+
+First tuned (`maskrcnn.tune`), as `maskrcnn` is and to the peer's benefit too, then in another process with
 memory and threads as Python comes (FILE gets "-plain" in its name); with --plain-allocator only that.
- With --busy N each row, and a whole image, quiet and beside N processes that keep a core busy each, tuned
+
+With --busy N each row, and a whole image, quiet and beside N processes that keep a core busy each, tuned
 only: the last column is ours beside them over ours quiet, per core left (aim: at most 2).
 """
 

@@ -1,9 +1,10 @@
 """RoIAlign on a GPU: the Triton kernel beside the plain operators and torchvision's, checked and timed.
 
 PYTHONPATH=src python benchmarks/roi_align_cuda.py [--json FILE] [--sweep]
- Needs torch, Triton and NumPy; torchvision is compared with where it is there. Takes less than a minute.
-Times are medians of Triton's `do_bench`, which empties the cache before each run; they include what the
-launch costs the CPU where that is longer than the kernel.
+
+Needs torch, Triton and NumPy; torchvision is compared with where it is there. Takes less than a minute. Times
+are medians of Triton's `do_bench`, which empties the cache before each run; they include what the launch
+costs the CPU where that is longer than the kernel.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 the loader.
 
     python benchmarks/training.py [--json FILE] [--rounds N] [--batch B ...]
- fp32, 512 RoIs and 256 anchors sampled an image, frozen norms, gradients of everything from the third stage
+
+fp32, 512 RoIs and 256 anchors sampled an image, frozen norms, gradients of everything from the third stage
 on; forward, backward, and SGD's step. Each way in a process of its own. Then the images a second of the data
 loader alone against those of the step: for a ResNet-50-FPN at this size and for the shipped recipe, fp32 and
 bf16.

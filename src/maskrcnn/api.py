@@ -26,10 +26,10 @@ class MaskRCNN(mask_rcnn.MaskRCNN):
     def from_pretrained(cls, source: str | Path) -> Self:
         """A trained network in eval mode.
 
-        Args: source: the name of a shipped or a published model (`maskrcnn models` lists both; the latter are
-            downloaded
-                at the first use), a folder that `save_pretrained` or a training wrote, or `hf://OWNER/NAME`
-                of the Hugging Face hub.
+        Args:
+            source: the name of a shipped or a published model (`maskrcnn models` lists both; the latter are
+                downloaded at the first use), a folder that `save_pretrained` or a training wrote, or
+                `hf://OWNER/NAME` of the Hugging Face hub.
 
         Raises:
             UserError: no such model, or weights that do not fit their settings.

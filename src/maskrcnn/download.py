@@ -35,9 +35,12 @@ def fetch(
     A download grows in NAME.partial and is moved to NAME when its digest is right. What an interrupted one
     left is resumed. Processes that want the same file wait for each other.
 
-    Args: url: https, or http to this machine. folder: created where it is missing. sha256, md5: hexadecimal
-        digest, or its first digits. Without one, a file that is there counts as right. progress: called with
-        bytes so far and in all (None where the server does not say).
+    Args:
+        url: https, or http to this machine.
+        folder: created where it is missing.
+        sha256, md5: hexadecimal digest, or its first digits. Without one, a file that is there counts as
+            right.
+        progress: called with bytes so far and in all (None where the server does not say).
 
     Raises:
         UserError: an address that is not admitted, no network, an answer other than the file, a wrong digest

@@ -1,6 +1,5 @@
 """What a user did that cannot work: one line each, with the record and the remedy. The command line turns
-these into exit codes; every other exception is a defect of ours and keeps its traceback.
-"""
+these into exit codes; every other exception is a defect of ours and keeps its traceback."""
 
 
 class UserError(Exception):

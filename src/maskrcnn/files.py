@@ -1,5 +1,6 @@
 """The ground floor of files: written whole or not at all, locks between processes, and the cache folder.
- What is unfinished lies beside its place as `.NAME.RANDOM.tmp`. A kill can leave one of these; a later write
+
+What is unfinished lies beside its place as `.NAME.RANDOM.tmp`. A kill can leave one of these; a later write
 of the same name removes it once it is a day old, since before that it may be another process's, on another
 machine even.
 """

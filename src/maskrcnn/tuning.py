@@ -1,5 +1,6 @@
 """Settings of the whole process that the speeds in docs/performance.md were measured with.
- `maskrcnn` on the command line makes them by itself. `import maskrcnn` does not, because they also affect the
+
+`maskrcnn` on the command line makes them by itself. `import maskrcnn` does not, because they also affect the
 rest of the program; `optimise` does, and so can a program that calls `maskrcnn.tune()`.
 """
 
@@ -32,12 +33,11 @@ def tune() -> Tuned:
     nothing.
 
     - Memory (Linux with glibc): every tensor above 128 KiB is otherwise mapped anew, and the kernel zeroes
-        its pages one
-      fault at a time, which takes as long as RoIAlign itself. In exchange the process keeps its peak memory.
+      its pages one fault at a time, which takes as long as RoIAlign itself. In exchange the process keeps its
+      peak memory.
     - Threads (GNU's OpenMP, which PyTorch's builds for Linux bring): they wait awake for milliseconds by
-        default. Where
-      another program has one of the processors, a waiting thread then keeps it from the thread it waits for.
-      It sets GOMP_SPINCOUNT, for child processes too, unless that or OMP_WAIT_POLICY is set.
+      default. Where another program has one of the processors, a waiting thread then keeps it from the thread
+      it waits for. It sets GOMP_SPINCOUNT, for child processes too, unless that or OMP_WAIT_POLICY is set.
 
     Returns:
         Which of the two is in effect; of the threads also True where the user's own setting rules.

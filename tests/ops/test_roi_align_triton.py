@@ -1,7 +1,6 @@
 """RoIAlign's Triton kernel against `roi_align_plain`: on a GPU where there is one, else in Triton's
 interpreter, which runs the kernel with NumPy. Triton chooses when it is imported, so the interpreter gets a
-process of its own.
-"""
+process of its own."""
 
 from __future__ import annotations
 

@@ -25,9 +25,9 @@ Colour = tuple[int, int, int]
 def thumbnail(dataset: Dataset, index: int, box: Box | None = None) -> str | None:
     """A JPEG, base64, of an image with its labels drawn; None where it cannot be read.
 
-    Args: box: of the object to show, in pixels of the image: red and its mask filled, with as much again
-        around it. None:
-            all of the image, every object in a colour of its own.
+    Args:
+        box: of the object to show, in pixels of the image: red and its mask filled, with as much again around
+            it. None: all of the image, every object in a colour of its own.
     """
     image = dataset.image(index)
     try:

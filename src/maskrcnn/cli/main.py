@@ -1,6 +1,7 @@
 """The command line: one file a verb. Nothing heavy is imported before a verb needs it, so that `--help` is
 instant.
- Exit codes: 0 done, 2 a wrong argument, setting, path or environment, 3 images or labels that cannot be used
+
+Exit codes: 0 done, 2 a wrong argument, setting, path or environment, 3 images or labels that cannot be used
 (a prediction that skipped unreadable images included), 130 interrupted, 143 terminated. All but 0 come with
 one line on stderr.
 """

@@ -1,5 +1,6 @@
 """The network's settings (`ModelConfig`), saved with its weights.
- The defaults are the paper's FPN settings (He et al. 2017, section 3.1) with the conventions of
+
+The defaults are the paper's FPN settings (He et al. 2017, section 3.1) with the conventions of
 docs/architecture.md: RGB, continuous coordinates, `aligned=True`, background last. Fields marked "Convention"
 exist because published checkpoints were trained with other choices.
 """
@@ -52,8 +53,8 @@ class InputConfig(Section):
     channels: Positive = 3
     """Channels of an image."""
     value_range: tuple[float, float] | None = None
-    """Samples of more than 8 bits: the values that become 0 and 255; in training null is filled in from the
-    data."""
+    """Samples of more than 8 bits: the values that become 0 and 255; in training null is filled in from
+    the data."""
     order: Literal["rgb", "bgr"] = "rgb"
     """Convention: order of the channels."""
     mean: list[float] = [123.675, 116.28, 103.53]
@@ -97,8 +98,8 @@ class BackboneConfig(Section):
     norm: Norm = "frozen"
     """Norm behind its convolutions; `frozen`: batch norm that keeps its statistics, scale and shift."""
     norm_eps: float = Field(1e-5, ge=0)
-    """Convention: what a batch norm adds to its variance. torchvision's first detectors were published with
-    0."""
+    """Convention: what a batch norm adds to its variance. torchvision's first detectors were published
+    with 0."""
     freeze: int = Field(2, ge=0, le=5)
     """So many stages, the stem first, keep their weights, and their batch norms their statistics."""
     stride_in_1x1: bool = False

@@ -1,6 +1,7 @@
 """COCO's average precision and recall of boxes, masks and keypoints (Lin et al. 2014;
 cocodataset.org/#detection-eval).
- The matching is hotcoco's: its figures and its whole precision array equalled pycocotools' on 3,600 random
+
+The matching is hotcoco's: its figures and its whole precision array equalled pycocotools' on 3,600 random
 sets, at 10 to 40 times the speed (faster-coco-eval: 1.6 to 6 times, same figures, but its keypoint arrays
 leave classes out). The tests hold it to 1e-9. Masks are run-length codes on both sides throughout, so memory
 grows with the outlines of the objects and never with image size times detections.
@@ -141,15 +142,16 @@ def score_results(
     at best. With `most` above 100 there are "AP@300", "AP50@300" and "AP75@300" of boxes and masks too, which
     count as many.
 
-    Args: results: COCO results with the image and category ids of the labels; each has the field of every
-        kind scored. kinds: which of "bbox", "segm" and "keypoints"; None takes those that the first result
-        has and, when there is
-            no result at all, those that the labels have.
+    Args:
+        results: COCO results with the image and category ids of the labels; each has the field of every kind
+            scored.
+        kinds: which of "bbox", "segm" and "keypoints"; None takes those that the first result has and, when
+            there is no result at all, those that the labels have.
         most: detections of an image that the model gives.
 
-    Raises: DataError: an empty data set; keypoints to score where the labels have none; a result with an
-        unknown id, a
-            missing field, a number that is not finite or a mask that is no RLE of its image's size.
+    Raises:
+        DataError: an empty data set; keypoints to score where the labels have none; a result with an unknown
+            id, a missing field, a number that is not finite or a mask that is no RLE of its image's size.
     """
     if len(dataset) == 0:
         raise DataError(f"{dataset.name}: no image to evaluate on")

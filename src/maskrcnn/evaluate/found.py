@@ -1,5 +1,6 @@
 """Detections as columns for COCO's evaluator, checked on the way in.
- Results come as one dictionary for each detection, and are checked a column at a time: columns with their
+
+Results come as one dictionary for each detection, and are checked a column at a time: columns with their
 checks take 310 ms for 50,000 detections, boxes and masks, where the evaluator takes 505 ms for the
 dictionaries unchecked, and looking at every number of every dictionary would double that
 (`benchmarks/evaluation.py`). Only where a column is wrong are the records looked at one by one, to name the
@@ -73,9 +74,9 @@ class Found:
 def gather(results: list[Result], kinds: Sequence[Kind], truth: Truth) -> Found:
     """The columns of `results` that `kinds` need.
 
-    Raises: DataError: a result with an unknown id, a missing field, a number that is not finite, a mask that
-        is no RLE of
-            its image's size; the message names the first.
+    Raises:
+        DataError: a result with an unknown id, a missing field, a number that is not finite, a mask that is
+            no RLE of its image's size; the message names the first.
     """
     try:
         return _columns(results, kinds, truth)

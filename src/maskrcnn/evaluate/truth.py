@@ -1,5 +1,6 @@
 """Labels as COCO's evaluator takes them, gone through once and used for every kind that is scored.
- Two traps of that evaluator are kept out by renumbering everything from 1: an annotation with id 0 counts as
+
+Two traps of that evaluator are kept out by renumbering everything from 1: an annotation with id 0 counts as
 never found, and a missing area puts the object in no size range.
 """
 

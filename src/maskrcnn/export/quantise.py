@@ -1,5 +1,6 @@
 """int8 by nncf's post-training quantisation of the OpenVINO graph.
- Convolutions, fully connected layers and the sums between them run in int8. Coordinates do not, since 1,333
+
+Convolutions, fully connected layers and the sums between them run in int8. Coordinates do not, since 1,333
 pixels do not fit into 256 steps. The first layer and the last of the RPN and of each head stay in float too:
 few channels, so next to no time, and what they say is used as it is; so do depthwise layers and MobileNetV2's
 first blocks.

@@ -56,9 +56,10 @@ def export(
         say: told in a line what is being done.
         show: given the table of differences.
 
-    Raises: UserError: nothing is left behind then. No such target, it is not installed, settings that cannot
-        be exported,
-            `out` is not a new or empty folder, or the graph's answers differ too much from PyTorch's.
+    Raises:
+        UserError: nothing is left behind then. No such target, it is not installed, settings that cannot be
+            exported, `out` is not a new or empty folder, or the graph's answers differ too much from
+            PyTorch's.
     """
     target = check_target(to, calibrate is not None)
     refuse(model.config)

@@ -1,6 +1,7 @@
 """An exported graph beside PyTorch's eager mode on the same images: detections are matched, their numbers
 compared.
- Two engines add in different orders, so scores differ in the sixth digit, and a detection whose score lies
+
+Two engines add in different orders, so scores differ in the sixth digit, and a detection whose score lies
 that near to a threshold may be on one side only. Those are counted apart; every other detection must have its
 like.
 """

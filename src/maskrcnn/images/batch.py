@@ -1,5 +1,6 @@
 """What goes into the network: images padded to one shape and, for training, what is in them.
- Every tensor has a fixed shape and a `valid` beside it (docs/architecture.md, "Fixed shapes and validity
+
+Every tensor has a fixed shape and a `valid` beside it (docs/architecture.md, "Fixed shapes and validity
 masks"), so images with no object, one or a thousand take the same path. B images, G object slots, m bitmap
 side, K keypoints. Boxes are xyxy in the pixels of the padded images, continuous and half-open: a box over the
 whole image is (0, 0, width, height).

@@ -1,6 +1,7 @@
 """From a reader's objects to a data set: every reader hands its images, classes and objects to a
 `LabelBuilder`.
- Whatever a format's own conventions are, objects arrive here in ours: boxes xyxy, coordinates continuous, in
+
+Whatever a format's own conventions are, objects arrive here in ours: boxes xyxy, coordinates continuous, in
 pixels of the upright image. The builder validates and repairs them, counts what it repaired or dropped, and
 packs them.
 """
@@ -167,9 +168,11 @@ class LabelBuilder:
     ) -> Annotation | None:
         """Add an object to its image and return it; None where it cannot be used, which is counted.
 
-        Args: label: index of its class. record: names it in messages, together with the image. box: xyxy,
-            finite or not, in any order; not of four numbers: there is none that can be used. None: taken from
-                the mask.
+        Args:
+            label: index of its class.
+            record: names it in messages, together with the image.
+            box: xyxy, finite or not, in any order; not of four numbers: there is none that can be used. None:
+                taken from the mask.
             polygons: float64 (n, 2) rings of x, y whose union is the mask; `rle`: the mask where it is not
                 rings.
             keypoints: float64 (K, 3) of x, y and visibility; only where the visibility is above 0 there is

@@ -1,6 +1,7 @@
 """Labels that took long to read, kept as a file of flat arrays: the next time, and in every process, they are
 mapped.
- The file is of the safetensors format, so nothing in it is ever run. It is used only where it belongs to this
+
+The file is of the safetensors format, so nothing in it is ever run. It is used only where it belongs to this
 user, nobody else may write to it, and it is for the very state of the label file; else the labels are read
 again. A file that is there is never overwritten: on a network drive that would kill a training elsewhere
 which has mapped it.

@@ -41,8 +41,9 @@ class ChannelDataset(Dataset):
     def pixels(self, index: int) -> np.ndarray:
         """The image at `index`, upright, as uint8 (H, W, channels).
 
-        Raises: DataError: the file is unreadable, of another number of channels, or not of the size that its
-            labels are for.
+        Raises:
+            DataError: the file is unreadable, of another number of channels, or not of the size that its
+                labels are for.
         """
         image = self.dataset.image(index)
         if image.path is None:

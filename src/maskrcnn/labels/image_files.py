@@ -51,9 +51,10 @@ def refuse_leaving(folder: Path, path: Path) -> None:
 def images_folder(json_path: Path, file_names: Sequence[str]) -> Path:
     """The folder of the images that a COCO file names.
 
-    Args: json_path: the COCO file, X.json. file_names: normalised names of some of its images; the folder
-        that holds the first of them wins, and the
-            later ones are asked only when no folder holds the earlier.
+    Args:
+        json_path: the COCO file, X.json.
+        file_names: normalised names of some of its images; the folder that holds the first of them wins, and
+            the later ones are asked only when no folder holds the earlier.
 
     Raises:
         DataError: no folder beside the file holds any of the images.

@@ -28,19 +28,19 @@ def open_dataset(
 ) -> Dataset:
     """Open labelled images.
 
-    Args: source: a label file; a folder that one of the tools wrote; a folder with train and val of those
-        (files or
-            folders); COCO's own layout; or "synthetic". FORMAT:PATH, as in voc:data, where several could be
-            meant.
+    Args:
+        source: a label file; a folder that one of the tools wrote; a folder with train and val of those
+            (files or folders); COCO's own layout; or "synthetic". FORMAT:PATH, as in voc:data, where several
+            could be meant.
         split: which part of a source that has parts; None: the first that there is. A source without parts,
             as a .json is, is itself whatever the split: a person who names a file means that file.
         headers: compare the size of the first images with their labels'.
         class_name: what the objects are, where the format has no names of classes (label images, a PNG for
             each mask); None: "object". It renames the class of any set that has one.
 
-    Raises: UserError: there is no such thing, it has another split only, several formats could be meant, or a
-        `class_name`
-            for several classes.
+    Raises:
+        UserError: there is no such thing, it has another split only, several formats could be meant, or a
+            `class_name` for several classes.
         DataError: the labels cannot be used.
     """
     if str(source) == "synthetic":

@@ -1,5 +1,6 @@
 """Labels of many images as a few flat arrays, which processes can share.
- As Python objects the labels of a large set would be copied page by page into every data-loading worker,
+
+As Python objects the labels of a large set would be copied page by page into every data-loading worker,
 because reading an object writes its reference count. Arrays are only read, and they may lie in a file that
 all processes map.
 """

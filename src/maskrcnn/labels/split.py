@@ -55,9 +55,11 @@ def split_data(
     folder or the one that has it as images/; with `copy` each part's images are copied into a folder of its
     name.
 
-    Args: val, test: shares of the images; the rest is for training. by: "random", "stratified" or "group";
-        the second keeps the share of each class and of images without an object. grouping: for `by="group"`:
-        images of one group never lie in two parts.
+    Args:
+        val, test: shares of the images; the rest is for training.
+        by: "random", "stratified" or "group"; the second keeps the share of each class and of images without
+            an object.
+        grouping: for `by="group"`: images of one group never lie in two parts.
 
     Returns:
         The parts by name, images in their order in `source`.

@@ -1,5 +1,6 @@
 """Labelled images made of nothing: textured shapes and stick figures that cover one another.
- No file is read; the image at an index is always the same. A class is told by its outline alone: colours and
+
+No file is read; the image at an index is always the same. A class is told by its outline alone: colours and
 textures are random. The mask of an object is the part of it that can be seen.
 """
 

@@ -1,6 +1,7 @@
 """Labelled images in memory: the one form every reader under `formats/` produces and everything else
 consumes.
- Boxes are xyxy in the pixels of the upright image, continuous and half-open. A class is an index into
+
+Boxes are xyxy in the pixels of the upright image, continuous and half-open. A class is an index into
 `classes` here and nowhere else; `class_ids` are the ids of the user's own file, which come back in what we
 write.
 """

@@ -22,9 +22,11 @@ from maskrcnn.ops.nms import nms
 class BoxHead(nn.Module):
     """Pooled features to class logits and box deltas.
 
-    Args: inputs: channels of the pooled features. classes: without background, which takes the last place of
-        the logits. stage: the backbone's fifth stage where that is the head (C4, the paper's Figure 4 left),
-        with its output channels.
+    Args:
+        inputs: channels of the pooled features.
+        classes: without background, which takes the last place of the logits.
+        stage: the backbone's fifth stage where that is the head (C4, the paper's Figure 4 left), with its
+            output channels.
     """
 
     def __init__(
@@ -106,7 +108,8 @@ def detect(
         sizes: (B, 2) height and width of the images.
         score: in place of `test.score`.
 
-    Returns: boxes (B, D, 4), scores (B, D), labels (B, D), valid (B, D), best first; D = `test.detections` or
+    Returns:
+        boxes (B, D, 4), scores (B, D), labels (B, D), valid (B, D), best first; D = `test.detections` or
         fewer slots where there are fewer candidates.
     """
     classes = logits.shape[-1] - 1

@@ -1,6 +1,7 @@
 """The losses, each a pure function: L = Lcls + Lbox + Lmask of the second stage (He et al. 2017, section 3),
 the RPN's two (Ren et al. 2015, equation 1) and the keypoints' (section 5).
- Each is a mean over images of a sum over that image's samples, divided by that image's own count. A loss of a
+
+Each is a mean over images of a sum over that image's samples, divided by that image's own count. A loss of a
 batch is then the mean over any equal split of it, so several processes, or several accumulated steps, follow
 the gradient of one. With one image a step this is exactly what the peers compute.
 """

@@ -1,5 +1,6 @@
 """The mask head: a small fully convolutional network on each RoI (He et al. 2017, section 3 and Figure 4).
- It predicts K binary masks, one per class, and the class label picks one: masks and classes do not compete,
+
+It predicts K binary masks, one per class, and the class label picks one: masks and classes do not compete,
 which the paper's Table 2b shows to matter.
 """
 

@@ -2,7 +2,8 @@
 
     images -> backbone -> neck -> RPN -> proposals -> RoIAlign -> class and box        -> detections
                                                               \\-> mask, keypoints (of the detections)
- Shapes are fixed and every list of boxes carries a `valid` mask (docs/architecture.md, "Fixed shapes and
+
+Shapes are fixed and every list of boxes carries a `valid` mask (docs/architecture.md, "Fixed shapes and
 validity masks"): B images, P proposals, R sampled RoIs, D detections, K classes. The network never resizes,
 never pastes and never loops over images.
 """
@@ -43,7 +44,7 @@ class RawDetections(NamedTuple):
 class MaskRCNN(nn.Module):
     """The network. Built by `maskrcnn.model.build.build`, which shows how the parts fit; any head may be
     None: without masks and keypoints this is Faster R-CNN, without a box head the proposals are the
-        detections."""
+    detections."""
 
     mean: Tensor
     std: Tensor
@@ -111,8 +112,7 @@ class MaskRCNN(nn.Module):
 
     def losses(self, images: Tensor, sizes: Tensor, targets: Targets) -> dict[str, Tensor]:
         """The losses, unweighted sum of which is trained: `rpn_objectness`, `rpn_box`, `class`, `box`, and
-        `mask` and `keypoint` where there are such heads. Each is a mean over images.
-        """
+        `mask` and `keypoint` where there are such heads. Each is a mean over images."""
         features = self.features(images, sizes)
         output = self.rpn(features)
         losses = self.rpn.losses(output, targets)

@@ -1,5 +1,6 @@
 """Which object each anchor or proposal stands for (Ren et al. 2015, section 3.1.2), in bounded memory.
- Objects are taken a few at a time, so that the overlaps of 270,000 anchors with 2,000 objects never exist at
+
+Objects are taken a few at a time, so that the overlaps of 270,000 anchors with 2,000 objects never exist at
 once.
 """
 
@@ -51,8 +52,9 @@ def match_low_quality(boxes: Tensor, objects: Tensor, valid: Tensor, min_iou: fl
     """The anchors that are the best, or tie for the best, of some object: they stand for it however little
     they overlap.
 
-    Returns: (B, N) bool and (B, N) int64: the last such object's slot. Objects whose best overlap is 0 or
-        below `min_iou` have none.
+    Returns:
+        (B, N) bool and (B, N) int64: the last such object's slot. Objects whose best overlap is 0 or below
+        `min_iou` have none.
     """
     images, count = objects.shape[0], boxes.shape[1]
     chosen = torch.zeros(images, count, dtype=torch.bool, device=boxes.device)

@@ -117,8 +117,7 @@ def _tensors(model: nn.Module) -> Iterator[Tensor]:
 def _checksum(tensor: Tensor) -> tuple[object, ...]:
     """A CRC of the sums of a tensor's columns, were it a table of 1,021 8-byte words a row: three times as
     fast as a CRC of all of it. 1,021 is prime, so values that change places, channels for example, change
-    sums.
-    """
+    sums."""
     values = tensor.detach()
     if values.dim() == 4:
         values = values.permute(0, 2, 3, 1)  # as they are in memory where it is channels-last

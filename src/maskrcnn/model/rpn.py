@@ -81,9 +81,11 @@ class RPN(nn.Module):
     def propose(self, output: RpnOutput, sizes: Tensor, *, before: int, after: int) -> Proposals:
         """The best anchors of each level, moved, cut to the image, and thinned by NMS within their level.
 
-        Args: sizes: (B, 2) height and width of the images. before: anchors that each level sends into NMS.
+        Args:
+            sizes: (B, 2) height and width of the images.
+            before: anchors that each level sends into NMS.
             after: proposals that an image keeps of all levels; P is this or, where there are fewer, their
-            number.
+                number.
         """
         # an exported graph takes images of any size: then how many anchors there are is not known
         slots = before if exporting() else min(before, max(a.shape[0] for a in output.anchors))

@@ -1,8 +1,9 @@
 """A random subset with a bounded share of positives (Fast R-CNN, section 2.3), without asking how many there
 are.
- Every candidate draws a key; the best keys win. Keys are a hash of the image's seed and the candidate's
-index, so a image's sample does not depend on its neighbours in the batch, on the number of processes, or on
-what ran before.
+
+Every candidate draws a key; the best keys win. Keys are a hash of the image's seed and the candidate's index,
+so a image's sample does not depend on its neighbours in the batch, on the number of processes, or on what ran
+before.
 """
 
 from __future__ import annotations

@@ -76,8 +76,9 @@ def decode_subpixel(logits: Tensor, boxes: Tensor) -> Tensor:
         logits: (N, K, S, S).
         boxes: (N, 4) xyxy in pixels.
 
-    Returns: (N, K, 3) x, y in pixels and the probability that the softmax gives to the best cell and the
-        eight around it.
+    Returns:
+        (N, K, 3) x, y in pixels and the probability that the softmax gives to the best cell and the eight
+        around it.
     """
     side = logits.shape[-1]
     flat = logits.flatten(2).float()
@@ -129,8 +130,9 @@ def decode_resize(logits: Tensor, boxes: Tensor) -> Tensor:
         logits: (N, K, S, S).
         boxes: (N, 4) xyxy in pixels.
 
-    Returns: (N, K, 4): x, y in pixels, the logit there, and its share of the unresized map's softmax
-        (detectron2's score; torchvision's is the logit).
+    Returns:
+        (N, K, 4): x, y in pixels, the logit there, and its share of the unresized map's softmax (detectron2's
+        score; torchvision's is the logit).
     """
     n, k, side = logits.shape[:3]
     result = logits.new_zeros(n, k, 4)

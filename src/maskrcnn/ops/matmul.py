@@ -1,5 +1,6 @@
 """Matrix products in float32 on a CPU, by whichever of PyTorch's two libraries is faster there.
- PyTorch multiplies matrices with MKL and convolves with oneDNN. On AMD processors with AVX-512, MKL uses only
+
+PyTorch multiplies matrices with MKL and convolves with oneDNN. On AMD processors with AVX-512, MKL uses only
 half the width of the registers: two cores of a Zen 5 reach 210 GFLOP/s with MKL and 430 to 510 with oneDNN.
 On Intel's, MKL is ahead (docs/performance.md). A 1 x 1 convolution of a channels-last map is a matrix
 product, so oneDNN can be reached through `conv2d`, forward and backward.

@@ -1,10 +1,12 @@
 """Non-maximum suppression with the exact greedy result and no sequential loop over boxes.
- With boxes sorted by score and M[j, i] = "j stands before i and overlaps it by more than the threshold", the
+
+With boxes sorted by score and M[j, i] = "j stands before i and overlaps it by more than the threshold", the
 greedy answer is the only fixed point of keep[i] = not any(keep[j] and M[j, i]), and iterating from "keep all"
 reaches it in as many rounds as the longest chain of suppressions (Cluster-NMS, Zheng et al. 2020). Boxes are
 taken in blocks, so memory is a block's square rather than N x N, and blocks after the first see only settled
 answers of the earlier ones.
- On a CPU a block's square is small enough for PyTorch to leave it to one thread. In larger ones NMS entered
+
+On a CPU a block's square is small enough for PyTorch to leave it to one thread. In larger ones NMS entered
 117 parallel regions, and in each the threads wait for one another: beside another busy program that took a
 hundred times as long.
 """

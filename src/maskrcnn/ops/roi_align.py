@@ -1,5 +1,6 @@
 """RoIAlign (He et al. 2017, section 3): features at exactly the box's place, without rounding it to the grid.
- Each of size x size bins of a RoI is the average (or maximum) of bilinear samples inside it. A sample is a
+
+Each of size x size bins of a RoI is the average (or maximum) of bilinear samples inside it. A sample is a
 weighted sum of four feature vectors, so a bin is a weighted sum of a few rows of a table whose rows are all
 feature vectors of all pyramid levels. In channels-last memory that table is a view of the features, and
 pooling over every level at once is one gather-and-reduce, `embedding_bag`.
@@ -36,12 +37,16 @@ def roi_align(
 ) -> Tensor:
     """Pools each box from its own level of its own image.
 
-    Args: features: per level (B, C, H, W); fastest where they are channels-last in memory. strides: pixels
-        per feature cell, per level. boxes: (N, 4) xyxy in pixels. image: (N,) index of each box's image.
-        level: (N,) index of each box's level in `features`. size: bins per side. sampling_ratio: samples per
-        bin and side; 0 takes ceil(box side / size / stride), which costs one synchronisation
-            per axis outside a compiled graph and the bound that the map's own size gives inside one; neither
-            where Triton's kernel does it, on a GPU.
+    Args:
+        features: per level (B, C, H, W); fastest where they are channels-last in memory.
+        strides: pixels per feature cell, per level.
+        boxes: (N, 4) xyxy in pixels.
+        image: (N,) index of each box's image.
+        level: (N,) index of each box's level in `features`.
+        size: bins per side.
+        sampling_ratio: samples per bin and side; 0 takes ceil(box side / size / stride), which costs one
+            synchronisation per axis outside a compiled graph and the bound that the map's own size gives
+            inside one; neither where Triton's kernel does it, on a GPU.
         aligned: shift by half a cell, so that a cell's centre is at +0.5 (detectron2's ROIAlignV2). Without
             it boxes are at least one cell wide, as in the first releases.
         reduce: "average" or "max" over the samples of a bin.
@@ -230,8 +235,9 @@ def _axis(
         ends: (N, 2) where each box starts and ends, in cells.
         length: (N,) cells of the map; `longest` is their largest possible value.
 
-    Returns: cells (N, size, S, 2) int64 and weights (N, size, S, 2); the weights of a bin sum to 1, or to
-        less where samples lie outside the map or where slots of the S are not used.
+    Returns:
+        cells (N, size, S, 2) int64 and weights (N, size, S, 2); the weights of a bin sum to 1, or to less
+        where samples lie outside the map or where slots of the S are not used.
     """
     first = ends[:, 0] - 0.5 if aligned else ends[:, 0]
     extent = ends[:, 1] - ends[:, 0]

@@ -1,10 +1,12 @@
 """RoIAlign on a GPU as one Triton kernel over all boxes, levels and bins, and another for its gradient.
- A program takes a bin (or a few) of one box and a block of channels: in channels-last memory each of the four
+
+A program takes a bin (or a few) of one box and a block of channels: in channels-last memory each of the four
 cells of a sample is one coalesced vector, and what a bin needs never leaves the registers. How many points
 adaptive sampling takes is computed by the program, so nothing is synchronised. Coordinates are computed as in
 `roi_align_plain`, in float32 without fused multiply-adds, so that both take the same samples; sums are
 float32 whatever the features are.
- The backward adds atomically: in which order is not the same twice, so neither is the last bit of the
+
+The backward adds atomically: in which order is not the same twice, so neither is the last bit of the
 gradient. Where repeatable algorithms are asked for, `takes` says no as soon as a gradient is wanted, in
 PyTorch's "warn" mode as in "error": both mean the repeatable one of two algorithms, and `roi_align_plain` is
 that one.

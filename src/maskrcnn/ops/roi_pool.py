@@ -1,6 +1,7 @@
 """RoIPool (Girshick 2015), to compare with RoIAlign: the box is rounded to the grid, each bin is the maximum
 of its cells.
- The paper's Tables 2c, 2d and 6 measure what the rounding costs. For comparison only, so simple rather than
+
+The paper's Tables 2c, 2d and 6 measure what the rounding costs. For comparison only, so simple rather than
 fast.
 """
 

@@ -1,15 +1,16 @@
 """Adaptive RoIAlign on a CPU: each bin as one weighted sum over the window of cells that its samples touch.
- Taken sample by sample, a bin with n x n bilinear samples reads (2 n)^2 cells. But with adaptive sampling
+
+Taken sample by sample, a bin with n x n bilinear samples reads (2 n)^2 cells. But with adaptive sampling
 neighbouring samples are at most one cell apart and share cells: together they touch a window of at most (n +
 1)^2. So, step by step:
 
 1. `_windows` adds up, along each axis, the samples' weights per cell. A bin's weights are the outer product
-    of the two.
+  of the two.
 2. Boxes on one level need windows of many sizes. They are sorted by window size, so that boxes of one size
-    form one
+  form one
    dense tensor of table rows and weights, without padding.
 3. `_sums_of` joins the sizes into a single `embedding_bag`, whose bags may have different lengths. Its
-    backward
+  backward
    (`gathered_sums`, which RoIAlign with fixed sampling uses as well) is an `embedding_bag`, too.
 """
 
@@ -34,10 +35,12 @@ def window_sums(
 ) -> tuple[Tensor, Tensor]:
     """The weighted sums of all bins.
 
-    Args: table: (R, C) feature vectors. base: (N,) for each box the table's row of its map's first cell.
-        sides: (N,) height and (N,) width of its map in cells. rows: cells (N, size, S, 2) int64 and weights
-        (N, size, S, 2) of the samples down the box, in rising order, those
-            of a bin at most one cell apart; likewise `cols` across it.
+    Args:
+        table: (R, C) feature vectors.
+        base: (N,) for each box the table's row of its map's first cell.
+        sides: (N,) height and (N,) width of its map in cells.
+        rows: cells (N, size, S, 2) int64 and weights (N, size, S, 2) of the samples down the box, in rising
+            order, those of a bin at most one cell apart; likewise `cols` across it.
         most: lookups that are laid out at a time.
 
     Returns:
@@ -101,7 +104,8 @@ def _steps(begin: int, end: int, most: int) -> Iterator[tuple[int, int]]:
 def _windows(cells: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The cells that each bin touches along one axis.
 
-    Returns: the first cell (N, size), the weights (N, size, S + 1) from it on, and per box (N,) how many are
+    Returns:
+        the first cell (N, size), the weights (N, size, S + 1) from it on, and per box (N,) how many are
         needed.
     """
     longest = cells.shape[2] + 1

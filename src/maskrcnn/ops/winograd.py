@@ -1,6 +1,7 @@
 """Winograd's algorithm for 3x3 convolutions, in plain PyTorch: F(4x4, 3x3) of Lavin and Gray 2016, "Fast
 Algorithms for Convolutional Neural Networks", section 4.3.
- A tile of 6 x 6 inputs becomes 4 x 4 outputs with 36 multiplications instead of 144. The input and output
+
+A tile of 6 x 6 inputs becomes 4 x 4 outputs with 36 multiplications instead of 144. The input and output
 transforms are matrix products too. Tiles are taken a few at a time, so that intermediate results stay in the
 processor's cache.
 """
@@ -53,7 +54,8 @@ def winograd_conv(x: Tensor, weights: Tensor, bias: Tensor | None) -> Tensor:
         weights: (36, C, K) from `transform_weights`.
         bias: (K,) or None.
 
-    Returns: (B, K, H, W), channels-last in memory; in float32 within about 1e-5 of `conv2d`, relative to the
+    Returns:
+        (B, K, H, W), channels-last in memory; in float32 within about 1e-5 of `conv2d`, relative to the
         largest value.
     """
     images, channels, height, width = x.shape

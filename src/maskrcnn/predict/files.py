@@ -50,8 +50,9 @@ def predict_files(
     COCO results of all images, each with its `file_name` as given and `image_id` counted from 1 in the order
     of `find_images`. An image that cannot be read is named in the summary and the rest go on.
 
-    Raises: UserError: no images, `out` is not a folder that can be written, or an overlay would replace its
-        image.
+    Raises:
+        UserError: no images, `out` is not a folder that can be written, or an overlay would replace its
+            image.
     """
     check_batch(batch)
     check_score(score)

@@ -56,11 +56,13 @@ Runner = MaskRCNN | Engine  # what predicts
 def run_network(runner: Runner, images: Tensor, sizes: Tensor, score: float | None = None) -> RawDetections:
     """Test-time detections by a network or an engine; a network is in eval mode meanwhile.
 
-    Args: score: detections of at least this score are wanted, whatever `test.score`; None: those above
-        `test.score`.
+    Args:
+        score: detections of at least this score are wanted, whatever `test.score`; None: those above
+            `test.score`.
 
-    Raises: UserError: images that the engine does not take; or a compiled network, which cannot go below
-        `test.score`.
+    Raises:
+        UserError: images that the engine does not take; or a compiled network, which cannot go below
+            `test.score`.
     """
     # the network takes what is above its threshold, and those of exactly this score are wanted
     least = None if score is None else float(np.nextafter(np.float32(score), np.float32(-1)))
@@ -118,8 +120,9 @@ def choose(name: str, device: str | torch.device = "cpu", backbone: str = "") ->
 def open_export(folder: Path, name: str | None = None) -> Engine:
     """The engine of an exported folder.
 
-    Args: name: an engine that can read what is in it; OpenVINO reads ONNX too. None: the one that it was
-        exported for.
+    Args:
+        name: an engine that can read what is in it; OpenVINO reads ONNX too. None: the one that it was
+            exported for.
 
     Raises:
         UserError: no sound exported folder, or not one for that engine.

@@ -19,8 +19,9 @@ def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, An
     Weights and biases decay by `weight_decay`, the scales and shifts of norms by `norm_weight_decay`.
     Parameters whose name starts with `backbone.` learn at `backbone_lr_factor` times the rate of the rest.
 
-    Returns: Up to four groups in a fixed order, each with `params`, `names`, `weight_decay` and `multiple`
-        (of the rate).
+    Returns:
+        Up to four groups in a fixed order, each with `params`, `names`, `weight_decay` and `multiple` (of the
+        rate).
     """
     norms = {
         f"{module_name}.{name}" if module_name else name

@@ -1,5 +1,6 @@
 """A run's folder: what it holds so that it explains itself, and who may begin or resume in it.
- config.yaml, command.txt, env.json, data.json, metrics.jsonl, plots/, samples/, weights/last, weights/best,
+
+config.yaml, command.txt, env.json, data.json, metrics.jsonl, plots/, samples/, weights/last, weights/best,
 state.pt and, at the end, report.md.
 """
 
@@ -57,9 +58,9 @@ def open_run(run: Path, resume: bool, held: ExitStack) -> None:
     Args:
         held: keeps other trainings out of the folder until it is closed or the process ends in any way.
 
-    Raises: UserError: another process trains there; the folder holds a run and `resume` is false; or there is
-        none to
-            resume; or it cannot be made.
+    Raises:
+        UserError: another process trains there; the folder holds a run and `resume` is false; or there is
+            none to resume; or it cannot be made.
     """
     if run.exists() and not run.is_dir():
         raise UserError(f"{run}: is a file; give a folder for the run")

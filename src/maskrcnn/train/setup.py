@@ -36,8 +36,10 @@ def fit_to_data(config: Config, train_data: Dataset, val_data: Dataset | None) -
     Returns:
         The settings, and the network's class index for each class of `train_data`.
 
-    Raises: DataError: no image, a class that the settings do not name, or a head that the labels have nothing
-        for. UserError: `train.best` asks for a kind that the network does not find.
+    Raises:
+        DataError: no image, a class that the settings do not name, or a head that the labels have nothing
+            for.
+        UserError: `train.best` asks for a kind that the network does not find.
     """
     for data in (train_data, val_data):
         if data is not None and len(data) == 0:
@@ -60,8 +62,9 @@ def take_only_class(
     """The data sets under the name of the only class that the settings or, where these name none,
     `train.init` have.
 
-    Returns: The data sets, those of several classes as they are, and a line for each whose class has another
-        name now.
+    Returns:
+        The data sets, those of several classes as they are, and a line for each whose class has another name
+        now.
 
     Raises:
         UserError: there is no such model as `train.init`.

@@ -1,5 +1,6 @@
 """The training of a network, top-down: set up, loop over steps, evaluate, finish.
- One *step* is one move of the optimiser: `train.batch` images over all processes, in `train.accumulate` parts
+
+One *step* is one move of the optimiser: `train.batch` images over all processes, in `train.accumulate` parts
 each. How far a training is, is one number, the iteration; learning rate, order of the images and their
 augmentation are pure functions of it, which is why a killed training resumes bit for bit.
 """

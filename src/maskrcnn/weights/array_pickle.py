@@ -1,5 +1,6 @@
 """Pickled NumPy arrays in plain containers, read without running anything that the pickle asks for.
- A pickle is a program, so none is given what it asks for: the few names that arrays need are answered with
+
+A pickle is a program, so none is given what it asks for: the few names that arrays need are answered with
 stand-ins of ours, and sizes are held against the bytes that are really there before memory is taken for them.
 """
 

@@ -42,8 +42,9 @@ SUFFIXES = {"torchvision": "pth", "detectron2": "pkl"}
 def fetch_converted(name: str, progress: Progress | None = None) -> Path:
     """The model folder of a published detector, downloaded and converted into the cache at the first use.
 
-    Raises: UserError: no such checkpoint, one that is no detector, no network, or a file that is not what was
-        published.
+    Raises:
+        UserError: no such checkpoint, one that is no detector, no network, or a file that is not what was
+            published.
     """
     entry = find_published(name)
     if entry.kind != "detector":
@@ -68,14 +69,15 @@ def convert_file(
 ) -> MaskRCNN:
     """A detector from another library's checkpoint file.
 
-    Args: config: where the tensors do not tell: detectron2's yaml, or the name of a published checkpoint of
-        the same
-            settings. A file that has the name of a published one needs none.
+    Args:
+        config: where the tensors do not tell: detectron2's yaml, or the name of a published checkpoint of the
+            same settings. A file that has the name of a published one needs none.
         style: of mmdetection's, where there is no `config`.
         classes: names, where the data set is not one that we know.
 
-    Raises: UserError: an unreadable file, one of no library that we know, or settings that are missing or do
-        not fit.
+    Raises:
+        UserError: an unreadable file, one of no library that we know, or settings that are missing or do not
+            fit.
     """
     path = Path(path)
     checkpoint = read_checkpoint(path)

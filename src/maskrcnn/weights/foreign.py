@@ -1,6 +1,7 @@
 """Weights from other libraries into our network and back: one table of names per library, one place for the
 layouts.
- Three layouts differ. The first fully connected layer reads features flattened channel first there, channel
+
+Three layouts differ. The first fully connected layer reads features flattened channel first there, channel
 last here. The background class is torchvision's first, ours and the others' last. torchvision keeps box
 deltas and a mask for the background, which nothing reads: they are dropped here and written as zeros there.
 """

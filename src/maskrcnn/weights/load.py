@@ -24,8 +24,9 @@ def load_model(
         progress: told of a download, which only the last two can need.
         network: the class to make.
 
-    Raises: UserError: no such model, a folder that is not one, or weights that do not fit their config,
-        tensors named.
+    Raises:
+        UserError: no such model, a folder that is not one, or weights that do not fit their config, tensors
+            named.
     """
     if not Path(source).exists():
         if is_published(str(source)):

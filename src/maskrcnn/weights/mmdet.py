@@ -1,7 +1,8 @@
 """mmdetection 3's `mask-rcnn` and `faster-rcnn`: what its tensors are called, its conventions as settings of
 ours.
- Its "pytorch" style takes RGB and strides in the 3x3 convolution; its "caffe" style takes BGR with a
-deviation of 1 and strides in the first 1x1. Nothing in a state dict tells the two apart, so the caller says.
+
+Its "pytorch" style takes RGB and strides in the 3x3 convolution; its "caffe" style takes BGR with a deviation
+of 1 and strides in the first 1x1. Nothing in a state dict tells the two apart, so the caller says.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """torchvision's detectors: what its tensors are called, and its conventions as settings of ours
 (docs/weights.md).
- Background is its first class, ours the last. `state` is always its state dict, under the names of its
-current version.
+
+Background is its first class, ours the last. `state` is always its state dict, under the names of its current
+version.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """One network's weights as the beginning of another's, whose classes may differ: what a fine-tuning starts
 from.
- Tensors of the same name and shape are copied. Of those that have rows per class, the rows of classes with
-the same name are; so a model of COCO's 80 classes gives a model of "person" and "drone" its person.
+
+Tensors of the same name and shape are copied. Of those that have rows per class, the rows of classes with the
+same name are; so a model of COCO's 80 classes gives a model of "person" and "drone" its person.
 """
 
 from __future__ import annotations

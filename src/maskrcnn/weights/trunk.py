@@ -54,8 +54,9 @@ def load_trunk(model: MaskRCNN, source: str | Path) -> int:
     Returns:
         How many tensors were filled; every tensor of the backbone is, or this raises.
 
-    Raises: UserError: no such trunk, another format, tensors that do not fit, or an input convention that is
-        not its own.
+    Raises:
+        UserError: no such trunk, another format, tensors that do not fit, or an input convention that is not
+            its own.
     """
     path, tensors = _read(source)
     gluon = isinstance(model.backbone, MobileNetV2)

@@ -1,5 +1,6 @@
 """Cityscapes: gtFine, masks of eight classes in images of ids or as polygons that hide one another.
- The format: github.com/mcordts/cityscapesScripts (helpers/labels.py, preparation/json2instanceImg.py). In
+
+The format: github.com/mcordts/cityscapesScripts (helpers/labels.py, preparation/json2instanceImg.py). In
 *_gtFine_instanceIds.png a pixel is 1000 times its class plus the number of the instance; one that is the
 class alone belongs to a group whose members nobody could tell apart: a crowd. The polygons of
 *_gtFine_polygons.json are drawn in their order, each over those before it, whatever their class, which gives

@@ -1,6 +1,7 @@
 """COCO JSON: instances, crowds, keypoints (cocodataset.org/#format-data), with what people's own files get
 wrong.
- A record that can be understood is repaired or dropped, and counted; what cannot is refused here, before any
+
+A record that can be understood is repaired or dropped, and counted; what cannot is refused here, before any
 training.
 """
 
@@ -30,8 +31,10 @@ TRIED_IMAGES = 20  # so many are looked for before a folder is given up
 def read_coco(json_path: Path, image_folder: Path | None = None) -> FileDataset:
     """Read a COCO JSON file and check it.
 
-    Args: json_path: the file. image_folder: the folder that `file_name` is relative to; None: looked for
-        beside the file (`images_folder`).
+    Args:
+        json_path: the file.
+        image_folder: the folder that `file_name` is relative to; None: looked for beside the file
+            (`images_folder`).
 
     Raises:
         DataError: the file or a record cannot be used; one line with the record and the remedy.

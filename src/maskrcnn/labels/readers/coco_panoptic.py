@@ -1,6 +1,7 @@
 """COCO panoptic (cocodataset.org/#format-data, section 4): a JSON file and a folder of PNGs, one for each
 image.
- A pixel belongs to the segment R + 256 G + 65536 B; the JSON says of each segment what it is. Segments of
+
+A pixel belongs to the segment R + 256 G + 65536 B; the JSON says of each segment what it is. Segments of
 categories that are things are objects; stuff has no instances and is left out.
 """
 

@@ -1,6 +1,7 @@
 """CVAT for images 1.1 (docs.cvat.ai/docs/dataset_management/formats/format-cvat,
 docs.cvat.ai/docs/other/xml_format).
- The export is annotations.xml, beside it images/ with the images (in a folder for each subset where a project
+
+The export is annotations.xml, beside it images/ with the images (in a folder for each subset where a project
 was exported). Coordinates are continuous; a mask's runs go row by row through its own rectangle. Skeletons
 are keypoints, joined with the box or the outline that has their label and group. Tracks of a video are read
 where there are no images.

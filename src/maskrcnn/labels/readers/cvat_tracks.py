@@ -1,5 +1,6 @@
 """CVAT for video 1.1: tracks, as the images that they go through.
- The format: docs.cvat.ai/docs/dataset_management/formats/format-cvat. A track has one shape for each frame,
+
+The format: docs.cvat.ai/docs/dataset_management/formats/format-cvat. A track has one shape for each frame,
 interpolated ones too; "outside" ones are not in the image. With its images the export has
 images/frame_000000.PNG and so on; frames without an object are empty images.
 """

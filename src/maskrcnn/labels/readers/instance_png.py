@@ -24,9 +24,9 @@ def read_instance_labels(folder: Path) -> FileDataset:
     Args:
         folder: holds `images` and `labels`.
 
-    Raises: DataError: no images, a label image that is unreadable, in colour, without its image or of another
-        size, or a
-            symbolic link out of `images` or `labels`.
+    Raises:
+        DataError: no images, a label image that is unreadable, in colour, without its image or of another
+            size, or a symbolic link out of `images` or `labels`.
     """
     folder = Path(folder)
     name = str(folder)

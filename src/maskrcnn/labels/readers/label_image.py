@@ -30,8 +30,9 @@ def quiet() -> Iterator[None]:
 def open_label_image(path: Path, formats: tuple[str, ...] = ("PNG", "TIFF")) -> Iterator[Image.Image]:
     """The image with its header read and nothing decoded yet.
 
-    Raises: DataError: not readable, at once or while it is decoded inside the context; DataErrors from there
-        stay theirs.
+    Raises:
+        DataError: not readable, at once or while it is decoded inside the context; DataErrors from there stay
+            theirs.
     """
     try:
         with quiet(), Image.open(path, formats=formats) as image:
@@ -47,8 +48,9 @@ def open_label_image(path: Path, formats: tuple[str, ...] = ("PNG", "TIFF")) -> 
 def read_ids(path: Path, image: Path | tuple[int, int]) -> np.ndarray:
     """The instance ids (H, W) of a label image: one channel of 8, 16 or 32 bits, or palette indices.
 
-    Args: image: the image that it labels, or its height and width. Where there is no such file, others will
-        say so.
+    Args:
+        image: the image that it labels, or its height and width. Where there is no such file, others will say
+            so.
 
     Raises:
         DataError: unreadable, in colour, or of another size than its image.

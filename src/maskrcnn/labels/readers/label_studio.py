@@ -1,5 +1,6 @@
 """Label Studio's exports JSON and JSON-MIN (labelstud.io/guide/export, labelstud.io/guide/task_format).
- Coordinates are percent of the image's width and height; turns are in degrees, of a rectangle about its upper
+
+Coordinates are percent of the image's width and height; turns are in degrees, of a rectangle about its upper
 left corner, of an ellipse about its centre. An export names images by their address in the tool; here they
 are looked for by the end of that address in the export's folder and in images/ beside it. Keypoints belong to
 the region that their parentID names; JSON-MIN has none.

@@ -1,5 +1,6 @@
 """The run lengths of Label Studio's brush: a bit stream of the RGBA bytes of the mask.
- The format is that of the JavaScript package rle-pack (thi.ng/umbrella, packages/rle-pack): 32 bits count the
+
+The format is that of the JavaScript package rle-pack (thi.ng/umbrella, packages/rle-pack): 32 bits count the
 values, 5 bits hold a value's bits less 1, four times 4 bits hold the bits less 1 of a run's length. Then
 runs: a bit that says whether one value repeats (1) or each value follows (0), two bits that choose among the
 four sizes, the length less 1, and the value or values. A pixel belongs to the mask where its alpha is not 0.

@@ -1,9 +1,10 @@
 """LabelMe: one JSON file an image, written beside it.
- The format is that of github.com/wkentaro/labelme (labelme/_label_file.py); coordinates are continuous
-pixels. As there, shapes of the same label and group_id are one object. A rectangle by itself is a box without
-a mask; in a group it is a part of the mask. A "mask" is a PNG in base64 for the pixels from its first point
-to its second, both included. An image without a JSON file was not labelled yet and is left out: LabelMe saves
-none where nothing is drawn.
+
+The format is that of github.com/wkentaro/labelme (labelme/_label_file.py); coordinates are continuous pixels.
+As there, shapes of the same label and group_id are one object. A rectangle by itself is a box without a mask;
+in a group it is a part of the mask. A "mask" is a PNG in base64 for the pixels from its first point to its
+second, both included. An image without a JSON file was not labelled yet and is left out: LabelMe saves none
+where nothing is drawn.
 """
 
 from __future__ import annotations

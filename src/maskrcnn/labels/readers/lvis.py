@@ -1,6 +1,7 @@
 """LVIS: COCO's instances of 1203 classes, of which each image was searched for a few
 (lvisdataset.org/dataset).
- What the other readers take for granted is said here for each image: `neg_category_ids` were looked for and
+
+What the other readers take for granted is said here for each image: `neg_category_ids` were looked for and
 are not in it, `not_exhaustive_category_ids` are, and some of their objects are not labelled. Of every other
 class without an annotation nothing is known.
 """
@@ -29,9 +30,10 @@ TRIED_IMAGES = 20  # so many are looked for before a folder is given up
 def read_lvis(source: Path, image_folder: Path | None = None) -> FileDataset:
     """Read an LVIS JSON file.
 
-    Args: source: the file. image_folder: the folder that holds train2017 and val2017, or the image files
-        themselves; None: looked for beside
-            the file.
+    Args:
+        source: the file.
+        image_folder: the folder that holds train2017 and val2017, or the image files themselves; None: looked
+            for beside the file.
 
     Raises:
         DataError: the file or a record cannot be used.

@@ -1,5 +1,6 @@
 """A folder for each image: ID/images/ID.png and ID/masks/*.png, one label image for each object.
- The layout of the Data Science Bowl 2018 (bbbc.broadinstitute.org/BBBC038,
+
+The layout of the Data Science Bowl 2018 (bbbc.broadinstitute.org/BBBC038,
 kaggle.com/c/data-science-bowl-2018/data). Everything but 0 is the object.
 """
 

@@ -1,7 +1,7 @@
 """Penn-Fudan: PNGImages, an image of instance ids for each in PedMasks, and a text of boxes in Annotation.
- The format: www.cis.upenn.edu/~jshi/ped_html. The masks are what is read; each is a person. The text only
-says which persons there are, in the order of their ids, with boxes in pixels counted from 1, the last one
-inside.
+
+The format: www.cis.upenn.edu/~jshi/ped_html. The masks are what is read; each is a person. The text only says
+which persons there are, in the order of their ids, with boxes in pixels counted from 1, the last one inside.
 """
 
 from __future__ import annotations

@@ -21,9 +21,9 @@ def parse_xml(path: Path) -> Element:
     Entities, and with them "billion laughs" and reading other files, can only be declared in a DOCTYPE. That
     is refused by the parser rather than by looking for its bytes, which a file in UTF-16 would hide.
 
-    Raises: DataError: the file is missing, unreadable, larger than 200 MB, of more than 5 million elements,
-        nested deeper than
-            100, or has a DOCTYPE.
+    Raises:
+        DataError: the file is missing, unreadable, larger than 200 MB, of more than 5 million elements,
+            nested deeper than 100, or has a DOCTYPE.
     """
     builder = TreeBuilder()
     parser = expat.ParserCreate()

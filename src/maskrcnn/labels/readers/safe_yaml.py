@@ -19,9 +19,9 @@ DEEPEST = 20  # lists and mappings in one another
 def parse_yaml(path: Path) -> Any:
     """What a YAML file holds, with plain values only.
 
-    Raises: DataError: unreadable, not YAML, larger than `LARGEST`, of more than `MOST_VALUES`, nested deeper
-        than `DEEPEST`, or
-            with aliases or tags.
+    Raises:
+        DataError: unreadable, not YAML, larger than `LARGEST`, of more than `MOST_VALUES`, nested deeper than
+            `DEEPEST`, or with aliases or tags.
     """
     try:
         if path.stat().st_size > LARGEST:

@@ -1,6 +1,7 @@
 """Supervisely projects (docs.supervisely.com, Supervisely annotation format): meta.json, DATASET/img,
 DATASET/ann.
- What one downloads has whole coordinates that are pixel indices: a rectangle includes its right and lower
+
+What one downloads has whole coordinates that are pixel indices: a rectangle includes its right and lower
 pixel, and a point is its pixel's centre (developer-portal, app-development/advanced/coordinate-system). Where
 any coordinate of a project has a fraction, they are continuous, as the labelling tool holds them.
 """
@@ -168,8 +169,9 @@ def _add_figure(
 ) -> None:
     """Add a figure, or count why it has no place.
 
-    Args: offset: from a pixel's index to its far edge: 1 where coordinates are indices, 0 where they are
-        continuous.
+    Args:
+        offset: from a pixel's index to its far edge: 1 where coordinates are indices, 0 where they are
+            continuous.
     """
     title, kind = figure.get("classTitle"), figure.get("geometryType")
     if not isinstance(title, str) or title not in ids:

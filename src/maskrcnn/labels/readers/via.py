@@ -1,5 +1,6 @@
 """VGG Image Annotator 2 (and 1): its project file, its exported JSON (via_region_data.json) and its CSV.
- The format is described at robots.ox.ac.uk/~vgg/software/via; angles of ellipses are in radians, as in its
+
+The format is described at robots.ox.ac.uk/~vgg/software/via; angles of ellipses are in radians, as in its
 source. VIA has no classes but attributes of regions with any name: `read_via` says which of them is taken for
 the class. A rect is a box without a mask. VIA writes no sizes of images and no folder that is sure to be
 right.
@@ -62,9 +63,9 @@ class Project:
 def read_via(source: Path, attribute: str | None = None) -> FileDataset:
     """Read a VIA file, or the only one of a folder. Images are numbered from 1 in its order.
 
-    Args: attribute: the region attribute that is the class. None: the only one, else one called class, label,
-        name, type
-            or category. Where no region has any attribute, every region is an "object".
+    Args:
+        attribute: the region attribute that is the class. None: the only one, else one called class, label,
+            name, type or category. Where no region has any attribute, every region is an "object".
 
     Raises:
         UserError: the folder has no VIA file, or several.

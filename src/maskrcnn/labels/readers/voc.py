@@ -1,5 +1,6 @@
 """Pascal VOC: an XML file of boxes for each image, and masks in SegmentationObject where there are some.
- The format: host.robots.ox.ac.uk/pascal/VOC/voc2012/devkit_doc.pdf; the same XML is written beside each image
+
+The format: host.robots.ox.ac.uk/pascal/VOC/voc2012/devkit_doc.pdf; the same XML is written beside each image
 by LabelImg. VOC's coordinates are indices of pixels counted from 1, the last one inside: 1 is taken off the
 upper left corner, so that boxes are half-open. Tools that count from 0 (CVAT, Datumaro) give themselves away
 where boxes touch the left or upper edge of their image: more of a set begin at 0 than at 1 then, and all of
@@ -66,9 +67,9 @@ def read_voc(source: Path, split: str | None = None) -> FileDataset:
     """Read VOC's folders, or XML files beside their images. Images are numbered from 1 in the order of their
     names.
 
-    Args: source: a folder as VOC2012 (with Annotations and JPEGImages), the VOCdevkit that holds one, or a
-        folder of XML
-            files and images.
+    Args:
+        source: a folder as VOC2012 (with Annotations and JPEGImages), the VOCdevkit that holds one, or a
+            folder of XML files and images.
         split: a list in ImageSets, "train" for ImageSets/Main/train.txt or, where that is missing,
             ImageSets/Segmentation/train.txt; "Segmentation/train" for a list in another folder. None: every
             XML file.

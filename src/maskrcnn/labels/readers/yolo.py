@@ -1,5 +1,6 @@
 """YOLO: data.yaml, and one text file an image with one object a line, for boxes, polygons or poses.
- The format is described at docs.ultralytics.com/datasets: /detect, /segment and /pose. The image
+
+The format is described at docs.ultralytics.com/datasets: /detect, /segment and /pose. The image
 images/A/b.jpg has its objects in labels/A/b.txt; every coordinate is a share of the image's width or height.
 A line is a class and
 - x, y, width, height of a box about its centre, or

@@ -30,9 +30,10 @@ def write_coco(
     Annotation ids are the data set's own where they are all different, else numbers from 1. The file appears
     whole or not at all.
 
-    Args: json_path: the file; its folder is made. image_folder: where to write the images, as PNG or with
-        more than four channels as .npy; None: no images, and
-            `file_name` stays as it is.
+    Args:
+        json_path: the file; its folder is made.
+        image_folder: where to write the images, as PNG or with more than four channels as .npy; None: no
+            images, and `file_name` stays as it is.
         limit: write only so many images, the first ones.
         file_names: what to call the images, where they are not written here.
 

@@ -1,6 +1,7 @@
 """YOLO's label files (docs.ultralytics.com/datasets): a data.yaml, and a .txt beside each image with a line
 per object.
- Objects of several parts, and holes, become one ring by lines of no width, as Ultralytics' own converter does
+
+Objects of several parts, and holes, become one ring by lines of no width, as Ultralytics' own converter does
 it.
 """
 
@@ -51,8 +52,9 @@ def write_yolo(datasets: dict[str, Dataset], folder: Path, lost: Lost) -> None:
 def _line(annotation: Annotation, image: LabelledImage, keypoints: int, lost: Lost) -> str | None:
     """An object as a line, None for a crowd.
 
-    Args: keypoints: of each line where lines are poses, else 0. An object without any has none that are
-        visible.
+    Args:
+        keypoints: of each line where lines are poses, else 0. An object without any has none that are
+            visible.
     """
     if annotation.crowd:
         lost.note("crowd region")
