@@ -26,7 +26,7 @@ benchmark: $(STAMP)
 
 # 20,000 spoilt label files of every format, with a table of what the readers made of them
 fuzz: $(STAMP)
-	$(PY) tests/data/fuzz_readers.py --count 20000
+	$(PY) tests/labels/fuzz_readers.py --count 20000
 
 lint: $(STAMP)
 	$(PY) -m ruff check src tests benchmarks

@@ -1,6 +1,6 @@
 """Spoils label files of every format by the ten thousand and prints what the readers made of them.
 
-    python tests/data/fuzz_readers.py --count 20000 --seed 0 [READER ...]
+    python tests/labels/fuzz_readers.py --count 20000 --seed 0 [READER ...]
 
 Case N of a seed is always the same: `--only N` runs it by itself and leaves its files to look at.
 """

@@ -1,6 +1,6 @@
-"""Writes tests/data/samples: twelve generated images in every format that we read. Anyone can run it again:
+"""Writes tests/labels/samples: twelve generated images in every format that we read. Anyone can run it again:
 
-    python tests/data/make_samples.py [FOLDER]
+    python tests/labels/make_samples.py [FOLDER]
 
 Forms that we write come from our writers, the others are written by hand as their tools write them.
 """
