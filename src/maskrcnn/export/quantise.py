@@ -33,16 +33,8 @@ FIRST_LAYERS = ("backbone.stem.conv",)
 # AP
 SENSITIVE = {"mobilenetv2": ("backbone.stages.0.",)}
 WEIGHTED = ("Convolution", "GroupConvolution", "MatMul", "ConvolutionBackpropData")
-THROUGH = (
-    "Add",
-    "Relu",
-    "Clamp",
-    "MaxPool",
-    "Interpolate",
-    "Reshape",
-    "Transpose",
-    "Concat",
-)  # what int8 passes
+# what int8 passes
+THROUGH = "Add", "Relu", "Clamp", "MaxPool", "Interpolate", "Reshape", "Transpose", "Concat"
 
 
 def quantise(graph: Path, config: ModelConfig, dataset: Dataset, count: int) -> dict[str, Any]:

@@ -23,10 +23,8 @@ from maskrcnn.ops.boxes import pairwise_iou
 if TYPE_CHECKING:
     from maskrcnn.runtime.engine import Engine
 
-ENOUGH, WANTED = (
-    12,
-    40,
-)  # detections over all images: with fewer the threshold is lowered until there are so many
+# detections over all images: with fewer the threshold is lowered until there are so many
+ENOUGH, WANTED = 12, 40
 NEAR_IOU = 0.005  # to the NMS threshold, where rounding decides
 
 

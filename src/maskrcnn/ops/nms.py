@@ -14,6 +14,7 @@ hundred times as long.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,6 +25,33 @@ from maskrcnn.ops.tracing import exporting
 
 _BLOCK = 256  # boxes settled at a time in a graph and on accelerators
 _GRAIN = 32768  # at::internal::GRAIN_SIZE: operators on no more elements than this use one thread
+
+
+class _Boxes(NamedTuple):
+    """Some boxes of each set."""
+
+    boxes: Tensor  # (S, n, 4)
+    alive: Tensor  # (S, n) bool: valid and, once settled, not suppressed
+    groups: Tensor | None  # (S, n)
+
+    def part(self, start: int, stop: int) -> _Boxes:
+        groups = None if self.groups is None else self.groups[:, start:stop]
+        return _Boxes(self.boxes[:, start:stop], self.alive[:, start:stop], groups)
+
+    def joined(self, other: _Boxes) -> _Boxes:
+        """Both, these first."""
+        boxes, alive = torch.cat([self.boxes, other.boxes], 1), torch.cat([self.alive, other.alive], 1)
+        if self.groups is None or other.groups is None:
+            return _Boxes(boxes, alive, None)
+        return _Boxes(boxes, alive, torch.cat([self.groups, other.groups], 1))
+
+    def survivors(self) -> _Boxes:
+        """Those that are alive, in their order, and others where a set has fewer; asks how many there are."""
+        order = self.alive.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
+        order = order[:, : int(self.alive.sum(1).max())]
+        boxes = self.boxes.gather(1, order.unsqueeze(-1).expand(-1, -1, 4))
+        groups = None if self.groups is None else self.groups.gather(1, order)
+        return _Boxes(boxes, self.alive.gather(1, order), groups)
 
 
 def nms(
@@ -65,29 +93,34 @@ def _settle(
     boxes: Tensor, valid: Tensor, iou: float, groups: Tensor | None, block: int, *, graph: bool
 ) -> Tensor:
     """`nms`, block by block; in a `graph` nothing is asked on the way."""
-    count = boxes.shape[1]
-    blocks = [slice(start, min(start + block, count)) for start in range(0, count, block)]
+    everything = _Boxes(boxes, valid, groups)
+    on_cpu = boxes.device.type == "cpu" and not graph
     settled: list[Tensor] = []
-    for here in blocks:
-        alive = valid[:, here]
-        for earlier, kept in zip(blocks, settled, strict=False):
-            suppresses = _overlaps(boxes, groups, earlier, here, iou) & kept.unsqueeze(-1)
-            alive = alive & ~suppresses.any(1)
-        within = _overlaps(boxes, groups, here, here, iou)
-        settled.append(_fixed_point(within.triu(1), alive, graph))
+    earlier: list[_Boxes] = []
+    for start in range(0, boxes.shape[1], block):
+        here = everything.part(start, start + block)
+        alive = here.alive
+        for before in earlier:
+            alive = alive & ~(_overlaps(before, here, iou) & before.alive.unsqueeze(-1)).any(1)
+        settled.append(_fixed_point(_overlaps(here, here, iou).triu(1), alive, graph))
+        here = here._replace(alive=settled[-1])
+        if on_cpu:  # which can be asked how many are left: what was suppressed suppresses nothing
+            here = here.survivors()
+            if earlier and earlier[-1].alive.shape[1] + here.alive.shape[1] <= block:
+                here = earlier.pop().joined(here)
+        earlier.append(here)
     return torch.cat(settled, 1) if settled else valid
 
 
-def _overlaps(boxes: Tensor, groups: Tensor | None, left: slice, right: slice, iou: float) -> Tensor:
+def _overlaps(left: _Boxes, right: _Boxes, iou: float) -> Tensor:
     """(S, left, right) bool: the two boxes see each other and overlap by more than `iou`."""
-    a, b = boxes[:, left], boxes[:, right]
-    both = intersection(a, b)
+    both = intersection(left.boxes, right.boxes)
     # iou > t without a division: inter > t * union
-    union = (area(a).unsqueeze(-1) + area(b).unsqueeze(-2)).sub_(both)
+    union = (area(left.boxes).unsqueeze(-1) + area(right.boxes).unsqueeze(-2)).sub_(both)
     over = both > union.mul_(iou)
-    if groups is None:
+    if left.groups is None or right.groups is None:
         return over
-    return over & (groups[:, left].unsqueeze(-1) == groups[:, right].unsqueeze(-2))
+    return over & (left.groups.unsqueeze(-1) == right.groups.unsqueeze(-2))
 
 
 def _fixed_point(suppresses: Tensor, alive: Tensor, graph: bool) -> Tensor:

@@ -34,9 +34,8 @@ from maskrcnn.labels.values import number, points, whole
 from maskrcnn.masks.rle import Rle
 
 META = "meta.json"
-LARGEST_BITMAP = (
-    64 << 20
-)  # bytes of a compressed label image, far above what 179 million pixels of a mask take
+# bytes of a compressed label image, far above what 179 million pixels of a mask take
+LARGEST_BITMAP = 64 << 20
 
 
 def looks_like_supervisely(source: Path) -> bool:
