@@ -69,10 +69,10 @@ class MaskRCNN(mask_rcnn.MaskRCNN):
         runner = self._engine() if engine in (None, "torch") else self
         return predictor.predict(runner, source, score=score, engine=engine, **options)
 
-    def _engine(self) -> TorchEngine:
-        """An optimised copy of the network as it is now; threads may call this at once."""
+    def _engine(self) -> MaskRCNN | TorchEngine:
+        """On a CPU an optimised copy of the network as it is now; threads may call this at once."""
         if next(self.parameters()).device.type != "cpu":
-            return TorchEngine(self)
+            return self
         now, known = fingerprint(self), self._optimised
         if known is None or known[0] != now:
             # one assignment of what is complete: another thread sees this one or the one before

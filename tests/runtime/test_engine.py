@@ -13,6 +13,7 @@ from maskrcnn.model.build import build
 from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.predict.predictor import predict_pixels
 from maskrcnn.runtime.engine import run_network
+from maskrcnn.runtime.torch_engine import TorchEngine, torch_runner
 
 
 @pytest.fixture(scope="module")
@@ -123,3 +124,11 @@ def test_keypoints_have_a_score_of_their_own_where_it_is_expected_oks(network: M
     assert other.keypoint_scores is None and "keypoints_score" not in other.to_coco(1)[0]
     np.testing.assert_allclose(other.boxes, found.boxes)
     assert np.abs(other.keypoints - found.keypoints).max() > 0.1
+
+
+def test_only_on_a_cpu_is_there_a_copy() -> None:
+    settings = {"classes": ["cat"], "backbone": {"kind": "mobilenetv2"}, "neck": {"channels": 16}}
+    small = build(ModelConfig.model_validate(settings))
+    assert isinstance(torch_runner(small), TorchEngine)
+    elsewhere = small.to("meta")
+    assert torch_runner(elsewhere) is elsewhere

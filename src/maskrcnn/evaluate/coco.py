@@ -27,7 +27,7 @@ from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.predict.predictor import check_batch, finish
 from maskrcnn.progress import Progress
 from maskrcnn.runtime.engine import Runner, run_network
-from maskrcnn.runtime.torch_engine import TorchEngine
+from maskrcnn.runtime.torch_engine import torch_runner
 from maskrcnn.training_data.loader import test_loader
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def find_all(
     out: there is nothing to compare them with.
     """
     check_batch(batch)
-    runner = TorchEngine(model) if isinstance(model, MaskRCNN) else model
+    runner = torch_runner(model) if isinstance(model, MaskRCNN) else model
     config = model.config
     known = labels_for(dataset, config.classes)
     category_of = dict(zip(known, dataset.class_ids, strict=True))

@@ -12,7 +12,7 @@ from maskrcnn.files import cache_folder, code_digest, locked
 from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.runtime.engine import Runner, choose, open_export
 from maskrcnn.runtime.exported_folder import Target, read_export
-from maskrcnn.runtime.torch_engine import TorchEngine
+from maskrcnn.runtime.torch_engine import torch_runner
 
 CODE = ("config", "model", "ops", "export", "runtime")  # a change there is another export
 
@@ -29,7 +29,7 @@ def engine_of(model: MaskRCNN, name: str, say: Say = lambda line: None) -> Runne
     """
     chosen = choose(name, next(model.parameters()).device, model.config.backbone.kind)
     if chosen == "torch":
-        return TorchEngine(model)
+        return torch_runner(model)
     return open_export(export_cached(model, "openvino" if chosen == "openvino" else "onnx", say), chosen)
 
 

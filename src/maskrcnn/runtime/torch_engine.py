@@ -9,6 +9,11 @@ from maskrcnn.model.mask_rcnn import MaskRCNN, RawDetections
 from maskrcnn.model.optimise import optimise
 
 
+def torch_runner(model: MaskRCNN) -> MaskRCNN | TorchEngine:
+    """What runs a network in PyTorch: on a CPU an optimised copy; elsewhere itself, as that is no slower."""
+    return TorchEngine(model) if next(model.parameters()).device.type == "cpu" else model
+
+
 class TorchEngine:
     """Runs an optimised copy of a network on that network's device; see `maskrcnn.runtime.engine.Engine`.
 
