@@ -30,6 +30,7 @@ from maskrcnn.instances import Masks
 from maskrcnn.ops.nms import nms
 from maskrcnn.ops.roi_align import roi_align
 from maskrcnn.predict.predictor import predict_pixels
+from maskrcnn.runtime.torch_engine import TorchEngine
 from maskrcnn.tuning import SPINS, tune
 
 HEIGHT, WIDTH = 800, 1344
@@ -168,8 +169,10 @@ def whole_image(peer: Any, rounds: int) -> Line:
     network, array = ours(state), pixels.permute(1, 2, 0).contiguous().numpy()
     other = theirs(peer, state)
 
+    engine = TorchEngine(network)
+
     def predicted() -> Any:
-        (found,) = predict_pixels(network, [array], score=None)
+        (found,) = predict_pixels(engine, [array], score=None)
         assert found.masks is not None
         return found.masks.bitmaps()
 
