@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 
 from maskrcnn.ops.roi_align import roi_align_plain
-from maskrcnn.ops.roi_align_triton import backward, forward, roi_align_triton
+from maskrcnn.ops.roi_align_kernels import backward, forward
+from maskrcnn.ops.roi_align_triton import roi_align_triton
 
 CHANNELS, HEIGHT, WIDTH, BATCH = 256, 800, 1344, 2  # pixels; the map of stride 4 is 200 x 336
 STRIDES = [4, 8, 16, 32]

@@ -104,3 +104,19 @@ def test_what_it_keeps_is_no_part_of_the_network() -> None:
         same(found_by(other), expected)
     model.train()
     assert found_by(model) is not None and model.training
+
+
+def test_neighbours_in_a_batch_change_nothing() -> None:
+    model = network()
+    rng = np.random.default_rng(1)
+    sides = [(96, 128), (64, 200), (128, 96), (90, 128), (200, 64), (96, 120), (60, 60)]
+    images = [rng.integers(0, 256, (*side, 3), dtype=np.uint8) for side in sides]
+    alone = [predict_pixels(model, [image], score=0.0)[0] for image in images]
+    for batch in (2, len(images)):
+        together = model.predict(images, score=0.0, batch=batch)
+        assert [found.size for found in together] == sides
+        for found, expected in zip(together, alone, strict=True):
+            assert isinstance(found, Instances)
+            assert len(found) == len(expected) > 0
+            assert np.allclose(found.scores, expected.scores, atol=1e-5)
+            assert np.allclose(found.boxes, expected.boxes, atol=1e-2)

@@ -19,7 +19,7 @@ from twelve import Twelve
 
 from maskrcnn.labels.convert import WRITERS
 from maskrcnn.labels.types import Dataset
-from maskrcnn.labels.writers.left_out import Lost
+from maskrcnn.labels.writers.left_out import LeftOut
 
 SAMPLES = Path(__file__).parent / "samples"
 BY_HAND: dict[str, Callable[[Dataset, Path], None]] = {
@@ -47,7 +47,7 @@ def make_samples(folder: Path) -> None:
         if name in BY_HAND:
             BY_HAND[name](dataset, target)
         else:
-            WRITERS[name]({"train": dataset}, target, Lost())
+            WRITERS[name]({"train": dataset}, target, LeftOut())
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from maskrcnn.labels.open import open_dataset, open_pair
 from maskrcnn.labels.synthetic import Synthetic
 from maskrcnn.labels.types import Annotation, Dataset, DatasetInfo, LabelledImage
 from maskrcnn.labels.writers.coco import write_coco
-from maskrcnn.labels.writers.left_out import Lost
+from maskrcnn.labels.writers.left_out import LeftOut
 from maskrcnn.masks.polygons import bitmap_rings, one_ring
 from maskrcnn.masks.rle import bitmap_rle, polygons_rle, rle_area, rle_bitmap, rle_box
 
@@ -106,7 +106,7 @@ def hard_set(tmp_path: Path) -> Dataset:
 )
 def test_what_a_format_cannot_hold_is_counted(name: str, losses: dict[str, int], tmp_path: Path) -> None:
     dataset = hard_set(tmp_path)
-    lost = Lost()
+    lost = LeftOut()
     WRITERS[name]({"train": dataset}, tmp_path / "out", lost)
     if "pixels that two objects share" in losses:
         masks = [bitmap(a, dataset.image(0)) for a in dataset.image(0).annotations[:4]]
@@ -184,7 +184,7 @@ def test_any_shape_comes_back(
     Image.new("RGB", (120, 90)).save(folder / "a.png")
     image = LabelledImage(1, "a.png", folder / "a.png", 90, 120, [annotation])
     dataset = FileDataset([image], DatasetInfo(name="one", classes=["star"], class_ids=[1]))
-    WRITERS[name]({"train": dataset}, folder / "out", Lost())
+    WRITERS[name]({"train": dataset}, folder / "out", LeftOut())
     (again,) = open_dataset(folder / "out", "train").image(0).annotations
     share = iou(bitmap(annotation, image), bitmap(again, image))
     assert share == 1.0 if annotation.rle is not None else share > 0.99
@@ -226,7 +226,7 @@ def test_poses_of_objects_without_keypoints_are_kept(tmp_path: Path) -> None:
             name="part", classes=dataset.classes, class_ids=dataset.class_ids, keypoints=dataset.keypoints
         ),
     )
-    lost = Lost()
+    lost = LeftOut()
     WRITERS["yolo"]({"train": part}, tmp_path / "out", lost)
     again = open_dataset(tmp_path / "out", "train")
     assert not lost.counts and again.keypoints == dataset.keypoints

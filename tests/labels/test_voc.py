@@ -16,7 +16,7 @@ from PIL import Image
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.readers.voc import looks_like_voc, read_voc
-from maskrcnn.labels.writers.left_out import Lost
+from maskrcnn.labels.writers.left_out import LeftOut
 from maskrcnn.labels.writers.voc import write_voc
 from maskrcnn.masks.rle import rle_bitmap
 
@@ -139,7 +139,7 @@ def test_the_devkit(devkit: Devkit) -> None:
 
 def test_what_we_write(devkit: Devkit, tmp_path: Path) -> None:
     dataset = devkit.repaired()
-    write_voc({"train": dataset}, tmp_path / "ours", Lost())
+    write_voc({"train": dataset}, tmp_path / "ours", LeftOut())
     again = read_voc(tmp_path / "ours", "train")
     check_scenes(again, SCENES)
     assert not again.problems

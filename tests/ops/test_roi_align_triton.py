@@ -112,7 +112,8 @@ class TestKernel:
         torch.testing.assert_close(gradients, own, atol=1e-5, rtol=0)
 
     def test_many_samples_and_bins_to_a_program(self) -> None:
-        from maskrcnn.ops.roi_align_triton import forward, roi_align_triton
+        from maskrcnn.ops.roi_align_kernels import forward
+        from maskrcnn.ops.roi_align_triton import roi_align_triton
 
         few = [part[:2] for part in placed(2)]
         features = [level.detach() for level in levels(2)]

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from maskrcnn.config.load import Config
 from maskrcnn.config.model import InputConfig
 from maskrcnn.errors import DataError, UserError
+from maskrcnn.images.batch import batches_of_one_shape, make_batch
 from maskrcnn.labels.synthetic import Synthetic
+from maskrcnn.labels.types import LabelledImage
 from maskrcnn.training_data.loader import test_loader, train_loader
 from maskrcnn.training_data.sampler import EpochSampler
 from maskrcnn.training_data.samples import TrainSamples, UnreadableImage
@@ -162,6 +166,35 @@ def test_test_loader_keeps_the_order():
     batch = batches[0][0]
     assert batch.images.shape == (2, 3, 96, 128) and batch.sizes.tolist() == [[96, 120]] * 2
     assert batch.scales[0].tolist() == [0.75, 0.75] and not batch.images[:, :, :, 120:].any()
+
+
+class Mixed(Synthetic):
+    """Every other image is upright."""
+
+    def image(self, index: int) -> LabelledImage:
+        found = super().image(index)
+        return replace(found, height=found.width, width=found.height) if index % 2 else found
+
+    def pixels(self, index: int) -> np.ndarray:
+        return np.rot90(super().pixels(index)).copy() if index % 2 else super().pixels(index)
+
+
+@given(
+    sizes=st.lists(st.tuples(st.integers(1, 400), st.integers(1, 400)), max_size=12), most=st.integers(1, 4)
+)
+def test_a_batch_has_images_of_one_padded_shape(sizes, most):
+    form = InputConfig(short_side=96, long_side=200)
+    batches = batches_of_one_shape(sizes, form, most)
+    assert sorted(place for batch in batches for place in batch) == list(range(len(sizes)))
+    for batch in batches:
+        pixels = [np.zeros((*sizes[place], 3), np.uint8) for place in batch]
+        alone = {make_batch([one], form).images.shape[2:] for one in pixels}
+        assert len(batch) <= most and alone == {make_batch(pixels, form).images.shape[2:]}
+
+
+def test_test_loader_batches_images_of_one_shape():
+    batches = list(test_loader(Mixed(5), InputConfig(short_side=96, long_side=200), 2, 0))
+    assert [indices for _, indices in batches] == [[0, 2], [1, 3], [4]]
 
 
 class Torn(Synthetic):

@@ -291,6 +291,9 @@ CLAIMS = {
     "doubled sets": b"}((" + b"\x912(" * 60 + b"\x91K\x01u",
     "tuples kept by an empty state": b"}(" + b")" + b"\x85Nb" * 300_000 + b"K\x01u",
     "tuples by the memo": b"}(" + b")" + b"\x85q\x000h\x00" * 200_000 + b"K\x01u",
+    "keys of one hash": b"}(" + b"".join(b"\x8a\x0e" + (n * (2**61 - 1)).to_bytes(14, "little") + b"N" for n in range(50_000)) + b"u",
+    "one array many times": b"X" + struct.pack("<I", 1 << 20) + bytes(1 << 20) + b"q\x00cnumpy\ndtype\nU\x02u1\x85Rq\x01]("
+    + b"cnumpy.core.multiarray\n_reconstruct\n)R(K\x01J\x00\x00\x10\x00\x85h\x01\x89h\x00tb" * 3000 + b"e",
 }  # fmt: skip
 ARRAY_CLAIM = python2(np.zeros(3, np.float32)).replace(b"(J\x03\x00\x00\x00t", b"(" + HUGE + b"t")
 
@@ -322,6 +325,13 @@ def test_a_claim_of_a_pickle_takes_no_memory(tmp_path: Path, claim: str) -> None
         archive.writestr("x/data.pkl", path.read_bytes())
         archive.writestr("x/version", "3")
     assert limited(tmp_path / "x.pth") == 0
+
+
+def test_plain_keys_take_time_in_proportion(tmp_path: Path) -> None:
+    path = tmp_path / "x.pkl"
+    keys = [sign * n << 40 for n in range(1, 2**20) for sign in (1, -1)][:400_000]
+    path.write_bytes(pickle.dumps({"w": np.ones(1), "ids": dict.fromkeys(keys)}, 2))
+    assert list(read_checkpoint(path).tensors) == ["w"]  # in seconds, not minutes
 
 
 def test_a_claim_of_a_torch_file_takes_no_memory(tmp_path: Path) -> None:

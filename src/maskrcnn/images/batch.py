@@ -8,7 +8,7 @@ whole image is (0, 0, width, height).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -83,7 +83,7 @@ def as_tensor(pixels: np.ndarray) -> Tensor:
 def pad_batch(images: Sequence[ScaledImage], divisor: int) -> Batch:
     """Images padded with zeros, right and below, to the largest of them rounded up to `divisor`."""
     sizes = torch.tensor([image.pixels.shape[1:] for image in images], dtype=torch.int64)
-    height, width = (-(-int(side) // divisor) * divisor for side in sizes.amax(dim=0))
+    height, width = (round_up(int(side), divisor) for side in sizes.amax(dim=0))
     padded = torch.zeros(len(images), images[0].pixels.shape[0], height, width, dtype=torch.uint8)
     for place, image in zip(padded, images, strict=True):
         place[:, : image.pixels.shape[1], : image.pixels.shape[2]] = image.pixels
@@ -93,6 +93,35 @@ def pad_batch(images: Sequence[ScaledImage], divisor: int) -> Batch:
         scales=torch.tensor([image.scale for image in images], dtype=torch.float32),
         originals=torch.tensor([image.original for image in images], dtype=torch.int64),
     )
+
+
+def batches_of_one_shape(sizes: Iterable[tuple[int, int]], config: InputConfig, most: int) -> list[list[int]]:
+    """Which images go through the network together: at most `most`, and only of one padded shape.
+
+    So an image has the padding that it has alone. With more, the RPN would choose among more anchors and the
+    convolutions would see another border: detections would depend on the neighbours in the batch.
+
+    Args:
+        sizes: height and width of each original image.
+
+    Returns:
+        places in `sizes`, the batches by their first image.
+    """
+    batches: list[list[int]] = []
+    open_batch: dict[tuple[int, int], list[int]] = {}
+    for place, (height, width) in enumerate(sizes):
+        view = resized_view(height, width, config.short_side, config.long_side)
+        shape = round_up(view.height, config.divisor), round_up(view.width, config.divisor)
+        if len(open_batch.get(shape, ())) % most == 0:
+            open_batch[shape] = []
+            batches.append(open_batch[shape])
+        open_batch[shape].append(place)
+    return batches
+
+
+def round_up(side: int, divisor: int) -> int:
+    """The next multiple of `divisor`."""
+    return -(-side // divisor) * divisor
 
 
 def make_batch(pixels: Sequence[np.ndarray], config: InputConfig) -> Batch:

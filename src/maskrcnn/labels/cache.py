@@ -20,7 +20,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from multiprocessing.context import get_spawning_popen
 from pathlib import Path
 from typing import Any
 
@@ -178,22 +177,14 @@ def load_labels(path: Path, key: str) -> FileDataset | None:
 
 
 class _MappedLabels(PackedLabels):
-    """Labels in a mapped file. A process that is started with them maps the file too, instead of getting a
-    copy.
-    """
+    """Labels in a mapped file; whoever unpickles them, such as a started worker, maps the file too."""
 
     def __init__(self, arrays: dict[str, np.ndarray], path: Path, digest: str) -> None:
         super().__init__(**arrays)
         object.__setattr__(self, "_file", (path, digest))  # the dataclass is frozen
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if get_spawning_popen() is not None:
-            return _map_again, self._file  # type: ignore[attr-defined]
-        return _unpacked, (self.arrays(),)
-
-
-def _unpacked(arrays: dict[str, np.ndarray]) -> PackedLabels:
-    return PackedLabels(**arrays)
+        return _map_again, self._file  # type: ignore[attr-defined]
 
 
 def _map_again(path: Path, digest: str) -> PackedLabels:

@@ -12,14 +12,14 @@ from maskrcnn.labels.writers.coco import write_coco
 from maskrcnn.labels.writers.image_copy import copy_image
 from maskrcnn.labels.writers.instance_png import write_instance_png
 from maskrcnn.labels.writers.labelme import write_labelme
-from maskrcnn.labels.writers.left_out import Lost
+from maskrcnn.labels.writers.left_out import LeftOut
 from maskrcnn.labels.writers.voc import write_voc
 from maskrcnn.labels.writers.yolo import write_yolo
 
-Writer = Callable[[dict[str, Dataset], Path, Lost], None]
+Writer = Callable[[dict[str, Dataset], Path, LeftOut], None]
 
 
-def _write_coco(datasets: dict[str, Dataset], folder: Path, lost: Lost) -> None:
+def _write_coco(datasets: dict[str, Dataset], folder: Path, left_out: LeftOut) -> None:
     for split, dataset in datasets.items():
         taken: set[str] = set()
         names = [copy_image(dataset, index, folder / split, taken) for index in range(len(dataset))]
@@ -53,7 +53,7 @@ def convert_data(
         raise UserError(f"--out {out}: is not empty; name a new folder")
     train, val = open_pair(source, class_name=class_name)
     datasets: dict[str, Dataset] = {"train": train} | ({"val": val} if val is not None else {})
-    lost = Lost()
+    left_out = LeftOut()
     out.mkdir(parents=True, exist_ok=True)
-    WRITERS[to](datasets, out, lost)
-    return datasets, lost.lines()
+    WRITERS[to](datasets, out, left_out)
+    return datasets, left_out.lines()

@@ -13,7 +13,7 @@ from PIL import Image
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import UserError
 from maskrcnn.export.cached import engine_of
-from maskrcnn.images.batch import Batch, make_batch
+from maskrcnn.images.batch import Batch, batches_of_one_shape, make_batch
 from maskrcnn.images.read import as_pixels, read_image
 from maskrcnn.instances import Instances, Masks
 from maskrcnn.model.mask_rcnn import MaskRCNN
@@ -42,7 +42,7 @@ def predict(
         source: a file, an array (`as_pixels` says which), or a Pillow image; or a folder, a pattern such as
             'shots/*.jpg', or any number of these.
         score: objects with a lower score are left out, whatever the model's `test.score`; None: `test.score`.
-        batch: images that go through the network together.
+        batch: at most so many images go through the network together: those of one shape.
         engine: "openvino", "onnxruntime" or "auto" runs a network by it; at the first use it is exported into
             the cache.
 
@@ -81,15 +81,26 @@ def predict_pixels(
     score: float | None = 0.5,
     paths: list[Path | None] | None = None,
 ) -> list[Instances]:
-    """The same for images that are already uint8 (H, W, C), C as the model has it, as one batch."""
+    """The same for images that are already uint8 (H, W, C), C as the model has it.
+
+    Those of one padded shape go through the network together.
+    """
     check_score(score)
-    batch = make_batch(pixels, model.config.input)
-    raw = run_network(model, batch.images, batch.sizes, score)
-    found = finish(raw, batch, model.config, score=score or 0.0)
-    for instances, image, path in zip(found, pixels, paths or [None] * len(pixels), strict=True):
-        instances.pixels, instances.path, instances.channels = image, path, image.shape[2]
-        instances.value_range = model.config.input.value_range
-    return found
+    config = model.config.input
+    found: dict[int, Instances] = {}
+    for places in batches_of_one_shape((image.shape[:2] for image in pixels), config, len(pixels)):
+        batch = make_batch([pixels[place] for place in places], config)
+        raw = run_network(model, batch.images, batch.sizes, score)
+        found |= zip(places, finish(raw, batch, model.config, score=score or 0.0), strict=True)
+    for place, image in enumerate(pixels):
+        instances = found[place]
+        instances.pixels, instances.channels, instances.value_range = (
+            image,
+            image.shape[2],
+            config.value_range,
+        )
+        instances.path = paths[place] if paths else None
+    return [found[place] for place in range(len(pixels))]
 
 
 def check_score(score: float | None) -> None:

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from maskrcnn.config.load import Config
 from maskrcnn.config.model import InputConfig
-from maskrcnn.images.batch import Batch, ScaledImage, Targets, pad_batch
+from maskrcnn.images.batch import Batch, ScaledImage, Targets, batches_of_one_shape, pad_batch
 from maskrcnn.labels.types import Dataset
 from maskrcnn.training_data.sampler import EpochSampler, repeat_factors
 from maskrcnn.training_data.samples import Sample, TestSamples, TrainSamples
@@ -69,10 +69,11 @@ def train_loader(
 def test_loader(
     dataset: Dataset, config: InputConfig, batch: int, workers: int
 ) -> DataLoader[tuple[int, ScaledImage]]:
-    """Batches (Batch, list of image indices) of the whole data set, in its order."""
+    """Batches (Batch, list of image indices) of the whole data set; see `batches_of_one_shape`."""
+    sizes = (dataset.image(index).size for index in range(len(dataset)))
     return DataLoader(
         TestSamples(dataset, config),
-        batch_size=batch,
+        batch_sampler=batches_of_one_shape(sizes, config, batch),
         collate_fn=partial(_collate_test, divisor=config.divisor),
         num_workers=workers,
         worker_init_fn=_one_thread,

@@ -1,16 +1,18 @@
 """Pickled NumPy arrays in plain containers, read without running anything that the pickle asks for.
 
-A pickle is a program, so none is given what it asks for: the few names that arrays need are answered with
-stand-ins of ours, and sizes are held against the bytes that are really there before memory is taken for them.
+A pickle is a program for a small stack machine. `PickleReader` is such a machine without the dangerous part:
+it has containers, numbers and words, answers the few names that arrays need with functions of its own, and
+refuses every other name. Bytes that calls copy are held against the size of the file, and only words and
+numbers may be keys: hashing nested tuples recurses in C, and chosen numbers of one hash take time that grows
+with their square.
 """
 
 from __future__ import annotations
 
 import math
-import pickle
 import pickletools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,200 +21,284 @@ import numpy as np
 
 from maskrcnn.errors import UserError
 
-IN_PLACE = ("APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD")
-CALLS = ("REDUCE", "BUILD", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "FROZENSET")
-MAX_OPERATIONS = 2_000_000  # a published checkpoint has some 20 000
-MAX_TUPLE = 10_000  # values in a tuple, those in its tuples included: hashing and comparing recurse in C
 REMEDY = "resave it where it was made, with torch.save(model.state_dict(), PATH)"
+MAX_OPERATIONS = 1_000_000  # a published checkpoint has some 20,000
+LITERALS = frozenset(
+    "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING BINBYTES"
+    " SHORT_BINBYTES BINBYTES8 BYTEARRAY8 UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8".split()
+)
+CONSTANTS: dict[str, Callable[[], Any]] = {
+    "NONE": lambda: None,
+    "NEWTRUE": lambda: True,
+    "NEWFALSE": lambda: False,
+    "EMPTY_LIST": list,
+    "EMPTY_DICT": dict,
+    "EMPTY_TUPLE": tuple,
+    "EMPTY_SET": list,
+}
 
 
 @dataclass
-class _Item:
-    """What the unpickler's stack would hold: how large it is if written out, what it shares counted each
-    time.
+class PickledArray:
+    """A NumPy array or number; its values come after it was made."""
+
+    values: np.ndarray[Any, Any] | None = None
+
+    def numbers(self) -> np.ndarray[Any, Any]:
+        if self.values is None:
+            raise ValueError("an array without its numbers")
+        return self.values
+
+
+@dataclass
+class _Dtype:
+    """A NumPy number type; its byte order comes after it was made."""
+
+    dtype: np.dtype[Any]
+
+
+@dataclass(frozen=True)
+class _Name:
+    """A name that the pickle asked for and may call."""
+
+    name: str
+
+
+class _Torch:
+    """Something of torch's in a torch file: what it is, its own restricted unpickler finds out."""
+
+
+class PickleReader:
+    """Reads one pickle; sets come out as lists, arrays as `PickledArray`.
+
+    Args:
+        path: named in messages.
+        size: bytes of the file, which bound what the pickle's calls may copy.
+        torch_file: lets names of torch and storages pass as placeholders. The result is then only good for
+            knowing that torch.load(weights_only=True) can read the file without harm.
     """
 
-    tuples: int = 1  # values in it by way of tuples
-    size: int = 1  # bytes and values in all
-
-
-def check_operations(path: Path, stream: Any) -> None:
-    """Walks one pickle without building it, and leaves `stream` (a BytesIO or mmap) behind it.
-
-    Refuses what makes any unpickler, ours or torch's, take memory that the file does not account for (a memo
-    place far out, bytes that do not follow, the same bytes copied by call after call) or overflow the C stack
-    (a dict key of a million nested tuples).
-    """
-    stack: list[_Item | None] = []  # None is a mark
-    memo: dict[int, _Item | None] = {}
-    called = 0
-    for count, (operation, argument, place) in enumerate(pickletools.genops(stream)):
-        name = operation.name
-        if count > MAX_OPERATIONS or name.startswith("EXT"):
-            raise UserError(
-                f"{path}: refused: no checkpoint of arrays needs such a pickle ({name} at step {count})"
-            )
-        if name == "GLOBAL" and argument in ("__builtin__ bytearray", "builtins bytearray"):
-            raise refusal(path, argument.replace(" ", "."))  # torch admits it, of any length
-        if name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
-            slot = len(memo) if name == "MEMOIZE" else int(argument or 0)
-            if slot > count:
-                raise UserError(f"{path}: refused: asks for {slot} memo places after {count} steps")
-            memo[slot] = stack[-1]
-        elif name in ("GET", "BINGET", "LONG_BINGET"):
-            stack.append(memo[int(argument or 0)])
-        elif name == "MARK":
-            stack.append(None)
-        else:
-            left, taken = _step(operation, argument, stack)
-            called += taken if name in CALLS else 0
-            if left.tuples > MAX_TUPLE:
-                raise UserError(f"{path}: refused: holds a tuple of more than {MAX_TUPLE} values")
-            if called > 8 * (place or 0) + (64 << 20):
-                raise UserError(f"{path}: refused: asks for more memory than its size accounts for")
-
-
-def _step(operation: pickletools.OpcodeInfo, argument: Any, stack: list[_Item | None]) -> tuple[_Item, int]:
-    """Takes from `stack` what the operation takes, and puts there what it leaves; that, and the size of the
-    taken.
-    """
-    taken: list[_Item] = []
-    for kind in reversed(operation.stack_before):
-        if kind is pickletools.stackslice:
-            while stack[-1] is not None:
-                taken.append(stack.pop() or _Item())
-        else:
-            taken.append(stack.pop() or _Item())
-    nested = operation.name in ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "FROZENSET")
-    tuples = [item.tuples for item in taken]
-    size = min(sum(item.size for item in taken), 1 << 62)
-    words = len(argument) if isinstance(argument, str | bytes | bytearray) else 0
-    left = _Item(1 + sum(tuples) if nested else max(tuples, default=1), 1 + words + size)
-    if operation.name in IN_PLACE:
-        taken[-1].tuples, taken[-1].size = left.tuples, left.size
-        left = taken[-1]  # the memo may hold it
-    stack.extend([left] * len(operation.stack_after))
-    return left, size
-
-
-class ArrayUnpickler(pickle.Unpickler):
-    """Builds plain containers and `PickledArray`s; a file that wants any other name is refused.
-
-    Nothing of Python's or NumPy's own is handed out, so no name can be called with arguments that were not
-    meant for it (`bytes(2**40)`), and no class can be altered for later.
-    """
-
-    def __init__(self, path: Path, stream: Any) -> None:
-        super().__init__(stream, encoding="latin1")  # Python 2 wrote arrays as such strings
+    def __init__(self, path: Path, size: int, *, torch_file: bool = False) -> None:
         self._path = path
-        self._known: dict[str, Callable[..., Any]] = {
-            "_codecs.encode": self._encode,
-            "builtins.bytes": lambda: b"",
-            "builtins.set": lambda values=(): set(self._list(values)),
-            "collections.OrderedDict": lambda pairs=(): _Dict(self._list(pairs)),
-            "numpy.ndarray": self._called_ndarray,
-            "numpy.dtype": lambda code, *_: _Dtype(path, code),
-            "numpy.core.multiarray._reconstruct": lambda kind, *_: PickledArray(path),
-            "numpy.core.multiarray.scalar": self._scalar,
-            "numpy.core.numeric._frombuffer": self._frombuffer,
-        }
+        self._copies_left = 4 * size + (1 << 20)
+        self._torch_file = torch_file
+        self._stack: list[Any] = []
+        self._marked: list[list[Any]] = []  # the stacks below each mark
+        self._memo: dict[int, Any] = {}
 
-    def find_class(self, module: str, name: str) -> Any:
-        asked = f"{module}.{name}"
-        usual = re.sub(r"^numpy\._core\.", "numpy.core.", re.sub(r"^__builtin__\.", "builtins.", asked))
-        if usual not in self._known:
-            raise refusal(self._path, asked)
-        return _StandIn(self._known[usual])
+    def read(self, stream: Any) -> Any:
+        """What the pickle at `stream` (a BytesIO or mmap) holds; `stream` is left behind it.
+
+        Raises:
+            UserError: the pickle asks for more than arrays and plain containers.
+            Exception: any other, where the pickle is damaged.
+        """
+        for count, (operation, argument, _) in enumerate(pickletools.genops(stream)):
+            if count > MAX_OPERATIONS:
+                raise UserError(f"{self._path}: refused: a pickle of more than {MAX_OPERATIONS} steps")
+            self._step(operation.name, argument)
+        return self._stack.pop()
+
+    def _step(self, name: str, argument: Any) -> None:
+        stack = self._stack
+        if name in LITERALS:
+            stack.append(argument)
+            return
+        if name in CONSTANTS:
+            stack.append(CONSTANTS[name]())
+            return
+        match name:
+            case "PROTO" | "FRAME" | "STOP":
+                pass
+            case "MARK":
+                self._marked.append(stack)
+                self._stack = []
+            case "POP" if stack:
+                stack.pop()
+            case "POP" | "POP_MARK":
+                self._items()
+            case "DUP":
+                stack.append(stack[-1])
+            case "PUT" | "BINPUT" | "LONG_BINPUT":
+                self._memo[int(argument)] = stack[-1]
+            case "MEMOIZE":
+                self._memo[len(self._memo)] = stack[-1]
+            case "GET" | "BINGET" | "LONG_BINGET":
+                stack.append(self._memo[int(argument)])
+            case "GLOBAL":
+                stack.append(self._named(argument.replace(" ", ".")))
+            case "STACK_GLOBAL":
+                last, module = stack.pop(), stack.pop()
+                stack.append(self._named(f"{module}.{last}"))
+            case "BINPERSID" if self._torch_file:
+                stack[-1] = _Torch()
+            case "REDUCE" | "NEWOBJ":
+                arguments = stack.pop()
+                stack[-1] = self._called(stack[-1], arguments)
+            case "BUILD":
+                state = stack.pop()
+                self._build(stack[-1], state)
+            case _:
+                self._collect(name)
+
+    def _collect(self, name: str) -> None:
+        """The operations that put values into containers."""
+        match name:
+            case "TUPLE1" | "TUPLE2" | "TUPLE3":
+                values = [self._stack.pop() for _ in range(int(name[-1]))]
+                self._stack.append(tuple(reversed(values)))
+            case "TUPLE":
+                values = self._items()
+                self._stack.append(tuple(values))
+            case "LIST":
+                values = self._items()
+                self._stack.append(values)
+            case "FROZENSET":
+                values = self._items()
+                self._stack.append(self._keys(values))
+            case "APPEND":
+                value = self._stack.pop()
+                self._list(self._stack[-1]).append(value)
+            case "APPENDS":
+                values = self._items()
+                self._list(self._stack[-1]).extend(values)
+            case "ADDITEMS":
+                values = self._items()
+                self._list(self._stack[-1]).extend(self._keys(values))
+            case "DICT":
+                values = self._items()
+                self._stack.append(self._filled({}, values))
+            case "SETITEM":
+                value, key = self._stack.pop(), self._stack.pop()
+                self._filled(self._stack[-1], [key, value])
+            case "SETITEMS":
+                values = self._items()
+                self._filled(self._stack[-1], values)
+            case _:
+                raise UserError(f"{self._path}: refused: no checkpoint of arrays needs a pickle's {name}")
+
+    def _items(self) -> list[Any]:
+        """The values since the last mark, taken off the stack."""
+        values, self._stack = self._stack, self._marked.pop()
+        return values
+
+    def _keys(self, values: Iterable[Any]) -> list[Any]:
+        """The values of a set or the keys of a dict."""
+        values = list(values)
+        for key in values:
+            if type(key) not in (str, bytes, bool, int, float, type(None)):
+                raise UserError(
+                    f"{self._path}: refused: a key of type {type(key).__name__}, not a word or number"
+                )
+            if type(key) is int and abs(key) >= 2**61 - 1:  # below, each has a hash of its own
+                raise UserError(f"{self._path}: refused: a key of {key.bit_length()} bits")
+        return values
+
+    def _filled(self, target: Any, values: Sequence[Any]) -> dict[Any, Any]:
+        if type(target) is not dict or len(values) % 2:
+            raise ValueError(f"{type(target).__name__} in the place of a dict")
+        target.update(zip(self._keys(values[::2]), values[1::2], strict=True))
+        return target
 
     def _list(self, values: Any) -> list[Any]:
-        if values != () and type(values) is not list:
-            raise UserError(f"{self._path}: damaged: {type(values).__name__} in the place of a list")
-        return list(values)
+        if type(values) is not list:
+            raise ValueError(f"{type(values).__name__} in the place of a list")
+        return values
+
+    def _named(self, asked: str) -> _Name | _Torch:
+        usual = re.sub(r"^numpy\._core\.", "numpy.core.", re.sub(r"^__builtin__\.", "builtins.", asked))
+        if usual in CALLS or usual == "numpy.ndarray":
+            return _Name(usual)
+        if self._torch_file and asked.startswith("torch."):
+            return _Torch()
+        raise refusal(self._path, asked)
+
+    def _called(self, function: Any, arguments: Any) -> Any:
+        if not isinstance(function, _Name | _Torch) or type(arguments) is not tuple:
+            raise ValueError(f"a call of {type(function).__name__}")
+        self._spend(sum(len(a) for a in arguments if isinstance(a, str | bytes | list | tuple | dict)))
+        if isinstance(function, _Torch):
+            return _Torch()
+        if function.name not in CALLS:
+            raise UserError(f"{self._path}: refused: asks for an array without its numbers")
+        return CALLS[function.name](self, *arguments)
+
+    def _spend(self, copied: int) -> None:
+        self._copies_left -= copied
+        if self._copies_left < 0:
+            raise UserError(f"{self._path}: refused: asks for more memory than its size accounts for")
+
+    def _build(self, target: Any, state: Any) -> None:
+        """Gives an object its state."""
+        match target:
+            case _Dtype():
+                if state[1] in ("<", ">"):
+                    target.dtype = target.dtype.newbyteorder(state[1])
+            case PickledArray():
+                _, shape, dtype, fortran, raw = state
+                target.values = self._array(raw, dtype, shape, fortran)
+            case dict() | _Torch():  # torch's state dicts carry attributes (`_metadata`)
+                pass
+            case _:
+                raise ValueError(f"a state for {type(target).__name__}")
+
+    def _array(self, raw: Any, dtype: Any, shape: Any, fortran: Any) -> np.ndarray[Any, Any]:
+        if not isinstance(dtype, _Dtype) or not isinstance(raw, bytes | bytearray | str):
+            raise ValueError(f"an array of {type(raw).__name__}")
+        self._spend(len(raw))
+        raw = raw.encode("latin1") if isinstance(raw, str) else raw  # Python 2 wrote bytes as words
+        return numbers(raw, dtype.dtype, shape, fortran)
+
+    def _dict(self, content: Any = ()) -> dict[Any, Any]:
+        pairs = content.items() if type(content) is dict else [(key, value) for key, value in content]
+        return self._filled({}, [part for pair in pairs for part in pair])
+
+    def _set(self, values: Any = ()) -> list[Any]:
+        return self._keys(self._list(values)) if values != () else []
+
+    def _bytes(self, *arguments: Any) -> bytes:
+        if arguments:
+            raise refusal(self._path, "bytes of a stated length")
+        return b""
 
     def _encode(self, text: str, encoding: str = "utf-8") -> bytes:
         if encoding not in ("latin1", "latin-1"):
             raise refusal(self._path, "_codecs.encode to something other than latin1")
         return text.encode("latin1")
 
-    def _called_ndarray(self, *_: Any) -> None:
-        raise UserError(f"{self._path}: refused: asks for an array without its numbers")
-
-    def _scalar(self, dtype: _Dtype, raw: Any) -> PickledArray:
-        array = PickledArray(self._path)
-        array.__setstate__((1, (), dtype, False, raw))
-        return array
-
-    def _frombuffer(self, raw: Any, dtype: _Dtype, shape: Any, order: str, axes: Any = None) -> PickledArray:
-        array = PickledArray(self._path)
-        array.__setstate__((1, shape, dtype, order == "F", raw))
-        if order == "K" and axes is not None:
-            array.array = np.ascontiguousarray(array.numbers().transpose(axes))
-        return array
-
-
-class _StandIn:
-    """What a pickle gets for a name: it can be called, and neither altered nor subclassed."""
-
-    __slots__ = ("_run",)
-
-    def __init__(self, run: Callable[..., Any]) -> None:
-        self._run = run
-
-    def __call__(self, *arguments: Any) -> Any:
-        return self._run(*arguments)
-
-    def __setstate__(self, state: Any) -> None:
-        raise pickle.UnpicklingError("a function has no state")
-
-
-class _Dict(dict[Any, Any]):
-    """An OrderedDict, without the attributes that torch's state dicts carry (`_metadata`)."""
-
-    def __setstate__(self, state: Any) -> None:
-        pass
-
-
-class _Dtype:
-    """A NumPy number type in the making."""
-
-    def __init__(self, path: Path, code: Any) -> None:
+    def _dtype(self, code: Any, *_: Any) -> _Dtype:
         if not (isinstance(code, str) and re.fullmatch(r"[<>|=]?[biufc]\d{1,2}", code)):
-            raise not_numbers(path, code.lstrip("<>|=")[:1] if isinstance(code, str) else "?")
-        self.dtype = np.dtype(code)
+            raise not_numbers(self._path, code.lstrip("<>|=")[:1] if isinstance(code, str) else "?")
+        return _Dtype(np.dtype(code))
 
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        if state[1] in ("<", ">"):
-            self.dtype = self.dtype.newbyteorder(state[1])
+    def _reconstruct(self, *_: Any) -> PickledArray:
+        return PickledArray()
+
+    def _scalar(self, dtype: Any, raw: Any) -> PickledArray:
+        return PickledArray(self._array(raw, dtype, (), False))
+
+    def _frombuffer(self, raw: Any, dtype: Any, shape: Any, order: str, axes: Any = None) -> PickledArray:
+        values = self._array(raw, dtype, shape, order == "F")
+        return PickledArray(np.ascontiguousarray(values.transpose(axes)) if order == "K" and axes else values)
 
 
-class PickledArray:
-    """A NumPy array or number in the making."""
-
-    def __init__(self, path: Path, array: np.ndarray[Any, Any] | None = None) -> None:
-        self._path = path
-        self.array = array
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        _, shape, dtype, fortran, raw = state
-        if not isinstance(dtype, _Dtype) or not isinstance(raw, bytes | bytearray | str):
-            raise UserError(f"{self._path}: damaged: an array of {type(raw).__name__}")
-        self.array = numbers(
-            raw.encode("latin1") if isinstance(raw, str) else raw, dtype.dtype, shape, fortran
-        )
-
-    def numbers(self) -> np.ndarray[Any, Any]:
-        if self.array is None:
-            raise UserError(f"{self._path}: damaged: an array without its numbers")
-        return self.array
+CALLS: dict[str, Callable[..., Any]] = {
+    "_codecs.encode": PickleReader._encode,
+    "builtins.bytes": PickleReader._bytes,
+    "builtins.set": PickleReader._set,
+    "collections.Counter": PickleReader._dict,
+    "collections.OrderedDict": PickleReader._dict,
+    "numpy.dtype": PickleReader._dtype,
+    "numpy.core.multiarray._reconstruct": PickleReader._reconstruct,
+    "numpy.core.multiarray.scalar": PickleReader._scalar,
+    "numpy.core.numeric._frombuffer": PickleReader._frombuffer,
+}
 
 
 def numbers(raw: bytes | bytearray, dtype: np.dtype[Any], shape: Any, fortran: Any) -> np.ndarray[Any, Any]:
     """A writable array in this machine's byte order; the bytes must be exactly those that the shape needs."""
-    if (
-        type(shape) is not tuple
-        or len(shape) > 32
-        or not all(type(n) is int and 0 <= n < 2**40 for n in shape)
-    ):
+    dimensions = shape if type(shape) is tuple and len(shape) <= 32 else (None,)
+    if not all(type(n) is int and 0 <= n < 2**40 for n in dimensions):
         raise ValueError("an array whose shape is none")  # and not printed: a nested one can be endless
     needed = math.prod(shape) * dtype.itemsize
     if needed != len(raw):

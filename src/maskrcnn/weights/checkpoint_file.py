@@ -22,18 +22,18 @@ from torch import Tensor
 from maskrcnn.errors import UserError
 from maskrcnn.weights.array_pickle import (
     REMEDY,
-    ArrayUnpickler,
     PickledArray,
-    check_operations,
+    PickleReader,
     line,
     not_numbers,
     numbers,
     refusal,
 )
 
-LEGACY_TORCH = (
-    b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save before 1.6: the pickle of a magic number
-)
+# torch.save before 1.6: the pickle of a magic number
+LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+LEGACY_PICKLES = 5  # magic number, version, system, the object, its storages' keys; then raw numbers
+LONGEST_HEADER = 100_000_000  # bytes, of safetensors
 WRAPPERS = ("model", "state_dict", "model_state", "blobs")
 TRAINING_STATE = ("optimizer", "optimizers", "scheduler", "lr_scheduler", "param_schedulers")
 MAX_FACTS, MAX_DEPTH = 100_000, 12
@@ -75,12 +75,9 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         raise
     except OSError as error:
         raise UserError(f"{path}: not readable: {line(error.strerror or error)}") from None
-    except (
-        Exception
-    ) as error:  # a damaged file makes pickle, torch and zipfile raise whatever they come across
-        raise UserError(
-            f"{path}: damaged, or not a checkpoint: {type(error).__name__}: {line(error)}"
-        ) from None
+    except Exception as error:  # a damaged file makes pickle, torch and zipfile raise whatever they meet
+        why = f"{type(error).__name__}: {line(error)}"
+        raise UserError(f"{path}: damaged, or not a checkpoint: {why}") from None
 
 
 def _read(path: Path) -> tuple[Any, int]:
@@ -92,28 +89,20 @@ def _read(path: Path) -> tuple[Any, int]:
         raise UserError(f"{path}: is empty; was the download cut off?")
     with path.open("rb") as file:
         head = file.read(32)
-    if (
-        head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] < 100_000_000
-    ):  # the longest header that safetensors has
-        with safe_open(path, "pt") as tensors:
-            return {
-                **(tensors.metadata() or {}),
-                **{name: tensors.get_tensor(name) for name in tensors.keys()},
-            }, size
+    if head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] < LONGEST_HEADER:
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            return {**(file.metadata() or {}), **tensors}, size
     if head.startswith(b"PK\x03\x04"):
         return _read_zip(path, size)
-    if head.startswith(LEGACY_TORCH):
+    legacy_torch = head.startswith(LEGACY_TORCH)
+    if legacy_torch or head[0] == 0x80 or path.suffix in (".pkl", ".pickle"):
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-            for _ in range(
-                5
-            ):  # magic number, version, system, the object, its storages' keys; then raw numbers
-                check_operations(path, view)
+            if not legacy_torch:
+                return PickleReader(path, size).read(view), size
+            for _ in range(LEGACY_PICKLES):
+                PickleReader(path, size, torch_file=True).read(view)
         return _torch_load(path), size
-    if head[0] == 0x80 or path.suffix in (".pkl", ".pickle"):
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-            check_operations(path, view)
-            view.seek(0)
-            return ArrayUnpickler(path, view).load(), size
     start = line(head[:16].decode("latin1"))
     raise UserError(f"{path}: neither safetensors, .npz, torch nor pickle; it starts with '{start}'")
 
@@ -127,7 +116,8 @@ def _read_zip(path: Path, size: int) -> tuple[Any, int]:
             raise UserError(f"{path}: refused: {size} bytes that would unpack to {unpacked}")
         pickles = [info for info in infos if info.filename.endswith(".pkl")]
         for info in pickles:
-            check_operations(path, io.BytesIO(archive.read(info)))
+            content = archive.read(info)
+            PickleReader(path, len(content), torch_file=True).read(io.BytesIO(content))
         if not pickles:
             return _read_npz(path, archive), unpacked
     return _torch_load(path), unpacked
@@ -152,7 +142,7 @@ def _read_npz(path: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
             if dtype.kind not in "biufcU":
                 raise not_numbers(path, dtype.kind)
             array = numbers(file.read(), dtype, shape, fortran)
-        content[name] = array.tolist() if dtype.kind == "U" else PickledArray(path, array)
+        content[name] = array.tolist() if dtype.kind == "U" else PickledArray(array)
     return content
 
 
@@ -203,12 +193,8 @@ def _sort(path: Path, content: Any, size: int) -> Checkpoint:
 def _checked(path: Path, name: str, value: PickledArray | Tensor, size: int) -> Tensor:
     """A plain CPU tensor of finite numbers."""
     tensor = torch.from_numpy(value.numbers()) if isinstance(value, PickledArray) else value.detach()
-    if (
-        tensor.layout != torch.strided
-        or tensor.device.type != "cpu"
-        or tensor.is_quantized
-        or tensor.is_nested
-    ):
+    on_cpu = tensor.device.type == "cpu"
+    if tensor.layout != torch.strided or not on_cpu or tensor.is_quantized or tensor.is_nested:
         raise UserError(
             f"{path}: {line(name)} is a {tensor.layout} tensor on {tensor.device}; only plain ones are read"
         )
@@ -243,8 +229,8 @@ def _plain(value: Any, budget: list[int], depth: int) -> Any:
     budget[0] -= 1
     if budget[0] < 0 or depth < 0:
         raise _NotPlainError
-    if isinstance(value, PickledArray) and value.array is not None and value.array.ndim == 0:
-        return value.array.item()
+    if isinstance(value, PickledArray) and value.values is not None and value.values.ndim == 0:
+        return value.values.item()
     if type(value) in (str, int, float, bool):
         return value
     if type(value) in (list, tuple):

@@ -10,11 +10,11 @@ from PIL import Image
 from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.types import Dataset, LabelledImage
 from maskrcnn.labels.writers.image_copy import copy_image
-from maskrcnn.labels.writers.left_out import Lost
+from maskrcnn.labels.writers.left_out import LeftOut
 from maskrcnn.masks.rle import rle_bitmap
 
 
-def write_instance_png(datasets: dict[str, Dataset], folder: Path, lost: Lost) -> None:
+def write_instance_png(datasets: dict[str, Dataset], folder: Path, left_out: LeftOut) -> None:
     """Writes every split into `folder`/SPLIT/images and `folder`/SPLIT/labels."""
     for split, dataset in datasets.items():
         taken: set[str] = set()
@@ -23,32 +23,32 @@ def write_instance_png(datasets: dict[str, Dataset], folder: Path, lost: Lost) -
             name = copy_image(dataset, index, folder / split / "images", taken, flat=True)
             path = (folder / split / "labels" / name).with_suffix(".png")
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(instance_ids(image, lost)).save(path)
+            Image.fromarray(instance_ids(image, left_out)).save(path)
             if len(dataset.classes) > 1:
-                lost.note("class name", len(image.annotations))
+                left_out.note("class name", len(image.annotations))
 
 
-def instance_ids(image: LabelledImage, lost: Lost, most: int = 65_535) -> np.ndarray:
+def instance_ids(image: LabelledImage, left_out: LeftOut, most: int = 65_535) -> np.ndarray:
     """(H, W) uint16: the number of the object, from 1, that owns each pixel; later objects lie on top."""
     ids = np.zeros((image.height, image.width), np.uint16)
     number = 0
     for annotation in image.annotations:
         if annotation.crowd:
-            lost.note("crowd region")
+            left_out.note("crowd region")
             continue
         rle = annotation_rle(annotation, image.height, image.width)
         if annotation.keypoints is not None and (annotation.keypoints[:, 2] > 0).any():
-            lost.note("keypoints of an object")
+            left_out.note("keypoints of an object")
         if rle is None:
-            lost.note("object without a mask")
+            left_out.note("object without a mask")
             continue
         number += 1
         if number > most:
-            lost.note(f"object beyond number {most} of its image")
+            left_out.note(f"object beyond number {most} of its image")
             continue
         bitmap = rle_bitmap(rle) > 0
-        lost.note("pixels that two objects share", int((ids[bitmap] > 0).sum()))
+        left_out.note("pixels that two objects share", int((ids[bitmap] > 0).sum()))
         ids[bitmap] = number
     present = len(np.unique(ids[ids > 0]))
-    lost.note("object hidden by later ones", min(number, most) - present)
+    left_out.note("object hidden by later ones", min(number, most) - present)
     return ids

@@ -17,11 +17,11 @@ from PIL import Image
 from maskrcnn.labels.annotation_masks import annotation_rings, annotation_rle
 from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
 from maskrcnn.labels.writers.image_copy import copy_image
-from maskrcnn.labels.writers.left_out import Lost
+from maskrcnn.labels.writers.left_out import LeftOut
 from maskrcnn.masks.rle import rle_bitmap
 
 
-def write_labelme(datasets: dict[str, Dataset], folder: Path, lost: Lost) -> None:
+def write_labelme(datasets: dict[str, Dataset], folder: Path, left_out: LeftOut) -> None:
     """Writes every split into `folder`/SPLIT."""
     for split, dataset in datasets.items():
         taken: set[str] = set()
@@ -30,7 +30,7 @@ def write_labelme(datasets: dict[str, Dataset], folder: Path, lost: Lost) -> Non
             name = copy_image(dataset, index, folder / split, taken)
             shapes: list[dict[str, Any]] = []
             for number, annotation in enumerate(image.annotations, start=1):
-                shapes += _shapes(annotation, image, dataset.classes[annotation.label], number, lost)
+                shapes += _shapes(annotation, image, dataset.classes[annotation.label], number, left_out)
             document: dict[str, Any] = {
                 "version": "5.4.1",
                 "flags": {},
@@ -45,13 +45,13 @@ def write_labelme(datasets: dict[str, Dataset], folder: Path, lost: Lost) -> Non
 
 
 def _shapes(
-    annotation: Annotation, image: LabelledImage, name: str, number: int, lost: Lost
+    annotation: Annotation, image: LabelledImage, name: str, number: int, left_out: LeftOut
 ) -> list[dict[str, Any]]:
     if annotation.crowd:
-        lost.note("crowd region")
+        left_out.note("crowd region")
         return []
     if annotation.keypoints is not None and (annotation.keypoints[:, 2] > 0).any():
-        lost.note("keypoints of an object")
+        left_out.note("keypoints of an object")
     parts = annotation_rings(annotation, image)
     common = {"label": name, "group_id": number, "description": "", "flags": {}}
     if not parts:

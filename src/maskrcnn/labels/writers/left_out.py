@@ -17,7 +17,7 @@ REASONS = {
 }
 
 
-class Lost:
+class LeftOut:
     """A tally of losses."""
 
     def __init__(self) -> None:

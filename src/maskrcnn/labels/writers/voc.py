@@ -14,12 +14,12 @@ from PIL import Image
 from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
 from maskrcnn.labels.writers.image_copy import copy_image
 from maskrcnn.labels.writers.instance_png import instance_ids
-from maskrcnn.labels.writers.left_out import Lost
+from maskrcnn.labels.writers.left_out import LeftOut
 
 MOST_OBJECTS = 254  # 255 is "void"
 
 
-def write_voc(datasets: dict[str, Dataset], folder: Path, lost: Lost) -> None:
+def write_voc(datasets: dict[str, Dataset], folder: Path, left_out: LeftOut) -> None:
     """Writes all splits into one VOC folder: JPEGImages, Annotations, SegmentationObject, SegmentationClass,
     ImageSets.
     """
@@ -29,7 +29,7 @@ def write_voc(datasets: dict[str, Dataset], folder: Path, lost: Lost) -> None:
         stems = []
         for index in range(len(dataset)):
             image = dataset.image(index)
-            image.annotations = [a for a in image.annotations if not _is_crowd(a, lost)]
+            image.annotations = [a for a in image.annotations if not _is_crowd(a, left_out)]
             name = copy_image(dataset, index, folder / "JPEGImages", taken)
             stem = Path(name).with_suffix("")
             stems.append(stem.as_posix())
@@ -37,24 +37,24 @@ def write_voc(datasets: dict[str, Dataset], folder: Path, lost: Lost) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             ElementTree.ElementTree(_document(image, name, dataset)).write(path, encoding="utf-8")
             if any(a.polygons or a.rle is not None for a in image.annotations):
-                _write_masks(image, dataset, folder, stem, palette, lost)
+                _write_masks(image, dataset, folder, stem, palette, left_out)
         sets = folder / "ImageSets" / "Main"
         sets.mkdir(parents=True, exist_ok=True)
         (sets / f"{split}.txt").write_text("".join(f"{stem}\n" for stem in stems), encoding="utf-8")
 
 
-def _is_crowd(annotation: Annotation, lost: Lost) -> bool:
+def _is_crowd(annotation: Annotation, left_out: LeftOut) -> bool:
     if annotation.crowd:
-        lost.note("crowd region")
+        left_out.note("crowd region")
     return annotation.crowd
 
 
 def _write_masks(
-    image: LabelledImage, dataset: Dataset, folder: Path, stem: Path, palette: list[int], lost: Lost
+    image: LabelledImage, dataset: Dataset, folder: Path, stem: Path, palette: list[int], left_out: LeftOut
 ) -> None:
     """The object image, in the order of the XML, and the class image."""
     owners = [a for a in image.annotations if a.polygons or a.rle is not None]
-    ids = instance_ids(replace(image, annotations=owners), lost, MOST_OBJECTS)
+    ids = instance_ids(replace(image, annotations=owners), left_out, MOST_OBJECTS)
     labels = np.array([0, *(a.label + 1 for a in owners)])
     for kind, values in (("SegmentationObject", ids), ("SegmentationClass", labels[ids])):
         path = folder / kind / f"{stem}.png"

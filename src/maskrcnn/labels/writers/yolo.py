@@ -15,11 +15,11 @@ import yaml
 from maskrcnn.labels.annotation_masks import annotation_rings
 from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
 from maskrcnn.labels.writers.image_copy import copy_image
-from maskrcnn.labels.writers.left_out import Lost
+from maskrcnn.labels.writers.left_out import LeftOut
 from maskrcnn.masks.polygons import one_ring
 
 
-def write_yolo(datasets: dict[str, Dataset], folder: Path, lost: Lost) -> None:
+def write_yolo(datasets: dict[str, Dataset], folder: Path, left_out: LeftOut) -> None:
     """Writes every split into `folder`/images/SPLIT and `folder`/labels/SPLIT, and data.yaml.
 
     A data set with keypoints and no masks is written as poses, else as polygons; an object without a mask as
@@ -41,7 +41,7 @@ def write_yolo(datasets: dict[str, Dataset], folder: Path, lost: Lost) -> None:
             image = dataset.image(index)
             name = copy_image(dataset, index, folder / "images" / split, taken)
             lines = [
-                line for a in image.annotations if (line := _line(a, image, keypoints, lost)) is not None
+                line for a in image.annotations if (line := _line(a, image, keypoints, left_out)) is not None
             ]
             path = folder / "labels" / split / Path(name).with_suffix(".txt")
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ def write_yolo(datasets: dict[str, Dataset], folder: Path, lost: Lost) -> None:
     (folder / "data.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
 
 
-def _line(annotation: Annotation, image: LabelledImage, keypoints: int, lost: Lost) -> str | None:
+def _line(annotation: Annotation, image: LabelledImage, keypoints: int, left_out: LeftOut) -> str | None:
     """An object as a line, None for a crowd.
 
     Args:
@@ -57,7 +57,7 @@ def _line(annotation: Annotation, image: LabelledImage, keypoints: int, lost: Lo
             visible.
     """
     if annotation.crowd:
-        lost.note("crowd region")
+        left_out.note("crowd region")
         return None
     x0, y0, x1, y1 = annotation.box
     width, height = image.width, image.height
@@ -66,7 +66,7 @@ def _line(annotation: Annotation, image: LabelledImage, keypoints: int, lost: Lo
         points = np.zeros((keypoints, 3)) if annotation.keypoints is None else annotation.keypoints
         return _text(annotation.label, box + (points / (width, height, 1)).reshape(-1).tolist())
     if annotation.keypoints is not None and (annotation.keypoints[:, 2] > 0).any():
-        lost.note("keypoints of an object")
+        left_out.note("keypoints of an object")
     parts = annotation_rings(annotation, image)
     if not parts:
         return _text(annotation.label, box)
