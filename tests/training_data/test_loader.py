@@ -178,7 +178,8 @@ class Mixed(Synthetic):
         return np.rot90(super().pixels(index)).copy() if index % 2 else super().pixels(index)
 
 
-@given(
+@hypothesis.settings(max_examples=30, deadline=None)
+@hypothesis.given(
     sizes=st.lists(st.tuples(st.integers(1, 400), st.integers(1, 400)), max_size=12), most=st.integers(1, 4)
 )
 def test_a_batch_has_images_of_one_padded_shape(sizes, most):
