@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import fields, replace
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
