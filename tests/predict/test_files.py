@@ -32,6 +32,22 @@ def test_predict_files_writes_overlays_and_results_and_goes_on(tmp_path: Path) -
     names = {result["image_id"]: result["file_name"] for result in results}
     assert names == {1: f"{source}/a.jpg", 2: f"{source}/b.tif", 4: f"{source}/more/b.png"}
     assert {"bbox", "segmentation", "keypoints", "score", "category_id"} <= set(results[0])
+    assert {(result["category_id"], result["category_name"]) for result in results} == {
+        (1, "cat"),
+        (2, "dog"),
+    }
+
+
+def test_category_ids_are_those_of_the_labels_that_the_model_learned_from(tmp_path: Path) -> None:
+    model = FixedModel()
+    model.config.class_ids = [0, 7]
+    Image.fromarray(image()).save(tmp_path / "a.png")
+    summary = predict_files(model, [tmp_path / "a.png"], tmp_path / "out")
+    results = json.loads(summary.results.read_text())
+    assert {(result["category_id"], result["category_name"]) for result in results} == {
+        (0, "cat"),
+        (7, "dog"),
+    }
 
 
 def test_predict_files_without_trouble_has_exit_code_0(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 import typer
 
 from maskrcnn.cli import check, convert, demo, env, evaluate, export, models, predict, samples, split, train
+from maskrcnn.cli.console import open_any_name, print_any_letter
 from maskrcnn.errors import UserError
 from maskrcnn.tuning import tune
 
@@ -61,6 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Any other exception is a defect and keeps its traceback.
     """
+    if arguments is None:
+        open_any_name()
+    print_any_letter()
     tune()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)

@@ -47,8 +47,9 @@ def predict_files(
     """Find the objects in every image of `sources` and write what a person and a program want of it.
 
     `out` gets one image with the objects drawn on it for each (JPEG for JPEG, else PNG), and results.json:
-    COCO results of all images, each with its `file_name` as given and `image_id` counted from 1 in the order
-    of `find_images`. An image that cannot be read is named in the summary and the rest go on.
+    COCO results of all images, each with its `category_name`, its `file_name` as given and `image_id` counted
+    from 1 in the order of `find_images`. An image that cannot be read is named in the summary and the rest go
+    on.
 
     Raises:
         UserError: no images, `out` is not a folder that can be written, or an overlay would replace its
@@ -71,7 +72,11 @@ def predict_files(
                 found.plot().save(overlays[place], quality=92)
                 summary.overlays.append(overlays[place])
                 summary.objects.update(found.names)
-                results += [{**r, "file_name": paths[place].as_posix()} for r in found.to_coco(place + 1)]
+                file_name = paths[place].as_posix()
+                results += [
+                    {**result, "category_name": name, "file_name": file_name}
+                    for result, name in zip(found.to_coco(place + 1), found.names, strict=True)
+                ]
             if progress:
                 progress(group[-1] + 1, len(paths))
     finally:
