@@ -209,14 +209,6 @@ def test_video_and_empty_exports(tmp_path: Path) -> None:
     refused(tmp_path / "images", "annotations.xml")
 
 
-def test_a_link_out_of_the_folder(tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    path = write(tmp_path / "in", GOOD)
-    (tmp_path / "in/images/a.png").rename(tmp_path / "a.png")
-    (tmp_path / "in/images/a.png").symlink_to(tmp_path / "a.png")
-    refused(path, "symbolic link")
-
-
 TRACKS = f"""<annotations><version>1.1</version><meta><job><labels>{LABELS}</labels>
 <original_size><width>{WIDTH}</width><height>{HEIGHT}</height></original_size></job></meta>
 <track id="0" label="car" source="manual">

@@ -314,18 +314,24 @@ def test_binary_labels(files: Files) -> None:
     files.refused("a.txt", "not text")
 
 
-@pytest.mark.parametrize("name", ["images/train", "images/train/x.png", "labels/train/a.txt", "labels"])
-def test_links_that_leave_the_folder(
+@pytest.mark.parametrize("name", ["labels/train/a.txt", "labels"])
+def test_labels_by_links_that_leave_the_folder(
     files: Files, tmp_path_factory: pytest.TempPathFactory, name: str
 ) -> None:
     outside = tmp_path_factory.mktemp("outside")
     path = files.folder / name
-    if path.exists():
-        path.rename(outside / path.name)
-    else:
-        Image.new("RGB", (WIDTH, HEIGHT)).save(outside / path.name)
+    path.rename(outside / path.name)
     path.symlink_to(outside / path.name)
     files.refused("symbolic link out of")
+
+
+@pytest.mark.parametrize("name", ["images", "images/train", "images/train/sub", "images/train/a.jpg"])
+def test_linked_images(files: Files, tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
+    outside = tmp_path_factory.mktemp("outside")
+    path = files.folder / name
+    path.rename(outside / path.name)
+    path.symlink_to(outside / path.name)
+    assert [image.file_name for image in files.repaired()] == ["images/train/a.jpg", "images/train/sub/b.png"]
 
 
 def subjects(folder: Path) -> list[Subject]:

@@ -21,7 +21,7 @@ from maskrcnn.errors import DataError
 from maskrcnn.images.header import LARGEST, upright_size
 from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.file_dataset import FileDataset
-from maskrcnn.labels.image_files import refuse_leaving, relative_name
+from maskrcnn.labels.image_files import present_name
 from maskrcnn.labels.keypoint_schema import read_schema
 from maskrcnn.labels.problems import Problem, ProblemKind, Problems
 from maskrcnn.labels.refused import Refused, RefusedRecords
@@ -128,7 +128,7 @@ class LabelBuilder:
         Raises:
             DataError: no such image, or one that is too large or outside the folder.
         """
-        name = relative_name(file_name) if file_name else None
+        name = present_name(self.folder, file_name) if file_name else None
         if name is None:
             raise DataError(
                 f"{self.source}: image {file_name!r} leaves the folder of the images; write its name "
@@ -136,7 +136,6 @@ class LabelBuilder:
                 f" {str(self.folder)!r}, without '..'"
             )
         path = self.folder / name
-        refuse_leaving(self.folder, path)
         stated = upright_size(path) if size is None else size
         height, width = (whole(side) for side in stated)
         if not (0 < height <= LARGEST and 0 < width <= LARGEST and height * width <= LARGEST):

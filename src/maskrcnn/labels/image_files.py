@@ -32,8 +32,21 @@ def relative_name(file_name: str) -> str | None:
     return None if name == "." else name
 
 
+def present_name(folder: Path, file_name: str) -> str | None:
+    """`relative_name` of an image; where no file in `folder` has it, with "\\" read as "/" if one has that.
+
+    Tools write backslashes on Windows, and their label files are read elsewhere.
+    """
+    name = relative_name(file_name)
+    if name is not None and "\\" in name and not os.path.isfile(folder / name):
+        plain = relative_name(name.replace("\\", "/"))
+        if plain is not None and os.path.isfile(folder / plain):
+            return plain
+    return name
+
+
 def refuse_leaving(folder: Path, path: Path) -> None:
-    """Refuse a path that a symbolic link leads out of the folder.
+    """Refuse a label file that a symbolic link leads out of the folder. Images may be links.
 
     Raises:
         DataError: it does.
@@ -65,7 +78,8 @@ def images_folder(json_path: Path, file_names: Sequence[str]) -> Path:
     candidates = [here / stem, here / "images", here, here.parent / "images", here.parent / split]
     for file_name in file_names:
         for folder in candidates:
-            if os.path.isfile(folder / file_name):  # unlike Path.is_file it does not raise on a name too long
+            # unlike Path.is_file it does not raise on a name too long
+            if os.path.isfile(folder / (present_name(folder, file_name) or "")):
                 return folder
     looked = ", ".join(str(folder) for folder in dict.fromkeys(candidates))
     raise DataError(

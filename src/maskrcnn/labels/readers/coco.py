@@ -17,7 +17,7 @@ from maskrcnn.images.header import upright_size
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.cache import cached_labels
 from maskrcnn.labels.file_dataset import FileDataset
-from maskrcnn.labels.image_files import images_folder, relative_name
+from maskrcnn.labels.image_files import images_folder, present_name, relative_name
 from maskrcnn.labels.problems import Problem, ProblemKind
 from maskrcnn.labels.readers.coco_annotation import AnnotationReader
 from maskrcnn.labels.readers.json_file import load_json
@@ -122,7 +122,8 @@ def _add_images(
     by_id: dict[int | str, LabelledImage] = {}
     for record, file_name in named:
         try:
-            image = _image(record, builder.folder / file_name, by_id, builder)
+            path = builder.folder / (present_name(builder.folder, file_name) or file_name)
+            image = _image(record, path, by_id, builder)
         except FileNotFoundError:
             builder.missing.append(file_name)
         except Refused as wrong:

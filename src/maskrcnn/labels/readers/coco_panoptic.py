@@ -17,7 +17,7 @@ import numpy as np
 from maskrcnn.errors import DataError
 from maskrcnn.labels.builder import LabelBuilder, own_ids
 from maskrcnn.labels.file_dataset import FileDataset
-from maskrcnn.labels.image_files import refuse_leaving, relative_name
+from maskrcnn.labels.image_files import present_name, refuse_leaving, relative_name
 from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.coco_annotation import stated_area
 from maskrcnn.labels.readers.json_file import load_json
@@ -78,7 +78,7 @@ def read_coco_panoptic(source: Path) -> FileDataset:
             continue
         stated = (image.get("height"), image.get("width"))
         labelled = builder.add_image(name, image_id, None if None in stated else stated)
-        png = relative_name(str(record.get("file_name") or ""))
+        png = present_name(labels, str(record.get("file_name") or ""))
         if png is None:
             raise DataError(
                 f"{path}: label image {record.get('file_name')!r} leaves its folder; write it without '..'"
@@ -121,7 +121,7 @@ def _folder(path: Path, names: Sequence[str], places: Sequence[str], what: str) 
     folders = [base / place for base in (path.parent, path.parent.parent) for place in places]
     for name in (relative for name in names[:20] if name and (relative := relative_name(name))):
         for folder in folders:
-            if os.path.isfile(folder / name):
+            if os.path.isfile(folder / (present_name(folder, name) or "")):
                 return folder
     looked = ", ".join(str(folder) for folder in folders[: len(places)])
     first = names[0] if names else ""

@@ -1,4 +1,4 @@
-"""The files of a data set's folder: all that lie in it, and none that a symbolic link leads out to."""
+"""The files of a data set's folder: all that lie in it, through symbolic links too."""
 
 from __future__ import annotations
 
@@ -7,40 +7,52 @@ import posixpath
 from pathlib import Path
 
 from maskrcnn.errors import DataError
-from maskrcnn.labels.image_files import refuse_leaving
 
 
-def files_under(folder: Path, root: Path) -> list[str]:
+def files_under(folder: Path) -> list[str]:
     """The files in `folder` and its subfolders, as sorted names relative to `folder`; hidden ones are passed
     over.
 
-    Linked folders inside `root` are not entered, because what they hold is found in its own place.
-
-    Args:
-        root: the data set's folder, which holds `folder`.
+    Linked folders are entered, but for those inside `folder`, which are found in their own place. Who reads a
+    label file asks `refuse_leaving` first.
 
     Raises:
-        DataError: a link leads out of `root`, or a folder is not readable.
+        DataError: a folder is not readable, or a link leads to a folder that holds it.
     """
-    refuse_leaving(root, folder)
+    top = os.path.realpath(folder)
     found: list[str] = []
-    waiting = [""]
-    while waiting:
-        here = waiting.pop()
+    waiting, links = [""], list[str]()
+    entered = {top}  # real paths of linked folders
+    while waiting or links:
+        here = waiting.pop() if waiting else _enter(folder, links.pop(0), entered)
+        if here is None:
+            continue
         name = here
         try:
             for entry in os.scandir(folder / here):
                 if entry.name.startswith("."):
                     continue
                 name = posixpath.join(here, entry.name)
-                if entry.is_symlink():
-                    refuse_leaving(root, folder / name)
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append(name)
                 elif not entry.is_dir():
                     found.append(name)
+                elif not Path(os.path.realpath(entry.path)).is_relative_to(top):
+                    links.append(name)
         except OSError as error:  # also of links that lead in a circle
             raise DataError(
                 f"{folder / name}: {(error.strerror or 'not readable').lower()}; check it"
             ) from None
+        links.sort()
     return sorted(found)
+
+
+def _enter(folder: Path, name: str, entered: set[str]) -> str | None:
+    """The linked folder `name`, or None where another link has led there."""
+    target = os.path.realpath(folder / name)
+    if Path(os.path.realpath((folder / name).parent)).is_relative_to(target):
+        raise DataError(f"{folder / name}: a symbolic link to a folder that holds it; delete it")
+    if target in entered:
+        return None
+    entered.add(target)
+    return name

@@ -26,7 +26,7 @@ def read_instance_labels(folder: Path) -> FileDataset:
 
     Raises:
         DataError: no images, a label image that is unreadable, in colour, without its image or of another
-            size, or a symbolic link out of `images` or `labels`.
+            size, or a symbolic link out of `labels`.
     """
     folder = Path(folder)
     name = str(folder)
@@ -43,6 +43,7 @@ def read_instance_labels(folder: Path) -> FileDataset:
     for stem in sorted(images.keys() - labels.keys()):
         builder.problems.note(ProblemKind.IMAGE_WITHOUT_LABELS, f"{images[stem].name!r}")
     for stem in sorted(labels):
+        refuse_leaving(folder / "labels", labels[stem])
         ids = read_ids(labels[stem], images[stem])
         image = builder.add_image(images[stem].name, size=ids.shape)
         for value, rle in rles_by_id(ids).items():
@@ -67,6 +68,5 @@ def _by_stem(folder: Path, suffixes: set[str]) -> dict[str, Path]:
                 raise DataError(
                     f"{folder}: {found[path.stem].name!r} and {path.name!r} share a stem; rename one"
                 )
-            refuse_leaving(folder, path)
             found[path.stem] = path
     return found

@@ -65,7 +65,7 @@ def read_labelme(source: Path) -> FileDataset:
     """
     source = Path(source)
     root = source if source.is_dir() else source.parent
-    names = files_under(root, root) if source.is_dir() else [source.name]
+    names = files_under(root) if source.is_dir() else [source.name]
     builder = LabelBuilder(source, root)
     found = _load_all(names, root, builder)
     used = [

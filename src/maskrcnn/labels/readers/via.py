@@ -24,7 +24,7 @@ import numpy as np
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
-from maskrcnn.labels.image_files import refuse_leaving, relative_name
+from maskrcnn.labels.image_files import present_name, refuse_leaving, relative_name
 from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.json_file import load_json
 from maskrcnn.labels.shapes import ellipse_ring
@@ -73,8 +73,7 @@ def read_via(source: Path, attribute: str | None = None) -> FileDataset:
     """
     path = _via_file(Path(source))
     project = _read_csv(path) if path.suffix.lower() == ".csv" else _read_json(path)
-    root, folder = _images_folder(path, project)
-    builder = LabelBuilder(path, folder)
+    builder = LabelBuilder(path, _images_folder(path, project))
     for image in project.images_with_attributes:
         builder.problems.note(ProblemKind.ATTRIBUTE, f"{image!r}")
     for image in project.images_without_regions:
@@ -85,7 +84,6 @@ def read_via(source: Path, attribute: str | None = None) -> FileDataset:
     classes = _region_classes(project, name, builder)
     ids = builder.add_classes(_class_names(project, name, classes))
     for image, regions in project.regions.items():
-        refuse_leaving(root, folder / (relative_name(image) or ""))
         labelled = builder.add_image(image)
         for region in regions:
             if region.record in classes:
@@ -266,17 +264,14 @@ def _is_set(attributes: Any) -> bool:
 # ---- images
 
 
-def _images_folder(path: Path, project: Project) -> tuple[Path, Path]:
-    """The folder of the images, and the folder that they must not leave: that of the file or the one
-    above.
-    """
+def _images_folder(path: Path, project: Project) -> Path:
+    """The folder that holds the images."""
     if not project.regions:
         raise DataError(f"{path}: empty data set, it has no image; add images in VIA")
     here = path.parent
     stated = relative_name(project.folder.replace("\\", "/")) if project.folder else None
-    folders = [(here, here / stated)] if stated else []
-    folders += [(here, here / path.stem), (here, here / "images"), (here, here)]
-    folders += [(here.parent, here.parent / "images")]
+    folders = [here / stated] if stated else []
+    folders += [here / path.stem, here / "images", here, here.parent / "images"]
     for image in project.regions:
         if "://" in image:
             raise DataError(
@@ -289,10 +284,10 @@ def _images_folder(path: Path, project: Project) -> tuple[Path, Path]:
                 " folder, without '..'"
             )
     for image in list(project.regions)[:TRIED_IMAGES]:
-        for root, folder in folders:
-            if os.path.isfile(folder / image):
-                return root, _complete(path, folder, project)
-    looked = ", ".join(str(folder) for _, folder in folders)
+        for folder in folders:
+            if os.path.isfile(folder / (present_name(folder, image) or "")):
+                return _complete(path, folder, project)
+    looked = ", ".join(str(folder) for folder in folders)
     first = next(iter(project.regions))
     raise DataError(
         f"{path}: image {first!r:.200} not found in {looked}; put the images into one of these folders"
@@ -302,7 +297,7 @@ def _images_folder(path: Path, project: Project) -> tuple[Path, Path]:
 def _complete(path: Path, folder: Path, project: Project) -> Path:
     """`folder`, in which every image must be."""
     missing = [
-        image for image in project.regions if not os.path.isfile(folder / (relative_name(image) or ""))
+        image for image in project.regions if not os.path.isfile(folder / (present_name(folder, image) or ""))
     ]
     if missing:
         raise DataError(

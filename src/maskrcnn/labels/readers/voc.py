@@ -160,7 +160,7 @@ def _files(folder: Path, root: Path) -> list[str]:
     """
     if folder == root:
         return sorted(path.name for path in folder.iterdir() if path.name[0] != "." and path.is_file())
-    return files_under(folder, folder)
+    return files_under(folder)
 
 
 def _key(name: str) -> str:

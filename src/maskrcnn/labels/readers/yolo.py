@@ -228,7 +228,7 @@ def _images(description: Description, key: str) -> list[str]:
         name = _locate(description, key, entry.strip())
         path = description.folder / name
         if path.is_dir():
-            files = files_under(path, description.folder)
+            files = files_under(path)
             found |= {
                 posixpath.normpath(posixpath.join(name, file)): None for file in files if _is_image(file)
             }
