@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maskrcnn.cli.common import ClassName, Data, check_outputs, progress_bar
+from maskrcnn.cli.common import ClassName, Data, check_outputs, progress_bar, recipe_names
 from maskrcnn.errors import DataError
 
 if TYPE_CHECKING:
@@ -25,7 +25,12 @@ def check(
         typer.Option(help="Labelled images to check as the val split. [default: the val split of DATA]"),
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option(help="Give advice on this recipe. [default: the one that fits]")
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            autocompletion=recipe_names,
+            help="Give advice on this recipe. [default: the one that fits]",
+        ),
     ] = None,
     channels: Annotated[
         int | None,

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -25,8 +25,28 @@ if TYPE_CHECKING:
 
 Output = Literal["file", "image", "folder", "new folder"]
 
+
+def one_of(*names: str) -> Callable[[str], list[str]]:
+    """What a shell may complete an option's value to."""
+    return lambda incomplete: [name for name in names if name.startswith(incomplete)]
+
+
+def _model_names(incomplete: str) -> list[str]:
+    from maskrcnn.weights.published import published_checkpoints
+    from maskrcnn.weights.shipped_models import shipped_models
+
+    names = [model.name for model in shipped_models()] + [entry.name for entry in published_checkpoints()]
+    return one_of(*names)(incomplete)
+
+
+def recipe_names(incomplete: str) -> list[str]:
+    from maskrcnn.weights.shipped_models import shipped_recipes
+
+    return one_of(*shipped_recipes())(incomplete)
+
+
 MODEL_HELP = "A shipped model, model folder, run folder or published checkpoint (see: maskrcnn models)."
-Weights = Annotated[str, typer.Argument(metavar="WEIGHTS", help=MODEL_HELP)]
+Weights = Annotated[str, typer.Argument(metavar="WEIGHTS", help=MODEL_HELP, autocompletion=_model_names)]
 Data = Annotated[
     str,
     typer.Argument(metavar="DATA", help="A label file, a folder of labelled images, or the word synthetic."),
@@ -37,7 +57,14 @@ ClassName = Annotated[
         "--class", metavar="NAME", help="The class, where labels have no class names. [default: object]"
     ),
 ]
-Recipe = Annotated[str | None, typer.Option(help="A shipped recipe (see: maskrcnn models) or a YAML file.")]
+Recipe = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|FILE",
+        autocompletion=recipe_names,
+        help="A shipped recipe (see: maskrcnn models) or a YAML file.",
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, as in train.epochs=20. Repeatable."),
@@ -45,11 +72,20 @@ Settings = Annotated[
 EngineName = Annotated[
     str | None,
     typer.Option(
-        help="torch, openvino, onnxruntime, or auto for the fastest installed."
-        " [default: torch, or what WEIGHTS was exported for]"
+        metavar="torch|openvino|onnxruntime|auto",
+        autocompletion=one_of("torch", "openvino", "onnxruntime", "auto"),
+        help="What runs the network; auto is the fastest installed."
+        " [default: torch, or what WEIGHTS was exported for]",
     ),
 ]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps. [default: the fastest there is]")]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        metavar="cpu|cuda|cuda:N|mps",
+        autocompletion=one_of("cpu", "cuda", "mps"),
+        help="Where PyTorch runs. [default: the fastest there is]",
+    ),
+]
 
 
 @contextmanager

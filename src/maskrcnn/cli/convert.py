@@ -12,6 +12,7 @@ from maskrcnn.cli.common import (
     Data,
     check_outputs,
     load_network,
+    one_of,
     refuse_options,
     say,
     tell_repairs,
@@ -43,10 +44,22 @@ def weights(
         typer.Option(help="detectron2's YAML, or the name of a published checkpoint with the same settings."),
     ] = None,
     style: Annotated[
-        str | None, typer.Option(help="Pixel format of an mmdetection model: pytorch or caffe.")
+        str | None,
+        typer.Option(
+            metavar="pytorch|caffe",
+            autocompletion=one_of("pytorch", "caffe"),
+            help="Pixel format of an mmdetection model.",
+        ),
     ] = None,
     classes: Annotated[Path | None, typer.Option(help="A text file with one class name per line.")] = None,
-    to: Annotated[str | None, typer.Option(help="Convert to torchvision or detectron2 instead.")] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="torchvision|detectron2",
+            autocompletion=one_of("torchvision", "detectron2"),
+            help="Convert to that library instead.",
+        ),
+    ] = None,
 ) -> None:
     """Convert checkpoints from other libraries or, with --to, to them.
 
@@ -114,7 +127,14 @@ def _class_names(path: Path | None) -> list[str] | None:
 @app.command()
 def data(
     source: Data,
-    to: Annotated[str, typer.Option(help="coco, yolo, labelme, voc or instance-png.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            metavar="coco|yolo|labelme|voc|instance-png",
+            autocompletion=one_of("coco", "yolo", "labelme", "voc", "instance-png"),
+            help="The format to write.",
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="A new folder for labels and images.")],
     class_name: ClassName = None,
 ) -> None:

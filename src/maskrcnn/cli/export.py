@@ -7,13 +7,20 @@ from typing import Annotated
 
 import typer
 
-from maskrcnn.cli.common import Weights, check_outputs, load_network, say
+from maskrcnn.cli.common import Weights, check_outputs, load_network, one_of, say
 from maskrcnn.errors import UserError
 
 
 def export(
     weights: Weights,
-    to: Annotated[str, typer.Option(help="openvino, onnx or torch.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            metavar="openvino|onnx|torch",
+            autocompletion=one_of("openvino", "onnx", "torch"),
+            help="What will run it.",
+        ),
+    ],
     out: Annotated[
         Path | None, typer.Option(help="A new folder. [default: named after WEIGHTS, as in NAME-openvino]")
     ] = None,

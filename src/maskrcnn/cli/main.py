@@ -15,23 +15,41 @@ import sys
 import threading
 from collections.abc import Sequence
 from types import FrameType
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from maskrcnn.cli import check, convert, demo, env, evaluate, export, models, predict, samples, split, train
 from maskrcnn.cli.console import open_any_name, print_any_letter
+from maskrcnn.cli.other_names import Verbs, our_option
 from maskrcnn.errors import UserError
 from maskrcnn.tuning import tune
+from maskrcnn.version import __version__
 
 app = typer.Typer(
     name="maskrcnn",
-    help="Detect, segment and pose the objects in images with Mask R-CNN. Start with: maskrcnn demo",
-    add_completion=False,
+    cls=Verbs,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"maskrcnn {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _start(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Detect, segment and pose the objects in images with Mask R-CNN. Start with: maskrcnn demo"""
+
+
 for verb in (
     demo.demo, train.train, evaluate.evaluate, predict.predict,
     export.export, check.check, samples.samples, split.split,
@@ -115,4 +133,6 @@ def _usage(error: Any) -> str:
         return ""
     context = getattr(error, "ctx", None)
     helper = f"{context.command_path} --help" if context is not None else "maskrcnn --help"
-    return f"{error.format_message().rstrip('.')}; see {helper}"
+    ours = our_option(getattr(context, "info_name", None) or "", getattr(error, "option_name", None) or "")
+    message = f"{error.option_name}: here that is {ours}" if ours else error.format_message().rstrip(".")
+    return f"{message}; see {helper}"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from maskrcnn.cli.common import Data, check_outputs, progress_bar, tell_repairs
+from maskrcnn.cli.common import Data, check_outputs, one_of, progress_bar, tell_repairs
 
 
 def split(
@@ -19,14 +19,23 @@ def split(
     ] = 0.0,
     by: Annotated[
         str,
-        typer.Option(help="random, stratified (each class in equal shares) or group (groups stay together)."),
+        typer.Option(
+            metavar="random|stratified|group",
+            autocompletion=one_of("random", "stratified", "group"),
+            help="stratified: each class in equal shares; group: groups stay together.",
+        ),
     ] = "random",
     group_pattern: Annotated[
         str | None,
         typer.Option(metavar="REGEX", help="The part of the file name in ( ) is the image's group."),
     ] = None,
     groups: Annotated[
-        str | None, typer.Option(help="folder, duplicates, or a CSV file of file_name,group.")
+        str | None,
+        typer.Option(
+            metavar="folder|duplicates|FILE.csv",
+            autocompletion=one_of("folder", "duplicates"),
+            help="What makes a group; a CSV file has lines of file_name,group.",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Another seed gives another split.")] = 0,
     copy: Annotated[
