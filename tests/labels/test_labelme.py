@@ -19,6 +19,7 @@ from PIL import Image
 from maskrcnn.errors import DataError
 from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.file_dataset import FileDataset
+from maskrcnn.labels.open import open_dataset
 from maskrcnn.labels.readers.labelme import looks_like_labelme, read_labelme
 from maskrcnn.masks.rle import rle_bitmap
 
@@ -338,3 +339,22 @@ def subjects(folder: Path) -> list[Subject]:
 
 def test_any_bytes_are_read_or_refused(tmp_path: Path) -> None:
     check_spoilt(subjects(tmp_path))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_what_editors_of_windows_write(files: Files, encoding: str) -> None:
+    files.first["shapes"][0]["label"] = "кот"
+    files.read()
+    for path in (files.folder / "a.json", files.folder / "sub/b.json"):
+        path.write_bytes(json.dumps(json.loads(path.read_text()), ensure_ascii=False).encode(encoding))
+    dataset = open_dataset(files.folder)
+    assert dataset.classes == ["cat", "кот"] and not dataset.problems
+    assert [len(dataset.image(index).annotations) for index in range(2)] == [1, 1]
+
+
+def test_a_path_that_names_the_json_itself(files: Files) -> None:
+    files.first["imagePath"] = "a.json"
+    kind = "imagePath that is not there, image of the file's name taken"
+    assert files.repaired(kind).image(0).file_name == "a.jpg"
+    (files.folder / "a.jpg").unlink()
+    files.refused("a.json", "restore it")

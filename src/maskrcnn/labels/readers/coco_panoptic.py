@@ -20,7 +20,7 @@ from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import present_name, refuse_leaving, relative_name
 from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.coco_annotation import stated_area
-from maskrcnn.labels.readers.json_file import load_json
+from maskrcnn.labels.readers.json_file import glance, load_json
 from maskrcnn.labels.readers.label_image import open_label_image, rles_by_id
 from maskrcnn.labels.types import LabelledImage
 from maskrcnn.labels.values import number
@@ -32,18 +32,8 @@ HEAD = 1 << 20  # bytes that are looked at to tell the format
 def looks_like_coco_panoptic(source: Path) -> bool:
     """Whether this is such a JSON file, or a folder with one panoptic*.json."""
     path = _json_file(Path(source))
-    if path is None:
-        return False
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(0)
-            head = file.read(HEAD)
-            # the list of the images comes first and may be long; the categories are last
-            file.seek(max(size - HEAD, 0))
-            return b'"segments_info"' in head + file.read()
-    except OSError:
-        return False
+    # the list of the images comes first and may be long; the categories are last
+    return path is not None and '"segments_info"' in glance(path, HEAD)
 
 
 def read_coco_panoptic(source: Path) -> FileDataset:

@@ -1,12 +1,17 @@
-"""A JSON file that people's tools wrote, read once and refused in one line."""
+"""A JSON file that people's tools wrote, in UTF-8, UTF-16 or UTF-32, with a byte order mark or without: read
+once and refused in one line.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from maskrcnn.errors import DataError
+
+GLANCE = 1 << 16  # bytes at either end of a file; divisible by 4, as UTF-32 needs
 
 
 def load_json(path: Path, remedy: str = "export it anew") -> Any:
@@ -24,3 +29,19 @@ def load_json(path: Path, remedy: str = "export it anew") -> Any:
         ) from None
     except (OSError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise DataError(f"{path}: not readable as JSON ({' '.join(str(error).split())}); {remedy}") from None
+
+
+def glance(path: Path, count: int = GLANCE) -> str:
+    """The first and the last `count` bytes of a JSON file as text, without a byte order mark or space before
+    it; "" where there is no such file.
+    """
+    if not os.path.isfile(path):
+        return ""
+    try:
+        with path.open("rb") as file:
+            ends = file.read(count)
+            file.seek(max(len(ends), (file.seek(0, os.SEEK_END) - count) // 4 * 4))
+            ends += file.read(count + 3)
+    except OSError:
+        return ""
+    return ends.decode(json.detect_encoding(ends), "ignore").lstrip("\ufeff \t\r\n")

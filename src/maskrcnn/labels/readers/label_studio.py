@@ -23,7 +23,7 @@ from maskrcnn.images.header import SUFFIXES, upright_size
 from maskrcnn.labels.builder import LabelBuilder, own_ids
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.problems import ProblemKind
-from maskrcnn.labels.readers.json_file import load_json
+from maskrcnn.labels.readers.json_file import glance, load_json
 from maskrcnn.labels.readers.label_studio_rle import brush_mask
 from maskrcnn.labels.shapes import box_around, ellipse_ring, turned_box
 from maskrcnn.labels.types import LabelledImage
@@ -62,17 +62,11 @@ class Task:
 def looks_like_label_studio(source: Path) -> bool:
     """Whether this is such a JSON file, or a folder whose only .json is one."""
     path = _json_file(Path(source))
-    if path is None:
+    text = glance(path, HEAD) if path is not None else ""
+    if not text.startswith("["):
         return False
-    try:
-        with path.open("rb") as file:
-            head = file.read(HEAD)
-    except OSError:
-        return False
-    if not head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
-        return False
-    full = b'"data"' in head and (b'"annotations"' in head or b'"completions"' in head)
-    return full or b'"annotation_id"' in head or b'"original_width"' in head
+    full = '"data"' in text and ('"annotations"' in text or '"completions"' in text)
+    return full or '"annotation_id"' in text or '"original_width"' in text
 
 
 def read_label_studio(source: Path) -> FileDataset:

@@ -30,7 +30,7 @@ from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving, relative_name
 from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.folder_files import files_under
-from maskrcnn.labels.readers.json_file import load_json
+from maskrcnn.labels.readers.json_file import glance, load_json
 from maskrcnn.labels.readers.label_image import quiet
 from maskrcnn.labels.readers.text_lines import read_lines
 from maskrcnn.labels.shapes import box_around, drawable, ellipse_ring, placed_rle, sound
@@ -43,7 +43,6 @@ OPEN_SHAPES = ("point", "points", "line", "lines", "linestrip", "linestring")
 TURNED_SHAPES = ("rotation", "oriented_rectangle")
 TRIED = 3  # files that are looked into before a folder is taken for something else
 MOST_FOLDERS = 1000  # that are looked into for one
-GLANCE = 65536  # bytes at either end of a file
 
 
 @dataclass
@@ -116,13 +115,9 @@ def _first_files(source: Path) -> list[Path]:
 
 
 def _glance(path: Path) -> bool:
-    with path.open("rb") as file:
-        text = file.read(GLANCE)
-        if path.stat().st_size > 2 * GLANCE:
-            file.seek(-GLANCE, os.SEEK_END)
-        text += file.read(GLANCE)
-    keys = (b'"imagePath"', b'"imageData"', b'"imageHeight"')
-    return text.lstrip().startswith(b"{") and b'"shapes"' in text and any(key in text for key in keys)
+    text = glance(path)
+    keys = ('"imagePath"', '"imageData"', '"imageHeight"')
+    return text.startswith("{") and '"shapes"' in text and any(key in text for key in keys)
 
 
 def _load_all(names: list[str], root: Path, builder: LabelBuilder) -> list[tuple[str, dict[str, Any]]]:
@@ -167,7 +162,8 @@ def _find_image(
     if isinstance(stated, str) and stated:
         for attempt in (stated, stated.replace("\\", "/")):
             image = relative_name(posixpath.join(posixpath.dirname(name), attempt))
-            if image is not None and os.path.isfile(root / image):
+            # some tools write the file's own name there
+            if image is not None and not image.lower().endswith(".json") and os.path.isfile(root / image):
                 return image
     beside = by_stem.get(posixpath.splitext(name)[0]) or _beside(name, root)
     if len(beside) == 1:

@@ -20,7 +20,7 @@ from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import relative_name
 from maskrcnn.labels.problems import ProblemKind, Problems
 from maskrcnn.labels.readers.coco import fill_builder
-from maskrcnn.labels.readers.json_file import load_json
+from maskrcnn.labels.readers.json_file import glance, load_json
 
 NEGATIVE, NOT_EXHAUSTIVE = "neg_category_ids", "not_exhaustive_category_ids"
 LOOKED_AT = 2**18  # bytes at both ends of a file, to tell it from COCO's
@@ -65,19 +65,12 @@ def _read(source: Path, image_folder: Path | None) -> FileDataset:
 def looks_like_lvis(source: Path) -> bool:
     """Whether `source` is a JSON file with LVIS's fields at its beginning or end."""
     source = Path(source)
-    try:
-        if source.suffix.lower() != ".json" or not source.is_file():
-            return False
-        with source.open("rb") as file:
-            ends = file.read(LOOKED_AT)
-            file.seek(max(len(ends), source.stat().st_size - LOOKED_AT))
-            ends += file.read(LOOKED_AT)
-    except OSError:
+    if source.suffix.lower() != ".json":
         return False
     # in the file of version 1 the annotations come before the images, and the classes last
-    return any(f'"{key}"'.encode() in ends for key in (NEGATIVE, NOT_EXHAUSTIVE)) or (
-        b'"synset"' in ends and b'"frequency"' in ends
-    )
+    ends = glance(source, LOOKED_AT)
+    searched = any(f'"{key}"' in ends for key in (NEGATIVE, NOT_EXHAUSTIVE))
+    return searched or ('"synset"' in ends and '"frequency"' in ends)
 
 
 def _place(source: Path, records: list[Any], image_folder: Path | None) -> tuple[Path, list[Any]]:

@@ -26,7 +26,7 @@ from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import present_name, refuse_leaving, relative_name
 from maskrcnn.labels.problems import ProblemKind
-from maskrcnn.labels.readers.json_file import load_json
+from maskrcnn.labels.readers.json_file import glance, load_json
 from maskrcnn.labels.shapes import ellipse_ring
 from maskrcnn.labels.types import DEFAULT_CLASS, LabelledImage
 from maskrcnn.labels.values import number
@@ -35,7 +35,6 @@ CLASS_ATTRIBUTES = ("class", "label", "name", "type", "category")  # looked for 
 HEADER = ["filename", "file_size", "file_attributes", "region_count", "region_id", "region_shape_attributes"]
 HEADER += ["region_attributes"]
 LONGEST_CELL = 2**27  # characters; Python's own limit is less than a long polygon
-GLANCE = 65536  # bytes that are looked into before a file is taken for something else
 TRIED_IMAGES = 20
 
 
@@ -125,14 +124,13 @@ def _via_files(source: Path) -> list[Path]:
 
 
 def _glance(path: Path) -> bool:
-    with path.open("rb") as file:
-        text = file.read(GLANCE)
+    text = glance(path)
     if path.suffix.lower() == ".csv":
-        return text.removeprefix(b"\xef\xbb\xbf").lstrip(b'#"').startswith(b"filename") and b"region_" in text
-    if b'"_via_img_metadata"' in text:
+        return text.lstrip('#"').startswith("filename") and "region_" in text
+    if '"_via_img_metadata"' in text:
         return True
     # a project file may begin with more settings than we look at; none of its names is anyone else's
-    return b'"_via_settings"' in text or (b'"filename"' in text and b'"regions"' in text)
+    return '"_via_settings"' in text or ('"filename"' in text and '"regions"' in text)
 
 
 # ---- the three forms of the file
