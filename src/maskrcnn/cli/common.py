@@ -120,6 +120,19 @@ def say(line: str) -> None:
     print(line, file=sys.stderr)
 
 
+def tell_names_without_font(names: list[str]) -> None:
+    """Say which class names will be drawn as \\uXXXX, and what helps."""
+    from maskrcnn.images.font import VARIABLE, names_without_font
+
+    lacking = names_without_font(names)
+    if lacking:
+        more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
+        say(
+            f"warning: no font here has all letters of {', '.join(lacking[:3])}{more}: drawn as \\uXXXX;"
+            f" install a font (fonts-noto) or name one in the environment: {VARIABLE}=FILE.ttf"
+        )
+
+
 def load_network(weights: str) -> MaskRCNN:
     """The network; a published one is downloaded at its first use, with a progress bar."""
     from maskrcnn.weights.load import load_model

@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from maskrcnn.cli.common import Device, EngineName, Weights, check_outputs, load_runner, progress_bar, say
+from maskrcnn.cli.common import (
+    Device,
+    EngineName,
+    Weights,
+    check_outputs,
+    load_runner,
+    progress_bar,
+    say,
+    tell_names_without_font,
+)
 from maskrcnn.errors import DataError
 
 
@@ -30,6 +39,7 @@ def predict(
 
     find_images(sources)  # before the weights are loaded: a mistyped path should not have to wait for them
     model = load_runner(weights, device, engine)
+    tell_names_without_font(model.config.classes)
     with progress_bar("predicting") as progress:
         summary = predict_files(model, sources, out, score=score, progress=progress)
     found = ", ".join(f"{count} {name}" for name, count in summary.objects.most_common()) or "nothing"

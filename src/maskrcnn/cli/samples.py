@@ -16,6 +16,7 @@ from maskrcnn.cli.common import (
     recipe_for,
     save_image,
     say,
+    tell_names_without_font,
     tell_repairs,
 )
 
@@ -43,5 +44,6 @@ def samples(
         say(line)
     with progress_bar("decoding large images") as progress:
         config, dataset, _, _ = prepare_data(config, dataset, progress=progress)
+    tell_names_without_font(config.model.classes)
     save_image(draw_sheet(dataset, config, count), out)
     print(f"{count} training samples of {dataset.name}: {out}")

@@ -18,6 +18,7 @@ from maskrcnn.cli.common import (
     progress_bar,
     recipe_for,
     say,
+    tell_names_without_font,
     tell_repairs,
 )
 from maskrcnn.errors import UserError
@@ -68,6 +69,7 @@ def train(
         config, train_data, val_data, lines = prepare_data(config, train_data, val_data, progress)
     for line in lines:
         say(line)
+    tell_names_without_font(config.model.classes)
     command = shell_command(["maskrcnn", *sys.argv[1:]])
     trainer.train(config, train_data, val_data, folder, resume=resume, command=command)
 

@@ -14,13 +14,13 @@ from typing import Protocol, Self
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from maskrcnn.config.model import KeypointSchema
 from maskrcnn.errors import UserError
+from maskrcnn.images.font import Font, with_font
 
 Colour = tuple[int, int, int]
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 SMALLEST = 480  # pixels of the long side below which an image is enlarged by a whole factor
 CLUTTER = 0.2  # how much a tag may hide on average (see `_tag_place`) before the tags say less
@@ -213,24 +213,23 @@ def _draw_tags(
     """Name tags at their boxes, the best object's on top and where it wants to be."""
     height, width = canvas.shape[:2]
     image = Image.fromarray(canvas)
-    font = ImageFont.load_default(style.letters)
     pad = max(2, style.letters // 5)
-    tall = font.getbbox("Ág")[3] + pad
     scores = [f"{score:.0%}" for score in instances.scores] if with_scores else []
     names = list(instances.names)
     full = [f"{name} {score}" for name, score in zip(names, scores, strict=True)] if with_scores else names
     alike = len(full) > NAMED and len(set(instances.names)) == 1
     for texts in (scores, []) if alike else (full, scores, []):
-        texts = [_fitting(text, font, width - 2 * pad) for text in texts]
-        widths = [font.getlength(text) + 2 * pad for text in texts]
+        tags = [_fitting(*with_font(text, style.letters), width - 2 * pad) for text in texts]
+        widths = [font.getlength(text) + 2 * pad for text, font in tags]
+        tall = max((font.getbbox("Ág")[3] for _, font in tags), default=style.letters) + pad
         spots, clutter = _place_tags(instances.boxes, widths, tall, (width, height))
         # a handful of objects is always named: in an image of one, there is nothing else to say
-        if clutter <= CLUTTER or len(texts) <= 5:
+        if clutter <= CLUTTER or len(tags) <= 5:
             break
     pen = ImageDraw.Draw(image)
-    for text, (x0, y0, x1, y1), colour in reversed(list(zip(texts, spots, colours, strict=False))):
+    for (text, font), (x0, y0, x1, y1), colour in reversed(list(zip(tags, spots, colours, strict=False))):
         pen.rounded_rectangle((x0, y0, x1 - 1, y1 - 1), radius=pad, fill=colour)
-        pen.text((x0 + pad, y0 + pad // 2), text, font=font, fill=_ink(colour))
+        pen.text((x0 + pad, (y0 + y1) / 2), text, font=font, fill=_ink(colour), anchor="lm")
     return image
 
 
@@ -279,13 +278,13 @@ def _overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (high - low).clip(min=0).prod(axis=2)
 
 
-def _fitting(text: str, font: Font, width: float) -> str:
-    """The text, its name cut short when the image is not wide enough for it; the score stays."""
+def _fitting(text: str, font: Font, width: float) -> tuple[str, Font]:
+    """The text and its font, the name cut short when the image is not wide enough for it; the score stays."""
     name, _, score = text.rpartition(" ")
     while name and font.getlength(text) > width:
         name = name[:-1]
         text = f"{name}… {score}"
-    return text
+    return text, font
 
 
 def _ink(colour: Colour) -> Colour:
