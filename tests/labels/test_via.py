@@ -18,8 +18,10 @@ from PIL import Image
 
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.labels.annotation_masks import annotation_rle
+from maskrcnn.labels.detect import detect
 from maskrcnn.labels.file_dataset import FileDataset
-from maskrcnn.labels.readers.via import HEADER, looks_like_via, read_via
+from maskrcnn.labels.readers.via import looks_like_via, read_via
+from maskrcnn.labels.readers.via_files import HEADER
 from maskrcnn.masks.rle import rle_bitmap
 
 HEIGHT, WIDTH = 20, 30
@@ -351,8 +353,8 @@ def test_several_files(files: Files) -> None:
 )
 def test_other_files(files: Files, text: str) -> None:
     (files.folder / "x.json").write_text(text)
-    refused(files.folder, "no file of VGG Image Annotator 2")
-    refused(files.folder / "x.json", "no file of VGG Image Annotator 2")
+    refused(files.folder, "no file of VGG Image Annotator")
+    refused(files.folder / "x.json", "no file of VGG Image Annotator")
     assert not looks_like_via(files.folder) and not looks_like_via(files.folder / "nowhere")
 
 
@@ -400,6 +402,97 @@ def test_links_that_leave_the_folder(files: Files, tmp_path_factory: pytest.Temp
         read_via(files.folder)
 
 
+# ---- VIA 3
+
+
+def write_3(folder: Path, *regions: dict[str, Any], **more: Any) -> Path:
+    """A project of two images, as "Save" of VIA 3 writes it."""
+    for name in ("a.jpg", "b.png"):
+        Image.new("RGB", (WIDTH, HEIGHT)).save(folder / name)
+    options = {"0": "cat", "1": "dog"}
+    attributes = {
+        "1": {"aname": "animal", "anchor_id": "FILE1_Z0_XY1", "type": 4, "options": options},
+        "2": {"aname": "tame", "anchor_id": "FILE1_Z0_XY1", "type": 2, "options": {"y": "yes", "n": "no"}},
+    }
+    document = {
+        "project": {"pid": "__VIA_PROJECT_ID__", "data_format_version": "3.1.1", "vid_list": ["1", "2"]},
+        "config": {"file": {"loc_prefix": {"1": "", "2": "", "3": "", "4": ""}}},
+        "attribute": attributes,
+        "file": {
+            "1": {"fid": "1", "fname": "a.jpg", "type": 2, "loc": 1, "src": "a.jpg"},
+            "2": {"fid": "2", "fname": "b.png", "type": 2, "loc": 1, "src": "b.png"},
+        },
+        "metadata": {f"{one['vid']}_{i}": {"flg": 0, "z": []} | one for i, one in enumerate(regions)},
+        "view": {"1": {"fid_list": ["1"]}, "2": {"fid_list": [2]}},
+    }
+    path = folder / "via_project_28Nov2026.json"
+    path.write_text(json.dumps(document | more))
+    return path
+
+
+def one_3(*xy: float, animal: str = "1", view: str = "1", **more: str) -> dict[str, Any]:
+    return {"vid": view, "xy": list(xy), "av": {"1": animal} | more}
+
+
+SQUARE_3 = (7, 4, 2, 14, 2, 14, 12, 4, 12)
+
+
+def test_a_project_of_via_3(tmp_path: Path) -> None:
+    path = write_3(tmp_path, one_3(*SQUARE_3), one_3(2, 10, 5, 11, 9, animal="0", view="2"))
+    for source in (path, tmp_path):
+        assert detect(source).name == "via"
+        dataset = read_via(source)
+        assert not dataset.problems and dataset.classes == ["cat", "dog"]
+        first, second = dataset
+        assert (first.file_name, second.file_name) == ("a.jpg", "b.png")
+        (polygon,), (box,) = first.annotations, second.annotations
+        assert polygon.label == 1 and polygon.box == (4, 2, 14, 12) and polygon.area == 100
+        assert box.label == 0 and box.box == (10, 5, 21, 14) and box.polygons is None
+
+
+@pytest.mark.parametrize(
+    ("xy", "box"),
+    [
+        ((3, 15, 10, 5), (10, 5, 20, 15)),
+        ((4, 15, 10, 8, 4), (7, 6, 23, 14)),
+        ((8, 5, 9, 10, 4, 15, 9, 10, 14), (5, 4, 15, 14)),
+        ((9, 20, 10, 15, 15, 10, 10), (10, 5, 20, 15)),
+    ],
+)
+def test_shapes_of_via_3(tmp_path: Path, xy: tuple[float, ...], box: tuple[float, ...]) -> None:
+    (found,) = read_via(write_3(tmp_path, one_3(*xy))).image(0).annotations
+    np.testing.assert_allclose(found.box, box, atol=1)
+
+
+def test_what_via_3_says_and_we_do_not_read(tmp_path: Path) -> None:
+    """Another attribute, points and lines, times; a polyline is closed."""
+    path = write_3(
+        tmp_path,
+        one_3(*SQUARE_3, **{"2": "y,n"}),
+        one_3(1, 5, 5),
+        one_3(5, 1, 1, 9, 9),
+        one_3(9, 1, 1, 2, 2, 3, 3),
+        one_3(6, *SQUARE_3[1:]),
+        one_3(*SQUARE_3, animal=""),
+        {"vid": "2", "xy": [], "av": {"1": "0"}},
+    )
+    kinds = ["attribute left out"] * 2 + ["shape of an unread kind left out"] * 2
+    kinds += ["non-finite coordinates dropped", "polyline closed to a polygon"]
+    kinds += ["shape without a label left out"]
+    dataset = claims.repaired(read_via(path, "animal"), *kinds)
+    assert len(dataset.image(0).annotations) == 2
+
+
+def test_via_3_that_is_refused(tmp_path: Path) -> None:
+    path = write_3(tmp_path, {"vid": "9", "xy": [2, 1, 1, 3, 3], "av": {}})
+    refused(path, "'9_0' belongs to no view")
+    refused(write_3(tmp_path, view={"1": {"fid_list": ["1", "2"]}}), "does not show one file")
+    files = {"1": {"fid": "1", "fname": "a.mp4", "type": 4}, "2": {"fid": "2", "fname": "b.png", "type": 2}}
+    refused(write_3(tmp_path, one_3(2, 1, 1, 3, 3), file=files), "1 regions are on videos", "frames")
+    files = {"1": {"fid": "1", "fname": "b.png", "type": 2}, "2": {"fid": "2", "fname": "b.png", "type": 2}}
+    refused(write_3(tmp_path, file=files), "'b.png' is there twice")
+
+
 def subjects(folder: Path) -> list[Subject]:
     """One for each form of the file."""
     found = []
@@ -410,7 +503,9 @@ def subjects(folder: Path) -> list[Subject]:
         files.regions(region(SQUARE, animal="dog"), region(ellipse, animal={"cow": True}))
         path = getattr(files, f"write_{form}")()
         found.append(Subject(files.folder, path, read_via, looks_like_via, [path]))
-    return found
+    (folder / "3").mkdir()
+    path = write_3(folder / "3", one_3(*SQUARE_3), one_3(4, 15, 10, 8, 4, view="2"))
+    return [*found, Subject(folder / "3", path, read_via, looks_like_via, [path])]
 
 
 def test_any_bytes_are_read_or_refused(tmp_path: Path) -> None:

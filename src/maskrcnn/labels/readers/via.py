@@ -1,4 +1,4 @@
-"""VGG Image Annotator 2 (and 1): its project file, its exported JSON (via_region_data.json) and its CSV.
+"""VGG Image Annotator: projects of VIA 1 to 3, and exported JSON (via_region_data.json) and CSV of VIA 2.
 
 The format is described at robots.ox.ac.uk/~vgg/software/via; angles of ellipses are in radians, as in its
 source. VIA has no classes but attributes of regions with any name: `read_via` says which of them is taken for
@@ -8,14 +8,9 @@ right.
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
 import os
 import posixpath
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,36 +22,21 @@ from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import present_name, refuse_leaving, relative_name
 from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.json_file import glance, load_json
+from maskrcnn.labels.readers.via_3 import is_via_3, read_project_3
+from maskrcnn.labels.readers.via_files import (
+    Project,
+    Region,
+    attribute_values,
+    object_at,
+    read_csv,
+    read_json,
+)
 from maskrcnn.labels.shapes import ellipse_ring
 from maskrcnn.labels.types import DEFAULT_CLASS, LabelledImage
 from maskrcnn.labels.values import number
 
 CLASS_ATTRIBUTES = ("class", "label", "name", "type", "category")  # looked for in this order, in any case
-HEADER = ["filename", "file_size", "file_attributes", "region_count", "region_id", "region_shape_attributes"]
-HEADER += ["region_attributes"]
-LONGEST_CELL = 2**27  # characters; Python's own limit is less than a long polygon
 TRIED_IMAGES = 20
-
-
-@dataclass
-class Region:
-    """One region of an image."""
-
-    record: str
-    shape: dict[str, Any]
-    attributes: dict[str, Any]
-
-
-@dataclass
-class Project:
-    """What a VIA file holds, whichever of its forms it has."""
-
-    regions: dict[str, list[Region]] = field(default_factory=dict)  # by file name
-    images_with_attributes: list[str] = field(default_factory=list)
-    images_without_regions: list[str] = field(default_factory=list)  # not even an empty list
-    miscounted_images: list[str] = field(default_factory=list)  # whose rows are not as many as they say
-    definitions: dict[str, Any] = field(default_factory=dict)  # of attributes, in a project file only
-    folder: str = ""  # where a project file says the images are
 
 
 def read_via(source: Path, attribute: str | None = None) -> FileDataset:
@@ -71,7 +51,7 @@ def read_via(source: Path, attribute: str | None = None) -> FileDataset:
         DataError: the file cannot be used; one line with the record and the remedy.
     """
     path = _via_file(Path(source))
-    project = _read_csv(path) if path.suffix.lower() == ".csv" else _read_json(path)
+    project = _read(path)
     builder = LabelBuilder(path, _images_folder(path, project))
     for image in project.images_with_attributes:
         builder.problems.note(ProblemKind.ATTRIBUTE, f"{image!r}")
@@ -88,6 +68,13 @@ def read_via(source: Path, attribute: str | None = None) -> FileDataset:
             if region.record in classes:
                 _add_region(region, labelled, ids[classes[region.record]], builder)
     return builder.build()
+
+
+def _read(path: Path) -> Project:
+    if path.suffix.lower() == ".csv":
+        return read_csv(path)
+    document = load_json(path)
+    return read_project_3(path, document) if is_via_3(document) else read_json(path, document)
 
 
 def looks_like_via(source: Path) -> bool:
@@ -107,9 +94,8 @@ def _via_file(source: Path) -> Path:
             f"{source}: holds {found[0].name!r} and {found[1].name!r} of VIA; name the one that is meant"
         )
     raise DataError(
-        f"{source}: no file of VGG Image Annotator 2; export the annotations as JSON or CSV from it (files "
-        "of VIA 3 are"
-        " others)"
+        f"{source}: no file of VGG Image Annotator; save the project, or export the annotations of VIA 2 as "
+        "JSON or CSV"
     )
 
 
@@ -129,134 +115,10 @@ def _glance(path: Path) -> bool:
         return text.lstrip('#"').startswith("filename") and "region_" in text
     if '"_via_img_metadata"' in text:
         return True
+    if '"vid_list"' in text and '"fid_list"' in text:  # VIA 3
+        return True
     # a project file may begin with more settings than we look at; none of its names is anyone else's
     return '"_via_settings"' in text or ('"filename"' in text and '"regions"' in text)
-
-
-# ---- the three forms of the file
-
-
-def _read_json(path: Path) -> Project:
-    document = load_json(path)
-    if not isinstance(document, dict):
-        raise DataError(f"{path}: not an object of images; export the annotations as JSON from VIA 2")
-    project = Project()
-    entries: Any = document
-    if "_via_img_metadata" in document:
-        entries = document["_via_img_metadata"]
-        project.definitions = _at(document, "_via_attributes", "region")
-        folder = _at(document, "_via_settings", "core").get("default_filepath")
-        project.folder = folder if isinstance(folder, str) else ""
-    entries = list(entries.values()) if isinstance(entries, dict) else entries
-    for entry in entries if isinstance(entries, list) else [None]:
-        if not isinstance(entry, dict) or not isinstance(entry.get("filename"), str) or not entry["filename"]:
-            raise DataError(
-                f"{path}: an entry has no filename; export the annotations as JSON from VIA 2 again"
-            )
-        name = entry["filename"]
-        if name in project.regions:
-            raise DataError(f"{path}: image {name!r} is there twice; delete one")
-        if _is_set(entry.get("file_attributes")):
-            project.images_with_attributes.append(name)
-        if "regions" not in entry:
-            project.images_without_regions.append(name)
-        regions = entry.get("regions") or []
-        # VIA 1 numbers the regions, VIA 2 lists them
-        regions = list(regions.values()) if isinstance(regions, dict) else regions
-        if not isinstance(regions, list) or not all(isinstance(region, dict) for region in regions):
-            raise DataError(
-                f"{path}: the regions of image {name!r} are no list of objects; export them again"
-            )
-        project.regions[name] = [
-            Region(
-                f"region {position} of {name!r}",
-                _at(region, "shape_attributes"),
-                _at(region, "region_attributes"),
-            )
-            for position, region in enumerate(regions, start=1)
-        ]
-    return project
-
-
-def _read_csv(path: Path) -> Project:
-    project, sizes, counts = Project(), dict[str, str](), dict[str, str]()
-    for line, row in _rows(path):
-        name = row["filename"]
-        if not name:
-            raise DataError(f"{path}: line {line} has no filename; export the annotations again")
-        if sizes.setdefault(name, row["file_size"]) != row["file_size"]:
-            raise DataError(
-                f"{path}: line {line}: image {name!r} is there with two file sizes; delete one of the two"
-            )
-        where = f"{path}: line {line}"
-        regions = project.regions.setdefault(name, [])
-        if _is_set(_cell(row["file_attributes"], where)) and name not in project.images_with_attributes:
-            project.images_with_attributes.append(name)
-        shape = _cell(row["region_shape_attributes"], where)
-        if shape or row["region_count"].strip() not in ("", "0"):
-            regions.append(Region(f"line {line}", shape, _cell(row["region_attributes"], where)))
-        counts[name] = row["region_count"].strip()
-    for name, count in counts.items():
-        if count and count != str(len(project.regions[name])):
-            project.miscounted_images.append(name)
-    return project
-
-
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Rows of the CSV with the line that each ends on."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path}: not readable as text ({' '.join(str(error).split())}); save it as UTF-8"
-        ) from None
-    before = csv.field_size_limit(LONGEST_CELL)
-    try:
-        reader = csv.reader(io.StringIO(text, newline=""))
-        header = [cell.strip().lstrip("#") for cell in next(reader, [])]
-        if any(name not in header for name in HEADER):
-            raise DataError(
-                f"{path}: its first line is not {','.join(HEADER)}; export the annotations as CSV from VIA 2"
-            )
-        rows = [(reader.line_num, row) for row in reader if row]
-    except csv.Error as error:
-        raise DataError(f"{path}: not readable as CSV ({error}); export the annotations again") from None
-    finally:
-        csv.field_size_limit(before)
-    for line, row in rows:
-        if len(row) != len(header):
-            raise DataError(
-                f"{path}: line {line} has {len(row)} cells, not {len(header)}; export the annotations again"
-            )
-        yield line, dict(zip(header, row, strict=True))
-
-
-def _cell(text: str, where: str) -> dict[str, Any]:
-    """The JSON object in a cell."""
-    try:
-        value = json.loads(text or "{}")
-    except (ValueError, RecursionError):
-        raise DataError(
-            f"{where} holds {text!r:.80}, which is not JSON; export the annotations again"
-        ) from None
-    if not isinstance(value, dict):
-        raise DataError(
-            f"{where} holds {text!r:.80}, which is not a JSON object; export the annotations again"
-        )
-    return value
-
-
-def _at(document: dict[str, Any], *keys: str) -> dict[str, Any]:
-    """The object under `keys`; empty where there is none."""
-    found: Any = document
-    for key in keys:
-        found = found.get(key) if isinstance(found, dict) else None
-    return found if isinstance(found, dict) else {}
-
-
-def _is_set(attributes: Any) -> bool:
-    """Whether one of the attributes has a value."""
-    return isinstance(attributes, dict) and any(_value(value) for value in attributes.values())
 
 
 # ---- images
@@ -309,17 +171,6 @@ def _complete(path: Path, folder: Path, project: Project) -> Path:
 # ---- classes
 
 
-def _value(value: Any) -> list[str]:
-    """What an attribute says: one text, or the ticked boxes of several."""
-    if isinstance(value, dict):
-        return [key for key, ticked in value.items() if ticked is True]
-    if isinstance(value, bool) or not isinstance(value, (str, int)):
-        return []
-    # an int of more than 4300 digits cannot be a text
-    text = value if isinstance(value, str) else str(value) if abs(value) < 10**20 else ""
-    return [text.strip()] if text.strip() else []
-
-
 def _class_attribute(project: Project, attribute: str | None, path: Path) -> str | None:
     """The name of the attribute that is the class; None where no region has any."""
     used = {
@@ -327,7 +178,7 @@ def _class_attribute(project: Project, attribute: str | None, path: Path) -> str
         for regions in project.regions.values()
         for region in regions
         for name, value in region.attributes.items()
-        if _value(value)
+        if attribute_values(value)
     }
     known = ", ".join(repr(name) for name in used) or "none"
     if attribute is not None:
@@ -352,9 +203,9 @@ def _region_classes(project: Project, name: str | None, builder: LabelBuilder) -
     """The class of each region that has one, by its record; what else it says is counted as lost."""
     classes = {}
     for region in (region for regions in project.regions.values() for region in regions):
-        if any(_value(value) for other, value in region.attributes.items() if other != name):
+        if any(attribute_values(value) for other, value in region.attributes.items() if other != name):
             builder.problems.note(ProblemKind.ATTRIBUTE, region.record)
-        values = [DEFAULT_CLASS] if name is None else _value(region.attributes.get(name))
+        values = [DEFAULT_CLASS] if name is None else attribute_values(region.attributes.get(name))
         if len(values) == 1:
             classes[region.record] = values[0]
         else:
@@ -365,7 +216,7 @@ def _region_classes(project: Project, name: str | None, builder: LabelBuilder) -
 
 def _class_names(project: Project, name: str | None, classes: dict[str, str]) -> list[str]:
     """The options of the attribute in the project's order, then what else is used."""
-    options = _at(project.definitions, name, "options") if name is not None else {}
+    options = object_at(project.definitions, name, "options") if name is not None else {}
     return list(
         dict.fromkeys(
             [*(option.strip() for option in options if option.strip()), *sorted(set(classes.values()))]

@@ -1,0 +1,182 @@
+"""What a file of VGG Image Annotator 1 or 2 holds, whichever of its forms it has: a project, JSON or CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from maskrcnn.errors import DataError
+
+HEADER = ["filename", "file_size", "file_attributes", "region_count", "region_id", "region_shape_attributes"]
+HEADER += ["region_attributes"]
+LONGEST_CELL = 2**27  # characters; Python's own limit is less than a long polygon
+
+
+@dataclass
+class Region:
+    """One region of an image."""
+
+    record: str
+    shape: dict[str, Any]
+    attributes: dict[str, Any]
+
+
+@dataclass
+class Project:
+    """What a VIA file holds, whichever of its forms it has."""
+
+    regions: dict[str, list[Region]] = field(default_factory=dict)  # by file name
+    images_with_attributes: list[str] = field(default_factory=list)
+    images_without_regions: list[str] = field(default_factory=list)  # not even an empty list
+    miscounted_images: list[str] = field(default_factory=list)  # whose rows are not as many as they say
+    definitions: dict[str, Any] = field(default_factory=dict)  # of attributes, in a project file only
+    folder: str = ""  # where a project file says the images are
+
+
+def read_json(path: Path, document: Any) -> Project:
+    """The project of a JSON file of VIA 2 or 1, or of its exported JSON.
+
+    Raises:
+        DataError: it is none.
+    """
+    if not isinstance(document, dict):
+        raise DataError(f"{path}: not an object of images; export the annotations as JSON from VIA 2")
+    project = Project()
+    entries: Any = document
+    if "_via_img_metadata" in document:
+        entries = document["_via_img_metadata"]
+        project.definitions = object_at(document, "_via_attributes", "region")
+        folder = object_at(document, "_via_settings", "core").get("default_filepath")
+        project.folder = folder if isinstance(folder, str) else ""
+    entries = list(entries.values()) if isinstance(entries, dict) else entries
+    for entry in entries if isinstance(entries, list) else [None]:
+        if not isinstance(entry, dict) or not isinstance(entry.get("filename"), str) or not entry["filename"]:
+            raise DataError(
+                f"{path}: an entry has no filename; export the annotations as JSON from VIA 2 again"
+            )
+        name = entry["filename"]
+        if name in project.regions:
+            raise DataError(f"{path}: image {name!r} is there twice; delete one")
+        if is_set(entry.get("file_attributes")):
+            project.images_with_attributes.append(name)
+        if "regions" not in entry:
+            project.images_without_regions.append(name)
+        regions = entry.get("regions") or []
+        # VIA 1 numbers the regions, VIA 2 lists them
+        regions = list(regions.values()) if isinstance(regions, dict) else regions
+        if not isinstance(regions, list) or not all(isinstance(region, dict) for region in regions):
+            raise DataError(
+                f"{path}: the regions of image {name!r} are no list of objects; export them again"
+            )
+        project.regions[name] = [
+            Region(
+                f"region {position} of {name!r}",
+                object_at(region, "shape_attributes"),
+                object_at(region, "region_attributes"),
+            )
+            for position, region in enumerate(regions, start=1)
+        ]
+    return project
+
+
+def read_csv(path: Path) -> Project:
+    """The project of an exported CSV.
+
+    Raises:
+        DataError: it cannot be read as one.
+    """
+    project, sizes, counts = Project(), dict[str, str](), dict[str, str]()
+    for line, row in _rows(path):
+        name = row["filename"]
+        if not name:
+            raise DataError(f"{path}: line {line} has no filename; export the annotations again")
+        if sizes.setdefault(name, row["file_size"]) != row["file_size"]:
+            raise DataError(
+                f"{path}: line {line}: image {name!r} is there with two file sizes; delete one of the two"
+            )
+        where = f"{path}: line {line}"
+        regions = project.regions.setdefault(name, [])
+        if is_set(_cell(row["file_attributes"], where)) and name not in project.images_with_attributes:
+            project.images_with_attributes.append(name)
+        shape = _cell(row["region_shape_attributes"], where)
+        if shape or row["region_count"].strip() not in ("", "0"):
+            regions.append(Region(f"line {line}", shape, _cell(row["region_attributes"], where)))
+        counts[name] = row["region_count"].strip()
+    for name, count in counts.items():
+        if count and count != str(len(project.regions[name])):
+            project.miscounted_images.append(name)
+    return project
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Rows of the CSV with the line that each ends on."""
+    try:
+        content = path.read_bytes()
+        text = content.decode(json.detect_encoding(content)).removeprefix("\ufeff")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path}: not readable as text ({' '.join(str(error).split())}); save it as UTF-8"
+        ) from None
+    before = csv.field_size_limit(LONGEST_CELL)
+    try:
+        reader = csv.reader(io.StringIO(text, newline=""))
+        header = [cell.strip().lstrip("#") for cell in next(reader, [])]
+        if any(name not in header for name in HEADER):
+            raise DataError(
+                f"{path}: its first line is not {','.join(HEADER)}; export the annotations as CSV from VIA 2"
+            )
+        rows = [(reader.line_num, row) for row in reader if row]
+    except csv.Error as error:
+        raise DataError(f"{path}: not readable as CSV ({error}); export the annotations again") from None
+    finally:
+        csv.field_size_limit(before)
+    for line, row in rows:
+        if len(row) != len(header):
+            raise DataError(
+                f"{path}: line {line} has {len(row)} cells, not {len(header)}; export the annotations again"
+            )
+        yield line, dict(zip(header, row, strict=True))
+
+
+def _cell(text: str, where: str) -> dict[str, Any]:
+    """The JSON object in a cell."""
+    try:
+        value = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        raise DataError(
+            f"{where} holds {text!r:.80}, which is not JSON; export the annotations again"
+        ) from None
+    if not isinstance(value, dict):
+        raise DataError(
+            f"{where} holds {text!r:.80}, which is not a JSON object; export the annotations again"
+        )
+    return value
+
+
+def object_at(document: dict[str, Any], *keys: str) -> dict[str, Any]:
+    """The object under `keys`; empty where there is none."""
+    found: Any = document
+    for key in keys:
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def is_set(attributes: Any) -> bool:
+    """Whether one of the attributes has a value."""
+    return isinstance(attributes, dict) and any(attribute_values(value) for value in attributes.values())
+
+
+def attribute_values(value: Any) -> list[str]:
+    """What an attribute says: one text, or the ticked boxes of several."""
+    if isinstance(value, dict):
+        return [key for key, ticked in value.items() if ticked is True]
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        return []
+    # an int of more than 4300 digits cannot be a text
+    text = value if isinstance(value, str) else str(value) if abs(value) < 10**20 else ""
+    return [text.strip()] if text.strip() else []
