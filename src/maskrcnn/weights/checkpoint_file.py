@@ -68,7 +68,9 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         if path.is_dir():
             raise UserError(f"{path}: is a folder; give the checkpoint file in it")
         if not path.is_file():
-            raise UserError(f"{path}: no such file")
+            raise UserError(
+                f"{path}: no such file; give a checkpoint, or a name that `maskrcnn models` lists"
+            )
         content, size = _read(path)
         return _sort(path, content, size)
     except UserError:

@@ -15,6 +15,7 @@ from maskrcnn.config.model import ModelConfig
 from maskrcnn.config.section import dotted
 from maskrcnn.errors import UserError
 from maskrcnn.files import cache_folder, code_digest, new_file, new_folder, write_text
+from maskrcnn.model.backbone.resnet import RESNETS
 from maskrcnn.model.build import build
 from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.progress import Progress
@@ -53,9 +54,7 @@ def fetch_converted(name: str, progress: Progress | None = None) -> Path:
     if not (converted / WEIGHTS).is_file():
         path = fetch_published(entry, progress)
         model = _convert(read_checkpoint(path), entry, str(path))
-        with new_folder(
-            converted
-        ) as unfinished:  # several processes may do it at once; the first one's is kept
+        with new_folder(converted) as unfinished:  # of several processes the first one's is kept
             save_model(model, unfinished, card=_card(entry))
     return converted
 
@@ -131,6 +130,11 @@ def export_file(model: MaskRCNN, library: str, path: Path) -> list[str]:
     """
     if library not in SUFFIXES:
         raise UserError(f"--to {library}: there are {' and '.join(SUFFIXES)}")
+    kind = model.config.backbone.kind
+    if kind not in RESNETS:
+        raise UserError(
+            f"--to {library}: takes ResNets and ResNeXts, this model has a {kind}; use `export`"
+        )
     state = foreign_state(model, LIBRARIES[library])
     if library == "torchvision":
         theirs = torchvision.config_of(state, eps=model.config.backbone.norm_eps)

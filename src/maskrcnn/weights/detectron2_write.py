@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from maskrcnn.config.model import ModelConfig
-from maskrcnn.errors import UserError
 from maskrcnn.model.backbone.resnet import RESNETS
 from maskrcnn.weights.detectron2 import NORMS, POOLERS
 
@@ -18,8 +17,6 @@ def yaml_of(config: ModelConfig) -> dict[str, Any]:
     Raises:
         UserError: a network that detectron2 does not have.
     """
-    if config.backbone.kind not in RESNETS:
-        raise UserError(f"a {config.backbone.kind} backbone: detectron2 has ResNets only")
     kind = config.neck.kind
     base = {"fpn": "Base-RCNN-FPN.yaml", "c4": "Base-RCNN-C4.yaml", "dc5": "Base-RCNN-DilatedC5.yaml"}[kind]
     depth, groups, width = RESNETS[config.backbone.kind]
