@@ -132,9 +132,7 @@ def export_file(model: MaskRCNN, library: str, path: Path) -> list[str]:
         raise UserError(f"--to {library}: there are {' and '.join(SUFFIXES)}")
     kind = model.config.backbone.kind
     if kind not in RESNETS:
-        raise UserError(
-            f"--to {library}: takes ResNets and ResNeXts, this model has a {kind}; use `export`"
-        )
+        raise UserError(f"--to {library}: takes ResNets and ResNeXts, this model has a {kind}; use `export`")
     state = foreign_state(model, LIBRARIES[library])
     if library == "torchvision":
         theirs = torchvision.config_of(state, eps=model.config.backbone.norm_eps)
