@@ -38,6 +38,11 @@ def cache_folder() -> Path:
     return Path.home() / ".cache" / "maskrcnn"
 
 
+def only_ours(state: os.stat_result) -> bool:
+    """Whether a file or folder belongs to this user and nobody else may write to it; always so on Windows."""
+    return not hasattr(os, "getuid") or (state.st_uid == os.getuid() and not state.st_mode & 0o022)
+
+
 def code_digest(*folders: str) -> str:
     """Hexadecimal digest of the package's code in `folders`, for the key of what is cached of its results."""
     hasher = hashlib.sha256()

@@ -86,6 +86,14 @@ Device = Annotated[
         help="Where PyTorch runs. [default: the fastest there is]",
     ),
 ]
+TrustCode = Annotated[
+    bool,
+    typer.Option(
+        "--trust-code",
+        help="Read a .pt2 (an export for torch). It is code and can do all that you can: only if you made it"
+        " or trust who did.",
+    ),
+]
 
 
 @contextmanager
@@ -141,8 +149,14 @@ def load_network(weights: str) -> MaskRCNN:
         return load_model(weights, progress)
 
 
-def load_runner(weights: str, device: str | None, engine: str | None = None) -> Runner:
-    """The network on its device, or the engine that runs it; an exported folder is an engine already."""
+def load_runner(
+    weights: str, device: str | None, engine: str | None = None, *, trust_code: bool = False
+) -> Runner:
+    """The network on its device, or the engine that runs it; an exported folder is an engine already.
+
+    Args:
+        trust_code: read an exported folder of a .pt2, which is code.
+    """
     from maskrcnn.export.cached import engine_of
     from maskrcnn.runtime.engine import choose, open_export
     from maskrcnn.runtime.exported_folder import is_export
@@ -152,7 +166,7 @@ def load_runner(weights: str, device: str | None, engine: str | None = None) -> 
             raise UserError(
                 f"--device {device}: {weights} is an exported folder, which runs on the CPU; leave it out"
             )
-        runner: Runner = open_export(Path(weights), engine)
+        runner: Runner = open_export(Path(weights), engine, trust_code=trust_code)
     else:
         name = engine or "torch"
         place = device or (_best_device() if name in ("auto", "torch") else "cpu")

@@ -12,6 +12,7 @@ from maskrcnn.cli.common import (
     Data,
     Device,
     EngineName,
+    TrustCode,
     Weights,
     check_outputs,
     load_runner,
@@ -33,6 +34,7 @@ def evaluate(
     class_name: ClassName = None,
     device: Device = None,
     engine: EngineName = None,
+    trust_code: TrustCode = False,
 ) -> None:
     """Measure COCO AP of boxes, masks and keypoints."""
     check_outputs(json, results)
@@ -45,7 +47,7 @@ def evaluate(
 
     dataset = open_dataset(data, "val", class_name=class_name)
     tell_repairs(dataset)
-    model = load_runner(weights, device, engine)
+    model = load_runner(weights, device, engine, trust_code=trust_code)
     dataset, lines = take_class(dataset, model.config.classes)
     for line in lines:
         say(line)

@@ -10,6 +10,7 @@ import typer
 from maskrcnn.cli.common import (
     Device,
     EngineName,
+    TrustCode,
     Weights,
     check_outputs,
     load_runner,
@@ -31,6 +32,7 @@ def predict(
     score: Annotated[float, typer.Option(min=0, max=1, help="Keep objects with at least this score.")] = 0.5,
     device: Device = None,
     engine: EngineName = None,
+    trust_code: TrustCode = False,
 ) -> None:
     """Find the objects in images and draw them."""
     check_outputs(out, kind="folder")
@@ -38,7 +40,7 @@ def predict(
     from maskrcnn.predict.sources import find_images
 
     find_images(sources)  # before the weights are loaded: a mistyped path should not have to wait for them
-    model = load_runner(weights, device, engine)
+    model = load_runner(weights, device, engine, trust_code=trust_code)
     tell_names_without_font(model.config.classes)
     with progress_bar("predicting") as progress:
         summary = predict_files(model, sources, out, score=score, progress=progress)

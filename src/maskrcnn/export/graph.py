@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from maskrcnn.model.mask_rcnn import MaskRCNN
 
-INPUTS = ("images", "sizes", "score")
 LEAST_CELLS = 3  # of the coarsest stride per side: of fewer, torch.export takes the number for a constant
 
 
@@ -36,16 +35,6 @@ class Detector(nn.Module):
 
     def forward(self, images: Tensor, sizes: Tensor, score: Tensor) -> tuple[Tensor, ...]:
         return tuple(part for part in self.network.detect(images, sizes, score) if part is not None)
-
-
-def outputs(config: ModelConfig) -> list[str]:
-    """Names of what the graph gives, in order: the fields of RawDetections that are there."""
-    names = ["boxes", "scores", "labels", "valid"]
-    if config.mask_head:
-        names.append("masks")
-    if config.keypoint_head:
-        names.append("keypoint_logits" if config.keypoint_head.decode == "resize" else "keypoints")
-    return names
 
 
 def least_side(config: ModelConfig) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from maskrcnn.errors import UserError
-from maskrcnn.export.graph import INPUTS
+from maskrcnn.runtime.exported_folder import INPUTS
 from maskrcnn.runtime.openvino import openvino
 
 if TYPE_CHECKING:

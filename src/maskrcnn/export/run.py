@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING, get_args
 
 from maskrcnn.errors import UserError
 from maskrcnn.export import verify as verification
-from maskrcnn.export.graph import INPUTS, least_side, outputs, refuse, trace, write_program
+from maskrcnn.export.graph import least_side, refuse, trace, write_program
 from maskrcnn.files import new_folder
 from maskrcnn.runtime.engine import open_export
 from maskrcnn.runtime.exported_folder import (
     GRAPHS,
+    INPUTS,
     MOST_SIDE,
     Record,
     SideRange,
     Target,
+    outputs,
     write_export,
 )
 from maskrcnn.runtime.openvino import refuse_for_openvino
@@ -70,7 +72,7 @@ def export(
     with new_folder(out) as unfinished:
         record = _write(model, target, unfinished, source, calibrate, images, say)
         write_export(unfinished, record, model.config)
-        engine = open_export(unfinished)
+        engine = open_export(unfinished, trust_code=True)  # written a moment ago
         limits = verification.INT8 if record.precision == "int8" else verification.FP32
         say("comparing with PyTorch")
         rows = verification.verify(model, engine, limits)

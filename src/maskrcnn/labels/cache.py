@@ -28,7 +28,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from maskrcnn.config.model import KeypointSchema
-from maskrcnn.files import cache_folder, code_digest
+from maskrcnn.files import cache_folder, code_digest, only_ours
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.packed import PackedLabels
 from maskrcnn.labels.problems import ProblemKind, Problems
@@ -204,8 +204,7 @@ def _map(path: Path) -> np.ndarray | None:
         return None
     try:
         state = os.fstat(handle)
-        ours = not hasattr(os, "getuid") or (state.st_uid == os.getuid() and not state.st_mode & 0o022)
-        if not stat.S_ISREG(state.st_mode) or not ours:
+        if not stat.S_ISREG(state.st_mode) or not only_ours(state):
             raise Unusable("not used, since others may write to it")
         return np.frombuffer(mmap.mmap(handle, 0, access=mmap.ACCESS_READ), np.uint8)
     finally:

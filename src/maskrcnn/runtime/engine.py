@@ -117,15 +117,16 @@ def choose(name: str, device: str | torch.device = "cpu", backbone: str = "") ->
     return name
 
 
-def open_export(folder: Path, name: str | None = None) -> Engine:
+def open_export(folder: Path, name: str | None = None, *, trust_code: bool = False) -> Engine:
     """The engine of an exported folder.
 
     Args:
         name: an engine that can read what is in it; OpenVINO reads ONNX too. None: the one that it was
             exported for.
+        trust_code: read a .pt2 too, which runs as code with all that you may do.
 
     Raises:
-        UserError: no sound exported folder, or not one for that engine.
+        UserError: no sound exported folder, not one for that engine, or a .pt2 without `trust_code`.
     """
     record, config, graph = read_export(folder)
     readers = {"openvino": ("openvino",), "onnx": ("openvino", "onnxruntime"), "torch": ("torch",)}[
@@ -148,4 +149,4 @@ def open_export(folder: Path, name: str | None = None) -> Engine:
         return OnnxRuntimeEngine(graph, record, config)
     from maskrcnn.runtime.program_engine import ProgramEngine
 
-    return ProgramEngine(graph, record, config)
+    return ProgramEngine(graph, record, config, trust_code=trust_code)

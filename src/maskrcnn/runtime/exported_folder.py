@@ -19,6 +19,7 @@ RECORD, CONFIG, CARD = "export.json", "config.json", "README.md"
 FORMAT = 1
 Target = Literal["openvino", "onnx", "torch"]
 GRAPHS: dict[Target, str] = {"openvino": "model.xml", "onnx": "model.onnx", "torch": "model.pt2"}
+INPUTS = ("images", "sizes", "score")
 MOST_SIDE = 16384  # pixels; what is larger is cut into tiles or shrunk
 
 
@@ -47,6 +48,16 @@ class Record(Section):
     calibration: dict[str, Any] | None = None  # of int8: images and what stayed in full precision
 
 
+def outputs(config: ModelConfig) -> list[str]:
+    """Names of what the graph gives, in order: the fields of RawDetections that are there."""
+    names = ["boxes", "scores", "labels", "valid"]
+    if config.mask_head:
+        names.append("masks")
+    if config.keypoint_head:
+        names.append("keypoint_logits" if config.keypoint_head.decode == "resize" else "keypoints")
+    return names
+
+
 def is_export(folder: str | Path) -> bool:
     """Whether a path is an exported folder, sound or not."""
     return (Path(folder) / RECORD).is_file()
@@ -56,7 +67,8 @@ def read_export(folder: Path) -> tuple[Record, ModelConfig, Path]:
     """The record, the settings and the graph's file of an exported folder.
 
     Raises:
-        UserError: not such a folder, of a later version, or incomplete.
+        UserError: not such a folder, of a later version, incomplete, with files that lie elsewhere, or with
+            a record that contradicts its settings.
     """
     record = validate(Record, _read(folder / RECORD), str(folder / RECORD))
     if record.format > FORMAT:
@@ -68,6 +80,9 @@ def read_export(folder: Path) -> tuple[Record, ModelConfig, Path]:
     for path in (graph, graph.with_suffix(".bin")) if record.target == "openvino" else (graph,):
         if not path.is_file():
             raise UserError(f"{folder}: has no {path.name}; export it anew")
+        if path.resolve().parent != folder.resolve():
+            raise UserError(f"{path}: leads out of its folder; copy the file into it")
+    _check(record, config, folder / RECORD)
     return record, config, graph
 
 
@@ -75,6 +90,19 @@ def write_export(folder: Path, record: Record, config: ModelConfig) -> None:
     """Write the two JSON files of an exported folder."""
     write_json(folder / CONFIG, config.model_dump(mode="json"))
     write_json(folder / RECORD, record.model_dump(mode="json"))
+
+
+def _check(record: Record, config: ModelConfig, path: Path) -> None:
+    """Refuses a record that is not of a graph of these settings."""
+    sides, divisor = record.sides, config.input.divisor
+    if record.inputs != list(INPUTS) or record.outputs != outputs(config):
+        raise UserError(f"{path}: inputs or outputs are not those of {CONFIG}; export it anew")
+    if not (
+        sides.least <= sides.most <= MOST_SIDE and sides.multiple == divisor and sides.least % divisor == 0
+    ):
+        raise UserError(f"{path}: sides do not fit input.divisor={divisor} of {CONFIG}; export it anew")
+    if not config.classes:
+        raise UserError(f"{path.parent / CONFIG}: names no classes; export it anew")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -6,9 +6,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import UserError
 from maskrcnn.model.mask_rcnn import RawDetections
 from maskrcnn.runtime.exported_folder import Record, SideRange
+
+UNLIKE = "its settings are another model's; export it anew"
 
 
 def fitted(images: Tensor, sides: SideRange) -> Tensor:
@@ -32,9 +35,32 @@ def fitted(images: Tensor, sides: SideRange) -> Tensor:
     return images.contiguous()
 
 
-def detections(record: Record, arrays: dict[str, Tensor]) -> RawDetections:
-    """RawDetections of the graph's outputs by name."""
-    return RawDetections(**{name: arrays[name] for name in record.outputs})
+def detections(record: Record, config: ModelConfig, arrays: dict[str, Tensor]) -> RawDetections:
+    """RawDetections of the graph's outputs by name.
+
+    Raises:
+        UserError: they are not what the graph's settings promise.
+    """
+    found = RawDetections(**{name: arrays[name] for name in record.outputs})
+    shape = found.boxes.shape[:2]
+    promised = (
+        (found.boxes, torch.float32, (4,)),
+        (found.scores, torch.float32, ()),
+        (found.labels, torch.int64, ()),
+        (found.valid, torch.bool, ()),
+        (found.masks, torch.float32, None),
+        (found.keypoints, torch.float32, (len(config.keypoints.names) if config.keypoints else 0, 3)),
+        (found.keypoint_logits, torch.float32, None),
+    )
+    for part, kind, rest in promised:
+        if part is None:
+            continue
+        if part.dtype != kind or part.shape[:2] != shape or (rest is not None and part.shape[2:] != rest):
+            raise UserError(f"the graph answers with {tuple(part.shape)} {part.dtype}; {UNLIKE}")
+    chosen = found.labels[found.valid]
+    if len(chosen) and not 0 <= int(chosen.min()) <= int(chosen.max()) < len(config.classes):
+        raise UserError(f"the graph finds classes that its config.json does not name; {UNLIKE}")
+    return found
 
 
 def one_line(error: Exception) -> str:

@@ -12,6 +12,7 @@ from maskrcnn.errors import UserError
 from maskrcnn.model.mask_rcnn import RawDetections
 from maskrcnn.runtime.exported_folder import Record
 from maskrcnn.runtime.exported_graph import detections, fitted, one_line
+from maskrcnn.runtime.onnx_file import refuse_external_data
 
 
 class OnnxRuntimeEngine:
@@ -21,11 +22,12 @@ class OnnxRuntimeEngine:
 
     def __init__(self, graph: Path, record: Record, config: ModelConfig) -> None:
         self.config, self._record = config, record
+        refuse_external_data(graph)
         import onnxruntime
 
         onnxruntime.disable_telemetry_events()  # on Windows its builds have some
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what it raises says the same
         try:
             self._session = onnxruntime.InferenceSession(
                 str(graph), options, providers=["CPUExecutionProvider"]
@@ -42,8 +44,10 @@ class OnnxRuntimeEngine:
             "sizes": sizes.to(torch.int64).numpy(),
             "score": torch.tensor(self.config.test.score if score is None else score).numpy(),
         }
-        found = self._session.run(
-            self._record.outputs, {n: array for n, array in given.items() if n in self._takes}
-        )
+        takes = {name: array for name, array in given.items() if name in self._takes}
+        try:
+            found = self._session.run(self._record.outputs, takes)
+        except Exception as error:  # noqa: BLE001  # as above
+            raise UserError(f"ONNX Runtime cannot run it ({one_line(error)}); export it anew") from None
         arrays = {name: torch.from_numpy(a) for name, a in zip(self._record.outputs, found, strict=True)}
-        return detections(self._record, arrays)
+        return detections(self._record, self.config, arrays)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +14,7 @@ from maskrcnn.errors import UserError
 from maskrcnn.model.mask_rcnn import RawDetections
 from maskrcnn.runtime.exported_folder import Record
 from maskrcnn.runtime.exported_graph import detections, fitted, one_line
+from maskrcnn.runtime.onnx_file import refuse_external_data
 from maskrcnn.runtime.openvino import openvino, refuse_for_openvino
 
 # fp32 stays fp32: on processors with bf16 units the plugin would take those of itself
@@ -28,11 +31,14 @@ class OpenVinoEngine:
     def __init__(self, graph: Path, record: Record, config: ModelConfig) -> None:
         self.config, self._record = config, record
         refuse_for_openvino(config)
+        if graph.suffix == ".onnx":
+            refuse_external_data(graph)
         ov = openvino()
         try:
-            self._request = ov.Core().compile_model(str(graph), "CPU", SETTINGS).create_infer_request()
+            self._compiled = ov.Core().compile_model(str(graph), "CPU", SETTINGS)
         except RuntimeError as error:
             raise UserError(f"{graph}: OpenVINO cannot read it ({one_line(error)}); export it anew") from None
+        self._threads = threading.local()
 
     def __call__(self, images: Tensor, sizes: Tensor, score: float | None = None) -> RawDetections:
         given = {
@@ -40,8 +46,18 @@ class OpenVinoEngine:
             "sizes": sizes.to(torch.int64).numpy(),
             "score": torch.tensor(self.config.test.score if score is None else score).numpy(),
         }
-        takes = {name for tensor in self._request.model_inputs for name in tensor.get_names()}
-        found = self._request.infer({name: array for name, array in given.items() if name in takes})
-        # a copy each: the request writes its next answer into the same memory
-        arrays = {name: torch.from_numpy(found[name].copy()) for name in self._record.outputs}
-        return detections(self._record, arrays)
+        request = self._request()
+        takes = {name for tensor in request.model_inputs for name in tensor.get_names()}
+        try:
+            found = request.infer({name: array for name, array in given.items() if name in takes})
+            # a copy each: the request writes its next answer into the same memory
+            arrays = {name: torch.from_numpy(found[name].copy()) for name in self._record.outputs}
+        except (RuntimeError, KeyError) as error:
+            raise UserError(f"OpenVINO cannot run it ({one_line(error)}); export it anew") from None
+        return detections(self._record, self.config, arrays)
+
+    def _request(self) -> Any:
+        """This thread's own request: one that is running cannot be asked again."""
+        if not hasattr(self._threads, "request"):
+            self._threads.request = self._compiled.create_infer_request()
+        return self._threads.request

@@ -1,13 +1,11 @@
 """PyTorch's own exported program as an engine: the graph without the package's Python code.
 
-A .pt2 file is read without running what it may hold of pickled code.
+A .pt2 file is code: `torch.export.load` unpickles parts of it, evaluates its shape expressions as Python and
+can load libraries from it. No check of the file beforehand makes that safe, so it is read only on trust.
 """
 
 from __future__ import annotations
 
-import io
-import json
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +16,7 @@ from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import UserError
 from maskrcnn.model.mask_rcnn import RawDetections
 from maskrcnn.runtime.exported_folder import Record
-from maskrcnn.runtime.exported_graph import detections, fitted
+from maskrcnn.runtime.exported_graph import detections, fitted, one_line
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -29,46 +27,41 @@ class ProgramEngine:
 
     name = "torch"
 
-    def __init__(self, graph: Path, record: Record, config: ModelConfig) -> None:
+    def __init__(self, graph: Path, record: Record, config: ModelConfig, *, trust_code: bool) -> None:
         self.config, self._record = config, record
         # its guards compare strides of small images, which change nothing of the answer; `fitted` looks after
         # the shapes
-        self._module = read_program(graph).module(check_guards=False)
+        self._module = read_program(graph, trust_code).module(check_guards=False)
 
     def __call__(self, images: Tensor, sizes: Tensor, score: float | None = None) -> RawDetections:
         least = torch.tensor(self.config.test.score if score is None else score)
-        with torch.no_grad():
-            found = self._module(fitted(images, self._record.sides), sizes.to(torch.int64), least)
-        return detections(self._record, dict(zip(self._record.outputs, found, strict=True)))
+        given = fitted(images, self._record.sides), sizes.to(torch.int64), least
+        try:
+            with torch.no_grad():
+                found = self._module(*given)
+            arrays = dict(zip(self._record.outputs, found, strict=True))
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise UserError(f"PyTorch cannot run it ({one_line(error)}); export it anew") from None
+        return detections(self._record, self.config, arrays)
 
 
-def read_program(path: Path) -> ExportedProgram:
-    """The program of a .pt2 file.
+def read_program(path: Path, trust_code: bool) -> ExportedProgram:
+    """The program of a .pt2 file, which may run anything while it is read.
 
     Raises:
-        UserError: damaged, or with pickled parts: torch.export.load would run them.
+        UserError: `trust_code` is false, or a damaged file.
     """
+    if not trust_code:
+        raise UserError(
+            f"{path}: is code, which runs with all your rights when it is read; if you made it or trust who "
+            "did, add --trust-code (Python: trust_code=True), else use the model that it was exported from"
+        )
     import maskrcnn.ops.nms
     import maskrcnn.ops.roi_align  # noqa: F401  # registers the nodes
 
     try:
-        _refuse_pickles(path)
         return torch.export.load(path)
-    except UserError:
-        raise
     except Exception as error:  # noqa: BLE001  # whatever its parsers stumble over on damaged bytes
-        reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
-            f"{path}: not readable as a PyTorch program ({reason:.120}); export it anew"
+            f"{path}: not readable as a PyTorch program ({one_line(error):.120}); export it anew"
         ) from None
-
-
-def _refuse_pickles(path: Path) -> None:
-    with zipfile.ZipFile(path) as archive:
-        for name in archive.namelist():
-            if name.endswith("_config.json"):
-                entries = json.loads(archive.read(name)).get("config", {}).values()
-                if any(entry.get("use_pickle") for entry in entries):
-                    raise UserError(f"{path}: holds pickled tensors, which could run code; export it anew")
-            elif name.endswith(".pt"):
-                torch.load(io.BytesIO(archive.read(name)), weights_only=True)
