@@ -20,6 +20,7 @@ from maskrcnn.images.header import upright_size
 from maskrcnn.labels.detect import looks_like_instance_png
 from maskrcnn.labels.image_files import check_sizes
 from maskrcnn.labels.open import open_dataset
+from maskrcnn.labels.options import LabelOptions
 from maskrcnn.labels.readers.instance_png import read_instance_labels
 from maskrcnn.labels.readers.label_image import read_ids, rles_by_id
 from maskrcnn.masks.rle import rle_area, rle_bitmap, rle_box
@@ -62,7 +63,7 @@ def test_images_and_their_labels(tmp_path: Path) -> None:
 def test_the_class_is_a_setting_and_not_in_the_path(tmp_path: Path) -> None:
     save(tmp_path / "Nuclei/train", "a", one_object())
     assert open_dataset(tmp_path / "Nuclei", "train").classes == ["object"]
-    assert open_dataset(tmp_path / "Nuclei", "train", class_name="cell").classes == ["cell"]
+    assert open_dataset(tmp_path / "Nuclei", "train", options=LabelOptions("cell")).classes == ["cell"]
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, bool])

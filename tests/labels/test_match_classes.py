@@ -14,6 +14,7 @@ from maskrcnn.config.load import load_config
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.labels.match_classes import labels_for, take_class, with_class
 from maskrcnn.labels.open import open_dataset, open_pair
+from maskrcnn.labels.options import LabelOptions
 from maskrcnn.labels.synthetic import Synthetic
 from maskrcnn.train.setup import take_only_class
 
@@ -32,14 +33,17 @@ def cells(tmp_path: Path) -> Path:
 
 def test_one_default_and_one_setting(cells: Path) -> None:
     assert [part.classes for part in open_pair(cells) if part] == [["object"], ["object"]]
-    assert [part.classes for part in open_pair(cells, class_name="cell") if part] == [["cell"], ["cell"]]
-    assert open_dataset(cells, "val", class_name="cell").image(0).annotations[0].label == 0
+    assert [part.classes for part in open_pair(cells, options=LabelOptions("cell")) if part] == [
+        ["cell"],
+        ["cell"],
+    ]
+    assert open_dataset(cells, "val", options=LabelOptions("cell")).image(0).annotations[0].label == 0
 
 
 @pytest.mark.parametrize("name", ["", " ", "a\nb"])
 def test_no_name(cells: Path, name: str) -> None:
     with pytest.raises(UserError, match="--class"):
-        open_dataset(cells, class_name=name)
+        open_dataset(cells, options=LabelOptions(name))
 
 
 def test_a_set_of_several_classes_has_names_of_its_own() -> None:
@@ -60,7 +64,7 @@ def test_the_only_class_of_a_model_is_taken_and_told(cells: Path) -> None:
 
 
 def test_a_name_of_its_own_is_kept_and_refused_with_a_remedy(cells: Path) -> None:
-    named = open_dataset(cells, class_name="cell")
+    named = open_dataset(cells, options=LabelOptions("cell"))
     assert take_class(named, ["nucleus"]) == (named, [])
     with pytest.raises(DataError, match="say --class nucleus"):
         labels_for(named, ["nucleus"])
@@ -80,6 +84,6 @@ def test_a_training_takes_the_class_of_its_settings_or_of_what_it_starts_from(ce
 def test_convert_writes_the_name(cells: Path, tmp_path: Path) -> None:
     from maskrcnn.labels.convert import convert_data
 
-    convert_data(str(cells), "coco", tmp_path / "out", class_name="cell")
+    convert_data(str(cells), "coco", tmp_path / "out", options=LabelOptions("cell"))
     document = json.loads((tmp_path / "out/val.json").read_text())
     assert [category["name"] for category in document["categories"]] == ["cell"]

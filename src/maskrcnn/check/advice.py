@@ -11,6 +11,7 @@ import numpy as np
 
 from maskrcnn.check.statistics import Statistics
 from maskrcnn.config.load import Config, load_config
+from maskrcnn.labels.options import PLAIN, LabelOptions
 from maskrcnn.shell import shell_command
 
 WANTED_SIDE = (
@@ -48,7 +49,7 @@ def advise(
     *,
     mean: Sequence[float] = (),
     std: Sequence[float] = (),
-    class_name: str | None = None,
+    options: LabelOptions = PLAIN,
 ) -> Advice:
     """Overrides of a recipe that fit the data.
 
@@ -56,7 +57,7 @@ def advise(
         stats: of the train split, which has objects.
         recipe: None: the shipped one that fits.
         mean, std: of the images' channels, where these are not RGB's three.
-        class_name: what --class said, for the command.
+        options: what was said of the labels, for the command.
     """
     if recipe is None:
         recipe = "person-mobilenet" if stats.with_keypoints else "nuclei-mobilenet"
@@ -76,8 +77,7 @@ def advise(
     if not stats.with_keypoints and config.model.keypoint_head is not None:
         draft.overrides.append("model.keypoint_head=null")
     sets = [word for override in draft.overrides for word in ("--set", override)]
-    named = [] if class_name is None else ["--class", class_name]
-    command = shell_command(["maskrcnn", "train", source, *named, "--recipe", recipe, *sets])
+    command = shell_command(["maskrcnn", "train", source, *options.words(), "--recipe", recipe, *sets])
     return Advice(recipe, draft.overrides, command, draft.reasons)
 
 

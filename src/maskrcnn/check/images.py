@@ -130,25 +130,31 @@ def check_image(
 
 
 def check_leaks(datasets: dict[str, Dataset], facts: dict[str, SplitFacts], findings: Findings) -> None:
-    """Images of the val split that are in the train split too, perhaps resized or compressed again."""
-    train, val = facts["train"], facts["val"]
+    """Images of the val and test splits that are in the train split too, perhaps resized or compressed
+    again.
+    """
+    train = facts["train"]
     hashes = np.array(train.fingerprints, np.uint64)
     usable = np.array(train.fingerprinted, bool)
     usable[list(train.unusable)] = False
-    for index, bits in enumerate(val.fingerprints):
-        if not val.fingerprinted[index] or index in val.unusable:
-            continue
-        for other in np.flatnonzero(usable & similar_hashes(hashes, bits)).tolist():
-            if near_duplicates(datasets["train"].pixels(other), datasets["val"].pixels(index)):
-                names = [
-                    datasets[split].image(i).file_name for split, i in (("val", index), ("train", other))
-                ]
-                record = f"{names[0]!r} of val is {names[1]!r} of train"
-                finding = Finding(
-                    CheckKind.IN_BOTH_SPLITS, "val", record, index, duplicate_of=("train", other)
-                )
-                findings.add(finding)
-                break
+    for split in [split for split in facts if split != "train"]:
+        for index, bits in enumerate(facts[split].fingerprints):
+            if facts[split].fingerprinted[index] and index not in facts[split].unusable:
+                candidates = np.flatnonzero(usable & similar_hashes(hashes, bits)).tolist()
+                _note_leak(datasets, split, index, candidates, findings)
+
+
+def _note_leak(
+    datasets: dict[str, Dataset], split: str, index: int, candidates: list[int], findings: Findings
+) -> None:
+    """A finding where the image at `index` is one of those of the train split."""
+    for other in candidates:
+        if near_duplicates(datasets["train"].pixels(other), datasets[split].pixels(index)):
+            names = [datasets[s].image(i).file_name for s, i in ((split, index), ("train", other))]
+            record = f"{names[0]!r} of {split} is {names[1]!r} of train"
+            kind = CheckKind.IN_BOTH_SPLITS
+            findings.add(Finding(kind, split, record, index, duplicate_of=("train", other)))
+            break
 
 
 def mean_and_deviation(

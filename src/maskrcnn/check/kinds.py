@@ -20,6 +20,10 @@ class CheckKind(Enum):
 
     # labels
     UNREADABLE_LABELS = "labels that cannot be read", "", "error"
+    UNREADABLE_TEST = (
+        "test split that cannot be read",
+        "nothing to do for a training; else give it labels, or remove it",
+    )
     EMPTY_MASK = "mask without a pixel", "label the object again"
     SWAPPED_BOX = "box with x and y swapped", "write x before y, width before height", "error"
     MASK_LEAVES_BOX = "mask that leaves its box", "take the box from the mask"
@@ -40,6 +44,10 @@ class CheckKind(Enum):
         "class of the val split that is not in train",
         "use the same classes in both, or it counts as never found",
         "error",
+    )
+    UNKNOWN_UNUSED_CLASS = (
+        "class that neither train nor an object has",
+        "nothing to do: it is passed over",
     )
     # image files
     UNUSABLE_IMAGE = "image that cannot be used", "", "error"

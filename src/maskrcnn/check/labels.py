@@ -29,8 +29,9 @@ def check_annotations(image: LabelledImage, index: int, split: str, findings: Fi
         findings.add(Finding(CheckKind.DUPLICATE_OBJECT, split, record, index, first.box))
 
 
-def check_classes(train: Statistics, val: Statistics | None, findings: Findings) -> None:
-    """Classes that are rare, unused or in one split only."""
+def check_classes(statistics: dict[str, Statistics], findings: Findings) -> None:
+    """Classes that are rare, unused or not in the train split."""
+    train = statistics["train"]
     most = max(train.classes.values(), default=0)
     for name, count in train.classes.items():
         kind = (
@@ -44,9 +45,11 @@ def check_classes(train: Statistics, val: Statistics | None, findings: Findings)
         )
         if kind is not None:
             findings.add(Finding(kind, "train", f"class {name!r}", 0))
-    for name in [] if val is None else val.classes:
-        if name not in train.classes:
-            findings.add(Finding(CheckKind.CLASS_OF_VAL_ALONE, "val", f"class {name!r}", 0))
+    for split, stats in statistics.items():
+        for name, count in stats.classes.items():
+            if name not in train.classes:
+                kind = CheckKind.CLASS_OF_VAL_ALONE if count else CheckKind.UNKNOWN_UNUSED_CLASS
+                findings.add(Finding(kind, split, f"class {name!r}", 0))
 
 
 def mask_fault(annotation: Annotation, image: LabelledImage) -> CheckKind | None:

@@ -22,7 +22,8 @@ from maskrcnn.files import write_json
 from maskrcnn.images.header import stored_channels
 from maskrcnn.images.read import ValueRange
 from maskrcnn.labels.channels import with_channels
-from maskrcnn.labels.open import open_dataset, open_val
+from maskrcnn.labels.open import SPLITS, open_dataset, open_split, open_val
+from maskrcnn.labels.options import PLAIN, LabelOptions
 from maskrcnn.labels.problems import Problem
 from maskrcnn.labels.refused import RefusedRecords
 from maskrcnn.labels.types import Dataset
@@ -36,17 +37,17 @@ def check(
     val: str | None = None,
     recipe: str | None = None,
     channels: int | None = None,
-    class_name: str | None = None,
+    options: LabelOptions = PLAIN,
     measured: bool = True,
     progress: Progress | None = None,
 ) -> Report:
-    """Reads, decodes and judges every image and label of `source` and of its val split.
+    """Reads, decodes and judges every image and label of `source` and of its val and test splits.
 
     Args:
         val: another data set to check as the val split.
         recipe: to advise on; None: the shipped one that fits.
         channels: to read the images with; None: the recipe's or, where files cannot be read as RGB, theirs.
-        class_name: what the objects are, where the labels have no class names (`open_dataset`).
+        options: what a person says of the labels (`open_dataset`).
         measured: run two training steps to tell time and memory.
 
     Labels that cannot be read at all are a finding too: then there is nothing else in the report.
@@ -56,33 +57,35 @@ def check(
     """
     settings = _settings(recipe)
     report = Report(source)
-    unplaced: dict[str, _Unplaced] = {"train": {}, "val": {}}
+    unplaced: dict[str, _Unplaced] = {split: {} for split in SPLITS}
     open_other = partial(open_val, source) if val is None else partial(open_dataset, val, "val")
-    open_other = partial(open_other, class_name=class_name)
+    open_other = partial(open_other, options=options)
     train = _open(
-        partial(open_dataset, source, "train", class_name=class_name),
+        partial(open_dataset, source, "train", options=options),
         "train",
         report.findings,
         unplaced["train"],
     )
     other = _open(open_other, "val", report.findings, unplaced["val"])
+    test = _open(
+        partial(open_split, source, "test", options=options), "test", report.findings, unplaced["test"]
+    )
     if train is None:
         return report
     channels = channels or _channels(train, settings)
     value_range = settings.model.input.value_range or value_range_of(
         train, channels, settings.data.value_percentiles
     )
-    for split, dataset in {"train": train, "val": other}.items():
+    for split, dataset in {"train": train, "val": other, "test": test}.items():
         if dataset is not None:
             report.datasets[split] = with_channels(dataset, channels, value_range)
     facts = _inspect(report, channels, value_range, unplaced, progress)
-    check_classes(report.statistics["train"], report.statistics.get("val"), report.findings)
-    if "val" in facts:
-        check_leaks(report.datasets, facts, report.findings)
+    check_classes(report.statistics, report.findings)
+    check_leaks(report.datasets, facts, report.findings)
     report.mean, report.std = mean_and_deviation(report.datasets["train"], facts["train"], channels)
     report.grey = bool(len(train)) and facts["train"].grey
     if report.statistics["train"].objects:
-        _advise(report, recipe, measured, class_name)
+        _advise(report, recipe, measured, options)
     return report
 
 
@@ -131,7 +134,8 @@ def _open(
             add(refusal.problem, refused=True)
         dataset = error.labels
     except DataError as error:
-        findings.add(Finding(CheckKind.UNREADABLE_LABELS, split, str(error), refused=True))
+        kind = CheckKind.UNREADABLE_TEST if split == "test" else CheckKind.UNREADABLE_LABELS
+        findings.add(Finding(kind, split, str(error), refused=True))
         return None
     for problem, count in dataset.problems if dataset is not None else ():
         add(problem, count)
@@ -165,11 +169,11 @@ def _inspect(
     return facts
 
 
-def _advise(report: Report, recipe: str | None, measured: bool, class_name: str | None) -> None:
+def _advise(report: Report, recipe: str | None, measured: bool, options: LabelOptions) -> None:
     """Adds the advice, what its anchors do not fit, and what a step costs."""
     train = report.statistics["train"]
     advice = report.advice = advise(
-        report.source, train, recipe, mean=report.mean, std=report.std, class_name=class_name
+        report.source, train, recipe, mean=report.mean, std=report.std, options=options
     )
     config = load_config(advice.recipe, advice.overrides)
     for split, dataset in report.datasets.items():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maskrcnn.cli.common import ClassName, Data, check_outputs, progress_bar, recipe_names
+from maskrcnn.cli.common import ClassName, Data, Images, check_outputs, progress_bar, recipe_names
 from maskrcnn.errors import DataError
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def check(
         Path | None, typer.Option(help="Write a repaired copy of DATA to this new folder.")
     ] = None,
     class_name: ClassName = None,
+    images: Images = None,
     steps: Annotated[bool, typer.Option(help="Run two training steps to measure time and memory.")] = True,
 ) -> None:
     """Find mistakes in labelled images before a training does."""
@@ -49,6 +50,7 @@ def check(
     from maskrcnn.check.run import check as run_check
     from maskrcnn.check.run import write_reports
     from maskrcnn.check.terminal import print_report
+    from maskrcnn.labels.options import LabelOptions
 
     with progress_bar("checking") as progress:
         report = run_check(
@@ -56,7 +58,7 @@ def check(
             val=val,
             recipe=recipe,
             channels=channels,
-            class_name=class_name,
+            options=LabelOptions(class_name, images),
             measured=steps,
             progress=progress,
         )

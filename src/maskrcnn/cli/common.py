@@ -57,6 +57,10 @@ ClassName = Annotated[
         "--class", metavar="NAME", help="The class, where labels have no class names. [default: object]"
     ),
 ]
+Images = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Folder of the images. [default: looked for beside the labels]"),
+]
 Recipe = Annotated[
     str | None,
     typer.Option(

@@ -10,6 +10,7 @@ import typer
 from maskrcnn.cli.common import (
     ClassName,
     Data,
+    Images,
     check_outputs,
     load_network,
     one_of,
@@ -137,12 +138,14 @@ def data(
     ],
     out: Annotated[Path, typer.Option(help="A new folder for labels and images.")],
     class_name: ClassName = None,
+    images: Images = None,
 ) -> None:
     """Convert labelled images to another tool's format."""
     check_outputs(out, kind="new folder")
     from maskrcnn.labels.convert import convert_data
+    from maskrcnn.labels.options import LabelOptions
 
-    datasets, lost = convert_data(source, to, out, class_name)
+    datasets, lost = convert_data(source, to, out, LabelOptions(class_name, images))
     for dataset in datasets.values():
         tell_repairs(dataset)
     for line in lost:

@@ -12,6 +12,7 @@ from maskrcnn.cli.common import (
     Data,
     Device,
     EngineName,
+    Images,
     TrustCode,
     Weights,
     check_outputs,
@@ -32,6 +33,11 @@ def evaluate(
     batch: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 1,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
     class_name: ClassName = None,
+    images: Images = None,
+    split: Annotated[
+        str | None,
+        typer.Option(help="train, val or test of DATA. [default: val, or DATA itself if it has no splits]"),
+    ] = None,
     device: Device = None,
     engine: EngineName = None,
     trust_code: TrustCode = False,
@@ -43,9 +49,10 @@ def evaluate(
     from maskrcnn.files import write_json
     from maskrcnn.labels.channels import with_channels
     from maskrcnn.labels.match_classes import take_class
-    from maskrcnn.labels.open import open_dataset
+    from maskrcnn.labels.open import open_named
+    from maskrcnn.labels.options import LabelOptions
 
-    dataset = open_dataset(data, "val", class_name=class_name)
+    dataset = open_named(data, split, options=LabelOptions(class_name, images))
     tell_repairs(dataset)
     model = load_runner(weights, device, engine, trust_code=trust_code)
     dataset, lines = take_class(dataset, model.config.classes)

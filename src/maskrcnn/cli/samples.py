@@ -9,6 +9,7 @@ import typer
 
 from maskrcnn.cli.common import (
     Data,
+    Images,
     Recipe,
     Settings,
     check_outputs,
@@ -26,6 +27,7 @@ def samples(
     recipe: Recipe = None,
     set_: Settings = None,
     out: Annotated[Path, typer.Option(help="The image to write.")] = Path("samples.jpg"),
+    images: Images = None,
     count: Annotated[int, typer.Option(min=1, help="Number of samples to draw.")] = 16,
 ) -> None:
     """Draw training samples: augmented images with their labels."""
@@ -33,11 +35,12 @@ def samples(
     from maskrcnn.config.load import load_config
     from maskrcnn.labels.match_classes import take_class
     from maskrcnn.labels.open import open_pair
+    from maskrcnn.labels.options import LabelOptions
     from maskrcnn.train.sample_sheet import draw_sheet
     from maskrcnn.training_data.prepare import prepare_data
 
     config = load_config(recipe or recipe_for(data), set_)
-    dataset, _ = open_pair(data)
+    dataset, _ = open_pair(data, options=LabelOptions(images=images))
     tell_repairs(dataset)
     dataset, lines = take_class(dataset, config.model.classes)
     for line in lines:

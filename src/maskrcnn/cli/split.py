@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from maskrcnn.cli.common import Data, check_outputs, one_of, progress_bar, tell_repairs
+from maskrcnn.cli.common import Data, Images, check_outputs, one_of, progress_bar, tell_repairs
 
 
 def split(
@@ -41,15 +41,26 @@ def split(
     copy: Annotated[
         bool, typer.Option("--copy", help="Copy the images instead of linking to their folder.")
     ] = False,
+    images: Images = None,
 ) -> None:
     """Split labelled images into train, val and test."""
     check_outputs(out, kind="folder")
+    from maskrcnn.labels.options import LabelOptions
     from maskrcnn.labels.split import Grouping, print_split, split_data
 
     grouping = Grouping(group_pattern, groups)
     with progress_bar("comparing images") as progress:
         parts = split_data(
-            data, out, val=val, test=test, by=by, grouping=grouping, seed=seed, copy=copy, progress=progress
+            data,
+            out,
+            val=val,
+            test=test,
+            by=by,
+            grouping=grouping,
+            seed=seed,
+            copy=copy,
+            options=LabelOptions(images=images),
+            progress=progress,
         )
     tell_repairs(next(iter(parts.values())))
     print_split(parts)

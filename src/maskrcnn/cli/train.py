@@ -12,6 +12,7 @@ import typer
 from maskrcnn.cli.common import (
     ClassName,
     Data,
+    Images,
     Recipe,
     Settings,
     check_outputs,
@@ -36,6 +37,7 @@ def train(
         str | None, typer.Option(help="Labelled images to evaluate on. [default: the val split of DATA]")
     ] = None,
     class_name: ClassName = None,
+    images: Images = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in --run where it stopped.")
     ] = False,
@@ -51,15 +53,14 @@ def train(
     check_outputs(folder, kind="folder")
 
     from maskrcnn.labels.open import open_dataset, open_val
+    from maskrcnn.labels.options import LabelOptions
     from maskrcnn.train import trainer
     from maskrcnn.train.setup import take_only_class
     from maskrcnn.training_data.prepare import prepare_data
 
-    train_data = open_dataset(data, "train", class_name=class_name)
-    if val is None:
-        val_data = open_val(data, class_name=class_name)
-    else:
-        val_data = open_dataset(val, "val", class_name=class_name)
+    options = LabelOptions(class_name, images)
+    train_data = open_dataset(data, "train", options=options)
+    val_data = open_val(data, options=options) if val is None else open_dataset(val, "val", options=options)
     for dataset in (train_data, val_data):
         tell_repairs(dataset)
     train_data, val_data, lines = take_only_class(config, train_data, val_data)

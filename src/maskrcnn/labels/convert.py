@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from maskrcnn.errors import UserError
-from maskrcnn.labels.open import open_pair
+from maskrcnn.errors import DataError, UserError
+from maskrcnn.labels.open import SPLITS, open_dataset, open_split
+from maskrcnn.labels.options import PLAIN, LabelOptions
 from maskrcnn.labels.types import Dataset
 from maskrcnn.labels.writers.coco import write_coco
 from maskrcnn.labels.writers.image_copy import copy_image
@@ -36,7 +37,7 @@ WRITERS: dict[str, Writer] = {
 
 
 def convert_data(
-    source: str, to: str, out: Path, class_name: str | None = None
+    source: str, to: str, out: Path, options: LabelOptions = PLAIN
 ) -> tuple[dict[str, Dataset], list[str]]:
     """Writes the labels and images of `source` into the new folder `out` in the form called `to`.
 
@@ -51,9 +52,27 @@ def convert_data(
         raise UserError(f"--to {to}: there are {', '.join(WRITERS)}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"--out {out}: is not empty; name a new folder")
-    train, val = open_pair(source, class_name=class_name)
-    datasets: dict[str, Dataset] = {"train": train} | ({"val": val} if val is not None else {})
+    datasets, unread = _splits(source, options)
     left_out = LeftOut()
     out.mkdir(parents=True, exist_ok=True)
     WRITERS[to](datasets, out, left_out)
-    return datasets, left_out.lines()
+    return datasets, unread + left_out.lines()
+
+
+def _splits(source: str, options: LabelOptions) -> tuple[dict[str, Dataset], list[str]]:
+    """Every split of `source`, and a line for a test split that cannot be read: it may have no labels."""
+    datasets: dict[str, Dataset] = {}
+    lines: list[str] = []
+    for split in SPLITS:
+        try:
+            dataset = open_split(source, split, options=options)
+        except DataError as error:
+            if split != "test":
+                raise
+            lines.append(f"lost: split test, which cannot be read: {error}")
+        else:
+            if dataset is not None:
+                datasets[split] = dataset
+    if "train" not in datasets and (not datasets or not Path(source).is_dir()):
+        datasets = {"train": open_dataset(source, "train", options=options)} | datasets
+    return datasets, lines

@@ -23,8 +23,7 @@ from maskrcnn.labels.readers.voc import looks_like_voc, read_voc
 from maskrcnn.labels.readers.yolo import has_split, looks_like_yolo, read_yolo
 from maskrcnn.labels.types import Dataset
 
-Read = Callable[[Path], Dataset]
-ReadSplit = Callable[[Path, str | None], Dataset]
+Read = Callable[..., Dataset]  # of a path, and of what `Format.takes` says
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,9 @@ class Format:
     name: str
     looks_like: Callable[[Path], bool]
     read: Read
-    read_split: ReadSplit | None = None
+    read_split: Read | None = None  # of a path and a split
     has_split: Callable[[Path, str], bool] | None = None
+    takes: tuple[str, ...] = ()  # keyword arguments of `read` that `LabelOptions` may have a value for
 
 
 def formats() -> list[Format]:
@@ -53,8 +53,8 @@ def formats() -> list[Format]:
         Format("via", looks_like_via, read_via),
         Format("label-studio", looks_like_label_studio, read_label_studio),
         Format("coco-panoptic", looks_like_coco_panoptic, read_coco_panoptic),
-        Format("lvis", looks_like_lvis, read_lvis),
-        Format("coco", looks_like_coco, read_coco),
+        Format("lvis", looks_like_lvis, read_lvis, takes=("image_folder",)),
+        Format("coco", looks_like_coco, read_coco, takes=("image_folder",)),
     ]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from maskrcnn.errors import DataError, ImageError
@@ -59,33 +58,6 @@ def refuse_leaving(folder: Path, path: Path) -> None:
         raise DataError(
             f"{path}: a symbolic link out of {str(folder)!r}; put the file itself into the folder"
         )
-
-
-def images_folder(json_path: Path, file_names: Sequence[str]) -> Path:
-    """The folder of the images that a COCO file names.
-
-    Args:
-        json_path: the COCO file, X.json.
-        file_names: normalised names of some of its images; the folder that holds the first of them wins, and
-            the later ones are asked only when no folder holds the earlier.
-
-    Raises:
-        DataError: no folder beside the file holds any of the images.
-    """
-    here = json_path.parent
-    stem = json_path.stem
-    split = stem.removeprefix("instances_").removeprefix("person_keypoints_")
-    candidates = [here / stem, here / "images", here, here.parent / "images", here.parent / split]
-    for file_name in file_names:
-        for folder in candidates:
-            # unlike Path.is_file it does not raise on a name too long
-            if os.path.isfile(folder / (present_name(folder, file_name) or "")):
-                return folder
-    looked = ", ".join(str(folder) for folder in dict.fromkeys(candidates))
-    raise DataError(
-        f"{json_path}: image {file_names[0]!r} not found in {looked}; put the images into one of these "
-        "folders"
-    )
 
 
 def size_disagreement(image: LabelledImage, height: int, width: int) -> ImageError | None:

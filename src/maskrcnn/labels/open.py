@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from maskrcnn.errors import UserError
 from maskrcnn.labels.detect import Format, detect, find_format
 from maskrcnn.labels.image_files import check_sizes
 from maskrcnn.labels.match_classes import with_class
+from maskrcnn.labels.options import PLAIN, LabelOptions
 from maskrcnn.labels.types import Dataset
 
-Split = Literal["train", "val"]
+Split = Literal["train", "val", "test"]
 Opener = Callable[[], Dataset]
 
-SPLIT_NAMES: dict[str, tuple[str, ...]] = {"train": ("train",), "val": ("val", "valid", "validation")}
+SPLITS: tuple[Split, ...] = get_args(Split)
+# in lower case: tools write them as they like
+SPLIT_NAMES: dict[Split, tuple[str, ...]] = {
+    "train": ("train",),
+    "val": ("val", "valid", "validation"),
+    "test": ("test",),
+}
 LAYOUTS = (
     "a label file or the folder that a labelling tool wrote (docs/data.md lists the formats), a folder with "
     "train and val"
@@ -24,7 +33,7 @@ LAYOUTS = (
 
 
 def open_dataset(
-    source: str | Path, split: Split | None = None, *, headers: bool = True, class_name: str | None = None
+    source: str | Path, split: Split | None = None, *, headers: bool = True, options: LabelOptions = PLAIN
 ) -> Dataset:
     """Open labelled images.
 
@@ -35,51 +44,91 @@ def open_dataset(
         split: which part of a source that has parts; None: the first that there is. A source without parts,
             as a .json is, is itself whatever the split: a person who names a file means that file.
         headers: compare the size of the first images with their labels'.
-        class_name: what the objects are, where the format has no names of classes (label images, a PNG for
-            each mask); None: "object". It renames the class of any set that has one.
+        options: what a person says of the labels.
 
     Raises:
-        UserError: there is no such thing, it has another split only, several formats could be meant, or a
-            `class_name` for several classes.
+        UserError: there is no such thing, it has another split only, several formats could be meant, or an
+            option that does not fit.
         DataError: the labels cannot be used.
     """
     if str(source) == "synthetic":
-        from maskrcnn.labels.synthetic import Synthetic
-
-        return _checked(lambda: Synthetic(split=split or "train"), headers, class_name)
+        return _synthetic(split or "train", headers, options)
     named, path = _named(source)
     if not path.is_dir():
-        return _checked(_file(path, named, split), headers, class_name)
-    parts = {name: opener for name in SPLIT_NAMES if (opener := _find_split(path, name, named))}
+        return _checked(_file(path, named, split, options), headers, options)
+    parts = {name: opener for name in SPLITS if (opener := _find_split(path, name, named, options))}
     if split in parts:
-        return _checked(parts[split], headers, class_name)
-    if split is not None and parts:
-        raise UserError(f"{path}: has no {split!r} split; add {split}.json or a folder {split}")
-    opener = next(iter(parts.values()), None) or _whole(path, named)
+        return _checked(parts[split], headers, options)
+    whole = None
+    if not parts.keys() - {"test"}:  # a folder called test may also lie beside labels of one part
+        whole = _whole(path, named, options) or _annotations(path, named, options)
+    if split is not None and parts and whole is None:
+        raise UserError(
+            f"{path}: has no {split!r} split, only {' and '.join(parts)}; "
+            f"add {split}.json or a folder {split}"
+        )
+    opener = whole or next(iter(parts.values()), None)
     if opener is None:
+        _refuse_several(path)
         raise UserError(f"{path}: no labels found; give {LAYOUTS}")
-    return _checked(opener, headers, class_name)
+    return _checked(opener, headers, options)
 
 
-def open_pair(source: str | Path, *, class_name: str | None = None) -> tuple[Dataset, Dataset | None]:
-    """What to train on and what to evaluate on, as `open_dataset` and `open_val` find them."""
-    return open_dataset(source, "train", class_name=class_name), open_val(source, class_name=class_name)
-
-
-def open_val(source: str | Path, *, headers: bool = True, class_name: str | None = None) -> Dataset | None:
-    """What to evaluate on: the val split of a folder, or the val*.json beside a file named train*.json.
+def open_split(
+    source: str | Path, split: Split, *, headers: bool = True, options: LabelOptions = PLAIN
+) -> Dataset | None:
+    """A part of a source: of a folder, or the val*.json or test*.json beside a file named train*.json.
 
     None where there is no such part.
+
+    Raises:
+        as `open_dataset`.
     """
     if str(source) == "synthetic":
-        return open_dataset(source, "val", class_name=class_name)
+        return None if split == "test" else _synthetic(split, headers, options)
     named, path = _named(source)
     if path.is_dir() or (named or _known(path)).read_split:
-        opener = _find_split(path, "val", named)
+        opener = _find_split(path, split, named, options)
     else:
-        sibling = _sibling(path)
-        opener = _file(sibling, named, None) if sibling else None
-    return None if opener is None else _checked(opener, headers, class_name)
+        sibling = _sibling(path, split)
+        opener = _file(sibling, named, None, options) if sibling else None
+    return None if opener is None else _checked(opener, headers, options)
+
+
+def open_named(source: str | Path, split: str | None, *, options: LabelOptions = PLAIN) -> Dataset:
+    """The split that a person named; None: val, or the whole of a source that has no splits.
+
+    Raises:
+        UserError: there is no split of that name; and as `open_dataset`.
+    """
+    if split is None:
+        return open_dataset(source, "val", options=options)
+    wanted = next((each for each, names in SPLIT_NAMES.items() if split.lower() in names), None)
+    if wanted is None:
+        raise UserError(f"--split {split}: there are {', '.join(SPLITS)}")
+    dataset = open_split(source, wanted, options=options)
+    if dataset is None:
+        raise UserError(f"--split {split}: {source} has no {wanted} split; give what is to be taken as DATA")
+    return dataset
+
+
+def open_val(source: str | Path, *, headers: bool = True, options: LabelOptions = PLAIN) -> Dataset | None:
+    """What to evaluate on, as `open_split` finds it."""
+    return open_split(source, "val", headers=headers, options=options)
+
+
+def open_pair(source: str | Path, *, options: LabelOptions = PLAIN) -> tuple[Dataset, Dataset | None]:
+    """What to train on and what to evaluate on, as `open_dataset` and `open_val` find them."""
+    return open_dataset(source, "train", options=options), open_val(source, options=options)
+
+
+def _synthetic(split: Split, headers: bool, options: LabelOptions) -> Dataset:
+    from maskrcnn.labels.synthetic import Synthetic
+
+    if split == "test":
+        raise UserError("synthetic: has no 'test' split, only train and val")
+    options.reader_arguments("synthetic", ())
+    return _checked(lambda: Synthetic(split=split), headers, options)
 
 
 def _named(source: str | Path) -> tuple[Format | None, Path]:
@@ -89,21 +138,21 @@ def _named(source: str | Path) -> tuple[Format | None, Path]:
     return (named, Path(rest)) if named else (None, Path(source))
 
 
-def _checked(opener: Opener, headers: bool, class_name: str | None) -> Dataset:
+def _checked(opener: Opener, headers: bool, options: LabelOptions) -> Dataset:
     dataset = opener()
-    if class_name is not None:
-        dataset = with_class(dataset, class_name)
+    if options.class_name is not None:
+        dataset = with_class(dataset, options.class_name)
     if headers:
         check_sizes(dataset)
     return dataset
 
 
-def _file(path: Path, named: Format | None, split: str | None) -> Opener:
+def _file(path: Path, named: Format | None, split: Split | None, options: LabelOptions) -> Opener:
     """The labels in a file that must be there."""
     found = named or _known(path)
     if found.read_split is not None and found.has_split is not None:
-        return _opener(found, path, split if split and found.has_split(path, split) else None)
-    return _opener(found, path)
+        return _opener(found, path, options, split if split and found.has_split(path, split) else None)
+    return _opener(found, path, options)
 
 
 def _known(path: Path) -> Format:
@@ -116,45 +165,76 @@ def _known(path: Path) -> Format:
     return found
 
 
-def _opener(found: Format, path: Path, split: str | None = None) -> Opener:
+def _opener(found: Format, path: Path, options: LabelOptions, split: Split | None = None) -> Opener:
+    arguments = options.reader_arguments(found.name, found.takes)
     if split is not None and found.read_split is not None:
         read_split = found.read_split
-        return lambda: read_split(path, split)
+        return lambda: read_split(path, split, **arguments)
     if found.name == "coco" and path.is_dir():
         path = next(file for file in path.glob("*.json") if not file.name.startswith("."))
-    return lambda: found.read(path)
+    return lambda: found.read(path, **arguments)
 
 
-def _sibling(path: Path) -> Path | None:
+def _sibling(path: Path, split: Split) -> Path | None:
     """val*.json beside train*.json."""
     if not path.stem.startswith("train"):
         return None
-    siblings = [path.with_name(name + path.name.removeprefix("train")) for name in SPLIT_NAMES["val"]]
-    return next((sibling for sibling in siblings if sibling.is_file()), None)
+    siblings = [path.with_name(name + path.name.removeprefix("train")) for name in SPLIT_NAMES[split]]
+    return next((sibling for sibling in siblings if sibling.is_file() and sibling != path), None)
 
 
-def _find_split(folder: Path, split: str, named: Format | None) -> Opener | None:
+def _find_split(folder: Path, split: Split, named: Format | None, options: LabelOptions) -> Opener | None:
     """The labels of a split: by the format's own lists, in a file or folder of its name, or in COCO's
     layout.
     """
     whole = named or detect(folder)
     if whole is not None and whole.has_split is not None and whole.has_split(folder, split):
-        return _opener(whole, folder, split)
+        return _opener(whole, folder, options, split)
     for name in SPLIT_NAMES[split]:
-        for path in (folder / f"{name}.json", folder / name):
-            if path.exists() and (opener := _whole(path, named)):
+        for path in [*_like(folder, f"{name}.json"), *_like(folder, name)]:
+            if opener := _whole(path, named, options):
                 return opener
         stems = (f"instances_{name}", f"person_keypoints_{name}", name, f"lvis_v*_{name}")
         for pattern in (f"{stem}*.json" for stem in stems):
-            # of instances_val2017.json and instances_val2017_fixed.json the shortest is the plain one
-            if files := sorted(
-                (folder / "annotations").glob(pattern), key=lambda file: (len(file.name), file.name)
-            ):
-                return _whole(files[0], named)
+            if files := list(_like(folder / "annotations", pattern)):
+                return _whole(files[0], named, options)
     return None
 
 
-def _whole(path: Path, named: Format | None) -> Opener | None:
+def _annotations(folder: Path, named: Format | None, options: LabelOptions) -> Opener | None:
+    """The labels of a COCO export without train and val: annotations/instances_default.json, as CVAT's."""
+    for pattern in ("instances_*.json", "person_keypoints_*.json", "*.json"):
+        openers = [_whole(file, named, options) for file in _like(folder / "annotations", pattern)]
+        found = [opener for opener in openers if opener is not None]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            _refuse_several(folder / "annotations", pattern)
+    return None
+
+
+def _like(folder: Path, pattern: str) -> Iterator[Path]:
+    """What a folder holds under a name in upper or lower case.
+
+    The shortest comes first: of instances_val2017.json and instances_val2017_fixed.json that is the plain
+    one.
+    """
+    try:
+        names = [name for name in os.listdir(folder) if fnmatchcase(name.lower(), pattern)]
+    except OSError:
+        return iter(())
+    ordered = sorted(names, key=lambda name: (not fnmatchcase(name, pattern), len(name), name))
+    return (folder / name for name in ordered if not name.startswith("."))
+
+
+def _refuse_several(folder: Path, pattern: str = "*.json") -> None:
+    """Refuse a folder of several label files, of which a person has to choose."""
+    files = sorted(file.name for file in _like(folder, pattern))
+    if len(files) > 1:
+        raise UserError(f"{folder}: holds {files[0]!r} and {files[1]!r}; name the one that is meant")
+
+
+def _whole(path: Path, named: Format | None, options: LabelOptions) -> Opener | None:
     """The labels at `path` as one data set; None where there are none."""
     found = named if named is not None and named.looks_like(path) else None if named else detect(path)
-    return None if found is None else _opener(found, path)
+    return None if found is None else _opener(found, path, options)

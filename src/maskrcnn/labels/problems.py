@@ -44,6 +44,15 @@ class ProblemKind(Enum):
         "give every annotation a whole number of its own",
     )
     IMAGE_SIZE_READ = "missing image size read from the image", "add width and height"
+    BACKSLASHES = "backslash in file_name read as a slash", "write / between folders"
+    LEADING_FOLDERS = (
+        "leading folders of file_name left off",
+        "write file_name relative to the folder of the images",
+    )
+    IMAGE_BY_PATH = (
+        "image found by its path instead of its file_name",
+        "write file_name relative to the folder of the images",
+    )
     NON_FINITE_KEYPOINT = (
         "non-finite keypoint taken as unlabelled",
         "replace NaN, infinity or null by numbers, or set its visibility to 0",

@@ -16,8 +16,10 @@ from rich.table import Table
 
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.labels.assign_parts import assign_groups, assign_random, assign_stratified
-from maskrcnn.labels.image_files import images_folder, relative_name
-from maskrcnn.labels.open import open_pair
+from maskrcnn.labels.image_files import relative_name
+from maskrcnn.labels.image_places import find_images
+from maskrcnn.labels.open import open_dataset, open_split
+from maskrcnn.labels.options import PLAIN, LabelOptions
 from maskrcnn.labels.subset import Subset
 from maskrcnn.labels.types import Dataset, LabelledImage
 from maskrcnn.labels.writers.coco import write_coco
@@ -26,7 +28,6 @@ from maskrcnn.progress import Progress
 
 WAYS = ("random", "stratified", "group")
 PARTS = ("train", "val", "test")
-TRIED_IMAGES = 20  # that are looked for where a part's reader will look
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ def split_data(
     grouping: Grouping,
     seed: int,
     copy: bool,
+    options: LabelOptions = PLAIN,
     progress: Progress | None = None,
 ) -> dict[str, Subset]:
     """Writes train.json, val.json and test.json into `out`, those that have a share.
@@ -77,7 +79,7 @@ def split_data(
         )
     if grouping.pattern is not None and grouping.source is not None:
         raise UserError("--group-pattern and --groups: give one of them")
-    dataset = _open(source)
+    dataset = _open(source, options)
     rng = np.random.default_rng(seed % 2**32)
     if by == "group":
         assigned = assign_groups(group_keys(dataset, grouping, progress), list(shares.values()), rng)
@@ -108,14 +110,15 @@ def _shares(val: float, test: float) -> dict[str, float]:
     return {name: share for name, share in shares.items() if share > 0}
 
 
-def _open(source: str) -> Dataset:
-    dataset, other = open_pair(source)
-    if other is not None and Path(source).suffix.lower() != ".json":
-        raise UserError(
-            f"{source}: has a val split already; name one part of it, or write the parts as .json with: "
-            "maskrcnn convert data"
-        )
-    return dataset
+def _open(source: str, options: LabelOptions) -> Dataset:
+    if Path(source).suffix.lower() != ".json":
+        for part in ("val", "test"):
+            if open_split(source, part, headers=False, options=options) is not None:
+                raise UserError(
+                    f"{source}: has a {part} split already; name one part of it, or write the parts as .json "
+                    "with: maskrcnn convert data"
+                )
+    return open_dataset(source, "train", options=options)
 
 
 def image_strata(dataset: Dataset) -> list[list[int]]:
@@ -231,7 +234,7 @@ def _write_parts(parts: dict[str, Subset], dataset: Dataset, out: Path) -> None:
             ) from None
     for name, part in parts.items():
         file_names = [names[index] for index in part.indices]
-        found = images_folder(out / f"{name}.json", file_names[:TRIED_IMAGES])
+        found = find_images(out / f"{name}.json", [{"file_name": each} for each in file_names]).folder
         if not _same(found, root):
             raise UserError(f"--out {out}: {found} has images of the same names; name another folder")
         write_coco(part, out / f"{name}.json", file_names=file_names)

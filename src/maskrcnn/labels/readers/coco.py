@@ -17,7 +17,8 @@ from maskrcnn.images.header import upright_size
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.cache import cached_labels
 from maskrcnn.labels.file_dataset import FileDataset
-from maskrcnn.labels.image_files import images_folder, present_name, relative_name
+from maskrcnn.labels.image_files import relative_name
+from maskrcnn.labels.image_places import Spelling, find_images
 from maskrcnn.labels.problems import Problem, ProblemKind
 from maskrcnn.labels.readers.coco_annotation import AnnotationReader
 from maskrcnn.labels.readers.json_file import load_json
@@ -25,7 +26,6 @@ from maskrcnn.labels.refused import Refused
 from maskrcnn.labels.types import LabelledImage
 
 MAX_PIXELS = 2**31  # of an image; an RLE counts them in 32 bits
-TRIED_IMAGES = 20  # so many are looked for before a folder is given up
 
 
 def read_coco(json_path: Path, image_folder: Path | None = None) -> FileDataset:
@@ -33,8 +33,7 @@ def read_coco(json_path: Path, image_folder: Path | None = None) -> FileDataset:
 
     Args:
         json_path: the file.
-        image_folder: the folder that `file_name` is relative to; None: looked for beside the file
-            (`images_folder`).
+        image_folder: the folder of the images; None: looked for beside the file (`find_images`).
 
     Raises:
         DataError: the file or a record cannot be used; one line with the record and the remedy.
@@ -111,19 +110,20 @@ def _add_images(
 ) -> dict[int | str, LabelledImage]:
     """Add the images, in the file's order; by their id those that can be used and whose files are there."""
     builder.image_count = len(records)
-    named: list[tuple[dict[str, Any], str]] = []
+    named = [record for record in records if _has_name(record)]
+    spelling = Spelling()
+    try:
+        if named:
+            place = find_images(builder.source, named, folder)
+            builder.folder, spelling = place.folder, place.spelling
+    except DataError:
+        if any(relative_name(record["file_name"]) for record in named):
+            raise  # else every record is refused below, for what its name is
+    by_id: dict[int | str, LabelledImage] = {}
     for position, record in enumerate(records):
         try:
-            named.append((record, _file_name(record, position, builder.source)))
-        except Refused as wrong:
-            builder.refused.append(wrong)
-    if folder is None and named:  # with no name that can be used there is nothing to look for
-        builder.folder = images_folder(builder.source, [name for _, name in named[:TRIED_IMAGES]])
-    by_id: dict[int | str, LabelledImage] = {}
-    for record, file_name in named:
-        try:
-            path = builder.folder / (present_name(builder.folder, file_name) or file_name)
-            image = _image(record, path, by_id, builder)
+            file_name = _file_name(record, position, spelling, builder)
+            image = _image(record, file_name, by_id, builder)
         except FileNotFoundError:
             builder.missing.append(file_name)
         except Refused as wrong:
@@ -135,7 +135,10 @@ def _add_images(
 
 
 def _image(
-    record: dict[str, Any], path: Path, others: dict[int | str, LabelledImage], builder: LabelBuilder
+    record: dict[str, Any],
+    file_name: str,
+    others: dict[int | str, LabelledImage],
+    builder: LabelBuilder,
 ) -> LabelledImage:
     """An image without its annotations.
 
@@ -143,41 +146,49 @@ def _image(
         FileNotFoundError: its file is not there.
         Refused: it cannot be used.
     """
-    image_id, file_name = record.get("id"), record["file_name"]
-    where = f"image {file_name!r}"
+    image_id, path = record.get("id"), builder.folder / file_name
+    shown = record["file_name"] if relative_name(record["file_name"]) == file_name else file_name
+    where = f"image {shown!r}"
     if not _is_id(image_id):
         what = f"{where} has the id {image_id!r}"
-        raise Refused(Problem(ProblemKind.IMAGE_WITHOUT_ID, where, file_name, what), str(builder.source))
+        raise Refused(Problem(ProblemKind.IMAGE_WITHOUT_ID, where, shown, what), str(builder.source))
     if image_id in others:
-        what = f"images {others[image_id].file_name!r} and {file_name!r} have the same id {image_id!r}"
-        raise Refused(Problem(ProblemKind.IMAGE_ID_TWICE, where, file_name, what), str(builder.source))
+        what = f"images {others[image_id].file_name!r} and {shown!r} have the same id {image_id!r}"
+        raise Refused(Problem(ProblemKind.IMAGE_ID_TWICE, where, shown, what), str(builder.source))
     if not os.path.isfile(path):
         raise FileNotFoundError(path)
-    return LabelledImage(image_id, file_name, path, *_size(record, file_name, path, builder))
+    return LabelledImage(image_id, shown, path, *_size(record, shown, path, builder))
 
 
 def _is_id(image_id: Any) -> TypeGuard[int | str]:
     return type(image_id) is int or isinstance(image_id, str)
 
 
-def _file_name(record: Any, position: int, json_path: Path) -> str:
+def _has_name(record: Any) -> bool:
+    return isinstance(record, dict) and isinstance(record.get("file_name"), str) and bool(record["file_name"])
+
+
+def _file_name(record: Any, position: int, spelling: Spelling, builder: LabelBuilder) -> str:
     """The normalised name of an image's file, relative to the folder of the images."""
-    if (
-        not isinstance(record, dict)
-        or not isinstance(record.get("file_name"), str)
-        or not record["file_name"]
-    ):
+    source = str(builder.source)
+    if not _has_name(record):
         where = f"entry {position} of images"
         what = f"{where} has no file_name"
-        raise Refused(Problem(ProblemKind.IMAGE_WITHOUT_NAME, where, what=what), str(json_path))
-    name = relative_name(record["file_name"])
-    if name is None:
+        raise Refused(Problem(ProblemKind.IMAGE_WITHOUT_NAME, where, what=what), source)
+    as_written = relative_name(record["file_name"])
+    for each in (spelling, Spelling(), Spelling(slashes=True)):
+        found = each.name(record)
+        if found is not None and os.path.isfile(builder.folder / found):
+            if each.kind is not None and found != as_written:
+                builder.problems.note(each.kind, f"image {record['file_name']!r}", found)
+            return found
+    if as_written is None:
         what = (
             f"file_name {record['file_name']!r} of image {record.get('id')!r} leaves the folder of the images"
         )
         problem = Problem(ProblemKind.IMAGE_OUTSIDE_FOLDER, f"image {record['file_name']!r}", what=what)
-        raise Refused(problem, str(json_path))
-    return name
+        raise Refused(problem, source)
+    return as_written
 
 
 def _size(record: dict[str, Any], file_name: str, path: Path, builder: LabelBuilder) -> tuple[int, int]:
