@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import struct
+import sys
 import zlib
 from pathlib import Path
 
@@ -205,7 +206,7 @@ def test_tiff_of_several_pages_is_refused(tmp_path: Path) -> None:
     assert "3 pages" in refused(path)
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "gif", "webp", "bmp"])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "gif", "webp", "bmp", "avif"])
 def test_truncated(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"cut.{suffix}"
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
@@ -282,3 +283,36 @@ def test_an_image_error_keeps_reason_and_remedy_apart(tmp_path: Path) -> None:
     error = pickle.loads(pickle.dumps(caught.value))
     assert str(error) == f"{tmp_path / 'a.png'}: {error.reason}; {error.remedy}"
     assert error.remedy == "convert it to PNG" and "not an image" in error.reason
+
+
+def test_avif_is_read_upright(tmp_path: Path) -> None:
+    pixels = np.zeros((32, 64, 3), np.uint8)
+    pixels[:, :32] = 200
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(tmp_path / "a.avif", quality=100, exif=exif)
+    found = read_image(tmp_path / "a.avif")
+    assert found.shape == (64, 32, 3) and upright_size(tmp_path / "a.avif") == (64, 32)
+    assert found[:28].min() > 180 and found[36:].max() < 20
+
+
+@pytest.mark.parametrize("name", ["a.heic", "IMG_1.jpg"])
+def test_heic_is_read_by_what_is_in_it(name: str, tmp_path: Path) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pixels = np.zeros((64, 128, 3), np.uint8)
+    pixels[:, :64] = 200
+    made = heif.from_pillow(Image.fromarray(pixels))
+    made.save(tmp_path / name, quality=95, exif=exif.tobytes())
+    found = read_image(tmp_path / name)
+    assert found.shape == (128, 64, 3) and upright_size(tmp_path / name) == (128, 64)
+    assert found[:60].min() > 180 and found[68:].max() < 20
+
+
+def test_heic_without_its_library_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    (tmp_path / "a.jpg").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    for read in (read_image, upright_size):
+        with pytest.raises(ImageError, match=r"a.jpg: a HEIC image.*pip install 'maskrcnn\[heic\]'"):
+            read(tmp_path / "a.jpg")

@@ -79,3 +79,12 @@ def test_what_was_found_is_kept_when_it_is_interrupted(stop: type[BaseException]
         predict_files(FixedModel(), [str(tmp_path)], tmp_path / "out", progress=progress)
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert {Path(result["file_name"]).name for result in results} == {"a.png", "b.png"}
+
+
+def test_predict_files_counts_what_it_passed_over(tmp_path: Path) -> None:
+    Image.fromarray(image()).save(tmp_path / "a.avif")
+    Image.fromarray(image()).save(tmp_path / "b.jfif", "JPEG")
+    (tmp_path / "c.psd").write_bytes(b"8BPS")
+    summary = predict_files(FixedModel(), [tmp_path], tmp_path / "out")
+    assert [path.name for path in summary.overlays] == ["a.png", "b.png"]
+    assert summary.passed_over == [tmp_path / "c.psd"] and summary.exit_code == 3

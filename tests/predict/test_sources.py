@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from maskrcnn.errors import UserError
-from maskrcnn.predict.sources import find_images, is_many
+from maskrcnn.images.header import SUFFIXES
+from maskrcnn.predict.sources import NOT_READ, find_images, find_sources, is_many, passed_over_line
 
 
 def test_find_images_in_files_folders_and_patterns(tmp_path: Path) -> None:
@@ -57,3 +58,23 @@ def test_a_pattern_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.png").write_bytes(b"")
     assert find_images(["*.png"]) == find_images(["a.png"]) == [Path("a.png")]
+
+
+def test_images_of_formats_that_are_not_read_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("maskrcnn.predict.sources.find_spec", lambda name: None)  # no pillow-heif
+    for name in ("a.jfif", "b.avif", "c.NEF", "d.HEIC", "clip.MOV", "notes.txt", "labels.json", "._x.nef"):
+        (tmp_path / name).write_bytes(b"")
+    found = find_sources([tmp_path, tmp_path / "c.NEF", f"{tmp_path}/*"])
+    assert [path.name for path in found.images] == ["a.jfif", "b.avif", "c.NEF"]  # named alone it is taken
+    assert [path.name for path in found.passed_over] == ["clip.MOV", "d.HEIC"]
+    line = passed_over_line(found.passed_over)
+    assert "2 files" in line and "(.MOV, .HEIC)" in line and "clip.MOV" in line and "maskrcnn[heic]" in line
+    assert not set(NOT_READ) & set(SUFFIXES)
+
+
+def test_a_folder_of_nothing_else_says_what_it_has(tmp_path: Path) -> None:
+    (tmp_path / "a.cr2").write_bytes(b"")
+    with pytest.raises(UserError, match=r"no images .* passed over: 1 file .*\(.cr2\).* convert"):
+        find_images([tmp_path])

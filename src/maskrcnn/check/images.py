@@ -10,13 +10,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
-from PIL import Image
 
 from maskrcnn.check.findings import Finding, Findings
 from maskrcnn.check.kinds import CheckKind
 from maskrcnn.errors import ImageError
 from maskrcnn.images.fingerprint import fingerprint, near_duplicates, similar_hashes
-from maskrcnn.images.header import FORMATS, orientation
+from maskrcnn.images.header import open_image, orientation
 from maskrcnn.images.read import ValueRange, read_image
 from maskrcnn.labels.image_files import size_disagreement
 from maskrcnn.labels.types import Dataset, LabelledImage
@@ -99,7 +98,7 @@ def inspect_image(
     if image.path is None:
         return ImageFacts()
     try:
-        with Image.open(image.path, formats=FORMATS) as file:
+        with open_image(image.path) as file:
             mode, turned = file.mode, orientation(file, image.path) != 1
     except Exception:  # noqa: BLE001  what is wrong is said by read_image, in its words
         mode, turned = "", False

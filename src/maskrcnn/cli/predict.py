@@ -37,7 +37,7 @@ def predict(
     """Find the objects in images and draw them."""
     check_outputs(out, kind="folder")
     from maskrcnn.predict.files import predict_files
-    from maskrcnn.predict.sources import find_images
+    from maskrcnn.predict.sources import find_images, passed_over_line
 
     find_images(sources)  # before the weights are loaded: a mistyped path should not have to wait for them
     model = load_runner(weights, device, engine, trust_code=trust_code)
@@ -48,8 +48,11 @@ def predict(
     print(f"found {found} in {_images(len(summary.overlays))}: {summary.results.parent}")
     for line in summary.unreadable:
         say(f"warning: {line}")
-    if summary.unreadable:
-        raise DataError(f"skipped {_images(len(summary.unreadable))} that could not be read")
+    if summary.passed_over:
+        say(f"warning: {passed_over_line(summary.passed_over)}")
+    skipped = len(summary.unreadable) + len(summary.passed_over)
+    if skipped:
+        raise DataError(f"skipped {_images(skipped)} that could not be read")
 
 
 def _images(count: int) -> str:

@@ -16,12 +16,45 @@ from PIL import Image, UnidentifiedImageError
 from maskrcnn.errors import ImageError
 from maskrcnn.images.multichannel import ARRAY_SUFFIX, SAMPLES, is_tiff, open_array, tiff_shape
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF")
+HEIC_SUFFIXES = (".heic", ".heif", ".hif")  # with pillow-heif
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".avif", *HEIC_SUFFIXES),
+)
+HEIC_STARTS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1")
+HEIC_REMEDY = "pip install 'maskrcnn[heic]', or convert it to JPEG"
 LARGEST = 178_956_970  # pixels, 0.5 GB of RGB; where Pillow itself refuses
 MOST_BYTES = 6 * LARGEST  # of what Pillow does not read: as many pixels of RGB with 16 bits
 ORIENTATION = 0x0112  # the EXIF tag
 BITS = 258  # the TIFF tag of the bits of each channel
+
+
+def open_image(path: Path) -> Image.Image:
+    """An image that is open but not decoded, of one of `FORMATS`, or HEIC where pillow-heif is installed.
+
+    Raises:
+        ImageError: it is HEIC and pillow-heif is not installed.
+        Exception: whatever Pillow raises of a file that is missing, damaged or of another format.
+    """
+    try:
+        return Image.open(path, formats=FORMATS)
+    except UnidentifiedImageError:
+        if not _is_heic(path):
+            raise
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError:
+        raise ImageError(path, "a HEIC image, for which pillow-heif is not installed", HEIC_REMEDY) from None
+    opened: Image.Image = HeifImageFile(path)
+    return opened
+
+
+def _is_heic(path: Path) -> bool:
+    """Whether a file begins as HEIC does, whatever it is called: phones export some as .jpg."""
+    with path.open("rb") as file:
+        start = file.read(12)
+    return start[4:8] == b"ftyp" and start[8:] in HEIC_STARTS
 
 
 def upright_size(path: Path) -> tuple[int, int]:
@@ -35,9 +68,11 @@ def upright_size(path: Path) -> tuple[int, int]:
         return height, width
     try:
         # Pillow warns of large images that we allow; what matters raises
-        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
+        with warnings.catch_warnings(action="ignore"), open_image(path) as image:
             width, height = image.size
             turned = orientation(image, path) >= 5  # it lies on its side
+    except ImageError:
+        raise
     # parsers raise whatever they stumble over (struct.error, SyntaxError, KeyError, ...) on damaged bytes
     except Exception as error:  # noqa: BLE001
         # Pillow knows no TIFF of five channels, nor some of four
@@ -83,7 +118,7 @@ def stored_channels(path: Path) -> int:
     if path.suffix.lower() == ARRAY_SUFFIX:
         return open_array(path).shape[2]
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
+        with warnings.catch_warnings(action="ignore"), open_image(path) as image:
             return _samples(image) if _samples(image) > len(image.getbands()) else 3
     except UnidentifiedImageError:
         return tiff_shape(path)[2] if is_tiff(path) else 3
@@ -105,7 +140,7 @@ def maybe_deep(path: Path) -> bool:
     try:
         if path.suffix.lower() == ARRAY_SUFFIX:
             return open_array(path).dtype.itemsize > 1
-        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
+        with warnings.catch_warnings(action="ignore"), open_image(path) as image:
             return image.mode == "F" or image.mode.startswith("I") or _tiff_bits(image) > 8
     except UnidentifiedImageError:
         return is_tiff(path)

@@ -12,7 +12,15 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from maskrcnn.errors import ImageError, UserError
-from maskrcnn.images.header import FORMATS, LARGEST, MOST_BYTES, orientation, refuse_header, sixteen_bits
+from maskrcnn.images.header import (
+    FORMATS,
+    LARGEST,
+    MOST_BYTES,
+    open_image,
+    orientation,
+    refuse_header,
+    sixteen_bits,
+)
 from maskrcnn.images.multichannel import ARRAY_SUFFIX, is_tiff, open_array, read_tiff
 
 ValueRange = tuple[float, float]  # lowest and highest value
@@ -55,9 +63,9 @@ def read_image(path: Path, channels: int = 3, value_range: ValueRange | None = N
         value_range: what becomes 0 and 255 of samples of more than 8 bits (`model.input.value_range`).
 
     Raises:
-        ImageError: no such file, not one of `FORMATS`, truncated or damaged, more than `LARGEST` pixels, of
-            another number of channels, or a TIFF of several pages, where the first is not known to be the one
-            that is meant; or its samples need a `value_range`.
+        ImageError: no such file, not one of `FORMATS` nor HEIC, truncated or damaged, more than `LARGEST`
+            pixels, of another number of channels, or a TIFF of several pages, where the first is not known to
+            be the one that is meant; or its samples need a `value_range`.
     """
     samples = read_samples(path, channels)
     have = samples.shape[2]
@@ -91,7 +99,7 @@ def read_samples(path: Path, channels: int = 3) -> np.ndarray:
         # Pillow warns of large images that we allow, and of damaged metadata; what matters raises
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=FORMATS) as image:
+            with open_image(path) as image:
                 refuse_header(image, path)
                 return _pillow_samples(image, channels)
     except UserError:  # ImageError is one

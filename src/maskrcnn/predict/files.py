@@ -15,7 +15,7 @@ from maskrcnn.files import write_text
 from maskrcnn.images.read import read_image
 from maskrcnn.instances import Instances
 from maskrcnn.predict.predictor import check_batch, check_score, predict_pixels
-from maskrcnn.predict.sources import find_images
+from maskrcnn.predict.sources import find_sources
 from maskrcnn.progress import Progress
 from maskrcnn.runtime.engine import Runner
 
@@ -28,11 +28,12 @@ class Summary:
     overlays: list[Path] = field(default_factory=list)
     objects: Counter[str] = field(default_factory=Counter)  # found, by class name
     unreadable: list[str] = field(default_factory=list)  # one line for each image that could not be read
+    passed_over: list[Path] = field(default_factory=list)  # in folders, of formats that are not read
 
     @property
     def exit_code(self) -> int:
-        """0, or 3 when an image could not be read."""
-        return DataError.exit_code if self.unreadable else 0
+        """0, or 3 when an image could not be read or was passed over."""
+        return DataError.exit_code if self.unreadable or self.passed_over else 0
 
 
 def predict_files(
@@ -57,13 +58,13 @@ def predict_files(
     """
     check_batch(batch)
     check_score(score)
-    paths = find_images(sources)
+    paths, passed_over = find_sources(sources)
     overlays = _overlay_names(paths, out)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise UserError(f"{out}: a file is in the way; name a folder for the results") from None
-    summary = Summary(results=out / "results.json")
+    summary = Summary(results=out / "results.json", passed_over=passed_over)
     results = []
     try:
         for start in range(0, len(paths), batch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from maskrcnn.images.read import as_pixels, read_image
 from maskrcnn.instances import Instances, Masks
 from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.ops.heatmaps import decode_resize
-from maskrcnn.predict.sources import find_images, is_many
+from maskrcnn.predict.sources import find_sources, is_many, passed_over_line
 from maskrcnn.runtime.engine import Runner, run_network
 
 if TYPE_CHECKING:
@@ -172,7 +173,13 @@ def _images_of(sources: Iterable[One]) -> list[Path | np.ndarray | Image.Image]:
     """Every image that was given, files found but not yet read."""
     images: list[Path | np.ndarray | Image.Image] = []
     for one in sources:
-        images += find_images([one]) if isinstance(one, (str, Path)) else [one]
+        if isinstance(one, str | Path):
+            found = find_sources([one])
+            images += found.images
+            if found.passed_over:
+                warnings.warn(passed_over_line(found.passed_over), stacklevel=4)
+        else:
+            images.append(one)
     return images
 
 

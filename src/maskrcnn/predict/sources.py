@@ -5,15 +5,37 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 from maskrcnn.errors import UserError
-from maskrcnn.images.header import SUFFIXES
+from maskrcnn.images.header import HEIC_REMEDY, HEIC_SUFFIXES, SUFFIXES
 from maskrcnn.images.multichannel import ARRAY_SUFFIX
+
+# Formats of cameras, microscopes, scanners and phones; films too, since a phone's folder has both
+NOT_READ = tuple(
+    ".jxl .jp2 .j2k .jpx .jxr .psd .psb .xcf .svg .tga .exr .hdr .dds .pcx .ico .fits .qoi"
+    " .dng .cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .orf .rw2 .raf .pef .srw .raw .x3f .3fr .iiq .gpr"
+    " .dcm .nii .mha .mhd .nrrd .czi .lif .nd2 .oib .oif .vsi .svs .ndpi .mrxs .scn .bif .zvi .ims"
+    " .mov .mp4 .m4v .avi .mkv .webm .wmv .mpg .mpeg .3gp".split()
+)
+
+
+class Sources(NamedTuple):
+    """What a person's files, folders and patterns hold."""
+
+    images: list[Path]  # in the order named, each once
+    passed_over: list[Path]  # in folders and patterns: images and films of formats that are not read
 
 
 def find_images(sources: Iterable[str | Path]) -> list[Path]:
-    """The image files that a person named, in the order named, each once.
+    """The image files that a person named, in the order named, each once: `find_sources` without the rest."""
+    return find_sources(sources).images
+
+
+def find_sources(sources: Iterable[str | Path]) -> Sources:
+    """The image files that a person named, and those that were meant but cannot be read.
 
     A file is taken as it is, whatever its suffix. A folder gives the images directly in it, sorted by name; a
     pattern (`shots/*.jpg`, `shots/**/*.png`) what it matches, sorted. In both, hidden files and other
@@ -23,12 +45,24 @@ def find_images(sources: Iterable[str | Path]) -> list[Path]:
     Raises:
         UserError: no source at all, one that does not exist, or one with no image in it.
     """
-    found: dict[Path, None] = {}
+    images: dict[Path, None] = {}
+    passed: dict[Path, None] = {}
     for source in sources:
-        found.update(dict.fromkeys(_images_of(str(source))))
-    if not found:
+        found = _find(str(source))
+        images.update(dict.fromkeys(found.images))
+        passed.update(dict.fromkeys(found.passed_over))
+    if not images:
         raise UserError("no images given; name files, folders or patterns such as 'shots/*.jpg'")
-    return list(found)
+    return Sources(list(images), [path for path in passed if path not in images])
+
+
+def passed_over_line(paths: list[Path]) -> str:
+    """How many files were passed over, of which formats, the first and the remedy."""
+    kinds = ", ".join(dict.fromkeys(path.suffix for path in paths))
+    files = f"{len(paths)} file{'s' * (len(paths) > 1)} of formats that are not read ({kinds})"
+    heic = any(path.suffix.lower() in HEIC_SUFFIXES for path in paths)
+    remedy = f"for HEIC {HEIC_REMEDY}" if heic else "convert them to JPEG or PNG"
+    return f"passed over: {files}, the first is {paths[0]}; {remedy}"
 
 
 def is_many(source: str | Path) -> bool:
@@ -39,24 +73,23 @@ def is_many(source: str | Path) -> bool:
     return path.is_dir() or (not path.exists() and _pattern(path) is not None)
 
 
-def _images_of(source: str) -> list[Path]:
+def _find(source: str) -> Sources:
     path = Path(os.path.expanduser(source))
     if path.is_dir():
-        images = _choose(path.iterdir())
-        if not images:
-            raise UserError(
-                f"{source}: no images in this folder ({' '.join(SUFFIXES)}); subfolders: '{path}/**/*'"
-            )
-        return images
-    if path.exists():
-        return [path]
-    pattern = _pattern(path)
-    if pattern is None:
-        raise UserError(f"{source}: no such file or folder; check the name")
-    images = _choose(Path(match) for match in glob.glob(pattern, recursive=True))
-    if not images:
-        raise UserError(f"{source}: the pattern matches no image ({' '.join(SUFFIXES)}); check it with ls")
-    return images
+        found = _choose(path.iterdir())
+        where, remedy = "no images in this folder", f"subfolders: '{path}/**/*'"
+    elif path.exists():
+        return Sources([path], [])
+    else:
+        pattern = _pattern(path)
+        if pattern is None:
+            raise UserError(f"{source}: no such file or folder; check the name")
+        found = _choose(Path(match) for match in glob.glob(pattern, recursive=True))
+        where, remedy = "the pattern matches no image", "check it with ls"
+    if not found.images:
+        others = f"; {passed_over_line(found.passed_over)}" if found.passed_over else ""
+        raise UserError(f"{source}: {where} ({' '.join(SUFFIXES)}); {remedy}{others}")
+    return found
 
 
 def _pattern(path: Path) -> str | None:
@@ -68,10 +101,15 @@ def _pattern(path: Path) -> str | None:
     return str(Path(glob.escape(str(folder)), rest)) if glob.has_magic(rest) else None
 
 
-def _choose(paths: Iterable[Path]) -> list[Path]:
+def _choose(paths: Iterable[Path]) -> Sources:
     """The images among some files, sorted; arrays only where there is nothing else, since they may be
     anything.
     """
-    shown = [path for path in paths if not path.name.startswith(".")]
-    images = sorted(path for path in shown if path.suffix.lower() in SUFFIXES and path.is_file())
-    return images or sorted(path for path in shown if path.suffix.lower() == ARRAY_SUFFIX and path.is_file())
+    shown = sorted(path for path in paths if not path.name.startswith(".") and path.is_file())
+    no_heic = HEIC_SUFFIXES if find_spec("pillow_heif") is None else ()
+
+    def of(suffixes: tuple[str, ...]) -> list[Path]:
+        return [path for path in shown if path.suffix.lower() in suffixes]
+
+    images = of(tuple(suffix for suffix in SUFFIXES if suffix not in no_heic))
+    return Sources(images or of((ARRAY_SUFFIX,)), of(NOT_READ + no_heic))
