@@ -101,6 +101,8 @@ def looks_like_coco(path: Path) -> bool:
         looks_like_coco_panoptic,
         looks_like_lvis,
     )
+    if path.name == "notes.json" and looks_like_yolo(path):  # of Label Studio
+        return False
     return not any(other(path) for other in others) and not looks_like_supervisely(path.parent)
 
 

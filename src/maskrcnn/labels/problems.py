@@ -200,6 +200,10 @@ class ProblemKind(Enum):
     EMPTY_SEGMENT = "segment without a pixel dropped", "paint it in the label image, or delete it"
     UNLISTED_SEGMENT = "segment that is not listed left out", "add it to segments_info with its category"
     LABELS_WITHOUT_IMAGE = "label file without an image left out", "restore its image or delete it"
+    OTHER_SUBSET = (
+        "subset that is no split left out",
+        "name it train, val or test, or read it by itself",
+    )
     KEYPOINTS_WITHOUT_FLIP = (
         "keypoints without flip_idx left in place",
         "add flip_idx, the keypoint that each becomes in a mirror, to data.yaml",

@@ -1,0 +1,307 @@
+"""What describes a YOLO data set: the names of its classes, where each split's images are, its keypoints.
+
+- data.yaml of Ultralytics, Roboflow and CVAT (docs.ultralytics.com/datasets/detect): `names`, `train`, `val`,
+  `test`. Where it names no split, or there is none, images are looked for in the folders that are usual.
+- obj.data of Darknet and of CVAT's YOLO 1.1 (github.com/AlexeyAB/darknet): lines of key = value.
+- classes.txt of LabelImg and Label Studio, or obj.names: the name of a class in each line.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from maskrcnn.errors import DataError, UserError
+from maskrcnn.images.header import SUFFIXES
+from maskrcnn.labels.image_files import refuse_leaving
+from maskrcnn.labels.readers.safe_yaml import parse_yaml
+from maskrcnn.labels.readers.subset_names import SPLITS, split_of
+from maskrcnn.labels.readers.text_lines import read_lines
+from maskrcnn.labels.values import whole
+
+MAX_CLASSES = 100_000
+MAX_KEYPOINTS = 1000
+YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
+NAMES_FILES = ("classes.txt", "obj.names", "classes.names")
+DARKNET_KEYS = ("classes", "names", "backup", "eval", "labels", "top")
+TRIED_TEXTS = 20  # texts that are looked into before a folder is taken for something else
+
+
+@dataclass
+class Description:
+    """What is known of a data set before its labels are read."""
+
+    path: Path  # the file that says it, for messages
+    folder: Path  # of the data set
+    classes: dict[int, str]
+    subsets: dict[str, list[Any]]  # folders of images, lists of images and images of each, by its name
+    document: dict[str, Any] = field(default_factory=dict)  # data.yaml
+    keypoints: int = 0  # 0: none
+    values: int = 0  # 2 or 3 for each keypoint
+
+
+def describe(source: Path) -> Description:
+    """The description of the data set that is, or lies in, `source`.
+
+    Raises:
+        UserError: nothing describes it; the line says what to write.
+        DataError: what describes it cannot be used.
+    """
+    path = description_file(source)
+    if path is None:
+        raise UserError(_what_to_write(source))
+    if path.suffix.lower() in (".yaml", ".yml"):
+        return _from_yaml(path)
+    if path.suffix.lower() == ".data":
+        return _from_darknet(path)
+    folder = path.parent.parent if path.parent.name == "labels" else path.parent
+    if source.is_dir():
+        folder = source
+    return Description(path, folder, _listed_classes(path), usual_places(folder))
+
+
+def description_file(source: Path) -> Path | None:
+    """data.yaml, obj.data or classes.txt: `source` itself or the one that lies in it.
+
+    Raises:
+        UserError: several could be meant.
+        DataError: several say different names.
+    """
+    if source.is_file():
+        if source.suffix.lower() in (".yaml", ".yml", ".data") or source.name in NAMES_FILES:
+            return source
+        # of Label Studio, which says nothing that classes.txt does not
+        beside = source.with_name("classes.txt")
+        return beside if source.name == "notes.json" and beside.is_file() else None
+    if not source.is_dir():
+        return None
+    for name in (*YAML_NAMES, "obj.data"):
+        if (source / name).is_file():
+            return source / name
+    for pattern in ("*.y*ml", "*.data"):
+        files = sorted(source.glob(pattern))
+        if len(files) > 1:
+            raise UserError(
+                f"{source}: holds {files[0].name!r} and {files[1].name!r}; name the one that is meant"
+            )
+        if files and (pattern == "*.data" or _is_yolo(files[0]) or _names_file(source) is None):
+            return files[0]
+    return _names_file(source)
+
+
+def usual_places(folder: Path) -> dict[str, list[Any]]:
+    """The folders of images by their split where nothing says it, as those that have labels show; "" for one
+    that is no split.
+    """
+    found: dict[str, list[Any]] = {}
+    for split, aliases in SPLITS.items():
+        for alias in aliases:
+            places = (f"images/{alias}", f"{alias}/images", alias, f"obj_{alias}_data")
+            place = next((place for place in places if _has_labels(folder, place)), None)
+            if place is not None:
+                found.setdefault(split, []).append(place)
+    if not found:
+        place = next((place for place in ("images", ".") if _has_labels(folder, place)), None)
+        found = {} if place is None else {"": [place]}
+    return found
+
+
+def is_label_text(path: Path) -> bool:
+    """Whether the first line of a text is a class and the coordinates of a box or of points."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(1 << 16)
+        first = next((line for line in head.decode("utf-8-sig").splitlines() if line.strip()), "")
+        numbers = [float(word) for word in first.split()]
+    except (OSError, ValueError):
+        return False
+    return len(numbers) >= 5 and numbers[0] >= 0 and numbers[0] == int(numbers[0])
+
+
+def label_names(image: str) -> list[str]:
+    """Where the labels of an image may be: labels/A/b.txt for images/A/b.jpg, else beside it."""
+    beside = PurePosixPath(image).with_suffix(".txt")
+    parts = beside.parts
+    found = []
+    for folder in ("images", "JPEGImages"):
+        if folder in parts[:-1]:
+            last = max(index for index, part in enumerate(parts[:-1]) if part == folder)
+            found.append("/".join([*parts[:last], "labels", *parts[last + 1 :]]))
+    return [*found, str(beside)]
+
+
+def _has_labels(folder: Path, place: str) -> bool:
+    """Whether a folder of images has texts of labels: in its folder called labels, or beside the images."""
+    if place == "." and any((folder / name).is_dir() for name in ("images", "labels")):
+        return False
+    for name in label_names(f"{place}/x.jpg"):
+        texts = folder / posixpath.dirname(name)
+        paired = posixpath.normpath(posixpath.dirname(name)) == posixpath.normpath(place)
+        files = (path for path in texts.glob("*.txt") if path.name not in NAMES_FILES)
+        deeper = iter(()) if paired else texts.glob("*/*.txt")
+        for path in (*islice(files, TRIED_TEXTS), *islice(deeper, TRIED_TEXTS)):
+            if is_label_text(path) and (not paired or _has_image_beside(path)):
+                return True
+    return False
+
+
+def _has_image_beside(path: Path) -> bool:
+    return any(path.with_suffix(suffix).is_file() for suffix in (*SUFFIXES, *map(str.upper, SUFFIXES)))
+
+
+def _what_to_write(source: Path) -> str:
+    places = usual_places(source) if source.is_dir() else {}
+    if not places:
+        return f"{source}: no data.yaml; give the file or the folder that holds it"
+    above = next((parent for parent in (source.parent, source.parent.parent) if _described(parent)), None)
+    if above is not None:
+        return (
+            f"{source}: no data.yaml, but there is one above; give {str(above)!r} and the split that is meant"
+        )
+    lines = ", ".join(f"{split or 'train'}: {where[0]}" for split, where in places.items())
+    return (
+        f"{source}: YOLO labels but no data.yaml; write one with the lines {lines} and names: [cat, dog], or "
+        "classes.txt with the name of a class in each line"
+    )
+
+
+def _described(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in YAML_NAMES)
+
+
+# ---- data.yaml
+
+
+def _is_yolo(path: Path) -> bool:
+    try:
+        document = parse_yaml(path)
+    except DataError:
+        return False
+    return isinstance(document, dict) and ("names" in document or "nc" in document)
+
+
+def _from_yaml(path: Path) -> Description:
+    document = parse_yaml(path)
+    if not isinstance(document, dict):
+        raise DataError(f"{path}: not a list of keys; a data.yaml has train, val and names")
+    found = Description(path, path.parent, _classes(document, path), {}, document)
+    for key, value in document.items():
+        if not isinstance(key, str) or not value or key in ("path", "names"):
+            continue
+        listed = isinstance(value, str) and value.strip().endswith(".txt")
+        if split_of(key) or (listed and os.path.isfile(path.parent / value.strip())):  # a subset of CVAT
+            found.subsets[key] = value if isinstance(value, list) else [value]
+    found.subsets = found.subsets or usual_places(path.parent)
+    shape = document.get("kpt_shape")
+    if shape is not None:
+        sides = [whole(side) for side in shape] if isinstance(shape, list) else []
+        if len(sides) != 2 or not 1 <= sides[0] <= MAX_KEYPOINTS or sides[1] not in (2, 3):
+            raise DataError(
+                f"{path}: kpt_shape must be [number of keypoints, 2 or 3], as [17, 3]; correct it"
+            )
+        found.keypoints, found.values = sides
+    return found
+
+
+def _classes(document: dict[str, Any], path: Path) -> dict[int, str]:
+    """Names by their index."""
+    names, count = document.get("names"), document.get("nc")
+    if count is not None and not (type(count) is int and 1 <= count <= MAX_CLASSES):
+        raise DataError(f"{path}: nc must be the number of classes; correct it")
+    if names is None and (listed := _names_file(path.parent)) is not None:
+        names = _listed_classes(listed)
+    if names is None and count is not None:
+        return {index: f"class_{index}" for index in range(count)}
+    found = dict(enumerate(names)) if isinstance(names, list) else names
+    if not isinstance(found, dict) or not 1 <= len(found) <= MAX_CLASSES:
+        raise DataError(f"{path}: names must list the classes, as names: [cat, dog]; correct it")
+    classes = {}
+    for index, name in found.items():
+        if type(index) is not int or not 0 <= index < 2**31:
+            raise DataError(
+                f"{path}: names must have the class's number before each name, counted from 0; correct it"
+            )
+        # unquoted, YAML takes no, on, 3 and 1.5 for other things than names
+        if isinstance(name, bool) or not isinstance(name, (str, int, float)) or not str(name).strip():
+            raise DataError(f"{path}: the name of class {index} is not a text; put it in quotes")
+        classes[index] = str(name).strip()
+    if count is not None and count != len(classes):
+        raise DataError(f"{path}: nc is {count} but names has {len(classes)} classes; correct one of them")
+    return classes
+
+
+# ---- obj.data and classes.txt
+
+
+def _from_darknet(path: Path) -> Description:
+    values: dict[str, str] = {}
+    for line in read_lines(path):
+        key, equals, value = (part.strip() for part in line.partition("="))
+        if equals and not line.startswith("#"):
+            values[key.lower()] = value
+    stated = values.get("names") or values.get("labels") or "obj.names"
+    # the paths are those of the machine where Darknet ran
+    names = next((file for file in _shortened(stated, path.parent) if os.path.isfile(file)), None)
+    if names is None:
+        raise DataError(f"{path}: names is {stated!r}, which is not there; put that file beside {path.name}")
+    classes = _listed_classes(names)
+    count = values.get("classes")
+    if count and whole(count) != len(classes):
+        raise DataError(
+            f"{path}: classes is {count:.20} but {names.name!r} has {len(classes)} names; correct one of them"
+        )
+    subsets: dict[str, list[Any]] = {
+        key: [value] for key, value in values.items() if key not in DARKNET_KEYS and value
+    }
+    return Description(path, path.parent, classes, subsets or usual_places(path.parent))
+
+
+def _shortened(name: str, folder: Path) -> Iterator[Path]:
+    parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    return (folder.joinpath(*parts[begin:]) for begin in range(len(parts)))
+
+
+def _names_file(folder: Path) -> Path | None:
+    """classes.txt or the like beside the labels.
+
+    Raises:
+        DataError: there are several that differ.
+    """
+    places = [place for where in usual_places(folder).values() for place in where]
+    folders = [".", *(posixpath.dirname(name) for place in places for name in label_names(f"{place}/x.jpg"))]
+    paths = [folder / place / name for place in [*folders, "labels"] for name in NAMES_FILES]
+    found = list(dict.fromkeys(path for path in paths if path.is_file()))
+    for other in found[1:]:
+        if read_lines(other) != read_lines(found[0]):
+            raise DataError(
+                f"{other}: not the names of {str(found[0])!r}; write data.yaml with names, and check which "
+                "of them the labels of each folder mean"
+            )
+    return found[0] if found else None
+
+
+def _listed_classes(path: Path) -> dict[int, str]:
+    """Names by the number of their line, counted from 0."""
+    refuse_leaving(path.parent, path)
+    lines = [line.strip() for line in _text(path).splitlines()]
+    while lines and not lines[-1]:
+        lines.pop()
+    if not 1 <= len(lines) <= MAX_CLASSES:
+        raise DataError(f"{path}: no names of classes; write one in each line")
+    if not all(lines):
+        raise DataError(f"{path}: line {lines.index('') + 1} is empty, but lines count classes; name it")
+    return dict(enumerate(lines))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise DataError(f"{path}: not readable ({error.strerror}); check the file") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: not text; save it as UTF-8") from None

@@ -1,0 +1,189 @@
+"""Which images a split of a YOLO data set has, and where they lie.
+
+What describes a data set often names the place where it was made: data.yaml has `path`, Roboflow writes
+../train/images for train/images, CVAT data/images/train/x.png for images/train/x.png, Darknet the paths of
+the machine where it ran. So what is not there is looked for under the data set's own folder.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from maskrcnn.errors import DataError, UserError
+from maskrcnn.images.header import SUFFIXES
+from maskrcnn.labels.image_files import refuse_leaving, relative_name
+from maskrcnn.labels.readers.folder_files import files_under
+from maskrcnn.labels.readers.subset_names import SPLITS, split_of
+from maskrcnn.labels.readers.yolo_description import Description, label_names
+
+LONGEST_PATH = 50  # folders that a name is shortened by
+
+
+def images_of(description: Description, split: str | None) -> list[str]:
+    """The images of a split, each once, as names relative to the data set's folder.
+
+    Args:
+        split: "train", "val" or "test"; None: the first of them that there is, all where there is none.
+
+    Raises:
+        UserError: there is no such split.
+        DataError: an entry leads nowhere, or there is no image.
+    """
+    subsets = description.subsets
+    splits = [found for name in SPLITS if (found := [key for key in subsets if split_of(key) == name])]
+    if split is not None:
+        wanted = [key for key in subsets if key and split_of(key) == split]
+    else:
+        wanted = splits[0] if splits else list(subsets)
+    if not wanted:
+        raise UserError(
+            f"{description.path}: has no {split or 'train'!r} split "
+            f"({', '.join(filter(None, subsets)) or 'none at all'}); add the line {split or 'train'}: FOLDER"
+        )
+    images: dict[str, None] = {}
+    for key in wanted:
+        for entry in subsets[key]:
+            if not isinstance(entry, str) or not entry.strip():
+                raise DataError(
+                    f"{description.path}: {key} must name a folder of images or a .txt list; correct it"
+                )
+            images |= dict.fromkeys(_images(description, key, entry.strip()))
+    if not images:
+        places = [place for key in wanted for place in subsets[key]]
+        raise DataError(
+            f"{description.path}: empty data set, {wanted[0] or 'the folder'} has no image; put images into "
+            f"{places[0] if len(places) == 1 else places!r:.100}"
+        )
+    return list(images)
+
+
+def _images(description: Description, key: str, entry: str) -> Iterator[str]:
+    name = _locate(description, key, entry)
+    path = description.folder / name
+    if os.path.isdir(path):
+        for file in files_under(path):
+            if is_image(file):
+                yield posixpath.normpath(posixpath.join(name, file))
+    elif path.suffix.lower() == ".txt":
+        refuse_leaving(description.folder, path)
+        yield from _listed(description, name)
+    elif is_image(name):
+        yield name
+    else:
+        raise DataError(f"{description.path}: {key} {entry!r} is no folder, .txt list or image; correct it")
+
+
+def is_image(name: str) -> bool:
+    """Whether a file's name ends as an image's."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def text_lines(path: Path) -> list[str]:
+    """The lines of a text.
+
+    Raises:
+        DataError: unreadable, or no text.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise DataError(f"{path}: not readable ({error.strerror}); check the file") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: not text; export the labels again") from None
+
+
+def _locate(description: Description, key: str, entry: str) -> str:
+    """Where an entry is, relative to the data set's folder."""
+    folder = description.folder
+    base = description.document.get("path")
+    tries = [posixpath.join(base, entry)] if isinstance(base, str) and base else []
+    bare = entry.replace("\\", "/")
+    tries += [entry, bare]
+    while bare.startswith("../"):
+        bare = bare[3:]
+    tries.append(bare)
+    if bare.lower().endswith((".txt", *SUFFIXES)):
+        tries += _shortened(entry)
+    else:
+        tries += _below(entry, folder)
+    for attempt in tries:
+        name = _inside(attempt, folder)
+        if name is not None and os.path.exists(folder / name):
+            return name
+    raise DataError(
+        f"{description.path}: {key or 'the images'} is {entry!r}, which is not there in {str(folder)!r}; put "
+        f"{description.path.name} into the folder that holds the images and write train and val relative to "
+        "it"
+    )
+
+
+def _inside(entry: str, folder: Path) -> str | None:
+    """`entry` relative to `folder`, or None when it leads elsewhere."""
+    if posixpath.isabs(entry):
+        try:
+            entry = PurePosixPath(posixpath.normpath(entry)).relative_to(folder.absolute()).as_posix()
+        except ValueError:
+            return None
+    return "." if posixpath.normpath(entry) == "." else relative_name(entry)
+
+
+def _parts(entry: str) -> list[str]:
+    drive = PureWindowsPath(entry).drive
+    rest = entry.removeprefix(drive).replace("\\", "/")
+    return [part for part in rest.split("/") if part not in ("", ".", "..")]
+
+
+def _shortened(entry: str) -> Iterator[str]:
+    """The name of a file without its first folder, without the first two, and so on."""
+    parts = _parts(entry)
+    return ("/".join(parts[begin:]) for begin in range(max(0, len(parts) - LONGEST_PATH), len(parts)))
+
+
+def _below(entry: str, folder: Path) -> Iterator[str]:
+    """What an absolute path of a folder says below a folder of the data set's name, or its last two folders:
+    one alone, as "images", may be any data set's.
+    """
+    parts = _parts(entry)
+    if not (entry.startswith("/") or PureWindowsPath(entry).drive):
+        return
+    for begin in range(max(1, len(parts) - LONGEST_PATH), len(parts)):
+        if len(parts) - begin >= 2 or parts[begin - 1] == folder.absolute().name:
+            yield "/".join(parts[begin:])
+
+
+def _listed(description: Description, name: str) -> list[str]:
+    """The images that a .txt list names; its lines are relative to the data set's folder or to the list, or
+    have folders before that.
+    """
+    folder = description.folder
+    entries: dict[str, str] = {}  # by the image
+    for number, line in enumerate(text_lines(folder / name), start=1):
+        entry = line.strip()
+        if not entry:
+            continue
+        tries = [_inside(posixpath.join(posixpath.dirname(name), entry), folder), _inside(entry, folder)]
+        names = [attempt for attempt in tries if attempt is not None]
+        image = _present([*names, *_shortened(entry)], folder) or next(iter(names), None)
+        if image is None:
+            raise DataError(
+                f"{description.path}: line {number} of {name!r} names an image outside the folder of "
+                f"{description.path.name}, {entry!r:.200}; write it relative to that folder"
+            )
+        if _parts(entries.setdefault(image, entry)) != _parts(entry):
+            raise DataError(
+                f"{description.path}: {entry!r:.200} in line {number} of {name!r} would be {image!r}, as "
+                f"{entries[image]!r:.200} is; restore the folders of the images"
+            )
+    return list(entries)
+
+
+def _present(names: list[str], folder: Path) -> str | None:
+    """The first of these images that is there, else the first whose labels are."""
+    for name in names:
+        if os.path.isfile(folder / name):
+            return name
+    texts = ((name, text) for name in names for text in label_names(name))
+    return next((name for name, text in texts if os.path.isfile(folder / text)), None)
