@@ -55,9 +55,11 @@ def train(
     from maskrcnn.labels.open import open_dataset, open_val
     from maskrcnn.labels.options import LabelOptions
     from maskrcnn.train import trainer
+    from maskrcnn.train.run_folder import refuse_folder
     from maskrcnn.train.setup import take_only_class
     from maskrcnn.training_data.prepare import prepare_data
 
+    refuse_folder(folder, resume)  # before the data are read, which may take long
     options = LabelOptions(class_name, images)
     train_data = open_dataset(data, "train", options=options)
     val_data = open_val(data, options=options) if val is None else open_dataset(val, "val", options=options)

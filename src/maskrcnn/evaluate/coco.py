@@ -36,6 +36,12 @@ if TYPE_CHECKING:
 
 KINDS: tuple[Kind, ...] = ("bbox", "segm", "keypoints")
 OBJECT_KEYS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+# why there is no AP of a kind
+UNMEASURED: dict[str, str] = {
+    "bbox": "no labelled objects to score, crowds aside",
+    "segm": "no labelled masks to score, crowds aside",
+    "keypoints": "no labelled keypoints to score, crowds aside",
+}
 COUNTED = 100  # detections of an image and class that COCO counts
 KEYPOINT_KEYS = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl")
 
@@ -175,6 +181,8 @@ def score_results(
         evaluator = _match(labels, detections, kind, truth.sigmas)
         keys = KEYPOINT_KEYS if kind == "keypoints" else OBJECT_KEYS
         scores.kinds[kind] = {key: _percent(value) for key, value in zip(keys, evaluator.stats, strict=True)}
+        if scores.kinds[kind]["AP"] is None:
+            scores.notes.append(f"AP of {kind} is -: {UNMEASURED[kind]}")
         precision = _precision(evaluator)
         scores.per_class[kind] = {
             name: _average(precision[:, :, place]) for place, name in enumerate(dataset.classes)

@@ -25,6 +25,8 @@ def print_scores(scores: Scores, console: Console | None = None) -> None:
     names = list(next(iter(scores.per_class.values()), {}))
     if len(names) > 1:
         console.print(_class_table(scores, names))
+    if any(value is None for figures in scores.kinds.values() for value in figures.values()):
+        console.print("-: no labelled object of that kind, size or class")
     for note in scores.notes:
         console.print(f"note: {note}", markup=False)
 

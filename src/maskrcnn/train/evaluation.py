@@ -9,7 +9,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from torch import nn
 
 from maskrcnn.config.load import Config
-from maskrcnn.evaluate.coco import Scores, comparable_kinds, find_all, score_results
+from maskrcnn.evaluate.coco import UNMEASURED, Scores, comparable_kinds, find_all, score_results
 from maskrcnn.labels.types import Dataset, LabelledImage
 
 LARGEST_BATCH = 4
@@ -62,10 +62,13 @@ def figure_of_merit(scores: Scores, best: str) -> float | None:
 
 
 def scores_line(scores: Scores) -> str:
-    """AP and AP50 of each kind in one line."""
+    """AP and AP50 of each kind in one line, or why there is none."""
     kinds = {"bbox": "box", "segm": "mask", "keypoints": "keypoint"}
     parts = []
     for kind, numbers in scores.kinds.items():
+        if numbers["AP"] is None:
+            parts.append(f"{kinds[kind]} AP - ({UNMEASURED[kind]})")
+            continue
         pair = ("-" if numbers[key] is None else f"{numbers[key]:.1f}" for key in ("AP", "AP50"))
         parts.append("{} AP {} (AP50 {})".format(kinds[kind], *pair))
     return "  ".join(parts)

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Column
 
+from maskrcnn.errors import UserError
 from maskrcnn.files import write_text
 
 PLAIN_EVERY = 30.0  # seconds between lines where there is no terminal
@@ -26,7 +27,9 @@ RECORD_EVERY = 20  # iterations between lines of metrics.jsonl
 class Log:
     """Gathers the figures of each step and reports them now and then. `active` in one process only."""
 
-    def __init__(self, run: Path, total: int, per_epoch: int, start: int, active: bool = True) -> None:
+    def __init__(
+        self, run: Path, total: int, per_epoch: int, start: int, evaluated_at: int = 0, active: bool = True
+    ) -> None:
         self.active = active
         self.total = total
         self.per_epoch = per_epoch
@@ -42,7 +45,7 @@ class Log:
         self._writer: Any = None
         self._bar: Progress | None = None
         if active:
-            drop_after(self.metrics, start)
+            drop_after(self.metrics, start, evaluated_at)
             self._writer = _tensorboard(run / "tensorboard", start)
             self._bar = self._start_bar(start)
 
@@ -153,21 +156,36 @@ class Log:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The records of metrics.jsonl; a last line cut short by a kill is left out."""
+    """The records of metrics.jsonl; a last line that a kill left unfinished is left out.
+
+    Raises:
+        UserError: damaged; the line is named.
+    """
     records = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
+    lines = path.read_bytes().split(b"\n") if path.exists() else []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
             continue
+        try:
+            record = json.loads(line)
+            known = isinstance(record["iteration"], int) and isinstance(record["kind"], str)
+        except (ValueError, TypeError, KeyError, RecursionError):
+            known = False
+        if known:
+            records.append(record)
+        elif number < len(lines):
+            raise UserError(f"{path}: line {number} is damaged; remove that line, or the whole file")
     return records
 
 
-def drop_after(path: Path, iteration: int) -> None:
-    """Remove the records of steps that a resume from `iteration` does again."""
+def drop_after(path: Path, iteration: int, evaluated_at: int) -> None:
+    """Remove the records of what a resume does again: steps after `iteration`, evaluations after
+    `evaluated_at`.
+    """
     if not path.exists():
         return
-    kept = [record for record in read_metrics(path) if record["iteration"] <= iteration]
+    last = {"evaluation": evaluated_at}
+    kept = [r for r in read_metrics(path) if r["iteration"] <= last.get(r["kind"], iteration)]
     write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
 
 

@@ -126,6 +126,8 @@ def _table(evaluations: list[dict[str, Any]]) -> list[str]:
         figures = [record["scores"].get(kind, {}).get(figure) for kind in kinds for figure in ("AP", "AP50")]
         cells = [f"{record['epoch']:.2f}", str(record["iteration"])]
         rows.append("| " + " | ".join(cells + ["-" if f is None else f"{f:.2f}" for f in figures]) + " |")
+    if any(" - |" in row for row in rows[2:]):
+        rows += ["", "-: the val split has no labelled objects of that kind to score."]
     return [*rows, ""]
 
 

@@ -21,10 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
 
 from maskrcnn.config.load import Config
-from maskrcnn.config.section import dotted
 from maskrcnn.environment import describe_environment
 from maskrcnn.errors import UserError
 from maskrcnn.files import Locked, locked, remove_unfinished, write_text
@@ -36,20 +34,22 @@ FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 LOCK = ".lock"  # held by the process that trains
 SIGNS_OF_A_RUN = ("config.yaml", "state.pt", "metrics.jsonl", "weights")
 GENERATED_SAMPLE = 32  # images of a generated data set that the digest looks at
-# settings that a resumed run may change; any other would make it neither the old run nor a new one
-FREE_TO_CHANGE = {
-    f"train.{key}"
-    for key in (
-        "epochs",
-        "trunk",
-        "init",
-        "evaluate_every_epochs",
-        "patience",
-        "best",
-        "save_every_seconds",
-        "deterministic",
-    )
-} | {"data.workers", "data.tiles.cache_gb"}
+
+
+def refuse_folder(run: Path, resume: bool) -> None:
+    """Refuse a folder that holds a run, or with `resume` one that does not.
+
+    Raises:
+        UserError: it does; names the remedy.
+    """
+    if run.exists() and not run.is_dir():
+        raise UserError(f"{run}: is a file; give a folder for the run")
+    if resume and not _signs(run):
+        raise UserError(f"{run}: no run to resume here; leave --resume out to begin one, or give its folder")
+    if not resume and (signs := _signs(run)):
+        raise UserError(
+            f"{run}: already holds a run ({signs[0]}); add --resume to continue it, or give another folder"
+        )
 
 
 def open_run(run: Path, resume: bool, held: ExitStack) -> None:
@@ -62,10 +62,7 @@ def open_run(run: Path, resume: bool, held: ExitStack) -> None:
         UserError: another process trains there; the folder holds a run and `resume` is false; or there is
             none to resume; or it cannot be made.
     """
-    if run.exists() and not run.is_dir():
-        raise UserError(f"{run}: is a file; give a folder for the run")
-    if resume and not _signs(run):
-        raise UserError(f"{run}: no run to resume here; leave --resume out to begin one, or give its folder")
+    refuse_folder(run, resume)
     try:
         run.mkdir(parents=True, exist_ok=True)
         held.enter_context(locked(run / LOCK, wait=False))
@@ -73,15 +70,18 @@ def open_run(run: Path, resume: bool, held: ExitStack) -> None:
         raise UserError(f"{run}: {holder} is training there; stop it, or give another folder") from None
     except OSError as error:
         raise UserError(f"{run}: cannot be made: {error.strerror}; give the run another folder") from None
-    if not resume and (signs := _signs(run)):
-        raise UserError(
-            f"{run}: already holds a run ({signs[0]}); add --resume to continue it, or give another folder"
-        )
+    refuse_folder(run, resume)  # another may have trained there meanwhile
     remove_unfinished(run)
 
 
 def _signs(run: Path) -> list[str]:
     return [name for name in SIGNS_OF_A_RUN if (run / name).exists()]
+
+
+def saved_weights(run: Path) -> Path:
+    """The folder of a run's best weights or, where it has none, of its last."""
+    best = run / "weights" / "best"
+    return best if best.exists() else run / "weights" / "last"
 
 
 @contextmanager
@@ -129,50 +129,6 @@ def write_description(
     write_text(commands, f"{before}{command or shell_command(sys.argv)}\n")
     write_json(run / "env.json", environment(processes))
     write_json(run / "data.json", data)
-
-
-def check_unchanged(run: Path, config: Config, data: dict[str, Any]) -> list[str]:
-    """See that a resumed run trains the same network on the same data.
-
-    Returns:
-        One line for each setting that changed and may.
-
-    Raises:
-        UserError: another setting, or the labels, changed; the first is named with both values.
-    """
-    init = shell_command([f"train.init={run / 'weights' / 'last'}"])
-    remedy = f"set it back, or start a new run from these weights with --set {init}"
-    try:
-        before = dotted(_completed(yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))))
-        data_before = json.loads((run / "data.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return []  # killed before they were written
-    except (yaml.YAMLError, json.JSONDecodeError, AttributeError):
-        raise UserError(
-            f"{run}: config.yaml or data.json is damaged; begin a new run in another folder"
-        ) from None
-    now = dotted(config.model_dump(mode="json"))
-    notes = []
-    for key in sorted(now.keys() | before.keys()):
-        old, new = before.get(key), now.get(key)
-        if old == new:
-            continue
-        if key not in FREE_TO_CHANGE:
-            raise UserError(f"{run}: resumes with {key}={new}, began with {old}; {remedy}")
-        notes.append(f"{key} was {old}, is now {new}")
-    if data_before["train"]["digest"] != data["train"]["digest"]:
-        raise UserError(
-            f"{run}: the labels of {data['train']['source']} have changed since it began; {remedy}"
-        )
-    return notes
-
-
-def _completed(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a run with those that came later, at the defaults that it was trained with."""
-    try:
-        return Config.model_validate(settings).model_dump(mode="json")
-    except ValidationError:  # one that is gone: compare what there is
-        return settings
 
 
 def environment(processes: int) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from accelerate.utils import gather_object
 from torch import nn
 
@@ -29,6 +30,7 @@ from maskrcnn.train.log import Log
 from maskrcnn.train.nonfinite import nonfinite_message
 from maskrcnn.train.optimizer import peak_rate, rate_at, warmup_iterations
 from maskrcnn.train.report import write_card, write_plots, write_report
+from maskrcnn.train.resume import Complete, check_unchanged, continue_from, progress_of
 from maskrcnn.train.sample_images import SAMPLES, draw_found, draw_training
 from maskrcnn.train.setup import determinism, fit_to_data, make_accelerator, make_network
 from maskrcnn.train.stop import StopRequest
@@ -63,7 +65,11 @@ def train(
         KeyboardInterrupt, SystemExit: on SIGINT or SIGTERM, after the state was saved.
     """
     with ExitStack() as held, run_folder.writing_to(run), determinism(config.train.deterministic):
-        return Trainer(config, train_data, val_data, run, resume, command, network, held).train()
+        try:
+            return Trainer(config, train_data, val_data, run, resume, command, network, held).train()
+        except Complete as line:
+            PartialState().print(line)
+            return run_folder.saved_weights(run)
 
 
 class Trainer:
@@ -101,18 +107,32 @@ class Trainer:
             run_folder.open_run(run, resume, held)
         self.accelerator.wait_for_everyone()
         state = read_state(run / "state.pt") if resume and (run / "state.pt").exists() else None
+        self.progress = TrainingState() if state is None else progress_of(state, run / "state.pt")
+        self.notes = self._compare(resume)
+        if state is not None and (val_data is None or self.progress.evaluated_at == self.progress.iteration):
+            continue_from(self.progress, self.settings, self.total, self.per_epoch, run)
         misfits: list[str] = []
         if network is None:  # before the folder is written to: one that is refused leaves no run behind
             network, misfits = make_network(self.config, resume=state is not None)
-        self.notes = self._describe(resume, command)
         if self.sampler.factors is not None:
             self.notes.append(describe_repeats(self.sampler.factors))
         self.notes += misfits
         self.learner = Learner(network, self.settings, self.accelerator)
-        self.progress = TrainingState()
         if state is not None:
             self._restore(state)
-        self.log = Log(run, self.total, self.per_epoch, self.progress.iteration, active=self.main)
+        if self.main:
+            run_folder.write_description(
+                run, self.config, command, self.data, resume, self.accelerator.num_processes
+            )
+        self.accelerator.wait_for_everyone()
+        self.log = Log(
+            run,
+            self.total,
+            self.per_epoch,
+            self.progress.iteration,
+            self.progress.evaluated_at,
+            active=self.main,
+        )
         self.stop = StopRequest()
         self.asked = False  # some process was, by a signal
         self.scores: dict[str, Any] | None = None
@@ -122,32 +142,28 @@ class Trainer:
 
     # ---- set up
 
-    def _describe(self, resume: bool, command: str) -> list[str]:
-        """Describe the run in its folder; one process does, the others wait. Returns what a resume
-        changes.
-        """
-        notes: list[str] = []
+    def _compare(self, resume: bool) -> list[str]:
+        """Describe the data and say what a resume changes; one process does."""
         self.data: dict[str, Any] = {}
-        if self.main:
-            self.data = {
-                "train": run_folder.describe_data(self.train_data),
-                "val": run_folder.describe_data(self.val_data) if self.val_data is not None else None,
-                "model_classes": self.config.model.classes,
-            }
-            if resume:
-                notes = run_folder.check_unchanged(self.run, self.config, self.data)
-            run_folder.write_description(
-                self.run, self.config, command, self.data, resume, self.accelerator.num_processes
-            )
-        self.accelerator.wait_for_everyone()
-        return notes
+        if not self.main:
+            return []
+        self.data = {
+            "train": run_folder.describe_data(self.train_data),
+            "val": run_folder.describe_data(self.val_data) if self.val_data is not None else None,
+            "model_classes": self.config.model.classes,
+        }
+        return check_unchanged(self.run, self.config, self.data) if resume else []
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.learner.load_state_dict(state)
-        self.progress = TrainingState(**state["progress"])
-        if self.progress.iteration < self.total:
-            self.progress.finished = False  # more epochs were asked for
-        set_random_state(state["random"])
+        try:
+            self.learner.load_state_dict(state)
+            set_random_state(state["random"])
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
+            reason = " ".join(str(error).split())[:120]
+            raise UserError(
+                f"{self.run / 'state.pt'}: does not fit this training ({reason}); start a new run from "
+                "weights/last"
+            ) from None
 
     def _introduce(self) -> None:
         settings, progress = self.settings, self.progress
@@ -206,8 +222,7 @@ class Trainer:
                     self._finish()
         finally:
             self.log.close()
-        best, last = self.run / "weights" / "best", self.run / "weights" / "last"
-        return best if best.exists() else last
+        return run_folder.saved_weights(self.run)
 
     def _batches(self) -> Iterator[Share]:
         """This process's share of each step from the present iteration on, without end."""
@@ -296,7 +311,7 @@ class Trainer:
         better = figure is not None and (progress.best is None or figure > progress.best)
         if better:
             progress.best, progress.best_iteration, progress.stale = figure, progress.iteration, 0
-        else:
+        elif figure is not None:
             progress.stale += 1
         progress.evaluated_at = progress.iteration
         progress.stopped_early = (
@@ -312,13 +327,15 @@ class Trainer:
     # ---- finish
 
     def _finish(self) -> None:
-        """Last weights, curves and the report."""
-        self.progress.finished = True
-        self._save()
+        """Curves, the report and the last weights; only then the run counts as complete."""
+        self._count_time()
         if self.main:
             plots: list[str] = []
             self._draw(lambda: plots.extend(write_plots(self.run)))
             write_report(self.run, self.config, self.progress, self.data, plots)
+        self.progress.finished = True
+        self._save()
+        if self.main:
             if self.progress.stopped_early:
                 self.log.note(f"stopped early: no better for {self.progress.stale} evaluations")
             best = (
@@ -331,9 +348,7 @@ class Trainer:
 
     def _save(self, weights: bool = True, best: bool = False) -> None:
         """Write the state and, averaged if so set, the last and the best weights. One process does."""
-        now = time.monotonic()
-        self.progress.seconds += now - self._clock
-        self._clock = self._saved_at = now
+        self._saved_at = self._count_time()
         if not self.main:
             return
         if weights:
@@ -342,6 +357,13 @@ class Trainer:
                     self._save_weights(self.run / "weights" / name)
         state = {**self.learner.state_dict(), "progress": self.progress.to_dict(), "random": random_state()}
         write_state(self.run / "state.pt", state)
+
+    def _count_time(self) -> float:
+        """Add the time since the last call to what the training took; returns now."""
+        now = time.monotonic()
+        self.progress.seconds += now - self._clock
+        self._clock = now
+        return now
 
     def _save_weights(self, folder: Path) -> None:
         from maskrcnn.weights.store import save_model

@@ -1,0 +1,184 @@
+"""Resuming: complete runs, fewer epochs, damaged folders, and an evaluation that a kill cut off."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from maskrcnn.cli.main import main
+from maskrcnn.config.load import Config
+from maskrcnn.errors import UserError
+from maskrcnn.evaluate.coco import Scores
+from maskrcnn.train import trainer
+from maskrcnn.train.checkpoint import read_state
+from maskrcnn.train.evaluation import scores_line
+from maskrcnn.train.log import read_metrics
+from maskrcnn.train.trainer import Trainer, train
+from tiny_network import tiny_config, tiny_data, tiny_network
+
+
+def run_tiny(run: Path, config: Config, val: bool = False, **options: Any) -> Path:
+    return train(
+        config, tiny_data(), tiny_data("val") if val else None, run, network=tiny_network(config), **options
+    )
+
+
+@pytest.fixture(autouse=True)
+def _nothing_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Trainer, "_draw", lambda *_: None)
+
+
+def contents(run: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(run)): path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+def test_a_complete_run_says_so_and_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    run_tiny(run, tiny_config(epochs=1), val=True)
+    capsys.readouterr()
+    for epochs in (1, 0.5):  # fewer than were done, too
+        before = contents(run)
+        assert run_tiny(run, tiny_config(epochs=epochs), val=True, resume=True) == run / "weights" / "best"
+        line = "complete: 8 of 8 iterations (1 epoch) are done; for more add --set train.epochs=2\n"
+        assert capsys.readouterr().out == line
+        after = contents(run)
+        after[".lock"] = before[".lock"]
+        assert after == before
+
+
+def test_a_run_is_not_resumed_with_fewer_epochs_than_were_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    monkeypatch.setattr(Trainer, "_finish", lambda self: self._save())
+    run_tiny(run, tiny_config(epochs=1))
+    before = (run / "config.yaml").read_bytes()
+    with pytest.raises(UserError, match=r"8 iterations \(1 epochs\) are done, more than the 4 .*epochs=2"):
+        run_tiny(run, tiny_config(epochs=0.5), resume=True)
+    assert (run / "config.yaml").read_bytes() == before
+
+
+def test_a_run_that_was_stopped_early_goes_on_with_more_patience(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        trainer, "evaluate_together", lambda *_: Scores({"bbox": {"AP": 7.0, "AP50": None}}, {}, 6, 6, 6)
+    )
+    run, settings = tmp_path / "run", {"epochs": 2.5, "evaluate_every_epochs": 0.5}
+    run_tiny(run, tiny_config(patience=2, **settings), val=True)
+    capsys.readouterr()
+    run_tiny(run, tiny_config(patience=2, **settings), val=True, resume=True)
+    assert "complete: stopped early after 12 of 20 iterations" in capsys.readouterr().out
+    run_tiny(run, tiny_config(patience=4, **settings), val=True, resume=True)
+    assert read_state(run / "state.pt")["progress"]["iteration"] == 20
+
+
+def test_a_kill_behind_an_evaluations_line_does_not_leave_it_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(self: Trainer, weights: bool = True, best: bool = False) -> None:
+        if self.progress.evaluated_at == 8:
+            raise Killed
+        save(self, weights, best)
+
+    save, run, config = Trainer._save, tmp_path / "run", tiny_config(epochs=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_save", die)
+        with pytest.raises(Killed):
+            run_tiny(run, config, val=True)
+    assert [r["iteration"] for r in read_metrics(run / "metrics.jsonl") if r["kind"] == "evaluation"] == [8]
+    run_tiny(run, config, val=True, resume=True)
+    lines = [r["iteration"] for r in read_metrics(run / "metrics.jsonl") if r["kind"] == "evaluation"]
+    assert lines == [8, 16]
+
+
+def _state_with(**changes: Any) -> Any:
+    def spoil(path: Path) -> None:
+        state = torch.load(path, weights_only=True)
+        torch.save(state | changes, path)
+
+    return spoil
+
+
+def _half(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("name", ["state.pt", "data.json", "metrics.jsonl", "config.yaml"])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        _half,
+        _folder,
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"\0" * 100),
+        lambda path: path.write_bytes(b"\xff\xfe{{\n\xff"),
+        lambda path: path.write_text("[1, 2]\n3\n"),
+        lambda path: path.write_text('{"train": 3}\n{"iteration": "x", "kind": 1}\n'),
+    ],
+)
+def test_a_damaged_file_of_a_run_is_one_line(tmp_path: Path, name: str, spoil: Any) -> None:
+    run, config = tmp_path / "run", tiny_config(epochs=0.5)
+    run_tiny(run, config)
+    spoil(run / name)
+    try:
+        run_tiny(run, tiny_config(epochs=1), resume=True)
+    except UserError as error:
+        assert name in str(error) and "\n" not in str(error)
+    else:  # a kill leaves such a last line
+        assert name == "metrics.jsonl"
+        assert all(json.loads(line) for line in (run / name).read_text().splitlines())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"progress": None},
+        {"progress": {"iteration": 4, "unknown": 1}},
+        {"progress": {"iteration": "four"}},
+        {"model": {}},
+        {"optimizer": {"state": {}, "param_groups": []}},
+        {"optimizer": 3},
+        {"random": {}},
+        {"model": {"head.weight": torch.zeros(3)}},
+    ],
+)
+def test_a_state_that_does_not_fit_is_one_line(tmp_path: Path, changes: dict[str, Any]) -> None:
+    run = tmp_path / "run"
+    run_tiny(run, tiny_config(epochs=0.5))
+    before = (run / "config.yaml").read_bytes()
+    _state_with(**changes)(run / "state.pt")
+    with pytest.raises(UserError, match=r"state.pt: (damaged|does not fit).*start a new run") as error:
+        run_tiny(run, tiny_config(epochs=1), resume=True)
+    assert "\n" not in str(error.value)
+    assert (run / "config.yaml").read_bytes() == before
+
+
+def test_a_folder_that_holds_a_run_is_refused_before_the_data_are_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unread(*_: Any, **__: Any) -> None:
+        raise AssertionError("the data are read")
+
+    monkeypatch.setattr("maskrcnn.labels.open.open_dataset", unread)
+    (tmp_path / "config.yaml").touch()
+    assert main(["train", "synthetic", "--recipe", "quick", "--run", str(tmp_path)]) == 2
+    assert "already holds a run (config.yaml); add --resume" in capsys.readouterr().err
+
+
+def test_an_ap_that_is_not_known_says_why() -> None:
+    none: dict[str, float | None] = {"AP": None, "AP50": None}
+    line = scores_line(Scores({"bbox": none, "segm": {"AP": 1.0, "AP50": 2.0}}, {}, 1, 0, 0))
+    assert line == "box AP - (no labelled objects to score, crowds aside)  mask AP 1.0 (AP50 2.0)"
