@@ -136,7 +136,8 @@ def test_a_damaged_file_of_a_run_is_one_line(tmp_path: Path, name: str, spoil: A
     try:
         run_tiny(run, tiny_config(epochs=1), resume=True)
     except UserError as error:
-        assert name in str(error) and "\n" not in str(error)
+        assert name in str(error) or "began with" in str(error)  # half a YAML file may be YAML
+        assert "\n" not in str(error)
     else:  # a kill leaves such a last line
         assert name == "metrics.jsonl"
         assert all(json.loads(line) for line in (run / name).read_text().splitlines())

@@ -8,7 +8,6 @@ one line on stderr.
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import sys
@@ -23,6 +22,7 @@ from maskrcnn.cli import check, convert, demo, env, evaluate, export, models, pr
 from maskrcnn.cli.console import open_any_name, print_any_letter
 from maskrcnn.cli.other_names import Verbs, our_option
 from maskrcnn.errors import UserError
+from maskrcnn.system_errors import refusal
 from maskrcnn.tuning import tune
 from maskrcnn.version import __version__
 
@@ -60,19 +60,6 @@ app.command()(models.models)
 app.command()(env.env)
 
 TERMINATED = 128 + signal.SIGTERM
-REMEDIES = {
-    errno.ENOSPC: "free some space or write elsewhere",
-    errno.EDQUOT: "free some of your quota or write elsewhere",
-    errno.EROFS: "write to another folder",
-    errno.EACCES: "check its permissions or use another path",
-    errno.EPERM: "check its permissions or use another path",
-    errno.ENOENT: "use a path that exists",
-    errno.ENOTDIR: "a file is where a folder should be; use another path",
-    errno.EISDIR: "a folder is where a file should be; use another path",
-    errno.EEXIST: "a file is where a folder should be; use another path",
-    errno.ENAMETOOLONG: "use a shorter path",
-    errno.EMFILE: "too many files are open; use fewer workers or raise ulimit -n",
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -110,15 +97,13 @@ def _explain(error: BaseException) -> tuple[int | None, str]:
         return 130, "interrupted"
     if isinstance(error, SystemExit) and error.code == TERMINATED:
         return TERMINATED, "terminated"
-    if isinstance(error, OSError) and error.errno in REMEDIES:
-        where = f"{error.filename}: " if error.filename else ""
-        return UserError.exit_code, f"{where}{error.strerror}; {REMEDIES[error.errno]}"
     if type(error).__name__ == "OutOfMemoryError":
         return UserError.exit_code, f"out of memory on the device; use smaller images or batches: {error}"
     # typer carries its own copy of click since 0.2x and has no public name for the base class of usage errors
     if any(kind.__name__ == "ClickException" for kind in type(error).__mro__):
         return UserError.exit_code, _usage(error)
-    return None, ""
+    refused = refusal(error)
+    return (UserError.exit_code, refused[1]) if refused else (None, "")
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -6,10 +6,8 @@ state.pt and, at the end, report.md.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -28,9 +26,8 @@ from maskrcnn.errors import UserError
 from maskrcnn.files import Locked, locked, remove_unfinished, write_text
 from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
 from maskrcnn.shell import shell_command
+from maskrcnn.system_errors import refusal
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
-FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 LOCK = ".lock"  # held by the process that trains
 SIGNS_OF_A_RUN = ("config.yaml", "state.pt", "metrics.jsonl", "weights")
 GENERATED_SAMPLE = 32  # images of a generated data set that the digest looks at
@@ -86,36 +83,19 @@ def saved_weights(run: Path) -> Path:
 
 @contextmanager
 def writing_to(run: Path) -> Iterator[None]:
-    """A full disk or a folder that cannot be written is the user's to mend: one line instead of a
-    traceback.
+    """A full disk, a folder that cannot be written or want of memory is the user's to mend: one line
+    instead of a traceback.
     """
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        number = _system_error(error)
-        if number is None:
+        refused = refusal(error)
+        if refused is None:
             raise
-        remedy = "make room" if number in FULL else "give the run another folder"
-        where = getattr(error, "filename", None) or run
-        raise UserError(
-            f"{where}: {os.strerror(number)}; {remedy}; a run that has begun goes on with --resume"
-        ) from error
-
-
-def _system_error(error: BaseException | None) -> int | None:
-    """The number of the system's refusal to write that lies behind an error, if one does.
-
-    safetensors reports it as an error of its own with the system's words, torch raises another while it
-    cleans up.
-    """
-    while error is not None:
-        for number in (*FULL, *FORBIDDEN):
-            if getattr(error, "errno", None) == number or os.strerror(number) in str(error):
-                return number
-        error = error.__cause__ or error.__context__
-    return None
+        line = refused[1] if getattr(error, "filename", None) else f"{run}: {refused[1]}"
+        raise UserError(f"{line}; a run that has begun goes on with --resume") from error
 
 
 def write_description(
