@@ -260,7 +260,7 @@ def test_what_is_not_a_image(tmp_path: Path) -> None:
 def test_damaged_bytes_never_raise_anything_else(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     noise = Image.fromarray(rng.integers(0, 256, (24, 24, 3), dtype=np.uint8))
-    for suffix in ("jpg", "png", "tif", "gif", "webp", "bmp", "ppm"):
+    for suffix in ("jpg", "png", "tif", "gif", "webp", "bmp", "ppm", "avif"):
         path = tmp_path / f"damaged.{suffix}"
         noise.save(path)
         whole = np.frombuffer(path.read_bytes(), np.uint8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,7 @@ from maskrcnn.cli.common import (
     say,
     tell_repairs,
 )
+from maskrcnn.cli.value_range import ValueRangeOption, parse_value_range, set_value_range
 
 
 def evaluate(
@@ -41,9 +43,11 @@ def evaluate(
     device: Device = None,
     engine: EngineName = None,
     trust_code: TrustCode = False,
+    value_range: ValueRangeOption = None,
 ) -> None:
     """Measure COCO AP of boxes, masks and keypoints."""
     check_outputs(json, results)
+    wanted = parse_value_range(value_range)
     from maskrcnn.evaluate.coco import comparable_kinds, find_all, score_results
     from maskrcnn.evaluate.report import print_scores
     from maskrcnn.files import write_json
@@ -51,6 +55,7 @@ def evaluate(
     from maskrcnn.labels.match_classes import take_class
     from maskrcnn.labels.open import open_named
     from maskrcnn.labels.options import LabelOptions
+    from maskrcnn.training_data.fill_config import value_range_of
 
     dataset = open_named(data, split, options=LabelOptions(class_name, images))
     tell_repairs(dataset)
@@ -58,6 +63,7 @@ def evaluate(
     dataset, lines = take_class(dataset, model.config.classes)
     for line in lines:
         say(line)
+    set_value_range(model.config, wanted, partial(value_range_of, dataset, model.config.input.channels))
     dataset = with_channels(dataset, model.config.input.channels, model.config.input.value_range)
     kinds, notes = comparable_kinds(model, dataset)
     with progress_bar("evaluating") as progress:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from maskrcnn.cli.common import Weights, check_outputs, load_network, one_of, say
+from maskrcnn.cli.value_range import ValueRangeOption, parse_value_range
 from maskrcnn.errors import UserError
 
 
@@ -32,6 +33,7 @@ def export(
     images: Annotated[
         int | None, typer.Option(min=1, help="Calibrate on at most this many images. [default: 300]")
     ] = None,
+    value_range: ValueRangeOption = None,
 ) -> None:
     """Write the whole network as one graph for another engine."""
     from maskrcnn.export.run import check_target
@@ -39,6 +41,9 @@ def export(
 
     check_target(to, int8)
     _check_int8(int8, calibrate, images)
+    wanted = parse_value_range(value_range)
+    if wanted is not None and wanted.values is None:
+        raise UserError(f"--value-range {value_range}: an export sees no images; give values, as in 0,4095")
     folder = out or Path(f"{Path(weights).name}-{to}{'-int8' if int8 else ''}")
     check_outputs(folder, kind="new folder")
     from rich.console import Console
@@ -48,6 +53,8 @@ def export(
     dataset = open_dataset(calibrate, "train") if calibrate is not None else None
     console = Console(width=max(100, Console().width))  # twelve columns of figures
     network, most = load_network(weights), images or 300
+    if wanted is not None:
+        network.config.input.value_range = wanted.values
     write_export(
         network, to, folder, source=weights, calibrate=dataset, images=most, say=say, show=console.print
     )

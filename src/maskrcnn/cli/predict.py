@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,7 @@ from maskrcnn.cli.common import (
     say,
     tell_names_without_font,
 )
+from maskrcnn.cli.value_range import ValueRangeOption, parse_value_range, set_value_range
 from maskrcnn.errors import DataError
 
 
@@ -33,14 +35,19 @@ def predict(
     device: Device = None,
     engine: EngineName = None,
     trust_code: TrustCode = False,
+    value_range: ValueRangeOption = None,
 ) -> None:
     """Find the objects in images and draw them."""
     check_outputs(out, kind="folder")
+    wanted = parse_value_range(value_range)
+    from maskrcnn.images.value_range import find_value_range
     from maskrcnn.predict.files import predict_files
     from maskrcnn.predict.sources import find_images, passed_over_line
 
-    find_images(sources)  # before the weights are loaded: a mistyped path should not have to wait for them
+    # before the weights are loaded: a mistyped path should not have to wait for them
+    paths = find_images(sources)
     model = load_runner(weights, device, engine, trust_code=trust_code)
+    set_value_range(model.config, wanted, partial(find_value_range, paths, model.config.input.channels))
     tell_names_without_font(model.config.classes)
     with progress_bar("predicting") as progress:
         summary = predict_files(model, sources, out, score=score, progress=progress)

@@ -26,7 +26,8 @@ from maskrcnn.images.multichannel import ARRAY_SUFFIX, is_tiff, open_array, read
 ValueRange = tuple[float, float]  # lowest and highest value
 
 RANGE_REMEDY = (
-    "save the image with 8 or 16 bits, or set input.value_range to [LOWEST, HIGHEST] in the model's config"
+    "save the image with 8 or 16 bits, or say which values it has: --value-range LOWEST,HIGHEST, in Python"
+    " model.config.input.value_range"
 )
 ROUNDED_ONE = 1.001  # the largest value that fractions from 0 to 1 may have
 UPRIGHT = {
