@@ -11,9 +11,11 @@ import pytest
 from fuzz import Subject, check_spoilt
 from PIL import Image
 
+from maskrcnn.errors import UserError
 from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.file_dataset import FileDataset
-from maskrcnn.labels.readers.cvat import looks_like_cvat, read_cvat
+from maskrcnn.labels.open import open_dataset, open_val
+from maskrcnn.labels.readers.cvat import has_cvat_split, looks_like_cvat, read_cvat
 from maskrcnn.labels.types import Annotation
 from maskrcnn.masks.rle import rle_bitmap
 
@@ -245,10 +247,138 @@ def test_tracks_of_a_video(tmp_path: Path) -> None:
     assert read_cvat(path).problems.texts()["shape without a frame left out"] == 1
 
 
+# ---- projects
+
+IMAGE = '<image id="{}" name="{}"{} width="60" height="40">{}</image>'
+BOX = '<box label="car" {} occluded="0" xtl="{}.00" ytl="2.50" xbr="{}.00" ybr="12.00" z_order="0"></box>'
+
+
+def save(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (WIDTH, HEIGHT)).save(folder / name)
+
+
+def write_project(folder: Path, *subsets: str) -> Path:
+    """Two images for each subset, whose names are the same in all; in the first image of subset N a box at
+    4 + N.
+    """
+    text = "<annotations><meta><project><labels><label><name>car</name></label></labels></project></meta>"
+    for position, subset in enumerate(subsets):
+        save(folder, f"images/{subset}/a.png", f"images/{subset}/b.png")
+        for name in ("a.png", "b.png"):
+            box = BOX.format("", 4 + position, 14) if name == "a.png" else ""
+            text += IMAGE.format(0, name, f' subset="{subset}" task_id="{position}"', box)
+    (folder / "annotations.xml").write_text(text + "</annotations>")
+    return folder / "annotations.xml"
+
+
+def lefts(dataset: FileDataset) -> dict[str, list[float]]:
+    """The left side of each box, by the name of its image."""
+    return {image.file_name: [one.box[0] for one in image.annotations] for image in dataset}
+
+
+@pytest.mark.parametrize("source", ["", "annotations.xml"])
+def test_subsets_are_splits(tmp_path: Path, source: str) -> None:
+    write_project(tmp_path, "Train", "Validation", "Test")
+    splits = {"train": "Train", "val": "Validation", "test": "Test"}
+    for position, (split, subset) in enumerate(splits.items()):
+        assert has_cvat_split(tmp_path, split)
+        expected = {f"images/{subset}/a.png": [4.0 + position], f"images/{subset}/b.png": []}
+        assert lefts(claims.repaired(open_dataset(tmp_path / source, split))) == expected
+    assert lefts(read_cvat(tmp_path)).keys() == {"images/Train/a.png", "images/Train/b.png"}
+
+
+def test_subsets_that_are_no_splits(tmp_path: Path) -> None:
+    path = write_project(tmp_path, "monday", "tuesday")
+    assert len(claims.repaired(open_dataset(tmp_path, "train"))) == 4 and open_val(tmp_path) is None
+    claims.refused(lambda: read_cvat(path, "val"), path, "'val'", "monday, tuesday", error=UserError)
+    write_project(tmp_path, "train", "tuesday")
+    dataset = claims.repaired(open_dataset(tmp_path, "train"), "subset that is no split left out")
+    assert len(dataset) == 2 and "'tuesday'" in dataset.problems.lines()[0]
+
+
+def test_one_image_of_two_subsets(tmp_path: Path) -> None:
+    """As when somebody empties the folders into images/."""
+    path = write_project(tmp_path, "monday", "tuesday")
+    for subset in ("monday", "tuesday"):
+        (tmp_path / "images" / subset).rename(tmp_path / subset[:1])
+    save(tmp_path, "images/a.png", "images/b.png")
+    refused(path, "'monday'", "'tuesday'", "images/a.png", "restore the folders")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_split_in_any_encoding(tmp_path: Path, encoding: str) -> None:
+    path = write_project(tmp_path, "Train", "Test")
+    text = f'<?xml version="1.0" encoding="{encoding}"?>' + path.read_text().replace('"Test"', "'T&#101;st'")
+    path.write_bytes(text.encode(encoding))
+    assert has_cvat_split(path, "test") and not has_cvat_split(path, "val")
+    assert len(read_cvat(path, "test")) == 2
+
+
+def write_video_project(
+    folder: Path, tasks: dict[str, str], meta: str = "", frames: int = 3, places: bool = True
+) -> Path:
+    """A video for each task, given with its subset; in frame 0 of task N a box at 4 + N."""
+    text = (
+        f"<annotations><meta><project>{meta}<labels><label><name>car</name></label></labels></project></meta>"
+    )
+    for position, (task, subset) in enumerate(tasks.items()):
+        place = f"images/{subset}" if places else "images"
+        save(folder, *(f"{place}/frame_{frame:06d}.PNG" for frame in range(frames)))
+        box = BOX.format('frame="0"', 4 + position, 14) + BOX.format('frame="1" outside="1"', 4, 14)
+        text += f'<track id="{position}" label="car" task_id="{task}" subset="{subset}">{box}</track>'
+    (folder / "annotations.xml").write_text(text + "</annotations>")
+    return folder / "annotations.xml"
+
+
+def test_videos_of_a_project(tmp_path: Path) -> None:
+    path = write_video_project(tmp_path, {"3": "Train", "4": "Test"})
+    save(tmp_path, "images/Validation/frame_000000.PNG")  # of a task without an object
+    for position, (split, subset) in enumerate({"train": "Train", "test": "Test"}.items()):
+        frames = [f"images/{subset}/frame_{frame:06d}.PNG" for frame in range(3)]
+        expected = {frames[0]: [4.0 + position], frames[1]: [], frames[2]: []}
+        assert lefts(open_dataset(tmp_path, split)) == expected
+    refused_split = "no object is usable"
+    claims.refused(lambda: read_cvat(path, "val"), path, refused_split)
+
+
+def test_videos_of_subsets_that_are_no_splits(tmp_path: Path) -> None:
+    path = write_video_project(tmp_path, {"3": "monday", "4": "tuesday"})
+    found = lefts(read_cvat(path))
+    assert len(found) == 6 and found["images/tuesday/frame_000000.PNG"] == [5.0]
+
+
+TASK = "<task><id>{}</id><size>{}</size><start_frame>{}</start_frame><subset>{}</subset></task>"
+
+
+def test_one_frame_of_two_tasks(tmp_path: Path) -> None:
+    for number, (tasks, places) in enumerate(
+        [({"3": "Train", "4": "Train"}, True), ({"3": "Train", "4": "Test"}, False)]
+    ):
+        path = write_video_project(tmp_path / str(number), tasks, places=places)
+        refused(path, "tasks '3' and '4'", "frame 0", "export each by itself")
+
+
+def test_one_frame_of_a_task_without_objects(tmp_path: Path) -> None:
+    """Its video was written over the other's."""
+    meta = "<tasks>" + TASK.format(3, 3, 0, "Train") + TASK.format(4, 3, "{}", "Train") + "</tasks>"
+    refused(write_video_project(tmp_path, {"3": "Train"}, meta.format(0)), "tasks '3' and '4'", "frame 0")
+    assert len(read_cvat(write_video_project(tmp_path, {"3": "Train"}, meta.format(3), frames=6))) == 6
+
+
+def test_tracks_over_images_that_are_no_frames(tmp_path: Path) -> None:
+    path = write_tracks(tmp_path / "video")
+    for frame in (path.parent / "images").iterdir():
+        frame.rename(frame.with_name(f"street{frame.stem[-1]}.png"))
+    refused(path, "none of 3 images", "CVAT for images 1.1")
+
+
 def subjects(folder: Path) -> list[Subject]:
     path = write(folder, GOOD + FACE.format('group_id="3"'))
     video = write_tracks(folder / "video")
-    return [Subject(one.parent, one, read_cvat, looks_like_cvat, [one]) for one in (path, video)]
+    project = write_video_project(folder / "project", {"3": "Train", "4": "Test"})
+    return [Subject(one.parent, one, read_cvat, looks_like_cvat, [one]) for one in (path, video, project)]
 
 
 def test_any_bytes_are_read_or_refused(tmp_path: Path) -> None:

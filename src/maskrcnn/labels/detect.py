@@ -10,7 +10,7 @@ from maskrcnn.errors import UserError
 from maskrcnn.labels.readers.cityscapes import looks_like_cityscapes, read_cityscapes
 from maskrcnn.labels.readers.coco import read_coco
 from maskrcnn.labels.readers.coco_panoptic import looks_like_coco_panoptic, read_coco_panoptic
-from maskrcnn.labels.readers.cvat import looks_like_cvat, read_cvat
+from maskrcnn.labels.readers.cvat import has_cvat_split, looks_like_cvat, read_cvat
 from maskrcnn.labels.readers.instance_png import LABEL_SUFFIXES, read_instance_labels
 from maskrcnn.labels.readers.label_studio import looks_like_label_studio, read_label_studio
 from maskrcnn.labels.readers.labelme import looks_like_labelme, read_labelme
@@ -48,7 +48,7 @@ def formats() -> list[Format]:
         Format("penn-fudan", looks_like_penn_fudan, read_penn_fudan),
         Format("mask-folders", looks_like_mask_folders, read_mask_folders),
         Format("supervisely", looks_like_supervisely, read_supervisely),
-        Format("cvat", looks_like_cvat, read_cvat),
+        Format("cvat", looks_like_cvat, read_cvat, read_cvat, has_cvat_split),
         Format("labelme", looks_like_labelme, read_labelme),
         Format("via", looks_like_via, read_via),
         Format("label-studio", looks_like_label_studio, read_label_studio),

@@ -1,10 +1,10 @@
 """CVAT for images 1.1 (docs.cvat.ai/docs/dataset_management/formats/format-cvat,
 docs.cvat.ai/docs/other/xml_format).
 
-The export is annotations.xml, beside it images/ with the images (in a folder for each subset where a project
-was exported). Coordinates are continuous; a mask's runs go row by row through its own rectangle. Skeletons
-are keypoints, joined with the box or the outline that has their label and group. Tracks of a video are read
-where there are no images.
+The export is annotations.xml, beside it images/ with the images; where a project was exported, in a folder
+for each subset, of which Train, Validation and Test are the splits. Coordinates are continuous; a mask's runs
+go row by row through its own rectangle. Skeletons are keypoints, joined with the box or the outline that has
+their label and group. Tracks of a video are read where there are no images.
 """
 
 from __future__ import annotations
@@ -21,18 +21,21 @@ from xml.etree.ElementTree import Element
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from maskrcnn.errors import DataError
+from maskrcnn.errors import DataError, UserError
 from maskrcnn.labels.builder import LabelBuilder, own_ids
 from maskrcnn.labels.file_dataset import FileDataset
+from maskrcnn.labels.image_files import present_name, relative_name
 from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.cvat_tracks import frames_of_tracks
-from maskrcnn.labels.readers.safe_xml import parse_xml
+from maskrcnn.labels.readers.safe_xml import MAX_BYTES, parse_xml
+from maskrcnn.labels.readers.subset_names import SPLITS, other_subsets, split_of
 from maskrcnn.labels.shapes import box_around, ellipse_ring, placed_rle, sound, turned_box
 from maskrcnn.labels.values import number, whole
 from maskrcnn.masks.rle import Rle, polygons_rle
 
 FILE_NAME = "annotations.xml"
 SHAPES = ("box", "polygon", "mask", "ellipse", "skeleton")
+SUBSET = re.compile(rb"""<(?:image|track)\s[^<]*?\ssubset\s*=\s*["']([^"'<]*)""")
 UNREAD = ("points", "polyline", "cuboid", "tag")
 
 
@@ -72,10 +75,29 @@ def looks_like_cvat(source: Path) -> bool:
     return b"<annotations" in head and any(tag in head for tag in (b"<image ", b"<track ", b"<meta"))
 
 
-def read_cvat(source: Path) -> FileDataset:
+def has_cvat_split(source: Path, split: str) -> bool:
+    """Whether images or tracks of a subset are "train", "val" or "test"."""
+    path = _xml_file(Path(source))
+    try:
+        text = b"" if path is None or path.stat().st_size > MAX_BYTES else path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: not readable ({error.strerror}); check the file") from None
+    if text[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        text = text.decode("utf-16", errors="replace").encode()
+    # not parsed, which takes minutes where it is large, and is done on reading
+    names = {match[1] for match in SUBSET.finditer(text)}
+    return any(split_of(html.unescape(name.decode(errors="replace"))) == split for name in names)
+
+
+def read_cvat(source: Path, split: str | None = None) -> FileDataset:
     """Read an export of CVAT for images: annotations.xml, or the folder that holds it.
 
+    Args:
+        split: "train", "val" or "test": the images of the subset that is called so. None: the first of them
+            that there is, or all images where no subset is one.
+
     Raises:
+        UserError: there is no such subset.
         DataError: the file or a record cannot be used; one line with the record and the remedy.
     """
     source = Path(source)
@@ -95,15 +117,22 @@ def read_cvat(source: Path) -> FileDataset:
     if not images:
         raise DataError(f"{path}: has no <image> and no <track>; export as 'CVAT for images 1.1'")
     labels = _labels(root, images)
+    images = _of_split(images, split, builder)
     ids = builder.add_classes(labels.classes)
     _add_schema(builder, labels)
+    files: dict[str, str] = {}
     image_ids = own_ids([whole(image.get("id")) if image.get("id") else None for image in images])
     for image, image_id in zip(images, image_ids, strict=True):
         name = image.get("name") or ""
         stated = (image.get("height"), image.get("width"))
-        labelled = builder.add_image(
-            _file_name(path.parent, image), image_id, None if None in stated else stated
-        )
+        file_name = _file_name(path.parent, image)
+        where = f"image {image.get('id')!r:.20} {name!r} of subset {image.get('subset')!r:.80}"
+        if files.setdefault(file_name, where) != where:
+            raise DataError(
+                f"{path}: {where} and {files[file_name]} would both be {file_name!r}; restore the folders of "
+                "the subsets, or export each task by itself"
+            )
+        labelled = builder.add_image(file_name, image_id, None if None in stated else stated)
         shapes = list(_shapes(image, name, labelled.size, labels, builder))
         for shape in _joined(shapes, name, labelled.size, builder):
             if shape.label not in ids:
@@ -130,13 +159,34 @@ def _xml_file(source: Path) -> Path | None:
     return source if source.suffix.lower() == ".xml" and source.is_file() else None
 
 
+def _of_split(images: list[Element], split: str | None, builder: LabelBuilder) -> list[Element]:
+    """The images of the subsets that are a split; all where no subset is one."""
+    subsets = list(dict.fromkeys(image.get("subset") or "" for image in images))
+    splits = [split_of(subset) for subset in subsets]
+    if split is None:
+        split = next((one for one in SPLITS if one in splits), None)
+    if split is None:
+        return images
+    if split not in splits:
+        raise UserError(
+            f"{builder.source}: no subset is {split!r} ({', '.join(filter(None, subsets)) or 'none at all'});"
+            " name one so in CVAT"
+        )
+    for subset in other_subsets(subsets):
+        builder.problems.note(ProblemKind.OTHER_SUBSET, repr(subset))
+    return [image for image in images if split_of(image.get("subset") or "") == split]
+
+
 def _file_name(folder: Path, image: Element) -> str:
-    """The image's name relative to `folder`: as it is, in images/ or in the folder of its subset."""
+    """The image's name relative to `folder`: in the folder of its subset, in images/ or as it is."""
     name, subset = image.get("name") or "", image.get("subset") or ""
-    if not name:
-        return ""
-    places = [f"images/{name}", f"images/{subset}/{name}", name, f"{subset}/{name}"]
-    return next((place for place in places if os.path.isfile(folder / place)), places[0])
+    if relative_name(name) is None:  # of which the builder says so
+        return name
+    places = [f"images/{name}", name]
+    if subset:
+        places = [f"images/{subset}/{name}", f"{subset}/{name}", *places]
+    present = (present_name(folder, place) for place in places)
+    return next((place for place in present if place and os.path.isfile(folder / place)), places[0])
 
 
 def _labels(root: Element, images: list[Element]) -> Labels:
