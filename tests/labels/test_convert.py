@@ -10,9 +10,10 @@ from claims import bitmap, iou
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from PIL import Image
 
 from maskrcnn.cli.main import main
-from maskrcnn.errors import UserError
+from maskrcnn.errors import DataError, UserError
 from maskrcnn.labels.convert import WRITERS, convert_data
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.open import open_dataset, open_pair
@@ -236,3 +237,16 @@ def test_poses_of_objects_without_keypoints_are_kept(tmp_path: Path) -> None:
             assert b.keypoints is not None
             expected = np.zeros_like(b.keypoints) if a.keypoints is None else a.keypoints
             np.testing.assert_allclose(b.keypoints, expected, atol=1e-3)
+
+
+def test_stacks_are_refused_as_check_does(tmp_path: Path) -> None:
+    """Each page may be an image of its own, of which the labels are for one."""
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+        page = Image.fromarray(np.eye(8, dtype=np.uint8))
+        page.save(tmp_path / name / "a.tif", save_all=True, append_images=[page] * 4 * (name == "images"))
+    with pytest.raises(DataError, match="a.tif: a TIFF of 5 pages"):
+        convert_data(str(tmp_path), "coco", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    convert_data(str(tmp_path), "coco", tmp_path / "out", channels=5)
+    assert (tmp_path / "out/train.json").exists()

@@ -14,15 +14,15 @@ from fuzz import Subject, bounded, check_spoilt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from maskrcnn.images.header import upright_size
-from maskrcnn.labels.detect import looks_like_instance_png
 from maskrcnn.labels.image_files import check_sizes
 from maskrcnn.labels.open import open_dataset
 from maskrcnn.labels.options import LabelOptions
-from maskrcnn.labels.readers.instance_png import read_instance_labels
+from maskrcnn.labels.readers.instance_png import looks_like_instance_png, read_instance_labels
 from maskrcnn.labels.readers.label_image import read_ids, rles_by_id
+from maskrcnn.labels.readers.mask_folders import looks_like_mask_folders
 from maskrcnn.masks.rle import rle_area, rle_bitmap, rle_box
 
 SHARED = Path(__file__).parents[3] / "shared"
@@ -116,9 +116,90 @@ def test_labels_without_a_image(tmp_path: Path) -> None:
     refused(tmp_path, "1 label images", "'b.png'")
 
 
-def test_colour_labels(tmp_path: Path) -> None:
-    save(tmp_path, "a", np.zeros((4, 5, 3), dtype=np.uint8))
-    refused(tmp_path, "a.png", "mode RGB", "16-bit PNG")
+@pytest.mark.parametrize("alpha", [False, True])
+def test_colours_are_ids(tmp_path: Path, alpha: bool) -> None:
+    """Each colour but black is an object, and what is transparent is none."""
+    colours = np.zeros((20, 30, 3 + alpha), dtype=np.uint8)
+    colours[..., 3:] = 255
+    colours[2:8, 3:9, :3] = (255, 0, 0)
+    colours[10:18, 3:9, :3] = (0, 255, 0)
+    colours[10:18, 12:20, :3] = (255, 255, 1)
+    colours[0:2, 20:, :3] = 9
+    if alpha:
+        colours[0:2, 20:, 3] = 0
+    save(tmp_path, "a", colours)
+    dataset = read_instance_labels(tmp_path)
+    boxes = [(3, 2, 9, 8), (3, 10, 9, 18), (12, 10, 20, 18)] + [(20, 0, 30, 2)] * (not alpha)
+    assert {a.box for a in dataset.image(0).annotations} == set(boxes) and not dataset.problems
+
+
+def test_colours_that_run_into_each_other(tmp_path: Path) -> None:
+    """A photo, or objects with smooth edges: each shade would be an object."""
+    noise = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
+    save(tmp_path, "a", noise)
+    refused(tmp_path, "a.png", "600 colours", "16-bit PNG")
+    disc = Image.new("RGB", (400, 400))
+    ImageDraw.Draw(disc).ellipse((60, 60, 340, 340), fill=(0, 200, 80))
+    save(tmp_path, "a", np.asarray(disc.resize((40, 40), Image.Resampling.LANCZOS)))
+    refused(tmp_path, "a.png", "colours", "16-bit PNG")
+
+
+def test_a_mask_of_the_foreground(tmp_path: Path) -> None:
+    """255 for all objects: they are one, which is said with the number of parts, or split."""
+    ids = np.zeros((20, 30), dtype=np.uint8)
+    ids[2:5, 2:5] = ids[10:14, 2:6] = ids[10:14, 20:29] = 255
+    ids[5, 5] = 255  # touches a part at a corner
+    for stem in ("a", "b"):
+        save(tmp_path, stem, ids)
+    dataset = read_instance_labels(tmp_path)
+    assert dataset.problems.texts() == {"separate parts that share a number": 6}
+    assert "255" in dataset.problems.lines()[0] and "--split-parts" in dataset.problems.lines()[0]
+    assert [len(dataset.image(index).annotations) for index in range(2)] == [1, 1]
+    for stem, mode in (("a", "1"), ("b", "L")):
+        Image.fromarray(ids).convert(mode).save(tmp_path / f"labels/{stem}.png")
+    dataset = open_dataset(tmp_path, options=LabelOptions(split_parts=True))
+    assert not dataset.problems
+    for index in range(2):
+        boxes = [a.box for a in dataset.image(index).annotations]
+        assert boxes == [(2, 2, 6, 6), (2, 10, 6, 14), (20, 10, 29, 14)]
+
+
+def test_an_object_in_two_parts_among_whole_ones(tmp_path: Path) -> None:
+    """As behind a pole; with other objects whole it is what was meant."""
+    ids = one_object(20, 30, 1)
+    ids[10:14, 2:6] = ids[10:14, 8:12] = 2
+    save(tmp_path, "a", ids)
+    dataset = read_instance_labels(tmp_path)
+    assert not dataset.problems and len(dataset.image(0).annotations) == 2
+
+
+def test_classes_in_place_of_numbers(tmp_path: Path) -> None:
+    ids = np.zeros((20, 30), dtype=np.uint8)
+    ids[1:4, 1:4] = ids[1:4, 11:14] = 1
+    ids[10:14, 1:4] = ids[10:14, 11:14] = ids[10:14, 21:24] = 2
+    save(tmp_path, "a", ids)
+    assert read_instance_labels(tmp_path).problems.texts() == {"separate parts that share a number": 5}
+
+
+def test_labels_that_are_a_stack(tmp_path: Path) -> None:
+    """Of which Pillow would read the first page."""
+    save(tmp_path, "a", one_object())
+    (tmp_path / "labels/a.png").unlink()
+    page = Image.fromarray(one_object())
+    page.save(tmp_path / "labels/a.tif", save_all=True, append_images=[page, page])
+    refused(tmp_path, "labels/a.tif", "stack of 3 pages")
+
+
+@pytest.mark.parametrize("name", ["masks", "train/masks"])
+def test_folders_of_stardist(tmp_path: Path, name: str) -> None:
+    """images/ and masks/, perhaps in train/ and test/; not a folder of masks for each image."""
+    folder = (tmp_path / name).parent
+    for stem in ("a", "b"):
+        save(folder, stem, one_object())
+    (folder / "labels").rename(folder / "masks")
+    assert looks_like_instance_png(folder) and not looks_like_mask_folders(tmp_path)
+    dataset = open_dataset(tmp_path, "train")
+    assert [len(dataset.image(index).annotations) for index in range(2)] == [1, 1]
 
 
 def test_size_that_disagrees(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from maskrcnn.errors import DataError, UserError
 from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.detect import detect
 from maskrcnn.labels.file_dataset import FileDataset
+from maskrcnn.labels.open import open_dataset
+from maskrcnn.labels.options import LabelOptions
 from maskrcnn.labels.readers.via import looks_like_via, read_via
 from maskrcnn.labels.readers.via_files import HEADER
 from maskrcnn.masks.rle import rle_bitmap
@@ -218,15 +220,28 @@ def test_class_attribute(files: Files) -> None:
     dataset = files.repaired("attribute left out", "attribute left out")
     assert dataset.classes == ["7", "cow", "dog"]
     dataset = files.repaired(
-        *["attribute left out"] * 3, "shape without a label left out", attribute="colour"
+        *["attribute left out"] * 3, "shape without a label left out", class_attribute="colour"
     )
     assert dataset.classes == ["red"]
-    files.refused("'size'", "'colour', 'Label'", attribute="size")
+    files.refused("'size'", "'colour', 'Label'", class_attribute="size")
 
 
 def test_attribute_that_cannot_be_told(files: Files) -> None:
     files.regions(region(SQUARE, colour="red", kind="dog"))
-    files.refused("which attribute", "'colour', 'kind'", "'animal'")
+    files.refused("which attribute", "'colour', 'kind'", "'animal'", "--class-attribute")
+    for source in (files.folder, files.write_csv()):
+        (files.folder / "via_region_data.json").unlink(missing_ok=True)
+        files.write_csv()
+        assert open_dataset(source, options=LabelOptions(class_attribute="kind")).classes == ["dog"]
+
+
+def test_an_attribute_for_labels_that_have_none(tmp_path: Path) -> None:
+    image = tmp_path / "images/a.png"
+    for path in (image, tmp_path / "labels/a.png"):
+        path.parent.mkdir()
+        Image.new("L", (4, 4), 1).save(path)
+    options = LabelOptions(class_attribute="kind")
+    claims.refused(lambda: open_dataset(tmp_path, options=options), "--class-attribute", error=UserError)
 
 
 def test_no_attribute_at_all(files: Files) -> None:
@@ -254,7 +269,7 @@ def test_what_is_counted(files: Files) -> None:
         "region of several classes left out",
         *["shape of an unread kind left out"] * 2,
         "polyline closed to a polygon",
-        attribute="animal",
+        class_attribute="animal",
     )
     assert len(dataset.image(0).annotations) == 2
 

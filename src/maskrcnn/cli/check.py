@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maskrcnn.cli.common import ClassName, Data, Images, check_outputs, progress_bar, recipe_names
+from maskrcnn.cli.common import (
+    ClassAttribute,
+    ClassName,
+    Data,
+    Images,
+    SplitParts,
+    check_outputs,
+    progress_bar,
+    recipe_names,
+)
 from maskrcnn.errors import DataError
 
 if TYPE_CHECKING:
@@ -41,6 +50,8 @@ def check(
     ] = None,
     class_name: ClassName = None,
     images: Images = None,
+    class_attribute: ClassAttribute = None,
+    split_parts: SplitParts = False,
     steps: Annotated[bool, typer.Option(help="Run two training steps to measure time and memory.")] = True,
 ) -> None:
     """Find mistakes in labelled images before a training does."""
@@ -58,7 +69,7 @@ def check(
             val=val,
             recipe=recipe,
             channels=channels,
-            options=LabelOptions(class_name, images),
+            options=LabelOptions(class_name, images, class_attribute, split_parts),
             measured=steps,
             progress=progress,
         )

@@ -57,6 +57,16 @@ ClassName = Annotated[
         "--class", metavar="NAME", help="The class, where labels have no class names. [default: object]"
     ),
 ]
+ClassAttribute = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="The attribute that is the class, where objects have several (VIA, QuPath)."
+    ),
+]
+SplitParts = Annotated[
+    bool,
+    typer.Option("--split-parts", help="Take each separate part of a number in a label image for an object."),
+]
 Images = Annotated[
     Path | None,
     typer.Option(metavar="FOLDER", help="Folder of the images. [default: looked for beside the labels]"),

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from maskrcnn.cli.common import (
+    ClassAttribute,
     ClassName,
     Data,
     Images,
+    SplitParts,
     check_outputs,
     load_network,
     one_of,
@@ -139,13 +141,20 @@ def data(
     out: Annotated[Path, typer.Option(help="A new folder for labels and images.")],
     class_name: ClassName = None,
     images: Images = None,
+    class_attribute: ClassAttribute = None,
+    split_parts: SplitParts = False,
+    channels: Annotated[
+        int, typer.Option(min=1, help="Of the images; more than 3 lets the pages of a TIFF be its channels.")
+    ] = 3,
 ) -> None:
     """Convert labelled images to another tool's format."""
     check_outputs(out, kind="new folder")
     from maskrcnn.labels.convert import convert_data
     from maskrcnn.labels.options import LabelOptions
 
-    datasets, lost = convert_data(source, to, out, LabelOptions(class_name, images))
+    datasets, lost = convert_data(
+        source, to, out, LabelOptions(class_name, images, class_attribute, split_parts), channels
+    )
     for dataset in datasets.values():
         tell_repairs(dataset)
     for line in lost:

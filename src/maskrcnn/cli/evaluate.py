@@ -9,11 +9,13 @@ from typing import Annotated
 import typer
 
 from maskrcnn.cli.common import (
+    ClassAttribute,
     ClassName,
     Data,
     Device,
     EngineName,
     Images,
+    SplitParts,
     TrustCode,
     Weights,
     check_outputs,
@@ -36,6 +38,8 @@ def evaluate(
     workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
     class_name: ClassName = None,
     images: Images = None,
+    class_attribute: ClassAttribute = None,
+    split_parts: SplitParts = False,
     split: Annotated[
         str | None,
         typer.Option(help="train, val or test of DATA. [default: val, or DATA itself if it has no splits]"),
@@ -57,7 +61,7 @@ def evaluate(
     from maskrcnn.labels.options import LabelOptions
     from maskrcnn.training_data.fill_config import value_range_of
 
-    dataset = open_named(data, split, options=LabelOptions(class_name, images))
+    dataset = open_named(data, split, options=LabelOptions(class_name, images, class_attribute, split_parts))
     tell_repairs(dataset)
     model = load_runner(weights, device, engine, trust_code=trust_code)
     dataset, lines = take_class(dataset, model.config.classes)

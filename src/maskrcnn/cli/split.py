@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from maskrcnn.cli.common import Data, Images, check_outputs, one_of, progress_bar, tell_repairs
+from maskrcnn.cli.common import (
+    ClassAttribute,
+    Data,
+    Images,
+    SplitParts,
+    check_outputs,
+    one_of,
+    progress_bar,
+    tell_repairs,
+)
 
 
 def split(
@@ -42,6 +51,8 @@ def split(
         bool, typer.Option("--copy", help="Copy the images instead of linking to their folder.")
     ] = False,
     images: Images = None,
+    class_attribute: ClassAttribute = None,
+    split_parts: SplitParts = False,
 ) -> None:
     """Split labelled images into train, val and test."""
     check_outputs(out, kind="folder")
@@ -59,7 +70,7 @@ def split(
             grouping=grouping,
             seed=seed,
             copy=copy,
-            options=LabelOptions(images=images),
+            options=LabelOptions(None, images, class_attribute, split_parts),
             progress=progress,
         )
     tell_repairs(next(iter(parts.values())))

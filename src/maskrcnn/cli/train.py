@@ -10,11 +10,13 @@ from typing import Annotated
 import typer
 
 from maskrcnn.cli.common import (
+    ClassAttribute,
     ClassName,
     Data,
     Images,
     Recipe,
     Settings,
+    SplitParts,
     check_outputs,
     progress_bar,
     recipe_for,
@@ -38,6 +40,8 @@ def train(
     ] = None,
     class_name: ClassName = None,
     images: Images = None,
+    class_attribute: ClassAttribute = None,
+    split_parts: SplitParts = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in --run where it stopped.")
     ] = False,
@@ -60,7 +64,7 @@ def train(
     from maskrcnn.training_data.prepare import prepare_data
 
     refuse_folder(folder, resume)  # before the data are read, which may take long
-    options = LabelOptions(class_name, images)
+    options = LabelOptions(class_name, images, class_attribute, split_parts)
     train_data = open_dataset(data, "train", options=options)
     val_data = open_val(data, options=options) if val is None else open_dataset(val, "val", options=options)
     for dataset in (train_data, val_data):

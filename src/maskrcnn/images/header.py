@@ -161,20 +161,37 @@ def refuse_header(image: Image.Image, path: Path) -> None:
         raise ImageError(
             path, f"{size} is more than {LARGEST:,} pixels", "cut it into tiles or shrink it first"
         )
-    pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
-    if pages > 1:
-        raise ImageError(
-            path,
-            f"a TIFF of {pages} pages",
-            "save each page as a file of its own (or, if they are channels of one image, set "
-            f"model.input.channels={pages})",
-        )
+    _refuse_pages(_pages(image), path)
     if _samples(image) > len(image.getbands()):
         raise ImageError(
             path,
             f"a TIFF of {_samples(image)} channels",
             f"set model.input.channels={_samples(image)} or save it as RGB",
         )
+
+
+def _refuse_pages(count: int, path: Path) -> None:
+    if count > 1:
+        raise ImageError(
+            path,
+            f"a TIFF of {count} pages",
+            "save each page as a file of its own (or, if they are channels of one image, set "
+            f"model.input.channels={count})",
+        )
+
+
+def _pages(image: Image.Image) -> int:
+    return getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
+
+
+def refuse_stack(path: Path) -> None:
+    """Raise an ImageError for a TIFF of several pages, which none of them alone stands for."""
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
+            pages = _pages(image)
+    except Exception:  # noqa: BLE001 - as in read_image, which says what is wrong
+        return
+    _refuse_pages(pages, path)
 
 
 def _samples(image: Image.Image) -> int:

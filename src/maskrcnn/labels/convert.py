@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from maskrcnn.errors import DataError, UserError
+from maskrcnn.images.header import refuse_stack
 from maskrcnn.labels.open import SPLITS, open_dataset, open_split
 from maskrcnn.labels.options import PLAIN, LabelOptions
 from maskrcnn.labels.types import Dataset
@@ -37,9 +38,12 @@ WRITERS: dict[str, Writer] = {
 
 
 def convert_data(
-    source: str, to: str, out: Path, options: LabelOptions = PLAIN
+    source: str, to: str, out: Path, options: LabelOptions = PLAIN, channels: int = 3
 ) -> tuple[dict[str, Dataset], list[str]]:
     """Writes the labels and images of `source` into the new folder `out` in the form called `to`.
+
+    Args:
+        channels: that images are to be read with; 3: a TIFF of several pages is refused.
 
     Returns:
         the data sets that were written, by split, and a line on each kind of loss.
@@ -53,6 +57,10 @@ def convert_data(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"--out {out}: is not empty; name a new folder")
     datasets, unread = _splits(source, options)
+    for dataset in datasets.values() if channels == 3 else ():
+        for path in (dataset.image(index).path for index in range(len(dataset))):
+            if path is not None:
+                refuse_stack(path)
     left_out = LeftOut()
     out.mkdir(parents=True, exist_ok=True)
     WRITERS[to](datasets, out, left_out)

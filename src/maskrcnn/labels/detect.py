@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maskrcnn.errors import UserError
+from maskrcnn.labels.readers.cellpose import looks_like_cellpose, read_cellpose
 from maskrcnn.labels.readers.cityscapes import looks_like_cityscapes, read_cityscapes
 from maskrcnn.labels.readers.coco import read_coco
 from maskrcnn.labels.readers.coco_panoptic import looks_like_coco_panoptic, read_coco_panoptic
 from maskrcnn.labels.readers.cvat import has_cvat_split, looks_like_cvat, read_cvat
-from maskrcnn.labels.readers.instance_png import LABEL_SUFFIXES, read_instance_labels
+from maskrcnn.labels.readers.instance_png import looks_like_instance_png, read_instance_labels
 from maskrcnn.labels.readers.label_studio import looks_like_label_studio, read_label_studio
 from maskrcnn.labels.readers.labelme import looks_like_labelme, read_labelme
 from maskrcnn.labels.readers.lvis import looks_like_lvis, read_lvis
@@ -44,13 +45,14 @@ def formats() -> list[Format]:
         Format("yolo", looks_like_yolo, read_yolo, read_yolo, has_split),
         Format("cityscapes", looks_like_cityscapes, read_cityscapes, read_cityscapes, _cityscapes_has),
         Format("voc", looks_like_voc, read_voc, read_voc, _voc_has),
-        Format("instance-png", looks_like_instance_png, read_instance_labels),
+        Format("instance-png", looks_like_instance_png, read_instance_labels, takes=("split_parts",)),
+        Format("cellpose", looks_like_cellpose, read_cellpose, takes=("split_parts",)),
         Format("penn-fudan", looks_like_penn_fudan, read_penn_fudan),
         Format("mask-folders", looks_like_mask_folders, read_mask_folders),
         Format("supervisely", looks_like_supervisely, read_supervisely),
         Format("cvat", looks_like_cvat, read_cvat, read_cvat, has_cvat_split),
         Format("labelme", looks_like_labelme, read_labelme),
-        Format("via", looks_like_via, read_via),
+        Format("via", looks_like_via, read_via, takes=("class_attribute",)),
         Format("label-studio", looks_like_label_studio, read_label_studio),
         Format("coco-panoptic", looks_like_coco_panoptic, read_coco_panoptic),
         Format("lvis", looks_like_lvis, read_lvis, takes=("image_folder",)),
@@ -74,15 +76,6 @@ def detect(path: Path) -> Format | None:
         names = " and ".join(each.name for each in found)
         raise UserError(f"{path}: looks like {names}; say which one is meant, as in {found[0].name}:{path}")
     return found[0] if found else None
-
-
-def looks_like_instance_png(path: Path) -> bool:
-    """Whether `path` is a folder with images/ beside labels/, and label images in the latter."""
-    labels = path / "labels"
-    if not ((path / "images").is_dir() and labels.is_dir()):
-        return False
-    suffixes = {file.suffix.lower() for file in labels.iterdir() if not file.name.startswith(".")}
-    return bool(suffixes & LABEL_SUFFIXES) or not suffixes
 
 
 def looks_like_coco(path: Path) -> bool:

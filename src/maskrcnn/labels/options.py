@@ -8,6 +8,12 @@ from typing import Any
 
 from maskrcnn.errors import UserError
 
+REFUSALS = {
+    "image_folder": ("--images", "say where their images are"),
+    "class_attribute": ("--class-attribute", "say what the class is"),
+    "split_parts": ("--split-parts", "have no label images whose numbers could have parts"),
+}
+
 
 @dataclass(frozen=True)
 class LabelOptions:
@@ -15,6 +21,8 @@ class LabelOptions:
 
     class_name: str | None = None  # what the objects are, where the format has no names of classes
     images: Path | None = None  # the folder of the images, where it is not found beside the labels
+    class_attribute: str | None = None  # which attribute of the objects is the class, where there are several
+    split_parts: bool = False  # each separate part of a label image's number is an object of its own
 
     def reader_arguments(self, format_name: str, takes: tuple[str, ...]) -> dict[str, Any]:
         """What was given for the reader of a format.
@@ -25,20 +33,31 @@ class LabelOptions:
         Raises:
             UserError: the reader has no use for an option, or no such folder.
         """
-        given = {} if self.images is None else {"image_folder": ("--images", self.images)}
-        for argument, (option, value) in given.items():
+        values = {
+            "image_folder": self.images,
+            "class_attribute": self.class_attribute,
+            "split_parts": self.split_parts or None,
+        }
+        given = {argument: value for argument, value in values.items() if value is not None}
+        for argument in given:
             if argument not in takes:
-                raise UserError(
-                    f"{option} {value}: labels of the kind {format_name} say where theirs are; leave it out"
-                )
+                option, why = REFUSALS[argument]
+                raise UserError(f"{option}: labels of the kind {format_name} {why}; leave it out")
         if self.images is not None and not self.images.is_dir():
             raise UserError(f"--images {self.images}: no such folder; name the one that holds the images")
-        return {argument: value for argument, (_, value) in given.items()}
+        return given
 
     def words(self) -> list[str]:
         """The options as they are typed."""
-        named = [] if self.class_name is None else ["--class", self.class_name]
-        return named + ([] if self.images is None else ["--images", str(self.images)])
+        named = {
+            "--class": self.class_name,
+            "--images": self.images,
+            "--class-attribute": self.class_attribute,
+        }
+        words = [
+            word for option, value in named.items() if value is not None for word in (option, str(value))
+        ]
+        return words + ["--split-parts"] * self.split_parts
 
 
 PLAIN = LabelOptions()  # nothing was said

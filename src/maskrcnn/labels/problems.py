@@ -68,6 +68,10 @@ class ProblemKind(Enum):
         "keypoint without its mirror image left in place",
         "add 'flip_pairs', pairs of keypoint names, to the category",
     )
+    SEPARATE_PARTS = (
+        "separate parts that share a number",
+        "a mask of the foreground? Give each object its own number, or take each part for one: --split-parts",
+    )
     IMAGE_WITHOUT_LABELS = (
         "image without labels left out",
         "add its label image, all 0 when nothing is in it",

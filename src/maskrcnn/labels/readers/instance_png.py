@@ -1,5 +1,5 @@
-"""Label images: beside each image one of the same stem whose pixel values are instance ids, 0 for
-background.
+"""Label images: beside each image one of the same stem whose pixel values, or colours, are instance ids, 0 or
+black for background.
 """
 
 from __future__ import annotations
@@ -11,27 +11,30 @@ from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problems import ProblemKind
-from maskrcnn.labels.readers.label_image import read_ids, rles_by_id
+from maskrcnn.labels.readers.label_image import add_instances, read_ids
 from maskrcnn.labels.types import DEFAULT_CLASS
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 LABEL_SUFFIXES = {".png", ".tif", ".tiff"}
 
 
-def read_instance_labels(folder: Path) -> FileDataset:
-    """Read `folder`/images and `folder`/labels. Images are numbered from 1 in the order of their names.
+def read_instance_labels(folder: Path, split_parts: bool = False) -> FileDataset:
+    """Read `folder`/images and `folder`/labels or masks. Images are numbered from 1 in the order of their
+    names.
 
     Args:
-        folder: holds `images` and `labels`.
+        folder: holds `images` and `labels`, or `masks` as for StarDist.
+        split_parts: each separate part of an id is an object of its own.
 
     Raises:
-        DataError: no images, a label image that is unreadable, in colour, without its image or of another
-            size, or a symbolic link out of `labels`.
+        DataError: no images, a label image that is unreadable, without its image or of another size, or a
+            symbolic link out of `labels`.
     """
     folder = Path(folder)
     name = str(folder)
     images = _by_stem(folder / "images", IMAGE_SUFFIXES)
-    labels = _by_stem(folder / "labels", LABEL_SUFFIXES)
+    beside = folder / ("masks" if _holds_masks(folder) else "labels")
+    labels = _by_stem(beside, LABEL_SUFFIXES)
     orphans = sorted(labels.keys() - images.keys())
     if orphans:
         raise DataError(
@@ -43,11 +46,10 @@ def read_instance_labels(folder: Path) -> FileDataset:
     for stem in sorted(images.keys() - labels.keys()):
         builder.problems.note(ProblemKind.IMAGE_WITHOUT_LABELS, f"{images[stem].name!r}")
     for stem in sorted(labels):
-        refuse_leaving(folder / "labels", labels[stem])
-        ids = read_ids(labels[stem], images[stem])
+        refuse_leaving(beside, labels[stem])
+        ids = read_ids(labels[stem], images[stem], colours=True)
         image = builder.add_image(images[stem].name, size=ids.shape)
-        for value, rle in rles_by_id(ids).items():
-            builder.add_object(image, 0, f"id {value}", rle=rle)
+        add_instances(ids, image, 0, builder, split_parts)
     if not builder.images:
         raise DataError(f"{name}: empty data set; put images into images and label images into labels")
     if not any(image.annotations for image in builder.images):
@@ -55,6 +57,26 @@ def read_instance_labels(folder: Path) -> FileDataset:
             f"{name}: all {len(labels)} label images are 0 everywhere; label at least one instance"
         )
     return builder.build()
+
+
+def looks_like_instance_png(source: Path) -> bool:
+    """Whether `source` is a folder with images/ beside labels/ or masks/, and label images in the latter."""
+    labels = source / "labels"
+    if not (source / "images").is_dir() or not labels.is_dir():
+        return _holds_masks(source)
+    suffixes = {file.suffix.lower() for file in labels.iterdir() if not file.name.startswith(".")}
+    return bool(suffixes & LABEL_SUFFIXES) or not suffixes
+
+
+def _holds_masks(folder: Path) -> bool:
+    """Whether masks/ instead of labels/ has a label image for one of images/."""
+    if (folder / "labels").is_dir():
+        return False
+    stems = [
+        {path.stem for path in (folder / name).glob("*") if path.suffix.lower() in suffixes}
+        for name, suffixes in (("images", IMAGE_SUFFIXES), ("masks", LABEL_SUFFIXES))
+    ]
+    return bool(stems[0] & stems[1])
 
 
 def _by_stem(folder: Path, suffixes: set[str]) -> dict[str, Path]:

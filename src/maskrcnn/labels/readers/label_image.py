@@ -9,13 +9,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
 from maskrcnn.errors import DataError
 from maskrcnn.images.header import upright_size
-from maskrcnn.masks.rle import Rle
+from maskrcnn.labels.builder import LabelBuilder
+from maskrcnn.labels.problems import ProblemKind
+from maskrcnn.labels.types import LabelledImage
+from maskrcnn.masks.rle import Rle, rle_box
+
+SMALLEST = 10  # pixels: most colours of a label image in colour have as many
 
 
 @contextmanager
@@ -31,11 +37,16 @@ def open_label_image(path: Path, formats: tuple[str, ...] = ("PNG", "TIFF")) -> 
     """The image with its header read and nothing decoded yet.
 
     Raises:
-        DataError: not readable, at once or while it is decoded inside the context; DataErrors from there stay
-            theirs.
+        DataError: a stack of pages, or not readable, at once or while it is decoded inside the context;
+            DataErrors from there stay theirs.
     """
     try:
         with quiet(), Image.open(path, formats=formats) as image:
+            pages = getattr(image, "n_frames", 1)
+            if pages > 1:
+                raise DataError(
+                    f"{path}: a stack of {pages} pages; save each as a file of its own, as its image"
+                )
             yield image
     except DataError:
         raise
@@ -45,12 +56,13 @@ def open_label_image(path: Path, formats: tuple[str, ...] = ("PNG", "TIFF")) -> 
         raise DataError(f"{path}: not readable as an image ({reason:.200}); replace it") from None
 
 
-def read_ids(path: Path, image: Path | tuple[int, int]) -> np.ndarray:
+def read_ids(path: Path, image: Path | tuple[int, int], colours: bool = False) -> np.ndarray:
     """The instance ids (H, W) of a label image: one channel of 8, 16 or 32 bits, or palette indices.
 
     Args:
         image: the image that it labels, or its height and width. Where there is no such file, others will say
             so.
+        colours: read a label image in colour too: each colour but black is the id R + 256 G + 65536 B.
 
     Raises:
         DataError: unreadable, in colour, or of another size than its image.
@@ -67,9 +79,25 @@ def read_ids(path: Path, image: Path | tuple[int, int]) -> np.ndarray:
                 f" {label.width} x {label.height}; restore the image that was labelled"
             )
         mode, ids = label.mode, np.asarray(label)
+    if colours and mode in ("RGB", "RGBA"):
+        ids = _ids_of_colours(ids, path)
     if ids.ndim != 2 or ids.dtype.kind == "f":
         raise DataError(
             f"{path}: a label image has one channel of whole numbers, not mode {mode}; save it as 16-bit PNG"
+        )
+    return ids
+
+
+def _ids_of_colours(pixels: np.ndarray, path: Path) -> np.ndarray:
+    """Ids (H, W) of colours (H, W, 3 or 4); what is transparent is background."""
+    ids = pixels[:, :, 0] | pixels[:, :, 1].astype(np.int32) << 8 | pixels[:, :, 2].astype(np.int32) << 16
+    if pixels.shape[2] == 4:
+        ids[pixels[:, :, 3] == 0] = 0
+    colours, counts = np.unique(ids[ids != 0], return_counts=True)
+    if 2 * (counts < SMALLEST).sum() > len(colours):
+        raise DataError(
+            f"{path}: most of its {len(colours)} colours have fewer than {SMALLEST} pixels, as in a photo "
+            "or at smooth edges; save one plain colour for each object, or one number, as 16-bit PNG"
         )
     return ids
 
@@ -86,6 +114,45 @@ def rles_by_id(ids: np.ndarray) -> dict[int, Rle]:
         ids = ids.astype(np.uint8)
     values = np.unique(ids[ids != 0])
     return dict(zip(values.tolist(), _instance_rles(ids), strict=True))
+
+
+def add_instances(
+    ids: np.ndarray,
+    image: LabelledImage,
+    label: int,
+    builder: LabelBuilder,
+    split_parts: bool = False,
+) -> None:
+    """Add an object for each id but 0 in an array (H, W), or for each of its separate parts.
+
+    Where most ids lie in several parts, their number is counted as a problem: it may be a mask of the
+    foreground, or of classes. Parts that touch at a corner are one.
+    """
+    rles = rles_by_id(ids)
+    parts = {value: _parts(ids, value, rle) for value, rle in rles.items()}
+    if split_parts:
+        numbers = np.zeros(ids.shape, np.int32)
+        names: dict[int, str] = {}
+        for value, (place, part) in parts.items():
+            numbers[place][part > 0] = part[part > 0] + len(names)
+            names |= {len(names) + k: f"part {k} of id {value}" for k in range(1, int(part.max()) + 1)}
+        rles = rles_by_id(numbers)
+    else:
+        names = {value: f"id {value}" for value in rles}
+        counts = {value: count for value, (_, part) in parts.items() if (count := int(part.max())) > 1}
+        if 2 * len(counts) > len(rles):
+            value, total = next(iter(counts)), sum(counts.values())
+            record = f"id {value} of image {image.file_name!r}"
+            builder.problems.note(ProblemKind.SEPARATE_PARTS, record, image.file_name, total)
+    for value, rle in rles.items():
+        builder.add_object(image, label, names[value], rle=rle)
+
+
+def _parts(ids: np.ndarray, value: int, rle: Rle) -> tuple[tuple[slice, slice], np.ndarray]:
+    """The box of an id, as rows and columns, and in it the id's separate parts, numbered from 1."""
+    x0, y0, x1, y1 = map(int, rle_box(rle))
+    place = (slice(y0, y1), slice(x0, x1))
+    return place, cv2.connectedComponents((ids[place] == value).astype(np.uint8), connectivity=8)[1]
 
 
 def _instance_rles(ids: np.ndarray) -> list[Rle]:

@@ -15,7 +15,7 @@ from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problems import ProblemKind
-from maskrcnn.labels.readers.instance_png import IMAGE_SUFFIXES, LABEL_SUFFIXES
+from maskrcnn.labels.readers.instance_png import IMAGE_SUFFIXES, LABEL_SUFFIXES, looks_like_instance_png
 from maskrcnn.labels.readers.label_image import open_label_image, read_object
 from maskrcnn.labels.types import DEFAULT_CLASS
 from maskrcnn.masks.rle import bitmap_rle
@@ -24,13 +24,14 @@ TRIED_FOLDERS = 20  # so many are looked at before `looks_like_mask_folders` giv
 
 
 def looks_like_mask_folders(source: Path) -> bool:
-    """Whether the folder holds folders with images/ and masks/."""
+    """Whether the folder holds folders with images/ and masks/ of one image each."""
     try:
         folders = [path for path in Path(source).iterdir() if path.is_dir()]
     except OSError:
         return False
     return any(
-        (path / "images").is_dir() and (path / "masks").is_dir() for path in sorted(folders)[:TRIED_FOLDERS]
+        (path / "images").is_dir() and (path / "masks").is_dir() and not looks_like_instance_png(path)
+        for path in sorted(folders)[:TRIED_FOLDERS]
     )
 
 

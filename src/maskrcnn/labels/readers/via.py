@@ -39,12 +39,12 @@ CLASS_ATTRIBUTES = ("class", "label", "name", "type", "category")  # looked for 
 TRIED_IMAGES = 20
 
 
-def read_via(source: Path, attribute: str | None = None) -> FileDataset:
+def read_via(source: Path, class_attribute: str | None = None) -> FileDataset:
     """Read a VIA file, or the only one of a folder. Images are numbered from 1 in its order.
 
     Args:
-        attribute: the region attribute that is the class. None: the only one, else one called class, label,
-            name, type or category. Where no region has any attribute, every region is an "object".
+        class_attribute: the region attribute that is the class. None: the only one, else one called class,
+            label, name, type or category. Where no region has any attribute, every region is an "object".
 
     Raises:
         UserError: the folder has no VIA file, or several.
@@ -59,7 +59,7 @@ def read_via(source: Path, attribute: str | None = None) -> FileDataset:
         builder.problems.note(ProblemKind.NO_REGIONS, f"{image!r}")
     for image in project.miscounted_images:
         builder.problems.note(ProblemKind.REGION_COUNT, f"{image!r}")
-    name = _class_attribute(project, attribute, path)
+    name = _class_attribute(project, class_attribute, path)
     classes = _region_classes(project, name, builder)
     ids = builder.add_classes(_class_names(project, name, classes))
     for image, regions in project.regions.items():
@@ -194,9 +194,7 @@ def _class_attribute(project: Project, attribute: str | None, path: Path) -> str
         for name in used:
             if name.strip().lower() == wanted:
                 return name
-    raise DataError(
-        f"{path}: which attribute is the class: {known:.300}? Name it as attribute, or rename it to 'class'"
-    )
+    raise DataError(f"{path}: which attribute is the class: {known:.300}? Say it with --class-attribute NAME")
 
 
 def _region_classes(project: Project, name: str | None, builder: LabelBuilder) -> dict[str, str]:
