@@ -1,0 +1,87 @@
+"""What README.md and docs/ tell a reader to type is understood; `make smoke` runs the how-tos as well."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from doc_commands import FENCED, PAGES, ROOT, Command, commands  # noqa: E402
+from maskrcnn.cli.main import app  # noqa: E402
+from maskrcnn.config.load import load_config  # noqa: E402
+
+ALL = [command for page in PAGES for command in commands(page)]
+PLACEHOLDERS = ("KEY=VALUE", "train.init=MODEL")
+UNQUOTED = re.compile(r"""'[^']*'|"[^"]*"|\\.""")
+
+
+def parse(words: list[str]) -> dict[str, Any]:
+    """The values of a command line of ours, or the usage error."""
+    command = typer.main.get_command(app)
+    context = command.make_context("maskrcnn", list(words[1:]))
+    while hasattr(command, "commands"):
+        name, command, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+        assert command is not None
+        context = command.make_context(name, rest, parent=context)
+    values: dict[str, Any] = context.params
+    return values
+
+
+def of_ours(command: Command) -> list[str]:
+    """The words from `maskrcnn` on."""
+    if command.words[0] != "torchrun":
+        return command.words
+    from torch.distributed.run import get_args_parser
+
+    launch = get_args_parser().parse_args(command.words[1:])
+    assert launch.module, command
+    return [launch.training_script, *launch.training_script_args]
+
+
+def test_there_are_command_lines() -> None:
+    assert len(ALL) > 60 and {"README.md", "training.md", "how-to-cells.md"} <= {c.page for c in ALL}
+
+
+@pytest.mark.parametrize("command", ALL, ids=lambda command: f"{command.page}: {command.line[:60]}")
+def test_a_command_line_is_understood(command: Command) -> None:
+    words = command.words
+    if words[1] == "COMMAND":
+        return
+    assert "#" not in words, "zsh takes a comment on a command line for words"
+    assert not set(UNQUOTED.sub("", command.line)) & set("[]*?{}()<>|"), "quote what a shell would take"
+    if words[0] in ("maskrcnn", "torchrun"):
+        settings = parse(of_ours(command)).get("set_") or []
+        load_config("quick", [setting for setting in settings if setting not in PLACEHOLDERS])
+    if words[0] == "make":
+        assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def anchors(text: str) -> set[str]:
+    """What the headings of a page are called in links to them."""
+    headings = re.findall(r"^#+ (.*)$", FENCED.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_nothing_points_out_of_the_repository(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert "../shared" not in text and "/work/" not in text
+    for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", FENCED.sub("", text)):
+        path, _, anchor = target.partition("#")
+        other = page.parent / path if path else page
+        assert other.exists() or path == "security.md", target  # which is being written
+        if anchor and other.suffix == ".md":
+            assert anchor in anchors(other.read_text(encoding="utf-8")), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_in_the_docs_compiles(page: Path) -> None:
+    for block in FENCED.finditer(page.read_text(encoding="utf-8")):
+        if block[2] == "python":
+            compile(block[3], str(page), "exec")
