@@ -18,6 +18,11 @@ from maskrcnn.labels.readers.labelme import looks_like_labelme, read_labelme
 from maskrcnn.labels.readers.lvis import looks_like_lvis, read_lvis
 from maskrcnn.labels.readers.mask_folders import looks_like_mask_folders, read_mask_folders
 from maskrcnn.labels.readers.penn_fudan import looks_like_penn_fudan, read_penn_fudan
+from maskrcnn.labels.readers.segmentation_masks import (
+    has_mask_split,
+    looks_like_segmentation_masks,
+    read_segmentation_masks,
+)
 from maskrcnn.labels.readers.supervisely import looks_like_supervisely, read_supervisely
 from maskrcnn.labels.readers.via import looks_like_via, read_via
 from maskrcnn.labels.readers.voc import looks_like_voc, read_voc
@@ -50,6 +55,13 @@ def formats() -> list[Format]:
         Format("penn-fudan", looks_like_penn_fudan, read_penn_fudan),
         Format("mask-folders", looks_like_mask_folders, read_mask_folders),
         Format("supervisely", looks_like_supervisely, read_supervisely),
+        Format(
+            "segmentation-masks",
+            looks_like_segmentation_masks,
+            read_segmentation_masks,
+            read_segmentation_masks,
+            has_mask_split,
+        ),
         Format("cvat", looks_like_cvat, read_cvat, read_cvat, has_cvat_split),
         Format("labelme", looks_like_labelme, read_labelme),
         Format("via", looks_like_via, read_via, takes=("class_attribute",)),

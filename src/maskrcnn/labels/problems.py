@@ -204,6 +204,10 @@ class ProblemKind(Enum):
     EMPTY_SEGMENT = "segment without a pixel dropped", "paint it in the label image, or delete it"
     UNLISTED_SEGMENT = "segment that is not listed left out", "add it to segments_info with its category"
     LABELS_WITHOUT_IMAGE = "label file without an image left out", "restore its image or delete it"
+    OBJECT_OF_SEVERAL_CLASSES = (
+        "object of several classes takes that of most of its pixels",
+        "paint the object in one class's colour",
+    )
     OTHER_SUBSET = (
         "subset that is no split left out",
         "name it train, val or test, or read it by itself",

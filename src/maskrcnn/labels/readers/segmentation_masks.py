@@ -1,0 +1,287 @@
+"""CVAT's Segmentation mask 1.1, Pascal VOC's masks without XML: colours of objects and colours of classes.
+
+The format: docs.cvat.ai/docs/dataset_management/formats/format-smask. In SegmentationObject/NAME.png each
+colour but black is an object, in SegmentationClass/NAME.png its colour is its class's, which labelmap.txt
+lists as name:r,g,b:parts:actions; without that file colours and classes are those of VOC. The images are in
+JPEGImages, and ImageSets/Segmentation has a list of names for each subset. A listed image without masks has
+no object: CVAT writes none for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from maskrcnn.errors import DataError, UserError
+from maskrcnn.images.header import SUFFIXES, upright_size
+from maskrcnn.labels.builder import LabelBuilder
+from maskrcnn.labels.file_dataset import FileDataset
+from maskrcnn.labels.image_files import refuse_leaving
+from maskrcnn.labels.problems import ProblemKind
+from maskrcnn.labels.readers.folder_files import files_under
+from maskrcnn.labels.readers.label_image import open_label_image, rles_by_id
+from maskrcnn.labels.readers.subset_names import SPLITS, other_subsets, split_of
+from maskrcnn.labels.readers.text_lines import read_lines
+from maskrcnn.labels.types import DEFAULT_CLASS, LabelledImage
+
+OBJECTS, CLASSES, LISTS, LABELMAP = "SegmentationObject", "SegmentationClass", "ImageSets", "labelmap.txt"
+IMAGE_FOLDERS = ("JPEGImages", "images")
+BACKGROUND = "background"
+VOC_CLASSES = (
+    *(BACKGROUND, "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
+    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train"),
+    "tvmonitor",
+)
+VOID = 224 << 16 | 224 << 8 | 192  # the border of an object, or nobody knows
+MOST_OBJECTS = 10_000  # colours of an image; a photo has more
+
+
+@dataclass
+class Layout:
+    """Where the files of a data set lie, by the name that an image and its masks share."""
+
+    root: Path
+    images: Path
+    files: dict[str, str]  # images, relative to their folder
+    objects: dict[str, Path]
+    classes: dict[str, Path]
+    lists: dict[str, list[str]]  # names, by the subset
+
+
+def looks_like_segmentation_masks(source: Path) -> bool:
+    """Whether the folder holds SegmentationObject, and no XML files that would say more."""
+    source = Path(source)
+    if not (source / OBJECTS).is_dir():
+        return False
+    return not any(next((source / name).glob("**/*.xml"), None) for name in ("Annotations", "annotations"))
+
+
+def read_segmentation_masks(source: Path, split: str | None = None) -> FileDataset:
+    """Read such a folder. Images are numbered from 1 in the order of the lists, else of their names.
+
+    Args:
+        split: "train", "val" or "test": the list in ImageSets/Segmentation that is called so. None: the first
+            of them that there is, or all where no list is one.
+
+    Raises:
+        UserError: there is no such list.
+        DataError: a file cannot be used; one line with the record and the remedy.
+    """
+    layout = _layout(Path(source))
+    builder = LabelBuilder(layout.root, layout.images)
+    names = _class_colours(layout)
+    labels = builder.add_classes([name for name in dict.fromkeys(names.values()) if name != BACKGROUND])
+    for key in _wanted(layout, split, builder):
+        if key not in layout.files:
+            builder.image_count += 1
+            builder.missing.append(f"{key}.jpg")
+            continue
+        image = builder.add_image(layout.files[key])
+        if key in layout.objects:
+            _add_objects(layout, key, image, names, labels, builder)
+    return builder.build()
+
+
+def has_mask_split(source: Path, split: str) -> bool:
+    """Whether ImageSets/Segmentation has a list for "train", "val" or "test"."""
+    return any(split_of(path.stem) == split for path in _list_files(Path(source)))
+
+
+def _layout(root: Path) -> Layout:
+    images = next((root / name for name in IMAGE_FOLDERS if (root / name).is_dir()), None)
+    if images is None:
+        raise DataError(
+            f"{root}: no folder {IMAGE_FOLDERS[0]}; put the images there, or export with 'Save images'"
+        )
+    files: dict[str, str] = {}
+    for name in files_under(images):
+        if name.lower().endswith(SUFFIXES):
+            key = name.rpartition(".")[0]
+            if key in files:
+                raise DataError(f"{images}: {files[key]!r} and {name!r} share a name; rename one")
+            files[key] = name
+    masks = [
+        {name[:-4]: folder / name for name in files_under(folder) if name.lower().endswith(".png")}
+        for folder in (root / OBJECTS, root / CLASSES)
+        if folder.is_dir()
+    ]
+    lists = {}
+    for path in _list_files(root):
+        refuse_leaving(root / LISTS, path)
+        lists[path.stem] = list(dict.fromkeys(read_lines(path)))
+    return Layout(root, images, files, masks[0], masks[1] if len(masks) > 1 else {}, lists)
+
+
+def _list_files(root: Path) -> list[Path]:
+    return sorted((root / LISTS / "Segmentation").glob("*.txt"))
+
+
+def _wanted(layout: Layout, split: str | None, builder: LabelBuilder) -> list[str]:
+    """The names of the images of a split; what no list has is counted."""
+    lists = layout.lists
+    if not lists and split is None:
+        known = set(layout.objects)
+        wanted = sorted(known)
+    else:
+        splits = [name for name in SPLITS if name in map(split_of, lists)]
+        if split is None and splits:
+            split = splits[0]
+        chosen = [one for one in lists if split is None or split_of(one) == split]
+        if not chosen:
+            raise UserError(
+                f"{layout.root}: no list in {LISTS}/Segmentation is {split!r} "
+                f"({', '.join(lists) or 'none'}); add one"
+            )
+        wanted = list(dict.fromkeys(name for one in chosen for name in lists[one]))
+        known = {name for names in lists.values() for name in names}
+        in_splits = {name for one, names in lists.items() if split_of(one) for name in names}
+        for one in other_subsets(lists):
+            if not in_splits.issuperset(lists[one]):  # as trainval is of both
+                builder.problems.note(ProblemKind.OTHER_SUBSET, repr(one))
+    for name in sorted(layout.files.keys() - known):
+        builder.problems.note(ProblemKind.IMAGE_WITHOUT_LABELS, repr(layout.files[name]))
+    return wanted
+
+
+# ---- colours
+
+
+def _class_colours(layout: Layout) -> dict[int, str]:
+    """The names of classes by their colour."""
+    path = layout.root / LABELMAP
+    if not path.is_file():
+        names: tuple[str, ...] = VOC_CLASSES if layout.classes else (BACKGROUND, DEFAULT_CLASS)
+        return {_voc_colour(index): name for index, name in enumerate(names)}
+    refuse_leaving(layout.root, path)
+    found: dict[int, str] = {}
+    lines = [line for line in read_lines(path) if not line.startswith("#")]
+    for index, line in enumerate(lines):
+        name, colour = _label(line, index, path)
+        if found.setdefault(colour, name) != name:
+            raise DataError(f"{path}: {found[colour]!r} and {name!r} have one colour; give each its own")
+    if not layout.classes and len(set(found.values()) - {BACKGROUND}) > 1:
+        raise DataError(f"{layout.root}: no {CLASSES}, which tells the classes of objects; export anew")
+    return found
+
+
+def _label(line: str, index: int, path: Path) -> tuple[str, int]:
+    """A line name:r,g,b:parts:actions."""
+    name, *rest = line.split(":")
+    values = [part.strip() for part in rest[0].split(",")] if rest and rest[0].strip() else []
+    if not values:
+        return name.strip(), _voc_colour(index)
+    if len(values) != 3 or not all(
+        value.isascii() and value.isdigit() and int(value[:4]) < 256 for value in values
+    ):
+        raise DataError(f"{path}: {line!r:.80} has no colour of three numbers up to 255; write name:r,g,b::")
+    red, green, blue = map(int, values)
+    return name.strip(), red << 16 | green << 8 | blue
+
+
+def _voc_colour(index: int) -> int:
+    """VOC's colour of a class: the bits of its number, from the lowest, are the highest of R, G, B in
+    turn.
+    """
+    colour = 0
+    for bit in range(8):
+        for channel in range(3):
+            colour |= (index >> (3 * bit + channel) & 1) << (7 - bit) << (8 * (2 - channel))
+    return colour
+
+
+def _colours(path: Path, size: tuple[int, int]) -> np.ndarray:
+    """(H, W) int32 of colours, R the highest byte; black where nothing is or nobody knows."""
+    with open_label_image(path) as image:
+        # before anything is decoded, so that a file that claims to be huge costs nothing
+        if (image.height, image.width) != size:
+            raise DataError(
+                f"{path}: its image is {size[1]} x {size[0]} (width x height) but the mask {image.width} x "
+                f"{image.height}; restore the image that was labelled"
+            )
+        if image.mode not in ("RGB", "RGBA", "P", "L", "1"):
+            raise DataError(f"{path}: has no colours (mode {image.mode}); save it as RGB")
+        pixels = np.asarray(image.convert("RGB")).astype(np.int32)
+    colours: np.ndarray = pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2]
+    colours[colours == VOID] = 0
+    return colours
+
+
+# ---- objects
+
+
+def _add_objects(
+    layout: Layout,
+    key: str,
+    image: LabelledImage,
+    names: dict[int, str],
+    labels: dict[str, int],
+    builder: LabelBuilder,
+) -> None:
+    """Add an object for each colour of an image's mask."""
+    path = layout.objects[key]
+    refuse_leaving(layout.root / OBJECTS, path)
+    size = upright_size(layout.images / layout.files[key])
+    objects = _colours(path, size)
+    found = np.unique(objects[objects != 0])
+    if len(found) > MOST_OBJECTS:
+        raise DataError(
+            f"{path}: {len(found)} colours, as a photo has; save one plain colour for each object"
+        )
+    classes = _object_classes(layout, key, objects, names, labels, image, builder)
+    for colour, rle in rles_by_id(objects).items():
+        name = classes.get(colour)
+        if name is None:
+            builder.note(ProblemKind.NO_CLASS, _record(colour), image)
+        else:
+            builder.add_object(image, labels[name], _record(colour), rle=rle)
+
+
+def _object_classes(
+    layout: Layout,
+    key: str,
+    objects: np.ndarray,
+    names: dict[int, str],
+    labels: dict[str, int],
+    image: LabelledImage,
+    builder: LabelBuilder,
+) -> dict[int, str]:
+    """The class of each object's colour: that of most of its pixels that have one."""
+    if not layout.classes:
+        only = next(iter(labels), None)
+        return {colour: only for colour in np.unique(objects).tolist() if only}
+    path = layout.classes.get(key)
+    if path is None:
+        raise DataError(
+            f"{layout.root / CLASSES / key}.png: missing, beside the one in {OBJECTS}; export anew"
+        )
+    refuse_leaving(layout.root / CLASSES, path)
+    inside = objects != 0
+    pairs = objects[inside].astype(np.int64) << 24 | _colours(path, objects.shape)[inside]
+    counts: dict[int, dict[str, int]] = {}
+    for pair, count in zip(
+        *(values.tolist() for values in np.unique(pairs, return_counts=True)), strict=True
+    ):
+        colour = pair & 0xFFFFFF
+        name = names.get(colour, BACKGROUND if colour == 0 else None)
+        if name is None:
+            raise DataError(
+                f"{path}: the colour {_shown(colour)} of an object is not in {LABELMAP}; add a line "
+                f"NAME:{_shown(colour)}::"
+            )
+        if name != BACKGROUND:
+            votes = counts.setdefault(pair >> 24, {})
+            votes[name] = votes.get(name, 0) + count
+    for colour, votes in counts.items():
+        if len(votes) > 1:
+            builder.note(ProblemKind.OBJECT_OF_SEVERAL_CLASSES, _record(colour), image)
+    return {colour: max(votes, key=lambda name: votes[name]) for colour, votes in counts.items()}
+
+
+def _shown(colour: int) -> str:
+    return f"{colour >> 16},{colour >> 8 & 255},{colour & 255}"
+
+
+def _record(colour: int) -> str:
+    return f"object of colour {_shown(colour)}"
