@@ -11,7 +11,10 @@ from maskrcnn.labels.problems import Problem, ProblemKind
 
 MOST_RECORDS = 12  # kept of each kind, to look at
 Box = tuple[float, float, float, float]  # xyxy
-WRONG_ALL_OVER = (ProblemKind.SWAPPED_BOX,)  # repairs that say that all of the labels may be wrong
+WRONG_ALL_OVER = (
+    ProblemKind.SWAPPED_BOX,
+    ProblemKind.ONLY_CROWDS,
+)  # repairs that say that all of the labels may be wrong
 
 
 @dataclass

@@ -12,8 +12,10 @@ from maskrcnn.cli.common import (
     ClassName,
     Data,
     Images,
+    LabelSettings,
     SplitParts,
     check_outputs,
+    label_options,
     progress_bar,
     recipe_names,
 )
@@ -52,6 +54,7 @@ def check(
     images: Images = None,
     class_attribute: ClassAttribute = None,
     split_parts: SplitParts = False,
+    set_: LabelSettings = None,
     steps: Annotated[bool, typer.Option(help="Run two training steps to measure time and memory.")] = True,
 ) -> None:
     """Find mistakes in labelled images before a training does."""
@@ -61,7 +64,6 @@ def check(
     from maskrcnn.check.run import check as run_check
     from maskrcnn.check.run import write_reports
     from maskrcnn.check.terminal import print_report
-    from maskrcnn.labels.options import LabelOptions
 
     with progress_bar("checking") as progress:
         report = run_check(
@@ -69,7 +71,7 @@ def check(
             val=val,
             recipe=recipe,
             channels=channels,
-            options=LabelOptions(class_name, images, class_attribute, split_parts),
+            options=label_options(class_name, images, class_attribute, split_parts, set_),
             measured=steps,
             progress=progress,
         )

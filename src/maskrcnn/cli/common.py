@@ -18,6 +18,7 @@ from maskrcnn.errors import UserError
 if TYPE_CHECKING:
     from PIL import Image
 
+    from maskrcnn.labels.options import LabelOptions
     from maskrcnn.labels.types import Dataset
     from maskrcnn.model.mask_rcnn import MaskRCNN
     from maskrcnn.progress import Progress
@@ -82,6 +83,14 @@ Recipe = Annotated[
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, as in train.epochs=20. Repeatable."),
+]
+LabelSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change data.classes, data.other_classes or data.crowds (docs/settings.md). Repeatable.",
+    ),
 ]
 EngineName = Annotated[
     str | None,
@@ -216,6 +225,29 @@ def check_outputs(*paths: Path | None, kind: Output = "file") -> None:
                 raise UserError(f"{place}: a file is where a folder should be; use another path")
         if not os.access(place, os.W_OK):
             raise UserError(f"{place}: not writable; write to another folder")
+
+
+def label_options(
+    class_name: str | None,
+    images: Path | None,
+    class_attribute: str | None,
+    split_parts: bool,
+    set_: list[str] | None,
+) -> LabelOptions:
+    """What the options of the command line say of the labels.
+
+    Raises:
+        UserError: a setting that is about something else, or none.
+    """
+    from maskrcnn.config.load import load_config
+    from maskrcnn.labels.options import LABEL_SETTINGS, LabelOptions
+
+    known = [f"data.{name}" for name in LABEL_SETTINGS]
+    for setting in set_ or []:
+        if setting.partition("=")[0].strip() not in known:
+            raise UserError(f"--set {setting}: here only {', '.join(known)} can be set; leave it out")
+    data = load_config({}, set_).data
+    return LabelOptions(class_name, images, class_attribute, split_parts, data)
 
 
 def save_image(image: Image.Image, path: Path) -> None:

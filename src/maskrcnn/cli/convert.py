@@ -12,8 +12,10 @@ from maskrcnn.cli.common import (
     ClassName,
     Data,
     Images,
+    LabelSettings,
     SplitParts,
     check_outputs,
+    label_options,
     load_network,
     one_of,
     refuse_options,
@@ -146,15 +148,14 @@ def data(
     channels: Annotated[
         int, typer.Option(min=1, help="Of the images; more than 3 lets the pages of a TIFF be its channels.")
     ] = 3,
+    set_: LabelSettings = None,
 ) -> None:
     """Convert labelled images to another tool's format."""
     check_outputs(out, kind="new folder")
     from maskrcnn.labels.convert import convert_data
-    from maskrcnn.labels.options import LabelOptions
 
-    datasets, lost = convert_data(
-        source, to, out, LabelOptions(class_name, images, class_attribute, split_parts), channels
-    )
+    options = label_options(class_name, images, class_attribute, split_parts, set_)
+    datasets, lost = convert_data(source, to, out, options, channels)
     for dataset in datasets.values():
         tell_repairs(dataset)
     for line in lost:

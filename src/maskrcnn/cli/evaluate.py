@@ -15,10 +15,12 @@ from maskrcnn.cli.common import (
     Device,
     EngineName,
     Images,
+    LabelSettings,
     SplitParts,
     TrustCode,
     Weights,
     check_outputs,
+    label_options,
     load_runner,
     progress_bar,
     say,
@@ -40,6 +42,7 @@ def evaluate(
     images: Images = None,
     class_attribute: ClassAttribute = None,
     split_parts: SplitParts = False,
+    set_: LabelSettings = None,
     split: Annotated[
         str | None,
         typer.Option(help="train, val or test of DATA. [default: val, or DATA itself if it has no splits]"),
@@ -56,16 +59,16 @@ def evaluate(
     from maskrcnn.evaluate.report import print_scores
     from maskrcnn.files import write_json
     from maskrcnn.labels.channels import with_channels
-    from maskrcnn.labels.match_classes import take_class
+    from maskrcnn.labels.match_classes import passed_over, take_class
     from maskrcnn.labels.open import open_named
-    from maskrcnn.labels.options import LabelOptions
     from maskrcnn.training_data.fill_config import value_range_of
 
-    dataset = open_named(data, split, options=LabelOptions(class_name, images, class_attribute, split_parts))
+    options = label_options(class_name, images, class_attribute, split_parts, set_)
+    dataset = open_named(data, split, options=options)
     tell_repairs(dataset)
     model = load_runner(weights, device, engine, trust_code=trust_code)
     dataset, lines = take_class(dataset, model.config.classes)
-    for line in lines:
+    for line in lines + passed_over(dataset, model.config.classes):
         say(line)
     set_value_range(model.config, wanted, partial(value_range_of, dataset, model.config.input.channels))
     dataset = with_channels(dataset, model.config.input.channels, model.config.input.value_range)

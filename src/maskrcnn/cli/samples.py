@@ -40,7 +40,7 @@ def samples(
     from maskrcnn.training_data.prepare import prepare_data
 
     config = load_config(recipe or recipe_for(data), set_)
-    dataset, _ = open_pair(data, options=LabelOptions(images=images))
+    dataset, _ = open_pair(data, options=LabelOptions(images=images, data=config.data))
     tell_repairs(dataset)
     dataset, lines = take_class(dataset, config.model.classes)
     for line in lines:

@@ -11,8 +11,10 @@ from maskrcnn.cli.common import (
     ClassAttribute,
     Data,
     Images,
+    LabelSettings,
     SplitParts,
     check_outputs,
+    label_options,
     one_of,
     progress_bar,
     tell_repairs,
@@ -53,10 +55,10 @@ def split(
     images: Images = None,
     class_attribute: ClassAttribute = None,
     split_parts: SplitParts = False,
+    set_: LabelSettings = None,
 ) -> None:
     """Split labelled images into train, val and test."""
     check_outputs(out, kind="folder")
-    from maskrcnn.labels.options import LabelOptions
     from maskrcnn.labels.split import Grouping, print_split, split_data
 
     grouping = Grouping(group_pattern, groups)
@@ -70,7 +72,7 @@ def split(
             grouping=grouping,
             seed=seed,
             copy=copy,
-            options=LabelOptions(None, images, class_attribute, split_parts),
+            options=label_options(None, images, class_attribute, split_parts, set_),
             progress=progress,
         )
     tell_repairs(next(iter(parts.values())))

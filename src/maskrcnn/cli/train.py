@@ -56,6 +56,7 @@ def train(
     folder = run or _new_run_folder(source)
     check_outputs(folder, kind="folder")
 
+    from maskrcnn.labels.choose import refuse_only_crowds
     from maskrcnn.labels.open import open_dataset, open_val
     from maskrcnn.labels.options import LabelOptions
     from maskrcnn.train import trainer
@@ -64,9 +65,10 @@ def train(
     from maskrcnn.training_data.prepare import prepare_data
 
     refuse_folder(folder, resume)  # before the data are read, which may take long
-    options = LabelOptions(class_name, images, class_attribute, split_parts)
+    options = LabelOptions(class_name, images, class_attribute, split_parts, config.data)
     train_data = open_dataset(data, "train", options=options)
     val_data = open_val(data, options=options) if val is None else open_dataset(val, "val", options=options)
+    refuse_only_crowds(train_data)
     for dataset in (train_data, val_data):
         tell_repairs(dataset)
     train_data, val_data, lines = take_only_class(config, train_data, val_data)

@@ -94,6 +94,14 @@ class TilesConfig(Section):
 class DataConfig(Section):
     """How images and labels are read, chosen and packed."""
 
+    classes: list[str] = []
+    """Classes of the labels to learn or evaluate, by name; empty: all of them."""
+    other_classes: Literal["background", "ignore"] = "background"
+    """With `classes`: objects of the others are background, or regions where nothing is learned and nothing
+    counted."""
+    crowds: Literal["ignore", "objects"] = "ignore"
+    """Annotations with `iscrowd` 1: regions to ignore, or objects like others, which tools mean that write
+    1 for every mask drawn with a brush."""
     augment: AugmentConfig = AugmentConfig()
     """What training does to an image."""
     tiles: TilesConfig | None = None

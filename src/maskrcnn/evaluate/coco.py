@@ -21,7 +21,7 @@ import numpy as np
 from maskrcnn.errors import DataError
 from maskrcnn.evaluate.found import FIELDS, Result, gather
 from maskrcnn.evaluate.truth import Kind, has_mask, images_of, read_truth
-from maskrcnn.labels.match_classes import labels_for, take_class
+from maskrcnn.labels.match_classes import labels_for, passed_over, take_class
 from maskrcnn.labels.types import Dataset
 from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.predict.predictor import check_batch, finish
@@ -86,7 +86,7 @@ def evaluate(
     kinds, notes = comparable_kinds(model, dataset)
     results = find_all(model, dataset, batch=batch, workers=workers, progress=progress)
     scores = score_results(dataset, results, kinds, most=model.config.test.detections)
-    scores.notes = lines + notes + scores.notes
+    scores.notes = lines + passed_over(dataset, model.config.classes) + notes + scores.notes
     return scores
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from maskrcnn.labels.annotation_masks import annotation_rle
-from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
+from maskrcnn.labels.types import Annotation, Dataset, LabelledImage, of_each_class
 
 if TYPE_CHECKING:
     import hotcoco
@@ -71,7 +71,7 @@ def read_truth(dataset: Dataset, *, masks: bool) -> Truth:
     records, crowd, masked = list[dict[str, Any]](), list[bool](), list[bool]()
     for image in images_of(dataset):
         sizes[image.image_id] = (image.height, image.width)
-        for annotation in image.annotations:
+        for annotation in of_each_class(image.annotations, len(dataset.classes)):
             record = _record(annotation, image, masks, points)
             records.append({"id": len(records) + 1, "image_id": image.image_id} | record)
             crowd.append(annotation.crowd)

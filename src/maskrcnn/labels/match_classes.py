@@ -9,7 +9,9 @@ import difflib
 from dataclasses import replace
 
 from maskrcnn.errors import DataError, UserError
+from maskrcnn.labels.choose import label_counts
 from maskrcnn.labels.types import DEFAULT_CLASS, Dataset
+from maskrcnn.shell import shell_command
 
 
 def with_class(dataset: Dataset, name: str) -> Dataset:
@@ -43,22 +45,48 @@ def take_class(dataset: Dataset, classes: list[str]) -> tuple[Dataset, list[str]
 
 
 def labels_for(dataset: Dataset, classes: list[str]) -> list[int]:
-    """For each of the data set's classes, its index in the model's `classes`.
+    """For each of the data set's classes, its index in the model's `classes`; -1 for one that the model does
+    not know and no object has.
 
     Raises:
         DataError: a class that the model does not know; it is named, with what the model knows.
     """
     index = {name: i for i, name in enumerate(classes)}
-    unknown = [name for name in dataset.classes if name not in index]
+    unknown = _used(dataset, [name for name in dataset.classes if name not in index])
     if unknown:
         known = ", ".join(classes[:10]) + (f" and {len(classes) - 10} more" if len(classes) > 10 else "")
         near = difflib.get_close_matches(unknown[0], classes, 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         more = f" (and {len(unknown) - 1} more)" if len(unknown) > 1 else ""
         remedy = "rename or remove it in the labels, or train a model on them"
+        shared = [name for name in dataset.classes if name in index]
+        if shared:
+            setting = shell_command(
+                [f"data.classes=[{','.join(shared)}]" if len(shared) < 10 else "data.classes=[...]"]
+            )
+            remedy = f"leave it out with --set {setting}, rename it in the labels, or train a model on them"
         if len(dataset.classes) == len(classes) == 1:
             remedy = f"say --class {classes[0]} if the objects are that, or train a model on them"
         raise DataError(
             f"{dataset.name}: class {unknown[0]!r}{more} is not one the model knows ({known}){hint}; {remedy}"
         )
-    return [index[name] for name in dataset.classes]
+    return [index.get(name, -1) for name in dataset.classes]
+
+
+def passed_over(dataset: Dataset, classes: list[str]) -> list[str]:
+    """A line on the classes of the data set that are not in `classes` and that no object has."""
+    unknown = [name for name in dataset.classes if name not in classes]
+    unused = [name for name in unknown if name not in _used(dataset, unknown)]
+    if not classes or not unused:
+        return []
+    names = ", ".join(map(repr, unused[:10]))
+    return [f"{dataset.name}: no object has the class {names}, which the model does not know: passed over"]
+
+
+def _used(dataset: Dataset, names: list[str]) -> list[str]:
+    """Those of the classes that an object or a crowd region has."""
+    if not names:
+        return []
+    objects, crowds = label_counts(dataset)
+    counts = objects + crowds
+    return [name for name in names if counts[dataset.classes.index(name)]]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from maskrcnn.errors import UserError
+from maskrcnn.labels.choose import choose_labels
 from maskrcnn.labels.detect import Format, detect, find_format
 from maskrcnn.labels.image_files import check_sizes
 from maskrcnn.labels.match_classes import with_class
@@ -92,7 +93,7 @@ def open_split(
     else:
         sibling = _sibling(path, split)
         opener = _file(sibling, named, None, options) if sibling else None
-    return None if opener is None else _checked(opener, headers, options)
+    return None if opener is None else _checked(opener, headers, options, strict=False)
 
 
 def open_named(source: str | Path, split: str | None, *, options: LabelOptions = PLAIN) -> Dataset:
@@ -138,8 +139,8 @@ def _named(source: str | Path) -> tuple[Format | None, Path]:
     return (named, Path(rest)) if named else (None, Path(source))
 
 
-def _checked(opener: Opener, headers: bool, options: LabelOptions) -> Dataset:
-    dataset = opener()
+def _checked(opener: Opener, headers: bool, options: LabelOptions, *, strict: bool = True) -> Dataset:
+    dataset = choose_labels(opener(), options.data, strict=strict)
     if options.class_name is not None:
         dataset = with_class(dataset, options.class_name)
     if headers:

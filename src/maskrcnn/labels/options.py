@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from maskrcnn.config.data import DataConfig
 from maskrcnn.errors import UserError
 
 REFUSALS = {
@@ -13,6 +15,7 @@ REFUSALS = {
     "class_attribute": ("--class-attribute", "say what the class is"),
     "split_parts": ("--split-parts", "have no label images whose numbers could have parts"),
 }
+LABEL_SETTINGS = ("classes", "other_classes", "crowds")  # of DataConfig: what labels are taken for
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class LabelOptions:
     images: Path | None = None  # the folder of the images, where it is not found beside the labels
     class_attribute: str | None = None  # which attribute of the objects is the class, where there are several
     split_parts: bool = False  # each separate part of a label image's number is an object of its own
+    data: DataConfig = field(default_factory=DataConfig)  # of it LABEL_SETTINGS
 
     def reader_arguments(self, format_name: str, takes: tuple[str, ...]) -> dict[str, Any]:
         """What was given for the reader of a format.
@@ -57,6 +61,10 @@ class LabelOptions:
         words = [
             word for option, value in named.items() if value is not None for word in (option, str(value))
         ]
+        for name in LABEL_SETTINGS:
+            value = getattr(self.data, name)
+            if value != getattr(DataConfig(), name):
+                words += ["--set", f"data.{name}={json.dumps(value, ensure_ascii=False)}"]
         return words + ["--split-parts"] * self.split_parts
 
 

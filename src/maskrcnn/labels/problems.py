@@ -53,6 +53,40 @@ class ProblemKind(Enum):
         "image found by its path instead of its file_name",
         "write file_name relative to the folder of the images",
     )
+    ISCROWD_TEXT = "iscrowd written as text read as a number", "write iscrowd: 0 or 1"
+    ONLY_CROWDS = (
+        "iscrowd 1 of every object: regions to ignore, and nothing to find",
+        "set iscrowd to 0, as tools that draw with a brush write 1; or read them as objects: "
+        "--set data.crowds=objects",
+    )
+    CROWD_AS_OBJECT = "crowd region read as an object", "nothing to do: data.crowds=objects says so"
+    OTHER_CLASS_BACKGROUND = (
+        "object of a class that data.classes leaves out taken for background",
+        "nothing to do, or --set data.other_classes=ignore: neither object nor background",
+    )
+    OTHER_CLASS_IGNORED = (
+        "object of a class that data.classes leaves out ignored",
+        "nothing to do, or --set data.other_classes=background",
+    )
+    ID_OF_ANOTHER_KIND = (
+        "id that is text in one place and a number in another matched",
+        "write image_id and category_id as the id that they mean",
+    )
+    CATEGORY_REPEATED = "category repeated with its id and name passed over", "delete the repetition"
+    ROOT_CATEGORY = (
+        "root category without an object left out",
+        "nothing to do: Roboflow writes one above the classes",
+    )
+    PAIRS = "polygon of x, y pairs accepted", "write x1, y1, x2, y2, x3, y3, ... for each polygon"
+    RLE_IN_LIST = "RLE inside a list accepted", "write the RLE itself as the segmentation"
+    KEYPOINTS_UNNAMED = (
+        "object whose category does not name its keypoints: they are called k1, k2, ...",
+        "add 'keypoints', their names, to the category, and 'flip_pairs' if left and right are among them",
+    )
+    FILE_TWICE = (
+        "image file under a second id",
+        "join the annotations under one id; split keeps both in one part",
+    )
     NON_FINITE_KEYPOINT = (
         "non-finite keypoint taken as unlabelled",
         "replace NaN, infinity or null by numbers, or set its visibility to 0",
@@ -254,6 +288,7 @@ class ProblemKind(Enum):
     # refused: a training would not start
     ANNOTATION_NO_OBJECT = "annotation that is no object", "delete it"
     UNKNOWN_CLASS = "annotation of an unknown class", "add the category or correct the id"
+    UNCLEAR_ISCROWD = "iscrowd that is neither 0 nor 1", "write 0 for an object, 1 for a crowd region"
     UNUSABLE_RLE = "RLE that cannot be used", "encode the mask again"
     SEGMENTATION_NO_MASK = "segmentation that is no mask", "correct it"
     KEYPOINT_COUNT = "keypoints of another number than their names", "correct them"

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.labels.assign_parts import assign_groups, assign_random, assign_stratified
+from maskrcnn.labels.choose import refuse_only_crowds
 from maskrcnn.labels.image_files import relative_name
 from maskrcnn.labels.image_places import find_images
 from maskrcnn.labels.open import open_dataset, open_split
@@ -80,6 +81,7 @@ def split_data(
     if grouping.pattern is not None and grouping.source is not None:
         raise UserError("--group-pattern and --groups: give one of them")
     dataset = _open(source, options)
+    refuse_only_crowds(dataset)
     rng = np.random.default_rng(seed % 2**32)
     if by == "group":
         assigned = assign_groups(group_keys(dataset, grouping, progress), list(shares.values()), rng)
@@ -87,6 +89,7 @@ def split_data(
         assigned = assign_stratified(image_strata(dataset), list(shares.values()), rng)
     else:
         assigned = assign_random(len(dataset), list(shares.values()), rng)
+    assigned = _files_together(assigned, dataset)
     parts = {
         name: Subset(dataset, np.flatnonzero(assigned == number).tolist(), f"{name} of {dataset.name}")
         for number, name in enumerate(shares)
@@ -97,6 +100,15 @@ def split_data(
     else:
         _write_parts(parts, dataset, out)
     return parts
+
+
+def _files_together(assigned: np.ndarray, dataset: Dataset) -> np.ndarray:
+    """The part of each image, where one file under several ids is in the part of the first."""
+    first: dict[Path | int, int] = {}
+    for index in range(len(dataset)):
+        path = dataset.image(index).path
+        assigned[index] = assigned[first.setdefault(index if path is None else path, index)]
+    return assigned
 
 
 def _shares(val: float, test: float) -> dict[str, float]:
@@ -207,7 +219,7 @@ def _listed_groups(names: list[str], path: Path) -> list[str]:
 
 def _refuse_useless(parts: dict[str, Subset]) -> None:
     for part in parts.values():
-        if not any(part.image(index).annotations for index in range(len(part))):
+        if all(a.crowd for index in range(len(part)) for a in part.image(index).annotations):
             what = "images, but none with an object" if len(part) else "images"
             raise DataError(
                 f"{part.name}: would get {len(part)} {what}; give it a larger share, take other groups or "

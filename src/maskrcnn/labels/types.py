@@ -8,7 +8,7 @@ write.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from maskrcnn.images.read import ValueRange
 from maskrcnn.labels.problems import Problems
 from maskrcnn.masks.rle import Rle
 
+ANY_CLASS = -1  # label of a crowd region of no class: whatever is found there does not count
 DEFAULT_CLASS = "object"  # what objects are called where the labels have no names of classes
 
 
@@ -27,13 +28,22 @@ class Annotation:
     """One labelled object."""
 
     box: tuple[float, float, float, float]  # xyxy
-    label: int  # index into the dataset's classes
+    label: int  # index into the dataset's classes, or ANY_CLASS
     polygons: list[np.ndarray] | None = None  # float64 (n, 2) rings of x, y; their union is the mask
     rle: Rle | None = None  # the mask where it is not polygons; at most one of the two is set
     keypoints: np.ndarray | None = None  # (K, 3) float64: x, y, visibility
     crowd: bool = False
     area: float = 0.0  # of the mask where there is one, as the file states it or as we measured it
     id: int = 0  # in the user's file
+
+
+def of_each_class(annotations: list[Annotation], classes: int) -> list[Annotation]:
+    """The annotations, where a region of ANY_CLASS is one of each class: COCO has no other way to say it."""
+    return [
+        annotation if label is None else replace(annotation, label=label)
+        for annotation in annotations
+        for label in ([None] if annotation.label != ANY_CLASS else range(classes))
+    ]
 
 
 @dataclass

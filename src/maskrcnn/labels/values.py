@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+LONGEST_ID = 100  # digits
+
 
 def number(value: Any) -> float:
     """A number of a JSON or XML file; NaN where it is none."""
@@ -26,6 +28,17 @@ def whole(value: Any) -> int:
     """A whole number of a JSON or XML file; -1 where it is none."""
     found = number(value)
     return int(found) if math.isfinite(found) and found == int(found) else -1
+
+
+def other_kind(value: Any) -> int | str | None:
+    """An id as text where it is a whole number, as a number where it is the text of one; else None."""
+    if type(value) is int:
+        return str(value) if abs(value) < 10**LONGEST_ID else None
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else None
+    if isinstance(value, str) and len(value) <= LONGEST_ID and value.isascii() and value.isdigit():
+        return int(value)
+    return None
 
 
 def points(values: Any) -> np.ndarray:

@@ -26,6 +26,12 @@ def polygons_rle(polygons: Sequence[np.ndarray], height: int, width: int) -> Rle
     return merged
 
 
+def union_rle(rles: Sequence[Rle]) -> Rle:
+    """The union of masks of one size."""
+    merged: Rle = coco_mask.merge(list(rles))
+    return merged
+
+
 def rle_bitmap(rle: Rle) -> np.ndarray:
     """The mask as uint8 (H, W), 0 or 1."""
     bitmap: np.ndarray = coco_mask.decode(rle)

@@ -24,7 +24,7 @@ from maskrcnn.config.load import Config
 from maskrcnn.environment import describe_environment
 from maskrcnn.errors import UserError
 from maskrcnn.files import Locked, locked, remove_unfinished, write_text
-from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
+from maskrcnn.labels.types import ANY_CLASS, Annotation, Dataset, LabelledImage
 from maskrcnn.shell import shell_command
 from maskrcnn.system_errors import refusal
 
@@ -140,7 +140,8 @@ def describe_data(dataset: Dataset) -> dict[str, Any]:
             counts["crowds"] += annotation.crowd
             counts["masks"] += annotation.polygons is not None or annotation.rle is not None
             counts["keypoints"] += annotation.keypoints is not None
-            per_class[dataset.classes[annotation.label]] += 1
+            if annotation.label != ANY_CLASS:
+                per_class[dataset.classes[annotation.label]] += 1
     return {
         "source": dataset.name,
         "images": len(dataset),

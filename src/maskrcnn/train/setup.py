@@ -17,7 +17,8 @@ from torch import nn
 from maskrcnn.config.load import Config
 from maskrcnn.config.train import TrainConfig
 from maskrcnn.errors import DataError, UserError
-from maskrcnn.labels.match_classes import labels_for, take_class
+from maskrcnn.labels.choose import refuse_only_crowds
+from maskrcnn.labels.match_classes import labels_for, passed_over, take_class
 from maskrcnn.labels.types import Dataset
 from maskrcnn.train.optimizer import BACKBONE
 from maskrcnn.training_data.fill_config import fill_config
@@ -44,6 +45,7 @@ def fit_to_data(config: Config, train_data: Dataset, val_data: Dataset | None) -
     for data in (train_data, val_data):
         if data is not None and len(data) == 0:
             raise DataError(f"{data.name}: no images; give a data set that has some")
+    refuse_only_crowds(train_data)
     config = fill_config(config, train_data)
     model = config.model
     head = KIND_HEADS.get(config.train.best)
@@ -77,8 +79,8 @@ def take_only_class(
     train_data, lines = take_class(train_data, classes)
     if val_data is not None:
         val_data, more = take_class(val_data, classes or train_data.classes)
-        lines += more
-    return train_data, val_data, lines
+        lines += more + passed_over(val_data, config.model.classes or train_data.classes)
+    return train_data, val_data, lines + passed_over(train_data, config.model.classes)
 
 
 def make_accelerator(config: TrainConfig) -> Accelerator:

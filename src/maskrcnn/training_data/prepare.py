@@ -39,15 +39,11 @@ def prepare_data(
     if value_range is not None:
         low, high = value_range
         lines.append(f"{train.name}: samples of more than 8 bits: {low:g} to {high:g} become 0 to 255")
+    if config.data.classes and config.data.other_classes == "ignore":
+        _refuse_without_ignoring(config, "data.other_classes: objects of other classes")
     if tiles is None:
         return config, train, val, lines
-    for name in ("rpn", "roi"):
-        if getattr(config.model, name).ignore_iou is None:
-            raise UserError(
-                "data.tiles: remnants of objects at the borders of tiles are to be ignored, but "
-                f"model.{name}.ignore_iou "
-                f"is null; set model.{name}.ignore_iou=0.5"
-            )
+    _refuse_without_ignoring(config, "data.tiles: remnants of objects at the borders of tiles")
     decoded = DecodedImages(int(tiles.cache_gb * GIGABYTE), value_range=value_range)
     tiled = [TiledDataset(train, tiles, channels=channels, decoded=decoded)]
     if val is not None and tiles.val:
@@ -64,3 +60,13 @@ def prepare_data(
             f"{tiles.cache_gb:g} GB hold no more; raise data.tiles.cache_gb"
         )
     return config, tiled[0], tiled[1] if len(tiled) > 1 else val, lines
+
+
+def _refuse_without_ignoring(config: Config, what: str) -> None:
+    """Refuse a model that takes regions to ignore for background."""
+    for name in ("rpn", "roi"):
+        if getattr(config.model, name).ignore_iou is None:
+            raise UserError(
+                f"{what} are to be ignored, but model.{name}.ignore_iou is null; "
+                f"set model.{name}.ignore_iou=0.5"
+            )

@@ -20,12 +20,14 @@ from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import relative_name
 from maskrcnn.labels.image_places import Spelling, find_images
 from maskrcnn.labels.problems import Problem, ProblemKind
-from maskrcnn.labels.readers.coco_annotation import AnnotationReader
+from maskrcnn.labels.readers.coco_annotation import AnnotationReader, read_keypoints
 from maskrcnn.labels.readers.json_file import load_json
 from maskrcnn.labels.refused import Refused
 from maskrcnn.labels.types import LabelledImage
+from maskrcnn.labels.values import other_kind
 
 MAX_PIXELS = 2**31  # of an image; an RLE counts them in 32 bits
+MOST_KEYPOINTS = 1000  # of an object, that are given names
 
 
 def read_coco(json_path: Path, image_folder: Path | None = None) -> FileDataset:
@@ -58,7 +60,7 @@ def fill_builder(document: dict[str, Any], json_path: Path, image_folder: Path |
         DataError: a category cannot be used, or no image is found.
     """
     builder = LabelBuilder(json_path, json_path.parent if image_folder is None else image_folder)
-    _add_categories(document["categories"], builder)
+    _add_categories(document, builder)
     by_id = _add_images(document["images"], builder, image_folder)
     lost: set[int | str] = set()
     if builder.refused or builder.missing:  # their annotations need no line of their own
@@ -73,6 +75,7 @@ def fill_builder(document: dict[str, Any], json_path: Path, image_folder: Path |
             reader.read(raw, position)
         except Refused as record:
             builder.refused.append(record)
+    reader.numbers.refuse(json_path)
     return builder
 
 
@@ -99,10 +102,43 @@ def _load(path: Path) -> dict[str, Any]:
     return document
 
 
-def _add_categories(records: list[Any], builder: LabelBuilder) -> None:
-    for record in records:
-        fields = record if isinstance(record, dict) else {}
-        builder.add_keypoints(builder.add_class(fields.get("name"), fields.get("id")), fields)
+def _add_categories(document: dict[str, Any], builder: LabelBuilder) -> None:
+    """Add the classes, but for repetitions and for Roboflow's root above them."""
+    records = [record if isinstance(record, dict) else {} for record in document["categories"]]
+    raws = (raw.get("category_id") for raw in document["annotations"] if isinstance(raw, dict))
+    used = {raw for raw in raws if isinstance(raw, (int, float, str))}
+    used |= {number for raw in used if (number := other_kind(raw)) is not None}
+    roots = [record for record in records if record.get("supercategory") == "none"]
+    names = _unnamed_keypoints(document, builder)
+    done: dict[str, Any] = {}
+    for fields in records:
+        where = f"category {fields.get('name')!r:.80}"
+        key = f"{fields.get('id')!r:.100} {fields.get('name')!r:.1000}"
+        if key in done and fields and done[key] == fields.get("keypoints"):
+            builder.problems.note(ProblemKind.CATEGORY_REPEATED, where)
+        elif len(records) > 1 and roots == [fields] and _is_id(fields.get("id")) and fields["id"] not in used:
+            builder.problems.note(ProblemKind.ROOT_CATEGORY, where)
+        else:
+            done[key] = fields.get("keypoints")
+            label = builder.add_class(fields.get("name"), fields.get("id"))
+            builder.add_keypoints(label, fields | names.get(builder.class_ids[label], {}))
+
+
+def _unnamed_keypoints(document: dict[str, Any], builder: LabelBuilder) -> dict[int, dict[str, list[str]]]:
+    """Names of keypoints by the id of their category, where objects have some and no category names any."""
+    if any(isinstance(record, dict) and record.get("keypoints") for record in document["categories"]):
+        return {}
+    names: dict[int, dict[str, list[str]]] = {}
+    for position, raw in enumerate(document["annotations"]):
+        found = read_keypoints(raw.get("keypoints")) if isinstance(raw, dict) else None
+        if found is None or not 0 < len(found) <= MOST_KEYPOINTS or not (found[:, 2] > 0).any():
+            continue
+        if type(raw.get("category_id")) is int:
+            record = f"annotation {raw.get('id', position)!r:.40}"
+            builder.problems.note(ProblemKind.KEYPOINTS_UNNAMED, f"{record} with {len(found)} keypoints")
+            called = [f"k{number}" for number in range(1, len(found) + 1)]
+            names.setdefault(raw["category_id"], {"keypoints": called})
+    return names
 
 
 def _add_images(
@@ -120,6 +156,7 @@ def _add_images(
         if any(relative_name(record["file_name"]) for record in named):
             raise  # else every record is refused below, for what its name is
     by_id: dict[int | str, LabelledImage] = {}
+    files = set[str]()
     for position, record in enumerate(records):
         try:
             file_name = _file_name(record, position, spelling, builder)
@@ -131,6 +168,9 @@ def _add_images(
         else:
             by_id[image.image_id] = image
             builder.images.append(image)
+            if file_name in files:
+                builder.problems.note(ProblemKind.FILE_TWICE, f"image {file_name!r}", file_name)
+            files.add(file_name)
     return by_id
 
 
@@ -147,6 +187,8 @@ def _image(
         Refused: it cannot be used.
     """
     image_id, path = record.get("id"), builder.folder / file_name
+    if isinstance(image_id, float) and image_id.is_integer():
+        image_id = int(image_id)
     shown = record["file_name"] if relative_name(record["file_name"]) == file_name else file_name
     where = f"image {shown!r}"
     if not _is_id(image_id):

@@ -12,9 +12,13 @@ import numpy as np
 
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.problems import Problem, ProblemKind
+from maskrcnn.labels.readers.coco_numbers import CocoNumbers
 from maskrcnn.labels.refused import Refused
 from maskrcnn.labels.types import LabelledImage
-from maskrcnn.masks.rle import Rle, json_rle
+from maskrcnn.labels.values import other_kind
+from maskrcnn.masks.rle import MIN_POINTS, Rle, json_rle, union_rle
+
+CROWD = {0: False, 1: True, "0": False, "1": True, "false": False, "true": True}
 
 
 class AnnotationReader:
@@ -35,39 +39,38 @@ class AnnotationReader:
         """
         self.builder, self.images, self.refused, self.next_id = builder, images, refused, next_id
         self.label_of = {class_id: label for label, class_id in enumerate(builder.class_ids)}
+        self.numbers = CocoNumbers()
         self._ids: set[int] = set()
 
     def read(self, raw: Any, position: int) -> None:
         """Add the annotation at `position` of the file to its image, or count why not.
 
         Raises:
-            Refused: an unknown class, an RLE that does not fit, keypoints of another number.
+            Refused: an unknown class, an iscrowd that says nothing, a mask that cannot be read, keypoints of
+                another number.
         """
         if not isinstance(raw, dict):
             record = f"entry {position} of annotations"
             problem = Problem(ProblemKind.ANNOTATION_NO_OBJECT, record, what=f"{record} is not an object")
             raise Refused(problem, str(self.builder.source))
         record = f"annotation {raw['id']!r}" if "id" in raw else f"annotation at position {position}"
-        image_id = raw.get("image_id")
-        image = self.images.get(image_id) if isinstance(image_id, (int, str)) else None
+        image = self._image(raw.get("image_id"), record)
         if image is None:
-            if not isinstance(image_id, (int, str)) or image_id not in self.refused:
-                self.builder.offered += 1
-                kind = ProblemKind.ANNOTATION_WITHOUT_IMAGE
-                self.builder.problems.note(kind, f"{record}, image_id {image_id!r}")
             return
         label = self._label(raw.get("category_id"), record, image)
         polygons, rle = self._mask(raw.get("segmentation"), record, image)
         area = stated_area(raw.get("area"))
+        box, keypoints = xyxy(raw.get("bbox")), read_keypoints(raw.get("keypoints"))
+        self.numbers.add(image, box, polygons, rle, keypoints)
         found = self.builder.add_object(
             image,
             label,
             record,
-            box=xyxy(raw.get("bbox")),
+            box=box,
             polygons=polygons,
             rle=rle,
-            keypoints=_keypoints(raw.get("keypoints")),
-            crowd=bool(raw.get("iscrowd")),
+            keypoints=keypoints,
+            crowd=self._crowd(raw.get("iscrowd"), record, image),
             area=area,
         )
         if found is None:
@@ -80,8 +83,39 @@ class AnnotationReader:
             self.builder.note(ProblemKind.AREA_COMPUTED, record, image)
         found.id = self._id(raw.get("id"), record, image)
 
+    def _image(self, image_id: Any, record: str) -> LabelledImage | None:
+        """The image that is meant; None where it cannot be used or, which is counted, there is none."""
+        for each in (image_id if type(image_id) in (int, str) else None, other_kind(image_id)):
+            if each is not None and each in self.refused:
+                return None
+            if each is not None and each in self.images:
+                image = self.images[each]
+                if each is not image_id:
+                    self.builder.note(
+                        ProblemKind.ID_OF_ANOTHER_KIND, f"{record}, image_id {image_id!r}", image
+                    )
+                return image
+        self.builder.offered += 1
+        kind = ProblemKind.ANNOTATION_WITHOUT_IMAGE
+        self.builder.problems.note(kind, f"{record}, image_id {image_id!r}")
+        return None
+
+    def _crowd(self, raw: Any, record: str, image: LabelledImage) -> bool:
+        """Whether it is a crowd region; without an `iscrowd` it is none."""
+        if raw is None:
+            return False
+        found = CROWD.get(raw.strip().lower() if isinstance(raw, str) else raw) if _is_plain(raw) else None
+        if found is None:
+            raise self._refused(ProblemKind.UNCLEAR_ISCROWD, record, image, "", f" has iscrowd {raw!r:.40}")
+        if isinstance(raw, str):
+            self.builder.note(ProblemKind.ISCROWD_TEXT, record, image)
+        return found
+
     def _label(self, category_id: Any, record: str, image: LabelledImage) -> int:
-        label = self.label_of.get(category_id) if isinstance(category_id, int) else None
+        label = self.label_of.get(category_id) if type(category_id) is int else None
+        if label is None and isinstance(number := other_kind(category_id), int) and number in self.label_of:
+            self.builder.note(ProblemKind.ID_OF_ANOTHER_KIND, f"{record}, category_id {category_id!r}", image)
+            label = self.label_of[number]
         if label is None:
             known = ", ".join(f"{i} {self.builder.classes[k]}" for i, k in list(self.label_of.items())[:10])
             what = f" has category_id {category_id!r}, which is not in categories ({known})"
@@ -97,18 +131,38 @@ class AnnotationReader:
         if not raw:
             return None, None
         if isinstance(raw, dict):
-            try:
-                return None, json_rle(raw, image.height, image.width)
-            except ValueError as error:
-                what = f" cannot be used: {error}"
-                raise self._refused(ProblemKind.UNUSABLE_RLE, record, image, "the RLE of ", what) from None
+            return None, self._rle(raw, record, image)
         if not isinstance(raw, list):
             kind, what = ProblemKind.SEGMENTATION_NO_MASK, " is neither polygons nor an RLE"
             raise self._refused(kind, record, image, "the segmentation of ", what)
+        if all(isinstance(part, dict) for part in raw):
+            self.builder.note(ProblemKind.RLE_IN_LIST, record, image)
+            return None, union_rle([self._rle(part, record, image) for part in raw])
+        return self._rings(raw, record, image), None
+
+    def _rle(self, raw: dict[str, Any], record: str, image: LabelledImage) -> Rle:
+        try:
+            return json_rle(raw, image.height, image.width)
+        except ValueError as error:
+            what = f" cannot be used: {error}"
+            raise self._refused(ProblemKind.UNUSABLE_RLE, record, image, "the RLE of ", what) from None
+
+    def _rings(self, raw: list[Any], record: str, image: LabelledImage) -> list[np.ndarray]:
+        """Rings of a list of polygons, whose points may be pairs, or of a single polygon."""
         if not isinstance(raw[0], list):
             self.builder.note(ProblemKind.FLAT_POLYGON, record, image)
             raw = [raw]
-        return [_ring(numbers) for numbers in raw], None
+        elif len(raw) >= MIN_POINTS and all(isinstance(pair, list) and len(pair) == 2 for pair in raw):
+            self.builder.note(ProblemKind.FLAT_POLYGON, record, image)
+            raw = [raw]
+        first = [part[0] for part in raw if isinstance(part, list) and part]
+        if any(isinstance(point, dict) or _is_nested(point) for point in first):
+            what = " is nested too deep for polygons, or has points that are no numbers"
+            kind = ProblemKind.SEGMENTATION_NO_MASK
+            raise self._refused(kind, record, image, "the segmentation of ", what)
+        if any(isinstance(point, list) for point in first):
+            self.builder.note(ProblemKind.PAIRS, record, image)
+        return [_ring(numbers) for numbers in raw]
 
     def _id(self, raw: Any, record: str, image: LabelledImage) -> int:
         if type(raw) is not int or raw in self._ids:
@@ -149,13 +203,23 @@ def stated_area(raw: Any) -> float | None:
     return float(raw) if isinstance(raw, (int, float)) and 0 < raw <= sys.float_info.max else None
 
 
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, (int, float, str))
+
+
+def _is_nested(point: Any) -> bool:
+    return isinstance(point, list) and any(isinstance(value, (list, dict)) for value in point)
+
+
 def _ring(numbers: Any) -> np.ndarray:
-    """float64 (n, 2) of x1, y1, x2, y2, ..."""
+    """float64 (n, 2) of x1, y1, x2, y2, ... or of pairs x, y."""
     ring = _floats(numbers)
+    if ring is not None and ring.ndim == 2 and ring.shape[1] == 2:
+        return ring
     return np.zeros((0, 2)) if ring is None or ring.ndim != 1 or len(ring) % 2 else ring.reshape(-1, 2)
 
 
-def _keypoints(raw: Any) -> np.ndarray | None:
+def read_keypoints(raw: Any) -> np.ndarray | None:
     """(K, 3) of continuous x, y, and visibility; without a row where they are no such numbers."""
     if not raw:
         return None

@@ -12,7 +12,7 @@ from PIL import Image
 from maskrcnn.files import write_text
 from maskrcnn.labels.image_files import relative_name
 from maskrcnn.labels.keypoint_schema import write_schema
-from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
+from maskrcnn.labels.types import Annotation, Dataset, LabelledImage, of_each_class
 
 DECIMALS = 6  # of keypoints: adding and taking away half a pixel leaves noise behind
 
@@ -63,7 +63,8 @@ def write_coco(
         with_keypoints |= {
             annotation.label for annotation in image.annotations if annotation.keypoints is not None
         }
-        annotations += [_annotation(annotation, image, dataset) for annotation in image.annotations]
+        each = of_each_class(image.annotations, len(dataset.classes))
+        annotations += [_annotation(annotation, image, dataset) for annotation in each]
     if len({annotation["id"] for annotation in annotations}) < len(annotations):
         for number, annotation in enumerate(annotations, start=1):
             annotation["id"] = number
