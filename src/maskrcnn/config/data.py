@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from maskrcnn.config.section import Fraction, Positive, Section
+from maskrcnn.config.section import Fraction, Section, Side
 
 
 class AugmentConfig(Section):
@@ -14,20 +14,20 @@ class AugmentConfig(Section):
 
     flip: Fraction = 0.5
     """Share of images that are mirrored left to right; left and right keypoints change places."""
-    short_sides: list[Positive] = [640, 672, 704, 736, 768, 800]
+    short_sides: list[Side] = [640, 672, 704, 736, 768, 800]
     """Short sides in pixels, of which one is drawn for each step. Not used with `jitter` and `crop`."""
-    long_side: Positive = 1333
+    long_side: Side = 1333
     """Longest side in pixels; a longer image is shrunk further than its short side asks for."""
     jitter: tuple[float, float] | None = None
     """Smallest and largest scale of large-scale jitter (Ghiasi et al. 2021), where 1 fits the image into
     `crop`."""
-    crop: tuple[Positive, Positive] | None = None
+    crop: tuple[Side, Side] | None = None
     """With `jitter`: height and width in pixels of the window that is cut from every image."""
     mosaic: Fraction = 0.0
     """Share of steps whose images are each a grid of several (Bochkovskiy et al. 2020)."""
-    mosaic_canvas: tuple[Positive, Positive] = (640, 640)
+    mosaic_canvas: tuple[Side, Side] = (640, 640)
     """Height and width of such a grid, pixels."""
-    mosaic_grids: list[Positive] = [2]
+    mosaic_grids: list[Annotated[int, Field(gt=0, le=16)]] = [2]
     """Images per side of such a grid; one number is drawn for each step."""
     turn: Fraction = 0.0
     """Share of images turned by 90, 180 or 270 degrees: for what has no up, as cells or aerial images."""
@@ -52,8 +52,8 @@ class AugmentConfig(Section):
             raise ValueError(
                 f"{missing} is missing: large-scale jitter needs both jitter=[0.1, 2.0] and crop=[1024, 1024]"
             )
-        if self.jitter is not None and not 0 < self.jitter[0] <= self.jitter[1]:
-            raise ValueError(f"jitter is {list(self.jitter)}: write [smallest, largest] scale, both above 0")
+        if self.jitter is not None and not 0.001 <= self.jitter[0] <= self.jitter[1] <= 16:
+            raise ValueError(f"jitter is {list(self.jitter)}: write [smallest, largest] scale, 0.001 to 16")
         if self.jitter is None and not self.short_sides:
             raise ValueError("short_sides is empty: name at least one side in pixels")
         if self.jitter is None and max(self.short_sides) > self.long_side:
@@ -69,9 +69,9 @@ class AugmentConfig(Section):
 class TilesConfig(Section):
     """Large images are trained on in overlapping tiles; those that fit into one stay whole."""
 
-    side: Positive = 1024
+    side: Side = 1024
     """Height and width of a tile, pixels."""
-    overlap: int = Field(128, ge=0)
+    overlap: int = Field(128, ge=0, le=16_384)
     """Pixels that neighbours share, at least: as large as most objects, so that some tile shows all of
     each."""
     visible: Fraction = 0.3
@@ -106,7 +106,7 @@ class DataConfig(Section):
     """What training does to an image."""
     tiles: TilesConfig | None = None
     """How large images are cut; null: they are not."""
-    mask_side: Positive = 112
+    mask_side: int = Field(112, gt=0, le=1024)
     """Ground-truth masks are kept as bitmaps of this side, pixels, over the object's box."""
     repeat_threshold: float | None = Field(None, gt=0, le=1)
     """Images with a class that fewer than this share of the images have are repeated (LVIS, Gupta et al.
@@ -116,7 +116,7 @@ class DataConfig(Section):
     laid; null: all values of their bit depth."""
     empty: Literal["keep", "drop"] = "keep"
     """Training images without an object: kept, they are negatives."""
-    workers: int = Field(2, ge=0)
+    workers: int = Field(2, ge=0, le=1024)
     """Processes that read and prepare images; 0: the training does it itself."""
 
     @model_validator(mode="after")

@@ -6,7 +6,6 @@ import difflib
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import model_validator
 
 from maskrcnn.config.data import DataConfig
@@ -15,6 +14,7 @@ from maskrcnn.config.model import ModelConfig
 from maskrcnn.config.section import Section, validate
 from maskrcnn.config.train import TrainConfig
 from maskrcnn.errors import UserError
+from maskrcnn.safe_files import parse_yaml, parse_yaml_text
 
 
 class Config(Section):
@@ -48,10 +48,8 @@ def load_config(source: str | Path | dict[str, Any], overrides: list[str] | None
     else:
         path = find_recipe(source)
         where = str(path)
-        try:
-            settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+        settings = parse_yaml(path)
+        settings = {} if settings is None else settings
         if not isinstance(settings, dict):
             raise UserError(
                 f"{path}: a recipe is a mapping of model, data and train, not {type(settings).__name__}"
@@ -91,10 +89,7 @@ def _override(settings: dict[str, Any], override: str) -> dict[str, Any]:
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise UserError(f"--set {override!r}: write it as section.name=value, as in train.epochs=20")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UserError(f"--set {override!r}: the value is not readable as YAML") from None
+    value = parse_yaml_text(text, f"--set {override!r}: the value")
     # YAML 1.1 reads 1e-3 as a string; people write it for learning rates
     if isinstance(value, str):
         try:

@@ -12,10 +12,11 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, model_validator
 
 from maskrcnn.config.migrate import migrate_model
-from maskrcnn.config.section import Fraction, Positive, Section
+from maskrcnn.config.section import Bins, Boxes, Fraction, Layers, Points, Section, Side, Weight, Width
 
 Norm = Literal["none", "frozen", "batch", "sync", "group"]
-PositiveFloat = Annotated[float, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(ge=1e-6, le=1e6)]
+Id = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 ResNetKind = Literal[
     "resnet50", "resnet101", "resnext50_32x4d", "resnext101_32x4d", "resnext101_32x8d", "resnext101_64x4d"
 ]
@@ -50,7 +51,7 @@ class KeypointSchema(Section):
 class InputConfig(Section):
     """How an image becomes the network's input."""
 
-    channels: Positive = 3
+    channels: int = Field(3, gt=0, le=1024)
     """Channels of an image."""
     value_range: tuple[float, float] | None = None
     """Samples of more than 8 bits: the values that become 0 and 255; in training null is filled in from
@@ -61,11 +62,11 @@ class InputConfig(Section):
     """Of each channel, on the scale of 0 to 255: it is subtracted."""
     std: list[float] = [58.395, 57.12, 57.375]
     """Deviation of each channel, on the scale of 0 to 255: what is left is divided by it."""
-    divisor: Positive = 32
+    divisor: int = Field(32, gt=0, le=1024)
     """Height and width are padded to a multiple of this, pixels."""
-    short_side: Positive = 800
+    short_side: Side = 800
     """Pixels to which an image's short side is resized at test time."""
-    long_side: Positive = 1333
+    long_side: Side = 1333
     """Pixels that its long side may have then; a longer image is shrunk further."""
 
     @model_validator(mode="after")
@@ -83,8 +84,10 @@ class InputConfig(Section):
                     f"{name} has {given} values but model.input.channels is {self.channels}: "
                     "give one for each channel; maskrcnn check DATA measures them"
                 )
-        if min(self.std) <= 0:
-            raise ValueError(f"std is {self.std}: every deviation must be above 0")
+        if min(self.std) < 1e-3 or max(map(abs, (*self.mean, *self.std))) > 1e6:
+            raise ValueError(
+                f"std is {self.std}, mean {self.mean}: both are on the scale of 0 to 255, deviations above 0"
+            )
         if self.order == "bgr" and self.channels != 3:
             raise ValueError("order=bgr is for 3 channels: set it to rgb, which leaves channels as they are")
         return self
@@ -97,7 +100,7 @@ class BackboneConfig(Section):
     """The architecture."""
     norm: Norm = "frozen"
     """Norm behind its convolutions; `frozen`: batch norm that keeps its statistics, scale and shift."""
-    norm_eps: float = Field(1e-5, ge=0)
+    norm_eps: Fraction = 1e-5
     """Convention: what a batch norm adds to its variance. torchvision's first detectors were published
     with 0."""
     freeze: int = Field(2, ge=0, le=5)
@@ -112,7 +115,7 @@ class NeckConfig(Section):
     kind: Literal["fpn", "c4", "dc5"] = "fpn"
     """Feature pyramid; C4 of a ResNet, whose fifth stage then is the box head (the paper's C4); dilated
     C5."""
-    channels: Positive = 256
+    channels: Width = 256
     """Of the pyramid's levels."""
     norm: Norm = "none"
     """Norm behind the pyramid's convolutions."""
@@ -121,9 +124,9 @@ class NeckConfig(Section):
 class RpnConfig(Section):
     """Region proposal network (Ren et al. 2015; on a pyramid, Lin et al. 2017)."""
 
-    convs: Positive = 1
+    convs: int = Field(1, gt=0, le=100)
     """3x3 convolutions before the two outputs."""
-    channels: Positive | None = None
+    channels: Width | None = None
     """Of these convolutions; null: as many as the features have."""
     sizes: list[list[PositiveFloat]] = [[32], [64], [128], [256], [512]]
     """Anchor sides of each level, finest first, pixels: the square root of an anchor's area."""
@@ -142,23 +145,23 @@ class RpnConfig(Section):
     """Convention: IoU from which on an object's best anchor stands for it; mmdetection 0.3."""
     ignore_iou: Fraction | None = 0.5
     """Anchors with more than this share inside a crowd region are not background; null: all others are."""
-    samples: Positive = 256
+    samples: Boxes = 256
     """Anchors of an image that are trained on."""
     positive_fraction: Fraction = 0.5
     """Share of them that stand for objects, at most."""
-    pre_nms_train: Positive = 2000
+    pre_nms_train: Boxes = 2000
     """Best anchors of each level that enter NMS in training."""
-    post_nms_train: Positive = 1000
+    post_nms_train: Boxes = 1000
     """Proposals that an image keeps in training, over all levels."""
-    pre_nms_test: Positive = 1000
+    pre_nms_test: Boxes = 1000
     """As `pre_nms_train`, at test time."""
-    post_nms_test: Positive = 1000
+    post_nms_test: Boxes = 1000
     """As `post_nms_train`, at test time."""
     nms_iou: Fraction = 0.7
     """IoU above which NMS drops the proposal of the lower score."""
-    min_size: float = Field(0.0, ge=0)
+    min_size: Weight = 0.0
     """Pixels that a proposal's sides must exceed."""
-    smooth_l1_beta: float = Field(0.0, ge=0)
+    smooth_l1_beta: Weight = 0.0
     """Where the box loss turns from quadratic to linear; 0 is L1, torchvision has 1/9."""
     normaliser: Literal["sampled", "samples"] = "sampled"
     """Losses are divided by how many anchors were sampled, or by `samples`."""
@@ -173,6 +176,8 @@ class RpnConfig(Section):
             )
         if not self.sizes or not all(self.sizes):
             raise ValueError(f"sizes is {self.sizes}: name at least one anchor side for each level")
+        if len({len(level) for level in self.sizes}) > 1:
+            raise ValueError(f"sizes is {self.sizes}: name as many anchor sides for each level")
         if not self.ratios:
             raise ValueError("ratios is empty: name at least one, as in [1.0]")
         return self
@@ -185,15 +190,15 @@ class RoiConfig(Section):
     """RoIAlign (the paper's) or RoIPool (Fast R-CNN's)."""
     aligned: bool = True
     """Convention: RoIAlign shifts by half a pixel."""
-    sampling_ratio: int = Field(2, ge=0)
+    sampling_ratio: Points = 2
     """Points per side of a bin; 0: adaptive, as many as the bin has pixels."""
     reduce: Literal["average", "max"] = "average"
     """What is made of a bin's points."""
-    canonical_size: float = Field(224.0, gt=0)
+    canonical_size: PositiveFloat = 224.0
     """A RoI of this side, pixels, pools from the canonical level (FPN, equation 1)."""
-    canonical_level: Positive = 4
+    canonical_level: int = Field(4, gt=0, le=32)
     """That level; 4 has stride 16."""
-    samples: Positive = 512
+    samples: Boxes = 512
     """RoIs of an image that are trained on."""
     positive_fraction: Fraction = 0.25
     """Share of them that stand for objects, at most."""
@@ -208,62 +213,62 @@ class RoiConfig(Section):
 class BoxHeadConfig(Section):
     """What a RoI is, and where exactly. With `neck.kind=c4` it begins with the backbone's fifth stage."""
 
-    size: Positive = 7
+    size: Bins = 7
     """Pooled bins per side."""
-    convs: int = Field(0, ge=0)
+    convs: Layers = 0
     """3x3 convolutions."""
-    conv_channels: Positive = 256
+    conv_channels: Width = 256
     """Of these convolutions."""
     norm: Norm = "none"
     """Norm behind these convolutions."""
-    fcs: int = Field(2, ge=0)
+    fcs: Layers = 2
     """Fully connected layers before the two outputs."""
-    fc_channels: Positive = 1024
+    fc_channels: Width = 1024
     """Of these layers."""
     class_agnostic: bool = False
     """One box for all classes rather than one for each."""
     box_weights: tuple[PositiveFloat, PositiveFloat, PositiveFloat, PositiveFloat] = (10.0, 10.0, 5.0, 5.0)
     """Factors of the box's x, y, width and height in what is learned."""
-    smooth_l1_beta: float = Field(0.0, ge=0)
+    smooth_l1_beta: Weight = 0.0
     """Where the box loss turns from quadratic to linear; 0 is L1."""
 
 
 class MaskHeadConfig(Section):
     """Which pixels of a RoI are the object's."""
 
-    size: Positive = 14
+    size: Bins = 14
     """Pooled bins per side; the mask has twice as many pixels."""
-    convs: int = Field(4, ge=0)
+    convs: Layers = 4
     """3x3 convolutions."""
-    channels: Positive = 256
+    channels: Width = 256
     """Of these convolutions."""
     norm: Norm = "none"
     """Norm behind these convolutions."""
     class_agnostic: bool = False
     """One mask for all classes rather than one for each."""
-    target_sampling: int = Field(2, ge=0)
+    target_sampling: Points = 2
     """Sampling ratio of the RoIAlign that makes the target of a ground-truth mask; 0: adaptive."""
     target_aligned: bool = True
     """Convention: that RoIAlign shifts by half a pixel."""
     target_binary: bool = True
     """Convention: the target is 0 or 1; torchvision trains on the fractional average."""
-    loss_weight: float = Field(1.0, ge=0)
+    loss_weight: Weight = 1.0
     """Factor of the mask loss."""
 
 
 class KeypointHeadConfig(Section):
     """Where the keypoints of a RoI are."""
 
-    size: Positive = 14
+    size: Bins = 14
     """Pooled bins per side; the heatmap has four times as many cells."""
-    convs: Positive = 8
+    convs: int = Field(8, gt=0, le=100)
     """3x3 convolutions."""
-    channels: Positive = 512
+    channels: Width = 512
     """Of these convolutions."""
     decode: Literal["oks", "subpixel", "resize"] = "oks"
     """Place of a keypoint: of the largest expected OKS; the likeliest cell refined by a parabola; or the
     likeliest pixel after a bicubic resize to the box, as other libraries do."""
-    loss_weight: float = Field(1.0, ge=0)
+    loss_weight: Weight = 1.0
     """Factor of the keypoint loss."""
 
 
@@ -276,11 +281,11 @@ class TestConfig(Section):
     """Detections have a score above this."""
     nms_iou: Fraction = 0.5
     """IoU above which NMS drops the detection of the same class with the lower score."""
-    detections: Positive = 100
+    detections: Boxes = 100
     """Detections of an image, at most."""
-    candidates: Positive = 1000
+    candidates: Boxes = 1000
     """Highest-scoring pairs of RoI and class that enter NMS."""
-    min_size: float = Field(0.0, ge=0)
+    min_size: Weight = 0.0
     """Pixels that a detection's sides must exceed."""
     mask_threshold: Fraction = 0.5
     """Probability from which on a pixel is the object's."""
@@ -291,7 +296,7 @@ class ModelConfig(Section):
 
     classes: list[str] = []
     """Names; in training they come from the data unless given."""
-    class_ids: list[int] = []
+    class_ids: list[Id] = []
     """The ids of the user's file beside `classes`; they come back in what is written. Empty: 1, 2, ..."""
     keypoints: KeypointSchema | None = None
     """What the keypoints are; in training it comes from the data unless given."""

@@ -24,6 +24,14 @@ class Section(BaseModel):
 
 
 Positive = Annotated[int, Field(gt=0)]
+# far above what anybody uses: a settings file of a few bytes must not ask for all memory there is
+Side = Annotated[int, Field(gt=0, le=16_384)]  # pixels of an image
+Bins = Annotated[int, Field(gt=0, le=256)]  # per side of what is pooled for a RoI
+Width = Annotated[int, Field(gt=0, le=16_384)]  # channels of a layer
+Layers = Annotated[int, Field(ge=0, le=100)]
+Boxes = Annotated[int, Field(gt=0, le=1_000_000)]  # of an image
+Points = Annotated[int, Field(ge=0, le=64)]  # per side of a bin
+Weight = Annotated[float, Field(ge=0, le=1e6)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 T = TypeVar("T", bound=BaseModel)
 
@@ -46,8 +54,15 @@ def validate(kind: type[T], settings: dict[str, Any], where: str) -> T:
         if first["type"] == "value_error":  # of a section's validator
             raise UserError(f"{where}: {key and key + '.'}{first['ctx']['error']}{more}") from None
         raise UserError(
-            f"{where}: {key or 'settings'}: {first['msg']}, got {first['input']!r:.80}{more}"
+            f"{where}: {key or 'settings'}: {first['msg']}, got {_shown(first['input'])}{more}"
         ) from None
+
+
+def _shown(value: Any) -> str:
+    try:
+        return f"{value!r:.80}"
+    except ValueError:  # Python writes no number of more than 4300 digits
+        return "a number of thousands of digits"
 
 
 def _siblings(kind: type[BaseModel], location: list[str]) -> list[str]:

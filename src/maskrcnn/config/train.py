@@ -6,41 +6,41 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from maskrcnn.config.section import Fraction, Positive, Section
+from maskrcnn.config.section import Fraction, Positive, Section, Weight
 
 
 class TrainConfig(Section):
     """Length, batch, optimiser, first weights and evaluation of a training."""
 
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**32)
     """Of every random choice."""
-    epochs: float = Field(12.0, gt=0)
+    epochs: float = Field(12.0, gt=0, le=1e6)
     """Length: passes over the training images. A fraction is allowed."""
-    batch: Positive = 16
+    batch: int = Field(16, gt=0, le=16_384)
     """Images in a step of the optimiser, over all processes and accumulated parts."""
-    accumulate: Positive = 1
+    accumulate: int = Field(1, gt=0, le=16_384)
     """Parts in which each process takes its share of a step, to save memory."""
-    reference_batch: Positive = 16
+    reference_batch: int = Field(16, gt=0, le=16_384)
     """Images in the step that `lr` is meant for."""
     scale_lr: bool = True
     """Multiply `lr` by `batch` / `reference_batch` (Goyal et al. 2017)."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """SGD with momentum, or AdamW."""
-    lr: float = Field(0.02, gt=0)
+    lr: float = Field(0.02, gt=0, le=1e3)
     """Learning rate after the warm-up, for `reference_batch` images a step."""
-    backbone_lr_factor: float = Field(1.0, ge=0)
+    backbone_lr_factor: Weight = 1.0
     """The backbone's learning rate as a multiple of that of the rest; 0: the backbone does not learn."""
     momentum: Fraction = 0.9
     """Of SGD."""
-    weight_decay: float = Field(1e-4, ge=0)
+    weight_decay: Weight = 1e-4
     """Of weights and biases."""
-    norm_weight_decay: float = Field(0.0, ge=0)
+    norm_weight_decay: Weight = 0.0
     """Of the scales and shifts of norms."""
     schedule: Literal["step", "cosine", "constant"] = "step"
     """How the learning rate falls: by 10 at each of `step_shares`, along a cosine to 0, or not at all."""
     step_shares: list[Fraction] = [2 / 3, 8 / 9]
     """Shares of the training's length after which the `step` schedule divides the rate by 10, ascending."""
-    warmup_iterations: float = Field(500.0, ge=0)
+    warmup_iterations: float = Field(500.0, ge=0, le=1e9)
     """Iterations over which the rate rises linearly to `lr`; at most half of the training."""
     warmup_factor: Fraction = 0.001
     """The rate of the first iteration, as a share of `lr`."""
@@ -54,7 +54,7 @@ class TrainConfig(Section):
     """ImageNet weights of the backbone: a shipped or published name, or a file; null: random ones."""
     init: str | None = None
     """Model to start from: a name, a folder or a file. What fits of it is copied, over what `trunk` gave."""
-    evaluate_every_epochs: float = Field(1.0, ge=0)
+    evaluate_every_epochs: Weight = 1.0
     """Epochs between evaluations; 0: only at the end."""
     patience: Positive | None = None
     """Evaluations without a better one after which the training stops; null: never."""

@@ -4,7 +4,6 @@ graph's files.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +13,7 @@ from maskrcnn.config.model import ModelConfig
 from maskrcnn.config.section import Positive, Section, validate
 from maskrcnn.errors import UserError
 from maskrcnn.files import write_json
+from maskrcnn.safe_files import parse_json
 
 RECORD, CONFIG, CARD = "export.json", "config.json", "README.md"
 FORMAT = 1
@@ -106,12 +106,6 @@ def _check(record: Record, config: ModelConfig, path: Path) -> None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path.parent}: has no {path.name}; export it anew") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise UserError(f"{path}: not readable as JSON: {error}") from None
-    if not isinstance(settings, dict):
-        raise UserError(f"{path}: a mapping is expected, not {type(settings).__name__}")
-    return settings
+    if not path.is_file():
+        raise UserError(f"{path.parent}: has no {path.name}; export it anew")
+    return parse_json(path, "export it anew")

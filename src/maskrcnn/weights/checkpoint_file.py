@@ -204,10 +204,15 @@ def _checked(path: Path, name: str, value: PickledArray | Tensor, size: int) -> 
         raise UserError(
             f"{path}: refused: {line(name)} claims to be {tuple(tensor.shape)} in a file of {size} bytes"
         )
+    refuse_not_finite(path, name, tensor)
+    return tensor
+
+
+def refuse_not_finite(path: Path, name: str, tensor: Tensor) -> None:
+    """Raises a UserError for a tensor with infinities or NaN: a network of such weights finds nothing."""
     values = tensor.float() if tensor.is_floating_point() and tensor.element_size() == 1 else tensor
     if not bool(torch.isfinite(values).all()):
         raise UserError(f"{path}: {line(name)} holds numbers that are not finite; did that training diverge?")
-    return tensor
 
 
 def _facts(content: dict[Any, Any], budget: list[int]) -> dict[str, Any]:

@@ -59,6 +59,7 @@ NORMS = {
     "naiveSyncBN": "sync",
     "GN": "group",
 }
+MOST_CLASSES = 100_000
 POOLERS = {"ROIAlignV2": ("align", True), "ROIAlign": ("align", False), "ROIPool": ("pool", False)}
 
 
@@ -212,6 +213,7 @@ def _width(resnet: Mapping[str, Any]) -> int:
 
 def _refuse_others(model: Mapping[str, Any]) -> None:
     """What a yaml of detectron2's can ask for and this network is not."""
+    norms = {name: model[name]["NORM"] for name in ("RESNETS", "FPN", "ROI_BOX_HEAD", "ROI_MASK_HEAD")}
     heads, meta = model["ROI_HEADS"]["NAME"], model["META_ARCHITECTURE"]
     wrong = [
         (meta not in ("GeneralizedRCNN", "ProposalNetwork"), f"META_ARCHITECTURE={meta}"),
@@ -223,9 +225,15 @@ def _refuse_others(model: Mapping[str, Any]) -> None:
             f"POOLER_TYPE={model['ROI_BOX_HEAD']['POOLER_TYPE']}",
         ),
     ]
+    wrong += [
+        (not 0 < model["ROI_HEADS"]["NUM_CLASSES"] <= MOST_CLASSES, "ROI_HEADS.NUM_CLASSES"),
+        (model["RESNETS"]["WIDTH_PER_GROUP"] < 1, "RESNETS.WIDTH_PER_GROUP"),
+        (len(model["RPN"]["IOU_THRESHOLDS"]) != 2, "RPN.IOU_THRESHOLDS"),
+    ]
+    wrong += [(norm not in NORMS, f"{name}.NORM={norm}") for name, norm in norms.items()]
     for bad, what in wrong:
         if bad:
             raise UserError(
-                f"MODEL.{what}: this network has no such part; only Faster, Mask and Keypoint R-CNN do "
+                f"MODEL.{what}: this network has none like it; only Faster, Mask and Keypoint R-CNN do "
                 "convert"
             )

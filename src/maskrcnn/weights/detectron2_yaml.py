@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -10,19 +11,9 @@ from typing import Any
 import yaml
 
 from maskrcnn.errors import UserError
+from maskrcnn.safe_files import parse_yaml
 
 MOST_BASES = 8  # a chain of bases this long goes round in a circle
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML with the one tag that detectron2's files use."""
-
-
-def _tuple(loader: yaml.SafeLoader, node: yaml.SequenceNode) -> list[Any]:
-    return loader.construct_sequence(node, deep=True)
-
-
-_Loader.add_constructor("tag:yaml.org,2002:python/tuple", _tuple)
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -43,10 +34,12 @@ def resolve(settings: Mapping[str, Any], where: Path | None = None) -> dict[str,
     """
     chain = [dict(settings)]
     while base := chain[-1].pop("_BASE_", None):
+        if not isinstance(base, str) or Path(base).is_absolute():
+            raise UserError(f"{where}: its _BASE_ is {base!r:.60}; give the name of a file beside it")
         if len(chain) > MOST_BASES:
             raise UserError(f"{where or base}: its _BASE_ files refer to each other in a circle")
         beside = where.parent / base if where else None
-        if beside is not None and beside.is_file():
+        if beside is not None and os.path.isfile(beside):  # whatever the name holds
             where = beside
             chain.append(_read(beside))
         else:
@@ -58,7 +51,7 @@ def resolve(settings: Mapping[str, Any], where: Path | None = None) -> dict[str,
             chain.append(dict(known[Path(base).name]))
     resolved: dict[str, Any] = {}
     for layer in [zoo_bases()["defaults"], *reversed(chain)]:
-        resolved = _merge(resolved, layer)
+        resolved = _merge(resolved, layer, "", where)
     return resolved
 
 
@@ -75,10 +68,7 @@ def zoo_bases() -> dict[str, dict[str, Any]]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        settings = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506  # a SafeLoader
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+    settings = parse_yaml(path)
     if not isinstance(settings, dict):
         raise UserError(
             f"{path}: not detectron2's settings: a mapping with MODEL, not {type(settings).__name__}"
@@ -86,11 +76,43 @@ def _read(path: Path) -> dict[str, Any]:
     return settings
 
 
-def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def _merge(
+    under: Mapping[str, Any], over: Mapping[str, Any], section: str, where: Path | None
+) -> dict[str, Any]:
+    """`over` on top of `under`, whose values say what kind each is to be.
+
+    Args:
+        section: the name of both with a dot behind it.
+        where: the file, for the error.
+    """
     merged = dict(under)
     for key, value in over.items():
         below = merged.get(key)
-        merged[key] = (
-            _merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
-        )
+        if not _alike(value, below):
+            given = "nothing" if value is None else f"{value!r:.60}"
+            raise UserError(
+                f"{where}: {section}{key} is {given}, where detectron2 has {_kind(below)}; correct it"
+            )
+        merged[key] = _merge(below, value, f"{section}{key}.", where) if isinstance(below, Mapping) else value
     return merged
+
+
+def _alike(value: Any, below: Any) -> bool:
+    """Whether a value may stand where its default is `below`."""
+    if below is None or below == []:
+        return below is None or isinstance(value, list)
+    if isinstance(below, list):
+        inner = float(below[0]) if type(below[0]) is int else below[0]  # anchors may have any side
+        return isinstance(value, list) and bool(value) and all(_alike(each, inner) for each in value)
+    if isinstance(below, Mapping):
+        return isinstance(value, Mapping)
+    if isinstance(value, bool) or isinstance(below, bool):
+        return isinstance(value, bool) and isinstance(below, bool)
+    return isinstance(value, int | float if isinstance(below, float) else type(below))
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, list):
+        return f"a list like {value}"
+    kinds = ((bool, "true or false"), (int, "a whole number"), (float, "a number"), (str, "a word"))
+    return next((words for kind, words in kinds if isinstance(value, kind)), "a section")

@@ -6,11 +6,12 @@ The same three files that huggingface_hub's mixin uses. Nothing in them can run 
 from __future__ import annotations
 
 import difflib
-import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from maskrcnn.config.model import ModelConfig
@@ -19,6 +20,8 @@ from maskrcnn.errors import UserError
 from maskrcnn.files import new_file, write_json, write_text
 from maskrcnn.model.build import build
 from maskrcnn.model.mask_rcnn import MaskRCNN
+from maskrcnn.safe_files import parse_json
+from maskrcnn.weights.checkpoint_file import refuse_not_finite
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
@@ -50,45 +53,60 @@ def load_folder(folder: Path, network: type[MaskRCNN] = MaskRCNN) -> MaskRCNN:
     Raises:
         UserError: unreadable files, or weights that do not fit their config, tensors named.
     """
-    model = build(load_model_config(folder), network)
-    load_weights(model, folder / WEIGHTS)
+    config, path = load_model_config(folder), folder / WEIGHTS
+    with torch.device("meta"):  # a few bytes of settings can ask for any amount of memory
+        _refuse_others(build(config).state_dict(), path)
+    model = build(config, network)
+    load_weights(model, path)
     return model.eval()
 
 
 def load_model_config(folder: Path) -> ModelConfig:
     """The settings of a model folder."""
     path = folder / CONFIG
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{path}: not readable as JSON: {error}") from None
-    return validate(ModelConfig, settings, str(path))
+    return validate(ModelConfig, parse_json(path, "save the model anew"), str(path))
 
 
 def load_weights(model: torch.nn.Module, path: Path) -> None:
     """Fills `model` from a safetensors file that must fit it exactly.
 
     Raises:
-        UserError: unreadable file, or tensors that are missing, unexpected or of another shape.
+        UserError: unreadable file, tensors that are missing, unexpected or of another shape, or numbers that
+            are not finite.
     """
-    try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: not readable as safetensors: {error}") from None
     expected = model.state_dict()
+    _refuse_others(expected, path)
+    with _readable(path):
+        tensors = {name: tensor for name, tensor in load_file(path).items() if name in expected}
+    for name, tensor in tensors.items():
+        refuse_not_finite(path, name, tensor)
+    model.load_state_dict({name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()})
+
+
+def _refuse_others(expected: dict[str, torch.Tensor], path: Path) -> None:
+    """Raises a UserError for a file whose tensors are not those `expected`, by its header alone."""
+    with _readable(path), safe_open(path, "pt") as file:
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     # a batch norm's count of its batches is no weight, and a frozen norm has none
-    tensors = {k: t for k, t in tensors.items() if k in expected or not k.endswith(".num_batches_tracked")}
-    wrong = [f"{k} is missing" for k in expected if k not in tensors]
-    wrong += [f"{k} is not in the network" for k in tensors if k not in expected]
+    shapes = {k: s for k, s in shapes.items() if k in expected or not k.endswith(".num_batches_tracked")}
+    wrong = [f"{k} is missing" for k in expected if k not in shapes]
+    wrong += [f"{k} is not in the network" for k in shapes if k not in expected]
     wrong += [
-        f"{k} is {tuple(tensors[k].shape)}, the config makes it {tuple(v.shape)}"
+        f"{k} is {shapes[k]}, the config makes it {tuple(v.shape)}"
         for k, v in expected.items()
-        if k in tensors and tensors[k].shape != v.shape
+        if k in shapes and shapes[k] != v.shape
     ]
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise UserError(f"{path}: does not fit its config: {'; '.join(wrong[:3])}{more}")
-    model.load_state_dict({k: t.to(expected[k].dtype) for k, t in tensors.items()})
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: not readable as safetensors: {error}") from None
 
 
 def find_model(source: str | Path) -> Path:

@@ -19,10 +19,10 @@ from typing import Any
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.image_files import refuse_leaving
-from maskrcnn.labels.readers.safe_yaml import parse_yaml
 from maskrcnn.labels.readers.subset_names import SPLITS, split_of
 from maskrcnn.labels.readers.text_lines import read_lines
 from maskrcnn.labels.values import whole
+from maskrcnn.safe_files import parse_yaml
 
 MAX_CLASSES = 100_000
 MAX_KEYPOINTS = 1000
@@ -179,14 +179,14 @@ def _described(folder: Path) -> bool:
 
 def _is_yolo(path: Path) -> bool:
     try:
-        document = parse_yaml(path)
+        document = parse_yaml(path, DataError)
     except DataError:
         return False
     return isinstance(document, dict) and ("names" in document or "nc" in document)
 
 
 def _from_yaml(path: Path) -> Description:
-    document = parse_yaml(path)
+    document = parse_yaml(path, DataError)
     if not isinstance(document, dict):
         raise DataError(f"{path}: not a list of keys; a data.yaml has train, val and names")
     found = Description(path, path.parent, _classes(document, path), {}, document)

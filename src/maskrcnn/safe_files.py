@@ -1,0 +1,121 @@
+"""Small YAML and JSON files that anyone may have written: settings and descriptions, never labels.
+
+They are short, flat, of plain values and without aliases, which can grow to any size when read.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from maskrcnn.errors import UserError
+
+LARGEST = 1_000_000  # bytes; the names of a thousand classes take a fiftieth of it
+LARGEST_JSON = 8_000_000  # a model's settings hold all its classes, each on a line of its own
+MOST_VALUES = 100_000  # PyYAML needs a second for so many where it has no part in C
+DEEPEST = 20  # lists and mappings in one another
+TUPLE = "tag:yaml.org,2002:python/tuple"  # the one tag that detectron2's files use: a list
+
+
+def parse_yaml(path: Path, kind: type[UserError] = UserError) -> Any:
+    """What a YAML file holds, with plain values only.
+
+    Args:
+        kind: what is raised; a file of labels is a DataError.
+
+    Raises:
+        UserError: as `kind`: unreadable, not YAML, larger than `LARGEST`, of more than `MOST_VALUES`, nested
+            deeper than `DEEPEST`, or with aliases or tags.
+    """
+    return parse_yaml_text(_text(path, "YAML", kind, LARGEST), str(path), kind)
+
+
+def parse_yaml_text(text: str, where: str, kind: type[UserError] = UserError) -> Any:
+    """The same of a text; `where` is what the error names."""
+    try:
+        _refuse_bombs(text, where, kind)
+        return yaml.load(text, Loader=_loader())  # noqa: S506  # a SafeLoader
+    except UserError:
+        raise
+    # values that look like dates or numbers and are none raise whatever their parsing stumbles over
+    except Exception as error:  # noqa: BLE001
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise kind(f"{where}: not readable as YAML ({reason:.200}); correct it") from None
+
+
+def parse_json(path: Path, remedy: str) -> dict[str, Any]:
+    """The mapping that a JSON file holds.
+
+    Args:
+        remedy: what a person does about a bad one.
+
+    Raises:
+        UserError: unreadable, not JSON, no mapping, larger than `LARGEST_JSON` or nested deeper than
+            `DEEPEST`.
+    """
+    text = _text(path, "JSON", UserError, LARGEST_JSON)
+    try:
+        settings = json.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError: not JSON, or a number of thousands of digits
+        raise UserError(
+            f"{path}: not readable as JSON ({' '.join(str(error).split()):.200}); {remedy}"
+        ) from None
+    if not isinstance(settings, dict):
+        raise UserError(f"{path}: a mapping is expected, not {type(settings).__name__}; {remedy}")
+    level: list[Any] = [settings]
+    for _ in range(DEEPEST):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+    if level:
+        raise UserError(f"{path}: nested deeper than {DEEPEST}; {remedy}")
+    return settings
+
+
+def _text(path: Path, language: str, kind: type[UserError], largest: int) -> str:
+    try:
+        if path.exists() and not path.is_file():  # a pipe could keep us waiting for ever
+            raise kind(f"{path}: not readable as {language} (not a file)")
+        if path.stat().st_size > largest:
+            raise kind(f"{path}: larger than {largest // 10**6} MB; give the small file of settings")
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8"
+        raise kind(f"{path}: not readable as {language} ({reason})") from None
+
+
+def _refuse_bombs(text: str, where: str, kind: type[UserError]) -> None:
+    depth = values = 0
+    # the parser keeps its own stack: unlike loading, this does not recurse
+    for event in yaml.parse(text, Loader=_loader()):
+        if isinstance(event, yaml.AliasEvent):
+            raise kind(f"{where}: has the alias *{event.anchor}; write its value out")
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        values += 1
+        if values > MOST_VALUES:
+            raise kind(
+                f"{where}: more than {MOST_VALUES:,} values; put long lists into a text file of their own"
+            )
+        if depth > DEEPEST:
+            raise kind(f"{where}: nested deeper than {DEEPEST}; write it as a flat list of keys")
+
+
+@cache
+def _loader() -> Any:
+    """The safe loader in C, ten times as fast, where PyYAML was built with it."""
+
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+        pass
+
+    Loader.add_constructor(TUPLE, lambda loader, node: loader.construct_sequence(node, deep=True))
+    return Loader
