@@ -298,6 +298,15 @@ def test_subsets_that_are_no_splits(tmp_path: Path) -> None:
     assert len(dataset) == 2 and "'tuesday'" in dataset.problems.lines()[0]
 
 
+@pytest.mark.parametrize("source", ["", "annotations.xml"])
+def test_a_split_that_is_not_there(tmp_path: Path, source: str) -> None:
+    """No other is taken for it."""
+    write_project(tmp_path, "Test")
+    claims.refused(lambda: open_dataset(tmp_path / source, "train"), "'train'", "only test", error=UserError)
+    claims.refused(lambda: open_dataset(tmp_path / source, "val"), "'val'", "only test", error=UserError)
+    assert len(open_dataset(tmp_path / source, "test")) == 2
+
+
 def test_one_image_of_two_subsets(tmp_path: Path) -> None:
     """As when somebody empties the folders into images/."""
     path = write_project(tmp_path, "monday", "tuesday")

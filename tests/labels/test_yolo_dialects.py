@@ -185,6 +185,14 @@ def test_only_train(folder: Folder) -> None:
     assert open_val(folder.path) is None
 
 
+def test_a_file_with_only_train(folder: Folder) -> None:
+    """Nobody evaluates on what they trained on without knowing it."""
+    cvat_ultralytics(folder)
+    source = folder.path / "data.yaml"
+    assert len(open_dataset(source)) == len(open_dataset(source, "train")) == 2
+    refused(lambda: open_dataset(source, "val"), source, "no 'val' split, only train", error=UserError)
+
+
 # ---- subsets
 
 

@@ -22,10 +22,11 @@ from maskrcnn.files import write_json
 from maskrcnn.images.header import stored_channels
 from maskrcnn.images.read import ValueRange
 from maskrcnn.labels.channels import with_channels
-from maskrcnn.labels.open import SPLITS, open_dataset, open_split, open_val
+from maskrcnn.labels.open import open_dataset, open_split, open_val
 from maskrcnn.labels.options import PLAIN, LabelOptions
 from maskrcnn.labels.problems import Problem
 from maskrcnn.labels.refused import RefusedRecords
+from maskrcnn.labels.split_names import SPLITS
 from maskrcnn.labels.types import Dataset
 from maskrcnn.progress import Progress
 from maskrcnn.training_data.fill_config import value_range_of

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.images.header import refuse_stack
-from maskrcnn.labels.open import SPLITS, open_dataset, open_split
+from maskrcnn.labels.open import open_dataset, open_split
 from maskrcnn.labels.options import PLAIN, LabelOptions
+from maskrcnn.labels.split_names import SPLITS
 from maskrcnn.labels.types import Dataset
 from maskrcnn.labels.writers.coco import write_coco
 from maskrcnn.labels.writers.image_copy import copy_image

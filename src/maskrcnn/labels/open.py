@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal, get_args
 
 from maskrcnn.errors import UserError
 from maskrcnn.labels.choose import choose_labels
@@ -14,18 +13,11 @@ from maskrcnn.labels.detect import Format, detect, find_format
 from maskrcnn.labels.image_files import check_sizes
 from maskrcnn.labels.match_classes import with_class
 from maskrcnn.labels.options import PLAIN, LabelOptions
+from maskrcnn.labels.split_names import SPLIT_NAMES, SPLITS, Split, split_of
 from maskrcnn.labels.types import Dataset
 
-Split = Literal["train", "val", "test"]
 Opener = Callable[[], Dataset]
 
-SPLITS: tuple[Split, ...] = get_args(Split)
-# in lower case: tools write them as they like
-SPLIT_NAMES: dict[Split, tuple[str, ...]] = {
-    "train": ("train",),
-    "val": ("val", "valid", "validation"),
-    "test": ("test",),
-}
 LAYOUTS = (
     "a label file or the folder that a labelling tool wrote (docs/data.md lists the formats), a folder with "
     "train and val"
@@ -61,7 +53,8 @@ def open_dataset(
     if split in parts:
         return _checked(parts[split], headers, options)
     whole = None
-    if not parts.keys() - {"test"}:  # a folder called test may also lie beside labels of one part
+    if not parts.keys() - {"test"} and not _lists(path, "test", named):
+        # a folder called test may also lie beside labels of one part
         whole = _whole(path, named, options) or _annotations(path, named, options)
     if split is not None and parts and whole is None:
         raise UserError(
@@ -104,7 +97,7 @@ def open_named(source: str | Path, split: str | None, *, options: LabelOptions =
     """
     if split is None:
         return open_dataset(source, "val", options=options)
-    wanted = next((each for each, names in SPLIT_NAMES.items() if split.lower() in names), None)
+    wanted = split_of(split)
     if wanted is None:
         raise UserError(f"--split {split}: there are {', '.join(SPLITS)}")
     dataset = open_split(source, wanted, options=options)
@@ -151,9 +144,11 @@ def _checked(opener: Opener, headers: bool, options: LabelOptions, *, strict: bo
 def _file(path: Path, named: Format | None, split: Split | None, options: LabelOptions) -> Opener:
     """The labels in a file that must be there."""
     found = named or _known(path)
-    if found.read_split is not None and found.has_split is not None:
-        return _opener(found, path, options, split if split and found.has_split(path, split) else None)
-    return _opener(found, path, options)
+    has_split = found.has_split
+    parts = [] if has_split is None else [each for each in SPLITS if has_split(path, each)]
+    if parts and split is not None and split not in parts:
+        raise UserError(f"{path}: has no {split!r} split, only {' and '.join(parts)}; add it")
+    return _opener(found, path, options, split if parts else None)
 
 
 def _known(path: Path) -> Format:
@@ -182,6 +177,12 @@ def _sibling(path: Path, split: Split) -> Path | None:
         return None
     siblings = [path.with_name(name + path.name.removeprefix("train")) for name in SPLIT_NAMES[split]]
     return next((sibling for sibling in siblings if sibling.is_file() and sibling != path), None)
+
+
+def _lists(path: Path, split: Split, named: Format | None) -> bool:
+    """Whether the labels themselves say what belongs to a split."""
+    found = named or detect(path)
+    return found is not None and found.has_split is not None and found.has_split(path, split)
 
 
 def _find_split(folder: Path, split: Split, named: Format | None, options: LabelOptions) -> Opener | None:

@@ -28,8 +28,8 @@ from maskrcnn.labels.image_files import present_name, relative_name
 from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.cvat_tracks import frames_of_tracks
 from maskrcnn.labels.readers.safe_xml import MAX_BYTES, parse_xml
-from maskrcnn.labels.readers.subset_names import SPLITS, other_subsets, split_of
 from maskrcnn.labels.shapes import box_around, ellipse_ring, placed_rle, sound, turned_box
+from maskrcnn.labels.split_names import SPLITS, other_subsets, split_of
 from maskrcnn.labels.values import number, whole
 from maskrcnn.masks.rle import Rle, polygons_rle
 

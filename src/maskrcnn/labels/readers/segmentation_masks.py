@@ -22,8 +22,8 @@ from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.folder_files import files_under
 from maskrcnn.labels.readers.label_image import open_label_image, rles_by_id
-from maskrcnn.labels.readers.subset_names import SPLITS, other_subsets, split_of
 from maskrcnn.labels.readers.text_lines import read_lines
+from maskrcnn.labels.split_names import SPLITS, other_subsets, split_of
 from maskrcnn.labels.types import DEFAULT_CLASS, LabelledImage
 
 OBJECTS, CLASSES, LISTS, LABELMAP = "SegmentationObject", "SegmentationClass", "ImageSets", "labelmap.txt"

@@ -28,7 +28,6 @@ from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problems import ProblemKind
-from maskrcnn.labels.readers.subset_names import other_subsets, split_of
 from maskrcnn.labels.readers.yolo_description import (
     NAMES_FILES,
     Description,
@@ -39,6 +38,7 @@ from maskrcnn.labels.readers.yolo_description import (
     usual_places,
 )
 from maskrcnn.labels.readers.yolo_images import images_of, text_lines
+from maskrcnn.labels.split_names import other_subsets, split_of
 from maskrcnn.labels.types import LabelledImage
 from maskrcnn.labels.values import whole
 
@@ -106,7 +106,7 @@ def looks_like_yolo(source: Path) -> bool:
 
 def has_split(source: Path, split: str) -> bool:
     """Whether images of "train", "val" or "test" are described."""
-    return split in map(split_of, describe(Path(source)).subsets)
+    return any(split_of(subset) == split for subset in describe(Path(source)).subsets)
 
 
 def _keypoint_fields(description: Description, class_id: int, builder: LabelBuilder) -> dict[str, Any]:

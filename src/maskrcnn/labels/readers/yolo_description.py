@@ -19,8 +19,8 @@ from typing import Any
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.image_files import refuse_leaving
-from maskrcnn.labels.readers.subset_names import SPLITS, split_of
 from maskrcnn.labels.readers.text_lines import read_lines
+from maskrcnn.labels.split_names import SPLIT_NAMES, split_of
 from maskrcnn.labels.values import whole
 from maskrcnn.safe_files import parse_yaml
 
@@ -99,7 +99,7 @@ def usual_places(folder: Path) -> dict[str, list[Any]]:
     that is no split.
     """
     found: dict[str, list[Any]] = {}
-    for split, aliases in SPLITS.items():
+    for split, aliases in SPLIT_NAMES.items():
         for alias in aliases:
             places = (f"images/{alias}", f"{alias}/images", alias, f"obj_{alias}_data")
             place = next((place for place in places if _has_labels(folder, place)), None)
@@ -160,8 +160,9 @@ def _what_to_write(source: Path) -> str:
         return f"{source}: no data.yaml; give the file or the folder that holds it"
     above = next((parent for parent in (source.parent, source.parent.parent) if _described(parent)), None)
     if above is not None:
+        split = split_of(source.name) or split_of(source.parent.name) or "test"
         return (
-            f"{source}: no data.yaml, but there is one above; give {str(above)!r} and the split that is meant"
+            f"{source}: no data.yaml, but there is one above; give {str(above)!r} (evaluate: --split {split})"
         )
     lines = ", ".join(f"{split or 'train'}: {where[0]}" for split, where in places.items())
     return (

@@ -16,8 +16,8 @@ from maskrcnn.errors import DataError, UserError
 from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.image_files import refuse_leaving, relative_name
 from maskrcnn.labels.readers.folder_files import files_under
-from maskrcnn.labels.readers.subset_names import SPLITS, split_of
 from maskrcnn.labels.readers.yolo_description import Description, label_names
+from maskrcnn.labels.split_names import SPLITS, split_of
 
 LONGEST_PATH = 50  # folders that a name is shortened by
 

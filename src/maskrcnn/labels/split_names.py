@@ -1,0 +1,26 @@
+"""The splits, and what tools call them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, get_args
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+# in lower case: tools write them as they like
+SPLIT_NAMES: dict[Split, tuple[str, ...]] = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
+
+
+def split_of(name: str) -> Split | None:
+    """The split that a tool calls so, in upper or lower case; None for another name."""
+    return next((split for split, names in SPLIT_NAMES.items() if name.strip().lower() in names), None)
+
+
+def other_subsets(subsets: Iterable[str]) -> list[str]:
+    """The subsets that no split takes, where there are splits: what is read leaves them out."""
+    names = list(dict.fromkeys(subsets))
+    return [name for name in names if split_of(name) is None] if any(map(split_of, names)) else []
