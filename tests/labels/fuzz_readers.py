@@ -25,6 +25,7 @@ from fuzz import Outcome, Subject, forget_peak, peak_megabytes, try_one
 READERS = ["cityscapes", "coco", "coco_panoptic", "cvat", "instance_png", "label_studio", "labelme", "lvis"]
 READERS += ["mask_folders", "penn_fudan", "supervisely", "via", "voc", "yolo", "yolo_dialects"]
 READERS += ["cellpose", "segmentation_masks"]
+READERS += ["qupath", "imagej_rois"]
 KINDS = ("read", "repaired", "DataError", "UserError")
 HANGS = 3600  # seconds; on a busy machine we may be stopped for long
 SHOWN = 5  # examples of what goes wrong

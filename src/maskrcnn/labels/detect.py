@@ -12,12 +12,14 @@ from maskrcnn.labels.readers.cityscapes import looks_like_cityscapes, read_citys
 from maskrcnn.labels.readers.coco import read_coco
 from maskrcnn.labels.readers.coco_panoptic import looks_like_coco_panoptic, read_coco_panoptic
 from maskrcnn.labels.readers.cvat import has_cvat_split, looks_like_cvat, read_cvat
+from maskrcnn.labels.readers.imagej_rois import looks_like_imagej_rois, read_imagej_rois
 from maskrcnn.labels.readers.instance_png import looks_like_instance_png, read_instance_labels
 from maskrcnn.labels.readers.label_studio import looks_like_label_studio, read_label_studio
 from maskrcnn.labels.readers.labelme import looks_like_labelme, read_labelme
 from maskrcnn.labels.readers.lvis import looks_like_lvis, read_lvis
 from maskrcnn.labels.readers.mask_folders import looks_like_mask_folders, read_mask_folders
 from maskrcnn.labels.readers.penn_fudan import looks_like_penn_fudan, read_penn_fudan
+from maskrcnn.labels.readers.qupath import looks_like_qupath, read_qupath
 from maskrcnn.labels.readers.segmentation_masks import (
     has_mask_split,
     looks_like_segmentation_masks,
@@ -65,6 +67,8 @@ def formats() -> list[Format]:
         Format("cvat", looks_like_cvat, read_cvat, read_cvat, has_cvat_split),
         Format("labelme", looks_like_labelme, read_labelme),
         Format("via", looks_like_via, read_via, takes=("class_attribute",)),
+        Format("qupath", looks_like_qupath, read_qupath, takes=("class_attribute",)),
+        Format("imagej-rois", looks_like_imagej_rois, read_imagej_rois),
         Format("label-studio", looks_like_label_studio, read_label_studio),
         Format("coco-panoptic", looks_like_coco_panoptic, read_coco_panoptic),
         Format("lvis", looks_like_lvis, read_lvis, takes=("image_folder",)),
@@ -83,7 +87,9 @@ def detect(path: Path) -> Format | None:
     Raises:
         UserError: several formats could be meant.
     """
-    found = [each for each in formats() if each.looks_like(path)]
+    *others, coco = formats()
+    # any other .json is taken for COCO's, whose reader says what is wrong with it
+    found = [each for each in others if each.looks_like(path)] or [coco] * coco.looks_like(path)
     if len(found) > 1:
         names = " and ".join(each.name for each in found)
         raise UserError(f"{path}: looks like {names}; say which one is meant, as in {found[0].name}:{path}")
@@ -91,7 +97,7 @@ def detect(path: Path) -> Format | None:
 
 
 def looks_like_coco(path: Path) -> bool:
-    """Whether `path` is a .json of no other kind, or a folder whose only .json is one."""
+    """Whether `path` is a .json, or a folder whose only .json is one; `detect` asks the others first."""
     if path.is_dir():
         files = [file for file in path.glob("*.json") if not file.name.startswith(".")]
         if len(files) != 1:
@@ -99,16 +105,7 @@ def looks_like_coco(path: Path) -> bool:
         path = files[0]
     if path.suffix.lower() != ".json" or not path.is_file():
         return False
-    others = (
-        looks_like_labelme,
-        looks_like_via,
-        looks_like_label_studio,
-        looks_like_coco_panoptic,
-        looks_like_lvis,
-    )
-    if path.name == "notes.json" and looks_like_yolo(path):  # of Label Studio
-        return False
-    return not any(other(path) for other in others) and not looks_like_supervisely(path.parent)
+    return not looks_like_supervisely(path.parent)
 
 
 def _cityscapes_has(path: Path, split: str) -> bool:

@@ -192,6 +192,11 @@ class ProblemKind(Enum):
     )
     UNREAD_SHAPE = "shape of an unread kind left out", "label objects with polygons, masks or boxes"
     SHAPE_WITHOUT_FRAME = "shape without a frame left out", "export anew"
+    OTHER_PLANE = "shape on another page of a stack left out", "save each page as an image of its own"
+    QUPATH_IGNORED = (
+        "object of a class that QuPath ignores left out",
+        "nothing to do; take the * from the class's name to learn it",
+    )
     TRACK = "track left out", "export as 'CVAT for images 1.1', which splits tracks into images"
     SEVERAL_SKELETONS = "group of several skeletons kept apart", "give each object a group of its own"
     BOX_FROM_KEYPOINTS = (

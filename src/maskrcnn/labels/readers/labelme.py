@@ -29,6 +29,7 @@ from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving, relative_name
 from maskrcnn.labels.problems import ProblemKind
+from maskrcnn.labels.readers.files_by_name import first_files
 from maskrcnn.labels.readers.folder_files import files_under
 from maskrcnn.labels.readers.json_file import glance, load_json
 from maskrcnn.labels.readers.label_image import quiet
@@ -41,8 +42,6 @@ from maskrcnn.masks.rle import Rle, polygons_rle
 IGNORED = ("__ignore__", "_background_")  # labels that LabelMe's own converters leave out
 OPEN_SHAPES = ("point", "points", "line", "lines", "linestrip", "linestring")
 TURNED_SHAPES = ("rotation", "oriented_rectangle")
-TRIED = 3  # files that are looked into before a folder is taken for something else
-MOST_FOLDERS = 1000  # that are looked into for one
 
 
 @dataclass
@@ -94,24 +93,9 @@ def looks_like_labelme(source: Path) -> bool:
     """Whether `source` is a LabelMe file or a folder with one among the first that it holds."""
     source = Path(source)
     try:
-        files = [source]
-        if source.is_dir():
-            files = _first_files(source)
-        return any(_glance(file) for file in files if file.suffix.lower() == ".json")
+        return any(_glance(file) for file in first_files(source, (".json",)))
     except OSError:
         return False
-
-
-def _first_files(source: Path) -> list[Path]:
-    """The first .json files of a folder, else of the first of its subfolders that has some."""
-    for searched, (folder, names, files) in enumerate(os.walk(source)):
-        names[:] = sorted(name for name in names if not name.startswith("."))
-        found = [Path(folder, name) for name in sorted(files) if name.lower().endswith(".json")]
-        if found:
-            return found[:TRIED]
-        if searched >= MOST_FOLDERS:
-            break
-    return []
 
 
 def _glance(path: Path) -> bool:

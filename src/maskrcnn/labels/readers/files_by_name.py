@@ -1,0 +1,110 @@
+"""Label files that each belong to the image of their name, and images that a label file names."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from maskrcnn.errors import DataError
+from maskrcnn.images.header import SUFFIXES
+from maskrcnn.labels.image_files import present_name
+from maskrcnn.labels.image_places import image_folders
+
+MOST_FOLDERS = 1000  # that are looked into for a label file
+TRIED = 3  # files that are looked into before a folder is taken for something else
+TRIED_IMAGES = 20  # that are looked for before a folder is given up
+
+
+def image_of_each(
+    labels: Sequence[str], names: Iterable[str], root: Path, stem_of: Callable[[str], str]
+) -> tuple[dict[str, str], list[str]]:
+    """The image of each label file, and the images without one.
+
+    It is the image whose name, with its suffix or without, is what `stem_of` says of the file's; one in the
+    same folder rather than in another. A single file of any name belongs to a single image.
+
+    Args:
+        labels, names: label files and all files, relative to `root`.
+        stem_of: from the name of a label file, without folders, to its image's.
+
+    Raises:
+        DataError: a label file has no image or several, or an image several label files.
+    """
+    images = [name for name in names if name.lower().endswith(SUFFIXES)]
+    by_stem: defaultdict[str, list[str]] = defaultdict(list)
+    for image in images:
+        base = posixpath.basename(image)
+        for stem in (base, posixpath.splitext(base)[0]):
+            by_stem[stem].append(image)
+    found: dict[str, str] = {}
+    owners: dict[str, str] = {}
+    for label in labels:
+        candidates = by_stem.get(stem_of(posixpath.basename(label)), [])
+        near = [image for image in candidates if posixpath.dirname(image) == posixpath.dirname(label)]
+        candidates = near or candidates
+        if not candidates and len(labels) == len(images) == 1:
+            candidates = images
+        if len(candidates) != 1:
+            remedy = "restore it, or give the folder that holds both images and labels"
+            if candidates:
+                remedy = f"there are {candidates[0]!r} and {candidates[1]!r}; keep one of them"
+            raise DataError(f"{root / label}: no image of its name; {remedy}")
+        image = candidates[0]
+        if image in owners:
+            raise DataError(f"{root / label}: {owners[image]!r} is for image {image!r} too; delete one")
+        found[label], owners[image] = image, label
+    return found, [image for image in images if image not in owners]
+
+
+def folder_of_images(path: Path, names: Iterable[str], more: Sequence[str] = ()) -> Path:
+    """The folder beside a label file that holds one of the first images that it names.
+
+    Args:
+        more: folders to try first, relative to the file's.
+
+    Raises:
+        DataError: there is none.
+    """
+    sample = list(dict.fromkeys(names))[:TRIED_IMAGES]
+    folders = [path.parent / name for name in more] + image_folders(path)
+    for name in sample:
+        for folder in folders:
+            if (here := present_name(folder, name)) is not None and os.path.isfile(folder / here):
+                return folder
+    looked = ", ".join(str(folder) for folder in folders[:8])
+    first = sample[0] if sample else ""
+    raise DataError(
+        f"{path}: image {first!r:.200} not found in {looked}; put the images into one of these folders"
+    )
+
+
+def first_files(source: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """`source` itself, or the first files of these suffixes in it, else in the first of its subfolders with
+    some.
+    """
+    if not source.is_dir():
+        return [source] if source.name.lower().endswith(suffixes) and source.is_file() else []
+    for searched, (folder, names, files) in enumerate(os.walk(source)):
+        names[:] = sorted(name for name in names if not name.startswith("."))
+        found = [
+            Path(folder, name)
+            for name in sorted(files)
+            if name.lower().endswith(suffixes) and not name.startswith(".")
+        ]
+        if found:
+            return found[:TRIED]
+        if searched >= MOST_FOLDERS:
+            break
+    return []
+
+
+def only_file(source: Path, suffix: str, looks_like: Callable[[Path], bool]) -> Path | None:
+    """`source` itself, or the only file of a suffix in the folder `source` that looks like it."""
+    if not source.is_dir():
+        return source if source.suffix.lower() == suffix and source.is_file() and looks_like(source) else None
+    files = sorted(path for path in source.glob(f"*{suffix}") if not path.name.startswith("."))
+    found = [path for path in files if path.is_file() and looks_like(path)]
+    return found[0] if len(found) == 1 else None
