@@ -214,6 +214,6 @@ def test_reader_of_another_kind_refuses_the_folder(tmp_path: Path) -> None:
     for name in ("images", "labels"):
         (tmp_path / name).mkdir()
         Image.fromarray(np.eye(4, dtype=np.uint8)).save(tmp_path / name / "a.png")
-    with pytest.raises(UserError, match=r"--images .* of the kind instance-png .* leave it out") as error:
+    with pytest.raises(UserError, match=r"--images.* of the kind instance-png .* leave it out") as error:
         open_dataset(tmp_path, options=LabelOptions(images=tmp_path))
     assert not isinstance(error.value, DataError)

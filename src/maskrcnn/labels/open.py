@@ -13,6 +13,8 @@ from maskrcnn.labels.detect import Format, detect, find_format
 from maskrcnn.labels.image_files import check_sizes
 from maskrcnn.labels.match_classes import with_class
 from maskrcnn.labels.options import PLAIN, LabelOptions
+from maskrcnn.labels.readers.foreign_json import foreign_json
+from maskrcnn.labels.readers.json_file import load_json
 from maskrcnn.labels.split_names import SPLIT_NAMES, SPLITS, Split, split_of
 from maskrcnn.labels.types import Dataset
 
@@ -232,8 +234,12 @@ def _like(folder: Path, pattern: str) -> Iterator[Path]:
 def _refuse_several(folder: Path, pattern: str = "*.json") -> None:
     """Refuse a folder of several label files, of which a person has to choose."""
     files = sorted(file.name for file in _like(folder, pattern))
-    if len(files) > 1:
-        raise UserError(f"{folder}: holds {files[0]!r} and {files[1]!r}; name the one that is meant")
+    if len(files) < 2:
+        return
+    foreign = foreign_json(load_json(folder / files[0]))  # of which there may be one for each image
+    if foreign is not None:
+        raise UserError(f"{folder}: {files[0]!r} is {foreign.name}, which is not read; {foreign.remedy}")
+    raise UserError(f"{folder}: holds {files[0]!r} and {files[1]!r}; name the one that is meant")
 
 
 def _whole(path: Path, named: Format | None, options: LabelOptions) -> Opener | None:

@@ -21,6 +21,7 @@ from maskrcnn.labels.image_files import relative_name
 from maskrcnn.labels.image_places import Spelling, find_images
 from maskrcnn.labels.problems import Problem, ProblemKind
 from maskrcnn.labels.readers.coco_annotation import AnnotationReader, read_keypoints
+from maskrcnn.labels.readers.foreign_json import not_coco
 from maskrcnn.labels.readers.json_file import load_json
 from maskrcnn.labels.refused import Refused
 from maskrcnn.labels.types import LabelledImage
@@ -82,14 +83,9 @@ def fill_builder(document: dict[str, Any], json_path: Path, image_folder: Path |
 def _load(path: Path) -> dict[str, Any]:
     """The JSON document, with its three lists in place."""
     document = load_json(path, "correct the file")
-    if isinstance(document, list):
-        raise DataError(
-            f"{path}: a list, as results are; labels are an object with images, annotations and categories"
-        )
-    if not isinstance(document, dict):
-        raise DataError(
-            f"{path}: not an object with images, annotations and categories; give a COCO label file"
-        )
+    foreign = not_coco(document, path)
+    if foreign is not None:
+        raise DataError(foreign)
     for key in ("images", "annotations", "categories"):
         if not isinstance(document.get(key), list):
             state = "is not a list" if key in document else "is missing"
@@ -99,7 +95,8 @@ def _load(path: Path) -> dict[str, Any]:
     for key in ("images", "categories"):
         if not document[key]:
             raise DataError(f"{path}: empty data set, {key!r} has no entry; add what was labelled")
-    return document
+    found: dict[str, Any] = document
+    return found
 
 
 def _add_categories(document: dict[str, Any], builder: LabelBuilder) -> None:
