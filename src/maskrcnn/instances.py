@@ -16,7 +16,7 @@ import numpy as np
 
 from maskrcnn.config.model import KeypointSchema
 from maskrcnn.errors import UserError
-from maskrcnn.masks.paste import paste_edges, paste_windows
+from maskrcnn.masks.paste import Window, paste_edges, paste_windows, window_edges
 from maskrcnn.masks.polygons import bitmap_rings
 from maskrcnn.masks.rle import Rle, edges_rle
 
@@ -36,13 +36,17 @@ class Masks:
     boxes: np.ndarray  # (N, 4) float32 xyxy: what each map covers; may reach outside the image
     size: tuple[int, int]  # height and width of the image
     threshold: float = 0.5  # a pixel is the object's from this probability on
+    # masks that are known by their pixels, by row: x0, y0, bool (h, w); their probabilities are not used
+    known: dict[int, Window] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.probabilities)
 
     def __getitem__(self, index: Index) -> Masks:
         rows = _rows(index)
-        return Masks(self.probabilities[rows], self.boxes[rows], self.size, self.threshold)
+        places = np.arange(len(self))[rows].tolist()
+        known = {new: self.known[old] for new, old in enumerate(places) if old in self.known}
+        return Masks(self.probabilities[rows], self.boxes[rows], self.size, self.threshold, known)
 
     def windows(self) -> Iterator[tuple[int, int, np.ndarray]]:
         """Each mask as (x0, y0, bool (h, w)): the part of the image that its box touches, and nothing outside
@@ -50,13 +54,16 @@ class Masks:
 
         One after the other, so that of any number of masks one window is in memory.
         """
-        return paste_windows(self.probabilities, self.boxes, *self.size, self.threshold)
+        pasted = paste_windows(self.probabilities, self.boxes, *self.size, self.threshold)
+        return (self.known.get(row, window) for row, window in enumerate(pasted))
 
     def edges(self) -> Iterator[np.ndarray]:
         """Each mask as the places, column by column, where its runs of pixels begin and end in turn; see
         `paste_edges`.
         """
-        return paste_edges(self.probabilities, self.boxes, *self.size, self.threshold)
+        pasted = paste_edges(self.probabilities, self.boxes, *self.size, self.threshold)
+        for row, edges in enumerate(pasted):
+            yield window_edges(*self.known[row], self.size[0]) if row in self.known else edges
 
     def bitmaps(self) -> np.ndarray:
         """bool (N, H, W): N whole images in memory; for large images prefer `rle` or `windows`."""
@@ -79,7 +86,11 @@ class Masks:
     def enlarged(self, factor: int) -> Masks:
         """The same masks in an image `factor` times as large."""
         size = (self.size[0] * factor, self.size[1] * factor)
-        return replace(self, boxes=self.boxes * factor, size=size)
+        known = {
+            row: (x0 * factor, y0 * factor, bitmap.repeat(factor, axis=0).repeat(factor, axis=1))
+            for row, (x0, y0, bitmap) in self.known.items()
+        }
+        return replace(self, boxes=self.boxes * factor, size=size, known=known)
 
     def areas(self) -> np.ndarray:
         """int64 (N,): pixels of each mask."""

@@ -22,6 +22,7 @@ from maskrcnn.config.data import TilesConfig
 from maskrcnn.config.load import load_config
 from maskrcnn.config.model import KeypointSchema
 from maskrcnn.errors import DataError, UserError
+from maskrcnn.images.tiles import Window, tile_windows
 from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.problems import ProblemKind
@@ -30,10 +31,10 @@ from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage
 from maskrcnn.labels.writers.coco import write_coco
 from maskrcnn.masks.rle import bitmap_rle, crop_rle, rle_bitmap
 from maskrcnn.training_data import decoded as decoded_module
-from maskrcnn.training_data.crop import Window, crop_annotation
+from maskrcnn.training_data.crop import crop_annotation
 from maskrcnn.training_data.decoded import DecodedImages, decode_apart
 from maskrcnn.training_data.prepare import prepare_data
-from maskrcnn.training_data.tiles import TiledDataset, crop_tiles, tile_windows
+from maskrcnn.training_data.tiles import TiledDataset, crop_tiles
 
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

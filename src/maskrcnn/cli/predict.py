@@ -15,6 +15,7 @@ from maskrcnn.cli.common import (
     Weights,
     check_outputs,
     load_runner,
+    one_of,
     progress_bar,
     say,
     tell_names_without_font,
@@ -32,6 +33,15 @@ def predict(
         "predictions"
     ),
     score: Annotated[float, typer.Option(min=0, max=1, help="Keep objects with at least this score.")] = 0.5,
+    tiles: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|off|SIDE",
+            autocompletion=one_of("auto", "off"),
+            help="Large images in overlapping tiles: auto where objects would become too small for the model,"
+            " SIDE pixels wherever an image is larger.",
+        ),
+    ] = "auto",
     device: Device = None,
     engine: EngineName = None,
     trust_code: TrustCode = False,
@@ -42,17 +52,21 @@ def predict(
     wanted = parse_value_range(value_range)
     from maskrcnn.images.value_range import find_value_range
     from maskrcnn.predict.files import predict_files
+    from maskrcnn.predict.predictor import read_tiles
     from maskrcnn.predict.sources import find_images, passed_over_line
 
+    way = read_tiles(tiles)
     # before the weights are loaded: a mistyped path should not have to wait for them
     paths = find_images(sources)
     model = load_runner(weights, device, engine, trust_code=trust_code)
     set_value_range(model.config, wanted, partial(find_value_range, paths, model.config.input.channels))
     tell_names_without_font(model.config.classes)
     with progress_bar("predicting") as progress:
-        summary = predict_files(model, sources, out, score=score, progress=progress)
+        summary = predict_files(model, sources, out, score=score, tiles=way, progress=progress)
     found = ", ".join(f"{count} {name}" for name, count in summary.objects.most_common()) or "nothing"
     print(f"found {found} in {_images(len(summary.overlays))}: {summary.results.parent}")
+    for line in summary.notes:
+        say(line)
     for line in summary.unreadable:
         say(f"warning: {line}")
     if summary.passed_over:

@@ -68,6 +68,10 @@ class InputConfig(Section):
     """Pixels to which an image's short side is resized at test time."""
     long_side: Side = 1333
     """Pixels that its long side may have then; a longer image is shrunk further."""
+    tile_side: int | None = Field(None, ge=0)
+    """Side in pixels of the images that the model is made for: one more than twice as long is predicted in
+    tiles of it. 0: never, as for photographs, whose objects grow with them; in training null is filled in
+    from the data."""
 
     @model_validator(mode="after")
     def _consistent(self) -> InputConfig:

@@ -71,6 +71,18 @@ def paste_windows(
         yield x0, y0, np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(x1 - x0, rows).T
 
 
+def window_edges(x0: int, y0: int, bitmap: np.ndarray, height: int) -> np.ndarray:
+    """The edges, as of `paste_edges`, of a mask that is known by its pixels: bool (h, w) from (x0, y0) on."""
+    rows, columns = bitmap.shape
+    padded = np.zeros((columns, rows + 2), np.int8)
+    padded[:, 1:-1] = bitmap.T
+    column, row = np.nonzero(np.diff(padded, axis=1))
+    edges = (x0 + column) * height + y0 + row
+    # a run that ends at the foot of the image goes on at the head of the next column
+    whole = np.flatnonzero(edges[1:-1:2] == edges[2::2])
+    return np.delete(edges, np.concatenate([2 * whole + 1, 2 * whole + 2]))
+
+
 def _windows_of(
     boxes: np.ndarray, sides: tuple[int, int], height: int, width: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
+from maskrcnn.config.model import InputConfig
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.files import write_text
 from maskrcnn.images.read import read_image
+from maskrcnn.images.tiles import tile_windows
 from maskrcnn.instances import Instances
-from maskrcnn.predict.predictor import check_batch, check_score, predict_pixels
+from maskrcnn.predict.predictor import OVERLAP, Tiles, check_batch, check_score, predict_pixels, tile_side
 from maskrcnn.predict.sources import find_sources
 from maskrcnn.progress import Progress
 from maskrcnn.runtime.engine import Runner
@@ -28,6 +30,7 @@ class Summary:
     overlays: list[Path] = field(default_factory=list)
     objects: Counter[str] = field(default_factory=Counter)  # found, by class name
     unreadable: list[str] = field(default_factory=list)  # one line for each image that could not be read
+    notes: list[str] = field(default_factory=list)  # a line on each image in tiles, or too large without
     passed_over: list[Path] = field(default_factory=list)  # in folders, of formats that are not read
 
     @property
@@ -43,6 +46,7 @@ def predict_files(
     *,
     score: float | None = 0.5,
     batch: int = 1,
+    tiles: Tiles = "auto",
     progress: Progress | None = None,
 ) -> Summary:
     """Find the objects in every image of `sources` and write what a person and a program want of it.
@@ -51,6 +55,9 @@ def predict_files(
     COCO results of all images, each with its `category_name`, its `file_name` as given and `image_id` counted
     from 1 in the order of `find_images`. An image that cannot be read is named in the summary and the rest go
     on.
+
+    Args:
+        tiles: as `predict` takes it.
 
     Raises:
         UserError: no images, `out` is not a folder that can be written, or an overlay would replace its
@@ -69,7 +76,7 @@ def predict_files(
     try:
         for start in range(0, len(paths), batch):
             group = list(range(start, min(start + batch, len(paths))))
-            for place, found in _predict_readable(model, paths, group, score, summary):
+            for place, found in _predict_readable(model, paths, group, score, tiles, summary):
                 found.plot().save(overlays[place], quality=92)
                 summary.overlays.append(overlays[place])
                 summary.objects.update(found.names)
@@ -87,7 +94,12 @@ def predict_files(
 
 
 def _predict_readable(
-    model: Runner, paths: list[Path], group: list[int], score: float | None, summary: Summary
+    model: Runner,
+    paths: list[Path],
+    group: list[int],
+    score: float | None,
+    tiles: Tiles,
+    summary: Summary,
 ) -> Iterator[tuple[int, Instances]]:
     """What is in the images at the places `group` of `paths`; those that cannot be read are named in
     `summary`.
@@ -101,9 +113,27 @@ def _predict_readable(
             summary.unreadable.append(str(error))
     if pixels:
         found = predict_pixels(
-            model, list(pixels.values()), score=score, paths=[paths[place] for place in pixels]
+            model, list(pixels.values()), score=score, paths=[paths[place] for place in pixels], tiles=tiles
         )
+        for place, image in pixels.items():
+            summary.notes += _notes(paths[place], image, config, tiles)
         yield from zip(pixels, found, strict=True)
+
+
+def _notes(path: Path, image: np.ndarray, config: InputConfig, tiles: Tiles) -> list[str]:
+    """How a large image was predicted, where that is worth a line."""
+    height, width = image.shape[:2]
+    side = tile_side(config, (height, width), tiles)
+    if side is not None:
+        count = len(tile_windows(height, width, side, side // OVERLAP))
+        return [f"{path}: {width:,} x {height:,} pixels, predicted in {count:,} tiles of {side}"]
+    if tile_side(config, (height, width), "auto") is None:
+        return []
+    times = max(height, width) / (config.tile_side or 1)
+    return [
+        f"warning: {path}: {width:,} x {height:,} pixels, {times:.1f} times what the model is made for, so "
+        "objects are seen that much smaller; leave out --tiles off"
+    ]
 
 
 def _overlay_names(paths: list[Path], out: Path) -> list[Path]:

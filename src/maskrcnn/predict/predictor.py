@@ -5,25 +5,32 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 import torch
 from PIL import Image
 
-from maskrcnn.config.model import ModelConfig
+from maskrcnn.config.model import InputConfig, ModelConfig
 from maskrcnn.errors import UserError
 from maskrcnn.export.cached import engine_of
 from maskrcnn.images.batch import Batch, batches_of_one_shape, make_batch
 from maskrcnn.images.read import as_pixels, read_image
+from maskrcnn.images.tiles import tile_cores, tile_windows
 from maskrcnn.instances import Instances, Masks
 from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.ops.heatmaps import decode_resize
 from maskrcnn.predict.sources import find_sources, is_many, passed_over_line
+from maskrcnn.predict.tiles import TileView, join_tiles
 from maskrcnn.runtime.engine import Runner, run_network
 
 if TYPE_CHECKING:
     from maskrcnn.model.mask_rcnn import RawDetections
+
+Tiles = Literal["auto", "off"] | int
+WELL_ABOVE = 2  # times the side of the images that a model is made for, from where "auto" takes tiles
+OVERLAP = 4  # neighbouring tiles share this part of their side
+SMALLEST_TILE = 32  # pixels
 
 One = str | Path | np.ndarray | Image.Image
 
@@ -35,6 +42,7 @@ def predict(
     score: float | None = 0.5,
     batch: int = 1,
     engine: str | None = None,
+    tiles: Tiles = "auto",
 ) -> Instances | list[Instances]:
     """Find the objects in one or many images.
 
@@ -46,6 +54,9 @@ def predict(
         batch: at most so many images go through the network together: those of one shape.
         engine: "openvino", "onnxruntime" or "auto" runs a network by it; at the first use it is exported into
             the cache.
+        tiles: "auto" predicts images in overlapping tiles that are more than twice as long as those that the
+            model is made for (`model.input.tile_side`); a number of pixels, all that are longer than it, in
+            tiles of that side; "off" none.
 
     Returns:
         the image's Instances for a single image, else a list of them in the order of `find_images`.
@@ -65,7 +76,7 @@ def predict(
         group = images[start : start + batch]
         pixels = [read_image(p, *form) if isinstance(p, Path) else as_pixels(p, *form) for p in group]
         found += predict_pixels(
-            model, pixels, score=score, paths=[p if isinstance(p, Path) else None for p in group]
+            model, pixels, score=score, paths=[p if isinstance(p, Path) else None for p in group], tiles=tiles
         )
     if one and not (isinstance(source, str | Path) and is_many(source)):
         return found[0]
@@ -81,15 +92,23 @@ def predict_pixels(
     *,
     score: float | None = 0.5,
     paths: list[Path | None] | None = None,
+    tiles: Tiles = "off",
 ) -> list[Instances]:
     """The same for images that are already uint8 (H, W, C), C as the model has it.
 
-    Those of one padded shape go through the network together.
+    Those of one padded shape go through the network together; each in tiles goes on its own.
     """
     check_score(score)
     config = model.config.input
-    found: dict[int, Instances] = {}
-    for places in batches_of_one_shape((image.shape[:2] for image in pixels), config, len(pixels)):
+    sides = [tile_side(config, image.shape[:2], tiles) for image in pixels]
+    found = {
+        place: _predict_in_tiles(model, image, side, score)
+        for place, (image, side) in enumerate(zip(pixels, sides, strict=True))
+        if side is not None
+    }
+    whole = [place for place in range(len(pixels)) if place not in found]
+    for batch_of in batches_of_one_shape((pixels[place].shape[:2] for place in whole), config, len(pixels)):
+        places = [whole[one] for one in batch_of]
         batch = make_batch([pixels[place] for place in places], config)
         raw = run_network(model, batch.images, batch.sizes, score)
         found |= zip(places, finish(raw, batch, model.config, score=score or 0.0), strict=True)
@@ -102,6 +121,47 @@ def predict_pixels(
         )
         instances.path = paths[place] if paths else None
     return [found[place] for place in range(len(pixels))]
+
+
+def read_tiles(text: str) -> Tiles:
+    """`tiles` from the command line.
+
+    Raises:
+        UserError: neither "auto", "off" nor a number of pixels that tiles can have.
+    """
+    if text in ("auto", "off"):
+        return cast(Tiles, text)
+    if not text.isdecimal() or int(text) < SMALLEST_TILE:
+        raise UserError(f"--tiles {text}: give auto, off or a number of pixels from {SMALLEST_TILE} on")
+    return int(text)
+
+
+def tile_side(config: InputConfig, size: tuple[int, int], tiles: Tiles) -> int | None:
+    """The side of the tiles, pixels, that an image of this height and width is predicted in; None: it is not.
+
+    Raises:
+        UserError: `tiles` is neither "auto", "off" nor a number of pixels that tiles can have.
+    """
+    if tiles == "off":
+        return None
+    if tiles == "auto":
+        return config.tile_side if config.tile_side and max(size) > WELL_ABOVE * config.tile_side else None
+    if not isinstance(tiles, int) or tiles < SMALLEST_TILE:
+        raise UserError(f"tiles={tiles}: give auto, off or a number of pixels from {SMALLEST_TILE} on")
+    return tiles if max(size) > tiles else None
+
+
+def _predict_in_tiles(model: Runner, pixels: np.ndarray, side: int, score: float | None) -> Instances:
+    """The objects of one image in overlapping tiles of `side` pixels."""
+    size, overlap = (pixels.shape[0], pixels.shape[1]), side // OVERLAP
+    windows, cores = tile_windows(*size, side, overlap), tile_cores(*size, side, overlap)
+    views = []
+    for window, core in zip(windows, cores, strict=True):
+        left, top, right, bottom = window.box
+        (found,) = predict_pixels(model, [np.ascontiguousarray(pixels[top:bottom, left:right])], score=score)
+        found.pixels = None
+        views.append(TileView(window, core, found))
+    return join_tiles(views, size)
 
 
 def check_score(score: float | None) -> None:

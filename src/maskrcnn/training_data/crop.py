@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
+from maskrcnn.images.tiles import Box, Window
 from maskrcnn.labels.types import Annotation
 from maskrcnn.masks.polygons import clip_ring, contains
 from maskrcnn.masks.rle import MIN_POINTS, crop_rle, polygons_rle, rle_area, rle_box
 
-Box = tuple[float, float, float, float]  # xyxy
 NEAR = 1e-6  # pixels
-
-
-@dataclass(frozen=True)
-class Window:
-    """A rectangle of an image, in whole pixels."""
-
-    left: int
-    top: int
-    width: int
-    height: int
-
-    @property
-    def box(self) -> Box:
-        return (self.left, self.top, self.left + self.width, self.top + self.height)
 
 
 def extent(annotation: Annotation) -> Box:

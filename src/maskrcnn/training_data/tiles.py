@@ -11,11 +11,12 @@ import numpy as np
 
 from maskrcnn.config.data import TilesConfig
 from maskrcnn.images.multichannel import ARRAY_SUFFIX, open_array
+from maskrcnn.images.tiles import Window, tile_windows
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import size_disagreement
 from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
-from maskrcnn.training_data.crop import Window, crop_annotation, extent
+from maskrcnn.training_data.crop import crop_annotation, extent
 from maskrcnn.training_data.decoded import DecodedImages, decode_apart
 
 GOLDEN = 0.618034  # multiples of it spread evenly between whole numbers
@@ -174,26 +175,6 @@ def crop_tiles(image: LabelledImage, tiles: TilesConfig) -> list[tuple[Window, l
         (window, [_judged(part, share, bool(share >= least[i])) for i, part, share in parts])
         for window, parts in zip(windows, shown, strict=True)
     ]
-
-
-def tile_windows(height: int, width: int, side: int, overlap: int) -> list[Window]:
-    """Windows of `side` x `side` (less where the image is smaller) that cover an image, row by row.
-
-    As few as neighbours that share at least `overlap` pixels allow, at even distances.
-    """
-    return [
-        Window(left, top, min(side, width), min(side, height))
-        for top in _starts(height, side, overlap)
-        for left in _starts(width, side, overlap)
-    ]
-
-
-def _starts(length: int, side: int, overlap: int) -> list[int]:
-    """Where the tiles along a side of an image begin."""
-    if length <= side:
-        return [0]
-    count = -(-(length - overlap) // (side - overlap))
-    return [i * (length - side) // (count - 1) for i in range(count)]
 
 
 def _judged(annotation: Annotation, share: float, enough: bool) -> Part:

@@ -1,0 +1,175 @@
+"""Objects of an image in tiles come out once and whole, wherever the seams are."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from fixed_model import config
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from maskrcnn.errors import UserError
+from maskrcnn.images.tiles import Window, tile_cores, tile_windows
+from maskrcnn.instances import Instances, Masks
+from maskrcnn.masks.rle import bitmap_rle, rle_bitmap
+from maskrcnn.predict.predictor import tile_side
+from maskrcnn.predict.tiles import TileView, join_tiles
+
+
+def instances_of(numbers: np.ndarray, masks: bool = True) -> Instances:
+    """What a faultless network finds in a label image (H, W): each number that is there, 0 is background."""
+    known, boxes = {}, []
+    for row, number in enumerate(present := np.unique(numbers[numbers > 0])):
+        y, x = np.nonzero(numbers == number)
+        x0, y0, x1, y1 = x.min(), y.min(), x.max() + 1, y.max() + 1
+        boxes.append((x0, y0, x1, y1))
+        known[row] = (int(x0), int(y0), numbers[y0:y1, x0:x1] == number)
+    count = len(boxes)
+    array = np.array(boxes, np.float32).reshape(-1, 4)
+    size = (numbers.shape[0], numbers.shape[1])
+    return Instances(
+        boxes=array,
+        scores=np.full(count, 0.9, np.float32),
+        labels=np.zeros(count, np.int64),
+        names=[str(number) for number in present],
+        size=size,
+        masks=Masks(np.zeros((count, 4, 4), np.float32), array, size, 0.5, known) if masks else None,
+    )
+
+
+def joined(numbers: np.ndarray, side: int, overlap: int, masks: bool = True) -> Instances:
+    size = (numbers.shape[0], numbers.shape[1])
+    views = []
+    for window, core in zip(
+        tile_windows(*size, side, overlap), tile_cores(*size, side, overlap), strict=True
+    ):
+        x0, y0, x1, y1 = window.box
+        views.append(TileView(window, core, instances_of(numbers[y0:y1, x0:x1], masks)))
+    return join_tiles(views, size)
+
+
+def check(found: Instances, numbers: np.ndarray) -> None:
+    """Each object of the label image once, with its pixels and its box."""
+    expected = instances_of(numbers)
+    assert sorted(found.names) == sorted(expected.names)
+    assert found.masks is not None
+    order = {name: place for place, name in enumerate(expected.names)}
+    for row, (x0, y0, bitmap) in enumerate(found.masks.windows()):
+        number = int(found.names[row])
+        assert (numbers[y0 : y0 + bitmap.shape[0], x0 : x0 + bitmap.shape[1]][bitmap] == number).all()
+        assert bitmap.sum() == (numbers == number).sum()
+        assert np.array_equal(found.boxes[row], expected.boxes[order[found.names[row]]])
+
+
+@given(
+    height=st.integers(1, 300), width=st.integers(1, 300), side=st.integers(8, 90), overlap=st.integers(0, 7)
+)
+def test_cores_cover_an_image_once_and_lie_in_their_tiles(
+    height: int, width: int, side: int, overlap: int
+) -> None:
+    covered = np.zeros((height, width), int)
+    windows, cores = tile_windows(height, width, side, overlap), tile_cores(height, width, side, overlap)
+    for window, core in zip(windows, cores, strict=True):
+        x0, y0, x1, y1 = core.box
+        covered[y0:y1, x0:x1] += 1
+        assert window.left <= x0 and window.top <= y0 and x1 <= window.box[2] and y1 <= window.box[3]
+    assert (covered == 1).all()
+
+
+@pytest.mark.parametrize("radius", [1, 3, 7])
+def test_discs_at_every_offset_to_a_seam(radius: int) -> None:
+    pitch = 2 * radius + 2  # and one more in every row, so that every offset comes
+    numbers = np.zeros((400, 400), np.int32)
+    count = 0
+    for row, y in enumerate(range(radius, 400 - radius, pitch)):
+        for x in range(radius + row % pitch, 400 - radius, pitch):
+            count += 1
+            cv2.circle(numbers, (x, y), radius, count, -1)
+    found = joined(numbers, 100, 25)
+    assert len(found) == count
+    check(found, numbers)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), side=st.integers(24, 60))
+def test_objects_larger_than_a_tile_come_out_whole(seed: int, side: int) -> None:
+    rng = np.random.default_rng(seed)
+    numbers = np.zeros((130, 170), np.int32)
+    for number in range(1, 9):  # later ones lie over earlier ones, as label images have it
+        centre = tuple(int(v) for v in rng.integers(0, (170, 130)))
+        axes = tuple(int(v) for v in rng.integers(2, 70, 2))
+        cv2.ellipse(numbers, centre, axes, int(rng.integers(0, 180)), 0, 360, number, -1)
+    # an object in several parts cannot be known for one from parts in tiles that share nothing of it
+    for number in np.unique(numbers[numbers > 0]):
+        parts, labelled = cv2.connectedComponents((numbers == number).astype(np.uint8), connectivity=4)
+        for part in range(2, parts):
+            numbers[labelled == part] = 0
+    found = joined(numbers, side, side // 4)
+    assert set(found.names) == {str(number) for number in np.unique(numbers[numbers > 0])}
+
+
+def test_a_long_object_over_many_tiles_is_one() -> None:
+    numbers = np.zeros((300, 300), np.int32)
+    cv2.line(numbers, (5, 10), (290, 280), 1, 9)
+    cv2.rectangle(numbers, (200, 20), (290, 60), 2, -1)
+    check(joined(numbers, 60, 15), numbers)
+
+
+def test_boxes_without_masks_are_joined() -> None:
+    numbers = np.zeros((200, 200), np.int32)
+    cv2.rectangle(numbers, (20, 20), (180, 50), 1, -1)
+    cv2.rectangle(numbers, (90, 90), (110, 110), 2, -1)
+    found = joined(numbers, 80, 20, masks=False)
+    expected = instances_of(numbers, masks=False)
+    assert sorted(map(tuple, found.boxes.tolist())) == sorted(map(tuple, expected.boxes.tolist()))
+    assert found.masks is None
+
+
+def test_classes_are_not_joined_and_nothing_is_fine() -> None:
+    numbers = np.zeros((50, 100), np.int32)
+    numbers[10:20, 40:60] = 1
+    views = []
+    for label, (window, core) in enumerate(
+        zip(tile_windows(50, 100, 60, 20), tile_cores(50, 100, 60, 20), strict=True)
+    ):
+        x0, y0, x1, y1 = window.box
+        found = instances_of(numbers[y0:y1, x0:x1])
+        found.labels = np.full(len(found), label)
+        views.append(TileView(window, core, found))
+    assert len(join_tiles(views, (50, 100))) == 1  # of two classes at one place, that of the centre's tile
+    assert len(joined(np.zeros((50, 100), np.int32), 60, 20)) == 0
+
+
+@given(bitmap=st.integers(0, 2**35 - 1), x0=st.integers(0, 3), y0=st.integers(0, 2))
+def test_a_mask_known_by_its_pixels(bitmap: int, x0: int, y0: int) -> None:
+    pixels = np.array([bitmap >> place & 1 for place in range(35)], bool).reshape(5, 7)
+    masks = Masks(
+        np.ones((2, 4, 4), np.float32), np.array([[0, 0, 3, 3]] * 2, np.float32), (7, 10), 0.5,
+        {1: (x0, y0, pixels)},
+    )  # fmt: skip
+    whole = np.zeros((7, 10), bool)
+    whole[y0 : y0 + 5, x0 : x0 + 7] = pixels
+    assert np.array_equal(masks.bitmaps()[1], whole) and masks.areas()[1] == pixels.sum()
+    assert masks.rle()[1] == bitmap_rle(whole)
+    assert np.array_equal(masks[[1]].bitmaps()[0], whole) and masks[:1].known == {}
+    assert np.array_equal(masks[::-1].bitmaps(), masks.bitmaps()[::-1])
+    assert np.array_equal(masks.enlarged(2).bitmaps()[1], whole.repeat(2, 0).repeat(2, 1))
+    assert np.array_equal(rle_bitmap(masks.rle()[0]), masks.bitmaps()[0])
+
+
+def test_which_images_are_taken_in_tiles() -> None:
+    form = config().input.model_copy(update={"tile_side": 256})
+    assert tile_side(form, (512, 512), "auto") is None
+    assert tile_side(form, (100, 513), "auto") == 256
+    assert tile_side(form, (5000, 5000), "off") is None
+    assert tile_side(form, (5000, 5000), 600) == 600 and tile_side(form, (600, 600), 600) is None
+    for never in (0, None):
+        assert tile_side(form.model_copy(update={"tile_side": never}), (9000, 9000), "auto") is None
+    for wrong in (0, 31, -5, "no"):
+        with pytest.raises(UserError, match="tiles="):
+            tile_side(form, (5000, 5000), wrong)  # type: ignore[arg-type]
+
+
+def test_windows_know_their_sides() -> None:
+    assert Window(3, 4, 10, 20).box == (3, 4, 13, 24)
