@@ -401,10 +401,14 @@ def test_settings(tmp_path: Path, cache: Path) -> None:
     assert len(val) == 12 > len(train) and "decoded images: 0.00 GB" in lines[-1]
     config.data.tiles.val = False
     assert prepare_data(config, data, data)[2] is data
+    assert prepare_data(config, data)[0].model.input.tile_side == 40
     config.model.rpn.ignore_iou = None
     with pytest.raises(UserError, match=r"model\.rpn\.ignore_iou=0\.5"):
         prepare_data(config, data)
     config.data.tiles = None
+    filled, *_, lines = prepare_data(config, data)
+    assert filled.model.input.tile_side == 130 and "in tiles of 130" in lines[0]
+    config.model.input.tile_side = 0
     assert prepare_data(config, data)[1:] == (data, None, [])
 
 

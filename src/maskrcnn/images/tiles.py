@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+WELL_ABOVE = 2  # times the side of the images that a model is made for: longer ones are predicted in tiles
+
 Box = tuple[float, float, float, float]  # xyxy
 
 

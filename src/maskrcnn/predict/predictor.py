@@ -16,7 +16,7 @@ from maskrcnn.errors import UserError
 from maskrcnn.export.cached import engine_of
 from maskrcnn.images.batch import Batch, batches_of_one_shape, make_batch
 from maskrcnn.images.read import as_pixels, read_image
-from maskrcnn.images.tiles import tile_cores, tile_windows
+from maskrcnn.images.tiles import WELL_ABOVE, tile_cores, tile_windows
 from maskrcnn.instances import Instances, Masks
 from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.ops.heatmaps import decode_resize
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from maskrcnn.model.mask_rcnn import RawDetections
 
 Tiles = Literal["auto", "off"] | int
-WELL_ABOVE = 2  # times the side of the images that a model is made for, from where "auto" takes tiles
 OVERLAP = 4  # neighbouring tiles share this part of their side
 SMALLEST_TILE = 32  # pixels
 

@@ -1,6 +1,9 @@
-"""What a training takes from the data where the recipe leaves it open: classes, keypoints, value range."""
+"""What a training takes from the data where the recipe leaves it open: classes, keypoints, value range,
+side of the images."""
 
 from __future__ import annotations
+
+import numpy as np
 
 from maskrcnn.config.load import Config
 from maskrcnn.errors import DataError
@@ -42,6 +45,20 @@ def fill_value_range(config: Config, dataset: Dataset) -> Config:
         return config
     found = value_range_of(dataset, settings.channels, config.data.value_percentiles)
     settings = settings.model_copy(update={"value_range": found})
+    return config.model_copy(update={"model": config.model.model_copy(update={"input": settings})})
+
+
+def fill_tile_side(config: Config, dataset: Dataset) -> Config:
+    """A copy of `config` with the side of the images or tiles that it trains on, where that was not given."""
+    settings = config.model.input
+    if settings.tile_side is not None:
+        return config
+    if config.data.tiles is not None:
+        side = config.data.tiles.side
+    else:
+        sides = [max(dataset.image(index).size) for index in range(len(dataset))]
+        side = int(np.median(sides)) if sides else 0
+    settings = settings.model_copy(update={"tile_side": side})
     return config.model_copy(update={"model": config.model.model_copy(update={"input": settings})})
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from maskrcnn.config.load import Config
 from maskrcnn.errors import UserError
+from maskrcnn.images.tiles import WELL_ABOVE
 from maskrcnn.labels.channels import with_channels
 from maskrcnn.labels.subset import without_empty
 from maskrcnn.labels.types import Dataset
 from maskrcnn.progress import Progress
 from maskrcnn.training_data.decoded import GIGABYTE, DecodedImages
-from maskrcnn.training_data.fill_config import fill_config, fill_value_range
+from maskrcnn.training_data.fill_config import fill_config, fill_tile_side, fill_value_range
 from maskrcnn.training_data.tiles import TiledDataset
 
 
@@ -25,13 +26,17 @@ def prepare_data(
         UserError: settings that take what is to be ignored for background, or no room for the decoded images.
         DataError: an image cannot be read.
     """
-    config = fill_value_range(fill_config(config, train), train)
+    config = fill_tile_side(fill_value_range(fill_config(config, train), train), train)
     tiles, channels, value_range = (
         config.data.tiles,
         config.model.input.channels,
         config.model.input.value_range,
     )
     lines: list[str] = []
+    side = config.model.input.tile_side
+    if side:
+        longest = f"images longer than {WELL_ABOVE * side} pixels"
+        lines.append(f"{longest} will be predicted in tiles of {side} (model.input.tile_side; 0: whole)")
     if config.data.empty == "drop":
         train, lines = without_empty(train)
     train = with_channels(train, channels, value_range)
