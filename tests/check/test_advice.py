@@ -103,3 +103,13 @@ def test_windows_has_no_resource_module(folder: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "None GB" not in done.stdout + (folder / "r.html").read_text()
+
+
+@pytest.mark.parametrize("side", [(100, 100), (256, 256), (256, 260), (900, 900), (64, 400)])
+@pytest.mark.parametrize("recipe", ["nuclei-mobilenet", "person-mobilenet", "quick"])
+def test_the_advice_is_a_recipe_that_loads(side: tuple[int, int], recipe: str, tmp_path: Path) -> None:
+    write_coco(Synthetic(3, seed=1, side=side), tmp_path / "train.json", tmp_path / "train")
+    advice = check(str(tmp_path), recipe=recipe, measured=False).advice
+    assert advice is not None
+    augment = load_config(recipe, advice.overrides).data.augment
+    assert max(augment.short_sides) <= augment.long_side

@@ -127,7 +127,9 @@ def _advise_sides(draft: _Draft, stats: Statistics, config: Config) -> float:
             *_ignored_remnants(config),
         )
     draft.overrides += [f"model.input.short_side={side}", f"model.input.long_side={long}"]
-    draft.overrides += [f"data.augment.short_sides={_around(side)}", f"data.augment.long_side={long}"]
+    sides = _around(side)  # of square images the largest passes the long side at which they are tested
+    draft.overrides += [f"data.augment.short_sides={_compact(sides)}"]
+    draft.overrides += [f"data.augment.long_side={max(long, *sides)}"]
     if config.data.augment.jitter is not None:  # it would be taken instead of the short sides
         draft.overrides += ["data.augment.jitter=null", "data.augment.crop=null"]
     if config.data.augment.mosaic:  # as large as an image, whose long side is cut
@@ -219,9 +221,8 @@ def _compact(values: list[Any]) -> str:
     return str(values).replace(" ", "")
 
 
-def _around(side: int) -> str:
+def _around(side: int) -> list[int]:
     """Short sides to train on about the one to test at."""
-    sides = sorted(
+    return sorted(
         {int(np.clip(round(side * factor / 32) * 32, 128, SIDES[1])) for factor in (0.7, 0.8, 0.9, 1.0, 1.1)}
     )
-    return _compact(sides)
