@@ -4,7 +4,7 @@ STAMP := $(VENV)/.installed
 
 PEER ?= ../shared/tools/torchvision_peer.sh
 
-.PHONY: demo test test-slow benchmark fuzz lint clean
+.PHONY: demo test test-slow benchmark fuzz smoke docs lint clean
 
 # environment, then the main job on a real photograph
 demo: $(STAMP)
@@ -27,6 +27,15 @@ benchmark: $(STAMP)
 # 20,000 spoilt label files of every format, with a table of what the readers made of them
 fuzz: $(STAMP)
 	$(PY) tests/labels/fuzz_readers.py --count 20000
+
+# the wheel in an empty environment without this repository, and the how-tos of docs/ typed as they stand
+smoke:
+	python3 tools/smoke.py
+
+# the pages of docs/ with the API reference, in out/docs
+docs: $(STAMP)
+	$(PY) -m pip install -q -c constraints.txt -e '.[docs]'
+	$(PY) -m mkdocs build --strict -q -d out/docs
 
 lint: $(STAMP)
 	$(PY) -m ruff check src tests benchmarks

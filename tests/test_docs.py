@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import sys
 from pathlib import Path
@@ -85,3 +86,24 @@ def test_python_in_the_docs_compiles(page: Path) -> None:
     for block in FENCED.finditer(page.read_text(encoding="utf-8")):
         if block[2] == "python":
             compile(block[3], str(page), "exec")
+
+
+def test_the_generated_reference_names_what_is_there() -> None:
+    """`make docs` fills docs/api.md from docstrings; each of its entries has one."""
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    entries = re.findall(r"^::: ([\w.]+)(?:\n    options:\n      members: \[(.*)\])?", text, re.MULTILINE)
+    assert len(entries) > 10
+    for path, members in entries:
+        module, _, name = path.rpartition(".")
+        try:
+            owner = importlib.import_module(path)
+        except ImportError:
+            owner = getattr(importlib.import_module(module), name)
+        for member in members.split(", ") if members else []:
+            assert getattr(owner, member).__doc__, f"{path}.{member}"
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = [page.name for page in (ROOT / "docs").glob("*.md") if page.name != "security.md"]
+    assert [name for name in pages if f"- {name}\n" not in navigation] == []
