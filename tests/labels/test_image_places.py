@@ -65,6 +65,8 @@ def shades(dataset: Dataset) -> set[int]:
         ("annotations/train.json", "images/train"),
         ("annotations/train_coco.json", "train"),
         ("annotations/instances.json", "images"),
+        ("annotations/train.json", "train/images"),
+        ("train.json", "train/images"),
         ("annotations/train.json", "JPEGImages"),
         ("labels.json", "data"),  # FiftyOne's
         ("annotations.json", "JPEGImages"),  # LabelMe's own converter

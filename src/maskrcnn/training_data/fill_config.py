@@ -20,9 +20,9 @@ def fill_config(config: Config, dataset: Dataset) -> Config:
     """
     model = config.model
     if not model.classes:
-        model = model.model_copy(
-            update={"classes": list(dataset.classes), "class_ids": list(dataset.class_ids)}
-        )
+        # what predicts has room for 64 bits; without ids it counts the classes
+        ids = dataset.class_ids if all(abs(number) < 2**63 for number in dataset.class_ids) else []
+        model = model.model_copy(update={"classes": list(dataset.classes), "class_ids": list(ids)})
     if model.keypoint_head is not None and model.keypoints is None:
         if dataset.keypoints is None:
             raise DataError(

@@ -64,11 +64,11 @@ class CocoNumbers:
         Args:
             box: xyxy, as of x, y, width, height; `keypoints`: (K, 3), half a pixel added.
         """
-        usable = box is not None and len(box) == 4 and bool(np.isfinite(box).all())
-        if usable and box is not None:
-            self._add("boxes", box, image)
-            if self._corners:
-                self._compare(image, box, polygons, rle)
+        if box is not None and len(box) == 4 and (self._corners or self._shares["boxes"].possible):
+            if np.isfinite(box).all():
+                self._add("boxes", box, image)
+                if self._corners:
+                    self._compare(image, box, polygons, rle)
         if polygons and self._shares["outlines"].possible:
             for ring in polygons:
                 self._add("outlines", ring, image)
