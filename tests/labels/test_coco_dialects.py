@@ -12,6 +12,7 @@ from claims import bitmap, refused, repaired
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from maskrcnn.config.load import Config
 from maskrcnn.errors import DataError
 from maskrcnn.evaluate.coco import score_results
 from maskrcnn.labels.file_dataset import FileDataset
@@ -20,6 +21,7 @@ from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.coco import read_coco
 from maskrcnn.labels.split import Grouping, split_data
 from maskrcnn.labels.writers.coco import write_coco
+from maskrcnn.training_data.fill_config import fill_config
 
 HEIGHT, WIDTH = 40, 60
 CORNERS = [[6, 4, 20, 16], [24, 10, 50, 36], [30, 2, 58, 12], [2, 20, 22, 38]]  # x1, y1, x2, y2
@@ -179,6 +181,7 @@ def test_ids_beyond_64_bits(folder: Path, great: int) -> None:
         for a in i.annotations
     ]
     assert score_results(dataset, results)["bbox"]["AP"] == pytest.approx(100.0)
+    assert fill_config(Config(), dataset).model.class_ids == [], "a model has room for 64 bits"
     write_coco(dataset, folder / "again.json")
     again = json.loads((folder / "again.json").read_text())
     for key in ("images", "categories", "annotations"):
