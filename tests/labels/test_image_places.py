@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -219,3 +220,34 @@ def test_reader_of_another_kind_refuses_the_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--images.* of the kind instance-png .* leave it out") as error:
         open_dataset(tmp_path, options=LabelOptions(images=tmp_path))
     assert not isinstance(error.value, DataError)
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        ("coco", "train.json"),
+        ("lvis", "annotations/lvis_v1_train.json"),
+        ("coco-panoptic", "annotations/panoptic_train2017.json"),
+        ("cvat", "annotations.xml"),
+        ("via-project", "via_project.json"),
+        ("via-csv", "via_export_csv.csv"),
+        ("label-studio", None),
+    ],
+)
+def test_formats_that_look_for_their_images(name: str, labels: str | None, tmp_path: Path) -> None:
+    sample = Path(__file__).parent / "samples" / name
+    source = sample / labels if labels else next(sample.glob("*.json"))
+    before = open_dataset(source)
+    copy = tmp_path / name
+    shutil.copytree(sample, copy)
+    moved = copy / source.relative_to(sample)
+    far = tmp_path / "far"
+    far.mkdir()
+    for image in before:
+        assert image.path is not None
+        image.path = copy / image.path.relative_to(sample)
+        image.path.rename(far / image.path.name)
+    with pytest.raises(DataError):
+        open_dataset(moved)
+    dataset = open_dataset(moved, options=LabelOptions(images=far))
+    assert len(dataset) == len(before) and dataset.image(0).path == far / dataset.image(0).path.name

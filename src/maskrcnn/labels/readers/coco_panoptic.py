@@ -18,6 +18,7 @@ from maskrcnn.errors import DataError
 from maskrcnn.labels.builder import LabelBuilder, own_ids
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import present_name, refuse_leaving, relative_name
+from maskrcnn.labels.image_places import image_folders
 from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.coco_annotation import stated_area
 from maskrcnn.labels.readers.json_file import glance, load_json
@@ -36,8 +37,11 @@ def looks_like_coco_panoptic(source: Path) -> bool:
     return path is not None and '"segments_info"' in glance(path, HEAD)
 
 
-def read_coco_panoptic(source: Path) -> FileDataset:
+def read_coco_panoptic(source: Path, image_folder: Path | None = None) -> FileDataset:
     """Read a panoptic JSON file, or the folder with its only panoptic*.json.
+
+    Args:
+        image_folder: the folder of the images; None: looked for beside the file.
 
     Raises:
         DataError: the file or a record cannot be used; one line with the record and the remedy.
@@ -55,7 +59,7 @@ def read_coco_panoptic(source: Path) -> FileDataset:
             raise DataError(f"{path}: an entry of {key} is not an object; delete it")
     images, by_image = content["images"], _by_image(path, content["annotations"])
     names = [str(image.get("file_name") or "") for image in images]
-    folder = _folder(path, names, [path.stem.removeprefix("panoptic_"), "images", "."], "image")
+    folder = _folder(path, names, [path.stem.removeprefix("panoptic_"), "images", "."], "image", image_folder)
     pngs = [str(record.get("file_name") or "") for record in content["annotations"]]
     labels = _folder(path, pngs, [path.stem, "panoptic", "labels", "annotations", "."], "label image")
     builder = LabelBuilder(path, folder)
@@ -106,9 +110,13 @@ def _by_image(path: Path, records: list[dict[str, Any]]) -> dict[str, dict[str, 
     return found
 
 
-def _folder(path: Path, names: Sequence[str], places: Sequence[str], what: str) -> Path:
+def _folder(
+    path: Path, names: Sequence[str], places: Sequence[str], what: str, given: Path | None = None
+) -> Path:
     """The folder beside the file, or beside its folder, that holds the first of `names` that any holds."""
     folders = [base / place for base in (path.parent, path.parent.parent) for place in places]
+    if given is not None:
+        folders = image_folders(path, given)
     for name in (relative for name in names[:20] if name and (relative := relative_name(name))):
         for folder in folders:
             if os.path.isfile(folder / (present_name(folder, name) or "")):

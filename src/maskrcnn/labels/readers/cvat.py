@@ -89,12 +89,13 @@ def has_cvat_split(source: Path, split: str) -> bool:
     return any(split_of(html.unescape(name.decode(errors="replace"))) == split for name in names)
 
 
-def read_cvat(source: Path, split: str | None = None) -> FileDataset:
+def read_cvat(source: Path, split: str | None = None, image_folder: Path | None = None) -> FileDataset:
     """Read an export of CVAT for images: annotations.xml, or the folder that holds it.
 
     Args:
         split: "train", "val" or "test": the images of the subset that is called so. None: the first of them
             that there is, or all images where no subset is one.
+        image_folder: the folder of the images; None: looked for beside the file.
 
     Raises:
         UserError: there is no such subset.
@@ -105,7 +106,8 @@ def read_cvat(source: Path, split: str | None = None) -> FileDataset:
     if path is None:
         raise DataError(f"{source}: no {FILE_NAME}; export as 'CVAT for images 1.1'")
     root = parse_xml(path)
-    builder = LabelBuilder(path, path.parent)
+    folder = path.parent if image_folder is None else image_folder
+    builder = LabelBuilder(path, folder)
     images = root.findall("image")
     for position, _ in enumerate(root.findall("track") if images else ()):
         builder.problems.note(ProblemKind.TRACK, f"track {position}")
@@ -113,7 +115,7 @@ def read_cvat(source: Path, split: str | None = None) -> FileDataset:
         raise DataError(
             f"{path}: its root is <{root.tag:.40}>, not <annotations>; export as 'CVAT for images 1.1'"
         )
-    images = images or frames_of_tracks(root, path.parent, builder.problems)
+    images = images or frames_of_tracks(root, folder, builder.problems)
     if not images:
         raise DataError(f"{path}: has no <image> and no <track>; export as 'CVAT for images 1.1'")
     labels = _labels(root, images)
@@ -125,7 +127,7 @@ def read_cvat(source: Path, split: str | None = None) -> FileDataset:
     for image, image_id in zip(images, image_ids, strict=True):
         name = image.get("name") or ""
         stated = (image.get("height"), image.get("width"))
-        file_name = _file_name(path.parent, image)
+        file_name = _file_name(folder, image)
         where = f"image {image.get('id')!r:.20} {name!r} of subset {image.get('subset')!r:.80}"
         if files.setdefault(file_name, where) != where:
             raise DataError(

@@ -69,8 +69,11 @@ def looks_like_label_studio(source: Path) -> bool:
     return full or '"annotation_id"' in text or '"original_width"' in text
 
 
-def read_label_studio(source: Path) -> FileDataset:
+def read_label_studio(source: Path, image_folder: Path | None = None) -> FileDataset:
     """Read an export, or the folder whose only .json it is.
+
+    Args:
+        image_folder: the folder of the images; None: looked for beside the file.
 
     Raises:
         DataError: the file or a record cannot be used; one line with the record and the remedy.
@@ -81,16 +84,17 @@ def read_label_studio(source: Path) -> FileDataset:
     content = load_json(path)
     if not isinstance(content, list) or not all(isinstance(task, dict) for task in content):
         raise DataError(f"{path}: not a list of tasks; export as JSON or JSON-MIN")
-    builder = LabelBuilder(path, path.parent)
+    root = path.parent if image_folder is None else image_folder
+    builder = LabelBuilder(path, root)
     tasks = list(_tasks(content, builder))
-    _find_images(tasks, path)
+    _find_images(tasks, path, root)
     first_labels = [
         (_kind(region), _labels(region)[0]) for task in tasks for region in task.regions if _labels(region)
     ]
     ids = builder.add_classes(sorted({label for kind, label in first_labels if kind in KINDS[:-1]}))
     keypoint_names = sorted({label for kind, label in first_labels if kind == "keypoint"})
     for task, image_id in zip(tasks, own_ids([task.number for task in tasks]), strict=True):
-        image = builder.add_image(task.file_name, image_id, _stated_size(task, path))
+        image = builder.add_image(task.file_name, image_id, _stated_size(task, path, root))
         _add_regions(builder, task, image, ids, keypoint_names)
     return builder.build()
 
@@ -177,7 +181,7 @@ def _address(data: dict[str, Any], source: Path, record: str) -> str:
     return found[0]
 
 
-def _find_images(tasks: list[Task], path: Path) -> None:
+def _find_images(tasks: list[Task], path: Path, root: Path) -> None:
     """Set `file_name` of each task.
 
     Raises:
@@ -189,7 +193,7 @@ def _find_images(tasks: list[Task], path: Path) -> None:
         names = (
             f"{folder}{name}" for name in _names(task.address) for folder in ("", "images/", f"{path.stem}/")
         )
-        task.file_name = next((name for name in names if os.path.isfile(path.parent / name)), "")
+        task.file_name = next((name for name in names if os.path.isfile(root / name)), "")
         if not task.file_name:
             missing.append(task)
         elif addresses.setdefault(task.file_name, task.address) != task.address:
@@ -202,7 +206,8 @@ def _find_images(tasks: list[Task], path: Path) -> None:
         raise DataError(
             f"{path}: {len(missing)} of {len(tasks)} images are missing, the first is "
             f"{missing[0].address!r:.200} of"
-            f" {missing[0].record}; put them into {str(path.parent / 'images')!r}"
+            f" {missing[0].record}; put them into {str(root / 'images')!r}, "
+            "or say where they are: --images FOLDER"
         )
 
 
@@ -228,13 +233,13 @@ def _names(address: str) -> Iterator[str]:
             yield uploaded.group(1)
 
 
-def _stated_size(task: Task, path: Path) -> tuple[Any, Any]:
+def _stated_size(task: Task, path: Path, root: Path) -> tuple[Any, Any]:
     """Height and width as the regions state them, else as the image has them."""
     sizes = [(region.get("original_height"), region.get("original_width")) for region in task.regions]
     stated = {size for size in sizes if all(isinstance(side, (int, float)) for side in size)}
     if len(stated) > 1:
         raise DataError(f"{path}: {task.record} states several sizes of its image; label it again")
-    return stated.pop() if stated else upright_size(path.parent / task.file_name)
+    return stated.pop() if stated else upright_size(root / task.file_name)
 
 
 def _kind(region: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ from maskrcnn.errors import DataError, UserError
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import present_name, refuse_leaving, relative_name
+from maskrcnn.labels.image_places import image_folders
 from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.json_file import glance, load_json
 from maskrcnn.labels.readers.via_3 import is_via_3, read_project_3
@@ -39,12 +40,15 @@ CLASS_ATTRIBUTES = ("class", "label", "name", "type", "category")  # looked for 
 TRIED_IMAGES = 20
 
 
-def read_via(source: Path, class_attribute: str | None = None) -> FileDataset:
+def read_via(
+    source: Path, class_attribute: str | None = None, image_folder: Path | None = None
+) -> FileDataset:
     """Read a VIA file, or the only one of a folder. Images are numbered from 1 in its order.
 
     Args:
         class_attribute: the region attribute that is the class. None: the only one, else one called class,
             label, name, type or category. Where no region has any attribute, every region is an "object".
+        image_folder: the folder of the images; None: looked for beside the file.
 
     Raises:
         UserError: the folder has no VIA file, or several.
@@ -52,7 +56,7 @@ def read_via(source: Path, class_attribute: str | None = None) -> FileDataset:
     """
     path = _via_file(Path(source))
     project = _read(path)
-    builder = LabelBuilder(path, _images_folder(path, project))
+    builder = LabelBuilder(path, _images_folder(path, project, image_folder))
     for image in project.images_with_attributes:
         builder.problems.note(ProblemKind.ATTRIBUTE, f"{image!r}")
     for image in project.images_without_regions:
@@ -124,7 +128,7 @@ def _glance(path: Path) -> bool:
 # ---- images
 
 
-def _images_folder(path: Path, project: Project) -> Path:
+def _images_folder(path: Path, project: Project, given: Path | None) -> Path:
     """The folder that holds the images."""
     if not project.regions:
         raise DataError(f"{path}: empty data set, it has no image; add images in VIA")
@@ -132,6 +136,8 @@ def _images_folder(path: Path, project: Project) -> Path:
     stated = relative_name(project.folder.replace("\\", "/")) if project.folder else None
     folders = [here / stated] if stated else []
     folders += [here / path.stem, here / "images", here, here.parent / "images"]
+    if given is not None:
+        folders = image_folders(path, given)
     for image in project.regions:
         if "://" in image:
             raise DataError(
@@ -150,7 +156,8 @@ def _images_folder(path: Path, project: Project) -> Path:
     looked = ", ".join(str(folder) for folder in folders)
     first = next(iter(project.regions))
     raise DataError(
-        f"{path}: image {first!r:.200} not found in {looked}; put the images into one of these folders"
+        f"{path}: image {first!r:.200} not found in {looked}; put the images into one of these folders, or "
+        "say where they are: --images FOLDER"
     )
 
 
