@@ -22,7 +22,17 @@ from random import Random
 
 from fuzz import Outcome, Subject, forget_peak, peak_megabytes, try_one
 
-READERS = ["cityscapes", "coco", "coco_panoptic", "cvat", "instance_png", "label_studio", "labelme", "lvis"]
+READERS = [
+    "cityscapes",
+    "coco",
+    "coco_dialects",
+    "coco_panoptic",
+    "cvat",
+    "instance_png",
+    "label_studio",
+    "labelme",
+    "lvis",
+]
 READERS += ["mask_folders", "penn_fudan", "supervisely", "via", "voc", "yolo", "yolo_dialects"]
 READERS += ["cellpose", "segmentation_masks"]
 READERS += ["qupath", "imagej_rois"]

@@ -510,6 +510,8 @@ def test_flips_from_the_file(files: Files, category: dict[str, Any], flip: list[
         {"skeleton": [[1]]},
         {"sigmas": [0.1]},
         {"sigmas": [0.1, 0.1, NAN]},
+        {"sigmas": [0.1, 0.1, 1e-320]},
+        {"sigmas": [0.1, 0.1, 1e7]},
         {"keypoints": ["nose", "nose", "right_eye"]},
     ],
 )

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 from claims import bitmap, refused, repaired
+from fuzz import Subject, check_spoilt
 from PIL import Image
 from pycocotools import mask as coco_mask
 
 from maskrcnn.config.load import Config
 from maskrcnn.errors import DataError
 from maskrcnn.evaluate.coco import score_results
+from maskrcnn.labels.detect import looks_like_coco
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.open import open_dataset
 from maskrcnn.labels.problems import ProblemKind
@@ -77,6 +79,32 @@ def objects(dataset: FileDataset) -> list[tuple[Any, ...]]:
         for image in dataset
         for a in image.annotations
     ]
+
+
+def subjects(folder: Path) -> list[Subject]:
+    """One file with most of what is read here."""
+    for name in ("1.png", "2.png"):
+        (folder / "images/sub").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (WIDTH, HEIGHT), (9, 9, 9)).save(folder / "images/sub" / name)
+    labels = document()
+    for image in labels["images"]:
+        image["file_name"] = "set\\sub\\" + image["file_name"]
+        image["path"] = "/data/set/sub/" + image["file_name"]
+    first, second, third, fourth = labels["annotations"]
+    first |= {"image_id": "1", "iscrowd": "0", "segmentation": [pairs(first["segmentation"][0])]}
+    second |= {"category_id": "1", "keypoints": [8, 9, 2, 12, 11, 1]}
+    runs = {"size": [HEIGHT, WIDTH], "counts": [45, 5, 15, 5, HEIGHT * WIDTH - 70]}
+    third |= {"segmentation": [runs, runs], "iscrowd": "1"}
+    fourth |= {"segmentation": pairs(fourth["segmentation"][0]), "id": 2**70}
+    labels["categories"] *= 2
+    labels["categories"].append({"id": 0, "name": "all", "supercategory": "none"})
+    read(folder, labels)
+    path = folder / "labels.json"
+    return [Subject(folder, path, read_coco, looks_like_coco, [path])]
+
+
+def test_any_bytes_are_read_or_refused(tmp_path: Path) -> None:
+    check_spoilt(subjects(tmp_path))
 
 
 # ---- iscrowd

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from typing import Any
 
 from maskrcnn.config.keypoints import COCO_NAMES, COCO_SIGMAS
@@ -12,6 +11,7 @@ from maskrcnn.errors import DataError
 from maskrcnn.labels.problems import ProblemKind, Problems
 
 UNKNOWN_SIGMA = 0.05
+SIGMAS = (1e-6, 1e6)  # the least and the greatest that `KeypointSchema` takes
 
 
 def read_schema(category: dict[str, Any], where: str, problems: Problems) -> KeypointSchema | None:
@@ -81,7 +81,7 @@ def _sigmas(given: Any, names: list[str], where: str, problems: Problems) -> lis
         if (
             not isinstance(given, list)
             or len(given) != len(names)
-            or not all(isinstance(s, (int, float)) and 0 < s <= sys.float_info.max for s in given)
+            or not all(isinstance(s, (int, float)) and SIGMAS[0] <= s <= SIGMAS[1] for s in given)
         ):
             raise DataError(f"{where}: sigmas must be {len(names)} numbers above 0, one for each keypoint")
         return [float(sigma) for sigma in given]
