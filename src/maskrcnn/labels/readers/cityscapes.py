@@ -21,8 +21,10 @@ from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problems import ProblemKind, Problems
+from maskrcnn.labels.readers.folder_files import has_folders, need_folders
 from maskrcnn.labels.readers.json_file import load_json
 from maskrcnn.labels.readers.label_image import read_ids, rles_by_id
+from maskrcnn.labels.split_names import SPLITS
 from maskrcnn.masks.rle import MIN_POINTS, Rle
 
 CLASSES = {
@@ -63,7 +65,7 @@ STUFF = {
     ),
     *("polegroup", "traffic light", "traffic sign", "vegetation", "terrain", "sky", NOT_DRAWN),
 }
-SPLITS = ("train", "val", "test")
+FOLDERS = ("gtFine", "leftImg8bit")
 IDS, POLYGONS, IMAGE = "_gtFine_instanceIds.png", "_gtFine_polygons.json", "_leftImg8bit.png"
 FAR = 1e6  # Pillow draws with whole numbers of 32 bits
 
@@ -89,11 +91,7 @@ def read_cityscapes(source: Path, split: str | None = None) -> FileDataset:
         UserError: no such folder or split.
         DataError: the labels cannot be used.
     """
-    source = Path(source)
-    labels, images = source / "gtFine", source / "leftImg8bit"
-    for folder in (labels, images):
-        if not folder.is_dir():
-            raise UserError(f"{folder}: no such folder; give the folder that holds gtFine and leftImg8bit")
+    labels, images = need_folders(source, *FOLDERS)
     part = _split(labels, split)
     keys = _keys(labels / part, IDS) | _keys(labels / part, POLYGONS)
     if not keys:
@@ -111,10 +109,7 @@ def read_cityscapes(source: Path, split: str | None = None) -> FileDataset:
 
 def looks_like_cityscapes(source: Path) -> bool:
     """Whether `source` holds gtFine and leftImg8bit."""
-    try:
-        return (Path(source) / "gtFine").is_dir() and (Path(source) / "leftImg8bit").is_dir()
-    except OSError:
-        return False
+    return has_folders(source, *FOLDERS)
 
 
 def _split(labels: Path, split: str | None) -> str:

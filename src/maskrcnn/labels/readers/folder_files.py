@@ -6,7 +6,25 @@ import os
 import posixpath
 from pathlib import Path
 
-from maskrcnn.errors import DataError
+from maskrcnn.errors import DataError, UserError
+
+
+def has_folders(source: Path, *names: str) -> bool:
+    """Whether `source` is a folder that holds folders of all these names."""
+    return all(os.path.isdir(Path(source) / name) for name in names)
+
+
+def need_folders(source: Path, *names: str) -> list[Path]:
+    """The folders of these names in `source`.
+
+    Raises:
+        UserError: one is not there.
+    """
+    folders = [Path(source) / name for name in names]
+    for folder in folders:
+        if not os.path.isdir(folder):
+            raise UserError(f"{folder}: no such folder; give the folder that holds {' and '.join(names)}")
+    return folders
 
 
 def files_under(folder: Path) -> list[str]:

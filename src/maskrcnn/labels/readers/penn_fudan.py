@@ -9,16 +9,18 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from maskrcnn.errors import DataError, UserError
+from maskrcnn.errors import DataError
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problems import ProblemKind
+from maskrcnn.labels.readers.folder_files import has_folders, need_folders
 from maskrcnn.labels.readers.label_image import read_ids, rles_by_id
 from maskrcnn.labels.readers.text_lines import read_lines
 from maskrcnn.labels.types import LabelledImage
 from maskrcnn.masks.rle import Rle, rle_box
 
+FOLDERS = ("PNGImages", "PedMasks")
 MASK = "_mask.png"
 BOX = re.compile(
     r"Bounding box for object (\d{1,9}) .*: *\((\d{1,9}), *(\d{1,9})\) *- *\((\d{1,9}), *(\d{1,9})\)$",
@@ -39,10 +41,7 @@ def read_penn_fudan(source: Path) -> FileDataset:
         DataError: the labels cannot be used.
     """
     source = Path(source)
-    images, masks = source / "PNGImages", source / "PedMasks"
-    for folder in (images, masks):
-        if not folder.is_dir():
-            raise UserError(f"{folder}: no such folder; give the folder that holds PNGImages and PedMasks")
+    images, masks = need_folders(source, *FOLDERS)
     stems = {path.name.removesuffix(MASK) for path in masks.glob(f"*{MASK}") if path.name[0] != "."}
     if not stems:
         raise DataError(f"{masks}: no *{MASK}; put the masks of the images there")
@@ -62,10 +61,7 @@ def read_penn_fudan(source: Path) -> FileDataset:
 
 def looks_like_penn_fudan(source: Path) -> bool:
     """Whether `source` holds PNGImages and PedMasks."""
-    try:
-        return (Path(source) / "PNGImages").is_dir() and (Path(source) / "PedMasks").is_dir()
-    except OSError:
-        return False
+    return has_folders(source, *FOLDERS)
 
 
 def _boxes(folder: Path, stem: str) -> dict[int, Box] | None:

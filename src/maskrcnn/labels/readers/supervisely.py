@@ -26,6 +26,7 @@ from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problems import ProblemKind
+from maskrcnn.labels.readers.folder_files import has_folders
 from maskrcnn.labels.readers.json_file import load_json
 from maskrcnn.labels.readers.label_image import quiet, read_object
 from maskrcnn.labels.shapes import holed_rle, placed_rle, sound
@@ -84,7 +85,7 @@ def _meta_file(source: Path) -> Path | None:
     """meta.json of the project that `source` is or that it is a data set of."""
     if (source / META).is_file():
         return source / META
-    if (source / "ann").is_dir() and (source / "img").is_dir():
+    if has_folders(source, "ann", "img"):
         for parent in list(source.absolute().parents)[:3]:  # data sets may lie in data sets
             if (parent / META).is_file():
                 return parent / META
