@@ -316,6 +316,16 @@ def test_one_image_of_two_subsets(tmp_path: Path) -> None:
     refused(path, "'monday'", "'tuesday'", "images/a.png", "restore the folders")
 
 
+def test_frames_without_a_suffix(tmp_path: Path) -> None:
+    """The frames of a video in "CVAT for images", and of two videos of one subset."""
+    path = write(tmp_path, GOOD, name="frame_000000")
+    save(tmp_path, "images/frame_000000.PNG")
+    assert read_cvat(path).image(0).path == tmp_path / "images/frame_000000.PNG"
+    image = path.read_text()[path.read_text().index("<image") : path.read_text().index("</annotations>")]
+    path.write_text(path.read_text().replace(image, image + image))
+    refused(path, "two images would be", "images/frame_000000.PNG", "export each task by itself")
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
 def test_split_in_any_encoding(tmp_path: Path, encoding: str) -> None:
     path = write_project(tmp_path, "Train", "Test")

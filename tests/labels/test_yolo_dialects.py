@@ -249,9 +249,10 @@ def test_an_export_without_images(folder: Folder) -> None:
     for path in folder.path.rglob("*.png"):
         path.unlink()
     folder.refused("2 of 2 image files are missing", "obj_train_data/p0.png")
-    (folder.path / "obj.data").unlink()
+
+
+def test_label_studio_without_images(folder: Folder) -> None:
     label_studio(folder)
-    (folder.path / "obj.names").unlink()
     for path in folder.path.glob("images/*"):
         path.unlink()
     folder.refused("no image", "images")
@@ -309,6 +310,43 @@ def test_label_without_its_image(folder: Folder) -> None:
     labelimg(folder).text("lost.txt", BOX).text("readme.txt", "Drawn by me.\n")
     dataset = repaired(read_yolo(folder.path), "label file without an image left out")
     assert "lost.txt" in dataset.problems.lines()[0]
+
+
+# ---- lists and notes alone
+
+
+def test_lists_without_obj_data(folder: Folder) -> None:
+    folder.pairs("data/obj", "data/obj", "a", "b", "c").text("obj.names", "cat\ndog\n")
+    folder.text("train.txt", "data/obj/a.png\ndata/obj/b.png\n").text("test.txt", "x/data/obj/c.png\n")
+    assert folder.read("train") == [("data/obj/a.png", 2), ("data/obj/b.png", 1)]
+    assert folder.read("test") == folder.read(source="test.txt") == [("data/obj/c.png", 1)]
+    (folder.path / "obj.names").rename(folder.path / "mine.names")
+    assert len(folder.read("train")) == 2
+    (folder.path / "mine.names").unlink()
+    source = folder.path / "test.txt"
+    refused(lambda: read_yolo(source), source, "list of images", "write classes.txt", error=UserError)
+
+
+def test_notes_without_classes(folder: Folder) -> None:
+    categories = '[{"id": 0, "name": "cat"}, {"id": 1, "name": "dog"}]'
+    label_studio(folder).text("notes.json", f'{{"categories": {categories}, "info": {{}}}}')
+    (folder.path / "classes.txt").unlink()
+    assert [count for _, count in folder.read()] == [2, 1]
+    folder.text("notes.json", "[1]")
+    folder.refused("notes.json", "no list 'categories'", "classes.txt")
+
+
+def test_a_folder_of_images_that_is_not_there(folder: Folder) -> None:
+    label_studio(folder)
+    (folder.path / "images").rename(folder.path / "elsewhere")
+    folder.refused("no folder 'images'", "put the images there")
+
+
+def test_names_and_a_path(folder: Folder) -> None:
+    folder.pairs("set/images/train", "set/labels/train", "a").text(
+        "data.yaml", "path: set\nnames: [cat, dog]\n"
+    )
+    assert folder.read("train") == [("set/images/train/a.png", 2)]
 
 
 def subjects(folder: Path) -> list[Subject]:

@@ -22,6 +22,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from maskrcnn.errors import DataError, UserError
+from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.builder import LabelBuilder, own_ids
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import present_name, relative_name
@@ -34,6 +35,7 @@ from maskrcnn.labels.values import number, whole
 from maskrcnn.masks.rle import Rle, polygons_rle
 
 FILE_NAME = "annotations.xml"
+FRAME_SUFFIXES = (".PNG", ".png", ".jpg", ".jpeg")
 SHAPES = ("box", "polygon", "mask", "ellipse", "skeleton")
 SUBSET = re.compile(rb"""<(?:image|track)\s[^<]*?\ssubset\s*=\s*["']([^"'<]*)""")
 UNREAD = ("points", "polyline", "cuboid", "tag")
@@ -128,12 +130,14 @@ def read_cvat(source: Path, split: str | None = None, image_folder: Path | None 
         name = image.get("name") or ""
         stated = (image.get("height"), image.get("width"))
         file_name = _file_name(folder, image)
-        where = f"image {image.get('id')!r:.20} {name!r} of subset {image.get('subset')!r:.80}"
-        if files.setdefault(file_name, where) != where:
+        named = ((key, image.get(key)) for key in ("id", "subset", "task_id"))
+        where = ", ".join(f"{key} {value!r:.80}" for key, value in named if value)
+        if file_name in files:
             raise DataError(
-                f"{path}: {where} and {files[file_name]} would both be {file_name!r}; restore the folders of "
-                "the subsets, or export each task by itself"
+                f"{path}: two images would be {file_name!r}: {where}, and {files[file_name]}; restore the "
+                "folders of the subsets, or export each task by itself"
             )
+        files[file_name] = where
         labelled = builder.add_image(file_name, image_id, None if None in stated else stated)
         shapes = list(_shapes(image, name, labelled.size, labels, builder))
         for shape in _joined(shapes, name, labelled.size, builder):
@@ -187,6 +191,8 @@ def _file_name(folder: Path, image: Element) -> str:
     places = [f"images/{name}", name]
     if subset:
         places = [f"images/{subset}/{name}", f"{subset}/{name}", *places]
+    if not name.lower().endswith(SUFFIXES):  # a frame of a video
+        places += [place + suffix for place in places for suffix in FRAME_SUFFIXES]
     present = (present_name(folder, place) for place in places)
     return next((place for place in present if place and os.path.isfile(folder / place)), places[0])
 

@@ -101,7 +101,8 @@ def looks_like_yolo(source: Path) -> bool:
         if path != source or not source.is_dir():
             return False
         others = any(file.suffix.lower() in (".json", ".xml", ".yaml", ".yml") for file in source.iterdir())
-        return not others and bool(usual_places(source))
+        places = [place for where in usual_places(source).values() for place in where]
+        return not others and any(not place.endswith(".txt") for place in places)
 
 
 def has_split(source: Path, split: str) -> bool:

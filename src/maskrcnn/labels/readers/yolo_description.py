@@ -3,7 +3,8 @@
 - data.yaml of Ultralytics, Roboflow and CVAT (docs.ultralytics.com/datasets/detect): `names`, `train`, `val`,
   `test`. Where it names no split, or there is none, images are looked for in the folders that are usual.
 - obj.data of Darknet and of CVAT's YOLO 1.1 (github.com/AlexeyAB/darknet): lines of key = value.
-- classes.txt of LabelImg and Label Studio, or obj.names: the name of a class in each line.
+- classes.txt of LabelImg and Label Studio, or obj.names: the name of a class in each line. Label Studio's
+  notes.json says the same.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from typing import Any
 
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.images.header import SUFFIXES
-from maskrcnn.labels.image_files import refuse_leaving
+from maskrcnn.labels.image_files import refuse_leaving, relative_name
+from maskrcnn.labels.readers.json_file import load_json
 from maskrcnn.labels.readers.text_lines import read_lines
 from maskrcnn.labels.split_names import SPLIT_NAMES, split_of
 from maskrcnn.labels.values import whole
@@ -28,6 +30,7 @@ MAX_CLASSES = 100_000
 MAX_KEYPOINTS = 1000
 YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 NAMES_FILES = ("classes.txt", "obj.names", "classes.names")
+NOTES = "notes.json"  # of Label Studio
 DARKNET_KEYS = ("classes", "names", "backup", "eval", "labels", "top")
 TRIED_TEXTS = 20  # texts that are looked into before a folder is taken for something else
 
@@ -59,10 +62,12 @@ def describe(source: Path) -> Description:
         return _from_yaml(path)
     if path.suffix.lower() == ".data":
         return _from_darknet(path)
-    folder = path.parent.parent if path.parent.name == "labels" else path.parent
-    if source.is_dir():
-        folder = source
-    return Description(path, folder, _listed_classes(path), usual_places(folder))
+    if source != path:
+        folder = source if source.is_dir() else source.parent
+    else:
+        folder = path.parent.parent if path.parent.name == "labels" else path.parent
+    subsets: dict[str, list[Any]] = {"": [source.name]} if is_list_of_images(source) else usual_places(folder)
+    return Description(path, folder, _listed_classes(path), subsets)
 
 
 def description_file(source: Path) -> Path | None:
@@ -75,9 +80,7 @@ def description_file(source: Path) -> Path | None:
     if source.is_file():
         if source.suffix.lower() in (".yaml", ".yml", ".data") or source.name in NAMES_FILES:
             return source
-        # of Label Studio, which says nothing that classes.txt does not
-        beside = source.with_name("classes.txt")
-        return beside if source.name == "notes.json" and beside.is_file() else None
+        return _names_file(source.parent) if source.name == NOTES or is_list_of_images(source) else None
     if not source.is_dir():
         return None
     for name in (*YAML_NAMES, "obj.data"):
@@ -103,6 +106,8 @@ def usual_places(folder: Path) -> dict[str, list[Any]]:
         for alias in aliases:
             places = (f"images/{alias}", f"{alias}/images", alias, f"obj_{alias}_data")
             place = next((place for place in places if _has_labels(folder, place)), None)
+            if is_list_of_images(folder / f"{alias}.txt"):
+                place = f"{alias}.txt"
             if place is not None:
                 found.setdefault(split, []).append(place)
     if not found:
@@ -111,16 +116,28 @@ def usual_places(folder: Path) -> dict[str, list[Any]]:
     return found
 
 
-def is_label_text(path: Path) -> bool:
-    """Whether the first line of a text is a class and the coordinates of a box or of points."""
+def is_list_of_images(path: Path) -> bool:
+    """Whether the first line of a text is an image's name."""
+    return path.suffix.lower() == ".txt" and _first_line(path).lower().endswith(SUFFIXES)
+
+
+def _first_line(path: Path) -> str:
+    """The first line that says something; "" where there is none, or no text."""
     try:
         with path.open("rb") as file:
             head = file.read(1 << 16)
-        first = next((line for line in head.decode("utf-8-sig").splitlines() if line.strip()), "")
-        numbers = [float(word) for word in first.split()]
+        return next((line.strip() for line in head.decode("utf-8-sig").splitlines() if line.strip()), "")
     except (OSError, ValueError):
+        return ""
+
+
+def is_label_text(path: Path) -> bool:
+    """Whether the first line of a text is a class and the coordinates of a box or of points."""
+    try:
+        numbers = [float(word) for word in _first_line(path).split()]
+    except ValueError:
         return False
-    return len(numbers) >= 5 and numbers[0] >= 0 and numbers[0] == int(numbers[0])
+    return len(numbers) >= 5 and numbers[0] >= 0 and numbers[0].is_integer()
 
 
 def label_names(image: str) -> list[str]:
@@ -155,6 +172,10 @@ def _has_image_beside(path: Path) -> bool:
 
 
 def _what_to_write(source: Path) -> str:
+    if is_list_of_images(source):
+        return (
+            f"{source}: a list of images, but no names of classes; write classes.txt beside it, a name a line"
+        )
     places = usual_places(source) if source.is_dir() else {}
     if not places:
         return f"{source}: no data.yaml; give the file or the folder that holds it"
@@ -197,6 +218,9 @@ def _from_yaml(path: Path) -> Description:
         listed = isinstance(value, str) and value.strip().endswith(".txt")
         if split_of(key) or (listed and os.path.isfile(path.parent / value.strip())):  # a subset of CVAT
             found.subsets[key] = value if isinstance(value, list) else [value]
+    base = document.get("path")
+    inside = relative_name(base) if isinstance(base, str) and base else None
+    found.subsets = found.subsets or (usual_places(path.parent / inside) if inside else {})
     found.subsets = found.subsets or usual_places(path.parent)
     shape = document.get("kpt_shape")
     if shape is not None:
@@ -278,17 +302,24 @@ def _names_file(folder: Path) -> Path | None:
     paths = [folder / place / name for place in [*folders, "labels"] for name in NAMES_FILES]
     found = list(dict.fromkeys(path for path in paths if path.is_file()))
     for other in found[1:]:
-        if read_lines(other) != read_lines(found[0]):
+        if _listed_classes(other) != _listed_classes(found[0]):
             raise DataError(
                 f"{other}: not the names of {str(found[0])!r}; write data.yaml with names, and check which "
                 "of them the labels of each folder mean"
             )
+    found += [*sorted(folder.glob("*.names")), *folder.glob(NOTES)]
     return found[0] if found else None
 
 
 def _listed_classes(path: Path) -> dict[int, str]:
-    """Names by the number of their line, counted from 0."""
+    """Names by the number of their line, counted from 0; of notes.json by the id of their category."""
     refuse_leaving(path.parent, path)
+    if path.suffix == ".json":
+        document = load_json(path)
+        records = document.get("categories") if isinstance(document, dict) else None
+        if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+            raise DataError(f"{path}: no list 'categories', as Label Studio writes it; write classes.txt")
+        return {whole(record.get("id")): str(record.get("name") or "") for record in records}
     lines = [line.strip() for line in _text(path).splitlines()]
     while lines and not lines[-1]:
         lines.pop()

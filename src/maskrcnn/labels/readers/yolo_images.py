@@ -113,8 +113,10 @@ def _locate(description: Description, key: str, entry: str) -> str:
         name = _inside(attempt, folder)
         if name is not None and os.path.exists(folder / name):
             return name
+    if not key:
+        raise DataError(f"{description.path}: no folder {entry!r} beside the labels; put the images there")
     raise DataError(
-        f"{description.path}: {key or 'the images'} is {entry!r}, which is not there in {str(folder)!r}; put "
+        f"{description.path}: {key} is {entry!r}, which is not there in {str(folder)!r}; put "
         f"{description.path.name} into the folder that holds the images and write train and val relative to "
         "it"
     )
