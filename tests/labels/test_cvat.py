@@ -386,6 +386,13 @@ def test_one_frame_of_a_task_without_objects(tmp_path: Path) -> None:
     assert len(read_cvat(write_video_project(tmp_path, {"3": "Train"}, meta.format(3), frames=6))) == 6
 
 
+def test_videos_in_a_folder_that_is_named(tmp_path: Path) -> None:
+    path = write_video_project(tmp_path / "project", {"3": "Train"})
+    (tmp_path / "project/images").rename(tmp_path / "frames")
+    dataset = read_cvat(path, image_folder=tmp_path / "frames")
+    assert [image.file_name for image in dataset] == [f"Train/frame_{frame:06d}.PNG" for frame in range(3)]
+
+
 def test_tracks_over_images_that_are_no_frames(tmp_path: Path) -> None:
     path = write_tracks(tmp_path / "video")
     for frame in (path.parent / "images").iterdir():

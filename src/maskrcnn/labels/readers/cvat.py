@@ -124,6 +124,14 @@ def read_cvat(source: Path, split: str | None = None, image_folder: Path | None 
     images = _of_split(images, split, builder)
     ids = builder.add_classes(labels.classes)
     _add_schema(builder, labels)
+    _add_images(images, folder, labels, ids, builder)
+    return builder.build()
+
+
+def _add_images(
+    images: list[Element], folder: Path, labels: Labels, ids: dict[str, int], builder: LabelBuilder
+) -> None:
+    """Add the images with their objects."""
     files: dict[str, str] = {}
     image_ids = own_ids([whole(image.get("id")) if image.get("id") else None for image in images])
     for image, image_id in zip(images, image_ids, strict=True):
@@ -134,8 +142,8 @@ def read_cvat(source: Path, split: str | None = None, image_folder: Path | None 
         where = ", ".join(f"{key} {value!r:.80}" for key, value in named if value)
         if file_name in files:
             raise DataError(
-                f"{path}: two images would be {file_name!r}: {where}, and {files[file_name]}; restore the "
-                "folders of the subsets, or export each task by itself"
+                f"{builder.source}: two images would be {file_name!r}: {where}, and {files[file_name]}; "
+                "restore the folders of the subsets, or export each task by itself"
             )
         files[file_name] = where
         labelled = builder.add_image(file_name, image_id, None if None in stated else stated)
@@ -143,9 +151,8 @@ def read_cvat(source: Path, split: str | None = None, image_folder: Path | None 
         for shape in _joined(shapes, name, labelled.size, builder):
             if shape.label not in ids:
                 raise DataError(
-                    f"{path}: {shape.record} of image {name!r} has the label {shape.label!r}, which is not "
-                    "among the"
-                    " labels of <meta>; add it there"
+                    f"{builder.source}: {shape.record} of image {name!r} has the label {shape.label!r}, "
+                    "which is not among the labels of <meta>; add it there"
                 )
             builder.add_object(
                 labelled,
@@ -156,7 +163,6 @@ def read_cvat(source: Path, split: str | None = None, image_folder: Path | None 
                 rle=shape.rle,
                 keypoints=shape.keypoints,
             )
-    return builder.build()
 
 
 def _xml_file(source: Path) -> Path | None:

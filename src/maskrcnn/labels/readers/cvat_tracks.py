@@ -10,6 +10,7 @@ another's there, and that cannot be undone.
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -39,7 +40,7 @@ def frames_of_tracks(root: Element, folder: Path, problems: Problems) -> list[El
     """An <image> for each frame, as an export for images has it.
 
     Args:
-        folder: that of the export, which holds images/.
+        folder: that of the export, which holds images/, or that of the images.
 
     Raises:
         DataError: two tasks have one frame, or the images are not the frames of a video.
@@ -87,9 +88,14 @@ def _task(element: Element) -> Task:
 
 def _place(folder: Path, subset: str) -> str:
     """The folder of a subset's frames, relative to the export's."""
-    inside = f"images/{subset}"
+    inside = posixpath.join(_images(folder), subset)
     plain = subset not in ("", ".", "..") and not any(sign in subset for sign in "/\\\0")
-    return inside if plain and os.path.isdir(folder / inside) else "images"
+    return inside if plain and os.path.isdir(folder / inside) else _images(folder)
+
+
+def _images(folder: Path) -> str:
+    """images/, or the folder itself where a person named the images'."""
+    return "images" if os.path.isdir(folder / "images") else ""
 
 
 def _refuse_shared(tasks: list[Task], places: dict[str, str], source: str) -> None:
@@ -100,9 +106,9 @@ def _refuse_shared(tasks: list[Task], places: dict[str, str], source: str) -> No
     for (place, _, last, one), (other_place, first, _, other) in pairwise(spans):
         if place == other_place and first <= last:
             raise DataError(
-                f"{source}: tasks {one!r:.40} and {other!r:.40} both have a frame {first}, but {place} has "
-                "one image of that number; keep the folder of each subset, give each task a subset of its "
-                "own, or export each by itself"
+                f"{source}: tasks {one!r:.40} and {other!r:.40} both have a frame {first}, but "
+                f"{place or 'the folder'} has one image of that number; keep the folder of each subset, give "
+                "each task a subset of its own, or export each by itself"
             )
 
 
@@ -111,9 +117,10 @@ def _frame_images(
 ) -> dict[tuple[str, int], Element]:
     """An <image> for each file of a frame, by its folder and number."""
     subsets = {places[name]: task for name, task in tasks.items()}
-    for name in _listed(folder / "images"):
-        if os.path.isdir(folder / "images" / name):
-            subsets.setdefault(f"images/{name}", Task("", name))
+    for name in _listed(folder / _images(folder)):
+        place = posixpath.join(_images(folder), name)
+        if os.path.isdir(folder / place):
+            subsets.setdefault(place, Task("", name))
     images: dict[tuple[str, int], Element] = {}
     others = 0
     for place, task in subsets.items():
