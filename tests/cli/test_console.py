@@ -46,9 +46,11 @@ def test_letters_that_the_console_lacks_are_replaced(
     source = str(Path(maskrcnn.__file__).parents[1])
     plain = {key: value for key, value in os.environ.items() if not key.startswith(("LC_", "LANG", "PYTHON"))}
     done = subprocess.run(
-        [sys.executable, "-m", "maskrcnn", "check", str(labels), "--no-steps"],
+        [sys.executable, "-m", "maskrcnn", "check", str(labels), "--no-steps", "--html", str(labels / "page.html")],
         capture_output=True, env={**plain, **environment, "PYTHONPATH": source, "COLUMNS": "100"}, check=False,
     )  # fmt: skip
     output = done.stdout.decode(environment.get("PYTHONIOENCODING", "ascii"))
     assert done.returncode == 0, done.stderr
     assert shown in output and "no errors" in output
+    page = (labels / "page.html").read_text(encoding="utf-8")
+    assert all(name in page for name in CLASSES)  # a page has all letters, whatever the console

@@ -12,6 +12,7 @@ import pytest
 import typer
 
 import maskrcnn
+from maskrcnn.cli.common import MODEL_HELP
 from maskrcnn.cli.main import app, main
 from maskrcnn.cli.other_names import OPTIONS, VERBS, our_option
 
@@ -73,11 +74,16 @@ def test_help_lists_the_choices_that_the_code_has() -> None:
     from maskrcnn.runtime.exported_folder import Target
     from maskrcnn.weights.convert import STYLES
     from maskrcnn.weights.convert import SUFFIXES as LIBRARIES
+    from maskrcnn.weights.shipped_models import shipped_models, shipped_recipes
 
     def choices(command: typer.models.CommandInfo, name: str) -> set[str]:
         option = next(option for option in command.params if option.name == name)  # type: ignore[attr-defined]
         return set(option.metavar.split("|"))
 
+    for verb in ("train", "samples", "check"):
+        assert choices(COMMANDS[verb], "recipe") == {*shipped_recipes(), "FILE"}
+    for model in shipped_models():
+        assert model.name in MODEL_HELP
     convert = COMMANDS["convert"].commands
     assert (
         choices(COMMANDS["predict"], "engine")

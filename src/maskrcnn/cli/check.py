@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maskrcnn.cli.common import (
+    RECIPES,
     ClassAttribute,
     ClassName,
     Data,
@@ -38,7 +39,7 @@ def check(
     recipe: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME|FILE",
+            metavar=RECIPES,
             autocompletion=recipe_names,
             help="Give advice on this recipe. [default: the one that fits]",
         ),

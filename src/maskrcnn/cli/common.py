@@ -46,7 +46,11 @@ def recipe_names(incomplete: str) -> list[str]:
     return one_of(*shipped_recipes())(incomplete)
 
 
-MODEL_HELP = "A shipped model, model folder, run folder or published checkpoint (see: maskrcnn models)."
+MODEL_HELP = (
+    "A shipped model (person-mobilenet, nuclei-mobilenet), model folder, run folder or published checkpoint"
+    " (see: maskrcnn models)."
+)
+RECIPES = "nuclei-mobilenet|person-mobilenet|quick|FILE"
 Weights = Annotated[str, typer.Argument(metavar="WEIGHTS", help=MODEL_HELP, autocompletion=_model_names)]
 Data = Annotated[
     str,
@@ -75,9 +79,9 @@ Images = Annotated[
 Recipe = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME|FILE",
+        metavar=RECIPES,
         autocompletion=recipe_names,
-        help="A shipped recipe (see: maskrcnn models) or a YAML file.",
+        help="A shipped recipe (maskrcnn models says what they train) or a YAML file.",
     ),
 ]
 Settings = Annotated[

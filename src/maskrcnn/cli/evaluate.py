@@ -22,6 +22,7 @@ from maskrcnn.cli.common import (
     check_outputs,
     label_options,
     load_runner,
+    one_of,
     progress_bar,
     say,
     tell_repairs,
@@ -45,7 +46,11 @@ def evaluate(
     set_: LabelSettings = None,
     split: Annotated[
         str | None,
-        typer.Option(help="train, val or test of DATA. [default: val, or DATA itself if it has no splits]"),
+        typer.Option(
+            metavar="train|val|test",
+            autocompletion=one_of("train", "val", "test"),
+            help="Which part of DATA. [default: val, or DATA itself if it has no splits]",
+        ),
     ] = None,
     device: Device = None,
     engine: EngineName = None,
