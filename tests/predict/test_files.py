@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -88,3 +89,22 @@ def test_predict_files_counts_what_it_passed_over(tmp_path: Path) -> None:
     summary = predict_files(FixedModel(), [tmp_path], tmp_path / "out")
     assert [path.name for path in summary.overlays] == ["a.png", "b.png"]
     assert summary.passed_over == [tmp_path / "c.psd"] and summary.exit_code == 3
+
+
+def test_tables_in_place_of_overlays(tmp_path: Path) -> None:
+    pytest.importorskip("skimage")
+    for name in ("a.png", "b.png"):
+        Image.fromarray(image()).save(tmp_path / name)
+    summary = predict_files(
+        FixedModel(), [tmp_path], out := tmp_path / "out", save=["csv"], scale=0.25, tiles=100
+    )
+    assert summary.images == 2 and not summary.overlays and summary.exit_code == 0
+    assert sorted(path.name for path in out.iterdir()) == ["objects.csv", "results.json", "summary.csv"]
+    objects = list(csv.DictReader((out / "objects.csv").open(encoding="utf-8")))
+    assert len(objects) == sum(summary.objects.values()) == len(json.loads(summary.results.read_text()))
+    assert float(objects[0]["area_um2"]) == float(objects[0]["area"]) / 16
+    counts = [int(row["count"]) for row in csv.DictReader((out / "summary.csv").open(encoding="utf-8"))]
+    assert sum(counts) == len(objects)
+    assert len(summary.notes) == 2 and "predicted in 8 tiles of 100" in summary.notes[0]
+    with pytest.raises(UserError, match="save=pdf"):
+        predict_files(FixedModel(), [tmp_path], out, save=["pdf"])

@@ -21,7 +21,7 @@ from maskrcnn.cli.common import (
     tell_names_without_font,
 )
 from maskrcnn.cli.value_range import ValueRangeOption, parse_value_range, set_value_range
-from maskrcnn.errors import DataError
+from maskrcnn.errors import DataError, UserError
 
 
 def predict(
@@ -42,6 +42,19 @@ def predict(
             " SIDE pixels wherever an image is larger.",
         ),
     ] = "auto",
+    save: Annotated[
+        str,
+        typer.Option(
+            metavar="overlay,csv",
+            autocompletion=one_of("overlay", "csv", "overlay,csv"),
+            help="What else than results.json is written, with commas between: overlay, each image with its"
+            " objects drawn; csv, tables of objects (size, shape, brightness) and of images (counts).",
+        ),
+    ] = "overlay",
+    scale: Annotated[
+        float | None,
+        typer.Option(min=1e-9, metavar="UM_PER_PIXEL", help="Adds micrometres to the tables of --save csv."),
+    ] = None,
     device: Device = None,
     engine: EngineName = None,
     trust_code: TrustCode = False,
@@ -51,20 +64,27 @@ def predict(
     check_outputs(out, kind="folder")
     wanted = parse_value_range(value_range)
     from maskrcnn.images.value_range import find_value_range
-    from maskrcnn.predict.files import predict_files
+    from maskrcnn.predict.files import SAVED, predict_files
     from maskrcnn.predict.predictor import read_tiles
     from maskrcnn.predict.sources import find_images, passed_over_line
 
-    way = read_tiles(tiles)
+    way, kinds = read_tiles(tiles), [kind.strip() for kind in save.split(",") if kind.strip()]
+    for kind in kinds:
+        if kind not in SAVED:
+            raise UserError(f"--save {kind}: there are {', '.join(SAVED)}")
+    if scale is not None and "csv" not in kinds:
+        raise UserError("--scale: is for the tables of --save csv; add that, or leave it out")
     # before the weights are loaded: a mistyped path should not have to wait for them
     paths = find_images(sources)
     model = load_runner(weights, device, engine, trust_code=trust_code)
     set_value_range(model.config, wanted, partial(find_value_range, paths, model.config.input.channels))
     tell_names_without_font(model.config.classes)
     with progress_bar("predicting") as progress:
-        summary = predict_files(model, sources, out, score=score, tiles=way, progress=progress)
+        summary = predict_files(
+            model, sources, out, score=score, tiles=way, save=kinds, scale=scale, progress=progress
+        )
     found = ", ".join(f"{count} {name}" for name, count in summary.objects.most_common()) or "nothing"
-    print(f"found {found} in {_images(len(summary.overlays))}: {summary.results.parent}")
+    print(f"found {found} in {_images(summary.images)}: {summary.results.parent}")
     for line in summary.notes:
         say(line)
     for line in summary.unreadable:

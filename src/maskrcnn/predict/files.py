@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,8 +20,11 @@ from maskrcnn.images.tiles import tile_windows
 from maskrcnn.instances import Instances
 from maskrcnn.predict.predictor import OVERLAP, Tiles, check_batch, check_score, predict_pixels, tile_side
 from maskrcnn.predict.sources import find_sources
+from maskrcnn.predict.table import TableWriter
 from maskrcnn.progress import Progress
 from maskrcnn.runtime.engine import Runner
+
+SAVED = ("overlay", "csv")
 
 
 @dataclass
@@ -28,6 +33,7 @@ class Summary:
 
     results: Path  # the JSON it wrote
     overlays: list[Path] = field(default_factory=list)
+    images: int = 0  # that were predicted
     objects: Counter[str] = field(default_factory=Counter)  # found, by class name
     unreadable: list[str] = field(default_factory=list)  # one line for each image that could not be read
     notes: list[str] = field(default_factory=list)  # a line on each image in tiles, or too large without
@@ -47,17 +53,21 @@ def predict_files(
     score: float | None = 0.5,
     batch: int = 1,
     tiles: Tiles = "auto",
+    save: Collection[str] = ("overlay",),
+    scale: float | None = None,
     progress: Progress | None = None,
 ) -> Summary:
     """Find the objects in every image of `sources` and write what a person and a program want of it.
 
-    `out` gets one image with the objects drawn on it for each (JPEG for JPEG, else PNG), and results.json:
-    COCO results of all images, each with its `category_name`, its `file_name` as given and `image_id` counted
-    from 1 in the order of `find_images`. An image that cannot be read is named in the summary and the rest go
-    on.
+    `out` gets results.json: COCO results of all images, each with its `category_name`, its `file_name` as
+    given and `image_id` counted from 1 in the order of `find_images`. An image that cannot be read is named
+    in the summary and the rest go on.
 
     Args:
         tiles: as `predict` takes it.
+        save: any of `SAVED`: "overlay", each image with the objects drawn on it (JPEG for JPEG, else PNG),
+            and "csv", tables of the objects and of the images (`TableWriter`).
+        scale: micrometres per pixel, for the tables.
 
     Raises:
         UserError: no images, `out` is not a folder that can be written, or an overlay would replace its
@@ -65,6 +75,9 @@ def predict_files(
     """
     check_batch(batch)
     check_score(score)
+    for name in save:
+        if name not in SAVED:
+            raise UserError(f"save={name}: there are {', '.join(SAVED)}")
     paths, passed_over = find_sources(sources)
     overlays = _overlay_names(paths, out)
     try:
@@ -72,24 +85,28 @@ def predict_files(
     except (FileExistsError, NotADirectoryError):
         raise UserError(f"{out}: a file is in the way; name a folder for the results") from None
     summary = Summary(results=out / "results.json", passed_over=passed_over)
-    results = []
-    try:
+    results: list[dict[str, Any]] = []
+    with contextlib.ExitStack() as stack:
+        # also after Ctrl-C or a full disk: what was found so far is not lost
+        stack.callback(lambda: write_text(summary.results, json.dumps(results)))
+        table = stack.enter_context(TableWriter(out, scale)) if "csv" in save else None
         for start in range(0, len(paths), batch):
             group = list(range(start, min(start + batch, len(paths))))
-            for place, found in _predict_readable(model, paths, group, score, tiles, summary):
-                found.plot().save(overlays[place], quality=92)
-                summary.overlays.append(overlays[place])
-                summary.objects.update(found.names)
+            for place, found in _predict_readable(model, paths, group, score, tiles, summary, progress):
                 file_name = paths[place].as_posix()
+                if "overlay" in save:
+                    found.plot().save(overlays[place], quality=92)
+                    summary.overlays.append(overlays[place])
+                if table is not None:
+                    table.add(file_name, found)
+                summary.images += 1
+                summary.objects.update(found.names)
                 results += [
                     {**result, "category_name": name, "file_name": file_name}
                     for result, name in zip(found.to_coco(place + 1), found.names, strict=True)
                 ]
             if progress:
                 progress(group[-1] + 1, len(paths))
-    finally:
-        # also after Ctrl-C or a full disk: what was found so far is not lost
-        write_text(summary.results, json.dumps(results))
     return summary
 
 
@@ -100,6 +117,7 @@ def _predict_readable(
     score: float | None,
     tiles: Tiles,
     summary: Summary,
+    progress: Progress | None,
 ) -> Iterator[tuple[int, Instances]]:
     """What is in the images at the places `group` of `paths`; those that cannot be read are named in
     `summary`.
@@ -113,7 +131,12 @@ def _predict_readable(
             summary.unreadable.append(str(error))
     if pixels:
         found = predict_pixels(
-            model, list(pixels.values()), score=score, paths=[paths[place] for place in pixels], tiles=tiles
+            model,
+            list(pixels.values()),
+            score=score,
+            paths=[paths[place] for place in pixels],
+            tiles=tiles,
+            progress=progress,
         )
         for place, image in pixels.items():
             summary.notes += _notes(paths[place], image, config, tiles)

@@ -22,6 +22,7 @@ from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.ops.heatmaps import decode_resize
 from maskrcnn.predict.sources import find_sources, is_many, passed_over_line
 from maskrcnn.predict.tiles import TileView, join_tiles
+from maskrcnn.progress import Progress
 from maskrcnn.runtime.engine import Runner, run_network
 
 if TYPE_CHECKING:
@@ -92,16 +93,18 @@ def predict_pixels(
     score: float | None = 0.5,
     paths: list[Path | None] | None = None,
     tiles: Tiles = "off",
+    progress: Progress | None = None,
 ) -> list[Instances]:
     """The same for images that are already uint8 (H, W, C), C as the model has it.
 
-    Those of one padded shape go through the network together; each in tiles goes on its own.
+    Those of one padded shape go through the network together; each in tiles goes on its own, with `progress`
+    called for its tiles.
     """
     check_score(score)
     config = model.config.input
     sides = [tile_side(config, image.shape[:2], tiles) for image in pixels]
     found = {
-        place: _predict_in_tiles(model, image, side, score)
+        place: _predict_in_tiles(model, image, side, score, progress)
         for place, (image, side) in enumerate(zip(pixels, sides, strict=True))
         if side is not None
     }
@@ -150,7 +153,9 @@ def tile_side(config: InputConfig, size: tuple[int, int], tiles: Tiles) -> int |
     return tiles if max(size) > tiles else None
 
 
-def _predict_in_tiles(model: Runner, pixels: np.ndarray, side: int, score: float | None) -> Instances:
+def _predict_in_tiles(
+    model: Runner, pixels: np.ndarray, side: int, score: float | None, progress: Progress | None
+) -> Instances:
     """The objects of one image in overlapping tiles of `side` pixels."""
     size, overlap = (pixels.shape[0], pixels.shape[1]), side // OVERLAP
     windows, cores = tile_windows(*size, side, overlap), tile_cores(*size, side, overlap)
@@ -160,6 +165,8 @@ def _predict_in_tiles(model: Runner, pixels: np.ndarray, side: int, score: float
         (found,) = predict_pixels(model, [np.ascontiguousarray(pixels[top:bottom, left:right])], score=score)
         found.pixels = None
         views.append(TileView(window, core, found))
+        if progress:
+            progress(len(views), len(windows))
     return join_tiles(views, size)
 
 

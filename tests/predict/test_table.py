@@ -1,0 +1,97 @@
+"""The tables have scikit-image's figures, one row an object and an image."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from maskrcnn.instances import Instances, Masks
+from maskrcnn.predict.table import POWERS, SHAPE, TableWriter, measure
+
+measures = pytest.importorskip("skimage.measure")
+
+
+def found(count: int = 3, masks: bool = True) -> Instances:
+    """Overlapping discs with holes in an image of noise."""
+    rng = np.random.default_rng(count)
+    size = (60, 80)
+    known, boxes = {}, []
+    y, x = np.mgrid[:60, :80]
+    for row in range(count):
+        centre, radius = (20 + 7 * row, 30 + 9 * row), 6 + 3 * row
+        distance = np.hypot(y - centre[0], (x - centre[1]) / 1.3)
+        bitmap = (distance < radius) & (distance > row)
+        rows, columns = np.flatnonzero(bitmap.any(1)), np.flatnonzero(bitmap.any(0))
+        y0, y1, x0, x1 = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+        known[row] = (int(x0), int(y0), bitmap[y0:y1, x0:x1])
+        boxes.append((x0, y0, x1, y1))
+    box = np.array(boxes, np.float32).reshape(-1, 4)
+    return Instances(
+        boxes=box,
+        scores=np.linspace(0.9, 0.5, count, dtype=np.float32),
+        labels=np.zeros(count, np.int64),
+        names=["cell", "nucleus", "cell"][:count],
+        size=size,
+        masks=Masks(np.zeros((count, 2, 2), np.float32), box, size, 0.5, known) if masks else None,
+        pixels=rng.integers(0, 256, (*size, 3), dtype=np.uint8),
+    )
+
+
+def test_figures_are_those_of_regionprops_table() -> None:
+    objects = found()
+    assert objects.masks is not None and objects.pixels is not None
+    for row, bitmap in zip(measure(objects), objects.masks.bitmaps(), strict=True):
+        table = measures.regionprops_table(
+            bitmap.astype(np.uint8), objects.pixels, properties=(*SHAPE, "intensity_mean", "intensity_std")
+        )
+        for theirs, ours in SHAPE.items():
+            assert row[ours] == pytest.approx(table[theirs][0], rel=1e-6)
+        for channel in range(3):
+            assert row[f"mean_{channel + 1}"] == pytest.approx(
+                table[f"intensity_mean-{channel}"][0], rel=1e-6
+            )
+            assert row[f"deviation_{channel + 1}"] == pytest.approx(
+                table[f"intensity_std-{channel}"][0], rel=1e-6
+            )
+
+
+def test_micrometres() -> None:
+    for row in measure(found(), 0.5):
+        for name, power in POWERS.items():
+            assert row[f"{name}_um{2 if power == 2 else ''}"] == row[name] * 0.5**power
+    assert "area_um2" not in measure(found(masks=False), 0.5)[0]
+
+
+def test_an_empty_mask_has_no_figures() -> None:
+    objects = found(1)
+    assert objects.masks is not None
+    objects.masks.known[0] = (3, 4, np.zeros((2, 2), bool))
+    (row,) = measure(objects, 2.0)
+    assert (
+        row["area"] is None and row["mean_1"] is None and row["area_um2"] is None and row["class"] == "cell"
+    )
+
+
+def test_rows_of_objects_and_images(tmp_path: Path) -> None:
+    with TableWriter(tmp_path) as table:
+        table.add("none.png", found(0))
+        table.add("a, b.png", found())
+        table.add("кот.png", found(1))
+    objects = list(csv.DictReader((tmp_path / "objects.csv").open(encoding="utf-8")))
+    assert [(row["image"], row["object"], row["class"]) for row in objects] == [
+        ("a, b.png", "1", "cell"),
+        ("a, b.png", "2", "nucleus"),
+        ("a, b.png", "3", "cell"),
+        ("кот.png", "1", "cell"),
+    ]
+    images = list(csv.DictReader((tmp_path / "summary.csv").open(encoding="utf-8")))
+    assert [(row["image"], row["class"], row["count"]) for row in images] == [
+        ("none.png", "", "0"),
+        ("a, b.png", "cell", "2"),
+        ("a, b.png", "nucleus", "1"),
+        ("кот.png", "cell", "1"),
+    ]
+    assert float(images[1]["area"]) == sum(float(objects[n]["area"]) for n in (0, 2))
