@@ -193,6 +193,12 @@ def test_a_file_with_only_train(folder: Folder) -> None:
     refused(lambda: open_dataset(source, "val"), source, "no 'val' split, only train", error=UserError)
 
 
+def test_label_studio_with_the_images_as_they_were_called(folder: Folder) -> None:
+    for path in (label_studio(folder).path / "images").iterdir():
+        path.rename(path.with_name(path.name.partition("-")[2]))
+    folder.refused("none of 2 images", "there is '1a2b-p0.txt'", "give the images the names")
+
+
 # ---- subsets
 
 

@@ -13,6 +13,7 @@ corners) looks like a polygon and is read as one.
 
 from __future__ import annotations
 
+import glob
 import math
 import os
 import posixpath
@@ -68,10 +69,16 @@ def read_yolo(source: Path, split: str | None = None) -> FileDataset:
     labels = {image: _label_file(description.folder, image) for image in images}
     if not any(os.path.isfile(description.folder / label) for label in labels.values()):
         first = next(iter(labels.values()))
+        # Label Studio puts eight letters and a dash before the names of what was uploaded
+        near = next(
+            (description.folder / first).parent.glob(f"*-{glob.escape(posixpath.basename(first))}"), None
+        )
+        remedy = "export the labels beside the images"
+        if near is not None:
+            remedy = f"there is {near.name!r}: give the images the names of their labels"
         raise DataError(
             f"{description.path}: none of {len(images)} images has a label file, the first would be "
-            f"{first!r};"
-            " export the labels beside the images"
+            f"{first!r}; {remedy}"
         )
     for image, text in labels.items():
         if os.path.isfile(description.folder / image):
