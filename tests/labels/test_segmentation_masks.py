@@ -214,6 +214,13 @@ def test_links_that_leave(folder: Folder, tmp_path_factory: pytest.TempPathFacto
     folder.refused("symbolic link out of")
 
 
+def test_linked_images(folder: Folder, tmp_path_factory: pytest.TempPathFactory) -> None:
+    outside = tmp_path_factory.mktemp("outside") / "x"
+    (folder.path / "JPEGImages").rename(outside)
+    (folder.path / "JPEGImages").symlink_to(outside)
+    assert found(folder.repaired()) == GOOD
+
+
 def test_voc_with_xml_is_voc(folder: Folder) -> None:
     folder.text("Annotations/a.xml", "<annotation><size/></annotation>")
     assert not looks_like_segmentation_masks(folder.path)

@@ -97,19 +97,23 @@ def looks_like_yolo(source: Path) -> bool:
     an obj.data or classes.txt with labels; or labels of YOLO that lack those.
     """
     source = Path(source)
-    path = source
+    path: Path | None = None
     try:
-        path = description_file(source) or source
-        return bool(describe(source).subsets)
+        path = description_file(source)
+        if path is not None:
+            return bool(describe(source).subsets)
     except DataError:
         # of which `read_yolo` says what is wrong
-        return path.name in ("data.yaml", "obj.data") or (path.name in NAMES_FILES and path != source)
+        named = None if path is None else path.name
+        return named in ("data.yaml", "obj.data") or (named in NAMES_FILES and path != source)
     except UserError:
-        if path != source or not source.is_dir():
-            return False
-        others = any(file.suffix.lower() in (".json", ".xml", ".yaml", ".yml") for file in source.iterdir())
-        places = [place for where in usual_places(source).values() for place in where]
-        return not others and any(not place.endswith(".txt") for place in places)
+        return False
+    if not source.is_dir():
+        return False
+    # labels without names: not where another format's may lie
+    others = any(file.suffix.lower() in (".json", ".xml", ".yaml", ".yml") for file in source.iterdir())
+    places = [] if others else [place for where in usual_places(source).values() for place in where]
+    return any(not place.endswith(".txt") for place in places)
 
 
 def has_split(source: Path, split: str) -> bool:
