@@ -59,26 +59,41 @@ def image_of_each(
     return found, [image for image in images if image not in owners]
 
 
-def folder_of_images(path: Path, names: Iterable[str], more: Sequence[str] = ()) -> Path:
-    """The folder beside a label file that holds one of the first images that it names.
+def folder_of_images(
+    path: Path, names: Iterable[str], given: Path | None = None, more: Sequence[str] = ()
+) -> Path:
+    """The folder that holds the images that a label file names.
 
     Args:
-        more: folders to try first, relative to the file's.
+        given: the folder to look in, or one above it; None: folders beside the file.
+        more: folders to try first then, relative to the file's.
 
     Raises:
-        DataError: there is none.
+        DataError: there is none that holds one of the first, or it lacks others.
     """
-    sample = list(dict.fromkeys(names))[:TRIED_IMAGES]
-    folders = [path.parent / name for name in more] + image_folders(path)
+    wanted = list(dict.fromkeys(names))
+    sample = wanted[:TRIED_IMAGES]
+    folders = [path.parent / name for name in more if given is None] + image_folders(path, given)
     for name in sample:
         for folder in folders:
-            if (here := present_name(folder, name)) is not None and os.path.isfile(folder / here):
+            if _is_there(folder, name):
+                missing = [each for each in wanted if not _is_there(folder, each)]
+                if missing:
+                    raise DataError(
+                        f"{path}: {len(missing)} of {len(wanted)} image files are missing, the first is "
+                        f"{str(folder / missing[0])!r:.300}; restore them or delete their entries"
+                    )
                 return folder
     looked = ", ".join(str(folder) for folder in folders[:8])
     first = sample[0] if sample else ""
     raise DataError(
         f"{path}: image {first!r:.200} not found in {looked}; put the images into one of these folders"
     )
+
+
+def _is_there(folder: Path, name: str) -> bool:
+    here = present_name(folder, name)
+    return here is not None and os.path.isfile(folder / here)
 
 
 def first_files(source: Path, suffixes: tuple[str, ...]) -> list[Path]:

@@ -1,0 +1,81 @@
+"""CreateML's JSON (Apple; exported by Roboflow, LabelImg and others): a list of images with boxes.
+
+The format: developer.apple.com/documentation/createml/building-an-object-detector-data-source. A box is given
+by its centre and size in pixels.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from maskrcnn.errors import DataError
+from maskrcnn.labels.builder import LabelBuilder
+from maskrcnn.labels.file_dataset import FileDataset
+from maskrcnn.labels.problems import ProblemKind
+from maskrcnn.labels.readers.files_by_name import folder_of_images, only_file
+from maskrcnn.labels.readers.json_file import glance, load_json
+from maskrcnn.labels.values import number
+
+NAMES = ("image", "imagefilename", "imageFilename")
+OBJECTS = ("annotations", "annotation")
+
+
+def read_createml(source: Path, image_folder: Path | None = None) -> FileDataset:
+    """Read the file, or the only one of a folder. Images are numbered from 1 in its order.
+
+    Args:
+        image_folder: the folder of the images; None: looked for beside the file.
+
+    Raises:
+        DataError: the file or a record cannot be used; one line with the record and the remedy.
+    """
+    path = only_file(Path(source), ".json", _glance)
+    document = load_json(path) if path is not None else None
+    if path is None or not isinstance(document, list):
+        raise DataError(f"{source}: not one .json of CreateML, a list of images; give the export itself")
+    images: dict[str, list[Any]] = {}
+    for position, entry in enumerate(document):
+        fields = entry if isinstance(entry, dict) else {}
+        name = next((fields[key] for key in NAMES if isinstance(fields.get(key), str)), "")
+        objects = next((fields[key] for key in OBJECTS if isinstance(fields.get(key), list)), None)
+        if not name or objects is None or name in images:
+            what = "is there twice" if name in images else "has no image name or no list of annotations"
+            raise DataError(f"{path}: entry {position} {what}; export again")
+        images[name] = objects
+    builder = LabelBuilder(path, folder_of_images(path, images, image_folder))
+    labels = {_label(one) for objects in images.values() for one in objects}
+    ids = builder.add_classes(sorted(labels - {""}))
+    for name, objects in images.items():
+        image = builder.add_image(name)
+        for position, one in enumerate(objects):
+            label, record = _label(one), f"annotation {position}"
+            if not label:
+                builder.note(ProblemKind.NO_CLASS, record, image)
+                continue
+            box = one.get("coordinates")
+            x, y, width, height = (
+                number(box.get(key) if isinstance(box, dict) else None)
+                for key in ("x", "y", "width", "height")
+            )
+            corners = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+            builder.add_object(image, ids[label], record, box=corners)
+    return builder.build()
+
+
+def looks_like_createml(source: Path) -> bool:
+    """Whether `source` is such a .json, or a folder with one."""
+    try:
+        return only_file(Path(source), ".json", _glance) is not None
+    except OSError:
+        return False
+
+
+def _glance(path: Path) -> bool:
+    text = glance(path)
+    return text.startswith("[") and '"coordinates"' in text and any(f'"{name}"' in text for name in NAMES)
+
+
+def _label(one: Any) -> str:
+    label = one.get("label") if isinstance(one, dict) else None
+    return label.strip() if isinstance(label, str) else ""

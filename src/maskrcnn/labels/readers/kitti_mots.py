@@ -1,0 +1,79 @@
+"""KITTI MOTS and MOTSChallenge: instances/SEQUENCE/FRAME.png beside the sequences' images.
+
+The format: vision.rwth-aachen.de/page/mots. A 16-bit pixel is 1000 times the class (1 car, 2 pedestrian) plus
+the object's number; 10000 is a region to ignore, which is read as a crowd of both classes.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from pathlib import Path
+
+from maskrcnn.errors import DataError
+from maskrcnn.images.header import SUFFIXES
+from maskrcnn.labels.builder import LabelBuilder
+from maskrcnn.labels.file_dataset import FileDataset
+from maskrcnn.labels.image_files import refuse_leaving
+from maskrcnn.labels.problems import ProblemKind
+from maskrcnn.labels.readers.folder_files import files_under
+from maskrcnn.labels.readers.label_image import read_ids, rles_by_id
+
+LABELS = "instances"
+IMAGES = ("image_02", "training/image_02", "images", "../image_02", "../training/image_02")
+CLASSES = {1: "car", 2: "pedestrian"}
+PER_CLASS = 1000
+IGNORED = 10
+
+
+def read_kitti_mots(source: Path) -> FileDataset:
+    """Read a folder with instances/ and image_02/ or images/, each with a folder for each sequence.
+
+    Raises:
+        DataError: no images, or a label image that cannot be used.
+    """
+    source = Path(source)
+    labels = source / LABELS
+    folder = next((source / name for name in IMAGES if (source / name).is_dir()), None)
+    if folder is None:
+        raise DataError(
+            f"{source}: none of {', '.join(IMAGES[:3])} is there; put the sequences' images there"
+        )
+    builder = LabelBuilder(source, folder)
+    builder.add_classes(list(CLASSES.values()), list(CLASSES))
+    images = {
+        posixpath.splitext(name)[0]: name for name in files_under(folder) if name.lower().endswith(SUFFIXES)
+    }
+    masks = {posixpath.splitext(n)[0]: n for n in files_under(labels) if n.lower().endswith(".png")}
+    if lost := sorted(masks.keys() - images.keys()):
+        raise DataError(
+            f"{source}: {len(lost)} label images have no image in {str(folder)!r}, the first is "
+            f"{masks[lost[0]]!r}; restore the images"
+        )
+    for key, name in images.items():
+        if key not in masks:
+            builder.problems.note(ProblemKind.IMAGE_WITHOUT_LABELS, f"{name!r}")
+            continue
+        refuse_leaving(labels, labels / masks[key])
+        ids = read_ids(labels / masks[key], folder / name)
+        image = builder.add_image(name, size=ids.shape)
+        for value, rle in rles_by_id(ids).items():
+            kind, record = value // PER_CLASS, f"id {value} of {masks[key]!r}"
+            if kind == IGNORED:
+                for label in range(len(CLASSES)):
+                    builder.add_object(image, label, record, rle=rle, crowd=True)
+            elif kind in CLASSES:
+                builder.add_object(image, list(CLASSES).index(kind), record, rle=rle)
+            else:
+                builder.problems.note(ProblemKind.UNLISTED_SEGMENT, record)
+    return builder.build()
+
+
+def looks_like_kitti_mots(source: Path) -> bool:
+    """Whether `source` holds instances/ with folders of PNGs, and images."""
+    try:
+        sequences = [path for path in (Path(source) / LABELS).iterdir() if path.is_dir()]
+        return any((Path(source) / name).is_dir() for name in IMAGES) and any(
+            next(path.glob("*.png"), None) for path in sequences[:3]
+        )
+    except OSError:
+        return False

@@ -1,0 +1,93 @@
+"""MPII Human Pose as JSON: a list of persons, each with its image and sixteen joints.
+
+The form in which human-pose-estimation.pytorch and HRNet distribute annotations of human-pose.mpi-inf.mpg.de
+(train.json, valid.json). It has no boxes: a person's box is the one around its joints.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from maskrcnn.errors import DataError
+from maskrcnn.labels.builder import LabelBuilder
+from maskrcnn.labels.file_dataset import FileDataset
+from maskrcnn.labels.problems import ProblemKind
+from maskrcnn.labels.readers.files_by_name import folder_of_images, only_file
+from maskrcnn.labels.readers.json_file import glance, load_json
+from maskrcnn.labels.shapes import box_around
+from maskrcnn.labels.values import number, points
+
+SIDES = ("right", "left")
+JOINTS = [f"right_{name}" for name in ("ankle", "knee", "hip")]
+JOINTS += [f"left_{name}" for name in ("hip", "knee", "ankle")]
+JOINTS += ["pelvis", "thorax", "upper_neck", "head_top"]
+JOINTS += [f"right_{name}" for name in ("wrist", "elbow", "shoulder")]
+JOINTS += [f"left_{name}" for name in ("shoulder", "elbow", "wrist")]
+# pairs of joints, counted from 1
+BONES = [[1, 2], [2, 3], [3, 7], [7, 4], [4, 5], [5, 6], [7, 8], [8, 9], [9, 10]]
+BONES += [[11, 12], [12, 13], [13, 8], [8, 14], [14, 15], [15, 16]]
+
+
+def read_mpii(source: Path, image_folder: Path | None = None) -> FileDataset:
+    """Read the file, or the only one of a folder. Images are numbered from 1 in its order.
+
+    Args:
+        image_folder: the folder of the images; None: looked for beside the file.
+
+    Raises:
+        DataError: the file or a record cannot be used; one line with the record and the remedy.
+    """
+    path = only_file(Path(source), ".json", _glance)
+    document = load_json(path) if path is not None else None
+    if path is None or not isinstance(document, list):
+        raise DataError(f"{source}: not one .json of MPII, a list of persons; give the label file itself")
+    persons: dict[str, list[tuple[int, dict[str, Any]]]] = {}
+    for position, person in enumerate(document):
+        name = person.get("image") if isinstance(person, dict) else None
+        if not isinstance(name, str) or not name:
+            raise DataError(f"{path}: person {position} has no image; correct it")
+        persons.setdefault(name, []).append((position, person))
+    builder = LabelBuilder(path, folder_of_images(path, persons, image_folder))
+    builder.add_keypoints(builder.add_class("person", 1), {"keypoints": JOINTS, "skeleton": BONES})
+    for name, found in persons.items():
+        image = builder.add_image(name)
+        for position, person in found:
+            record = f"person {position}"
+            joints = _joints(person)
+            if joints is None:
+                raise DataError(
+                    f"{path}: {record} of image {name!r} has not {len(JOINTS)} joints; correct it"
+                )
+            there = joints[joints[:, 2] > 0, :2]
+            if not len(there):
+                builder.note(ProblemKind.NO_BOX, record, image)
+                continue
+            builder.note(ProblemKind.BOX_FROM_KEYPOINTS, record, image)
+            builder.add_object(image, 0, record, box=box_around(there), keypoints=joints)
+    return builder.build()
+
+
+def looks_like_mpii(source: Path) -> bool:
+    """Whether `source` is such a .json, or a folder with one."""
+    try:
+        return only_file(Path(source), ".json", _glance) is not None
+    except OSError:
+        return False
+
+
+def _glance(path: Path) -> bool:
+    text = glance(path)
+    return text.startswith("[") and '"joints"' in text and '"image"' in text
+
+
+def _joints(person: dict[str, Any]) -> np.ndarray | None:
+    """(16, 3): x, y, visibility; a joint at or below 0 is not labelled, one not visible was guessed."""
+    places, visible = points(person.get("joints")), person.get("joints_vis", [1] * len(JOINTS))
+    if len(places) != len(JOINTS) or not isinstance(visible, list) or len(visible) != len(JOINTS):
+        return None
+    flags = np.array([number(one) for one in visible])
+    labelled = np.isfinite(places).all(axis=1) & (places > 0).any(axis=1)
+    return np.column_stack([np.where(labelled[:, None], places, 0), np.where(labelled, 1 + (flags > 0), 0)])
