@@ -108,3 +108,18 @@ def test_tables_in_place_of_overlays(tmp_path: Path) -> None:
     assert len(summary.notes) == 2 and "predicted in 8 tiles of 100" in summary.notes[0]
     with pytest.raises(UserError, match="save=pdf"):
         predict_files(FixedModel(), [tmp_path], out, save=["pdf"])
+
+
+def test_images_that_may_hold_more_are_named(tmp_path: Path) -> None:
+    Image.fromarray(image()).save(tmp_path / "a.png")
+    model = FixedModel()
+    model.config.test.detections = 2
+    (line,) = predict_files(model, [tmp_path / "a.png"], tmp_path / "out").notes
+    assert "2 objects are the most that the model gives" in line
+    model.config.test.detections = 3
+    assert not predict_files(model, [tmp_path / "a.png"], tmp_path / "out").notes
+    model.config.input.tile_side = 32
+    (line,) = predict_files(model, [tmp_path / "a.png"], tmp_path / "out", tiles="off").notes
+    assert "8.0 times what the model is made for" in line and "leave out --tiles off" in line
+    (line,) = predict_files(model, [tmp_path / "a.png"], tmp_path / "out").notes
+    assert "tiles of 32" in line

@@ -23,6 +23,8 @@ from maskrcnn.cli.common import (
 from maskrcnn.cli.value_range import ValueRangeOption, parse_value_range, set_value_range
 from maskrcnn.errors import DataError, UserError
 
+MOST_LINES = 10  # about images
+
 
 def predict(
     weights: Weights,
@@ -85,8 +87,10 @@ def predict(
         )
     found = ", ".join(f"{count} {name}" for name, count in summary.objects.most_common()) or "nothing"
     print(f"found {found} in {_images(summary.images)}: {summary.results.parent}")
-    for line in summary.notes:
+    for line in summary.notes[:MOST_LINES]:
         say(line)
+    if len(summary.notes) > MOST_LINES:
+        say(f"and {len(summary.notes) - MOST_LINES} more such lines")
     for line in summary.unreadable:
         say(f"warning: {line}")
     if summary.passed_over:

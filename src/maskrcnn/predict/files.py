@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from maskrcnn.config.model import InputConfig
+from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.files import write_text
 from maskrcnn.images.read import read_image
@@ -138,25 +138,31 @@ def _predict_readable(
             tiles=tiles,
             progress=progress,
         )
-        for place, image in pixels.items():
-            summary.notes += _notes(paths[place], image, config, tiles)
+        for place, instances in zip(pixels, found, strict=True):
+            summary.notes += _notes(paths[place], instances, model.config, tiles)
         yield from zip(pixels, found, strict=True)
 
 
-def _notes(path: Path, image: np.ndarray, config: InputConfig, tiles: Tiles) -> list[str]:
-    """How a large image was predicted, where that is worth a line."""
-    height, width = image.shape[:2]
-    side = tile_side(config, (height, width), tiles)
+def _notes(path: Path, found: Instances, config: ModelConfig, tiles: Tiles) -> list[str]:
+    """How a large or crowded image was predicted, where that is worth a line."""
+    height, width = found.size
+    side = tile_side(config.input, found.size, tiles)
     if side is not None:
         count = len(tile_windows(height, width, side, side // OVERLAP))
         return [f"{path}: {width:,} x {height:,} pixels, predicted in {count:,} tiles of {side}"]
-    if tile_side(config, (height, width), "auto") is None:
-        return []
-    times = max(height, width) / (config.tile_side or 1)
-    return [
-        f"warning: {path}: {width:,} x {height:,} pixels, {times:.1f} times what the model is made for, so "
-        "objects are seen that much smaller; leave out --tiles off"
-    ]
+    lines = []
+    if tile_side(config.input, found.size, "auto") is not None:
+        times = max(height, width) / (config.input.tile_side or 1)
+        lines.append(
+            f"warning: {path}: {width:,} x {height:,} pixels, {times:.1f} times what the model is made for, so "
+            "objects are seen that much smaller; leave out --tiles off"
+        )
+    if len(found) >= config.test.detections:
+        lines.append(
+            f"warning: {path}: {len(found)} objects are the most that the model gives for an image "
+            "(model.test.detections), so there may be more; add --tiles, with half the image's side"
+        )
+    return lines
 
 
 def _overlay_names(paths: list[Path], out: Path) -> list[Path]:
