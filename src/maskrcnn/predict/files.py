@@ -154,8 +154,8 @@ def _notes(path: Path, found: Instances, config: ModelConfig, tiles: Tiles) -> l
     if tile_side(config.input, found.size, "auto") is not None:
         times = max(height, width) / (config.input.tile_side or 1)
         lines.append(
-            f"warning: {path}: {width:,} x {height:,} pixels, {times:.1f} times what the model is made for, so "
-            "objects are seen that much smaller; leave out --tiles off"
+            f"warning: {path}: {width:,} x {height:,} pixels, {times:.1f} times what the model is made for, "
+            "so objects are seen that much smaller; leave out --tiles off"
         )
     if len(found) >= config.test.detections:
         lines.append(
