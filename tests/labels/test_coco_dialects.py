@@ -152,6 +152,8 @@ def test_every_iscrowd_is_1(folder: Path) -> None:
     )
     assert not (folder / "out").exists()
     labels["annotations"][1]["iscrowd"] = 0
+    assert read(folder, labels).problems.counts == {ProblemKind.MOSTLY_CROWDS: 3}
+    labels["annotations"][2]["iscrowd"] = 0
     assert not read(folder, labels).problems
 
 

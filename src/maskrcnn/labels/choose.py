@@ -22,7 +22,8 @@ def choose_labels(dataset: Dataset, settings: DataConfig, *, strict: bool = True
     Its `problems` count the objects that are other than the labels say.
 
     Args:
-        strict: refuse a name in `data.classes` that the labels do not have; else it is passed over.
+        strict: refuse a name in `data.classes` that the labels do not have, and labels without an object of
+            these classes; else they are passed over, as in the val split of a training.
 
     Raises:
         UserError: such a name, or no class is left.
@@ -35,7 +36,7 @@ def choose_labels(dataset: Dataset, settings: DataConfig, *, strict: bool = True
         names = _known(dataset, settings.classes, strict)
         labels = [names.index(name) if name in names else None for name in dataset.classes]
         chosen = Chosen(chosen, labels, ignore=settings.other_classes == "ignore")
-    if chosen is not dataset and not label_counts(chosen)[0].any():
+    if strict and chosen is not dataset and not label_counts(chosen)[0].any():
         raise DataError(
             f"{dataset.name}: no object is left by data.classes={settings.classes}; choose others"
         )
@@ -131,7 +132,8 @@ class Chosen(Dataset):
         objects, crowds = label_counts(self.dataset)
         if self.crowds_are_objects:
             for tally in (self.problems.counts, self.problems.first):
-                tally.pop(ProblemKind.ONLY_CROWDS, None)
+                for kind in (ProblemKind.ONLY_CROWDS, ProblemKind.MOSTLY_CROWDS):
+                    tally.pop(kind, None)
             if crowds.any():
                 self.problems.note(ProblemKind.CROWD_AS_OBJECT, "in all", count=int(crowds.sum()))
         kind = ProblemKind.OTHER_CLASS_IGNORED if self.ignore else ProblemKind.OTHER_CLASS_BACKGROUND
