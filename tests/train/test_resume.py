@@ -50,6 +50,15 @@ def test_a_complete_run_says_so_and_is_left_alone(tmp_path: Path, capsys: pytest
         assert after == before
 
 
+def test_a_run_from_before_a_setting_that_says_how_to_predict_resumes(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run_tiny(run, tiny_config(epochs=1))
+    config = tiny_config(epochs=2)
+    config.model.input.tile_side = 64
+    run_tiny(run, config, resume=True)
+    assert "tile_side: 64" in (run / "config.yaml").read_text()
+
+
 def test_a_run_is_not_resumed_with_fewer_epochs_than_were_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,7 +29,7 @@ FREE_TO_CHANGE = {
         "save_every_seconds",
         "deterministic",
     )
-} | {"data.workers", "data.tiles.cache_gb"}
+} | {"data.workers", "data.tiles.cache_gb", "model.input.tile_side"}
 
 
 class Complete(Exception):  # noqa: N818  # a state, not a mistake
