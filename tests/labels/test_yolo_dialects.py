@@ -171,6 +171,19 @@ def test_only_names(folder: Folder, places: str) -> None:
     assert len(open_val(folder.path)) == 2
 
 
+def test_only_names_and_a_part_that_is_no_split(folder: Folder) -> None:
+    folder.pairs("images/train", "labels/train", "a").pairs("images/holdout", "labels/holdout", "b")
+    folder.text("data.yaml", "names: {'0': cat, '1': dog}\n")
+    dataset = repaired(read_yolo(folder.path, "train"), "subset that is no split left out")
+    assert len(dataset) == 1 and "'holdout'" in dataset.problems.lines()[0]
+
+
+def test_only_names_and_a_split_without_objects(folder: Folder) -> None:
+    folder.pairs("images/train", "labels/train", "a").images("images/val/b.png").text("labels/val/b.txt", "")
+    folder.text("data.yaml", "names: [cat, dog]\n")
+    assert has_split(folder.path, "val")
+
+
 def test_only_names_and_no_splits(folder: Folder) -> None:
     folder.pairs("images", "labels", "a", "b").text("data.yaml", "nc: 2\nnames: [cat, dog]\n")
     assert folder.read() == [("images/a.png", 2), ("images/b.png", 1)]

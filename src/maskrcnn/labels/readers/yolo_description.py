@@ -32,7 +32,7 @@ YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 NAMES_FILES = ("classes.txt", "obj.names", "classes.names")
 NOTES = "notes.json"  # of Label Studio
 DARKNET_KEYS = ("classes", "names", "backup", "eval", "labels", "top")
-TRIED_TEXTS = 20  # texts that are looked into before a folder is taken for something else
+TRIED_TEXTS = 100  # texts that are looked into before a folder is taken for something else
 
 
 @dataclass
@@ -110,6 +110,11 @@ def usual_places(folder: Path) -> dict[str, list[Any]]:
                 place = f"{alias}.txt"
             if place is not None:
                 found.setdefault(split, []).append(place)
+    for other in sorted([*folder.glob("images/*/"), *folder.glob("*/images/")] if found else []):
+        name = other.relative_to(folder).as_posix()
+        subset = name.removeprefix("images/").removesuffix("/images")
+        if split_of(subset) is None and subset != "images" and _has_labels(folder, name):
+            found[subset] = [name]  # a part that no split would take, which is told
     if not found:
         place = next((place for place in ("images", ".") if _has_labels(folder, place)), None)
         found = {} if place is None else {"": [place]}
@@ -162,7 +167,11 @@ def _has_labels(folder: Path, place: str) -> bool:
         files = (path for path in texts.glob("*.txt") if path.name not in NAMES_FILES)
         deeper = iter(()) if paired else texts.glob("*/*.txt")
         for path in (*islice(files, TRIED_TEXTS), *islice(deeper, TRIED_TEXTS)):
-            if is_label_text(path) and (not paired or _has_image_beside(path)):
+            if paired and is_label_text(path) and _has_image_beside(path):
+                return True
+            if not paired and (
+                is_label_text(path) or path.stat().st_size == 0
+            ):  # of an image without objects
                 return True
     return False
 
@@ -247,6 +256,8 @@ def _classes(document: dict[str, Any], path: Path) -> dict[int, str]:
         raise DataError(f"{path}: names must list the classes, as names: [cat, dog]; correct it")
     classes = {}
     for index, name in found.items():
+        if isinstance(index, str) and index.isdecimal() and len(index) < 10:  # in quotes
+            index = int(index)
         if type(index) is not int or not 0 <= index < 2**31:
             raise DataError(
                 f"{path}: names must have the class's number before each name, counted from 0; correct it"

@@ -166,19 +166,21 @@ def _listed(description: Description, name: str) -> list[str]:
         entry = line.strip()
         if not entry:
             continue
-        tries = [_inside(posixpath.join(posixpath.dirname(name), entry), folder), _inside(entry, folder)]
-        names = [attempt for attempt in tries if attempt is not None]
-        image = _present([*names, *_shortened(entry)], folder) or next(iter(names), None)
+        tries = dict.fromkeys((posixpath.join(posixpath.dirname(name), entry), entry))
+        names = [inside for attempt in tries if (inside := _inside(attempt, folder)) is not None]
+        image = next((one for one in names if os.path.isfile(folder / one)), None)
+        image = image or _present([*names, *_shortened(entry)], folder) or next(iter(names), None)
         if image is None:
             raise DataError(
                 f"{description.path}: line {number} of {name!r} names an image outside the folder of "
                 f"{description.path.name}, {entry!r:.200}; write it relative to that folder"
             )
-        if _parts(entries.setdefault(image, entry)) != _parts(entry):
+        if image in entries and _parts(entries[image]) != _parts(entry):
             raise DataError(
                 f"{description.path}: {entry!r:.200} in line {number} of {name!r} would be {image!r}, as "
                 f"{entries[image]!r:.200} is; restore the folders of the images"
             )
+        entries.setdefault(image, entry)
     return list(entries)
 
 
