@@ -60,6 +60,12 @@ def test_images_and_their_labels(tmp_path: Path) -> None:
     assert dataset.pixels(1).shape == (8, 10, 3)
 
 
+@pytest.mark.parametrize("suffix", [".jfif", ".avif", ".gif", ".JPG"])
+def test_every_format_that_is_read_is_an_image(suffix: str, tmp_path: Path) -> None:
+    save(tmp_path, "a", one_object(), suffix)
+    assert [image.file_name for image in read_instance_labels(tmp_path)] == [f"a{suffix}"]
+
+
 def test_the_class_is_a_setting_and_not_in_the_path(tmp_path: Path) -> None:
     save(tmp_path / "Nuclei/train", "a", one_object())
     assert open_dataset(tmp_path / "Nuclei", "train").classes == ["object"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from maskrcnn.errors import DataError
+from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
@@ -14,7 +15,7 @@ from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.label_image import add_instances, read_ids
 from maskrcnn.labels.types import DEFAULT_CLASS
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+IMAGE_SUFFIXES = set(SUFFIXES)
 LABEL_SUFFIXES = {".png", ".tif", ".tiff"}
 
 
