@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -323,6 +324,16 @@ def test_jpegimages_of_darknet(folder: Folder) -> None:
     folder.pairs("JPEGImages", "labels", "a").text("train.txt", "/darknet/VOC/JPEGImages/a.png\n")
     folder.text("voc.names", "cat\ndog\n").text("voc.data", "train = train.txt\nnames = data/voc.names\n")
     assert folder.read() == [("JPEGImages/a.png", 2)]
+
+
+def test_texts_that_are_no_files(folder: Folder) -> None:
+    """A pipe, a link that leads nowhere, a folder; and what macOS leaves in archives."""
+    folder.pairs("images", "labels", "a").text("classes.txt", "cat\ndog\n").text("labels/._a.txt", BOX)
+    os.mkfifo(folder.path / "labels/0.txt")
+    (folder.path / "labels/1.txt").symlink_to("nowhere")
+    (folder.path / "labels/2.txt").mkdir()
+    dataset = read_yolo(folder.path)
+    assert dataset.problems.texts() == {"label file without an image left out": 3} and len(dataset) == 1
 
 
 def test_label_without_its_image(folder: Folder) -> None:

@@ -239,7 +239,8 @@ def _note_orphans(description: Description, labels: set[str], builder: LabelBuil
         for name in sorted(file.name for file in path.glob("*.txt")):
             label = posixpath.join(folder, name)
             # other splits may lie in the same folder where the split is a list
-            if label in labels or name in NAMES_FILES or _has_image(description, label):
+            known = name in NAMES_FILES or name.startswith(".")
+            if known or label in labels or _has_image(description, label):
                 continue
             # beside images lie other texts too
             if "labels" in folder.split("/") or is_label_text(path / name):

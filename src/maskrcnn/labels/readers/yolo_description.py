@@ -128,6 +128,8 @@ def is_list_of_images(path: Path) -> bool:
 
 def _first_line(path: Path) -> str:
     """The first line that says something; "" where there is none, or no text."""
+    if not os.path.isfile(path):  # a pipe would be waited for
+        return ""
     try:
         with path.open("rb") as file:
             head = file.read(1 << 16)
@@ -167,11 +169,9 @@ def _has_labels(folder: Path, place: str) -> bool:
         files = (path for path in texts.glob("*.txt") if path.name not in NAMES_FILES)
         deeper = iter(()) if paired else texts.glob("*/*.txt")
         for path in (*islice(files, TRIED_TEXTS), *islice(deeper, TRIED_TEXTS)):
-            if paired and is_label_text(path) and _has_image_beside(path):
+            if is_label_text(path) and (not paired or _has_image_beside(path)):
                 return True
-            if not paired and (
-                is_label_text(path) or path.stat().st_size == 0
-            ):  # of an image without objects
+            if not paired and os.path.isfile(path) and not os.path.getsize(path):  # an image without objects
                 return True
     return False
 
