@@ -36,6 +36,7 @@ READERS = [
 READERS += ["mask_folders", "penn_fudan", "supervisely", "via", "voc", "yolo", "yolo_dialects"]
 READERS += ["cellpose", "segmentation_masks"]
 READERS += ["qupath", "imagej_rois", "createml", "dota", "bdd100k", "kitti_mots", "mpii"]
+READERS += ["datumaro", "open_images"]
 KINDS = ("read", "repaired", "DataError", "UserError")
 HANGS = 3600  # seconds; on a busy machine we may be stopped for long
 SHOWN = 5  # examples of what goes wrong

@@ -14,6 +14,7 @@ from maskrcnn.labels.readers.coco import read_coco
 from maskrcnn.labels.readers.coco_panoptic import looks_like_coco_panoptic, read_coco_panoptic
 from maskrcnn.labels.readers.createml import looks_like_createml, read_createml
 from maskrcnn.labels.readers.cvat import has_cvat_split, looks_like_cvat, read_cvat
+from maskrcnn.labels.readers.datumaro import looks_like_datumaro, read_datumaro
 from maskrcnn.labels.readers.dota import looks_like_dota, read_dota
 from maskrcnn.labels.readers.imagej_rois import looks_like_imagej_rois, read_imagej_rois
 from maskrcnn.labels.readers.instance_png import looks_like_instance_png, read_instance_labels
@@ -23,6 +24,11 @@ from maskrcnn.labels.readers.labelme import looks_like_labelme, read_labelme
 from maskrcnn.labels.readers.lvis import looks_like_lvis, read_lvis
 from maskrcnn.labels.readers.mask_folders import looks_like_mask_folders, read_mask_folders
 from maskrcnn.labels.readers.mpii import looks_like_mpii, read_mpii
+from maskrcnn.labels.readers.open_images import (
+    has_open_images_split,
+    looks_like_open_images,
+    read_open_images,
+)
 from maskrcnn.labels.readers.penn_fudan import looks_like_penn_fudan, read_penn_fudan
 from maskrcnn.labels.readers.qupath import looks_like_qupath, read_qupath
 from maskrcnn.labels.readers.segmentation_masks import (
@@ -76,6 +82,15 @@ def formats() -> list[Format]:
         Format("dota", looks_like_dota, read_dota),
         Format("createml", looks_like_createml, read_createml, takes=("image_folder",)),
         Format("bdd100k", looks_like_bdd100k, read_bdd100k, takes=("image_folder",)),
+        Format("datumaro", looks_like_datumaro, read_datumaro, takes=("image_folder",)),
+        Format(
+            "open-images",
+            looks_like_open_images,
+            read_open_images,
+            read_open_images,
+            has_open_images_split,
+            takes=("image_folder",),
+        ),
         Format("mpii", looks_like_mpii, read_mpii, takes=("image_folder",)),
         Format("qupath", looks_like_qupath, read_qupath, takes=("class_attribute",)),
         Format("imagej-rois", looks_like_imagej_rois, read_imagej_rois),

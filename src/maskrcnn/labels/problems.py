@@ -128,6 +128,10 @@ class ProblemKind(Enum):
         "object without pixels in its mask image keeps its box",
         "draw its mask with the number of the object",
     )
+    MASK_WITHOUT_ROW = (
+        "mask without its box or its file left out",
+        "download the boxes and masks of the same split",
+    )
     MASK_OUTSIDE_BOX = (
         "mask outside its box dropped",
         "number the masks in the order of the objects; the box is kept",

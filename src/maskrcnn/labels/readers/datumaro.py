@@ -1,0 +1,221 @@
+"""Datumaro's own JSON (also CVAT's export "Datumaro" and Geti's): annotations/SPLIT.json, images/SPLIT/.
+
+The format: openvinotoolkit.github.io/datumaro, "Datumaro format". Annotations of one label in one group are
+one object: its polygons and masks together, its box, its points. Labels of whole images and captions are left
+out.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from maskrcnn.errors import DataError
+from maskrcnn.labels.builder import LabelBuilder
+from maskrcnn.labels.file_dataset import FileDataset
+from maskrcnn.labels.image_files import relative_name
+from maskrcnn.labels.problems import ProblemKind
+from maskrcnn.labels.readers.files_by_name import folder_of_images, only_file
+from maskrcnn.labels.readers.json_file import glance, load_json
+from maskrcnn.labels.shapes import box_around, sound, turned_box
+from maskrcnn.labels.types import LabelledImage
+from maskrcnn.labels.values import number
+from maskrcnn.masks.rle import Rle, json_rle, polygons_rle
+
+TAGS = ("label", "caption")
+PLAIN = ("is_crowd", "occluded", "keyframe", "score", "source")  # attributes that are read, or say nothing
+
+
+@dataclass
+class Found:
+    """An object, of one annotation or of a group."""
+
+    record: str
+    label: int
+    box: list[float] | None = None
+    rings: list[np.ndarray] = field(default_factory=list)
+    rles: list[Rle] = field(default_factory=list)
+    keypoints: np.ndarray | None = None  # (K, 3)
+    crowd: bool = False
+
+
+def read_datumaro(source: Path, image_folder: Path | None = None) -> FileDataset:
+    """Read the file, or the only one of a folder. Images are numbered from 1 in its order.
+
+    Args:
+        image_folder: the folder of the images; None: looked for beside the file.
+
+    Raises:
+        DataError: the file or a record cannot be used; one line with the record and the remedy.
+    """
+    path = only_file(Path(source), ".json", _glance)
+    if path is None:
+        raise DataError(f"{source}: not one .json of Datumaro; give the label file itself")
+    document = load_json(path)
+    items = document.get("items") if isinstance(document, dict) else None
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise DataError(f"{path}: has no list of items; export it again")
+    named = [(_name(item, position), item) for position, item in enumerate(items)]
+    if len({name for name, _ in named}) < len(named):
+        raise DataError(f"{path}: an image is there twice; delete one")
+    builder = LabelBuilder(path, folder_of_images(path, (name for name, _ in named), image_folder))
+    labels = _add_classes(document, builder)
+    for name, item in named:
+        image = builder.add_image(name)
+        for found in _objects(item, image, labels, builder):
+            _add(found, image, builder)
+    return builder.build()
+
+
+def looks_like_datumaro(source: Path) -> bool:
+    """Whether `source` is such a .json, or a folder with one."""
+    try:
+        return only_file(Path(source), ".json", _glance) is not None
+    except OSError:
+        return False
+
+
+def _glance(path: Path) -> bool:
+    text = glance(path)
+    return text.startswith("{") and all(f'"{key}"' in text for key in ("items", "categories", "annotations"))
+
+
+def _name(item: dict[str, Any], position: int) -> str:
+    """The image's name; of a path that leads elsewhere its last part, and without one that of the item."""
+    for key in ("media", "image"):
+        media = item.get(key)
+        text = media.get("path") if isinstance(media, dict) else None
+        if isinstance(text, str) and text:
+            name = text.replace("\\", "/")
+            return name if relative_name(name) is not None else posixpath.basename(name) or name
+    return f"{item.get('id', position)}.jpg"
+
+
+def _add_classes(document: dict[str, Any], builder: LabelBuilder) -> dict[int, int]:
+    """Add the labels, but for those that are names of keypoints; by their number in the file."""
+    categories = document.get("categories")
+    categories = categories if isinstance(categories, dict) else {}
+    entries, skeletons = (
+        value.get(key) if isinstance(value := categories.get(name), dict) else None
+        for name, key in (("label", "labels"), ("points", "items"))
+    )
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise DataError(f"{builder.source}: has no list of labels in categories; export it again")
+    named: dict[int, dict[str, Any]] = {}
+    for skeleton in skeletons if isinstance(skeletons, list) else ():
+        if isinstance(skeleton, dict) and type(skeleton.get("label_id")) is int:
+            named[skeleton["label_id"]] = skeleton
+    found = {}
+    for position, entry in enumerate(entries):
+        if entry.get("parent") and position not in named:
+            continue
+        label = found[position] = builder.add_class(entry.get("name"), position + 1)
+        skeleton = named.get(position, {})
+        joints = skeleton.get("joints")
+        builder.add_keypoints(label, {"keypoints": skeleton.get("labels"), "skeleton": joints})
+    return found
+
+
+def _objects(
+    item: dict[str, Any], image: LabelledImage, labels: dict[int, int], builder: LabelBuilder
+) -> Sequence[Found]:
+    """The objects of an item, the annotations of a group joined."""
+    objects: dict[Any, Found] = {}
+    annotations = item.get("annotations")
+    for position, one in enumerate(annotations if isinstance(annotations, list) else ()):
+        record = f"annotation {position}"
+        if not isinstance(one, dict):
+            raise DataError(f"{builder.source}: {record} of image {image.file_name!r} is none; delete it")
+        if one.get("type") in TAGS:
+            builder.note(ProblemKind.TAG, record, image)
+            continue
+        label = labels.get(one["label_id"]) if type(one.get("label_id")) is int else None
+        if label is None:
+            builder.note(ProblemKind.NO_CLASS, record, image)
+            continue
+        group = one.get("group")
+        key = (label, group) if type(group) is int and group else ("alone", position)
+        found = objects.get(key) or Found(record, label)
+        if _read_shape(one, found, image, builder):
+            objects[key] = found
+            _read_attributes(one.get("attributes"), found, image, builder)
+        else:
+            builder.note(ProblemKind.UNREAD_SHAPE, record, image)
+    return list(objects.values())
+
+
+def _read_attributes(given: Any, found: Found, image: LabelledImage, builder: LabelBuilder) -> None:
+    attributes = given if isinstance(given, dict) else {}
+    found.crowd = found.crowd or attributes.get("is_crowd") in (True, 1)
+    if attributes.get("occluded") is True:
+        builder.note(ProblemKind.OCCLUSION, found.record, image)
+    if any(value not in (None, "", False) for key, value in attributes.items() if key not in PLAIN):
+        builder.note(ProblemKind.ATTRIBUTE, found.record, image)
+
+
+def _read_shape(one: dict[str, Any], found: Found, image: LabelledImage, builder: LabelBuilder) -> bool:
+    """Add what an annotation holds to its object; False where it is of a kind that is not read."""
+    kind, values = one.get("type"), _numbers(one.get("points"))
+    if kind == "bbox":
+        x, y, width, height = (*_numbers(one.get("bbox")), *[np.nan] * 4)[:4]
+        found.box = [x, y, x + width, y + height]
+    elif kind == "rotated_bbox":
+        x, y, width, height, degrees = (*_numbers(one.get("rotated_bbox")), *[np.nan] * 5)[:5]
+        corners = turned_box((x - width / 2, y - height / 2, x + width / 2, y + height / 2), degrees, (x, y))
+        builder.note(ProblemKind.TURNED_BOX, found.record, image)
+        found.box = box_around(corners)
+    elif kind == "polygon":
+        found.rings.append(np.array(values[: len(values) // 2 * 2]).reshape(-1, 2))
+    elif kind == "mask":
+        try:
+            rle = one.get("rle")
+            found.rles.append(json_rle(rle if isinstance(rle, dict) else {}, *image.size))
+        except ValueError as error:
+            what = f"RLE of {found.record} of image {image.file_name!r} cannot be used"
+            raise DataError(f"{builder.source}: {what}: {error}; export it again") from None
+    elif kind in ("points", "skeleton"):
+        width = 3 if kind == "skeleton" else 2
+        rows = np.array(values[: len(values) // width * width]).reshape(-1, width)
+        seen = np.array(_numbers(one.get("visibility")) if kind == "points" else [])
+        if kind == "points":
+            rows = np.column_stack([rows, seen if len(seen) == len(rows) else np.full(len(rows), 2.0)])
+        found.keypoints = rows
+    else:
+        return False
+    return True
+
+
+def _numbers(values: Any) -> list[float]:
+    return [number(value) for value in values] if isinstance(values, list) else []
+
+
+def _add(found: Found, image: LabelledImage, builder: LabelBuilder) -> None:
+    masked = bool(found.rings or found.rles)
+    if found.box is None and not masked and found.keypoints is not None:
+        there = found.keypoints[found.keypoints[:, 2] > 0, :2]
+        if not builder.has_keypoints(found.label) or not len(there):
+            builder.note(ProblemKind.UNREAD_SHAPE, found.record, image)
+            return
+        builder.note(ProblemKind.BOX_FROM_KEYPOINTS, found.record, image)
+        found.box = box_around(there)
+    rle = None
+    if found.rles:
+        drawn = polygons_rle([ring for ring in found.rings if sound(ring)], *image.size)
+        rle = coco_mask.merge([*found.rles, drawn] if drawn is not None else found.rles)
+        found.rings = []
+    builder.add_object(
+        image,
+        found.label,
+        found.record,
+        box=None if masked else found.box,
+        polygons=found.rings,
+        rle=rle,
+        keypoints=found.keypoints,
+        crowd=found.crowd,
+    )

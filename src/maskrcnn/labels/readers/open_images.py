@@ -1,0 +1,255 @@
+"""Open Images' CSV: boxes as shares of the image, one a row, and masks in a second file.
+
+The format: storage.googleapis.com/openimages/web/download.html. SPLIT-annotations-bbox.csv is what is read;
+beside it SPLIT-annotations-object-segmentation.csv with its masks' PNGs, and class-descriptions*.csv with
+names for the classes. IsGroupOf makes a crowd. Rows of images that are not there are counted: few people have
+all.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from maskrcnn.errors import DataError, UserError
+from maskrcnn.labels.builder import LabelBuilder
+from maskrcnn.labels.file_dataset import FileDataset
+from maskrcnn.labels.image_files import refuse_leaving, relative_name
+from maskrcnn.labels.problems import ProblemKind
+from maskrcnn.labels.readers.files_by_name import folder_of_images
+from maskrcnn.labels.readers.label_image import open_label_image, read_object
+from maskrcnn.labels.split_names import SPLIT_NAMES, split_of
+from maskrcnn.labels.types import LabelledImage
+from maskrcnn.labels.values import number
+from maskrcnn.masks.rle import Rle, bitmap_rle
+
+BOXES, MASKS = "annotations-bbox.csv", "annotations-object-segmentation.csv"
+SIDES = ("XMin", "YMin", "XMax", "YMax")
+FOLDERS = (".", "annotations", "labels")
+NAMES = ("*class-descriptions*.csv", "classes.csv")
+CLOSE = 0.002  # share of the image's side by which a mask's box may differ from its row's
+
+
+@dataclass
+class Row:
+    """One box."""
+
+    record: str
+    name: str  # the class's id, as /m/011k07
+    sides: list[float]  # xyxy as shares
+    crowd: bool
+    mask: Path | None = None
+
+
+def read_open_images(source: Path, split: str | None = None, image_folder: Path | None = None) -> FileDataset:
+    """Read a CSV of boxes, or the one in a folder. Images are numbered from 1 in the file's order.
+
+    Args:
+        split: of a folder with several.
+        image_folder: the folder of the images; None: looked for beside the file.
+
+    Raises:
+        UserError: the folder has several files and no split is named.
+        DataError: the file cannot be used; one line with the record and the remedy.
+    """
+    path = _box_file(Path(source), split)
+    images, present = _boxes(path, image_folder)
+    builder = LabelBuilder(path, present.folder)
+    if present.absent:
+        kind = ProblemKind.ANNOTATION_WITHOUT_IMAGE
+        builder.problems.note(kind, f"the box of line {present.first}", count=present.absent)
+    _add_masks(path, images, builder)
+    titles = _titles(path)
+    used = sorted({row.name for rows in images.values() for row in rows})
+    names = {name: titles.get(name, name) for name in used}
+    if len(set(names.values())) < len(names):  # two ids of one title
+        names = {name: name for name in used}
+    ids = builder.add_classes(sorted(names.values()))
+    for image_name, rows in images.items():
+        image = builder.add_image(image_name)
+        for row in rows:
+            sides = [
+                side * length for side, length in zip(row.sides, (image.width, image.height) * 2, strict=True)
+            ]
+            rle = None if row.mask is None else _mask(row.mask, image)
+            builder.add_object(image, ids[names[row.name]], row.record, box=sides, rle=rle, crowd=row.crowd)
+    return builder.build()
+
+
+def looks_like_open_images(source: Path) -> bool:
+    """Whether `source` is a CSV of boxes, or a folder with some."""
+    return bool(_box_files(Path(source)))
+
+
+def has_open_images_split(source: Path, split: str) -> bool:
+    """Whether a folder has a CSV of boxes whose name says that it is of a split."""
+    return any(_is_of(path, split) for path in _box_files(source))
+
+
+def _box_files(source: Path) -> list[Path]:
+    files = [source]
+    try:
+        if source.is_dir():
+            files = [path for name in FOLDERS for path in sorted((source / name).glob(f"*{BOXES}"))]
+        return [path for path in files if path.suffix.lower() == ".csv" and path.is_file() and _glance(path)]
+    except OSError:
+        return []
+
+
+def _glance(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(4096).decode("utf-8-sig", "ignore")
+    return "ImageID" in head and all(side in head for side in SIDES)
+
+
+def _is_of(path: Path, split: str) -> bool:
+    return any(split_of(word) == split_of(split) for word in path.name.split("-") if split_of(word))
+
+
+def _box_file(source: Path, split: str | None) -> Path:
+    found = [path for path in _box_files(source) if split is None or _is_of(path, split)]
+    if len(found) > 1:
+        raise UserError(
+            f"{source}: holds {found[0].name!r} and {found[1].name!r}; name the one that is meant"
+        )
+    if not found:
+        raise DataError(f"{source}: no *{BOXES} of Open Images; give that file")
+    if source.is_dir():
+        refuse_leaving(source, found[0])
+    return found[0]
+
+
+def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Lines and their cells by column."""
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            reader = csv.reader(file)
+            header = [cell.strip() for cell in next(reader, [])]
+            if any(name not in header for name in columns):
+                raise DataError(
+                    f"{path}: its first line lacks one of {', '.join(columns)}; download it again"
+                )
+            for cells in reader:
+                if not cells:
+                    continue
+                if len(cells) != len(header):
+                    raise DataError(
+                        f"{path}: line {reader.line_num} has {len(cells)} cells and not {len(header)}; "
+                        "correct it"
+                    )
+                yield reader.line_num, dict(zip(header, cells, strict=True))
+    except (OSError, csv.Error) as error:
+        raise DataError(f"{path}: not readable as CSV ({' '.join(str(error).split())}); correct it") from None
+
+
+@dataclass
+class Present:
+    """Which images are there."""
+
+    folder: Path
+    absent: int = 0  # rows whose image is not
+    first: int = 0  # line of the first of these
+
+
+def _boxes(path: Path, image_folder: Path | None) -> tuple[dict[str, list[Row]], Present]:
+    """Rows by the name of their image, and where the images are."""
+    images: dict[str, list[Row]] = {}
+    present: Present | None = None
+    waiting: list[tuple[int, str, Row]] = []
+    for line, row in _rows(path, ("ImageID", "LabelName", *SIDES)):
+        name = f"{row['ImageID']}.jpg"
+        if not row["ImageID"] or not row["LabelName"] or relative_name(name) is None:
+            raise DataError(f"{path}: line {line} has no ImageID or LabelName that can be used; correct it")
+        sides = [number(row[side]) for side in SIDES]
+        waiting.append(
+            (line, name, Row(f"line {line}", row["LabelName"], sides, row.get("IsGroupOf") == "1"))
+        )
+    folder = _folder(path, [name for _, name, _ in waiting], image_folder)
+    present = Present(folder)
+    there: dict[str, bool] = {}
+    for line, name, found in waiting:
+        if there.setdefault(name, os.path.isfile(folder / name)):
+            images.setdefault(name, []).append(found)
+        else:
+            present.first = present.first or line
+            present.absent += 1
+    return images, present
+
+
+def _folder(path: Path, names: list[str], image_folder: Path | None) -> Path:
+    """Where the first image lies that is there at all."""
+    if not names:
+        raise DataError(f"{path}: empty data set, it has no row; add what was labelled")
+    word = next(
+        (word for words in SPLIT_NAMES.values() for word in words if f"{word}-" in path.name.lower()), "train"
+    )
+    places = [f"{up}{inner}" for up in ("", "../") for inner in (f"images/{word}", word, "images", "data")]
+    for folder in [image_folder] if image_folder is not None else [path.parent / place for place in places]:
+        try:
+            listed = set(os.listdir(folder))
+        except OSError:
+            continue
+        if any(name in listed for name in names):
+            return folder
+    return folder_of_images(path, names, image_folder)
+
+
+def _titles(path: Path) -> dict[str, str]:
+    """Names of classes by their ids, from the first file of them that is near."""
+    for folder in (path.parent, path.parent.parent, path.parent.parent / "metadata"):
+        for pattern in NAMES:
+            for file in sorted(folder.glob(pattern)):
+                refuse_leaving(folder, file)
+                with file.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
+                    pairs = [line.strip().partition(",") for line in lines]
+                return {
+                    key: name.strip('" ') for key, _, name in pairs if name.strip('" ').isprintable() and name
+                }
+    return {}
+
+
+def _add_masks(path: Path, images: dict[str, list[Row]], builder: LabelBuilder) -> None:
+    """Give the rows of boxes the masks that the second file has for them."""
+    masks = path.with_name(path.name.replace(BOXES, MASKS))
+    if masks == path or not masks.is_file():
+        return
+    refuse_leaving(path.parent, masks)
+    folders = [path.parent / name for name in (".", "masks")] + [path.parent.parent / "masks"]
+    folders += [folder / word for folder in folders[1:] for words in SPLIT_NAMES.values() for word in words]
+    columns = ("MaskPath", "ImageID", "LabelName", *(f"Box{side}" for side in SIDES))
+    for line, row in _rows(masks, columns):
+        rows = images.get(f"{row['ImageID']}.jpg", [])
+        sides = np.array([number(row[f"Box{side}"]) for side in SIDES])
+        same = [
+            one
+            for one in rows
+            if one.name == row["LabelName"] and one.mask is None and np.abs(sides - one.sides).max() < CLOSE
+        ]
+        name = relative_name(row["MaskPath"])
+        file = next((each / name for each in folders if name and os.path.isfile(each / name)), None)
+        if same and file is not None:
+            refuse_leaving(file.parent, file)
+            same[0].mask = file
+        elif rows:
+            builder.problems.note(ProblemKind.MASK_WITHOUT_ROW, f"line {line} of {masks.name!r}")
+
+
+def _mask(path: Path, image: LabelledImage) -> Rle:
+    """A mask, which may be smaller than its image."""
+    height, width = image.size
+    with open_label_image(path) as opened:
+        if opened.width > 4 * width or opened.height > 4 * height:  # before anything is decoded
+            raise DataError(
+                f"{path}: the mask is {opened.width} x {opened.height} (width x height) but its image "
+                f"{width} x {height}; download it again"
+            )
+        bitmap = read_object(opened)
+    if bitmap.shape != image.size:
+        bitmap = cv2.resize(bitmap.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
+    return bitmap_rle(bitmap)
