@@ -30,7 +30,7 @@ JOURNEYS = {  # who goes through which how-to
     "service": "backend",
     "correct": "corrector",
 }
-EXTRAS = "demo,onnx"
+EXTRAS = "demo,onnx,table"
 SHORT = "--set train.epochs=1 --set train.batch=4 --set train.reference_batch=4 --set data.workers=0"
 BLOCK = re.compile(r"(?:<!-- exit code (\d+) -->\n)?^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 FILE_NAME = re.compile(r"`([\w.-]+\.yaml)`")
@@ -56,13 +56,13 @@ def blobs(seed):
             cv2.ellipse(canvas, place, sides, int(rng.integers(0, 180)), 0, 360, value, -1)
     return cv2.GaussianBlur(image, (0, 0), 1.5), ids
 
-def save_blobs(folder, count, seed, labels=None):
-    for place in range(count):
+def save_blobs(folder, seed, names, labels=None):
+    for place, name in enumerate(names):
         image, ids = blobs(seed + place)
         for path, pixels in ((folder, image), (labels, ids)):
             if path is not None:
                 Path(path).mkdir(parents=True, exist_ok=True)
-                Image.fromarray(pixels).save(Path(path) / f"img_{place}.png")
+                Image.fromarray(pixels).save(Path(path) / name)
 
 def save_shapes(name, folder):
     datasets = {"train": Synthetic(count=12, seed=0), "val": Synthetic(count=4, seed=1)}
@@ -76,8 +76,8 @@ def save_photographs(folder, count=3):
 
 journey = sys.argv[1]
 if journey == "cells":
-    save_blobs("cells/images", 12, 0, "cells/labels")
-    save_blobs("new-cells", 2, 100)
+    save_blobs("cells/images", 0, [f"{place}.png" for place in range(12)], "cells/labels")
+    save_blobs("new-cells", 100, ["a.tif", "b.tif"])
 elif journey == "parts":
     save_shapes("yolo", "parts")
 elif journey == "experiments":
@@ -101,7 +101,7 @@ elif journey == "correct":
     labels["annotations"][0]["bbox"] = [box[0], box[1], -box[2], 3]
     labels["annotations"][1]["category_id"] = 77
     Path("labels/train.json").write_text(json.dumps(labels))
-    save_blobs("new-images", 2, 200)
+    save_blobs("new-images", 200, ["a.png", "b.png"])
 '''
 
 
