@@ -11,9 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 from collections.abc import Sequence
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -22,6 +20,7 @@ from maskrcnn.cli import check, convert, demo, env, evaluate, export, models, pr
 from maskrcnn.cli.console import open_any_name, print_any_letter
 from maskrcnn.cli.other_names import Verbs, our_option
 from maskrcnn.errors import UserError
+from maskrcnn.stop import INTERRUPTED, TERMINATED, StopRequest
 from maskrcnn.system_errors import refusal
 from maskrcnn.tuning import tune
 from maskrcnn.version import __version__
@@ -59,8 +58,6 @@ app.add_typer(convert.app)
 app.command()(models.models)
 app.command()(env.env)
 
-TERMINATED = 128 + signal.SIGTERM
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; a user's mistake becomes one line on stderr.
@@ -71,32 +68,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
         open_any_name()
     print_any_letter()
     tune()
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminate)
-    try:
-        return int(app(args=arguments, prog_name="maskrcnn", standalone_mode=False) or 0)
-    except BrokenPipeError:
-        # the reader of our output has gone, as in `maskrcnn models | head`; keep the interpreter's last flush
-        # quiet
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except (Exception, KeyboardInterrupt, SystemExit) as error:
-        code, line = _explain(error)
-        if code is None:
-            raise
+    with StopRequest() as stop:
+        try:
+            return int(app(args=arguments, prog_name="maskrcnn", standalone_mode=False) or 0)
+        except BrokenPipeError:
+            # the reader of our output has gone, as in `maskrcnn models | head`; keep the interpreter's last
+            # flush quiet
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        except (Exception, KeyboardInterrupt, SystemExit) as error:
+            stop.now = False
+            code, line = _explain(error, stop.signal)
+            if code is None:
+                raise
     if line:
         print(f"maskrcnn: error: {' '.join(line.split())}", file=sys.stderr)
     return code
 
 
-def _explain(error: BaseException) -> tuple[int | None, str]:
-    """Exit code and line for what a user can mend or has asked for; None for what is a defect of ours."""
+def _explain(error: BaseException, signalled: int | None = None) -> tuple[int | None, str]:
+    """Exit code and line for what a user can mend or has asked for; None for what is a defect of ours.
+
+    Args:
+        signalled: the signal that asked the program to end. What it raised, a library may have made another
+            error of.
+    """
+    notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
+    if signalled == signal.SIGTERM or (isinstance(error, SystemExit) and error.code == TERMINATED):
+        return TERMINATED, f"terminated{notes}"
+    interrupted = isinstance(error, SystemExit) and error.code == INTERRUPTED
+    if signalled is not None or interrupted or isinstance(error, KeyboardInterrupt | typer.Abort):
+        return INTERRUPTED, f"interrupted{notes}"
     if isinstance(error, UserError):
         return error.exit_code, str(error)
-    if isinstance(error, KeyboardInterrupt | typer.Abort):
-        return 130, "interrupted"
-    if isinstance(error, SystemExit) and error.code == TERMINATED:
-        return TERMINATED, "terminated"
     if type(error).__name__ == "OutOfMemoryError":
         return UserError.exit_code, f"out of memory on the device; use smaller images or batches: {error}"
     # typer carries its own copy of click since 0.2x and has no public name for the base class of usage errors
@@ -104,11 +108,6 @@ def _explain(error: BaseException) -> tuple[int | None, str]:
         return UserError.exit_code, _usage(error)
     refused = refusal(error)
     return (UserError.exit_code, refused[1]) if refused else (None, "")
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    # an exception, so that what was found so far is written and what is half written removed
-    raise SystemExit(TERMINATED)
 
 
 def _usage(error: Any) -> str:

@@ -22,6 +22,7 @@ from maskrcnn.config.load import Config
 from maskrcnn.errors import UserError
 from maskrcnn.labels.types import Dataset
 from maskrcnn.shell import shell_command
+from maskrcnn.stop import StopRequest
 from maskrcnn.train import run_folder
 from maskrcnn.train.checkpoint import TrainingState, random_state, read_state, set_random_state, write_state
 from maskrcnn.train.evaluation import evaluate_together, figure_of_merit, scores_line
@@ -33,7 +34,6 @@ from maskrcnn.train.report import write_card, write_plots, write_report
 from maskrcnn.train.resume import Complete, check_unchanged, continue_from, progress_of
 from maskrcnn.train.sample_images import SAMPLES, draw_found, draw_training
 from maskrcnn.train.setup import determinism, fit_to_data, make_accelerator, make_network
-from maskrcnn.train.stop import StopRequest
 from maskrcnn.training_data.loader import train_loader
 from maskrcnn.training_data.sampler import describe_repeats
 
@@ -133,7 +133,7 @@ class Trainer:
             self.progress.evaluated_at,
             active=self.main,
         )
-        self.stop = StopRequest()
+        self.stop = StopRequest(at_once=False)
         self.asked = False  # some process was, by a signal
         self.scores: dict[str, Any] | None = None
         self.drawn = 0 if state is None else SAMPLES
