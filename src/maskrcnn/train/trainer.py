@@ -26,10 +26,11 @@ from maskrcnn.stop import StopRequest
 from maskrcnn.train import run_folder
 from maskrcnn.train.checkpoint import TrainingState, random_state, read_state, set_random_state, write_state
 from maskrcnn.train.evaluation import evaluate_together, figure_of_merit, scores_line
+from maskrcnn.train.introduction import introduction
 from maskrcnn.train.learner import Learner, Share, Step
 from maskrcnn.train.log import Log
 from maskrcnn.train.nonfinite import nonfinite_message
-from maskrcnn.train.optimizer import peak_rate, rate_at, warmup_iterations
+from maskrcnn.train.optimizer import rate_at
 from maskrcnn.train.report import write_card, write_plots, write_report
 from maskrcnn.train.resume import Complete, check_unchanged, continue_from, progress_of
 from maskrcnn.train.sample_images import SAMPLES, draw_found, draw_training
@@ -166,35 +167,11 @@ class Trainer:
             ) from None
 
     def _introduce(self) -> None:
-        settings, progress = self.settings, self.progress
-        count, learn = self.learner.parameters()
-        val = (
-            f", {len(self.val_data)} to evaluate on" if self.val_data is not None else ", none to evaluate on"
-        )
-        self.log.note(
-            f"{len(self.train_data)} images to train on{val}; classes: {_some(self.config.model.classes)}"
-        )
-        self.log.note(f"{count / 1e6:.1f} M parameters, of which {learn / 1e6:.1f} M learn")
-        scaled = (
-            f" = {settings.lr:g} x {settings.batch}/{settings.reference_batch}" if settings.scale_lr else ""
-        )
-        warmup = warmup_iterations(settings, self.total)
-        shortened = (
-            f" (shortened from {settings.warmup_iterations:g})" if warmup < settings.warmup_iterations else ""
-        )
-        self.log.note(
-            f"learning rate {peak_rate(settings):g}{scaled}, {settings.schedule} schedule, "
-            f"warm-up of {warmup:g} iterations{shortened}"
-        )
-        self.log.note(
-            f"{self.total} iterations of {settings.batch} images ({settings.epochs:g} epochs) on "
-            f"{self.accelerator.num_processes} x {self.accelerator.device}, {settings.precision}; run in "
-            f"{self.run}"
-        )
-        for note in self.notes:
-            self.log.note(note)
-        if progress.iteration:
-            self.log.note(f"resuming after iteration {progress.iteration}")
+        lines = introduction(self.config, self.train_data, self.val_data, self.learner, self.total, self.run)
+        for line in lines + self.notes:
+            self.log.note(line)
+        if self.progress.iteration:
+            self.log.note(f"resuming after iteration {self.progress.iteration}")
 
     # ---- the loop
 
@@ -209,7 +186,7 @@ class Trainer:
                         self._evaluate()
                     if self.progress.iteration >= self.total or self.progress.stopped_early:
                         break
-                    self._step(next(batches))
+                    self._step(self._next(batches))
                     # several processes leave together, so they wait for the figures that say so to all of
                     # them
                     if self.asked or (self.stop.signal is not None and not self._several()):
@@ -232,6 +209,15 @@ class Trainer:
             source = iter(self.loader)
         while True:
             yield [next(source) for _ in range(self.settings.accumulate)]
+
+    def _next(self, batches: Iterator[Share]) -> Share:
+        """The next step's images. Where they do not come, a worker killed perhaps, the steps are saved."""
+        try:
+            return next(batches)
+        except UserError:
+            if self.progress.iteration:
+                self._save_and_say()
+            raise
 
     def _step(self, share: Share) -> None:
         """One move of the optimiser. Its figures are read during the next one, so that a GPU never waits."""
@@ -280,11 +266,14 @@ class Trainer:
 
     def _interrupt(self) -> None:
         """Save and leave, as a signal asked."""
+        self._save_and_say()
+        self.stop.leave()
+
+    def _save_and_say(self) -> None:
         self._settle()
         self._save()
         again = shell_command(["--resume", "--run", str(self.run)])
         self.log.note(f"stopped after iteration {self.progress.iteration}; continue with {again}")
-        self.stop.leave()
 
     # ---- evaluate
 
@@ -392,7 +381,3 @@ class Trainer:
         except Exception as error:  # noqa: BLE001
             self.drawn = SAMPLES
             self.log.note(f"not drawn: {type(error).__name__}: {error}")
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

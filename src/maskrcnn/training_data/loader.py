@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
-import cv2
 import numpy as np
-import torch
 from torch.utils.data import DataLoader
 
 from maskrcnn.config.load import Config
@@ -20,6 +18,7 @@ from maskrcnn.labels.types import Dataset
 from maskrcnn.training_data.sampler import EpochSampler, repeat_factors
 from maskrcnn.training_data.samples import Sample, TestSamples, TrainSamples
 from maskrcnn.training_data.targets import collate_targets
+from maskrcnn.training_data.workers import WorkerLoader
 
 
 def train_loader(
@@ -54,15 +53,9 @@ def train_loader(
         factors=None if threshold is None else repeat_factors(dataset, threshold),
         endless=endless,
     )
-    workers = config.data.workers
-    return DataLoader(
-        TrainSamples(dataset, labels, config),
-        batch_sampler=sampler,
-        collate_fn=partial(_collate, divisor=config.model.input.divisor),
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        worker_init_fn=_one_thread,
-        pin_memory=torch.cuda.is_available(),
+    collate = partial(_collate, divisor=config.model.input.divisor)
+    return WorkerLoader(
+        TrainSamples(dataset, labels, config), sampler, collate, config.data.workers, persistent=True
     )
 
 
@@ -71,14 +64,9 @@ def test_loader(
 ) -> DataLoader[tuple[int, ScaledImage]]:
     """Batches (Batch, list of image indices) of the whole data set; see `batches_of_one_shape`."""
     sizes = (dataset.image(index).size for index in range(len(dataset)))
-    return DataLoader(
-        TestSamples(dataset, config),
-        batch_sampler=batches_of_one_shape(sizes, config, batch),
-        collate_fn=partial(_collate_test, divisor=config.divisor),
-        num_workers=workers,
-        worker_init_fn=_one_thread,
-        pin_memory=torch.cuda.is_available(),
-    )
+    batches = batches_of_one_shape(sizes, config, batch)
+    collate = partial(_collate_test, divisor=config.divisor)
+    return WorkerLoader(TestSamples(dataset, config), batches, collate, workers, persistent=False)
 
 
 test_loader.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever pytest thinks of the name
@@ -101,9 +89,3 @@ def _tall(dataset: Dataset) -> np.ndarray | None:
         return None
     shapes = ((p.height, p.width) for p in (dataset.image(i) for i in range(len(dataset))))
     return np.array([height > width for height, width in shapes])
-
-
-def _one_thread(worker: int) -> None:
-    """Workers are parallel among each other already."""
-    torch.set_num_threads(1)
-    cv2.setNumThreads(0)

@@ -1,0 +1,36 @@
+"""What a training says of itself before its first step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from maskrcnn.config.load import Config
+from maskrcnn.labels.types import Dataset
+from maskrcnn.train.learner import Learner
+from maskrcnn.train.optimizer import peak_rate, warmup_iterations
+
+
+def introduction(
+    config: Config, train_data: Dataset, val_data: Dataset | None, learner: Learner, total: int, run: Path
+) -> list[str]:
+    """Lines about the data, the network, the rate and the iterations."""
+    settings, accelerator = config.train, learner.accelerator
+    count, learn = learner.parameters()
+    val = f", {len(val_data)} to evaluate on" if val_data is not None else ", none to evaluate on"
+    scaled = f" = {settings.lr:g} x {settings.batch}/{settings.reference_batch}" if settings.scale_lr else ""
+    warmup = warmup_iterations(settings, total)
+    shortened = (
+        f" (shortened from {settings.warmup_iterations:g})" if warmup < settings.warmup_iterations else ""
+    )
+    return [
+        f"{len(train_data)} images to train on{val}; classes: {_some(config.model.classes)}",
+        f"{count / 1e6:.1f} M parameters, of which {learn / 1e6:.1f} M learn",
+        f"learning rate {peak_rate(settings):g}{scaled}, {settings.schedule} schedule, "
+        f"warm-up of {warmup:g} iterations{shortened}",
+        f"{total} iterations of {settings.batch} images ({settings.epochs:g} epochs) on "
+        f"{accelerator.num_processes} x {accelerator.device}, {settings.precision}; run in {run}",
+    ]
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

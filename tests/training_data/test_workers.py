@@ -1,0 +1,120 @@
+"""Processes that load data: little shared memory, few open files, kills and signals."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import time
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from maskrcnn.errors import UserError
+from maskrcnn.images.batch import Batch
+from maskrcnn.training_data import workers
+from maskrcnn.training_data.workers import WorkerLoader
+
+posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX signals")
+
+
+class Numbers(Dataset[Tensor]):
+    def __getitem__(self, index: int) -> Tensor:
+        return torch.full((4, 5), float(index))
+
+
+def collate(samples: list[Tensor]) -> tuple[Batch, list[int]]:
+    sizes = torch.zeros(len(samples), 0)
+    return Batch(torch.stack(samples), sizes, sizes, sizes), [int(sample[0, 0]) for sample in samples]
+
+
+def loader(count: int = 12, processes: int = 2) -> WorkerLoader:
+    batches = [[2 * index, 2 * index + 1] for index in range(count)]
+    return WorkerLoader(Numbers(), batches, collate, processes, persistent=False)
+
+
+def check(batches: list[Any], count: int = 12) -> None:
+    assert [names for _, names in batches] == [[2 * index, 2 * index + 1] for index in range(count)]
+    for batch, names in batches:
+        assert batch.images[:, 0, 0].tolist() == names and batch.images.shape == (2, 4, 5)
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+def test_batches_come_in_order(processes: int) -> None:
+    check(list(loader(processes=processes)))
+
+
+@posix
+def test_a_full_shared_memory_sends_batches_through_the_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Tensor) -> Tensor:
+        raise RuntimeError(
+            "unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)"
+        )
+
+    monkeypatch.setattr(Tensor, "share_memory_", full)
+    check(list(loader()))
+
+
+@posix
+def test_so_does_a_limit_of_few_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(self: Tensor) -> Tensor:
+        raise AssertionError("an open file for each tensor")
+
+    monkeypatch.setattr(Tensor, "share_memory_", refused)
+    monkeypatch.setattr(workers, "FEWEST_FILES", 1 << 62)
+    monkeypatch.setattr("resource.getrlimit", lambda _: (40, 40))
+    check(list(loader()))
+
+
+def test_no_room_for_the_locks_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(workers, "_try_locks", full)
+    with pytest.raises(UserError, match=r"^data.workers=2: cannot be started: No space.*--shm-size=2g\)$"):
+        iter(loader())
+
+
+def processes_of(batches: Any) -> list[Any]:
+    return batches.gi_frame.f_locals["source"]._workers
+
+
+@posix
+@pytest.mark.parametrize("waiting", [True, False])
+def test_a_killed_worker_is_one_line_where_a_batch_is_waited_for(waiting: bool) -> None:
+    batches: Any = iter(loader(1000))
+    next(batches)
+    worker = processes_of(batches)[0]
+    os.kill(worker.pid, signal.SIGKILL)
+    if not waiting:  # nothing is raised in the midst of other work
+        worker.join()
+        for _ in range(100):
+            time.sleep(0.001)
+    with pytest.raises(UserError, match="worker was killed by signal 9.*data.workers.*--shm-size") as error:
+        while True:
+            next(batches)
+    assert "\n" not in str(error.value)
+
+
+@posix
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_workers_leave_signals_to_their_parent(number: signal.Signals) -> None:
+    batches: Any = iter(loader())
+    found = [next(batches)]
+    for worker in processes_of(batches):
+        subprocess.run(["kill", f"-{number}", str(worker.pid)], check=True)
+    check(found + list(batches))
+
+
+@posix
+def test_workers_end_when_their_parent_says_so() -> None:
+    batches: Any = iter(loader(1000))
+    next(batches)
+    for worker in processes_of(batches):
+        worker.terminate()
+        worker.join(10)
+        assert worker.exitcode == 0
