@@ -27,6 +27,7 @@ from maskrcnn.stop import SIGNALS, unstopped_children
 from maskrcnn.system_errors import refusal
 
 FEWEST_FILES = 256  # that may be open, for tensors in shared memory: each is an open file
+DYING = 0.5  # seconds
 CHILD_ENDED = getattr(signal, "SIGCHLD", None)  # Windows has none
 REMEDY = "use fewer data.workers (0: none), or give /dev/shm more room (docker run --shm-size=2g)"
 
@@ -157,6 +158,11 @@ def _received(source: Any) -> Iterator[Any]:
             except StopIteration:
                 return
             except Exception as error:
+                if isinstance(
+                    error, OSError | EOFError
+                ):  # its connection breaks before it is seen to be dead
+                    for worker in source._workers:
+                        worker.join(DYING)
                 ended = [worker.exitcode for worker in source._workers if worker.exitcode]
                 if not ended and "DataLoader worker" not in str(error):
                     raise
