@@ -11,7 +11,7 @@ import pytest
 from fuzz import Subject, check_spoilt
 from PIL import Image
 
-from maskrcnn.errors import UserError
+from maskrcnn.errors import DataError, UserError
 from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.open import open_dataset, open_val
@@ -37,7 +37,7 @@ FACE = """<skeleton label="face" z_order="0" {0}>
 
 
 def write(folder: Path, shapes: str, labels: str = LABELS, name: str = "a.png") -> Path:
-    (folder / "images").mkdir(exist_ok=True)
+    (folder / "images").mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (WIDTH, HEIGHT)).save(folder / "images/a.png")
     (folder / "annotations.xml").write_text(
         f'<?xml version="1.0" encoding="utf-8"?>\n<annotations><version>1.1</version><meta><task><labels>{labels}'
@@ -314,6 +314,22 @@ def test_one_image_of_two_subsets(tmp_path: Path) -> None:
         (tmp_path / "images" / subset).rename(tmp_path / subset[:1])
     save(tmp_path, "images/a.png", "images/b.png")
     refused(path, "'monday'", "'tuesday'", "images/a.png", "restore the folders")
+
+
+@pytest.mark.parametrize("subset", ["..", "../..", "/etc", "..\\..", "a/../../..", "C:"])
+def test_subsets_that_leave_the_folder(tmp_path: Path, subset: str) -> None:
+    save(tmp_path, "a.png", "frame_000000.PNG")
+    path = write(tmp_path / "in", GOOD)
+    path.write_text(path.read_text().replace('name="a.png"', f'name="a.png" subset="{subset}"'))
+    assert read_cvat(path).image(0).path == tmp_path / "in/images/a.png"
+    video = write_video_project(tmp_path / "video", {"3": "Train"})
+    video.write_text(video.read_text().replace('subset="Train"', f'subset="{subset}"'))
+    try:
+        dataset = read_cvat(video)
+    except DataError as error:
+        claims.one_line(error)
+    else:
+        assert all(image.path.resolve().is_relative_to(tmp_path / "video") for image in dataset)
 
 
 def test_frames_without_a_suffix(tmp_path: Path) -> None:
