@@ -1,6 +1,6 @@
 """Our network against the peers' own answers on the same weights, from features to gradients.
 
-    python benchmarks/parity.py --goldens ../shared/goldens [--only NAME]
+    python benchmarks/parity.py --goldens FOLDER [--only NAME]
 
 Reads every SOURCE.NAME.npz with its .keys.json (the README beside them defines both), fills the source's
 state dict by the rule there, converts it as a published checkpoint would be, and prints the largest error of

@@ -81,6 +81,12 @@ def test_nothing_points_out_of_the_repository(page: Path) -> None:
             assert anchor in anchors(other.read_text(encoding="utf-8")), target
 
 
+def test_nothing_that_is_installed_points_there_either() -> None:
+    files = [path for kind in ("py", "yaml", "md", "json") for path in (ROOT / "src").rglob(f"*.{kind}")]
+    texts = {path: path.read_text(encoding="utf-8") for path in files}
+    assert [path for path, text in texts.items() if "../shared" in text or "/work/" in text] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_python_in_the_docs_compiles(page: Path) -> None:
     for block in FENCED.finditer(page.read_text(encoding="utf-8")):
