@@ -82,6 +82,13 @@ def test_a_set_of_rois(tmp_path: Path, name: str) -> None:
         assert [(a.box, a.area) for a in image.annotations] == [((4, 2, 14, 12), 100)] * 2
 
 
+def test_a_folder_for_each_image(tmp_path: Path) -> None:
+    """Each with its RoiSet.zip, as the ROI Manager calls it."""
+    for name in ("x", "y"):
+        write(tmp_path / name, roi(POLYGON, (4, 2, 14, 12), SQUARE), name="RoiSet.zip")
+    assert [image.file_name for image in repaired(tmp_path)] == ["x/a.tif", "y/a.tif"]
+
+
 def test_one_roi(tmp_path: Path) -> None:
     write(tmp_path, name="x.zip").unlink()
     (tmp_path / "a.roi").write_bytes(roi(FREEHAND, (4, 2, 14, 12), SQUARE))

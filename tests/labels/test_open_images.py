@@ -72,6 +72,17 @@ def test_splits(tmp_path: Path) -> None:
     claims.refused(lambda: read_open_images(tmp_path), "oidv6-train", "validation-", error=Exception)
 
 
+def test_layouts_of_cvat_and_fiftyone(tmp_path: Path) -> None:
+    write(tmp_path / "cvat", name="default-annotations-bbox.csv", images="images/default")
+    assert len(open_dataset(tmp_path / "cvat")) == 1
+    path = write(tmp_path / "one/train", images="data")
+    (tmp_path / "one/train/labels").mkdir()
+    path.rename(tmp_path / "one/train/labels/detections.csv")
+    (tmp_path / "one/train/metadata").mkdir()
+    (path.parent / "class-descriptions-boxable.csv").rename(tmp_path / "one/train/metadata/classes.csv")
+    assert open_dataset(tmp_path / "one", "train").classes == ["Cat", "Dog, large"]
+
+
 def test_images_that_are_not_there(tmp_path: Path) -> None:
     """Who has downloaded some of the images has all of the rows."""
     row = "c,xclick,/m/01,1,0.25,0.5,0.1,0.6,0,0,0,0,0"

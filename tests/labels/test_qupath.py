@@ -47,7 +47,7 @@ def repaired(source: Path, *kinds: str, **arguments: Any) -> FileDataset:
 
 
 @pytest.mark.parametrize("plain", [False, True])
-@pytest.mark.parametrize("name", ["a.geojson", "a.tif.geojson", "x/a.geojson"])
+@pytest.mark.parametrize("name", ["a.geojson", "a.tif.geojson", "x/a.geojson", "a.json"])
 def test_a_good_export(tmp_path: Path, name: str, plain: bool) -> None:
     (tmp_path / "x").mkdir()
     square = feature("Tumor", ring(4, 2, 14, 12), ring(6, 4, 9, 8), isLocked=True, measurements={"Area": 9.5})

@@ -8,10 +8,12 @@ from typing import Annotated
 import typer
 
 from maskrcnn.cli.common import (
+    ClassAttribute,
     Data,
     Images,
     Recipe,
     Settings,
+    SplitParts,
     check_outputs,
     progress_bar,
     recipe_for,
@@ -28,6 +30,8 @@ def samples(
     set_: Settings = None,
     out: Annotated[Path, typer.Option(help="The image to write.")] = Path("samples.jpg"),
     images: Images = None,
+    class_attribute: ClassAttribute = None,
+    split_parts: SplitParts = False,
     count: Annotated[int, typer.Option(min=1, help="Number of samples to draw.")] = 16,
 ) -> None:
     """Draw training samples: augmented images with their labels."""
@@ -40,7 +44,8 @@ def samples(
     from maskrcnn.training_data.prepare import prepare_data
 
     config = load_config(recipe or recipe_for(data), set_)
-    dataset, _ = open_pair(data, options=LabelOptions(images=images, data=config.data))
+    options = LabelOptions(None, images, class_attribute, split_parts, data=config.data)
+    dataset, _ = open_pair(data, options=options)
     tell_repairs(dataset)
     dataset, lines = take_class(dataset, config.model.classes)
     for line in lines:

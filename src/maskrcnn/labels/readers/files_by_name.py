@@ -15,6 +15,7 @@ from maskrcnn.labels.image_places import image_folders
 
 MOST_FOLDERS = 1000  # that are looked into for a label file
 TRIED = 3  # files that are looked into before a folder is taken for something else
+MOST_FILES = 20  # in a folder, of which one is looked for
 TRIED_IMAGES = 20  # that are looked for before a folder is given up
 
 
@@ -24,7 +25,8 @@ def image_of_each(
     """The image of each label file, and the images without one.
 
     It is the image whose name, with its suffix or without, is what `stem_of` says of the file's; one in the
-    same folder rather than in another. A single file of any name belongs to a single image.
+    same folder rather than in another. Where a folder, or all of it, has a single file of any name and a
+    single image, they belong together.
 
     Args:
         labels, names: label files and all files, relative to `root`.
@@ -39,14 +41,20 @@ def image_of_each(
         base = posixpath.basename(image)
         for stem in (base, posixpath.splitext(base)[0]):
             by_stem[stem].append(image)
+    by_folder: defaultdict[str, list[str]] = defaultdict(list)
+    for name in (*images, *labels):
+        by_folder[posixpath.dirname(name)].append(name)
     found: dict[str, str] = {}
     owners: dict[str, str] = {}
     for label in labels:
         candidates = by_stem.get(stem_of(posixpath.basename(label)), [])
         near = [image for image in candidates if posixpath.dirname(image) == posixpath.dirname(label)]
         candidates = near or candidates
+        beside = by_folder[posixpath.dirname(label)]
         if not candidates and len(labels) == len(images) == 1:
             candidates = images
+        elif not candidates and len(beside) == 2:
+            candidates = [name for name in beside if name not in labels]
         if len(candidates) != 1:
             remedy = "restore it, or give the folder that holds both images and labels"
             if candidates:
@@ -117,9 +125,14 @@ def first_files(source: Path, suffixes: tuple[str, ...]) -> list[Path]:
 
 
 def only_file(source: Path, suffix: str, looks_like: Callable[[Path], bool]) -> Path | None:
-    """`source` itself, or the only file of a suffix in the folder `source` that looks like it."""
+    """`source` itself, or the only file of a suffix in the folder `source` that looks like it.
+
+    None in a folder with many, which are then one for each image.
+    """
     if not source.is_dir():
         return source if source.suffix.lower() == suffix and source.is_file() and looks_like(source) else None
     files = sorted(path for path in source.glob(f"*{suffix}") if not path.name.startswith("."))
-    found = [path for path in files if path.is_file() and looks_like(path)]
+    found = (
+        [path for path in files if path.is_file() and looks_like(path)] if len(files) <= MOST_FILES else []
+    )
     return found[0] if len(found) == 1 else None

@@ -30,6 +30,7 @@ from maskrcnn.labels.values import number
 from maskrcnn.masks.rle import Rle, bitmap_rle
 
 BOXES, MASKS = "annotations-bbox.csv", "annotations-object-segmentation.csv"
+FIFTYONE = "detections.csv"  # as FiftyOne calls the boxes
 SIDES = ("XMin", "YMin", "XMax", "YMax")
 FOLDERS = (".", "annotations", "labels")
 NAMES = ("*class-descriptions*.csv", "classes.csv")
@@ -96,7 +97,8 @@ def _box_files(source: Path) -> list[Path]:
     files = [source]
     try:
         if source.is_dir():
-            files = [path for name in FOLDERS for path in sorted((source / name).glob(f"*{BOXES}"))]
+            patterns = [f"{folder}/{name}" for folder in FOLDERS for name in (f"*{BOXES}", FIFTYONE)]
+            files = [path for pattern in patterns for path in sorted(source.glob(pattern))]
         return [path for path in files if path.suffix.lower() == ".csv" and path.is_file() and _glance(path)]
     except OSError:
         return []
@@ -186,9 +188,7 @@ def _folder(path: Path, names: list[str], image_folder: Path | None) -> Path:
     """Where the first image lies that is there at all."""
     if not names:
         raise DataError(f"{path}: empty data set, it has no row; add what was labelled")
-    word = next(
-        (word for words in SPLIT_NAMES.values() for word in words if f"{word}-" in path.name.lower()), "train"
-    )
+    word = path.name.removesuffix(BOXES).removeprefix("oidv6-").strip("-") or "train"
     places = [f"{up}{inner}" for up in ("", "../") for inner in (f"images/{word}", word, "images", "data")]
     for folder in [image_folder] if image_folder is not None else [path.parent / place for place in places]:
         try:

@@ -1,4 +1,4 @@
-"""QuPath's GeoJSON: NAME.geojson or NAME.tif.geojson beside the image NAME.tif.
+"""QuPath's GeoJSON: NAME.geojson, NAME.tif.geojson or NAME.json beside the image NAME.tif.
 
 As qupath-core's QuPathTypeAdapters write it: a list of features or a FeatureCollection, coordinates in pixels
 of the whole image, classes in properties.classification. A polygon is a mask with holes; of a cell the
@@ -29,7 +29,7 @@ from maskrcnn.labels.shapes import holed_rle, sound
 from maskrcnn.labels.types import DEFAULT_CLASS, LabelledImage
 from maskrcnn.labels.values import points
 
-SUFFIXES = (".geojson",)
+SUFFIXES = (".geojson", ".json")
 DETECTED = ("detection", "cell")  # objects that were found inside annotations
 NO_OBJECTS = ("root", "tile", "tma_core", "unknown")
 
@@ -58,7 +58,7 @@ def read_qupath(source: Path, class_attribute: str | None = None) -> FileDataset
     names = files_under(root)
     labels = [source.name]
     if source.is_dir():
-        labels = [name for name in names if name.lower().endswith(SUFFIXES)]
+        labels = [name for name in names if name.lower().endswith(SUFFIXES) and _glance(root / name)]
     builder = LabelBuilder(source, root)
     images, alone = image_of_each(labels, names, root, lambda name: posixpath.splitext(name)[0])
     features: dict[str, list[Feature]] = {}
@@ -81,12 +81,18 @@ def read_qupath(source: Path, class_attribute: str | None = None) -> FileDataset
 
 
 def looks_like_qupath(source: Path) -> bool:
-    """Whether `source` is a .geojson file of features, or a folder with one among the first that it holds."""
+    """Whether `source` is such a file, or a folder with one among the first that it holds."""
     try:
-        files = first_files(Path(source), SUFFIXES)
-        return any('"geometry"' in (text := glance(file)) and '"coordinates"' in text for file in files)
+        return any(_glance(file) for file in first_files(Path(source), SUFFIXES))
     except OSError:
         return False
+
+
+def _glance(path: Path) -> bool:
+    if path.suffix.lower() == ".geojson":
+        return True
+    text = glance(path)
+    return '"Feature"' in text and '"geometry"' in text and '"coordinates"' in text
 
 
 def _features(
