@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,7 +23,33 @@ from maskrcnn.cli.common import (
 from maskrcnn.cli.value_range import ValueRangeOption, parse_value_range, set_value_range
 from maskrcnn.errors import DataError, UserError
 
+if TYPE_CHECKING:
+    from maskrcnn.predict.files import Summary
+
 MOST_LINES = 10  # about images
+
+Tiles = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|off|SIDE",
+        autocompletion=one_of("auto", "off"),
+        help="Large images in overlapping tiles: auto where objects would become too small for the model,"
+        " SIDE pixels wherever an image is larger.",
+    ),
+]
+Save = Annotated[
+    str,
+    typer.Option(
+        metavar="overlay,csv",
+        autocompletion=one_of("overlay", "csv", "overlay,csv"),
+        help="What else than results.json is written, with commas between: overlay, each image with its"
+        " objects drawn; csv, tables of objects (size, shape, brightness) and of images (counts).",
+    ),
+]
+Scale = Annotated[
+    float | None,
+    typer.Option(min=1e-9, metavar="UM_PER_PIXEL", help="Adds micrometres to the tables of --save csv."),
+]
 
 
 def predict(
@@ -35,28 +61,9 @@ def predict(
         "predictions"
     ),
     score: Annotated[float, typer.Option(min=0, max=1, help="Keep objects with at least this score.")] = 0.5,
-    tiles: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|off|SIDE",
-            autocompletion=one_of("auto", "off"),
-            help="Large images in overlapping tiles: auto where objects would become too small for the model,"
-            " SIDE pixels wherever an image is larger.",
-        ),
-    ] = "auto",
-    save: Annotated[
-        str,
-        typer.Option(
-            metavar="overlay,csv",
-            autocompletion=one_of("overlay", "csv", "overlay,csv"),
-            help="What else than results.json is written, with commas between: overlay, each image with its"
-            " objects drawn; csv, tables of objects (size, shape, brightness) and of images (counts).",
-        ),
-    ] = "overlay",
-    scale: Annotated[
-        float | None,
-        typer.Option(min=1e-9, metavar="UM_PER_PIXEL", help="Adds micrometres to the tables of --save csv."),
-    ] = None,
+    tiles: Tiles = "auto",
+    save: Save = "overlay",
+    scale: Scale = None,
     device: Device = None,
     engine: EngineName = None,
     trust_code: TrustCode = False,
@@ -66,25 +73,41 @@ def predict(
     check_outputs(out, kind="folder")
     wanted = parse_value_range(value_range)
     from maskrcnn.images.value_range import find_value_range
-    from maskrcnn.predict.files import SAVED, predict_files
+    from maskrcnn.predict.files import predict_files
     from maskrcnn.predict.predictor import read_tiles
-    from maskrcnn.predict.sources import find_images, passed_over_line
+    from maskrcnn.predict.sources import find_images
 
-    way, kinds = read_tiles(tiles), [kind.strip() for kind in save.split(",") if kind.strip()]
+    way, kinds = read_tiles(tiles), _kinds(save, scale)
+    # before the weights are loaded: a mistyped path should not have to wait for them
+    paths = find_images(sources)
+    model = load_runner(weights, device, engine, trust_code=trust_code)
+    set_value_range(model.config, wanted, partial(find_value_range, paths, model.config.input.channels))
+    if "overlay" in kinds:
+        tell_names_without_font(model.config.classes)
+    with progress_bar("predicting") as progress:
+        summary = predict_files(
+            model, sources, out, score=score, tiles=way, save=kinds, scale=scale, progress=progress
+        )
+    _tell(summary)
+
+
+def _kinds(save: str, scale: float | None) -> list[str]:
+    """What `--save` asks for."""
+    from maskrcnn.predict.files import SAVED
+
+    kinds = [kind.strip() for kind in save.split(",") if kind.strip()]
     for kind in kinds:
         if kind not in SAVED:
             raise UserError(f"--save {kind}: there are {', '.join(SAVED)}")
     if scale is not None and "csv" not in kinds:
         raise UserError("--scale: is for the tables of --save csv; add that, or leave it out")
-    # before the weights are loaded: a mistyped path should not have to wait for them
-    paths = find_images(sources)
-    model = load_runner(weights, device, engine, trust_code=trust_code)
-    set_value_range(model.config, wanted, partial(find_value_range, paths, model.config.input.channels))
-    tell_names_without_font(model.config.classes)
-    with progress_bar("predicting") as progress:
-        summary = predict_files(
-            model, sources, out, score=score, tiles=way, save=kinds, scale=scale, progress=progress
-        )
+    return kinds
+
+
+def _tell(summary: Summary) -> None:
+    """Print what was found and, on stderr, what was not done."""
+    from maskrcnn.predict.sources import passed_over_line
+
     found = ", ".join(f"{count} {name}" for name, count in summary.objects.most_common()) or "nothing"
     print(f"found {found} in {_images(summary.images)}: {summary.results.parent}")
     for line in summary.notes[:MOST_LINES]:
