@@ -49,6 +49,10 @@ class CheckKind(Enum):
         "class that neither train nor an object has",
         "nothing to do: it is passed over",
     )
+    MOSTLY_CROWDS = (
+        "crowd regions that are more than the objects",
+        "nothing to do if these are crowds; else set iscrowd to 0, or --set data.crowds=objects",
+    )
     # image files
     UNUSABLE_IMAGE = "image that cannot be used", "", "error"
     BITS_16 = "image of 16 bits", SCALED

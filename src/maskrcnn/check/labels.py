@@ -46,6 +46,9 @@ def check_classes(statistics: dict[str, Statistics], findings: Findings) -> None
         if kind is not None:
             findings.add(Finding(kind, "train", f"class {name!r}", 0))
     for split, stats in statistics.items():
+        if stats.crowds > stats.objects > 0:
+            record = f"{stats.crowds} regions and {stats.objects} objects"
+            findings.add(Finding(CheckKind.MOSTLY_CROWDS, split, record, 0))
         for name, count in stats.classes.items():
             if name not in train.classes:
                 kind = CheckKind.CLASS_OF_VAL_ALONE if count else CheckKind.UNKNOWN_UNUSED_CLASS

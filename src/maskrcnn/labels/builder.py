@@ -226,22 +226,22 @@ class LabelBuilder:
                 f"{self.source}: no object is usable, none of {self.offered} annotations"
                 f" ({counts or 'there is none'}); label at least one object"
             )
-        self._note_crowds()
+        self._note_only_crowds()
         info = DatasetInfo(str(self.source), self.classes, self.class_ids, self.keypoints, self.problems)
         dataset = FileDataset(self.images, info)
         if refused:
             raise RefusedRecords(refused, dataset if self.images else None)
         return dataset
 
-    def _note_crowds(self) -> None:
-        """Note crowd regions that outnumber the objects: some tools write iscrowd 1 of all brush masks."""
-        crowds = sum(annotation.crowd for image in self.images for annotation in image.annotations)
-        objects = sum(len(image.annotations) for image in self.images) - crowds
-        if crowds > objects:
-            first, image = next((a, i) for i in self.images for a in i.annotations if a.crowd)
-            kind = ProblemKind.MOSTLY_CROWDS if objects else ProblemKind.ONLY_CROWDS
-            record = f"annotation {first.id} of image {image.file_name!r}"
-            self.problems.note(kind, record, image.file_name, crowds)
+    def _note_only_crowds(self) -> None:
+        """Note crowd regions without any object: some tools write iscrowd 1 of all brush masks."""
+        if any(not annotation.crowd for image in self.images for annotation in image.annotations):
+            return
+        labelled = [image for image in self.images if image.annotations]
+        if labelled:
+            record = f"annotation {labelled[0].annotations[0].id} of image {labelled[0].file_name!r}"
+            count = sum(len(image.annotations) for image in labelled)
+            self.problems.note(ProblemKind.ONLY_CROWDS, record, labelled[0].file_name, count)
 
     def _missing(self) -> list[Refused]:
         if not self.missing:

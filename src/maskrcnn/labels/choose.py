@@ -132,8 +132,7 @@ class Chosen(Dataset):
         objects, crowds = label_counts(self.dataset)
         if self.crowds_are_objects:
             for tally in (self.problems.counts, self.problems.first):
-                for kind in (ProblemKind.ONLY_CROWDS, ProblemKind.MOSTLY_CROWDS):
-                    tally.pop(kind, None)
+                tally.pop(ProblemKind.ONLY_CROWDS, None)
             if crowds.any():
                 self.problems.note(ProblemKind.CROWD_AS_OBJECT, "in all", count=int(crowds.sum()))
         kind = ProblemKind.OTHER_CLASS_IGNORED if self.ignore else ProblemKind.OTHER_CLASS_BACKGROUND

@@ -59,10 +59,6 @@ class ProblemKind(Enum):
         "set iscrowd to 0, as tools that draw with a brush write 1; or read them as objects: "
         "--set data.crowds=objects",
     )
-    MOSTLY_CROWDS = (
-        "crowd region, of which there are more than objects, ignored",
-        "nothing to do if these are crowds; else set iscrowd to 0, or --set data.crowds=objects",
-    )
     CROWD_AS_OBJECT = "crowd region read as an object", "nothing to do: data.crowds=objects says so"
     OTHER_CLASS_BACKGROUND = (
         "object of a class that data.classes leaves out taken for background",

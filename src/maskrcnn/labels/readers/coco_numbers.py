@@ -69,10 +69,12 @@ class CocoNumbers:
                 self._add("boxes", box, image)
                 if self._corners:
                     self._compare(image, box, polygons, rle)
-        if polygons and self._shares["outlines"].possible:
+        # what lies in the first pixel and in its own box may be there
+        corner = box is not None and len(box) == 4 and bool(box[0] <= 1 and box[1] <= 1 < max(box))
+        if polygons and self._shares["outlines"].possible and not corner:
             for ring in polygons:
                 self._add("outlines", ring, image)
-        if keypoints is not None and self._shares["keypoints"].possible:
+        if keypoints is not None and self._shares["keypoints"].possible and not corner:
             labelled = keypoints[keypoints[:, 2] > 0, :2] - 0.5
             if len(labelled):
                 self._add("keypoints", labelled, image)
