@@ -15,12 +15,13 @@ def print_any_letter() -> None:
 
 
 def open_any_name() -> None:
-    """Start this process anew in Python's UTF-8 mode where its locale knows ASCII file names only.
+    """Start this process anew in Python's UTF-8 mode where its locale knows some file names only.
 
-    So it is under LC_ALL=C with PYTHONUTF8=0: an image called кот.png could not be opened at all, and Python
-    cannot change the encoding of file names once it runs. The console keeps its encoding.
+    So it is under LC_ALL=C with PYTHONUTF8=0, or in a locale of Latin-1: an image called кот.png could not be
+    opened at all, and Python cannot change the encoding of file names once it runs. The console keeps its
+    encoding.
     """
-    if sys.getfilesystemencoding() != "ascii" or os.environ.get("PYTHONUTF8") == "1":
+    if sys.getfilesystemencoding() == "utf-8" or os.environ.get("PYTHONUTF8") == "1":
         return
     encoding = getattr(sys.stdout, "encoding", None) or "ascii"
     os.environ["PYTHONUTF8"] = "1"
