@@ -290,13 +290,8 @@ def recipe_for(data: str) -> str:
 
 def tell_repairs(dataset: Dataset | None) -> None:
     """Print what was repaired while reading: nothing is dropped in silence."""
-    if dataset is None:
-        return
-    for line in dataset.problems.lines():
+    for line in [] if dataset is None else dataset.problems.lines():
         say(f"warning: {line}")
-    if dataset.problems:
-        counts = ", ".join(f"{count} {kind}" for kind, count in sorted(dataset.problems.texts().items()))
-        say(f"warning: {dataset.name}: repaired: {counts}")
 
 
 def _check_kind(path: Path, kind: Output) -> None:

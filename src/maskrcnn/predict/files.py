@@ -155,7 +155,7 @@ def _notes(path: Path, found: Instances, config: ModelConfig, tiles: Tiles) -> l
         times = max(height, width) / (config.input.tile_side or 1)
         lines.append(
             f"warning: {path}: {width:,} x {height:,} pixels, {times:.1f} times what the model is made for, "
-            "so objects are seen that much smaller; leave out --tiles off"
+            "so objects are seen that much smaller; leave out --tiles"
         )
     if len(found) >= config.test.detections:
         lines.append(
