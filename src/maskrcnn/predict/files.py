@@ -80,10 +80,7 @@ def predict_files(
             raise UserError(f"save={name}: there are {', '.join(SAVED)}")
     paths, passed_over = find_sources(sources)
     overlays = _overlay_names(paths, out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise UserError(f"{out}: a file is in the way; name a folder for the results") from None
+    _make_folder(out)
     summary = Summary(results=out / "results.json", passed_over=passed_over)
     results: list[dict[str, Any]] = []
     with contextlib.ExitStack() as stack:
@@ -108,6 +105,13 @@ def predict_files(
             if progress:
                 progress(group[-1] + 1, len(paths))
     return summary
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(f"{out}: a file is in the way; name a folder for the results") from None
 
 
 def _predict_readable(
