@@ -498,6 +498,14 @@ def test_what_via_3_says_and_we_do_not_read(tmp_path: Path) -> None:
     assert len(dataset.image(0).annotations) == 2
 
 
+def test_a_csv_of_via_3(tmp_path: Path) -> None:
+    """Its project says the same, and is read."""
+    head = "# Exported using VGG Image Annotator\n# CSV_HEADER = metadata_id,file_list,spatial_coordinates,metadata\n"
+    (tmp_path / "x.csv").write_text(head + '"1_a","[""a.jpg""]","[2,1,1,3,3]","{""1"":""0""}"\n')
+    assert detect(tmp_path).name == "via"
+    refused(tmp_path / "x.csv", "save the project of VIA 3")
+
+
 def test_via_3_that_is_refused(tmp_path: Path) -> None:
     path = write_3(tmp_path, {"vid": "9", "xy": [2, 1, 1, 3, 3], "av": {}})
     refused(path, "'9_0' belongs to no view")

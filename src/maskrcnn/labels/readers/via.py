@@ -116,7 +116,8 @@ def _via_files(source: Path) -> list[Path]:
 def _glance(path: Path) -> bool:
     text = glance(path)
     if path.suffix.lower() == ".csv":
-        return text.lstrip('#"').startswith("filename") and "region_" in text
+        of_via_3 = "# CSV_HEADER = " in text and "spatial_coordinates" in text
+        return of_via_3 or (text.lstrip('#"').startswith("filename") and "region_" in text)
     if '"_via_img_metadata"' in text:
         return True
     if '"vid_list"' in text and '"fid_list"' in text:  # VIA 3

@@ -128,7 +128,8 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         header = [cell.strip().lstrip("#") for cell in next(reader, [])]
         if any(name not in header for name in HEADER):
             raise DataError(
-                f"{path}: its first line is not {','.join(HEADER)}; export the annotations as CSV from VIA 2"
+                f"{path}: its first line is not {','.join(HEADER)}; export CSV from VIA 2, or save "
+                "the project of VIA 3"
             )
         rows = [(reader.line_num, row) for row in reader if row]
     except csv.Error as error:
