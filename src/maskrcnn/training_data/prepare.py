@@ -33,10 +33,6 @@ def prepare_data(
         config.model.input.value_range,
     )
     lines: list[str] = []
-    side = config.model.input.tile_side
-    if side:
-        longest = f"images longer than {WELL_ABOVE * side} pixels"
-        lines.append(f"{longest} will be predicted in tiles of {side} (model.input.tile_side; 0: whole)")
     if config.data.empty == "drop":
         train, lines = without_empty(train)
     train = with_channels(train, channels, value_range)
@@ -44,6 +40,10 @@ def prepare_data(
     if value_range is not None:
         low, high = value_range
         lines.append(f"{train.name}: samples of more than 8 bits: {low:g} to {high:g} become 0 to 255")
+    side = config.model.input.tile_side
+    if side:
+        longest = f"images longer than {WELL_ABOVE * side} pixels"
+        lines.append(f"{longest} will be predicted in tiles of {side} (model.input.tile_side; 0: whole)")
     if config.data.classes and config.data.other_classes == "ignore":
         _refuse_without_ignoring(config, "data.other_classes: objects of other classes")
     if tiles is None:
