@@ -53,9 +53,9 @@ def code_digest(*folders: str) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 file as `new_file` does."""
+    """Write a UTF-8 file as `new_file` does; bytes of file names that are no text as \\udcff."""
     with new_file(path) as unfinished:
-        unfinished.write_text(text, encoding="utf-8")
+        unfinished.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, content: Any) -> None:

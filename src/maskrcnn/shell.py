@@ -1,8 +1,9 @@
-"""Commands that we print, as a person can paste them into a shell."""
+"""What we print: commands, as a person can paste them into a shell, and lines that a terminal only shows."""
 
 from __future__ import annotations
 
 import shlex
+import unicodedata
 from collections.abc import Sequence
 
 
@@ -13,3 +14,21 @@ def shell_command(words: Sequence[str]) -> str:
         f"'{word}'" if word.startswith("=") and word == shlex.quote(word) else shlex.quote(word)
         for word in words
     )
+
+
+def printable(line: str) -> str:
+    """A line with what is no letter in it as \\x1b or \\u202e.
+
+    Names from files and settings may hold what moves a terminal's cursor, sets its title, ends the line, or
+    turns the order of what follows; and file names may hold bytes that are no text.
+    """
+    return "".join(
+        letter.encode("unicode_escape").decode() if _is_control(letter) else letter for letter in line
+    )
+
+
+def _is_control(letter: str) -> bool:
+    # Cf holds what joins letters in some scripts, too, which stays
+    return unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") or unicodedata.bidirectional(letter) in (
+        "LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI",
+    )  # fmt: skip

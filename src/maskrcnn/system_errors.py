@@ -16,6 +16,7 @@ REMEDIES = {
     errno.ENOTDIR: "a file is where a folder should be; use another path",
     errno.EISDIR: "a folder is where a file should be; use another path",
     errno.EEXIST: "a file is where a folder should be; use another path",
+    errno.ELOOP: "a link leads to itself; remove it or use another path",
     errno.ENAMETOOLONG: "use a shorter path",
     errno.EMFILE: "too many files are open; use fewer data.workers or raise ulimit -n",
     errno.ENFILE: "too many files are open on this machine; use fewer data.workers",

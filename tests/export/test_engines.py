@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -187,3 +188,24 @@ def test_a_broken_exported_folder_is_one_line(
     assert main(["evaluate", str(folder), "synthetic", "--trust-code"]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and str(folder) in error and "Traceback" not in error
+
+
+def test_eight_threads_get_what_one_gets(engine: Engine) -> None:
+    given = [no_images_of(1 + number % 2, 96 + 32 * number, 128) for number in range(4)]
+    expected = [engine(*images, -1.0) for images in given]
+    wrong: list[str] = []
+
+    def work(number: int) -> None:
+        for turn in range(4):
+            place = (number + turn) % 4
+            try:
+                compare(engine(*given[place], -1.0), expected[place], 1e-5)
+            except Exception as error:  # noqa: BLE001  # would be lost with its thread
+                wrong.append(repr(error))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -51,3 +52,15 @@ def test_a_failed_write_leaves_the_old_state(tmp_path: Path, monkeypatch: pytest
         write_state(tmp_path / "state.pt", {"a": 2})
     assert read_state(tmp_path / "state.pt")["a"] == 1
     assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
+
+
+def test_a_packed_state_is_refused(tmp_path: Path) -> None:
+    """A few bytes could unpack to all memory there is; torch packs nothing."""
+    write_state(tmp_path / "state.pt", {"a": torch.zeros(10)})
+    with zipfile.ZipFile(tmp_path / "state.pt") as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(tmp_path / "state.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in entries.items():
+            archive.writestr(name, data)
+    with pytest.raises(UserError, match="it is packed"):
+        read_state(tmp_path / "state.pt")

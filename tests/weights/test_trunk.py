@@ -100,3 +100,10 @@ def test_another_depth_is_named(tmp_path: Path) -> None:
         load_trunk(deeper, tmp_path / "resnet50.pth")
     with pytest.raises(UserError, match="not a ResNet of torchvision"):
         load_trunk(deeper, "mobilenetv2-imagenet")
+
+
+def test_a_trunk_with_norms_is_refused_where_there_are_none() -> None:
+    settings = {"classes": ["a"], "backbone": {"kind": "mobilenetv2", "norm": "none"}}
+    model = build(ModelConfig.model_validate(settings))
+    with pytest.raises(UserError, match="model.backbone.norm=none"):
+        load_trunk(model, "mobilenetv2-imagenet")

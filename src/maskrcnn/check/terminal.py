@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from maskrcnn.check.advice import Advice
 from maskrcnn.check.report import Report
 from maskrcnn.check.statistics import Statistics, figures
-from maskrcnn.shell import shell_command
+from maskrcnn.shell import printable, shell_command
 
 MOST_CLASSES = 12  # that are listed
 
@@ -18,13 +17,16 @@ MOST_CLASSES = 12  # that are listed
 def print_report(report: Report) -> None:
     """Prints the report on stdout, the verdict last."""
     console = Console(soft_wrap=True)
-    say = partial(console.print, markup=False, highlight=False)
+
+    def say(line: str) -> None:
+        console.print(printable(line), markup=False, highlight=False)
+
     if report.datasets:
-        table = Table("", *report.statistics, title=report.source, title_justify="left")
+        table = Table("", *report.statistics, title=Text(printable(report.source)), title_justify="left")
         for row in figures(list(report.statistics.values())):
             table.add_row(*row)
         console.print(table)
-        console.print(_classes(report.statistics["train"]), markup=False)
+        say(_classes(report.statistics["train"]))
     if report.datasets and (visible := report.statistics["train"].visible):
         shares = ", ".join(f"{name} {100 * share:.0f}%" for name, share in visible.items())
         say(f"keypoints labelled, of objects that have some: {shares}")

@@ -21,6 +21,7 @@ from maskrcnn.cli.common import (
     recipe_names,
 )
 from maskrcnn.errors import DataError
+from maskrcnn.shell import printable
 
 if TYPE_CHECKING:
     from maskrcnn.check.fix import Fixed
@@ -46,7 +47,9 @@ def check(
     ] = None,
     channels: Annotated[
         int | None,
-        typer.Option(min=1, help="Read images with this many channels, as model.input.channels does."),
+        typer.Option(
+            min=1, max=1024, help="Read images with so many channels, as model.input.channels does."
+        ),
     ] = None,
     fix: Annotated[
         Path | None, typer.Option(help="Write a repaired copy of DATA to this new folder.")
@@ -86,6 +89,6 @@ def check(
 
 def _print_fixed(fixed: Fixed) -> None:
     for path in fixed.written:
-        print(f"repaired copy: {path}")
+        print(printable(f"repaired copy: {path}"))
     for change, count in fixed.changes.items():
-        print(f"  {change}: {count}")
+        print(printable(f"  {change}: {count}"))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from maskrcnn.errors import UserError
+from maskrcnn.shell import printable
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -152,7 +153,7 @@ def progress_bar(title: str) -> Iterator[Progress]:
 
 def say(line: str) -> None:
     """Tell what is being done, on stderr."""
-    print(line, file=sys.stderr)
+    print(printable(line), file=sys.stderr)
 
 
 def tell_names_without_font(names: list[str]) -> None:

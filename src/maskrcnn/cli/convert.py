@@ -23,6 +23,7 @@ from maskrcnn.cli.common import (
     tell_repairs,
 )
 from maskrcnn.errors import UserError
+from maskrcnn.shell import printable
 
 if TYPE_CHECKING:
     from maskrcnn.weights.convert import Style
@@ -93,7 +94,7 @@ def weights(
         *(["keypoints"] if model.keypoint_head else []),
     ]
     kind = f"{model.config.backbone.kind}-{model.config.neck.kind}"
-    print(f"{kind}, {len(model.config.classes)} classes, {', '.join(finds)}: {folder}")
+    print(printable(f"{kind}, {len(model.config.classes)} classes, {', '.join(finds)}: {folder}"))
 
 
 def _write_checkpoint(source: str, to: str, out: Path | None) -> None:
@@ -105,10 +106,9 @@ def _write_checkpoint(source: str, to: str, out: Path | None) -> None:
     file = out or Path(f"{Path(source).name}.{SUFFIXES[to]}")
     check_outputs(file, file.with_suffix(".yaml") if to == "detectron2" else None)
     for line in export_file(load_network(source), to, file):
-        print(f"warning: {to} does it otherwise: {line}")
-    print(
-        f"{file}: for {to}" + (f"; its settings: {file.with_suffix('.yaml')}" if to == "detectron2" else "")
-    )
+        print(printable(f"warning: {to} does it otherwise: {line}"))
+    settings = f"; its settings: {file.with_suffix('.yaml')}" if to == "detectron2" else ""
+    print(printable(f"{file}: for {to}{settings}"))
 
 
 def _style(style: str | None) -> Style | None:
@@ -160,4 +160,4 @@ def data(
         tell_repairs(dataset)
     for line in lost:
         say(f"warning: {line}")
-    print(f"{sum(len(dataset) for dataset in datasets.values())} images as {to}: {out}")
+    print(printable(f"{sum(len(dataset) for dataset in datasets.values())} images as {to}: {out}"))

@@ -10,6 +10,7 @@ import typer
 from maskrcnn.cli.common import Weights, check_outputs, load_network, one_of, say
 from maskrcnn.cli.value_range import ValueRangeOption, parse_value_range
 from maskrcnn.errors import UserError
+from maskrcnn.shell import printable
 
 
 def export(
@@ -58,7 +59,7 @@ def export(
     write_export(
         network, to, folder, source=weights, calibrate=dataset, images=most, say=say, show=console.print
     )
-    print(f"exported: {folder}")
+    print(printable(f"exported: {folder}"))
 
 
 def _check_int8(int8: bool, calibrate: str | None, images: int | None) -> None:

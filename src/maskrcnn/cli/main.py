@@ -20,6 +20,7 @@ from maskrcnn.cli import check, convert, demo, env, evaluate, export, models, pr
 from maskrcnn.cli.console import open_any_name, print_any_letter
 from maskrcnn.cli.other_names import Verbs, our_option
 from maskrcnn.errors import UserError
+from maskrcnn.shell import printable
 from maskrcnn.stop import INTERRUPTED, TERMINATED, StopRequest
 from maskrcnn.system_errors import refusal
 from maskrcnn.tuning import tune
@@ -82,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if code is None:
                 raise
     if line:
-        print(f"maskrcnn: error: {' '.join(line.split())}", file=sys.stderr)
+        print(printable(f"maskrcnn: error: {' '.join(line.split())}"), file=sys.stderr)
     return code
 
 

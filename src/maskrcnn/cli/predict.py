@@ -22,6 +22,7 @@ from maskrcnn.cli.common import (
 )
 from maskrcnn.cli.value_range import ValueRangeOption, parse_value_range, set_value_range
 from maskrcnn.errors import DataError, UserError
+from maskrcnn.shell import printable
 
 if TYPE_CHECKING:
     from maskrcnn.predict.files import Summary
@@ -109,7 +110,7 @@ def _tell(summary: Summary) -> None:
     from maskrcnn.predict.sources import passed_over_line
 
     found = ", ".join(f"{count} {name}" for name, count in summary.objects.most_common()) or "nothing"
-    print(f"found {found} in {_images(summary.images)}: {summary.results.parent}")
+    print(printable(f"found {found} in {_images(summary.images)}: {summary.results.parent}"))
     for line in summary.notes[:MOST_LINES]:
         say(line)
     if len(summary.notes) > MOST_LINES:

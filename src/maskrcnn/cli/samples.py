@@ -22,6 +22,7 @@ from maskrcnn.cli.common import (
     tell_names_without_font,
     tell_repairs,
 )
+from maskrcnn.shell import printable
 
 
 def samples(
@@ -54,4 +55,4 @@ def samples(
         config, dataset, _, _ = prepare_data(config, dataset, progress=progress)
     tell_names_without_font(config.model.classes)
     save_image(draw_sheet(dataset, config, count), out)
-    print(f"{count} training samples of {dataset.name}: {out}")
+    print(printable(f"{count} training samples of {dataset.name}: {out}"))

@@ -19,6 +19,7 @@ from maskrcnn.cli.common import (
     progress_bar,
     tell_repairs,
 )
+from maskrcnn.shell import printable
 
 
 def split(
@@ -77,4 +78,4 @@ def split(
         )
     tell_repairs(next(iter(parts.values())))
     print_split(parts)
-    print(f"{' and '.join(f'{name}.json' for name in parts)}: {out}")
+    print(printable(f"{' and '.join(f'{name}.json' for name in parts)}: {out}"))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from maskrcnn.evaluate.coco import Scores
+from maskrcnn.shell import printable
 
 TITLES = {"bbox": "boxes", "segm": "masks", "keypoints": "keypoints"}
 # the twelve figures of objects and the ten of keypoints in one order
@@ -28,7 +30,7 @@ def print_scores(scores: Scores, console: Console | None = None) -> None:
     if any(value is None for figures in scores.kinds.values() for value in figures.values()):
         console.print("-: no labelled object of that kind, size or class")
     for note in scores.notes:
-        console.print(f"note: {note}", markup=False)
+        console.print(printable(f"note: {note}"), markup=False)
 
 
 def _figure_table(scores: Scores) -> Table:
@@ -53,7 +55,7 @@ def _class_table(scores: Scores, names: list[str]) -> Table:
     ordered = sorted(names, key=lambda name: -(scores.per_class[first][name]["AP"] or 0.0))
     for name in ordered[:LONGEST_CLASS_TABLE]:
         rows = [scores.per_class[kind][name] for kind in scores.per_class]
-        table.add_row(name, *(_figure(row[key]) for row in rows for key in ("AP", "AP50")))
+        table.add_row(Text(printable(name)), *(_figure(row[key]) for row in rows for key in ("AP", "AP50")))
     if len(ordered) > LONGEST_CLASS_TABLE:
         table.caption = f"{len(ordered) - LONGEST_CLASS_TABLE} more classes: see --json"
     return table

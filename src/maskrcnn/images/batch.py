@@ -77,7 +77,9 @@ def scale_image(pixels: np.ndarray, config: InputConfig) -> ScaledImage:
 
 def as_tensor(pixels: np.ndarray) -> Tensor:
     """uint8 (H, W, C) as a tensor (C, H, W); not copied, the batch does that."""
-    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
+    # a mirrored image of one pixel is contiguous to NumPy, yet has a stride that PyTorch refuses
+    whole = pixels.copy() if min(pixels.strides) < 0 else np.ascontiguousarray(pixels)
+    return torch.from_numpy(whole).permute(2, 0, 1)
 
 
 def pad_batch(images: Sequence[ScaledImage], divisor: int) -> Batch:
@@ -136,13 +138,13 @@ def make_batch(pixels: Sequence[np.ndarray], config: InputConfig) -> Batch:
 def empty_targets(images: int, slots: int, mask_side: int, keypoints: int) -> Targets:
     """Targets of `images` with no object in them, to be filled in place."""
     return Targets(
-        boxes=torch.zeros(images, slots, 4),
+        boxes=torch.zeros(images, slots, 4, dtype=torch.float32),
         labels=torch.zeros(images, slots, dtype=torch.int64),
         valid=torch.zeros(images, slots, dtype=torch.bool),
         ignore=torch.zeros(images, slots, dtype=torch.bool),
         masks=torch.zeros(images, slots, mask_side, mask_side, dtype=torch.uint8),
-        mask_boxes=torch.zeros(images, slots, 4),
+        mask_boxes=torch.zeros(images, slots, 4, dtype=torch.float32),
         has_mask=torch.zeros(images, slots, dtype=torch.bool),
-        keypoints=torch.zeros(images, slots, keypoints, 3),
+        keypoints=torch.zeros(images, slots, keypoints, 3, dtype=torch.float32),
         seeds=torch.zeros(images, dtype=torch.int64),
     )

@@ -176,6 +176,8 @@ def as_pixels(
         UserError: another shape or type, or samples that need a `value_range`.
     """
     if isinstance(image, Image.Image):
+        if 0 in image.size:
+            raise UserError(f"predict: an image of {image.width} x {image.height} pixels shows nothing")
         return from_pillow(image, channels, value_range)
     if not isinstance(image, np.ndarray) or image.dtype.kind not in "buif":
         kind = getattr(image, "dtype", type(image).__name__)

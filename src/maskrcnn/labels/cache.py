@@ -33,6 +33,7 @@ from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.packed import PackedLabels
 from maskrcnn.labels.problems import ProblemKind, Problems
 from maskrcnn.labels.types import DatasetInfo
+from maskrcnn.shell import printable
 
 SLOW = 1.0  # seconds of reading that are worth a file
 SMALL = 2**20  # bytes of a label file that is never slow
@@ -72,7 +73,7 @@ def cached_labels(
             return found
         useless = found is not None
     except Unusable as why:
-        print(f"warning: {path}: {why}; reading {source} again", file=sys.stderr)
+        print(printable(f"warning: {path}: {why}; reading {source} again"), file=sys.stderr)
         useless = True
     if useless:
         with contextlib.suppress(OSError):
@@ -89,7 +90,8 @@ def cached_labels(
         return load_labels(path, key) or labels  # mapped, so that the arrays in memory can go
     except (OSError, SafetensorError, Unusable) as error:
         reason = " ".join(str(error).split())
-        print(f"warning: {source}: its labels cannot be kept for the next time: {reason}", file=sys.stderr)
+        line = f"warning: {source}: its labels cannot be kept for the next time: {reason}"
+        print(printable(line), file=sys.stderr)
         return labels
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.labels.assign_parts import assign_groups, assign_random, assign_stratified
@@ -26,6 +27,7 @@ from maskrcnn.labels.types import Dataset, LabelledImage
 from maskrcnn.labels.writers.coco import write_coco
 from maskrcnn.labels.writers.image_copy import copy_image
 from maskrcnn.progress import Progress
+from maskrcnn.shell import printable
 
 WAYS = ("random", "stratified", "group")
 PARTS = ("train", "val", "test")
@@ -296,7 +298,7 @@ def print_split(parts: dict[str, Subset], console: Console | None = None) -> Non
     ordered = sorted(classes, key=lambda each: -sum(counts[each][1] for counts in rows.values()))
     for kind in ["", *ordered]:
         cells = [f"{counts[kind][0]} / {counts[kind][1]}" for counts in rows.values()]
-        table.add_row(kind or "all", *cells, end_section=not kind)
+        table.add_row(Text(printable(kind) or "all"), *cells, end_section=not kind)
     empty = [str(sum(not part.image(i).annotations for i in range(len(part)))) for part in parts.values()]
     table.add_section()
     table.add_row("images without an object", *empty)

@@ -16,7 +16,7 @@ def cell_anchors(sizes: list[float], ratios: list[float], rounded: bool) -> Tens
             width = (size * size / ratio) ** 0.5
             height = ratio * width
             boxes.append([-width / 2, -height / 2, width / 2, height / 2])
-    anchors = torch.tensor(boxes)
+    anchors = torch.tensor(boxes, dtype=torch.float32)  # whatever PyTorch's default is
     return anchors.round() if rounded else anchors
 
 

@@ -23,7 +23,7 @@ from maskrcnn.model.rpn import RPN
 
 
 def build(config: ModelConfig, network: type[MaskRCNN] = MaskRCNN) -> MaskRCNN:
-    """The network of `config`, freshly initialised, channels-last.
+    """The network of `config`, freshly initialised, float32 and channels-last.
 
     Args:
         network: the class to make.
@@ -74,7 +74,7 @@ def build(config: ModelConfig, network: type[MaskRCNN] = MaskRCNN) -> MaskRCNN:
         ),
     )
     model.backbone.freeze(config.backbone.freeze)
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return model.float().to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def make_backbone(config: ModelConfig) -> Backbone:

@@ -67,10 +67,10 @@ class MaskRCNN(nn.Module):
         self.backbone, self.neck, self.rpn, self.roi_features = backbone, neck, rpn, roi_features
         self.box_head, self.mask_head, self.keypoint_head = box_head, mask_head, keypoint_head
         statistics = (config.input.mean, config.input.std)
-        self.register_buffer("mean", torch.tensor(statistics[0]).view(-1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(statistics[1]).view(-1, 1, 1), persistent=False)
+        self.register_buffer("mean", _channels(statistics[0]), persistent=False)
+        self.register_buffer("std", _channels(statistics[1]), persistent=False)
         sigmas = config.keypoints.sigmas if config.keypoints else []
-        self.register_buffer("sigmas", torch.tensor(sigmas), persistent=False)
+        self.register_buffer("sigmas", torch.tensor(sigmas, dtype=torch.float32), persistent=False)
 
     def forward(
         self, images: Tensor, sizes: Tensor, targets: Targets | None = None
@@ -194,3 +194,8 @@ class MaskRCNN(nn.Module):
         count = min(self.config.test.detections, proposals.scores.shape[1])
         boxes, scores, valid = (part[:, :count] for part in proposals)
         return RawDetections(boxes, scores.sigmoid(), torch.zeros_like(valid, dtype=torch.int64), valid)
+
+
+def _channels(values: list[float]) -> Tensor:
+    """(C, 1, 1) of one value a channel."""
+    return torch.tensor(values, dtype=torch.float32).view(-1, 1, 1)

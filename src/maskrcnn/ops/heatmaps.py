@@ -53,7 +53,7 @@ def decode_oks(logits: Tensor, boxes: Tensor, sigmas: Tensor) -> Tensor:
     probability = logits.flatten(2).float().softmax(-1).view(logits.shape)
     # the object's area is not known, and is that share of its box's in COCO's labels of people
     variance = (2 * sigmas.float()) ** 2 * AREA_OF_BOX * extent.prod(1, keepdim=True)  # (N, K)
-    cells = torch.arange(side, device=logits.device)
+    cells = torch.arange(side, dtype=torch.float32, device=logits.device)
     distance = ((cells[:, None] - cells) / side).square()  # (S, S) of the box's side
 
     def bell(length: Tensor) -> Tensor:

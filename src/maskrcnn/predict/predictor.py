@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -172,14 +173,14 @@ def _predict_in_tiles(
 
 def check_score(score: float | None) -> None:
     """Refuse a score that nothing can have, NaN too."""
-    if score is not None and not 0 <= score <= 1:
-        raise UserError(f"score={score:g}: scores are from 0 to 1")
+    if score is not None and not (isinstance(score, Real) and 0 <= score <= 1):
+        raise UserError(f"score={score!r:.40}: scores are from 0 to 1")
 
 
 def check_batch(batch: int) -> None:
     """Refuse a batch of no image."""
-    if batch < 1:
-        raise UserError(f"batch={batch}: give at least 1 image per forward pass")
+    if not isinstance(batch, Integral) or batch < 1:
+        raise UserError(f"batch={batch!r:.40}: give at least 1 image per forward pass")
 
 
 def finish(raw: RawDetections, batch: Batch, config: ModelConfig, *, score: float = 0.0) -> list[Instances]:

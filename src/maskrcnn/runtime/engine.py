@@ -4,9 +4,10 @@ RawDetections.
 
 from __future__ import annotations
 
+import copy
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -54,7 +55,9 @@ Runner = MaskRCNN | Engine  # what predicts
 
 
 def run_network(runner: Runner, images: Tensor, sizes: Tensor, score: float | None = None) -> RawDetections:
-    """Test-time detections by a network or an engine; a network is in eval mode meanwhile.
+    """Test-time detections by a network or an engine.
+
+    A network that is training meanwhile is not disturbed, and threads may share it.
 
     Args:
         score: detections of at least this score are wanted, whatever `test.score`; None: those above
@@ -69,8 +72,11 @@ def run_network(runner: Runner, images: Tensor, sizes: Tensor, score: float | No
     if not isinstance(runner, nn.Module):
         return runner(images, sizes, least)
     device = next(runner.parameters()).device
-    was_training = runner.training
-    runner.eval()
+    training = [module for module in runner.modules() if module.training]
+    if training and isinstance(runner, MaskRCNN):
+        runner, training = in_eval_mode(runner), []
+    for module in training:  # of something around a network
+        module.training = False
     try:
         # not inference_mode: what a model caches (anchors) must stay usable for training
         with torch.no_grad():
@@ -86,7 +92,15 @@ def run_network(runner: Runner, images: Tensor, sizes: Tensor, score: float | No
             found: RawDetections = runner(*given)
             return found
     finally:
-        runner.train(was_training)
+        for module in training:
+            module.training = True
+
+
+def in_eval_mode(model: MaskRCNN) -> MaskRCNN:
+    """`model` in eval mode, with the same tensors; `model` itself, which may be training meanwhile, stays."""
+    shared: dict[int, Any] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    shared[id(model.config)] = model.config
+    return copy.deepcopy(model, shared).eval()
 
 
 def installed(name: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,7 +43,7 @@ class OnnxRuntimeEngine:
         given = {
             "images": fitted(images, self._record.sides).numpy(),
             "sizes": sizes.to(torch.int64).numpy(),
-            "score": torch.tensor(self.config.test.score if score is None else score).numpy(),
+            "score": np.array(self.config.test.score if score is None else score, np.float32),
         }
         takes = {name: array for name, array in given.items() if name in self._takes}
         try:

@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,7 +45,7 @@ class OpenVinoEngine:
         given = {
             "images": fitted(images, self._record.sides).numpy(),
             "sizes": sizes.to(torch.int64).numpy(),
-            "score": torch.tensor(self.config.test.score if score is None else score).numpy(),
+            "score": np.array(self.config.test.score if score is None else score, np.float32),
         }
         request = self._request()
         takes = {name for tensor in request.model_inputs for name in tensor.get_names()}

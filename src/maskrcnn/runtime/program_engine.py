@@ -34,7 +34,7 @@ class ProgramEngine:
         self._module = read_program(graph, trust_code).module(check_guards=False)
 
     def __call__(self, images: Tensor, sizes: Tensor, score: float | None = None) -> RawDetections:
-        least = torch.tensor(self.config.test.score if score is None else score)
+        least = torch.tensor(self.config.test.score if score is None else score, dtype=torch.float32)
         given = fitted(images, self._record.sides), sizes.to(torch.int64), least
         try:
             with torch.no_grad():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,9 @@ def read_state(path: Path) -> dict[str, Any]:
         UserError: not such a file, or of another version of this program.
     """
     try:
+        with zipfile.ZipFile(path) as archive:  # torch packs nothing, and what is packed may grow to any size
+            if any(entry.compress_type for entry in archive.infolist()):
+                raise ValueError("it is packed")
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001  # pickle, zip and system errors of a dozen kinds
         reason = " ".join(str(error).split())[:120]

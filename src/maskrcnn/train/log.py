@@ -19,6 +19,7 @@ from rich.table import Column
 
 from maskrcnn.errors import UserError
 from maskrcnn.files import write_text
+from maskrcnn.shell import printable
 
 PLAIN_EVERY = 30.0  # seconds between lines where there is no terminal
 RECORD_EVERY = 20  # iterations between lines of metrics.jsonl
@@ -51,7 +52,7 @@ class Log:
 
     def note(self, text: str) -> None:
         """One line for the person."""
-        self.console.print(text, markup=False)
+        self.console.print(printable(text), markup=False)
 
     def step(self, iteration: int, losses: dict[str, float], rate: float, norm: float, images: int) -> None:
         """Report one optimiser step. `iteration` counts it, from 1; losses are means over its images."""

@@ -61,6 +61,10 @@ def open_run(run: Path, resume: bool, held: ExitStack) -> None:
     """
     refuse_folder(run, resume)
     try:
+        str(run.resolve()).encode()
+    except UnicodeEncodeError:  # TensorBoard, for one, cannot write there
+        raise UserError(f"{run}: its name is not UTF-8; give the run another folder") from None
+    try:
         run.mkdir(parents=True, exist_ok=True)
         held.enter_context(locked(run / LOCK, wait=False))
     except Locked as holder:
@@ -105,7 +109,7 @@ def write_description(
     settings = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     write_text(run / "config.yaml", settings)
     commands = run / "command.txt"
-    before = commands.read_text(encoding="utf-8") if resumed and commands.exists() else ""
+    before = commands.read_text(encoding="utf-8", errors="replace") if resumed and commands.exists() else ""
     write_text(commands, f"{before}{command or shell_command(sys.argv)}\n")
     write_json(run / "env.json", environment(processes))
     write_json(run / "data.json", data)

@@ -21,7 +21,7 @@ from torch import nn
 from maskrcnn.config.load import Config
 from maskrcnn.errors import UserError
 from maskrcnn.labels.types import Dataset
-from maskrcnn.shell import shell_command
+from maskrcnn.shell import printable, shell_command
 from maskrcnn.stop import StopRequest
 from maskrcnn.train import run_folder
 from maskrcnn.train.checkpoint import TrainingState, random_state, read_state, set_random_state, write_state
@@ -69,7 +69,7 @@ def train(
         try:
             return Trainer(config, train_data, val_data, run, resume, command, network, held).train()
         except Complete as line:
-            PartialState().print(line)
+            PartialState().print(printable(str(line)))
             return run_folder.saved_weights(run)
 
 

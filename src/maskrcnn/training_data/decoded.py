@@ -20,6 +20,7 @@ from maskrcnn.errors import DataError, UserError
 from maskrcnn.files import cache_folder, locked, new_file
 from maskrcnn.images.read import ValueRange, read_image
 from maskrcnn.progress import Progress
+from maskrcnn.shell import printable
 
 FORM = 2  # of the files; another one where the reading of images changes
 GIGABYTE = 10**9
@@ -167,7 +168,7 @@ def _main(arguments: list[str]) -> int:
             Path(path), int(channels), Path(file), (float(values[0]), float(values[1])) if values else None
         )
     except UserError as error:  # DataError is one
-        print(" ".join(str(error).split()), file=sys.stderr)
+        print(printable(" ".join(str(error).split())), file=sys.stderr)
         return error.exit_code
     return 0
 

@@ -58,6 +58,11 @@ def load_trunk(model: MaskRCNN, source: str | Path) -> int:
         UserError: no such trunk, another format, tensors that do not fit, or an input convention that is not
             its own.
     """
+    if model.config.backbone.norm == "none":
+        raise UserError(
+            f"train.trunk={source}: has norms, which model.backbone.norm=none has no place for; take frozen "
+            "or batch, or set train.trunk=null and model.backbone.freeze=0"
+        )
     path, tensors = _read(source)
     gluon = isinstance(model.backbone, MobileNetV2)
     wanted = {

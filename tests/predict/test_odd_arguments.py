@@ -1,0 +1,128 @@
+"""What Python programs hand to `predict`: odd images and arguments, other defaults, models that are training."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "model"))
+from small import noise_images, objects, small_config
+
+from maskrcnn import MaskRCNN
+from maskrcnn.errors import UserError
+from maskrcnn.model.build import build
+from maskrcnn.predict.predictor import predict_pixels
+
+
+@pytest.fixture
+def model() -> MaskRCNN:
+    torch.manual_seed(0)
+    made = build(small_config(), MaskRCNN)
+    assert isinstance(made, MaskRCNN)
+    return made.eval()
+
+
+@pytest.fixture
+def double() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def pixels() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((0, 0, 3), np.uint8),
+        np.zeros((0, 5), np.uint8),
+        np.zeros((3, 5, 3), np.complex64),
+        np.zeros((3, 5, 3), object),
+        np.zeros((3, 5, 3), np.int64) + 300,
+        np.zeros((3, 5, 3, 1), np.uint8),
+        Image.new("RGB", (0, 0)),
+        Image.new("L", (0, 5)),
+        None,
+        5,
+        torch.zeros(3, 5, 5),
+    ],
+)
+def test_an_image_that_is_none_is_one_line(model: MaskRCNN, image: object) -> None:
+    with pytest.raises(UserError) as error:
+        model.predict(image)  # type: ignore[arg-type]
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.bool_, np.uint8, np.uint16])
+def test_images_of_other_types_are_read(model: MaskRCNN, kind: type) -> None:
+    assert model.predict(np.ones((3, 5, 3), kind), score=0.0) is not None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"batch": -1}, {"batch": 0}, {"batch": 2.5}, {"batch": "a"}, {"batch": None},
+        {"score": float("nan")}, {"score": -0.1}, {"score": 2}, {"score": "a"}, {"score": [0.5]},
+        {"score": torch.tensor(0.5)}, {"engine": 5}, {"engine": "fast"},
+    ],
+)  # fmt: skip
+def test_an_argument_out_of_its_range_is_one_line(model: MaskRCNN, options: dict[str, object]) -> None:
+    with pytest.raises(UserError, match=next(iter(options))):
+        model.predict([pixels()], **options)  # type: ignore[arg-type]
+
+
+def test_another_default_type_changes_nothing(model: MaskRCNN, double: None) -> None:
+    torch.manual_seed(0)
+    made = build(small_config(), MaskRCNN).eval()
+    assert {tensor.dtype for tensor in made.state_dict().values() if tensor.is_floating_point()} == {
+        torch.float32
+    }
+    (plain,) = predict_pixels(model, [pixels()], score=0.0)
+    fast = model.predict(pixels(), score=0.0)
+    torch.set_default_dtype(torch.float32)
+    (expected,) = predict_pixels(model, [pixels()], score=0.0)
+    for found in (plain, fast):
+        assert len(found) == len(expected) > 0
+        np.testing.assert_allclose(found.boxes, expected.boxes, atol=1e-3)
+        np.testing.assert_allclose(found.keypoints, expected.keypoints, atol=1e-2)
+    torch.set_default_dtype(torch.float64)
+    images, sizes = noise_images()
+    losses = model.train().losses(images, sizes, objects())
+    sum(losses.values()).backward()  # type: ignore[union-attr]
+
+
+def test_modes_stay_as_they_are(model: MaskRCNN) -> None:
+    model.train()
+    model.backbone.eval()
+    modes = [module.training for module in model.modules()]
+    for find in (lambda: predict_pixels(model, [pixels()]), lambda: model.predict(pixels())):
+        find()
+        assert [module.training for module in model.modules()] == modes
+
+
+def test_a_model_that_trains_is_not_disturbed_by_threads_that_predict(model: MaskRCNN) -> None:
+    (expected,) = predict_pixels(model, [pixels()], score=0.0)
+    model.train()
+    wrong: list[object] = []
+
+    def work() -> None:
+        for _ in range(3):
+            (found,) = predict_pixels(model, [pixels()], score=0.0)
+            if not np.array_equal(found.boxes, expected.boxes):
+                wrong.append(found)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        assert all(module.training for module in model.modules())
+    assert not wrong and all(module.training for module in model.modules())
