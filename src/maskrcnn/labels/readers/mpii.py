@@ -20,7 +20,6 @@ from maskrcnn.labels.readers.json_file import glance, load_json
 from maskrcnn.labels.shapes import box_around
 from maskrcnn.labels.values import number, points
 
-SIDES = ("right", "left")
 JOINTS = [f"right_{name}" for name in ("ankle", "knee", "hip")]
 JOINTS += [f"left_{name}" for name in ("hip", "knee", "ankle")]
 JOINTS += ["pelvis", "thorax", "upper_neck", "head_top"]

@@ -162,7 +162,6 @@ class Present:
 def _boxes(path: Path, image_folder: Path | None) -> tuple[dict[str, list[Row]], Present]:
     """Rows by the name of their image, and where the images are."""
     images: dict[str, list[Row]] = {}
-    present: Present | None = None
     waiting: list[tuple[int, str, Row]] = []
     for line, row in _rows(path, ("ImageID", "LabelName", *SIDES)):
         name = f"{row['ImageID']}.jpg"
