@@ -326,6 +326,16 @@ def test_jpegimages_of_darknet(folder: Folder) -> None:
     assert folder.read() == [("JPEGImages/a.png", 2)]
 
 
+def test_long_and_unprintable_names(folder: Folder) -> None:
+    cvat_ultralytics(folder).text("train.txt", f"images/{'x' * 300}/p0.png\n")
+    folder.refused("none of 1 images")
+    folder.text("data.yaml", 'names: [cat, dog]\n"tr\\ain": train.txt\ntrain: lost.txt\n')
+    folder.refused("lost.txt")
+    (folder.path / "data.yaml").unlink()
+    darknet(folder).text("obj.data", "names = obj.names\n\x07 = lost.txt\n")
+    assert len(folder.read("train")) == 2
+
+
 def test_texts_that_are_no_files(folder: Folder) -> None:
     """A pipe, a link that leads nowhere, a folder; and what macOS leaves in archives."""
     folder.pairs("images", "labels", "a").text("classes.txt", "cat\ndog\n").text("labels/._a.txt", BOX)

@@ -13,7 +13,6 @@ corners) looks like a polygon and is read as one.
 
 from __future__ import annotations
 
-import glob
 import math
 import os
 import posixpath
@@ -69,13 +68,10 @@ def read_yolo(source: Path, split: str | None = None) -> FileDataset:
     labels = {image: _label_file(description.folder, image) for image in images}
     if not any(os.path.isfile(description.folder / label) for label in labels.values()):
         first = next(iter(labels.values()))
-        # Label Studio puts eight letters and a dash before the names of what was uploaded
-        near = next(
-            (description.folder / first).parent.glob(f"*-{glob.escape(posixpath.basename(first))}"), None
-        )
+        near = _of_label_studio(description.folder, first)
         remedy = "export the labels beside the images"
         if near is not None:
-            remedy = f"there is {near.name!r}: give the images the names of their labels"
+            remedy = f"there is {near!r}: give the images the names of their labels"
         raise DataError(
             f"{description.path}: none of {len(images)} images has a label file, the first would be "
             f"{first!r}; {remedy}"
@@ -147,6 +143,15 @@ def _keypoint_fields(description: Description, class_id: int, builder: LabelBuil
     elif names is None:  # from names left and right could be told
         builder.problems.note(ProblemKind.KEYPOINTS_WITHOUT_FLIP, where)
     return fields
+
+
+def _of_label_studio(folder: Path, label: str) -> str | None:
+    """The name of a text that is `label` with eight letters and a dash before, as of what was uploaded."""
+    try:
+        names = sorted(os.listdir(folder / posixpath.dirname(label)))
+    except OSError:
+        return None
+    return next((name for name in names if name.endswith(f"-{posixpath.basename(label)}")), None)
 
 
 def _label_file(folder: Path, image: str) -> str:

@@ -222,7 +222,7 @@ def _from_yaml(path: Path) -> Description:
         raise DataError(f"{path}: not a list of keys; a data.yaml has train, val and names")
     found = Description(path, path.parent, _classes(document, path), {}, document)
     for key, value in document.items():
-        if not isinstance(key, str) or not value or key in ("path", "names"):
+        if not isinstance(key, str) or not key.isprintable() or not value or key in ("path", "names"):
             continue
         listed = isinstance(value, str) and value.strip().endswith(".txt")
         if split_of(key) or (listed and os.path.isfile(path.parent / value.strip())):  # a subset of CVAT
@@ -292,7 +292,9 @@ def _from_darknet(path: Path) -> Description:
             f"{path}: classes is {count:.20} but {names.name!r} has {len(classes)} names; correct one of them"
         )
     subsets: dict[str, list[Any]] = {
-        key: [value] for key, value in values.items() if key not in DARKNET_KEYS and value
+        key: [value]
+        for key, value in values.items()
+        if key not in DARKNET_KEYS and key.isprintable() and value
     }
     return Description(path, path.parent, classes, subsets or usual_places(path.parent))
 
