@@ -121,7 +121,7 @@ SPOILS: list[Callable[[Path], None]] = [
                    b"model: null\ntrain: []\n", b"train: {epochs: 2001-99-99}\n", b"{}\n{\n[]\n3\n")),
 ]  # fmt: skip
 FILES = ("config.yaml", "state.pt", "data.json", "metrics.jsonl", "env.json", "command.txt")
-WEIGHTS = ("config.json", "model.safetensors", "README.md")
+WEIGHTS = ("config.json", "model.safetensors")
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -173,7 +173,7 @@ def test_a_state_with_any_value_is_one_line(run: Path, tmp_path: Path) -> None:
     state = torch.load(run / "state.pt", weights_only=True)
     # the deeper ones are many, and alike
     chosen = [place for place in places(state) if len(place) <= 2]
-    for place in draw.sample(chosen, min(len(chosen), 25)):
+    for place in draw.sample(chosen, min(len(chosen), 15)):
         torch.save(changed(state, place, draw.choice(ODD)), folder / "state.pt")
         resume(folder)
 
@@ -183,7 +183,8 @@ def test_json_with_any_value_is_one_line(run: Path, tmp_path: Path, name: str) -
     folder, draw = tmp_path / "run", random.Random(0)
     shutil.copytree(run, folder)
     content = json.loads((run / name).read_text())
-    for place in draw.sample(sorted(places(content), key=str), 40):
+    found = sorted(places(content), key=str)
+    for place in draw.sample(found, min(len(found), 15)):
         value = draw.choice([value for value in ODD if not isinstance(value, torch.Tensor)])
         (folder / name).write_text(json.dumps(changed(content, place, value)))
         (resume if name == "data.json" else find)(folder)

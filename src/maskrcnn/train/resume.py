@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from maskrcnn.config.load import Config
 from maskrcnn.config.section import dotted
 from maskrcnn.config.train import TrainConfig
 from maskrcnn.errors import UserError
+from maskrcnn.safe_files import parse_yaml_text
 from maskrcnn.shell import shell_command
 from maskrcnn.train.checkpoint import TrainingState
 
@@ -94,7 +95,7 @@ def check_unchanged(run: Path, config: Config, data: dict[str, Any]) -> list[str
     remedy = f"set it back, or start a new run from these weights with --set {init}"
     notes = []
     now = dotted(config.model_dump(mode="json"))
-    before = _described(run / "config.yaml", yaml.safe_load)
+    before = _described(run / "config.yaml", partial(parse_yaml_text, where=str(run / "config.yaml")))
     if before is not None:
         before = dotted(_completed(before))
         for key in sorted(now.keys() | before.keys()):
@@ -124,7 +125,7 @@ def _described(path: Path, parse: Any) -> dict[str, Any] | None:
         content = parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+    except (OSError, ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
         raise UserError(f"{path}: is damaged; put it back, or remove it to resume without a look at it")
