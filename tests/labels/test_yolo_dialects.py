@@ -334,6 +334,10 @@ def test_long_and_unprintable_names(folder: Folder) -> None:
     (folder.path / "data.yaml").unlink()
     darknet(folder).text("obj.data", "names = obj.names\n\x07 = lost.txt\n")
     assert len(folder.read("train")) == 2
+    folder.text("obj.data", "names = obj.names\nclasses = \x00\x00\n")
+    folder.refused("obj.data", "2 names")
+    folder.text("obj.data", "names = obj.names\ntrain = train.txt\n").text("train.txt", "a\0b/p0.png\n")
+    folder.refused("none of 1 images")
 
 
 def test_texts_that_are_no_files(folder: Folder) -> None:

@@ -149,7 +149,7 @@ def _of_label_studio(folder: Path, label: str) -> str | None:
     """The name of a text that is `label` with eight letters and a dash before, as of what was uploaded."""
     try:
         names = sorted(os.listdir(folder / posixpath.dirname(label)))
-    except OSError:
+    except (OSError, ValueError):  # a name that no folder can have
         return None
     return next((name for name in names if name.endswith(f"-{posixpath.basename(label)}")), None)
 

@@ -289,7 +289,8 @@ def _from_darknet(path: Path) -> Description:
     count = values.get("classes")
     if count and whole(count) != len(classes):
         raise DataError(
-            f"{path}: classes is {count:.20} but {names.name!r} has {len(classes)} names; correct one of them"
+            f"{path}: classes is {whole(count)!r:.20} but {names.name!r} has {len(classes)} names; "
+            "correct one of them"
         )
     subsets: dict[str, list[Any]] = {
         key: [value]
