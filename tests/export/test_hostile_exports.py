@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import json
 import os
+import random
 import shutil
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from maskrcnn.cli.main import main
 from maskrcnn.errors import UserError
 from maskrcnn.export import cached
 from maskrcnn.export.cached import export_cached
+from maskrcnn.predict.predictor import predict
 from maskrcnn.runtime.engine import open_export
 from maskrcnn.runtime.onnx_file import refuse_external_data
 
@@ -325,3 +327,33 @@ def test_the_cache_of_engines_is_used_only_where_nobody_else_writes(
     monkeypatch.setattr(os, "getuid", lambda: 12345)
     with pytest.raises(UserError, match="others may write to it"):
         export_cached(network, "onnx", made.append)
+
+
+ODD = [None, [], {}, "words", -1, 0, 0.5, 7, 10**30, 1e300, True, [1], [[1]]]
+
+
+def places(inside: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    for key, value in inside.items() if isinstance(inside, dict) else enumerate(inside):
+        yield (*above, key)
+        if isinstance(value, dict | list):
+            yield from places(value, (*above, key))
+
+
+@pytest.mark.parametrize("name", ["export.json", "config.json"])
+def test_json_with_any_value_is_read_or_one_line(exports: dict[str, Path], tmp_path: Path, name: str) -> None:
+    if "onnx" not in exports:
+        pytest.skip("onnx is not installed")
+    folder, draw = tmp_path / "export", random.Random(0)
+    shutil.copytree(exports["onnx"], folder)
+    whole = (folder / name).read_text()
+    found = [place for place in places(json.loads(whole)) if place[0] != "verified"]
+    for place in draw.sample(found, min(len(found), 20)):
+        content = inner = json.loads(whole)
+        for key in place[:-1]:
+            inner = inner[key]
+        inner[place[-1]] = draw.choice(ODD)
+        (folder / name).write_text(json.dumps(content))
+        try:
+            predict(open_export(folder), np.zeros((40, 60, 3), np.uint8), score=0.0)
+        except UserError as error:
+            assert "\n" not in str(error) and len(str(error)) < 1000
