@@ -210,7 +210,7 @@ def test_an_error_at_any_step_leaves_no_folder(
 def test_a_folder_that_another_made_meanwhile_is_kept(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for name in ("full", "empty"):
-        with new_folder(tmp_path / name) as unfinished:
+        with new_folder(tmp_path / name, shared=True) as unfinished:
             (unfinished / "x").write_text("ours")
             if name == "full":
                 (tmp_path / "full").mkdir()
@@ -230,7 +230,7 @@ def test_a_file_in_the_way_of_a_folder_is_an_error(tmp_path: Path) -> None:
 def test_many_processes_make_one_folder(tmp_path: Path) -> None:
     code = "import sys; from pathlib import Path; from maskrcnn.files import new_folder\n"
     code += "for number in range(30):\n"
-    code += " with new_folder(Path(sys.argv[1]) / str(number)) as unfinished:\n"
+    code += " with new_folder(Path(sys.argv[1]) / str(number), shared=True) as unfinished:\n"
     code += "  [(unfinished / name).write_text(sys.argv[2]) for name in 'xyz']"
     running = [start(code, tmp_path, letter) for letter in "abcd"]
     for process in running:

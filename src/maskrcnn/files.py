@@ -21,6 +21,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from maskrcnn.errors import UserError
+
 ABANDONED = 24 * 3600.0  # seconds without a change after which an unfinished file is nobody's
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)  # some network drives
 _FAR = 1 << 30  # the byte that is locked on Windows: nobody can read one that is
@@ -29,13 +31,19 @@ _FAR = 1 << 30  # the byte that is locked on Windows: nobody can read one that i
 def cache_folder() -> Path:
     """Where downloads are kept: $MASKRCNN_CACHE, $XDG_CACHE_HOME/maskrcnn or ~/.cache/maskrcnn. Not created
     here.
+
+    Raises:
+        UserError: none of them is known.
     """
     own, shared = os.environ.get("MASKRCNN_CACHE"), os.environ.get("XDG_CACHE_HOME")
     if own:
         return Path(own).expanduser()
     if shared and Path(shared).is_absolute():  # the XDG specification: relative ones are to be ignored
         return Path(shared) / "maskrcnn"
-    return Path.home() / ".cache" / "maskrcnn"
+    try:
+        return Path.home() / ".cache" / "maskrcnn"
+    except RuntimeError:  # no HOME and no entry in passwd, as in a container with a made-up user
+        raise UserError("no home folder to cache in: set MASKRCNN_CACHE to a folder") from None
 
 
 def only_ours(state: os.stat_result) -> bool:
@@ -52,9 +60,9 @@ def code_digest(*folders: str) -> str:
     return hasher.hexdigest()
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, flush: bool = True) -> None:
     """Write a UTF-8 file as `new_file` does; bytes of file names that are no text as \\udcff."""
-    with new_file(path) as unfinished:
+    with new_file(path, flush=flush) as unfinished:
         unfinished.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
@@ -69,7 +77,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 @contextmanager
-def new_file(path: Path, mode: int | None = None) -> Iterator[Path]:
+def new_file(path: Path, mode: int | None = None, *, flush: bool = True) -> Iterator[Path]:
     """A path to write to; the file there takes the place of `path` when the block ends without an error.
 
     Until then and after an error the old file is whole. A link stays and what it leads to is replaced. A
@@ -78,6 +86,7 @@ def new_file(path: Path, mode: int | None = None) -> Iterator[Path]:
     Args:
         path: missing folders above it are created.
         mode: permissions; None: those of the old file, else what the umask leaves.
+        flush: it is on the disk before it takes its place, and outlasts a power failure too.
 
     Raises:
         OSError: the folder cannot be written to or the disk is full.
@@ -101,19 +110,24 @@ def new_file(path: Path, mode: int | None = None) -> Iterator[Path]:
         mode = likewise.stat().st_mode & 0o7777 if mode is None else mode
         yield unfinished
         unfinished.chmod(mode)  # a library may have made another file of it
-        _to_disk(unfinished)
+        if flush:
+            _to_disk(unfinished)
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
 
 
 @contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
+def new_folder(path: Path, *, shared: bool = False) -> Iterator[Path]:
     """An empty folder to fill; it becomes `path` when the block ends without an error.
 
     An empty folder there gives way. One with contents is kept: another process was quicker.
 
+    Args:
+        shared: others make the same, so that theirs will do.
+
     Raises:
+        UserError: another process was quicker, and the folder is not `shared`.
         OSError: the folder above cannot be written to, the disk is full, or `path` is a file.
     """
     path = Path(path)
@@ -132,6 +146,8 @@ def new_folder(path: Path) -> Iterator[Path]:
         except OSError:
             if not path.is_dir() or not any(path.iterdir()):
                 raise
+            if not shared:
+                raise UserError(f"{path}: another process has made it meanwhile; name another") from None
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from maskrcnn.cli.common import check_outputs, save_image
+from maskrcnn.cli.common import check_outputs
 from maskrcnn.cli.main import main
 from maskrcnn.errors import UserError
+from maskrcnn.images.write import save_image
 
 LABELS = Path(__file__).parents[1] / "labels" / "samples" / "coco"
 

@@ -17,8 +17,8 @@ from maskrcnn.cli.common import (
     SplitParts,
     check_outputs,
     label_options,
-    progress_bar,
     recipe_names,
+    told_progress,
 )
 from maskrcnn.errors import DataError
 from maskrcnn.shell import printable
@@ -69,7 +69,10 @@ def check(
     from maskrcnn.check.run import write_reports
     from maskrcnn.check.terminal import print_report
 
-    with progress_bar("checking") as progress:
+    def reached(done: int, total: int | None) -> str:
+        return f"{done} of {total} images were looked at, and no report is written" if total else ""
+
+    with told_progress("checking", reached) as progress:
         report = run_check(
             data,
             val=val,

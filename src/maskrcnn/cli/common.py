@@ -15,10 +15,9 @@ import typer
 
 from maskrcnn.errors import UserError
 from maskrcnn.shell import printable
+from maskrcnn.stop import telling
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from maskrcnn.labels.options import LabelOptions
     from maskrcnn.labels.types import Dataset
     from maskrcnn.model.mask_rcnn import MaskRCNN
@@ -151,6 +150,20 @@ def progress_bar(title: str) -> Iterator[Progress]:
             bars.stop()
 
 
+@contextmanager
+def told_progress(title: str, line: Callable[[int, int | None], str]) -> Iterator[Progress]:
+    """A progress bar; where the work is stopped, `line(done, total)` says how far it came."""
+    reached: tuple[int, int | None] = (0, None)
+
+    def update(done: int, total: int | None) -> None:
+        nonlocal reached
+        reached = done, total
+        progress(done, total)
+
+    with progress_bar(title) as progress, telling(lambda: line(*reached)):
+        yield update
+
+
 def say(line: str) -> None:
     """Tell what is being done, on stderr."""
     print(printable(line), file=sys.stderr)
@@ -253,16 +266,6 @@ def label_options(
             raise UserError(f"--set {setting}: here only {', '.join(known)} can be set; leave it out")
     data = load_config({}, set_).data
     return LabelOptions(class_name, images, class_attribute, split_parts, data)
-
-
-def save_image(image: Image.Image, path: Path) -> None:
-    """Write an image in the format of the path's suffix."""
-    from PIL import Image
-
-    from maskrcnn.files import new_file
-
-    with new_file(path) as unfinished:
-        image.convert("RGB").save(unfinished, Image.registered_extensions()[path.suffix.lower()], quality=90)
 
 
 def refuse_options(options: dict[str, object], reason: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maskrcnn.cli.common import MODEL_HELP, check_outputs, load_runner, save_image
+from maskrcnn.cli.common import MODEL_HELP, check_outputs, load_runner
 from maskrcnn.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ def demo(
     start = time.perf_counter()
     (found,) = predict_pixels(runner, [photograph], score=0.5)
     seconds = time.perf_counter() - start
+    from maskrcnn.images.write import save_image
+
     save_image(found.plot(), out)
 
     console = Console()

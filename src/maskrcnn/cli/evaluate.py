@@ -23,9 +23,9 @@ from maskrcnn.cli.common import (
     label_options,
     load_runner,
     one_of,
-    progress_bar,
     say,
     tell_repairs,
+    told_progress,
 )
 from maskrcnn.cli.value_range import ValueRangeOption, parse_value_range, set_value_range
 
@@ -61,6 +61,7 @@ def evaluate(
     check_outputs(json, results)
     wanted = parse_value_range(value_range)
     from maskrcnn.evaluate.coco import comparable_kinds, find_all, score_results
+    from maskrcnn.evaluate.found import Result
     from maskrcnn.evaluate.report import print_scores
     from maskrcnn.files import write_json
     from maskrcnn.labels.channels import with_channels
@@ -78,8 +79,15 @@ def evaluate(
     set_value_range(model.config, wanted, partial(value_range_of, dataset, model.config.input.channels))
     dataset = with_channels(dataset, model.config.input.channels, model.config.input.value_range)
     kinds, notes = comparable_kinds(model, dataset)
-    with progress_bar("evaluating") as progress:
-        found = list(find_all(model, dataset, batch=batch, workers=workers, progress=progress))
+    found: list[Result] = []
+
+    def reached(done: int, total: int | None) -> str:
+        if results and found:
+            write_json(results, found)
+        return f"{done} of {total} images are done{f': {results}' if results else ''}" if done else ""
+
+    with told_progress("evaluating", reached) as progress:
+        found.extend(find_all(model, dataset, batch=batch, workers=workers, progress=progress))
     if results:
         write_json(results, found)
     scores = score_results(dataset, found, kinds, most=model.config.test.detections)

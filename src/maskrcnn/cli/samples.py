@@ -17,7 +17,6 @@ from maskrcnn.cli.common import (
     check_outputs,
     progress_bar,
     recipe_for,
-    save_image,
     say,
     tell_names_without_font,
     tell_repairs,
@@ -54,5 +53,7 @@ def samples(
     with progress_bar("decoding large images") as progress:
         config, dataset, _, _ = prepare_data(config, dataset, progress=progress)
     tell_names_without_font(config.model.classes)
+    from maskrcnn.images.write import save_image
+
     save_image(draw_sheet(dataset, config, count), out)
     print(printable(f"{count} training samples of {dataset.name}: {out}"))

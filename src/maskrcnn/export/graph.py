@@ -6,6 +6,7 @@ each (`maskrcnn::nms`, `maskrcnn::roi_align`), for which every engine has an ope
 from __future__ import annotations
 
 import copy
+import io
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,4 +106,7 @@ def write_program(program: ExportedProgram, path: Path) -> None:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of tensors that share their memory
-        torch.export.save(program, path)
+        # not to the path: torch's own writer ends the process where the disk is full
+        buffer = io.BytesIO()
+        torch.export.save(program, buffer)
+    path.write_bytes(buffer.getbuffer())

@@ -27,6 +27,7 @@ from maskrcnn.runtime.exported_folder import (
     write_export,
 )
 from maskrcnn.runtime.openvino import refuse_for_openvino
+from maskrcnn.stop import telling
 from maskrcnn.version import __version__
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def export(
         refuse_for_openvino(model.config)
     _refuse_existing(out)
     # a refusal, Ctrl-C or a full disk leaves nothing that looks like an export
-    with new_folder(out) as unfinished:
+    with new_folder(out) as unfinished, telling(lambda: f"{out} is not written"):
         record = _write(model, target, unfinished, source, calibrate, images, say)
         write_export(unfinished, record, model.config)
         engine = open_export(unfinished, trust_code=True)  # written a moment ago

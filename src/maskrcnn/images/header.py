@@ -14,7 +14,14 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from maskrcnn.errors import ImageError
-from maskrcnn.images.multichannel import ARRAY_SUFFIX, SAMPLES, is_tiff, open_array, tiff_shape
+from maskrcnn.images.multichannel import (
+    ARRAY_SUFFIX,
+    SAMPLES,
+    is_tiff,
+    open_array,
+    refuse_special,
+    tiff_shape,
+)
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF")
 HEIC_SUFFIXES = (".heic", ".heif", ".hif")  # with pillow-heif
@@ -37,6 +44,7 @@ def open_image(path: Path) -> Image.Image:
         ImageError: it is HEIC and pillow-heif is not installed.
         Exception: whatever Pillow raises of a file that is missing, damaged or of another format.
     """
+    refuse_special(path)
     try:
         return Image.open(path, formats=FORMATS)
     except UnidentifiedImageError:

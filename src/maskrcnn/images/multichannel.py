@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,8 +21,19 @@ MOST_PAGES = 1000
 MOST_RATIO = 2000  # of an image's bytes to its file's; deflate and LZW reach 1,400 on a single colour
 
 
+def refuse_special(path: Path) -> None:
+    """Raise an ImageError for a pipe, a socket or a device: one may be waited for without end."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:  # whoever opens it says what is wrong
+        return
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise ImageError(path, "a pipe or a device, no file", "save it as a file first")
+
+
 def is_tiff(path: Path) -> bool:
     """Whether a file begins as a TIFF does."""
+    refuse_special(path)
     with path.open("rb") as file:
         return file.read(4) in TIFF_STARTS
 
@@ -32,6 +44,7 @@ def open_array(path: Path) -> np.ndarray:
     Raises:
         ImageError: no such file, not an array of numbers, another shape, or shorter than its header says.
     """
+    refuse_special(path)
     with _one_line(path):
         array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "buif":

@@ -28,6 +28,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from maskrcnn.config.model import KeypointSchema
+from maskrcnn.errors import UserError
 from maskrcnn.files import cache_folder, code_digest, only_ours
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.packed import PackedLabels
@@ -66,7 +67,10 @@ def cached_labels(
     key = _key(source, place)
     if key is None:
         return read()
-    path = _path(key)
+    try:
+        path = _path(key)
+    except UserError:  # no folder to cache in
+        return read()
     try:
         found = load_labels(path, key)
         if found is not None and _images_are_there(found):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from maskrcnn.errors import DataError, UserError
+from maskrcnn.files import new_folder
 from maskrcnn.images.header import refuse_stack
 from maskrcnn.labels.open import open_dataset, open_split
 from maskrcnn.labels.options import PLAIN, LabelOptions
@@ -18,6 +19,7 @@ from maskrcnn.labels.writers.labelme import write_labelme
 from maskrcnn.labels.writers.left_out import LeftOut
 from maskrcnn.labels.writers.voc import write_voc
 from maskrcnn.labels.writers.yolo import write_yolo
+from maskrcnn.stop import telling
 
 Writer = Callable[[dict[str, Dataset], Path, LeftOut], None]
 
@@ -63,8 +65,8 @@ def convert_data(
             if path is not None:
                 refuse_stack(path)
     left_out = LeftOut()
-    out.mkdir(parents=True, exist_ok=True)
-    WRITERS[to](datasets, out, left_out)
+    with new_folder(out) as unfinished, telling(lambda: f"{out} is not written"):
+        WRITERS[to](datasets, unfinished, left_out)
     return datasets, unread + left_out.lines()
 
 

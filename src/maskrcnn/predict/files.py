@@ -17,12 +17,14 @@ from maskrcnn.errors import DataError, UserError
 from maskrcnn.files import write_text
 from maskrcnn.images.read import read_image
 from maskrcnn.images.tiles import tile_windows
+from maskrcnn.images.write import save_image
 from maskrcnn.instances import Instances
 from maskrcnn.predict.predictor import OVERLAP, Tiles, check_batch, check_score, predict_pixels, tile_side
 from maskrcnn.predict.sources import find_sources
 from maskrcnn.predict.table import TableWriter
 from maskrcnn.progress import Progress
 from maskrcnn.runtime.engine import Runner
+from maskrcnn.stop import telling
 
 SAVED = ("overlay", "csv")
 
@@ -84,6 +86,7 @@ def predict_files(
     summary = Summary(results=out / "results.json", passed_over=passed_over)
     results: list[dict[str, Any]] = []
     with contextlib.ExitStack() as stack:
+        stack.enter_context(telling(lambda: f"{summary.images} of {len(paths)} images are done: {out}"))
         # also after Ctrl-C or a full disk: what was found so far is not lost
         stack.callback(lambda: write_text(summary.results, json.dumps(results)))
         table = stack.enter_context(TableWriter(out, scale)) if "csv" in save else None
@@ -92,7 +95,7 @@ def predict_files(
             for place, found in _predict_readable(model, paths, group, score, tiles, summary, progress):
                 file_name = paths[place].as_posix()
                 if "overlay" in save:
-                    found.plot().save(overlays[place], quality=92)
+                    save_image(found.plot(), overlays[place], quality=92)
                     summary.overlays.append(overlays[place])
                 if table is not None:
                     table.add(file_name, found)

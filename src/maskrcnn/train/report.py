@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from maskrcnn.config.load import Config
-from maskrcnn.files import write_text
+from maskrcnn.files import new_file, write_text
 from maskrcnn.train.checkpoint import TrainingState
 from maskrcnn.train.log import read_metrics
 
@@ -51,7 +51,8 @@ def write_plots(run: Path) -> list[str]:
         axes.set(xlabel="epoch", ylabel=label, ylim=(0, None))
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
-        image.savefig(run / "plots" / name, dpi=120)
+        with new_file(run / "plots" / name) as unfinished:
+            image.savefig(unfinished, dpi=120, format="png")
     return list(curves)
 
 

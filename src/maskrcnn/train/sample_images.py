@@ -13,6 +13,7 @@ from torch import nn
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.images.batch import Batch, Targets
 from maskrcnn.images.draw import draw_instances
+from maskrcnn.images.write import save_image
 from maskrcnn.instances import Instances, Masks
 from maskrcnn.labels.types import Dataset
 
@@ -32,9 +33,7 @@ def draw_training(batch: Batch, targets: Targets, config: ModelConfig, folder: P
         height, width = batch.sizes[row].tolist()
         pixels = batch.images[row, :, :height, :width].permute(1, 2, 0).to(torch.uint8).contiguous().numpy()
         labels = labels_as_instances(targets, row, (height, width), config)
-        draw_instances(pixels, labels, scores=False).convert("RGB").save(
-            folder / f"train_{first + row}.jpg", quality=90
-        )
+        save_image(draw_instances(pixels, labels, scores=False), folder / f"train_{first + row}.jpg")
     return first + count
 
 
@@ -70,4 +69,4 @@ def draw_found(network: nn.Module, dataset: Dataset, folder: Path) -> None:
     for number, index in enumerate(range(0, len(dataset), step)[:SAMPLES]):
         pixels = dataset.pixels(index)
         (found,) = predict_pixels(network, [pixels], score=SCORE)  # type: ignore[arg-type]
-        draw_instances(pixels, found).convert("RGB").save(folder / f"val_{number}.jpg", quality=90)
+        save_image(draw_instances(pixels, found), folder / f"val_{number}.jpg")

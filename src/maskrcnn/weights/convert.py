@@ -54,7 +54,7 @@ def fetch_converted(name: str, progress: Progress | None = None) -> Path:
     if not (converted / WEIGHTS).is_file():
         path = fetch_published(entry, progress)
         model = _convert(read_checkpoint(path), entry, str(path))
-        with new_folder(converted) as unfinished:  # of several processes the first one's is kept
+        with new_folder(converted, shared=True) as unfinished:  # of several processes the first one's is kept
             save_model(model, unfinished, card=_card(entry))
     return converted
 

@@ -16,6 +16,7 @@ from pycocotools import mask as coco_mask
 
 from maskrcnn.errors import DataError
 from maskrcnn.images.header import upright_size
+from maskrcnn.images.multichannel import refuse_special
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.types import LabelledImage
@@ -40,6 +41,7 @@ def open_label_image(path: Path, formats: tuple[str, ...] = ("PNG", "TIFF")) -> 
         DataError: a stack of pages, or not readable, at once or while it is decoded inside the context;
             DataErrors from there stay theirs.
     """
+    refuse_special(path)
     try:
         with quiet(), Image.open(path, formats=formats) as image:
             pages = getattr(image, "n_frames", 1)

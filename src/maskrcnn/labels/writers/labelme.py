@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from maskrcnn.files import write_text
 from maskrcnn.labels.annotation_masks import annotation_rings, annotation_rle
 from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
 from maskrcnn.labels.writers.image_copy import copy_image
@@ -41,7 +42,7 @@ def write_labelme(datasets: dict[str, Dataset], folder: Path, left_out: LeftOut)
                 "imageWidth": image.width,
             }
             path = (folder / split / name).with_suffix(".json")
-            path.write_text(json.dumps(document, indent=1), encoding="utf-8")
+            write_text(path, json.dumps(document, indent=1), flush=False)
 
 
 def _shapes(

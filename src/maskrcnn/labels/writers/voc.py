@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image
 
+from maskrcnn.files import write_text
 from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
 from maskrcnn.labels.writers.image_copy import copy_image
 from maskrcnn.labels.writers.instance_png import instance_ids
@@ -35,12 +36,13 @@ def write_voc(datasets: dict[str, Dataset], folder: Path, left_out: LeftOut) -> 
             stems.append(stem.as_posix())
             path = folder / "Annotations" / f"{stem}.xml"
             path.parent.mkdir(parents=True, exist_ok=True)
-            ElementTree.ElementTree(_document(image, name, dataset)).write(path, encoding="utf-8")
+            document = ElementTree.tostring(_document(image, name, dataset), encoding="unicode")
+            write_text(path, document, flush=False)
             if any(a.polygons or a.rle is not None for a in image.annotations):
                 _write_masks(image, dataset, folder, stem, palette, left_out)
         sets = folder / "ImageSets" / "Main"
         sets.mkdir(parents=True, exist_ok=True)
-        (sets / f"{split}.txt").write_text("".join(f"{stem}\n" for stem in stems), encoding="utf-8")
+        write_text(sets / f"{split}.txt", "".join(f"{stem}\n" for stem in stems))
 
 
 def _is_crowd(annotation: Annotation, left_out: LeftOut) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from maskrcnn.files import write_text
 from maskrcnn.labels.annotation_masks import annotation_rings
 from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
 from maskrcnn.labels.writers.image_copy import copy_image
@@ -45,8 +46,8 @@ def write_yolo(datasets: dict[str, Dataset], folder: Path, left_out: LeftOut) ->
             ]
             path = folder / "labels" / split / Path(name).with_suffix(".txt")
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    (folder / "data.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+            write_text(path, "".join(f"{line}\n" for line in lines), flush=False)
+    write_text(folder / "data.yaml", yaml.safe_dump(settings, sort_keys=False))
 
 
 def _line(annotation: Annotation, image: LabelledImage, keypoints: int, left_out: LeftOut) -> str | None:

@@ -1,0 +1,23 @@
+"""Images written whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image
+
+from maskrcnn.files import new_file
+
+
+def save_image(image: Image.Image, path: Path, quality: int = 90) -> None:
+    """Write an image as RGB in the format of the path's suffix.
+
+    Args:
+        quality: of JPEG and WebP.
+
+    Raises:
+        OSError: the disk is full or may not be written to; an older file is whole then.
+    """
+    kind = Image.registered_extensions()[path.suffix.lower()]
+    with new_file(path, flush=False) as unfinished:
+        image.convert("RGB").save(unfinished, kind, quality=quality)
