@@ -22,7 +22,7 @@ from maskrcnn.train.log import read_metrics
 from maskrcnn.train.trainer import Trainer, train
 from tiny_network import tiny_config, tiny_data, tiny_network
 
-CONFIG = {"epochs": 1.5, "ema": 0.9, "save_every_seconds": 1e-9, "evaluate_every_epochs": 0.5}
+CONFIG = {"epochs": 1, "ema": 0.9, "save_every_seconds": 1e-9, "evaluate_every_epochs": 0.5}
 FILE_EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.chmod", "shutil.rmtree")
 
 
@@ -106,7 +106,7 @@ def survive(run: Path, seed: int, kills: int) -> list[int]:
     draw, codes = random.Random(seed), []
     for _ in range(kills):
         doom = (
-            at_file_operation(draw.randrange(1, 400))
+            at_file_operation(draw.randrange(1, 250))
             if draw.random() < 0.7
             else after(draw.uniform(0, 1.5), draw.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT]))
         )
