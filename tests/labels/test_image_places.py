@@ -251,3 +251,47 @@ def test_formats_that_look_for_their_images(name: str, labels: str | None, tmp_p
         open_dataset(moved)
     dataset = open_dataset(moved, options=LabelOptions(images=far))
     assert len(dataset) == len(before) and dataset.image(0).path == far / dataset.image(0).path.name
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_name_without_its_folder_is_not_the_image_of_another_record(tmp_path: Path, order: int) -> None:
+    write_images(tmp_path / "images", names=["a.png", *NAMES])
+    names = ["a.png", "train/a.png", *(f"train/{name}" for name in NAMES)][::order]
+    with pytest.raises(DataError, match=r"1 of 5 image files are missing, .*train/a.png"):
+        read_coco(write_labels(tmp_path / "train.json", names))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("annotations/instances_train_part1.json", "annotations/instances_train_part2.json"),
+        ("annotations/instances_train2014.json", "annotations/instances_train2017.json"),
+        ("annotations/instances_train_a.json", "annotations/instances_train_bc.json"),
+        ("train.json", "training.json"),
+        ("train.json", "Train.json"),
+        ("train/labels.json", "training/labels.json"),
+    ],
+)
+def test_of_two_label_files_of_one_split_none_is_left_out(tmp_path: Path, one: str, other: str) -> None:
+    write_images(tmp_path / "images")
+    for name in (one, other):
+        write_labels(tmp_path / name)
+        write_images((tmp_path / name).parent)
+    for split in ("train", "val", None):
+        with pytest.raises(UserError, match="holds .* and .*; name the one that is meant"):
+            open_dataset(tmp_path, split)  # type: ignore[arg-type]
+
+
+def test_a_link_to_the_labels_of_a_split_is_not_a_second_one(tmp_path: Path) -> None:
+    write_images(tmp_path / "val")
+    write_labels(tmp_path / "val" / "labels.json")
+    (tmp_path / "valid").symlink_to("val")
+    assert len(open_dataset(tmp_path, "val")) == COUNT
+
+
+@pytest.mark.parametrize("more", ["instances_val2017_fixed.json", "instances_valminusminival2017.json"])
+def test_the_plain_labels_of_a_split_come_before_their_variants(tmp_path: Path, more: str) -> None:
+    write_images(tmp_path / "val2017")
+    write_labels(tmp_path / "annotations" / "instances_val2017.json")
+    write_labels(tmp_path / "annotations" / more, NAMES[:1])
+    assert len(open_dataset(tmp_path, "val")) == COUNT

@@ -411,3 +411,17 @@ def subjects(folder: Path) -> list[Subject]:
 
 def test_any_bytes_are_read_or_refused(tmp_path: Path) -> None:
     check_spoilt(subjects(tmp_path))
+
+
+def test_only_names_and_two_places_of_one_split(folder: Folder) -> None:
+    folder.pairs("images/train", "labels/train", "a").pairs("train", "train", "a", "b")
+    folder.text("data.yaml", "names: [cat, dog]\n")
+    dataset = repaired(read_yolo(folder.path, "train"), "subset that is no split left out")
+    assert [image.file_name for image in dataset] == ["images/train/a.png"]
+    assert "'./train'" in dataset.problems.lines()[0]
+
+
+@pytest.mark.parametrize("other", ["images/a.jpg", "images/a.PNG"])
+def test_two_images_do_not_share_the_labels_of_one(folder: Folder, other: str) -> None:
+    folder.pairs("images", "labels", "a", "b").images(other).text("classes.txt", "cat\ndog\n")
+    refused(lambda: read_yolo(folder.path), "share a name", "a.png", other, "labels/a.txt")

@@ -194,15 +194,35 @@ def _find_split(folder: Path, split: Split, named: Format | None, options: Label
     whole = named or detect(folder)
     if whole is not None and whole.has_split is not None and whole.has_split(folder, split):
         return _opener(whole, folder, options, split)
-    for name in SPLIT_NAMES[split]:
-        for path in [*_like(folder, f"{name}.json"), *_like(folder, name)]:
-            if opener := _whole(path, named, options):
-                return opener
-        stems = (f"instances_{name}", f"person_keypoints_{name}", name, f"lvis_v*_{name}")
-        for pattern in (f"{stem}*.json" for stem in stems):
-            if files := list(_like(folder / "annotations", pattern)):
-                return _whole(files[0], named, options)
+    names = SPLIT_NAMES[split]
+    for suffix in (".json", ""):
+        paths = [path for name in names for path in _like(folder, f"{name}{suffix}")]
+        openers = {path: opener for path in paths if (opener := _whole(path, named, options))}
+        if openers:
+            return openers[_only(list(openers))]
+    for stem in ("instances_", "person_keypoints_", "", "lvis_v*_"):
+        patterns = (f"{stem}{name}*.json" for name in names)
+        files = [path for pattern in patterns for path in _like(folder / "annotations", pattern)]
+        if files:
+            return _whole(_only(list(dict.fromkeys(files))), named, options)
     return None
+
+
+def _only(paths: list[Path]) -> Path:
+    """The labels of a split among those called so: of instances_val2017.json and
+    instances_val2017_fixed.json the plain one.
+
+    Raises:
+        UserError: several could be meant; to take one would leave out what the others hold.
+    """
+    plain = [path for path in paths if split_of(path.stem.rstrip("0123456789").rpartition("_")[2])]
+    first, *others = sorted(plain or paths, key=lambda path: len(path.name))
+    for other in others:
+        if not (os.path.samefile(first, other) or (not plain and other.stem.startswith(first.stem))):
+            raise UserError(
+                f"{first.parent}: holds {first.name!r} and {other.name!r}; name the one that is meant"
+            )
+    return first
 
 
 def _annotations(folder: Path, named: Format | None, options: LabelOptions) -> Opener | None:

@@ -154,9 +154,11 @@ def _add_images(
             raise  # else every record is refused below, for what its name is
     by_id: dict[int | str, LabelledImage] = {}
     files = set[str]()
+    # x/a.png without its folder is not the a.png that another record names
+    whole = {relative_name(record["file_name"]) for record in named} if spelling.dropped else set()
     for position, record in enumerate(records):
         try:
-            file_name = _file_name(record, position, spelling, builder)
+            file_name = _file_name(record, position, spelling, whole, builder)
             image = _image(record, file_name, by_id, builder)
         except FileNotFoundError:
             builder.missing.append(file_name)
@@ -207,8 +209,12 @@ def _has_name(record: Any) -> bool:
     return isinstance(record, dict) and isinstance(record.get("file_name"), str) and bool(record["file_name"])
 
 
-def _file_name(record: Any, position: int, spelling: Spelling, builder: LabelBuilder) -> str:
-    """The normalised name of an image's file, relative to the folder of the images."""
+def _file_name(
+    record: Any, position: int, spelling: Spelling, whole: set[str | None], builder: LabelBuilder
+) -> str:
+    """The normalised name of an image's file, relative to the folder of the images; none of `whole` where
+    leading folders had to go.
+    """
     source = str(builder.source)
     if not _has_name(record):
         where = f"entry {position} of images"
@@ -217,6 +223,8 @@ def _file_name(record: Any, position: int, spelling: Spelling, builder: LabelBui
     as_written = relative_name(record["file_name"])
     for each in (spelling, Spelling(), Spelling(slashes=True)):
         found = each.name(record)
+        if found != as_written and found in whole:
+            continue
         if found is not None and os.path.isfile(builder.folder / found):
             if each.kind is not None and found != as_written:
                 builder.problems.note(each.kind, f"image {record['file_name']!r}", found)

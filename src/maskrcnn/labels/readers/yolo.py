@@ -76,6 +76,7 @@ def read_yolo(source: Path, split: str | None = None) -> FileDataset:
             f"{description.path}: none of {len(images)} images has a label file, the first would be "
             f"{first!r}; {remedy}"
         )
+    _refuse_shared(description, labels)
     for image, text in labels.items():
         if os.path.isfile(description.folder / image):
             _read_labels(description, builder, text, builder.add_image(image))
@@ -158,6 +159,17 @@ def _label_file(folder: Path, image: str) -> str:
     """The text of an image's labels, or where it would be."""
     names = label_names(image)
     return next((name for name in names if os.path.isfile(folder / name)), names[0])
+
+
+def _refuse_shared(description: Description, labels: dict[str, str]) -> None:
+    """Refuse two images with one text: a.jpg and a.png, of which nobody knows whose the objects are."""
+    owners: dict[str, str] = {}
+    for image, text in labels.items():
+        if os.path.isfile(description.folder / image) and owners.setdefault(text, image) != image:
+            raise DataError(
+                f"{description.path}: images {owners[text]!r} and {image!r} share a name, and so the labels "
+                f"in {text!r}; rename one, and its labels, or delete one"
+            )
 
 
 def _read_labels(description: Description, builder: LabelBuilder, label: str, image: LabelledImage) -> None:

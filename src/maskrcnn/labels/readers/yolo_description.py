@@ -105,11 +105,13 @@ def usual_places(folder: Path) -> dict[str, list[Any]]:
     for split, aliases in SPLIT_NAMES.items():
         for alias in aliases:
             places = (f"images/{alias}", f"{alias}/images", alias, f"obj_{alias}_data")
-            place = next((place for place in places if _has_labels(folder, place)), None)
+            with_labels = [place for place in places if _has_labels(folder, place)]
             if is_list_of_images(folder / f"{alias}.txt"):
-                place = f"{alias}.txt"
-            if place is not None:
-                found.setdefault(split, []).append(place)
+                with_labels = [f"{alias}.txt"]
+            if with_labels:
+                found.setdefault(split, []).append(with_labels[0])
+            # perhaps of the same images, so not taken but told, as a part that no split has
+            found |= {f"./{place}": [place] for place in with_labels[1:]}
     for other in sorted([*folder.glob("images/*/"), *folder.glob("*/images/")] if found else []):
         name = other.relative_to(folder).as_posix()
         subset = name.removeprefix("images/").removesuffix("/images")
