@@ -15,7 +15,17 @@ from pathlib import Path
 import pytest
 
 from maskrcnn import files
-from maskrcnn.files import Locked, locked, new_file, new_folder, remove_unfinished, write_json, write_text
+from maskrcnn.errors import UserError
+from maskrcnn.files import (
+    Locked,
+    cache_folder,
+    locked,
+    new_file,
+    new_folder,
+    remove_unfinished,
+    write_json,
+    write_text,
+)
 
 posix = pytest.mark.skipif(os.name != "posix", reason="links, devices and pipes of POSIX")
 
@@ -305,3 +315,19 @@ def test_a_drive_without_locks_holds_nothing(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(files, "_lock", none)
     with locked(tmp_path / "lock"):
         pass
+
+
+@posix
+def test_a_cache_that_cannot_be_made_names_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a container runs for a made-up user, whose home is /."""
+    monkeypatch.delenv("MASKRCNN_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / ".cache" / "maskrcnn"
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)  # root may write anywhere
+    with pytest.raises(UserError, match="MASKRCNN_CACHE"):
+        cache_folder()
+    (tmp_path / ".cache" / "maskrcnn").mkdir(parents=True)  # there, and filled by somebody else
+    assert cache_folder().is_dir()

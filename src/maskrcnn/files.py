@@ -33,8 +33,16 @@ def cache_folder() -> Path:
     here.
 
     Raises:
-        UserError: none of them is known.
+        UserError: none of them is known, or it is not there and cannot be made.
     """
+    folder = _cache_folder()
+    there = next((parent for parent in (folder, *folder.absolute().parents) if parent.exists()), folder)
+    if not os.access(there, os.R_OK if there == folder else os.W_OK | os.X_OK):
+        raise UserError(f"{there}: cannot cache in it: set MASKRCNN_CACHE to a folder of your own")
+    return folder
+
+
+def _cache_folder() -> Path:
     own, shared = os.environ.get("MASKRCNN_CACHE"), os.environ.get("XDG_CACHE_HOME")
     if own:
         return Path(own).expanduser()
