@@ -173,3 +173,62 @@ def test_which_images_are_taken_in_tiles() -> None:
 
 def test_windows_know_their_sides() -> None:
     assert Window(3, 4, 10, 20).box == (3, 4, 13, 24)
+
+
+def cells(axes: tuple[int, int], seed: int, size: int = 400) -> np.ndarray:
+    """A label image of ellipses that do not touch."""
+    rng = np.random.default_rng(seed)
+    numbers = np.zeros((size, size), np.int32)
+    pitch = 2 * max(axes) + 6
+    for y in range(pitch // 2, size - pitch // 2, pitch):
+        for x in range(pitch // 2, size - pitch // 2, pitch):
+            cv2.ellipse(numbers, (x, y), axes, int(rng.integers(0, 180)), 0, 360, int(numbers.max()) + 1, -1)
+    return numbers
+
+
+def inexact(found: Instances, rng: np.random.Generator, share: float) -> Instances:
+    """Each mask with its sides moved at random by a share of its size, as networks find them."""
+    assert found.masks is not None
+    for row, (x0, y0, bitmap) in found.masks.known.items():
+        height, width = bitmap.shape
+        moves = np.rint(rng.normal(0, share, 4) * [width, height, width, height]).astype(int)
+        box = np.array([x0, y0, x0 + width, y0 + height]) + moves
+        left, top = np.maximum(box[:2], 0).tolist()
+        right, bottom = np.minimum(box[2:], found.size[::-1]).tolist()
+        if right > left and bottom > top:
+            turned = cv2.resize(bitmap.astype(np.uint8), (right - left, bottom - top)) > 0
+            found.masks.known[row] = (left, top, turned)
+    return found
+
+
+@pytest.mark.parametrize("axes", [(30, 20), (80, 60)])
+def test_inexact_views_give_whole_objects(axes: tuple[int, int]) -> None:
+    for seed in range(3):
+        numbers, rng = cells(axes, seed), np.random.default_rng(seed)
+        views = []
+        for window, core in zip(tile_windows(400, 400, 128, 32), tile_cores(400, 400, 128, 32), strict=True):
+            x0, y0, x1, y1 = window.box
+            shown = numbers[y0:y1, x0:x1]
+            shown = np.where(np.bincount(shown.ravel())[shown] < 20, 0, shown)  # no network finds slivers
+            views.append(TileView(window, core, inexact(instances_of(shown), rng, 0.04)))
+        found = join_tiles(views, (400, 400))
+        assert len(found) == numbers.max() and found.masks is not None
+        for name, mask in zip(found.names, found.masks.bitmaps(), strict=True):
+            true = numbers == int(name)
+            assert (true & mask).sum() > 0.7 * (true | mask).sum()
+
+
+@pytest.mark.parametrize("axes", [(10, 10), (10, 3), (30, 5), (30, 20)])
+def test_slanted_objects_without_masks_are_counted_once(axes: tuple[int, int]) -> None:
+    for seed in range(3):
+        numbers = cells(axes, seed)
+        assert len(joined(numbers, 128, 32, masks=False)) == numbers.max()
+
+
+def test_a_ring_is_not_the_object_in_it() -> None:
+    numbers = np.zeros((300, 300), np.int32)
+    cv2.circle(numbers, (150, 150), 100, 1, 12)
+    cv2.circle(numbers, (150, 150), 60, 2, -1)
+    cv2.circle(numbers, (150, 150), 20, 3, -1)
+    for side in (60, 100, 160):
+        check(joined(numbers, side, side // 4), numbers)

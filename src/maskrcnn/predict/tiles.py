@@ -18,6 +18,7 @@ from maskrcnn.images.tiles import Window
 from maskrcnn.instances import PER_OBJECT, Instances, Masks
 
 ALIKE = 0.5  # IoU in the shared strip from which two views are one object
+CLOSE = 0.1  # of an object's side: what is nearer to a tile's border may go on beyond it
 
 Bitmap = tuple[int, int, np.ndarray]  # x0, y0, bool (h, w): pixels of the image
 Member = tuple[int, int]  # number of a tile, row of an object in it
@@ -44,13 +45,15 @@ class TileView:
         ).reshape(-1, 4)
 
     def cut(self, row: int, image: tuple[int, int]) -> bool:
-        """Whether an object reaches a border of the tile that is not the image's."""
+        """Whether an object comes close to a border of the tile that is not the image's."""
         (x0, y0, x1, y1), (left, top, right, bottom) = self.extents[row], self.window.box
+        # a network is not exact to the pixel; an object that is taken for cut is joined all the same
+        x, y = 1 + CLOSE * (x1 - x0), 1 + CLOSE * (y1 - y0)
         return bool(
-            (x0 <= left and left > 0)
-            or (y0 <= top and top > 0)
-            or (x1 >= right and right < image[1])
-            or (y1 >= bottom and bottom < image[0])
+            (x0 < left + x and left > 0)
+            or (y0 < top + y and top > 0)
+            or (x1 > right - x and right < image[1])
+            or (y1 > bottom - y and bottom < image[0])
         )
 
     def owns(self, row: int) -> bool:
@@ -69,7 +72,7 @@ def join_tiles(views: list[TileView], size: tuple[int, int]) -> Instances:
         size: height and width of the image.
     """
     kept: list[tuple[Member, Bitmap | None, float]] = []
-    for group in _groups(views):
+    for group in _groups(views, size):
         score = max(float(views[tile].found.scores[row]) for tile, row in group)
         whole = [(tile, row) for tile, row in group if not views[tile].cut(row, size)]
         owned = [(tile, row) for tile, row in whole if views[tile].owns(row)]
@@ -85,7 +88,7 @@ def join_tiles(views: list[TileView], size: tuple[int, int]) -> Instances:
     return _gather(views, kept, size)
 
 
-def _groups(views: list[TileView]) -> list[list[Member]]:
+def _groups(views: list[TileView], size: tuple[int, int]) -> list[list[Member]]:
     """The views of each object: pairs that are alike, joined by union-find."""
     parent: dict[Member, Member] = {
         (tile, row): (tile, row) for tile, view in enumerate(views) for row in range(len(view.found))
@@ -98,7 +101,7 @@ def _groups(views: list[TileView]) -> list[list[Member]]:
         return member
 
     for a, b in _neighbours(views):
-        for row_a, row_b in _alike(views[a], views[b]):
+        for row_a, row_b in _alike(views[a], views[b], size):
             parent[root((b, row_b))] = root((a, row_a))
     groups: dict[Member, list[Member]] = defaultdict(list)
     for member in parent:
@@ -115,25 +118,42 @@ def _neighbours(views: list[TileView]) -> Iterator[tuple[int, int]]:
             yield a, a + 1 + int(b)
 
 
-def _alike(one: TileView, other: TileView) -> list[tuple[int, int]]:
-    """Rows of the same object in two tiles, the most alike first and each once."""
+def _alike(one: TileView, other: TileView, size: tuple[int, int]) -> list[tuple[int, int]]:
+    """Rows of the same object in two tiles: the most alike first and each once, then those that a tile cuts
+    and that lie on an object of the other tile.
+    """
     left, top = np.maximum(one.window.box[:2], other.window.box[:2])
     right, bottom = np.minimum(one.window.box[2:], other.window.box[2:])
     strip = np.array([left, top, right, bottom])
     rows = np.flatnonzero(_overlap(strip, one.extents)).tolist()
     columns = np.flatnonzero(_overlap(strip, other.extents))
     pairs: list[tuple[float, int, int]] = []
+    inside_rows: list[tuple[float, int, int]] = []  # cut, and half of it or more on that of the column
+    inside_columns: list[tuple[float, int, int]] = []
     for row in rows:
         near = columns[_overlap(one.extents[row], other.extents[columns]).astype(bool)]
         for column in near[one.found.labels[row] == other.found.labels[near]].tolist():
-            iou = _iou_in(strip, one.bitmaps[row], other.bitmaps[column])
-            if iou >= ALIKE:
-                pairs.append((iou, row, column))
+            shared, *areas = _shared_in(strip, one.bitmaps[row], other.bitmaps[column])
+            if shared and shared >= ALIKE * (sum(areas) - shared):
+                pairs.append((shared / (sum(areas) - shared), row, column))
+                continue
+            if shared and shared >= ALIKE * areas[0] and one.cut(row, size):
+                inside_rows.append((shared / areas[0], row, column))
+            if shared and shared >= ALIKE * areas[1] and other.cut(column, size):
+                inside_columns.append((shared / areas[1], row, column))
     pairs.sort(key=lambda pair: -pair[0])
     taken_rows, taken_columns, chosen = set[int](), set[int](), []
     for _, row, column in pairs:
         if row not in taken_rows and column not in taken_columns:
             taken_rows.add(row)
+            taken_columns.add(column)
+            chosen.append((row, column))
+    for _, row, column in sorted(inside_rows, key=lambda pair: -pair[0]):
+        if row not in taken_rows:
+            taken_rows.add(row)
+            chosen.append((row, column))
+    for _, row, column in sorted(inside_columns, key=lambda pair: -pair[0]):
+        if column not in taken_columns:
             taken_columns.add(column)
             chosen.append((row, column))
     return chosen
@@ -146,16 +166,14 @@ def _overlap(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     return shared
 
 
-def _iou_in(strip: np.ndarray, a: Bitmap, b: Bitmap) -> float:
-    """IoU of two objects, of their pixels inside `strip` (xyxy)."""
+def _shared_in(strip: np.ndarray, a: Bitmap, b: Bitmap) -> tuple[int, int, int]:
+    """Pixels inside `strip` (xyxy) of two objects: of both at once, of the one and of the other."""
     x0, y0 = min(a[0], b[0]), min(a[1], b[1])
     x1 = max(a[0] + a[2].shape[1], b[0] + b[2].shape[1])
     y1 = max(a[1] + a[2].shape[0], b[1] + b[2].shape[0])
     around = max(x0, int(strip[0])), max(y0, int(strip[1])), min(x1, int(strip[2])), min(y1, int(strip[3]))
     one, other = _part(a, around), _part(b, around)
-    shared = int((one & other).sum())
-    union = int(one.sum()) + int(other.sum()) - shared
-    return shared / union if union else 0.0
+    return int((one & other).sum()), int(one.sum()), int(other.sum())
 
 
 def _part(bitmap: Bitmap, box: tuple[int, int, int, int]) -> np.ndarray:
