@@ -51,7 +51,7 @@ from maskrcnn.errors import UserError
 def test_nonsense_is_refused_by_name(overrides: list[str], said: str) -> None:
     with pytest.raises(UserError) as error:
         load_config("quick", overrides)
-    where, _, message = str(error.value).partition(".yaml: ")
+    where, _, message = str(error.value).partition(".yaml with --set: ")
     assert where.endswith("quick")
     assert message.startswith(said)
     assert "\n" not in message

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageDraw
 
+from maskrcnn.cli.main import main
 from maskrcnn.images.header import upright_size
 from maskrcnn.labels.image_files import check_sizes
 from maskrcnn.labels.open import open_dataset
@@ -70,6 +71,15 @@ def test_the_class_is_a_setting_and_not_in_the_path(tmp_path: Path) -> None:
     save(tmp_path / "Nuclei/train", "a", one_object())
     assert open_dataset(tmp_path / "Nuclei", "train").classes == ["object"]
     assert open_dataset(tmp_path / "Nuclei", "train", options=LabelOptions("cell")).classes == ["cell"]
+
+
+def test_a_split_keeps_the_class_that_is_named(tmp_path: Path) -> None:
+    for stem in ("a", "b"):
+        save(tmp_path / "cells", stem, one_object())
+    out = tmp_path / "split"
+    assert main(["split", str(tmp_path / "cells"), "--class", "cell", "--val", "0.5", "--out", str(out)]) == 0
+    names = [open_dataset(out / f"{part}.json").classes for part in ("train", "val")]
+    assert names == [["cell"], ["cell"]]
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, bool])

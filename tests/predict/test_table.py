@@ -95,3 +95,13 @@ def test_rows_of_objects_and_images(tmp_path: Path) -> None:
         ("кот.png", "cell", "1"),
     ]
     assert float(images[1]["area"]) == sum(float(objects[n]["area"]) for n in (0, 2))
+    assert "area_um2" not in images[0]
+
+
+def test_the_summary_has_areas_to_scale_where_the_objects_have(tmp_path: Path) -> None:
+    with TableWriter(tmp_path, scale=0.5) as table:
+        table.add("none.png", found(0))
+        table.add("b.png", found())
+    images = list(csv.DictReader((tmp_path / "summary.csv").open(encoding="utf-8")))
+    assert float(images[0]["area_um2"]) == 0 and float(images[1]["area"]) > 0
+    assert all(float(row["area_um2"]) == float(row["area"]) / 4 for row in images)

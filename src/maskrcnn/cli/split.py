@@ -9,6 +9,7 @@ import typer
 
 from maskrcnn.cli.common import (
     ClassAttribute,
+    ClassName,
     Data,
     Images,
     LabelSettings,
@@ -55,6 +56,7 @@ def split(
     ] = False,
     images: Images = None,
     class_attribute: ClassAttribute = None,
+    class_name: ClassName = None,
     split_parts: SplitParts = False,
     set_: LabelSettings = None,
 ) -> None:
@@ -73,7 +75,7 @@ def split(
             grouping=grouping,
             seed=seed,
             copy=copy,
-            options=label_options(None, images, class_attribute, split_parts, set_),
+            options=label_options(class_name, images, class_attribute, split_parts, set_),
             progress=progress,
         )
     tell_repairs(next(iter(parts.values())))

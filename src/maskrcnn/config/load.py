@@ -60,6 +60,7 @@ def load_config(source: str | Path | dict[str, Any], overrides: list[str] | None
         raise UserError(f"{where}: {error}") from None
     for override in overrides or []:
         settings = _override(settings, override)
+    where += " with --set" if overrides else ""
     return validate(Config, settings, where)
 
 

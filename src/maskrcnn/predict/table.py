@@ -105,10 +105,11 @@ class TableWriter:
         """
         _demand_scikit_image()
         self._scale = scale
+        self._areas = ["area"] if scale is None else ["area", "area_um2"]
         self._objects = (folder / "objects.csv").open("w", newline="", encoding="utf-8")
         self._images = (folder / "summary.csv").open("w", newline="", encoding="utf-8")
         self._columns: list[str] = []
-        csv.writer(self._images).writerow(["image", "class", "count", "area"])
+        csv.writer(self._images).writerow(["image", "class", "count", *self._areas])
 
     def add(self, image: str, found: Instances) -> None:
         """The objects of an image called `image`."""
@@ -118,7 +119,7 @@ class TableWriter:
             self._columns = list(rows[0])
             writer.writerow(["image", "object", *self._columns])
         writer.writerows([image, n, *row.values()] for n, row in enumerate(rows, 1))
-        csv.writer(self._images).writerows([image, *counted] for counted in _counted(rows))
+        csv.writer(self._images).writerows([image, *counted] for counted in _counted(rows, self._areas))
         for file in (self._objects, self._images):
             file.flush()  # what was found stays, whatever comes
 
@@ -132,10 +133,11 @@ class TableWriter:
         self._images.close()
 
 
-def _counted(rows: list[dict[str, Any]]) -> Iterator[tuple[str, int, float | str]]:
-    """Class, number of objects and their area in pixels; an image without an object has a row too."""
+def _counted(rows: list[dict[str, Any]], areas: list[str]) -> Iterator[list[str | int | float]]:
+    """Class, number of objects and the sums of `areas`; an image without an object has a row too."""
     if not rows:
-        yield "", 0, 0
+        yield ["", 0, *[0] * len(areas)]
     for name in sorted({row["class"] for row in rows}):
         own = [row for row in rows if row["class"] == name]
-        yield name, len(own), sum(row["area"] or 0 for row in own) if "area" in own[0] else ""
+        sums = [sum(row[area] or 0 for row in own) if area in own[0] else "" for area in areas]
+        yield [name, len(own), *sums]
