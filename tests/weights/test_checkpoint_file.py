@@ -449,3 +449,96 @@ def test_any_torch_pickle_is_a_checkpoint_or_a_user_error(tmp_path: Path, data: 
         for name, content in files.items():
             archive.writestr(name, data.draw(mutated([content])) if name.endswith("data.pkl") else content)
     outcome(tmp_path / "x.pth", (tmp_path / "x.pth").read_bytes())
+
+
+def rezipped(path: Path, **contents: bytes) -> Path:
+    """The torch file with other entries: data_pkl is what data.pkl holds then."""
+    with zipfile.ZipFile(path) as archive:
+        entries = {info.filename: archive.read(info) for info in archive.infolist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in entries.items():
+            archive.writestr(name, contents.get(name.rpartition("/")[2].replace(".", "_"), content))
+    return path
+
+
+def one_list_in_many(levels: int) -> bytes:
+    """A list that holds another twice, which holds another twice, and so on: 2**levels numbers."""
+    return (
+        b"]q\x00(K\x01K\x01e"
+        if levels == 0
+        else b"]q%c(" % levels + one_list_in_many(levels - 1) + b"h%ce" % (levels - 1)
+    )
+
+
+@pytest.mark.parametrize(
+    "pickled",
+    [
+        b"ctorch\nTensor\n" + one_list_in_many(40) + b"\x85R",
+        b"ctorch\nSize\n" + one_list_in_many(40) + b"\x85R",
+        b"ctorch._tensor\n_rebuild_from_type_v2\n(ctorch\nTensor\nctorch\nTensor\n"
+        + one_list_in_many(40)
+        + b"\x85NtR",
+        b"ctorch\nTensor\n\x8a\x06\x00\x00\x00\x00\x00\x01\x85R",
+        b"ctorch.storage\nUntypedStorage\n\x8a\x06\x00\x00\x00\x00\x00\x01\x85R",
+        b"cbuiltins\nbytearray\n\x8a\x06\x00\x00\x00\x00\x00\x01\x85R",
+    ],
+)
+def test_short_pickles_of_much(tmp_path: Path, pickled: bytes) -> None:
+    path = tmp_path / "x.pth"
+    torch.save({"w": torch.ones(2)}, path)
+    refused(rezipped(path, data_pkl=b"\x80\x02" + pickled + b"."))
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+def test_plain_contents_that_torch_saves(tmp_path: Path, zipped: bool) -> None:
+    facts = {
+        "size": torch.Size([1, 2]),
+        "keys": {(1, 2): 3, ("a", 0): torch.ones(1), torch.float32: 1},
+        "bytes": [b"a\xff", bytearray(b"b\xff"), bytearray(), {1, 2}, 1 + 2j, -(2**70)],
+        "types": [torch.float16, torch.device("cpu"), torch.strided],
+        "kinds": [torch.eye(2).to_sparse(), torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8)],
+        "parameter": torch.nn.Parameter(torch.ones(2, dtype=torch.bfloat16)),
+    }
+    path = tmp_path / "x.pth"
+    torch.save(
+        {"model": {"w": torch.ones(2)}, "epoch": 3} | facts, path, _use_new_zipfile_serialization=zipped
+    )
+    found = read_checkpoint(path)
+    assert list(found.tensors) == ["w"] and found.extra["epoch"] == 3
+
+
+def test_many_tuples_of_one_hash_are_no_keys(tmp_path: Path) -> None:
+    keys = {tuple(-1 - (n >> bit & 1) for bit in range(12)): n for n in range(2**12)}
+    torch.save({"model": {"w": torch.ones(2)}, "keys": keys}, tmp_path / "x.pth")
+    assert "a key of type tuple" in refused(tmp_path / "x.pth")
+
+
+def test_a_pickle_that_only_torch_finds(tmp_path: Path) -> None:
+    path = tmp_path / "x.pth"
+    torch.save({"w": torch.ones(2)}, path)
+    with zipfile.ZipFile(path) as archive:
+        entries = {info.filename: archive.read(info) for info in archive.infolist()}
+    root = next(iter(entries)).partition("/")[0]
+    entries[f"{root}/DATA.PKL"] = b"\x80\x02cposix\nsystem\n."
+    del entries[f"{root}/data.pkl"]
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+        archive.writestr(f"{root}/other.pkl", b"\x80\x02}.")
+    assert "posix.system" in refused(path)
+
+
+def test_zips_that_two_libraries_read_differently(tmp_path: Path) -> None:
+    path = tmp_path / "x.pth"
+    torch.save({"w": torch.ones(2)}, path)
+    content = path.read_bytes()
+    why = "a zip with something before, between or behind"
+    assert why in refused(path, content[:-2] + b"\x03\x00abc")  # a comment
+    assert why in refused(path, content[:4] + content)  # what is read is moved
+    end = content.rindex(b"PK\x06\x07")
+    assert why in refused(path, content[: end + 8] + b"\0" * 8 + content[end + 16 :])  # the long record
+    short = content.rindex(b"PK\x05\x06")
+    assert why in refused(path, content[: short + 16] + b"\0" * 4 + content[short + 20 :])
+    path.write_bytes(content)
+    assert list(read_checkpoint(path).tensors) == ["w"]

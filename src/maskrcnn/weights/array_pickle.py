@@ -2,9 +2,9 @@
 
 A pickle is a program for a small stack machine. `PickleReader` is such a machine without the dangerous part:
 it has containers, numbers and words, answers the few names that arrays need with functions of its own, and
-refuses every other name. Bytes that calls copy are held against the size of the file, and only words and
-numbers may be keys: hashing nested tuples recurses in C, and chosen numbers of one hash take time that grows
-with their square.
+refuses every other name. Bytes that calls copy are held against the size of the file, and only words, numbers
+and some flat tuples of them may be keys: hashing nested tuples recurses in C, and chosen keys of one hash
+take time that grows with their square.
 """
 
 from __future__ import annotations
@@ -23,6 +23,15 @@ from maskrcnn.errors import UserError
 
 REMEDY = "resave it where it was made, with torch.save(model.state_dict(), PATH)"
 MAX_OPERATIONS = 1_000_000  # a published checkpoint has some 20,000
+MOST_TUPLES, LONGEST_TUPLE = 1000, 100  # that are keys: many of one hash are easily found
+REBUILD = "torch._utils._rebuild_"  # tensors of any kind
+TORCH_CALLS = {  # others, such as torch.Tensor, make tensors of lists, and of any size
+    "torch.Size",
+    "torch.device",
+    "torch._tensor._rebuild_from_type_v2",
+    "torch.nn.parameter.Parameter",
+    "torch.serialization._get_layout",
+}
 LITERALS = frozenset(
     "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING BINBYTES"
     " SHORT_BINBYTES BINBYTES8 BYTEARRAY8 UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8".split()
@@ -64,8 +73,11 @@ class _Name:
     name: str
 
 
+@dataclass(frozen=True)
 class _Torch:
     """Something of torch's in a torch file: what it is, its own restricted unpickler finds out."""
+
+    name: str = ""  # "" for what a call gave
 
 
 class PickleReader:
@@ -82,6 +94,7 @@ class PickleReader:
         self._path = path
         self._copies_left = 4 * size + (1 << 20)
         self._torch_file = torch_file
+        self._tuples_left = MOST_TUPLES
         self._stack: list[Any] = []
         self._marked: list[list[Any]] = []  # the stacks below each mark
         self._memo: dict[int, Any] = {}
@@ -131,7 +144,8 @@ class PickleReader:
                 last, module = stack.pop(), stack.pop()
                 stack.append(self._named(f"{module}.{last}"))
             case "BINPERSID" if self._torch_file:
-                stack[-1] = _Torch()
+                parts = stack[-1] if type(stack[-1]) is tuple else ()  # a storage, in old files also a module
+                stack[-1] = next((part for part in parts if isinstance(part, _Torch)), _Torch())
             case "REDUCE" | "NEWOBJ":
                 arguments = stack.pop()
                 stack[-1] = self._called(stack[-1], arguments)
@@ -186,6 +200,13 @@ class PickleReader:
         """The values of a set or the keys of a dict."""
         values = list(values)
         for key in values:
+            if isinstance(key, _Torch) and key.name:  # a number type
+                continue
+            flat = type(key) is tuple and len(key) <= LONGEST_TUPLE and tuple not in map(type, key)
+            if flat and self._tuples_left:
+                self._tuples_left -= 1
+                self._keys(key)
+                continue
             if type(key) not in (str, bytes, bool, int, float, type(None)):
                 raise UserError(
                     f"{self._path}: refused: a key of type {type(key).__name__}, not a word or number"
@@ -210,15 +231,18 @@ class PickleReader:
         if usual in CALLS or usual == "numpy.ndarray":
             return _Name(usual)
         if self._torch_file and asked.startswith("torch."):
-            return _Torch()
+            return _Torch(asked)
         raise refusal(self._path, asked)
 
     def _called(self, function: Any, arguments: Any) -> Any:
         if not isinstance(function, _Name | _Torch) or type(arguments) is not tuple:
             raise ValueError(f"a call of {type(function).__name__}")
-        self._spend(sum(len(a) for a in arguments if isinstance(a, str | bytes | list | tuple | dict)))
         if isinstance(function, _Torch):
+            if function.name not in TORCH_CALLS and not function.name.startswith(REBUILD):
+                raise refusal(self._path, f"a call of {function.name or 'what a call gave'}")
+            self._spend_all(arguments)
             return _Torch()
+        self._spend(sum(len(a) for a in arguments if isinstance(a, str | bytes | list | tuple | dict)))
         if function.name not in CALLS:
             raise UserError(f"{self._path}: refused: asks for an array without its numbers")
         return CALLS[function.name](self, *arguments)
@@ -227,6 +251,18 @@ class PickleReader:
         self._copies_left -= copied
         if self._copies_left < 0:
             raise UserError(f"{self._path}: refused: asks for more memory than its size accounts for")
+
+    def _spend_all(self, value: Any) -> None:
+        """Spends what `value` takes where it is copied with all that is in it: a short pickle can put one
+        list into a list twice, that twice into a third, and so on.
+        """
+        waiting = [value]
+        while waiting:
+            value = waiting.pop()
+            if isinstance(value, str | bytes | list | tuple | dict):
+                self._spend(1 + len(value))
+            if isinstance(value, list | tuple | dict):
+                waiting.extend(value.values() if isinstance(value, dict) else value)
 
     def _build(self, target: Any, state: Any) -> None:
         """Gives an object its state."""
@@ -261,6 +297,12 @@ class PickleReader:
             raise refusal(self._path, "bytes of a stated length")
         return b""
 
+    def _bytearray(self, content: bytes | str = b"", *encoding: str) -> bytearray:
+        return bytearray(content if isinstance(content, bytes) else self._encode(content, *encoding))
+
+    def _complex(self, real: float, imaginary: float) -> complex:
+        return complex(real, imaginary)
+
     def _encode(self, text: str, encoding: str = "utf-8") -> bytes:
         if encoding not in ("latin1", "latin-1"):
             raise refusal(self._path, "_codecs.encode to something other than latin1")
@@ -284,7 +326,9 @@ class PickleReader:
 
 CALLS: dict[str, Callable[..., Any]] = {
     "_codecs.encode": PickleReader._encode,
+    "builtins.bytearray": PickleReader._bytearray,
     "builtins.bytes": PickleReader._bytes,
+    "builtins.complex": PickleReader._complex,
     "builtins.set": PickleReader._set,
     "collections.Counter": PickleReader._dict,
     "collections.OrderedDict": PickleReader._dict,

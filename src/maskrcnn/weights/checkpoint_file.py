@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import mmap
+import os
 import pickle
 import re
 import struct
@@ -116,13 +117,36 @@ def _read_zip(path: Path, size: int) -> tuple[Any, int]:
         unpacked = sum(info.file_size for info in infos)
         if unpacked > 50 * size + (16 << 20):
             raise UserError(f"{path}: refused: {size} bytes that would unpack to {unpacked}")
-        pickles = [info for info in infos if info.filename.endswith(".pkl")]
+        # torch finds DATA.PKL too
+        pickles = [info for info in infos if info.filename.lower().endswith(".pkl")]
         for info in pickles:
             content = archive.read(info)
             PickleReader(path, len(content), torch_file=True).read(io.BytesIO(content))
         if not pickles:
             return _read_npz(path, archive), unpacked
+    _refuse_two_directories(path, size)
     return _torch_load(path), unpacked
+
+
+def _refuse_two_directories(path: Path, size: int) -> None:
+    """Refuse a zip of which torch could read another directory than zipfile did: one that does not end with
+    its directory and nothing behind or between.
+    """
+    with path.open("rb") as file:
+        file.seek(-min(size, 98), os.SEEK_END)
+        tail = file.read()
+    end, locator, record = tail[-22:], tail[-42:-22], tail[-98:-42]
+    length, start, comment = struct.unpack("<LLH", end[12:])
+    place, plain = size - 22, end.startswith(b"PK\x05\x06") and not comment
+    if plain and locator.startswith(b"PK\x06\x07"):  # of more than 4 GB, and always as torch writes
+        plain = record.startswith(b"PK\x06\x06") and struct.unpack("<Q", locator[8:16])[0] == size - 98
+        short = length, start
+        place, (length, start) = size - 98, struct.unpack("<QQ", record[40:56])
+        plain = plain and all(a in (b, 2**32 - 1) for a, b in zip(short, (length, start), strict=True))
+    if not plain or start + length != place:
+        raise UserError(
+            f"{path}: refused: a zip with something before, between or behind its parts; {REMEDY}"
+        )
 
 
 def _read_npz(path: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
