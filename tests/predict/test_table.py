@@ -105,3 +105,28 @@ def test_the_summary_has_areas_to_scale_where_the_objects_have(tmp_path: Path) -
     images = list(csv.DictReader((tmp_path / "summary.csv").open(encoding="utf-8")))
     assert float(images[0]["area_um2"]) == 0 and float(images[1]["area"]) > 0
     assert all(float(row["area_um2"]) == float(row["area"]) / 4 for row in images)
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+x", "-x", "@SUM(A1)", "\t=1", "\r=1"])
+def test_no_name_is_a_formula(tmp_path: Path, name: str) -> None:
+    objects = found(1)
+    objects.names = [name]
+    with TableWriter(tmp_path) as table:
+        table.add(f"{name}.png", objects)
+    for file in ("objects.csv", "summary.csv"):
+        with (tmp_path / file).open(newline="", encoding="utf-8") as lines:
+            _, row = csv.reader(lines)
+        assert f"'{name}" in row and row[0] == f"'{name}.png"
+
+
+def test_names_of_any_letters(tmp_path: Path) -> None:
+    objects, names = found(1), ['a,"b"', "a\nb", "å🙂", "\udcff.png"]
+    objects.names = names[:1]
+    with TableWriter(tmp_path) as table:
+        for name in names:
+            table.add(name, objects)
+    for file in ("objects.csv", "summary.csv"):
+        with (tmp_path / file).open(newline="", encoding="utf-8") as lines:
+            _, *rows = csv.reader(lines)
+        assert [row[0] for row in rows] == [*names[:3], "\\udcff.png"]
+        assert all(names[0] in row for row in rows)

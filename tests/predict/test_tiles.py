@@ -13,7 +13,7 @@ from maskrcnn.errors import UserError
 from maskrcnn.images.tiles import Window, tile_cores, tile_windows
 from maskrcnn.instances import Instances, Masks
 from maskrcnn.masks.rle import bitmap_rle, rle_bitmap
-from maskrcnn.predict.predictor import tile_side
+from maskrcnn.predict.predictor import read_tiles, tile_side
 from maskrcnn.predict.tiles import TileView, join_tiles
 
 
@@ -166,9 +166,17 @@ def test_which_images_are_taken_in_tiles() -> None:
     assert tile_side(form, (5000, 5000), 600) == 600 and tile_side(form, (600, 600), 600) is None
     for never in (0, None):
         assert tile_side(form.model_copy(update={"tile_side": never}), (9000, 9000), "auto") is None
-    for wrong in (0, 31, -5, "no"):
+    assert tile_side(form, (5000, 5000), np.int64(600)) == 600  # type: ignore[arg-type]
+    for wrong in (0, 31, -5, "no", "600", None, True, 600.0, np.array([64, 64]), [64]):
         with pytest.raises(UserError, match="tiles="):
             tile_side(form, (5000, 5000), wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, "31", "-64", "1e3", "\N{SUPERSCRIPT TWO}", ""])
+def test_tiles_on_the_command_line(text: str) -> None:
+    assert read_tiles("auto") == "auto" and read_tiles("64") == 64
+    with pytest.raises(UserError, match="--tiles"):
+        read_tiles(text)
 
 
 def test_windows_know_their_sides() -> None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 Tiles = Literal["auto", "off"] | int
 OVERLAP = 4  # neighbouring tiles share this part of their side
 SMALLEST_TILE = 32  # pixels
+LONGEST_TILES = 9  # digits; int() refuses thousands
 
 One = str | Path | np.ndarray | Image.Image
 
@@ -134,8 +135,8 @@ def read_tiles(text: str) -> Tiles:
     """
     if text in ("auto", "off"):
         return cast(Tiles, text)
-    if not text.isdecimal() or int(text) < SMALLEST_TILE:
-        raise UserError(f"--tiles {text}: give auto, off or a number of pixels from {SMALLEST_TILE} on")
+    if not text.isdecimal() or len(text) > LONGEST_TILES or int(text) < SMALLEST_TILE:
+        raise UserError(f"--tiles {text:.40}: give auto, off or a number of pixels from {SMALLEST_TILE} on")
     return int(text)
 
 
@@ -145,13 +146,13 @@ def tile_side(config: InputConfig, size: tuple[int, int], tiles: Tiles) -> int |
     Raises:
         UserError: `tiles` is neither "auto", "off" nor a number of pixels that tiles can have.
     """
-    if tiles == "off":
+    if isinstance(tiles, str) and tiles == "off":
         return None
-    if tiles == "auto":
+    if isinstance(tiles, str) and tiles == "auto":
         return config.tile_side if config.tile_side and max(size) > WELL_ABOVE * config.tile_side else None
-    if not isinstance(tiles, int) or tiles < SMALLEST_TILE:
-        raise UserError(f"tiles={tiles}: give auto, off or a number of pixels from {SMALLEST_TILE} on")
-    return tiles if max(size) > tiles else None
+    if not isinstance(tiles, Integral) or tiles < SMALLEST_TILE:
+        raise UserError(f"tiles={tiles!r:.40}: give auto, off or a number of pixels from {SMALLEST_TILE} on")
+    return int(tiles) if max(size) > tiles else None
 
 
 def _predict_in_tiles(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 import numpy as np
 
@@ -106,14 +106,16 @@ class TableWriter:
         _demand_scikit_image()
         self._scale = scale
         self._areas = ["area"] if scale is None else ["area", "area_um2"]
-        self._objects = (folder / "objects.csv").open("w", newline="", encoding="utf-8")
-        self._images = (folder / "summary.csv").open("w", newline="", encoding="utf-8")
+        self._objects = _open(folder / "objects.csv")
+        self._images = _open(folder / "summary.csv")
         self._columns: list[str] = []
         csv.writer(self._images).writerow(["image", "class", "count", *self._areas])
 
     def add(self, image: str, found: Instances) -> None:
         """The objects of an image called `image`."""
-        rows = measure(found, self._scale)
+        rows, image = measure(found, self._scale), _plain(image)
+        for row in rows:
+            row["class"] = _plain(row["class"])
         writer = csv.writer(self._objects)
         if rows and not self._columns:
             self._columns = list(rows[0])
@@ -131,6 +133,16 @@ class TableWriter:
     ) -> None:
         self._objects.close()
         self._images.close()
+
+
+def _open(path: Path) -> TextIO:
+    # file names that are no UTF-8 come with surrogates
+    return path.open("w", newline="", encoding="utf-8", errors="backslashreplace")
+
+
+def _plain(name: str) -> str:
+    """A name that no spreadsheet takes for a formula, which could run programs: with a ' before it."""
+    return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else name
 
 
 def _counted(rows: list[dict[str, Any]], areas: list[str]) -> Iterator[list[str | int | float]]:
