@@ -200,4 +200,4 @@ def test_ignoring_needs_a_model_that_ignores(tmp_path: Path, capsys: pytest.Capt
     settings = ["data.classes=[cat]", "data.other_classes=ignore", "model.rpn.ignore_iou=null"]
     words = [word for setting in settings for word in ("--set", setting)]
     code, text = run(capsys, "train", path, *TINY, *words, "--run", str(tmp_path / "run"))
-    assert code == 2 and "set model.rpn.ignore_iou=0.5" in text
+    assert code == 2 and "; add --set model.rpn.ignore_iou=0.5" in text

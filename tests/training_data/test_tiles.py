@@ -403,7 +403,11 @@ def test_settings(tmp_path: Path, cache: Path) -> None:
     assert prepare_data(config, data, data)[2] is data
     assert prepare_data(config, data)[0].model.input.tile_side == 40
     config.model.rpn.ignore_iou = None
-    with pytest.raises(UserError, match=r"model\.rpn\.ignore_iou=0\.5"):
+    with pytest.raises(UserError, match=r"add --set model\.rpn\.ignore_iou=0\.5$"):
+        prepare_data(config, data)
+    config.model.roi.ignore_iou = None
+    both = r"add --set model\.rpn\.ignore_iou=0\.5 --set model\.roi\.ignore_iou=0\.5$"
+    with pytest.raises(UserError, match=both):
         prepare_data(config, data)
     config.data.tiles = None
     filled, *_, lines = prepare_data(config, data)

@@ -69,9 +69,9 @@ def prepare_data(
 
 def _refuse_without_ignoring(config: Config, what: str) -> None:
     """Refuse a model that takes regions to ignore for background."""
-    for name in ("rpn", "roi"):
-        if getattr(config.model, name).ignore_iou is None:
-            raise UserError(
-                f"{what} are to be ignored, but model.{name}.ignore_iou is null; "
-                f"set model.{name}.ignore_iou=0.5"
-            )
+    values = {"rpn": config.model.rpn.ignore_iou, "roi": config.model.roi.ignore_iou}
+    names = [f"model.{name}.ignore_iou" for name, value in values.items() if value is None]
+    if names:
+        verb = "is" if len(names) == 1 else "are"
+        remedy = " ".join(f"--set {name}=0.5" for name in names)
+        raise UserError(f"{what} are to be ignored, but {' and '.join(names)} {verb} null; add {remedy}")
