@@ -18,6 +18,7 @@ from maskrcnn.labels.open import open_dataset, open_pair
 from maskrcnn.labels.options import LabelOptions
 from maskrcnn.labels.readers.coco import read_coco
 from maskrcnn.labels.types import Dataset
+from maskrcnn.labels.writers.image_copy import copy_image
 
 COUNT = 3
 NAMES = [f"p{number}.png" for number in range(COUNT)]
@@ -64,6 +65,8 @@ def shades(dataset: Dataset) -> set[int]:
         ("annotations/instances_train2017.json", "images/train"),
         ("annotations/instances_val2017.json", "val2017"),
         ("annotations/train.json", "images/train"),
+        ("val.json", "images/valid"),
+        ("annotations/instances_val2017.json", "validation"),
         ("annotations/train_coco.json", "train"),
         ("annotations/instances.json", "images"),
         ("annotations/train.json", "train/images"),
@@ -295,3 +298,17 @@ def test_the_plain_labels_of_a_split_come_before_their_variants(tmp_path: Path, 
     write_labels(tmp_path / "annotations" / "instances_val2017.json")
     write_labels(tmp_path / "annotations" / more, NAMES[:1])
     assert len(open_dataset(tmp_path, "val")) == COUNT
+
+
+def test_the_folder_of_the_split_comes_before_that_of_all(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", shade=10)
+    write_images(tmp_path / "images" / "valid", shade=200)
+    assert shades(read_coco(write_labels(tmp_path / "val.json"))) == {200}
+
+
+def test_copies_do_not_replace_each_other_where_upper_case_is_one(tmp_path: Path) -> None:
+    names = ["a.png", "A.png", "b.png"]
+    write_images(tmp_path / "images", names=names)
+    dataset, taken = read_coco(write_labels(tmp_path / "train.json", names)), set[str]()
+    copies = [copy_image(dataset, index, tmp_path / "out", taken) for index in range(3)]
+    assert len({copy.lower() for copy in copies}) == 3 and copies[::2] == ["a.png", "b.png"]

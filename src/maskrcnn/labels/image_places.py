@@ -14,6 +14,7 @@ from typing import Any
 from maskrcnn.errors import DataError
 from maskrcnn.labels.image_files import relative_name
 from maskrcnn.labels.problems import ProblemKind
+from maskrcnn.labels.split_names import SPLIT_NAMES, split_of
 
 TRIED_IMAGES = 20  # so many, spread over the file, are looked for
 PREFIXES = ("instances_", "person_keypoints_")
@@ -120,12 +121,14 @@ def _above(folder: Path) -> Path:
 
 
 def _split_names(stem: str) -> list[str]:
-    """What a file's name says its images are called: of instances_Train, that and Train and train."""
+    """What a file's name says its images are called: of instances_Train, that, Train, train and training."""
     names = [stem]
     names += [stem.removeprefix(prefix) for prefix in PREFIXES if stem.startswith(prefix)]
     names += [word for word in re.split(r"[_.\- ]", stem) if word.lower() in SPLIT_WORDS]
     names += [re.sub(r"(19|20)\d\d$", "", name) for name in names]
-    return list(dict.fromkeys([*filter(None, names), *(name.lower() for name in names if name)]))
+    names += [name.lower() for name in names]
+    names += [alias for name in names if (split := split_of(name)) for alias in SPLIT_NAMES[split]]
+    return list(dict.fromkeys(filter(None, names)))
 
 
 def _spellings(sample: Sequence[dict[str, Any]]) -> Iterator[Spelling]:

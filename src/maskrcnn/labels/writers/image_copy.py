@@ -13,7 +13,7 @@ from maskrcnn.labels.types import Dataset
 
 def copy_image(dataset: Dataset, index: int, folder: Path, taken: set[str], *, flat: bool = False) -> str:
     """Copies an image into `folder` and returns its name there, which no other in `taken` has but for its
-    suffix.
+    suffix and for upper case.
 
     Names keep their folders, but for those called "images": readers of YOLO look for labels by that word. A
     generated image becomes a PNG.
@@ -31,9 +31,9 @@ def copy_image(dataset: Dataset, index: int, folder: Path, taken: set[str], *, f
     if image.path is None:
         inside = inside.with_suffix(".png")
     stem = str(inside.with_suffix(""))
-    if stem in taken:
+    if stem.casefold() in taken:  # A.png would replace a.png on Windows and macOS
         stem = f"{stem}-{index:06d}"
-    taken.add(stem)
+    taken.add(stem.casefold())
     name = f"{stem}{inside.suffix}"
     target = folder / name
     target.parent.mkdir(parents=True, exist_ok=True)
