@@ -76,9 +76,10 @@ def scale_image(pixels: np.ndarray, config: InputConfig) -> ScaledImage:
 
 
 def as_tensor(pixels: np.ndarray) -> Tensor:
-    """uint8 (H, W, C) as a tensor (C, H, W); not copied, the batch does that."""
+    """uint8 (H, W, C) as a tensor (C, H, W); not copied where PyTorch takes it, the batch does that."""
     # a mirrored image of one pixel is contiguous to NumPy, yet has a stride that PyTorch refuses
-    whole = pixels.copy() if min(pixels.strides) < 0 else np.ascontiguousarray(pixels)
+    odd = min(pixels.strides) < 0 or not pixels.flags.writeable
+    whole = pixels.copy() if odd else np.ascontiguousarray(pixels)
     return torch.from_numpy(whole).permute(2, 0, 1)
 
 
