@@ -130,3 +130,10 @@ def test_names_of_any_letters(tmp_path: Path) -> None:
             _, *rows = csv.reader(lines)
         assert [row[0] for row in rows] == [*names[:3], "\\udcff.png"]
         assert all(names[0] in row for row in rows)
+
+
+def test_nothing_found_is_a_table_without_rows(tmp_path: Path) -> None:
+    with TableWriter(tmp_path) as table:
+        table.add("none.png", found(0))
+    assert (tmp_path / "objects.csv").read_text() == "image,object,class,score,x,y,width,height\n"
+    assert (tmp_path / "summary.csv").read_text().splitlines()[1:] == ["none.png,,0,0"]

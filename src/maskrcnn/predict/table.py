@@ -23,6 +23,7 @@ SHAPE = {
     "axis_minor_length": "minor_axis",
     "solidity": "solidity",
 }
+BOX = ("class", "score", "x", "y", "width", "height")  # columns that every object has
 POWERS = {"area": 2, "perimeter": 1, "major_axis": 1, "minor_axis": 1}  # of a length
 
 
@@ -45,14 +46,8 @@ def measure(found: Instances, scale: float | None = None) -> list[dict[str, Any]
     windows = [None] * len(found) if found.masks is None else found.masks.windows()
     for row, window in enumerate(windows):
         x0, y0, x1, y1 = found.boxes[row].astype(float).tolist()
-        values: dict[str, Any] = {
-            "class": found.names[row],
-            "score": float(found.scores[row]),
-            "x": x0,
-            "y": y0,
-            "width": x1 - x0,
-            "height": y1 - y0,
-        }
+        box = found.names[row], float(found.scores[row]), x0, y0, x1 - x0, y1 - y0
+        values: dict[str, Any] = dict(zip(BOX, box, strict=True))
         if window is not None:
             values |= _shape(*window, found.pixels)
         if scale is not None:
@@ -131,8 +126,9 @@ class TableWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._objects.close()
-        self._images.close()
+        with self._images, self._objects:  # both are closed, whatever one of them says
+            if not self._columns and error is None:
+                csv.writer(self._objects).writerow(["image", "object", *BOX])
 
 
 def _open(path: Path) -> TextIO:
