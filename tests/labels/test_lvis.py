@@ -114,6 +114,12 @@ def test_a_good_file(files: Files) -> None:
     assert dataset.pixels(1).shape == (HEIGHT, WIDTH, 3)
 
 
+def test_ids_that_are_whole_numbers_with_a_point(files: Files) -> None:
+    files.first["id"] = 7.0
+    dataset = files.read()
+    assert [image.image_id for image in dataset] == [7, 8] and dataset.image(0).negative == [0, 2]
+
+
 def test_other_readers_search_every_class(files: Files) -> None:
     for record in files.document["images"]:
         record["file_name"] = record["coco_url"].removeprefix(ADDRESS)

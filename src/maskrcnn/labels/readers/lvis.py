@@ -121,7 +121,7 @@ def _is_there(folder: Path, record: Any) -> bool:
 def _add_searched(builder: LabelBuilder, records: list[Any]) -> None:
     """Give the images what was searched for in them."""
     label_of = {class_id: label for label, class_id in enumerate(builder.class_ids)}
-    by_id = {r["id"]: r for r in records if isinstance(r, dict) and type(r.get("id")) in (int, str)}
+    by_id = {r["id"]: r for r in records if isinstance(r, dict) and type(r.get("id")) in (int, float, str)}
     for image in builder.images:
         record = by_id[image.image_id]
         image.not_exhaustive = _labels(record, NOT_EXHAUSTIVE, label_of, builder.problems)
