@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,9 @@ from maskrcnn.config.model import InputConfig, KeypointHeadConfig, KeypointSchem
 from maskrcnn.errors import DataError
 from maskrcnn.evaluate.coco import evaluate, find_all
 from maskrcnn.labels.file_dataset import FileDataset
+from maskrcnn.labels.synthetic import Synthetic
 from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage
+from maskrcnn.model.build import build
 
 
 class AnswersWithLabels(torch.nn.Module):
@@ -118,3 +121,21 @@ def test_memory_does_not_grow_with_image_size_times_detections(tmp_path: Path) -
     # one bitmap is 4 MB and one window in floats 16 MB; forty bitmaps would be 160 MB
     assert peak < 80e6
     assert held < 5e6
+
+
+def test_a_training_network_is_put_in_eval_mode_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU, where there is no optimised copy."""
+    data = Synthetic(3)
+    settings = {"classes": data.classes, "backbone": {"kind": "mobilenetv2"}, "neck": {"channels": 16}}
+    settings["input"] = {"short_side": 64, "long_side": 96}
+    network = build(ModelConfig.model_validate(settings)).train()
+    monkeypatch.setattr("maskrcnn.evaluate.coco.torch_runner", lambda model: model)
+    copies = []
+
+    def counted(model: object, memo: dict[int, object]) -> object:
+        copies.append(model)
+        return copy.deepcopy(model, memo)
+
+    monkeypatch.setattr("maskrcnn.runtime.engine.copy", SimpleNamespace(deepcopy=counted))
+    list(find_all(network, data))
+    assert copies == [network] and network.training and network.backbone.training

@@ -26,7 +26,7 @@ from maskrcnn.labels.types import Dataset
 from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.predict.predictor import check_batch, finish
 from maskrcnn.progress import Progress
-from maskrcnn.runtime.engine import Runner, run_network
+from maskrcnn.runtime.engine import Runner, in_eval_mode, run_network
 from maskrcnn.runtime.torch_engine import torch_runner
 from maskrcnn.training_data.loader import test_loader
 
@@ -101,6 +101,7 @@ def find_all(
     """
     check_batch(batch)
     runner = torch_runner(model) if isinstance(model, MaskRCNN) else model
+    runner = in_eval_mode(runner) if isinstance(runner, MaskRCNN) else runner
     config = model.config
     known = labels_for(dataset, config.classes)
     category_of = dict(zip(known, dataset.class_ids, strict=True))

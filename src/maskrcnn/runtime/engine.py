@@ -72,9 +72,9 @@ def run_network(runner: Runner, images: Tensor, sizes: Tensor, score: float | No
     if not isinstance(runner, nn.Module):
         return runner(images, sizes, least)
     device = next(runner.parameters()).device
+    if isinstance(runner, MaskRCNN):
+        runner = in_eval_mode(runner)
     training = [module for module in runner.modules() if module.training]
-    if training and isinstance(runner, MaskRCNN):
-        runner, training = in_eval_mode(runner), []
     for module in training:  # of something around a network
         module.training = False
     try:
@@ -97,7 +97,12 @@ def run_network(runner: Runner, images: Tensor, sizes: Tensor, score: float | No
 
 
 def in_eval_mode(model: MaskRCNN) -> MaskRCNN:
-    """`model` in eval mode, with the same tensors; `model` itself, which may be training meanwhile, stays."""
+    """`model` in eval mode: itself, or where a part of it is training a view with the same tensors.
+
+    The view takes as long as a small image on a GPU: who predicts many makes it once.
+    """
+    if not any(module.training for module in model.modules()):
+        return model
     shared: dict[int, Any] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     shared[id(model.config)] = model.config
     return copy.deepcopy(model, shared).eval()
