@@ -21,7 +21,7 @@ from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import relative_name
 from maskrcnn.labels.problems import ProblemKind
-from maskrcnn.labels.readers.files_by_name import folder_of_images, only_file
+from maskrcnn.labels.readers.files_by_name import folder_of_images, holds_one, only_file
 from maskrcnn.labels.readers.json_file import glance, load_json
 from maskrcnn.labels.shapes import box_around, sound, turned_box
 from maskrcnn.labels.types import LabelledImage
@@ -75,10 +75,7 @@ def read_datumaro(source: Path, image_folder: Path | None = None) -> FileDataset
 
 def looks_like_datumaro(source: Path) -> bool:
     """Whether `source` is such a .json, or a folder with one."""
-    try:
-        return only_file(Path(source), ".json", _glance) is not None
-    except OSError:
-        return False
+    return holds_one(Path(source), ".json", _glance)
 
 
 def _glance(path: Path) -> bool:

@@ -136,3 +136,11 @@ def only_file(source: Path, suffix: str, looks_like: Callable[[Path], bool]) -> 
         [path for path in files if path.is_file() and looks_like(path)] if len(files) <= MOST_FILES else []
     )
     return found[0] if len(found) == 1 else None
+
+
+def holds_one(source: Path, suffix: str, looks_like: Callable[[Path], bool]) -> bool:
+    """Whether there is an `only_file`; false where the folder cannot be looked into."""
+    try:
+        return only_file(source, suffix, looks_like) is not None
+    except OSError:
+        return False
