@@ -1,0 +1,188 @@
+"""The frames of a video with exact timestamps, upright, and a count of those that are lost to damage.
+
+This runs in a process of its own (`child.py`): a decoder that hangs can be killed, and PyAV and OpenCV, which
+on macOS bring two copies of the same library, do not meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from maskrcnn.errors import DataError, UserError
+
+if TYPE_CHECKING:
+    from av import VideoFrame, VideoStream
+    from av.container import InputContainer
+
+# that hold their frames themselves: a file may be a list of others in disguise (HLS, concat, SDP)
+FILE_FORMATS = (
+    "3g2,3gp,asf,av1,avi,dv,flv,gif,h264,hevc,ivf,m4a,m4v,matroska,mj2,mjpeg,mov,mp4,mpeg,mpegts,mpegvideo,"
+    "mxf,nut,obu,ogg,rm,webm,yuv4mpegpipe"
+)
+NETWORK_FORMATS = f"{FILE_FORMATS},hls,mpjpeg,rtsp,rtp,aac,mp3"
+NETWORK_PROTOCOLS = "crypto,http,httpproxy,https,rtp,rtsp,rtsps,srtp,tcp,tls,udp"
+CUT_OFF = Fraction(1, 2)  # seconds that may be missing at the end of a file that is whole
+HIDDEN_FRAMES = ("vp8",)  # codecs in which a packet need not be a frame that is shown
+EXTRA = "needs PyAV; pip install 'maskrcnn[video]'"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What is known of a video before its first frame."""
+
+    time_base: Fraction  # seconds of a tick
+    live: bool  # it is made while it is watched: has no length
+    frames: int | None  # about how many there are; None: nobody knows
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A frame."""
+
+    number: int  # from 0
+    ticks: int  # after the first frame, in units of `time_base`; always more than the frame's before
+    pixels: np.ndarray  # uint8 (H, W, 3) RGB, upright
+
+
+class Video:
+    """A video file or a stream, its frames in the order in which they are shown.
+
+    `damaged` counts frames that are lost or visibly wrong as the decoder says, with what a cut file lacks; it
+    is complete after the last frame.
+    """
+
+    def __init__(self, address: str, *, network: bool = False) -> None:
+        """
+        Args:
+            address: a path, or with `network` a URL.
+
+        Raises:
+            UserError: PyAV is not installed.
+            DataError: no video that can be read.
+        """
+        self._address = address
+        self._container = _open(address, network)
+        try:
+            self._stream: VideoStream = self._container.streams.video[0]
+        except IndexError:
+            raise DataError(f"{address}: has no video in it; give a file with one") from None
+        self._stream.thread_type = "AUTO"
+        self.damaged = 0
+        self._packets = 0  # that should give a frame each
+        base = self._stream.time_base or Fraction(1, 90_000)
+        live = network and (address.startswith("rtsp") or not self._container.duration)
+        self._rate = self._stream.average_rate or self._stream.guessed_rate or Fraction(25)
+        self._length = _length(self._stream, self._container.format.name)
+        frames = self._listed() or (round(self._length * self._rate) if self._length else None)
+        self.opened = Opened(base, live, None if live else frames)
+
+    def __iter__(self) -> Iterator[Decoded]:
+        """
+        Raises:
+            DataError: not one frame could be decoded.
+        """
+        number, last, end, interlaced = 0, -1, 0, False
+        start = self._stream.start_time
+        step = max(1, round(1 / (self._rate * self.opened.time_base)))  # of frames without a time
+        for frame in self._frames():
+            start = frame.pts if start is None else start
+            if frame.pts is None or start is None:
+                last = last + step if number else 0
+            else:
+                last = max(last + 1, frame.pts - start)
+            end = max(end, last + (frame.duration or step))
+            self.damaged += bool(frame.is_corrupt)
+            interlaced = interlaced or frame.interlaced_frame
+            yield Decoded(number, last, upright(frame))
+            number += 1
+        if not number:
+            raise DataError(f"{self._address}: no frame in it can be decoded; convert it to MP4")
+        if not (interlaced or self._stream.codec_context.name in HIDDEN_FRAMES):
+            self.damaged += max(0, max(self._packets, self._listed()) - number)
+        if not self._listed() and self._length and not self.opened.live:
+            missing = self._length - end * self.opened.time_base
+            self.damaged += round(missing * self._rate) if missing > CUT_OFF else 0
+
+    def close(self) -> None:
+        self._container.close()
+
+    def _listed(self) -> int:
+        """Frames in the table of contents of an MP4 or MOV; 0 for other formats, whose tables lack some."""
+        if "mov" not in self._container.format.name.split(","):
+            return 0
+        return sum(not entry.is_discard for entry in self._stream.index_entries)
+
+    def _frames(self) -> Iterator[VideoFrame]:
+        """Frames as the decoder gives them; what it refuses is passed over and missing from them."""
+        import av
+
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets, None)
+            except av.error.FFmpegError:  # what follows cannot be read
+                packet = None
+            try:
+                # at the end None, for what the decoder holds back
+                frames: list[Any] = self._stream.codec_context.decode(packet)
+            except av.error.EOFError:
+                return
+            except av.error.FFmpegError:
+                frames = []
+            yield from frames
+            if packet is None:
+                return
+            self._packets += bool(packet.size) and not packet.is_discard
+
+
+def _length(stream: VideoStream, format_: str) -> Fraction | None:
+    """Seconds of video that the file says it has."""
+    if format_ == "avi" and stream.time_base:  # its duration is a guess where the file was cut off
+        return stream.frames * stream.time_base
+    if stream.duration and stream.time_base:
+        return stream.duration * stream.time_base
+    parts = stream.metadata.get("DURATION", "").split(":")  # Matroska: hours, minutes, seconds
+    try:
+        hours, minutes, seconds = (Fraction(part) for part in parts)
+    except ValueError:
+        return None
+    return 3600 * hours + 60 * minutes + seconds
+
+
+def _open(address: str, network: bool) -> InputContainer:
+    try:
+        import av
+    except ImportError:
+        raise UserError(f"{address}: a video {EXTRA}") from None
+    av.logging.set_level(av.logging.PANIC)
+    options = {
+        "format_whitelist": NETWORK_FORMATS if network else FILE_FORMATS,
+        "protocol_whitelist": NETWORK_PROTOCOLS if network else "file",
+    }
+    if network:
+        options |= {"rtsp_transport": "tcp", "analyzeduration": "1000000", "fflags": "nobuffer"}
+    try:
+        return av.open(address if network else f"file:{Path(address).absolute()}", options=options)
+    except av.error.FFmpegError as error:
+        reason = (error.strerror or str(error)).lower()
+        remedy = "check the address" if network else "check that it plays, or convert it to MP4"
+        raise DataError(f"{address}: cannot be read as a video: {reason}; {remedy}") from None
+
+
+def upright(frame: VideoFrame) -> np.ndarray:
+    """The pixels uint8 (H, W, 3) RGB as they are to be shown: phones store how they were held."""
+    pixels: np.ndarray = frame.to_ndarray(format="rgb24")
+    stored: Any = frame.side_data.get("DISPLAYMATRIX")
+    if stored is None:
+        return pixels
+    # libavutil/display.h: a point (x, y) is shown at (a x + c y, b x + d y)
+    a, b, _, c, d = np.frombuffer(stored, np.int32)[:5].tolist()
+    if abs(b) > abs(a):
+        pixels, a, d = pixels.transpose(1, 0, 2), c, b
+    return np.ascontiguousarray(pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
