@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -168,6 +169,57 @@ def test_plot_reads_the_file_when_it_must(tmp_path: Path) -> None:
         found.plot()
     Image.fromarray(pixels).save(found.path)
     assert np.array_equal(np.asarray(found.plot()), seen)
+
+
+def test_one_line_says_what_was_found() -> None:
+    found = some_instances(3)
+    assert repr(found) == "<Instances: 2 cat, 1 dog; boxes and masks and keypoints; image 50 x 40>"
+    found.path = Path("folder/street.png")
+    found.masks = found.keypoints = None
+    assert repr(found[[]]) == "<Instances: no objects; boxes; image of street.png 50 x 40>"
+
+
+def test_equal_where_all_fields_are() -> None:
+    found, same = some_instances(), some_instances()
+    assert found == same and not found != same and found[:2] == same[[0, 1]] and found != found[:2]
+    assert found != "found" and found.masks == same.masks
+    found.masks.known[1] = same.masks.known[1] = (3, 4, np.ones((2, 2), bool))
+    assert found == same
+    same.masks.known[1] = (3, 4, np.zeros((2, 2), bool))
+    assert found != same
+    for name in ("boxes", "scores", "labels", "keypoints", "keypoint_scores", "class_ids", "pixels"):
+        changed = some_instances()
+        getattr(changed, name).flat[1] += 1
+        assert changed != some_instances() and some_instances() != changed, name
+        setattr(changed, name, None)
+        assert changed != some_instances() and some_instances() != changed, name
+    for name, value in (("names", ["cat"]), ("size", (50, 40)), ("track_ids", np.arange(4))):
+        assert replace(some_instances(), **{name: value}) != some_instances()
+    with_nan = some_instances()
+    with_nan.keypoints[0, 0, 0] = np.nan
+    assert with_nan == replace(with_nan, keypoints=with_nan.keypoints.copy())
+
+
+def test_track_ids_follow_their_objects() -> None:
+    found = replace(some_instances(), track_ids=np.array([7, 5, 3, 1]))
+    assert found[[2, 0]].track_ids.tolist() == [3, 7]
+    assert [result["track_id"] for result in found.to_coco(1)] == [7, 5, 3, 1]
+
+
+def test_simplify() -> None:
+    y, x = np.mgrid[:28, :28]
+    disc = (((y - 13.5) ** 2 + (x - 13.5) ** 2) < 150).astype(np.float32)
+    found = some_instances(1)
+    found.masks = Masks(disc[None], np.array([[10, 5, 40, 35]], np.float32), (40, 50))
+    (rings,), (exact,) = found.simplify(), found.simplify(0)
+    assert np.array_equal(exact[0], found.masks.polygons()[0][0])
+    assert rings[0].dtype == np.float32 and 3 * len(rings[0]) <= len(exact[0])
+    assert np.allclose(rings[0].mean(0), (25, 20), atol=0.6)
+    with pytest.raises(UserError, match="tolerance=-1"):
+        found.simplify(-1)
+    found.masks = None
+    with pytest.raises(UserError, match="no masks"):
+        found.simplify()
 
 
 def test_to_supervision() -> None:

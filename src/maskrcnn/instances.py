@@ -7,8 +7,10 @@ form of them is asked for, and each is then pasted inside its own box only.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,18 +19,18 @@ import numpy as np
 from maskrcnn.config.model import KeypointSchema
 from maskrcnn.errors import UserError
 from maskrcnn.masks.paste import Window, paste_edges, paste_windows, window_edges
-from maskrcnn.masks.polygons import bitmap_rings
+from maskrcnn.masks.polygons import bitmap_rings, simplified_ring
 from maskrcnn.masks.rle import Rle, edges_rle
 
 if TYPE_CHECKING:
     from PIL import Image
     from supervision import Detections
 
-PER_OBJECT = ("boxes", "scores", "labels", "masks", "keypoints", "keypoint_scores", "class_ids")
+PER_OBJECT = ("boxes", "scores", "labels", "masks", "keypoints", "keypoint_scores", "class_ids", "track_ids")
 Index = int | slice | list[int] | np.ndarray
 
 
-@dataclass
+@dataclass(eq=False)
 class Masks:
     """N masks of one image."""
 
@@ -41,6 +43,12 @@ class Masks:
 
     def __len__(self) -> int:
         return len(self.probabilities)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether all fields are equal."""
+        return isinstance(other, Masks) and _same(vars(self), vars(other))
+
+    __hash__ = None  # type: ignore[assignment]
 
     def __getitem__(self, index: Index) -> Masks:
         rows = _rows(index)
@@ -76,12 +84,15 @@ class Masks:
         """COCO's compressed form, one dict each: size [H, W] and counts as bytes."""
         return [edges_rle(edges, *self.size) for edges in self.edges()]
 
-    def polygons(self) -> list[list[np.ndarray]]:
+    def polygons(self, tolerance: float = 0.0) -> list[list[np.ndarray]]:
         """For each mask its outer rings, float32 (n, 2) of x, y along the edges of its pixels, largest first.
 
-        A ring has at least four points; holes are not described, so an RLE says more than these.
+        A ring has at least three points; holes are not described, so an RLE says more than these.
+
+        Args:
+            tolerance: pixels that a ring may be off the edges, for fewer points (`simplified_ring`).
         """
-        return [_outer_rings(window) for window in self.windows()]
+        return [_outer_rings(window, tolerance) for window in self.windows()]
 
     def enlarged(self, factor: int) -> Masks:
         """The same masks in an image `factor` times as large."""
@@ -97,7 +108,7 @@ class Masks:
         return np.array([(edges[1::2] - edges[::2]).sum() for edges in self.edges()], dtype=np.int64)
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Instances:
     """N objects of one image, best first."""
 
@@ -119,9 +130,26 @@ class Instances:
     value_range: tuple[float, float] | None = None
     # (N,) int64: the class of each in the user's own file; None: labels + 1
     class_ids: np.ndarray | None = None
+    track_ids: np.ndarray | None = None  # (N,) int64: the same object's in every frame of a video
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def __repr__(self) -> str:
+        """One line: how many of which class, on what."""
+        counts = ", ".join(f"{count} {name}" for name, count in Counter(self.names).most_common())
+        parts = [name for name in ("masks", "keypoints", "track_ids") if getattr(self, name) is not None]
+        on = f" of {self.path.name}" if self.path else ""
+        return (
+            f"<Instances: {counts or 'no objects'}; {' and '.join(['boxes', *parts])}; "
+            f"image{on} {self.size[1]} x {self.size[0]}>"
+        )
+
+    def __eq__(self, other: object) -> bool:
+        """Whether all fields are equal, those of the image (`path`, `pixels`) too."""
+        return isinstance(other, Instances) and _same(vars(self), vars(other))
+
+    __hash__ = None  # type: ignore[assignment]
 
     def __getitem__(self, index: Index) -> Instances:
         """Some of the objects: by position (which gives N = 1), slice, list of positions or boolean array."""
@@ -162,12 +190,30 @@ class Instances:
             pixels = read_image(self.path, self.channels, self.value_range)
         return draw_instances(pixels, self)
 
+    def simplify(self, tolerance: float = 0.5) -> list[list[np.ndarray]]:
+        """Each object's outline for a person to edit: its outer rings, float32 (n, 2) of x, y, largest first.
+
+        At half a pixel a quarter of the points are left, and IoU with the mask stays above 0.98.
+
+        Args:
+            tolerance: pixels that an outline may be off the edges of the mask's pixels.
+
+        Raises:
+            UserError: a model without masks, or a tolerance below 0.
+        """
+        if self.masks is None:
+            raise UserError("simplify: these objects have no masks, so there is no outline to simplify")
+        if not (isinstance(tolerance, Real) and tolerance >= 0):
+            raise UserError(f"simplify: tolerance={tolerance!r:.40}: give pixels, 0 or more")
+        return self.masks.polygons(float(tolerance))
+
     def to_coco(self, image_id: int | str) -> list[dict[str, Any]]:
         """COCO results, one plain dict for each object, ready for JSON.
 
         `bbox` is x, y, width, height; `segmentation` is RLE with counts as text; `keypoints` is flat x, y,
         score, where x and y are pixel indices as in COCO's labels: half a pixel less than ours;
-        `keypoints_score`, where there is one, ranks the objects when keypoints are scored.
+        `keypoints_score`, where there is one, ranks the objects when keypoints are scored. `track_id` is
+        there where objects were tracked.
         """
         ids = self.labels + 1 if self.class_ids is None else self.class_ids
         masks = [None] * len(self) if self.masks is None else self.masks.rle()
@@ -191,6 +237,8 @@ class Instances:
                 result["keypoints"] = points.ravel().tolist()
                 if self.keypoint_scores is not None:
                     result["keypoints_score"] = float(self.keypoint_scores[row])
+            if self.track_ids is not None:
+                result["track_id"] = int(self.track_ids[row])
             results.append(result)
         return results
 
@@ -213,6 +261,19 @@ class Instances:
         )
 
 
+def _same(one: Any, other: Any) -> bool:
+    """Whether two fields are equal; arrays may hold NaN."""
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        alike = isinstance(one, np.ndarray) and isinstance(other, np.ndarray) and one.dtype == other.dtype
+        return alike and np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
+    if isinstance(one, dict | list | tuple) and type(one) is type(other) and len(one) == len(other):
+        keys = one if isinstance(one, dict) else range(len(one))
+        return all(
+            (not isinstance(one, dict) or key in other) and _same(one[key], other[key]) for key in keys
+        )
+    return bool(one == other)
+
+
 def _rows(index: Index) -> slice | np.ndarray:
     """An index that keeps the first axis, whatever was asked for."""
     if isinstance(index, slice):
@@ -221,11 +282,10 @@ def _rows(index: Index) -> slice | np.ndarray:
     return rows.astype(np.int64) if rows.size == 0 else rows
 
 
-def _outer_rings(window: tuple[int, int, np.ndarray]) -> list[np.ndarray]:
+def _outer_rings(window: Window, tolerance: float) -> list[np.ndarray]:
     """The outer rings of a bitmap at (x0, y0), largest first, around its pixels and not through their
     centres.
     """
     x0, y0, bitmap = window
-    return (
-        [(outer + (x0, y0)).astype(np.float32) for outer, _ in bitmap_rings(bitmap)] if bitmap.any() else []
-    )
+    rings = [outer for outer, _ in bitmap_rings(bitmap)] if bitmap.any() else []
+    return [(simplified_ring(ring, tolerance) + (x0, y0)).astype(np.float32) for ring in rings]
