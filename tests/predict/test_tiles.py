@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 import pytest
+import slow_join
 from fixed_model import config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maskrcnn.errors import UserError
-from maskrcnn.images.tiles import Window, tile_cores, tile_windows
+from maskrcnn.images.regions import ArrayRegions
+from maskrcnn.images.tiles import Window, tile_grid
 from maskrcnn.instances import Instances, Masks
 from maskrcnn.masks.rle import bitmap_rle, rle_bitmap
+from maskrcnn.predict.large import TiledImage
 from maskrcnn.predict.predictor import read_tiles, tile_side
-from maskrcnn.predict.tiles import TileView, join_tiles
+from maskrcnn.predict.tiles import TileJoiner, best_first, merge, view_tile
 
 
 def instances_of(numbers: np.ndarray, masks: bool = True) -> Instances:
     """What a faultless network finds in a label image (H, W): each number that is there, 0 is background."""
-    known, boxes = {}, []
-    for row, number in enumerate(present := np.unique(numbers[numbers > 0])):
-        y, x = np.nonzero(numbers == number)
-        x0, y0, x1, y1 = x.min(), y.min(), x.max() + 1, y.max() + 1
-        boxes.append((x0, y0, x1, y1))
-        known[row] = (int(x0), int(y0), numbers[y0:y1, x0:x1] == number)
-    count = len(boxes)
-    array = np.array(boxes, np.float32).reshape(-1, 4)
+    y, x = np.nonzero(numbers)
+    present, rows = np.unique(numbers[y, x], return_inverse=True)
+    count = len(present)
+    first, last = np.full((2, count), 1 << 30), np.zeros((2, count), np.int64)
+    np.minimum.at(first, (slice(None), rows), (x, y))
+    np.maximum.at(last, (slice(None), rows), (x, y))
+    boxes = np.concatenate([first, last + 1]).T
+    known = {
+        row: (x0, y0, numbers[y0:y1, x0:x1] == present[row])
+        for row, (x0, y0, x1, y1) in enumerate(boxes.tolist())
+    }
+    array = boxes.astype(np.float32)
     size = (numbers.shape[0], numbers.shape[1])
     return Instances(
         boxes=array,
@@ -38,15 +48,45 @@ def instances_of(numbers: np.ndarray, masks: bool = True) -> Instances:
     )
 
 
-def joined(numbers: np.ndarray, side: int, overlap: int, masks: bool = True) -> Instances:
+Find = Callable[[np.ndarray], Instances]  # what is in a tile's part of a label image
+
+
+def rows_of(numbers: np.ndarray, side: int, overlap: int, find: Find = instances_of) -> list[Instances]:
+    """The part that each row of tiles gives out."""
     size = (numbers.shape[0], numbers.shape[1])
-    views = []
-    for window, core in zip(
-        tile_windows(*size, side, overlap), tile_cores(*size, side, overlap), strict=True
-    ):
-        x0, y0, x1, y1 = window.box
-        views.append(TileView(window, core, instances_of(numbers[y0:y1, x0:x1], masks)))
-    return join_tiles(views, size)
+    grid, joiner, parts = tile_grid(*size, side, overlap), TileJoiner(), []
+    for number in range(len(grid.tops)):
+        views = []
+        for window, core in grid.row(number):
+            x0, y0, x1, y1 = window.box
+            views.append(view_tile(window, core, find(numbers[y0:y1, x0:x1]), size))
+        parts.append(joiner.add(views, ([*grid.tops, None])[number + 1]))
+    return parts
+
+
+def joined(numbers: np.ndarray, side: int, overlap: int, find: Find = instances_of) -> Instances:
+    return best_first(merge(rows_of(numbers, side, overlap, find)))
+
+
+def joined_at_once(numbers: np.ndarray, side: int, overlap: int, find: Find = instances_of) -> Instances:
+    size = (numbers.shape[0], numbers.shape[1])
+    grid, views = tile_grid(*size, side, overlap), []
+    for number in range(len(grid.tops)):
+        for window, core in grid.row(number):
+            x0, y0, x1, y1 = window.box
+            views.append(slow_join.TileView(window, core, find(numbers[y0:y1, x0:x1])))
+    return slow_join.join_tiles(views, size)
+
+
+def comparable(found: Instances) -> list[object]:
+    """All that is known of each object, in an order that does not depend on the way there."""
+    masks = [None] * len(found) if found.masks is None else found.masks.rle()
+    rows = zip(found.names, found.boxes.tolist(), found.scores.tolist(), masks, strict=True)
+    return sorted(map(repr, rows))
+
+
+def without_masks(numbers: np.ndarray) -> Instances:
+    return instances_of(numbers, masks=False)
 
 
 def check(found: Instances, numbers: np.ndarray) -> None:
@@ -69,8 +109,8 @@ def test_cores_cover_an_image_once_and_lie_in_their_tiles(
     height: int, width: int, side: int, overlap: int
 ) -> None:
     covered = np.zeros((height, width), int)
-    windows, cores = tile_windows(height, width, side, overlap), tile_cores(height, width, side, overlap)
-    for window, core in zip(windows, cores, strict=True):
+    grid = tile_grid(height, width, side, overlap)
+    for window, core in [tile for number in range(len(grid.tops)) for tile in grid.row(number)]:
         x0, y0, x1, y1 = core.box
         covered[y0:y1, x0:x1] += 1
         assert window.left <= x0 and window.top <= y0 and x1 <= window.box[2] and y1 <= window.box[3]
@@ -120,7 +160,7 @@ def test_boxes_without_masks_are_joined() -> None:
     numbers = np.zeros((200, 200), np.int32)
     cv2.rectangle(numbers, (20, 20), (180, 50), 1, -1)
     cv2.rectangle(numbers, (90, 90), (110, 110), 2, -1)
-    found = joined(numbers, 80, 20, masks=False)
+    found = joined(numbers, 80, 20, without_masks)
     expected = instances_of(numbers, masks=False)
     assert sorted(map(tuple, found.boxes.tolist())) == sorted(map(tuple, expected.boxes.tolist()))
     assert found.masks is None
@@ -129,15 +169,14 @@ def test_boxes_without_masks_are_joined() -> None:
 def test_classes_are_not_joined_and_nothing_is_fine() -> None:
     numbers = np.zeros((50, 100), np.int32)
     numbers[10:20, 40:60] = 1
-    views = []
-    for label, (window, core) in enumerate(
-        zip(tile_windows(50, 100, 60, 20), tile_cores(50, 100, 60, 20), strict=True)
-    ):
-        x0, y0, x1, y1 = window.box
-        found = instances_of(numbers[y0:y1, x0:x1])
-        found.labels = np.full(len(found), label)
-        views.append(TileView(window, core, found))
-    assert len(join_tiles(views, (50, 100))) == 1  # of two classes at one place, that of the centre's tile
+    labels = itertools.count()
+
+    def find(shown: np.ndarray) -> Instances:
+        found = instances_of(shown)
+        found.labels = np.full(len(found), next(labels))
+        return found
+
+    assert len(joined(numbers, 60, 20, find)) == 1  # of two classes at one place, that of the centre's tile
     assert len(joined(np.zeros((50, 100), np.int32), 60, 20)) == 0
 
 
@@ -209,17 +248,22 @@ def inexact(found: Instances, rng: np.random.Generator, share: float) -> Instanc
     return found
 
 
+def roughly(seed: int) -> Find:
+    """A network that is not exact and finds no slivers."""
+    rng = np.random.default_rng(seed)
+
+    def find(shown: np.ndarray) -> Instances:
+        shown = np.where(np.bincount(shown.ravel())[shown] < 20, 0, shown)
+        return inexact(instances_of(shown), rng, 0.04)
+
+    return find
+
+
 @pytest.mark.parametrize("axes", [(30, 20), (80, 60)])
 def test_inexact_views_give_whole_objects(axes: tuple[int, int]) -> None:
     for seed in range(3):
-        numbers, rng = cells(axes, seed), np.random.default_rng(seed)
-        views = []
-        for window, core in zip(tile_windows(400, 400, 128, 32), tile_cores(400, 400, 128, 32), strict=True):
-            x0, y0, x1, y1 = window.box
-            shown = numbers[y0:y1, x0:x1]
-            shown = np.where(np.bincount(shown.ravel())[shown] < 20, 0, shown)  # no network finds slivers
-            views.append(TileView(window, core, inexact(instances_of(shown), rng, 0.04)))
-        found = join_tiles(views, (400, 400))
+        numbers = cells(axes, seed)
+        found = joined(numbers, 128, 32, roughly(seed))
         assert len(found) == numbers.max() and found.masks is not None
         for name, mask in zip(found.names, found.masks.bitmaps(), strict=True):
             true = numbers == int(name)
@@ -230,7 +274,7 @@ def test_inexact_views_give_whole_objects(axes: tuple[int, int]) -> None:
 def test_slanted_objects_without_masks_are_counted_once(axes: tuple[int, int]) -> None:
     for seed in range(3):
         numbers = cells(axes, seed)
-        assert len(joined(numbers, 128, 32, masks=False)) == numbers.max()
+        assert len(joined(numbers, 128, 32, without_masks)) == numbers.max()
 
 
 def test_a_ring_is_not_the_object_in_it() -> None:
@@ -240,3 +284,94 @@ def test_a_ring_is_not_the_object_in_it() -> None:
     cv2.circle(numbers, (150, 150), 20, 3, -1)
     for side in (60, 100, 160):
         check(joined(numbers, side, side // 4), numbers)
+
+
+def random_objects(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """A label image of ellipses and lines of any size, which may lie over each other and in several parts."""
+    numbers = np.zeros((height, width), np.int32)
+    for number in range(1, int(rng.integers(1, 30))):
+        centre = tuple(int(v) for v in rng.integers(0, (width, height)))
+        if rng.random() < 0.3:
+            other = tuple(int(v) for v in rng.integers(0, (width, height)))
+            cv2.line(numbers, centre, other, number, int(rng.integers(1, 9)))
+        else:
+            axes = tuple(int(v) for v in rng.integers(1, 4 ** rng.integers(1, 4), 2))
+            cv2.ellipse(numbers, centre, axes, int(rng.integers(0, 180)), 0, 360, number, -1)
+    return numbers
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    height=st.integers(20, 220),
+    width=st.integers(20, 160),
+    side=st.integers(24, 90),
+    masks=st.booleans(),
+    exact=st.booleans(),
+)
+def test_row_by_row_is_all_at_once(
+    seed: int, height: int, width: int, side: int, masks: bool, exact: bool
+) -> None:
+    numbers = random_objects(np.random.default_rng(seed), height, width)
+
+    def find() -> Find:
+        if not masks:
+            return without_masks
+        return instances_of if exact else roughly(seed)
+
+    expected = comparable(joined_at_once(numbers, side, side // 4, find()))
+    assert comparable(joined(numbers, side, side // 4, find())) == expected
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), height=st.integers(60, 300), side=st.integers(32, 90))
+def test_a_prediction_goes_on_at_any_row(seed: int, height: int, side: int) -> None:
+    numbers = random_objects(np.random.default_rng(seed), height, 100)
+    image = ArrayRegions(numbers.view(np.uint8).reshape(height, 100, 4))
+
+    def find(tiles: list[np.ndarray]) -> list[Instances]:
+        return [instances_of(tile.view(np.int32)[..., 0]) for tile in tiles]
+
+    def prediction() -> TiledImage:
+        return TiledImage(image, side, find, most=100, batch=2)
+
+    parts = [comparable(part) for part in prediction().parts()]
+    assert len(parts) == len(prediction())
+    for start in range(len(parts)):
+        assert [comparable(part) for part in prediction().parts(start)] == parts[start:]
+
+
+def test_of_small_objects_a_restart_predicts_one_row_again() -> None:
+    numbers = cells((4, 4), 0)
+    image, seen = ArrayRegions(numbers.view(np.uint8).reshape(400, 400, 4)), []
+
+    def find(tiles: list[np.ndarray]) -> list[Instances]:
+        seen.extend(tiles)
+        return [instances_of(tile.view(np.int32)[..., 0]) for tile in tiles]
+
+    prediction = TiledImage(image, 100, find, most=100)
+    list(prediction.parts())
+    whole = len(seen)
+    done: list[tuple[int, int]] = []
+    list(prediction.parts(3, progress=lambda now, all: done.append((now, all))))
+    assert whole == 25 and len(seen) - whole == 15  # row 2 once more, then 3 and 4
+    assert done[0] == (16, 25) and done[-1] == (25, 25)
+
+
+def test_an_object_is_given_out_with_the_last_row_that_may_change_it() -> None:
+    numbers = np.zeros((400, 100), np.int32)
+    numbers[10:30, 10:30] = 1
+    numbers[60:90, 40:60] = 2  # in the strip that rows 0 and 1 share
+    numbers[20:380, 80:90] = 3
+    assert [sorted(part.names) for part in rows_of(numbers, 100, 25)] == [["1"], ["2"], [], [], ["3"]]
+
+
+def test_tiles_that_are_full_are_counted() -> None:
+    numbers = cells((4, 4), 0, 200)
+
+    def find(tiles: list[np.ndarray]) -> list[Instances]:
+        return [instances_of(tile.view(np.int32)[..., 0])[:30] for tile in tiles]
+
+    prediction = TiledImage(ArrayRegions(numbers.view(np.uint8).reshape(200, 200, 4)), 100, find, most=30)
+    prediction.whole()
+    assert prediction.full == 9

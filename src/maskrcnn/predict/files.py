@@ -16,10 +16,10 @@ from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.files import write_text
 from maskrcnn.images.read import read_image
-from maskrcnn.images.tiles import tile_windows
 from maskrcnn.images.write import save_image
 from maskrcnn.instances import Instances
-from maskrcnn.predict.predictor import OVERLAP, Tiles, check_batch, check_score, predict_pixels, tile_side
+from maskrcnn.predict.large import grid_of
+from maskrcnn.predict.predictor import Tiles, check_batch, check_score, predict_pixels, tile_side
 from maskrcnn.predict.sources import find_sources
 from maskrcnn.predict.table import TableWriter
 from maskrcnn.progress import Progress
@@ -155,7 +155,7 @@ def _notes(path: Path, found: Instances, config: ModelConfig, tiles: Tiles) -> l
     height, width = found.size
     side = tile_side(config.input, found.size, tiles)
     if side is not None:
-        count = len(tile_windows(height, width, side, side // OVERLAP))
+        count = len(grid_of(found.size, side))
         return [f"{path}: {width:,} x {height:,} pixels, predicted in {count:,} tiles of {side}"]
     lines = []
     if tile_side(config.input, found.size, "auto") is not None:

@@ -17,12 +17,13 @@ from maskrcnn.errors import UserError
 from maskrcnn.export.cached import engine_of
 from maskrcnn.images.batch import Batch, batches_of_one_shape, make_batch
 from maskrcnn.images.read import as_pixels, read_image
-from maskrcnn.images.tiles import WELL_ABOVE, tile_cores, tile_windows
+from maskrcnn.images.regions import ArrayRegions, RegionImage
+from maskrcnn.images.tiles import WELL_ABOVE
 from maskrcnn.instances import Instances, Masks
 from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.ops.heatmaps import decode_resize
+from maskrcnn.predict.large import TiledImage
 from maskrcnn.predict.sources import find_sources, is_many, passed_over_line
-from maskrcnn.predict.tiles import TileView, join_tiles
 from maskrcnn.progress import Progress
 from maskrcnn.runtime.engine import Runner, run_network
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from maskrcnn.model.mask_rcnn import RawDetections
 
 Tiles = Literal["auto", "off"] | int
-OVERLAP = 4  # neighbouring tiles share this part of their side
 SMALLEST_TILE = 32  # pixels
 LONGEST_TILES = 9  # digits; int() refuses thousands
 
@@ -106,7 +106,7 @@ def predict_pixels(
     config = model.config.input
     sides = [tile_side(config, image.shape[:2], tiles) for image in pixels]
     found = {
-        place: _predict_in_tiles(model, image, side, score, progress)
+        place: tiled(model, ArrayRegions(image), side, score=score).whole(progress)
         for place, (image, side) in enumerate(zip(pixels, sides, strict=True))
         if side is not None
     }
@@ -155,21 +155,13 @@ def tile_side(config: InputConfig, size: tuple[int, int], tiles: Tiles) -> int |
     return int(tiles) if max(size) > tiles else None
 
 
-def _predict_in_tiles(
-    model: Runner, pixels: np.ndarray, side: int, score: float | None, progress: Progress | None
-) -> Instances:
-    """The objects of one image in overlapping tiles of `side` pixels."""
-    size, overlap = (pixels.shape[0], pixels.shape[1]), side // OVERLAP
-    windows, cores = tile_windows(*size, side, overlap), tile_cores(*size, side, overlap)
-    views = []
-    for window, core in zip(windows, cores, strict=True):
-        left, top, right, bottom = window.box
-        (found,) = predict_pixels(model, [np.ascontiguousarray(pixels[top:bottom, left:right])], score=score)
-        found.pixels = None
-        views.append(TileView(window, core, found))
-        if progress:
-            progress(len(views), len(windows))
-    return join_tiles(views, size)
+def tiled(model: Runner, image: RegionImage, side: int, *, score: float | None = 0.5) -> TiledImage:
+    """An image whose objects are found in overlapping tiles of `side` pixels."""
+
+    def find(tiles: list[np.ndarray]) -> list[Instances]:
+        return predict_pixels(model, tiles, score=score)
+
+    return TiledImage(image, side, find, most=model.config.test.detections)
 
 
 def check_score(score: float | None) -> None:

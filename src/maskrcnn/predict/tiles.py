@@ -4,13 +4,14 @@ Tiles overlap; their cores do not, and cover the image. What neighbouring tiles 
 share is compared there, mask by mask: what is alike is one object, which may go on over many tiles. Of an
 object that some tile shows whole, that tile's view is kept; one that no tile shows whole gets from each tile
 the part in its core. What no other tile found belongs to the tile whose core holds its centre.
+
+Tiles come row by row. An object that does not reach the next row's tiles is given out and forgotten.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -21,129 +22,162 @@ ALIKE = 0.5  # IoU in the shared strip from which two views are one object
 CLOSE = 0.1  # of an object's side: what is nearer to a tile's border may go on beyond it
 
 Bitmap = tuple[int, int, np.ndarray]  # x0, y0, bool (h, w): pixels of the image
-Member = tuple[int, int]  # number of a tile, row of an object in it
 
 
 @dataclass
 class TileView:
-    """What the network found in one tile."""
+    """What the network found in one tile: N objects, in pixels of the image."""
 
     window: Window
     core: Window
-    found: Instances  # in the tile's own pixels
+    found: Instances
+    bitmaps: list[Bitmap]  # N, each without empty rows and columns around the object
+    extents: np.ndarray  # (N, 4) int64 xyxy around the pixels of each object
+    cut: np.ndarray  # (N,) bool: close to a border of the tile that is not the image's
+    owned: np.ndarray  # (N,) bool: the centre lies in the tile's core
+    groups: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))  # (N,): equal for one object
 
-    def __post_init__(self) -> None:
-        boxes, left, top = self.found.boxes, self.window.left, self.window.top
-        if self.found.masks is None:
-            drawn = [_drawn_box(box) for box in boxes]
-        else:
-            drawn = [_cropped(window) for window in self.found.masks.windows()]
-        self.bitmaps: list[Bitmap] = [(x + left, y + top, bitmap) for x, y, bitmap in drawn]
-        # (N, 4) xyxy around the pixels of each object
-        self.extents = np.array(
-            [(x, y, x + b.shape[1], y + b.shape[0]) for x, y, b in self.bitmaps], np.int64
-        ).reshape(-1, 4)
-
-    def cut(self, row: int, image: tuple[int, int]) -> bool:
-        """Whether an object comes close to a border of the tile that is not the image's."""
-        (x0, y0, x1, y1), (left, top, right, bottom) = self.extents[row], self.window.box
-        # a network is not exact to the pixel; an object that is taken for cut is joined all the same
-        x, y = 1 + CLOSE * (x1 - x0), 1 + CLOSE * (y1 - y0)
-        return bool(
-            (x0 < left + x and left > 0)
-            or (y0 < top + y and top > 0)
-            or (x1 > right - x and right < image[1])
-            or (y1 > bottom - y and bottom < image[0])
+    def only(self, rows: np.ndarray, groups: np.ndarray) -> TileView:
+        """The objects in some rows, which are of these groups."""
+        bitmaps = [self.bitmaps[row] for row in rows.tolist()]
+        found, extents = self.found[rows], self.extents[rows]
+        return TileView(
+            self.window, self.core, found, bitmaps, extents, self.cut[rows], self.owned[rows], groups
         )
 
-    def owns(self, row: int) -> bool:
-        """Whether the centre of an object lies in the tile's core."""
-        x0, y0, x1, y1 = self.extents[row]
-        x, y = (x0 + x1) / 2, (y0 + y1) / 2
-        left, top, right, bottom = self.core.box
-        return bool(left <= x < right and top <= y < bottom)
+
+def view_tile(window: Window, core: Window, found: Instances, size: tuple[int, int]) -> TileView:
+    """The view of a tile of an image of this height and width; `found` is in the tile's own pixels."""
+    if found.masks is None:
+        drawn = [_drawn_box(box) for box in found.boxes]
+    else:
+        drawn = [_cropped(bitmap) for bitmap in found.masks.windows()]
+    bitmaps = [(x + window.left, y + window.top, bitmap) for x, y, bitmap in drawn]
+    extents = np.array([(x, y, x + b.shape[1], y + b.shape[0]) for x, y, b in bitmaps], np.int64)
+    extents = extents.reshape(-1, 4)
+    starts, ends = extents[:, :2], extents[:, 2:]
+    first, last = np.array(window.box[:2]), np.array(window.box[2:])
+    # a network is not exact to the pixel; an object that is taken for cut is joined all the same
+    margin = 1 + CLOSE * (ends - starts)
+    cut: np.ndarray = (starts < first + margin) & (first > 0)
+    cut |= (ends > last - margin) & (last < np.array(size[::-1]))
+    middles = (starts + ends) / 2
+    owned: np.ndarray = (middles >= core.box[:2]) & (middles < core.box[2:])
+    moved = _moved(found, window, size)
+    return TileView(window, core, moved, bitmaps, extents, np.any(cut, axis=1), np.all(owned, axis=1))
 
 
-def join_tiles(views: list[TileView], size: tuple[int, int]) -> Instances:
-    """The objects of an image from what was found in its tiles, best first.
+class TileJoiner:
+    """Joins the objects of tiles that come row by row; holds those that a later row may still change."""
+
+    def __init__(self) -> None:
+        self._open: list[TileView] = []
+
+    def add(self, row: Sequence[TileView], below: int | None) -> Instances:
+        """The objects that are complete now, best first.
+
+        Args:
+            row: the views of all tiles of the next row, left to right.
+            below: y of the tops of the tiles in the row after it; None: it is the last.
+        """
+        views = [*self._open, *row]
+        groups = _groups(views, len(self._open))
+        bottoms = np.concatenate([view.extents[:, 3] for view in views])
+        reaching = bottoms > below if below is not None else np.zeros(len(bottoms), bool)
+        held = np.isin(groups, groups[reaching])
+        complete = _chosen(views, groups, np.flatnonzero(~held))
+        self._open, start = [], 0
+        for view in views:
+            end = start + len(view.found)
+            rows = np.flatnonzero(held[start:end])
+            if len(rows):
+                self._open.append(view.only(rows, groups[start:end][rows]))
+            start = end
+        return complete
+
+    def reaches_above(self, y: int) -> bool:
+        """Whether an object that is held has pixels above `y`."""
+        return any(bool((view.extents[:, 1] < y).any()) for view in self._open)
+
+
+def merge(parts: Sequence[Instances]) -> Instances:
+    """The objects of several parts (at least one) of an image, in its pixels and in their order."""
+    fields: dict[str, np.ndarray | Masks | None] = {}
+    for name in PER_OBJECT:
+        values = [getattr(part, name) for part in parts]
+        if any(value is None for value in values):
+            fields[name] = None
+        else:
+            fields[name] = _merge_masks(values) if name == "masks" else np.concatenate(values)
+    names = [name for part in parts for name in part.names]
+    return replace(parts[0], **fields, names=names, path=None, pixels=None)  # type: ignore[arg-type]
+
+
+def best_first(found: Instances) -> Instances:
+    """The same objects by falling score."""
+    return found[np.argsort(-found.scores, kind="stable")]
+
+
+def _merge_masks(masks: list[Masks]) -> Masks:
+    known, start = dict[int, Bitmap](), 0
+    for one in masks:
+        known |= {start + row: bitmap for row, bitmap in one.known.items()}
+        start += len(one)
+    probabilities = np.concatenate([one.probabilities for one in masks])
+    boxes = np.concatenate([one.boxes for one in masks])
+    return Masks(probabilities, boxes, masks[0].size, masks[0].threshold, known)
+
+
+def _groups(views: list[TileView], first_new: int) -> np.ndarray:
+    """A number for each object of all views in turn, equal for the views of one object, by union-find.
 
     Args:
-        views: of all tiles, at least one.
-        size: height and width of the image.
+        first_new: views before it were compared with each other before, and have groups.
     """
-    kept: list[tuple[Member, Bitmap | None, float]] = []
-    for group in _groups(views, size):
-        score = max(float(views[tile].found.scores[row]) for tile, row in group)
-        whole = [(tile, row) for tile, row in group if not views[tile].cut(row, size)]
-        owned = [(tile, row) for tile, row in whole if views[tile].owns(row)]
-        if len(group) == 1:
-            ((tile, row),) = group
-            if views[tile].owns(row):
-                kept.append(((tile, row), None, score))
-        elif whole:
-            kept.append((_best(views, owned or whole), None, score))
-        else:
-            kept.append((_best(views, group), _stitched(views, group), score))
-    kept.sort(key=lambda one: -one[2])
-    return _gather(views, kept, size)
+    starts = np.cumsum([0, *(len(view.found) for view in views)]).tolist()
+    parent = list(range(starts[-1]))
+
+    def root(place: int) -> int:
+        while parent[place] != place:
+            parent[place] = parent[parent[place]]
+            place = parent[place]
+        return place
+
+    first_of: dict[int, int] = {}
+    for start, view in zip(starts, views[:first_new], strict=False):
+        for row, group in enumerate(view.groups.tolist()):
+            parent[start + row] = first_of.setdefault(group, start + row)
+    for a, b in _neighbours(views, first_new):
+        for row_a, row_b in _alike(views[a], views[b]):
+            parent[root(starts[b] + row_b)] = root(starts[a] + row_a)
+    return np.array([root(place) for place in range(len(parent))], np.int64)
 
 
-def _groups(views: list[TileView], size: tuple[int, int]) -> list[list[Member]]:
-    """The views of each object: pairs that are alike, joined by union-find."""
-    parent: dict[Member, Member] = {
-        (tile, row): (tile, row) for tile, view in enumerate(views) for row in range(len(view.found))
-    }
-
-    def root(member: Member) -> Member:
-        while parent[member] != member:
-            parent[member] = parent[parent[member]]
-            member = parent[member]
-        return member
-
-    for a, b in _neighbours(views):
-        for row_a, row_b in _alike(views[a], views[b], size):
-            parent[root((b, row_b))] = root((a, row_a))
-    groups: dict[Member, list[Member]] = defaultdict(list)
-    for member in parent:
-        groups[root(member)].append(member)
-    return list(groups.values())
-
-
-def _neighbours(views: list[TileView]) -> Iterator[tuple[int, int]]:
-    """Pairs of tiles that share pixels."""
+def _neighbours(views: list[TileView], first_new: int) -> Iterator[tuple[int, int]]:
+    """Pairs of tiles that share pixels, of which one at least is new."""
     boxes = np.array([view.window.box for view in views])
-    for a in range(len(views)):
-        shared = _overlap(boxes[a], boxes[a + 1 :])
-        for b in np.flatnonzero(shared):
-            yield a, a + 1 + int(b)
+    for b in range(first_new, len(views)):
+        for a in np.flatnonzero(_shared_boxes(boxes[b : b + 1], boxes[:b])[0]).tolist():
+            yield a, b
 
 
-def _alike(one: TileView, other: TileView, size: tuple[int, int]) -> list[tuple[int, int]]:
+def _alike(one: TileView, other: TileView) -> list[tuple[int, int]]:
     """Rows of the same object in two tiles: the most alike first and each once, then those that a tile cuts
     and that lie on an object of the other tile.
     """
-    left, top = np.maximum(one.window.box[:2], other.window.box[:2])
-    right, bottom = np.minimum(one.window.box[2:], other.window.box[2:])
-    strip = np.array([left, top, right, bottom])
-    rows = np.flatnonzero(_overlap(strip, one.extents)).tolist()
-    columns = np.flatnonzero(_overlap(strip, other.extents))
     pairs: list[tuple[float, int, int]] = []
     inside_rows: list[tuple[float, int, int]] = []  # cut, and half of it or more on that of the column
     inside_columns: list[tuple[float, int, int]] = []
-    for row in rows:
-        near = columns[_overlap(one.extents[row], other.extents[columns]).astype(bool)]
-        for column in near[one.found.labels[row] == other.found.labels[near]].tolist():
-            shared, *areas = _shared_in(strip, one.bitmaps[row], other.bitmaps[column])
-            if shared and shared >= ALIKE * (sum(areas) - shared):
-                pairs.append((shared / (sum(areas) - shared), row, column))
-                continue
-            if shared and shared >= ALIKE * areas[0] and one.cut(row, size):
-                inside_rows.append((shared / areas[0], row, column))
-            if shared and shared >= ALIKE * areas[1] and other.cut(column, size):
-                inside_columns.append((shared / areas[1], row, column))
-    pairs.sort(key=lambda pair: -pair[0])
+    for row, column, shared, area_row, area_column in _overlaps(one, other):
+        if shared >= ALIKE * (area_row + area_column - shared):
+            pairs.append((shared / (area_row + area_column - shared), row, column))
+            continue
+        if shared >= ALIKE * area_row and one.cut[row]:
+            inside_rows.append((shared / area_row, row, column))
+        if shared >= ALIKE * area_column and other.cut[column]:
+            inside_columns.append((shared / area_column, row, column))
     taken_rows, taken_columns, chosen = set[int](), set[int](), []
-    for _, row, column in pairs:
+    for _, row, column in sorted(pairs, key=lambda pair: -pair[0]):
         if row not in taken_rows and column not in taken_columns:
             taken_rows.add(row)
             taken_columns.add(column)
@@ -159,115 +193,129 @@ def _alike(one: TileView, other: TileView, size: tuple[int, int]) -> list[tuple[
     return chosen
 
 
-def _overlap(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """(N,) int64: pixels that `box` shares with each of `boxes`."""
-    sides = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
-    shared: np.ndarray = sides.clip(min=0).prod(axis=1)
-    return shared
+def _overlaps(one: TileView, other: TileView) -> Iterator[tuple[int, int, int, int, int]]:
+    """Objects of two tiles that share pixels in the strip that both show: a row of each, the pixels that they
+    share, and those that each has in the strip.
+    """
+    (left, top), (right, bottom) = one.window.box[:2], one.window.box[2:]
+    strip = max(left, other.window.left), max(top, other.window.top), *(
+        min(end, limit) for end, limit in zip((right, bottom), other.window.box[2:], strict=True)
+    )  # fmt: skip
+    around = np.array([strip])
+    rows = np.flatnonzero(_shared_boxes(around, one.extents)[0])
+    columns = np.flatnonzero(_shared_boxes(around, other.extents)[0])
+    near = _shared_boxes(one.extents[rows], other.extents[columns])
+    near &= one.found.labels[rows][:, None] == other.found.labels[columns]
+    areas: tuple[dict[int, int], dict[int, int]] = {}, {}
+    for place_row, place_column in zip(*np.nonzero(near), strict=True):
+        row, column = int(rows[place_row]), int(columns[place_column])
+        a, b = one.bitmaps[row], other.bitmaps[column]
+        shared = _shared(a, b, strip)
+        if not shared:
+            continue
+        if row not in areas[0]:
+            areas[0][row] = int(np.count_nonzero(_inside(a, strip)))
+        if column not in areas[1]:
+            areas[1][column] = int(np.count_nonzero(_inside(b, strip)))
+        yield row, column, shared, areas[0][row], areas[1][column]
 
 
-def _shared_in(strip: np.ndarray, a: Bitmap, b: Bitmap) -> tuple[int, int, int]:
-    """Pixels inside `strip` (xyxy) of two objects: of both at once, of the one and of the other."""
-    x0, y0 = min(a[0], b[0]), min(a[1], b[1])
-    x1 = max(a[0] + a[2].shape[1], b[0] + b[2].shape[1])
-    y1 = max(a[1] + a[2].shape[0], b[1] + b[2].shape[0])
-    around = max(x0, int(strip[0])), max(y0, int(strip[1])), min(x1, int(strip[2])), min(y1, int(strip[3]))
-    one, other = _part(a, around), _part(b, around)
-    return int((one & other).sum()), int(one.sum()), int(other.sum())
+def _shared_boxes(some: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """(N, M) bool: which boxes, (N, 4) and (M, 4) xyxy, share pixels."""
+    a, b = some[:, None], others[None]
+    return (
+        (np.minimum(a[..., 2], b[..., 2]) > np.maximum(a[..., 0], b[..., 0]))
+        & (np.minimum(a[..., 3], b[..., 3]) > np.maximum(a[..., 1], b[..., 1]))
+    )  # fmt: skip
 
 
-def _part(bitmap: Bitmap, box: tuple[int, int, int, int]) -> np.ndarray:
-    """An object's pixels in `box` (xyxy)."""
+def _shared(a: Bitmap, b: Bitmap, strip: tuple[int, ...]) -> int:
+    """Pixels inside `strip` (xyxy) that are of both objects."""
+    x0, y0 = max(a[0], b[0], strip[0]), max(a[1], b[1], strip[1])
+    x1 = min(a[0] + a[2].shape[1], b[0] + b[2].shape[1], strip[2])
+    y1 = min(a[1] + a[2].shape[0], b[1] + b[2].shape[0], strip[3])
+    if x1 <= x0 or y1 <= y0:
+        return 0
+    one = a[2][y0 - a[1] : y1 - a[1], x0 - a[0] : x1 - a[0]]
+    return int(np.count_nonzero(one & b[2][y0 - b[1] : y1 - b[1], x0 - b[0] : x1 - b[0]]))
+
+
+def _inside(bitmap: Bitmap, box: tuple[int, ...]) -> np.ndarray:
+    """An object's pixels in `box` (xyxy), without the part of the box that the object does not reach."""
     x0, y0, pixels = bitmap
-    part = np.zeros((max(box[3] - box[1], 0), max(box[2] - box[0], 0)), bool)
-    left, top = max(x0, box[0]), max(y0, box[1])
-    right, bottom = min(x0 + pixels.shape[1], box[2]), min(y0 + pixels.shape[0], box[3])
-    if right > left and bottom > top:
-        part[top - box[1] : bottom - box[1], left - box[0] : right - box[0]] = pixels[
-            top - y0 : bottom - y0, left - x0 : right - x0
-        ]
-    return part
+    return pixels[max(box[1] - y0, 0) : max(box[3] - y0, 0), max(box[0] - x0, 0) : max(box[2] - x0, 0)]
 
 
-def _best(views: list[TileView], members: list[Member]) -> Member:
-    return max(members, key=lambda one: float(views[one[0]].found.scores[one[1]]))
+def _chosen(views: list[TileView], groups: np.ndarray, places: np.ndarray) -> Instances:
+    """What is given out of the groups at `places`, which hold all of their members: one object or none of
+    each, best first; a bitmap takes the place of the mask and box of an object that no tile shows whole.
+    """
+    places = places[np.argsort(groups[places], kind="stable")]
+    bounds = [0, *(np.flatnonzero(np.diff(groups[places])) + 1).tolist(), len(places)]
+    members = places.tolist()
+    everything = merge([view.found for view in views])
+    scores = everything.scores.tolist()
+    cut = np.concatenate([view.cut for view in views]).tolist()
+    owned = np.concatenate([view.owned for view in views]).tolist()
+    kept: list[int] = []
+    best_scores: list[float] = []
+    bitmaps: dict[int, Bitmap] = {}
+    for begin, end in zip(bounds, bounds[1:], strict=False):
+        group = members[begin:end]
+        if len(group) == 1 and owned[group[0]]:
+            kept.append(group[0])
+            best_scores.append(scores[group[0]])
+        elif len(group) > 1:
+            whole = [place for place in group if not cut[place]]
+            if not whole:
+                bitmaps[len(kept)] = _stitched(views, group)
+            among = [place for place in whole if owned[place]] or whole or group
+            kept.append(max(among, key=scores.__getitem__))
+            best_scores.append(max(scores[place] for place in group))
+    found = everything[np.array(kept, np.int64)]
+    found.scores = np.array(best_scores, found.scores.dtype)
+    for row, (x0, y0, pixels) in bitmaps.items():
+        found.boxes[row] = x0, y0, x0 + pixels.shape[1], y0 + pixels.shape[0]
+        if found.masks is not None:
+            found.masks.probabilities[row] = 0
+            found.masks.known[row] = x0, y0, pixels
+    return best_first(found)
 
 
-def _stitched(views: list[TileView], group: list[Member]) -> Bitmap:
-    """Of each tile the part of an object in its core; in the cores of other tiles what any of them shows."""
-    extents = np.array([views[tile].extents[row] for tile, row in group])
-    x0, y0 = extents[:, :2].min(axis=0).tolist()
-    x1, y1 = extents[:, 2:].max(axis=0).tolist()
+def _stitched(views: list[TileView], group: list[int]) -> Bitmap:
+    """Of each tile the part of an object in its core; in the cores of other tiles what any of them shows.
+
+    Args:
+        group: the object's places among the objects of all views.
+    """
+    starts = np.cumsum([0, *(len(view.found) for view in views)])
+    tiles = np.searchsorted(starts, group, side="right") - 1
+    shown = [(views[tile], views[tile].bitmaps[place - starts[tile]]) for tile, place in zip(tiles, group)]  # noqa: B905
+    extents = np.array([(x, y, x + b.shape[1], y + b.shape[0]) for _, (x, y, b) in shown])
+    (x0, y0), (x1, y1) = extents[:, :2].min(axis=0).tolist(), extents[:, 2:].max(axis=0).tolist()
     pixels, decided = np.zeros((y1 - y0, x1 - x0), bool), np.zeros((y1 - y0, x1 - x0), bool)
-    for tile, row in group:
-        left, top, right, bottom = views[tile].core.box
-        core = max(left, x0), max(top, y0), min(right, x1), min(bottom, y1)
-        if core[2] > core[0] and core[3] > core[1]:
-            place = slice(core[1] - y0, core[3] - y0), slice(core[0] - x0, core[2] - x0)
-            pixels[place] |= _part(views[tile].bitmaps[row], core)
-            decided[place] = True
-    for tile, row in group:
-        pixels |= _part(views[tile].bitmaps[row], (x0, y0, x1, y1)) & ~decided
-    return x0, y0, pixels
+    for view, bitmap in shown:
+        left, top, right, bottom = view.core.box
+        part = _inside(bitmap, view.core.box)
+        x, y = max(left, bitmap[0]) - x0, max(top, bitmap[1]) - y0
+        pixels[y : y + part.shape[0], x : x + part.shape[1]] |= part
+        decided[max(top - y0, 0) : max(bottom - y0, 0), max(left - x0, 0) : max(right - x0, 0)] = True
+    for _, (x, y, bitmap) in shown:
+        here = slice(y - y0, y - y0 + bitmap.shape[0]), slice(x - x0, x - x0 + bitmap.shape[1])
+        pixels[here] |= bitmap & ~decided[here]
+    return _cropped((x0, y0, pixels))
 
 
-def _gather(
-    views: list[TileView], kept: list[tuple[Member, Bitmap | None, float]], size: tuple[int, int]
-) -> Instances:
-    """The chosen objects in the image's pixels; a bitmap takes the place of an object's mask and box."""
-    members = [member for member, _, _ in kept]
-    fields: dict[str, np.ndarray | Masks | None] = {}
-    for name in PER_OBJECT:
-        values = [getattr(view.found, name) for view in views]
-        if any(value is None for value in values):
-            fields[name] = None
-        elif name == "masks":
-            fields[name] = _gather_masks(views, kept, size)
-        else:
-            moved = [_moved(name, value, view.window) for value, view in zip(values, views, strict=True)]
-            rows = [moved[tile][row] for tile, row in members]
-            fields[name] = np.array(rows, moved[0].dtype).reshape(len(rows), *moved[0].shape[1:])
-    boxes, scores = fields["boxes"], fields["scores"]
-    assert isinstance(boxes, np.ndarray) and isinstance(scores, np.ndarray)
-    for place, (_, bitmap, score) in enumerate(kept):
-        scores[place] = score
-        if bitmap is not None:
-            x0, y0, pixels = _cropped(bitmap)
-            boxes[place] = x0, y0, x0 + pixels.shape[1], y0 + pixels.shape[0]
-    names = [views[tile].found.names[row] for tile, row in members]
-    return replace(views[0].found, **fields, names=names, size=size, path=None, pixels=None)  # type: ignore[arg-type]
-
-
-def _gather_masks(
-    views: list[TileView], kept: list[tuple[Member, Bitmap | None, float]], size: tuple[int, int]
-) -> Masks:
-    masks = [view.found.masks for view in views]
-    first = masks[0]
-    assert first is not None
-    probabilities = np.zeros((len(kept), *first.probabilities.shape[1:]), np.float32)
-    boxes = np.zeros((len(kept), 4), np.float32)
-    bitmaps = {}
-    for place, ((tile, row), bitmap, _) in enumerate(kept):
-        own = masks[tile]
-        assert own is not None
-        boxes[place] = _moved("boxes", own.boxes[row], views[tile].window)
-        if bitmap is None and row in own.known:
-            bitmap = views[tile].bitmaps[row]
-        if bitmap is None:
-            probabilities[place] = own.probabilities[row]
-        else:
-            bitmaps[place] = bitmap
-    return Masks(probabilities, boxes, size, first.threshold, bitmaps)
-
-
-def _moved(name: str, values: np.ndarray, window: Window) -> np.ndarray:
-    """A field of a tile's objects in the image's pixels."""
+def _moved(found: Instances, window: Window, size: tuple[int, int]) -> Instances:
+    """A tile's objects in the pixels of an image of this size."""
     corner = np.array([window.left, window.top], np.float32)
-    if name == "boxes":
-        return values + np.tile(corner, 2)
-    if name == "keypoints":
-        return values + np.append(corner, np.float32(0))
-    return values
+    masks = found.masks
+    if masks is not None:
+        known = {row: (x + window.left, y + window.top, b) for row, (x, y, b) in masks.known.items()}
+        masks = replace(masks, boxes=masks.boxes + np.tile(corner, 2), size=size, known=known)
+    keypoints = None if found.keypoints is None else found.keypoints + np.append(corner, np.float32(0))
+    boxes = found.boxes + np.tile(corner, 2)
+    return replace(found, boxes=boxes, masks=masks, keypoints=keypoints, size=size, path=None, pixels=None)
 
 
 def _drawn_box(box: np.ndarray) -> Bitmap:
