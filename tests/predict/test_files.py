@@ -12,6 +12,7 @@ from PIL import Image
 
 from maskrcnn.errors import UserError
 from maskrcnn.predict.files import predict_files
+from maskrcnn.predict.writers.growing_file import GrowingFile
 
 
 def test_predict_files_writes_overlays_and_results_and_goes_on(tmp_path: Path) -> None:
@@ -29,6 +30,7 @@ def test_predict_files_writes_overlays_and_results_and_goes_on(tmp_path: Path) -
     assert summary.exit_code == 3 and len(summary.unreadable) == 1 and "broken.png" in summary.unreadable[0]
     assert summary.objects == {"dog": 3, "cat": 3} and steps == [(3, 4), (4, 4)]
     results = json.loads(summary.results.read_text())
+    assert [result["overlay"] for result in results[::2]] == ["a.jpg", "b.png", "b_2.png"]
     assert len(results) == 6 and summary.results == out / "results.json"
     names = {result["image_id"]: result["file_name"] for result in results}
     assert names == {1: f"{source}/a.jpg", 2: f"{source}/b.tif", 4: f"{source}/more/b.png"}
@@ -123,3 +125,43 @@ def test_images_that_may_hold_more_are_named(tmp_path: Path) -> None:
     assert "8.0 times what the model is made for" in line and "leave out --tiles" in line
     (line,) = predict_files(model, [tmp_path / "a.png"], tmp_path / "out").notes
     assert "tiles of 32" in line
+
+
+def test_a_full_disk_leaves_the_growing_file_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = GrowingFile(tmp_path / "a.json", "[", "]")
+    file.add(["1"])
+    real, room = file._file.write, 3
+
+    def write(content: memoryview) -> int:
+        nonlocal room
+        if room <= 0 and len(content) > 1:
+            raise OSError(28, "No space left on device")
+        put = real(content[: max(room, 1)])
+        room -= put
+        return put
+
+    class Full:
+        truncate, seek, close = file._file.truncate, file._file.seek, file._file.close
+
+    full = Full()
+    full.write = write  # type: ignore[attr-defined]
+    monkeypatch.setattr(file, "_file", full)
+    with pytest.raises(OSError, match="No space"):
+        file.add(["2", "333333"])
+    assert json.loads((tmp_path / "a.json").read_text()) == [1]
+    room = 100
+    file.add(["4", "5"])
+    file.close()
+    assert json.loads((tmp_path / "a.json").read_text()) == [1, 4, 5]
+
+
+def test_results_are_whole_after_every_image(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png", "c.png"):
+        Image.fromarray(image()).save(tmp_path / name)
+    lengths = []
+
+    def progress(done: int, total: int | None) -> None:
+        lengths.append(len(json.loads((tmp_path / "out" / "results.json").read_text())))
+
+    predict_files(FixedModel(), [tmp_path], tmp_path / "out", progress=progress)
+    assert lengths == [2, 4, 6]

@@ -10,6 +10,7 @@ import pytest
 
 from maskrcnn.instances import Instances, Masks
 from maskrcnn.predict.table import POWERS, SHAPE, TableWriter, measure
+from maskrcnn.predict.writers.writer import ArrayPixels, WrittenImage
 
 measures = pytest.importorskip("skimage.measure")
 
@@ -38,6 +39,18 @@ def found(count: int = 3, masks: bool = True) -> Instances:
         masks=Masks(np.zeros((count, 2, 2), np.float32), box, size, 0.5, known) if masks else None,
         pixels=rng.integers(0, 256, (*size, 3), dtype=np.uint8),
     )
+
+
+def write(folder: Path, images: dict[str, Instances], scale: float | None = None) -> None:
+    """The tables of these images."""
+    table = TableWriter(folder, scale)
+    for number, (name, objects) in enumerate(images.items(), 1):
+        assert objects.pixels is not None
+        pixels = ArrayPixels(objects.pixels)
+        table.begin(WrittenImage(number, name, Path(name), str(number), objects.size, pixels))
+        table.add(objects)
+        table.end()
+    table.close()
 
 
 def test_figures_are_those_of_regionprops_table() -> None:
@@ -76,10 +89,7 @@ def test_an_empty_mask_has_no_figures() -> None:
 
 
 def test_rows_of_objects_and_images(tmp_path: Path) -> None:
-    with TableWriter(tmp_path) as table:
-        table.add("none.png", found(0))
-        table.add("a, b.png", found())
-        table.add("кот.png", found(1))
+    write(tmp_path, {"none.png": found(0), "a, b.png": found(), "кот.png": found(1)})
     objects = list(csv.DictReader((tmp_path / "objects.csv").open(encoding="utf-8")))
     assert [(row["image"], row["object"], row["class"]) for row in objects] == [
         ("a, b.png", "1", "cell"),
@@ -99,9 +109,7 @@ def test_rows_of_objects_and_images(tmp_path: Path) -> None:
 
 
 def test_the_summary_has_areas_to_scale_where_the_objects_have(tmp_path: Path) -> None:
-    with TableWriter(tmp_path, scale=0.5) as table:
-        table.add("none.png", found(0))
-        table.add("b.png", found())
+    write(tmp_path, {"none.png": found(0), "b.png": found()}, scale=0.5)
     images = list(csv.DictReader((tmp_path / "summary.csv").open(encoding="utf-8")))
     assert float(images[0]["area_um2"]) == 0 and float(images[1]["area"]) > 0
     assert all(float(row["area_um2"]) == float(row["area"]) / 4 for row in images)
@@ -111,8 +119,7 @@ def test_the_summary_has_areas_to_scale_where_the_objects_have(tmp_path: Path) -
 def test_no_name_is_a_formula(tmp_path: Path, name: str) -> None:
     objects = found(1)
     objects.names = [name]
-    with TableWriter(tmp_path) as table:
-        table.add(f"{name}.png", objects)
+    write(tmp_path, {f"{name}.png": objects})
     for file in ("objects.csv", "summary.csv"):
         with (tmp_path / file).open(newline="", encoding="utf-8") as lines:
             _, row = csv.reader(lines)
@@ -122,9 +129,7 @@ def test_no_name_is_a_formula(tmp_path: Path, name: str) -> None:
 def test_names_of_any_letters(tmp_path: Path) -> None:
     objects, names = found(1), ['a,"b"', "a\nb", "å🙂", "\udcff.png"]
     objects.names = names[:1]
-    with TableWriter(tmp_path) as table:
-        for name in names:
-            table.add(name, objects)
+    write(tmp_path, dict.fromkeys(names, objects))
     for file in ("objects.csv", "summary.csv"):
         with (tmp_path / file).open(newline="", encoding="utf-8") as lines:
             _, *rows = csv.reader(lines)
@@ -133,7 +138,6 @@ def test_names_of_any_letters(tmp_path: Path) -> None:
 
 
 def test_nothing_found_is_a_table_without_rows(tmp_path: Path) -> None:
-    with TableWriter(tmp_path) as table:
-        table.add("none.png", found(0))
+    write(tmp_path, {"none.png": found(0)})
     assert (tmp_path / "objects.csv").read_text() == "image,object,class,score,x,y,width,height\n"
     assert (tmp_path / "summary.csv").read_text().splitlines()[1:] == ["none.png,,0,0"]

@@ -76,18 +76,20 @@ def predict(
     from maskrcnn.images.value_range import find_value_range
     from maskrcnn.predict.files import predict_files
     from maskrcnn.predict.predictor import read_tiles
-    from maskrcnn.predict.sources import find_images
+    from maskrcnn.predict.sources import find_sources
 
     way, kinds = read_tiles(tiles), _kinds(save, scale)
     # before the weights are loaded: a mistyped path should not have to wait for them
-    paths = find_images(sources)
+    found = find_sources(sources)
     model = load_runner(weights, device, engine, trust_code=trust_code)
-    set_value_range(model.config, wanted, partial(find_value_range, paths, model.config.input.channels))
+    set_value_range(
+        model.config, wanted, partial(find_value_range, found.images, model.config.input.channels)
+    )
     if "overlay" in kinds:
         tell_names_without_font(model.config.classes)
     with progress_bar("predicting") as progress:
         summary = predict_files(
-            model, sources, out, score=score, tiles=way, save=kinds, scale=scale, progress=progress
+            model, found, out, score=score, tiles=way, save=kinds, scale=scale, progress=progress
         )
     _tell(summary)
 

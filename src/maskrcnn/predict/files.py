@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import DataError, UserError
-from maskrcnn.files import write_text
 from maskrcnn.images.read import read_image
-from maskrcnn.images.write import save_image
 from maskrcnn.instances import Instances
 from maskrcnn.predict.large import grid_of
 from maskrcnn.predict.predictor import Tiles, check_batch, check_score, predict_pixels, tile_side
-from maskrcnn.predict.sources import find_sources
+from maskrcnn.predict.sources import Sources, find_sources
 from maskrcnn.predict.table import TableWriter
+from maskrcnn.predict.writers.overlay import OverlayWriter
+from maskrcnn.predict.writers.results import ResultsWriter, overlay_name
+from maskrcnn.predict.writers.writer import ArrayPixels, Writer, WrittenImage
 from maskrcnn.progress import Progress
 from maskrcnn.runtime.engine import Runner
 from maskrcnn.stop import telling
 
 SAVED = ("overlay", "csv")
+RESULTS = "results.json"
 
 
 @dataclass
@@ -47,9 +47,19 @@ class Summary:
         return DataError.exit_code if self.unreadable or self.passed_over else 0
 
 
+@dataclass
+class Part:
+    """Objects of one image: all, or of a large image those of a row of tiles."""
+
+    image: WrittenImage
+    found: Instances
+    first: bool = True  # of its image
+    last: bool = True
+
+
 def predict_files(
     model: Runner,
-    sources: Sequence[str | Path],
+    sources: Sequence[str | Path] | Sources,
     out: Path,
     *,
     score: float | None = 0.5,
@@ -63,9 +73,10 @@ def predict_files(
 
     `out` gets results.json: COCO results of all images, each with its `category_name`, its `file_name` as
     given and `image_id` counted from 1 in the order of `find_images`. An image that cannot be read is named
-    in the summary and the rest go on.
+    in the summary and the rest go on. What is found is written as it is found.
 
     Args:
+        sources: files, folders and patterns, or what `find_sources` found in them.
         tiles: as `predict` takes it.
         save: any of `SAVED`: "overlay", each image with the objects drawn on it (JPEG for JPEG, else PNG),
             and "csv", tables of the objects and of the images (`TableWriter`).
@@ -80,34 +91,53 @@ def predict_files(
     for name in save:
         if name not in SAVED:
             raise UserError(f"save={name}: there are {', '.join(SAVED)}")
-    paths, passed_over = find_sources(sources)
-    overlays = _overlay_names(paths, out)
+    paths, passed_over = sources if isinstance(sources, Sources) else find_sources(sources)
+    stems = _stems(paths)
+    if "overlay" in save:
+        _spare_sources(paths, stems, out)
     _make_folder(out)
-    summary = Summary(results=out / "results.json", passed_over=passed_over)
-    results: list[dict[str, Any]] = []
+    summary = Summary(results=out / RESULTS, passed_over=passed_over)
     with contextlib.ExitStack() as stack:
         stack.enter_context(telling(lambda: f"{summary.images} of {len(paths)} images are done: {out}"))
-        # also after Ctrl-C or a full disk: what was found so far is not lost
-        stack.callback(lambda: write_text(summary.results, json.dumps(results)))
-        table = stack.enter_context(TableWriter(out, scale)) if "csv" in save else None
+        writers = _open_writers(out, save, scale, stack)
         for start in range(0, len(paths), batch):
             group = list(range(start, min(start + batch, len(paths))))
-            for place, found in _predict_readable(model, paths, group, score, tiles, summary, progress):
-                file_name = paths[place].as_posix()
-                if "overlay" in save:
-                    save_image(found.plot(), overlays[place], quality=92)
-                    summary.overlays.append(overlays[place])
-                if table is not None:
-                    table.add(file_name, found)
-                summary.images += 1
-                summary.objects.update(found.names)
-                results += [
-                    {**result, "category_name": name, "file_name": file_name}
-                    for result, name in zip(found.to_coco(place + 1), found.names, strict=True)
-                ]
+            for part in _predict_readable(model, paths, stems, group, score, tiles, summary, progress):
+                _write(part, writers)
+                summary.images += part.last
+                summary.objects.update(part.found.names)
             if progress:
                 progress(group[-1] + 1, len(paths))
+        summary.overlays = [
+            path for writer in writers if isinstance(writer, OverlayWriter) for path in writer.written
+        ]
     return summary
+
+
+def _open_writers(
+    out: Path, save: Collection[str], scale: float | None, stack: contextlib.ExitStack
+) -> list[Writer]:
+    """Those of results.json and of `save`; `stack` closes them, also after Ctrl-C or a full disk."""
+    makers: dict[str, Callable[[], Writer]] = {
+        "overlay": lambda: OverlayWriter(out),
+        "csv": lambda: TableWriter(out, scale),
+    }
+    writers: list[Writer] = [ResultsWriter(out / RESULTS, overlays="overlay" in save)]
+    stack.callback(writers[0].close)
+    for name in makers:
+        if name in save:
+            writers.append(makers[name]())
+            stack.callback(writers[-1].close)
+    return writers
+
+
+def _write(part: Part, writers: list[Writer]) -> None:
+    for writer in writers:
+        if part.first:
+            writer.begin(part.image)
+        writer.add(part.found)
+        if part.last:
+            writer.end()
 
 
 def _make_folder(out: Path) -> None:
@@ -120,12 +150,13 @@ def _make_folder(out: Path) -> None:
 def _predict_readable(
     model: Runner,
     paths: list[Path],
+    stems: list[str],
     group: list[int],
     score: float | None,
     tiles: Tiles,
     summary: Summary,
     progress: Progress | None,
-) -> Iterator[tuple[int, Instances]]:
+) -> Iterator[Part]:
     """What is in the images at the places `group` of `paths`; those that cannot be read are named in
     `summary`.
     """
@@ -136,18 +167,21 @@ def _predict_readable(
             pixels[place] = read_image(paths[place], config.channels, config.value_range)
         except DataError as error:
             summary.unreadable.append(str(error))
-    if pixels:
-        found = predict_pixels(
-            model,
-            list(pixels.values()),
-            score=score,
-            paths=[paths[place] for place in pixels],
-            tiles=tiles,
-            progress=progress,
-        )
-        for place, instances in zip(pixels, found, strict=True):
-            summary.notes += _notes(paths[place], instances, model.config, tiles)
-        yield from zip(pixels, found, strict=True)
+    if not pixels:
+        return
+    every = predict_pixels(
+        model,
+        list(pixels.values()),
+        score=score,
+        paths=[paths[place] for place in pixels],
+        tiles=tiles,
+        progress=progress,
+    )
+    for place, found in zip(pixels, every, strict=True):
+        path = paths[place]
+        summary.notes += _notes(path, found, model.config, tiles)
+        held = ArrayPixels(pixels[place])
+        yield Part(WrittenImage(place + 1, path.as_posix(), path, stems[place], found.size, held), found)
 
 
 def _notes(path: Path, found: Instances, config: ModelConfig, tiles: Tiles) -> list[str]:
@@ -172,22 +206,25 @@ def _notes(path: Path, found: Instances, config: ModelConfig, tiles: Tiles) -> l
     return lines
 
 
-def _overlay_names(paths: list[Path], out: Path) -> list[Path]:
-    """Where each image's overlay goes: its own name in `out`, numbered where two images have the same."""
-    sources = {path.resolve() for path in paths}
+def _stems(paths: list[Path]) -> list[str]:
+    """What each image's files are called: its own name, numbered where two images have the same."""
     taken: set[str] = set()
-    names = []
+    stems = []
     for path in paths:
-        suffix = path.suffix if path.suffix.lower() in (".jpg", ".jpeg") else ".png"
-        name, number = f"{path.stem}{suffix}", 1
+        stem, number = path.stem, 1
         # lower case, for file systems that do not tell A.png from a.png
-        while name.lower() in taken:
+        while stem.lower() in taken:
             number += 1
-            name = f"{path.stem}_{number}{suffix}"
-        taken.add(name.lower())
-        names.append(out / name)
-        if names[-1].resolve() in sources:
-            raise UserError(
-                f"{out}: overlays would replace the images in it; name another folder for the results"
-            )
-    return names
+            stem = f"{path.stem}_{number}"
+        taken.add(stem.lower())
+        stems.append(stem)
+    return stems
+
+
+def _spare_sources(paths: list[Path], stems: list[str], out: Path) -> None:
+    """Refuses a folder in which an overlay would replace its image."""
+    sources = {path.resolve() for path in paths}
+    if any((out / overlay_name(*one)).resolve() in sources for one in zip(paths, stems, strict=True)):
+        raise UserError(
+            f"{out}: overlays would replace the images in it; name another folder for the results"
+        )

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+import io
+from collections import Counter
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Any
 
 import numpy as np
 
 from maskrcnn.errors import UserError
+from maskrcnn.images.tiles import Window
 from maskrcnn.instances import Instances
+from maskrcnn.predict.writers.growing_file import GrowingFile
+from maskrcnn.predict.writers.writer import ArrayPixels, Pixels, WrittenImage
 
 # scikit-image's name of a property and ours; lengths are in pixels, areas in square pixels
 SHAPE = {
@@ -25,9 +29,12 @@ SHAPE = {
 }
 BOX = ("class", "score", "x", "y", "width", "height")  # columns that every object has
 POWERS = {"area": 2, "perimeter": 1, "major_axis": 1, "minor_axis": 1}  # of a length
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what begins one
 
 
-def measure(found: Instances, scale: float | None = None) -> list[dict[str, Any]]:
+def measure(
+    found: Instances, scale: float | None = None, pixels: Pixels | None = None
+) -> list[dict[str, Any]]:
     """Shape and brightness of each object with a mask, as scikit-image's `regionprops_table` has them.
 
     Columns: `class`, `score`, `x`, `y`, `width`, `height` of the box; of the mask `area`, `perimeter`,
@@ -35,13 +42,16 @@ def measure(found: Instances, scale: float | None = None) -> list[dict[str, Any]
     `deviation_1` of the first channel and so on, 0 to 255. Those of an empty mask are None.
 
     Args:
-        found: with the pixels of its image, for the channels' columns; those are left out where it has none.
         scale: micrometres per pixel, for further columns such as `area_um2`.
+        pixels: of the image, for the channels' columns; None: those that `found` has, and without any these
+            columns are left out.
 
     Raises:
         UserError: scikit-image is not installed.
     """
     _demand_scikit_image()
+    if pixels is None and found.pixels is not None:
+        pixels = ArrayPixels(found.pixels)
     rows: list[dict[str, Any]] = []
     windows = [None] * len(found) if found.masks is None else found.masks.windows()
     for row, window in enumerate(windows):
@@ -49,7 +59,7 @@ def measure(found: Instances, scale: float | None = None) -> list[dict[str, Any]
         box = found.names[row], float(found.scores[row]), x0, y0, x1 - x0, y1 - y0
         values: dict[str, Any] = dict(zip(BOX, box, strict=True))
         if window is not None:
-            values |= _shape(*window, found.pixels)
+            values |= _shape(*window, pixels)
         if scale is not None:
             values |= _scaled(values, scale)
         rows.append(values)
@@ -61,11 +71,11 @@ def _demand_scikit_image() -> None:
         raise UserError("csv: needs scikit-image; pip install 'maskrcnn[table]'")
 
 
-def _shape(x0: int, y0: int, bitmap: np.ndarray, pixels: np.ndarray | None) -> dict[str, float | None]:
+def _shape(x0: int, y0: int, bitmap: np.ndarray, pixels: Pixels | None) -> dict[str, float | None]:
     from skimage.measure import regionprops_table
 
     height, width = bitmap.shape
-    image = None if pixels is None else pixels[y0 : y0 + height, x0 : x0 + width]
+    image = None if pixels is None else pixels.read(Window(x0, y0, width, height))
     channels = 0 if image is None else image.shape[2]
     names = [*SHAPE.values(), *(f"{what}_{n + 1}" for what in ("mean", "deviation") for n in range(channels))]
     if not bitmap.any():
@@ -87,7 +97,7 @@ def _scaled(values: dict[str, Any], scale: float) -> dict[str, Any]:
 
 
 class TableWriter:
-    """objects.csv and summary.csv in a folder, written image by image."""
+    """objects.csv and summary.csv in a folder."""
 
     def __init__(self, folder: Path, scale: float | None = None) -> None:
         """
@@ -101,51 +111,62 @@ class TableWriter:
         _demand_scikit_image()
         self._scale = scale
         self._areas = ["area"] if scale is None else ["area", "area_um2"]
-        self._objects = _open(folder / "objects.csv")
-        self._images = _open(folder / "summary.csv")
         self._columns: list[str] = []
-        csv.writer(self._images).writerow(["image", "class", "count", *self._areas])
+        self._image: WrittenImage | None = None
+        self._found = 0  # objects of this image
+        self._counted: dict[str, Counted] = {}
+        self._objects = GrowingFile(folder / "objects.csv", "", "", "")
+        self._summary = GrowingFile(
+            folder / "summary.csv", _line("image", "class", "count", *self._areas), "", ""
+        )
 
-    def add(self, image: str, found: Instances) -> None:
-        """The objects of an image called `image`."""
-        rows, image = measure(found, self._scale), _plain(image)
-        for row in rows:
-            row["class"] = _plain(row["class"])
-        writer = csv.writer(self._objects)
+    def begin(self, image: WrittenImage) -> None:
+        self._image, self._found, self._counted = image, 0, {}
+
+    def add(self, found: Instances) -> None:
+        assert self._image is not None
+        rows, lines = measure(found, self._scale, self._image.pixels), []
         if rows and not self._columns:
             self._columns = list(rows[0])
-            writer.writerow(["image", "object", *self._columns])
-        writer.writerows([image, n, *row.values()] for n, row in enumerate(rows, 1))
-        csv.writer(self._images).writerows([image, *counted] for counted in _counted(rows, self._areas))
-        for file in (self._objects, self._images):
-            file.flush()  # what was found stays, whatever comes
+            lines.append(_line("image", "object", *self._columns))
+        for row in rows:
+            self._found += 1
+            lines.append(_line(self._image.name, self._found, *row.values()))
+            counted = self._counted.setdefault(row["class"], Counted())
+            counted.count += 1
+            for area in self._areas:
+                counted.areas[area] += row.get(area) or 0
+        self._objects.add(lines)
 
-    def __enter__(self) -> Self:
-        return self
+    def end(self) -> None:
+        assert self._image is not None
+        lines = []
+        for name, counted in sorted((self._counted or {"": Counted()}).items()):
+            areas = [
+                "" if counted.count and area not in self._columns else counted.areas[area]
+                for area in self._areas
+            ]
+            lines.append(_line(self._image.name, name, counted.count, *areas))
+        self._summary.add(lines)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with self._images, self._objects:  # both are closed, whatever one of them says
-            if not self._columns and error is None:
-                csv.writer(self._objects).writerow(["image", "object", *BOX])
-
-
-def _open(path: Path) -> TextIO:
-    # file names that are no UTF-8 come with surrogates
-    return path.open("w", newline="", encoding="utf-8", errors="backslashreplace")
-
-
-def _plain(name: str) -> str:
-    """A name that no spreadsheet takes for a formula, which could run programs: with a ' before it."""
-    return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else name
+    def close(self) -> None:
+        if not self._columns:
+            self._objects.add([_line("image", "object", *BOX)])
+        self._objects.close()
+        self._summary.close()
 
 
-def _counted(rows: list[dict[str, Any]], areas: list[str]) -> Iterator[list[str | int | float]]:
-    """Class, number of objects and the sums of `areas`; an image without an object has a row too."""
-    if not rows:
-        yield ["", 0, *[0] * len(areas)]
-    for name in sorted({row["class"] for row in rows}):
-        own = [row for row in rows if row["class"] == name]
-        sums = [sum(row[area] or 0 for row in own) if area in own[0] else "" for area in areas]
-        yield [name, len(own), *sums]
+@dataclass
+class Counted:
+    """Objects of one class in an image."""
+
+    count: int = 0
+    areas: Counter[str] = field(default_factory=Counter)
+
+
+def _line(*cells: Any) -> str:
+    """A row of a table; no cell is a formula to a spreadsheet, which could run programs: a ' is before it."""
+    text = io.StringIO()
+    plain = [f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell for cell in cells]
+    csv.writer(text).writerow(plain)
+    return text.getvalue()

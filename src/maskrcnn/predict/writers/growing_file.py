@@ -1,0 +1,53 @@
+"""A file of many records that is whole after each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+
+class GrowingFile:
+    """What closes the file is written again behind every addition, so a kill leaves it whole.
+
+    Of an addition for which the disk has no room nothing stays.
+    """
+
+    def __init__(self, path: Path, head: str, tail: str, between: str = ",\n") -> None:
+        """
+        Args:
+            between: stands between two records.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        self._tail, self._between = tail.encode(), between
+        self._empty = True
+        self._file = path.open("wb", buffering=0)
+        self._end = len(head.encode())  # of the last record
+        self._put(head.encode(), 0)
+
+    def add(self, records: Sequence[str]) -> None:
+        """Further records, which are there together or not at all."""
+        if not records:
+            return
+        text = ("" if self._empty else self._between) + self._between.join(records)
+        content = text.encode(errors="backslashreplace")
+        self._put(content, self._end)
+        self._end += len(content)
+        self._empty = False
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _put(self, content: bytes, place: int) -> None:
+        """`content` and the tail from `place` on."""
+        whole = memoryview(content + self._tail)
+        self._file.seek(place)
+        try:
+            while whole:
+                whole = whole[self._file.write(whole) :]
+        except OSError:
+            self._file.truncate(self._end)
+            self._file.seek(self._end)
+            self._file.write(self._tail)
+            raise

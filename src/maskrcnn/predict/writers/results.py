@@ -1,0 +1,47 @@
+"""results.json: COCO results of all images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from maskrcnn.instances import Instances
+from maskrcnn.predict.writers.growing_file import GrowingFile
+from maskrcnn.predict.writers.writer import WrittenImage
+
+
+class ResultsWriter:
+    """Each object as `Instances.to_coco` has it, with `category_name`, `file_name` and its overlay's name."""
+
+    def __init__(self, path: Path, overlays: bool) -> None:
+        """
+        Args:
+            overlays: are written too, so that each is named.
+        """
+        self._file = GrowingFile(path, "[\n", "\n]\n")
+        self._overlays = overlays
+        self._image: WrittenImage | None = None
+        self._records: list[str] = []
+
+    def begin(self, image: WrittenImage) -> None:
+        self._image, self._records = image, []
+
+    def add(self, found: Instances) -> None:
+        assert self._image is not None
+        more: dict[str, Any] = {"file_name": self._image.name}
+        if self._overlays:
+            more["overlay"] = overlay_name(self._image.path, self._image.stem)
+        for result, name in zip(found.to_coco(self._image.number), found.names, strict=True):
+            self._records.append(json.dumps(result | {"category_name": name} | more))
+
+    def end(self) -> None:
+        self._file.add(self._records)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def overlay_name(path: Path, stem: str) -> str:
+    """What the overlay of the image at `path` is called: JPEG for JPEG, else PNG."""
+    return stem + (path.suffix if path.suffix.lower() in (".jpg", ".jpeg") else ".png")

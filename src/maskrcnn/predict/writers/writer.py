@@ -1,0 +1,67 @@
+"""The one shape of all that writes what was found: image by image, and files as results come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from maskrcnn.images.tiles import Window
+from maskrcnn.instances import Instances
+
+
+class Pixels(Protocol):
+    """The pixels of an image, of which parts can be read."""
+
+    def read(self, window: Window) -> np.ndarray:
+        """uint8 (h, w, C), of a window inside the image."""
+        ...
+
+
+@dataclass(frozen=True)
+class ArrayPixels:
+    """An image that is in memory."""
+
+    array: np.ndarray  # uint8 (H, W, C)
+
+    def read(self, window: Window) -> np.ndarray:
+        """A view of its pixels in a window."""
+        left, top, right, bottom = window.box
+        return self.array[top:bottom, left:right]
+
+
+@dataclass(frozen=True)
+class WrittenImage:
+    """An image as writers know it."""
+
+    number: int  # from 1, in the order of `find_images`
+    name: str  # as the person gave it
+    path: Path
+    stem: str  # of the names of its files; no other image of the run has it
+    size: tuple[int, int]  # height and width
+    pixels: Pixels
+
+
+class Writer(Protocol):
+    """Called in this order: `begin`, `add` once or more and `end` for each image, and `close` whatever comes.
+
+    Each raises OSError where the disk is full or may not be written to.
+    """
+
+    def begin(self, image: WrittenImage) -> None:
+        """What comes now is of this image."""
+        ...
+
+    def add(self, found: Instances) -> None:
+        """Objects of the image, in its own pixels: all of an ordinary one, a row of tiles of a large one."""
+        ...
+
+    def end(self) -> None:
+        """The image has no more objects."""
+        ...
+
+    def close(self) -> None:
+        """The files become whole, also where an image has begun and not ended: that one is left out."""
+        ...
