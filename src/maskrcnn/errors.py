@@ -14,19 +14,28 @@ class DataError(UserError):
     exit_code = 3
 
 
-class ImageError(DataError):
-    """An image that cannot be used."""
+class RecordError(DataError):
+    """A file, or a record in it, that cannot be used, as data: `str` alone makes a line of it."""
 
-    def __init__(self, path: object, reason: str, remedy: str) -> None:
+    def __init__(self, source: object, what: str, remedy: str, record: str = "") -> None:
         """
         Args:
-            path: the image's file.
-            reason: why it cannot be used.
+            source: the file or folder.
+            what: what is wrong with it, or with the record.
             remedy: what a person can do about it.
+            record: names the record in the file, as "line 7" or "shape 2 of image 'a.jpg'".
         """
-        super().__init__(path, reason, remedy)
-        self.reason, self.remedy = reason, remedy
+        super().__init__(source, what, remedy, record)
+        self.source, self.what, self.remedy, self.record = str(source), what, remedy, record
+
+    @property
+    def fault(self) -> str:
+        """What is wrong and where, without the remedy."""
+        return f"{self.source}: {self.record} {self.what}" if self.record else f"{self.source}: {self.what}"
 
     def __str__(self) -> str:
-        path, reason, remedy = self.args
-        return f"{path}: {reason}; {remedy}"
+        return f"{self.fault}; {self.remedy}"
+
+
+class ImageError(RecordError):
+    """An image that cannot be used."""

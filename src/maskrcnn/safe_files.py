@@ -6,6 +6,7 @@ They are short, flat, of plain values and without aliases, which can grow to any
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,18 @@ MOST_VALUES = 100_000  # PyYAML needs a second for so many where it has no part 
 DEEPEST = 20  # lists and mappings in one another
 TUPLE = "tag:yaml.org,2002:python/tuple"  # the one tag that detectron2's files use: a list
 
+Kind = Callable[[object, str, str], UserError]
 
-def parse_yaml(path: Path, kind: type[UserError] = UserError) -> Any:
+
+def _sentence(source: object, what: str, remedy: str) -> UserError:
+    return UserError(f"{source}: {what}; {remedy}")
+
+
+def parse_yaml(path: Path, kind: Kind = _sentence) -> Any:
     """What a YAML file holds, with plain values only.
 
     Args:
-        kind: what is raised; a file of labels is a DataError.
+        kind: makes what is raised, of a file, what is wrong and a remedy; of labels a RecordError.
 
     Raises:
         UserError: as `kind`: unreadable, not YAML, larger than `LARGEST`, of more than `MOST_VALUES`, nested
@@ -34,7 +41,7 @@ def parse_yaml(path: Path, kind: type[UserError] = UserError) -> Any:
     return parse_yaml_text(_text(path, "YAML", kind, LARGEST), str(path), kind)
 
 
-def parse_yaml_text(text: str, where: str, kind: type[UserError] = UserError) -> Any:
+def parse_yaml_text(text: str, where: str, kind: Kind = _sentence) -> Any:
     """The same of a text; `where` is what the error names."""
     try:
         _refuse_bombs(text, where, kind)
@@ -44,7 +51,7 @@ def parse_yaml_text(text: str, where: str, kind: type[UserError] = UserError) ->
     # values that look like dates or numbers and are none raise whatever their parsing stumbles over
     except Exception as error:  # noqa: BLE001
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise kind(f"{where}: not readable as YAML ({reason:.200}); correct it") from None
+        raise kind(where, f"not readable as YAML ({reason:.200})", "correct it") from None
 
 
 def parse_json(path: Path, remedy: str) -> dict[str, Any]:
@@ -57,7 +64,7 @@ def parse_json(path: Path, remedy: str) -> dict[str, Any]:
         UserError: unreadable, not JSON, no mapping, larger than `LARGEST_JSON` or nested deeper than
             `DEEPEST`.
     """
-    text = _text(path, "JSON", UserError, LARGEST_JSON)
+    text = _text(path, "JSON", _sentence, LARGEST_JSON)
     try:
         settings = json.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: not JSON, or a number of thousands of digits
@@ -79,35 +86,34 @@ def parse_json(path: Path, remedy: str) -> dict[str, Any]:
     return settings
 
 
-def _text(path: Path, language: str, kind: type[UserError], largest: int) -> str:
+def _text(path: Path, language: str, kind: Kind, largest: int) -> str:
     try:
         if path.exists() and not path.is_file():  # a pipe could keep us waiting for ever
-            raise kind(f"{path}: not readable as {language} (not a file)")
+            raise kind(path, f"not readable as {language} (not a file)", "give a file")
         if path.stat().st_size > largest:
-            raise kind(f"{path}: larger than {largest // 10**6} MB; give the small file of settings")
+            raise kind(path, f"larger than {largest // 10**6} MB", "give the small file of settings")
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8"
-        raise kind(f"{path}: not readable as {language} ({reason})") from None
+        raise kind(path, f"not readable as {language} ({reason})", "check the file") from None
 
 
-def _refuse_bombs(text: str, where: str, kind: type[UserError]) -> None:
+def _refuse_bombs(text: str, where: str, kind: Kind) -> None:
     depth = values = 0
     # the parser keeps its own stack: unlike loading, this does not recurse
     for event in yaml.parse(text, Loader=_loader()):
         if isinstance(event, yaml.AliasEvent):
-            raise kind(f"{where}: has the alias *{event.anchor}; write its value out")
+            raise kind(where, f"has the alias *{event.anchor}", "write its value out")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         values += 1
         if values > MOST_VALUES:
-            raise kind(
-                f"{where}: more than {MOST_VALUES:,} values; put long lists into a text file of their own"
-            )
+            remedy = "put long lists into a text file of their own"
+            raise kind(where, f"more than {MOST_VALUES:,} values", remedy)
         if depth > DEEPEST:
-            raise kind(f"{where}: nested deeper than {DEEPEST}; write it as a flat list of keys")
+            raise kind(where, f"nested deeper than {DEEPEST}", "write it as a flat list of keys")
 
 
 @cache

@@ -85,6 +85,7 @@ def test_kinds_of_check_are_told_apart() -> None:
     assert len(set(texts)) == len(texts)
     assert [kind.name for kind in CheckKind if not kind.remedy] == [
         "UNREADABLE_LABELS",
+        "UNREADABLE_TEST",
         "UNUSABLE_IMAGE",
         "BELOW_ANCHORS",
         "NO_ANCHOR",

@@ -281,8 +281,8 @@ def test_an_image_error_keeps_reason_and_remedy_apart(tmp_path: Path) -> None:
     with pytest.raises(ImageError) as caught:
         read_image(tmp_path / "a.png")
     error = pickle.loads(pickle.dumps(caught.value))
-    assert str(error) == f"{tmp_path / 'a.png'}: {error.reason}; {error.remedy}"
-    assert error.remedy == "convert it to PNG" and "not an image" in error.reason
+    assert str(error) == f"{tmp_path / 'a.png'}: {error.what}; {error.remedy}"
+    assert error.remedy == "convert it to PNG" and "not an image" in error.what
 
 
 def test_avif_is_read_upright(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from spoil import spoil
 
-from maskrcnn.errors import DataError, UserError
+from maskrcnn.errors import DataError, RecordError, UserError
 from maskrcnn.labels.detect import detect
 from maskrcnn.labels.types import Dataset
 
@@ -111,6 +111,9 @@ def judge(subject: Subject) -> Outcome:
     except UserError as error:
         line = one_line(error)
         assert str(subject.root) in line, f"names no file: {line}"
+        if isinstance(error, DataError):
+            assert isinstance(error, RecordError), f"a sentence, not a record: {line}"
+            assert error.remedy and line == f"{error.fault}; {error.remedy}", f"no remedy: {line}"
         return Outcome(type(error).__name__, line)
     check_data_set(dataset, subject.root)
     size = _size(dataset)

@@ -66,13 +66,18 @@ class FindingGroup:
             filter(None, (f"{self.text}: {self.count}, first {self.findings[0].record}", self.remedy))
         )
 
+    def _shown(self, finding: Finding) -> str:
+        """A finding in a line, with its remedy where that is not the group's."""
+        remedy = f"; {finding.remedy}" if finding.remedy != self.remedy else ""
+        return f"{finding.split}: {finding.record}{remedy}"
+
     def as_json(self) -> dict[str, Any]:
         return {
             "kind": self.text,
             "severity": self.severity,
             "count": self.count,
             "remedy": self.remedy,
-            "first": [f"{finding.split}: {finding.record}" for finding in self.findings],
+            "first": [self._shown(finding) for finding in self.findings],
         }
 
 

@@ -119,7 +119,7 @@ def check_image(
     if facts.mode in UNUSUAL and (channels in (1, 3) or facts.mode not in KEPT):
         findings.add(Finding(UNUSUAL[facts.mode], split, name, index))
     if facts.error is not None:
-        record, remedy = f"{name}: {facts.error.reason}", facts.error.remedy
+        record, remedy = f"{name}: {facts.error.what}", facts.error.remedy
         findings.add(Finding(CheckKind.UNUSABLE_IMAGE, split, record, index, remedy=remedy))
         return
     if facts.turned:

@@ -20,10 +20,7 @@ class CheckKind(Enum):
 
     # labels
     UNREADABLE_LABELS = "labels that cannot be read", "", "error"
-    UNREADABLE_TEST = (
-        "test split that cannot be read",
-        "nothing to do for a training; else give it labels, or remove it",
-    )
+    UNREADABLE_TEST = "test split that cannot be read", ""
     EMPTY_MASK = "mask without a pixel", "label the object again"
     SWAPPED_BOX = "box with x and y swapped", "write x before y, width before height", "error"
     MASK_LEAVES_BOX = "mask that leaves its box", "take the box from the mask"

@@ -17,7 +17,7 @@ from maskrcnn.check.page import write_page
 from maskrcnn.check.report import Report
 from maskrcnn.check.statistics import StatisticsCounter
 from maskrcnn.config.load import Config, load_config
-from maskrcnn.errors import DataError, UserError
+from maskrcnn.errors import RecordError, UserError
 from maskrcnn.files import write_json
 from maskrcnn.images.header import stored_channels
 from maskrcnn.images.read import ValueRange
@@ -134,9 +134,11 @@ def _open(
         for refusal in error.refused:
             add(refusal.problem, refused=True)
         dataset = error.labels
-    except DataError as error:
-        kind = CheckKind.UNREADABLE_TEST if split == "test" else CheckKind.UNREADABLE_LABELS
-        findings.add(Finding(kind, split, str(error), refused=True))
+    except RecordError as error:
+        kind, remedy = CheckKind.UNREADABLE_LABELS, error.remedy
+        if split == "test":
+            kind, remedy = CheckKind.UNREADABLE_TEST, f"nothing to do for a training; else {remedy}"
+        findings.add(Finding(kind, split, error.fault, remedy=remedy, refused=True))
         return None
     for problem, count in dataset.problems if dataset is not None else ():
         add(problem, count)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from maskrcnn.config.model import KeypointSchema
-from maskrcnn.errors import DataError
+from maskrcnn.errors import RecordError
 from maskrcnn.images.header import LARGEST, upright_size
 from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.file_dataset import FileDataset
@@ -73,18 +73,21 @@ class LabelBuilder:
             DataError: no name, one that cannot be shown, or a name or an id that is there already.
         """
         if not isinstance(name, str) or not name:
-            raise DataError(f"{self.source}: entry {len(self.classes)} of categories has no name; add it")
-        if not name.isprintable():
-            raise DataError(
-                f"{self.source}: category {name!r} has control characters in its name; remove them"
+            raise RecordError(
+                self.source, "has no name", "add it", record=f"entry {len(self.classes)} of categories"
             )
-        where = f"{self.source}: category {name!r}"
+        record = f"category {name!r}"
+        if not name.isprintable():
+            raise RecordError(self.source, "has control characters in its name", "remove them", record)
         if type(class_id) is not int:
-            raise DataError(f"{where} has the id {class_id!r}; give it a whole number")
+            raise RecordError(self.source, f"has the id {class_id!r}", "give it a whole number", record)
         if class_id in self.class_ids:
-            raise DataError(f"{where} has the id {class_id} of another category; give each its own")
+            raise RecordError(
+                self.source, f"has the id {class_id} of another category", "give each its own", record
+            )
         if name in self.classes:
-            raise DataError(f"{where} is there twice; classes are told apart by name, so give each its own")
+            remedy = "classes are told apart by name, so give each its own"
+            raise RecordError(self.source, "is there twice", remedy, record)
         self.classes.append(name)
         self.class_ids.append(class_id)
         return len(self.classes) - 1
@@ -107,7 +110,7 @@ class LabelBuilder:
         Raises:
             DataError: a field cannot be understood.
         """
-        schema = read_schema(fields, f"{self.source}: category {self.classes[label]!r}", self.problems)
+        schema = read_schema(fields, self.source, f"category {self.classes[label]!r}", self.problems)
         self.keypoints = self.keypoints or schema
         if schema is not None and schema == self.keypoints:
             self._with_keypoints.add(label)
@@ -130,19 +133,21 @@ class LabelBuilder:
         """
         name = present_name(self.folder, file_name) if file_name else None
         if name is None:
-            raise DataError(
-                f"{self.source}: image {file_name!r} leaves the folder of the images; write its name "
-                "relative to"
-                f" {str(self.folder)!r}, without '..'"
+            raise RecordError(
+                self.source,
+                "leaves the folder of the images",
+                f"write its name relative to {str(self.folder)!r}, without '..'",
+                record=f"image {file_name!r}",
             )
         path = self.folder / name
         stated = upright_size(path) if size is None else size
         height, width = (whole(side) for side in stated)
         if not (0 < height <= LARGEST and 0 < width <= LARGEST and height * width <= LARGEST):
-            raise DataError(
-                f"{self.source}: image {file_name!r} has height {_short(stated[0])} and width "
-                f"{_short(stated[1])};"
-                f" write its real size, at most {LARGEST:,} pixels"
+            raise RecordError(
+                self.source,
+                f"has height {_short(stated[0])} and width {_short(stated[1])}",
+                f"write its real size, at most {LARGEST:,} pixels",
+                record=f"image {file_name!r}",
             )
         self.image_count += 1
         image = LabelledImage(self.image_count if image_id is None else image_id, name, path, height, width)
@@ -218,13 +223,14 @@ class LabelBuilder:
         refused = [*self._missing(), *self.refused]
         counts = ", ".join(f"{count} x {kind}" for kind, count in self.problems.texts().items())
         if not self.images and not refused:
-            raise DataError(
-                f"{self.source}: empty data set, no labelled image ({counts or 'none at all'}); add some"
+            raise RecordError(
+                self.source, f"empty data set, no labelled image ({counts or 'none at all'})", "add some"
             )
         if not refused and not any(image.annotations for image in self.images):
-            raise DataError(
-                f"{self.source}: no object is usable, none of {self.offered} annotations"
-                f" ({counts or 'there is none'}); label at least one object"
+            raise RecordError(
+                self.source,
+                f"no object is usable, none of {self.offered} annotations ({counts or 'there is none'})",
+                "label at least one object",
             )
         self._note_only_crowds()
         info = DatasetInfo(str(self.source), self.classes, self.class_ids, self.keypoints, self.problems)
@@ -247,12 +253,11 @@ class LabelBuilder:
         if not self.missing:
             return []
         kind = ProblemKind.IMAGE_MISSING
-        line = (
-            f"{self.source}: {len(self.missing)} of {self.image_count} image files are missing, the first is"
-            f" {str(self.folder / self.missing[0])!r}; {kind.remedy}"
-        )
+        first = str(self.folder / self.missing[0])
+        what = f"{len(self.missing)} of {self.image_count} image files are missing, the first is {first!r}"
+        said = RecordError(self.source, what, kind.remedy)
         return [
-            Refused(Problem(kind, f"image {name!r}", name), str(self.source), line) for name in self.missing
+            Refused(Problem(kind, f"image {name!r}", name), str(self.source), said) for name in self.missing
         ]
 
     def _polygons(

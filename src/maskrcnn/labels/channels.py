@@ -9,7 +9,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from maskrcnn.errors import DataError
+from maskrcnn.errors import RecordError
 from maskrcnn.images.read import ValueRange, read_image
 from maskrcnn.labels.image_files import size_disagreement
 from maskrcnn.labels.types import Dataset, LabelledImage
@@ -50,8 +50,8 @@ class ChannelDataset(Dataset):
             if self.channels == 3:
                 return self.dataset.pixels(index)
             if self.channels != 1:
-                raise DataError(
-                    f"{self.name}: generated images have 3 channels; leave model.input.channels at 3 or 1"
+                raise RecordError(
+                    self.name, "generated images have 3 channels", "leave model.input.channels at 3 or 1"
                 )
             return cv2.cvtColor(self.dataset.pixels(index), cv2.COLOR_RGB2GRAY)[:, :, None]
         pixels = read_image(image.path, self.channels, self.info.value_range)

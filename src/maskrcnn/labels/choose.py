@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from maskrcnn.config.data import DataConfig
-from maskrcnn.errors import DataError, UserError
+from maskrcnn.errors import RecordError, UserError
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.packed import FLAG_CROWD
 from maskrcnn.labels.problems import ProblemKind
@@ -37,8 +37,8 @@ def choose_labels(dataset: Dataset, settings: DataConfig, *, strict: bool = True
         labels = [names.index(name) if name in names else None for name in dataset.classes]
         chosen = Chosen(chosen, labels, ignore=settings.other_classes == "ignore")
     if strict and chosen is not dataset and not label_counts(chosen)[0].any():
-        raise DataError(
-            f"{dataset.name}: no object is left by data.classes={settings.classes}; choose others"
+        raise RecordError(
+            dataset.name, f"no object is left by data.classes={settings.classes}", "choose others"
         )
     return chosen
 
@@ -65,8 +65,8 @@ def refuse_only_crowds(dataset: Dataset) -> None:
     count = dataset.problems.counts[ProblemKind.ONLY_CROWDS]
     if count:
         kind = ProblemKind.ONLY_CROWDS
-        raise DataError(
-            f"{dataset.name}: all {count} annotations have iscrowd 1, so there is no object; {kind.remedy}"
+        raise RecordError(
+            dataset.name, f"all {count} annotations have iscrowd 1, so there is no object", kind.remedy
         )
 
 

@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from maskrcnn.errors import DataError
+from maskrcnn.errors import DataError, RecordError
 from maskrcnn.images.fingerprint import fingerprint, near_duplicates, similar_hashes
 from maskrcnn.images.read import ValueRange, read_image
 from maskrcnn.images.value_range import find_value_range
@@ -54,7 +54,7 @@ def _hash(image: LabelledImage, read: Callable[[LabelledImage], np.ndarray]) -> 
 
 def _pixels(image: LabelledImage, value_range: ValueRange | None) -> np.ndarray:
     if image.path is None:
-        raise DataError(f"{image.file_name}: generated, not a file")
+        raise RecordError(image.file_name, "generated, not a file", "name a data set of files")
     return read_image(image.path, value_range=value_range)
 
 

@@ -6,7 +6,7 @@ import os
 import posixpath
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from maskrcnn.errors import DataError, ImageError
+from maskrcnn.errors import ImageError, RecordError
 from maskrcnn.images.header import upright_size
 from maskrcnn.labels.types import Dataset, LabelledImage
 
@@ -55,8 +55,8 @@ def refuse_leaving(folder: Path, path: Path) -> None:
     except (ValueError, OSError):  # a name that no file can have
         inside = True
     if not inside:
-        raise DataError(
-            f"{path}: a symbolic link out of {str(folder)!r}; put the file itself into the folder"
+        raise RecordError(
+            path, f"a symbolic link out of {str(folder)!r}", "put the file itself into the folder"
         )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from maskrcnn.errors import DataError
+from maskrcnn.errors import RecordError
 from maskrcnn.labels.image_files import relative_name
 from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.split_names import SPLIT_NAMES, split_of
@@ -92,7 +92,7 @@ def find_images(json_path: Path, records: Sequence[dict[str, Any]], given: Path 
             if best is not None and most == len(sample):
                 return best
     if best is None:
-        raise DataError(_not_found(json_path, sample, given))
+        raise _not_found(json_path, sample, given)
     return best
 
 
@@ -159,18 +159,16 @@ def _tells_apart(spelling: Spelling, records: Sequence[dict[str, Any]]) -> bool:
     )
 
 
-def _not_found(json_path: Path, sample: Sequence[dict[str, Any]], given: Path | None) -> str:
+def _not_found(json_path: Path, sample: Sequence[dict[str, Any]], given: Path | None) -> RecordError:
     names = [record["file_name"] for record in sample]
     name = next((name for name in names if relative_name(name) is not None), names[0])
     if given is not None:
-        return (
-            f"{json_path}: image {name!r} not found in {given} nor in its folders images, data and "
-            "JPEGImages; name the folder that holds it"
-        )
+        what = f"not found in {given} nor in its folders images, data and JPEGImages"
+        return RecordError(json_path, what, "name the folder that holds it", f"image {name!r}")
     root = _above(json_path.parent)
     folders = image_folders(json_path)
     looked = ", ".join(os.path.relpath(folder, root) for folder in folders if folder != root)
-    return (
-        f"{json_path}: image {name!r} not found in {looked} of {os.path.abspath(root)}; put the images into "
-        "one of these folders, or say where they are: --images FOLDER"
+    remedy = "put the images into one of these folders, or say where they are: --images FOLDER"
+    return RecordError(
+        json_path, f"not found in {looked} of {os.path.abspath(root)}", remedy, f"image {name!r}"
     )

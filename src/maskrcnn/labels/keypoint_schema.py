@@ -7,14 +7,16 @@ from typing import Any
 
 from maskrcnn.config.keypoints import COCO_NAMES, COCO_SIGMAS
 from maskrcnn.config.model import KeypointSchema
-from maskrcnn.errors import DataError
+from maskrcnn.errors import RecordError
 from maskrcnn.labels.problems import ProblemKind, Problems
 
 UNKNOWN_SIGMA = 0.05
 SIGMAS = (1e-6, 1e6)  # the least and the greatest that `KeypointSchema` takes
 
 
-def read_schema(category: dict[str, Any], where: str, problems: Problems) -> KeypointSchema | None:
+def read_schema(
+    category: dict[str, Any], source: object, record: str, problems: Problems
+) -> KeypointSchema | None:
     """The keypoints of a COCO category, or None when it has none.
 
     Besides COCO's `keypoints` (names) and `skeleton` (pairs counted from 1) a category may have `flip_pairs`
@@ -22,7 +24,7 @@ def read_schema(category: dict[str, Any], where: str, problems: Problems) -> Key
     and `sigmas`.
 
     Args:
-        where: file and category, for messages.
+        source, record: file and category, for messages.
 
     Raises:
         DataError: one of these fields cannot be understood.
@@ -30,18 +32,28 @@ def read_schema(category: dict[str, Any], where: str, problems: Problems) -> Key
     names = category.get("keypoints")
     if not names:
         return None
-    if (
-        not isinstance(names, list)
-        or not all(isinstance(name, str) for name in names)
-        or len(set(names)) < len(names)
-    ):
-        raise DataError(f"{where}: keypoints must be a list of different names")
-    return KeypointSchema(
-        names=names,
-        flip=_flip(category, names, where, problems),
-        skeleton=_skeleton(category.get("skeleton") or [], len(names), where, problems),
-        sigmas=_sigmas(category.get("sigmas"), names, where, problems),
-    )
+    try:
+        if (
+            not isinstance(names, list)
+            or not all(isinstance(name, str) for name in names)
+            or len(set(names)) < len(names)
+        ):
+            raise _Unclear("keypoints", "a list of different names")
+        return KeypointSchema(
+            names=names,
+            flip=_flip(category, names, record, problems),
+            skeleton=_skeleton(category.get("skeleton") or [], len(names), record, problems),
+            sigmas=_sigmas(category.get("sigmas"), names, record, problems),
+        )
+    except _Unclear as why:
+        field, form = why.args
+        raise RecordError(
+            source, f"has {field!r}, which cannot be understood", f"write {field} as {form}", record
+        ) from None
+
+
+class _Unclear(Exception):
+    """A field of a category that cannot be understood, and what it should be."""
 
 
 def write_schema(schema: KeypointSchema) -> dict[str, Any]:
@@ -58,63 +70,59 @@ def _is_index(value: Any) -> bool:
     return type(value) is int
 
 
-def _skeleton(pairs: Any, count: int, where: str, problems: Problems) -> list[tuple[int, int]]:
+def _skeleton(pairs: Any, count: int, record: str, problems: Problems) -> list[tuple[int, int]]:
     if not isinstance(pairs, list) or not all(
         isinstance(pair, list) and len(pair) == 2 and all(_is_index(end) for end in pair) for pair in pairs
     ):
-        raise DataError(f"{where}: skeleton must be a list of pairs of keypoint numbers counted from 1")
+        raise _Unclear("skeleton", "a list of pairs of keypoint numbers counted from 1")
     base = 1
     if any(0 in pair for pair in pairs):
         base = 0
-        problems.note(ProblemKind.SKELETON_FROM_0, where)
+        problems.note(ProblemKind.SKELETON_FROM_0, record)
     skeleton = []
     for a, b in pairs:
         if base <= min(a, b) and max(a, b) < count + base:
             skeleton.append((a - base, b - base))
         else:
-            problems.note(ProblemKind.SKELETON_PAIR, f"{where}, pair {[a, b]}")
+            problems.note(ProblemKind.SKELETON_PAIR, f"{record}, pair {[a, b]}")
     return skeleton
 
 
-def _sigmas(given: Any, names: list[str], where: str, problems: Problems) -> list[float]:
+def _sigmas(given: Any, names: list[str], record: str, problems: Problems) -> list[float]:
     if given is not None:
         if (
             not isinstance(given, list)
             or len(given) != len(names)
             or not all(isinstance(s, (int, float)) and SIGMAS[0] <= s <= SIGMAS[1] for s in given)
         ):
-            raise DataError(f"{where}: sigmas must be {len(names)} numbers above 0, one for each keypoint")
+            raise _Unclear("sigmas", f"{len(names)} numbers above 0, one for each keypoint")
         return [float(sigma) for sigma in given]
     if sorted(names) == sorted(COCO_NAMES):  # tools have their own order
         return [COCO_SIGMAS[COCO_NAMES.index(name)] for name in names]
-    problems.note(ProblemKind.SIGMAS_ASSUMED, where)
+    problems.note(ProblemKind.SIGMAS_ASSUMED, record)
     return [UNKNOWN_SIGMA] * len(names)
 
 
-def _flip(category: dict[str, Any], names: list[str], where: str, problems: Problems) -> list[int]:
+def _flip(category: dict[str, Any], names: list[str], record: str, problems: Problems) -> list[int]:
     """The index each keypoint takes in a mirror."""
     count = len(names)
     given, pairs = category.get("keypoints_flip"), category.get("flip_pairs")
     if given is not None:
         flip = _indices(given, names)
         if flip is None or sorted(flip) != list(range(count)):
-            raise DataError(
-                f"{where}: keypoints_flip must name every keypoint once, in the order of their mirror images"
-            )
+            raise _Unclear("keypoints_flip", "each keypoint's name once, in the order of their mirror images")
     elif pairs is not None:
         flip = list(range(count))
         flat = [end for pair in pairs for end in pair] if _is_pairs(pairs) else None
         ends = None if flat is None else _indices(flat, names)
         if ends is None or len(set(ends)) < len(ends):
-            raise DataError(f"{where}: flip_pairs must be pairs of keypoint names, each name at most once")
+            raise _Unclear("flip_pairs", "pairs of keypoint names, each name at most once")
         for a, b in zip(ends[::2], ends[1::2], strict=True):
             flip[a], flip[b] = b, a
     else:
-        return _flip_by_name(names, where, problems)
+        return _flip_by_name(names, record, problems)
     if any(flip[flip[i]] != i for i in range(count)):
-        raise DataError(
-            f"{where}: mirrored twice, every keypoint must be itself again; correct keypoints_flip"
-        )
+        raise _Unclear("keypoints_flip", "names of which each, mirrored twice, is itself again")
     return flip
 
 
@@ -140,7 +148,7 @@ def _indices(entries: Any, names: list[str]) -> list[int] | None:
     return [entry - base for entry in entries]
 
 
-def _flip_by_name(names: list[str], where: str, problems: Problems) -> list[int]:
+def _flip_by_name(names: list[str], record: str, problems: Problems) -> list[int]:
     index = {name: i for i, name in enumerate(names)}
     flip = []
     for i, name in enumerate(names):
@@ -150,7 +158,7 @@ def _flip_by_name(names: list[str], where: str, problems: Problems) -> list[int]
             and mirrored not in index
             and re.match(r"(left|right|l|r)[_ .-]", name, re.IGNORECASE)
         ):
-            problems.note(ProblemKind.KEYPOINT_WITHOUT_MIRROR, f"{where}, {name!r}")
+            problems.note(ProblemKind.KEYPOINT_WITHOUT_MIRROR, f"{record}, {name!r}")
         flip.append(i if mirrored is None else index.get(mirrored, i))
     return flip
 

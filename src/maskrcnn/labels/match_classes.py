@@ -8,7 +8,7 @@ import copy
 import difflib
 from dataclasses import replace
 
-from maskrcnn.errors import DataError, UserError
+from maskrcnn.errors import RecordError, UserError
 from maskrcnn.labels.choose import label_counts
 from maskrcnn.labels.types import DEFAULT_CLASS, Dataset
 from maskrcnn.shell import shell_command
@@ -67,8 +67,8 @@ def labels_for(dataset: Dataset, classes: list[str]) -> list[int]:
             remedy = f"leave it out with --set {setting}, rename it in the labels, or train a model on them"
         if len(dataset.classes) == len(classes) == 1:
             remedy = f"say --class {classes[0]} if the objects are that, or train a model on them"
-        raise DataError(
-            f"{dataset.name}: class {unknown[0]!r}{more} is not one the model knows ({known}){hint}; {remedy}"
+        raise RecordError(
+            dataset.name, f"class {unknown[0]!r}{more} is not one the model knows ({known}){hint}", remedy
         )
     return [index.get(name, -1) for name in dataset.classes]
 

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from maskrcnn.errors import DataError
+from maskrcnn.errors import RecordError
 from maskrcnn.labels.file_dataset import FileDataset
-from maskrcnn.labels.problems import Problem, sentence
+from maskrcnn.labels.problems import Problem
 
 
-class Refused(DataError):
+class Refused(RecordError):
     """A record that cannot be used."""
 
-    def __init__(self, problem: Problem, source: str, line: str | None = None) -> None:
+    def __init__(self, problem: Problem, source: str, said: RecordError | None = None) -> None:
         """
         Args:
-            line: the message, where it is not the problem's own `sentence`.
+            said: what to say, where it is not what the problem says.
         """
-        super().__init__(sentence(problem, source) if line is None else line)
+        if said is None:
+            said = RecordError(source, problem.what or problem.record, problem.remedy)
+        super().__init__(said.source, said.what, said.remedy, said.record)
         self.problem = problem
 
 
-class RefusedRecords(DataError):
+class RefusedRecords(RecordError):
     """Labels with records that cannot be used: one line about the first of them, for who wants to train.
 
     Attributes:
@@ -28,9 +30,11 @@ class RefusedRecords(DataError):
     """
 
     def __init__(self, refused: list[Refused], labels: FileDataset | None) -> None:
-        line = str(refused[0])
+        first, remedy = refused[0], refused[0].remedy
         if len({str(one) for one in refused}) > 1:  # not where the line itself counts them
-            line += f" (the first of {len(refused)} records that cannot be used; maskrcnn check tells of all)"
-        super().__init__(line)
+            remedy += (
+                f" (the first of {len(refused)} records that cannot be used; maskrcnn check tells of all)"
+            )
+        super().__init__(first.source, first.what, remedy, first.record)
         self.refused = refused
         self.labels = labels

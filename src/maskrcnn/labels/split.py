@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from maskrcnn.errors import DataError, UserError
+from maskrcnn.errors import RecordError, UserError
 from maskrcnn.labels.assign_parts import assign_groups, assign_random, assign_stratified
 from maskrcnn.labels.choose import refuse_only_crowds
 from maskrcnn.labels.image_files import relative_name
@@ -182,9 +182,13 @@ def group_keys(dataset: Dataset, grouping: Grouping, progress: Progress | None =
     found = [match[1] if (match := pattern.search(name)) else None for name in names]
     if None in found:
         wrong = names[found.index(None)]
-        raise DataError(
-            f"{dataset.name}: {found.count(None)} of {len(names)} images have no group by --group-pattern "
-            f"{grouping.pattern!r}, the first is {wrong!r}; correct the pattern"
+        raise RecordError(
+            dataset.name,
+            (
+                f"{found.count(None)} of {len(names)} images have no group by --group-pattern "
+                f"{grouping.pattern!r}, the first is {wrong!r}"
+            ),
+            "correct the pattern",
         )
     return found
 
@@ -203,18 +207,21 @@ def _listed_groups(names: list[str], path: Path) -> list[str]:
     group_of: dict[str, str] = {}
     for number, row in enumerate(rows):
         if len(row) != 2:
-            raise DataError(f"{path}: row {number + 1} has {len(row)} columns; write file_name,group")
+            raise RecordError(
+                path, f"has {len(row)} columns", "write file_name,group", record=f"row {number + 1}"
+            )
         if number == 0 and row[0].strip().lower() == "file_name":
             continue
         if group_of.setdefault(row[0], row[1]) != row[1]:
-            raise DataError(
-                f"{path}: {row[0]!r} is in the groups {group_of[row[0]]!r} and {row[1]!r}; leave it one"
+            raise RecordError(
+                path, f"{row[0]!r} is in the groups {group_of[row[0]]!r} and {row[1]!r}", "leave it one"
             )
     missing = [name for name in names if name not in group_of]
     if missing:
-        raise DataError(
-            f"{path}: {len(missing)} of {len(names)} images are not listed, the first is {missing[0]!r}; add "
-            "them"
+        raise RecordError(
+            path,
+            f"{len(missing)} of {len(names)} images are not listed, the first is {missing[0]!r}",
+            "add them",
         )
     return [group_of[name] for name in names]
 
@@ -223,9 +230,10 @@ def _refuse_useless(parts: dict[str, Subset]) -> None:
     for part in parts.values():
         if all(a.crowd for index in range(len(part)) for a in part.image(index).annotations):
             what = "images, but none with an object" if len(part) else "images"
-            raise DataError(
-                f"{part.name}: would get {len(part)} {what}; give it a larger share, take other groups or "
-                "another --seed"
+            raise RecordError(
+                part.name,
+                f"would get {len(part)} {what}",
+                "give it a larger share, take other groups or another --seed",
             )
 
 

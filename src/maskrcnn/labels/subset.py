@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from maskrcnn.errors import DataError
+from maskrcnn.errors import RecordError
 from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.types import Dataset, LabelledImage
 
@@ -62,7 +62,7 @@ def without_empty(dataset: Dataset) -> tuple[Dataset, list[str]]:
     if not empty:
         return dataset, []
     if not kept:
-        raise DataError(f"{dataset.name}: data.empty=drop leaves no image; label some objects")
+        raise RecordError(dataset.name, "data.empty=drop leaves no image", "label some objects")
     found = Subset(dataset, kept)
     kind = ProblemKind.IMAGE_WITHOUT_OBJECT
     found.problems.note(kind, repr(empty[0]), empty[0], len(empty))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from maskrcnn.errors import DataError
+from maskrcnn.errors import RecordError
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.problems import ProblemKind
@@ -41,17 +41,19 @@ def read_bdd100k(source: Path, image_folder: Path | None = None) -> FileDataset:
     document = load_json(path) if path is not None else None
     frames = document.get("frames") if isinstance(document, dict) else document
     if path is None or not isinstance(frames, list):
-        raise DataError(f"{source}: not one .json of BDD100K, a list of frames; give the label file itself")
+        raise RecordError(source, "not one .json of BDD100K, a list of frames", "give the label file itself")
     images: dict[str, list[Any]] = {}
     for position, frame in enumerate(frames):
         name = frame.get("name") if isinstance(frame, dict) else None
         labels = frame.get("labels") or [] if isinstance(frame, dict) else None
         if not isinstance(name, str) or not name or not isinstance(labels, list):
-            raise DataError(f"{path}: frame {position} has no name or no list of labels; correct it")
+            raise RecordError(
+                path, "has no name or no list of labels", "correct it", record=f"frame {position}"
+            )
         video = frame.get("videoName")
         name = f"{video}/{name}" if isinstance(video, str) and video else name
         if name in images:
-            raise DataError(f"{path}: image {name!r} is there twice; delete one")
+            raise RecordError(path, "is there twice", "delete one", record=f"image {name!r}")
         images[name] = labels
     builder = LabelBuilder(path, folder_of_images(path, images, image_folder, _folders(path)))
     used = {_category(one) for labels in images.values() for one in labels}
@@ -115,9 +117,11 @@ def _add(one: Any, image: LabelledImage, record: str, ids: dict[str, int], build
         try:
             mask = json_rle(rle, *image.size)
         except ValueError as error:
-            raise DataError(
-                f"{builder.source}: RLE of {record} of image {image.file_name!r} cannot be used: {error}; "
-                "encode the mask again"
+            raise RecordError(
+                builder.source,
+                f"cannot be used: {error}",
+                "encode the mask again",
+                record=f"RLE of {record} of image {image.file_name!r}",
             ) from None
     crowd = said.get("crowd") is True
     builder.add_object(image, ids[name], record, box=corners, polygons=rings, rle=mask, crowd=crowd)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from maskrcnn.errors import DataError
+from maskrcnn.errors import DataError, RecordError
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
@@ -34,14 +34,16 @@ def read_cellpose(source: Path, split_parts: bool = False) -> FileDataset:
     source = Path(source)
     images, masks, pickles = _files(source)
     for name in sorted(pickles.keys() - masks.keys()):
-        raise DataError(
-            f"{pickles[name]}: a pickle may hold a program and is not read; open it in Cellpose and "
-            f"save its masks as PNG or TIFF beside it ({name}_cp_masks.png)"
+        raise RecordError(
+            pickles[name],
+            "a pickle may hold a program and is not read",
+            f"open it in Cellpose and save its masks as PNG or TIFF beside it ({name}_cp_masks.png)",
         )
     if orphans := sorted(masks.keys() - images.keys()):
-        raise DataError(
-            f"{source}: {len(orphans)} label images have no image, the first is {masks[orphans[0]].name!r}; "
-            "restore the images or delete the labels"
+        raise RecordError(
+            source,
+            f"{len(orphans)} label images have no image, the first is {masks[orphans[0]].name!r}",
+            "restore the images or delete the labels",
         )
     builder = LabelBuilder(source, source)
     builder.add_classes([DEFAULT_CLASS])
@@ -85,5 +87,5 @@ def _files(folder: Path) -> tuple[dict[str, Path], dict[str, Path], dict[str, Pa
 
 def _add(found: dict[str, Path], name: str, path: Path) -> None:
     if name in found:
-        raise DataError(f"{path}: {found[name].name!r} is there too, which is it? Delete one")
+        raise RecordError(path, f"{found[name].name!r} is there too", "delete the one that is wrong")
     found[name] = path

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from maskrcnn.errors import DataError, UserError
+from maskrcnn.errors import RecordError, UserError
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
@@ -95,8 +95,8 @@ def read_cityscapes(source: Path, split: str | None = None) -> FileDataset:
     part = _split(labels, split)
     keys = _keys(labels / part, IDS) | _keys(labels / part, POLYGONS)
     if not keys:
-        raise DataError(
-            f"{labels / part}: no {IDS} and no {POLYGONS} in the folders of its cities; unpack gtFine there"
+        raise RecordError(
+            labels / part, f"no {IDS} and no {POLYGONS} in the folders of its cities", "unpack gtFine there"
         )
     builder = LabelBuilder(labels / part, images / part)
     builder.add_classes(list(CLASSES), list(CLASSES.values()))
@@ -147,8 +147,8 @@ def _read(labels: Path, key: str, builder: LabelBuilder) -> None:
 def _from_ids(pixels: np.ndarray, path: Path, problems: Problems) -> list[Instance]:
     """Instances of an image of ids (H, W), in the order of the ids."""
     if pixels.min() < 0 or pixels.max() >= 2**16:
-        raise DataError(
-            f"{path}: holds ids beyond 65535; write 1000 times the class plus the number of the instance"
+        raise RecordError(
+            path, "holds ids beyond 65535", "write 1000 times the class plus the number of the instance"
         )
     used = np.flatnonzero(np.bincount(pixels.reshape(-1)))
     kept = np.zeros(2**16, dtype=np.uint16)
@@ -170,12 +170,16 @@ def _from_polygons(path: Path, height: int, width: int, problems: Problems) -> l
     """Instances of a file of polygons, in the order in which `_from_ids` gives them."""
     document = load_json(path)
     if not isinstance(document, dict) or not isinstance(document.get("objects"), list):
-        raise DataError(f"{path}: has no list 'objects'; take the file from gtFine again")
+        raise RecordError(path, "has no list 'objects'", "take the file from gtFine again")
     stated = (document.get("imgHeight"), document.get("imgWidth"))
     if stated != (height, width):
-        raise DataError(
-            f"{path}: imgHeight and imgWidth are {_short(stated[0])} and {_short(stated[1])} but its image is"
-            f" {height} x {width} (height x width); restore the image that was labelled"
+        raise RecordError(
+            path,
+            (
+                f"imgHeight and imgWidth are {_short(stated[0])} and {_short(stated[1])} but its image is "
+                f"{height} x {width} (height x width)"
+            ),
+            "restore the image that was labelled",
         )
     canvas = Image.new("I", (width, height), 0)
     drawer = ImageDraw.Draw(canvas)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from maskrcnn.errors import DataError
+from maskrcnn.errors import DataError, RecordError
 from maskrcnn.images.header import upright_size
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.cache import cached_labels
@@ -85,16 +85,16 @@ def _load(path: Path) -> dict[str, Any]:
     document = load_json(path, "correct the file")
     foreign = not_coco(document, path)
     if foreign is not None:
-        raise DataError(foreign)
+        raise foreign
     for key in ("images", "annotations", "categories"):
         if not isinstance(document.get(key), list):
             state = "is not a list" if key in document else "is missing"
-            raise DataError(
-                f"{path}: {key!r} {state}; a COCO file has the lists images, annotations and categories"
+            raise RecordError(
+                path, f"{key!r} {state}", "give a file with the lists images, annotations and categories"
             )
     for key in ("images", "categories"):
         if not document[key]:
-            raise DataError(f"{path}: empty data set, {key!r} has no entry; add what was labelled")
+            raise RecordError(path, f"empty data set, {key!r} has no entry", "add what was labelled")
     found: dict[str, Any] = document
     return found
 
@@ -246,10 +246,8 @@ def _size(record: dict[str, Any], file_name: str, path: Path, builder: LabelBuil
         builder.problems.note(ProblemKind.IMAGE_SIZE_READ, where, file_name)
         try:
             stated = upright_size(path)
-        except DataError as wrong:
-            raise Refused(
-                Problem(ProblemKind.IMAGE_UNREADABLE, where, file_name), source, str(wrong)
-            ) from None
+        except RecordError as wrong:
+            raise Refused(Problem(ProblemKind.IMAGE_UNREADABLE, where, file_name), source, wrong) from None
     if not all(
         isinstance(side, (int, float)) and 0 < side < MAX_PIXELS and side == int(side) for side in stated
     ) or (stated[0] * stated[1] >= MAX_PIXELS):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from maskrcnn.errors import DataError
+from maskrcnn.errors import RecordError
 from maskrcnn.labels.types import LabelledImage
 from maskrcnn.masks.rle import MIN_POINTS, Rle, rle_area, rle_box
 
@@ -89,21 +89,24 @@ class CocoNumbers:
             if shares.certain:
                 sizes = "x and width" if kind == "boxes" else "x"
                 heights = "y and height" if kind == "boxes" else "y"
-                raise DataError(
-                    f"{source}: all {shares.count} {kind} lie within one pixel, from 0 to 1: coordinates are "
-                    f"shares of the image; multiply {sizes} by the image's width, {heights} by its height"
-                )
+                what = f"all {shares.count} {kind} lie within one pixel, from 0 to 1"
+                remedy = f"multiply {sizes} by the image's width, {heights} by its height"
+                raise RecordError(source, f"{what}: coordinates are shares of the image", remedy)
         if not self._corners:
             return
         remedy = "write x, y, width and height: x2 - x1 and y2 - y1"
         if self._masked:
-            raise DataError(
-                f"{source}: all {self._masked} boxes beside a mask are its corners x1, y1, x2, y2; {remedy}"
+            raise RecordError(
+                source, f"all {self._masked} boxes beside a mask are its corners x1, y1, x2, y2", remedy
             )
         if self._leaving > 1 and self._leaving * (4 if self._plain >= MANY else 2) >= self._plain:
-            raise DataError(
-                f"{source}: {self._leaving} of {self._plain} boxes leave their image, and none does as "
-                f"x1, y1, x2, y2: they are corners; {remedy}"
+            raise RecordError(
+                source,
+                (
+                    f"{self._leaving} of {self._plain} boxes leave their image, and none does as x1, y1, x2, "
+                    "y2: they are corners"
+                ),
+                remedy,
             )
 
     def _add(self, kind: str, values: Box | np.ndarray, image: LabelledImage) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from maskrcnn.errors import DataError
+from maskrcnn.errors import RecordError
 from maskrcnn.labels.builder import LabelBuilder, own_ids
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import present_name, refuse_leaving, relative_name
@@ -48,15 +48,17 @@ def read_coco_panoptic(source: Path, image_folder: Path | None = None) -> FileDa
     """
     path = _json_file(Path(source))
     if path is None:
-        raise DataError(f"{source}: not one panoptic JSON file; give the file itself")
+        raise RecordError(source, "not one panoptic JSON file", "give the file itself")
     content = load_json(path)
     for key in ("images", "annotations", "categories"):
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
-            raise DataError(
-                f"{path}: no list {key!r}; a panoptic file has the lists images, annotations, categories"
+            raise RecordError(
+                path,
+                f"no list {key!r}",
+                "give a file with the lists images, annotations, categories",
             )
         if not all(isinstance(record, dict) for record in content[key]):
-            raise DataError(f"{path}: an entry of {key} is not an object; delete it")
+            raise RecordError(path, f"an entry of {key} is not an object", "delete it")
     images, by_image = content["images"], _by_image(path, content["annotations"])
     names = [str(image.get("file_name") or "") for image in images]
     folder = _folder(path, names, [path.stem.removeprefix("panoptic_"), "images", "."], "image", image_folder)
@@ -74,11 +76,14 @@ def read_coco_panoptic(source: Path, image_folder: Path | None = None) -> FileDa
         labelled = builder.add_image(name, image_id, None if None in stated else stated)
         png = present_name(labels, str(record.get("file_name") or ""))
         if png is None:
-            raise DataError(
-                f"{path}: label image {record.get('file_name')!r} leaves its folder; write it without '..'"
+            raise RecordError(
+                path,
+                "leaves its folder",
+                "write it without '..'",
+                record=f"label image {record.get('file_name')!r}",
             )
         refuse_leaving(labels, labels / png)
-        masks = _masks(labels / png, *labelled.size)
+        masks = _masks(labels / png, labelled.size)
         _add_segments(builder, labelled, name, record, masks, things, stuff)
     return builder.build()
 
@@ -101,10 +106,15 @@ def _by_image(path: Path, records: list[dict[str, Any]]) -> dict[str, dict[str, 
     for position, record in enumerate(records):
         key = _key(record.get("image_id"))
         if key in found:
-            raise DataError(f"{path}: entry {position} of annotations is the second of its image; delete one")
+            raise RecordError(
+                path, "is the second of its image", "delete one", record=f"entry {position} of annotations"
+            )
         if not isinstance(record.get("segments_info"), list):
-            raise DataError(
-                f"{path}: entry {position} of annotations has no list segments_info; give a panoptic file"
+            raise RecordError(
+                path,
+                "has no list segments_info",
+                "give a panoptic file",
+                record=f"entry {position} of annotations",
             )
         found[key] = record
     return found
@@ -123,8 +133,11 @@ def _folder(
                 return folder
     looked = ", ".join(str(folder) for folder in folders[: len(places)])
     first = names[0] if names else ""
-    raise DataError(
-        f"{path}: {what} {first!r} not found in {looked}; put the {what}s into one of these folders"
+    raise RecordError(
+        path,
+        f"not found in {looked}",
+        f"put the {what}s into one of these folders",
+        f"{what} {first!r}",
     )
 
 
@@ -134,36 +147,27 @@ def _classes(
     """The labels of things by their ids in the file, and the ids of stuff."""
     ids = [category.get("id") for category in categories]
     if own_ids(ids) != ids:
-        raise DataError(f"{path}: the ids of categories must be different whole numbers; correct them")
+        raise RecordError(path, "the ids of categories must be different whole numbers", "correct them")
     names = [name for category in categories if isinstance(name := category.get("name"), str) and name]
     if len(names) < len(categories):
-        raise DataError(f"{path}: a category has no name; add it")
+        raise RecordError(path, "a category has no name", "add it")
     # where it does not say, all are things: people's own files often leave it out
     isthing = [bool(category.get("isthing", True)) for category in categories]
     things = [(number, name) for number, name, thing in zip(ids, names, isthing, strict=True) if thing]
     if not things:
-        raise DataError(
-            f"{path}: no category is a thing (isthing 1), so there is no object to find; check the file"
+        raise RecordError(
+            path, "no category is a thing (isthing 1), so there is no object to find", "check the file"
         )
     labels = {class_id: builder.add_class(name, class_id) for class_id, name in things}
     return labels, set(ids) - labels.keys()
 
 
-def _masks(path: Path, height: int, width: int) -> dict[int, Rle]:
+def _masks(path: Path, size: tuple[int, int]) -> dict[int, Rle]:
     """The mask of each segment by its id."""
-    with open_label_image(path, ("PNG",)) as image:
-        size = (image.height, image.width)
-        # before anything is decoded, so that a file that claims to be huge costs nothing
-        if size == (height, width):
-            mode, colours = image.mode, np.asarray(image.convert("RGB"), dtype=np.uint32)
-    if size != (height, width):
-        raise DataError(
-            f"{path}: the label image is {size[1]} x {size[0]} (width x height) but its image {width} x "
-            f"{height};"
-            " correct one of them"
-        )
+    with open_label_image(path, size, ("PNG",)) as image:
+        mode, colours = image.mode, np.asarray(image.convert("RGB"), dtype=np.uint32)
     if mode not in ("RGB", "RGBA", "P"):
-        raise DataError(f"{path}: a panoptic label image is in colour, not mode {mode}; export it anew")
+        raise RecordError(path, f"a panoptic label image is in colour, not mode {mode}", "export it anew")
     return rles_by_id(colours[..., 0] + 256 * colours[..., 1] + 65536 * colours[..., 2])
 
 
@@ -179,8 +183,11 @@ def _add_segments(
     """Add the things of an image; count stuff and what is on one side only, the PNG's or the JSON's."""
     for position, segment in enumerate(record["segments_info"]):
         if not isinstance(segment, dict):
-            raise DataError(
-                f"{builder.source}: segment {position} of image {name!r} is not an object; delete it"
+            raise RecordError(
+                builder.source,
+                "is not an object",
+                "delete it",
+                record=f"segment {position} of image {name!r}",
             )
         segment_id, category_id = segment.get("id"), segment.get("category_id")
         known = type(category_id) is int
@@ -189,10 +196,11 @@ def _add_segments(
         if known and category_id in stuff:
             builder.problems.note(ProblemKind.STUFF, where)
         elif not known or category_id not in things:
-            raise DataError(
-                f"{builder.source}: {where} has category_id {category_id!r:.40}, which is not in categories; "
-                "add the"
-                " category or correct the id"
+            raise RecordError(
+                builder.source,
+                f"has category_id {category_id!r:.40}, which is not in categories",
+                "add the category or correct the id",
+                record=where,
             )
         elif rle is None:
             builder.problems.note(ProblemKind.EMPTY_SEGMENT, where)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from maskrcnn.errors import DataError
+from maskrcnn.errors import RecordError
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.problems import ProblemKind
@@ -33,7 +33,7 @@ def read_createml(source: Path, image_folder: Path | None = None) -> FileDataset
     path = only_file(Path(source), ".json", _glance)
     document = load_json(path) if path is not None else None
     if path is None or not isinstance(document, list):
-        raise DataError(f"{source}: not one .json of CreateML, a list of images; give the export itself")
+        raise RecordError(source, "not one .json of CreateML, a list of images", "give the export itself")
     images: dict[str, list[Any]] = {}
     for position, entry in enumerate(document):
         fields = entry if isinstance(entry, dict) else {}
@@ -41,7 +41,7 @@ def read_createml(source: Path, image_folder: Path | None = None) -> FileDataset
         objects = next((fields[key] for key in OBJECTS if isinstance(fields.get(key), list)), None)
         if not name or objects is None or name in images:
             what = "is there twice" if name in images else "has no image name or no list of annotations"
-            raise DataError(f"{path}: entry {position} {what}; export again")
+            raise RecordError(path, what, "export again", record=f"entry {position}")
         images[name] = objects
     builder = LabelBuilder(path, folder_of_images(path, images, image_folder))
     labels = {_label(one) for objects in images.values() for one in objects}

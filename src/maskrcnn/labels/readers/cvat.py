@@ -21,7 +21,7 @@ from xml.etree.ElementTree import Element
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from maskrcnn.errors import DataError, UserError
+from maskrcnn.errors import RecordError, UserError
 from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.builder import LabelBuilder, own_ids
 from maskrcnn.labels.file_dataset import FileDataset
@@ -83,7 +83,7 @@ def has_cvat_split(source: Path, split: str) -> bool:
     try:
         text = b"" if path is None or path.stat().st_size > MAX_BYTES else path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: not readable ({error.strerror}); check the file") from None
+        raise RecordError(path, f"not readable ({error.strerror})", "check the file") from None
     if text[:2] in (b"\xff\xfe", b"\xfe\xff"):
         text = text.decode("utf-16", errors="replace").encode()
     # not parsed, which takes minutes where it is large, and is done on reading
@@ -106,7 +106,7 @@ def read_cvat(source: Path, split: str | None = None, image_folder: Path | None 
     source = Path(source)
     path = _xml_file(source)
     if path is None:
-        raise DataError(f"{source}: no {FILE_NAME}; export as 'CVAT for images 1.1'")
+        raise RecordError(source, f"no {FILE_NAME}", "export as 'CVAT for images 1.1'")
     root = parse_xml(path)
     folder = path.parent if image_folder is None else image_folder
     builder = LabelBuilder(path, folder)
@@ -114,12 +114,12 @@ def read_cvat(source: Path, split: str | None = None, image_folder: Path | None 
     for position, _ in enumerate(root.findall("track") if images else ()):
         builder.problems.note(ProblemKind.TRACK, f"track {position}")
     if root.tag != "annotations":
-        raise DataError(
-            f"{path}: its root is <{root.tag:.40}>, not <annotations>; export as 'CVAT for images 1.1'"
+        raise RecordError(
+            path, f"its root is <{root.tag:.40}>, not <annotations>", "export as 'CVAT for images 1.1'"
         )
     images = images or frames_of_tracks(root, folder, builder.problems)
     if not images:
-        raise DataError(f"{path}: has no <image> and no <track>; export as 'CVAT for images 1.1'")
+        raise RecordError(path, "has no <image> and no <track>", "export as 'CVAT for images 1.1'")
     labels = _labels(root, images)
     images = _of_split(images, split, builder)
     ids = builder.add_classes(labels.classes)
@@ -141,18 +141,21 @@ def _add_images(
         named = ((key, image.get(key)) for key in ("id", "subset", "task_id"))
         where = ", ".join(f"{key} {value!r:.80}" for key, value in named if value)
         if file_name in files:
-            raise DataError(
-                f"{builder.source}: two images would be {file_name!r}: {where}, and {files[file_name]}; "
-                "restore the folders of the subsets, or export each task by itself"
+            raise RecordError(
+                builder.source,
+                f"two images would be {file_name!r}: {where}, and {files[file_name]}",
+                "restore the folders of the subsets, or export each task by itself",
             )
         files[file_name] = where
         labelled = builder.add_image(file_name, image_id, None if None in stated else stated)
         shapes = list(_shapes(image, name, labelled.size, labels, builder))
         for shape in _joined(shapes, name, labelled.size, builder):
             if shape.label not in ids:
-                raise DataError(
-                    f"{builder.source}: {shape.record} of image {name!r} has the label {shape.label!r}, "
-                    "which is not among the labels of <meta>; add it there"
+                raise RecordError(
+                    builder.source,
+                    f"has the label {shape.label!r}, which is not among the labels of <meta>",
+                    "add it there",
+                    record=f"{shape.record} of image {name!r}",
                 )
             builder.add_object(
                 labelled,
@@ -304,16 +307,22 @@ def _mask(element: Element, where: str, size: tuple[int, int], builder: LabelBui
     """The mask of an image from the runs, background first, of the rows of a rectangle."""
     left, top, width, height = (whole(element.get(key)) for key in ("left", "top", "width", "height"))
     if left < 0 or top < 0 or width <= 0 or height <= 0 or left + width > size[1] or top + height > size[0]:
-        raise DataError(
-            f"{builder.source}: {where} is no rectangle inside the image (left {left}, top {top}, width "
-            f"{width},"
-            f" height {height}, image {size[1]} x {size[0]}); export anew"
+        raise RecordError(
+            builder.source,
+            (
+                f"is no rectangle inside the image (left {left}, top {top}, width {width}, height "
+                f"{height}, image {size[1]} x {size[0]})"
+            ),
+            "export anew",
+            record=where,
         )
     runs = [whole(run) for run in (element.get("rle") or "").split(",")]
     if any(run < 0 for run in runs) or sum(runs) != width * height:
-        raise DataError(
-            f"{builder.source}: the rle of {where} must be whole numbers that add up to {width} x {height}; "
-            "export anew"
+        raise RecordError(
+            builder.source,
+            f"has no whole numbers that add up to {width} x {height}",
+            "export anew",
+            record=f"the rle of {where}",
         )
     values = np.arange(len(runs), dtype=np.uint8) & 1
     return placed_rle(np.repeat(values, runs).reshape(height, width), left, top, *size)

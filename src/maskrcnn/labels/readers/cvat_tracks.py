@@ -17,7 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from maskrcnn.errors import DataError
+from maskrcnn.errors import RecordError
 from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.problems import ProblemKind, Problems
 from maskrcnn.labels.values import whole
@@ -105,10 +105,16 @@ def _refuse_shared(tasks: list[Task], places: dict[str, str], source: str) -> No
     )
     for (place, _, last, one), (other_place, first, _, other) in pairwise(spans):
         if place == other_place and first <= last:
-            raise DataError(
-                f"{source}: tasks {one!r:.40} and {other!r:.40} both have a frame {first}, but "
-                f"{place or 'the folder'} has one image of that number; keep the folder of each subset, give "
-                "each task a subset of its own, or export each by itself"
+            raise RecordError(
+                source,
+                (
+                    f"tasks {one!r:.40} and {other!r:.40} both have a frame {first}, but "
+                    f"{place or 'the folder'} has one image of that number"
+                ),
+                (
+                    "keep the folder of each subset, give each task a subset of its own, or export each by "
+                    "itself"
+                ),
             )
 
 
@@ -131,9 +137,10 @@ def _frame_images(
                 images.setdefault((place, int(match[1])), image)
             others += name.lower().endswith(SUFFIXES)
     if others and not images:
-        raise DataError(
-            f"{source}: has tracks, but none of {others} images is called as a frame, frame_000000.PNG; "
-            "export as 'CVAT for images 1.1'"
+        raise RecordError(
+            source,
+            f"has tracks, but none of {others} images is called as a frame, frame_000000.PNG",
+            "export as 'CVAT for images 1.1'",
         )
     return images
 

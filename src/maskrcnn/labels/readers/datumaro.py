@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from maskrcnn.errors import DataError
+from maskrcnn.errors import RecordError
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import relative_name
@@ -56,14 +56,14 @@ def read_datumaro(source: Path, image_folder: Path | None = None) -> FileDataset
     """
     path = only_file(Path(source), ".json", _glance)
     if path is None:
-        raise DataError(f"{source}: not one .json of Datumaro; give the label file itself")
+        raise RecordError(source, "not one .json of Datumaro", "give the label file itself")
     document = load_json(path)
     items = document.get("items") if isinstance(document, dict) else None
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise DataError(f"{path}: has no list of items; export it again")
+        raise RecordError(path, "has no list of items", "export it again")
     named = [(_name(item, position), item) for position, item in enumerate(items)]
     if len({name for name, _ in named}) < len(named):
-        raise DataError(f"{path}: an image is there twice; delete one")
+        raise RecordError(path, "an image is there twice", "delete one")
     builder = LabelBuilder(path, folder_of_images(path, (name for name, _ in named), image_folder))
     labels = _add_classes(document, builder)
     for name, item in named:
@@ -103,7 +103,7 @@ def _add_classes(document: dict[str, Any], builder: LabelBuilder) -> dict[int, i
         for name, key in (("label", "labels"), ("points", "items"))
     )
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise DataError(f"{builder.source}: has no list of labels in categories; export it again")
+        raise RecordError(builder.source, "has no list of labels in categories", "export it again")
     named: dict[int, dict[str, Any]] = {}
     for skeleton in skeletons if isinstance(skeletons, list) else ():
         if isinstance(skeleton, dict) and type(skeleton.get("label_id")) is int:
@@ -128,7 +128,9 @@ def _objects(
     for position, one in enumerate(annotations if isinstance(annotations, list) else ()):
         record = f"annotation {position}"
         if not isinstance(one, dict):
-            raise DataError(f"{builder.source}: {record} of image {image.file_name!r} is none; delete it")
+            raise RecordError(
+                builder.source, "is none", "delete it", record=f"{record} of image {image.file_name!r}"
+            )
         if one.get("type") in TAGS:
             builder.note(ProblemKind.TAG, record, image)
             continue
@@ -175,7 +177,7 @@ def _read_shape(one: dict[str, Any], found: Found, image: LabelledImage, builder
             found.rles.append(json_rle(rle if isinstance(rle, dict) else {}, *image.size))
         except ValueError as error:
             what = f"RLE of {found.record} of image {image.file_name!r} cannot be used"
-            raise DataError(f"{builder.source}: {what}: {error}; export it again") from None
+            raise RecordError(builder.source, f"{what}: {error}", "export it again") from None
     elif kind in ("points", "skeleton"):
         width = 3 if kind == "skeleton" else 2
         rows = np.array(values[: len(values) // width * width]).reshape(-1, width)

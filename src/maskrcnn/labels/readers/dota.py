@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from maskrcnn.errors import DataError
+from maskrcnn.errors import RecordError
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
@@ -34,10 +34,9 @@ def read_dota(source: Path) -> FileDataset:
     source = Path(source)
     folders = _folders(source)
     if len(folders) != 1:
-        many = (
-            f"{folders[0].name} and {folders[1].name}; keep one of them" if folders else "no folder labelTxt"
-        )
-        raise DataError(f"{source}: holds {many}")
+        if not folders:
+            raise RecordError(source, "holds no folder labelTxt", "put the labels there")
+        raise RecordError(source, f"holds {folders[0].name} and {folders[1].name}", "keep one of them")
     names = [name for name in files_under(source) if not name.startswith(f"{folders[0].name}/")]
     inside = [posixpath.join(folders[0].name, name) for name in files_under(folders[0])]
     labels = [name for name in inside if name.lower().endswith(".txt")]
@@ -53,9 +52,11 @@ def read_dota(source: Path) -> FileDataset:
         ]
         for position, words in lines[label]:
             if len(words) not in (9, 10):
-                raise DataError(
-                    f"{source / label}: line {position} has {len(words)} words; write x1 y1 x2 y2 x3 y3 x4 "
-                    "y4 class difficult"
+                raise RecordError(
+                    source / label,
+                    f"has {len(words)} words",
+                    "write x1 y1 x2 y2 x3 y3 x4 y4 class difficult",
+                    record=f"line {position}",
                 )
     ids = builder.add_classes(sorted({words[8] for found in lines.values() for _, words in found}))
     for label, found in lines.items():

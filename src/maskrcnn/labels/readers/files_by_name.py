@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from maskrcnn.errors import DataError
+from maskrcnn.errors import RecordError
 from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.image_files import present_name
 from maskrcnn.labels.image_places import image_folders
@@ -59,10 +59,10 @@ def image_of_each(
             remedy = "restore it, or give the folder that holds both images and labels"
             if candidates:
                 remedy = f"there are {candidates[0]!r} and {candidates[1]!r}; keep one of them"
-            raise DataError(f"{root / label}: no image of its name; {remedy}")
+            raise RecordError(root / label, "no image of its name", remedy)
         image = candidates[0]
         if image in owners:
-            raise DataError(f"{root / label}: {owners[image]!r} is for image {image!r} too; delete one")
+            raise RecordError(root / label, f"{owners[image]!r} is for image {image!r} too", "delete one")
         found[label], owners[image] = image, label
     return found, [image for image in images if image not in owners]
 
@@ -87,15 +87,22 @@ def folder_of_images(
             if _is_there(folder, name):
                 missing = [each for each in wanted if not _is_there(folder, each)]
                 if missing:
-                    raise DataError(
-                        f"{path}: {len(missing)} of {len(wanted)} image files are missing, the first is "
-                        f"{str(folder / missing[0])!r:.300}; restore them or delete their entries"
+                    raise RecordError(
+                        path,
+                        (
+                            f"{len(missing)} of {len(wanted)} image files are missing, the first is "
+                            f"{str(folder / missing[0])!r:.300}"
+                        ),
+                        "restore them or delete their entries",
                     )
                 return folder
     looked = ", ".join(str(folder) for folder in folders[:8])
     first = sample[0] if sample else ""
-    raise DataError(
-        f"{path}: image {first!r:.200} not found in {looked}; put the images into one of these folders"
+    raise RecordError(
+        path,
+        f"not found in {looked}",
+        "put the images into one of these folders",
+        record=f"image {first!r:.200}",
     )
 
 

@@ -6,7 +6,7 @@ import os
 import posixpath
 from pathlib import Path
 
-from maskrcnn.errors import DataError, UserError
+from maskrcnn.errors import RecordError, UserError
 
 
 def has_folders(source: Path, *names: str) -> bool:
@@ -58,9 +58,7 @@ def files_under(folder: Path) -> list[str]:
                 elif not Path(os.path.realpath(entry.path)).is_relative_to(top):
                     links.append(name)
         except OSError as error:  # also of links that lead in a circle
-            raise DataError(
-                f"{folder / name}: {(error.strerror or 'not readable').lower()}; check it"
-            ) from None
+            raise RecordError(folder / name, (error.strerror or "not readable").lower(), "check it") from None
         links.sort()
     return sorted(found)
 
@@ -69,7 +67,7 @@ def _enter(folder: Path, name: str, entered: set[str]) -> str | None:
     """The linked folder `name`, or None where another link has led there."""
     target = os.path.realpath(folder / name)
     if Path(os.path.realpath((folder / name).parent)).is_relative_to(target):
-        raise DataError(f"{folder / name}: a symbolic link to a folder that holds it; delete it")
+        raise RecordError(folder / name, "a symbolic link to a folder that holds it", "delete it")
     if target in entered:
         return None
     entered.add(target)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from maskrcnn.errors import RecordError
+
 AS_COCO = "export COCO JSON there, or convert it"
 
 
@@ -97,24 +99,22 @@ def foreign_json(document: Any) -> ForeignJson | None:
     return next((kind for kind in fitting if not kind.inner or _has_inner(first, kind)), None)
 
 
-def not_coco(document: Any, path: Path) -> str | None:
-    """A line that says what a document is instead of a COCO file; None where it seems meant to be one."""
+def not_coco(document: Any, path: Path) -> RecordError | None:
+    """An error that says what a document is instead of a COCO file; None where it seems meant to be one."""
     kind = foreign_json(document)
     if kind is not None and not _is_coco(document):
-        return f"{path}: {kind.name}, not COCO JSON; {kind.remedy}"
+        return RecordError(path, f"{kind.name}, not COCO JSON", kind.remedy)
     if isinstance(document, list):
-        return (
-            f"{path}: a list, as results are; labels are an object with images, annotations and categories: "
-            "give a COCO label file"
-        )
+        what = "a list, as results are; labels are an object with images, annotations and categories"
+        return RecordError(path, what, "give a COCO label file")
     if not isinstance(document, dict):
-        return f"{path}: not an object with images, annotations and categories; give a COCO label file"
+        return RecordError(
+            path, "not an object with images, annotations and categories", "give a COCO label file"
+        )
     if not document.keys() & {"images", "annotations", "categories"}:
         keys = ", ".join(f"{key!r:.40}" for key in list(document)[:5])
-        return (
-            f"{path}: no labels of a kind that we know: an object with {keys or 'nothing in it'}; "
-            "give COCO JSON or another format that docs/data.md lists"
-        )
+        what = f"no labels of a kind that we know: an object with {keys or 'nothing in it'}"
+        return RecordError(path, what, "give COCO JSON or another format that docs/data.md lists")
     return None
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from maskrcnn.errors import DataError
+from maskrcnn.errors import DataError, RecordError
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
@@ -80,9 +80,10 @@ def read_imagej_rois(source: Path) -> FileDataset:
         rois[label] = [roi for roi in parsed if roi is not None]
         positions = {roi.position for roi in rois[label] if any(roi.position)}
         if len(positions) > 1:
-            raise DataError(
-                f"{root / label}: its ROIs are on {len(positions)} pages of a stack; save each page as an "
-                "image with ROIs of its own"
+            raise RecordError(
+                root / label,
+                f"its ROIs are on {len(positions)} pages of a stack",
+                "save each page as an image with ROIs of its own",
             )
     ids = builder.add_classes(sorted({roi.name for found in rois.values() for roi in found}))
     for label, found in rois.items():
@@ -129,7 +130,7 @@ def _entries(path: Path) -> Iterator[tuple[str, bytes]]:
         with zipfile.ZipFile(path) as archive:
             entries = [entry for entry in archive.infolist() if entry.filename.lower().endswith(".roi")]
             if sum(entry.file_size for entry in entries) > LARGEST_ZIP:
-                raise DataError(f"{path}: unpacks to more than {LARGEST_ZIP >> 20} MB; is it the right file?")
+                raise RecordError(path, f"unpacks to more than {LARGEST_ZIP >> 20} MB", "give the right file")
             for entry in entries:
                 with archive.open(entry) as file:
                     yield entry.filename, file.read(LARGEST_ROI)
@@ -138,13 +139,15 @@ def _entries(path: Path) -> Iterator[tuple[str, bytes]]:
     # the archive's parser raises whatever it stumbles over on damaged bytes
     except Exception as error:  # noqa: BLE001
         reason = " ".join(repr(str(error))[1:-1].split()) or type(error).__name__
-        raise DataError(f"{path}: not readable as ROIs of ImageJ ({reason:.100}); save them again") from None
+        raise RecordError(
+            path, f"not readable as ROIs of ImageJ ({reason:.100})", "save them again"
+        ) from None
 
 
 def _parse(data: bytes, record: str, builder: LabelBuilder) -> Roi | None:
     """One ROI; None for one that is no object, which is counted."""
     if len(data) < 64 or not data.startswith(MAGIC):
-        raise DataError(f"{builder.source}: {record} is no ROI of ImageJ; save the ROIs again")
+        raise RecordError(builder.source, "is no ROI of ImageJ", "save the ROIs again", record=record)
     version, kind, *sides, count, x, y, width, height, composite, subtype, options, page, at = (
         HEADER.unpack_from(data)
     )
@@ -168,7 +171,7 @@ def _parse(data: bytes, record: str, builder: LabelBuilder) -> Roi | None:
         count = count or struct.unpack_from(">i", data, 18)[0]  # more than 16 bits can hold
         start, form = (64 + 4 * count, ">f4") if subpixel else (64, ">u2")
         if count < 0 or len(data) < start + 2 * count * int(form[-1]):
-            raise DataError(f"{builder.source}: {record} ends too early; save the ROIs again")
+            raise RecordError(builder.source, "ends too early", "save the ROIs again", record=record)
         # all x come before all y; whole ones are relative to the box
         ring = np.frombuffer(data, form, 2 * count, start).astype(np.float64).reshape(2, count).T
         roi.rings = [ring if subpixel else ring + [left, top]]

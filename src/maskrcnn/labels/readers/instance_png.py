@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from maskrcnn.errors import DataError
+from maskrcnn.errors import RecordError
 from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
@@ -38,9 +38,13 @@ def read_instance_labels(folder: Path, split_parts: bool = False) -> FileDataset
     labels = _by_stem(beside, LABEL_SUFFIXES)
     orphans = sorted(labels.keys() - images.keys())
     if orphans:
-        raise DataError(
-            f"{name}: {len(orphans)} label images have no image in images, the first is"
-            f" {labels[orphans[0]].name!r}; restore the images or delete the labels"
+        raise RecordError(
+            name,
+            (
+                f"{len(orphans)} label images have no image in images, the first is "
+                f"{labels[orphans[0]].name!r}"
+            ),
+            "restore the images or delete the labels",
         )
     builder = LabelBuilder(folder, folder / "images")
     builder.add_classes([DEFAULT_CLASS])
@@ -52,10 +56,10 @@ def read_instance_labels(folder: Path, split_parts: bool = False) -> FileDataset
         image = builder.add_image(images[stem].name, size=ids.shape)
         add_instances(ids, image, 0, builder, split_parts)
     if not builder.images:
-        raise DataError(f"{name}: empty data set; put images into images and label images into labels")
+        raise RecordError(name, "empty data set", "put images into images and label images into labels")
     if not any(image.annotations for image in builder.images):
-        raise DataError(
-            f"{name}: all {len(labels)} label images are 0 everywhere; label at least one instance"
+        raise RecordError(
+            name, f"all {len(labels)} label images are 0 everywhere", "label at least one instance"
         )
     return builder.build()
 
@@ -83,13 +87,13 @@ def _holds_masks(folder: Path) -> bool:
 def _by_stem(folder: Path, suffixes: set[str]) -> dict[str, Path]:
     """The images in a folder by the stem of their name."""
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; label images lie in labels, beside images")
+        raise RecordError(folder, "no such folder", "label images lie in labels, beside images")
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in suffixes and not path.name.startswith("."):
             if path.stem in found:
-                raise DataError(
-                    f"{folder}: {found[path.stem].name!r} and {path.name!r} share a stem; rename one"
+                raise RecordError(
+                    folder, f"{found[path.stem].name!r} and {path.name!r} share a stem", "rename one"
                 )
             found[path.stem] = path
     return found

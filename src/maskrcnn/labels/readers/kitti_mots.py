@@ -9,7 +9,7 @@ from __future__ import annotations
 import posixpath
 from pathlib import Path
 
-from maskrcnn.errors import DataError
+from maskrcnn.errors import RecordError
 from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
@@ -35,8 +35,8 @@ def read_kitti_mots(source: Path) -> FileDataset:
     labels = source / LABELS
     folder = next((source / name for name in IMAGES if (source / name).is_dir()), None)
     if folder is None:
-        raise DataError(
-            f"{source}: none of {', '.join(IMAGES[:3])} is there; put the sequences' images there"
+        raise RecordError(
+            source, f"none of {', '.join(IMAGES[:3])} is there", "put the sequences' images there"
         )
     builder = LabelBuilder(source, folder)
     builder.add_classes(list(CLASSES.values()), list(CLASSES))
@@ -45,9 +45,10 @@ def read_kitti_mots(source: Path) -> FileDataset:
     }
     masks = {posixpath.splitext(n)[0]: n for n in files_under(labels) if n.lower().endswith(".png")}
     if lost := sorted(masks.keys() - images.keys()):
-        raise DataError(
-            f"{source}: {len(lost)} label images have no image in {str(folder)!r}, the first is "
-            f"{masks[lost[0]]!r}; restore the images"
+        raise RecordError(
+            source,
+            (f"{len(lost)} label images have no image in {str(folder)!r}, the first is {masks[lost[0]]!r}"),
+            "restore the images",
         )
     for key, name in images.items():
         if key not in masks:

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from maskrcnn.errors import DataError
+from maskrcnn.errors import DataError, RecordError
 from maskrcnn.images.header import upright_size
 from maskrcnn.images.multichannel import refuse_special
 from maskrcnn.labels.builder import LabelBuilder
@@ -34,28 +34,37 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def open_label_image(path: Path, formats: tuple[str, ...] = ("PNG", "TIFF")) -> Iterator[Image.Image]:
+def open_label_image(
+    path: Path, size: tuple[int, int] | None = None, formats: tuple[str, ...] = ("PNG", "TIFF")
+) -> Iterator[Image.Image]:
     """The image with its header read and nothing decoded yet.
 
+    Args:
+        size: height and width of the image that it labels; None: not compared.
+
     Raises:
-        DataError: a stack of pages, or not readable, at once or while it is decoded inside the context;
-            DataErrors from there stay theirs.
+        DataError: a stack of pages, of another size, or not readable, at once or while it is decoded inside
+            the context; DataErrors from there stay theirs.
     """
     refuse_special(path)
     try:
         with quiet(), Image.open(path, formats=formats) as image:
             pages = getattr(image, "n_frames", 1)
             if pages > 1:
-                raise DataError(
-                    f"{path}: a stack of {pages} pages; save each as a file of its own, as its image"
+                raise RecordError(
+                    path, f"a stack of {pages} pages", "save each as a file of its own, as its image"
                 )
+            # before anything is decoded, so that a file that claims to be huge costs nothing
+            if size is not None and size != (image.height, image.width):
+                sizes = f"{size[1]} x {size[0]} (width x height) but the mask {image.width} x {image.height}"
+                raise RecordError(path, f"its image is {sizes}", "restore the image that was labelled")
             yield image
     except DataError:
         raise
     # parsers raise whatever they stumble over (struct.error, SyntaxError, KeyError, ...) on damaged bytes
     except Exception as error:  # noqa: BLE001
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path}: not readable as an image ({reason:.200}); replace it") from None
+        raise RecordError(path, f"not readable as an image ({reason:.200})", "replace it") from None
 
 
 def read_ids(path: Path, image: Path | tuple[int, int], colours: bool = False) -> np.ndarray:
@@ -73,19 +82,13 @@ def read_ids(path: Path, image: Path | tuple[int, int], colours: bool = False) -
         size = upright_size(image) if image.is_file() else None
     else:
         size = image
-    with open_label_image(path) as label:
-        # before anything is decoded, so that a file that claims to be huge costs nothing
-        if size is not None and size != (label.height, label.width):
-            raise DataError(
-                f"{path}: its image is {size[1]} x {size[0]} (width x height) but the label image"
-                f" {label.width} x {label.height}; restore the image that was labelled"
-            )
+    with open_label_image(path, size) as label:
         mode, ids = label.mode, np.asarray(label)
     if colours and mode in ("RGB", "RGBA"):
         ids = _ids_of_colours(ids, path)
     if ids.ndim != 2 or ids.dtype.kind == "f":
-        raise DataError(
-            f"{path}: a label image has one channel of whole numbers, not mode {mode}; save it as 16-bit PNG"
+        raise RecordError(
+            path, f"a label image has one channel of whole numbers, not mode {mode}", "save it as 16-bit PNG"
         )
     return ids
 
@@ -97,9 +100,13 @@ def _ids_of_colours(pixels: np.ndarray, path: Path) -> np.ndarray:
         ids[pixels[:, :, 3] == 0] = 0
     colours, counts = np.unique(ids[ids != 0], return_counts=True)
     if 2 * (counts < SMALLEST).sum() > len(colours):
-        raise DataError(
-            f"{path}: most of its {len(colours)} colours have fewer than {SMALLEST} pixels, as in a photo "
-            "or at smooth edges; save one plain colour for each object, or one number, as 16-bit PNG"
+        raise RecordError(
+            path,
+            (
+                f"most of its {len(colours)} colours have fewer than {SMALLEST} pixels, as in a photo or "
+                "at smooth edges"
+            ),
+            "save one plain colour for each object, or one number, as 16-bit PNG",
         )
     return ids
 

@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 
-from maskrcnn.errors import DataError
+from maskrcnn.errors import RecordError
 from maskrcnn.images.header import SUFFIXES, upright_size
 from maskrcnn.labels.builder import LabelBuilder, own_ids
 from maskrcnn.labels.file_dataset import FileDataset
@@ -80,10 +80,10 @@ def read_label_studio(source: Path, image_folder: Path | None = None) -> FileDat
     """
     path = _json_file(Path(source))
     if path is None:
-        raise DataError(f"{source}: not one .json; give the export itself")
+        raise RecordError(source, "not one .json", "give the export itself")
     content = load_json(path)
     if not isinstance(content, list) or not all(isinstance(task, dict) for task in content):
-        raise DataError(f"{path}: not a list of tasks; export as JSON or JSON-MIN")
+        raise RecordError(path, "not a list of tasks", "export as JSON or JSON-MIN")
     root = path.parent if image_folder is None else image_folder
     builder = LabelBuilder(path, root)
     tasks = list(_tasks(content, builder))
@@ -128,8 +128,8 @@ def _tasks(content: list[dict[str, Any]], builder: LabelBuilder) -> Iterator[Tas
             continue
         data = raw.get("data")
         if not isinstance(annotations, list) or not all(isinstance(item, dict) for item in annotations):
-            raise DataError(
-                f"{builder.source}: the annotations of {record} are no list of objects; export anew"
+            raise RecordError(
+                builder.source, "are no list of objects", "export anew", record=f"the annotations of {record}"
             )
         done = [item for item in annotations if not item.get("was_cancelled")]
         if not done:
@@ -139,7 +139,9 @@ def _tasks(content: list[dict[str, Any]], builder: LabelBuilder) -> Iterator[Tas
             builder.problems.note(ProblemKind.OTHER_ANNOTATOR, record)
         regions = done[0].get("result")
         if not isinstance(regions, list) or not all(isinstance(region, dict) for region in regions):
-            raise DataError(f"{builder.source}: the result of {record} is no list of objects; export anew")
+            raise RecordError(
+                builder.source, "is no list of objects", "export anew", record=f"the result of {record}"
+            )
         address = _address(data if isinstance(data, dict) else {}, builder.source, record)
         yield Task(record, raw.get("id"), address, "", regions)
 
@@ -177,7 +179,7 @@ def _address(data: dict[str, Any], source: Path, record: str) -> str:
         and "?d=" in value
     ]
     if len(found) != 1:
-        raise DataError(f"{source}: {record} has no image in data.image; export a project of images")
+        raise RecordError(source, "has no image in data.image", "export a project of images", record=record)
     return found[0]
 
 
@@ -197,17 +199,23 @@ def _find_images(tasks: list[Task], path: Path, root: Path) -> None:
         if not task.file_name:
             missing.append(task)
         elif addresses.setdefault(task.file_name, task.address) != task.address:
-            raise DataError(
-                f"{path}: {task.record} with {task.address!r} and another with {addresses[task.file_name]!r} "
-                "would both"
-                f" get {task.file_name!r}; keep the folders of the images"
+            raise RecordError(
+                path,
+                (
+                    f"with {task.address!r} and another with {addresses[task.file_name]!r} would both get "
+                    f"{task.file_name!r}"
+                ),
+                "keep the folders of the images",
+                record=task.record,
             )
     if missing:
-        raise DataError(
-            f"{path}: {len(missing)} of {len(tasks)} images are missing, the first is "
-            f"{missing[0].address!r:.200} of"
-            f" {missing[0].record}; put them into {str(root / 'images')!r}, "
-            "or say where they are: --images FOLDER"
+        raise RecordError(
+            path,
+            (
+                f"{len(missing)} of {len(tasks)} images are missing, the first is "
+                f"{missing[0].address!r:.200} of {missing[0].record}"
+            ),
+            f"put them into {str(root / 'images')!r}, or say where they are: --images FOLDER",
         )
 
 
@@ -238,7 +246,7 @@ def _stated_size(task: Task, path: Path, root: Path) -> tuple[Any, Any]:
     sizes = [(region.get("original_height"), region.get("original_width")) for region in task.regions]
     stated = {size for size in sizes if all(isinstance(side, (int, float)) for side in size)}
     if len(stated) > 1:
-        raise DataError(f"{path}: {task.record} states several sizes of its image; label it again")
+        raise RecordError(path, "states several sizes of its image", "label it again", record=task.record)
     return stated.pop() if stated else upright_size(root / task.file_name)
 
 
@@ -345,8 +353,8 @@ def _shape(
                 raise ValueError("it has no rle")
             return {"rle": bitmap_rle(brush_mask(value["rle"], height, width))}
         except ValueError as error:
-            raise DataError(
-                f"{builder.source}: the brush of {where} cannot be used: {error}; export anew"
+            raise RecordError(
+                builder.source, f"cannot be used: {error}", "export anew", record=f"the brush of {where}"
             ) from None
     if kind == "polygon":
         with np.errstate(over="ignore"):

@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from maskrcnn.errors import DataError
+from maskrcnn.errors import RecordError
 from maskrcnn.images.header import LARGEST, SUFFIXES
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
@@ -78,8 +78,8 @@ def read_labelme(source: Path) -> FileDataset:
     for name, labels in found:
         image = _find_image(name, labels, root, by_stem, builder)
         if image in labelled:
-            raise DataError(
-                f"{source}: {labelled[image]!r} and {name!r} both label image {image!r}; delete one of them"
+            raise RecordError(
+                source, f"{labelled[image]!r} and {name!r} both label image {image!r}", "delete one of them"
             )
         labelled[image] = name
         _read_labels(name, labels, image, ids, builder)
@@ -120,7 +120,9 @@ def _load_all(names: list[str], root: Path, builder: LabelBuilder) -> list[tuple
             labels["imageData"] = True
         for position, shape in enumerate(labels["shapes"], start=1):
             if not isinstance(shape, dict) or not isinstance(shape.get("label"), str) or not shape["label"]:
-                raise DataError(f"{root / name}: shape {position} has no label; give it one or delete it")
+                raise RecordError(
+                    root / name, "has no label", "give it one or delete it", record=f"shape {position}"
+                )
         found.append((name, labels))
     return found
 
@@ -158,7 +160,7 @@ def _find_image(
     else:
         remedy = "restore it, or give the folder that holds both the images and the labels"
     shown = f"{stated!r:.200}" if isinstance(stated, str) else "not given"
-    raise DataError(f"{root / name}: its image (imagePath {shown}) is not in {str(root)!r}; {remedy}")
+    raise RecordError(root / name, f"its image (imagePath {shown}) is not in {str(root)!r}", remedy)
 
 
 def _beside(name: str, root: Path) -> list[str]:
@@ -206,7 +208,7 @@ def _read_shape(
         builder.problems.note(ProblemKind.ATTRIBUTE, record)
     corners = points(shape.get("points"))
     if kind == "mask":
-        return Part(record, rle=_mask(shape.get("mask"), corners, f"{builder.source}: {record}", size))
+        return Part(record, rle=_mask(shape.get("mask"), corners, builder.source, record, size))
     if kind == "rectangle" and len(corners) >= 2:
         x0, y0, x1, y1 = box_around(corners)
         return Part(record, np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]]), is_box=True)
@@ -228,37 +230,36 @@ def _circle(corners: np.ndarray) -> np.ndarray:
     return ellipse_ring(x, y, radius, radius, 0.0)
 
 
-def _mask(encoded: Any, corners: np.ndarray, where: str, size: tuple[int, int]) -> Rle:
+def _mask(encoded: Any, corners: np.ndarray, source: Path, record: str, size: tuple[int, int]) -> Rle:
     """The RLE of a mask shape.
 
     Raises:
         DataError: not a PNG, or not of the size of its box, or outside the image.
     """
+
+    def refused(what: str) -> RecordError:
+        return RecordError(source, what, "draw it again", f"the mask of {record}")
+
     height, width = size
     if corners.shape != (2, 2) or not np.isfinite(corners).all() or np.abs(corners).max() > LARGEST:
-        raise DataError(f"{where}: a mask has two points, its first and last pixel; draw it again")
+        raise refused("has not two points, its first and last pixel")
     (x0, y0), (x1, y1) = np.rint(corners).astype(int).tolist()
     box = (x1 - x0 + 1, y1 - y0 + 1)
     if not (0 <= x0 <= x1 < width and 0 <= y0 <= y1 < height):
-        raise DataError(f"{where}: its mask leaves the image of {width} x {height}; draw it again")
+        raise refused(f"leaves the image of {width} x {height}")
     try:
         png = base64.b64decode(encoded, validate=True)
         with quiet(), Image.open(io.BytesIO(png), formats=("PNG",)) as image:
             shown, mode = image.size, image.mode
             bitmap = np.asarray(image) if shown == box else np.zeros((0, 0))
     except (TypeError, binascii.Error):
-        raise DataError(f"{where}: its mask is not base64; draw it again") from None
+        raise refused("is not base64") from None
     # parsers raise whatever they stumble over on damaged bytes
     except Exception as error:  # noqa: BLE001
-        raise DataError(
-            f"{where}: its mask is not a PNG ({' '.join(str(error).split()):.100}); draw it again"
-        ) from None
+        raise refused(f"is not a PNG ({' '.join(str(error).split()):.100})") from None
     if shown != box or bitmap.ndim != 2:
-        raise DataError(
-            f"{where}: its mask is {shown[0]} x {shown[1]} of mode {mode}, not one channel of {box[0]} x "
-            f"{box[1]} as its"
-            " points say; draw it again"
-        )
+        shape = f"{shown[0]} x {shown[1]} of mode {mode}"
+        raise refused(f"is {shape}, not one channel of {box[0]} x {box[1]} as its points say")
     return placed_rle(bitmap, x0, y0, height, width)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from maskrcnn.errors import DataError
+from maskrcnn.errors import RecordError
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.cache import cached_labels
 from maskrcnn.labels.file_dataset import FileDataset
@@ -45,14 +45,14 @@ def read_lvis(source: Path, image_folder: Path | None = None) -> FileDataset:
 def _read(source: Path, image_folder: Path | None) -> FileDataset:
     document = load_json(source)
     if not isinstance(document, dict):
-        raise DataError(
-            f"{source}: not an object with images, annotations and categories; give an LVIS label file"
+        raise RecordError(
+            source, "not an object with images, annotations and categories", "give an LVIS label file"
         )
     for key in ("images", "annotations", "categories"):
         if not isinstance(document.get(key), list):
-            raise DataError(f"{source}: has no list {key!r}; give an LVIS label file")
+            raise RecordError(source, f"has no list {key!r}", "give an LVIS label file")
     if not document["images"]:
-        raise DataError(f"{source}: empty data set, 'images' has no entry; add what was labelled")
+        raise RecordError(source, "empty data set, 'images' has no entry", "add what was labelled")
     folder, images = _place(source, document["images"], image_folder)
     for annotation in document["annotations"]:
         if isinstance(annotation, dict):
@@ -91,8 +91,11 @@ def _place(source: Path, records: list[Any], image_folder: Path | None) -> tuple
     name = first.get("file_name") if isinstance(first, dict) else None
     if image_folder is None and isinstance(name, str) and relative_name(name) is not None:
         looked = ", ".join(str(folder) for folder in folders)
-        raise DataError(
-            f"{source}: image {name!r} not found in {looked}; put the images into one of these folders"
+        raise RecordError(
+            source,
+            f"not found in {looked}",
+            "put the images into one of these folders",
+            record=f"image {name!r}",
         )
     return folders[0], [_named(record, 2) for record in records]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from maskrcnn.errors import DataError
+from maskrcnn.errors import RecordError
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
@@ -53,7 +53,7 @@ def read_mask_folders(source: Path) -> FileDataset:
         for path in _listed(folder / "masks"):
             if path.suffix.lower() in LABEL_SUFFIXES:
                 refuse_leaving(source, path)
-                builder.add_object(image, 0, f"mask {path.name!r}", rle=bitmap_rle(_mask(path, *image.size)))
+                builder.add_object(image, 0, f"mask {path.name!r}", rle=bitmap_rle(_mask(path, image.size)))
     return builder.build()
 
 
@@ -61,7 +61,7 @@ def _listed(folder: Path) -> list[Path]:
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
-        raise DataError(f"{folder}: not readable as a folder ({error.strerror}); check the path") from None
+        raise RecordError(folder, f"not readable as a folder ({error.strerror})", "check the path") from None
 
 
 def _only_image(folder: Path) -> Path:
@@ -69,25 +69,17 @@ def _only_image(folder: Path) -> Path:
     if (folder / "images").is_dir():
         found = [path for path in _listed(folder / "images") if path.suffix.lower() in IMAGE_SUFFIXES]
     if len(found) != 1:
-        raise DataError(
-            f"{folder / 'images'}: {len(found)} images where the masks beside it need one; keep each image "
-            "in a"
-            " folder of its own"
+        raise RecordError(
+            folder / "images",
+            f"{len(found)} images where the masks beside it need one",
+            "keep each image in a folder of its own",
         )
     return found[0]
 
 
-def _mask(path: Path, height: int, width: int) -> np.ndarray:
+def _mask(path: Path, size: tuple[int, int]) -> np.ndarray:
     """The object as bool (H, W)."""
-    with open_label_image(path) as mask:
-        size = (mask.height, mask.width)
-        # before anything is decoded, so that a file that claims to be huge costs nothing
-        if size == (height, width):
-            if mask.mode in ("RGBA", "LA"):
-                return read_object(mask.convert(mask.mode[:-1]))  # an opaque background is no object
-            return read_object(mask)
-    raise DataError(
-        f"{path}: the mask is {size[1]} x {size[0]} (width x height) but its image {width} x {height}; save "
-        "it as"
-        " large as the image"
-    )
+    with open_label_image(path, size) as mask:
+        if mask.mode in ("RGBA", "LA"):
+            return read_object(mask.convert(mask.mode[:-1]))  # an opaque background is no object
+        return read_object(mask)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from maskrcnn.errors import DataError
+from maskrcnn.errors import RecordError
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.problems import ProblemKind
@@ -42,12 +42,12 @@ def read_mpii(source: Path, image_folder: Path | None = None) -> FileDataset:
     path = only_file(Path(source), ".json", _glance)
     document = load_json(path) if path is not None else None
     if path is None or not isinstance(document, list):
-        raise DataError(f"{source}: not one .json of MPII, a list of persons; give the label file itself")
+        raise RecordError(source, "not one .json of MPII, a list of persons", "give the label file itself")
     persons: dict[str, list[tuple[int, dict[str, Any]]]] = {}
     for position, person in enumerate(document):
         name = person.get("image") if isinstance(person, dict) else None
         if not isinstance(name, str) or not name:
-            raise DataError(f"{path}: person {position} has no image; correct it")
+            raise RecordError(path, "has no image", "correct it", record=f"person {position}")
         persons.setdefault(name, []).append((position, person))
     builder = LabelBuilder(path, folder_of_images(path, persons, image_folder))
     builder.add_keypoints(builder.add_class("person", 1), {"keypoints": JOINTS, "skeleton": BONES})
@@ -57,8 +57,8 @@ def read_mpii(source: Path, image_folder: Path | None = None) -> FileDataset:
             record = f"person {position}"
             joints = _joints(person)
             if joints is None:
-                raise DataError(
-                    f"{path}: {record} of image {name!r} has not {len(JOINTS)} joints; correct it"
+                raise RecordError(
+                    path, f"has not {len(JOINTS)} joints", "correct it", record=f"{record} of image {name!r}"
                 )
             there = joints[joints[:, 2] > 0, :2]
             if not len(there):

@@ -17,7 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from maskrcnn.errors import DataError, UserError
+from maskrcnn.errors import RecordError, UserError
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving, relative_name
@@ -121,7 +121,7 @@ def _box_file(source: Path, split: str | None) -> Path:
             f"{source}: holds {found[0].name!r} and {found[1].name!r}; name the one that is meant"
         )
     if not found:
-        raise DataError(f"{source}: no *{BOXES} of Open Images; give that file")
+        raise RecordError(source, f"no *{BOXES} of Open Images", "give that file")
     if source.is_dir():
         refuse_leaving(source, found[0])
     return found[0]
@@ -134,20 +134,24 @@ def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str,
             reader = csv.reader(file)
             header = [cell.strip() for cell in next(reader, [])]
             if any(name not in header for name in columns):
-                raise DataError(
-                    f"{path}: its first line lacks one of {', '.join(columns)}; download it again"
+                raise RecordError(
+                    path, f"its first line lacks one of {', '.join(columns)}", "download it again"
                 )
             for cells in reader:
                 if not cells:
                     continue
                 if len(cells) != len(header):
-                    raise DataError(
-                        f"{path}: line {reader.line_num} has {len(cells)} cells and not {len(header)}; "
-                        "correct it"
+                    raise RecordError(
+                        path,
+                        f"has {len(cells)} cells and not {len(header)}",
+                        "correct it",
+                        record=f"line {reader.line_num}",
                     )
                 yield reader.line_num, dict(zip(header, cells, strict=True))
     except (OSError, csv.Error) as error:
-        raise DataError(f"{path}: not readable as CSV ({' '.join(str(error).split())}); correct it") from None
+        raise RecordError(
+            path, f"not readable as CSV ({' '.join(str(error).split())})", "correct it"
+        ) from None
 
 
 @dataclass
@@ -166,7 +170,9 @@ def _boxes(path: Path, image_folder: Path | None) -> tuple[dict[str, list[Row]],
     for line, row in _rows(path, ("ImageID", "LabelName", *SIDES)):
         name = f"{row['ImageID']}.jpg"
         if not row["ImageID"] or not row["LabelName"] or relative_name(name) is None:
-            raise DataError(f"{path}: line {line} has no ImageID or LabelName that can be used; correct it")
+            raise RecordError(
+                path, "has no ImageID or LabelName that can be used", "correct it", record=f"line {line}"
+            )
         sides = [number(row[side]) for side in SIDES]
         waiting.append(
             (line, name, Row(f"line {line}", row["LabelName"], sides, row.get("IsGroupOf") == "1"))
@@ -186,7 +192,7 @@ def _boxes(path: Path, image_folder: Path | None) -> tuple[dict[str, list[Row]],
 def _folder(path: Path, names: list[str], image_folder: Path | None) -> Path:
     """Where the first image lies that is there at all."""
     if not names:
-        raise DataError(f"{path}: empty data set, it has no row; add what was labelled")
+        raise RecordError(path, "empty data set, it has no row", "add what was labelled")
     word = path.name.removesuffix(BOXES).removeprefix("oidv6-").strip("-") or "train"
     places = [f"{up}{inner}" for up in ("", "../") for inner in (f"images/{word}", word, "images", "data")]
     for folder in [image_folder] if image_folder is not None else [path.parent / place for place in places]:
@@ -244,9 +250,13 @@ def _mask(path: Path, image: LabelledImage) -> Rle:
     height, width = image.size
     with open_label_image(path) as opened:
         if opened.width > 4 * width or opened.height > 4 * height:  # before anything is decoded
-            raise DataError(
-                f"{path}: the mask is {opened.width} x {opened.height} (width x height) but its image "
-                f"{width} x {height}; download it again"
+            raise RecordError(
+                path,
+                (
+                    f"the mask is {opened.width} x {opened.height} (width x height) but its image {width} x "
+                    f"{height}"
+                ),
+                "download it again",
             )
         bitmap = read_object(opened)
     if bitmap.shape != image.size:

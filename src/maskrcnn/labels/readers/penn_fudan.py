@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from maskrcnn.errors import DataError
+from maskrcnn.errors import RecordError
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
@@ -44,7 +44,7 @@ def read_penn_fudan(source: Path) -> FileDataset:
     images, masks = need_folders(source, *FOLDERS)
     stems = {path.name.removesuffix(MASK) for path in masks.glob(f"*{MASK}") if path.name[0] != "."}
     if not stems:
-        raise DataError(f"{masks}: no *{MASK}; put the masks of the images there")
+        raise RecordError(masks, f"no *{MASK}", "put the masks of the images there")
     builder = LabelBuilder(source, images)
     builder.add_classes(["person"])
     for path in sorted(images.glob("*.png")):

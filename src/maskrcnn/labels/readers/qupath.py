@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from maskrcnn.errors import DataError
+from maskrcnn.errors import RecordError
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
@@ -108,7 +108,9 @@ def _features(
         record = f"feature {number} of {label!r}"
         properties = (entry.get("properties") or {}) if isinstance(entry, dict) else None
         if not isinstance(entry, dict) or not isinstance(properties, dict):
-            raise DataError(f"{builder.source}: {record} is no object of GeoJSON; export the objects again")
+            raise RecordError(
+                builder.source, "is no object of GeoJSON", "export the objects again", record=record
+            )
         for inner in (entry.get("childObjects"), properties.get("childObjects")):
             waiting += reversed(inner) if isinstance(inner, list) else []
         kind = properties.get("objectType", properties.get("object_type", "annotation"))

@@ -8,7 +8,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
-from maskrcnn.errors import DataError
+from maskrcnn.errors import RecordError
 
 MAX_BYTES = 200 * 2**20
 MAX_DEPTH = 100  # elements inside elements
@@ -35,9 +35,9 @@ def parse_xml(path: Path) -> Element:
         depth += 1
         count += 1
         if count > MAX_ELEMENTS:
-            raise DataError(f"{path}: more than {MAX_ELEMENTS:,} elements; export the labels in parts")
+            raise RecordError(path, f"more than {MAX_ELEMENTS:,} elements", "export the labels in parts")
         if depth > MAX_DEPTH:
-            raise DataError(f"{path}: elements nested deeper than {MAX_DEPTH}; export the labels anew")
+            raise RecordError(path, f"elements nested deeper than {MAX_DEPTH}", "export the labels anew")
         builder.start(tag, attributes)
 
     def end(tag: str) -> None:
@@ -46,8 +46,8 @@ def parse_xml(path: Path) -> Element:
         builder.end(tag)
 
     def refuse(*_: object) -> None:
-        raise DataError(
-            f"{path}: has a DOCTYPE, which label files never need; delete it if you trust the file"
+        raise RecordError(
+            path, "has a DOCTYPE, which label files never need", "delete it if you trust the file"
         )
 
     parser.StartElementHandler = start
@@ -57,20 +57,21 @@ def parse_xml(path: Path) -> Element:
     parser.EntityDeclHandler = refuse
     try:
         if not path.is_file():
-            raise DataError(f"{path}: no such file; restore it")
+            raise RecordError(path, "no such file", "restore it")
         if path.stat().st_size > MAX_BYTES:
-            raise DataError(f"{path}: larger than {MAX_BYTES >> 20} MB; export the labels in parts")
+            raise RecordError(path, f"larger than {MAX_BYTES >> 20} MB", "export the labels in parts")
         with path.open("rb") as file:
             parser.ParseFile(file)
     except OSError as error:
-        raise DataError(f"{path}: not readable ({error.strerror}); check the file") from None
+        raise RecordError(path, f"not readable ({error.strerror})", "check the file") from None
     except expat.ExpatError as error:
         message = expat.ErrorString(error.code)
-        raise DataError(
-            f"{path}: not valid XML ({message}, line {error.lineno}, column {error.offset + 1}); export the "
-            "labels anew"
+        raise RecordError(
+            path,
+            f"not valid XML ({message}, line {error.lineno}, column {error.offset + 1})",
+            "export the labels anew",
         ) from None
     # an encoding that Python does not know, or of more than one byte a character
     except (ValueError, LookupError) as error:
-        raise DataError(f"{path}: not valid XML ({error}); save it as UTF-8") from None
+        raise RecordError(path, f"not valid XML ({error})", "save it as UTF-8") from None
     return builder.close()

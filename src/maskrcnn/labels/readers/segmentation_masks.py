@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from maskrcnn.errors import DataError, UserError
+from maskrcnn.errors import RecordError, UserError
 from maskrcnn.images.header import SUFFIXES, upright_size
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
@@ -92,15 +92,15 @@ def has_mask_split(source: Path, split: str) -> bool:
 def _layout(root: Path) -> Layout:
     images = next((root / name for name in IMAGE_FOLDERS if (root / name).is_dir()), None)
     if images is None:
-        raise DataError(
-            f"{root}: no folder {IMAGE_FOLDERS[0]}; put the images there, or export with 'Save images'"
+        raise RecordError(
+            root, f"no folder {IMAGE_FOLDERS[0]}", "put the images there, or export with 'Save images'"
         )
     files: dict[str, str] = {}
     for name in files_under(images):
         if name.lower().endswith(SUFFIXES):
             key = name.rpartition(".")[0]
             if key in files:
-                raise DataError(f"{images}: {files[key]!r} and {name!r} share a name; rename one")
+                raise RecordError(images, f"{files[key]!r} and {name!r} share a name", "rename one")
             files[key] = name
     masks = [
         {name[:-4]: folder / name for name in files_under(folder) if name.lower().endswith(".png")}
@@ -160,9 +160,9 @@ def _class_colours(layout: Layout) -> dict[int, str]:
     for index, line in enumerate(lines):
         name, colour = _label(line, index, path)
         if found.setdefault(colour, name) != name:
-            raise DataError(f"{path}: {found[colour]!r} and {name!r} have one colour; give each its own")
+            raise RecordError(path, f"{found[colour]!r} and {name!r} have one colour", "give each its own")
     if not layout.classes and len(set(found.values()) - {BACKGROUND}) > 1:
-        raise DataError(f"{layout.root}: no {CLASSES}, which tells the classes of objects; export anew")
+        raise RecordError(layout.root, f"no {CLASSES}, which tells the classes of objects", "export anew")
     return found
 
 
@@ -175,7 +175,9 @@ def _label(line: str, index: int, path: Path) -> tuple[str, int]:
     if len(values) != 3 or not all(
         value.isascii() and value.isdigit() and int(value[:4]) < 256 for value in values
     ):
-        raise DataError(f"{path}: {line!r:.80} has no colour of three numbers up to 255; write name:r,g,b::")
+        raise RecordError(
+            path, f"{line!r:.80} has no colour of three numbers up to 255", "write name:r,g,b::"
+        )
     red, green, blue = map(int, values)
     return name.strip(), red << 16 | green << 8 | blue
 
@@ -193,15 +195,9 @@ def _voc_colour(index: int) -> int:
 
 def _colours(path: Path, size: tuple[int, int]) -> np.ndarray:
     """(H, W) int32 of colours, R the highest byte; black where nothing is or nobody knows."""
-    with open_label_image(path) as image:
-        # before anything is decoded, so that a file that claims to be huge costs nothing
-        if (image.height, image.width) != size:
-            raise DataError(
-                f"{path}: its image is {size[1]} x {size[0]} (width x height) but the mask {image.width} x "
-                f"{image.height}; restore the image that was labelled"
-            )
+    with open_label_image(path, size) as image:
         if image.mode not in ("RGB", "RGBA", "P", "L", "1"):
-            raise DataError(f"{path}: has no colours (mode {image.mode}); save it as RGB")
+            raise RecordError(path, f"has no colours (mode {image.mode})", "save it as RGB")
         pixels = np.asarray(image.convert("RGB")).astype(np.int32)
     colours: np.ndarray = pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2]
     colours[colours == VOID] = 0
@@ -226,8 +222,8 @@ def _add_objects(
     objects = _colours(path, size)
     found = np.unique(objects[objects != 0])
     if len(found) > MOST_OBJECTS:
-        raise DataError(
-            f"{path}: {len(found)} colours, as a photo has; save one plain colour for each object"
+        raise RecordError(
+            path, f"{len(found)} colours, as a photo has", "save one plain colour for each object"
         )
     classes = _object_classes(layout, key, objects, names, labels, image, builder)
     for colour, rle in rles_by_id(objects).items():
@@ -253,9 +249,8 @@ def _object_classes(
         return {colour: only for colour in np.unique(objects).tolist() if only}
     path = layout.classes.get(key)
     if path is None:
-        raise DataError(
-            f"{layout.root / CLASSES / key}.png: missing, beside the one in {OBJECTS}; export anew"
-        )
+        missing = layout.root / CLASSES / f"{key}.png"
+        raise RecordError(missing, f"missing, beside the one in {OBJECTS}", "export anew")
     refuse_leaving(layout.root / CLASSES, path)
     inside = objects != 0
     pairs = objects[inside].astype(np.int64) << 24 | _colours(path, objects.shape)[inside]
@@ -266,9 +261,10 @@ def _object_classes(
         colour = pair & 0xFFFFFF
         name = names.get(colour, BACKGROUND if colour == 0 else None)
         if name is None:
-            raise DataError(
-                f"{path}: the colour {_shown(colour)} of an object is not in {LABELMAP}; add a line "
-                f"NAME:{_shown(colour)}::"
+            raise RecordError(
+                path,
+                f"the colour {_shown(colour)} of an object is not in {LABELMAP}",
+                f"add a line NAME:{_shown(colour)}::",
             )
         if name != BACKGROUND:
             votes = counts.setdefault(pair >> 24, {})

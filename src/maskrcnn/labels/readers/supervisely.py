@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from maskrcnn.errors import DataError
+from maskrcnn.errors import DataError, RecordError
 from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
@@ -60,7 +60,9 @@ def read_supervisely(source: Path) -> FileDataset:
     source = Path(source)
     meta = _meta_file(source)
     if meta is None:
-        raise DataError(f"{source}: no {META}; export as 'Supervisely format' and give the project's folder")
+        raise RecordError(
+            source, f"no {META}", "export as 'Supervisely format' and give the project's folder"
+        )
     builder = LabelBuilder(source, source)
     ids = _classes(meta, builder)
     files = list(_annotation_files(source, builder))
@@ -104,12 +106,12 @@ def _classes(meta: Path, builder: LabelBuilder) -> dict[str, int]:
     content = load_json(meta)
     classes = content.get("classes") if isinstance(content, dict) else None
     if not isinstance(classes, list) or not classes:
-        raise DataError(f"{meta}: no list 'classes'; export the project anew")
+        raise RecordError(meta, "no list 'classes'", "export the project anew")
     titles: list[str] = []
     for position, entry in enumerate(classes):
         title = entry.get("title") if isinstance(entry, dict) else None
         if not isinstance(title, str) or not title:
-            raise DataError(f"{meta}: entry {position} of classes has no title; add it")
+            raise RecordError(meta, "has no title", "add it", record=f"entry {position} of classes")
         titles.append(title)
     return builder.add_classes(titles, [entry.get("id") for entry in classes])
 
@@ -131,12 +133,12 @@ def _annotation_files(source: Path, builder: LabelBuilder) -> Iterator[tuple[Pat
 def _load(path: Path) -> dict[str, Any]:
     content = load_json(path)
     if not isinstance(content, dict) or not isinstance(content.get("objects"), list):
-        raise DataError(f"{path}: no list 'objects'; export the project anew")
+        raise RecordError(path, "no list 'objects'", "export the project anew")
     for position, figure in enumerate(content["objects"]):
         if not isinstance(figure, dict):
-            raise DataError(f"{path}: object {position} is not an object; delete it")
+            raise RecordError(path, "is not an object", "delete it", record=f"object {position}")
     if not isinstance(content.get("tags") or [], list):
-        raise DataError(f"{path}: 'tags' is not a list; export the project anew")
+        raise RecordError(path, "'tags' is not a list", "export the project anew")
     return content
 
 
@@ -175,8 +177,11 @@ def _add_figure(
     """
     title, kind = figure.get("classTitle"), figure.get("geometryType")
     if not isinstance(title, str) or title not in ids:
-        raise DataError(
-            f"{builder.source}: {record} has the class {title!r:.40}, which is not in {META}; add it there"
+        raise RecordError(
+            builder.source,
+            f"has the class {title!r:.40}, which is not in {META}",
+            "add it there",
+            record=record,
         )
     tags = figure.get("tags")
     for _ in tags if isinstance(tags, list) else []:
@@ -210,33 +215,34 @@ def _bitmap(builder: LabelBuilder, record: str, figure: dict[str, Any], size: tu
     raw = figure.get("bitmap")
     raw = raw if isinstance(raw, dict) else {}
     origin, data = raw.get("origin"), raw.get("data")
-    where = f"{builder.source}: the bitmap of {record}"
+
+    def refused(what: str, remedy: str = "export the project anew") -> RecordError:
+        return RecordError(builder.source, what, remedy, f"the bitmap of {record}")
+
     if not isinstance(origin, list) or len(origin) != 2 or not isinstance(data, str):
-        raise DataError(f"{where} has no origin [x, y] and data; export the project anew")
+        raise refused("has no origin [x, y] and data")
     left, top = whole(origin[0]), whole(origin[1])
     if (left, top) != (number(origin[0]), number(origin[1])):
-        raise DataError(f"{where} has an origin that is no pixel; export the project anew")
+        raise refused("has an origin that is no pixel")
     try:
         unpacker = zlib.decompressobj()
         png = unpacker.decompress(base64.b64decode("".join(data.split()), validate=True), LARGEST_BITMAP)
         if unpacker.unconsumed_tail:
-            raise DataError(f"{where} unpacks to more than {LARGEST_BITMAP >> 20} MB; draw it again")
+            raise refused(f"unpacks to more than {LARGEST_BITMAP >> 20} MB", "draw it again")
         with quiet(), Image.open(io.BytesIO(png), formats=("PNG",)) as image:
             height, width = image.height, image.width
             inside = 0 <= left and 0 <= top and left + width <= size[1] and top + height <= size[0]
             # before anything is decoded, so that a file that claims to be huge costs nothing
             if not inside and (height > size[0] or width > size[1]):
-                raise DataError(
-                    f"{where} is {width} x {height}, larger than its image; export the project anew"
-                )
+                raise refused(f"is {width} x {height}, larger than its image")
             mask = _object(image)
-    except DataError:
+    except RecordError:
         raise
     except (binascii.Error, zlib.error, ValueError):
-        raise DataError(f"{where} is not base64 of zlib; export the project anew") from None
+        raise refused("is not base64 of zlib") from None
     # parsers raise whatever they stumble over (struct.error, SyntaxError, KeyError, ...) on damaged bytes
     except Exception:  # noqa: BLE001
-        raise DataError(f"{where} is not readable as PNG; draw it again") from None
+        raise refused("is not readable as PNG", "draw it again") from None
     if not inside:
         builder.problems.note(ProblemKind.CLIPPED_MASK, record)
     return placed_rle(mask, left, top, *size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from maskrcnn.errors import DataError
+from maskrcnn.errors import RecordError
 
 LARGEST = 100 * 2**20  # bytes
 
@@ -18,8 +18,8 @@ def read_lines(path: Path) -> list[str]:
     """
     try:
         if path.stat().st_size > LARGEST:
-            raise DataError(f"{path}: larger than {LARGEST >> 20} MB; is it the right file?")
+            raise RecordError(path, f"larger than {LARGEST >> 20} MB", "give the right file")
         text = path.read_text(encoding="utf-8-sig", errors="replace")
     except OSError as error:
-        raise DataError(f"{path}: not readable ({error.strerror}); check the file") from None
+        raise RecordError(path, f"not readable ({error.strerror})", "check the file") from None
     return [line.strip() for line in text.splitlines() if line.strip()]

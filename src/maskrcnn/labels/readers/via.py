@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from maskrcnn.errors import DataError, UserError
+from maskrcnn.errors import DataError, RecordError, UserError
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import present_name, refuse_leaving, relative_name
@@ -97,9 +97,10 @@ def _via_file(source: Path) -> Path:
         raise UserError(
             f"{source}: holds {found[0].name!r} and {found[1].name!r} of VIA; name the one that is meant"
         )
-    raise DataError(
-        f"{source}: no file of VGG Image Annotator; save the project, or export the annotations of VIA 2 as "
-        "JSON or CSV"
+    raise RecordError(
+        source,
+        "no file of VGG Image Annotator",
+        "save the project, or export the annotations of VIA 2 as JSON or CSV",
     )
 
 
@@ -132,7 +133,7 @@ def _glance(path: Path) -> bool:
 def _images_folder(path: Path, project: Project, given: Path | None) -> Path:
     """The folder that holds the images."""
     if not project.regions:
-        raise DataError(f"{path}: empty data set, it has no image; add images in VIA")
+        raise RecordError(path, "empty data set, it has no image", "add images in VIA")
     here = path.parent
     stated = relative_name(project.folder.replace("\\", "/")) if project.folder else None
     folders = [here / stated] if stated else []
@@ -141,14 +142,18 @@ def _images_folder(path: Path, project: Project, given: Path | None) -> Path:
         folders = image_folders(path, given)
     for image in project.regions:
         if "://" in image:
-            raise DataError(
-                f"{path}: image {image!r:.200} is on the web; download it and put its file's name there"
+            raise RecordError(
+                path,
+                "is on the web",
+                "download it and put its file's name there",
+                record=f"image {image!r:.200}",
             )
         if relative_name(image) is None:
-            raise DataError(
-                f"{path}: image {image!r:.200} leaves the folder of the images; write its name relative to "
-                "that"
-                " folder, without '..'"
+            raise RecordError(
+                path,
+                "leaves the folder of the images",
+                "write its name relative to that folder, without '..'",
+                record=f"image {image!r:.200}",
             )
     for image in list(project.regions)[:TRIED_IMAGES]:
         for folder in folders:
@@ -156,9 +161,11 @@ def _images_folder(path: Path, project: Project, given: Path | None) -> Path:
                 return _complete(path, folder, project)
     looked = ", ".join(str(folder) for folder in folders)
     first = next(iter(project.regions))
-    raise DataError(
-        f"{path}: image {first!r:.200} not found in {looked}; put the images into one of these folders, or "
-        "say where they are: --images FOLDER"
+    raise RecordError(
+        path,
+        f"not found in {looked}",
+        "put the images into one of these folders, or say where they are: --images FOLDER",
+        record=f"image {first!r:.200}",
     )
 
 
@@ -168,10 +175,13 @@ def _complete(path: Path, folder: Path, project: Project) -> Path:
         image for image in project.regions if not os.path.isfile(folder / (present_name(folder, image) or ""))
     ]
     if missing:
-        raise DataError(
-            f"{path}: {len(missing)} of {len(project.regions)} image files are missing, the first is"
-            f" {posixpath.join(str(folder), missing[0])!r:.300}; restore them or delete their entries from "
-            "the labels"
+        raise RecordError(
+            path,
+            (
+                f"{len(missing)} of {len(project.regions)} image files are missing, the first is "
+                f"{posixpath.join(str(folder), missing[0])!r:.300}"
+            ),
+            "restore them or delete their entries from the labels",
         )
     return folder
 
@@ -191,9 +201,10 @@ def _class_attribute(project: Project, attribute: str | None, path: Path) -> str
     known = ", ".join(repr(name) for name in used) or "none"
     if attribute is not None:
         if attribute not in used:
-            raise DataError(
-                f"{path}: no region has the attribute {attribute!r} (there are: {known:.300}); name one of "
-                "these"
+            raise RecordError(
+                path,
+                f"no region has the attribute {attribute!r} (there are: {known:.300})",
+                "name one of these",
             )
         return attribute
     if len(used) <= 1:
@@ -202,7 +213,7 @@ def _class_attribute(project: Project, attribute: str | None, path: Path) -> str
         for name in used:
             if name.strip().lower() == wanted:
                 return name
-    raise DataError(f"{path}: which attribute is the class: {known:.300}? Say it with --class-attribute NAME")
+    raise RecordError(path, f"which attribute is the class: {known:.300}?", "say it: --class-attribute NAME")
 
 
 def _region_classes(project: Project, name: str | None, builder: LabelBuilder) -> dict[str, str]:

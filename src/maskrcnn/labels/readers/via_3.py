@@ -11,7 +11,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from maskrcnn.errors import DataError
+from maskrcnn.errors import RecordError
 from maskrcnn.labels.readers.via_files import Project, Region, attribute_values, object_at
 from maskrcnn.labels.values import number
 
@@ -42,7 +42,9 @@ def read_project_3(path: Path, document: dict[str, Any]) -> Project:
     for key, entry in object_at(document, "metadata").items():
         view = str(entry.get("vid")) if isinstance(entry, dict) else ""
         if view not in names:
-            raise DataError(f"{path}: region {key!r:.80} belongs to no view; save the project again")
+            raise RecordError(
+                path, "belongs to no view", "save the project again", record=f"region {key!r:.80}"
+            )
         image = names[view]
         values = object_at(entry, "av")
         said = {_name(attributes, name): _value(attributes, name, values[name]) for name in values}
@@ -55,8 +57,8 @@ def read_project_3(path: Path, document: dict[str, Any]) -> Project:
         elif any(attribute_values(value) for value in said.values()):
             project.images_with_attributes.append(image)
     if videos or not project.regions:
-        raise DataError(
-            f"{path}: {videos} regions are on videos; save their frames as images and label these"
+        raise RecordError(
+            path, f"{videos} regions are on videos", "save their frames as images and label these"
         )
     return project
 
@@ -67,16 +69,18 @@ def _file_name(path: Path, document: dict[str, Any], view: str, project: Project
     files = object_at(document, "file")
     file = files.get(str(shown[0])) if isinstance(shown, list) and len(shown) == 1 else None
     if not isinstance(file, dict):
-        raise DataError(
-            f"{path}: view {view!r:.80} does not show one file; give each image a view of its own"
+        raise RecordError(
+            path, "does not show one file", "give each image a view of its own", record=f"view {view!r:.80}"
         )
     if str(file.get("type")) != IMAGE:
         return None
     name = file.get("fname") or file.get("src")
     if not isinstance(name, str):
-        raise DataError(f"{path}: the file of view {view!r:.80} has no fname; save the project again")
+        raise RecordError(
+            path, "has no fname", "save the project again", record=f"the file of view {view!r:.80}"
+        )
     if name in project.regions:
-        raise DataError(f"{path}: image {name!r} is there twice; delete one")
+        raise RecordError(path, "is there twice", "delete one", record=f"image {name!r}")
     project.regions[name] = []
     prefix = object_at(document, "config", "file", "loc_prefix").get(str(file.get("loc")))
     project.folder = prefix if isinstance(prefix, str) and prefix else project.folder

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from maskrcnn.errors import DataError
+from maskrcnn.errors import RecordError
 
 HEADER = ["filename", "file_size", "file_attributes", "region_count", "region_id", "region_shape_attributes"]
 HEADER += ["region_attributes"]
@@ -45,7 +45,7 @@ def read_json(path: Path, document: Any) -> Project:
         DataError: it is none.
     """
     if not isinstance(document, dict):
-        raise DataError(f"{path}: not an object of images; export the annotations as JSON from VIA 2")
+        raise RecordError(path, "not an object of images", "export the annotations as JSON from VIA 2")
     project = Project()
     entries: Any = document
     if "_via_img_metadata" in document:
@@ -56,12 +56,12 @@ def read_json(path: Path, document: Any) -> Project:
     entries = list(entries.values()) if isinstance(entries, dict) else entries
     for entry in entries if isinstance(entries, list) else [None]:
         if not isinstance(entry, dict) or not isinstance(entry.get("filename"), str) or not entry["filename"]:
-            raise DataError(
-                f"{path}: an entry has no filename; export the annotations as JSON from VIA 2 again"
+            raise RecordError(
+                path, "an entry has no filename", "export the annotations as JSON from VIA 2 again"
             )
         name = entry["filename"]
         if name in project.regions:
-            raise DataError(f"{path}: image {name!r} is there twice; delete one")
+            raise RecordError(path, "is there twice", "delete one", record=f"image {name!r}")
         if is_set(entry.get("file_attributes")):
             project.images_with_attributes.append(name)
         if "regions" not in entry:
@@ -70,8 +70,8 @@ def read_json(path: Path, document: Any) -> Project:
         # VIA 1 numbers the regions, VIA 2 lists them
         regions = list(regions.values()) if isinstance(regions, dict) else regions
         if not isinstance(regions, list) or not all(isinstance(region, dict) for region in regions):
-            raise DataError(
-                f"{path}: the regions of image {name!r} are no list of objects; export them again"
+            raise RecordError(
+                path, "are no list of objects", "export them again", record=f"the regions of image {name!r}"
             )
         project.regions[name] = [
             Region(
@@ -94,18 +94,18 @@ def read_csv(path: Path) -> Project:
     for line, row in _rows(path):
         name = row["filename"]
         if not name:
-            raise DataError(f"{path}: line {line} has no filename; export the annotations again")
+            raise RecordError(path, "has no filename", "export the annotations again", record=f"line {line}")
         if sizes.setdefault(name, row["file_size"]) != row["file_size"]:
-            raise DataError(
-                f"{path}: line {line}: image {name!r} is there with two file sizes; delete one of the two"
+            raise RecordError(
+                path, f"line {line}: image {name!r} is there with two file sizes", "delete one of the two"
             )
-        where = f"{path}: line {line}"
+        record = f"line {line}"
         regions = project.regions.setdefault(name, [])
-        if is_set(_cell(row["file_attributes"], where)) and name not in project.images_with_attributes:
+        if is_set(_cell(row["file_attributes"], path, record)) and name not in project.images_with_attributes:
             project.images_with_attributes.append(name)
-        shape = _cell(row["region_shape_attributes"], where)
+        shape = _cell(row["region_shape_attributes"], path, record)
         if shape or row["region_count"].strip() not in ("", "0"):
-            regions.append(Region(f"line {line}", shape, _cell(row["region_attributes"], where)))
+            regions.append(Region(record, shape, _cell(row["region_attributes"], path, record)))
         counts[name] = row["region_count"].strip()
     for name, count in counts.items():
         if count and count != str(len(project.regions[name])):
@@ -119,43 +119,44 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         content = path.read_bytes()
         text = content.decode(json.detect_encoding(content)).removeprefix("\ufeff")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path}: not readable as text ({' '.join(str(error).split())}); save it as UTF-8"
+        raise RecordError(
+            path, f"not readable as text ({' '.join(str(error).split())})", "save it as UTF-8"
         ) from None
     before = csv.field_size_limit(LONGEST_CELL)
     try:
         reader = csv.reader(io.StringIO(text, newline=""))
         header = [cell.strip().lstrip("#") for cell in next(reader, [])]
         if any(name not in header for name in HEADER):
-            raise DataError(
-                f"{path}: its first line is not {','.join(HEADER)}; export CSV from VIA 2, or save "
-                "the project of VIA 3"
+            raise RecordError(
+                path,
+                f"its first line is not {','.join(HEADER)}",
+                "export CSV from VIA 2, or save the project of VIA 3",
             )
         rows = [(reader.line_num, row) for row in reader if row]
     except csv.Error as error:
-        raise DataError(f"{path}: not readable as CSV ({error}); export the annotations again") from None
+        raise RecordError(path, f"not readable as CSV ({error})", "export the annotations again") from None
     finally:
         csv.field_size_limit(before)
     for line, row in rows:
         if len(row) != len(header):
-            raise DataError(
-                f"{path}: line {line} has {len(row)} cells, not {len(header)}; export the annotations again"
+            raise RecordError(
+                path,
+                f"has {len(row)} cells, not {len(header)}",
+                "export the annotations again",
+                record=f"line {line}",
             )
         yield line, dict(zip(header, row, strict=True))
 
 
-def _cell(text: str, where: str) -> dict[str, Any]:
+def _cell(text: str, path: Path, record: str) -> dict[str, Any]:
     """The JSON object in a cell."""
     try:
         value = json.loads(text or "{}")
     except (ValueError, RecursionError):
-        raise DataError(
-            f"{where} holds {text!r:.80}, which is not JSON; export the annotations again"
-        ) from None
+        value = None
     if not isinstance(value, dict):
-        raise DataError(
-            f"{where} holds {text!r:.80}, which is not a JSON object; export the annotations again"
-        )
+        what = f"holds {text!r:.80}, which is not a JSON object"
+        raise RecordError(path, what, "export the annotations again", record)
     return value
 
 

@@ -16,7 +16,7 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from maskrcnn.errors import DataError, UserError
+from maskrcnn.errors import RecordError, UserError
 from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.builder import ROUNDING, LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
@@ -129,8 +129,8 @@ def _root(source: Path) -> Path:
             f"{source}: holds {', '.join(path.name for path in roots)}; give one of these folders"
         )
     if not roots:
-        raise DataError(
-            f"{source}: no Annotations folder and no XML file; give the folder that the labels are in"
+        raise RecordError(
+            source, "no Annotations folder and no XML file", "give the folder that the labels are in"
         )
     return roots[0]
 
@@ -146,7 +146,7 @@ def _layout(root: Path) -> Layout:
         if name.lower().endswith(SUFFIXES):
             layout.files.setdefault(_key(name), []).append(name)
     if not layout.xmls:
-        raise DataError(f"{labels}: no XML file; put the labels there")
+        raise RecordError(labels, "no XML file", "put the labels there")
     return layout
 
 
@@ -197,7 +197,7 @@ def _listed(layout: Layout, split: str, problems: Problems) -> list[str]:
         else:
             problems.note(ProblemKind.IMAGE_WITHOUT_XML, repr(key))
     if not names:
-        raise DataError(f"{path}: none of its names has an XML file in {layout.labels}; correct the list")
+        raise RecordError(path, f"none of its names has an XML file in {layout.labels}", "correct the list")
     return list(dict.fromkeys(names))
 
 
@@ -207,8 +207,8 @@ def _read_xml(layout: Layout, key: str, builder: LabelBuilder) -> Iterator[Objec
     refuse_leaving(layout.labels, path)
     root = parse_xml(path)
     if root.tag != "annotation":
-        raise DataError(
-            f"{path}: its root is {root.tag[:80]!r}, VOC's is 'annotation'; move the file elsewhere"
+        raise RecordError(
+            path, f"its root is {root.tag[:80]!r}, VOC's is 'annotation'", "move the file elsewhere"
         )
     file_name = _image(layout, key, root, builder.problems)
     image = builder.add_image(file_name, size=_size(root, path, builder.problems))
@@ -250,10 +250,13 @@ def _image(layout: Layout, key: str, root: Element, problems: Problems) -> str:
     if not files:
         return near or f"{key}.jpg"
     if len(files) > 1:
-        raise DataError(
-            f"{layout.xmls[key]}: {', '.join(map(repr, files[:4]))} have its name and its <filename> is "
-            f"{stated!r}, none"
-            " of them; correct that"
+        raise RecordError(
+            layout.xmls[key],
+            (
+                f"{', '.join(map(repr, files[:4]))} have its name and its <filename> is {stated!r}, none "
+                "of them"
+            ),
+            "correct that",
         )
     if stated:
         problems.note(ProblemKind.VOC_FILENAME, f"{stated!r} of {files[0]!r}")

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from maskrcnn.config.keypoints import COCO_FLIP, COCO_NAMES
-from maskrcnn.errors import DataError, UserError
+from maskrcnn.errors import DataError, RecordError, UserError
 from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
@@ -72,9 +72,10 @@ def read_yolo(source: Path, split: str | None = None) -> FileDataset:
         remedy = "export the labels beside the images"
         if near is not None:
             remedy = f"there is {near!r}: give the images the names of their labels"
-        raise DataError(
-            f"{description.path}: none of {len(images)} images has a label file, the first would be "
-            f"{first!r}; {remedy}"
+        raise RecordError(
+            description.path,
+            f"none of {len(images)} images has a label file, the first would be {first!r}",
+            remedy,
         )
     _refuse_shared(description, labels)
     for image, text in labels.items():
@@ -125,13 +126,15 @@ def _keypoint_fields(description: Description, class_id: int, builder: LabelBuil
     if flip is not None:
         flip = [whole(index) for index in flip] if isinstance(flip, list) else []
         if sorted(flip) != list(range(count)):
-            raise DataError(f"{where}: flip_idx must hold each number from 0 to {count - 1} once; correct it")
+            raise RecordError(
+                where, f"flip_idx must hold each number from 0 to {count - 1} once", "correct it"
+            )
     names = description.document.get("kpt_names")
     if isinstance(names, dict):
         names = names.get(class_id, next(iter(names.values()), None))
     if names is not None and not (isinstance(names, list) and len(names) == count):
-        raise DataError(
-            f"{where}: kpt_names must be {count} names, as many as kpt_shape says; correct one of them"
+        raise RecordError(
+            where, f"kpt_names must be {count} names, as many as kpt_shape says", "correct one of them"
         )
     if names is None and flip == COCO_FLIP:  # no other 17 points swap like a person's
         names = COCO_NAMES
@@ -166,9 +169,10 @@ def _refuse_shared(description: Description, labels: dict[str, str]) -> None:
     owners: dict[str, str] = {}
     for image, text in labels.items():
         if os.path.isfile(description.folder / image) and owners.setdefault(text, image) != image:
-            raise DataError(
-                f"{description.path}: images {owners[text]!r} and {image!r} share a name, and so the labels "
-                f"in {text!r}; rename one, and its labels, or delete one"
+            raise RecordError(
+                description.path,
+                f"images {owners[text]!r} and {image!r} share a name, and so the labels in {text!r}",
+                "rename one, and its labels, or delete one",
             )
 
 
@@ -195,38 +199,33 @@ def _read_labels(description: Description, builder: LabelBuilder, label: str, im
 
 def _numbers(line: str, record: str, description: Description) -> np.ndarray:
     """The numbers of a line, as many as the format allows, the first a known class."""
-    where = f"{description.path}: {record}"
+
+    def refused(what: str, remedy: str) -> RecordError:
+        return RecordError(description.path, what, remedy, record)
+
     try:
         numbers = np.array([float(word) for word in line.split()], dtype=np.float64)
     except ValueError:
-        raise DataError(f"{where} is not all numbers, {line.strip()!r:.80}; export it again") from None
+        raise refused(f"is not all numbers, {line.strip()!r:.80}", "export it again") from None
     pose = 5 + description.keypoints * description.values
     if description.keypoints:
         if len(numbers) not in (5, pose):
-            raise DataError(
-                f"{where} has {len(numbers)} numbers but kpt_shape asks for {pose}: class, box, keypoints; "
-                "correct one"
-            )
+            wanted = f"kpt_shape asks for {pose}: class, box, keypoints"
+            raise refused(f"has {len(numbers)} numbers but {wanted}", "correct one")
     elif len(numbers) != 5 and (len(numbers) < 7 or len(numbers) % 2 == 0):
-        raise DataError(
-            f"{where} has {len(numbers)} numbers; write a class and 4 for a box, or the x, y of 3 or more "
-            "points"
-        )
+        remedy = "write a class and 4 for a box, or the x, y of 3 or more points"
+        raise refused(f"has {len(numbers)} numbers", remedy)
     if not math.isfinite(numbers[0]) or numbers[0] not in description.classes:
         known = ", ".join(f"{index} {name}" for index, name in list(description.classes.items())[:10])
-        raise DataError(
-            f"{where} has the class {numbers[0]:g}, which names does not list ({known}); add it to names"
-        )
+        what = f"has the class {numbers[0]:g}, which names does not list ({known})"
+        raise refused(what, "add it to names")
     shares = numbers[1:]
     if description.keypoints and len(numbers) == pose and description.values == 3:
         shares = np.delete(shares, np.s_[6::3])  # visibilities
     beyond = shares[np.isfinite(shares) & (np.abs(shares) > LARGEST_SHARE)]
     if len(beyond):
-        raise DataError(
-            f"{where} has {beyond[0]:g}, but coordinates are shares of the image's width and height, from 0 "
-            "to 1;"
-            " divide pixels by them"
-        )
+        shares_of = "coordinates are shares of the image's width and height, from 0 to 1"
+        raise refused(f"has {beyond[0]:g}, but {shares_of}", "divide pixels by them")
     return numbers
 
 

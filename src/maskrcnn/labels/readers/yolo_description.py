@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from maskrcnn.errors import DataError, UserError
+from maskrcnn.errors import RecordError, UserError
 from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.image_files import refuse_leaving, relative_name
 from maskrcnn.labels.readers.json_file import load_json
@@ -212,16 +212,16 @@ def _described(folder: Path) -> bool:
 
 def _is_yolo(path: Path) -> bool:
     try:
-        document = parse_yaml(path, DataError)
-    except DataError:
+        document = parse_yaml(path, RecordError)
+    except RecordError:
         return False
     return isinstance(document, dict) and ("names" in document or "nc" in document)
 
 
 def _from_yaml(path: Path) -> Description:
-    document = parse_yaml(path, DataError)
+    document = parse_yaml(path, RecordError)
     if not isinstance(document, dict):
-        raise DataError(f"{path}: not a list of keys; a data.yaml has train, val and names")
+        raise RecordError(path, "not a list of keys", "write a data.yaml, with train, val and names")
     found = Description(path, path.parent, _classes(document, path), {}, document)
     for key, value in document.items():
         if not isinstance(key, str) or not key.isprintable() or not value or key in ("path", "names"):
@@ -237,8 +237,8 @@ def _from_yaml(path: Path) -> Description:
     if shape is not None:
         sides = [whole(side) for side in shape] if isinstance(shape, list) else []
         if len(sides) != 2 or not 1 <= sides[0] <= MAX_KEYPOINTS or sides[1] not in (2, 3):
-            raise DataError(
-                f"{path}: kpt_shape must be [number of keypoints, 2 or 3], as [17, 3]; correct it"
+            raise RecordError(
+                path, "kpt_shape must be [number of keypoints, 2 or 3], as [17, 3]", "correct it"
             )
         found.keypoints, found.values = sides
     return found
@@ -248,28 +248,28 @@ def _classes(document: dict[str, Any], path: Path) -> dict[int, str]:
     """Names by their index."""
     names, count = document.get("names"), document.get("nc")
     if count is not None and not (type(count) is int and 1 <= count <= MAX_CLASSES):
-        raise DataError(f"{path}: nc must be the number of classes; correct it")
+        raise RecordError(path, "nc must be the number of classes", "correct it")
     if names is None and (listed := _names_file(path.parent)) is not None:
         names = _listed_classes(listed)
     if names is None and count is not None:
         return {index: f"class_{index}" for index in range(count)}
     found = dict(enumerate(names)) if isinstance(names, list) else names
     if not isinstance(found, dict) or not 1 <= len(found) <= MAX_CLASSES:
-        raise DataError(f"{path}: names must list the classes, as names: [cat, dog]; correct it")
+        raise RecordError(path, "names must list the classes, as names: [cat, dog]", "correct it")
     classes = {}
     for index, name in found.items():
         if isinstance(index, str) and index.isdecimal() and len(index) < 10:  # in quotes
             index = int(index)
         if type(index) is not int or not 0 <= index < 2**31:
-            raise DataError(
-                f"{path}: names must have the class's number before each name, counted from 0; correct it"
+            raise RecordError(
+                path, "names must have the class's number before each name, counted from 0", "correct it"
             )
         # unquoted, YAML takes no, on, 3 and 1.5 for other things than names
         if isinstance(name, bool) or not isinstance(name, (str, int, float)) or not str(name).strip():
-            raise DataError(f"{path}: the name of class {index} is not a text; put it in quotes")
+            raise RecordError(path, "is not a text", "put it in quotes", record=f"the name of class {index}")
         classes[index] = str(name).strip()
     if count is not None and count != len(classes):
-        raise DataError(f"{path}: nc is {count} but names has {len(classes)} classes; correct one of them")
+        raise RecordError(path, f"nc is {count} but names has {len(classes)} classes", "correct one of them")
     return classes
 
 
@@ -286,13 +286,16 @@ def _from_darknet(path: Path) -> Description:
     # the paths are those of the machine where Darknet ran
     names = next((file for file in _shortened(stated, path.parent) if os.path.isfile(file)), None)
     if names is None:
-        raise DataError(f"{path}: names is {stated!r}, which is not there; put that file beside {path.name}")
+        raise RecordError(
+            path, f"names is {stated!r}, which is not there", f"put that file beside {path.name}"
+        )
     classes = _listed_classes(names)
     count = values.get("classes")
     if count and whole(count) != len(classes):
-        raise DataError(
-            f"{path}: classes is {whole(count)!r:.20} but {names.name!r} has {len(classes)} names; "
-            "correct one of them"
+        raise RecordError(
+            path,
+            f"classes is {whole(count)!r:.20} but {names.name!r} has {len(classes)} names",
+            "correct one of them",
         )
     subsets: dict[str, list[Any]] = {
         key: [value]
@@ -319,9 +322,10 @@ def _names_file(folder: Path) -> Path | None:
     found = list(dict.fromkeys(path for path in paths if path.is_file()))
     for other in found[1:]:
         if _listed_classes(other) != _listed_classes(found[0]):
-            raise DataError(
-                f"{other}: not the names of {str(found[0])!r}; write data.yaml with names, and check which "
-                "of them the labels of each folder mean"
+            raise RecordError(
+                other,
+                f"not the names of {str(found[0])!r}",
+                "write data.yaml with names, and check which of them the labels of each folder mean",
             )
     found += [*sorted(folder.glob("*.names")), *folder.glob(NOTES)]
     return found[0] if found else None
@@ -334,15 +338,17 @@ def _listed_classes(path: Path) -> dict[int, str]:
         document = load_json(path)
         records = document.get("categories") if isinstance(document, dict) else None
         if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-            raise DataError(f"{path}: no list 'categories', as Label Studio writes it; write classes.txt")
+            raise RecordError(path, "no list 'categories', as Label Studio writes it", "write classes.txt")
         return {whole(record.get("id")): str(record.get("name") or "") for record in records}
     lines = [line.strip() for line in _text(path).splitlines()]
     while lines and not lines[-1]:
         lines.pop()
     if not 1 <= len(lines) <= MAX_CLASSES:
-        raise DataError(f"{path}: no names of classes; write one in each line")
+        raise RecordError(path, "no names of classes", "write one in each line")
     if not all(lines):
-        raise DataError(f"{path}: line {lines.index('') + 1} is empty, but lines count classes; name it")
+        raise RecordError(
+            path, "is empty, but lines count classes", "name it", record=f"line {lines.index('') + 1}"
+        )
     return dict(enumerate(lines))
 
 
@@ -350,6 +356,6 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise DataError(f"{path}: not readable ({error.strerror}); check the file") from None
+        raise RecordError(path, f"not readable ({error.strerror})", "check the file") from None
     except UnicodeDecodeError:
-        raise DataError(f"{path}: not text; save it as UTF-8") from None
+        raise RecordError(path, "not text", "save it as UTF-8") from None

@@ -12,7 +12,7 @@ import posixpath
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from maskrcnn.errors import DataError, UserError
+from maskrcnn.errors import RecordError, UserError
 from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.image_files import refuse_leaving, relative_name
 from maskrcnn.labels.readers.folder_files import files_under
@@ -47,15 +47,16 @@ def images_of(description: Description, split: str | None) -> list[str]:
     for key in wanted:
         for entry in subsets[key]:
             if not isinstance(entry, str) or not entry.strip():
-                raise DataError(
-                    f"{description.path}: {key} must name a folder of images or a .txt list; correct it"
+                raise RecordError(
+                    description.path, f"{key} must name a folder of images or a .txt list", "correct it"
                 )
             images |= dict.fromkeys(_images(description, key, entry.strip()))
     if not images:
         places = [place for key in wanted for place in subsets[key]]
-        raise DataError(
-            f"{description.path}: empty data set, {wanted[0] or 'the folder'} has no image; put images into "
-            f"{places[0] if len(places) == 1 else places!r:.100}"
+        raise RecordError(
+            description.path,
+            f"empty data set, {wanted[0] or 'the folder'} has no image",
+            f"put images into {places[0] if len(places) == 1 else places!r:.100}",
         )
     return list(images)
 
@@ -73,7 +74,7 @@ def _images(description: Description, key: str, entry: str) -> Iterator[str]:
     elif is_image(name):
         yield name
     else:
-        raise DataError(f"{description.path}: {key} {entry!r} is no folder, .txt list or image; correct it")
+        raise RecordError(description.path, f"{key} {entry!r} is no folder, .txt list or image", "correct it")
 
 
 def is_image(name: str) -> bool:
@@ -90,9 +91,9 @@ def text_lines(path: Path) -> list[str]:
     try:
         return path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
-        raise DataError(f"{path}: not readable ({error.strerror}); check the file") from None
+        raise RecordError(path, f"not readable ({error.strerror})", "check the file") from None
     except UnicodeDecodeError:
-        raise DataError(f"{path}: not text; export the labels again") from None
+        raise RecordError(path, "not text", "export the labels again") from None
 
 
 def _locate(description: Description, key: str, entry: str) -> str:
@@ -114,11 +115,14 @@ def _locate(description: Description, key: str, entry: str) -> str:
         if name is not None and os.path.exists(folder / name):
             return name
     if not key:
-        raise DataError(f"{description.path}: no folder {entry!r} beside the labels; put the images there")
-    raise DataError(
-        f"{description.path}: {key} is {entry!r}, which is not there in {str(folder)!r}; put "
-        f"{description.path.name} into the folder that holds the images and write train and val relative to "
-        "it"
+        raise RecordError(description.path, f"no folder {entry!r} beside the labels", "put the images there")
+    raise RecordError(
+        description.path,
+        f"{key} is {entry!r}, which is not there in {str(folder)!r}",
+        (
+            f"put {description.path.name} into the folder that holds the images and write train and "
+            "val relative to it"
+        ),
     )
 
 
@@ -171,14 +175,20 @@ def _listed(description: Description, name: str) -> list[str]:
         image = next((one for one in names if os.path.isfile(folder / one)), None)
         image = image or _present([*names, *_shortened(entry)], folder) or next(iter(names), None)
         if image is None:
-            raise DataError(
-                f"{description.path}: line {number} of {name!r} names an image outside the folder of "
-                f"{description.path.name}, {entry!r:.200}; write it relative to that folder"
+            raise RecordError(
+                description.path,
+                f"names an image outside the folder of {description.path.name}, {entry!r:.200}",
+                "write it relative to that folder",
+                record=f"line {number} of {name!r}",
             )
         if image in entries and _parts(entries[image]) != _parts(entry):
-            raise DataError(
-                f"{description.path}: {entry!r:.200} in line {number} of {name!r} would be {image!r}, as "
-                f"{entries[image]!r:.200} is; restore the folders of the images"
+            raise RecordError(
+                description.path,
+                (
+                    f"{entry!r:.200} in line {number} of {name!r} would be {image!r}, as "
+                    f"{entries[image]!r:.200} is"
+                ),
+                "restore the folders of the images",
             )
         entries.setdefault(image, entry)
     return list(entries)
