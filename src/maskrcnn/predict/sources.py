@@ -13,12 +13,12 @@ from maskrcnn.errors import UserError
 from maskrcnn.images.header import HEIC_REMEDY, HEIC_SUFFIXES, SUFFIXES
 from maskrcnn.images.multichannel import ARRAY_SUFFIX
 
-# Formats of cameras, microscopes, scanners and phones; films too, since a phone's folder has both
+FILMS = tuple(".mov .mp4 .m4v .avi .mkv .webm .wmv .mpg .mpeg .3gp .mts .m2ts .flv .ogv .mxf".split())
+# Formats of cameras, microscopes, scanners and phones
 NOT_READ = tuple(
     ".jxl .jp2 .j2k .jpx .jxr .psd .psb .xcf .svg .tga .exr .hdr .dds .pcx .ico .fits .qoi"
     " .dng .cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .orf .rw2 .raf .pef .srw .raw .x3f .3fr .iiq .gpr"
-    " .dcm .nii .mha .mhd .nrrd .czi .lif .nd2 .oib .oif .vsi .svs .ndpi .mrxs .scn .bif .zvi .ims"
-    " .mov .mp4 .m4v .avi .mkv .webm .wmv .mpg .mpeg .3gp".split()
+    " .dcm .nii .mha .mhd .nrrd .czi .lif .nd2 .oib .oif .vsi .svs .ndpi .mrxs .scn .bif .zvi .ims".split()
 )
 
 
@@ -60,8 +60,12 @@ def passed_over_line(paths: list[Path]) -> str:
     """How many files were passed over, of which formats, the first and the remedy."""
     kinds = ", ".join(dict.fromkeys(path.suffix for path in paths))
     files = f"{len(paths)} file{'s' * (len(paths) > 1)} of formats that are not read ({kinds})"
-    heic = any(path.suffix.lower() in HEIC_SUFFIXES for path in paths)
-    remedy = f"for HEIC {HEIC_REMEDY}" if heic else "convert them to JPEG or PNG"
+    suffixes = {path.suffix.lower() for path in paths}
+    remedy = "convert them to JPEG or PNG"
+    if suffixes & set(HEIC_SUFFIXES):
+        remedy = f"for HEIC {HEIC_REMEDY}"
+    elif suffixes <= set(FILMS):
+        remedy = "name videos one by one"
     return f"passed over: {files}, the first is {paths[0]}; {remedy}"
 
 
@@ -112,4 +116,4 @@ def _choose(paths: Iterable[Path]) -> Sources:
         return [path for path in shown if path.suffix.lower() in suffixes]
 
     images = of(tuple(suffix for suffix in SUFFIXES if suffix not in no_heic))
-    return Sources(images or of((ARRAY_SUFFIX,)), of(NOT_READ + no_heic))
+    return Sources(images or of((ARRAY_SUFFIX,)), of(NOT_READ + FILMS + no_heic))

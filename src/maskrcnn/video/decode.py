@@ -6,6 +6,8 @@ on macOS bring two copies of the same library, do not meet.
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -186,3 +188,45 @@ def upright(frame: VideoFrame) -> np.ndarray:
     if abs(b) > abs(a):
         pixels, a, d = pixels.transpose(1, 0, 2), c, b
     return np.ascontiguousarray(pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
+
+
+class Camera:
+    """A camera by its number, by OpenCV, whose frames come with the time at which they were there."""
+
+    opened = Opened(Fraction(1, 90_000), live=True, frames=None)
+    damaged = 0
+
+    def __init__(self, number: int) -> None:
+        """
+        Raises:
+            DataError: no such camera, or another program has it.
+        """
+        os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")  # it would print several lines of its own
+        import cv2
+
+        self._number = number
+        self._capture = cv2.VideoCapture(number)
+        if not self._capture.isOpened():
+            raise DataError(f"camera {number}: cannot be opened; plug it in, or close what else uses it")
+
+    def __iter__(self) -> Iterator[Decoded]:
+        """Until the camera gives no more.
+
+        Raises:
+            DataError: it gives nothing at all.
+        """
+        number, last, begin = 0, -1, 0.0
+        while True:
+            there, pixels = self._capture.read()
+            if not there:
+                break
+            now = time.monotonic()
+            begin = begin if number else now
+            last = max(last + 1, round((now - begin) / self.opened.time_base))
+            yield Decoded(number, last, np.ascontiguousarray(pixels[:, :, ::-1]))
+            number += 1
+        if not number:
+            raise DataError(f"camera {self._number}: gives no frame; unplug it and plug it in again")
+
+    def close(self) -> None:
+        self._capture.release()
