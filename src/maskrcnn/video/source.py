@@ -65,8 +65,14 @@ def video_source(text: str, *, allow_network: bool = False, fps: float | None = 
     if not images:
         raise UserError(f"{text}: no image has such a name; check it with ls")
     folder = path if path.is_dir() else images[0].parent
-    rate = Fraction(fps).limit_denominator(1001)  # 29.97 is 30,000 / 1,001
-    return Source("images", text, folder.resolve().name or "frames", text, tuple(images), rate)
+    return Source("images", text, folder.resolve().name or "frames", text, tuple(images), _exact(fps))
+
+
+def _exact(fps: float) -> Fraction:
+    """29.97 is 30,000 / 1,001, and so are the other rates of American television."""
+    american = Fraction(round(fps * 1.001) * 1000, 1001)
+    near = fps != round(fps) and abs(american - Fraction(fps)) < Fraction(1, 200)
+    return american if near else Fraction(fps).limit_denominator(1000)
 
 
 def _address(text: str, scheme: str, allow_network: bool) -> Source:
