@@ -217,4 +217,4 @@ def test_without_tifffile_one_line_says_so(tmp_path: Path, monkeypatch: pytest.M
     tifffile.imwrite(tmp_path / "a.tif", noise(5), photometric="minisblack", planarconfig="contig")
     assert read_image(tmp_path / "a.tif", 5).shape == (20, 30, 5)
     monkeypatch.setitem(__import__("sys").modules, "tifffile", None)
-    assert "pip install tifffile" in refused(tmp_path / "a.tif", 5)
+    assert "pip install 'maskrcnn[tiff]'" in refused(tmp_path / "a.tif", 5)

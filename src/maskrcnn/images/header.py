@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -16,7 +17,10 @@ from PIL import Image, UnidentifiedImageError
 from maskrcnn.errors import ImageError
 from maskrcnn.images.multichannel import (
     ARRAY_SUFFIX,
+    MOST_PAGES,
+    NOT_FULL,
     SAMPLES,
+    imagej_images,
     is_tiff,
     open_array,
     refuse_special,
@@ -34,7 +38,7 @@ HEIC_REMEDY = "pip install 'maskrcnn[heic]', or convert it to JPEG"
 LARGEST = 178_956_970  # pixels, 0.5 GB of RGB; where Pillow itself refuses
 MOST_BYTES = 6 * LARGEST  # of what Pillow does not read: as many pixels of RGB with 16 bits
 ORIENTATION = 0x0112  # the EXIF tag
-BITS = 258  # the TIFF tag of the bits of each channel
+SUBFILE, BITS, DESCRIPTION, PLANES = 254, 258, 270, 284  # TIFF tags: what a page is, a channel's bits, ...
 
 
 def open_image(path: Path) -> Image.Image:
@@ -156,6 +160,11 @@ def maybe_deep(path: Path) -> bool:
         return False
 
 
+def deep_planes(image: Image.Image) -> bool:
+    """Whether a TIFF has colours of 16 bits one plane after the other, of which Pillow 12 makes noise."""
+    return image.mode == "RGB" and _tiff_bits(image) == 16 and getattr(image, "tag_v2", {}).get(PLANES) == 2
+
+
 def _tiff_bits(image: Image.Image) -> int:
     """Bits of a TIFF's deepest channel; 0 for other formats."""
     return max(getattr(image, "tag_v2", {}).get(BITS, (1,)), default=0)
@@ -165,11 +174,11 @@ def refuse_header(image: Image.Image, path: Path) -> None:
     """Raise an ImageError for an open image whose header promises what we do not decode."""
     width, height = image.size
     if width * height > LARGEST:
-        size = f"{width} x {height}"
-        raise ImageError(
-            path, f"{size} is more than {LARGEST:,} pixels", "cut it into tiles or shrink it first"
-        )
-    _refuse_pages(_pages(image), path)
+        remedy = "cut it into tiles or shrink it first"
+        if image.format == "TIFF":
+            remedy += "; predict takes it in tiles with pip install 'maskrcnn[tiff]'"
+        raise ImageError(path, f"{width} x {height} is more than {LARGEST:,} pixels", remedy)
+    refuse_pages(_pages(image), path)
     if _samples(image) > len(image.getbands()):
         raise ImageError(
             path,
@@ -178,18 +187,33 @@ def refuse_header(image: Image.Image, path: Path) -> None:
         )
 
 
-def _refuse_pages(count: int, path: Path) -> None:
+def refuse_pages(count: int, path: Path) -> None:
+    """Raise an ImageError for a file of several images."""
     if count > 1:
         raise ImageError(
             path,
             f"a TIFF of {count} pages",
-            "save each page as a file of its own (or, if they are channels of one image, set "
-            f"model.input.channels={count})",
+            "predict takes each for an image with --pages; else save each as a file of its own (or, if they "
+            f"are channels of one image, set model.input.channels={count})",
         )
 
 
 def _pages(image: Image.Image) -> int:
-    return getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
+    """How many images of full size a file holds; other animations than a TIFF's pages count as one."""
+    if image.format != "TIFF":
+        return 1
+    tags: Any = image
+    count = int(getattr(image, "n_frames", 1))
+    if count == 1:
+        return imagej_images(str(tags.tag_v2.get(DESCRIPTION, "")))
+    if count > MOST_PAGES:
+        return count
+    full = 0
+    for number in range(count):
+        image.seek(number)
+        full += not int(tags.tag_v2.get(SUBFILE, 0)) & NOT_FULL
+    image.seek(0)
+    return max(full, 1)
 
 
 def refuse_stack(path: Path) -> None:
@@ -199,7 +223,7 @@ def refuse_stack(path: Path) -> None:
             pages = _pages(image)
     except Exception:  # noqa: BLE001 - as in read_image, which says what is wrong
         return
-    _refuse_pages(pages, path)
+    refuse_pages(pages, path)
 
 
 def _samples(image: Image.Image) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ ARRAY_SUFFIX = ".npy"
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 ORIENTATION, SAMPLES = 274, 277  # TIFF tags
 MOST_PAGES = 1000
+NOT_FULL = 1 | 4  # bits of a page's NewSubfileType: a smaller level, a mask
+IMAGEJ = re.compile(r"ImageJ=.*?\bimages=(\d{1,9})\b", re.DOTALL)  # how its descriptions begin
 MOST_RATIO = 2000  # of an image's bytes to its file's; deflate and LZW reach 1,400 on a single colour
 
 
@@ -45,7 +48,7 @@ def open_array(path: Path) -> np.ndarray:
         ImageError: no such file, not an array of numbers, another shape, or shorter than its header says.
     """
     refuse_special(path)
-    with _one_line(path):
+    with one_line(path):
         array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "buif":
         raise ImageError(path, "not an array of numbers", "save the image with numpy.save")
@@ -62,9 +65,9 @@ def tiff_shape(path: Path) -> tuple[int, int, int]:
     Raises:
         ImageError: not such a TIFF, or tifffile is not installed.
     """
-    with _open(path) as tiff, _one_line(path):
+    with open_tiff(path) as tiff, one_line(path):
         height, width, channels = _page_shape(tiff, path)
-        return (width, height, channels) if _orientation(tiff) >= 5 else (height, width, channels)
+        return (width, height, channels) if tiff_orientation(tiff) >= 5 else (height, width, channels)
 
 
 def read_tiff(path: Path, largest: int) -> np.ndarray:
@@ -76,10 +79,10 @@ def read_tiff(path: Path, largest: int) -> np.ndarray:
     Raises:
         ImageError: damaged, of pages that are no channels, or too large; or tifffile is not installed.
     """
-    with _open(path) as tiff, _one_line(path):
+    with open_tiff(path) as tiff, one_line(path):
         shape = _page_shape(tiff, path)
         # tifffile's own sizes too, which count what else a header may claim (depth, wider samples)
-        pages = _pages(tiff)
+        pages = full_pages(tiff)
         size = max(sum(page.nbytes for page in pages), math.prod(shape))
         if size > largest:
             raise ImageError(
@@ -92,7 +95,7 @@ def read_tiff(path: Path, largest: int) -> np.ndarray:
         pixels = np.concatenate([_page_pixels(page) for page in pages], axis=2)
         if pixels.shape != shape or pixels.dtype.kind not in "buif":
             raise ImageError(path, f"its header says {shape}, it holds {pixels.shape}", "save it as .npy")
-        return upright(pixels, _orientation(tiff))
+        return upright(pixels, tiff_orientation(tiff))
 
 
 def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
@@ -107,7 +110,7 @@ def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 @contextmanager
-def _one_line(path: Path) -> Iterator[None]:
+def one_line(path: Path) -> Iterator[None]:
     """Whatever a parser stumbles over on damaged bytes, as an ImageError."""
     try:
         yield
@@ -117,37 +120,46 @@ def _one_line(path: Path) -> Iterator[None]:
         raise ImageError(path, "no such file", "check the name") from None
     except Exception as error:  # noqa: BLE001
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise ImageError(path, f"cannot be decoded ({reason:.120})", "save it with numpy.save") from None
+        remedy = "pip install imagecodecs" if "imagecodecs" in reason else "save it with numpy.save"
+        raise ImageError(path, f"cannot be decoded ({reason:.120})", remedy) from None
 
 
-def _open(path: Path) -> Any:
+def open_tiff(path: Path) -> Any:
     try:
         import tifffile
     except ImportError:
         raise ImageError(
-            path, "a TIFF of such channels needs tifffile", "pip install tifffile, or save it as .npy"
+            path, "such a TIFF needs tifffile", "pip install 'maskrcnn[tiff]', or save it as .npy"
         ) from None
     # what it finds odd it would print, when nobody else handles its messages
     logger = logging.getLogger("tifffile")
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())
-    with _one_line(path):
+    with one_line(path):
         return tifffile.TiffFile(path)
 
 
-def _pages(tiff: Any) -> list[Any]:
-    """All pages. Not by iterating over `tiff.pages`, which never ends where a page names itself as the
-    next.
+def full_pages(tiff: Any) -> list[Any]:
+    """The pages of full size: without the smaller levels of a pyramid, thumbnails and transparency masks.
+
+    Not by iterating over `tiff.pages`, which never ends where a page names itself as the next.
     """
     count = len(tiff.pages)
     if count > MOST_PAGES:
         raise ValueError(f"{count} pages")
-    return [tiff.pages[index] for index in range(count)]
+    pages = [tiff.pages[index] for index in range(count)]
+    return [page for page in pages if not page.subfiletype & NOT_FULL] or pages
+
+
+def imagej_images(description: str) -> int:
+    """How many images ImageJ says that a TIFF holds, which may all lie behind one page."""
+    found = IMAGEJ.match(description)
+    return max(int(found[1]), 1) if found else 1
 
 
 def _page_shape(tiff: Any, path: Path) -> tuple[int, int, int]:
     """Height, width and channels as stored."""
-    pages = _pages(tiff)
+    pages = full_pages(tiff)
     shapes = {(page.imagelength, page.imagewidth, page.samplesperpixel) for page in pages}
     count = len(pages)
     shape = next(iter(shapes), (0, 0, 0))
@@ -167,7 +179,8 @@ def _page_pixels(page: Any) -> np.ndarray:
     return np.moveaxis(pixels, 0, 2) if page.axes.startswith("S") else pixels
 
 
-def _orientation(tiff: Any) -> int:
+def tiff_orientation(tiff: Any) -> int:
+    """The EXIF orientation of an open TIFF, 1 to 8."""
     tag = tiff.pages[0].tags.get(ORIENTATION)
     value = getattr(tag, "value", 1)
     return value if value in range(1, 9) else 1

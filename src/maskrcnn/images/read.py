@@ -16,6 +16,7 @@ from maskrcnn.images.header import (
     FORMATS,
     LARGEST,
     MOST_BYTES,
+    deep_planes,
     open_image,
     orientation,
     refuse_header,
@@ -68,7 +69,20 @@ def read_image(path: Path, channels: int = 3, value_range: ValueRange | None = N
             pixels, of another number of channels, or a TIFF of several pages, where the first is not known to
             be the one that is meant; or its samples need a `value_range`.
     """
-    samples = read_samples(path, channels)
+    return model_pixels(read_samples(path, channels), path, channels, value_range)
+
+
+def model_pixels(
+    samples: np.ndarray, path: Path, channels: int, value_range: ValueRange | None
+) -> np.ndarray:
+    """Samples (H, W, C) as they are stored as uint8 (H, W, channels); `read_image` says by which rules.
+
+    Args:
+        path: of the image that they are of.
+
+    Raises:
+        ImageError: another number of channels, or they need a `value_range`.
+    """
     have = samples.shape[2]
     if have != channels and {have, channels} != {1, 3}:
         reason = f"has {have} channel{'s' * (have > 1)}, the model takes {channels}"
@@ -102,6 +116,8 @@ def read_samples(path: Path, channels: int = 3) -> np.ndarray:
             warnings.simplefilter("ignore")
             with open_image(path) as image:
                 refuse_header(image, path)
+                if deep_planes(image):
+                    return (read_tiff(path, MOST_BYTES) >> 8).astype(np.uint8)
                 return _pillow_samples(image, channels)
     except UserError:  # ImageError is one
         raise
@@ -154,13 +170,17 @@ def _pillow_samples(image: Image.Image, channels: int) -> np.ndarray:
         samples = np.array(image)
         return samples.reshape(*samples.shape[:2], -1)
     if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
+        image = over_white(image)
     # a copy: an array that shares Pillow's memory is read-only
     if channels == 1:
         return np.array(image.convert("L"))[:, :, None]
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))  # which copies, whatever the mode
+
+
+def over_white(image: Image.Image) -> Image.Image:
+    """An image with transparency as RGB, laid over white."""
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
 def as_pixels(

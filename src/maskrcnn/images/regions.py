@@ -1,11 +1,16 @@
-"""Images that are read a region at a time, however large they are."""
+"""Images that are read a window at a time, however large they are."""
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from maskrcnn.images.multichannel import ARRAY_SUFFIX, is_tiff, open_array
+from maskrcnn.images.read import ValueRange, model_pixels
+from maskrcnn.images.tiff_regions import count_tiff_images, open_tiff_regions
 from maskrcnn.images.tiles import Window
 
 
@@ -20,17 +25,17 @@ class RegionImage(Protocol):
     def channels(self) -> int: ...
 
     def read(self, window: Window) -> np.ndarray:
-        """uint8 (h, w, channels) of a window that lies in the image.
+        """(h, w, channels) of a window that lies in the image: uint8, or of a file the type that it stores.
 
         Raises:
-            ImageError: this part of the file is damaged, or its samples need a value range.
+            ImageError: this part of the file is damaged.
         """
 
     def close(self) -> None: ...
 
 
 class ArrayRegions:
-    """An image that is in memory: uint8 (H, W, C)."""
+    """An image that is in memory, or mapped into it: (H, W, C)."""
 
     def __init__(self, pixels: np.ndarray) -> None:
         self._pixels = pixels
@@ -42,3 +47,67 @@ class ArrayRegions:
         return np.ascontiguousarray(self._pixels[top:bottom, left:right])
 
     def close(self) -> None: ...
+
+
+class FileRegions:
+    """A file as a model takes it: uint8 with the model's channels, by the rules of `read_image`."""
+
+    def __init__(
+        self, path: Path, samples: RegionImage, channels: int, value_range: ValueRange | None
+    ) -> None:
+        """
+        Args:
+            samples: what is stored in the file, of any type.
+        """
+        self._path, self._samples, self._range = path, samples, value_range
+        self.size, self.channels = samples.size, channels
+
+    def read(self, window: Window) -> np.ndarray:
+        """uint8 (h, w, channels).
+
+        Raises:
+            ImageError: this part of the file is damaged, of other channels than the model, or needs a value
+                range.
+        """
+        return model_pixels(self._samples.read(window), self._path, self.channels, self._range)
+
+    def close(self) -> None:
+        self._samples.close()
+
+
+def open_regions(
+    path: Path, channels: int = 3, value_range: ValueRange | None = None, page: int | None = None
+) -> FileRegions | None:
+    """An image file that can be read by windows; None where `read_image` reads it whole.
+
+    Args:
+        channels, value_range: as `read_image` takes them.
+        page: one of `count_images` images in the file; None: the only one.
+
+    Raises:
+        ImageError: damaged, of several images where `page` is None, or of a format whose package is not
+            installed.
+    """
+    samples = _open_samples(path, channels, page)
+    return None if samples is None else FileRegions(path, samples, channels, value_range)
+
+
+def count_images(path: Path, channels: int = 3) -> int:
+    """How many images a file holds, each with its own number in `open_regions`.
+
+    Raises:
+        ImageError: as `open_regions`.
+    """
+    if path.suffix.lower() != ARRAY_SUFFIX and path.is_file() and is_tiff(path):
+        return count_tiff_images(path, channels)
+    return 1
+
+
+def _open_samples(path: Path, channels: int, page: int | None) -> RegionImage | None:
+    if path.suffix.lower() == ARRAY_SUFFIX:
+        return ArrayRegions(open_array(path))
+    if path.is_file() and is_tiff(path):
+        # without tifffile Pillow still reads the ordinary ones whole
+        wanted = page is not None or find_spec("tifffile") is not None
+        return open_tiff_regions(path, channels, page) if wanted else None
+    return None

@@ -1,0 +1,259 @@
+"""Windows of TIFF files of any size, by tifffile: only the tiles or strips that a window touches are decoded.
+
+Full-size pages only: the smaller levels of a pyramid are passed over. What comes out is what `read_samples`
+gives for the same file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from maskrcnn.errors import ImageError
+from maskrcnn.images.header import MOST_BYTES, refuse_pages
+from maskrcnn.images.multichannel import (
+    full_pages,
+    imagej_images,
+    one_line,
+    open_tiff,
+    tiff_orientation,
+    upright,
+)
+from maskrcnn.images.read import over_white
+from maskrcnn.images.tiles import Window
+
+CACHE = 32_000_000  # bytes of decoded tiles or strips that are kept at least
+MINISBLACK, RGB, YCBCR = 1, 2, 6  # how the samples of a page mean colours
+UNASSOCIATED_ALPHA = 2  # what a page's extra sample is
+ALIKE = "imagewidth imagelength samplesperpixel dtype planarconfig"  # of all pages that are one image
+JPEG = (6, 7, 33007, 34892)  # compressions whose tables stand apart
+COLOURS_LAST = re.compile(r'DimensionOrder="XY[^C]')
+
+
+class TiffSamples:
+    """One image of a TIFF, the way up a person sees it."""
+
+    def __init__(self, path: Path, pages: list[Plane], turn: int, flat: bool) -> None:
+        """
+        Args:
+            pages: of one size; their channels follow each other.
+            turn: EXIF orientation, 1 to 8.
+            flat: colours as 8 bits, transparency laid over white, as Pillow reads them.
+        """
+        self._path, self._pages, self._turn, self._flat = path, pages, turn, flat
+        size, self._alpha = pages[0].size, pages[0].alpha
+        self.size = (size[1], size[0]) if turn >= 5 else size
+        self.channels = min(pages[0].samples, 3) if flat else pages[0].samples * len(pages)
+
+    def read(self, window: Window) -> np.ndarray:
+        """(h, w, channels) of the type that is stored."""
+        with one_line(self._path):
+            stored = _stored_window(window, self.size, self._turn)
+            parts = [page.read(stored) for page in self._pages]
+            samples = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
+            return upright(_flattened(samples, self._alpha) if self._flat else samples, self._turn)
+
+    def close(self) -> None:
+        self._pages[0].close()
+
+
+class Plane:
+    """A page of a TIFF, or one of the images that ImageJ stores behind a single page."""
+
+    def __init__(self, page: Any, number: int = 0) -> None:
+        """
+        Args:
+            number: of the image behind this page.
+        """
+        self._page, self._number = page, number
+        self.size = (int(page.imagelength), int(page.imagewidth))
+        self.samples = int(page.samplesperpixel)
+        self.alpha = tuple(page.extrasamples) == (UNASSOCIATED_ALPHA,)
+        self._kept: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._bytes = 0  # of what is kept
+
+    def close(self) -> None:
+        self._page.parent.close()
+
+    def read(self, window: Window) -> np.ndarray:
+        """(h, w, samples) of a window of the page as it is stored."""
+        if self._page.is_memmappable and self._page.imagedepth == 1:
+            return self._mapped(window)
+        result = np.full((window.height, window.width, self.samples), self._page.nodata, self._page.dtype)
+        used = 0
+        for index in self._segments(window):
+            samples, (plane, _, top, left, _) = self._decoded(index)
+            used += samples.nbytes
+            _put(result, samples, window, left, top, plane)
+            # of strips as wide as the image all that a row of tiles needs
+            while len(self._kept) > 1 and self._bytes > max(CACHE, 2 * used):
+                self._bytes -= self._kept.popitem(last=False)[1].nbytes
+        return result
+
+    def _mapped(self, window: Window) -> np.ndarray:
+        """Of samples that lie uncompressed one after the other."""
+        page, (height, width) = self._page, self.size
+        planes, last = (1, self.samples) if page.planarconfig == 1 else (self.samples, 1)
+        # mapped anew each time: pages of the file that were read would count as memory of this process
+        stored = np.memmap(
+            page.parent.filehandle.path,
+            np.dtype(page.parent.byteorder + page.dtype.char),
+            "r",
+            page.dataoffsets[0] + self._number * page.nbytes,
+            (planes, height, width, last),
+        )
+        left, top, right, bottom = window.box
+        part = stored[:, top:bottom, left:right].astype(page.dtype)
+        return np.moveaxis(part, 0, 2).reshape(window.height, window.width, self.samples)
+
+    def _segments(self, window: Window) -> Iterator[int]:
+        """The numbers of the tiles or strips that a window touches."""
+        page, (height, width) = self._page, self.size
+        tall = page.tilelength if page.is_tiled else min(page.rowsperstrip, height)
+        wide = page.tilewidth if page.is_tiled else width
+        samples = self.samples if page.planarconfig == 1 else 1
+        if tall * wide * samples * page.dtype.itemsize > MOST_BYTES:
+            raise ValueError(f"compressed in one piece of {wide} x {tall}: no part of it can be read alone")
+        down, across = -(-height // tall), -(-width // wide)
+        planes = 1 if page.planarconfig == 1 else self.samples
+        if len(page.dataoffsets) < planes * down * across or page.imagedepth != 1:
+            raise ValueError("its header names less data than its size needs")
+        left, top, right, bottom = window.box
+        for plane in range(planes):
+            for y in range(top // tall, -(-bottom // tall)):
+                for x in range(left // wide, -(-right // wide)):
+                    yield (plane * down + y) * across + x
+
+    def _decoded(self, index: int) -> tuple[np.ndarray, tuple[int, ...]]:
+        """A tile or strip (h, w, samples), and its place: plane, depth, top, left, 0."""
+        page = self._page
+        tables = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader}
+        decode = page.keyframe.decode
+        if index not in self._kept:
+            offset, count = page.dataoffsets[index], page.databytecounts[index]
+            file = page.parent.filehandle
+            if offset + count > file.size:
+                raise ValueError("the file ends too early")
+            data = None
+            if count:
+                file.seek(offset)
+                data = file.read(count)
+            samples, place, shape = decode(data, index, **(tables if page.compression in JPEG else {}))
+            if samples is None:  # left out of the file, as sparse ones do
+                samples = np.full(shape, page.nodata, page.dtype)
+            self._kept[index] = np.ascontiguousarray(samples[0])
+            self._bytes += self._kept[index].nbytes
+        self._kept.move_to_end(index)
+        _, place, _ = decode(None, index)
+        return self._kept[index], place
+
+
+def open_tiff_regions(path: Path, channels: int, page: int | None = None) -> TiffSamples | None:
+    """A TIFF that can be read by windows; None where only Pillow knows what its samples mean.
+
+    Args:
+        channels: as `read_image` takes them: 1 and 3 become each other later, any other number is taken as it
+            is stored.
+        page: one of `count_tiff_images` images; None: the only one.
+
+    Raises:
+        ImageError: damaged, of several images where `page` is None, or tifffile is not installed.
+    """
+    tiff = open_tiff(path)
+    with one_line(path):
+        planes = _planes(tiff)
+        if not planes:
+            raise ValueError("no page in it")
+        first = tiff.pages[0]
+        flat = channels in (1, 3)
+        if flat and not _known_colours(first):
+            tiff.close()
+            return None
+        each = 1 if flat or planes[0].samples > 1 else channels
+        if page is None and len(planes) != each:
+            tiff.close()
+            refuse_pages(len(planes), path)
+        chosen = planes[(page or 0) * each : ((page or 0) + 1) * each]
+        if len(chosen) != each or len({_kind(plane) for plane in chosen}) != 1:
+            raise ImageError(
+                path, f"{len(planes)} pages that are no channels of one image", "save it as .npy"
+            )
+        if len(planes) > each > 1 and COLOURS_LAST.search(first.description):
+            raise ImageError(path, "its channels are not next to each other", "save it in the order XYCZT")
+        if 0 in planes[0].size or planes[0].samples == 0 or first.dtype is None:
+            raise ValueError("its samples are of an unknown type")
+        return TiffSamples(path, chosen, tiff_orientation(tiff), flat)
+
+
+def count_tiff_images(path: Path, channels: int) -> int:
+    """How many images `open_tiff_regions` can give of a TIFF: its full-size pages, or groups of them that are
+    the channels of one.
+    """
+    tiff = open_tiff(path)
+    with tiff, one_line(path):
+        planes = _planes(tiff)
+        each = 1 if channels in (1, 3) or (planes and planes[0].samples > 1) else channels
+        if each > 1 and len(planes) % each:
+            raise ImageError(path, f"{len(planes)} pages are no images of {each} channels", "save it as .npy")
+        return len(planes) // each
+
+
+def _planes(tiff: Any) -> list[Plane]:
+    pages = full_pages(tiff)
+    behind = imagej_images(tiff.pages[0].description) if len(pages) == 1 else 1
+    if behind > 1 and pages[0].is_memmappable:
+        return [Plane(pages[0], number) for number in range(behind)]
+    return [Plane(page) for page in pages]
+
+
+def _kind(plane: Plane) -> tuple[Any, ...]:
+    return tuple(str(getattr(plane._page, name)) for name in ALIKE.split())
+
+
+def _known_colours(page: Any) -> bool:
+    """Whether Pillow gives the samples of a page as they are, or as `_flattened` makes them."""
+    kind, extra = page.dtype and page.dtype.kind, tuple(page.extrasamples)
+    if page.bitspersample not in (1, 8, 16, 32, 64) or (kind == "i" and page.bitspersample == 8):
+        return False
+    if page.photometric == MINISBLACK:
+        return page.samplesperpixel == 1
+    colours = page.photometric == RGB or (page.photometric == YCBCR and page.compression in JPEG)
+    alpha = extra == (UNASSOCIATED_ALPHA,) and page.samplesperpixel == 4
+    return colours and kind == "u" and page.bitspersample <= 16 and (alpha or page.samplesperpixel == 3)
+
+
+def _flattened(samples: np.ndarray, alpha: bool) -> np.ndarray:
+    """What Pillow makes of grey, RGB and RGBA samples."""
+    if samples.shape[2] == 1:
+        return samples
+    if samples.dtype.itemsize == 2:
+        samples = (samples >> 8).astype(np.uint8)
+    return np.array(over_white(Image.fromarray(samples))) if alpha else samples
+
+
+def _put(result: np.ndarray, samples: np.ndarray, window: Window, left: int, top: int, plane: int) -> None:
+    """Copy what a tile or strip at (left, top) holds of a window into it, from its channel `plane` on."""
+    x0, y0 = max(left, window.left), max(top, window.top)
+    x1 = min(left + samples.shape[1], window.box[2])
+    y1 = min(top + samples.shape[0], window.box[3])
+    if x1 > x0 and y1 > y0:
+        place = result[y0 - window.top : y1 - window.top, x0 - window.left : x1 - window.left]
+        place[..., plane : plane + samples.shape[2]] = samples[y0 - top : y1 - top, x0 - left : x1 - left]
+
+
+def _stored_window(window: Window, size: tuple[int, int], turn: int) -> Window:
+    """Where a window of the upright image lies in the image as it is stored."""
+    left, top, right, bottom = window.box
+    if turn in (3, 4, 7, 8):
+        top, bottom = size[0] - bottom, size[0] - top
+    if turn in (2, 3, 6, 7):
+        left, right = size[1] - right, size[1] - left
+    if turn >= 5:
+        left, top, right, bottom = top, left, bottom, right
+    return Window(left, top, right - left, bottom - top)
