@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import tracemalloc
 from dataclasses import replace
@@ -220,6 +221,43 @@ def test_simplify() -> None:
     found.masks = None
     with pytest.raises(UserError, match="no masks"):
         found.simplify()
+
+
+def test_plot_keeps_the_size_and_takes_options() -> None:
+    found = some_instances()
+    assert found.plot().size == (50, 40) and found.plot(enlarge=True).size == (500, 400)
+    off = dict.fromkeys(("labels", "scores", "boxes", "masks", "keypoints"), False)
+    assert np.array_equal(np.asarray(found.plot(**off)), found.pixels)
+    assert not np.array_equal(np.asarray(found.plot(colours=["red"])), np.asarray(found.plot()))
+
+
+def test_a_notebook_shows_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, shown = some_instances(), []
+    assert Image.open(io.BytesIO(found._repr_png_())).size == (500, 400)
+    monkeypatch.setattr(Image.Image, "show", lambda image: shown.append(image))
+    found.show(labels=False)
+    assert [image.size for image in shown] == [(50, 40)]
+    found.pixels = None
+    assert found._repr_png_() is None
+    found.path = Path("not there.png")
+    assert found._repr_png_() is None
+
+
+def test_crops() -> None:
+    found = some_instances()
+    found.boxes[0] = 10.4, 5.0, 12.2, 30.7
+    crops = found.crops()
+    assert len(crops) == 4 and np.array_equal(crops[0], found.pixels[5:31, 10:13])
+    for row, crop in enumerate(found.crops(masked=True)):
+        (x0, y0), (x1, y1) = (
+            np.floor(found.boxes[row, :2]).astype(int),
+            np.ceil(found.boxes[row, 2:]).astype(int),
+        )
+        inside = found.masks.bitmaps()[row, y0:y1, x0:x1, None]
+        assert np.array_equal(crop, np.where(inside, found.pixels[y0:y1, x0:x1], 0))
+    found.masks = None
+    with pytest.raises(UserError, match="masked"):
+        found.crops(masked=True)
 
 
 def test_to_supervision() -> None:

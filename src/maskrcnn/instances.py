@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from io import BytesIO
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ from maskrcnn.masks.rle import Rle, edges_rle
 if TYPE_CHECKING:
     from PIL import Image
     from supervision import Detections
+
+    from maskrcnn.images.draw import Colours
 
 PER_OBJECT = ("boxes", "scores", "labels", "masks", "keypoints", "keypoint_scores", "class_ids", "track_ids")
 Index = int | slice | list[int] | np.ndarray
@@ -171,24 +174,102 @@ class Instances:
             pixels=None,
         )
 
-    def plot(self) -> Image.Image:
-        """The image with the objects drawn on it.
+    def plot(
+        self,
+        *,
+        labels: bool = True,
+        scores: bool = True,
+        boxes: bool = True,
+        masks: bool = True,
+        keypoints: bool = True,
+        line_width: int | None = None,
+        colours: Colours = None,
+        enlarge: bool = False,
+    ) -> Image.Image:
+        """The image, at its own size, with the objects drawn on it.
+
+        Args:
+            labels, scores, boxes, masks, keypoints: what is drawn.
+            line_width: of boxes and outlines, pixels; None: by the size of the image.
+            colours: None: each object or track has its own; "class": each class; a list of colours, taken in
+                turn; or class names with their colours. A colour is (red, green, blue) or a name, "#ff8800".
+            enlarge: make an image smaller than 480 pixels larger, by a whole factor, so that names can be
+                read.
 
         Raises:
-            UserError: neither the pixels nor the file of the image are known.
+            UserError: neither the pixels nor the file of the image are known, or no such colour or width.
             DataError: its file cannot be read any more.
         """
         from maskrcnn.images.draw import draw_instances
+
+        return draw_instances(
+            self._pixels("plot"),
+            self,
+            labels=labels,
+            scores=scores,
+            boxes=boxes,
+            masks=masks,
+            keypoints=keypoints,
+            line_width=line_width,
+            colours=colours,
+            enlarge=enlarge,
+        )
+
+    def show(self, **options: Any) -> None:
+        """Open `plot` in the system's image viewer; in a notebook the object itself is shown.
+
+        Raises:
+            UserError, DataError: as `plot`.
+        """
+        self.plot(**options).show()
+
+    def _repr_png_(self) -> bytes | None:
+        """What a notebook shows: `plot`, or the line alone where the image is not known."""
+        if self.pixels is None and (self.path is None or not self.path.is_file()):
+            return None
+        file = BytesIO()
+        self.plot(enlarge=True).save(file, "PNG")
+        return file.getvalue()
+
+    def crops(self, *, masked: bool = False) -> list[np.ndarray]:
+        """Each object cut from its image: uint8 (h, w, C), the pixels that its box touches.
+
+        Args:
+            masked: what is not the object's is 0.
+
+        Raises:
+            UserError: the image is not known, or masks are asked of a model without them.
+            DataError: its file cannot be read any more.
+        """
+        pixels, crops = self._pixels("crops"), []
+        if masked and self.masks is None:
+            raise UserError("crops: these objects have no masks; leave out masked=True")
+        windows = self.masks.windows() if masked and self.masks is not None else [None] * len(self)
+        for box, window in zip(self.boxes, windows, strict=True):
+            (x0, y0), (x1, y1) = np.floor(box[:2]).astype(int), np.ceil(box[2:]).astype(int)
+            crop = pixels[y0:y1, x0:x1].copy()
+            if window is not None:
+                inside = np.zeros(crop.shape[:2], bool)
+                left, top, bitmap = window
+                # the window reaches a little beyond the box, or less far where the mask does
+                part = bitmap[max(0, y0 - top) : max(0, y1 - top), max(0, x0 - left) : max(0, x1 - left)]
+                down, right = max(0, top - y0), max(0, left - x0)
+                inside[down : down + part.shape[0], right : right + part.shape[1]] = part
+                crop[~inside] = 0
+            crops.append(crop)
+        return crops
+
+    def _pixels(self, wanted_by: str) -> np.ndarray:
+        """The image, from memory or its file."""
         from maskrcnn.images.read import read_image
 
-        pixels = self.pixels
-        if pixels is None:
-            if self.path is None:
-                raise UserError(
-                    "plot: these instances have no image; give draw_instances the pixels and these"
-                )
-            pixels = read_image(self.path, self.channels, self.value_range)
-        return draw_instances(pixels, self)
+        if self.pixels is not None:
+            return self.pixels
+        if self.path is None:
+            raise UserError(
+                f"{wanted_by}: these instances have no image; set found.pixels (H, W, C) or found.path"
+            )
+        return read_image(self.path, self.channels, self.value_range)
 
     def simplify(self, tolerance: float = 0.5) -> list[list[np.ndarray]]:
         """Each object's outline for a person to edit: its outer rings, float32 (n, 2) of x, y, largest first.

@@ -9,7 +9,15 @@ import pytest
 
 from maskrcnn.config.model import KeypointSchema
 from maskrcnn.errors import UserError
-from maskrcnn.images.draw import CLUTTER, SMALLEST, _place_tags, draw_instances, instance_colour
+from maskrcnn.images.draw import (
+    CLUTTER,
+    SMALLEST,
+    _place_tags,
+    _tag_texts,
+    colours_of,
+    draw_instances,
+    instance_colour,
+)
 from maskrcnn.instances import Instances, Masks
 
 SCHEMA = KeypointSchema(names=["a", "b", "c"], flip=[0, 1, 2], skeleton=[(0, 1), (1, 2)], sigmas=[0.05] * 3)
@@ -125,3 +133,48 @@ def test_a_name_too_long_for_the_image_is_cut_and_a_crowd_is_not_buried() -> Non
 def test_another_image_is_refused() -> None:
     with pytest.raises(UserError, match="30 x 40"):
         draw_instances(np.zeros((40, 30, 3), np.uint8), scene(30, 40, TWO))
+
+
+def test_each_part_can_be_left_out() -> None:
+    """With all of them left out nothing is drawn; each alone draws something else."""
+    pixels, found = np.zeros((500, 500, 3), np.uint8), scene(500, 500, TWO)
+    parts = ("labels", "scores", "boxes", "masks", "keypoints")
+    nothing = dict.fromkeys(parts, False)
+    assert not np.asarray(draw_instances(pixels, found, **nothing)).any()
+    seen = [np.asarray(draw_instances(pixels, found, **nothing | {part: True})) for part in parts]
+    assert all(image.any() for image in seen)
+    assert all(not np.array_equal(a, b) for a, b in itertools.combinations(seen, 2))
+
+
+def test_line_width() -> None:
+    pixels, found = np.zeros((500, 500, 3), np.uint8), scene(500, 500, TWO[:1])
+    box = dict.fromkeys(("labels", "scores", "masks", "keypoints"), False)
+    thin, thick = (np.asarray(draw_instances(pixels, found, line_width=w, **box)) for w in (1, 7))
+    assert (thin[300] > 0).any(axis=1).sum() == 2 and (thick[300] > 0).any(axis=1).sum() == 14
+    for width in (0, -1, 2.5, "2", 256):
+        with pytest.raises(UserError, match="line_width"):
+            draw_instances(pixels, found, line_width=width)
+
+
+def test_colours() -> None:
+    found = scene(500, 500, TWO)
+    assert colours_of(found, None) == [instance_colour(0), instance_colour(1)]
+    assert colours_of(found, "class") == [instance_colour(0)] * 2
+    assert colours_of(found, ["red"]) == [(255, 0, 0)] * 2
+    assert colours_of(found, [(1, 2, 3), "#040506"]) == [(1, 2, 3), (4, 5, 6)]
+    assert colours_of(found, {"person": "lime"}) == [(0, 255, 0)] * 2
+    assert colours_of(found, {"cat": "lime"}) == [instance_colour(0)] * 2
+    found.track_ids = np.array([12, 3])
+    assert colours_of(found, None) == [instance_colour(12), instance_colour(3)]
+    for wrong in ("classes", [], ["no colour"], [(1, 2)], [(1, 2, 256)], [5], {"person": None}):
+        with pytest.raises(UserError, match="colour"):
+            draw_instances(np.zeros((500, 500, 3), np.uint8), found, colours=wrong)
+
+
+def test_a_track_is_named_by_its_number() -> None:
+    found = scene(500, 500, TWO * 10)
+    assert _tag_texts(found, True, True)[0][0] == "99%"  # so many of one class need not say which
+    found.track_ids = np.arange(20) + 5
+    assert _tag_texts(found, True, True)[0][0] == "person #5 99%"
+    assert _tag_texts(found, True, False)[0][1] == "person #6"
+    assert _tag_texts(found, False, True)[0][0] == "99%" and _tag_texts(found, False, False)[0] == []

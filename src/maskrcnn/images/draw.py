@@ -8,23 +8,26 @@ small to carry letters is enlarged first, and the masks are pasted anew at that 
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Protocol, Self
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageColor, ImageDraw
 
 from maskrcnn.config.model import KeypointSchema
 from maskrcnn.errors import UserError
 from maskrcnn.images.font import Font, with_font
 
 Colour = tuple[int, int, int]
+Colours = str | Sequence[str | Sequence[int]] | Mapping[str, str | Sequence[int]] | None
 
 SMALLEST = 480  # pixels of the long side below which an image is enlarged by a whole factor
 CLUTTER = 0.2  # how much a tag may hide on average (see `_tag_place`) before the tags say less
 NAMED = 15  # objects of one class, above which each need not say which
+WIDEST = 255  # pixels of a line: OpenCV's limit
 SUBPIXEL = 4  # bits after the point in the coordinates that OpenCV draws
 
 
@@ -43,6 +46,14 @@ class Style:
         side = (height * width) ** 0.5
         letters = side / (42 if objects <= 10 else 52)
         return cls(max(12, round(letters)), outline=max(1, round(side / 450)), box=max(1, round(side / 650)))
+
+    def with_lines(self, width: int | None) -> Self:
+        """The same with lines of that many pixels; None: as they are."""
+        if width is None:
+            return self
+        if not isinstance(width, Integral) or not 1 <= width <= WIDEST:
+            raise UserError(f"plot: line_width={width!r:.40}: give whole pixels, 1 to {WIDEST}")
+        return replace(self, outline=int(width), box=int(width))
 
 
 class Windows(Protocol):
@@ -63,6 +74,10 @@ class Drawable(Protocol):
     @property
     def names(self) -> Sequence[str]: ...
     @property
+    def labels(self) -> np.ndarray: ...
+    @property
+    def track_ids(self) -> np.ndarray | None: ...
+    @property
     def masks(self) -> Windows | None: ...
     @property
     def keypoints(self) -> np.ndarray | None: ...
@@ -78,23 +93,34 @@ def draw_instances(
     pixels: np.ndarray,
     instances: Drawable,
     *,
-    keypoint_score: float | None = None,
-    enlarge: bool = True,
+    labels: bool = True,
     scores: bool = True,
+    boxes: bool = True,
+    masks: bool = True,
+    keypoints: bool = True,
+    keypoint_score: float | None = None,
+    line_width: int | None = None,
+    colours: Colours = None,
+    enlarge: bool = True,
 ) -> Image.Image:
     """The image with masks, boxes, skeletons and name tags.
 
     Args:
         pixels: uint8 (H, W, C), RGB or as `as_shown` takes it; not changed.
         instances: in the same image's pixels.
+        labels, scores: what is written: class names, with the numbers of tracked objects; scores in percent.
+        boxes, masks, keypoints: what is drawn.
         keypoint_score: keypoints below it, and the limbs that end in them, are not drawn; None: 0.5 where
             scores are expected OKS (the instances have `keypoint_scores`), else 0.1.
+        line_width: of boxes and of the outlines of masks, pixels; None: by the size of the image.
+        colours: None: each object, or each track, has its own; "class": each class has its own; a list of
+            colours, taken in turn; or class names with their colours. A colour is (red, green, blue), 0 to
+            255, or a name such as "orange" or "#ff8800". Classes that are not named keep their own.
         enlarge: make an image whose long side is under `SMALLEST` larger, by a whole factor, so that names
             can be read. Otherwise the result always has the image's own size.
-        scores: write them behind the names; labels have none.
 
     Raises:
-        UserError: the image and the instances differ in size.
+        UserError: the image and the instances differ in size, or what is no colour or width.
     """
     if tuple(pixels.shape[:2]) != tuple(instances.size):
         have, want = pixels.shape[:2], instances.size
@@ -108,24 +134,23 @@ def draw_instances(
     if factor > 1:
         canvas = cv2.resize(canvas, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
         instances = instances.enlarged(factor)
-    height, width = canvas.shape[:2]
-    style = Style.of(height, width, len(instances))
-    colours = [instance_colour(row) for row in range(len(instances))]
+    style = Style.of(canvas.shape[0], canvas.shape[1], len(instances)).with_lines(line_width)
+    chosen = colours_of(instances, colours)
     extents = (instances.boxes[:, 2:] - instances.boxes[:, :2]).prod(axis=1)
     large_first = np.argsort(-extents, kind="stable").tolist()
-    if instances.masks is not None:
+    if masks and instances.masks is not None:
         windows = list(instances.masks.windows())
         for row in large_first:
-            _draw_mask(canvas, windows[row], colours[row], style)
-    for row in large_first:
-        _draw_box(canvas, instances.boxes[row], colours[row], style)
-    if instances.keypoints is not None:
+            _draw_mask(canvas, windows[row], chosen[row], style)
+    for row in large_first if boxes else []:
+        _draw_box(canvas, instances.boxes[row], chosen[row], style)
+    if keypoints and instances.keypoints is not None:
         limbs = instances.keypoint_schema.skeleton if instances.keypoint_schema else []
         for row in large_first:
             _draw_skeleton(
-                canvas, instances.keypoints[row], limbs, instances.boxes[row], colours[row], keypoint_score
+                canvas, instances.keypoints[row], limbs, instances.boxes[row], chosen[row], keypoint_score
             )
-    return _draw_tags(canvas, instances, colours, style, scores)
+    return _draw_tags(canvas, instances, chosen, style, _tag_texts(instances, labels, scores))
 
 
 def as_shown(pixels: np.ndarray) -> np.ndarray:
@@ -138,6 +163,44 @@ def instance_colour(row: int) -> Colour:
     hue = (0.56 + row * 0.618034) % 1.0
     red, green, blue = colorsys.hls_to_rgb(hue, (0.55, 0.62, 0.48)[row % 3], 0.95)
     return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def colours_of(instances: Drawable, colours: Colours) -> list[Colour]:
+    """A colour for each object, as `draw_instances` takes `colours`."""
+    names, count = list(instances.names), len(instances)
+    own = range(count) if instances.track_ids is None else instances.track_ids.tolist()
+    if colours is None:
+        return [instance_colour(row) for row in own]
+    labels = instances.labels.tolist()
+    if isinstance(colours, str):
+        if colours != "class":
+            raise UserError(f'plot: colours={colours!r:.40}: give "class", a list of colours or a dict')
+        return [instance_colour(label) for label in labels]
+    if isinstance(colours, Mapping):
+        given = {name: _colour(colour) for name, colour in colours.items()}
+        return [given.get(name, instance_colour(label)) for name, label in zip(names, labels, strict=True)]
+    turn = [_colour(colour) for colour in colours]
+    if not turn:
+        raise UserError("plot: colours is empty; give at least one colour")
+    return [turn[row % len(turn)] for row in own]
+
+
+def _colour(colour: str | Sequence[int]) -> Colour:
+    """A colour by its name or numbers."""
+    if isinstance(colour, str):
+        try:
+            return ImageColor.getcolor(colour, "RGB")[:3]  # type: ignore[index, return-value]
+        except ValueError:
+            raise UserError(
+                f"plot: {colour!r:.40} is no colour; give a name, #rrggbb or (red, green, blue)"
+            ) from None
+    parts = (
+        [int(part) for part in colour if isinstance(part, Integral)] if isinstance(colour, Iterable) else []
+    )
+    if len(parts) != 3 or not all(0 <= part <= 255 for part in parts):
+        raise UserError(f"plot: {colour!r:.40} is no colour; give (red, green, blue) from 0 to 255")
+    red, green, blue = parts
+    return red, green, blue
 
 
 def _draw_mask(canvas: np.ndarray, window: tuple[int, int, np.ndarray], colour: Colour, style: Style) -> None:
@@ -207,19 +270,29 @@ def _draw_skeleton(
         cv2.circle(canvas, place, radius, (255, 255, 255), -1, cv2.LINE_AA, SUBPIXEL)
 
 
+def _tag_texts(instances: Drawable, labels: bool, scores: bool) -> list[list[str]]:
+    """What the tags say, fullest first and nothing last; a crowd of one class need not be named."""
+    names = list(instances.names) if labels else []
+    alike = len(names) > NAMED and len(set(names)) == 1
+    if names and instances.track_ids is not None:
+        names = [f"{name} #{track}" for name, track in zip(names, instances.track_ids.tolist(), strict=True)]
+        alike = False
+    percent = [f"{score:.0%}" for score in instances.scores] if scores else []
+    if not names:
+        return [percent, []]
+    full = [f"{name} {score}" for name, score in zip(names, percent, strict=True)] if scores else names
+    return [percent, []] if alike else [full, percent, []]
+
+
 def _draw_tags(
-    canvas: np.ndarray, instances: Drawable, colours: list[Colour], style: Style, with_scores: bool
+    canvas: np.ndarray, instances: Drawable, colours: list[Colour], style: Style, texts: list[list[str]]
 ) -> Image.Image:
     """Name tags at their boxes, the best object's on top and where it wants to be."""
     height, width = canvas.shape[:2]
     image = Image.fromarray(canvas)
     pad = max(2, style.letters // 5)
-    scores = [f"{score:.0%}" for score in instances.scores] if with_scores else []
-    names = list(instances.names)
-    full = [f"{name} {score}" for name, score in zip(names, scores, strict=True)] if with_scores else names
-    alike = len(full) > NAMED and len(set(instances.names)) == 1
-    for texts in (scores, []) if alike else (full, scores, []):
-        tags = [_fitting(*with_font(text, style.letters), width - 2 * pad) for text in texts]
+    for said in texts:
+        tags = [_fitting(*with_font(text, style.letters), width - 2 * pad) for text in said]
         widths = [font.getlength(text) + 2 * pad for text, font in tags]
         tall = max((font.getbbox("Ág")[3] for _, font in tags), default=style.letters) + pad
         spots, clutter = _place_tags(instances.boxes, widths, tall, (width, height))

@@ -31,7 +31,7 @@ class OverlayWriter:
         assert self._image is not None
         path = self._folder / overlay_name(self._image.path, self._image.stem)
         (found,) = self._found
-        save_image(found.plot(), path, quality=QUALITY)
+        save_image(found.plot(enlarge=True), path, quality=QUALITY)
         self.written.append(path)
 
     def close(self) -> None:
