@@ -11,8 +11,8 @@ from fixed_model import FixedModel, image
 from PIL import Image
 
 from maskrcnn.errors import UserError
+from maskrcnn.labels.writers.growing_file import GrowingFile
 from maskrcnn.predict.files import predict_files
-from maskrcnn.predict.writers.growing_file import GrowingFile
 
 
 def test_predict_files_writes_overlays_and_results_and_goes_on(tmp_path: Path) -> None:

@@ -28,6 +28,18 @@ from maskrcnn.shell import printable
 if TYPE_CHECKING:
     from maskrcnn.weights.convert import Style
 
+DATA_FORMATS = (
+    "coco",
+    "yolo",
+    "labelme",
+    "cvat",
+    "label-studio",
+    "voc",
+    "geojson",
+    "instance-png",
+    "labels",
+)
+
 app = typer.Typer(
     name="convert",
     help="Convert models and labels from and to other tools.",
@@ -135,8 +147,8 @@ def data(
     to: Annotated[
         str,
         typer.Option(
-            metavar="coco|yolo|labelme|voc|instance-png",
-            autocompletion=one_of("coco", "yolo", "labelme", "voc", "instance-png"),
+            metavar="|".join(DATA_FORMATS),
+            autocompletion=one_of(*DATA_FORMATS),
             help="The format to write.",
         ),
     ],

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from maskrcnn.labels.types import Annotation, LabelledImage
-from maskrcnn.masks.polygons import bitmap_rings
-from maskrcnn.masks.rle import Rle, polygons_rle, rle_bitmap
+from maskrcnn.masks.paste import Window
+from maskrcnn.masks.polygons import bitmap_rings, simplified_ring
+from maskrcnn.masks.rle import Rle, crop_rle, polygons_rle, rle_bitmap, rle_box
 
 
 def annotation_rle(annotation: Annotation, height: int, width: int) -> Rle | None:
@@ -18,15 +19,38 @@ def annotation_rle(annotation: Annotation, height: int, width: int) -> Rle | Non
     return polygons_rle(annotation.polygons, height, width)
 
 
+def annotation_window(annotation: Annotation, image: LabelledImage) -> Window | None:
+    """The pixels of a mask as (x0, y0, bool (h, w)) without empty ones around them; None without a mask.
+
+    The image's size does not matter: only these pixels are decoded.
+    """
+    rle = annotation_rle(annotation, image.height, image.width)
+    if rle is None:
+        return None
+    x0, y0, x1, y1 = map(int, rle_box(rle))
+    return x0, y0, rle_bitmap(crop_rle(rle, x0, y0, x1 - x0, y1 - y0)) > 0
+
+
 def annotation_rings(
-    annotation: Annotation, image: LabelledImage
+    annotation: Annotation, image: LabelledImage, tolerance: float = 0.0
 ) -> list[tuple[np.ndarray, list[np.ndarray]]]:
     """Each part of an object as its outer ring and its holes, (n, 2) of x, y in pixels; empty without a mask.
 
     Polygons stay what they are. An RLE's rings run along pixel edges, so that drawing them gives the mask
     again.
+
+    Args:
+        tolerance: pixels that the rings of an RLE may be off those edges, for fewer points.
     """
     if annotation.polygons is not None:
         return [(np.asarray(ring, np.float64), []) for ring in annotation.polygons]
-    rle = annotation_rle(annotation, image.height, image.width)
-    return [] if rle is None else bitmap_rings(rle_bitmap(rle))
+    window = annotation_window(annotation, image)
+    if window is None or not window[2].any():
+        return []
+    corner, bitmap = window[:2], window[2]
+    if not tolerance:
+        return [(outer + corner, [hole + corner for hole in holes]) for outer, holes in bitmap_rings(bitmap)]
+    return [
+        (simplified_ring(outer, tolerance) + corner, [simplified_ring(h, tolerance) + corner for h in holes])
+        for outer, holes in bitmap_rings(bitmap)
+    ]

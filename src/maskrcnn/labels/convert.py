@@ -13,12 +13,17 @@ from maskrcnn.labels.options import PLAIN, LabelOptions
 from maskrcnn.labels.split_names import SPLITS
 from maskrcnn.labels.types import Dataset
 from maskrcnn.labels.writers.coco import write_coco
+from maskrcnn.labels.writers.cvat import CvatWriter
+from maskrcnn.labels.writers.format_writer import FormatWriter
+from maskrcnn.labels.writers.geojson import GeoJsonWriter
 from maskrcnn.labels.writers.image_copy import copy_image
 from maskrcnn.labels.writers.instance_png import write_instance_png
-from maskrcnn.labels.writers.labelme import write_labelme
+from maskrcnn.labels.writers.label_studio import LabelStudioWriter
+from maskrcnn.labels.writers.label_tiff import LabelTiffWriter
+from maskrcnn.labels.writers.labelme import LabelMeWriter
 from maskrcnn.labels.writers.left_out import LeftOut
 from maskrcnn.labels.writers.voc import write_voc
-from maskrcnn.labels.writers.yolo import write_yolo
+from maskrcnn.labels.writers.yolo import YoloWriter
 from maskrcnn.stop import telling
 
 Writer = Callable[[dict[str, Dataset], Path, LeftOut], None]
@@ -31,12 +36,41 @@ def _write_coco(datasets: dict[str, Dataset], folder: Path, left_out: LeftOut) -
         write_coco(dataset, folder / f"{split}.json", file_names=names)
 
 
+def _write_yolo(datasets: dict[str, Dataset], folder: Path, left_out: LeftOut) -> None:
+    """Data sets with keypoints and no masks as poses."""
+    writer = YoloWriter(folder, left_out)
+    images = (d.image(index) for d in datasets.values() for index in range(len(d)))
+    writer.poses = not any(a.polygons or a.rle for image in images for a in image.annotations)
+    _write_each(datasets, writer)
+
+
+def _write_each(datasets: dict[str, Dataset], writer: FormatWriter) -> None:
+    """Every image of every split, with its copy."""
+    for split, dataset in datasets.items():
+        taken: set[str] = set()
+        for index in range(len(dataset)):
+            image = dataset.image(index)
+            name = copy_image(dataset, index, writer.image_folder(split), taken, flat=writer.flat)
+            writer.begin(split, name, image, dataset.info)
+            writer.add(image.annotations)
+            writer.end()
+    writer.close()
+
+
+def _by(kind: type[FormatWriter]) -> Writer:
+    return lambda datasets, folder, left_out: _write_each(datasets, kind(folder, left_out))
+
+
 WRITERS: dict[str, Writer] = {
     "coco": _write_coco,
-    "yolo": write_yolo,
-    "labelme": write_labelme,
+    "yolo": _write_yolo,
+    "labelme": _by(LabelMeWriter),
     "voc": write_voc,
     "instance-png": write_instance_png,
+    "labels": _by(LabelTiffWriter),
+    "cvat": _by(CvatWriter),
+    "label-studio": _by(LabelStudioWriter),
+    "geojson": _by(GeoJsonWriter),
 }
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from maskrcnn.errors import UserError
 from maskrcnn.images.tiles import Window
 from maskrcnn.instances import Instances
-from maskrcnn.predict.writers.growing_file import GrowingFile
+from maskrcnn.labels.writers.growing_file import GrowingFile
 from maskrcnn.predict.writers.writer import ArrayPixels, Pixels, WrittenImage
 
 # scikit-image's name of a property and ours; lengths are in pixels, areas in square pixels

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from PIL import Image
 
-from maskrcnn.files import write_text
+from maskrcnn.files import new_file, write_text
 from maskrcnn.labels.image_files import relative_name
 from maskrcnn.labels.keypoint_schema import write_schema
-from maskrcnn.labels.types import Annotation, Dataset, LabelledImage, of_each_class
+from maskrcnn.labels.types import Annotation, Dataset, DatasetInfo, LabelledImage, of_each_class
+from maskrcnn.labels.writers.format_writer import FormatWriter
+from maskrcnn.labels.writers.left_out import LeftOut
 
 DECIMALS = 6  # of keypoints: adding and taking away half a pixel leaves noise behind
 
@@ -58,36 +62,98 @@ def write_coco(
             _save(pixels, path)
         images.append(
             {"id": image.image_id, "file_name": file_name, "height": image.height, "width": image.width}
-            | _searched(image, dataset)
+            | _searched(image, dataset.info)
         )
         with_keypoints |= {
             annotation.label for annotation in image.annotations if annotation.keypoints is not None
         }
         each = of_each_class(image.annotations, len(dataset.classes))
-        annotations += [_annotation(annotation, image, dataset) for annotation in each]
+        annotations += [_annotation(annotation, image, dataset.info) for annotation in each]
     if len({annotation["id"] for annotation in annotations}) < len(annotations):
         for number, annotation in enumerate(annotations, start=1):
             annotation["id"] = number
     _write(
-        {"images": images, "annotations": annotations, "categories": _categories(dataset, with_keypoints)},
+        {
+            "images": images,
+            "annotations": annotations,
+            "categories": _categories(dataset.info, with_keypoints),
+        },
         json_path,
     )
 
 
-def _searched(image: LabelledImage, dataset: Dataset) -> dict[str, list[int]]:
+class CocoWriter(FormatWriter):
+    """SPLIT.json, written as annotations come, and the images in the folder of that name.
+
+    A file appears when all is written, whole; annotations are numbered from 1.
+    """
+
+    def __init__(
+        self, folder: Path, left_out: LeftOut, *, tolerance: float = 0.0, drafts: bool = False
+    ) -> None:
+        super().__init__(folder, left_out, tolerance=tolerance, drafts=drafts)
+        self._file: TextIO | None = None
+        self._open = contextlib.ExitStack()
+        self._of = ""  # the split that the file is of
+        self._count = 0  # annotations in it
+        self._images: list[dict[str, Any]] = []
+        self._with_keypoints: set[int] = set()
+
+    def image_folder(self, split: str) -> Path:
+        return self.folder / (split or "train")
+
+    def begin(self, split: str, name: str, image: LabelledImage, info: DatasetInfo) -> None:
+        if self._file is not None and self._of != split:
+            self.close()
+        super().begin(split, name, image, info)
+        if self._file is None:
+            self._of = split
+            unfinished = self._open.enter_context(new_file(self.folder / f"{split or 'train'}.json"))
+            self._file = self._open.enter_context(unfinished.open("w", encoding="utf-8"))
+            self._file.write('{"annotations": [')
+        self._images.append(
+            {"id": image.image_id, "file_name": name, "height": image.height, "width": image.width}
+            | _searched(image, info)
+        )
+
+    def add(self, annotations: Sequence[Annotation], scores: Sequence[float] | None = None) -> None:
+        assert self._file is not None
+        shown = [None] * len(annotations) if scores is None else scores
+        for annotation, score in zip(annotations, shown, strict=True):
+            for one in of_each_class([annotation], len(self.info.classes)):
+                self._file.write(",\n" if self._count else "\n")
+                self._count += 1
+                if one.keypoints is not None:
+                    self._with_keypoints.add(one.label)
+                record = _annotation(one, self.image, self.info) | {"id": self._count}
+                if score is not None:
+                    record["score"] = score
+                self._file.write(json.dumps(record, allow_nan=False))
+
+    def close(self) -> None:
+        if self._file is not None:
+            categories = _categories(self.info, self._with_keypoints)
+            images, classes = (json.dumps(part, allow_nan=False) for part in (self._images, categories))
+            self._file.write(f'\n],\n"images": {images},\n"categories": {classes}}}\n')
+            self._file.close()
+            self._open.close()
+        self._file, self._count, self._images, self._with_keypoints = None, 0, [], set()
+
+
+def _searched(image: LabelledImage, info: DatasetInfo) -> dict[str, list[int]]:
     """What LVIS says of an image in which not every class was looked for."""
     if image.negative is None and not image.not_exhaustive:
         return {}
     lists = {"neg_category_ids": image.negative or [], "not_exhaustive_category_ids": image.not_exhaustive}
-    return {key: [dataset.class_ids[label] for label in labels] for key, labels in lists.items()}
+    return {key: [info.class_ids[label] for label in labels] for key, labels in lists.items()}
 
 
-def _annotation(annotation: Annotation, image: LabelledImage, dataset: Dataset) -> dict[str, Any]:
+def _annotation(annotation: Annotation, image: LabelledImage, info: DatasetInfo) -> dict[str, Any]:
     x0, y0, x1, y1 = (float(value) for value in annotation.box)
     record: dict[str, Any] = {
         "id": int(annotation.id),
         "image_id": image.image_id,
-        "category_id": dataset.class_ids[annotation.label],
+        "category_id": info.class_ids[annotation.label],
         "bbox": [x0, y0, x1 - x0, y1 - y0],
         "area": float(annotation.area),
         "iscrowd": int(annotation.crowd),
@@ -109,16 +175,15 @@ def _annotation(annotation: Annotation, image: LabelledImage, dataset: Dataset) 
     return record
 
 
-def _categories(dataset: Dataset, with_keypoints: set[int]) -> list[dict[str, Any]]:
+def _categories(info: DatasetInfo, with_keypoints: set[int]) -> list[dict[str, Any]]:
     """Every class; the keypoint names go to the classes `with_keypoints`, or to all when there is none."""
     categories: list[dict[str, Any]] = [
-        {"id": class_id, "name": name}
-        for class_id, name in zip(dataset.class_ids, dataset.classes, strict=True)
+        {"id": class_id, "name": name} for class_id, name in zip(info.class_ids, info.classes, strict=True)
     ]
-    if dataset.keypoints is None:
+    if info.keypoints is None:
         return categories
     for label in with_keypoints or range(len(categories)):
-        categories[label] |= write_schema(dataset.keypoints)
+        categories[label] |= write_schema(info.keypoints)
     return categories
 
 

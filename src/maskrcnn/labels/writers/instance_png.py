@@ -50,5 +50,5 @@ def instance_ids(image: LabelledImage, left_out: LeftOut, most: int = 65_535) ->
         left_out.note("pixels that two objects share", int((ids[bitmap] > 0).sum()))
         ids[bitmap] = number
     present = len(np.unique(ids[ids > 0]))
-    left_out.note("object hidden by later ones", min(number, most) - present)
+    left_out.note("object hidden by others", min(number, most) - present)
     return ids

@@ -9,9 +9,10 @@ REASONS = {
     "crowd region": "the format has no crowds; a training will take it for background",
     "object without a mask": "the format has masks only",
     "keypoints of an object": "the format has none, or none beside masks",
+    "box drawn as an outline": "the format has outlines only, so a training will take it for a mask",
     "class name": "the format tells objects apart, not classes",
-    "pixels that two objects share": "a pixel has one owner there: the later object's",
-    "object hidden by later ones": "a pixel has one owner there",
+    "pixels that two objects share": "a pixel has one owner there",
+    "object hidden by others": "a pixel has one owner there",
     "object beyond number 254 of its image": "its label images count to 254; the box is kept",
     "object beyond number 65535 of its image": "its label images count to 65,535",
 }

@@ -7,6 +7,7 @@ it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,65 +15,63 @@ import yaml
 
 from maskrcnn.files import write_text
 from maskrcnn.labels.annotation_masks import annotation_rings
-from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
-from maskrcnn.labels.writers.image_copy import copy_image
-from maskrcnn.labels.writers.left_out import LeftOut
+from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage
+from maskrcnn.labels.writers.format_writer import FormatWriter
 from maskrcnn.masks.polygons import one_ring
 
 
-def write_yolo(datasets: dict[str, Dataset], folder: Path, left_out: LeftOut) -> None:
-    """Writes every split into `folder`/images/SPLIT and `folder`/labels/SPLIT, and data.yaml.
+class YoloWriter(FormatWriter):
+    """images/SPLIT, labels/SPLIT and data.yaml. Objects are polygons, those without a mask boxes.
 
-    A data set with keypoints and no masks is written as poses, else as polygons; an object without a mask as
-    a box.
+    With `poses` they are boxes with keypoints instead: a file has one or the other.
     """
-    first = next(iter(datasets.values()))
-    masks = any(
-        a.polygons or a.rle for d in datasets.values() for i in range(len(d)) for a in d.image(i).annotations
-    )
-    keypoints = 0 if first.keypoints is None or masks else len(first.keypoints.names)
-    settings: dict[str, object] = {"path": ".", **{split: f"images/{split}" for split in datasets}}
-    settings["names"] = dict(enumerate(first.classes))
-    if keypoints and first.keypoints is not None:
-        settings |= {"kpt_shape": [keypoints, 3], "flip_idx": first.keypoints.flip}
-        settings["kpt_names"] = {index: first.keypoints.names for index in range(len(first.classes))}
-    for split, dataset in datasets.items():
-        taken: set[str] = set()
-        for index in range(len(dataset)):
-            image = dataset.image(index)
-            name = copy_image(dataset, index, folder / "images" / split, taken)
-            lines = [
-                line for a in image.annotations if (line := _line(a, image, keypoints, left_out)) is not None
-            ]
-            path = folder / "labels" / split / Path(name).with_suffix(".txt")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_text(path, "".join(f"{line}\n" for line in lines), flush=False)
-    write_text(folder / "data.yaml", yaml.safe_dump(settings, sort_keys=False))
 
+    poses = False
 
-def _line(annotation: Annotation, image: LabelledImage, keypoints: int, left_out: LeftOut) -> str | None:
-    """An object as a line, None for a crowd.
+    def image_folder(self, split: str) -> Path:
+        return self.folder / "images" / (split or "train")
 
-    Args:
-        keypoints: of each line where lines are poses, else 0. An object without any has none that are
-            visible.
-    """
-    if annotation.crowd:
-        left_out.note("crowd region")
-        return None
-    x0, y0, x1, y1 = annotation.box
-    width, height = image.width, image.height
-    box = [(x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height]
-    if keypoints:
-        points = np.zeros((keypoints, 3)) if annotation.keypoints is None else annotation.keypoints
-        return _text(annotation.label, box + (points / (width, height, 1)).reshape(-1).tolist())
-    if annotation.keypoints is not None and (annotation.keypoints[:, 2] > 0).any():
-        left_out.note("keypoints of an object")
-    parts = annotation_rings(annotation, image)
-    if not parts:
-        return _text(annotation.label, box)
-    ring = one_ring(parts) / (width, height)
-    return _text(annotation.label, ring.clip(0, 1).reshape(-1).tolist())
+    def begin(self, split: str, name: str, image: LabelledImage, info: DatasetInfo) -> None:
+        if not self.name:
+            self._first, self._splits = info, dict[str, None]()
+        super().begin(split, name, image, info)
+        self._splits[split or "train"] = None
+        self._lines: list[str] = []
+
+    def add(self, annotations: Sequence[Annotation], scores: Sequence[float] | None = None) -> None:
+        self._lines += [self._line(one) for one in annotations if not self.is_crowd(one)]
+
+    def end(self) -> None:
+        path = self.folder / "labels" / (self.split or "train") / Path(self.name).with_suffix(".txt")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, "".join(f"{line}\n" for line in self._lines), flush=False)
+
+    def close(self) -> None:
+        if not self.name:
+            return
+        settings: dict[str, object] = {"path": ".", **{split: f"images/{split}" for split in self._splits}}
+        settings["names"] = dict(enumerate(self._first.classes))
+        schema = self._first.keypoints
+        if self.poses and schema is not None:
+            settings |= {"kpt_shape": [len(schema.names), 3], "flip_idx": schema.flip}
+            settings["kpt_names"] = {index: schema.names for index in range(len(self._first.classes))}
+        write_text(self.folder / "data.yaml", yaml.safe_dump(settings, sort_keys=False))
+
+    def _line(self, annotation: Annotation) -> str:
+        """An object as a line; in poses one without keypoints has none that are visible."""
+        x0, y0, x1, y1 = annotation.box
+        width, height = self.image.width, self.image.height
+        box = [(x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height]
+        if self.poses and self._first.keypoints is not None:
+            none = np.zeros((len(self._first.keypoints.names), 3))
+            points = none if annotation.keypoints is None else annotation.keypoints
+            return _text(annotation.label, box + (points / (width, height, 1)).reshape(-1).tolist())
+        self.note_keypoints(annotation)
+        parts = annotation_rings(annotation, self.image, self.tolerance)
+        if not parts:
+            return _text(annotation.label, box)
+        ring = one_ring(parts) / (width, height)
+        return _text(annotation.label, ring.clip(0, 1).reshape(-1).tolist())
 
 
 def _text(label: int, numbers: list[float]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from maskrcnn.instances import Instances
-from maskrcnn.predict.writers.growing_file import GrowingFile
+from maskrcnn.labels.writers.growing_file import GrowingFile
 from maskrcnn.predict.writers.writer import WrittenImage
 
 

@@ -1,0 +1,83 @@
+"""Label images of any size: a TIFF of uint32 object numbers, 0 for background, beside the images.
+
+A pixel belongs to one object: the first that comes, which of a model's is the best.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from maskrcnn.errors import UserError
+from maskrcnn.files import new_file
+from maskrcnn.labels.annotation_masks import annotation_window
+from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage
+from maskrcnn.labels.writers.format_writer import FormatWriter
+from maskrcnn.labels.writers.left_out import LeftOut
+
+
+class LabelTiffWriter(FormatWriter):
+    """SPLIT/images and SPLIT/labels.
+
+    Pixels are written into the file where they belong, not compressed: of an image of any size only the
+    objects of one `add` are in memory, and where the drive knows sparse files background takes no room.
+    """
+
+    flat = True
+
+    def __init__(
+        self, folder: Path, left_out: LeftOut, *, tolerance: float = 0.0, drafts: bool = False
+    ) -> None:
+        """
+        Raises:
+            UserError: tifffile is not installed.
+        """
+        super().__init__(folder, left_out, tolerance=tolerance, drafts=drafts)
+        if find_spec("tifffile") is None:
+            raise UserError("labels: needs tifffile; pip install 'maskrcnn[tiff]'")
+
+    def image_folder(self, split: str) -> Path:
+        return self.folder / split / "images"
+
+    def begin(self, split: str, name: str, image: LabelledImage, info: DatasetInfo) -> None:
+        import tifffile
+
+        super().begin(split, name, image, info)
+        path = (self.folder / split / "labels" / name).with_suffix(".tif")
+        self._new = new_file(path, flush=False)
+        self._path = self._new.__enter__()
+        tifffile.memmap(self._path, shape=image.size, dtype=np.uint32).flush()
+        self._number = 0
+
+    def add(self, annotations: Sequence[Annotation], scores: Sequence[float] | None = None) -> None:
+        import tifffile
+
+        # opened for each row of tiles: what was written is out of memory then
+        ids = tifffile.memmap(self._path, mode="r+")
+        for annotation in annotations:
+            if not self.is_crowd(annotation):
+                self._draw(annotation, ids)
+        ids.flush()
+
+    def end(self) -> None:
+        self._new.__exit__(None, None, None)
+
+    def _draw(self, annotation: Annotation, ids: np.ndarray) -> None:
+        self.note_keypoints(annotation)
+        window = annotation_window(annotation, self.image)
+        if window is None:
+            self.left_out.note("object without a mask")
+            return
+        self._number += 1
+        if len(self.info.classes) > 1:
+            self.left_out.note("class name")
+        x0, y0, bitmap = window
+        part = ids[y0 : y0 + bitmap.shape[0], x0 : x0 + bitmap.shape[1]]
+        free = bitmap & (part == 0)
+        self.left_out.note("pixels that two objects share", int(bitmap.sum() - free.sum()))
+        if not free.any():
+            self.left_out.note("object hidden by others")
+        part[free] = self._number
