@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from maskrcnn.images.regions import ArrayRegions
 from maskrcnn.instances import Instances, Masks
 from maskrcnn.predict.table import POWERS, SHAPE, TableWriter, measure
-from maskrcnn.predict.writers.writer import ArrayPixels, WrittenImage
+from maskrcnn.predict.writers.writer import WrittenImage
 
 measures = pytest.importorskip("skimage.measure")
 
@@ -46,7 +47,7 @@ def write(folder: Path, images: dict[str, Instances], scale: float | None = None
     table = TableWriter(folder, scale)
     for number, (name, objects) in enumerate(images.items(), 1):
         assert objects.pixels is not None
-        pixels = ArrayPixels(objects.pixels)
+        pixels = ArrayRegions(objects.pixels)
         table.begin(WrittenImage(number, name, Path(name), str(number), objects.size, pixels))
         table.add(objects)
         table.end()

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from maskrcnn.predict.files import Summary
 
 MOST_LINES = 10  # about images
+SAVED = ("overlay", "csv", "labelme", "label-studio", "cvat", "yolo", "coco-dataset", "labels", "geojson")
 
 Tiles = Annotated[
     str,
@@ -41,15 +42,26 @@ Tiles = Annotated[
 Save = Annotated[
     str,
     typer.Option(
-        metavar="overlay,csv",
-        autocompletion=one_of("overlay", "csv", "overlay,csv"),
+        metavar="overlay,csv,...",
+        autocompletion=one_of(*SAVED),
         help="What else than results.json is written, with commas between: overlay, each image with its"
-        " objects drawn; csv, tables of objects (size, shape, brightness) and of images (counts).",
+        " objects drawn; csv, tables of objects (size, shape, brightness) and of images (counts); to be"
+        " corrected: labelme, label-studio, cvat, yolo, coco-dataset; labels, label images; geojson, for"
+        " QuPath.",
     ),
 ]
 Scale = Annotated[
     float | None,
     typer.Option(min=1e-9, metavar="UM_PER_PIXEL", help="Adds micrometres to the tables of --save csv."),
+]
+Simplify = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        metavar="PIXELS",
+        help="How far outlines that people edit (labelme, label-studio, cvat, yolo, geojson) may be off the"
+        " mask, for fewer points.",
+    ),
 ]
 
 
@@ -65,6 +77,7 @@ def predict(
     tiles: Tiles = "auto",
     save: Save = "overlay",
     scale: Scale = None,
+    simplify: Simplify = 0.5,
     device: Device = None,
     engine: EngineName = None,
     trust_code: TrustCode = False,
@@ -89,19 +102,27 @@ def predict(
         tell_names_without_font(model.config.classes)
     with progress_bar("predicting") as progress:
         summary = predict_files(
-            model, found, out, score=score, tiles=way, save=kinds, scale=scale, progress=progress
+            model,
+            found,
+            out,
+            score=score,
+            tiles=way,
+            save=kinds,
+            scale=scale,
+            simplify=simplify,
+            progress=progress,
         )
     _tell(summary)
 
 
 def _kinds(save: str, scale: float | None) -> list[str]:
     """What `--save` asks for."""
-    from maskrcnn.predict.files import SAVED
+    from maskrcnn.predict.kinds import KINDS
 
     kinds = [kind.strip() for kind in save.split(",") if kind.strip()]
     for kind in kinds:
-        if kind not in SAVED:
-            raise UserError(f"--save {kind}: there are {', '.join(SAVED)}")
+        if kind not in KINDS:
+            raise UserError(f"--save {kind:.40}: there are {', '.join(KINDS)}")
     if scale is not None and "csv" not in kinds:
         raise UserError("--scale: is for the tables of --save csv; add that, or leave it out")
     return kinds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,20 +13,18 @@ import numpy as np
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.images.read import read_image
+from maskrcnn.images.regions import ArrayRegions
 from maskrcnn.instances import Instances
+from maskrcnn.labels.writers.left_out import LeftOut
+from maskrcnn.predict.kinds import RESULTS, WriterOptions, check_kinds, open_writers, spare_sources
 from maskrcnn.predict.large import grid_of
 from maskrcnn.predict.predictor import Tiles, check_batch, check_score, predict_pixels, tile_side
 from maskrcnn.predict.sources import Sources, find_sources
-from maskrcnn.predict.table import TableWriter
 from maskrcnn.predict.writers.overlay import OverlayWriter
-from maskrcnn.predict.writers.results import ResultsWriter, overlay_name
-from maskrcnn.predict.writers.writer import ArrayPixels, Writer, WrittenImage
+from maskrcnn.predict.writers.writer import Writer, WrittenImage
 from maskrcnn.progress import Progress
 from maskrcnn.runtime.engine import Runner
 from maskrcnn.stop import telling
-
-SAVED = ("overlay", "csv")
-RESULTS = "results.json"
 
 
 @dataclass
@@ -67,6 +65,7 @@ def predict_files(
     tiles: Tiles = "auto",
     save: Collection[str] = ("overlay",),
     scale: float | None = None,
+    simplify: float = 0.5,
     progress: Progress | None = None,
 ) -> Summary:
     """Find the objects in every image of `sources` and write what a person and a program want of it.
@@ -78,9 +77,9 @@ def predict_files(
     Args:
         sources: files, folders and patterns, or what `find_sources` found in them.
         tiles: as `predict` takes it.
-        save: any of `SAVED`: "overlay", each image with the objects drawn on it (JPEG for JPEG, else PNG),
-            and "csv", tables of the objects and of the images (`TableWriter`).
+        save: any of `KINDS`, what else is written.
         scale: micrometres per pixel, for the tables.
+        simplify: pixels that outlines for a person to edit may be off the masks, for fewer points.
 
     Raises:
         UserError: no images, `out` is not a folder that can be written, or an overlay would replace its
@@ -88,18 +87,17 @@ def predict_files(
     """
     check_batch(batch)
     check_score(score)
-    for name in save:
-        if name not in SAVED:
-            raise UserError(f"save={name}: there are {', '.join(SAVED)}")
+    check_kinds(save)
     paths, passed_over = sources if isinstance(sources, Sources) else find_sources(sources)
     stems = _stems(paths)
     if "overlay" in save:
-        _spare_sources(paths, stems, out)
+        spare_sources(paths, stems, out)
     _make_folder(out)
-    summary = Summary(results=out / RESULTS, passed_over=passed_over)
+    summary, left_out = Summary(results=out / RESULTS, passed_over=passed_over), LeftOut()
     with contextlib.ExitStack() as stack:
         stack.enter_context(telling(lambda: f"{summary.images} of {len(paths)} images are done: {out}"))
-        writers = _open_writers(out, save, scale, stack)
+        options = WriterOptions(out, model.config, scale, simplify, left_out)
+        writers = open_writers(save, options, stack)
         for start in range(0, len(paths), batch):
             group = list(range(start, min(start + batch, len(paths))))
             for part in _predict_readable(model, paths, stems, group, score, tiles, summary, progress):
@@ -111,24 +109,8 @@ def predict_files(
         summary.overlays = [
             path for writer in writers if isinstance(writer, OverlayWriter) for path in writer.written
         ]
+    summary.notes += left_out.lines()
     return summary
-
-
-def _open_writers(
-    out: Path, save: Collection[str], scale: float | None, stack: contextlib.ExitStack
-) -> list[Writer]:
-    """Those of results.json and of `save`; `stack` closes them, also after Ctrl-C or a full disk."""
-    makers: dict[str, Callable[[], Writer]] = {
-        "overlay": lambda: OverlayWriter(out),
-        "csv": lambda: TableWriter(out, scale),
-    }
-    writers: list[Writer] = [ResultsWriter(out / RESULTS, overlays="overlay" in save)]
-    stack.callback(writers[0].close)
-    for name in makers:
-        if name in save:
-            writers.append(makers[name]())
-            stack.callback(writers[-1].close)
-    return writers
 
 
 def _write(part: Part, writers: list[Writer]) -> None:
@@ -180,7 +162,7 @@ def _predict_readable(
     for place, found in zip(pixels, every, strict=True):
         path = paths[place]
         summary.notes += _notes(path, found, model.config, tiles)
-        held = ArrayPixels(pixels[place])
+        held = ArrayRegions(pixels[place])
         yield Part(WrittenImage(place + 1, path.as_posix(), path, stems[place], found.size, held), found)
 
 
@@ -219,12 +201,3 @@ def _stems(paths: list[Path]) -> list[str]:
         taken.add(stem.lower())
         stems.append(stem)
     return stems
-
-
-def _spare_sources(paths: list[Path], stems: list[str], out: Path) -> None:
-    """Refuses a folder in which an overlay would replace its image."""
-    sources = {path.resolve() for path in paths}
-    if any((out / overlay_name(*one)).resolve() in sources for one in zip(paths, stems, strict=True)):
-        raise UserError(
-            f"{out}: overlays would replace the images in it; name another folder for the results"
-        )

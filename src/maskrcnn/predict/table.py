@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from maskrcnn.errors import UserError
+from maskrcnn.images.regions import ArrayRegions, RegionImage
 from maskrcnn.images.tiles import Window
 from maskrcnn.instances import Instances
 from maskrcnn.labels.writers.growing_file import GrowingFile
-from maskrcnn.predict.writers.writer import ArrayPixels, Pixels, WrittenImage
+from maskrcnn.predict.writers.writer import WrittenImage
 
 # scikit-image's name of a property and ours; lengths are in pixels, areas in square pixels
 SHAPE = {
@@ -33,7 +34,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what begins one
 
 
 def measure(
-    found: Instances, scale: float | None = None, pixels: Pixels | None = None
+    found: Instances, scale: float | None = None, pixels: RegionImage | None = None
 ) -> list[dict[str, Any]]:
     """Shape and brightness of each object with a mask, as scikit-image's `regionprops_table` has them.
 
@@ -51,7 +52,7 @@ def measure(
     """
     _demand_scikit_image()
     if pixels is None and found.pixels is not None:
-        pixels = ArrayPixels(found.pixels)
+        pixels = ArrayRegions(found.pixels)
     rows: list[dict[str, Any]] = []
     windows = [None] * len(found) if found.masks is None else found.masks.windows()
     for row, window in enumerate(windows):
@@ -71,7 +72,7 @@ def _demand_scikit_image() -> None:
         raise UserError("csv: needs scikit-image; pip install 'maskrcnn[table]'")
 
 
-def _shape(x0: int, y0: int, bitmap: np.ndarray, pixels: Pixels | None) -> dict[str, float | None]:
+def _shape(x0: int, y0: int, bitmap: np.ndarray, pixels: RegionImage | None) -> dict[str, float | None]:
     from skimage.measure import regionprops_table
 
     height, width = bitmap.shape

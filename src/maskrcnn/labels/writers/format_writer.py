@@ -17,6 +17,7 @@ class FormatWriter:
     """
 
     flat = False  # images have no folders in their names
+    with_images = True  # labels are of no use without the images beside them
 
     def __init__(
         self, folder: Path, left_out: LeftOut, *, tolerance: float = 0.0, drafts: bool = False
@@ -36,6 +37,10 @@ class FormatWriter:
     def image_folder(self, split: str) -> Path:
         """Where the images of a split go."""
         return self.folder / split
+
+    def own_file(self, split: str, name: str) -> Path | None:
+        """The label file of an image called `name`; None: files are of many images."""
+        return None
 
     def begin(self, split: str, name: str, image: LabelledImage, info: DatasetInfo) -> None:
         """The next image.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import colorsys
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,9 +25,14 @@ GOLDEN = 0.618034  # hues so far apart never look alike
 class GeoJsonWriter(FormatWriter):
     """Images and .geojson files in the folder of each split; a file is whole after every row of tiles."""
 
+    with_images = False  # QuPath has the image open
+
+    def own_file(self, split: str, name: str) -> Path:
+        return (self.image_folder(split) / name).with_suffix(".geojson")
+
     def begin(self, split: str, name: str, image: LabelledImage, info: DatasetInfo) -> None:
         super().begin(split, name, image, info)
-        path = (self.image_folder(split) / name).with_suffix(".geojson")
+        path = self.own_file(split, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = GrowingFile(path, '{"type": "FeatureCollection", "features": [\n', "\n]}\n")
 

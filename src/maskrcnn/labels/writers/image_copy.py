@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
+from maskrcnn.files import new_file
 from maskrcnn.labels.image_files import relative_name
 from maskrcnn.labels.types import Dataset
+
+
+def link_image(source: Path, target: Path) -> None:
+    """The file `source` under another name: a hard link, which takes no room, or a copy where the drive has
+    none.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists() and target.samefile(source):
+        return
+    with new_file(target, flush=False) as unfinished:
+        unfinished.unlink()
+        try:
+            os.link(source.resolve(), unfinished)
+        except OSError:
+            shutil.copyfile(source, unfinished)
 
 
 def copy_image(dataset: Dataset, index: int, folder: Path, taken: set[str], *, flat: bool = False) -> str:

@@ -5,6 +5,7 @@ A pixel belongs to one object: the first that comes, which of a model's is the b
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,6 +28,7 @@ class LabelTiffWriter(FormatWriter):
     """
 
     flat = True
+    with_images = False  # numbers say something without them
 
     def __init__(
         self, folder: Path, left_out: LeftOut, *, tolerance: float = 0.0, drafts: bool = False
@@ -38,24 +40,28 @@ class LabelTiffWriter(FormatWriter):
         super().__init__(folder, left_out, tolerance=tolerance, drafts=drafts)
         if find_spec("tifffile") is None:
             raise UserError("labels: needs tifffile; pip install 'maskrcnn[tiff]'")
+        self._new = contextlib.ExitStack()
+        self._path: Path | None = None  # the file in work
 
     def image_folder(self, split: str) -> Path:
         return self.folder / split / "images"
+
+    def own_file(self, split: str, name: str) -> Path:
+        return (self.folder / split / "labels" / name).with_suffix(".tif")
 
     def begin(self, split: str, name: str, image: LabelledImage, info: DatasetInfo) -> None:
         import tifffile
 
         super().begin(split, name, image, info)
-        path = (self.folder / split / "labels" / name).with_suffix(".tif")
-        self._new = new_file(path, flush=False)
-        self._path = self._new.__enter__()
-        tifffile.memmap(self._path, shape=image.size, dtype=np.uint32).flush()
+        self._path = path = self._new.enter_context(new_file(self.own_file(split, name), flush=False))
+        tifffile.memmap(path, shape=image.size, dtype=np.uint32).flush()
         self._number = 0
 
     def add(self, annotations: Sequence[Annotation], scores: Sequence[float] | None = None) -> None:
         import tifffile
 
         # opened for each row of tiles: what was written is out of memory then
+        assert self._path is not None
         ids = tifffile.memmap(self._path, mode="r+")
         for annotation in annotations:
             if not self.is_crowd(annotation):
@@ -63,7 +69,13 @@ class LabelTiffWriter(FormatWriter):
         ids.flush()
 
     def end(self) -> None:
-        self._new.__exit__(None, None, None)
+        self._new.close()
+        self._path = None
+
+    def close(self) -> None:
+        if self._path is not None:  # of an image that has not ended nothing stays
+            self._new.pop_all()
+            self._path.unlink(missing_ok=True)
 
     def _draw(self, annotation: Annotation, ids: np.ndarray) -> None:
         self.note_keypoints(annotation)

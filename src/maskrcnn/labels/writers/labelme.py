@@ -23,6 +23,9 @@ from maskrcnn.labels.writers.format_writer import FormatWriter
 class LabelMeWriter(FormatWriter):
     """Images and JSON files in the folder of each split."""
 
+    def own_file(self, split: str, name: str) -> Path:
+        return (self.image_folder(split) / name).with_suffix(".json")
+
     def begin(self, split: str, name: str, image: LabelledImage, info: DatasetInfo) -> None:
         super().begin(split, name, image, info)
         self._shapes: list[dict[str, Any]] = []
@@ -45,8 +48,7 @@ class LabelMeWriter(FormatWriter):
             "imageHeight": self.image.height,
             "imageWidth": self.image.width,
         }
-        path = (self.image_folder(self.split) / self.name).with_suffix(".json")
-        write_text(path, json.dumps(document, indent=1), flush=False)
+        write_text(self.own_file(self.split, self.name), json.dumps(document, indent=1), flush=False)
 
     def _shapes_of(self, annotation: Annotation) -> list[dict[str, Any]]:
         parts = annotation_rings(annotation, self.image, self.tolerance)

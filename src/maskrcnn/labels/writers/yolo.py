@@ -31,6 +31,9 @@ class YoloWriter(FormatWriter):
     def image_folder(self, split: str) -> Path:
         return self.folder / "images" / (split or "train")
 
+    def own_file(self, split: str, name: str) -> Path:
+        return self.folder / "labels" / (split or "train") / Path(name).with_suffix(".txt")
+
     def begin(self, split: str, name: str, image: LabelledImage, info: DatasetInfo) -> None:
         if not self.name:
             self._first, self._splits = info, dict[str, None]()
@@ -42,7 +45,7 @@ class YoloWriter(FormatWriter):
         self._lines += [self._line(one) for one in annotations if not self.is_crowd(one)]
 
     def end(self) -> None:
-        path = self.folder / "labels" / (self.split or "train") / Path(self.name).with_suffix(".txt")
+        path = self.own_file(self.split, self.name)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, "".join(f"{line}\n" for line in self._lines), flush=False)
 

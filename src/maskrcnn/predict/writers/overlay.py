@@ -30,8 +30,9 @@ class OverlayWriter:
     def end(self) -> None:
         assert self._image is not None
         path = self._folder / overlay_name(self._image.path, self._image.stem)
-        (found,) = self._found
-        save_image(found.plot(enlarge=True), path, quality=QUALITY)
+        if not (self._image.done and path.exists()):
+            (found,) = self._found
+            save_image(found.plot(enlarge=True), path, quality=QUALITY)
         self.written.append(path)
 
     def close(self) -> None:

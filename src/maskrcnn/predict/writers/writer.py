@@ -6,30 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
-from maskrcnn.images.tiles import Window
+from maskrcnn.images.regions import RegionImage
 from maskrcnn.instances import Instances
-
-
-class Pixels(Protocol):
-    """The pixels of an image, of which parts can be read."""
-
-    def read(self, window: Window) -> np.ndarray:
-        """uint8 (h, w, C), of a window inside the image."""
-        ...
-
-
-@dataclass(frozen=True)
-class ArrayPixels:
-    """An image that is in memory."""
-
-    array: np.ndarray  # uint8 (H, W, C)
-
-    def read(self, window: Window) -> np.ndarray:
-        """A view of its pixels in a window."""
-        left, top, right, bottom = window.box
-        return self.array[top:bottom, left:right]
 
 
 @dataclass(frozen=True)
@@ -41,7 +19,8 @@ class WrittenImage:
     path: Path
     stem: str  # of the names of its files; no other image of the run has it
     size: tuple[int, int]  # height and width
-    pixels: Pixels
+    pixels: RegionImage
+    done: bool = False  # an earlier run finished it: files of its own that are there stay as they are
 
 
 class Writer(Protocol):
@@ -63,5 +42,5 @@ class Writer(Protocol):
         ...
 
     def close(self) -> None:
-        """The files become whole, also where an image has begun and not ended: that one is left out."""
+        """The files become whole, also where an image has begun and not ended."""
         ...

@@ -1,0 +1,103 @@
+"""What `--save` can ask for, and what writes it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from maskrcnn.config.model import ModelConfig
+from maskrcnn.errors import UserError
+from maskrcnn.labels.types import DatasetInfo
+from maskrcnn.labels.writers.coco import CocoWriter
+from maskrcnn.labels.writers.cvat import CvatWriter
+from maskrcnn.labels.writers.format_writer import FormatWriter
+from maskrcnn.labels.writers.geojson import GeoJsonWriter
+from maskrcnn.labels.writers.label_studio import LabelStudioWriter
+from maskrcnn.labels.writers.label_tiff import LabelTiffWriter
+from maskrcnn.labels.writers.labelme import LabelMeWriter
+from maskrcnn.labels.writers.left_out import LeftOut
+from maskrcnn.labels.writers.yolo import YoloWriter
+from maskrcnn.predict.table import TableWriter
+from maskrcnn.predict.writers.labels import LabelsWriter
+from maskrcnn.predict.writers.overlay import OverlayWriter
+from maskrcnn.predict.writers.results import ResultsWriter, overlay_name
+from maskrcnn.predict.writers.writer import Writer
+
+RESULTS = "results.json"
+# label files: each in a folder of its name
+LABELS: dict[str, type[FormatWriter]] = {
+    "coco-dataset": CocoWriter,
+    "labelme": LabelMeWriter,
+    "label-studio": LabelStudioWriter,
+    "cvat": CvatWriter,
+    "yolo": YoloWriter,
+    "labels": LabelTiffWriter,
+    "geojson": GeoJsonWriter,
+}
+KINDS = ("overlay", "coco", "csv", *LABELS)
+
+
+@dataclass(frozen=True)
+class WriterOptions:
+    """What writers need to know of a run."""
+
+    out: Path  # the folder of the results
+    model: ModelConfig
+    scale: float | None  # micrometres per pixel
+    simplify: float  # pixels
+    left_out: LeftOut  # is told what a format has no place for
+
+
+def check_kinds(save: Collection[str]) -> None:
+    """
+    Raises:
+        UserError: a name that is none of `KINDS`.
+    """
+    for name in save:
+        if name not in KINDS:
+            raise UserError(f"save={name:.40}: there are {', '.join(KINDS)}")
+
+
+def open_writers(save: Collection[str], options: WriterOptions, stack: contextlib.ExitStack) -> list[Writer]:
+    """Those of results.json and of `save`; `stack` closes them, also after Ctrl-C or a full disk.
+
+    Raises:
+        UserError: a package is missing.
+        OSError: a file cannot be written.
+    """
+    out = options.out
+    makers: dict[str, Callable[[], Writer]] = {
+        "coco": lambda: ResultsWriter(out / RESULTS, overlays="overlay" in save),
+        "overlay": lambda: OverlayWriter(out),
+        "csv": lambda: TableWriter(out, options.scale),
+    }
+    writers: list[Writer] = []
+    for name in KINDS:
+        if name in save or name == "coco":
+            writers.append(makers[name]() if name in makers else _labels(name, options))
+            stack.callback(writers[-1].close)
+    return writers
+
+
+def _labels(name: str, options: WriterOptions) -> LabelsWriter:
+    config = options.model
+    writer = LABELS[name](options.out / name, options.left_out, tolerance=options.simplify, drafts=True)
+    if isinstance(writer, YoloWriter):
+        writer.poses = config.keypoint_head is not None and config.mask_head is None
+    ids = config.class_ids or list(range(1, len(config.classes) + 1))
+    keypoints = config.keypoints if config.keypoint_head else None
+    return LabelsWriter(writer, DatasetInfo("predictions", config.classes, ids, keypoints))
+
+
+def spare_sources(paths: list[Path], stems: list[str], out: Path) -> None:
+    """
+    Raises:
+        UserError: an overlay would replace its image.
+    """
+    sources = {path.resolve() for path in paths}
+    if any((out / overlay_name(*one)).resolve() in sources for one in zip(paths, stems, strict=True)):
+        raise UserError(
+            f"{out}: overlays would replace the images in it; name another folder for the results"
+        )

@@ -1,0 +1,71 @@
+"""What was found as label files of another tool, by the writers that `convert data` has too."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from maskrcnn.instances import Instances
+from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage
+from maskrcnn.labels.writers.format_writer import FormatWriter
+from maskrcnn.labels.writers.image_copy import link_image
+from maskrcnn.masks.rle import Rle, rle_area
+from maskrcnn.predict.writers.writer import WrittenImage
+
+
+class LabelsWriter:
+    """Label files of one format; where it wants the images beside them, they are there as links or copies.
+
+    Files of a single image that is `done` stay: a person may have corrected them.
+    """
+
+    def __init__(self, writer: FormatWriter, info: DatasetInfo) -> None:
+        """
+        Args:
+            info: of the model's classes.
+        """
+        self._writer, self._info = writer, info
+        self._skipped = False
+
+    def begin(self, image: WrittenImage) -> None:
+        name = image.stem + image.path.suffix
+        own = self._writer.own_file("", name)
+        self._skipped = image.done and own is not None and own.exists()
+        if self._skipped:
+            return
+        if self._writer.with_images:
+            link_image(image.path, self._writer.image_folder("") / name)
+        labelled = LabelledImage(image.number, name, image.path, *image.size)
+        self._writer.begin("", name, labelled, self._info)
+
+    def add(self, found: Instances) -> None:
+        if not self._skipped:
+            self._writer.add(annotations_of(found), found.scores.astype(float).tolist())
+
+    def end(self) -> None:
+        if not self._skipped:
+            self._writer.end()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def annotations_of(found: Instances) -> list[Annotation]:
+    """Each object as a label: its mask as RLE, its keypoints as visible ones."""
+    masks: list[Rle] | list[None] = [None] * len(found) if found.masks is None else found.masks.rle()
+    annotations = []
+    for row, rle in enumerate(masks):
+        x0, y0, x1, y1 = found.boxes[row].astype(float).tolist()
+        area = rle_area(rle) if rle is not None else 0
+        points = None if found.keypoints is None else found.keypoints[row].astype(np.float64)
+        if points is not None:
+            points[:, 2] = 2
+        annotations.append(
+            Annotation(
+                (x0, y0, x1, y1),
+                int(found.labels[row]),
+                rle=rle if area else None,  # an empty mask is none
+                keypoints=points,
+                area=float(area or (x1 - x0) * (y1 - y0)),
+            )
+        )
+    return annotations

@@ -1,0 +1,179 @@
+"""Label files of what was found are read back by our own readers as the same objects."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fixed_model import FixedModel, image
+from PIL import Image
+
+from maskrcnn.images.regions import ArrayRegions
+from maskrcnn.instances import Instances, Masks
+from maskrcnn.labels.annotation_masks import annotation_window
+from maskrcnn.labels.open import open_dataset
+from maskrcnn.labels.types import DatasetInfo
+from maskrcnn.labels.writers.label_tiff import LabelTiffWriter
+from maskrcnn.labels.writers.left_out import LeftOut
+from maskrcnn.masks.rle import polygons_rle, rle_bitmap
+from maskrcnn.predict.files import predict_files
+from maskrcnn.predict.kinds import LABELS
+from maskrcnn.predict.predictor import predict
+from maskrcnn.predict.writers.labels import LabelsWriter, annotations_of
+from maskrcnn.predict.writers.writer import WrittenImage
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two images of one name."""
+    for place in ("one", "two"):
+        (tmp_path / place).mkdir()
+        Image.fromarray(image()).save(tmp_path / place / "a.png")
+    return tmp_path
+
+
+def save(folder: Path, kind: str, simplify: float = 0.0) -> Path:
+    if kind == "labels":
+        pytest.importorskip("tifffile")
+    sources = [folder / "one", folder / "two"]
+    summary = predict_files(FixedModel(), sources, folder / "out", save=[kind], simplify=simplify)
+    assert summary.images == 2
+    return folder / "out" / kind
+
+
+@pytest.mark.parametrize("kind", sorted(LABELS))
+def test_the_same_objects_come_back(kind: str, folder: Path) -> None:
+    written = save(folder, kind)
+    found = predict(FixedModel(), folder / "one" / "a.png")
+    assert isinstance(found, Instances) and found.masks is not None
+    if kind == "label-studio":  # a person accepts the proposals
+        tasks = json.loads((written / "tasks.json").read_text())
+        assert [task["predictions"][0]["score"] for task in tasks] == [pytest.approx(0.6)] * 2
+        for task in tasks:
+            task["annotations"] = task.pop("predictions")
+        (written / "tasks.json").write_text(json.dumps(tasks))
+    if kind in ("geojson", "labels"):
+        place = written / "images" if kind == "labels" else written
+        place.mkdir(exist_ok=True)
+        for number, name in enumerate(("a.png", "a_2.png")):
+            (place / name).write_bytes((folder / ("one", "two")[number] / "a.png").read_bytes())
+    again = open_dataset(written, "train")
+    assert len(again) == 2
+    for index in range(2):
+        labelled = again.image(index)
+        assert labelled.file_name.rpartition("/")[2] == ("a.png", "a_2.png")[index]
+        assert np.array_equal(again.pixels(index), image())
+        assert len(labelled.annotations) == len(found) == 2
+        ids = np.zeros(labelled.size, int)
+        for row, one in enumerate(labelled.annotations):
+            if kind != "labels":
+                assert again.classes[one.label] == found.names[row]
+                window = annotation_window(one, labelled)
+                assert window is not None
+                x0, y0, bitmap = window
+                ids[y0 : y0 + bitmap.shape[0], x0 : x0 + bitmap.shape[1]] |= bitmap << row
+            else:
+                ids |= (rle_bitmap(one.rle or {}) > 0) << row
+        expected = sum(bitmap.astype(int) << row for row, bitmap in enumerate(found.masks.bitmaps()))
+        assert np.array_equal(ids, expected)
+
+
+def blob(height: int, waves: int) -> np.ndarray:
+    """A shape without straight edges: of few waves a nucleus, of more a person with arms and legs."""
+    y, x = (np.mgrid[:height, : height * 2 // 3] + 0.5) / height * 2 - np.array([1, 2 / 3])[:, None, None]
+    turn, radius = np.arctan2(y, x * 1.5), np.hypot(y, x * 1.5)
+    inside: np.ndarray = radius < 0.7 + 0.15 * np.sin(waves * turn) + 0.1 * np.cos(3 * turn)
+    return inside
+
+
+EDITED = ("labelme", "label-studio", "cvat", "yolo", "geojson")
+
+
+@pytest.mark.parametrize("kind", EDITED)
+@pytest.mark.parametrize(("height", "waves"), [(15, 1), (400, 7)])
+def test_outlines_for_editing_have_a_third_of_the_points(
+    kind: str, height: int, waves: int, tmp_path: Path
+) -> None:
+    bitmap = blob(height, waves)
+    Image.new("RGB", (400, 500)).save(tmp_path / "a.png")
+    box = np.array([[20, 30, 20 + bitmap.shape[1], 30 + height]], np.float32)
+    masks = Masks(np.zeros((1, 1, 1), np.float32), box, (500, 400), 0.5, {0: (20, 30, bitmap)})
+    found = Instances(box, np.array([0.9]), np.zeros(1, int), ["cell"], (500, 400), masks)
+    out = tmp_path / "out"
+    writer = LabelsWriter(LABELS[kind](out, LeftOut(), tolerance=0.5), DatasetInfo("x", ["cell"], [1]))
+    pixels = ArrayRegions(np.zeros((500, 400, 3), np.uint8))
+    writer.begin(WrittenImage(1, "a.png", tmp_path / "a.png", "a", (500, 400), pixels))
+    writer.add(found)
+    writer.end()
+    writer.close()
+    if kind == "geojson":
+        (out / "a.png").write_bytes((tmp_path / "a.png").read_bytes())
+    (again,) = open_dataset(out, "train").image(0).annotations
+    mask = polygons_rle(again.polygons or [], 500, 400)
+    assert mask is not None
+    back, exact = rle_bitmap(mask) > 0, masks.bitmaps()[0]
+    iou, points = (back & exact).sum() / (back | exact).sum(), len((again.polygons or [])[0])
+    full = len(masks.polygons()[0][0])
+    print(f"{kind}, {height} pixels: {full} points, simplified {points}, IoU {iou:.4f}")
+    assert iou > 0.98 and points <= full / 3
+
+
+def test_corrected_files_stay_when_an_image_is_done(tmp_path: Path) -> None:
+    Image.fromarray(image()).save(tmp_path / "a.png")
+    found = predict(FixedModel(), tmp_path / "a.png")
+    assert isinstance(found, Instances)
+    info = DatasetInfo("x", ["cat", "dog"], [1, 2])
+    for done in (False, True):
+        writer = LabelsWriter(LABELS["labelme"](tmp_path / "out", LeftOut()), info)
+        writer.begin(WrittenImage(1, "a.png", tmp_path / "a.png", "a", found.size, None, done))  # type: ignore[arg-type]
+        writer.add(found)
+        writer.end()
+        writer.close()
+        path = tmp_path / "out" / "a.json"
+        if not done:
+            path.write_text("corrected")
+    assert path.read_text() == "corrected"
+
+
+def test_label_images_are_written_in_parts(tmp_path: Path) -> None:
+    """The best object owns a pixel; what an image that never ended had is gone."""
+    tifffile = pytest.importorskip("tifffile")
+    lost = LeftOut()
+    writer = LabelTiffWriter(tmp_path, lost)
+    size, bitmap = (300, 400), np.ones((50, 60), bool)
+    known = {0: (10, 20, bitmap), 1: (30, 40, bitmap), 2: (300, 200, bitmap)}
+    boxes = np.array([(x, y, x + 60, y + 50) for x, y, _ in known.values()], np.float32)
+    found = Instances(
+        boxes, np.array([0.9, 0.8, 0.7]), np.zeros(3, int), ["cell"] * 3, size,
+        Masks(np.zeros((3, 1, 1), np.float32), boxes, size, 0.5, known),
+    )  # fmt: skip
+    labels = LabelsWriter(writer, DatasetInfo("x", ["cell"], [1]))
+    for name in ("a", "b"):
+        labels.begin(WrittenImage(1, name, Path(f"{name}.png"), name, size, None))  # type: ignore[arg-type]
+        labels.add(found[:2])
+        labels.add(found[2:])
+        if name == "a":
+            labels.end()
+    labels.close()
+    ids = tifffile.imread(tmp_path / "labels" / "a.tif")
+    expected = np.zeros(size, np.uint32)
+    expected[200:250, 300:360] = 3
+    expected[40:90, 30:90] = 2
+    expected[20:70, 10:70] = 1
+    assert ids.dtype == np.uint32 and np.array_equal(ids, expected)
+    assert [path.name for path in (tmp_path / "labels").iterdir()] == ["a.tif"]
+    assert lost.counts["pixels that two objects share"] == 2 * 40 * 30
+
+
+def test_keypoints_and_empty_masks_as_labels() -> None:
+    boxes = np.array([[1, 2, 5, 9]], np.float32)
+    found = Instances(
+        boxes, np.array([0.9]), np.zeros(1, int), ["cell"], (20, 20),
+        Masks(np.zeros((1, 1, 1), np.float32), boxes, (20, 20), 0.5, {0: (1, 2, np.zeros((2, 2), bool))}),
+        keypoints=np.array([[[3, 4, 0.2]]], np.float32),
+    )  # fmt: skip
+    (one,) = annotations_of(found)
+    assert one.rle is None and one.area == 28 and one.keypoints is not None
+    assert one.keypoints.tolist() == [[3, 4, 2]]
