@@ -3,5 +3,5 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-# clips.py is shared by the tests here
-sys.path.insert(0, str(Path(__file__).parent))
+# clips.py is shared by the tests here, fixed_model.py with those of predict/
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "predict")]

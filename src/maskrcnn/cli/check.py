@@ -78,7 +78,7 @@ def check(
             val=val,
             recipe=recipe,
             channels=channels,
-            options=label_options(class_name, images, class_attribute, split_parts, set_, recipe),
+            options=label_options(class_name, images, class_attribute, split_parts, set_),
             measured=steps,
             progress=progress,
         )

@@ -20,6 +20,14 @@ from maskrcnn.cli.common import (
     say,
     tell_names_without_font,
 )
+from maskrcnn.cli.predict_videos import (
+    AllowNetwork,
+    Fps,
+    Track,
+    find_videos,
+    named_on_stdin,
+    predict_and_tell,
+)
 from maskrcnn.cli.value_range import ValueRangeOption, parse_value_range, set_value_range
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.shell import printable
@@ -68,7 +76,12 @@ Simplify = Annotated[
 def predict(
     weights: Weights,
     sources: Annotated[
-        list[str], typer.Argument(metavar="SOURCE...", help="Images, folders of images, or globs.")
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Images, folders of images, or globs; - for paths on standard input; or videos, the number"
+            " of a camera, addresses of streams.",
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the overlays and results.json.")] = Path(
         "predictions"
@@ -78,28 +91,39 @@ def predict(
     save: Save = "overlay",
     scale: Scale = None,
     simplify: Simplify = 0.5,
+    track: Track = False,
+    fps: Fps = None,
+    allow_network: AllowNetwork = False,
     device: Device = None,
     engine: EngineName = None,
     trust_code: TrustCode = False,
     value_range: ValueRangeOption = None,
 ) -> None:
-    """Find the objects in images and draw them."""
+    """Find the objects in images or videos and draw them."""
     check_outputs(out, kind="folder")
     wanted = parse_value_range(value_range)
     from maskrcnn.images.value_range import find_value_range
     from maskrcnn.predict.files import predict_files
     from maskrcnn.predict.predictor import read_tiles
-    from maskrcnn.predict.sources import find_sources
+    from maskrcnn.predict.sources import Sources, find_sources
 
     way, kinds = read_tiles(tiles), _kinds(save, scale)
     # before the weights are loaded: a mistyped path should not have to wait for them
-    found = find_sources(sources)
+    sources = named_on_stdin(sources)
+    videos = find_videos(sources, kinds, track=track, fps=fps, allow_network=allow_network)
+    found = (
+        Sources([path for video in videos for path in video.images], []) if videos else find_sources(sources)
+    )
     model = load_runner(weights, device, engine, trust_code=trust_code)
     set_value_range(
         model.config, wanted, partial(find_value_range, found.images, model.config.input.channels)
     )
     if "overlay" in kinds:
         tell_names_without_font(model.config.classes)
+    if videos:
+        options = {"score": score, "tiles": way, "save": kinds, "scale": scale, "track": track}
+        predict_and_tell(model, videos, out, **options)
+        return
     with progress_bar("predicting") as progress:
         summary = predict_files(
             model,

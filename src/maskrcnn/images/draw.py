@@ -275,7 +275,8 @@ def _tag_texts(instances: Drawable, labels: bool, scores: bool) -> list[list[str
     names = list(instances.names) if labels else []
     alike = len(names) > NAMED and len(set(names)) == 1
     if names and instances.track_ids is not None:
-        names = [f"{name} #{track}" for name, track in zip(names, instances.track_ids.tolist(), strict=True)]
+        tracks = instances.track_ids.tolist()
+        names = [f"{name} #{id_}" if id_ > 0 else name for name, id_ in zip(names, tracks, strict=True)]
         alike = False
     percent = [f"{score:.0%}" for score in instances.scores] if scores else []
     if not names:

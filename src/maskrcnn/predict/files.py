@@ -89,10 +89,10 @@ def predict_files(
     check_score(score)
     check_kinds(save)
     paths, passed_over = sources if isinstance(sources, Sources) else find_sources(sources)
-    stems = _stems(paths)
+    stems = numbered_stems([path.stem for path in paths])
     if "overlay" in save:
         spare_sources(paths, stems, out)
-    _make_folder(out)
+    make_folder(out)
     summary, left_out = Summary(results=out / RESULTS, passed_over=passed_over), LeftOut()
     with contextlib.ExitStack() as stack:
         stack.enter_context(telling(lambda: f"{summary.images} of {len(paths)} images are done: {out}"))
@@ -122,7 +122,11 @@ def _write(part: Part, writers: list[Writer]) -> None:
             writer.end()
 
 
-def _make_folder(out: Path) -> None:
+def make_folder(out: Path) -> None:
+    """
+    Raises:
+        UserError: a file is in the way.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
@@ -188,16 +192,16 @@ def _notes(path: Path, found: Instances, config: ModelConfig, tiles: Tiles) -> l
     return lines
 
 
-def _stems(paths: list[Path]) -> list[str]:
-    """What each image's files are called: its own name, numbered where two images have the same."""
+def numbered_stems(names: Sequence[str]) -> list[str]:
+    """What the files of each are called: its own name, numbered where two have the same."""
     taken: set[str] = set()
     stems = []
-    for path in paths:
-        stem, number = path.stem, 1
+    for name in names:
+        stem, number = name, 1
         # lower case, for file systems that do not tell A.png from a.png
         while stem.lower() in taken:
             number += 1
-            stem = f"{path.stem}_{number}"
+            stem = f"{name}_{number}"
         taken.add(stem.lower())
         stems.append(stem)
     return stems

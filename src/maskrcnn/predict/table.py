@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -100,10 +101,11 @@ def _scaled(values: dict[str, Any], scale: float) -> dict[str, Any]:
 class TableWriter:
     """objects.csv and summary.csv in a folder."""
 
-    def __init__(self, folder: Path, scale: float | None = None) -> None:
+    def __init__(self, folder: Path, scale: float | None = None, more: Sequence[str] = ()) -> None:
         """
         Args:
             scale: micrometres per pixel, as `measure` takes it.
+            more: further columns behind the image's, whose cells are in `WrittenImage.more`.
 
         Raises:
             UserError: scikit-image is not installed.
@@ -112,13 +114,14 @@ class TableWriter:
         _demand_scikit_image()
         self._scale = scale
         self._areas = ["area"] if scale is None else ["area", "area_um2"]
+        self._more = more
         self._columns: list[str] = []
         self._image: WrittenImage | None = None
         self._found = 0  # objects of this image
         self._counted: dict[str, Counted] = {}
         self._objects = GrowingFile(folder / "objects.csv", "", "", "")
         self._summary = GrowingFile(
-            folder / "summary.csv", table_line("image", "class", "count", *self._areas), "", ""
+            folder / "summary.csv", _line("image", *more, "class", "count", *self._areas), "", ""
         )
 
     def begin(self, image: WrittenImage) -> None:
@@ -127,12 +130,15 @@ class TableWriter:
     def add(self, found: Instances) -> None:
         assert self._image is not None
         rows, lines = measure(found, self._scale, self._image.pixels), []
+        if found.track_ids is not None:
+            ids = [id_ if id_ > 0 else "" for id_ in found.track_ids.tolist()]
+            rows = [{"track_id": id_} | row for id_, row in zip(ids, rows, strict=True)]
         if rows and not self._columns:
             self._columns = list(rows[0])
-            lines.append(table_line("image", "object", *self._columns))
+            lines.append(_line("image", *self._more, "object", *self._columns))
         for row in rows:
             self._found += 1
-            lines.append(table_line(self._image.name, self._found, *row.values()))
+            lines.append(_line(self._image.name, *self._image.more, self._found, *row.values()))
             counted = self._counted.setdefault(row["class"], Counted())
             counted.count += 1
             for area in self._areas:
@@ -147,12 +153,12 @@ class TableWriter:
                 "" if counted.count and area not in self._columns else counted.areas[area]
                 for area in self._areas
             ]
-            lines.append(table_line(self._image.name, name, counted.count, *areas))
+            lines.append(_line(self._image.name, *self._image.more, name, counted.count, *areas))
         self._summary.add(lines)
 
     def close(self) -> None:
         if not self._columns:
-            self._objects.add([table_line("image", "object", *BOX)])
+            self._objects.add([_line("image", *self._more, "object", *BOX)])
         self._objects.close()
         self._summary.close()
 
@@ -165,7 +171,7 @@ class Counted:
     areas: Counter[str] = field(default_factory=Counter)
 
 
-def table_line(*cells: Any) -> str:
+def _line(*cells: Any) -> str:
     """A row of a table; no cell is a formula to a spreadsheet, which could run programs: a ' is before it."""
     text = io.StringIO()
     plain = [f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell for cell in cells]

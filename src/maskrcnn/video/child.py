@@ -60,3 +60,4 @@ def _end_for_parent(inbox: IO[bytes]) -> None:
 
 if __name__ == "__main__":
     main()
+    os._exit(0)  # a thread may wait for messages still

@@ -27,7 +27,7 @@ OPTIONS = {
     "libopenh264": {"b": "8M", "g": "50"},
     "mpeg4": {"qscale": "3", "g": "50"},
 }
-# While it grows it plays up to its last second, also after a kill, and at its end it becomes an ordinary MP4
+# After a kill it plays up to its last seconds; at its end it becomes an ordinary MP4
 GROWING = {"movflags": "hybrid_fragmented", "frag_duration": "1000000", "flush_packets": "1"}
 BT709 = 1  # as libavutil numbers colour spaces
 AHEAD = 2  # frames

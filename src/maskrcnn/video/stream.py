@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 
@@ -16,11 +16,8 @@ from maskrcnn.predict.predictor import Tiles, check_batch, check_score, predict_
 from maskrcnn.runtime.engine import Runner
 from maskrcnn.video.reader import GIVEN_UP, HANGS, FrameReader
 from maskrcnn.video.source import Source
+from maskrcnn.video.tracker import LEAST_SCORE, Tracker
 
-if TYPE_CHECKING:
-    from maskrcnn.video.tracker import Tracker
-
-LEAST_SCORE = 0.1
 AHEAD = 4  # frames that wait beside those of the next batch
 
 
@@ -68,11 +65,7 @@ class VideoStream:
         check_score(score)
         config = model.config.input
         self._model, self._score, self._batch, self._tiles = model, score, batch, tiles
-        self._tracker: Tracker | None = None
-        if track:
-            from maskrcnn.video.tracker import Tracker
-
-            self._tracker = Tracker(score=score)
+        self._tracker = Tracker(score=score) if track else None
         self.reader = FrameReader(
             source,
             ahead=batch + AHEAD,

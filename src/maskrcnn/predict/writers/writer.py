@@ -21,6 +21,7 @@ class WrittenImage:
     size: tuple[int, int]  # height and width
     pixels: RegionImage
     done: bool = False  # an earlier run finished it: files of its own that are there stay as they are
+    more: tuple[object, ...] = ()  # cells of further columns of the tables, of a frame its number and time
 
 
 class Writer(Protocol):

@@ -1,0 +1,115 @@
+"""What `maskrcnn predict` does with videos, cameras and streams."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from maskrcnn.cli.common import progress_bar, refuse_options, say
+from maskrcnn.errors import DataError, UserError
+from maskrcnn.shell import printable
+
+if TYPE_CHECKING:
+    from maskrcnn.runtime.engine import Runner
+    from maskrcnn.video.predict import VideoSummary
+    from maskrcnn.video.source import Source
+
+MOST_LINES = 10  # about the images of a sequence
+
+Track = Annotated[
+    bool, typer.Option("--track", help="Of videos: give each object a number that it keeps in all frames.")
+]
+Fps = Annotated[
+    float | None,
+    typer.Option(
+        metavar="N", help="Images are the frames of a video, N a second: a folder or shots/%05d.png."
+    ),
+]
+AllowNetwork = Annotated[
+    bool, typer.Option("--allow-network", help="Open addresses of streams (rtsp://, http://).")
+]
+
+
+def find_videos(
+    sources: list[str], kinds: list[str], *, track: bool, fps: float | None, allow_network: bool
+) -> list[Source]:
+    """The videos among `sources`; none where all are images.
+
+    Args:
+        kinds: of what `--save` asks for.
+
+    Raises:
+        UserError: videos and images together, PyAV is not installed, an option that has no effect, or a
+            source that cannot be.
+    """
+    from maskrcnn.video.source import video_source
+
+    found = [video_source(source, allow_network=allow_network, fps=fps) for source in sources]
+    videos = [video for video in found if video is not None]
+    if not videos:
+        refuse_options(
+            {"--track": track, "--allow-network": allow_network}, "is for videos, and these are images"
+        )
+    elif len(videos) < len(found):
+        images = sources[found.index(None)]
+        raise UserError(f"{images}: images and videos are predicted by a command each; give the videos alone")
+    else:
+        from maskrcnn.video.predict import check_videos
+
+        check_videos(videos, kinds)
+    return videos
+
+
+def named_on_stdin(sources: list[str]) -> list[str]:
+    """The sources, in place of `-` the paths on standard input, one a line."""
+    named: list[str] = []
+    for source in sources:
+        if source != "-":
+            named.append(source)
+            continue
+        lines = [line.rstrip("\r\n") for line in sys.stdin]
+        if not any(lines):
+            raise UserError("-: no path came on standard input; give one a line")
+        named += [line for line in lines if line]
+    return named
+
+
+def predict_and_tell(model: Runner, videos: list[Source], out: Path, **options: Any) -> None:
+    """
+    Raises:
+        DataError: a video could not be read to its end, or frames of it are damaged.
+    """
+    from maskrcnn.video.predict import predict_videos
+
+    incomplete = 0
+    with progress_bar("predicting") as progress:
+        for summary in predict_videos(model, videos, out, progress=progress, **options):
+            incomplete += _tell(summary, out, bool(options.get("track")))
+    if incomplete:
+        raise DataError(f"{incomplete} of {len(videos)} videos could not be read in full")
+
+
+def _tell(summary: VideoSummary, out: Path, tracked: bool) -> bool:
+    """Print what was found in a video and, on stderr, what was not; whether that is worth an exit code."""
+    shown = summary.source.shown
+    found = ", ".join(f"{count} {name}" for name, count in summary.objects.most_common()) or "nothing"
+    verb = "followed" if tracked else "found"
+    print(printable(f"{verb} {found} in {_frames(summary.frames)} of {shown}: {out}"))
+    for line in summary.unreadable[:MOST_LINES]:
+        say(f"warning: {line}")
+    if summary.damaged:
+        say(f"warning: {shown}: {_frames(summary.damaged)} damaged or missing")
+    if summary.dropped:
+        say(f"{shown}: {_frames(summary.dropped)} dropped, to keep up with the source")
+    if summary.lost:
+        say(f"{shown}: lost {summary.lost} times and found again; the gaps are marked in the .jsonl")
+    if summary.failed:
+        say(f"warning: {summary.failed}")
+    return bool(summary.damaged or summary.failed)
+
+
+def _frames(count: int) -> str:
+    return f"{count} frame{'' if count == 1 else 's'}"

@@ -1,0 +1,171 @@
+"""What is written of one video: an annotated copy, a line of JSON for each frame, rows of tables."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from maskrcnn.errors import UserError
+from maskrcnn.images.draw import draw_instances
+from maskrcnn.images.regions import ArrayRegions
+from maskrcnn.labels.writers.growing_file import GrowingFile
+from maskrcnn.predict.table import TableWriter
+from maskrcnn.predict.writers.writer import WrittenImage
+from maskrcnn.video.overlapped import Overlapped
+from maskrcnn.video.pipe import end_child, receive, send, start_child
+from maskrcnn.video.stream import Frame, VideoStream
+
+TABLE_COLUMNS = ("frame", "seconds")
+
+
+class VideoOutput:
+    """The files of a video. Frames are drawn and written in threads of their own, encoded by another process.
+
+    NAME.jsonl has a line for each frame, whole at any moment: `frame`, its number from 0, `seconds`, `size`
+    (height, width) and `objects`, each as in results.json with its `class` and, where it is tracked, its
+    `track_id`. Where a live source was lost a line has `gap`, from when to when.
+    """
+
+    def __init__(
+        self,
+        stream: VideoStream,
+        folder: Path,
+        stem: str,
+        *,
+        overlay: bool = True,
+        table: TableWriter | None = None,
+    ) -> None:
+        """
+        Args:
+            stream: gives the frames.
+            overlay: write NAME.mp4 too.
+            table: gets a row for each object.
+
+        Raises:
+            OSError: the folder cannot be written to.
+        """
+        source = stream.reader.source
+        audio = str(Path(source.address).absolute()) if source.kind == "file" else None
+        self._source, self._stem, self._table = source, stem, table
+        self._lines = GrowingFile(folder / f"{stem}.jsonl", "", "", "")
+        self._drawn = _Encoded(folder / f"{stem}.mp4", stream, audio) if overlay else None
+        self._writing = Overlapped(self._write)
+        self._drawing = Overlapped(self._draw)
+
+    def add(self, frame: Frame) -> None:
+        """
+        Raises:
+            OSError: the disk is full: what was written before stays.
+        """
+        self._writing.put(frame)
+        if self._drawn is not None:
+            self._drawing.put(frame)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Write what was added and close the files, also after an error or a stop.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        try:
+            try:
+                self._drawing.close()
+            finally:
+                self._writing.close()
+        finally:
+            self._lines.close()
+            if self._drawn is not None:
+                self._drawn.close(whole=error is None)
+
+    def _draw(self, frame: Frame) -> None:
+        assert self._drawn is not None
+        drawn = draw_instances(frame.pixels, frame.found, enlarge=False)
+        self._drawn.add(frame.ticks, np.asarray(drawn))
+
+    def _write(self, frame: Frame) -> None:
+        lines = []
+        if frame.gap is not None:
+            lines.append(json.dumps({"gap": frame.gap}) + "\n")
+        objects = [
+            {name: value for name, value in result.items() if name != "image_id"} | {"class": name}
+            for result, name in zip(frame.found.to_coco(0), frame.found.names, strict=True)
+        ]
+        line = {"frame": frame.number, "seconds": frame.seconds, "size": frame.found.size, "objects": objects}
+        self._lines.add([*lines, json.dumps(line) + "\n"])
+        if self._table is not None:
+            path, pixels = Path(self._source.address), ArrayRegions(frame.pixels)
+            more = (frame.number, frame.seconds)
+            name = self._source.shown
+            self._table.begin(WrittenImage(1, name, path, self._stem, frame.found.size, pixels, more=more))
+            self._table.add(frame.found)
+            self._table.end()
+
+
+class _Encoded:
+    """An MP4 that a child process writes, begun with the first frame."""
+
+    def __init__(self, path: Path, stream: VideoStream, audio: str | None) -> None:
+        self._path, self._stream, self._audio = path, stream, audio
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def add(self, ticks: int, pixels: np.ndarray) -> None:
+        if self._child is None:
+            ratio = self._stream.time_base.as_integer_ratio()
+            task: dict[str, Any] = {
+                "path": str(self._path.absolute()),
+                "time_base": ratio,
+                "audio": self._audio,
+            }
+            self._child = start_child("encode", task)
+        assert self._child.stdin is not None
+        try:
+            send(self._child.stdin, {"ticks": ticks}, pixels)
+        except BrokenPipeError:
+            self._finish()
+
+    def close(self, whole: bool) -> None:
+        """Close the file.
+
+        Args:
+            whole: the frames ended as they should, so all of the audio belongs to them.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        if self._child is not None and whole:
+            assert self._child.stdin is not None
+            with suppress(BrokenPipeError):
+                send(self._child.stdin, {})
+        self._finish()
+
+    def _finish(self) -> None:
+        """Wait for the child and tell what it could not do."""
+        child, self._child = self._child, None
+        if child is None:
+            return
+        assert child.stdin is not None and child.stdout is not None
+        with suppress(BrokenPipeError):
+            child.stdin.close()
+        answer = receive(child.stdout)
+        code = child.wait()
+        end_child(child)
+        message = {"kind": "killed"} if answer is None else answer[0]
+        if message["kind"] == "refused":
+            raise OSError(message["number"], message["line"], str(self._path))
+        if message["kind"] == "error":
+            raise UserError(message["line"])
+        if message["kind"] == "killed":
+            raise UserError(f"{self._path}: the encoder ended with code {code}, for want of memory perhaps")
+        if message["kind"] == "defect":
+            raise RuntimeError(f"the encoder failed:\n{message['line']}")

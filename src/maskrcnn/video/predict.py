@@ -1,0 +1,148 @@
+"""From videos to a folder of annotated copies, lines and tables: what `maskrcnn predict` does with them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+from torch import nn
+
+from maskrcnn.errors import DataError, UserError
+from maskrcnn.predict.files import make_folder, numbered_stems
+from maskrcnn.predict.predictor import Tiles
+from maskrcnn.predict.table import TableWriter
+from maskrcnn.progress import Progress
+from maskrcnn.runtime.engine import Runner
+from maskrcnn.stop import telling
+from maskrcnn.video.decode import EXTRA
+from maskrcnn.video.output import TABLE_COLUMNS, VideoOutput
+from maskrcnn.video.reader import GIVEN_UP, HANGS
+from maskrcnn.video.source import Source
+from maskrcnn.video.stream import VideoStream
+
+SAVED = ("overlay", "csv")
+DECODED = ("file", "network")  # kinds of sources that PyAV reads
+ON_ACCELERATOR = 8  # frames that go through the network together; a CPU is no faster with more than one
+
+
+@dataclass
+class VideoSummary:
+    """What `predict_videos` did with one video."""
+
+    source: Source
+    frames: int = 0  # that were predicted
+    objects: Counter[str] = field(
+        default_factory=Counter
+    )  # by class name: tracks, or else those of all frames
+    failed: str | None = None  # why it ended before its end
+    damaged: int = 0  # frames that are missing or visibly wrong
+    unreadable: list[str] = field(default_factory=list)  # a line for each image of a sequence
+    dropped: int = 0  # frames of a live source
+    lost: int = 0  # times that a live source was lost and came back
+
+
+def predict_videos(
+    model: Runner,
+    sources: Sequence[Source],
+    out: Path,
+    *,
+    score: float = 0.5,
+    batch: int | None = None,
+    tiles: Tiles = "auto",
+    save: Collection[str] = ("overlay",),
+    scale: float | None = None,
+    track: bool = False,
+    hangs: float = HANGS,
+    given_up: float = GIVEN_UP,
+    progress: Progress | None = None,
+) -> Iterator[VideoSummary]:
+    """Find the objects in every frame of videos; each gives a summary when it is done.
+
+    `out` gets, for each video, NAME.jsonl (`VideoOutput`), and what is in `save`. Everything is written as it
+    comes: after a stop the files are whole up to the last frame that was done.
+
+    Args:
+        batch: frames that go through the network together; None: 1 on a CPU.
+        save: "overlay", NAME.mp4 with the objects drawn, timing and audio as in the source; "csv", tables of
+            all objects and of their count in each frame (`TableWriter`).
+        scale: micrometres per pixel, for the tables.
+        track, hangs, given_up: as `VideoStream` takes them.
+        progress: of each video's frames.
+
+    Raises:
+        UserError: `out` cannot be written, or a copy would replace its video; PyAV is not installed.
+        OSError: the disk is full.
+    """
+    check_videos(sources, save)
+    stems = numbered_stems([source.name for source in sources])
+    for source, stem in zip(sources, stems, strict=True):
+        if "overlay" in save and Path(source.address).resolve() == (out / f"{stem}.mp4").resolve():
+            raise UserError(
+                f"{out}: {stem}.mp4 would replace the video itself; name another folder for the results"
+            )
+    make_folder(out)
+    with contextlib.ExitStack() as stack:
+        table = TableWriter(out, scale, TABLE_COLUMNS) if "csv" in save else None
+        if table is not None:
+            stack.callback(table.close)
+        for source, stem in zip(sources, stems, strict=True):
+            stream = VideoStream(
+                model,
+                source,
+                score=score,
+                batch=batch or (1 if _on_cpu(model) else ON_ACCELERATOR),
+                track=track,
+                tiles=tiles,
+                hangs=hangs,
+                given_up=given_up,
+            )
+            output = VideoOutput(stream, out, stem, overlay="overlay" in save, table=table)
+            yield _predict(stream, output, out, progress)
+
+
+def check_videos(sources: Sequence[Source], save: Collection[str]) -> None:
+    """
+    Raises:
+        UserError: PyAV is not installed, or videos are not saved in that form.
+    """
+    for kind in save:
+        if kind not in SAVED:
+            raise UserError(f"save={kind}: of videos there are {', '.join(SAVED)}")
+    if find_spec("av") is None and ("overlay" in save or any(each.kind in DECODED for each in sources)):
+        raise UserError(f"{sources[0].shown}: a video {EXTRA}")
+
+
+def _predict(stream: VideoStream, output: VideoOutput, out: Path, progress: Progress | None) -> VideoSummary:
+    """Write what is in the frames of one video until they end, be it too early."""
+    reader = stream.reader
+    summary, known = VideoSummary(reader.source), set[int]()
+
+    def done() -> str:
+        return f"{summary.frames} frames of {reader.source.shown} are done: {out}"
+
+    try:
+        with output, stream, telling(done):
+            for frame in stream:
+                output.add(frame)
+                summary.frames += 1
+                names, ids = frame.found.names, frame.found.track_ids
+                if ids is not None:
+                    new = {id_: name for id_, name in zip(ids.tolist(), names, strict=True) if id_ > 0}
+                    names = [name for id_, name in new.items() if id_ not in known]
+                    known.update(new)
+                summary.objects.update(names)
+                if progress:
+                    progress(summary.frames, reader.total)
+    except DataError as error:
+        summary.failed = str(error)
+    summary.damaged, summary.unreadable = reader.damaged, reader.unreadable
+    summary.dropped, summary.lost = reader.dropped, reader.lost
+    return summary
+
+
+def _on_cpu(model: Runner) -> bool:
+    return not isinstance(model, nn.Module) or next(model.parameters()).device.type == "cpu"
