@@ -16,7 +16,20 @@ from typing import Annotated, Any
 
 import typer
 
-from maskrcnn.cli import check, convert, demo, env, evaluate, export, models, predict, samples, split, train
+from maskrcnn.cli import (
+    check,
+    convert,
+    demo,
+    env,
+    evaluate,
+    export,
+    models,
+    predict,
+    samples,
+    serve,
+    split,
+    train,
+)
 from maskrcnn.cli.console import open_any_name, print_any_letter
 from maskrcnn.cli.other_names import Verbs, our_option
 from maskrcnn.errors import UserError
@@ -52,7 +65,7 @@ def _start(
 
 for verb in (
     demo.demo, train.train, evaluate.evaluate, predict.predict,
-    export.export, check.check, samples.samples, split.split,
+    export.export, serve.serve, check.check, samples.samples, split.split,
 ):  # fmt: skip
     app.command()(verb)
 app.add_typer(convert.app)

@@ -170,7 +170,7 @@ def _tiff_bits(image: Image.Image) -> int:
     return max(getattr(image, "tag_v2", {}).get(BITS, (1,)), default=0)
 
 
-def refuse_header(image: Image.Image, path: Path) -> None:
+def refuse_header(image: Image.Image, path: Path | str) -> None:
     """Raise an ImageError for an open image whose header promises what we do not decode."""
     width, height = image.size
     if width * height > LARGEST:
@@ -187,7 +187,7 @@ def refuse_header(image: Image.Image, path: Path) -> None:
         )
 
 
-def refuse_pages(count: int, path: Path) -> None:
+def refuse_pages(count: int, path: Path | str) -> None:
     """Raise an ImageError for a file of several images."""
     if count > 1:
         raise ImageError(

@@ -1,0 +1,84 @@
+"""An encoded image in memory, as a stranger sends it: asked for its size before anything is decoded."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from maskrcnn.errors import ImageError
+from maskrcnn.images.header import FORMATS, HEIC_REMEDY, HEIC_STARTS, LARGEST, refuse_header
+from maskrcnn.images.read import UnknownRange, ValueRange, from_pillow
+
+NAME = "image"  # what messages call it
+MOST_SCANS = 100  # of a JPEG: each costs a pass over all pixels, and tens of thousands fit into a megabyte
+
+
+def encoded_size(data: bytes, largest: int = LARGEST) -> tuple[int, int]:
+    """Height and width as stored, from the header.
+
+    Raises:
+        ImageError: not an image of `FORMATS`, of more than `largest` pixels, or one that would take far
+            longer to decode than its size tells.
+    """
+    with _one_line(largest), _opened(data) as image:
+        width, height = image.size
+        if width * height > largest:
+            raise ImageError(
+                NAME, f"{width} x {height} is more than {largest:,} pixels", "cut it into tiles or shrink it"
+            )
+        refuse_header(image, NAME)
+        # FF DA begins a scan and, by the format's stuffing, is nothing else in a scan's data
+        if image.format == "JPEG" and data.count(b"\xff\xda") > MOST_SCANS:
+            raise ImageError(NAME, f"a JPEG of more than {MOST_SCANS} scans", "save it anew")
+        return height, width
+
+
+def decode_image(data: bytes, channels: int = 3, value_range: ValueRange | None = None) -> np.ndarray:
+    """The image, upright, as uint8 (H, W, channels): what `read_image` gives of a file with these bytes.
+
+    Raises:
+        ImageError: truncated or damaged, of another number of channels, or samples that need a `value_range`.
+    """
+    with _one_line(), _opened(data) as image:
+        pixels = from_pillow(image, channels, value_range)
+        if pixels.shape[2] != channels:
+            have = pixels.shape[2]
+            raise ImageError(NAME, f"has {have} channels, the model takes {channels}", "convert it")
+        return pixels
+
+
+def _opened(data: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError:
+        if data[4:8] != b"ftyp" or data[8:12] not in HEIC_STARTS:
+            known = ", ".join(FORMATS)
+            raise ImageError(NAME, f"not one of a known format ({known})", "convert it to PNG") from None
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError:
+        raise ImageError(NAME, "HEIC, for which pillow-heif is not installed", HEIC_REMEDY) from None
+    opened: Image.Image = HeifImageFile(io.BytesIO(data))
+    return opened
+
+
+@contextmanager
+def _one_line(largest: int = LARGEST) -> Iterator[None]:
+    """Whatever a decoder stumbles over on damaged bytes, as an ImageError."""
+    try:
+        yield
+    except (ImageError, MemoryError):
+        raise
+    except Image.DecompressionBombError:
+        raise ImageError(NAME, f"more than {largest:,} pixels", "cut it into tiles or shrink it") from None
+    except UnknownRange as error:
+        raise ImageError(NAME, error.reason, "save it with 8 or 16 bits") from None
+    except Exception as error:  # noqa: BLE001
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ImageError(
+            NAME, f"cannot be decoded ({reason:.120})", "send it whole, or save it anew"
+        ) from None

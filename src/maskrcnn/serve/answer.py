@@ -1,0 +1,148 @@
+"""What was found as JSON: the objects as `predict` writes them to results.json."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import replace
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
+
+from maskrcnn.config.model import ModelConfig
+from maskrcnn.instances import Instances
+from maskrcnn.masks.rle import rle_area
+
+JPEG_QUALITY = 92  # of an overlay
+
+
+class MaskForm(StrEnum):
+    """How masks are written."""
+
+    rle = "rle"
+    polygon = "polygon"
+    png = "png"
+    none = "none"
+
+
+class Found(BaseModel):
+    """One object."""
+
+    model_config = ConfigDict(extra="allow")
+
+    category_id: int = Field(description="The class in the model's own files.")
+    category_name: str
+    score: float = Field(ge=0, le=1)
+    bbox: list[float] = Field(description="Left, top, width, height; pixels of the image.")
+    area: int | None = Field(None, description="Pixels of the mask.")
+    segmentation: Any = Field(
+        None,
+        description="masks=rle: COCO's compressed run lengths {size: [height, width], counts}; polygon: outer"
+        " rings [[x, y, x, y, ...], ...], without holes; png: {left, top, png}, a bitmap in base64 and where"
+        " its corner is.",
+    )
+    keypoints: list[float] | None = Field(
+        None, description="x, y, score of each, flat; indices of pixels, as in COCO's files."
+    )
+    keypoints_score: float | None = Field(None, description="What ranks the object by its keypoints.")
+
+
+class Answer(BaseModel):
+    """What was found in one image."""
+
+    model: str
+    width: int = Field(description="Of the image as a person sees it (EXIF orientation applied).")
+    height: int
+    objects: list[Found] = Field(description="Best first.")
+
+
+class BatchAnswer(BaseModel):
+    """What was found in several images."""
+
+    answers: list[Answer] = Field(description="In the order of the images.")
+
+
+class ModelInfo(BaseModel):
+    """What a client needs to know of a model."""
+
+    name: str
+    classes: list[str]
+    has_masks: bool
+    keypoint_names: list[str]
+    skeleton: list[tuple[int, int]] = Field(description="Pairs of places in keypoint_names.")
+
+
+EXAMPLE = {
+    "model": "person-mobilenet",
+    "width": 4,
+    "height": 3,
+    "objects": [
+        {
+            "category_id": 1,
+            "category_name": "person",
+            "score": 0.98,
+            "bbox": [1.0, 0.5, 2.0, 2.25],
+            "area": 4,
+            "segmentation": {"size": [3, 4], "counts": "32103"},
+        }
+    ],
+}
+
+
+def to_answer(found: Instances, model: str, masks: MaskForm) -> dict[str, Any]:
+    """An `Answer` as plain dicts; numbers are those of `Instances.to_coco`, bit for bit."""
+    return {
+        "model": model,
+        "width": int(found.size[1]),
+        "height": int(found.size[0]),
+        "objects": _objects(found, masks),
+    }
+
+
+def _objects(found: Instances, masks: MaskForm) -> list[dict[str, Any]]:
+    with_rle = masks is MaskForm.rle and found.masks is not None
+    objects = (found if with_rle else replace(found, masks=None)).to_coco(0)
+    for place, (one, name) in enumerate(zip(objects, found.names, strict=True)):
+        del one["image_id"]
+        one["category_name"] = name
+        if with_rle:
+            one["area"] = rle_area(one["segmentation"])
+        elif masks is MaskForm.polygon and found.masks is not None:
+            (rings,) = found.masks[place].polygons()
+            one["segmentation"] = [ring.ravel().tolist() for ring in rings]
+            one["area"] = int(found.masks[place].areas()[0])
+        elif masks is MaskForm.png and found.masks is not None:
+            ((left, top, bitmap),) = found.masks[place].windows()
+            one["segmentation"] = {"left": int(left), "top": int(top), "png": _png(bitmap)}
+            one["area"] = int(bitmap.sum())
+    return objects
+
+
+def _png(bitmap: np.ndarray) -> str:
+    """A one-bit PNG in base64; of a mask with no pixel one that is black."""
+    solid = bitmap if bitmap.size else np.zeros((1, 1), bool)
+    file = io.BytesIO()
+    Image.fromarray(solid.astype(np.uint8) * 255).convert("1").save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def to_overlay(found: Instances) -> bytes:
+    """The image with the objects drawn on it, JPEG."""
+    file = io.BytesIO()
+    found.plot().convert("RGB").save(file, "JPEG", quality=JPEG_QUALITY)
+    return file.getvalue()
+
+
+def model_info(name: str, config: ModelConfig) -> ModelInfo:
+    """What a client needs to know of a model."""
+    points = config.keypoints if config.keypoint_head is not None else None
+    return ModelInfo(
+        name=name,
+        classes=list(config.classes),
+        has_masks=config.mask_head is not None,
+        keypoint_names=list(points.names) if points else [],
+        skeleton=list(points.skeleton) if points else [],
+    )
