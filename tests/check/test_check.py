@@ -56,6 +56,27 @@ def test_a_clean_set_has_no_errors(folder: Path) -> None:
     assert report.statistics["val"].images == 8
 
 
+def test_the_classes_of_the_recipe_are_those_that_are_checked(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("data:\n  classes: [circle]\n")
+    every = check(str(folder), measured=False).statistics["train"].classes
+    assert len(every) > 1
+    report = check(str(folder), measured=False, recipe=str(path))
+    assert report.statistics["train"].classes == {"circle": every["circle"]}
+    assert "data.classes" not in report.advice.command and str(path) in report.advice.command
+    out = tmp_path / "report.json"
+    command = ["check", str(folder), "--no-steps", "--json", str(out), "--recipe", str(path)]
+    assert main(command) == 0 and list(json.loads(out.read_text())["statistics"]["train"]["classes"]) == [
+        "circle"
+    ]
+    assert main([*command, "--set", "data.classes=[triangle]"]) == 0
+    report = json.loads(out.read_text())
+    assert list(report["statistics"]["train"]["classes"]) == ["triangle"]
+    assert 'data.classes=["triangle"]' in report["advice"]["command"]
+    assert main([*command, "--set", "data.classes=[]"]) == 0
+    assert json.loads(out.read_text())["statistics"]["train"]["classes"] == every
+
+
 def test_statistics_by_hand(tmp_path: Path) -> None:
     Image.new("RGB", (100, 80)).save(tmp_path / "a.png")
     Image.new("RGB", (100, 80)).save(tmp_path / "b.png")
@@ -122,6 +143,8 @@ def test_repairs_of_the_reader_are_findings(folder: Path) -> None:
     def change(document: dict) -> None:
         document["annotations"][0]["bbox"] = [float("nan"), 0, 5, 5]
         document["annotations"][1]["bbox"][2:] = [0, 0]
+        for record in document["annotations"][:2]:
+            del record["segmentation"]
         del document["annotations"][2]["area"]
 
     edit(folder, change)
@@ -171,6 +194,8 @@ def test_a_repaired_copy(folder: Path, tmp_path: Path) -> None:
     def change(document: dict) -> None:
         document["annotations"][0]["bbox"][2] *= -1
         document["annotations"][1]["bbox"][2:] = [0, 0]
+        for record in document["annotations"][:2]:
+            del record["segmentation"]
         del document["annotations"][2]["iscrowd"]
 
     edit(folder, change)

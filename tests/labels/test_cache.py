@@ -98,6 +98,7 @@ def test_packed_images_are_the_same(found):
     packed = labelled(found)
     assert len(packed) == len(found)
     assert all(same(packed.image(index), image) for index, image in enumerate(found))
+    assert [packed.size(index) for index in range(len(packed))] == [image.size for image in found]
 
 
 def test_a_copy_may_be_changed():

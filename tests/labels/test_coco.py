@@ -145,15 +145,46 @@ def test_annotation_without_its_image(files: Files) -> None:
     assert "12345" in files.dropped("annotation without an image dropped")
 
 
+@pytest.mark.parametrize(
+    "box",
+    [[4.0, 2.0, 0.0, 10.0], [4.0, NAN, 10.0, 10.0], [4.0, 2.0, 10.0, INF], [None] * 4, [1, 2, 3], "box"],
+)
+@pytest.mark.parametrize("as_rle", [False, True])
+def test_box_of_no_use_beside_a_good_mask(files: Files, box: Any, as_rle: bool) -> None:
+    """The object stays, with the box of its mask; nothing is dropped."""
+    good = files.read().image(0).annotations[0]
+    files.first["bbox"] = box
+    if as_rle:
+        files.first["segmentation"] = {"size": [HEIGHT, WIDTH], "counts": [82, *[10, 10] * 9, 10, 328]}
+    dataset = files.repaired("box without an area, or not of four finite numbers, taken from the mask")
+    [found] = dataset.image(0).annotations
+    assert (found.box, found.area) == (good.box, good.area)
+
+
+def test_outline_without_a_pixel_and_no_area(files: Files) -> None:
+    """The area is that of the box then, not 0."""
+    del files.first["area"]
+    files.first["segmentation"] = [[4.0, 2.0, 4.0, 2.0, 14.0, 12.0]]
+    dataset = repaired(files.read(), "mask without a pixel dropped", "missing area computed")
+    [found] = dataset.image(0).annotations
+    assert (found.box, found.area, found.polygons) == ((4.0, 2.0, 14.0, 12.0), 100.0, None)
+
+
+@pytest.mark.parametrize("mask", [[NAN, *SQUARE[1:]], [4.0, 2.0, 4.0, 2.0, 4.0, 2.0]])
+def test_box_of_no_use_beside_a_mask_of_none(files: Files, mask: list[float]) -> None:
+    files.first |= {"bbox": [4.0, 2.0, 0.0, 10.0], "segmentation": [mask]}
+    files.dropped("non-finite coordinates dropped" if mask[0] != 4.0 else "zero-area box dropped")
+
+
 def test_zero_area_box(files: Files) -> None:
-    files.first["bbox"] = [4.0, 2.0, 0.0, 10.0]
+    files.first |= {"bbox": [4.0, 2.0, 0.0, 10.0], "segmentation": []}
     assert "annotation 100 of image 'a.png'" in files.dropped("zero-area box dropped")
 
 
 @pytest.mark.parametrize("side", [1e-320, -1e-320, 1e-17])
 def test_side_that_is_lost_in_the_rounding(files: Files, side: float) -> None:
     """Half-open corners of it are the same: a box without an inside, of which training makes NaN."""
-    files.first["bbox"] = [4.0, 2.0, 10.0, side]
+    files.first |= {"bbox": [4.0, 2.0, 10.0, side], "segmentation": []}
     files.dropped("zero-area box dropped")
 
 
@@ -182,7 +213,7 @@ def test_box_entirely_outside(files: Files) -> None:
 
 @pytest.mark.parametrize("value", [NAN, INF, None])
 def test_non_finite_box(files: Files, value: float | None) -> None:
-    files.first["bbox"] = [4.0, value, 10.0, 10.0]
+    files.first |= {"bbox": [4.0, value, 10.0, 10.0], "segmentation": []}
     files.dropped("non-finite coordinates dropped")
 
 
@@ -193,7 +224,7 @@ def test_nan_in_a_polygon(files: Files) -> None:
 
 @pytest.mark.parametrize("box", [[1, 2, 3], "box", [1, 2, 3, "x"], [[1], [2, 3]]])
 def test_box_that_is_none(files: Files, box: Any) -> None:
-    files.first["bbox"] = box
+    files.first |= {"bbox": box, "segmentation": []}
     files.dropped("annotation without a usable box dropped")
 
 
@@ -377,7 +408,7 @@ def test_empty_data_set(files: Files, key: str) -> None:
 
 
 def test_nothing_usable_left(files: Files) -> None:
-    files.first["bbox"] = [0, 0, 0, 0]
+    files.first |= {"bbox": [0, 0, 0, 0], "segmentation": []}
     files.refused("none of 1 annotations", "1 x zero-area box dropped")
 
 
@@ -424,7 +455,7 @@ def test_record_that_is_none(files: Files, key: str) -> None:
     [
         ("images", "id", [1]),
         ("images", "file_name", 3),
-        ("categories", "id", "1"),
+        ("categories", "id", [1]),
         ("categories", "name", "a\nb"),
     ],
 )

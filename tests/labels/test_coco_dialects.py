@@ -185,6 +185,34 @@ def test_images_with_text_for_ids(folder: Path) -> None:
     assert [image.image_id for image in dataset] == ["1", "2"] and len(objects(dataset)) == 4
 
 
+@pytest.mark.parametrize("ids", [["1", "2"], ["7", "cat"], ["a", "b"], [1.0, 2.0], [5, "5"]])
+@pytest.mark.parametrize("form", [lambda raw: raw, str])
+def test_categories_with_text_for_ids(folder: Path, ids: list[Any], form: Any) -> None:
+    """Objects keep their classes; what is written has numbers."""
+    labels = document()
+    for category, raw in zip(labels["categories"], ids, strict=True):
+        category["id"] = raw
+    for annotation in labels["annotations"]:
+        raw = ids[annotation["category_id"] - 1]
+        annotation["category_id"] = raw if isinstance(raw, float) else form(raw)
+    if 5 in ids:  # two spellings of one number: which is meant is told by the form alone
+        refused(lambda: read(folder, labels), "has the id 5 of another category")
+        return
+    dataset = read(folder, labels)
+    assert objects(dataset) == plain(folder)
+    assert all(type(number) is int for number in dataset.class_ids) and len(set(dataset.class_ids)) == 2
+    assert dataset.problems.texts()["category id that is no whole number taken as one"] == 2
+    write_coco(dataset, folder / "again.json")
+    assert objects(read_coco(folder / "again.json")) == objects(dataset)
+
+
+@pytest.mark.parametrize("raw", [True, 1.5, None, [1], {}])
+def test_what_is_no_id_of_a_category(folder: Path, raw: Any) -> None:
+    labels = document()
+    labels["categories"][0]["id"] = raw
+    refused(lambda: read(folder, labels), "category 'cat' has the id", "give it a whole number")
+
+
 def test_text_that_is_an_id_itself_comes_first(folder: Path) -> None:
     labels = document()
     labels["images"][1]["id"] = "1"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from claims import refused
 from PIL import Image
 
 from maskrcnn.errors import DataError, UserError
@@ -92,6 +93,24 @@ def test_a_file_in_each_folder(tmp_path: Path) -> None:
     train = coco(tmp_path / "train/_annotations.coco.json", tmp_path / "train")
     val = coco(tmp_path / "valid/_annotations.coco.json", tmp_path / "valid")
     assert names(tmp_path) == (str(train), str(val))
+
+
+def test_labels_of_one_split_in_two_places(tmp_path: Path) -> None:
+    """To take one of them would leave out what the other holds."""
+    coco(tmp_path / "train.json", tmp_path / "train")
+    assert names(tmp_path) == (str(tmp_path / "train.json"), None)  # images alone are no labels
+    labels(tmp_path / "train")
+    for source in (tmp_path, f"coco:{tmp_path}"):
+        if source == tmp_path:
+            refused(lambda: open_dataset(tmp_path, "train"), "'train.json' and 'train'", error=UserError)
+        else:
+            assert open_dataset(source, "train").name == str(tmp_path / "train.json")
+    assert open_dataset(tmp_path / "train.json").classes == ["cat"]
+    assert open_dataset(tmp_path / "train").classes == ["object"]
+    (tmp_path / "train.json").unlink()
+    coco(tmp_path / "annotations/instances_train2017.json", tmp_path / "train2017")
+    words = "'train' and 'annotations/instances_train2017.json'", "give the one that is meant"
+    refused(lambda: open_dataset(tmp_path, "train"), *words, error=UserError)
 
 
 def test_layout_of_coco(tmp_path: Path) -> None:

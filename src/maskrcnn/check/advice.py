@@ -77,7 +77,9 @@ def advise(
     if not stats.with_keypoints and config.model.keypoint_head is not None:
         draft.overrides.append("model.keypoint_head=null")
     sets = [word for override in draft.overrides for word in ("--set", override)]
-    command = shell_command(["maskrcnn", "train", source, *options.words(), "--recipe", recipe, *sets])
+    command = shell_command(
+        ["maskrcnn", "train", source, *options.words(config.data), "--recipe", recipe, *sets]
+    )
     return Advice(recipe, draft.overrides, command, draft.reasons)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -48,7 +49,8 @@ def check(
         val: another data set to check as the val split.
         recipe: to advise on; None: the shipped one that fits.
         channels: to read the images with; None: the recipe's or, where files cannot be read as RGB, theirs.
-        options: what a person says of the labels (`open_dataset`).
+        options: what a person says of the labels (`open_dataset`); where it says nothing of data.classes and
+            the like, the recipe does.
         measured: run two training steps to tell time and memory.
 
     Labels that cannot be read at all are a finding too: then there is nothing else in the report.
@@ -57,6 +59,8 @@ def check(
         UserError: there is no such thing as `source` or `val`, or the recipe cannot be trained with.
     """
     settings = _settings(recipe)
+    if options.data is None:
+        options = replace(options, data=settings.data)
     report = Report(source)
     unplaced: dict[str, _Unplaced] = {split: {} for split in SPLITS}
     open_other = partial(open_val, source) if val is None else partial(open_dataset, val, "val")

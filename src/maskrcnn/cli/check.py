@@ -78,7 +78,7 @@ def check(
             val=val,
             recipe=recipe,
             channels=channels,
-            options=label_options(class_name, images, class_attribute, split_parts, set_),
+            options=label_options(class_name, images, class_attribute, split_parts, set_, recipe),
             measured=steps,
             progress=progress,
         )

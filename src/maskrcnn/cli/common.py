@@ -251,8 +251,12 @@ def label_options(
     class_attribute: str | None,
     split_parts: bool,
     set_: list[str] | None,
+    recipe: str | None = None,
 ) -> LabelOptions:
     """What the options of the command line say of the labels.
+
+    Args:
+        recipe: whose settings they change.
 
     Raises:
         UserError: a setting that is about something else, or none.
@@ -264,7 +268,7 @@ def label_options(
     for setting in set_ or []:
         if setting.partition("=")[0].strip() not in known:
             raise UserError(f"--set {setting}: here only {', '.join(known)} can be set; leave it out")
-    data = load_config({}, set_).data
+    data = load_config(recipe or {}, set_).data if recipe or set_ else None
     return LabelOptions(class_name, images, class_attribute, split_parts, data)
 
 

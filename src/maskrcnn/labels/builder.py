@@ -37,6 +37,9 @@ ROUNDING = (
 )
 
 
+NO_BOXES = (ProblemKind.NO_BOX, ProblemKind.ZERO_AREA_BOX, ProblemKind.NON_FINITE)
+
+
 class _Dropped(Exception):
     """The object cannot be used."""
 
@@ -198,7 +201,10 @@ class LabelBuilder:
             mask = found.rle  # where it is needed it is drawn, once
             if mask is None and found.polygons is not None and (box is None or area is None):
                 mask = annotation_rle(found, image.height, image.width)
-            found.box = _box_of_mask(mask) if box is None else self._box(box, image, record, found)
+                if box is not None and mask is not None and rle_area(mask) == 0:
+                    self.note(ProblemKind.EMPTY_MASK, record, image)
+                    found.polygons = mask = None
+            found.box = _box_of_mask(mask) if box is None else self._box_or_mask(box, image, record, found)
         except _Dropped as why:
             self.note(why.kind, record, image)
             return None
@@ -275,6 +281,21 @@ class LabelBuilder:
                 raise _Dropped(ProblemKind.OVERLONG_OUTLINE)
             rings.append(ring)
         return rings or None
+
+    def _box_or_mask(
+        self, given: Sequence[float], image: LabelledImage, record: str, found: Annotation
+    ) -> Box:
+        """xyxy inside the image; of the mask where what is given says nothing."""
+        try:
+            return self._box(given, image, record, found)
+        except _Dropped as why:
+            if why.kind not in NO_BOXES:
+                raise
+            mask = annotation_rle(found, image.height, image.width)
+            if mask is None or rle_area(mask) == 0:
+                raise
+        self.note(ProblemKind.NEW_BOX_FROM_MASK, record, image)
+        return rle_box(mask)
 
     def _box(self, given: Sequence[float], image: LabelledImage, record: str, found: Annotation) -> Box:
         """xyxy inside the image."""

@@ -38,6 +38,10 @@ class ChannelDataset(Dataset):
         """Labels of the image at `index`."""
         return self.dataset.image(index)
 
+    def size(self, index: int) -> tuple[int, int]:
+        """Height and width of the image at `index`."""
+        return self.dataset.size(index)
+
     def pixels(self, index: int) -> np.ndarray:
         """The image at `index`, upright, as uint8 (H, W, channels).
 

@@ -113,6 +113,10 @@ class Chosen(Dataset):
         image.negative = None if image.negative is None else self._known(image.negative)
         return image
 
+    def size(self, index: int) -> tuple[int, int]:
+        """Height and width of the image at `index`."""
+        return self.dataset.size(index)
+
     def pixels(self, index: int) -> np.ndarray:
         """As the data set has them."""
         return self.dataset.pixels(index)

@@ -39,6 +39,11 @@ class FileDataset(Dataset):
             raise IndexError(f"image {index} of {len(self)} in {self.name}")
         return self.packed.image(index)
 
+    def size(self, index: int) -> tuple[int, int]:
+        """Height and width of the image at `index`, without its labels."""
+        height, width = self.packed.sizes[index].tolist()
+        return height, width
+
     def pixels(self, index: int) -> np.ndarray:
         """The image at `index`, upright, as uint8 RGB (H, W, 3).
 

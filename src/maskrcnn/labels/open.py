@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from maskrcnn.config.data import DataConfig
 from maskrcnn.errors import UserError
 from maskrcnn.labels.choose import choose_labels
 from maskrcnn.labels.detect import Format, detect, find_format
@@ -135,7 +136,7 @@ def _named(source: str | Path) -> tuple[Format | None, Path]:
 
 
 def _checked(opener: Opener, headers: bool, options: LabelOptions, *, strict: bool = True) -> Dataset:
-    dataset = choose_labels(opener(), options.data, strict=strict)
+    dataset = choose_labels(opener(), options.data or DataConfig(), strict=strict)
     if options.class_name is not None:
         dataset = with_class(dataset, options.class_name)
     if headers:
@@ -195,17 +196,27 @@ def _find_split(folder: Path, split: Split, named: Format | None, options: Label
     if whole is not None and whole.has_split is not None and whole.has_split(folder, split):
         return _opener(whole, folder, options, split)
     names = SPLIT_NAMES[split]
+    found: dict[Path, Opener] = {}
     for suffix in (".json", ""):
         paths = [path for name in names for path in _like(folder, f"{name}{suffix}")]
         openers = {path: opener for path in paths if (opener := _whole(path, named, options))}
         if openers:
-            return openers[_only(list(openers))]
+            path = _only(list(openers))
+            found[path] = openers[path]
     for stem in ("instances_", "person_keypoints_", "", "lvis_v*_"):
         patterns = (f"{stem}{name}*.json" for name in names)
         files = [path for pattern in patterns for path in _like(folder / "annotations", pattern)]
-        if files:
-            return _whole(_only(list(dict.fromkeys(files))), named, options)
-    return None
+        opener = _whole(_only(list(dict.fromkeys(files))), named, options) if files else None
+        if opener is not None:
+            found[_only(files)] = opener
+            break
+    if len(found) > 1:
+        first, second = (str(path.relative_to(folder)) for path in list(found)[:2])
+        raise UserError(
+            f"{folder}: {first!r} and {second!r} both hold labels of the {split} split; give the one that is "
+            "meant, or move the other out of there"
+        )
+    return next(iter(found.values()), None)
 
 
 def _only(paths: list[Path]) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ class LabelOptions:
     images: Path | None = None  # the folder of the images, where it is not found beside the labels
     class_attribute: str | None = None  # which attribute of the objects is the class, where there are several
     split_parts: bool = False  # each separate part of a label image's number is an object of its own
-    data: DataConfig = field(default_factory=DataConfig)  # of it LABEL_SETTINGS
+    data: DataConfig | None = None  # of it LABEL_SETTINGS; None: nothing was said
 
     def reader_arguments(self, format_name: str, takes: tuple[str, ...]) -> dict[str, Any]:
         """What was given for the reader of a format.
@@ -51,8 +51,8 @@ class LabelOptions:
             raise UserError(f"--images {self.images}: no such folder; name the one that holds the images")
         return given
 
-    def words(self) -> list[str]:
-        """The options as they are typed."""
+    def words(self, recipe: DataConfig | None = None) -> list[str]:
+        """The options as they are typed beside a recipe of these settings."""
         named = {
             "--class": self.class_name,
             "--images": self.images,
@@ -62,8 +62,8 @@ class LabelOptions:
             word for option, value in named.items() if value is not None for word in (option, str(value))
         ]
         for name in LABEL_SETTINGS:
-            value = getattr(self.data, name)
-            if value != getattr(DataConfig(), name):
+            value = getattr(self.data or DataConfig(), name)
+            if value != getattr(recipe or DataConfig(), name):
                 words += ["--set", f"data.{name}={json.dumps(value, ensure_ascii=False)}"]
         return words + ["--split-parts"] * self.split_parts
 

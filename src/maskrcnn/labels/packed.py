@@ -32,6 +32,7 @@ class PackedLabels:
 
     heads: np.ndarray  # uint8: for each image a JSON list of everything that is no array (see `_head`)
     head_starts: np.ndarray  # int64 (N + 1,)
+    sizes: np.ndarray  # int64 (N, 2): height and width
     object_starts: np.ndarray  # int64 (N + 1,)
     boxes: np.ndarray  # float64 (A, 4) xyxy
     areas: np.ndarray  # float64 (A,)
@@ -56,7 +57,8 @@ class PackedLabels:
     def image(self, index: int) -> LabelledImage:
         """A fresh copy of what was packed at `index`, 0 .. len - 1."""
         head = json.loads(self.heads[self.head_starts[index] : self.head_starts[index + 1]].tobytes())
-        image_id, file_name, path, height, width, not_exhaustive, negative, ids = head
+        image_id, file_name, path, not_exhaustive, negative, ids = head
+        height, width = self.sizes[index].tolist()
         begin, end = self.object_starts[index : index + 2].tolist()
         annotations = [
             Annotation(
@@ -119,7 +121,7 @@ class _Packer:
         self.heads, self.codes = bytearray(), bytearray()
         self.masks, self.flags = bytearray(), bytearray()
         self.boxes, self.areas, self.points, self.keypoints = (array("d") for _ in range(4))
-        self.labels = array("q")
+        self.labels, self.sizes = array("q"), array("q")
         self.head_starts, self.object_starts, self.ring_starts = (
             array("q", [0]),
             array("q", [0]),
@@ -135,6 +137,7 @@ class _Packer:
         """Append one image."""
         self.heads += _head(image)
         self.head_starts.append(len(self.heads))
+        self.sizes.extend(image.size)
         for annotation in image.annotations:
             self._add_object(annotation, (image.height, image.width))
         self.object_starts.append(len(self.labels))
@@ -165,7 +168,7 @@ class _Packer:
     def packed(self) -> PackedLabels:
         """What was added."""
         found = {field.name: _as_array(getattr(self, field.name)) for field in fields(PackedLabels)}
-        for name, columns in (("boxes", 4), ("points", 2), ("keypoints", 3)):
+        for name, columns in (("sizes", 2), ("boxes", 4), ("points", 2), ("keypoints", 3)):
             found[name] = found[name].reshape(-1, columns)
         return PackedLabels(**found)
 
@@ -174,8 +177,8 @@ def _head(image: LabelledImage) -> bytes:
     """Ids may be text or numbers of any length, so they are not in arrays."""
     path = None if image.path is None else str(image.path)
     ids = [annotation.id for annotation in image.annotations]
-    head = [image.image_id, image.file_name, path, image.height, image.width]
-    return json.dumps([*head, image.not_exhaustive, image.negative, ids]).encode("ascii")
+    head = [image.image_id, image.file_name, path, image.not_exhaustive, image.negative, ids]
+    return json.dumps(head).encode("ascii")
 
 
 def _counts(rle: Rle, size: tuple[int, int]) -> bytes:

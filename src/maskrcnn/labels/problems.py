@@ -31,6 +31,10 @@ class ProblemKind(Enum):
     )
     CLIPPED_BOX = "box clipped to the image", "correct the bbox: x, y, width, height in pixels"
     BOX_FROM_MASK = "missing box taken from the mask", "add the bbox"
+    NEW_BOX_FROM_MASK = (
+        "box without an area, or not of four finite numbers, taken from the mask",
+        "correct the bbox: x, y, width, height in pixels",
+    )
     SHORT_POLYGON = (
         "polygon that is no ring of three points dropped",
         "write x1, y1, x2, y2, x3, y3, ... for each polygon",
@@ -71,6 +75,10 @@ class ProblemKind(Enum):
     ID_OF_ANOTHER_KIND = (
         "id that is text in one place and a number in another matched",
         "write image_id and category_id as the id that they mean",
+    )
+    CATEGORY_ID_NO_NUMBER = (
+        "category id that is no whole number taken as one",
+        "give every category a whole number; what is written here has one",
     )
     CATEGORY_REPEATED = "category repeated with its id and name passed over", "delete the repetition"
     ROOT_CATEGORY = (

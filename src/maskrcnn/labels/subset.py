@@ -32,6 +32,10 @@ class Subset(Dataset):
         """
         return self.dataset.image(self._place(index))
 
+    def size(self, index: int) -> tuple[int, int]:
+        """Height and width of the image at `index`."""
+        return self.dataset.size(self._place(index))
+
     def pixels(self, index: int) -> np.ndarray:
         """The image at `index`, upright, as uint8 RGB (H, W, 3).
 

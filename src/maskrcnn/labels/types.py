@@ -109,6 +109,10 @@ class Dataset(Protocol):
         """Labels of the image at `index`."""
         ...
 
+    def size(self, index: int) -> tuple[int, int]:
+        """Height and width of the image at `index`; cheap where it is known without the labels."""
+        return self.image(index).size
+
     def pixels(self, index: int) -> np.ndarray:
         """The image at `index`, upright, as uint8 (H, W, C): RGB unless it was opened with other channels."""
         ...

@@ -121,7 +121,7 @@ class TableWriter:
         self._counted: dict[str, Counted] = {}
         self._objects = GrowingFile(folder / "objects.csv", "", "", "")
         self._summary = GrowingFile(
-            folder / "summary.csv", _line("image", *more, "class", "count", *self._areas), "", ""
+            folder / "summary.csv", table_line("image", *more, "class", "count", *self._areas), "", ""
         )
 
     def begin(self, image: WrittenImage) -> None:
@@ -135,10 +135,10 @@ class TableWriter:
             rows = [{"track_id": id_} | row for id_, row in zip(ids, rows, strict=True)]
         if rows and not self._columns:
             self._columns = list(rows[0])
-            lines.append(_line("image", *self._more, "object", *self._columns))
+            lines.append(table_line("image", *self._more, "object", *self._columns))
         for row in rows:
             self._found += 1
-            lines.append(_line(self._image.name, *self._image.more, self._found, *row.values()))
+            lines.append(table_line(self._image.name, *self._image.more, self._found, *row.values()))
             counted = self._counted.setdefault(row["class"], Counted())
             counted.count += 1
             for area in self._areas:
@@ -153,12 +153,12 @@ class TableWriter:
                 "" if counted.count and area not in self._columns else counted.areas[area]
                 for area in self._areas
             ]
-            lines.append(_line(self._image.name, *self._image.more, name, counted.count, *areas))
+            lines.append(table_line(self._image.name, *self._image.more, name, counted.count, *areas))
         self._summary.add(lines)
 
     def close(self) -> None:
         if not self._columns:
-            self._objects.add([_line("image", *self._more, "object", *BOX)])
+            self._objects.add([table_line("image", *self._more, "object", *BOX)])
         self._objects.close()
         self._summary.close()
 
@@ -171,7 +171,7 @@ class Counted:
     areas: Counter[str] = field(default_factory=Counter)
 
 
-def _line(*cells: Any) -> str:
+def table_line(*cells: Any) -> str:
     """A row of a table; no cell is a formula to a spreadsheet, which could run programs: a ' is before it."""
     text = io.StringIO()
     plain = [f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell for cell in cells]

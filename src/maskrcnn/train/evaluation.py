@@ -28,6 +28,9 @@ class Share(Dataset):
     def image(self, index: int) -> LabelledImage:
         return self.dataset.image(self.indices[index])
 
+    def size(self, index: int) -> tuple[int, int]:
+        return self.dataset.size(self.indices[index])
+
     def pixels(self, index: int) -> Any:
         return self.dataset.pixels(self.indices[index])
 

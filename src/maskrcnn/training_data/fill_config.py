@@ -56,7 +56,7 @@ def fill_tile_side(config: Config, dataset: Dataset) -> Config:
     if config.data.tiles is not None:
         side = config.data.tiles.side
     else:
-        sides = [max(dataset.image(index).size) for index in range(len(dataset))]
+        sides = [max(dataset.size(index)) for index in range(len(dataset))]
         side = int(np.median(sides)) if sides else 0
     settings = settings.model_copy(update={"tile_side": side})
     return config.model_copy(update={"model": config.model.model_copy(update={"input": settings})})

@@ -63,7 +63,7 @@ def test_loader(
     dataset: Dataset, config: InputConfig, batch: int, workers: int
 ) -> DataLoader[tuple[int, ScaledImage]]:
     """Batches (Batch, list of image indices) of the whole data set; see `batches_of_one_shape`."""
-    sizes = (dataset.image(index).size for index in range(len(dataset)))
+    sizes = (dataset.size(index) for index in range(len(dataset)))
     batches = batches_of_one_shape(sizes, config, batch)
     collate = partial(_collate_test, divisor=config.divisor)
     return WorkerLoader(TestSamples(dataset, config), batches, collate, workers, persistent=False)
@@ -87,5 +87,5 @@ def _tall(dataset: Dataset) -> np.ndarray | None:
     """(n,) bool: which images are upright; None for generated images, which all have one shape."""
     if dataset.image(0).path is None:
         return None
-    shapes = ((p.height, p.width) for p in (dataset.image(i) for i in range(len(dataset))))
-    return np.array([height > width for height, width in shapes])
+    sizes = (dataset.size(index) for index in range(len(dataset)))
+    return np.array([height > width for height, width in sizes])

@@ -64,6 +64,10 @@ class TiledDataset(Dataset):
         """Labels of the tile at `index`, in its pixels."""
         return self._labels.image(index)
 
+    def size(self, index: int) -> tuple[int, int]:
+        """Height and width of the image at `index`."""
+        return self._labels.size(index)
+
     def pixels(self, index: int) -> np.ndarray:
         """The tile at `index`: uint8 (H, W, C).
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -61,7 +62,7 @@ def fill_builder(document: dict[str, Any], json_path: Path, image_folder: Path |
         DataError: a category cannot be used, or no image is found.
     """
     builder = LabelBuilder(json_path, json_path.parent if image_folder is None else image_folder)
-    _add_categories(document, builder)
+    label_of = _add_categories(document, builder)
     by_id = _add_images(document["images"], builder, image_folder)
     lost: set[int | str] = set()
     if builder.refused or builder.missing:  # their annotations need no line of their own
@@ -70,7 +71,7 @@ def fill_builder(document: dict[str, Any], json_path: Path, image_folder: Path |
     used_ids = {
         raw["id"] for raw in document["annotations"] if isinstance(raw, dict) and type(raw.get("id")) is int
     }
-    reader = AnnotationReader(builder, by_id, lost, max(used_ids, default=0) + 1)
+    reader = AnnotationReader(builder, label_of, by_id, lost, max(used_ids, default=0) + 1)
     for position, raw in enumerate(document["annotations"]):
         try:
             reader.read(raw, position)
@@ -99,8 +100,8 @@ def _load(path: Path) -> dict[str, Any]:
     return found
 
 
-def _add_categories(document: dict[str, Any], builder: LabelBuilder) -> None:
-    """Add the classes, but for repetitions and for Roboflow's root above them."""
+def _add_categories(document: dict[str, Any], builder: LabelBuilder) -> dict[int | str, int]:
+    """Add the classes, but for repetitions and for Roboflow's root above them; their labels by their ids."""
     records = [record if isinstance(record, dict) else {} for record in document["categories"]]
     raws = (raw.get("category_id") for raw in document["annotations"] if isinstance(raw, dict))
     used = {raw for raw in raws if isinstance(raw, (int, float, str))}
@@ -108,6 +109,9 @@ def _add_categories(document: dict[str, Any], builder: LabelBuilder) -> None:
     roots = [record for record in records if record.get("supercategory") == "none"]
     names = _unnamed_keypoints(document, builder)
     done: dict[str, Any] = {}
+    label_of: dict[int | str, int] = {}
+    numbers = (record.get("id") for record in records)
+    free = count(max((number for number in numbers if type(number) is int), default=0) + 1)
     for fields in records:
         where = f"category {fields.get('name')!r:.80}"
         key = f"{fields.get('id')!r:.100} {fields.get('name')!r:.1000}"
@@ -117,24 +121,33 @@ def _add_categories(document: dict[str, Any], builder: LabelBuilder) -> None:
             builder.problems.note(ProblemKind.ROOT_CATEGORY, where)
         else:
             done[key] = fields.get("keypoints")
-            label = builder.add_class(fields.get("name"), fields.get("id"))
-            builder.add_keypoints(label, fields | names.get(builder.class_ids[label], {}))
+            raw = class_id = fields.get("id")
+            if type(raw) is not int and _is_id(number := other_kind(raw)):
+                class_id = number
+            elif isinstance(raw, str):
+                class_id = next(free)
+            label = builder.add_class(fields.get("name"), class_id)
+            if class_id is not raw:
+                builder.problems.note(ProblemKind.CATEGORY_ID_NO_NUMBER, f"{where}, id {raw!r:.40}")
+            label_of[raw if isinstance(raw, str) else builder.class_ids[label]] = label
+            builder.add_keypoints(label, fields | names.get(str(raw), {}))
+    return label_of
 
 
-def _unnamed_keypoints(document: dict[str, Any], builder: LabelBuilder) -> dict[int, dict[str, list[str]]]:
+def _unnamed_keypoints(document: dict[str, Any], builder: LabelBuilder) -> dict[str, dict[str, list[str]]]:
     """Names of keypoints by the id of their category, where objects have some and no category names any."""
     if any(isinstance(record, dict) and record.get("keypoints") for record in document["categories"]):
         return {}
-    names: dict[int, dict[str, list[str]]] = {}
+    names: dict[str, dict[str, list[str]]] = {}
     for position, raw in enumerate(document["annotations"]):
         found = read_keypoints(raw.get("keypoints")) if isinstance(raw, dict) else None
         if found is None or not 0 < len(found) <= MOST_KEYPOINTS or not (found[:, 2] > 0).any():
             continue
-        if type(raw.get("category_id")) is int:
+        if _is_id(raw.get("category_id")):
             record = f"annotation {raw.get('id', position)!r:.40}"
             builder.problems.note(ProblemKind.KEYPOINTS_UNNAMED, f"{record} with {len(found)} keypoints")
             called = [f"k{number}" for number in range(1, len(found) + 1)]
-            names.setdefault(raw["category_id"], {"keypoints": called})
+            names.setdefault(str(raw["category_id"]), {"keypoints": called})
     return names
 
 

@@ -27,18 +27,20 @@ class AnnotationReader:
     def __init__(
         self,
         builder: LabelBuilder,
+        label_of: dict[int | str, int],
         images: dict[int | str, LabelledImage],
         refused: set[int | str],
         next_id: int,
     ) -> None:
         """
         Args:
+            label_of: the labels of the classes by their ids in the file.
             images: by their id in the file.
             refused: ids of images that are in the file and cannot be used.
             next_id: for annotations without an id of their own.
         """
         self.builder, self.images, self.refused, self.next_id = builder, images, refused, next_id
-        self.label_of = {class_id: label for label, class_id in enumerate(builder.class_ids)}
+        self.label_of = label_of
         self.numbers = CocoNumbers()
         self._ids: set[int] = set()
 
@@ -112,10 +114,10 @@ class AnnotationReader:
         return found
 
     def _label(self, category_id: Any, record: str, image: LabelledImage) -> int:
-        label = self.label_of.get(category_id) if type(category_id) is int else None
-        if label is None and isinstance(number := other_kind(category_id), int) and number in self.label_of:
+        label = self.label_of.get(category_id) if type(category_id) in (int, str) else None
+        if label is None and (other := other_kind(category_id)) in self.label_of:
             self.builder.note(ProblemKind.ID_OF_ANOTHER_KIND, f"{record}, category_id {category_id!r}", image)
-            label = self.label_of[number]
+            label = self.label_of[other]
         if label is None:
             known = ", ".join(f"{i} {self.builder.classes[k]}" for i, k in list(self.label_of.items())[:10])
             what = f" has category_id {category_id!r}, which is not in categories ({known})"
