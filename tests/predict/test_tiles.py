@@ -18,8 +18,7 @@ from maskrcnn.images.regions import ArrayRegions
 from maskrcnn.images.tiles import Window, tile_grid
 from maskrcnn.instances import Instances, Masks
 from maskrcnn.masks.rle import bitmap_rle, rle_bitmap
-from maskrcnn.predict.large import TiledImage
-from maskrcnn.predict.predictor import read_tiles, tile_side
+from maskrcnn.predict.large import TiledImage, read_tiles, tile_side
 from maskrcnn.predict.tiles import TileJoiner, best_first, merge, view_tile
 
 

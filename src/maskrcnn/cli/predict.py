@@ -71,6 +71,9 @@ Simplify = Annotated[
         " mask, for fewer points.",
     ),
 ]
+Pages = Annotated[
+    bool, typer.Option("--pages", help="Each page of a TIFF stack is an image, called name[1], name[2], ...")
+]
 
 
 def predict(
@@ -88,6 +91,7 @@ def predict(
     ),
     score: Annotated[float, typer.Option(min=0, max=1, help="Keep objects with at least this score.")] = 0.5,
     tiles: Tiles = "auto",
+    pages: Pages = False,
     save: Save = "overlay",
     scale: Scale = None,
     simplify: Simplify = 0.5,
@@ -104,7 +108,7 @@ def predict(
     wanted = parse_value_range(value_range)
     from maskrcnn.images.value_range import find_value_range
     from maskrcnn.predict.files import predict_files
-    from maskrcnn.predict.predictor import read_tiles
+    from maskrcnn.predict.large import read_tiles
     from maskrcnn.predict.sources import Sources, find_sources
 
     way, kinds = read_tiles(tiles), _kinds(save, scale)
@@ -134,6 +138,7 @@ def predict(
             save=kinds,
             scale=scale,
             simplify=simplify,
+            pages=pages,
             progress=progress,
         )
     _tell(summary)

@@ -34,17 +34,29 @@ class RegionImage(Protocol):
     def close(self) -> None: ...
 
 
+class Readable(Protocol):
+    """What windows can be read of."""
+
+    def read(self, window: Window) -> np.ndarray:
+        """(h, w, C) of a window that lies in the image."""
+
+
+def whole_pixels(image: Readable, size: tuple[int, int]) -> np.ndarray:
+    """All pixels, (H, W, C), of an image of this height and width."""
+    return image.read(Window(0, 0, size[1], size[0]))
+
+
 class ArrayRegions:
     """An image that is in memory, or mapped into it: (H, W, C)."""
 
     def __init__(self, pixels: np.ndarray) -> None:
-        self._pixels = pixels
+        self.pixels = pixels
         self.size: tuple[int, int] = (pixels.shape[0], pixels.shape[1])
         self.channels: int = pixels.shape[2]
 
     def read(self, window: Window) -> np.ndarray:
         left, top, right, bottom = window.box
-        return np.ascontiguousarray(self._pixels[top:bottom, left:right])
+        return np.ascontiguousarray(self.pixels[top:bottom, left:right])
 
     def close(self) -> None: ...
 
@@ -53,13 +65,20 @@ class FileRegions:
     """A file as a model takes it: uint8 with the model's channels, by the rules of `read_image`."""
 
     def __init__(
-        self, path: Path, samples: RegionImage, channels: int, value_range: ValueRange | None
+        self,
+        path: Path,
+        samples: RegionImage,
+        channels: int,
+        value_range: ValueRange | None,
+        ordinary: bool = False,
     ) -> None:
         """
         Args:
             samples: what is stored in the file, of any type.
+            ordinary: `read_image` reads the file, too, unless it is too large.
         """
         self._path, self._samples, self._range = path, samples, value_range
+        self.ordinary = ordinary
         self.size, self.channels = samples.size, channels
 
     def read(self, window: Window) -> np.ndarray:
@@ -89,7 +108,9 @@ def open_regions(
             installed.
     """
     samples = _open_samples(path, channels, page)
-    return None if samples is None else FileRegions(path, samples, channels, value_range)
+    if samples is None:
+        return None
+    return FileRegions(path, samples, channels, value_range, ordinary=page is None)
 
 
 def count_images(path: Path, channels: int = 3) -> int:

@@ -8,19 +8,18 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import DataError, UserError
-from maskrcnn.images.read import read_image
-from maskrcnn.images.regions import ArrayRegions
+from maskrcnn.images.regions import RegionImage, whole_pixels
 from maskrcnn.instances import Instances
 from maskrcnn.labels.writers.left_out import LeftOut
 from maskrcnn.predict.kinds import RESULTS, WriterOptions, check_kinds, open_writers, spare_sources
-from maskrcnn.predict.large import grid_of
-from maskrcnn.predict.predictor import Tiles, check_batch, check_score, predict_pixels, tile_side
+from maskrcnn.predict.large import TiledImage, Tiles, tile_side
+from maskrcnn.predict.predictor import check_batch, check_score, predict_pixels, tiled
+from maskrcnn.predict.reading import SourceImage, open_image, source_images
 from maskrcnn.predict.sources import Sources, find_sources
 from maskrcnn.predict.writers.overlay import OverlayWriter
+from maskrcnn.predict.writers.results import has_overlay
 from maskrcnn.predict.writers.writer import Writer, WrittenImage
 from maskrcnn.progress import Progress
 from maskrcnn.runtime.engine import Runner
@@ -66,6 +65,7 @@ def predict_files(
     save: Collection[str] = ("overlay",),
     scale: float | None = None,
     simplify: float = 0.5,
+    pages: bool = False,
     progress: Progress | None = None,
 ) -> Summary:
     """Find the objects in every image of `sources` and write what a person and a program want of it.
@@ -80,6 +80,7 @@ def predict_files(
         save: any of `KINDS`, what else is written.
         scale: micrometres per pixel, for the tables.
         simplify: pixels that outlines for a person to edit may be off the masks, for fewer points.
+        pages: each page of a TIFF is an image of its own, called name[1], name[2] and so on.
 
     Raises:
         UserError: no images, `out` is not a folder that can be written, or an overlay would replace its
@@ -89,23 +90,24 @@ def predict_files(
     check_score(score)
     check_kinds(save)
     paths, passed_over = sources if isinstance(sources, Sources) else find_sources(sources)
-    stems = numbered_stems([path.stem for path in paths])
+    images = source_images(paths, pages, model.config.input.channels)
+    stems = numbered_stems([image.stem for image in images])
     if "overlay" in save:
-        spare_sources(paths, stems, out)
+        spare_sources([image.path for image in images], stems, out)
     make_folder(out)
     summary, left_out = Summary(results=out / RESULTS, passed_over=passed_over), LeftOut()
     with contextlib.ExitStack() as stack:
-        stack.enter_context(telling(lambda: f"{summary.images} of {len(paths)} images are done: {out}"))
+        stack.enter_context(telling(lambda: f"{summary.images} of {len(images)} images are done: {out}"))
         options = WriterOptions(out, model.config, scale, simplify, left_out)
         writers = open_writers(save, options, stack)
-        for start in range(0, len(paths), batch):
-            group = list(range(start, min(start + batch, len(paths))))
-            for part in _predict_readable(model, paths, stems, group, score, tiles, summary, progress):
+        for start in range(0, len(images), batch):
+            group = list(range(start, min(start + batch, len(images))))
+            for part in _predict_readable(model, images, stems, group, score, tiles, summary, progress):
                 _write(part, writers)
                 summary.images += part.last
                 summary.objects.update(part.found.names)
             if progress:
-                progress(group[-1] + 1, len(paths))
+                progress(group[-1] + 1, len(images))
         summary.overlays = [
             path for writer in writers if isinstance(writer, OverlayWriter) for path in writer.written
         ]
@@ -135,7 +137,7 @@ def make_folder(out: Path) -> None:
 
 def _predict_readable(
     model: Runner,
-    paths: list[Path],
+    images: list[SourceImage],
     stems: list[str],
     group: list[int],
     score: float | None,
@@ -143,50 +145,63 @@ def _predict_readable(
     summary: Summary,
     progress: Progress | None,
 ) -> Iterator[Part]:
-    """What is in the images at the places `group` of `paths`; those that cannot be read are named in
+    """What is in the images at the places `group` of `images`; those that cannot be read are named in
     `summary`.
     """
-    pixels: dict[int, np.ndarray] = {}
-    config = model.config.input
+    opened: dict[int, tuple[RegionImage, int | None]] = {}
     for place in group:
         try:
-            pixels[place] = read_image(paths[place], config.channels, config.value_range)
+            opened[place] = open_image(images[place], model.config.input, tiles)
         except DataError as error:
             summary.unreadable.append(str(error))
-    if not pixels:
-        return
-    every = predict_pixels(
-        model,
-        list(pixels.values()),
-        score=score,
-        paths=[paths[place] for place in pixels],
-        tiles=tiles,
-        progress=progress,
+    whole = {
+        place: whole_pixels(image, image.size) for place, (image, side) in opened.items() if side is None
+    }
+    found = predict_pixels(
+        model, list(whole.values()), score=score, paths=[images[place].path for place in whole]
     )
-    for place, found in zip(pixels, every, strict=True):
-        path = paths[place]
-        summary.notes += _notes(path, found, model.config, tiles)
-        held = ArrayRegions(pixels[place])
-        yield Part(WrittenImage(place + 1, path.as_posix(), path, stems[place], found.size, held), found)
+    results = dict(zip(whole, found, strict=True))
+    for place, (image, side) in opened.items():
+        source = images[place]
+        written = WrittenImage(place + 1, source.name, source.path, stems[place], image.size, image)
+        if side is None:
+            summary.notes += _notes(source.name, results[place], model.config)
+            yield Part(written, results[place])
+            continue
+        with contextlib.closing(image):
+            try:
+                yield from _parts(written, tiled(model, image, side, score=score), summary, progress)
+            except DataError as error:
+                summary.unreadable.append(str(error))
 
 
-def _notes(path: Path, found: Instances, config: ModelConfig, tiles: Tiles) -> list[str]:
-    """How a large or crowded image was predicted, where that is worth a line."""
+def _parts(
+    image: WrittenImage, prediction: TiledImage, summary: Summary, progress: Progress | None
+) -> Iterator[Part]:
+    """A large image row by row."""
+    for number, found in enumerate(prediction.parts(progress=progress)):
+        last = number + 1 == len(prediction)
+        yield Part(image, found, first=number == 0, last=last)
+    summary.notes.append(f"{image.name}: {prediction.line()}")
+    if not has_overlay(image.size):
+        summary.notes.append(f"{image.name}: too large for an overlay")
+    if prediction.full:
+        summary.notes.append(f"warning: {image.name}: {prediction.full_line()}")
+
+
+def _notes(name: str, found: Instances, config: ModelConfig) -> list[str]:
+    """A line on an image that is too large or too crowded to be predicted whole."""
     height, width = found.size
-    side = tile_side(config.input, found.size, tiles)
-    if side is not None:
-        count = len(grid_of(found.size, side))
-        return [f"{path}: {width:,} x {height:,} pixels, predicted in {count:,} tiles of {side}"]
     lines = []
     if tile_side(config.input, found.size, "auto") is not None:
         times = max(height, width) / (config.input.tile_side or 1)
         lines.append(
-            f"warning: {path}: {width:,} x {height:,} pixels, {times:.1f} times what the model is made for, "
+            f"warning: {name}: {width:,} x {height:,} pixels, {times:.1f} times what the model is made for, "
             "so objects are seen that much smaller; leave out --tiles"
         )
     if len(found) >= config.test.detections:
         lines.append(
-            f"warning: {path}: {len(found)} objects are the most that the model gives for an image "
+            f"warning: {name}: {len(found)} objects are the most that the model gives for an image "
             "(model.test.detections), so there may be more; add --tiles, with half the image's side"
         )
     return lines

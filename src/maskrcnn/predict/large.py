@@ -3,18 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from numbers import Integral
+from typing import Literal, cast
 
 import numpy as np
 
+from maskrcnn.config.model import InputConfig
+from maskrcnn.errors import UserError
 from maskrcnn.images.regions import RegionImage
-from maskrcnn.images.tiles import Grid, tile_grid
+from maskrcnn.images.tiles import WELL_ABOVE, Grid, tile_grid
 from maskrcnn.instances import Instances
 from maskrcnn.predict.tiles import TileJoiner, TileView, best_first, merge, view_tile
 from maskrcnn.progress import Progress
 
+Tiles = Literal["auto", "off"] | int
 OVERLAP = 4  # neighbouring tiles share this part of their side
+SMALLEST_TILE = 32  # pixels
+LONGEST_TILES = 9  # digits; int() refuses thousands
 
 Find = Callable[[list[np.ndarray]], list[Instances]]  # what is in images uint8 (H, W, C), each in its pixels
+
+
+def read_tiles(text: str) -> Tiles:
+    """`tiles` from the command line.
+
+    Raises:
+        UserError: neither "auto", "off" nor a number of pixels that tiles can have.
+    """
+    if text in ("auto", "off"):
+        return cast(Tiles, text)
+    if not text.isdecimal() or len(text) > LONGEST_TILES or int(text) < SMALLEST_TILE:
+        raise UserError(f"--tiles {text:.40}: give auto, off or a number of pixels from {SMALLEST_TILE} on")
+    return int(text)
+
+
+def tile_side(config: InputConfig, size: tuple[int, int], tiles: Tiles) -> int | None:
+    """The side of the tiles, pixels, that an image of this height and width is predicted in; None: it is not.
+
+    Raises:
+        UserError: `tiles` is neither "auto", "off" nor a number of pixels that tiles can have.
+    """
+    if isinstance(tiles, str) and tiles == "off":
+        return None
+    if isinstance(tiles, str) and tiles == "auto":
+        return config.tile_side if config.tile_side and max(size) > WELL_ABOVE * config.tile_side else None
+    if not isinstance(tiles, Integral) or tiles < SMALLEST_TILE:
+        raise UserError(f"tiles={tiles!r:.40}: give auto, off or a number of pixels from {SMALLEST_TILE} on")
+    return int(tiles) if max(size) > tiles else None
 
 
 def grid_of(size: tuple[int, int], side: int) -> Grid:
@@ -44,6 +79,20 @@ class TiledImage:
     def __len__(self) -> int:
         """How many parts there are."""
         return len(self._grid.tops)
+
+    def line(self) -> str:
+        """How it is predicted, in words."""
+        height, width = self._image.size
+        tiles = f"{len(self._grid):,} tiles of {max(self._grid.height, self._grid.width)}"
+        return f"{width:,} x {height:,} pixels, predicted in {tiles}"
+
+    def full_line(self) -> str:
+        """That some tiles may hold more, in words."""
+        return (
+            f"in {self.full:,} of {len(self._grid):,} tiles there are {self._most} objects, the most that "
+            "the model gives for an image (model.test.detections), so there may be more; take smaller tiles: "
+            f"--tiles {max(SMALLEST_TILE, max(self._grid.height, self._grid.width) // 2)}"
+        )
 
     def parts(self, start: int = 0, progress: Progress | None = None) -> Iterator[Instances]:
         """The parts from number `start` on, each as those of a run from the beginning.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,13 +16,13 @@ from maskrcnn.config.model import InputConfig, ModelConfig
 from maskrcnn.errors import UserError
 from maskrcnn.export.cached import engine_of
 from maskrcnn.images.batch import Batch, batches_of_one_shape, make_batch
-from maskrcnn.images.read import as_pixels, read_image
-from maskrcnn.images.regions import ArrayRegions, RegionImage
-from maskrcnn.images.tiles import WELL_ABOVE
+from maskrcnn.images.read import as_pixels
+from maskrcnn.images.regions import ArrayRegions, RegionImage, whole_pixels
 from maskrcnn.instances import Instances, Masks
 from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.ops.heatmaps import decode_resize
-from maskrcnn.predict.large import TiledImage
+from maskrcnn.predict.large import TiledImage, Tiles, tile_side
+from maskrcnn.predict.reading import SourceImage, open_image
 from maskrcnn.predict.sources import find_sources, is_many, passed_over_line
 from maskrcnn.progress import Progress
 from maskrcnn.runtime.engine import Runner, run_network
@@ -30,9 +30,6 @@ from maskrcnn.runtime.engine import Runner, run_network
 if TYPE_CHECKING:
     from maskrcnn.model.mask_rcnn import RawDetections
 
-Tiles = Literal["auto", "off"] | int
-SMALLEST_TILE = 32  # pixels
-LONGEST_TILES = 9  # digits; int() refuses thousands
 
 One = str | Path | np.ndarray | Image.Image
 
@@ -70,16 +67,14 @@ def predict(
     check_batch(batch)
     check_score(score)
     model = _by_engine(model, engine)
-    form = model.config.input.channels, model.config.input.value_range
     one = isinstance(source, One) or not isinstance(source, Iterable)
     images = _images_of([source] if one else source)  # type: ignore[list-item, arg-type]
     found: list[Instances] = []
     for start in range(0, len(images), batch):
         group = images[start : start + batch]
-        pixels = [read_image(p, *form) if isinstance(p, Path) else as_pixels(p, *form) for p in group]
-        found += predict_pixels(
-            model, pixels, score=score, paths=[p if isinstance(p, Path) else None for p in group], tiles=tiles
-        )
+        opened = [_open(image, model.config.input, tiles) for image in group]
+        places = [image if isinstance(image, Path) else None for image in group]
+        found += _predict_opened(model, opened, score, places)
     if one and not (isinstance(source, str | Path) and is_many(source)):
         return found[0]
     # a folder's worth of decoded images would fill the memory; `plot` reads the file again
@@ -104,55 +99,51 @@ def predict_pixels(
     """
     check_score(score)
     config = model.config.input
-    sides = [tile_side(config, image.shape[:2], tiles) for image in pixels]
-    found = {
-        place: tiled(model, ArrayRegions(image), side, score=score).whole(progress)
-        for place, (image, side) in enumerate(zip(pixels, sides, strict=True))
-        if side is not None
-    }
-    whole = [place for place in range(len(pixels)) if place not in found]
-    for batch_of in batches_of_one_shape((pixels[place].shape[:2] for place in whole), config, len(pixels)):
-        places = [whole[one] for one in batch_of]
-        batch = make_batch([pixels[place] for place in places], config)
+    opened = [(ArrayRegions(image), tile_side(config, image.shape[:2], tiles)) for image in pixels]
+    return _predict_opened(model, opened, score, paths or [None] * len(pixels), progress)
+
+
+def _predict_opened(
+    model: Runner,
+    images: Sequence[tuple[RegionImage, int | None]],
+    score: float | None,
+    paths: Sequence[Path | None],
+    progress: Progress | None = None,
+) -> list[Instances]:
+    """What is in some images, of which each has a side of tiles or is predicted whole."""
+    config = model.config.input
+    found: dict[int, Instances] = {}
+    whole: dict[int, np.ndarray] = {}
+    for place, (image, side) in enumerate(images):
+        if side is None:
+            whole[place] = whole_pixels(image, image.size)
+            continue
+        prediction = tiled(model, image, side, score=score)
+        found[place] = prediction.whole(progress)
+        if prediction.full:
+            warnings.warn(prediction.full_line(), stacklevel=4)
+    sizes = (pixels.shape[:2] for pixels in whole.values())
+    for batch_of in batches_of_one_shape(sizes, config, len(images)):
+        places = [list(whole)[one] for one in batch_of]
+        batch = make_batch([whole[place] for place in places], config)
         raw = run_network(model, batch.images, batch.sizes, score)
         found |= zip(places, finish(raw, batch, model.config, score=score or 0.0), strict=True)
-    for place, image in enumerate(pixels):
+    for place, (image, _) in enumerate(images):
         instances = found[place]
-        instances.pixels, instances.channels, instances.value_range = (
-            image,
-            image.shape[2],
-            config.value_range,
-        )
-        instances.path = paths[place] if paths else None
-    return [found[place] for place in range(len(pixels))]
+        instances.pixels = image.pixels if isinstance(image, ArrayRegions) else None
+        instances.channels, instances.value_range = image.channels, config.value_range
+        instances.path = paths[place]
+        image.close()
+    return [found[place] for place in range(len(images))]
 
 
-def read_tiles(text: str) -> Tiles:
-    """`tiles` from the command line.
-
-    Raises:
-        UserError: neither "auto", "off" nor a number of pixels that tiles can have.
-    """
-    if text in ("auto", "off"):
-        return cast(Tiles, text)
-    if not text.isdecimal() or len(text) > LONGEST_TILES or int(text) < SMALLEST_TILE:
-        raise UserError(f"--tiles {text:.40}: give auto, off or a number of pixels from {SMALLEST_TILE} on")
-    return int(text)
-
-
-def tile_side(config: InputConfig, size: tuple[int, int], tiles: Tiles) -> int | None:
-    """The side of the tiles, pixels, that an image of this height and width is predicted in; None: it is not.
-
-    Raises:
-        UserError: `tiles` is neither "auto", "off" nor a number of pixels that tiles can have.
-    """
-    if isinstance(tiles, str) and tiles == "off":
-        return None
-    if isinstance(tiles, str) and tiles == "auto":
-        return config.tile_side if config.tile_side and max(size) > WELL_ABOVE * config.tile_side else None
-    if not isinstance(tiles, Integral) or tiles < SMALLEST_TILE:
-        raise UserError(f"tiles={tiles!r:.40}: give auto, off or a number of pixels from {SMALLEST_TILE} on")
-    return int(tiles) if max(size) > tiles else None
+def _open(
+    image: Path | np.ndarray | Image.Image, config: InputConfig, tiles: Tiles
+) -> tuple[RegionImage, int | None]:
+    if isinstance(image, Path):
+        return open_image(SourceImage(image), config, tiles)
+    whole = ArrayRegions(as_pixels(image, config.channels, config.value_range))
+    return whole, tile_side(config, whole.size, tiles)
 
 
 def tiled(model: Runner, image: RegionImage, side: int, *, score: float | None = 0.5) -> TiledImage:

@@ -1,0 +1,172 @@
+"""Large files end to end: windows of the file in, rows of tiles out, each object once."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from blob_model import SIDE, BlobModel, blobs
+from PIL import Image
+
+from maskrcnn.images import regions
+from maskrcnn.masks.rle import rle_bitmap
+from maskrcnn.predict import reading
+from maskrcnn.predict.files import Summary, predict_files
+from maskrcnn.predict.predictor import predict, predict_pixels
+
+tifffile = pytest.importorskip("tifffile", reason="tifffile is not installed")
+
+
+def masks_of(summary: Summary, name: str | None = None) -> list[bytes]:
+    """The pixels of every object in results.json, in an order of their own."""
+    results: list[dict[str, Any]] = json.loads(summary.results.read_text())
+    chosen = [result for result in results if name in (None, result["file_name"])]
+    return sorted(rle_bitmap(result["segmentation"]).tobytes() for result in chosen)
+
+
+@pytest.fixture
+def only_by_windows(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """Whatever is read must be a window; the sizes of all of them."""
+    seen: list[tuple[int, ...]] = []
+    real = regions.FileRegions.read
+
+    def read(self: regions.FileRegions, window: regions.Window) -> np.ndarray:
+        pixels = real(self, window)
+        seen.append(pixels.shape)
+        return pixels
+
+    def refuse(*_: object) -> np.ndarray:
+        raise AssertionError("the image was read whole")
+
+    monkeypatch.setattr(regions.FileRegions, "read", read)
+    monkeypatch.setattr(reading, "read_image", refuse)
+    return seen
+
+
+def test_a_tiff_is_predicted_by_windows(tmp_path: Path, only_by_windows: list[tuple[int, ...]]) -> None:
+    pixels, count = blobs(300, 250)
+    path = tmp_path / "scan.tif"
+    tifffile.imwrite(path, pixels, photometric="rgb", tile=(32, 32), compression="zlib")
+    summary = predict_files(BlobModel(), [path], tmp_path / "out", save=())
+    assert summary.objects == {"blob": count} and summary.exit_code == 0
+    assert summary.notes == [f"{path}: 250 x 300 pixels, predicted in 30 tiles of 64"]
+    assert set(only_by_windows) == {(SIDE, SIDE, 3)} and len(only_by_windows) == 30
+    found = predict_pixels(BlobModel(), [pixels], tiles="auto")[0]
+    assert found.masks is not None
+    assert masks_of(summary) == sorted(bitmap.tobytes() for bitmap in found.masks.bitmaps())
+
+
+def test_from_python_too(tmp_path: Path, only_by_windows: list[tuple[int, ...]]) -> None:
+    pixels, count = blobs(200, 250)
+    tifffile.imwrite(tmp_path / "scan.tif", pixels, photometric="rgb")
+    np.save(tmp_path / "scan.npy", pixels)
+    for path in (tmp_path / "scan.tif", tmp_path / "scan.npy"):
+        found = predict(BlobModel(), path)
+        assert len(found) == count and found.pixels is None and found.path == path
+    assert predict(BlobModel(), pixels).pixels is pixels
+
+
+def test_every_kind_is_drawn(tmp_path: Path) -> None:
+    pixels, count = blobs(200, 250)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb")
+    Image.fromarray(pixels).save(tmp_path / "b.png")
+    summary = predict_files(
+        BlobModel(), [tmp_path / "a.tif", tmp_path / "b.png"], tmp_path / "out", save=("overlay",)
+    )
+    drawn = [np.asarray(Image.open(path)) for path in summary.overlays]
+    assert summary.objects["blob"] == 2 * count and np.array_equal(*drawn) and drawn[0].any()
+
+
+def test_pages_are_images(tmp_path: Path) -> None:
+    path = tmp_path / "stack.tif"
+    pages = [blobs(100, 150, seed) for seed in range(3)]
+    tifffile.imwrite(path, np.stack([pixels for pixels, _ in pages]), photometric="rgb")
+    single = tmp_path / "single.png"
+    Image.fromarray(pages[0][0]).save(single)
+    summary = predict_files(BlobModel(), [path, single], tmp_path / "out", pages=True)
+    assert summary.images == 4 and summary.exit_code == 0
+    names = [f"{path}[1]", f"{path}[2]", f"{path}[3]", str(single)]
+    results = json.loads(summary.results.read_text())
+    assert list(dict.fromkeys(result["file_name"] for result in results)) == names
+    for number, (_, count) in enumerate(pages):
+        assert sum(result["image_id"] == number + 1 for result in results) == count
+    assert [one.name for one in summary.overlays] == [
+        "stack_page1.png", "stack_page2.png", "stack_page3.png", "single.png",
+    ]  # fmt: skip
+    summary = predict_files(BlobModel(), [path, single], tmp_path / "out2")
+    assert summary.images == 1 and summary.exit_code == 3
+    assert "3 pages" in summary.unreadable[0] and "--pages" in summary.unreadable[0]
+
+
+def test_small_pages_are_predicted_whole(tmp_path: Path) -> None:
+    path = tmp_path / "stack.tif"
+    pages = [blobs(SIDE, SIDE, seed) for seed in range(3)]
+    tifffile.imwrite(path, np.stack([pixels for pixels, _ in pages]), photometric="rgb")
+    summary = predict_files(BlobModel(), [path], tmp_path / "out", pages=True, save=(), batch=2)
+    assert summary.images == 3 and summary.objects["blob"] == sum(count for _, count in pages)
+
+
+def test_an_image_that_breaks_off_is_left_out_and_the_rest_go_on(tmp_path: Path) -> None:
+    pixels, count = blobs(300, 250)
+    broken, whole = tmp_path / "a.tif", tmp_path / "b.tif"
+    for path in (broken, whole):
+        tifffile.imwrite(path, pixels, photometric="rgb", tile=(32, 32), compression="zlib")
+    content = bytearray(broken.read_bytes())
+    with tifffile.TiffFile(broken) as tiff:
+        last = tiff.pages[0].dataoffsets[-20]
+    content[last : last + 40] = bytes(40)
+    broken.write_bytes(content)
+    summary = predict_files(BlobModel(), [broken, whole], tmp_path / "out", save=())
+    assert (
+        summary.images == 1 and summary.exit_code == 3 and "a.tif: cannot be decoded" in summary.unreadable[0]
+    )
+    results = json.loads(summary.results.read_text())
+    assert len(results) == count and {result["file_name"] for result in results} == {str(whole)}
+
+
+def test_what_is_too_large_to_be_predicted_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "LARGEST", 10_000)
+    pixels, _ = blobs(200, 200)
+    path = tmp_path / "scan.tif"
+    tifffile.imwrite(path, pixels, photometric="rgb")
+    summary = predict_files(BlobModel(), [path], tmp_path / "out", tiles="off")
+    assert summary.exit_code == 3 and "add --tiles SIDE" in summary.unreadable[0]
+
+
+def test_full_tiles_are_told(tmp_path: Path) -> None:
+    pixels, count = blobs(300, 250)
+    Image.fromarray(pixels).save(tmp_path / "scan.png")
+    summary = predict_files(BlobModel(most=5), [tmp_path / "scan.png"], tmp_path / "out", save=())
+    (line,) = [note for note in summary.notes if note.startswith("warning")]
+    assert "of 30 tiles there are 5 objects" in line and line.endswith("--tiles 32")
+    assert summary.objects["blob"] < count
+    with pytest.warns(UserWarning, match="of 30 tiles there are 5 objects"):
+        predict(BlobModel(most=5), pixels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        predict(BlobModel(), pixels)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_other_channels(channels: int, tmp_path: Path) -> None:
+    pixels, count = blobs(150, 200, channels=channels)
+    path = tmp_path / "scan.tif"
+    shown = pixels[..., 0] if channels == 1 else pixels
+    tifffile.imwrite(path, shown, photometric="minisblack", planarconfig=None if channels == 1 else "contig")
+    found = predict(BlobModel(channels=channels), path)
+    assert len(found) == count and found.channels == channels
+    assert np.asarray(found.plot()).any()
+
+
+def test_sixteen_bits_by_windows(tmp_path: Path, only_by_windows: list[tuple[int, ...]]) -> None:
+    pixels, count = blobs(200, 250)
+    path = tmp_path / "scan.tif"
+    tifffile.imwrite(path, pixels[..., 0].astype(np.uint16) * 10, photometric="minisblack", tile=(32, 32))
+    model = BlobModel()
+    assert len(predict(model, path)) == 0  # as dark as 2,000 is of 65,535
+    model.config.input = model.config.input.model_copy(update={"value_range": (0, 3000)})
+    assert len(predict(model, path)) == count
