@@ -47,7 +47,7 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(PY) || python3 -m venv $(VENV) || \
 	  { echo "make: python3 -m venv failed; on Debian: apt-get install python3-venv" >&2; exit 1; }
 	$(PY) -m pip install -q --upgrade pip
-	$(PY) -m pip install -q -c constraints.txt -e '.[demo,plots,tensorboard,openvino,onnx,serve,video,dev]'
+	$(PY) -m pip install -q -c constraints.txt -e '.[demo,parquet,plots,tensorboard,openvino,onnx,serve,video,dev]'
 	touch $@
 
 clean:

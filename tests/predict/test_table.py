@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 
 from maskrcnn.images.regions import ArrayRegions
 from maskrcnn.instances import Instances, Masks
-from maskrcnn.predict.table import POWERS, SHAPE, TableWriter, measure
+from maskrcnn.predict.table import POWERS, SHAPE, measure
+from maskrcnn.predict.writers.tables import ObjectsWriter, SummaryWriter
 from maskrcnn.predict.writers.writer import WrittenImage
 
 measures = pytest.importorskip("skimage.measure")
@@ -44,14 +46,16 @@ def found(count: int = 3, masks: bool = True) -> Instances:
 
 def write(folder: Path, images: dict[str, Instances], scale: float | None = None) -> None:
     """The tables of these images."""
-    table = TableWriter(folder, scale)
-    for number, (name, objects) in enumerate(images.items(), 1):
-        assert objects.pixels is not None
-        pixels = ArrayRegions(objects.pixels)
-        table.begin(WrittenImage(number, name, Path(name), str(number), objects.size, pixels))
-        table.add(objects)
-        table.end()
-    table.close()
+    parquet = find_spec("pyarrow") is not None
+    writers = ObjectsWriter(folder, scale, csv=True, parquet=parquet), SummaryWriter(folder, scale)
+    for writer in writers:
+        for number, (name, objects) in enumerate(images.items(), 1):
+            assert objects.pixels is not None
+            pixels = ArrayRegions(objects.pixels)
+            writer.begin(WrittenImage(number, name, Path(name), str(number), objects.size, pixels))
+            writer.add(objects)
+            writer.end()
+        writer.close()
 
 
 def test_figures_are_those_of_regionprops_table() -> None:
@@ -100,19 +104,20 @@ def test_rows_of_objects_and_images(tmp_path: Path) -> None:
     ]
     images = list(csv.DictReader((tmp_path / "summary.csv").open(encoding="utf-8")))
     assert [(row["image"], row["class"], row["count"]) for row in images] == [
-        ("none.png", "", "0"),
         ("a, b.png", "cell", "2"),
         ("a, b.png", "nucleus", "1"),
         ("кот.png", "cell", "1"),
+        ("none.png", "", "0"),
     ]
-    assert float(images[1]["area"]) == sum(float(objects[n]["area"]) for n in (0, 2))
+    assert [row["least_score"] for row in images] == ["0.5", "0.7", "0.9", ""]
+    assert float(images[0]["area"]) == sum(float(objects[n]["area"]) for n in (0, 2))
     assert "area_um2" not in images[0]
 
 
 def test_the_summary_has_areas_to_scale_where_the_objects_have(tmp_path: Path) -> None:
     write(tmp_path, {"none.png": found(0), "b.png": found()}, scale=0.5)
     images = list(csv.DictReader((tmp_path / "summary.csv").open(encoding="utf-8")))
-    assert float(images[0]["area_um2"]) == 0 and float(images[1]["area"]) > 0
+    assert float(images[2]["area_um2"]) == 0 and float(images[0]["area"]) > 0
     assert all(float(row["area_um2"]) == float(row["area"]) / 4 for row in images)
 
 
@@ -134,11 +139,24 @@ def test_names_of_any_letters(tmp_path: Path) -> None:
     for file in ("objects.csv", "summary.csv"):
         with (tmp_path / file).open(newline="", encoding="utf-8") as lines:
             _, *rows = csv.reader(lines)
-        assert [row[0] for row in rows] == [*names[:3], "\\udcff.png"]
+        assert sorted(row[0] for row in rows) == sorted([*names[:3], "\\udcff.png"])
         assert all(names[0] in row for row in rows)
 
 
 def test_nothing_found_is_a_table_without_rows(tmp_path: Path) -> None:
     write(tmp_path, {"none.png": found(0)})
     assert (tmp_path / "objects.csv").read_text() == "image,object,class,score,x,y,width,height\n"
-    assert (tmp_path / "summary.csv").read_text().splitlines()[1:] == ["none.png,,0,0"]
+    assert (tmp_path / "summary.csv").read_text().splitlines()[1:] == ["none.png,,0,0,"]
+
+
+def test_parquet_has_the_columns_and_values_of_csv(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    write(tmp_path, {"none.png": found(0), "a.png": found(), "b\udcff.png": found(1)}, scale=0.5)
+    rows = parquet.read_table(tmp_path / "objects.parquet").to_pylist()
+    lines = list(csv.DictReader((tmp_path / "objects.csv").open(encoding="utf-8")))
+    assert len(rows) == len(lines) == 4 and list(rows[0]) == list(lines[0])
+    for row, line in zip(rows, lines, strict=True):
+        assert {key: str(value) for key, value in row.items()} == line
+    assert not list(tmp_path.glob(".*"))
+    write(tmp_path, {"none.png": found(0)})
+    assert parquet.read_table(tmp_path / "objects.parquet").num_rows == 0

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from maskrcnn.predict.files import Summary
 
 MOST_LINES = 10  # about images
-SAVED = ("overlay", "csv", "labelme", "label-studio", "cvat", "yolo", "coco-dataset", "labels", "geojson")
+TABLES = ("csv", "parquet", "summary")
+LABELS = ("labelme", "label-studio", "cvat", "yolo", "coco-dataset", "labels", "geojson")
 
 Tiles = Annotated[
     str,
@@ -51,11 +52,11 @@ Save = Annotated[
     str,
     typer.Option(
         metavar="overlay,csv,...",
-        autocompletion=one_of(*SAVED),
+        autocompletion=one_of("overlay", *TABLES, *LABELS),
         help="What else than results.json is written, with commas between: overlay, each image with its"
-        " objects drawn; csv, tables of objects (size, shape, brightness) and of images (counts); to be"
-        " corrected: labelme, label-studio, cvat, yolo, coco-dataset; labels, label images; geojson, for"
-        " QuPath.",
+        " objects drawn; csv or parquet, tables of objects (size, shape, brightness) and of images (counts);"
+        " summary, that of images alone; to be corrected: labelme, label-studio, cvat, yolo, coco-dataset;"
+        " labels, label images; geojson, for QuPath.",
     ),
 ]
 Scale = Annotated[
@@ -152,7 +153,7 @@ def _kinds(save: str, scale: float | None) -> list[str]:
     for kind in kinds:
         if kind not in KINDS:
             raise UserError(f"--save {kind:.40}: there are {', '.join(KINDS)}")
-    if scale is not None and "csv" not in kinds:
+    if scale is not None and not set(TABLES) & set(kinds):
         raise UserError("--scale: is for the tables of --save csv; add that, or leave it out")
     return kinds
 

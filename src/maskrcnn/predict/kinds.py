@@ -19,10 +19,10 @@ from maskrcnn.labels.writers.label_tiff import LabelTiffWriter
 from maskrcnn.labels.writers.labelme import LabelMeWriter
 from maskrcnn.labels.writers.left_out import LeftOut
 from maskrcnn.labels.writers.yolo import YoloWriter
-from maskrcnn.predict.table import TableWriter
 from maskrcnn.predict.writers.labels import LabelsWriter
 from maskrcnn.predict.writers.overlay import OverlayWriter
 from maskrcnn.predict.writers.results import ResultsWriter, overlay_name
+from maskrcnn.predict.writers.tables import ObjectsWriter, SummaryWriter
 from maskrcnn.predict.writers.writer import Writer
 
 RESULTS = "results.json"
@@ -36,7 +36,8 @@ LABELS: dict[str, type[FormatWriter]] = {
     "labels": LabelTiffWriter,
     "geojson": GeoJsonWriter,
 }
-KINDS = ("overlay", "coco", "csv", *LABELS)
+TABLES = ("csv", "parquet")  # of objects, with which a summary of the images comes
+KINDS = ("overlay", "coco", *TABLES, "summary", *LABELS)
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,14 @@ def open_writers(save: Collection[str], options: WriterOptions, stack: contextli
     makers: dict[str, Callable[[], Writer]] = {
         "coco": lambda: ResultsWriter(out / RESULTS, overlays="overlay" in save),
         "overlay": lambda: OverlayWriter(out),
-        "csv": lambda: TableWriter(out, options.scale),
+        "csv": lambda: ObjectsWriter(out, options.scale, csv="csv" in save, parquet="parquet" in save),
+        "summary": lambda: SummaryWriter(out, options.scale),
     }
+    tables = {"csv", "summary"} if set(save) & set(TABLES) else set()
+    wanted = {"coco", *tables, *save} - {"parquet"}
     writers: list[Writer] = []
     for name in KINDS:
-        if name in save or name == "coco":
+        if name in wanted:
             writers.append(makers[name]() if name in makers else _labels(name, options))
             stack.callback(writers[-1].close)
     return writers

@@ -1,14 +1,10 @@
-"""Tables of what was found: a row for each object, and one for each image."""
+"""What is measured of each object: its shape, and the image's brightness under it."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +13,6 @@ from maskrcnn.errors import UserError
 from maskrcnn.images.regions import ArrayRegions, RegionImage
 from maskrcnn.images.tiles import Window
 from maskrcnn.instances import Instances
-from maskrcnn.labels.writers.growing_file import GrowingFile
-from maskrcnn.predict.writers.writer import WrittenImage
 
 # scikit-image's name of a property and ours; lengths are in pixels, areas in square pixels
 SHAPE = {
@@ -30,8 +24,8 @@ SHAPE = {
     "solidity": "solidity",
 }
 BOX = ("class", "score", "x", "y", "width", "height")  # columns that every object has
-POWERS = {"area": 2, "perimeter": 1, "major_axis": 1, "minor_axis": 1}  # of a length
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what begins one
+POWERS = {"area": 2, "perimeter": 1, "major_axis": 1, "minor_axis": 1}  # of a length
 
 
 def measure(
@@ -51,7 +45,7 @@ def measure(
     Raises:
         UserError: scikit-image is not installed.
     """
-    _demand_scikit_image()
+    demand_scikit_image()
     if pixels is None and found.pixels is not None:
         pixels = ArrayRegions(found.pixels)
     rows: list[dict[str, Any]] = []
@@ -68,9 +62,13 @@ def measure(
     return rows
 
 
-def _demand_scikit_image() -> None:
+def demand_scikit_image() -> None:
+    """
+    Raises:
+        UserError: scikit-image is not installed.
+    """
     if find_spec("skimage") is None:
-        raise UserError("csv: needs scikit-image; pip install 'maskrcnn[table]'")
+        raise UserError("measuring objects needs scikit-image; pip install 'maskrcnn[table]'")
 
 
 def _shape(x0: int, y0: int, bitmap: np.ndarray, pixels: RegionImage | None) -> dict[str, float | None]:
@@ -96,79 +94,6 @@ def _scaled(values: dict[str, Any], scale: float) -> dict[str, Any]:
         for name, power in POWERS.items()
         if name in values
     }
-
-
-class TableWriter:
-    """objects.csv and summary.csv in a folder."""
-
-    def __init__(self, folder: Path, scale: float | None = None, more: Sequence[str] = ()) -> None:
-        """
-        Args:
-            scale: micrometres per pixel, as `measure` takes it.
-            more: further columns behind the image's, whose cells are in `WrittenImage.more`.
-
-        Raises:
-            UserError: scikit-image is not installed.
-            OSError: the files cannot be written.
-        """
-        _demand_scikit_image()
-        self._scale = scale
-        self._areas = ["area"] if scale is None else ["area", "area_um2"]
-        self._more = more
-        self._columns: list[str] = []
-        self._image: WrittenImage | None = None
-        self._found = 0  # objects of this image
-        self._counted: dict[str, Counted] = {}
-        self._objects = GrowingFile(folder / "objects.csv", "", "", "")
-        self._summary = GrowingFile(
-            folder / "summary.csv", table_line("image", *more, "class", "count", *self._areas), "", ""
-        )
-
-    def begin(self, image: WrittenImage) -> None:
-        self._image, self._found, self._counted = image, 0, {}
-
-    def add(self, found: Instances) -> None:
-        assert self._image is not None
-        rows, lines = measure(found, self._scale, self._image.pixels), []
-        if found.track_ids is not None:
-            ids = [id_ if id_ > 0 else "" for id_ in found.track_ids.tolist()]
-            rows = [{"track_id": id_} | row for id_, row in zip(ids, rows, strict=True)]
-        if rows and not self._columns:
-            self._columns = list(rows[0])
-            lines.append(table_line("image", *self._more, "object", *self._columns))
-        for row in rows:
-            self._found += 1
-            lines.append(table_line(self._image.name, *self._image.more, self._found, *row.values()))
-            counted = self._counted.setdefault(row["class"], Counted())
-            counted.count += 1
-            for area in self._areas:
-                counted.areas[area] += row.get(area) or 0
-        self._objects.add(lines)
-
-    def end(self) -> None:
-        assert self._image is not None
-        lines = []
-        for name, counted in sorted((self._counted or {"": Counted()}).items()):
-            areas = [
-                "" if counted.count and area not in self._columns else counted.areas[area]
-                for area in self._areas
-            ]
-            lines.append(table_line(self._image.name, *self._image.more, name, counted.count, *areas))
-        self._summary.add(lines)
-
-    def close(self) -> None:
-        if not self._columns:
-            self._objects.add([table_line("image", *self._more, "object", *BOX)])
-        self._objects.close()
-        self._summary.close()
-
-
-@dataclass
-class Counted:
-    """Objects of one class in an image."""
-
-    count: int = 0
-    areas: Counter[str] = field(default_factory=Counter)
 
 
 def table_line(*cells: Any) -> str:

@@ -15,7 +15,7 @@ from maskrcnn.errors import UserError
 from maskrcnn.images.draw import draw_instances
 from maskrcnn.images.regions import ArrayRegions
 from maskrcnn.labels.writers.growing_file import GrowingFile
-from maskrcnn.predict.table import TableWriter
+from maskrcnn.predict.writers.tables import FrameTables
 from maskrcnn.predict.writers.writer import WrittenImage
 from maskrcnn.video.overlapped import Overlapped
 from maskrcnn.video.pipe import end_child, receive, send, start_child
@@ -39,7 +39,7 @@ class VideoOutput:
         stem: str,
         *,
         overlay: bool = True,
-        table: TableWriter | None = None,
+        table: FrameTables | None = None,
     ) -> None:
         """
         Args:

@@ -14,7 +14,7 @@ from torch import nn
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.predict.files import make_folder, numbered_stems
 from maskrcnn.predict.predictor import Tiles
-from maskrcnn.predict.table import TableWriter
+from maskrcnn.predict.writers.tables import FrameTables
 from maskrcnn.progress import Progress
 from maskrcnn.runtime.engine import Runner
 from maskrcnn.stop import telling
@@ -68,7 +68,7 @@ def predict_videos(
     Args:
         batch: frames that go through the network together; None: 1 on a CPU.
         save: "overlay", NAME.mp4 with the objects drawn, timing and audio as in the source; "csv", tables of
-            all objects and of their count in each frame (`TableWriter`).
+            all objects and of their count in each frame (`FrameTables`).
         scale: micrometres per pixel, for the tables.
         track, hangs, given_up: as `VideoStream` takes them.
         progress: of each video's frames.
@@ -86,7 +86,7 @@ def predict_videos(
             )
     make_folder(out)
     with contextlib.ExitStack() as stack:
-        table = TableWriter(out, scale, TABLE_COLUMNS) if "csv" in save else None
+        table = FrameTables(out, scale, TABLE_COLUMNS) if "csv" in save else None
         if table is not None:
             stack.callback(table.close)
         for source, stem in zip(sources, stems, strict=True):
