@@ -40,7 +40,7 @@ class Frame:
 
 
 def crossings(
-    seed: int, *, people: int = 10, frames: int = 120, fps: float = 15, size: tuple[int, int] = (270, 480)
+    seed: int, *, people: int = 10, frames: int = 150, fps: float = 25, size: tuple[int, int] = (270, 480)
 ) -> Iterator[Frame]:
     """A video of so many people, the same for the same arguments."""
     rng = np.random.default_rng(seed)

@@ -44,7 +44,7 @@ def ways() -> dict[str, Callable[[], Update]]:
 
     def by_trackers() -> Update:
         tracker = trackers.ByteTrackTracker(
-            frame_rate=15, track_activation_threshold=0.5, high_conf_det_threshold=0.5
+            frame_rate=25, track_activation_threshold=0.5, high_conf_det_threshold=0.5
         )
 
         def update(found: Instances, seconds: float) -> np.ndarray:

@@ -67,8 +67,14 @@ def test_a_low_score_goes_on_with_a_track_and_begins_none() -> None:
         [1, -1],
     ]
     assert ids(tracker, seen((13, 10, 0.05)), start=0.08) == [[-1]]
-    # not seen a moment ago: only a high score takes it up again
-    assert ids(tracker, seen((13, 10, 0.3)), seen((13, 10, 0.9)), start=0.12) == [[-1], [1]]
+    assert ids(tracker, seen((13, 10, 0.3)), seen((13, 10, 0.9)), start=0.12) == [[1], [1]]
+
+
+def test_a_low_score_makes_no_track_certain() -> None:
+    there, here = (200, 10, 0.9), (10, 10, 0.9)
+    tracker = Tracker()
+    ids(tracker, seen(there))
+    assert ids(tracker, seen(there, here), seen(there, (10, 10, 0.3)), start=0.04) == [[1, -1], [1, -1]]
 
 
 def test_a_high_score_comes_first() -> None:

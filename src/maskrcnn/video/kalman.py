@@ -15,9 +15,9 @@ import numpy as np
 
 # In units of a box's side, the root of its area; over its centre x, centre y, width and height
 FIRST_SPEED = np.array([2.0, 2.0, 0, 0])  # per second: standard deviation of a new track's velocity
-PUSH = np.array([1.0, 1.0, 0, 0])  # variance that a velocity gains in a second
-WANDER = np.array([0.0, 0, 0.05, 0.05])  # variance that a position gains in a second
-NOISE = 0.03  # standard deviation of a measured position
+PUSH = np.array([0.1, 0.1, 0, 0])  # variance that a velocity gains in a second
+WANDER = np.array([0.0, 0, 0.1, 0.1])  # variance that a position gains in a second
+NOISE = 0.05  # standard deviation of a measured position
 
 
 @dataclass

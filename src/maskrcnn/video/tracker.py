@@ -19,7 +19,7 @@ from maskrcnn.video.kalman import Motion
 from maskrcnn.video.overlap import Shapes, box_iou, shapes, visible_iou
 
 LEAST_SCORE = 0.1  # section 3: what is below it is never looked at
-LEAST_IOU = 0.2  # section 4: a pair that overlaps less is no pair
+LEAST_IOU = 0.1  # a pair that overlaps less is no pair; the paper (section 4) has 0.2
 KEPT_FRAMES = 3  # a track that is not seen is remembered for so many at least, however far apart they are
 NONE = -1  # the id of what has no track
 
@@ -131,8 +131,7 @@ class Tracker:
         fit = _fit(tracks, found, outlines)
         high = found.scores >= self._score
         rows, objects = _assign(fit, np.arange(len(tracks.ids)), np.flatnonzero(high))
-        # what may be nothing goes on only with a certain track that was there a frame ago
-        left = (tracks.missed == 1) & (tracks.ids != NONE)
+        left = tracks.ids != NONE  # what may be nothing makes no track certain
         left[rows] = False
         low = np.flatnonzero(~high & (found.scores >= LEAST_SCORE))
         more_rows, more_objects = _assign(fit, np.flatnonzero(left), low)
