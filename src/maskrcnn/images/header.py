@@ -187,12 +187,12 @@ def refuse_header(image: Image.Image, path: Path | str) -> None:
         )
 
 
-def refuse_pages(count: int, path: Path | str) -> None:
+def refuse_pages(count: int, path: Path | str, kind: str = "TIFF") -> None:
     """Raise an ImageError for a file of several images."""
     if count > 1:
         raise ImageError(
             path,
-            f"a TIFF of {count} pages",
+            f"a {kind} of {count} pages",
             "predict takes each for an image with --pages; else save each as a file of its own (or, if they "
             f"are channels of one image, set model.input.channels={count})",
         )

@@ -120,7 +120,7 @@ def one_line(path: Path) -> Iterator[None]:
         raise ImageError(path, "no such file", "check the name") from None
     except Exception as error:  # noqa: BLE001
         reason = " ".join(str(error).split()) or type(error).__name__
-        remedy = "pip install imagecodecs" if "imagecodecs" in reason else "save it with numpy.save"
+        remedy = "pip install imagecodecs" if "imagecodecs" in reason else "save it again, or with numpy.save"
         raise ImageError(path, f"cannot be decoded ({reason:.120})", remedy) from None
 
 

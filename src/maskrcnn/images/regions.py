@@ -10,8 +10,11 @@ import numpy as np
 
 from maskrcnn.images.multichannel import ARRAY_SUFFIX, is_tiff, open_array
 from maskrcnn.images.read import ValueRange, model_pixels
-from maskrcnn.images.tiff_regions import count_tiff_images, open_tiff_regions
+from maskrcnn.images.slide_regions import SUFFIXES as SLIDES
+from maskrcnn.images.slide_regions import open_slide_regions
+from maskrcnn.images.tiff_regions import TiffSamples, count_tiff_images, open_tiff_regions
 from maskrcnn.images.tiles import Window
+from maskrcnn.images.zarr_regions import count_zarr_images, is_zarr, open_zarr_regions
 
 
 class RegionImage(Protocol):
@@ -107,10 +110,17 @@ def open_regions(
         ImageError: damaged, of several images where `page` is None, or of a format whose package is not
             installed.
     """
-    samples = _open_samples(path, channels, page)
+    samples: RegionImage | None
+    if is_zarr(path):
+        samples = open_zarr_regions(path, page)
+    elif path.suffix.lower() in SLIDES:
+        samples = open_slide_regions(path)
+    else:
+        samples = _open_ordinary(path, channels, page)
     if samples is None:
         return None
-    return FileRegions(path, samples, channels, value_range, ordinary=page is None)
+    ordinary = page is None and isinstance(samples, ArrayRegions | TiffSamples)
+    return FileRegions(path, samples, channels, value_range, ordinary)
 
 
 def count_images(path: Path, channels: int = 3) -> int:
@@ -119,12 +129,14 @@ def count_images(path: Path, channels: int = 3) -> int:
     Raises:
         ImageError: as `open_regions`.
     """
-    if path.suffix.lower() != ARRAY_SUFFIX and path.is_file() and is_tiff(path):
+    if is_zarr(path):
+        return count_zarr_images(path)
+    if path.suffix.lower() not in (ARRAY_SUFFIX, *SLIDES) and path.is_file() and is_tiff(path):
         return count_tiff_images(path, channels)
     return 1
 
 
-def _open_samples(path: Path, channels: int, page: int | None) -> RegionImage | None:
+def _open_ordinary(path: Path, channels: int, page: int | None) -> RegionImage | None:
     if path.suffix.lower() == ARRAY_SUFFIX:
         return ArrayRegions(open_array(path))
     if path.is_file() and is_tiff(path):

@@ -12,6 +12,9 @@ from typing import NamedTuple
 from maskrcnn.errors import UserError
 from maskrcnn.images.header import HEIC_REMEDY, HEIC_SUFFIXES, SUFFIXES
 from maskrcnn.images.multichannel import ARRAY_SUFFIX
+from maskrcnn.images.slide_regions import SUFFIXES as SLIDES
+from maskrcnn.images.zarr_regions import SUFFIX as ZARR
+from maskrcnn.images.zarr_regions import is_zarr
 
 FILMS = tuple(".mov .mp4 .m4v .avi .mkv .webm .wmv .mpg .mpeg .3gp .mts .m2ts .flv .ogv .mxf".split())
 # Formats of cameras, microscopes, scanners and phones
@@ -74,11 +77,15 @@ def is_many(source: str | Path) -> bool:
     pattern.
     """
     path = Path(os.path.expanduser(source))
+    if is_zarr(path):
+        return False
     return path.is_dir() or (not path.exists() and _pattern(path) is not None)
 
 
 def _find(source: str) -> Sources:
     path = Path(os.path.expanduser(source))
+    if is_zarr(path):
+        return Sources([path], [])
     if path.is_dir():
         found = _choose(path.iterdir())
         where, remedy = "no images in this folder", f"subfolders: '{path}/**/*'"
@@ -109,11 +116,15 @@ def _choose(paths: Iterable[Path]) -> Sources:
     """The images among some files, sorted; arrays only where there is nothing else, since they may be
     anything.
     """
-    shown = sorted(path for path in paths if not path.name.startswith(".") and path.is_file())
+    shown = sorted(
+        path for path in paths if not path.name.startswith(".") and (path.is_file() or is_zarr(path))
+    )
+    slides = SLIDES if find_spec("tiffslide") is not None else ()
     no_heic = HEIC_SUFFIXES if find_spec("pillow_heif") is None else ()
 
     def of(suffixes: tuple[str, ...]) -> list[Path]:
         return [path for path in shown if path.suffix.lower() in suffixes]
 
-    images = of(tuple(suffix for suffix in SUFFIXES if suffix not in no_heic))
-    return Sources(images or of((ARRAY_SUFFIX,)), of(NOT_READ + FILMS + no_heic))
+    images = of((*(suffix for suffix in SUFFIXES if suffix not in no_heic), ZARR, *slides))
+    passed_over = of((*(suffix for suffix in NOT_READ + FILMS if suffix not in slides), *no_heic))
+    return Sources(images or of((ARRAY_SUFFIX,)), passed_over)

@@ -1,0 +1,168 @@
+"""Windows of zarrs, whole slides and GeoTIFFs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from maskrcnn.errors import ImageError
+from maskrcnn.images.georeference import Georeference, read_georeference
+from maskrcnn.images.regions import count_images, open_regions, whole_pixels
+from maskrcnn.images.tiles import Window
+from maskrcnn.predict.sources import find_sources, is_many
+
+
+def noise(*shape: int, dtype: Any = np.uint8) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, shape).astype(dtype)
+
+
+def check(path: Path, whole: np.ndarray, channels: int = 3, within: int = 0, **options: Any) -> None:
+    image = open_regions(path, channels, **options)
+    assert image is not None and image.size == whole.shape[:2]
+    height, width = image.size
+    for window in (Window(0, 0, width, height), Window(7, 11, 40, 50), Window(width - 9, height - 5, 9, 5)):
+        x0, y0, x1, y1 = window.box
+        assert np.abs(image.read(window).astype(int) - whole[y0:y1, x0:x1]).max() <= within
+    image.close()
+
+
+def refused(path: Path, **options: Any) -> str:
+    with pytest.raises(ImageError) as caught:
+        image = open_regions(path, **options)
+        assert image is not None
+        whole_pixels(image, image.size)
+    line = str(caught.value)
+    assert "\n" not in line and path.name in line and ";" in line
+    return line
+
+
+def write_zarr(path: Path, array: np.ndarray, version: int, axes: str = "", **options: Any) -> None:
+    """A zarr array; with `axes` an OME-Zarr image of two levels."""
+    zarr = pytest.importorskip("zarr")
+    chunks = tuple(min(side, 32) for side in array.shape)
+    form = {"chunks": chunks, "dtype": array.dtype, "zarr_format": version} | options
+    if not axes:
+        zarr.create_array(str(path), shape=array.shape, **form)[:] = array
+        return
+    group = zarr.open_group(str(path), mode="w", zarr_format=version)
+    form.pop("zarr_format")
+    for level, shown in (("0", array), ("1", array[..., ::2, ::2])):
+        group.create_array(level, shape=shown.shape, **form)[:] = shown
+    scales = [{"axes": [{"name": name} for name in axes], "datasets": [{"path": "0"}, {"path": "1"}]}]
+    group.attrs.update({"ome": {"multiscales": scales}} if version == 3 else {"multiscales": scales})
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_zarr(version: int, tmp_path: Path) -> None:
+    rgb = noise(90, 130, 3)
+    write_zarr(tmp_path / "a.zarr", rgb, version)
+    check(tmp_path / "a.zarr", rgb)
+    write_zarr(tmp_path / "grey.zarr", rgb[..., 0], version)
+    check(tmp_path / "grey.zarr", np.repeat(rgb[..., :1], 3, axis=2))
+    write_zarr(tmp_path / "b.ome.zarr", np.moveaxis(rgb, 2, 0)[None, :, None], version, "tczyx")
+    check(tmp_path / "b.ome.zarr", rgb)
+    deep = noise(5, 90, 130, dtype=np.uint16) * 16
+    write_zarr(tmp_path / "c.zarr", deep, version, "cyx")
+    check(tmp_path / "c.zarr", np.moveaxis(deep >> 4, 0, 2), 5, value_range=(0, 4095))
+    assert "has 5 channels, the model takes 3" in refused(tmp_path / "c.zarr")
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_planes_of_a_zarr_are_images(version: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    stack = noise(2, 3, 4, 90, 130)
+    write_zarr(path, stack, version, "tczyx")
+    assert count_images(path) == 8 and "a zarr of 8 pages" in refused(path) and "--pages" in refused(path)
+    for page, (t, z) in enumerate(np.ndindex(2, 4)):
+        check(path, np.moveaxis(stack[t, :, z], 0, 2), page=page)
+
+
+def test_a_zarr_is_one_image_in_any_folder(tmp_path: Path) -> None:
+    for name in ("b.zarr", "a.zarr", "unnamed"):
+        write_zarr(tmp_path / name, noise(90, 130, 3), 3)
+    assert find_sources([tmp_path]).images == [tmp_path / "a.zarr", tmp_path / "b.zarr"]
+    assert find_sources([tmp_path / "unnamed"]).images == [tmp_path / "unnamed"]
+    assert not is_many(tmp_path / "unnamed") and is_many(tmp_path)
+    assert find_sources([str(tmp_path / "?.zarr")]).images == [tmp_path / "a.zarr", tmp_path / "b.zarr"]
+
+
+def test_a_zarr_runs_no_code(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    write_zarr(path, noise(90, 130, 3), 2)
+    about = json.loads((path / ".zarray").read_text())
+    for change in ({"compressor": {"id": "pickle", "protocol": 5}}, {"filters": [{"id": "pickle"}]}):
+        (path / ".zarray").write_text(json.dumps(about | change))
+        assert "pickle" in refused(path)
+    (path / ".zarray").write_text(json.dumps(about | {"chunks": [100000, 100000, 3]}))
+    assert "more than" in refused(path)
+    (path / ".zarray").write_text("{")
+    refused(path)
+    write_zarr(tmp_path / "b.zarr", noise(3, 90, 130), 2, "cyx")
+    attributes = tmp_path / "b.zarr" / ".zattrs"
+    for place in ("../a.zarr", "/etc", "no"):
+        attributes.write_text(attributes.read_text().replace('"path": "0"', f'"path": "{place}"'))
+        refused(tmp_path / "b.zarr")
+        attributes.write_text(attributes.read_text().replace(f'"path": "{place}"', '"path": "0"'))
+    chunk = next((tmp_path / "b.zarr" / "0").glob("0*"))
+    chunk.write_bytes(b"spoilt")
+    refused(tmp_path / "b.zarr")
+
+
+def test_whole_slides(tmp_path: Path) -> None:
+    pytest.importorskip("tiffslide")
+    tifffile = pytest.importorskip("tifffile")
+    pixels, path = noise(300, 400, 3), tmp_path / "a.svs"
+    about = "Aperio Image Library v12.0.15\r\n400x300 [0,0 400x300] (256x256)|AppMag = 20|MPP = 0.5"
+    with tifffile.TiffWriter(path) as tiff:
+        options = {"photometric": "rgb", "metadata": None, "description": about, "compression": "zlib"}
+        tiff.write(pixels, tile=(64, 64), **options)
+        tiff.write(pixels[::4, ::4], **options)  # the thumbnail
+        tiff.write(pixels[::2, ::2], tile=(64, 64), **options)
+    check(path, pixels)
+    assert count_images(path) == 1 and find_sources([tmp_path]).images == [path]
+    path.write_bytes(path.read_bytes()[:5000])
+    refused(path)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "extra"),
+    [("zarr", "a.zarr", "zarr"), ("tiffslide", "a.svs", "slides"), ("tiffslide", "a.ndpi", "slides")],
+)
+def test_without_its_package_one_line_names_the_extra(
+    module: str, name: str, extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / name
+    path.mkdir() if extra == "zarr" else path.write_bytes(b"II*\0")
+    monkeypatch.setitem(sys.modules, module, None)
+    assert f"pip install 'maskrcnn[{extra}]'" in refused(path)
+
+
+def test_the_georeference_of_a_geotiff(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rasterio = pytest.importorskip("rasterio")
+    pixels, path = noise(100, 130, 3), tmp_path / "field.tif"
+    where = rasterio.transform.from_origin(600_000, 5_200_000, 0.5, 0.25)
+    form = {"driver": "GTiff", "width": 130, "height": 100, "count": 3, "dtype": "uint8", "tiled": True}
+    form |= {"blockxsize": 32, "blockysize": 32, "compress": "deflate", "photometric": "rgb"}
+    with rasterio.open(path, "w", crs="EPSG:32632", transform=where, **form) as file:
+        file.write(np.moveaxis(pixels, 2, 0))
+        file.build_overviews([2, 4])
+    check(path, pixels)
+    found = read_georeference(path)
+    assert found == Georeference((0.5, 0, 600_000, 0, -0.25, 5_200_000), "EPSG:32632")
+    assert found.point(10, 20) == (600_005, 5_199_995)
+    with rasterio.open(tmp_path / "plain.tif", "w", **form) as file:
+        file.write(np.moveaxis(pixels, 2, 0))
+    (tmp_path / "a.png").write_bytes(b"\x89PNG")
+    (tmp_path / "broken.tif").write_bytes(b"II*\0")
+    assert read_georeference(tmp_path / "plain.tif") is None and read_georeference(tmp_path / "a.png") is None
+    with pytest.raises(ImageError, match="broken.tif"):
+        read_georeference(tmp_path / "broken.tif")
+    monkeypatch.setitem(sys.modules, "rasterio", None)
+    assert read_georeference(tmp_path / "plain.tif") is None
+    with pytest.raises(ImageError, match=r"pip install 'maskrcnn\[geo\]'"):
+        read_georeference(path)
