@@ -6,11 +6,17 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
 
+from maskrcnn.errors import UserError
+from maskrcnn.export.cached import engine_of
 from maskrcnn.instances import Instances
 from maskrcnn.model import mask_rcnn
 from maskrcnn.model.optimise import fingerprint
 from maskrcnn.predict import predictor
 from maskrcnn.runtime.torch_engine import TorchEngine
+from maskrcnn.video.predict import check_videos
+from maskrcnn.video.source import video_source
+from maskrcnn.video.stream import VideoStream
+from maskrcnn.video.zones import read_zones
 from maskrcnn.weights import hub, trunk
 from maskrcnn.weights.load import load_model
 from maskrcnn.weights.store import save_model
@@ -78,6 +84,46 @@ class MaskRCNN(mask_rcnn.MaskRCNN):
             # one assignment of what is complete: another thread sees this one or the one before
             self._optimised = known = now, TorchEngine(self)
         return known[1]
+
+    def stream(
+        self,
+        source: str | Path | int,
+        *,
+        score: float = 0.5,
+        track: bool = False,
+        count: str | Path | None = None,
+        batch: int = 1,
+        tiles: predictor.Tiles = "auto",
+        engine: str | None = None,
+        fps: float | None = None,
+        allow_network: bool = False,
+    ) -> VideoStream:
+        """The frames of a video with what was found in each: `for frame in model.stream("video.mp4"): ...`.
+
+        A frame has `number`, `seconds`, `pixels` and `found`; decoding goes on in the background meanwhile.
+
+        Args:
+            source: a video file, the number of a camera, an address (rtsp://, http://), or, with `fps`, the
+                images that are its frames: a folder, a pattern or a numbered name such as shots/%05d.png.
+            score: the least score of an object; one that goes on with a track may have less.
+            track: objects keep their `found.track_ids` from frame to frame.
+            count: the file of zones at which tracked objects are counted: `frame.counts`.
+            batch: frames that go through the network together.
+            tiles, engine: as `predict` takes them.
+            fps: frames a second of images.
+            allow_network: addresses may be opened.
+
+        Raises:
+            UserError: no such video, a wrong argument, or an extra is not installed: `maskrcnn[video]`.
+            DataError: while it goes on: it cannot be read, or hangs.
+        """
+        video = video_source(str(source), allow_network=allow_network, fps=fps)
+        if video is None:
+            raise UserError(f"{source}: no video; for images that are its frames add fps")
+        check_videos([video], ())
+        runner = self._engine() if engine in (None, "torch") else engine_of(self, engine)
+        zones = [] if count is None else read_zones(Path(count), self.config.classes)
+        return VideoStream(runner, video, score=score, batch=batch, track=track, zones=zones, tiles=tiles)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_optimised"}

@@ -22,6 +22,7 @@ from maskrcnn.cli.common import (
 )
 from maskrcnn.cli.predict_videos import (
     AllowNetwork,
+    Count,
     Fps,
     Track,
     find_videos,
@@ -97,6 +98,7 @@ def predict(
     scale: Scale = None,
     simplify: Simplify = 0.5,
     track: Track = False,
+    count: Count = None,
     fps: Fps = None,
     allow_network: AllowNetwork = False,
     device: Device = None,
@@ -115,7 +117,7 @@ def predict(
     way, kinds = read_tiles(tiles), _kinds(save, scale)
     # before the weights are loaded: a mistyped path should not have to wait for them
     sources = named_on_stdin(sources)
-    videos = find_videos(sources, kinds, track=track, fps=fps, allow_network=allow_network)
+    videos = find_videos(sources, kinds, track=track, count=count, fps=fps, allow_network=allow_network)
     found = (
         Sources([path for video in videos for path in video.images], []) if videos else find_sources(sources)
     )
@@ -126,8 +128,8 @@ def predict(
     if "overlay" in kinds:
         tell_names_without_font(model.config.classes)
     if videos:
-        options = {"score": score, "tiles": way, "save": kinds, "scale": scale, "track": track}
-        predict_and_tell(model, videos, out, **options)
+        options = {"score": score, "tiles": way, "save": kinds, "scale": scale}
+        predict_and_tell(model, videos, out, track=track, count=count, **options)
         return
     with progress_bar("predicting") as progress:
         summary = predict_files(

@@ -22,6 +22,14 @@ MOST_LINES = 10  # about the images of a sequence
 Track = Annotated[
     bool, typer.Option("--track", help="Of videos: give each object a number that it keeps in all frames.")
 ]
+Count = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="ZONES.json",
+        help="Of videos: count tracked objects at the lines and in the areas of this file"
+        " (docs/predict-video.md).",
+    ),
+]
 Fps = Annotated[
     float | None,
     typer.Option(
@@ -34,7 +42,13 @@ AllowNetwork = Annotated[
 
 
 def find_videos(
-    sources: list[str], kinds: list[str], *, track: bool, fps: float | None, allow_network: bool
+    sources: list[str],
+    kinds: list[str],
+    *,
+    track: bool,
+    count: Path | None,
+    fps: float | None,
+    allow_network: bool,
 ) -> list[Source]:
     """The videos among `sources`; none where all are images.
 
@@ -50,9 +64,8 @@ def find_videos(
     found = [video_source(source, allow_network=allow_network, fps=fps) for source in sources]
     videos = [video for video in found if video is not None]
     if not videos:
-        refuse_options(
-            {"--track": track, "--allow-network": allow_network}, "is for videos, and these are images"
-        )
+        options: dict[str, object] = {"--track": track, "--count": count, "--allow-network": allow_network}
+        refuse_options(options, "is for videos, and these are images")
     elif len(videos) < len(found):
         images = sources[found.index(None)]
         raise UserError(f"{images}: images and videos are predicted by a command each; give the videos alone")
@@ -77,17 +90,26 @@ def named_on_stdin(sources: list[str]) -> list[str]:
     return named
 
 
-def predict_and_tell(model: Runner, videos: list[Source], out: Path, **options: Any) -> None:
+def predict_and_tell(
+    model: Runner, videos: list[Source], out: Path, *, track: bool, count: Path | None, **options: Any
+) -> None:
     """
+    Args:
+        count: the file of the zones.
+        options: as `predict_videos` takes them.
+
     Raises:
         DataError: a video could not be read to its end, or frames of it are damaged.
     """
     from maskrcnn.video.predict import predict_videos
+    from maskrcnn.video.zones import read_zones
 
+    zones = [] if count is None else read_zones(count, model.config.classes)
+    options |= {"track": track, "zones": zones}
     incomplete = 0
     with progress_bar("predicting") as progress:
         for summary in predict_videos(model, videos, out, progress=progress, **options):
-            incomplete += _tell(summary, out, bool(options.get("track")))
+            incomplete += _tell(summary, out, track or bool(zones))
     if incomplete:
         raise DataError(f"{incomplete} of {len(videos)} videos could not be read in full")
 
@@ -98,6 +120,10 @@ def _tell(summary: VideoSummary, out: Path, tracked: bool) -> bool:
     found = ", ".join(f"{count} {name}" for name, count in summary.objects.most_common()) or "nothing"
     verb = "followed" if tracked else "found"
     print(printable(f"{verb} {found} in {_frames(summary.frames)} of {shown}: {out}"))
+    for row in summary.counts:
+        entered = f"{row.entered} {row.name}".rstrip()
+        inside = "" if row.inside is None else f", {row.inside} inside at the end"
+        print(printable(f"{row.zone}: {entered} in, {row.left} out{inside}"))
     for line in summary.unreadable[:MOST_LINES]:
         say(f"warning: {line}")
     if summary.damaged:

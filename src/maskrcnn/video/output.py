@@ -17,6 +17,8 @@ from maskrcnn.images.regions import ArrayRegions
 from maskrcnn.labels.writers.growing_file import GrowingFile
 from maskrcnn.predict.writers.tables import FrameTables
 from maskrcnn.predict.writers.writer import WrittenImage
+from maskrcnn.video.counting import CountsWriter
+from maskrcnn.video.draw_zones import draw_zones
 from maskrcnn.video.overlapped import Overlapped
 from maskrcnn.video.pipe import end_child, receive, send, start_child
 from maskrcnn.video.stream import Frame, VideoStream
@@ -29,7 +31,8 @@ class VideoOutput:
 
     NAME.jsonl has a line for each frame, whole at any moment: `frame`, its number from 0, `seconds`, `size`
     (height, width) and `objects`, each as in results.json with its `class` and, where it is tracked, its
-    `track_id`. Where a live source was lost a line has `gap`, from when to when.
+    `track_id`. Where a live source was lost a line has `gap`, from when to when. NAME.counts.csv has the
+    counts of zones (`CountsWriter`).
     """
 
     def __init__(
@@ -55,6 +58,8 @@ class VideoOutput:
         self._source, self._stem, self._table = source, stem, table
         self._lines = GrowingFile(folder / f"{stem}.jsonl", "", "", "")
         self._drawn = _Encoded(folder / f"{stem}.mp4", stream, audio) if overlay else None
+        self._zones = stream.zones
+        self._counts = CountsWriter(folder / f"{stem}.counts.csv") if stream.zones else None
         self._writing = Overlapped(self._write)
         self._drawing = Overlapped(self._draw)
 
@@ -85,13 +90,17 @@ class VideoOutput:
                 self._writing.close()
         finally:
             self._lines.close()
+            if self._counts is not None:
+                self._counts.close()
             if self._drawn is not None:
                 self._drawn.close(whole=error is None)
 
     def _draw(self, frame: Frame) -> None:
         assert self._drawn is not None
-        drawn = draw_instances(frame.pixels, frame.found, enlarge=False)
-        self._drawn.add(frame.ticks, np.asarray(drawn))
+        drawn = np.asarray(draw_instances(frame.pixels, frame.found, enlarge=False))
+        if self._zones:
+            drawn = draw_zones(drawn, self._zones, frame.counts)
+        self._drawn.add(frame.ticks, drawn)
 
     def _write(self, frame: Frame) -> None:
         lines = []
@@ -103,6 +112,8 @@ class VideoOutput:
         ]
         line = {"frame": frame.number, "seconds": frame.seconds, "size": frame.found.size, "objects": objects}
         self._lines.add([*lines, json.dumps(line) + "\n"])
+        if self._counts is not None:
+            self._counts.add(frame.changed)
         if self._table is not None:
             path, pixels = Path(self._source.address), ArrayRegions(frame.pixels)
             more = (frame.number, frame.seconds)

@@ -18,11 +18,13 @@ from maskrcnn.predict.writers.tables import FrameTables
 from maskrcnn.progress import Progress
 from maskrcnn.runtime.engine import Runner
 from maskrcnn.stop import telling
+from maskrcnn.video.counting import Row
 from maskrcnn.video.decode import EXTRA
 from maskrcnn.video.output import TABLE_COLUMNS, VideoOutput
 from maskrcnn.video.reader import GIVEN_UP, HANGS
 from maskrcnn.video.source import Source
 from maskrcnn.video.stream import VideoStream
+from maskrcnn.video.zones import Zone
 
 SAVED = ("overlay", "csv")
 DECODED = ("file", "network")  # kinds of sources that PyAV reads
@@ -43,6 +45,7 @@ class VideoSummary:
     unreadable: list[str] = field(default_factory=list)  # a line for each image of a sequence
     dropped: int = 0  # frames of a live source
     lost: int = 0  # times that a live source was lost and came back
+    counts: Sequence[Row] = ()  # of zones, at the end
 
 
 def predict_videos(
@@ -56,6 +59,7 @@ def predict_videos(
     save: Collection[str] = ("overlay",),
     scale: float | None = None,
     track: bool = False,
+    zones: Sequence[Zone] = (),
     hangs: float = HANGS,
     given_up: float = GIVEN_UP,
     progress: Progress | None = None,
@@ -70,7 +74,7 @@ def predict_videos(
         save: "overlay", NAME.mp4 with the objects drawn, timing and audio as in the source; "csv", tables of
             all objects and of their count in each frame (`FrameTables`).
         scale: micrometres per pixel, for the tables.
-        track, hangs, given_up: as `VideoStream` takes them.
+        track, zones, hangs, given_up: as `VideoStream` takes them.
         progress: of each video's frames.
 
     Raises:
@@ -96,6 +100,7 @@ def predict_videos(
                 score=score,
                 batch=batch or (1 if _on_cpu(model) else ON_ACCELERATOR),
                 track=track,
+                zones=zones,
                 tiles=tiles,
                 hangs=hangs,
                 given_up=given_up,
@@ -135,6 +140,7 @@ def _predict(stream: VideoStream, output: VideoOutput, out: Path, progress: Prog
                     names = [name for id_, name in new.items() if id_ not in known]
                     known.update(new)
                 summary.objects.update(names)
+                summary.counts = frame.counts
                 if progress:
                     progress(summary.frames, reader.total)
     except DataError as error:
