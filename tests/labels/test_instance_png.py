@@ -149,6 +149,15 @@ def test_colours_are_ids(tmp_path: Path, alpha: bool) -> None:
     assert {a.box for a in dataset.image(0).annotations} == set(boxes) and not dataset.problems
 
 
+def test_the_void_colour_is_no_object(tmp_path: Path) -> None:
+    colours = np.full((20, 30, 3), (224, 224, 192), dtype=np.uint8)
+    colours[2:8, 3:9] = (255, 0, 0)
+    save(tmp_path, "a", colours)
+    dataset = read_instance_labels(tmp_path)
+    assert [a.box for a in dataset.image(0).annotations] == [(3, 2, 9, 8)]
+    assert dataset.problems.texts() == {"region of VOC's void colour 224,224,192 left out": 1}
+
+
 def test_colours_that_run_into_each_other(tmp_path: Path) -> None:
     """A photo, or objects with smooth edges: each shade would be an object."""
     noise = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)

@@ -20,6 +20,7 @@ from maskrcnn.errors import DataError
 from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.open import open_dataset
+from maskrcnn.labels.options import LabelOptions
 from maskrcnn.labels.readers.labelme import looks_like_labelme, read_labelme
 from maskrcnn.masks.rle import rle_bitmap
 
@@ -358,3 +359,28 @@ def test_a_path_that_names_the_json_itself(files: Files) -> None:
     assert files.repaired(kind).image(0).file_name == "a.jpg"
     (files.folder / "a.jpg").unlink()
     files.refused("a.json", "restore it")
+
+
+@pytest.mark.parametrize(
+    "stated", ["../photos/x.jpg", "C:\\\\data\\\\x.jpg", "x.jpg", "deep/x.jpg", None, "gone.jpg"]
+)
+def test_images_in_another_folder(tmp_path: Path, stated: str | None) -> None:
+    """By the path from there, by the name alone, or by the file's own name."""
+    files = Files(tmp_path / "labels")
+    far = tmp_path / "far"
+    name = "a.jpg" if stated in (None, "gone.jpg") else "x.jpg"
+    for place, image in ((name if stated != "deep/x.jpg" else stated, "a.jpg"), ("b.png", "sub/b.png")):
+        (far / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "labels" / image).rename(far / place)
+    files.first["imagePath"] = stated
+    with pytest.raises(DataError):
+        files.read()
+    dataset = open_dataset(tmp_path / "labels", options=LabelOptions(images=far))
+    assert [Path(image.file_name).name for image in dataset] == [name, "b.png"]
+    assert dataset.classes == ["cat", "dog"] and dataset.pixels(0).shape == (HEIGHT, WIDTH, 3)
+    kinds = ["imagePath that is not there, image of the file's name taken"] * (name == "a.jpg")
+    repaired(dataset, *kinds)
+    Image.new("RGB", (4, 4)).save(far / "more.png")
+    extra = "image without an annotation file left out"
+    repaired(read_labelme(tmp_path / "labels", far), *kinds, extra)
+    assert len(repaired(read_labelme(tmp_path / "labels/a.json", far), *kinds)) == 1

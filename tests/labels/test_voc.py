@@ -15,10 +15,12 @@ from PIL import Image
 
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.labels.file_dataset import FileDataset
+from maskrcnn.labels.open import open_dataset
+from maskrcnn.labels.options import LabelOptions
 from maskrcnn.labels.readers.voc import looks_like_voc, read_voc
 from maskrcnn.labels.writers.left_out import LeftOut
 from maskrcnn.labels.writers.voc import write_voc
-from maskrcnn.masks.rle import rle_bitmap
+from maskrcnn.masks.rle import rle_bitmap, rle_box
 
 HEIGHT, WIDTH = 20, 30
 OBJECT = """\t<object>
@@ -291,12 +293,46 @@ def test_box_that_is_none(devkit: Devkit, value: str) -> None:
 @pytest.mark.parametrize("value", ["nan", "inf", "-1e999", "1" + "0" * 400])
 def test_box_that_is_not_finite(devkit: Devkit, value: str) -> None:
     devkit.replace("<xmin>4<", f"<xmin>{value}<")
+    kind = "box without an area, or not of four finite numbers, taken from the mask"
+    found = devkit.repaired(kind).image(0).annotations
+    assert len(found) == len(SCENES["2007_000001"])
+    assert sum(a.box == tuple(rle_box(a.rle)) for a in found if a.rle) == 1
+    devkit.mask.unlink()
     devkit.repaired("non-finite coordinates dropped")
 
 
 def test_huge_box(devkit: Devkit) -> None:
     devkit.replace("<xmax>13<", "<xmax>1e308<")
     assert devkit.repaired("box clipped to the image").image(0).annotations[0].box == (3, 2, 30, 12)
+
+
+@pytest.mark.parametrize("alpha", [False, True])
+def test_masks_in_the_colours_of_the_palette(devkit: Devkit, alpha: bool) -> None:
+    """CVAT's VOC 1.1 writes them so: object 1 in 128,0,0, object 2 in 0,128,0, nobody knows in 224,224,192."""
+    expected = [a.rle for a in devkit.repaired().image(0).annotations]
+    ids = np.asarray(Image.open(devkit.mask))
+    palette = np.zeros((256, 3), np.uint8)
+    palette[[1, 2, 3, 255]] = [(128, 0, 0), (0, 128, 0), (128, 128, 0), (224, 224, 192)]
+    assert set(np.unique(ids)) <= {0, 1, 2, 3, 255} and 255 in ids
+    Image.fromarray(palette[ids]).convert("RGBA" if alpha else "RGB").save(devkit.mask)
+    dataset = devkit.repaired()
+    assert [a.rle for a in dataset.image(0).annotations] == expected and all(expected)
+    check_scenes(dataset, SCENES)
+    strange = palette[ids]
+    strange[0, 0] = (1, 2, 3)
+    Image.fromarray(strange).save(devkit.mask)
+    devkit.refused("2007_000001.png", "the colour 1,2,3 is none of VOC's palette", "save the number")
+
+
+def test_images_in_another_folder(devkit: Devkit, tmp_path: Path) -> None:
+    expected = [image.annotations for image in read_voc(devkit.root)]
+    (devkit.root / "JPEGImages").rename(tmp_path / "far")
+    devkit.list("Main/train", "2007_000001\n")
+    options = LabelOptions(images=tmp_path / "far")
+    dataset = open_dataset(devkit.root, options=options)
+    assert len(dataset) == 1 and dataset.pixels(0).shape == (HEIGHT, WIDTH, 3)
+    assert str(dataset.image(0).annotations) == str(expected[0])
+    assert len(read_voc(devkit.root, image_folder=tmp_path / "far")) == len(SCENES)
 
 
 def test_masks_that_do_not_fit(devkit: Devkit) -> None:
@@ -391,8 +427,8 @@ def test_damaged_files(devkit: Devkit) -> None:
     good = devkit.mask.read_bytes()
     devkit.mask.write_bytes(good[:60])
     devkit.refused("2007_000001.png", "not readable")
-    Image.new("RGB", (WIDTH, HEIGHT)).save(devkit.mask)
-    devkit.refused("mode RGB")
+    Image.new("LA", (WIDTH, HEIGHT)).save(devkit.mask)
+    devkit.refused("mode LA")
     devkit.xml().write_text("<annotation>")
     devkit.refused("2007_000001.xml", "not valid XML")
     devkit.xml().write_text("<annotations/>")

@@ -19,6 +19,7 @@ from maskrcnn.labels.readers.dota import looks_like_dota, read_dota
 from maskrcnn.labels.readers.imagej_rois import looks_like_imagej_rois, read_imagej_rois
 from maskrcnn.labels.readers.instance_png import looks_like_instance_png, read_instance_labels
 from maskrcnn.labels.readers.kitti_mots import looks_like_kitti_mots, read_kitti_mots
+from maskrcnn.labels.readers.kitti_semantic import looks_like_kitti_semantic, read_kitti_semantic
 from maskrcnn.labels.readers.label_studio import looks_like_label_studio, read_label_studio
 from maskrcnn.labels.readers.labelme import looks_like_labelme, read_labelme
 from maskrcnn.labels.readers.lvis import looks_like_lvis, read_lvis
@@ -62,7 +63,7 @@ def formats() -> list[Format]:
     return [
         Format("yolo", looks_like_yolo, read_yolo, read_yolo, has_split),
         Format("cityscapes", looks_like_cityscapes, read_cityscapes, read_cityscapes, _cityscapes_has),
-        Format("voc", looks_like_voc, read_voc, read_voc, _voc_has),
+        Format("voc", looks_like_voc, read_voc, read_voc, _voc_has, takes=("image_folder",)),
         Format("instance-png", looks_like_instance_png, read_instance_labels, takes=("split_parts",)),
         Format("cellpose", looks_like_cellpose, read_cellpose, takes=("split_parts",)),
         Format("penn-fudan", looks_like_penn_fudan, read_penn_fudan),
@@ -76,9 +77,10 @@ def formats() -> list[Format]:
             has_mask_split,
         ),
         Format("cvat", looks_like_cvat, read_cvat, read_cvat, has_cvat_split, takes=("image_folder",)),
-        Format("labelme", looks_like_labelme, read_labelme),
+        Format("labelme", looks_like_labelme, read_labelme, takes=("image_folder",)),
         Format("via", looks_like_via, read_via, takes=("class_attribute", "image_folder")),
         Format("kitti-mots", looks_like_kitti_mots, read_kitti_mots),
+        Format("kitti-semantic", looks_like_kitti_semantic, read_kitti_semantic),
         Format("dota", looks_like_dota, read_dota),
         Format("createml", looks_like_createml, read_createml, takes=("image_folder",)),
         Format("bdd100k", looks_like_bdd100k, read_bdd100k, takes=("image_folder",)),

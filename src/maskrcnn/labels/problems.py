@@ -114,6 +114,10 @@ class ProblemKind(Enum):
         "separate parts that share a number",
         "a mask of the foreground? Give each object its own number, or take each part for one: --split-parts",
     )
+    VOID_COLOUR = (
+        "region of VOC's void colour 224,224,192 left out",
+        "nothing to do: it is no object; paint one that is in another colour",
+    )
     IMAGE_WITHOUT_LABELS = (
         "image without labels left out",
         "add its label image, all 0 when nothing is in it",

@@ -15,7 +15,7 @@ from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.instance_png import IMAGE_SUFFIXES, LABEL_SUFFIXES
-from maskrcnn.labels.readers.label_image import add_instances, read_ids
+from maskrcnn.labels.readers.label_image import add_instances, ids_of_colours, read_ids
 from maskrcnn.labels.types import DEFAULT_CLASS
 
 MASKS, PICKLE, IMAGE = "_masks", "_seg.npy", "_img"
@@ -52,7 +52,7 @@ def read_cellpose(source: Path, split_parts: bool = False) -> FileDataset:
             builder.problems.note(ProblemKind.IMAGE_WITHOUT_LABELS, f"{image.name!r}")
             continue
         refuse_leaving(source, masks[name])
-        ids = read_ids(masks[name], image, colours=True)
+        ids = read_ids(masks[name], image, ids_of_colours)
         labelled = builder.add_image(image.name, size=ids.shape)
         add_instances(ids, labelled, 0, builder, split_parts)
     return builder.build()

@@ -25,6 +25,7 @@ from maskrcnn.labels.readers.folder_files import has_folders, need_folders
 from maskrcnn.labels.readers.json_file import load_json
 from maskrcnn.labels.readers.label_image import read_ids, rles_by_id
 from maskrcnn.labels.split_names import SPLITS
+from maskrcnn.labels.types import LabelledImage
 from maskrcnn.masks.rle import MIN_POINTS, Rle
 
 CLASSES = {
@@ -134,17 +135,22 @@ def _read(labels: Path, key: str, builder: LabelBuilder) -> None:
         refuse_leaving(labels, ids)
         pixels = read_ids(ids, builder.folder / (key + IMAGE))
         image = builder.add_image(key + IMAGE, size=pixels.shape)
-        instances = _from_ids(pixels, ids, builder.problems)
+        instances = instances_of_ids(pixels, ids, builder.problems)
     else:
         refuse_leaving(labels, polygons)
         image = builder.add_image(key + IMAGE)
         instances = _from_polygons(polygons, *image.size, builder.problems)
+    add_instances(instances, image, builder)
+
+
+def add_instances(instances: list[Instance], image: LabelledImage, builder: LabelBuilder) -> None:
+    """Add them to their image; the builder has `CLASSES`."""
     for instance in instances:
         label = builder.class_ids.index(instance.class_id)
         builder.add_object(image, label, instance.source, rle=instance.rle, crowd=instance.crowd)
 
 
-def _from_ids(pixels: np.ndarray, path: Path, problems: Problems) -> list[Instance]:
+def instances_of_ids(pixels: np.ndarray, path: Path, problems: Problems) -> list[Instance]:
     """Instances of an image of ids (H, W), in the order of the ids."""
     if pixels.min() < 0 or pixels.max() >= 2**16:
         raise RecordError(
@@ -167,7 +173,7 @@ def _from_ids(pixels: np.ndarray, path: Path, problems: Problems) -> list[Instan
 
 
 def _from_polygons(path: Path, height: int, width: int, problems: Problems) -> list[Instance]:
-    """Instances of a file of polygons, in the order in which `_from_ids` gives them."""
+    """Instances of a file of polygons, in the order in which `instances_of_ids` gives them."""
     document = load_json(path)
     if not isinstance(document, dict) or not isinstance(document.get("objects"), list):
         raise RecordError(path, "has no list 'objects'", "take the file from gtFine again")

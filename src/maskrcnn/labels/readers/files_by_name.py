@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import posixpath
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from maskrcnn.errors import RecordError
 from maskrcnn.images.header import SUFFIXES
-from maskrcnn.labels.image_files import present_name
+from maskrcnn.labels.builder import LabelBuilder
+from maskrcnn.labels.image_files import present_name, refuse_leaving
 from maskrcnn.labels.image_places import image_folders
+from maskrcnn.labels.problems import ProblemKind
+from maskrcnn.labels.readers.folder_files import files_under
 
 MOST_FOLDERS = 1000  # that are looked into for a label file
 TRIED = 3  # files that are looked into before a folder is taken for something else
@@ -65,6 +68,28 @@ def image_of_each(
             raise RecordError(root / label, f"{owners[image]!r} is for image {image!r} too", "delete one")
         found[label], owners[image] = image, label
     return found, [image for image in images if image not in owners]
+
+
+def images_of_labels(labels: Path, builder: LabelBuilder) -> Iterator[tuple[str, str]]:
+    """Label images (PNG) in a folder, each with its image: the one of its name, but for the suffix, in the
+    builder's folder. Images without one are counted.
+
+    Raises:
+        DataError: a label image has no image, or is a link that leads out of the folder.
+    """
+    images, masks = (
+        {posixpath.splitext(name)[0]: name for name in files_under(folder) if name.lower().endswith(suffixes)}
+        for folder, suffixes in ((builder.folder, SUFFIXES), (labels, ".png"))
+    )
+    if lost := sorted(masks.keys() - images.keys()):
+        what = f"{len(lost)} label images have no image in {str(builder.folder)!r}, the first is"
+        raise RecordError(builder.source, f"{what} {masks[lost[0]]!r}", "restore the images")
+    for key, name in images.items():
+        if key in masks:
+            refuse_leaving(labels, labels / masks[key])
+            yield masks[key], name
+        else:
+            builder.problems.note(ProblemKind.IMAGE_WITHOUT_LABELS, f"{name!r}")
 
 
 def folder_of_images(

@@ -12,7 +12,7 @@ from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problems import ProblemKind
-from maskrcnn.labels.readers.label_image import add_instances, read_ids
+from maskrcnn.labels.readers.label_image import add_instances, ids_of_colours, read_ids
 from maskrcnn.labels.types import DEFAULT_CLASS
 
 IMAGE_SUFFIXES = set(SUFFIXES)
@@ -52,7 +52,7 @@ def read_instance_labels(folder: Path, split_parts: bool = False) -> FileDataset
         builder.problems.note(ProblemKind.IMAGE_WITHOUT_LABELS, f"{images[stem].name!r}")
     for stem in sorted(labels):
         refuse_leaving(beside, labels[stem])
-        ids = read_ids(labels[stem], images[stem], colours=True)
+        ids = read_ids(labels[stem], images[stem], ids_of_colours)
         image = builder.add_image(images[stem].name, size=ids.shape)
         add_instances(ids, image, 0, builder, split_parts)
     if not builder.images:

@@ -6,16 +6,13 @@ the object's number; 10000 is a region to ignore, which is read as a crowd of bo
 
 from __future__ import annotations
 
-import posixpath
 from pathlib import Path
 
 from maskrcnn.errors import RecordError
-from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
-from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problems import ProblemKind
-from maskrcnn.labels.readers.folder_files import files_under
+from maskrcnn.labels.readers.files_by_name import images_of_labels
 from maskrcnn.labels.readers.label_image import read_ids, rles_by_id
 
 LABELS = "instances"
@@ -40,28 +37,14 @@ def read_kitti_mots(source: Path) -> FileDataset:
         )
     builder = LabelBuilder(source, folder)
     builder.add_classes(list(CLASSES.values()), list(CLASSES))
-    images = {
-        posixpath.splitext(name)[0]: name for name in files_under(folder) if name.lower().endswith(SUFFIXES)
-    }
-    masks = {posixpath.splitext(n)[0]: n for n in files_under(labels) if n.lower().endswith(".png")}
-    if lost := sorted(masks.keys() - images.keys()):
-        raise RecordError(
-            source,
-            (f"{len(lost)} label images have no image in {str(folder)!r}, the first is {masks[lost[0]]!r}"),
-            "restore the images",
-        )
-    for key, name in images.items():
-        if key not in masks:
-            builder.problems.note(ProblemKind.IMAGE_WITHOUT_LABELS, f"{name!r}")
-            continue
-        refuse_leaving(labels, labels / masks[key])
-        ids = read_ids(labels / masks[key], folder / name)
+    for label, name in images_of_labels(labels, builder):
+        ids = read_ids(labels / label, folder / name)
         image = builder.add_image(name, size=ids.shape)
         for value, rle in rles_by_id(ids).items():
-            kind, record = value // PER_CLASS, f"id {value} of {masks[key]!r}"
+            kind, record = value // PER_CLASS, f"id {value} of {label!r}"
             if kind == IGNORED:
-                for label in range(len(CLASSES)):
-                    builder.add_object(image, label, record, rle=rle, crowd=True)
+                for one in range(len(CLASSES)):
+                    builder.add_object(image, one, record, rle=rle, crowd=True)
             elif kind in CLASSES:
                 builder.add_object(image, list(CLASSES).index(kind), record, rle=rle)
             else:

@@ -5,7 +5,7 @@ RLEs.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.types import LabelledImage
 from maskrcnn.masks.rle import Rle, rle_box
 
+VOC_VOID = (224, 224, 192)  # the colour of borders, and of what nobody knows
+VOID_COLOUR = 224 + 256 * 224 + 65536 * 192  # the same as an id
 SMALLEST = 10  # pixels: most colours of a label image in colour have as many
 
 
@@ -67,13 +69,17 @@ def open_label_image(
         raise RecordError(path, f"not readable as an image ({reason:.200})", "replace it") from None
 
 
-def read_ids(path: Path, image: Path | tuple[int, int], colours: bool = False) -> np.ndarray:
+def read_ids(
+    path: Path,
+    image: Path | tuple[int, int],
+    of_colours: Callable[[np.ndarray, Path], np.ndarray] | None = None,
+) -> np.ndarray:
     """The instance ids (H, W) of a label image: one channel of 8, 16 or 32 bits, or palette indices.
 
     Args:
         image: the image that it labels, or its height and width. Where there is no such file, others will say
             so.
-        colours: read a label image in colour too: each colour but black is the id R + 256 G + 65536 B.
+        of_colours: makes ids of a label image in colour, (H, W, 3 or 4); None: it is refused.
 
     Raises:
         DataError: unreadable, in colour, or of another size than its image.
@@ -84,8 +90,8 @@ def read_ids(path: Path, image: Path | tuple[int, int], colours: bool = False) -
         size = image
     with open_label_image(path, size) as label:
         mode, ids = label.mode, np.asarray(label)
-    if colours and mode in ("RGB", "RGBA"):
-        ids = _ids_of_colours(ids, path)
+    if of_colours is not None and mode in ("RGB", "RGBA"):
+        ids = of_colours(ids, path)
     if ids.ndim != 2 or ids.dtype.kind == "f":
         raise RecordError(
             path, f"a label image has one channel of whole numbers, not mode {mode}", "save it as 16-bit PNG"
@@ -93,8 +99,12 @@ def read_ids(path: Path, image: Path | tuple[int, int], colours: bool = False) -
     return ids
 
 
-def _ids_of_colours(pixels: np.ndarray, path: Path) -> np.ndarray:
-    """Ids (H, W) of colours (H, W, 3 or 4); what is transparent is background."""
+def ids_of_colours(pixels: np.ndarray, path: Path) -> np.ndarray:
+    """Ids R + 256 G + 65536 B (H, W) of colours (H, W, 3 or 4); what is transparent is background.
+
+    Raises:
+        DataError: these are no plain colours of objects.
+    """
     ids = pixels[:, :, 0] | pixels[:, :, 1].astype(np.int32) << 8 | pixels[:, :, 2].astype(np.int32) << 16
     if pixels.shape[2] == 4:
         ids[pixels[:, :, 3] == 0] = 0
@@ -109,6 +119,32 @@ def _ids_of_colours(pixels: np.ndarray, path: Path) -> np.ndarray:
             "save one plain colour for each object, or one number, as 16-bit PNG",
         )
     return ids
+
+
+def voc_colour(index: int) -> tuple[int, int, int]:
+    """R, G, B of an entry of VOC's palette: the bits of its number, from the lowest, are their highest in
+    turn.
+    """
+    red, green, blue = (
+        sum((index >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(8)) for channel in range(3)
+    )
+    return red, green, blue
+
+
+def voc_numbers(pixels: np.ndarray, path: Path) -> np.ndarray:
+    """The entries of VOC's palette (H, W) whose colours these are, (H, W, 3 or 4), as CVAT writes masks.
+
+    Raises:
+        DataError: another colour.
+    """
+    found, places = np.unique(pixels[..., :3].reshape(-1, 3), axis=0, return_inverse=True)
+    number_of = {voc_colour(index): index for index in range(256)}
+    numbers = [number_of.get((red, green, blue), -1) for red, green, blue in found.tolist()]
+    if -1 in numbers:
+        shown = ",".join(map(str, found[numbers.index(-1)]))
+        remedy = "save the number of each object as the palette's index, or its colour"
+        raise RecordError(path, f"the colour {shown} is none of VOC's palette", remedy)
+    return np.array(numbers, np.uint8)[places.reshape(pixels.shape[:2])]
 
 
 def read_object(image: Image.Image) -> np.ndarray:
@@ -138,6 +174,9 @@ def add_instances(
     foreground, or of classes. Parts that touch at a corner are one.
     """
     rles = rles_by_id(ids)
+    if rles.pop(VOID_COLOUR, None) is not None:
+        record = f"image {image.file_name!r}"
+        builder.problems.note(ProblemKind.VOID_COLOUR, record, image.file_name)
     parts = {value: _parts(ids, value, rle) for value, rle in rles.items()}
     if split_parts:
         numbers = np.zeros(ids.shape, np.int32)

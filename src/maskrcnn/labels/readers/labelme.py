@@ -54,9 +54,12 @@ class Part:
     is_box: bool = False  # `ring` is a rectangle's corners
 
 
-def read_labelme(source: Path) -> FileDataset:
+def read_labelme(source: Path, image_folder: Path | None = None) -> FileDataset:
     """Read the LabelMe files under a folder, or one of them. Classes are in the order of labels.txt, else
     sorted.
+
+    Args:
+        image_folder: the folder of the images; None: they lie where imagePath says, from the file on.
 
     Raises:
         DataError: the files cannot be used; one line with the record and the remedy.
@@ -64,13 +67,14 @@ def read_labelme(source: Path) -> FileDataset:
     source = Path(source)
     root = source if source.is_dir() else source.parent
     names = files_under(root) if source.is_dir() else [source.name]
-    builder = LabelBuilder(source, root)
+    builder = LabelBuilder(source, root if image_folder is None else image_folder)
     found = _load_all(names, root, builder)
     used = [
         shape["label"] for _, labels in found for shape in labels["shapes"] if shape["label"] not in IGNORED
     ]
     ids = builder.add_classes(_classes(root, used))
-    images = [name for name in names if name.lower().endswith(SUFFIXES)]
+    beside = names if image_folder is None or not source.is_dir() else files_under(image_folder)
+    images = [name for name in beside if name.lower().endswith(SUFFIXES)]
     by_stem: defaultdict[str, list[str]] = defaultdict(list)
     for image in images:
         by_stem[posixpath.splitext(image)[0]].append(image)
@@ -144,14 +148,19 @@ def _find_image(
     imagePath is relative to the file; where it leads nowhere, as after renaming, the image of the file's own
     name.
     """
-    stated = labels.get("imagePath")
+    stated, folder = labels.get("imagePath"), builder.folder
+    here, stem = posixpath.dirname(name), posixpath.splitext(name)[0]
+    elsewhere = folder != root  # a person named it: no path from the file leads there
     if isinstance(stated, str) and stated:
         for attempt in (stated, stated.replace("\\", "/")):
-            image = relative_name(posixpath.join(posixpath.dirname(name), attempt))
-            # some tools write the file's own name there
-            if image is not None and not image.lower().endswith(".json") and os.path.isfile(root / image):
-                return image
-    beside = by_stem.get(posixpath.splitext(name)[0]) or _beside(name, root)
+            more = [attempt, posixpath.basename(attempt)] if elsewhere else []
+            for image in map(relative_name, [posixpath.join(here, attempt), *more]):
+                if image is None or image.lower().endswith(".json"):  # some tools write the file's own name
+                    continue
+                if os.path.isfile(folder / image):
+                    return image
+    own = [stem, posixpath.basename(stem)] if elsewhere else [stem]
+    beside = next((by_stem[one] for one in own if one in by_stem), None) or _beside(name, folder)
     if len(beside) == 1:
         builder.problems.note(ProblemKind.IMAGE_PATH, f"{name!r}")
         return beside[0]
@@ -160,13 +169,13 @@ def _find_image(
     else:
         remedy = "restore it, or give the folder that holds both the images and the labels"
     shown = f"{stated!r:.200}" if isinstance(stated, str) else "not given"
-    raise RecordError(root / name, f"its image (imagePath {shown}) is not in {str(root)!r}", remedy)
+    raise RecordError(root / name, f"its image (imagePath {shown}) is not in {str(folder)!r}", remedy)
 
 
-def _beside(name: str, root: Path) -> list[str]:
+def _beside(name: str, folder: Path) -> list[str]:
     """The images of a single file's own name."""
     stem = posixpath.splitext(name)[0]
-    return [stem + suffix for suffix in SUFFIXES if os.path.isfile(root / (stem + suffix))]
+    return [stem + suffix for suffix in SUFFIXES if os.path.isfile(folder / (stem + suffix))]
 
 
 def _read_labels(

@@ -21,7 +21,7 @@ from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.folder_files import files_under
-from maskrcnn.labels.readers.label_image import open_label_image, rles_by_id
+from maskrcnn.labels.readers.label_image import VOC_VOID, open_label_image, rles_by_id, voc_colour
 from maskrcnn.labels.readers.text_lines import read_lines
 from maskrcnn.labels.split_names import SPLITS, other_subsets, split_of
 from maskrcnn.labels.types import DEFAULT_CLASS, LabelledImage
@@ -34,7 +34,6 @@ VOC_CLASSES = (
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train"),
     "tvmonitor",
 )
-VOID = 224 << 16 | 224 << 8 | 192  # the border of an object, or nobody knows
 MOST_OBJECTS = 10_000  # colours of an image; a photo has more
 
 
@@ -153,7 +152,7 @@ def _class_colours(layout: Layout) -> dict[int, str]:
     path = layout.root / LABELMAP
     if not path.is_file():
         names: tuple[str, ...] = VOC_CLASSES if layout.classes else (BACKGROUND, DEFAULT_CLASS)
-        return {_voc_colour(index): name for index, name in enumerate(names)}
+        return {_packed(*voc_colour(index)): name for index, name in enumerate(names)}
     refuse_leaving(layout.root, path)
     found: dict[int, str] = {}
     lines = [line for line in read_lines(path) if not line.startswith("#")]
@@ -171,26 +170,18 @@ def _label(line: str, index: int, path: Path) -> tuple[str, int]:
     name, *rest = line.split(":")
     values = [part.strip() for part in rest[0].split(",")] if rest and rest[0].strip() else []
     if not values:
-        return name.strip(), _voc_colour(index)
+        return name.strip(), _packed(*voc_colour(index))
     if len(values) != 3 or not all(
         value.isascii() and value.isdigit() and int(value[:4]) < 256 for value in values
     ):
         raise RecordError(
             path, f"{line!r:.80} has no colour of three numbers up to 255", "write name:r,g,b::"
         )
-    red, green, blue = map(int, values)
-    return name.strip(), red << 16 | green << 8 | blue
+    return name.strip(), _packed(*map(int, values))
 
 
-def _voc_colour(index: int) -> int:
-    """VOC's colour of a class: the bits of its number, from the lowest, are the highest of R, G, B in
-    turn.
-    """
-    colour = 0
-    for bit in range(8):
-        for channel in range(3):
-            colour |= (index >> (3 * bit + channel) & 1) << (7 - bit) << (8 * (2 - channel))
-    return colour
+def _packed(red: int, green: int, blue: int) -> int:
+    return red << 16 | green << 8 | blue
 
 
 def _colours(path: Path, size: tuple[int, int]) -> np.ndarray:
@@ -200,7 +191,7 @@ def _colours(path: Path, size: tuple[int, int]) -> np.ndarray:
             raise RecordError(path, f"has no colours (mode {image.mode})", "save it as RGB")
         pixels = np.asarray(image.convert("RGB")).astype(np.int32)
     colours: np.ndarray = pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2]
-    colours[colours == VOID] = 0
+    colours[colours == _packed(*VOC_VOID)] = 0
     return colours
 
 

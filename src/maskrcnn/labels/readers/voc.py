@@ -23,7 +23,7 @@ from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problems import ProblemKind, Problems
 from maskrcnn.labels.readers.folder_files import files_under
-from maskrcnn.labels.readers.label_image import read_ids, rles_by_id
+from maskrcnn.labels.readers.label_image import read_ids, rles_by_id, voc_numbers
 from maskrcnn.labels.readers.safe_xml import parse_xml
 from maskrcnn.labels.readers.text_lines import read_lines
 from maskrcnn.labels.types import LabelledImage
@@ -63,7 +63,7 @@ class Object:
     rle: Rle | None
 
 
-def read_voc(source: Path, split: str | None = None) -> FileDataset:
+def read_voc(source: Path, split: str | None = None, image_folder: Path | None = None) -> FileDataset:
     """Read VOC's folders, or XML files beside their images. Images are numbered from 1 in the order of their
     names.
 
@@ -73,12 +73,13 @@ def read_voc(source: Path, split: str | None = None) -> FileDataset:
         split: a list in ImageSets, "train" for ImageSets/Main/train.txt or, where that is missing,
             ImageSets/Segmentation/train.txt; "Segmentation/train" for a list in another folder. None: every
             XML file.
+        image_folder: the folder of the images; None: JPEGImages and the like, else that of the XML files.
 
     Raises:
         UserError: there is no such split, or several VOC folders.
         DataError: the labels cannot be used.
     """
-    layout = _layout(_root(Path(source)))
+    layout = _layout(_root(Path(source)), image_folder)
     builder = LabelBuilder(Path(source), layout.images)
     wanted = sorted(layout.xmls) if split is None else _listed(layout, split, builder.problems)
     for key in sorted(layout.files.keys() - layout.xmls.keys()) if split is None else ():
@@ -135,9 +136,11 @@ def _root(source: Path) -> Path:
     return roots[0]
 
 
-def _layout(root: Path) -> Layout:
+def _layout(root: Path, image_folder: Path | None) -> Layout:
     labels = _labels_folder(root)
-    images = next((root / name for name in IMAGE_FOLDERS if (root / name).is_dir()), labels)
+    images = image_folder
+    if images is None:
+        images = next((root / name for name in IMAGE_FOLDERS if (root / name).is_dir()), labels)
     layout = Layout(root, labels, images, {}, {})
     for name in _files(labels, root):
         if name.lower().endswith(".xml"):
@@ -272,7 +275,7 @@ def _masks(
     if not path.is_file():
         return None
     refuse_leaving(folder, path)
-    ids = read_ids(path, size)
+    ids = read_ids(path, size, voc_numbers)
     masks = rles_by_id(np.where(ids == VOID, 0, ids))
     for extra in [value for value in masks if not 1 <= value <= count]:
         problems.note(ProblemKind.MASK_WITHOUT_OBJECT, f"id {extra} of {path.name!r}")
