@@ -10,7 +10,12 @@ from maskrcnn.config.keypoints import coco_keypoints
 from maskrcnn.errors import UserError
 from maskrcnn.labels.synthetic import Synthetic
 
-KINDS = [{}, {"people": True}, {"people": True, "shapes": False, "side": (96, 64)}]
+KINDS = [
+    {},
+    {"people": True},
+    {"fine": True, "shapes": False},
+    {"people": True, "shapes": False, "side": (96, 64)},
+]
 
 
 def flat(image) -> list:

@@ -6,6 +6,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from maskrcnn.model.losses import (
@@ -16,7 +18,9 @@ from maskrcnn.model.losses import (
     objectness_loss,
     per_image_mean,
     smooth_l1,
+    softmax_mask_loss,
 )
+from maskrcnn.model.mask_head import own_class
 
 
 def close(found: Tensor, expected: float) -> None:
@@ -80,6 +84,55 @@ def test_mask_by_hand() -> None:
     second = (3 * math.log1p(math.exp(-1)) + math.log1p(math.exp(1))) / 4
     # the third image has no rows and counts as 0
     close(mask_loss(logits, targets, weights, image, 3), (first + second) / 3)
+
+
+def softmax_masks(rows: int, classes: int, side: int = 3) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits, binary targets and labels, drawn anew for other numbers."""
+    generator = torch.Generator().manual_seed(rows * 31 + classes)
+    logits = torch.randn(rows, classes + 1, side, side, generator=generator, dtype=torch.float64)
+    targets = (torch.rand(rows, side, side, generator=generator) < 0.5).float()
+    return logits, targets, torch.randint(classes, (rows,), generator=generator)
+
+
+@settings(max_examples=20, deadline=None)
+@given(rows=st.integers(1, 5), classes=st.integers(1, 4))
+def test_the_softmax_of_masks_equals_the_loop(rows: int, classes: int) -> None:
+    logits, targets, labels = softmax_masks(rows, classes)
+    weights, image = torch.ones(rows), torch.arange(rows) % 2
+    means = [0.0, 0.0]
+    for image_number in range(2):
+        own = [row for row in range(rows) if int(image[row]) == image_number]
+        total = 0.0
+        for row in own:
+            for y in range(3):
+                for x in range(3):
+                    wanted = int(labels[row]) if targets[row, y, x] else classes
+                    values = [math.exp(v) for v in logits[row, :, y, x].tolist()]
+                    total -= math.log(values[wanted] / sum(values)) / 9
+        means[image_number] = total / max(len(own), 1)
+    close(softmax_mask_loss(logits, targets, labels, weights, image, 2), sum(means) / 2)
+
+
+def test_gradient_of_the_softmax_of_masks() -> None:
+    logits, targets, labels = softmax_masks(3, 2)
+    rest = targets, labels, torch.tensor([1.0, 0, 1]), torch.tensor([0, 0, 1]), 2
+
+    def loss(x: Tensor) -> Tensor:
+        # the loss itself sums in float32, too coarse for differences of 1e-6
+        return softmax_mask_loss(x, *rest)
+
+    logits.requires_grad_()
+    assert torch.autograd.gradcheck(loss, [logits], eps=1e-2, atol=1e-3)
+
+
+@settings(max_examples=30, deadline=None)
+@given(rows=st.integers(1, 4), classes=st.integers(1, 4))
+def test_a_pixel_is_its_class_where_no_other_is_likelier(rows: int, classes: int) -> None:
+    logits, _, labels = softmax_masks(rows, classes)
+    own = own_class(logits, labels, "softmax")
+    assert torch.equal(own > 0, logits.argmax(1) == labels[:, None, None])
+    if classes == 1:  # the softmax of two is a sigmoid
+        torch.testing.assert_close(own.sigmoid(), logits.softmax(1)[:, 0])
 
 
 def test_keypoint_by_hand() -> None:

@@ -24,14 +24,17 @@ R50 = {
 }
 
 
+ONE_LEVEL = {
+    "sizes": [[32, 64, 128]],
+    "pre_nms_train": 40,
+    "post_nms_train": 30,
+    "post_nms_test": 20,
+    "samples": 32,
+}
+
+
 def c4_settings() -> dict[str, object]:
-    rpn = {
-        "sizes": [[32, 64, 128]],
-        "pre_nms_train": 20,
-        "post_nms_train": 10,
-        "post_nms_test": 5,
-        "samples": 16,
-    }
+    rpn = ONE_LEVEL | {"pre_nms_train": 20, "post_nms_train": 10, "post_nms_test": 5, "samples": 16}
     return R50 | {
         "rpn": rpn,
         "roi": {"samples": 8},
@@ -60,12 +63,19 @@ def settings_of(kind: str) -> dict[str, object]:
             "mask_head": {"convs": 1, "channels": 16, "class_agnostic": True},
         },
         "c4": c4_settings(),
+        "c4, mlp": c4_settings() | {"mask_head": {"kind": "mlp"}},
+        "roi warp": {"roi": {"samples": 16, "op": "warp"}},
+        "softmax masks": {"mask_head": {"convs": 1, "channels": 16, "loss": "softmax"}},
+        "mlp masks": {"mask_head": {"kind": "mlp"}},
+        "c5": {"neck": {"kind": "c5"}, "rpn": ONE_LEVEL},
+        "dilated c5": {"neck": {"kind": "dc5"}, "rpn": ONE_LEVEL},
     }[kind]
 
 
 KINDS = [
     "everything", "faster r-cnn", "masks", "keypoints", "roi pool", "roi align max", "adaptive", "unaligned",
-    "group norm, four convs", "batch norm", "sync norm", "agnostic", "c4",
+    "group norm, four convs", "batch norm", "sync norm", "agnostic", "c4", "c4, mlp", "roi warp", "softmax masks",
+    "mlp masks", "c5", "dilated c5",
 ]  # fmt: skip
 
 
@@ -92,7 +102,7 @@ def test_every_composition_trains_and_detects(kind: str) -> None:
     assert ((found.boxes >= 0) & (found.boxes <= limits)).all()
     assert (found.masks is None) == (model.mask_head is None)
     if found.masks is not None:
-        side = 14 if kind == "c4" else 28
+        side = 14 if kind.startswith("c4") else 28
         assert found.masks.shape == (2, count, side, side)
     if model.keypoint_head is not None:
         assert found.keypoints is not None and found.keypoints.shape == (2, count, 3, 3)
@@ -177,6 +187,7 @@ def test_compile_of_the_training_loss_by_inductor_with_gradients() -> None:
         ({"classes": ["a", "a"]}, "twice"),
         ({"keypoints": None}, "keypoint"),
         ({"neck": {"kind": "c4"}}, "ResNet"),
+        ({"mask_head": {"loss": "softmax", "class_agnostic": True}}, "class_agnostic"),
         ({"rpn": {"sizes": [[32]]}}, "levels"),
         ({"input": {"divisor": 8}}, "divisor"),
         ({"input": {"channels": 1}}, "mean"),
@@ -205,6 +216,19 @@ def test_backbones_keep_their_contract(kind: str) -> None:
     expected = sizes.get(kind, 1.8)
     convolutions = sum(p.numel() for p in backbone.parameters()) / 1e6
     assert convolutions == pytest.approx(expected, abs=0.15)
+
+
+@pytest.mark.parametrize(("kind", "stride"), [("c5", 32), ("dc5", 16)])
+@pytest.mark.parametrize("backbone", ["mobilenetv2", "resnet50"])
+def test_the_fifth_stage_dilated_and_not(kind: str, stride: int, backbone: str) -> None:
+    from maskrcnn.config.model import ModelConfig
+    from maskrcnn.model.build import make_backbone
+
+    settings = {"backbone": {"kind": backbone}, "neck": {"kind": kind}, "rpn": ONE_LEVEL}
+    made = make_backbone(ModelConfig.model_validate(settings))
+    with torch.no_grad():
+        level = made(torch.zeros(1, 3, 64, 96))[-1]
+    assert made.strides[-1] == stride and level.shape[2:] == (64 // stride, 96 // stride)
 
 
 def pick(targets: Targets, i: int) -> Targets:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from maskrcnn.ops import roi_pool as module
-from maskrcnn.ops.roi_pool import roi_pool
+from maskrcnn.ops.roi_align import roi_align
+from maskrcnn.ops.roi_pool import roi_pool, round_to_cells
 
 STRIDES = [4, 8]
 BOXES = torch.tensor(
@@ -93,3 +94,45 @@ def test_a_box_outside_the_image_is_zero() -> None:
 def test_no_boxes() -> None:
     none = torch.zeros(0, dtype=torch.int64)
     assert roi_pool(levels(), STRIDES, BOXES[:0], none, none, size=7).shape == (0, 3, 7, 7)
+
+
+def warped(feature: Tensor, stride: float, box: list[float], size: int) -> Tensor:
+    """(C, size, size) by RoIWarp: four bilinear samples in each bin of the rounded box."""
+    channels, height, width = feature.shape
+    x1, y1, x2, y2 = (nearest(v / stride) for v in box)
+    across, down = max(x2 - x1 + 1, 1) / size, max(y2 - y1 + 1, 1) / size
+    result = feature.new_zeros(channels, size, size)
+    for i in range(size):
+        for j in range(size):
+            for part in ((0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75)):
+                # the centre of a cell is half a cell behind its border
+                y, x = y1 + (i + part[0]) * down - 0.5, x1 + (j + part[1]) * across - 0.5
+                if -1 <= y <= height and -1 <= x <= width:
+                    y, x = min(max(y, 0), height - 1), min(max(x, 0), width - 1)
+                    top, left = int(y), int(x)
+                    low, right = min(top + 1, height - 1), min(left + 1, width - 1)
+                    v, u = y - top, x - left
+                    upper = feature[:, top, left] * (1 - u) + feature[:, top, right] * u
+                    lower = feature[:, low, left] * (1 - u) + feature[:, low, right] * u
+                    result[:, i, j] += (upper * (1 - v) + lower * v) / 4
+    return result
+
+
+@pytest.mark.parametrize("size", [1, 3, 7])
+def test_roi_warp_equals_the_loop(size: int) -> None:
+    features = levels()
+    boxes = round_to_cells(BOXES, torch.tensor(STRIDES, dtype=torch.float64)[LEVEL])
+    pooled = roi_align(features, STRIDES, boxes, IMAGE, LEVEL, size=size, sampling_ratio=2)
+    expected = torch.stack(
+        [
+            warped(features[lvl][p], STRIDES[lvl], box, size)
+            for box, p, lvl in zip(BOXES.tolist(), IMAGE.tolist(), LEVEL.tolist(), strict=True)
+        ]
+    )
+    torch.testing.assert_close(pooled, expected, atol=1e-12, rtol=0)
+
+
+def test_a_box_on_whole_cells_is_rounded_to_one_cell_more() -> None:
+    boxes = torch.tensor([[16.0, 32.0, 48.0, 64.0], [17.0, 30.0, 18.0, 31.0]])
+    rounded = round_to_cells(boxes, torch.tensor([16.0, 16.0]))
+    assert rounded.tolist() == [[16, 32, 64, 80], [16, 32, 32, 48]]

@@ -215,6 +215,28 @@ def test_a_backbone_that_would_stay_random_is_refused(tmp_path: Path) -> None:
     train(frozen, people(), None, tmp_path / "second")
 
 
+def test_one_head_alone_learns_on_a_detector_that_stays(tmp_path: Path) -> None:
+    config = small_config(1)
+    config.model.backbone.norm = "batch"
+    config.train.epochs = 2 / 8
+    detector = train(config, people(), None, tmp_path / "detector")
+    config.train.init = str(detector)
+    config.train.only = "mask_head"
+    found = train(config, people(), None, tmp_path / "masks")
+    before, after = (load_file(folder / "model.safetensors") for folder in (detector, found))
+    changed = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+    assert changed and all(name.startswith("mask_head.") for name in changed)
+
+    config.model.neck.channels = 24  # another detector: its heads do not fit
+    with pytest.raises(UserError, match="train.only=mask_head: .* would stay random"):
+        train(config, people(), None, tmp_path / "other")
+    config.model.neck.channels, config.model.mask_head = 16, None
+    with pytest.raises(UserError, match="train.only=mask_head but model.mask_head is null"):
+        train(config, people(), None, tmp_path / "none")
+    with pytest.raises(ValueError, match="set train.init=MODEL"):
+        type(config.train)(only="mask_head")
+
+
 def test_a_model_that_gives_no_backbone_leaves_it_random(tmp_path: Path) -> None:
     """The box head of another backbone fits, which is not enough."""
     config = small_config(1)

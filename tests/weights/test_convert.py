@@ -201,6 +201,20 @@ def test_there_and_back_is_exact(library: str, tmp_path: Path) -> None:
     assert convert.differences(model.config, back.config) == []
 
 
+@pytest.mark.parametrize("library", ["torchvision", "detectron2"])
+@pytest.mark.parametrize(
+    "changes", [{"roi": {"op": "warp"}}, {"mask_head": {"kind": "mlp"}}, {"mask_head": {"loss": "softmax"}}]
+)
+def test_what_no_other_library_has_is_refused(
+    library: str, changes: dict[str, dict[str, str]], tmp_path: Path
+) -> None:
+    model = build(ModelConfig.model_validate({"classes": ["a"], **changes}))
+    ((section, field),) = changes.items()
+    with pytest.raises(UserError, match=f"it has no model.{section}.{next(iter(field))}="):
+        convert.export_file(model, library, tmp_path / f"model.{convert.SUFFIXES[library]}")
+    assert not any(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     "entry", [e for e in published_checkpoints() if e.library == "detectron2" and e.kind == "detector"]
 )

@@ -116,9 +116,9 @@ class BackboneConfig(Section):
 class NeckConfig(Section):
     """What lies between the backbone and the heads."""
 
-    kind: Literal["fpn", "c4", "dc5"] = "fpn"
-    """Feature pyramid; C4 of a ResNet, whose fifth stage then is the box head (the paper's C4); dilated
-    C5."""
+    kind: Literal["fpn", "c4", "c5", "dc5"] = "fpn"
+    """Feature pyramid; C4 of a ResNet, whose fifth stage then is the box head (the paper's C4); C5 with its
+    stride of 32 (the paper's Table 2d); C5 dilated to a stride of 16."""
     channels: Width = 256
     """Of the pyramid's levels."""
     norm: Norm = "none"
@@ -190,8 +190,9 @@ class RpnConfig(Section):
 class RoiConfig(Section):
     """How features are pooled for a RoI, and which RoIs are trained on."""
 
-    op: Literal["align", "pool"] = "align"
-    """RoIAlign (the paper's) or RoIPool (Fast R-CNN's)."""
+    op: Literal["align", "warp", "pool"] = "align"
+    """RoIAlign (the paper's); RoIWarp, the same of a box that is rounded to the grid (Dai et al. 2016); or
+    RoIPool (Fast R-CNN's)."""
     aligned: bool = True
     """Convention: RoIAlign shifts by half a pixel."""
     sampling_ratio: Points = 2
@@ -240,6 +241,12 @@ class BoxHeadConfig(Section):
 class MaskHeadConfig(Section):
     """Which pixels of a RoI are the object's."""
 
+    kind: Literal["fcn", "mlp"] = "fcn"
+    """Fully convolutional; or two fully connected layers of 1,024 in place of the convolutions (the paper's
+    Table 2e)."""
+    loss: Literal["sigmoid", "softmax"] = "sigmoid"
+    """A binary mask for each class, apart from the classification; or classes and background that compete
+    for each pixel (the paper's Table 2b)."""
     size: Bins = 14
     """Pooled bins per side; the mask has twice as many pixels."""
     convs: Layers = 4
@@ -258,6 +265,12 @@ class MaskHeadConfig(Section):
     """Convention: the target is 0 or 1; torchvision trains on the fractional average."""
     loss_weight: Weight = 1.0
     """Factor of the mask loss."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> MaskHeadConfig:
+        if self.loss == "softmax" and self.class_agnostic:
+            raise ValueError("loss=softmax is over the classes: set class_agnostic to false")
+        return self
 
 
 class KeypointHeadConfig(Section):
@@ -337,8 +350,8 @@ class ModelConfig(Section):
                 f"class_ids has {len(self.class_ids)} values but there are {len(self.classes)} classes"
             )
         neck = self.neck.kind
-        if neck != "fpn" and self.backbone.kind not in get_args(ResNetKind):
-            raise ValueError(f"neck.kind={neck} needs a ResNet, not {self.backbone.kind}; use fpn")
+        if neck == "c4" and self.backbone.kind not in get_args(ResNetKind):
+            raise ValueError(f"neck.kind=c4 needs a ResNet, not {self.backbone.kind}; use fpn, c5 or dc5")
         if self.box_head is None and (self.mask_head or self.keypoint_head or len(self.classes) > 1):
             raise ValueError(
                 "box_head=null finds boxes of one class: set mask_head and keypoint_head to null too"

@@ -58,6 +58,8 @@ class TrainConfig(Section):
     """Epochs between evaluations; 0: only at the end."""
     patience: Positive | None = None
     """Evaluations without a better one after which the training stops; null: never."""
+    only: Literal["mask_head", "keypoint_head"] | None = None
+    """The head that learns alone, on a detector that stays as `init` gave it; null: all learn together."""
     best: Literal["bbox", "segm", "keypoints", "mean"] = "mean"
     """Which AP decides what weights are the best; `mean` is over all kinds that the network finds."""
     save_every_seconds: float = Field(300.0, gt=0)
@@ -71,6 +73,8 @@ class TrainConfig(Section):
             second <= first for first, second in zip(self.step_shares, self.step_shares[1:], strict=False)
         ):
             raise ValueError(f"step_shares is {self.step_shares}: write ascending shares, as in [0.67, 0.89]")
+        if self.only is not None and self.init is None:
+            raise ValueError(f"only={self.only} needs a detector to put it on: set train.init=MODEL")
         if self.patience is not None and self.evaluate_every_epochs == 0:
             raise ValueError(
                 "patience needs evaluations during the training: set train.evaluate_every_epochs above 0"

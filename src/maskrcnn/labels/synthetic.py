@@ -19,6 +19,7 @@ from maskrcnn.labels.stick_figure import INK, Drawing, draw_stick_figure
 from maskrcnn.labels.types import Annotation, Dataset, DatasetInfo, LabelledImage
 
 SHAPES = ["circle", "square", "triangle", "star"]
+FINE = ["ring", "cross", "arrow", "comb"]  # small and of thin strokes: a mask off by a few pixels misses them
 PERSON = "person"
 SEEDS = {"train": 0, "val": 1}
 LEAST_VISIBLE = 0.5  # share of an object that those in front of it leave visible
@@ -44,6 +45,7 @@ class Synthetic(Dataset):
         *,
         split: Literal["train", "val"] = "train",
         shapes: bool = True,
+        fine: bool = False,
         people: bool = False,
     ) -> None:
         """
@@ -52,15 +54,16 @@ class Synthetic(Dataset):
             seed: what the images derive from; by default another one for each split.
             side: height and width of the images, at least 64.
             shapes: whether there are circles, squares, triangles and stars.
+            fine: whether there are rings, crosses, arrows and combs, small and of thin strokes.
             people: whether there are stick figures with the 17 keypoints of COCO.
 
         Raises:
-            UserError: neither shapes nor people, an unknown split, no images, or images too small.
+            UserError: no kind of object, an unknown split, no images, or images too small.
         """
         if split not in SEEDS:
             raise UserError(f"synthetic: no split {split!r}; there are: {', '.join(SEEDS)}")
-        if not (shapes or people):
-            raise UserError("synthetic: neither shapes nor people; ask for at least one")
+        if not (shapes or fine or people):
+            raise UserError("synthetic: no shapes, fine shapes or people; ask for at least one")
         if min(side) < 64:
             raise UserError(
                 f"synthetic: images of {side[0]} x {side[1]} are too small; take at least 64 x 64"
@@ -70,7 +73,7 @@ class Synthetic(Dataset):
             raise UserError(f"synthetic: count={self.count}; ask for at least one image")
         self.seed = SEEDS[split] if seed is None else seed
         self.side = side
-        classes = SHAPES * shapes + [PERSON] * people
+        classes = SHAPES * shapes + FINE * fine + [PERSON] * people
         keypoints = coco_keypoints() if people else None
         self.info = DatasetInfo(f"synthetic {split}", classes, list(range(1, len(classes) + 1)), keypoints)
         self._latest: tuple[int, Scene] | None = None
@@ -164,6 +167,8 @@ def _draw_object(rng: np.random.Generator, name: str, side: tuple[int, int]) -> 
     """An object of class `name`, wholly inside an image of `side`."""
     if name == PERSON:
         return draw_stick_figure(rng, side)
+    if name in FINE:
+        return Drawing(_strokes(rng, name, side), None, None)
     # 24 to 80 pixels across in the default image
     radius = rng.uniform(0.1, 0.31) * min(side)
     centre = np.array([rng.uniform(radius, side[1] - 1 - radius), rng.uniform(radius, side[0] - 1 - radius)])
@@ -174,6 +179,29 @@ def _draw_object(rng: np.random.Generator, name: str, side: tuple[int, int]) -> 
         corners = _corners(name, rng.uniform(0, 2 * np.pi)) * radius + centre
         cv2.fillPoly(canvas, [np.rint(corners).astype(np.int32)], 1)
     return Drawing(canvas.astype(bool), None, None)
+
+
+def _strokes(rng: np.random.Generator, name: str, side: tuple[int, int]) -> np.ndarray:
+    """A fine object, bool (H, W): 14 to 36 pixels across in the default image, its strokes 2 or 3."""
+    radius = rng.uniform(0.055, 0.14) * min(side)
+    margin = radius + 2
+    centre = np.array([rng.uniform(margin, side[1] - margin), rng.uniform(margin, side[0] - margin)])
+    canvas, thickness = np.zeros(side, np.uint8), int(rng.integers(2, 4))
+    if name == "ring":
+        cv2.circle(canvas, tuple(np.rint(centre).astype(int).tolist()), int(radius), 1, thickness)
+        return canvas.astype(bool)
+    lines: list[tuple[float, ...]] = [(-1, 0, 1, 0), (0, -1, 0, 1)]  # a cross
+    if name == "arrow":
+        lines = [(-1, 0, 1, 0), (1, 0, 0.3, 0.6), (1, 0, 0.3, -0.6)]
+    elif name == "comb":
+        lines = [(-1, -0.5, 1, -0.5), *((x, -0.5, x, 0.6) for x in (-1, -0.33, 0.33, 1))]
+    angle = rng.uniform(0, 2 * np.pi)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    for line in lines:  # the far corners of a comb lie outside the unit circle
+        ends = np.reshape(line, (2, 2)) @ turn.T * (radius * 0.85) + centre
+        start, end = np.rint(ends).astype(int).tolist()
+        cv2.line(canvas, start, end, 1, thickness)
+    return canvas.astype(bool)
 
 
 def _corners(name: str, angle: float) -> np.ndarray:

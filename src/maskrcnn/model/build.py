@@ -17,6 +17,7 @@ from maskrcnn.model.keypoint_head import KeypointHead
 from maskrcnn.model.layers import FrozenBatchNorm
 from maskrcnn.model.mask_head import MaskHead
 from maskrcnn.model.mask_rcnn import MaskRCNN
+from maskrcnn.model.mlp_mask_head import MLPMaskHead
 from maskrcnn.model.roi_features import RoiFeatures, SharedStageFeatures
 from maskrcnn.model.roi_pooler import RoiPooler
 from maskrcnn.model.rpn import RPN
@@ -38,7 +39,7 @@ def build(config: ModelConfig, network: type[MaskRCNN] = MaskRCNN) -> MaskRCNN:
         neck = FPN(backbone.channels, backbone.strides, config.neck.channels, norm=config.neck.norm)
         channels, strides, pooled_strides = config.neck.channels, neck.strides, neck.strides[:-1]
     else:
-        # one level: C4's stride 16, or the dilated fifth stage at stride 16
+        # one level: C4 and the dilated C5 at stride 16, C5 at 32
         neck = None
         channels, strides = backbone.channels[-1], backbone.strides[-1:]
         pooled_strides = strides
@@ -66,7 +67,7 @@ def build(config: ModelConfig, network: type[MaskRCNN] = MaskRCNN) -> MaskRCNN:
         rpn=RPN(config.rpn, channels, strides),
         roi_features=SharedStageFeatures(pooler, config, stage[0]) if stage else RoiFeatures(pooler, config),
         box_head=BoxHead(config.box_head, channels, classes, stage) if config.box_head else None,
-        mask_head=MaskHead(config.mask_head, shared_channels, classes) if config.mask_head else None,
+        mask_head=_mask_head(config, shared_channels) if config.mask_head else None,
         keypoint_head=(
             KeypointHead(config.keypoint_head, channels, len(config.keypoints.names))
             if config.keypoint_head and config.keypoints
@@ -77,12 +78,26 @@ def build(config: ModelConfig, network: type[MaskRCNN] = MaskRCNN) -> MaskRCNN:
     return model.float().to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
+def _mask_head(config: ModelConfig, inputs: int) -> MaskHead | MLPMaskHead:
+    """The mask head; `inputs` channels come in, at half the pooled size from C4's fifth stage."""
+    head = config.mask_head
+    assert head is not None
+    masks = (
+        1 if head.class_agnostic else len(config.classes) + (head.loss == "softmax")
+    )  # the background last
+    if head.kind == "fcn":
+        return MaskHead(head, inputs, masks)
+    assert config.box_head is not None  # the shared stage pools for it
+    side = -(-config.box_head.size // 2) if config.neck.kind == "c4" else head.size
+    return MLPMaskHead(inputs, side, masks)
+
+
 def make_backbone(config: ModelConfig) -> Backbone:
     """The backbone: a new one is one file beside these and one line here."""
     kind, norm, channels = config.backbone.kind, config.backbone.norm, config.input.channels
     backbone: Backbone
     if kind == "mobilenetv2":
-        backbone = MobileNetV2(norm=norm, input_channels=channels)
+        backbone = MobileNetV2(norm=norm, input_channels=channels, dilate_last=config.neck.kind == "dc5")
         set_eps(backbone, config.backbone.norm_eps)
         return backbone
     depth, groups, width = RESNETS[kind]

@@ -66,6 +66,23 @@ def mask_loss(logits: Tensor, targets: Tensor, weights: Tensor, image: Tensor, i
     return _rows_mean(loss, weights, image, images)
 
 
+def softmax_mask_loss(
+    logits: Tensor, targets: Tensor, labels: Tensor, weights: Tensor, image: Tensor, images: int
+) -> Tensor:
+    """Mask head where classes compete: cross-entropy of the softmax over K classes and the background, which
+    is last, for each pixel (Long et al. 2015; the paper's Table 2b).
+
+    Args:
+        logits: (N, K + 1, m, m).
+        targets: (N, m, m), the object's from 0.5.
+        labels: (N,) the RoIs' classes. The rest as in `mask_loss`.
+    """
+    background = logits.shape[1] - 1
+    wanted = torch.where(targets >= 0.5, labels[:, None, None], background)
+    loss = F.cross_entropy(logits.float(), wanted, reduction="none").mean((1, 2))
+    return _rows_mean(loss, weights, image, images)
+
+
 def keypoint_loss(logits: Tensor, cells: Tensor, weights: Tensor, image: Tensor, images: int) -> Tensor:
     """Keypoint head: cross-entropy of the softmax over the cells of each heatmap, mean over an image's
     keypoints.

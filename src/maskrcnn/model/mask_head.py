@@ -6,12 +6,15 @@ which the paper's Table 2b shows to matter.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskrcnn.config.model import MaskHeadConfig
 from maskrcnn.model.layers import ConvNorm
+from maskrcnn.model.losses import mask_loss, softmax_mask_loss
 from maskrcnn.ops.roi_align import roi_align_bitmaps
 
 
@@ -20,19 +23,18 @@ class MaskHead(nn.Module):
 
     Args:
         inputs: channels of the pooled features, or of the shared fifth stage (C4).
-        classes: K.
+        masks: K.
     """
 
-    def __init__(self, config: MaskHeadConfig, inputs: int, classes: int) -> None:
+    def __init__(self, config: MaskHeadConfig, inputs: int, masks: int) -> None:
         super().__init__()
-        self.config = config
         self.convs = nn.ModuleList()
         for _ in range(config.convs):
             conv = ConvNorm(inputs, config.channels, 3, norm=config.norm, activation=nn.ReLU(inplace=True))
             self.convs.append(conv)
             inputs = config.channels
         self.deconv = nn.ConvTranspose2d(inputs, config.channels, 2, stride=2)
-        self.predict = nn.Conv2d(config.channels, 1 if config.class_agnostic else classes, 1)
+        self.predict = nn.Conv2d(config.channels, masks, 1)
         nn.init.kaiming_normal_(self.deconv.weight, mode="fan_out", nonlinearity="relu")
         nn.init.normal_(self.predict.weight, std=0.001)
         for layer in (self.deconv, self.predict):
@@ -68,9 +70,36 @@ def mask_targets(boxes: Tensor, bitmaps: Tensor, covers: Tensor, side: int, conf
     return (found >= 0.5).float() if config.target_binary else found
 
 
-def own_class(logits: Tensor, labels: Tensor) -> Tensor:
-    """The mask (N, m, m) of each RoI's own class, of logits (N, K, m, m) and labels (N,)."""
+def own_class(logits: Tensor, labels: Tensor, loss: str) -> Tensor:
+    """The mask logits (N, m, m) of each RoI's own class, of logits (N, K, m, m) and labels (N,).
+
+    Where classes compete for a pixel (`loss` "softmax"), that is how far its own is ahead of the best other,
+    the background among them: above 0 exactly where its own is the likeliest.
+    """
     if logits.shape[1] == 1:
         return logits[:, 0]
     index = labels.view(-1, 1, 1, 1).expand(-1, 1, logits.shape[2], logits.shape[3])
-    return torch.gather(logits, 1, index)[:, 0]
+    own = torch.gather(logits, 1, index)[:, 0]
+    if loss == "sigmoid":
+        return own
+    is_own = torch.arange(logits.shape[1], device=logits.device) == labels[:, None]
+    return own - logits.masked_fill(is_own[:, :, None, None], -math.inf).amax(1)
+
+
+def head_loss(
+    logits: Tensor,
+    targets: Tensor,
+    labels: Tensor,
+    weights: Tensor,
+    image: Tensor,
+    images: int,
+    config: MaskHeadConfig,
+) -> Tensor:
+    """The loss of logits (N, K, m, m) for targets (N, m, m) of RoIs whose classes are `labels` (N,); the rest
+    as in `mask_loss`.
+    """
+    if config.loss == "softmax":
+        loss = softmax_mask_loss(logits, targets, labels, weights, image, images)
+    else:
+        loss = mask_loss(own_class(logits, labels, config.loss), targets, weights, image, images)
+    return loss * config.loss_weight

@@ -20,8 +20,9 @@ from maskrcnn.images.batch import Targets
 from maskrcnn.model.backbone.backbone import Backbone
 from maskrcnn.model.box_head import BoxHead, detect
 from maskrcnn.model.keypoint_head import KeypointHead
-from maskrcnn.model.losses import keypoint_loss, mask_loss
-from maskrcnn.model.mask_head import MaskHead, mask_targets, own_class
+from maskrcnn.model.losses import keypoint_loss
+from maskrcnn.model.mask_head import MaskHead, head_loss, mask_targets, own_class
+from maskrcnn.model.mlp_mask_head import MLPMaskHead
 from maskrcnn.model.roi_features import RoiFeatures
 from maskrcnn.model.roi_sampling import SampledRois, sample_rois
 from maskrcnn.model.rpn import RPN, Proposals
@@ -59,7 +60,7 @@ class MaskRCNN(nn.Module):
         rpn: RPN,
         roi_features: RoiFeatures,
         box_head: BoxHead | None,
-        mask_head: MaskHead | None,
+        mask_head: MaskHead | MLPMaskHead | None,
         keypoint_head: KeypointHead | None,
     ) -> None:
         super().__init__()
@@ -154,16 +155,15 @@ class MaskRCNN(nn.Module):
         image = positive_rows // prefix if prefix else positive_rows
         columns = positive_rows - image * prefix
         positive, boxes, slot = (x[image, columns] for x in (rois.positive, rois.boxes, rois.object_index))
-        if self.mask_head is not None:
+        settings = self.config.mask_head
+        if self.mask_head is not None and settings is not None:
             place = torch.searchsorted(rows, image * count + columns)
             x = self.roi_features.for_mask_of_some(features, boxes, image, box_features, place)
-            own = own_class(self.mask_head(x), targets.labels[image, slot])
+            logits, labels = self.mask_head(x), targets.labels[image, slot]
             bitmaps, covers = targets.masks[image, slot], targets.mask_boxes[image, slot]
-            wanted = mask_targets(boxes, bitmaps, covers, own.shape[-1], self.mask_head.config)
+            wanted = mask_targets(boxes, bitmaps, covers, logits.shape[-1], settings)
             weights = (positive & targets.has_mask[image, slot]).float()
-            losses["mask"] = (
-                mask_loss(own, wanted, weights, image, images) * self.mask_head.config.loss_weight
-            )
+            losses["mask"] = head_loss(logits, wanted, labels, weights, image, images, settings)
         if self.keypoint_head is not None:
             heat = self.keypoint_head(self.roi_features.for_keypoints(features, boxes, image))
             cells, inside = heatmaps.encode(targets.keypoints[image, slot], boxes, heat.shape[-1])
@@ -177,9 +177,10 @@ class MaskRCNN(nn.Module):
         shape = found.valid.shape
         rows = kept_rows(found.valid)
         boxes, image = found.boxes.flatten(0, 1)[rows], rows // shape[1]
-        if self.mask_head is not None:
+        settings = self.config.mask_head
+        if self.mask_head is not None and settings is not None:
             logits = self.mask_head(self.roi_features.for_mask(features, boxes, image))
-            own = own_class(logits, found.labels.flatten()[rows])
+            own = own_class(logits, found.labels.flatten()[rows], settings.loss)
             found = found._replace(masks=scatter_rows(own.float().sigmoid(), rows, shape))
         if self.keypoint_head is not None:
             heat = self.keypoint_head(self.roi_features.for_keypoints(features, boxes, image))

@@ -12,7 +12,7 @@ from torch import Tensor
 from maskrcnn.config.model import RoiConfig
 from maskrcnn.ops.boxes import area
 from maskrcnn.ops.roi_align import roi_align
-from maskrcnn.ops.roi_pool import roi_pool
+from maskrcnn.ops.roi_pool import roi_pool, round_to_cells
 
 
 class RoiPooler:
@@ -32,6 +32,8 @@ class RoiPooler:
         config = self.config
         if config.op == "pool":
             return roi_pool(features, self.strides, boxes, image, level, size=size)
+        if config.op == "warp":
+            boxes = round_to_cells(boxes, boxes.new_tensor(self.strides)[level])
         return roi_align(
             features,
             self.strides,

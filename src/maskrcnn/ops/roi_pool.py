@@ -1,5 +1,5 @@
 """RoIPool (Girshick 2015), to compare with RoIAlign: the box is rounded to the grid, each bin is the maximum
-of its cells.
+of its cells; and its rounding, for RoIWarp.
 
 The paper's Tables 2c, 2d and 6 measure what the rounding costs. For comparison only, so simple rather than
 fast.
@@ -53,9 +53,24 @@ def roi_pool(
     return pooled.permute(0, 3, 1, 2)
 
 
+def round_to_cells(boxes: Tensor, stride: Tensor) -> Tensor:
+    """`boxes` (N, 4) xyxy as RoIPool rounds them: whole cells of `stride` (N,) pixels, the last included.
+
+    RoIAlign of them is RoIWarp (Dai et al. 2016; He et al. 2017, section 3 and Table 2c): bilinear samples,
+    but of a box that has been moved.
+    """
+    cells = _round(boxes / stride[:, None])
+    return torch.cat([cells[:, :2], torch.maximum(cells[:, 2:], cells[:, :2]) + 1], 1) * stride[:, None]
+
+
+def _round(values: Tensor) -> Tensor:
+    """To whole numbers, halves away from zero, as C's round()."""
+    return torch.sign(values) * torch.floor(values.abs() + 0.5)
+
+
 def _cells(ends: Tensor, length: Tensor, longest: int, size: int) -> tuple[Tensor, Tensor]:
     """Cells (N, size, S) of each bin along one axis and which of the S slots are used."""
-    rounded = torch.sign(ends) * torch.floor(ends.abs() + 0.5)  # halves away from zero, as C's round()
+    rounded = _round(ends)
     extent = (rounded[:, 1] - rounded[:, 0] + 1).clamp(min=1)
     bins = extent / size
     index = torch.arange(size, device=ends.device, dtype=ends.dtype)

@@ -20,6 +20,7 @@ from maskrcnn.errors import DataError, UserError
 from maskrcnn.labels.choose import refuse_only_crowds
 from maskrcnn.labels.match_classes import labels_for, passed_over, take_class
 from maskrcnn.labels.types import Dataset
+from maskrcnn.model.layers import freeze_norms
 from maskrcnn.train.optimizer import BACKBONE
 from maskrcnn.training_data.fill_config import fill_config
 
@@ -138,30 +139,45 @@ def make_network(config: Config, resume: bool) -> tuple[nn.Module, list[str]]:
         done = _start_from(network, config.train.init)
         lines = done.lines(config.train.init)
         given |= set(done.copied)
-    _refuse_random_backbone(network, given, still=config.train.backbone_lr_factor == 0)
+    _refuse_random(network, given, config.train)
     return network, lines
 
 
 def freeze_idle(network: nn.Module, config: TrainConfig) -> None:
-    """A backbone whose learning rate is 0 needs no gradients."""
-    if config.backbone_lr_factor == 0:
-        for name, parameter in network.named_parameters():
-            if name.startswith(BACKBONE):
-                parameter.requires_grad_(False)
+    """What does not learn needs no gradients, and its batch norms keep their statistics."""
+    if config.only is not None:
+        if getattr(network, config.only, None) is None:
+            raise UserError(f"train.only={config.only} but model.{config.only} is null; set one of the two")
+        for name, part in network.named_children():
+            if name != config.only:
+                freeze_norms(part)
+    for name, parameter in network.named_parameters():
+        if not _learns(name, config):
+            parameter.requires_grad_(False)
 
 
-def _refuse_random_backbone(network: nn.Module, given: set[str], still: bool) -> None:
+def _learns(name: str, config: TrainConfig) -> bool:
+    if config.only is not None:
+        return name.startswith(f"{config.only}.")
+    return config.backbone_lr_factor > 0 or not name.startswith(BACKBONE)
+
+
+def _refuse_random(network: nn.Module, given: set[str], config: TrainConfig) -> None:
     """Weights that neither learn nor come from anywhere make noise of every image.
 
     Args:
         given: names of the parameters that were loaded.
-        still: no parameter of the backbone learns.
     """
     random = [
         name
         for name, parameter in network.named_parameters()
-        if name.startswith(BACKBONE) and (still or not parameter.requires_grad) and name not in given
+        if name not in given and not (parameter.requires_grad and _learns(name, config))
     ]
+    if random and config.only is not None:
+        raise UserError(
+            f"train.only={config.only}: {len(random)} parameters beside it would stay random, {random[0]} "
+            f"first, since {config.init} has none that fit; train.init must be the same detector"
+        )
     if random:
         raise UserError(
             f"{len(random)} parameters of the backbone would stay random, {random[0]} first: give it weights "

@@ -133,6 +133,7 @@ def export_file(model: MaskRCNN, library: str, path: Path) -> list[str]:
     kind = model.config.backbone.kind
     if kind not in RESNETS:
         raise UserError(f"--to {library}: takes ResNets and ResNeXts, this model has a {kind}; use `export`")
+    _refuse_alternatives(model.config, library)
     state = foreign_state(model, LIBRARIES[library])
     if library == "torchvision":
         theirs = torchvision.config_of(state, eps=model.config.backbone.norm_eps)
@@ -146,6 +147,19 @@ def export_file(model: MaskRCNN, library: str, path: Path) -> list[str]:
             pickle.dump({"model": arrays, "__author__": "maskrcnn"}, file)
         write_text(path.with_suffix(".yaml"), yaml.safe_dump(settings, sort_keys=False))
     return differences(model.config, theirs)
+
+
+def _refuse_alternatives(config: ModelConfig, library: str) -> None:
+    """Raises a UserError for what stands here to be compared with, and in no other library."""
+    masks = config.mask_head
+    for there, setting in (
+        (config.roi.op == "warp", "model.roi.op=warp"),
+        (config.neck.kind == "c5", "model.neck.kind=c5"),
+        (masks is not None and masks.kind == "mlp", "model.mask_head.kind=mlp"),
+        (masks is not None and masks.loss == "softmax", "model.mask_head.loss=softmax"),
+    ):
+        if there:
+            raise UserError(f"--to {library}: it has no {setting}; use `export`")
 
 
 def differences(ours: ModelConfig, theirs: ModelConfig) -> list[str]:

@@ -83,8 +83,10 @@ def _rows(name: str, network: MaskRCNN) -> list[str] | None:
         return [*config.classes, ""]  # the background
     if name.startswith("box_head.deltas.") and config.box_head and not config.box_head.class_agnostic:
         return config.classes
-    if name.startswith("mask_head.predict.") and config.mask_head and not config.mask_head.class_agnostic:
-        return config.classes
+    masks = config.mask_head
+    # the rows of an MLP's masks are pixels: they are copied whole, where the classes are the same, or not
+    if name.startswith("mask_head.predict.") and masks and masks.kind == "fcn" and not masks.class_agnostic:
+        return [*config.classes, ""] if masks.loss == "softmax" else config.classes
     return None
 
 

@@ -25,13 +25,17 @@ _LEVELS = ((0, 1), (2,), (3, 4), (5, 6))
 class InvertedResidual(nn.Module):
     """1x1 expansion, 3x3 depthwise, linear 1x1 projection; a shortcut where the shape stays."""
 
-    def __init__(self, inputs: int, outputs: int, *, expansion: int, stride: int, norm: Norm) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, *, expansion: int, stride: int, norm: Norm, dilation: int = 1
+    ) -> None:
         super().__init__()
         width = inputs * expansion
         relu6 = nn.ReLU6(inplace=True)
         # the first block expands 1 to 1 all the same: the trunk we start from was trained so
         self.expand = ConvNorm(inputs, width, 1, norm=norm, activation=relu6)
-        self.depthwise = ConvNorm(width, width, 3, stride=stride, groups=width, norm=norm, activation=relu6)
+        self.depthwise = ConvNorm(
+            width, width, 3, stride=stride, dilation=dilation, groups=width, norm=norm, activation=relu6
+        )
         self.project = ConvNorm(width, outputs, 1, norm=norm)
         self.shortcut = stride == 1 and inputs == outputs
 
@@ -41,25 +45,35 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV2(Backbone):
-    """Levels at strides 4, 8, 16, 32 with 24, 32, 96, 320 channels."""
+    """Levels at strides 4, 8, 16, 32 with 24, 32, 96, 320 channels.
 
-    def __init__(self, *, norm: Norm = "frozen", input_channels: int = 3) -> None:
+    Args:
+        dilate_last: the last level keeps the stride of 16 and dilates instead.
+    """
+
+    def __init__(self, *, norm: Norm = "frozen", input_channels: int = 3, dilate_last: bool = False) -> None:
         super().__init__()
         self.stem = ConvNorm(input_channels, 32, 3, stride=2, norm=norm, activation=nn.ReLU6(inplace=True))
         inputs, rows = 32, []
-        for expansion, outputs, blocks, stride in _ROWS:
+        for number, (expansion, outputs, blocks, stride) in enumerate(_ROWS):
             row: list[nn.Module] = []
+            dilated = dilate_last and number in _LEVELS[-1]
             for block in range(blocks):
                 row.append(
                     InvertedResidual(
-                        inputs, outputs, expansion=expansion, stride=stride if block == 0 else 1, norm=norm
+                        inputs,
+                        outputs,
+                        expansion=expansion,
+                        stride=stride if block == 0 and not dilated else 1,
+                        norm=norm,
+                        dilation=2 if dilated else 1,
                     )
                 )
                 inputs = outputs
             rows.append(row)
         self.stages = nn.ModuleList(nn.Sequential(*(b for r in level for b in rows[r])) for level in _LEVELS)
         self.channels = [24, 32, 96, 320]
-        self.strides = [4, 8, 16, 32]
+        self.strides = [4, 8, 16, 16 if dilate_last else 32]
 
     def forward(self, x: Tensor) -> list[Tensor]:
         x = self.stem(x)
