@@ -73,7 +73,7 @@ def test_counts_are_of_each_frame_and_written(
     )
     told = capsys.readouterr().out.splitlines()
     assert told == [f"followed 1 cat in 20 frames of {clip}: {out}", "door: 1 cat in, 0 out"]
-    (row,) = csv.DictReader((out / "clip.counts.csv").open())
+    _, row = csv.DictReader((out / "clip.counts.csv").open())
     assert (row["zone"], row["class"], row["in"], row["out"]) == ("door", "cat", "1", "0")
     objects = list(csv.DictReader((out / "objects.csv").open()))
     assert len(objects) == 20 and {row["track_id"] for row in objects} == {"1"}
@@ -81,7 +81,7 @@ def test_counts_are_of_each_frame_and_written(
     assert all(line["objects"][0]["track_id"] == 1 for line in lines)
     zones.write_text(json.dumps({"zones": [{"name": "door", "line": [[900, 96], [900, 0]]}]}))
     assert main(["predict", "any", str(clip), "--out", str(out), "--count", str(zones)]) == 2
-    assert "zone 'door': lies outside the frame of 128 x 96 pixels" in capsys.readouterr().err
+    assert "clip.mp4: the zone 'door' lies outside its frames of 128 x 96 pixels" in capsys.readouterr().err
 
 
 def test_an_object_without_a_track_has_no_number_in_its_tag(tmp_path: Path) -> None:

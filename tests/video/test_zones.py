@@ -8,22 +8,20 @@ from pathlib import Path
 import pytest
 
 from maskrcnn.errors import UserError
-from maskrcnn.video.zones import read_zones
+from maskrcnn.video.zones import check_size, read_zones
 
 LINE = {"name": "door", "line": [[10, 10], [10, 90]]}
 ROOM = {"name": "room", "polygon": [[0, 0], [50, 0], [50, 50]]}
 
 
-def zones_of(tmp_path: Path, content: object, **more: object):
+def zones_of(tmp_path: Path, content: object):
     path = tmp_path / "zones.json"
     path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
-    return read_zones(path, ["person", "dog"], **more)
+    return read_zones(path, ["person", "dog"])
 
 
 def test_lines_and_polygons_are_read(tmp_path: Path) -> None:
-    zones = zones_of(
-        tmp_path, {"zones": [LINE, ROOM | {"anchor": "centre", "classes": ["dog"]}]}, size=(100, 200)
-    )
+    zones = zones_of(tmp_path, {"zones": [LINE, ROOM | {"anchor": "centre", "classes": ["dog"]}]})
     assert [zone.kind for zone in zones] == ["line", "polygon"]
     assert zones[1].points.tolist() == ROOM["polygon"] and zones[1].classes == ["dog"]
 
@@ -58,12 +56,11 @@ def test_lines_and_polygons_are_read(tmp_path: Path) -> None:
         ({"zones": [LINE | {"hysteresis": -1}]}, "zone 1 ('door'): hysteresis: "),
         ({"zones": [LINE | {"classes": ["persn"]}]}, "no class 'persn'; did you mean 'person'?"),
         ({"zones": [LINE | {"classes": ["x"]}]}, "no class 'x'; it has: person, dog"),
-        ({"zones": [LINE | {"line": [[300, 10], [400, 20]]}]}, "lies outside the frame of 200 x 100 pixels"),
     ],
 )
 def test_what_is_wrong_is_one_line_with_file_and_zone(tmp_path: Path, content: object, says: str) -> None:
     with pytest.raises(UserError) as error:
-        zones_of(tmp_path, content, size=(100, 200))
+        zones_of(tmp_path, content)
     assert says in str(error.value) and str(tmp_path / "zones.json") in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -71,3 +68,12 @@ def test_what_is_wrong_is_one_line_with_file_and_zone(tmp_path: Path, content: o
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="none.json"):
         read_zones(tmp_path / "none.json", ["person"])
+
+
+def test_a_zone_outside_the_frame_is_named(tmp_path: Path) -> None:
+    zones = zones_of(tmp_path, {"zones": [ROOM, LINE | {"line": [[300, 10], [400, 20]]}]})
+    check_size(zones, (100, 350), "clip.mp4")
+    with pytest.raises(
+        UserError, match="clip.mp4: the zone 'door' lies outside its frames of 200 x 100 pixels; "
+    ):
+        check_size(zones, (100, 200), "clip.mp4")

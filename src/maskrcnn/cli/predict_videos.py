@@ -71,8 +71,11 @@ def find_videos(
         raise UserError(f"{images}: images and videos are predicted by a command each; give the videos alone")
     else:
         from maskrcnn.video.predict import check_videos
+        from maskrcnn.video.zones import read_zones
 
         check_videos(videos, kinds)
+        if count is not None:
+            read_zones(count)
     return videos
 
 

@@ -78,14 +78,18 @@ class Counter:
 
 
 class CountsWriter:
-    """A CSV file with a row for each change of a count, whole at any moment."""
+    """A CSV file with a row for each change of a count, whole at any moment.
 
-    def __init__(self, path: Path) -> None:
+    It begins with a row of no class for each zone, so that a zone that nothing comes to is in it too.
+    """
+
+    def __init__(self, path: Path, zones: Iterable[Zone]) -> None:
         """
         Raises:
             OSError: the file cannot be written.
         """
         self._file = GrowingFile(path, table_line(*COLUMNS), "", "")
+        self.add(Counter(zones).rows)
 
     def add(self, rows: Iterable[Row]) -> None:
         """Further rows, of one frame."""

@@ -59,7 +59,7 @@ class VideoOutput:
         self._lines = GrowingFile(folder / f"{stem}.jsonl", "", "", "")
         self._drawn = _Encoded(folder / f"{stem}.mp4", stream, audio) if overlay else None
         self._zones = stream.zones
-        self._counts = CountsWriter(folder / f"{stem}.counts.csv") if stream.zones else None
+        self._counts = CountsWriter(folder / f"{stem}.counts.csv", stream.zones) if stream.zones else None
         self._writing = Overlapped(self._write)
         self._drawing = Overlapped(self._draw)
 

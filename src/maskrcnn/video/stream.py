@@ -102,8 +102,7 @@ class VideoStream:
                 pixels = [as_pixels(frame.pixels, *form) for frame in taken]
                 every = predict_pixels(self._model, pixels, score=least, tiles=self._tiles)
                 if first:
-                    for zone in self.zones:
-                        check_size(zone, every[0].size, f"zone {zone.name!r}")
+                    check_size(self.zones, every[0].size, self.reader.source.shown)
                     first = False
                 for frame, image, found in zip(taken, pixels, every, strict=True):
                     yield self._followed(frame, image, found)

@@ -15,6 +15,7 @@ from maskrcnn.errors import UserError
 from maskrcnn.safe_files import parse_json
 
 MOST_ZONES = 200
+SHORTEST = 0.001  # pixels between two points of a zone
 REMEDY = 'write {"zones": [{"name": "door", "line": [[x, y], [x, y]]}]}'
 
 Coordinate = Annotated[float, Field(ge=-1e6, le=1e6)]
@@ -46,8 +47,8 @@ class Zone(Section):
         if (self.line is None) == (self.polygon is None):
             raise ValueError("line: a zone has either a line or a polygon")
         points = self.points
-        steps = np.diff(points, axis=0)
-        if not steps.any(axis=1).all() or (self.polygon and (points[0] == points[-1]).all()):
+        steps = np.diff(points, axis=0, append=points[:1] if self.polygon else points[:0])
+        if (np.hypot(*steps.T) < SHORTEST).any():
             raise ValueError(f"{self.kind}: has the same point twice in a row; leave one of them out")
         if self.polygon and abs(area(points)) < 1:
             raise ValueError("polygon: has no area; give its corners in order around it")
@@ -63,12 +64,11 @@ class Zone(Section):
         return np.array(self.line or self.polygon, np.float64)
 
 
-def read_zones(path: Path, classes: Sequence[str], size: tuple[int, int] | None = None) -> list[Zone]:
+def read_zones(path: Path, classes: Sequence[str] | None = None) -> list[Zone]:
     """The zones of a file.
 
     Args:
-        classes: of the model.
-        size: height and width of the frames, where they are known.
+        classes: of the model, where they are known.
 
     Raises:
         UserError: not such a file; the message names the zone.
@@ -87,23 +87,24 @@ def read_zones(path: Path, classes: Sequence[str], size: tuple[int, int] | None 
         zone = validate(Zone, entry, where)
         if zone.name in [other.name for other in zones]:
             raise UserError(f"{where}: another zone has this name; give it one of its own")
-        _check_classes(zone, classes, where)
-        if size is not None:
-            check_size(zone, size, where)
+        if classes is not None:
+            _check_classes(zone, classes, where)
         zones.append(zone)
     return zones
 
 
-def check_size(zone: Zone, size: tuple[int, int], where: str) -> None:
+def check_size(zones: Sequence[Zone], size: tuple[int, int], video: str) -> None:
     """
     Raises:
-        UserError: the zone lies outside frames of this height and width, so that it would never count.
+        UserError: a zone lies outside frames of this height and width, so that it would never count.
     """
-    low, high = zone.points.min(axis=0), zone.points.max(axis=0)
-    if (high < 0).any() or (low > size[::-1]).any():
-        raise UserError(
-            f"{where}: lies outside the frame of {size[1]} x {size[0]} pixels; its points are x, y in pixels"
-        )
+    for zone in zones:
+        low, high = zone.points.min(axis=0), zone.points.max(axis=0)
+        if (high < 0).any() or (low > size[::-1]).any():
+            raise UserError(
+                f"{video}: the zone {zone.name!r} lies outside its frames of {size[1]} x {size[0]} pixels; "
+                "correct its points, which are x and y in pixels"
+            )
 
 
 def area(points: np.ndarray) -> float:
