@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -77,3 +78,10 @@ def test_a_zone_outside_the_frame_is_named(tmp_path: Path) -> None:
         UserError, match="clip.mp4: the zone 'door' lies outside its frames of 200 x 100 pixels; "
     ):
         check_size(zones, (100, 200), "clip.mp4")
+
+
+def test_the_example_of_the_docs_is_one(tmp_path: Path) -> None:
+    page = Path(__file__).parents[2] / "docs" / "predict-video.md"
+    blocks = re.findall(r"```json\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    (example,) = [block for block in blocks if '"zones"' in block]
+    assert [zone.kind for zone in zones_of(tmp_path, example)] == ["line", "polygon"]
