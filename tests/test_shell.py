@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from maskrcnn.shell import shell_command
+from maskrcnn.shell import counted, shell_command
 
 WORDS = [
     "[[8],[16,24]]",
@@ -43,3 +43,12 @@ def test_a_shell_gives_the_words_again(shell: str) -> None:
 
 def test_what_zsh_alone_would_expand_is_quoted() -> None:
     assert shell_command(["x", "=ls", "[1]"]) == "x '=ls' '[1]'"
+
+
+def test_one_object_and_two_classes() -> None:
+    words = [counted(count, noun) for noun in ("object", "class", "box", "batch") for count in (0, 1, 2)]
+    assert words == [
+        *("0 objects", "1 object", "2 objects", "0 classes", "1 class", "2 classes"),
+        *("0 boxes", "1 box", "2 boxes", "0 batches", "1 batch", "2 batches"),
+    ]
+    assert counted(26639, "mask") == "26,639 masks"

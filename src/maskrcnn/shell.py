@@ -16,6 +16,12 @@ def shell_command(words: Sequence[str]) -> str:
     )
 
 
+def counted(count: int, noun: str) -> str:
+    """A number of things: "1 object", "2 objects", "2 classes"."""
+    plural = "" if count == 1 else "es" if noun.endswith(("s", "x", "ch")) else "s"
+    return f"{count:,} {noun}{plural}"
+
+
 def printable(line: str) -> str:
     """A line with what is no letter in it as \\x1b or \\u202e.
 

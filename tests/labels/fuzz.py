@@ -114,7 +114,7 @@ def judge(subject: Subject) -> Outcome:
         if isinstance(error, DataError):
             assert isinstance(error, RecordError), f"a sentence, not a record: {line}"
             assert error.remedy and line == f"{error.fault}; {error.remedy}", f"no remedy: {line}"
-        return Outcome(type(error).__name__, line)
+        return Outcome("DataError" if isinstance(error, DataError) else "UserError", line)
     check_data_set(dataset, subject.root)
     size = _size(dataset)
     if subject.by_folder:

@@ -87,7 +87,7 @@ def test_what_is_missing(tmp_path: Path) -> None:
     write(tmp_path, "b.tif", None)
     claims.repaired(read_cellpose(tmp_path), "image without labels left out")
     (tmp_path / "a.tif").unlink()
-    refused(tmp_path, "1 label images", "a_masks.tif")
+    refused(tmp_path, "1 label image without", "a_masks.tif")
     write(tmp_path, "a.tif", "a_cp_masks.png")
     refused(tmp_path, "a_masks.tif", "a_cp_masks.png")
     assert not looks_like_cellpose(tmp_path / "a.tif") and not looks_like_cellpose(tmp_path / "none")

@@ -14,7 +14,7 @@ from fuzz_readers import READERS, print_details, print_head, print_row, run_read
 from PIL import Image
 from spoil import spoil
 
-from maskrcnn.errors import DataError
+from maskrcnn.errors import DataError, RecordError
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage
 
@@ -52,7 +52,7 @@ def fail(error: Exception) -> FileDataset:
 def test_sound_outcomes(tmp_path: Path) -> None:
     good = subject(tmp_path, reader)
     assert judge(good).kind == "read"
-    good.read = lambda path: fail(DataError(f"{path}: not sound; mend it"))
+    good.read = lambda path: fail(RecordError(path, "not sound", "mend it"))
     assert judge(good).kind == "DataError"
 
 
@@ -63,6 +63,8 @@ def test_sound_outcomes(tmp_path: Path) -> None:
         (lambda path: fail(DataError(f"{path}: two\nlines")), "lines"),
         (lambda path: fail(DataError(f"{path}: \x1b[2J")), "x1b"),
         (lambda path: fail(DataError("of no file")), "names no file"),
+        (lambda path: fail(DataError(f"{path}: not sound; mend it")), "a sentence"),
+        (lambda path: fail(RecordError(path, "not sound", "")), "no remedy"),
         (lambda path: reader(path, box=(1, 1, 1, 4)), "box"),
         (lambda path: reader(path, box=(1, 1, 99, 4)), "box"),
         (lambda path: reader(path, name="../secret.png"), "secret.png"),

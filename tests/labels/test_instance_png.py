@@ -129,7 +129,7 @@ def test_labels_without_a_image(tmp_path: Path) -> None:
     save(tmp_path, "a", one_object())
     save(tmp_path, "b", one_object())
     (tmp_path / "images/b.png").unlink()
-    refused(tmp_path, "1 label images", "'b.png'")
+    refused(tmp_path, "1 label image without", "'b.png'")
 
 
 @pytest.mark.parametrize("alpha", [False, True])

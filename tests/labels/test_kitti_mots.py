@@ -66,7 +66,7 @@ def test_what_is_missing(tmp_path: Path) -> None:
     kinds = ["image without labels left out", "segment that is not listed left out"]
     assert len(repaired(tmp_path, *kinds)) == 1
     (tmp_path / "image_02/0000/000003.png").unlink()
-    claims.refused(lambda: read_kitti_mots(tmp_path), "1 label images", "0000/000003.png")
+    claims.refused(lambda: read_kitti_mots(tmp_path), "1 label image without", "0000/000003.png")
     claims.refused(lambda: read_kitti_mots(tmp_path / "none"), "image_02")
     assert not looks_like_kitti_mots(tmp_path / "none")
 

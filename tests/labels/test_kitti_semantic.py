@@ -49,7 +49,7 @@ def test_what_is_missing(tmp_path: Path) -> None:
     kinds = ["image without labels left out", "caravan or trailer left out"]
     assert len(repaired(read_kitti_semantic(tmp_path), *kinds)) == 1
     (tmp_path / "image_2/000003_10.png").unlink()
-    refused(lambda: read_kitti_semantic(tmp_path), "1 label images", "000003_10.png", "restore")
+    refused(lambda: read_kitti_semantic(tmp_path), "1 label image without", "000003_10.png", "restore")
 
 
 def subjects(folder: Path) -> list[Subject]:

@@ -12,7 +12,7 @@ import numpy as np
 from maskrcnn.check.statistics import Statistics
 from maskrcnn.config.load import Config, load_config
 from maskrcnn.labels.options import PLAIN, LabelOptions
-from maskrcnn.shell import shell_command
+from maskrcnn.shell import counted, shell_command
 
 WANTED_SIDE = (
     24.0  # pixels of the network's input that three in four objects should have: less costs masks, more time
@@ -68,10 +68,8 @@ def advise(
     scale = _advise_sides(draft, stats, config)
     _advise_anchors(draft, stats, config, scale)
     epochs = int(np.clip(math.ceil(OBJECT_VIEWS / max(stats.objects, 1)), 5, 200))
-    draft.add(
-        f"{epochs} epochs: {epochs * stats.objects} views of {stats.objects} objects",
-        f"train.epochs={epochs}",
-    )
+    views = f"{counted(epochs * stats.objects, 'view')} of {counted(stats.objects, 'object')}"
+    draft.add(f"{counted(epochs, 'epoch')}: {views}", f"train.epochs={epochs}")
     if not stats.with_mask:
         draft.overrides.append("model.mask_head=null")
     if not stats.with_keypoints and config.model.keypoint_head is not None:
@@ -96,9 +94,8 @@ class _Draft:
 
 
 def _advise_channels(draft: _Draft, mean: Sequence[float], std: Sequence[float]) -> None:
-    plural = "s" * (len(mean) > 1)
     draft.add(
-        f"images of {len(mean)} channel{plural}: the first convolution is adapted, and learns",
+        f"images of {counted(len(mean), 'channel')}: the first convolution is adapted, and learns",
         f"model.input.channels={len(mean)}",
         f"model.input.mean={_listed(mean)}",
         f"model.input.std={_listed(std)}",

@@ -11,6 +11,7 @@ from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.builder import box_iou
 from maskrcnn.labels.types import Annotation, LabelledImage
 from maskrcnn.masks.rle import rle_area, rle_box
+from maskrcnn.shell import counted
 
 LOOSE = 2.0  # pixels by which a mask may leave its box
 AREA_FACTOR = 1.5  # by which a stated area may differ from the mask's
@@ -47,7 +48,7 @@ def check_classes(statistics: dict[str, Statistics], findings: Findings) -> None
             findings.add(Finding(kind, "train", f"class {name!r}", 0))
     for split, stats in statistics.items():
         if stats.crowds > stats.objects > 0:
-            record = f"{stats.crowds} regions and {stats.objects} objects"
+            record = f"{counted(stats.crowds, 'region')} and {counted(stats.objects, 'object')}"
             findings.add(Finding(CheckKind.MOSTLY_CROWDS, split, record, 0))
         for name, count in stats.classes.items():
             if name not in train.classes:

@@ -13,7 +13,7 @@ from maskrcnn.check.report import Report
 from maskrcnn.check.statistics import Statistics, figures
 from maskrcnn.check.thumbnail import thumbnail
 from maskrcnn.files import write_text
-from maskrcnn.shell import shell_command
+from maskrcnn.shell import counted, shell_command
 
 WIDEST = 200  # pixels of a bar
 SAMPLES = 12  # images that are shown with all their labels
@@ -98,10 +98,9 @@ def _summary(report: Report) -> str:
     """The set in a line."""
     parts = []
     for split, stats in report.statistics.items():
-        parts.append(
-            f"{split}: {stats.images:,} images, {stats.objects:,} objects of {len(stats.classes)} classes"
-        )
-    return "; ".join(parts).replace(" of 1 classes", " of 1 class")
+        objects = f"{counted(stats.objects, 'object')} of {counted(len(stats.classes), 'class')}"
+        parts.append(f"{split}: {counted(stats.images, 'image')}, {objects}")
+    return "; ".join(parts)
 
 
 def _classes(stats: list[Statistics]) -> list[dict[str, Any]]:

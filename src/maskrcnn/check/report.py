@@ -10,6 +10,7 @@ from maskrcnn.check.findings import Findings
 from maskrcnn.check.statistics import Statistics
 from maskrcnn.errors import DataError
 from maskrcnn.labels.types import Dataset
+from maskrcnn.shell import counted
 
 
 @dataclass
@@ -30,10 +31,8 @@ class Report:
     def verdict(self) -> str:
         errors, kinds = self.findings.errors, len(self.findings)
         if errors:
-            return f"{errors} error{'s' * (errors > 1)}: a training would stop or learn what is wrong"
-        return (
-            f"no errors, {kinds} kind{'s' * (kinds > 1)} of warning" if kinds else "no errors and no warnings"
-        )
+            return f"{counted(errors, 'error')}: a training would stop or learn what is wrong"
+        return f"no errors, {counted(kinds, 'kind')} of warning" if kinds else "no errors and no warnings"
 
     @property
     def exit_code(self) -> int:

@@ -23,7 +23,7 @@ from maskrcnn.cli.common import (
     tell_repairs,
 )
 from maskrcnn.errors import UserError
-from maskrcnn.shell import printable
+from maskrcnn.shell import counted, printable
 
 if TYPE_CHECKING:
     from maskrcnn.weights.convert import Style
@@ -106,7 +106,7 @@ def weights(
         *(["keypoints"] if model.keypoint_head else []),
     ]
     kind = f"{model.config.backbone.kind}-{model.config.neck.kind}"
-    print(printable(f"{kind}, {len(model.config.classes)} classes, {', '.join(finds)}: {folder}"))
+    print(printable(f"{kind}, {counted(len(model.config.classes), 'class')}, {', '.join(finds)}: {folder}"))
 
 
 def _write_checkpoint(source: str, to: str, out: Path | None) -> None:
@@ -172,4 +172,4 @@ def data(
         tell_repairs(dataset)
     for line in lost:
         say(f"warning: {line}")
-    print(printable(f"{sum(len(dataset) for dataset in datasets.values())} images as {to}: {out}"))
+    print(printable(f"{counted(sum(len(dataset) for dataset in datasets.values()), 'image')} as {to}: {out}"))

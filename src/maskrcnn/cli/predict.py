@@ -31,7 +31,7 @@ from maskrcnn.cli.predict_videos import (
 )
 from maskrcnn.cli.value_range import ValueRangeOption, parse_value_range, set_value_range
 from maskrcnn.errors import DataError, UserError
-from maskrcnn.shell import printable
+from maskrcnn.shell import counted, printable
 
 if TYPE_CHECKING:
     from maskrcnn.predict.files import Summary
@@ -165,7 +165,7 @@ def _tell(summary: Summary) -> None:
     from maskrcnn.predict.sources import passed_over_line
 
     found = ", ".join(f"{count} {name}" for name, count in summary.objects.most_common()) or "nothing"
-    print(printable(f"found {found} in {_images(summary.images)}: {summary.results.parent}"))
+    print(printable(f"found {found} in {counted(summary.images, 'image')}: {summary.results.parent}"))
     for line in summary.notes[:MOST_LINES]:
         say(line)
     if len(summary.notes) > MOST_LINES:
@@ -176,8 +176,4 @@ def _tell(summary: Summary) -> None:
         say(f"warning: {passed_over_line(summary.passed_over)}")
     skipped = len(summary.unreadable) + len(summary.passed_over)
     if skipped:
-        raise DataError(f"skipped {_images(skipped)} that could not be read")
-
-
-def _images(count: int) -> str:
-    return f"{count} image{'' if count == 1 else 's'}"
+        raise DataError(f"skipped {counted(skipped, 'image')} that could not be read")

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from maskrcnn.evaluate.coco import Scores
-from maskrcnn.shell import printable
+from maskrcnn.shell import counted, printable
 
 TITLES = {"bbox": "boxes", "segm": "masks", "keypoints": "keypoints"}
 # the twelve figures of objects and the ten of keypoints in one order
@@ -21,7 +21,8 @@ def print_scores(scores: Scores, console: Console | None = None) -> None:
     """
     console = console or Console()
     console.print(
-        f"{scores.images} images, {scores.objects} objects, {scores.detections} detections; percent"
+        f"{counted(scores.images, 'image')}, {counted(scores.objects, 'object')},"
+        f" {counted(scores.detections, 'detection')}; percent"
     )
     console.print(_figure_table(scores))
     names = list(next(iter(scores.per_class.values()), {}))

@@ -23,6 +23,7 @@ from maskrcnn.images.header import (
     sixteen_bits,
 )
 from maskrcnn.images.multichannel import ARRAY_SUFFIX, is_tiff, open_array, read_tiff
+from maskrcnn.shell import counted
 
 ValueRange = tuple[float, float]  # lowest and highest value
 
@@ -85,7 +86,7 @@ def model_pixels(
     """
     have = samples.shape[2]
     if have != channels and {have, channels} != {1, 3}:
-        reason = f"has {have} channel{'s' * (have > 1)}, the model takes {channels}"
+        reason = f"has {counted(have, 'channel')}, the model takes {channels}"
         raise ImageError(path, reason, f"convert it, or train a model with model.input.channels={have}")
     try:
         return _convert_channels(to_uint8(samples, value_range), channels)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from maskrcnn.errors import RecordError, UserError
 from maskrcnn.labels.choose import label_counts
 from maskrcnn.labels.types import DEFAULT_CLASS, Dataset
-from maskrcnn.shell import shell_command
+from maskrcnn.shell import counted, shell_command
 
 
 def with_class(dataset: Dataset, name: str) -> Dataset:
@@ -24,9 +24,8 @@ def with_class(dataset: Dataset, name: str) -> Dataset:
         raise UserError(f"--class {name!r}: is no name; give one, as --class nucleus")
     if len(dataset.classes) != 1:
         names = ", ".join(dataset.classes[:10])
-        raise UserError(
-            f"--class {name}: {dataset.name} has {len(dataset.classes)} classes of its own ({names}); omit it"
-        )
+        own = f"{counted(len(dataset.classes), 'class')} of its own ({names})"
+        raise UserError(f"--class {name}: {dataset.name} has {own}; omit it")
     renamed = copy.copy(dataset)
     renamed.info = replace(dataset.info, classes=[name])
     return renamed

@@ -27,7 +27,7 @@ from maskrcnn.labels.types import Dataset, LabelledImage
 from maskrcnn.labels.writers.coco import write_coco
 from maskrcnn.labels.writers.image_copy import copy_image
 from maskrcnn.progress import Progress
-from maskrcnn.shell import printable
+from maskrcnn.shell import counted, printable
 
 WAYS = ("random", "stratified", "group")
 PARTS = ("train", "val", "test")
@@ -208,7 +208,10 @@ def _listed_groups(names: list[str], path: Path) -> list[str]:
     for number, row in enumerate(rows):
         if len(row) != 2:
             raise RecordError(
-                path, f"has {len(row)} columns", "write file_name,group", record=f"row {number + 1}"
+                path,
+                f"has {counted(len(row), 'column')}",
+                "write file_name,group",
+                record=f"row {number + 1}",
             )
         if number == 0 and row[0].strip().lower() == "file_name":
             continue
@@ -220,7 +223,7 @@ def _listed_groups(names: list[str], path: Path) -> list[str]:
     if missing:
         raise RecordError(
             path,
-            f"{len(missing)} of {len(names)} images are not listed, the first is {missing[0]!r}",
+            f"{len(missing)} of {counted(len(names), 'image')} not listed, the first is {missing[0]!r}",
             "add them",
         )
     return [group_of[name] for name in names]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from maskrcnn.config.load import Config
 from maskrcnn.labels.types import Dataset
+from maskrcnn.shell import counted
 from maskrcnn.train.learner import Learner
 from maskrcnn.train.optimizer import peak_rate, warmup_iterations
 
@@ -23,12 +24,12 @@ def introduction(
         f" (shortened from {settings.warmup_iterations:g})" if warmup < settings.warmup_iterations else ""
     )
     return [
-        f"{len(train_data)} images to train on{val}; classes: {_some(config.model.classes)}",
+        f"{counted(len(train_data), 'image')} to train on{val}; classes: {_some(config.model.classes)}",
         f"{count / 1e6:.1f} M parameters, of which {learn / 1e6:.1f} M learn",
         f"learning rate {peak_rate(settings):g}{scaled}, {settings.schedule} schedule, "
         f"warm-up of {warmup:g} iterations{shortened}",
-        f"{total} iterations of {settings.batch} images ({settings.epochs:g} epochs) on "
-        f"{accelerator.num_processes} x {accelerator.device}, {settings.precision}; run in {run}",
+        f"{counted(total, 'iteration')} of {counted(settings.batch, 'image')} ({settings.epochs:g} epochs) "
+        f"on {accelerator.num_processes} x {accelerator.device}, {settings.precision}; run in {run}",
     ]
 
 

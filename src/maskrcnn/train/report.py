@@ -7,6 +7,7 @@ from typing import Any
 
 from maskrcnn.config.load import Config
 from maskrcnn.files import new_file, write_text
+from maskrcnn.shell import counted
 from maskrcnn.train.checkpoint import TrainingState
 from maskrcnn.train.log import read_metrics
 
@@ -68,8 +69,9 @@ def write_report(
         f"# {run.resolve().name}",
         "",
         f"- Network: {model.backbone.kind}-{model.neck.kind}, {finds}; classes: {', '.join(model.classes)}",
-        f"- Trained on: {train['source']}, {train['images']} images, digest `{train['digest'][:16]}`",
-        f"- Evaluated on: {data['val']['source']}, {data['val']['images']} images"
+        f"- Trained on: {train['source']}, {counted(train['images'], 'image')},"
+        f" digest `{train['digest'][:16]}`",
+        f"- Evaluated on: {data['val']['source']}, {counted(data['val']['images'], 'image')}"
         if data["val"]
         else "- No val split",
         f"- {progress.iteration} iterations of {config.train.batch} images in {progress.seconds / 60:.1f} "
@@ -103,12 +105,16 @@ def write_card(
         f"# {config.model.backbone.kind}-{config.model.neck.kind}",
         "",
         f"Finds: {', '.join(config.model.classes)}.",
-        f"Trained on {data['train']['source']} ({data['train']['images']} images, digest "
+        f"Trained on {data['train']['source']} ({counted(data['train']['images'], 'image')}, digest "
         f"{data['train']['digest'][:16]}), {progress.iteration} iterations of {config.train.batch} images"
         + (", weights averaged." if config.train.ema else "."),
     ]
     if scores and data["val"]:
-        lines += ["", f"On {data['val']['source']} ({data['val']['images']} images), in percent:", ""]
+        lines += [
+            "",
+            f"On {data['val']['source']} ({counted(data['val']['images'], 'image')}), in percent:",
+            "",
+        ]
         lines += [
             f"- {KINDS[kind]}: " + ", ".join(f"{k} {v:.1f}" for k, v in numbers.items() if v is not None)
             for kind, numbers in scores.items()

@@ -17,6 +17,7 @@ from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.instance_png import IMAGE_SUFFIXES, LABEL_SUFFIXES
 from maskrcnn.labels.readers.label_image import add_instances, ids_of_colours, read_ids
 from maskrcnn.labels.types import DEFAULT_CLASS
+from maskrcnn.shell import counted
 
 MASKS, PICKLE, IMAGE = "_masks", "_seg.npy", "_img"
 OUTPUTS = ("_flows", "_outlines", "_output", "_dP", "_cellprob")  # images that Cellpose writes beside these
@@ -40,11 +41,9 @@ def read_cellpose(source: Path, split_parts: bool = False) -> FileDataset:
             f"open it in Cellpose and save its masks as PNG or TIFF beside it ({name}_cp_masks.png)",
         )
     if orphans := sorted(masks.keys() - images.keys()):
-        raise RecordError(
-            source,
-            f"{len(orphans)} label images have no image, the first is {masks[orphans[0]].name!r}",
-            "restore the images or delete the labels",
-        )
+        what = f"{counted(len(orphans), 'label image')} without an image, the first is"
+        remedy = "restore the images or delete the labels"
+        raise RecordError(source, f"{what} {masks[orphans[0]].name!r}", remedy)
     builder = LabelBuilder(source, source)
     builder.add_classes([DEFAULT_CLASS])
     for name, image in images.items():

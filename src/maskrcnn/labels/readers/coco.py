@@ -27,6 +27,7 @@ from maskrcnn.labels.readers.json_file import load_json
 from maskrcnn.labels.refused import Refused
 from maskrcnn.labels.types import LabelledImage
 from maskrcnn.labels.values import other_kind
+from maskrcnn.shell import counted
 
 MAX_PIXELS = 2**31  # of an image; an RLE counts them in 32 bits
 MOST_KEYPOINTS = 1000  # of an object, that are given names
@@ -145,7 +146,9 @@ def _unnamed_keypoints(document: dict[str, Any], builder: LabelBuilder) -> dict[
             continue
         if _is_id(raw.get("category_id")):
             record = f"annotation {raw.get('id', position)!r:.40}"
-            builder.problems.note(ProblemKind.KEYPOINTS_UNNAMED, f"{record} with {len(found)} keypoints")
+            builder.problems.note(
+                ProblemKind.KEYPOINTS_UNNAMED, f"{record} with {counted(len(found), 'keypoint')}"
+            )
             called = [f"k{number}" for number in range(1, len(found) + 1)]
             names.setdefault(str(raw["category_id"]), {"keypoints": called})
     return names

@@ -20,6 +20,7 @@ from maskrcnn.labels.readers.folder_files import files_under
 from maskrcnn.labels.readers.text_lines import read_lines
 from maskrcnn.labels.shapes import box_around
 from maskrcnn.labels.values import number
+from maskrcnn.shell import counted
 
 FOLDER = "labeltxt"  # labelTxt, labelTxt-v1.0, labelTxt-v1.5
 HEAD = ("imagesource", "gsd")  # what the first lines say
@@ -54,7 +55,7 @@ def read_dota(source: Path) -> FileDataset:
             if len(words) not in (9, 10):
                 raise RecordError(
                     source / label,
-                    f"has {len(words)} words",
+                    f"has {counted(len(words), 'word')}",
                     "write x1 y1 x2 y2 x3 y3 x4 y4 class difficult",
                     record=f"line {position}",
                 )

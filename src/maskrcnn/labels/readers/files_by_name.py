@@ -15,6 +15,7 @@ from maskrcnn.labels.image_files import present_name, refuse_leaving
 from maskrcnn.labels.image_places import image_folders
 from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.folder_files import files_under
+from maskrcnn.shell import counted
 
 MOST_FOLDERS = 1000  # that are looked into for a label file
 TRIED = 3  # files that are looked into before a folder is taken for something else
@@ -82,7 +83,9 @@ def images_of_labels(labels: Path, builder: LabelBuilder) -> Iterator[tuple[str,
         for folder, suffixes in ((builder.folder, SUFFIXES), (labels, ".png"))
     )
     if lost := sorted(masks.keys() - images.keys()):
-        what = f"{len(lost)} label images have no image in {str(builder.folder)!r}, the first is"
+        what = (
+            f"{counted(len(lost), 'label image')} without an image in {str(builder.folder)!r}, the first is"
+        )
         raise RecordError(builder.source, f"{what} {masks[lost[0]]!r}", "restore the images")
     for key, name in images.items():
         if key in masks:

@@ -14,6 +14,7 @@ from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.label_image import add_instances, ids_of_colours, read_ids
 from maskrcnn.labels.types import DEFAULT_CLASS
+from maskrcnn.shell import counted
 
 IMAGE_SUFFIXES = set(SUFFIXES)
 LABEL_SUFFIXES = {".png", ".tif", ".tiff"}
@@ -41,7 +42,7 @@ def read_instance_labels(folder: Path, split_parts: bool = False) -> FileDataset
         raise RecordError(
             name,
             (
-                f"{len(orphans)} label images have no image in images, the first is "
+                f"{counted(len(orphans), 'label image')} without an image in images, the first is "
                 f"{labels[orphans[0]].name!r}"
             ),
             "restore the images or delete the labels",

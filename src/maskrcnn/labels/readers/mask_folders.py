@@ -19,6 +19,7 @@ from maskrcnn.labels.readers.instance_png import IMAGE_SUFFIXES, LABEL_SUFFIXES,
 from maskrcnn.labels.readers.label_image import open_label_image, read_object
 from maskrcnn.labels.types import DEFAULT_CLASS
 from maskrcnn.masks.rle import bitmap_rle
+from maskrcnn.shell import counted
 
 TRIED_FOLDERS = 20  # so many are looked at before `looks_like_mask_folders` gives up
 
@@ -71,7 +72,7 @@ def _only_image(folder: Path) -> Path:
     if len(found) != 1:
         raise RecordError(
             folder / "images",
-            f"{len(found)} images where the masks beside it need one",
+            f"{counted(len(found), 'image')} where the masks beside it need one",
             "keep each image in a folder of its own",
         )
     return found[0]

@@ -28,6 +28,7 @@ from maskrcnn.labels.split_names import SPLIT_NAMES, split_of
 from maskrcnn.labels.types import LabelledImage
 from maskrcnn.labels.values import number
 from maskrcnn.masks.rle import Rle, bitmap_rle
+from maskrcnn.shell import counted
 
 BOXES, MASKS = "annotations-bbox.csv", "annotations-object-segmentation.csv"
 FIFTYONE = "detections.csv"  # as FiftyOne calls the boxes
@@ -143,7 +144,7 @@ def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str,
                 if len(cells) != len(header):
                     raise RecordError(
                         path,
-                        f"has {len(cells)} cells and not {len(header)}",
+                        f"has {counted(len(cells), 'cell')} and not {len(header)}",
                         "correct it",
                         record=f"line {reader.line_num}",
                     )

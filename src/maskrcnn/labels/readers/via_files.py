@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from maskrcnn.errors import RecordError
+from maskrcnn.shell import counted
 
 HEADER = ["filename", "file_size", "file_attributes", "region_count", "region_id", "region_shape_attributes"]
 HEADER += ["region_attributes"]
@@ -141,7 +142,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         if len(row) != len(header):
             raise RecordError(
                 path,
-                f"has {len(row)} cells, not {len(header)}",
+                f"has {counted(len(row), 'cell')}, not {len(header)}",
                 "export the annotations again",
                 record=f"line {line}",
             )

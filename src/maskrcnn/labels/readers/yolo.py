@@ -41,6 +41,7 @@ from maskrcnn.labels.readers.yolo_images import images_of, text_lines
 from maskrcnn.labels.split_names import other_subsets, split_of
 from maskrcnn.labels.types import LabelledImage
 from maskrcnn.labels.values import whole
+from maskrcnn.shell import counted
 
 # a share of the image's side beyond this is a pixel; a little outside the image is an honest polygon
 LARGEST_SHARE = 2.0
@@ -211,10 +212,10 @@ def _numbers(line: str, record: str, description: Description) -> np.ndarray:
     if description.keypoints:
         if len(numbers) not in (5, pose):
             wanted = f"kpt_shape asks for {pose}: class, box, keypoints"
-            raise refused(f"has {len(numbers)} numbers but {wanted}", "correct one")
+            raise refused(f"has {counted(len(numbers), 'number')} but {wanted}", "correct one")
     elif len(numbers) != 5 and (len(numbers) < 7 or len(numbers) % 2 == 0):
         remedy = "write a class and 4 for a box, or the x, y of 3 or more points"
-        raise refused(f"has {len(numbers)} numbers", remedy)
+        raise refused(f"has {counted(len(numbers), 'number')}", remedy)
     if not math.isfinite(numbers[0]) or numbers[0] not in description.classes:
         known = ", ".join(f"{index} {name}" for index, name in list(description.classes.items())[:10])
         what = f"has the class {numbers[0]:g}, which names does not list ({known})"

@@ -25,6 +25,7 @@ from maskrcnn.labels.readers.text_lines import read_lines
 from maskrcnn.labels.split_names import SPLIT_NAMES, split_of
 from maskrcnn.labels.values import whole
 from maskrcnn.safe_files import parse_yaml
+from maskrcnn.shell import counted
 
 MAX_CLASSES = 100_000
 MAX_KEYPOINTS = 1000
@@ -269,7 +270,9 @@ def _classes(document: dict[str, Any], path: Path) -> dict[int, str]:
             raise RecordError(path, "is not a text", "put it in quotes", record=f"the name of class {index}")
         classes[index] = str(name).strip()
     if count is not None and count != len(classes):
-        raise RecordError(path, f"nc is {count} but names has {len(classes)} classes", "correct one of them")
+        raise RecordError(
+            path, f"nc is {count} but names has {counted(len(classes), 'class')}", "correct one of them"
+        )
     return classes
 
 
