@@ -25,6 +25,7 @@ from maskrcnn.cli import (
     export,
     models,
     predict,
+    reproduce,
     samples,
     serve,
     split,
@@ -65,7 +66,7 @@ def _start(
 
 for verb in (
     demo.demo, train.train, evaluate.evaluate, predict.predict,
-    export.export, serve.serve, check.check, samples.samples, split.split,
+    export.export, serve.serve, check.check, samples.samples, split.split, reproduce.reproduce,
 ):  # fmt: skip
     app.command()(verb)
 app.add_typer(convert.app)

@@ -179,7 +179,7 @@ def score_results(
             )
         labels = truth.coco(kind)
         detections = found.coco(labels, kind)
-        evaluator = _match(labels, detections, kind, truth.sigmas)
+        evaluator = match(labels, detections, kind, truth.sigmas)
         keys = KEYPOINT_KEYS if kind == "keypoints" else OBJECT_KEYS
         scores.kinds[kind] = {key: _percent(value) for key, value in zip(keys, evaluator.stats, strict=True)}
         if scores.kinds[kind]["AP"] is None:
@@ -189,12 +189,12 @@ def score_results(
             name: _average(precision[:, :, place]) for place, name in enumerate(dataset.classes)
         }
         if most > COUNTED and kind != "keypoints":
-            precision = _precision(_match(labels, detections, kind, most=most))
+            precision = _precision(match(labels, detections, kind, most=most))
             scores.kinds[kind] |= {f"{key}@{most}": value for key, value in _average(precision).items()}
     return scores
 
 
-def _match(
+def match(
     labels: hotcoco.COCO,
     found: hotcoco.COCO,
     kind: Kind,

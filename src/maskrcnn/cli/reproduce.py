@@ -1,0 +1,110 @@
+"""`maskrcnn reproduce`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from maskrcnn.cli.common import check_outputs, one_of, say
+from maskrcnn.errors import UserError
+
+if TYPE_CHECKING:
+    from maskrcnn.reproduce.table import Table
+
+UNITS = {"s": 1 / 60, "m": 1, "h": 60}
+TIMED_ROUNDS = 7
+
+
+def reproduce(
+    table: Annotated[
+        str,
+        typer.Option(
+            metavar="TABLE",
+            autocompletion=one_of(
+                "2b", "2c", "2d", "2e", "3", "5", "6", "agnostic", "resolution", "frozen", "timing", "all"
+            ),
+            help="A table of the paper (2b to 2e, 3, 5, 6), or agnostic, resolution, frozen, timing, all.",
+        ),
+    ] = "2d",
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Labelled images with a val split. [default: generated images that suit the table]"
+        ),
+    ] = None,
+    budget: Annotated[
+        str, typer.Option(metavar="30m|2h", help="Time for a table's trainings and evaluations.")
+    ] = "30m",
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each variant.")] = 3,
+    only: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Of N processes that share the work, do the I-th's part."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the runs and reports.")] = Path("reproduced"),
+) -> None:
+    """Measure what the paper claims, on your data or on generated images."""
+    check_outputs(out, kind="folder")
+    minutes, share = _minutes(budget), _share(only)
+    from maskrcnn.reproduce.table import names, read_table
+
+    wanted = [*names(), "timing"] if table == "all" else [table]
+    tables = {name: read_table(name) for name in wanted if name != "timing"}  # refused before the work
+    for name, one in tables.items():
+        _measure(one, name, data, minutes, seeds, share, out / name)
+    if "timing" in wanted and share[0] == 1:
+        _time(out / "timing")
+
+
+def _measure(
+    table: Table, name: str, data: str | None, minutes: float, seeds: int, share: tuple[int, int], out: Path
+) -> None:
+    from maskrcnn.reproduce.data import open_data
+    from maskrcnn.reproduce.report import sentence, write_report
+    from maskrcnn.reproduce.runs import Study
+
+    train_data, val_data, source = open_data(table, data)
+    study = Study(table, train_data, val_data, out, source)
+    print(f"table {name}: {table.title}")
+    plan = study.plan(minutes, seeds, say)
+    missing = study.run(plan, share, say)
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        print(f"not done yet: {missing[0]}{more}; run the same again, or the other parts of --only")
+        return
+    for outcome in write_report(study, plan):
+        print(sentence(outcome))
+    print(f"report: {out / 'report.html'}")
+
+
+def _time(out: Path) -> None:
+    from maskrcnn.files import write_json
+    from maskrcnn.reproduce.timing import PAPER, measure
+    from maskrcnn.train.run_folder import environment
+
+    measured = measure(TIMED_ROUNDS, say) | {"environment": environment(1)}
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "report.json", measured)
+    for name, (_, middle, _) in measured["milliseconds"].items():
+        print(f"{name}: {middle:.0f} ms")
+    for name, (low, middle, high) in measured["adds percent"].items():
+        print(f"{name} adds {middle:.1f}% ({low:.1f} to {high:.1f}, quartiles)")
+    print(f"the paper: {PAPER}; report: {out / 'report.json'}")
+
+
+def _minutes(text: str) -> float:
+    """The length of time that `text` says, minutes."""
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)([smh])", text.strip())
+    if not found or float(found[1]) == 0:
+        raise UserError(f"--budget {text}: write it as 90s, 30m or 2h")
+    return float(found[1]) * UNITS[found[2]]
+
+
+def _share(text: str | None) -> tuple[int, int]:
+    """I and N of `I/N`."""
+    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text or "1/1")
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise UserError(f"--only {text}: write it as 1/4, 2/4 and so on")
+    return int(found[1]), int(found[2])

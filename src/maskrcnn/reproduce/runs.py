@@ -1,0 +1,260 @@
+"""The trainings of a table: planned to a budget, each variant and seed in a folder of its own, resumed after
+any kill.
+
+Variants with equal seeds see the same images in the same order for the same number of steps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+from maskrcnn.config.load import Config
+from maskrcnn.config.section import Section, validate
+from maskrcnn.errors import UserError
+from maskrcnn.evaluate.coco import find_all
+from maskrcnn.files import locked, write_json
+from maskrcnn.labels.subset import Subset
+from maskrcnn.labels.types import Dataset
+from maskrcnn.reproduce.table import Table, Variant
+from maskrcnn.safe_files import parse_json
+from maskrcnn.train.log import read_metrics
+from maskrcnn.train.run_folder import describe_data, environment
+from maskrcnn.train.trainer import train
+from maskrcnn.training_data.prepare import prepare_data
+from maskrcnn.weights.load import load_model
+
+FOUND = "found.json"  # what a finished run's weights find in the val split; it is written last
+PILOT = (4, 12)  # steps of two short trainings: the difference has no start-up in it
+LEAST_STEPS = 60  # of a training
+TIMED_IMAGES = 8
+
+Say = Callable[[str], None]
+
+
+class Plan(Section):
+    """What was settled before the first training; a later call goes on with it."""
+
+    steps: int
+    """Of each training."""
+    seeds: int
+    """Trainings of each variant."""
+    minutes: float
+    """The budget."""
+    seconds_per_step: dict[str, float]
+    """Of each variant, in the pilot run."""
+    memory_gb: dict[str, float | None]
+    """Of each variant, in the pilot run."""
+    seconds_per_evaluation: float
+    """In the pilot run."""
+    digest: str
+    """Of the table and the data."""
+    data: dict[str, Any]
+    """What was trained and measured on."""
+    environment: dict[str, Any]
+    """Commit, versions and machine."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training."""
+
+    variant: Variant
+    seed: int
+    folder: Path
+
+    @property
+    def done(self) -> bool:
+        return (self.folder / FOUND).is_file()
+
+
+@dataclass
+class Study:
+    """A table with the data that it is measured on, and the folder of its runs."""
+
+    table: Table
+    train_data: Dataset
+    val_data: Dataset
+    folder: Path
+    source: str  # the data, as a person named them
+
+    def jobs(self, seeds: int) -> list[Job]:
+        """All trainings, a seed after the other."""
+        return [
+            Job(variant, seed, self._run(variant.name, seed))
+            for seed in range(seeds)
+            for variant in self.table.variants
+        ]
+
+    def _run(self, name: str, seed: int) -> Path:
+        return self.folder / "runs" / f"{_plain(name)}-{seed}"
+
+    def config(self, job: Job, steps: int) -> Config:
+        """What is trained."""
+        batch = self.table.config(job.variant, job.seed, **self._start(job)).train.batch
+        per_epoch = -(-len(self.train_data) // batch)
+        return self.table.config(
+            job.variant, job.seed, epochs=steps / per_epoch, evaluate_every_epochs=0, **self._start(job)
+        )
+
+    def _start(self, job: Job) -> dict[str, str]:
+        after = job.variant.after
+        return {} if after is None else {"init": str(self._run(after, job.seed) / "weights" / "last")}
+
+    def waits_for(self, job: Job) -> str | None:
+        """The training that must be done before `job`, where it is not."""
+        after = job.variant.after
+        if after is None or (self._run(after, job.seed) / FOUND).is_file():
+            return None
+        return f"{after}, seed {job.seed}"
+
+    def digest(self) -> str:
+        """Of the table and the data: what must not change under a plan."""
+        parts = [self.table.model_dump_json(), *(describe_data(d)["digest"] for d in self.splits)]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    @property
+    def splits(self) -> tuple[Dataset, Dataset]:
+        return self.train_data, self.val_data
+
+    # ---- plan
+
+    def plan(self, minutes: float, seeds: int, say: Say) -> Plan:
+        """The plan of this folder, made by a pilot run at the first call.
+
+        Raises:
+            UserError: the folder holds another plan, or the budget is too small.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / "plan.json"
+        with locked(self.folder / ".lock"):
+            if not path.is_file():
+                write_json(path, self._pilot(minutes, seeds, say).model_dump())
+            plan = validate(Plan, parse_json(path, "remove the folder and start again"), str(path))
+        asked = {"seeds": seeds, "minutes": minutes, "digest": self.digest()}
+        other = [name for name, value in asked.items() if getattr(plan, name) != value]
+        if other:
+            raise UserError(
+                f"{self.folder}: holds runs of {'other data' if 'digest' in other else 'another plan'} "
+                f"({', '.join(other)}); give the same as before, or another --out"
+            )
+        return plan
+
+    def _pilot(self, minutes: float, seeds: int, say: Say) -> Plan:
+        say(f"pilot run: {len(self.table.variants)} variants, {PILOT[1]} steps each")
+        started = time.monotonic()
+        times, memory = {}, {}
+        for job in self.jobs(1):
+            times[job.variant.name], memory[job.variant.name] = self._time(job)
+        weights = self._pilot_folder(self.jobs(1)[-1], PILOT[1]) / "weights" / "last"
+        begun = time.monotonic()
+        few = Subset(self.val_data, list(range(min(TIMED_IMAGES, len(self.val_data)))))
+        list(find_all(load_model(weights), few))
+        evaluation = (time.monotonic() - begun) / len(few) * len(self.val_data)
+        rmtree(self.folder / "pilot")
+        runs = seeds * len(times)
+        fixed = time.monotonic() - started + runs * evaluation
+        steps = int((minutes * 60 - fixed) / (seeds * sum(times.values())))
+        if steps < LEAST_STEPS:
+            needed = (fixed + LEAST_STEPS * seeds * sum(times.values())) / 60 * 1.1
+            raise UserError(
+                f"--budget: {runs} trainings of {LEAST_STEPS} steps take about {needed:.0f} minutes here; "
+                f"give --budget {needed:.0f}m, or fewer --seeds"
+            )
+        say(f"{runs} trainings of {steps} steps: {sum(times.values()) / len(times):.2f} s a step")
+        return Plan(
+            steps=steps,
+            seeds=seeds,
+            minutes=minutes,
+            seconds_per_step=times,
+            memory_gb=memory,
+            seconds_per_evaluation=evaluation,
+            digest=self.digest(),
+            data={"source": self.source}
+            | {
+                split: {name: describe_data(dataset)[name] for name in ("source", "images", "digest")}
+                for split, dataset in zip(("train", "val"), self.splits, strict=True)
+            },
+            environment=environment(1),
+        )
+
+    def _pilot_folder(self, job: Job, steps: int) -> Path:
+        return self.folder / "pilot" / f"{_plain(job.variant.name)}-{steps}"
+
+    def _time(self, job: Job) -> tuple[float, float | None]:
+        """Seconds of a step of `job`, and the memory that it took, GB."""
+        taken = []
+        for steps in PILOT:
+            folder = self._pilot_folder(job, steps)
+            if folder.exists():  # of a pilot run that was killed
+                rmtree(folder)
+            config = self.config(job, steps)
+            if config.train.init is not None:
+                assert job.variant.after is not None
+                after = Job(self.table.variant(job.variant.after), job.seed, folder)
+                config.train.init = str(self._pilot_folder(after, PILOT[1]) / "weights" / "last")
+            begun = time.monotonic()
+            self._train(config, folder, resume=False)
+            taken.append(time.monotonic() - begun)
+        records = [r for r in read_metrics(folder / "metrics.jsonl") if r["kind"] == "train"]
+        seconds = max(taken[1] - taken[0], 1e-3) / (PILOT[1] - PILOT[0])
+        return seconds, records[-1].get("memory_gb") if records else None
+
+    # ---- run
+
+    def run(self, plan: Plan, share: tuple[int, int], say: Say) -> list[str]:
+        """Train and evaluate what is not done yet.
+
+        Args:
+            share: (2, 3): the second of three processes, each of which does every third training.
+
+        Returns:
+            What is not done: other processes' share, and what waits for it.
+        """
+        jobs = self.jobs(plan.seeds)
+        for number, job in enumerate(jobs):
+            name = f"{job.variant.name}, seed {job.seed}"
+            if job.done or number % share[1] != share[0] - 1:
+                continue
+            if self.waits_for(job):
+                continue
+            say(f"training {number + 1} of {len(jobs)}: {name}")
+            resume = (job.folder / "config.yaml").is_file()
+            val_data = self._train(self.config(job, plan.steps), job.folder, resume)
+            # what the weights find; the state of a finished run is of no more use then
+            results = list(find_all(load_model(job.folder / "weights" / "last"), val_data))
+            write_json(job.folder / FOUND, results)
+            (job.folder / "state.pt").unlink(missing_ok=True)
+        return [f"{job.variant.name}, seed {job.seed}" for job in jobs if not job.done]
+
+    def _train(self, config: Config, folder: Path, resume: bool) -> Dataset:
+        """One training; returns the val split as its weights take it."""
+        config, train_data, val_data, _ = prepare_data(config, self.train_data, self.val_data)
+        train(config, train_data, None, folder, resume=resume, command="maskrcnn reproduce")
+        assert val_data is not None
+        return val_data
+
+    def found(self, job: Job) -> list[dict[str, Any]]:
+        """COCO results of a finished run on the val split.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        path = job.folder / FOUND
+        try:
+            results: list[dict[str, Any]] = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: {error}; remove {job.folder} to train it again") from None
+        return results
+
+
+def _plain(name: str) -> str:
+    """A name as part of a file name."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")

@@ -1,0 +1,169 @@
+"""A whole table in miniature: pilot run, trainings that a kill interrupts, shares, and the report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from maskrcnn.cli.main import main
+from maskrcnn.errors import UserError
+from maskrcnn.labels.synthetic import Synthetic
+from maskrcnn.reproduce import compare, data, runs
+from maskrcnn.reproduce.report import write_report
+from maskrcnn.reproduce.runs import Study
+from maskrcnn.reproduce.table import Table
+
+SMALL = {
+    "model.neck.channels": 16,
+    "model.box_head.fc_channels": 32,
+    "model.mask_head.convs": 1,
+    "model.mask_head.channels": 16,
+    "model.input.short_side": 64,
+    "model.input.long_side": 96,
+    "train.batch": 4,
+    "train.reference_batch": 4,
+    "data.workers": 0,
+    "data.augment.short_sides": [64],
+    "data.augment.long_side": 96,
+    "train.save_every_seconds": 0.001,
+}
+TABLE = {
+    "title": "Heads",
+    "paper": "Table 2e",
+    "claim": "One is better.",
+    "data": "shapes",
+    "set": SMALL,
+    "variants": [
+        {"name": "MLP", "set": {"model.mask_head.kind": "mlp"}, "paper": {"AP": 31.5}},
+        {"name": "FCN", "set": {}, "paper": {"AP": 33.6, "AP75": 35.3}},
+    ],
+    "comparisons": [{"of": "FCN", "to": "MLP"}],
+}
+
+
+def quiet(line: str) -> None:
+    pass
+
+
+@pytest.fixture
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+    monkeypatch.setattr(runs, "PILOT", (1, 2))
+    monkeypatch.setattr(runs, "LEAST_STEPS", 1)
+    monkeypatch.setattr(compare, "DRAWS", 5)
+    sides = {"side": (64, 96)}
+    return Study(
+        Table.model_validate(TABLE),
+        Synthetic(12, **sides),
+        Synthetic(5, split="val", **sides),
+        tmp_path / "out",
+        "generated shapes",
+    )
+
+
+def planned(study: Study, steps: int = 3) -> runs.Plan:
+    """A plan without a pilot run, in the study's folder."""
+    plan = runs.Plan(
+        steps=steps,
+        seeds=2,
+        minutes=1,
+        seconds_per_step={"MLP": 1, "FCN": 1},
+        memory_gb={"MLP": None, "FCN": None},
+        seconds_per_evaluation=1,
+        digest=study.digest(),
+        data={"train": {"source": "t", "images": 12}, "val": {"source": "v", "images": 5}},
+        environment={"commit": None, "processor": "a processor"},
+    )
+    study.folder.mkdir()
+    (study.folder / "plan.json").write_text(plan.model_dump_json())
+    return plan
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {p.parent.name: p.read_bytes() for p in sorted(folder.rglob(runs.FOUND))}
+
+
+def test_a_study_goes_on_after_a_stop_and_ends_as_one_that_was_not_stopped(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = planned(study)
+    real, calls = runs.train, []
+
+    def stopped(*arguments: Any, **options: Any) -> Path:
+        calls.append(options)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(runs, "train", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        study.run(plan, (1, 1), quiet)
+    assert sorted(files(study.folder)) == ["fcn-0", "mlp-0"]
+    assert study.run(study.plan(1, 2, quiet), (1, 1), quiet) == []
+    assert len(calls) == 5  # the two that were done are not trained again
+    stopped_once = files(study.folder)
+
+    other = Study(study.table, study.train_data, study.val_data, tmp_path / "other", study.source)
+    second = planned(other)
+    left = other.run(second, (2, 2), quiet)
+    assert left == ["MLP, seed 0", "MLP, seed 1"]
+    assert other.run(second, (1, 2), quiet) == []
+    assert files(other.folder) == stopped_once  # two processes' shares, and the same seed: equal bits
+    assert not list(study.folder.rglob("state.pt"))
+
+    outcomes = write_report(study, plan)
+    assert len(outcomes) == 1 and outcomes[0].verdict in ("agrees", "contradicts", "not resolved")
+    report = json.loads((study.folder / "report.json").read_text())
+    assert report["comparisons"][0]["paper"] == {"FCN": {"AP": 33.6, "AP75": 35.3}, "MLP": {"AP": 31.5}}
+    page = (study.folder / "report.html").read_text()
+    assert "data:image/jpeg;base64," in page and 'src="http' not in page
+    markdown = (study.folder / "report.md").read_text()
+    assert "| FCN | 33.6 | - | 35.3 |" in markdown and "examples-1.jpg" in markdown
+
+
+def test_the_pilot_run_scales_the_steps_to_the_budget(study: Study) -> None:
+    plan = study.plan(30, 2, quiet)
+    seconds = plan.steps * 2 * sum(plan.seconds_per_step.values()) + 4 * plan.seconds_per_evaluation
+    assert 1 <= plan.steps and seconds <= 1800 and not (study.folder / "pilot").exists()
+    assert set(plan.seconds_per_step) == {"MLP", "FCN"} and plan.environment["processor"]
+    assert study.plan(30, 2, quiet) == plan  # not measured again
+    with pytest.raises(UserError, match="another plan.*seeds.*another --out"):
+        study.plan(30, 3, quiet)
+
+
+def test_a_budget_that_is_too_small_names_the_one_that_is_not(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "LEAST_STEPS", 10**6)
+    with pytest.raises(UserError, match=r"--budget: 4 trainings of 1000000 steps take .* give --budget \d+m"):
+        study.plan(1, 2, quiet)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--budget", "soon"], "--budget soon: write it as 90s, 30m or 2h"),
+        (["--only", "3/2"], "--only 3/2: write it as 1/4"),
+        (["--table", "9"], "--table 9: there are"),
+        (["--data", "nowhere"], "nowhere"),
+    ],
+)
+def test_wrong_arguments_are_one_line(
+    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["reproduce", *arguments, "--out", str(tmp_path / "out")]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and said in lines[0]
+
+
+def test_data_without_what_is_measured_is_refused(tmp_path: Path) -> None:
+    from maskrcnn.errors import DataError
+    from maskrcnn.labels.writers.coco import write_coco
+
+    for split in ("train", "val"):
+        write_coco(Synthetic(2, split=split), tmp_path / f"{split}.json", tmp_path / split)
+    table = Table.model_validate(TABLE | {"comparisons": [{"of": "FCN", "to": "MLP", "kind": "keypoints"}]})
+    with pytest.raises(DataError, match="has no keypoints, which the table measures"):
+        data.open_data(table, str(tmp_path))

@@ -1,0 +1,48 @@
+"""The tables of the paper: two variants that are compared differ in one setting and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+
+from maskrcnn.config.section import dotted
+from maskrcnn.errors import UserError
+from maskrcnn.model.build import build
+from maskrcnn.reproduce.table import Comparison, Table, names, read_table
+
+PAIRS = [(name, comparison) for name in names() for comparison in read_table(name).comparisons]
+
+
+def changed(table: Table, comparison: Comparison) -> set[str]:
+    """The settings in which the two differ; of a section that only one of them has, its name."""
+    flat = []
+    for name in (comparison.of, comparison.to):
+        variant = table.variant(name)
+        start = {"init": "detector"} if variant.after else {}
+        flat.append(dotted(table.config(variant, 3, **start).model_dump()))
+    keys = {key for key in {*flat[0], *flat[1]} if flat[0].get(key, 0) != flat[1].get(key, 0)}
+    missing = {key for key in keys if any(key in one and one[key] is None for one in flat)}
+    return {next((m for m in missing if key.startswith(f"{m}.")), key) for key in keys}
+
+
+@pytest.mark.parametrize(("name", "comparison"), PAIRS, ids=lambda value: str(getattr(value, "to", value)))
+def test_variants_that_are_compared_differ_in_one_field(name: str, comparison: Comparison) -> None:
+    table = read_table(name)
+    assert len(changed(table, comparison)) == 1, changed(table, comparison)
+    assert table.variant(comparison.of).after == table.variant(comparison.to).after
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_variant_is_a_network(name: str) -> None:
+    table = read_table(name)
+    from maskrcnn.config.keypoints import coco_keypoints
+
+    for variant in table.variants:
+        start = {"init": "detector"} if variant.after else {}
+        model = table.config(variant, 0, **start).model
+        model.classes, model.keypoints = ["a", "b"], coco_keypoints()
+        build(model)
+
+
+def test_an_unknown_table_is_refused() -> None:
+    with pytest.raises(UserError, match="--table 4: there are 2b, 2c.* timing and all"):
+        read_table("4")
