@@ -54,11 +54,15 @@ def test_a_stopped_prediction_keeps_what_was_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error_line: Callable[[], str]
 ) -> None:
     images, out = three_images(tmp_path / "in"), tmp_path / "out"
-    stop_at(monkeypatch, "maskrcnn.predict.files.read_image", 3)
+    stop_at(monkeypatch, "maskrcnn.predict.files.open_image", 3)
     assert main(["predict", "person-mobilenet", str(images), "--out", str(out)]) == 143
-    assert error_line() == f"maskrcnn: error: terminated; 2 of 3 images are done: {out}"
+    assert (
+        error_line()
+        == f"maskrcnn: error: terminated; 2 of 3 images are done: {out}; the same command goes on"
+    )
     assert json.loads((out / "results.json").read_text()) is not None
-    assert sorted(path.name for path in out.iterdir()) == ["0.png", "1.png", "results.json"]
+    shown = sorted(path.name for path in out.iterdir() if path.name[0] != ".")
+    assert shown == ["0.png", "1.png", "journal.jsonl", "results.json"]
 
 
 def test_a_stopped_check_and_evaluation_say_how_far_they_came(

@@ -101,7 +101,8 @@ def test_tables_in_place_of_overlays(tmp_path: Path) -> None:
         FixedModel(), [tmp_path], out := tmp_path / "out", save=["csv"], scale=0.25, tiles=100
     )
     assert summary.images == 2 and not summary.overlays and summary.exit_code == 0
-    assert sorted(path.name for path in out.iterdir()) == ["objects.csv", "results.json", "summary.csv"]
+    names = sorted(path.name for path in out.iterdir() if path.name[0] != ".")
+    assert names == ["journal.jsonl", "objects.csv", "results.json", "summary.csv"]
     objects = list(csv.DictReader((out / "objects.csv").open(encoding="utf-8")))
     assert len(objects) == sum(summary.objects.values()) == len(json.loads(summary.results.read_text()))
     assert float(objects[0]["area_um2"]) == float(objects[0]["area"]) / 16
@@ -119,11 +120,11 @@ def test_images_that_may_hold_more_are_named(tmp_path: Path) -> None:
     (line,) = predict_files(model, [tmp_path / "a.png"], tmp_path / "out").notes
     assert "2 objects are the most that the model gives" in line
     model.config.test.detections = 3
-    assert not predict_files(model, [tmp_path / "a.png"], tmp_path / "out").notes
+    assert not predict_files(model, [tmp_path / "a.png"], tmp_path / "more").notes
     model.config.input.tile_side = 32
-    (line,) = predict_files(model, [tmp_path / "a.png"], tmp_path / "out", tiles="off").notes
+    (line,) = predict_files(model, [tmp_path / "a.png"], tmp_path / "off", tiles="off").notes
     assert "8.0 times what the model is made for" in line and "leave out --tiles" in line
-    (line,) = predict_files(model, [tmp_path / "a.png"], tmp_path / "out").notes
+    (line,) = predict_files(model, [tmp_path / "a.png"], tmp_path / "auto").notes
     assert "tiles of 32" in line
 
 

@@ -17,6 +17,7 @@ from maskrcnn.cli.common import (
     load_runner,
     one_of,
     progress_bar,
+    refuse_options,
     say,
     tell_names_without_font,
 )
@@ -77,6 +78,18 @@ Pages = Annotated[
     bool, typer.Option("--pages", help="Each page of a TIFF stack is an image, called name[1], name[2], ...")
 ]
 
+NoOverlay = Annotated[
+    bool, typer.Option("--no-overlay", help="Draw nothing, which is faster: --save without overlay.")
+]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume/--no-resume",
+        help="Go on with what is missing where --out has results of the same command that was stopped; or"
+        " replace what it holds.",
+    ),
+]
+
 
 def predict(
     weights: Weights,
@@ -97,6 +110,9 @@ def predict(
     save: Save = "overlay",
     scale: Scale = None,
     simplify: Simplify = 0.5,
+    no_overlay: NoOverlay = False,
+    resume: Resume = True,
+    json: Annotated[Path | None, typer.Option(help="Write what was found and told to this file too.")] = None,
     track: Track = False,
     count: Count = None,
     fps: Fps = None,
@@ -108,13 +124,15 @@ def predict(
 ) -> None:
     """Find the objects in images or videos and draw them."""
     check_outputs(out, kind="folder")
+    check_outputs(json)
     wanted = parse_value_range(value_range)
+    from maskrcnn.files import write_json
     from maskrcnn.images.value_range import find_value_range
     from maskrcnn.predict.files import predict_files
     from maskrcnn.predict.large import read_tiles
     from maskrcnn.predict.sources import Sources, find_sources
 
-    way, kinds = read_tiles(tiles), _kinds(save, scale)
+    way, kinds = read_tiles(tiles), _kinds(save, scale, no_overlay)
     # before the weights are loaded: a mistyped path should not have to wait for them
     sources = named_on_stdin(sources)
     videos = find_videos(sources, kinds, track=track, count=count, fps=fps, allow_network=allow_network)
@@ -128,6 +146,7 @@ def predict(
     if "overlay" in kinds:
         tell_names_without_font(model.config.classes)
     if videos:
+        refuse_options({"--json": json, "--no-resume": not resume}, "is for images")
         options = {"score": score, "tiles": way, "save": kinds, "scale": scale}
         predict_and_tell(model, videos, out, track=track, count=count, **options)
         return
@@ -142,16 +161,20 @@ def predict(
             scale=scale,
             simplify=simplify,
             pages=pages,
+            resume=resume,
             progress=progress,
         )
+    if json:
+        write_json(json, summary.to_dict())
     _tell(summary)
 
 
-def _kinds(save: str, scale: float | None) -> list[str]:
+def _kinds(save: str, scale: float | None, no_overlay: bool) -> list[str]:
     """What `--save` asks for."""
     from maskrcnn.predict.kinds import KINDS
 
     kinds = [kind.strip() for kind in save.split(",") if kind.strip()]
+    kinds = [kind for kind in kinds if not (no_overlay and kind == "overlay")]
     for kind in kinds:
         if kind not in KINDS:
             raise UserError(f"--save {kind:.40}: there are {', '.join(KINDS)}")
@@ -166,6 +189,8 @@ def _tell(summary: Summary) -> None:
 
     found = ", ".join(f"{count} {name}" for name, count in summary.objects.most_common()) or "nothing"
     print(printable(f"found {found} in {counted(summary.images, 'image')}: {summary.results.parent}"))
+    if summary.resumed:
+        say(f"{summary.resumed} of them were done before; --no-resume does them again")
     for line in summary.notes[:MOST_LINES]:
         say(line)
     if len(summary.notes) > MOST_LINES:

@@ -7,16 +7,27 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import DataError, UserError
+from maskrcnn.files import Locked, locked, remove_unfinished
 from maskrcnn.images.regions import RegionImage, whole_pixels
 from maskrcnn.instances import Instances
 from maskrcnn.labels.writers.left_out import LeftOut
-from maskrcnn.predict.kinds import RESULTS, WriterOptions, check_kinds, open_writers, spare_sources
+from maskrcnn.predict.journal import NAME as JOURNAL
+from maskrcnn.predict.journal import Finished, Journal, describe_run
+from maskrcnn.predict.kinds import (
+    RESULTS,
+    WriterOptions,
+    check_kinds,
+    open_writers,
+    spare_labels,
+    spare_sources,
+)
 from maskrcnn.predict.large import TiledImage, Tiles, tile_side
 from maskrcnn.predict.predictor import check_batch, check_score, predict_pixels, tiled
-from maskrcnn.predict.reading import SourceImage, open_image, source_images
+from maskrcnn.predict.reading import LazyImage, SourceImage, open_image, source_images
 from maskrcnn.predict.sources import Sources, find_sources
 from maskrcnn.predict.writers.overlay import OverlayWriter
 from maskrcnn.predict.writers.results import has_overlay
@@ -24,6 +35,8 @@ from maskrcnn.predict.writers.writer import Writer, WrittenImage
 from maskrcnn.progress import Progress
 from maskrcnn.runtime.engine import Runner
 from maskrcnn.stop import telling
+
+LOCK = ".journal.lock"
 
 
 @dataclass
@@ -33,10 +46,17 @@ class Summary:
     results: Path  # the JSON it wrote
     overlays: list[Path] = field(default_factory=list)
     images: int = 0  # that were predicted
+    resumed: int = 0  # of them by earlier runs
     objects: Counter[str] = field(default_factory=Counter)  # found, by class name
     unreadable: list[str] = field(default_factory=list)  # one line for each image that could not be read
     notes: list[str] = field(default_factory=list)  # a line on each image in tiles, or too large without
     passed_over: list[Path] = field(default_factory=list)  # in folders, of formats that are not read
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        found = {"images": self.images, "resumed": self.resumed, "objects": dict(self.objects)}
+        paths = {"results": str(self.results), "passed_over": [str(path) for path in self.passed_over]}
+        return found | paths | {"unreadable": self.unreadable, "notes": self.notes}
 
     @property
     def exit_code(self) -> int:
@@ -45,13 +65,17 @@ class Summary:
 
 
 @dataclass
-class Part:
-    """Objects of one image: all, or of a large image those of a row of tiles."""
+class Run:
+    """What is needed at every image."""
 
-    image: WrittenImage
-    found: Instances
-    first: bool = True  # of its image
-    last: bool = True
+    model: Runner
+    images: list[SourceImage]
+    stems: list[str]
+    score: float | None
+    tiles: Tiles
+    summary: Summary
+    journal: Journal
+    progress: Progress | None
 
 
 def predict_files(
@@ -66,6 +90,7 @@ def predict_files(
     scale: float | None = None,
     simplify: float = 0.5,
     pages: bool = False,
+    resume: bool = True,
     progress: Progress | None = None,
 ) -> Summary:
     """Find the objects in every image of `sources` and write what a person and a program want of it.
@@ -81,10 +106,11 @@ def predict_files(
         scale: micrometres per pixel, for the tables.
         simplify: pixels that outlines for a person to edit may be off the masks, for fewer points.
         pages: each page of a TIFF is an image of its own, called name[1], name[2] and so on.
+        resume: where `out` has a journal of this run, go on with what is missing; else begin anew.
 
     Raises:
-        UserError: no images, `out` is not a folder that can be written, or an overlay would replace its
-            image.
+        UserError: no images; `out` is not a folder that can be written, holds another run's results, or is
+            written by another process; or an overlay would replace its image.
     """
     check_batch(batch)
     check_score(score)
@@ -95,19 +121,26 @@ def predict_files(
     if "overlay" in save:
         spare_sources([image.path for image in images], stems, out)
     make_folder(out)
+    if not (resume and (out / JOURNAL).exists()):
+        spare_labels(save, out)
     summary, left_out = Summary(results=out / RESULTS, passed_over=passed_over), LeftOut()
     with contextlib.ExitStack() as stack:
-        stack.enter_context(telling(lambda: f"{summary.images} of {len(images)} images are done: {out}"))
-        options = WriterOptions(out, model.config, scale, simplify, left_out)
-        writers = open_writers(save, options, stack)
-        for start in range(0, len(images), batch):
-            group = list(range(start, min(start + batch, len(images))))
-            for part in _predict_readable(model, images, stems, group, score, tiles, summary, progress):
-                _write(part, writers)
-                summary.images += part.last
-                summary.objects.update(part.found.names)
-            if progress:
-                progress(group[-1] + 1, len(images))
+        stack.enter_context(telling(lambda: _done_line(summary.images, len(images), out)))
+        stack.enter_context(_only_one(out))
+        names = [(image.name, image.path) for image in images]
+        this = describe_run(model, names, score=score, tiles=tiles)
+        journal = Journal(out, this, model.config, len(images), resume=resume)
+        stack.callback(journal.close)
+        if journal.resumed:  # nobody else writes here now
+            remove_unfinished(out)
+        run = Run(model, images, stems, score, tiles, summary, journal, progress)
+        writers = open_writers(save, WriterOptions(out, model.config, scale, simplify, left_out), stack)
+        for image, part in _finished(run):
+            _write(image, part, writers, summary)
+            summary.resumed += part.last
+        for image, part in _missing(run, batch):
+            _write(image, part, writers, summary)
+            journal.add(part)
         summary.overlays = [
             path for writer in writers if isinstance(writer, OverlayWriter) for path in writer.written
         ]
@@ -115,13 +148,56 @@ def predict_files(
     return summary
 
 
-def _write(part: Part, writers: list[Writer]) -> None:
+def _done_line(done: int, images: int, out: Path) -> str:
+    return f"{done} of {images} images are done: {out}; the same command goes on"
+
+
+@contextlib.contextmanager
+def _only_one(out: Path) -> Iterator[None]:
+    """
+    Raises:
+        UserError: another process predicts into the folder.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(out / LOCK, wait=False))
+        except Locked as other:
+            raise UserError(f"{out}: {other} writes into it; wait, or name another --out") from None
+        yield
+
+
+def _write(image: WrittenImage, part: Finished, writers: list[Writer], summary: Summary) -> None:
+    """Give a part to all writers."""
     for writer in writers:
-        if part.first:
-            writer.begin(part.image)
+        if part.part == 0:
+            writer.begin(image)
         writer.add(part.found)
         if part.last:
             writer.end()
+    summary.images += part.last
+    summary.objects.update(part.found.names)
+    summary.notes += part.notes
+
+
+def _finished(run: Run) -> Iterator[tuple[WrittenImage, Finished]]:
+    """What earlier runs finished; of its images the pixels are read where a writer wants them."""
+    for part in run.journal.finished():
+        source, stem = run.images[part.image - 1], run.stems[part.image - 1]
+        with contextlib.closing(LazyImage(source, run.model.config.input, run.tiles)) as pixels:
+            size, done = part.found.size, part.image in run.journal.ended
+            yield WrittenImage(part.image, source.name, source.path, stem, size, pixels, done), part
+
+
+def _missing(run: Run, batch: int) -> Iterator[tuple[WrittenImage, Finished]]:
+    """What no run has finished, an image that is begun first."""
+    numbers = [number for number in range(1, len(run.images) + 1) if number not in run.journal.ended]
+    numbers.sort(key=lambda number: number not in run.journal.parts)
+    before = len(run.images) - len(numbers)
+    for start in range(0, len(numbers), batch):
+        group = [number - 1 for number in numbers[start : start + batch]]
+        yield from _predict_readable(run, group)
+        if run.progress:
+            run.progress(before + start + len(group), len(run.images))
 
 
 def make_folder(out: Path) -> None:
@@ -135,58 +211,49 @@ def make_folder(out: Path) -> None:
         raise UserError(f"{out}: a file is in the way; name a folder for the results") from None
 
 
-def _predict_readable(
-    model: Runner,
-    images: list[SourceImage],
-    stems: list[str],
-    group: list[int],
-    score: float | None,
-    tiles: Tiles,
-    summary: Summary,
-    progress: Progress | None,
-) -> Iterator[Part]:
-    """What is in the images at the places `group` of `images`; those that cannot be read are named in
-    `summary`.
-    """
+def _predict_readable(run: Run, group: list[int]) -> Iterator[tuple[WrittenImage, Finished]]:
+    """What is in the images at the places `group`; those that cannot be read are named in the summary."""
     opened: dict[int, tuple[RegionImage, int | None]] = {}
     for place in group:
         try:
-            opened[place] = open_image(images[place], model.config.input, tiles)
+            opened[place] = open_image(run.images[place], run.model.config.input, run.tiles)
         except DataError as error:
-            summary.unreadable.append(str(error))
+            run.summary.unreadable.append(str(error))
     whole = {
         place: whole_pixels(image, image.size) for place, (image, side) in opened.items() if side is None
     }
     found = predict_pixels(
-        model, list(whole.values()), score=score, paths=[images[place].path for place in whole]
+        run.model, list(whole.values()), score=run.score, paths=[run.images[place].path for place in whole]
     )
     results = dict(zip(whole, found, strict=True))
     for place, (image, side) in opened.items():
-        source = images[place]
-        written = WrittenImage(place + 1, source.name, source.path, stems[place], image.size, image)
+        source = run.images[place]
+        written = WrittenImage(place + 1, source.name, source.path, run.stems[place], image.size, image)
         if side is None:
-            summary.notes += _notes(source.name, results[place], model.config)
-            yield Part(written, results[place])
+            notes = _notes(source.name, results[place], run.model.config)
+            yield written, Finished(place + 1, 0, True, notes, 0, results[place])
             continue
         with contextlib.closing(image):
             try:
-                yield from _parts(written, tiled(model, image, side, score=score), summary, progress)
+                for part in _parts(run, written, tiled(run.model, image, side, score=run.score)):
+                    yield written, part
             except DataError as error:
-                summary.unreadable.append(str(error))
+                run.summary.unreadable.append(str(error))
 
 
-def _parts(
-    image: WrittenImage, prediction: TiledImage, summary: Summary, progress: Progress | None
-) -> Iterator[Part]:
-    """A large image row by row."""
-    for number, found in enumerate(prediction.parts(progress=progress)):
-        last = number + 1 == len(prediction)
-        yield Part(image, found, first=number == 0, last=last)
-    summary.notes.append(f"{image.name}: {prediction.line()}")
-    if not has_overlay(image.size):
-        summary.notes.append(f"{image.name}: too large for an overlay")
-    if prediction.full:
-        summary.notes.append(f"warning: {image.name}: {prediction.full_line()}")
+def _parts(run: Run, image: WrittenImage, prediction: TiledImage) -> Iterator[Finished]:
+    """A large image row by row, from the first that is not finished on."""
+    start = run.journal.parts.get(image.number, 0)
+    rows = prediction.parts(start, run.progress, run.journal.full.get(image.number, 0))
+    for number, found in enumerate(rows, start):
+        last, notes = number + 1 == len(prediction), []
+        if last:
+            notes.append(f"{image.name}: {prediction.line()}")
+            if not has_overlay(image.size):
+                notes.append(f"{image.name}: too large for an overlay")
+            if prediction.full:
+                notes.append(f"warning: {image.name}: {prediction.full_line()}")
+        yield Finished(image.number, number, last, notes, prediction.full, found)
 
 
 def _notes(name: str, found: Instances, config: ModelConfig) -> list[str]:

@@ -95,6 +95,19 @@ def _labels(name: str, options: WriterOptions) -> LabelsWriter:
     return LabelsWriter(writer, DatasetInfo("predictions", config.classes, ids, keypoints))
 
 
+def spare_labels(save: Collection[str], out: Path) -> None:
+    """
+    Raises:
+        UserError: a folder of label files is not empty: a person may have corrected them.
+    """
+    for folder in (out / name for name in LABELS if name in save):
+        if folder.is_dir() and any(folder.iterdir()):
+            raise UserError(
+                f"{folder}: holds label files already, which may be corrected ones; name another folder with "
+                "--out, or remove it"
+            )
+
+
 def spare_sources(paths: list[Path], stems: list[str], out: Path) -> None:
     """
     Raises:

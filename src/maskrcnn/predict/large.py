@@ -94,15 +94,17 @@ class TiledImage:
             f"--tiles {max(SMALLEST_TILE, max(self._grid.height, self._grid.width) // 2)}"
         )
 
-    def parts(self, start: int = 0, progress: Progress | None = None) -> Iterator[Instances]:
+    def parts(self, start: int = 0, progress: Progress | None = None, full: int = 0) -> Iterator[Instances]:
         """The parts from number `start` on, each as those of a run from the beginning.
 
         For that the row before is predicted once more, and those above it that an object in it goes back to.
 
         Args:
             progress: called for each tile of the rows from `start` on.
+            full: tiles before `start` with as many objects as the model gives.
         """
         joiner = self._joiner_before(start)
+        self.full = full
         for number in range(start, len(self)):
             yield joiner.add(self._views(number, progress), self._top(number + 1))
 

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from maskrcnn.config.model import InputConfig
 from maskrcnn.errors import DataError, ImageError
 from maskrcnn.images.header import LARGEST
 from maskrcnn.images.read import read_image
 from maskrcnn.images.regions import ArrayRegions, RegionImage, count_images, open_regions, whole_pixels
+from maskrcnn.images.tiles import Window
 from maskrcnn.predict.large import Tiles, tile_side
 
 
@@ -77,3 +80,38 @@ def open_image(image: SourceImage, config: InputConfig, tiles: Tiles) -> tuple[R
         return ArrayRegions(whole_pixels(regions, regions.size)), None
     finally:
         regions.close()
+
+
+class LazyImage:
+    """An image that is opened when a window of it is read."""
+
+    def __init__(self, image: SourceImage, config: InputConfig, tiles: Tiles) -> None:
+        """Arguments are those of `open_image`."""
+        self._source = image, config, tiles
+        self._opened: RegionImage | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self._image().size
+
+    @property
+    def channels(self) -> int:
+        return self._image().channels
+
+    def read(self, window: Window) -> np.ndarray:
+        """uint8 (h, w, C).
+
+        Raises:
+            ImageError: the image cannot be read any more.
+        """
+        return self._image().read(window)
+
+    def close(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
+    def _image(self) -> RegionImage:
+        if self._opened is None:
+            self._opened, _ = open_image(*self._source)
+        return self._opened

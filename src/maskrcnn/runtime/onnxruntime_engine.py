@@ -23,6 +23,7 @@ class OnnxRuntimeEngine:
 
     def __init__(self, graph: Path, record: Record, config: ModelConfig) -> None:
         self.config, self._record = config, record
+        self.weights = f"{record.weights} {record.precision}"  # what tells them from others
         refuse_external_data(graph)
         import onnxruntime
 

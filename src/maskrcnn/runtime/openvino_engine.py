@@ -31,6 +31,7 @@ class OpenVinoEngine:
 
     def __init__(self, graph: Path, record: Record, config: ModelConfig) -> None:
         self.config, self._record = config, record
+        self.weights = f"{record.weights} {record.precision}"  # what tells them from others
         refuse_for_openvino(config)
         if graph.suffix == ".onnx":
             refuse_external_data(graph)

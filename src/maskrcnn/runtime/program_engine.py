@@ -29,6 +29,7 @@ class ProgramEngine:
 
     def __init__(self, graph: Path, record: Record, config: ModelConfig, *, trust_code: bool) -> None:
         self.config, self._record = config, record
+        self.weights = f"{record.weights} {record.precision}"  # what tells them from others
         # its guards compare strides of small images, which change nothing of the answer; `fitted` looks after
         # the shapes
         self._module = read_program(graph, trust_code).module(check_guards=False)

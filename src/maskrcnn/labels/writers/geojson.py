@@ -31,6 +31,7 @@ class GeoJsonWriter(FormatWriter):
         return (self.image_folder(split) / name).with_suffix(".geojson")
 
     def begin(self, split: str, name: str, image: LabelledImage, info: DatasetInfo) -> None:
+        self.close()
         super().begin(split, name, image, info)
         path = self.own_file(split, name)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,6 +44,10 @@ class GeoJsonWriter(FormatWriter):
 
     def end(self) -> None:
         self._file.close()
+
+    def close(self) -> None:
+        if self.name:
+            self._file.close()
 
     def _feature(self, annotation: Annotation, score: float | None) -> dict[str, Any]:
         self.note_keypoints(annotation)

@@ -52,6 +52,7 @@ class LabelTiffWriter(FormatWriter):
     def begin(self, split: str, name: str, image: LabelledImage, info: DatasetInfo) -> None:
         import tifffile
 
+        self.close()
         super().begin(split, name, image, info)
         self._path = path = self._new.enter_context(new_file(self.own_file(split, name), flush=False))
         tifffile.memmap(path, shape=image.size, dtype=np.uint32).flush()
@@ -76,6 +77,7 @@ class LabelTiffWriter(FormatWriter):
         if self._path is not None:  # of an image that has not ended nothing stays
             self._new.pop_all()
             self._path.unlink(missing_ok=True)
+            self._path = None
 
     def _draw(self, annotation: Annotation, ids: np.ndarray) -> None:
         self.note_keypoints(annotation)

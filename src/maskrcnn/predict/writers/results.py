@@ -23,21 +23,22 @@ class ResultsWriter:
         self._file = GrowingFile(path, "[\n", "\n]\n")
         self._overlays = overlays
         self._image: WrittenImage | None = None
-        self._records: list[str] = []
 
     def begin(self, image: WrittenImage) -> None:
-        self._image, self._records = image, []
+        self._image = image
 
     def add(self, found: Instances) -> None:
         assert self._image is not None
         more: dict[str, Any] = {"file_name": self._image.name}
         if self._overlays and has_overlay(self._image.size):
             more["overlay"] = overlay_name(self._image.path, self._image.stem)
+        records = []
         for result, name in zip(found.to_coco(self._image.number), found.names, strict=True):
-            self._records.append(json.dumps(result | {"category_name": name} | more))
+            records.append(json.dumps(result | {"category_name": name} | more))
+        self._file.add(records)
 
     def end(self) -> None:
-        self._file.add(self._records)
+        pass
 
     def close(self) -> None:
         self._file.close()

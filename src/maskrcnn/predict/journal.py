@@ -1,0 +1,243 @@
+"""journal.jsonl in the folder of the results: what is finished, so that a run goes on after a kill.
+
+Its first line says what run it is of: weights, settings and images. Each further line is a finished part of
+an image, as COCO results. A part is written there last, after all other files have it; those are made whole
+again from here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from maskrcnn.config.model import ModelConfig
+from maskrcnn.errors import UserError
+from maskrcnn.instances import Instances, Masks
+from maskrcnn.masks.paste import Window
+from maskrcnn.masks.rle import crop_rle, json_rle, rle_bitmap, rle_box
+from maskrcnn.runtime.engine import Runner
+from maskrcnn.runtime.torch_engine import TorchEngine
+from maskrcnn.version import __version__
+
+NAME = "journal.jsonl"
+MOST_SIDE = 1024  # cells of a mask
+Run = dict[str, str]  # what a run is: of each thing that changes its results, how it is
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A part of an image."""
+
+    image: int  # number, from 1
+    part: int  # from 0
+    last: bool  # the image has no further part
+    notes: list[str]  # told at the end
+    full: int  # tiles of the image so far with as many objects as the model gives
+    found: Instances
+
+
+def describe_run(model: Runner, images: Sequence[tuple[str, Path]], **settings: object) -> Run:
+    """What makes another run's results others.
+
+    Args:
+        images: name and file of each, in order.
+        settings: that change what is found, by name.
+    """
+    files = hashlib.sha256()
+    for name, path in images:
+        state = path.stat() if path.exists() else None  # the one who reads it says that it is gone
+        files.update(json.dumps([name, state and (state.st_size, state.st_mtime_ns)]).encode())
+    config = json.dumps(model.config.model_dump(mode="json"), sort_keys=True)
+    return {
+        "weights": _weights(model),
+        "model settings": hashlib.sha256(config.encode()).hexdigest(),
+        "images": f"{len(images)} {files.hexdigest()}",
+        "engine": str(getattr(model, "name", "torch")),
+        "version": __version__,
+        **{name: str(value) for name, value in settings.items()},
+    }
+
+
+def _weights(model: Runner) -> str:
+    """SHA-256 of a network's tensors, or what an exported folder says of them."""
+    network = model.network if isinstance(model, TorchEngine) else model
+    if not isinstance(network, nn.Module):
+        return str(getattr(model, "weights", ""))
+    found = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        found.update(name.encode())
+        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
+class Journal:
+    """Of one run; the file stays open until `close`."""
+
+    def __init__(
+        self, folder: Path, run: Run, config: ModelConfig, images: int, *, resume: bool = True
+    ) -> None:
+        """
+        Args:
+            folder: of the results.
+            config: of the run's model.
+            images: how many the run has.
+            resume: go on with what the folder holds; else its journal is begun anew.
+
+        Raises:
+            UserError: the folder holds another run's results, or a journal that is damaged.
+            OSError: it cannot be written.
+        """
+        self.path, self._config, self._images = folder / NAME, config, images
+        self.parts: dict[int, int] = {}  # of each image, how many are finished
+        self.full: dict[int, int] = {}  # of each image, what the last of these says
+        self.ended: set[int] = set()  # images without a further part
+        self.resumed = resume and self.path.exists()  # there was one of this run
+        if self.resumed:
+            self._check(run)
+        self._file = self.path.open("r+b" if self.resumed else "wb")
+        if self.resumed:
+            self._file.truncate(self._whole_lines())
+        if not self.parts:  # also where a kill came before the first line was whole
+            self._file.truncate(0)
+            self._file.seek(0)
+            self._put({"run": run})
+        self._file.seek(0, 2)
+
+    def finished(self) -> Iterator[Finished]:
+        """What earlier runs finished, in the order in which they did.
+
+        Raises:
+            UserError: a record is damaged.
+        """
+        with self.path.open("rb") as file:
+            next(file)
+            for line in file:
+                record = self._record(line)
+                try:
+                    found = _instances(record, self._config)
+                    notes, full = [str(note) for note in record["notes"]], int(record["full"])
+                except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+                    raise self._damaged() from None
+                yield Finished(record["image"], record["part"], record["last"], notes, full, found)
+
+    def add(self, one: Finished) -> None:
+        """A part that all writers have."""
+        objects = one.found.to_coco(one.image)
+        for result in objects:
+            del result["image_id"]
+        record: dict[str, Any] = {
+            "image": one.image,
+            "part": one.part,
+            "last": one.last,
+            "size": list(one.found.size),
+        }
+        if one.found.masks is not None:
+            record["mask_side"] = one.found.masks.probabilities.shape[-1]
+        self._put(record | {"notes": one.notes, "full": one.full, "objects": objects})
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _put(self, record: dict[str, Any]) -> None:
+        self._file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
+        self._file.flush()
+
+    def _check(self, run: Run) -> None:
+        with self.path.open("rb") as file:
+            line = file.readline()
+        if not line.endswith(b"\n"):  # killed before it was written
+            return
+        record = self._record(line)
+        other = record.get("run")
+        if not isinstance(other, dict):
+            raise self._damaged()
+        differ = [name for name in run if other.get(name) != run[name]]
+        if differ:
+            raise UserError(
+                f"{self.path.parent}: holds results of another run (other {' and '.join(differ)}); name "
+                "another folder with --out, or replace them with --no-resume"
+            )
+
+    def _whole_lines(self) -> int:
+        """Where the last whole line ends; counts what is finished."""
+        end = 0
+        for number, line in enumerate(self._file):
+            if not line.endswith(b"\n"):
+                break
+            end += len(line)
+            if number == 0:
+                continue
+            record = self._record(line)
+            image, part, last = record.get("image"), record.get("part"), record.get("last")
+            if not isinstance(image, int) or not 0 < image <= self._images or not isinstance(last, bool):
+                raise self._damaged()
+            if part != self.parts.get(image, 0) or image in self.ended:
+                raise self._damaged()
+            self.parts[image] = self.parts.get(image, 0) + 1
+            self.full[image] = record.get("full", 0)
+            if last:
+                self.ended.add(image)
+        return end
+
+    def _record(self, line: bytes) -> dict[str, Any]:
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            record = None
+        if not isinstance(record, dict):
+            raise self._damaged()
+        return record
+
+    def _damaged(self) -> UserError:
+        return UserError(f"{self.path}: damaged; start anew with --no-resume, or name another --out")
+
+
+def _instances(record: dict[str, Any], config: ModelConfig) -> Instances:
+    """What `Journal.add` was given."""
+    height, width = size = (int(record["size"][0]), int(record["size"][1]))
+    objects = record["objects"]
+    ids = config.class_ids or list(range(1, len(config.classes) + 1))
+    labels = np.array([ids.index(one["category_id"]) for one in objects], np.int64)
+    box = np.array([one["bbox"] for one in objects], np.float64).reshape(-1, 4)
+    boxes = np.concatenate([box[:, :2], box[:, :2] + box[:, 2:]], axis=1).astype(np.float32)
+    masks = None
+    if all("segmentation" in one for one in objects) if objects else config.mask_head is not None:
+        known = {row: _window(one["segmentation"], *size) for row, one in enumerate(objects)}
+        side = int(record["mask_side"])  # so that they go together with masks as the network gives them
+        if not 0 < side <= MOST_SIDE:
+            raise ValueError("no such masks")
+        none = np.zeros((len(objects), side, side), np.float32)
+        masks = Masks(none, boxes, (height, width), config.test.mask_threshold, known)
+    points = scores = None
+    if objects and all("keypoints" in one for one in objects):
+        flat = np.array([one["keypoints"] for one in objects], np.float64)
+        points = (flat.reshape(len(objects), -1, 3) + (0.5, 0.5, 0.0)).astype(np.float32)
+        if all("keypoints_score" in one for one in objects):
+            scores = np.array([one["keypoints_score"] for one in objects], np.float32)
+    return Instances(
+        boxes=boxes,
+        scores=np.array([one["score"] for one in objects], np.float32),
+        labels=labels,
+        names=[config.classes[label] for label in labels],
+        size=size,
+        masks=masks,
+        keypoints=points,
+        keypoint_schema=None if points is None else config.keypoints,
+        keypoint_scores=scores,
+        channels=config.input.channels,
+        value_range=config.input.value_range,
+        class_ids=np.array(config.class_ids, np.int64)[labels] if config.class_ids else None,
+    )
+
+
+def _window(segmentation: dict[str, Any], height: int, width: int) -> Window:
+    rle = json_rle(segmentation, height, width)
+    x0, y0, x1, y1 = map(int, rle_box(rle))
+    return x0, y0, rle_bitmap(crop_rle(rle, x0, y0, x1 - x0, y1 - y0)) > 0
