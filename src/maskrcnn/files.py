@@ -121,6 +121,9 @@ def new_file(path: Path, mode: int | None = None, *, flush: bool = True) -> Iter
         if flush:
             _to_disk(unfinished)
         os.replace(unfinished, path)
+    except Exception as error:
+        _tell_where(error, path, unfinished)
+        raise
     finally:
         unfinished.unlink(missing_ok=True)
 
@@ -156,6 +159,9 @@ def new_folder(path: Path, *, shared: bool = False) -> Iterator[Path]:
                 raise
             if not shared:
                 raise UserError(f"{path}: another process has made it meanwhile; name another") from None
+    except Exception as error:
+        _tell_where(error, path, unfinished)
+        raise
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -256,6 +262,19 @@ def _beside(path: Path) -> Path:
                 if time.time() - file.stat().st_mtime > ABANDONED:
                     _remove(file)
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+
+
+def _tell_where(error: Exception, path: Path, unfinished: Path) -> None:
+    """Name what was to be written in what the system raises: neither its unfinished form nor, as of a
+    full disk, nothing.
+    """
+    for key in ("filename", "filename2"):
+        name = getattr(error, key, None)
+        if name is None and key == "filename":
+            name = unfinished
+        if isinstance(name, str | Path) and Path(name).is_relative_to(unfinished):
+            with suppress(AttributeError):
+                setattr(error, key, str(path / Path(name).relative_to(unfinished)))
 
 
 def _remove(file: Path) -> None:

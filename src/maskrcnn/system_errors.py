@@ -24,7 +24,8 @@ REMEDIES = {
     errno.ENOMEM: "use smaller images, train.batch or data.workers, or give it more memory (ulimit -v)",
 }
 # those that libraries report as errors of their own, with the system's words
-REWORDED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+REWORDED = (*NO_ROOM, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE)
 # how PyTorch, C++ and the system's loader say that memory has run out
 NO_MEMORY = (
     "can't allocate memory",
@@ -48,7 +49,9 @@ def refusal(error: BaseException | None) -> tuple[int, str] | None:
         number = error.errno if isinstance(error, OSError) else _number_in_words(error)
         # what hides behind another error need not be its cause, but for want of room
         if number in REMEDIES and (error is first or number in REWORDED or number == errno.ENOMEM):
-            name = getattr(error, "filename", None)
+            name = getattr(error, "filename", None) or getattr(first, "filename", None)
+            if number in NO_ROOM:  # of two, a copy's source and its target, it is the target's disk
+                name = getattr(error, "filename2", None) or name
             where = f"{os.fsdecode(name)}: " if isinstance(name, str | bytes) and name else ""
             words = "out of memory" if number == errno.ENOMEM else os.strerror(number)
             return number, f"{where}{words}; {REMEDIES[number]}"

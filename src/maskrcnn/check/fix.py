@@ -14,6 +14,7 @@ from maskrcnn.check.kinds import CheckKind
 from maskrcnn.check.labels import mask_fault
 from maskrcnn.check.report import Report
 from maskrcnn.errors import DataError, UserError
+from maskrcnn.files import new_folder
 from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import relative_name
@@ -61,9 +62,10 @@ def write_fixed(report: Report, folder: Path) -> Fixed:
     for group in report.findings:
         if group.refused:
             fixed.changes[f"{group.text} left out"] += group.count
-    for split, part in parts.items():
-        _write(part, folder, split)
-        fixed.written.append(folder / f"{split}.json")
+    with new_folder(folder) as unfinished:
+        for split, part in parts.items():
+            _write(part, unfinished, split)
+            fixed.written.append(folder / f"{split}.json")
     return fixed
 
 

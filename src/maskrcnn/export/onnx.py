@@ -13,6 +13,7 @@ import torch
 
 from maskrcnn.errors import UserError
 from maskrcnn.runtime.exported_folder import INPUTS
+from maskrcnn.runtime.exported_graph import one_line
 from maskrcnn.runtime.openvino import openvino
 
 if TYPE_CHECKING:
@@ -158,5 +159,19 @@ def write_openvino(onnx: Path, path: Path) -> None:
     """Write the graph of an .onnx file as `path` (.xml) and its weights beside it (.bin), in full
     precision.
     """
-    ov = openvino()
-    ov.save_model(ov.Core().read_model(onnx), path, compress_to_fp16=False)
+    save_openvino(openvino().Core().read_model(onnx), path)
+
+
+def save_openvino(model: Any, path: Path) -> None:
+    """Write an OpenVINO model as `path` (.xml) and its weights beside it (.bin), in full precision.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        openvino().save_model(model, path, compress_to_fp16=False)
+    except RuntimeError as error:  # "iostream error" is all that it says
+        raise UserError(
+            f"{path.parent}: OpenVINO cannot write there ({one_line(error)}): is the disk full, or the limit "
+            "of file sizes (ulimit -f) too low? Free some space or write elsewhere"
+        ) from None

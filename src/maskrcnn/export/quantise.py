@@ -16,6 +16,7 @@ import numpy as np
 
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.export.calibrate import CalibrationImages
+from maskrcnn.export.onnx import save_openvino
 from maskrcnn.labels.types import Dataset
 from maskrcnn.runtime.openvino import openvino
 
@@ -66,7 +67,7 @@ def quantise(graph: Path, config: ModelConfig, dataset: Dataset, count: int) -> 
     )
     # not onto itself: the weights are still mapped into memory from the file
     new = graph.with_name("int8.xml")
-    ov.save_model(quantised, new, compress_to_fp16=False)
+    save_openvino(quantised, new)
     del model, quantised
     for suffix in (".xml", ".bin"):
         new.with_suffix(suffix).replace(graph.with_suffix(suffix))

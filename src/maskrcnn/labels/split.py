@@ -7,6 +7,7 @@ import os
 import posixpath
 import re
 from collections.abc import Hashable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from maskrcnn.errors import RecordError, UserError
+from maskrcnn.files import new_folder
 from maskrcnn.labels.assign_parts import assign_groups, assign_random, assign_stratified
 from maskrcnn.labels.choose import refuse_only_crowds
 from maskrcnn.labels.image_files import relative_name
@@ -249,29 +251,36 @@ def _write_parts(parts: dict[str, Subset], dataset: Dataset, out: Path) -> None:
         raise UserError(f"{taken[0]}: is there already; name another folder with --out")
     if not beside:
         _refuse_filled(out)
-    out.mkdir(parents=True, exist_ok=True)
-    if not beside:
+    with nullcontext(out) if beside else new_folder(out) as folder:
+        if not beside:
+            try:
+                os.symlink(root, folder / "images", target_is_directory=True)
+            except OSError as error:
+                raise UserError(
+                    f"--out {out}: no link to {root} can be made there ({error.strerror}); add --copy"
+                ) from None
         try:
-            os.symlink(root, out / "images", target_is_directory=True)
-        except OSError as error:
-            raise UserError(
-                f"--out {out}: no link to {root} can be made there ({error.strerror}); add --copy"
-            ) from None
-    for name, part in parts.items():
-        file_names = [names[index] for index in part.indices]
-        found = find_images(out / f"{name}.json", [{"file_name": each} for each in file_names]).folder
-        if not _same(found, root):
-            raise UserError(f"--out {out}: {found} has images of the same names; name another folder")
-        write_coco(part, out / f"{name}.json", file_names=file_names)
+            for name, part in parts.items():
+                file_names = [names[index] for index in part.indices]
+                path = folder / f"{name}.json"
+                found = find_images(path, [{"file_name": each} for each in file_names]).folder
+                if not _same(found, root):
+                    raise UserError(f"--out {out}: {found} has images of the same names; name another folder")
+                write_coco(part, path, file_names=file_names)
+        except BaseException:  # one part without the others is no split
+            for name in parts:
+                (folder / f"{name}.json").unlink(missing_ok=True)
+            raise
 
 
 def _copy_parts(parts: dict[str, Subset], out: Path) -> None:
     """The parts' labels and images."""
     _refuse_filled(out)
-    for name, part in parts.items():
-        taken: set[str] = set()
-        file_names = [copy_image(part, index, out / name, taken) for index in range(len(part))]
-        write_coco(part, out / f"{name}.json", file_names=file_names)
+    with new_folder(out) as folder:
+        for name, part in parts.items():
+            taken: set[str] = set()
+            file_names = [copy_image(part, index, folder / name, taken) for index in range(len(part))]
+            write_coco(part, folder / f"{name}.json", file_names=file_names)
 
 
 def _refuse_filled(out: Path) -> None:

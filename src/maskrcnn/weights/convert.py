@@ -137,8 +137,9 @@ def export_file(model: MaskRCNN, library: str, path: Path) -> list[str]:
     state = foreign_state(model, LIBRARIES[library])
     if library == "torchvision":
         theirs = torchvision.config_of(state, eps=model.config.backbone.norm_eps)
-        with new_file(path) as unfinished:
-            torch.save(state, unfinished)
+        # a file object, not a path: only then is there an OSError behind what torch raises on a full disk
+        with new_file(path) as unfinished, unfinished.open("wb") as file:
+            torch.save(state, file)
     else:
         settings = yaml_of(model.config)
         theirs = detectron2.config_of(resolve(settings))
