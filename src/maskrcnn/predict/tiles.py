@@ -157,7 +157,7 @@ def _neighbours(views: list[TileView], first_new: int) -> Iterator[tuple[int, in
     """Pairs of tiles that share pixels, of which one at least is new."""
     boxes = np.array([view.window.box for view in views])
     for b in range(first_new, len(views)):
-        for a in np.flatnonzero(_shared_boxes(boxes[b : b + 1], boxes[:b])[0]).tolist():
+        for a in np.flatnonzero(_share_pixels(boxes[b : b + 1], boxes[:b])).tolist():
             yield a, b
 
 
@@ -202,13 +202,13 @@ def _overlaps(one: TileView, other: TileView) -> Iterator[tuple[int, int, int, i
         min(end, limit) for end, limit in zip((right, bottom), other.window.box[2:], strict=True)
     )  # fmt: skip
     around = np.array([strip])
-    rows = np.flatnonzero(_shared_boxes(around, one.extents)[0])
-    columns = np.flatnonzero(_shared_boxes(around, other.extents)[0])
-    near = _shared_boxes(one.extents[rows], other.extents[columns])
-    near &= one.found.labels[rows][:, None] == other.found.labels[columns]
+    rows = np.flatnonzero(_share_pixels(around, one.extents))
+    columns = np.flatnonzero(_share_pixels(around, other.extents))
+    near_rows, near_columns = _near(one.extents[rows], other.extents[columns], strip)
+    near_rows, near_columns = rows[near_rows], columns[near_columns]
+    alike = one.found.labels[near_rows] == other.found.labels[near_columns]
     areas: tuple[dict[int, int], dict[int, int]] = {}, {}
-    for place_row, place_column in zip(*np.nonzero(near), strict=True):
-        row, column = int(rows[place_row]), int(columns[place_column])
+    for row, column in zip(near_rows[alike].tolist(), near_columns[alike].tolist(), strict=True):
         a, b = one.bitmaps[row], other.bitmaps[column]
         shared = _shared(a, b, strip)
         if not shared:
@@ -220,13 +220,30 @@ def _overlaps(one: TileView, other: TileView) -> Iterator[tuple[int, int, int, i
         yield row, column, shared, areas[0][row], areas[1][column]
 
 
-def _shared_boxes(some: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """(N, M) bool: which boxes, (N, 4) and (M, 4) xyxy, share pixels."""
-    a, b = some[:, None], others[None]
-    return (
-        (np.minimum(a[..., 2], b[..., 2]) > np.maximum(a[..., 0], b[..., 0]))
-        & (np.minimum(a[..., 3], b[..., 3]) > np.maximum(a[..., 1], b[..., 1]))
-    )  # fmt: skip
+def _near(some: np.ndarray, others: np.ndarray, strip: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """The places of all pairs of boxes, (N, 4) and (M, 4) xyxy, that share pixels; by the first, then the
+    second.
+    """
+    if not len(some) or not len(others):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    axis = int(strip[3] - strip[1] > strip[2] - strip[0])  # along which fewer lie beside each other
+    order = np.argsort(others[:, axis], kind="stable")
+    starts, widest = others[order, axis], int((others[:, axis + 2] - others[:, axis]).max())
+    first = np.searchsorted(starts, some[:, axis] - widest, "right")
+    counts = np.maximum(np.searchsorted(starts, some[:, axis + 2], "left") - first, 0)
+    one = np.repeat(np.arange(len(some)), counts)
+    within = np.arange(len(one)) - np.repeat(np.cumsum(counts) - counts, counts)
+    other = order[np.repeat(first, counts) + within]
+    shared = _share_pixels(some[one], others[other])
+    one, other = one[shared], other[shared]
+    by_both = np.lexsort((other, one))
+    return one[by_both], other[by_both]
+
+
+def _share_pixels(some: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """(N,) bool: whether two boxes (N, 4) xyxy share pixels; either may be one for all."""
+    shared: np.ndarray = np.minimum(some[:, 2:], others[:, 2:]) > np.maximum(some[:, :2], others[:, :2])
+    return np.all(shared, axis=1)
 
 
 def _shared(a: Bitmap, b: Bitmap, strip: tuple[int, ...]) -> int:
@@ -253,8 +270,7 @@ def _chosen(views: list[TileView], groups: np.ndarray, places: np.ndarray) -> In
     places = places[np.argsort(groups[places], kind="stable")]
     bounds = [0, *(np.flatnonzero(np.diff(groups[places])) + 1).tolist(), len(places)]
     members = places.tolist()
-    everything = merge([view.found for view in views])
-    scores = everything.scores.tolist()
+    scores = np.concatenate([view.found.scores for view in views]).tolist()
     cut = np.concatenate([view.cut for view in views]).tolist()
     owned = np.concatenate([view.owned for view in views]).tolist()
     kept: list[int] = []
@@ -272,14 +288,28 @@ def _chosen(views: list[TileView], groups: np.ndarray, places: np.ndarray) -> In
             among = [place for place in whole if owned[place]] or whole or group
             kept.append(max(among, key=scores.__getitem__))
             best_scores.append(max(scores[place] for place in group))
-    found = everything[np.array(kept, np.int64)]
-    found.scores = np.array(best_scores, found.scores.dtype)
-    for row, (x0, y0, pixels) in bitmaps.items():
+    order = np.argsort(-np.array(best_scores), kind="stable")
+    found = _taken(views, np.array(kept, np.int64)[order])
+    found.scores = np.array(best_scores, found.scores.dtype)[order]
+    new_rows = np.argsort(order).tolist()
+    for row, (x0, y0, pixels) in ((new_rows[row], bitmap) for row, bitmap in bitmaps.items()):
         found.boxes[row] = x0, y0, x0 + pixels.shape[1], y0 + pixels.shape[0]
         if found.masks is not None:
             found.masks.probabilities[row] = 0
             found.masks.known[row] = x0, y0, pixels
-    return best_first(found)
+    return found
+
+
+def _taken(views: list[TileView], places: np.ndarray) -> Instances:
+    """The objects at some places among those of all views, in this order."""
+    starts = np.cumsum([0, *(len(view.found) for view in views)])
+    by_view = np.argsort(places, kind="stable")
+    bounds = np.searchsorted(places[by_view], starts)
+    parts = [views[0].found[:0]]
+    for view, start, begin, end in zip(views, starts, bounds, bounds[1:], strict=False):
+        if end > begin:
+            parts.append(view.found[places[by_view[begin:end]] - start])
+    return merge(parts)[np.argsort(by_view)]
 
 
 def _stitched(views: list[TileView], group: list[int]) -> Bitmap:
