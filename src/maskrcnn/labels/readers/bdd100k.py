@@ -16,8 +16,8 @@ from maskrcnn.errors import RecordError
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.problems import ProblemKind
-from maskrcnn.labels.readers.files_by_name import folder_of_images, holds_one, only_file
-from maskrcnn.labels.readers.json_file import glance, load_json
+from maskrcnn.labels.readers.files_by_name import folder_of_images, holds_one, load_only
+from maskrcnn.labels.readers.json_file import glance
 from maskrcnn.labels.types import LabelledImage
 from maskrcnn.labels.values import number, points
 from maskrcnn.masks.rle import json_rle
@@ -37,11 +37,10 @@ def read_bdd100k(source: Path, image_folder: Path | None = None) -> FileDataset:
     Raises:
         DataError: the file or a record cannot be used; one line with the record and the remedy.
     """
-    path = only_file(Path(source), ".json", _glance)
-    document = load_json(path) if path is not None else None
+    path, document = load_only(Path(source), "BDD100K, a list of frames", _glance)
     frames = document.get("frames") if isinstance(document, dict) else document
-    if path is None or not isinstance(frames, list):
-        raise RecordError(source, "not one .json of BDD100K, a list of frames", "give the label file itself")
+    if not isinstance(frames, list):
+        raise RecordError(path, "has no list of frames", "give the label file itself")
     images: dict[str, list[Any]] = {}
     for position, frame in enumerate(frames):
         name = frame.get("name") if isinstance(frame, dict) else None

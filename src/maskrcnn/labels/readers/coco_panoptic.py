@@ -7,7 +7,6 @@ categories that are things are objects; stuff has no instances and is left out.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,11 @@ import numpy as np
 from maskrcnn.errors import RecordError
 from maskrcnn.labels.builder import LabelBuilder, own_ids
 from maskrcnn.labels.file_dataset import FileDataset
-from maskrcnn.labels.image_files import present_name, refuse_leaving, relative_name
+from maskrcnn.labels.image_files import present_name, refuse_leaving
 from maskrcnn.labels.image_places import image_folders
 from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.coco_annotation import stated_area
+from maskrcnn.labels.readers.files_by_name import first_folder
 from maskrcnn.labels.readers.json_file import glance, load_json
 from maskrcnn.labels.readers.label_image import open_label_image, rles_by_id
 from maskrcnn.labels.types import LabelledImage
@@ -127,10 +127,9 @@ def _folder(
     folders = [base / place for base in (path.parent, path.parent.parent) for place in places]
     if given is not None:
         folders = image_folders(path, given)
-    for name in (relative for name in names[:20] if name and (relative := relative_name(name))):
-        for folder in folders:
-            if os.path.isfile(folder / (present_name(folder, name) or "")):
-                return folder
+    folder = first_folder(folders, [name for name in names[:20] if name])
+    if folder is not None:
+        return folder
     looked = ", ".join(str(folder) for folder in folders[: len(places)])
     first = names[0] if names else ""
     raise RecordError(

@@ -13,8 +13,8 @@ from maskrcnn.errors import RecordError
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.problems import ProblemKind
-from maskrcnn.labels.readers.files_by_name import folder_of_images, holds_one, only_file
-from maskrcnn.labels.readers.json_file import glance, load_json
+from maskrcnn.labels.readers.files_by_name import folder_of_images, holds_one, load_only
+from maskrcnn.labels.readers.json_file import glance
 from maskrcnn.labels.values import number
 
 NAMES = ("image", "imagefilename", "imageFilename")
@@ -30,10 +30,7 @@ def read_createml(source: Path, image_folder: Path | None = None) -> FileDataset
     Raises:
         DataError: the file or a record cannot be used; one line with the record and the remedy.
     """
-    path = only_file(Path(source), ".json", _glance)
-    document = load_json(path) if path is not None else None
-    if path is None or not isinstance(document, list):
-        raise RecordError(source, "not one .json of CreateML, a list of images", "give the export itself")
+    path, document = load_only(Path(source), "CreateML, a list of images", _glance)
     images: dict[str, list[Any]] = {}
     for position, entry in enumerate(document):
         fields = entry if isinstance(entry, dict) else {}

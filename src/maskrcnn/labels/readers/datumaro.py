@@ -21,8 +21,8 @@ from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import relative_name
 from maskrcnn.labels.problems import ProblemKind
-from maskrcnn.labels.readers.files_by_name import folder_of_images, holds_one, only_file
-from maskrcnn.labels.readers.json_file import glance, load_json
+from maskrcnn.labels.readers.files_by_name import folder_of_images, holds_one, load_only
+from maskrcnn.labels.readers.json_file import glance
 from maskrcnn.labels.shapes import box_around, sound, turned_box
 from maskrcnn.labels.types import LabelledImage
 from maskrcnn.labels.values import number
@@ -54,10 +54,7 @@ def read_datumaro(source: Path, image_folder: Path | None = None) -> FileDataset
     Raises:
         DataError: the file or a record cannot be used; one line with the record and the remedy.
     """
-    path = only_file(Path(source), ".json", _glance)
-    if path is None:
-        raise RecordError(source, "not one .json of Datumaro", "give the label file itself")
-    document = load_json(path)
+    path, document = load_only(Path(source), "Datumaro", _glance)
     items = document.get("items") if isinstance(document, dict) else None
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise RecordError(path, "has no list of items", "export it again")

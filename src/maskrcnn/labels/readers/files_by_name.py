@@ -7,6 +7,7 @@ import posixpath
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from maskrcnn.errors import RecordError
 from maskrcnn.images.header import SUFFIXES
@@ -15,6 +16,7 @@ from maskrcnn.labels.image_files import present_name, refuse_leaving
 from maskrcnn.labels.image_places import image_folders
 from maskrcnn.labels.problems import ProblemKind
 from maskrcnn.labels.readers.folder_files import files_under
+from maskrcnn.labels.readers.json_file import load_json
 from maskrcnn.shell import counted
 
 MOST_FOLDERS = 1000  # that are looked into for a label file
@@ -110,28 +112,21 @@ def folder_of_images(
     wanted = list(dict.fromkeys(names))
     sample = wanted[:TRIED_IMAGES]
     folders = [path.parent / name for name in more if given is None] + image_folders(path, given)
-    for name in sample:
-        for folder in folders:
-            if _is_there(folder, name):
-                missing = [each for each in wanted if not _is_there(folder, each)]
-                if missing:
-                    raise RecordError(
-                        path,
-                        (
-                            f"{len(missing)} of {len(wanted)} image files are missing, the first is "
-                            f"{str(folder / missing[0])!r:.300}"
-                        ),
-                        "restore them or delete their entries",
-                    )
-                return folder
-    looked = ", ".join(str(folder) for folder in folders[:8])
-    first = sample[0] if sample else ""
-    raise RecordError(
-        path,
-        f"not found in {looked}",
-        "put the images into one of these folders",
-        record=f"image {first!r:.200}",
-    )
+    folder = first_folder(folders, sample)
+    if folder is None:
+        looked = ", ".join(str(folder) for folder in folders[:8])
+        remedy = "put the images into one of these folders, or say where they are: --images FOLDER"
+        raise RecordError(path, f"not found in {looked}", remedy, f"image {(sample or [''])[0]!r:.200}")
+    if missing := [name for name in wanted if not _is_there(folder, name)]:
+        what = f"{len(missing)} of {len(wanted)} image files are missing, the first is"
+        first = f"{str(folder / missing[0])!r:.300}"
+        raise RecordError(path, f"{what} {first}", "restore them or delete their entries")
+    return folder
+
+
+def first_folder(folders: Sequence[Path], names: Sequence[str]) -> Path | None:
+    """The first folder that holds the first of the names that any holds."""
+    return next((folder for name in names for folder in folders if _is_there(folder, name)), None)
 
 
 def _is_there(folder: Path, name: str) -> bool:
@@ -171,6 +166,18 @@ def only_file(source: Path, suffix: str, looks_like: Callable[[Path], bool]) -> 
         [path for path in files if path.is_file() and looks_like(path)] if len(files) <= MOST_FILES else []
     )
     return found[0] if len(found) == 1 else None
+
+
+def load_only(source: Path, kind: str, looks_like: Callable[[Path], bool]) -> tuple[Path, Any]:
+    """The `only_file` of JSON of a kind of labels, and what it holds.
+
+    Raises:
+        DataError: there is none, or it is not readable.
+    """
+    path = only_file(source, ".json", looks_like)
+    if path is None:
+        raise RecordError(source, f"not one .json of {kind}", "give the label file itself")
+    return path, load_json(path)
 
 
 def holds_one(source: Path, suffix: str, looks_like: Callable[[Path], bool]) -> bool:

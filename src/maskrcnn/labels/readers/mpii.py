@@ -15,8 +15,8 @@ from maskrcnn.errors import RecordError
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.problems import ProblemKind
-from maskrcnn.labels.readers.files_by_name import folder_of_images, holds_one, only_file
-from maskrcnn.labels.readers.json_file import glance, load_json
+from maskrcnn.labels.readers.files_by_name import folder_of_images, holds_one, load_only
+from maskrcnn.labels.readers.json_file import glance
 from maskrcnn.labels.shapes import box_around
 from maskrcnn.labels.values import number, points
 
@@ -39,10 +39,7 @@ def read_mpii(source: Path, image_folder: Path | None = None) -> FileDataset:
     Raises:
         DataError: the file or a record cannot be used; one line with the record and the remedy.
     """
-    path = only_file(Path(source), ".json", _glance)
-    document = load_json(path) if path is not None else None
-    if path is None or not isinstance(document, list):
-        raise RecordError(source, "not one .json of MPII, a list of persons", "give the label file itself")
+    path, document = load_only(Path(source), "MPII, a list of persons", _glance)
     persons: dict[str, list[tuple[int, dict[str, Any]]]] = {}
     for position, person in enumerate(document):
         name = person.get("image") if isinstance(person, dict) else None

@@ -9,6 +9,20 @@ from maskrcnn.errors import RecordError
 LARGEST = 100 * 2**20  # bytes
 
 
+def read_text(path: Path) -> str:
+    """A text file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        DataError: unreadable, or no text.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise RecordError(path, f"not readable ({error.strerror})", "check the file") from None
+    except UnicodeDecodeError:
+        raise RecordError(path, "not text", "save it as UTF-8") from None
+
+
 def read_lines(path: Path) -> list[str]:
     """The lines of a text file, stripped, without empty ones. What is not UTF-8 becomes a replacement
     character.

@@ -9,8 +9,6 @@ right.
 from __future__ import annotations
 
 import math
-import os
-import posixpath
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +17,9 @@ import numpy as np
 from maskrcnn.errors import DataError, RecordError, UserError
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
-from maskrcnn.labels.image_files import present_name, refuse_leaving, relative_name
-from maskrcnn.labels.image_places import image_folders
+from maskrcnn.labels.image_files import refuse_leaving, relative_name
 from maskrcnn.labels.problems import ProblemKind
+from maskrcnn.labels.readers.files_by_name import folder_of_images
 from maskrcnn.labels.readers.json_file import glance, load_json
 from maskrcnn.labels.readers.via_3 import is_via_3, read_project_3
 from maskrcnn.labels.readers.via_files import (
@@ -37,7 +35,6 @@ from maskrcnn.labels.types import DEFAULT_CLASS, LabelledImage
 from maskrcnn.labels.values import number
 
 CLASS_ATTRIBUTES = ("class", "label", "name", "type", "category")  # looked for in this order, in any case
-TRIED_IMAGES = 20
 
 
 def read_via(
@@ -134,56 +131,16 @@ def _images_folder(path: Path, project: Project, given: Path | None) -> Path:
     """The folder that holds the images."""
     if not project.regions:
         raise RecordError(path, "empty data set, it has no image", "add images in VIA")
-    here = path.parent
-    stated = relative_name(project.folder.replace("\\", "/")) if project.folder else None
-    folders = [here / stated] if stated else []
-    folders += [here / path.stem, here / "images", here, here.parent / "images"]
-    if given is not None:
-        folders = image_folders(path, given)
     for image in project.regions:
+        record = f"image {image!r:.200}"
         if "://" in image:
-            raise RecordError(
-                path,
-                "is on the web",
-                "download it and put its file's name there",
-                record=f"image {image!r:.200}",
-            )
+            raise RecordError(path, "is on the web", "download it and put its file's name there", record)
         if relative_name(image) is None:
-            raise RecordError(
-                path,
-                "leaves the folder of the images",
-                "write its name relative to that folder, without '..'",
-                record=f"image {image!r:.200}",
-            )
-    for image in list(project.regions)[:TRIED_IMAGES]:
-        for folder in folders:
-            if os.path.isfile(folder / (present_name(folder, image) or "")):
-                return _complete(path, folder, project)
-    looked = ", ".join(str(folder) for folder in folders)
-    first = next(iter(project.regions))
-    raise RecordError(
-        path,
-        f"not found in {looked}",
-        "put the images into one of these folders, or say where they are: --images FOLDER",
-        record=f"image {first!r:.200}",
-    )
-
-
-def _complete(path: Path, folder: Path, project: Project) -> Path:
-    """`folder`, in which every image must be."""
-    missing = [
-        image for image in project.regions if not os.path.isfile(folder / (present_name(folder, image) or ""))
-    ]
-    if missing:
-        raise RecordError(
-            path,
-            (
-                f"{len(missing)} of {len(project.regions)} image files are missing, the first is "
-                f"{posixpath.join(str(folder), missing[0])!r:.300}"
-            ),
-            "restore them or delete their entries from the labels",
-        )
-    return folder
+            remedy = "write its name relative to that folder, without '..'"
+            raise RecordError(path, "leaves the folder of the images", remedy, record)
+    stated = relative_name(project.folder.replace("\\", "/")) if project.folder else None
+    more = [stated] if stated else []
+    return folder_of_images(path, project.regions, given, [*more, path.stem, "images", ".", "../images"])
 
 
 # ---- classes

@@ -28,6 +28,7 @@ from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problems import ProblemKind
+from maskrcnn.labels.readers.text_lines import read_text
 from maskrcnn.labels.readers.yolo_description import (
     NAMES_FILES,
     Description,
@@ -37,7 +38,7 @@ from maskrcnn.labels.readers.yolo_description import (
     label_names,
     usual_places,
 )
-from maskrcnn.labels.readers.yolo_images import images_of, text_lines
+from maskrcnn.labels.readers.yolo_images import images_of
 from maskrcnn.labels.split_names import other_subsets, split_of
 from maskrcnn.labels.types import LabelledImage
 from maskrcnn.labels.values import whole
@@ -182,7 +183,7 @@ def _read_labels(description: Description, builder: LabelBuilder, label: str, im
     if not os.path.isfile(path):
         return
     refuse_leaving(description.folder, path)
-    for number, line in enumerate(text_lines(path), start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         if not line.strip():
             continue
         record = f"line {number} of {label!r}"

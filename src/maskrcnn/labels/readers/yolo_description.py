@@ -21,7 +21,7 @@ from maskrcnn.errors import RecordError, UserError
 from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.image_files import refuse_leaving, relative_name
 from maskrcnn.labels.readers.json_file import load_json
-from maskrcnn.labels.readers.text_lines import read_lines
+from maskrcnn.labels.readers.text_lines import read_lines, read_text
 from maskrcnn.labels.split_names import SPLIT_NAMES, split_of
 from maskrcnn.labels.values import whole
 from maskrcnn.safe_files import parse_yaml
@@ -343,7 +343,7 @@ def _listed_classes(path: Path) -> dict[int, str]:
         if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
             raise RecordError(path, "no list 'categories', as Label Studio writes it", "write classes.txt")
         return {whole(record.get("id")): str(record.get("name") or "") for record in records}
-    lines = [line.strip() for line in _text(path).splitlines()]
+    lines = [line.strip() for line in read_text(path).splitlines()]
     while lines and not lines[-1]:
         lines.pop()
     if not 1 <= len(lines) <= MAX_CLASSES:
@@ -353,12 +353,3 @@ def _listed_classes(path: Path) -> dict[int, str]:
             path, "is empty, but lines count classes", "name it", record=f"line {lines.index('') + 1}"
         )
     return dict(enumerate(lines))
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise RecordError(path, f"not readable ({error.strerror})", "check the file") from None
-    except UnicodeDecodeError:
-        raise RecordError(path, "not text", "save it as UTF-8") from None

@@ -16,6 +16,7 @@ from maskrcnn.errors import RecordError, UserError
 from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.image_files import refuse_leaving, relative_name
 from maskrcnn.labels.readers.folder_files import files_under
+from maskrcnn.labels.readers.text_lines import read_text
 from maskrcnn.labels.readers.yolo_description import Description, label_names
 from maskrcnn.labels.split_names import SPLITS, split_of
 
@@ -80,20 +81,6 @@ def _images(description: Description, key: str, entry: str) -> Iterator[str]:
 def is_image(name: str) -> bool:
     """Whether a file's name ends as an image's."""
     return name.lower().endswith(SUFFIXES)
-
-
-def text_lines(path: Path) -> list[str]:
-    """The lines of a text.
-
-    Raises:
-        DataError: unreadable, or no text.
-    """
-    try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise RecordError(path, f"not readable ({error.strerror})", "check the file") from None
-    except UnicodeDecodeError:
-        raise RecordError(path, "not text", "export the labels again") from None
 
 
 def _locate(description: Description, key: str, entry: str) -> str:
@@ -166,7 +153,7 @@ def _listed(description: Description, name: str) -> list[str]:
     """
     folder = description.folder
     entries: dict[str, str] = {}  # by the image
-    for number, line in enumerate(text_lines(folder / name), start=1):
+    for number, line in enumerate(read_text(folder / name).splitlines(), start=1):
         entry = line.strip()
         if not entry:
             continue
