@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 import warnings
@@ -41,6 +42,7 @@ def run(options: Options, listener: socket.socket, load: Load, say: Say) -> None
     """
     # Pillow warns of what is allowed; `catch_warnings` is not for threads
     warnings.filterwarnings("ignore", module="PIL")
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
     async def serve() -> None:
         running = Running(options)

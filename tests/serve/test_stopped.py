@@ -1,0 +1,87 @@
+"""SIGTERM while requests come: every image that was accepted is answered, and the service ends by itself."""
+
+from __future__ import annotations
+
+import http.client
+import random
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from service_thread import encoded, pixels
+from small import small_model
+
+from maskrcnn.weights.store import save_model
+
+REQUESTS, CLIENTS = 50, 8
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("weights") / "small"
+    save_model(small_model(input={"short_side": 96, "long_side": 128, "divisor": 32}), folder)
+    return folder
+
+
+def stopped_while_asked(weights: Path, seed: int) -> tuple[int, int, int]:
+    """Requests answered with 200, and what the service says: answered, accepted."""
+    chance = random.Random(seed)
+    data = encoded(pixels())
+    words = [sys.executable, "-m", "maskrcnn", "serve", str(weights), "--port", "0", "--engine", "torch"]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    try:
+        line = ""
+        while not line.startswith("ready"):
+            line = process.stderr.readline()
+            assert line, process.wait()
+        port = int(line.rsplit(":", 1)[1])
+        statuses: list[int] = []
+        left = iter(range(REQUESTS))
+
+        def ask() -> None:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+            for _ in left:
+                try:
+                    connection.request("POST", "/predict?score=0", data)
+                    response = connection.getresponse()
+                    response.read()
+                    statuses.append(response.status)
+                except OSError:  # not accepted: refused or closed before its head was read
+                    connection.close()
+                except http.client.HTTPException:
+                    connection.close()
+
+        clients = [threading.Thread(target=ask) for _ in range(CLIENTS)]
+        for client in clients:
+            client.start()
+        time.sleep(chance.uniform(0, 1.5))
+        process.send_signal(signal.SIGTERM)
+        begin = time.monotonic()
+        said = process.stderr.read()
+        assert process.wait(30) == 0 and time.monotonic() - begin < 30
+        for client in clients:
+            client.join()
+    finally:
+        process.kill()
+    assert set(statuses) <= {200, 503} and "Traceback" not in said
+    found = re.search(r"stopped: (\d+) of (\d+) accepted images answered", said)
+    assert found, said
+    return statuses.count(200), int(found[1]), int(found[2])
+
+
+def test_every_accepted_image_is_answered(weights: Path) -> None:
+    got, answered, accepted = stopped_while_asked(weights, 0)
+    assert got == answered == accepted
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1, 20))
+def test_every_accepted_image_is_answered_at_any_time(weights: Path, seed: int) -> None:
+    got, answered, accepted = stopped_while_asked(weights, seed)
+    assert got == answered == accepted
