@@ -18,7 +18,7 @@ def shell_command(words: Sequence[str]) -> str:
 
 def counted(count: int, noun: str) -> str:
     """A number of things: "1 object", "2 objects", "2 classes"."""
-    plural = "" if count == 1 else "es" if noun.endswith(("s", "x", "ch")) else "s"
+    plural = "" if count == 1 else "es" if noun.endswith(("s", "x", "tch")) else "s"
     return f"{count:,} {noun}{plural}"
 
 
