@@ -81,6 +81,11 @@ def test_a_decoder_that_dies_is_told_in_one_line(tmp_path: Path) -> None:
     reader.close()
 
 
+def test_more_frames_than_may_wait_are_taken_in_parts(tmp_path: Path) -> None:
+    reader = reader_of(write_clip(tmp_path / "clip.mp4", 7), ahead=2)
+    assert [each.number for each in all_of(reader, most=5)] == list(range(7))
+
+
 def test_a_close_in_the_midst_leaves_no_process(tmp_path: Path) -> None:
     reader = reader_of(write_clip(tmp_path / "clip.mp4", 200), ahead=2)
     reader.take(1)
@@ -97,9 +102,10 @@ def test_no_camera_is_one_line() -> None:
 
 
 @contextmanager
-def server(clip: Path, *, rate: float, port: int = 0) -> Iterator[http.server.ThreadingHTTPServer]:
-    """Gives a clip to each who asks, without a length, in pieces, `rate` bytes a second; then is silent."""
+def server(clip: Path, *, seconds: float, port: int = 0) -> Iterator[http.server.ThreadingHTTPServer]:
+    """Gives a clip to each who asks, without a length, in pieces over so many seconds; then is silent."""
     content = clip.read_bytes()
+    rate = len(content) / seconds
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -135,7 +141,7 @@ def server(clip: Path, *, rate: float, port: int = 0) -> Iterator[http.server.Th
 
 def test_a_live_source_drops_the_oldest_frames_and_counts_them(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.ts", 100)
-    with server(clip, rate=1e6) as here:
+    with server(clip, seconds=4) as here:
         reader = reader_of(f"http://127.0.0.1:{here.server_port}/door", ahead=3)
         (first,) = reader.take(1)[:1]
         time.sleep(1.5)  # the network is slow
@@ -148,13 +154,13 @@ def test_a_live_source_drops_the_oldest_frames_and_counts_them(tmp_path: Path) -
 
 def test_a_lost_stream_comes_back_and_the_gap_is_marked(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.ts", 250)
-    with server(clip, rate=50_000) as here:
+    with server(clip, seconds=10) as here:
         port = here.server_port
         reader = reader_of(f"http://127.0.0.1:{port}/door", ahead=3)
         reader.take()
     for _ in range(2):
         time.sleep(0.5)
-        with server(clip, rate=50_000, port=port):
+        with server(clip, seconds=10, port=port):
             begin = time.monotonic()
             taken = reader.take()[0]
             while taken.gap is None:
@@ -167,7 +173,7 @@ def test_a_lost_stream_comes_back_and_the_gap_is_marked(tmp_path: Path) -> None:
 
 
 def test_a_stream_that_does_not_come_back_is_given_up(tmp_path: Path) -> None:
-    with server(write_clip(tmp_path / "clip.ts", 250), rate=50_000) as here:
+    with server(write_clip(tmp_path / "clip.ts", 250), seconds=10) as here:
         reader = reader_of(f"http://user:secret@127.0.0.1:{here.server_port}/door", given_up=0.5)
         reader.take()
     with pytest.raises(DataError, match="door: lost, and not back after 0.5 s") as error:

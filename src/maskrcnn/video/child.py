@@ -5,13 +5,19 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 import traceback
+from collections.abc import Iterator
 from typing import IO, Any
 
-from maskrcnn.errors import UserError
+import numpy as np
+
+from maskrcnn.errors import DataError, UserError
 from maskrcnn.video.decode import Camera, Video
 from maskrcnn.video.encode import encode
 from maskrcnn.video.pipe import receive, send
+
+FIRST_WAIT, LONGEST_WAIT = 0.1, 2.0  # seconds before opening again: each try waits twice as long
 
 
 def main() -> None:
@@ -41,14 +47,40 @@ def main() -> None:
 
 
 def _decode(task: dict[str, Any], outbox: IO[bytes]) -> None:
+    """Send the frames of a source; one that is live is opened again whenever it is lost.
+
+    Args:
+        task: `address` and `kind` of the source; `again`, whether it was there before.
+    """
+    wait, again = FIRST_WAIT, task["again"]
+    while True:
+        try:
+            for message, pixels in _frames(task):
+                send(outbox, message, pixels)
+                if message["kind"] == "end":
+                    return
+                if pixels is not None:
+                    wait, again = FIRST_WAIT, True
+        except DataError:
+            if not again:
+                raise
+        send(outbox, {"kind": "lost"})
+        time.sleep(wait)
+        wait = min(2 * wait, LONGEST_WAIT)
+
+
+def _frames(task: dict[str, Any]) -> Iterator[tuple[dict[str, Any], np.ndarray | None]]:
+    """The messages of one connection; the last of a live source is a frame."""
     address, kind = task["address"], task["kind"]
     video = Camera(int(address)) if kind == "camera" else Video(address, network=kind == "network")
     known = video.opened
     ratio = known.time_base.as_integer_ratio()
-    send(outbox, {"kind": "opened", "time_base": ratio, "live": known.live, "frames": known.frames})
+    yield {"kind": "opened", "time_base": ratio, "live": known.live, "frames": known.frames}, None
     for frame in video:
-        send(outbox, {"kind": "frame", "number": frame.number, "ticks": frame.ticks}, frame.pixels)
-    send(outbox, {"kind": "end", "damaged": video.damaged})
+        yield {"kind": "frame", "number": frame.number, "ticks": frame.ticks}, frame.pixels
+    video.close()
+    if not known.live:
+        yield {"kind": "end", "damaged": video.damaged}, None
 
 
 def _end_for_parent(inbox: IO[bytes]) -> None:

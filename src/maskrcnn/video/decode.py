@@ -168,7 +168,7 @@ def _open(address: str, network: bool) -> InputContainer:
         "protocol_whitelist": NETWORK_PROTOCOLS if network else "file",
     }
     if network:
-        options |= {"rtsp_transport": "tcp", "analyzeduration": "1000000", "fflags": "nobuffer"}
+        options |= {"rtsp_transport": "tcp", "analyzeduration": "300000", "fpsprobesize": "0"}
     try:
         return av.open(address if network else f"file:{Path(address).absolute()}", options=options)
     except av.error.FFmpegError as error:

@@ -21,9 +21,9 @@ from maskrcnn.video.pipe import end_child, receive, start_child
 from maskrcnn.video.source import Source
 
 LIVE_BASE = Fraction(1, 90_000)  # seconds of a tick
-HANGS = 30.0  # seconds without a frame after which a decoder is killed
+HANGS, LIVE_HANGS = 30.0, 10.0  # seconds without a frame after which a decoder is killed
 GIVEN_UP = 60.0  # seconds after which a live source that is lost is given up
-FIRST_WAIT, LONGEST_WAIT = 0.1, 2.0  # seconds before connecting again: each try waits twice as long
+WAIT = 1.0  # seconds before a process that has died gives way to another
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,8 @@ class FrameReader:
         self._begun = self._connected = 0.0
         self._base = LIVE_BASE  # seconds of this connection's ticks
         self._last: SourceFrame | None = None
+        self._before: SourceFrame | None = None  # the last of the connection before
+        self._lost_since: float | None = None  # by the monotonic clock
 
     def take(self, most: int = 1) -> list[SourceFrame]:
         """The next frames: `most` of a file, 1 or more of a live source; fewer before the end, then none.
@@ -86,9 +88,11 @@ class FrameReader:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, daemon=True)
             self._thread.start()
+        most = min(most, self._ahead)  # more never wait
         with self._changed:
             while not self._done and len(self._waiting) < (1 if self.live else most):
-                if not self._changed.wait(self._hangs) and self._child is not None:
+                hangs = min(self._hangs, LIVE_HANGS) if self.live else self._hangs
+                if not self._changed.wait(hangs) and self._child is not None:
                     self._killed = True
                     self._child.kill()
             if not self._waiting and self._error is not None:
@@ -110,7 +114,7 @@ class FrameReader:
     def _run(self) -> None:
         error: Exception | None = None
         try:
-            error = self._read_images() if self.source.kind == "images" else self._connect_again_and_again()
+            error = self._read_images() if self.source.kind == "images" else self._keep_reading()
         except Exception as unexpected:  # told by `take`
             error = unexpected
         with self._changed:
@@ -130,42 +134,42 @@ class FrameReader:
             self._put(SourceFrame(number, float(number * self.time_base), number, pixels))
         return None if self._last else DataError(f"{self.source.shown}: {self.unreadable[0]}")
 
-    def _connect_again_and_again(self) -> Exception | None:
+    def _keep_reading(self) -> Exception | None:
         """Until a file ends, or a live source is given up; why it ended, where that is an error."""
-        wait, ended = FIRST_WAIT, 0.0
         while True:
-            before = self._last
-            error = self._connect()
+            error = self._read_by_child()
             if self._closed or not self.live or self._last is None:
                 return error
-            now = time.monotonic()
-            if self._last is not before:
-                self.lost, wait, ended = self.lost + 1, FIRST_WAIT, now
-            elif now - ended > self._given_up:
+            self._note_loss()
+            if self._is_given_up():
                 return DataError(f"{self.source.shown}: lost, and not back after {self._given_up:g} s")
             with self._changed:
-                self._changed.wait_for(lambda: self._closed, wait)
-            wait = min(2 * wait, LONGEST_WAIT)
+                self._changed.wait_for(lambda: self._closed, WAIT)
 
-    def _connect(self) -> Exception | None:
+    def _read_by_child(self) -> Exception | None:
         """Put the frames of one child there; why it ended, where that is an error."""
-        task = {"address": self.source.address, "kind": self.source.kind}
+        address, kind = self.source.address, self.source.kind
         with self._changed:
             if self._closed:
                 return None
             self._killed = False
+            task = {"address": address, "kind": kind, "again": self._last is not None}
             self._child = child = start_child("decode", task)
         assert child.stdout is not None
-        self._base, self._connected, before = LIVE_BASE, 0.0, self._last
         try:
             while (received := receive(child.stdout)) is not None:
                 message, pixels = received
                 if message["kind"] == "opened":
-                    self._base = Fraction(*message["time_base"])
+                    self._base, self._connected = Fraction(*message["time_base"]), 0.0
+                    self._before = self._last
                     self.live, self.total = message["live"], message["frames"]
                     self.time_base = LIVE_BASE if self.live else self._base
                 elif message["kind"] == "frame":
-                    self._put(self._frame(message["number"], message["ticks"], pixels, before))
+                    self._put(self._frame(message["number"], message["ticks"], pixels, self._before))
+                elif message["kind"] == "lost":
+                    self._note_loss()
+                    if self._is_given_up():
+                        return None
                 elif message["kind"] == "end":
                     self.damaged += message["damaged"]
                     return None
@@ -176,6 +180,13 @@ class FrameReader:
             with self._changed:
                 self._child = None
             end_child(child)
+
+    def _note_loss(self) -> None:
+        if self._lost_since is None:
+            self._lost_since = time.monotonic()
+
+    def _is_given_up(self) -> bool:
+        return self._lost_since is not None and time.monotonic() - self._lost_since > self._given_up
 
     def _frame(self, number: int, ticks: int, pixels: np.ndarray, before: SourceFrame | None) -> SourceFrame:
         """A frame as this connection has it; `before` is the last one of the connection before."""
@@ -199,6 +210,8 @@ class FrameReader:
     def _put(self, frame: SourceFrame) -> None:
         with self._changed:
             self._last = frame
+            if self._lost_since is not None:
+                self.lost, self._lost_since = self.lost + 1, None
             if self.live and len(self._waiting) >= self._ahead:
                 oldest = self._waiting.popleft()
                 self.dropped += 1

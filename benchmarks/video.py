@@ -1,0 +1,320 @@
+"""A video from file to file: each stage alone, all of them overlapped, and the naive loop.
+
+    python benchmarks/video.py [--json FILE] [--rounds N] [--frames N]
+    python benchmarks/video.py --growth [--frames 10000]
+    python benchmarks/video.py --kills 20
+
+The naive loop does one thing after the other with the same decoder, encoder and drawing, in one process. The
+network is a fake that sleeps for a fixed time, as a GPU takes it, and person-mobilenet on this machine's CPU,
+where decoder, network and encoder share the cores. Memory is that of the process with its children.
+
+--growth: memory after frame 500 and at the end, of small frames and a fake network that takes no time.
+--kills: seconds until a stream over HTTP that was killed gives frames again.
+"""
+
+from __future__ import annotations
+
+import http.server
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import torch
+from measure import OURS, Line, arguments, machine, report
+from torch import Tensor
+
+from maskrcnn.config.model import InputConfig, ModelConfig
+from maskrcnn.images.draw import draw_instances
+from maskrcnn.model.mask_rcnn import RawDetections
+from maskrcnn.predict.predictor import predict_pixels
+from maskrcnn.runtime.engine import Runner
+from maskrcnn.runtime.torch_engine import TorchEngine
+from maskrcnn.tuning import tune
+from maskrcnn.video.pipe import end_child, receive, send, start_child
+from maskrcnn.video.predict import predict_videos
+from maskrcnn.video.reader import FrameReader
+from maskrcnn.video.source import Source, video_source
+from maskrcnn.weights.load import load_model
+
+SIZE = 360, 640
+OBJECTS = 5
+FAKE = 0.025  # seconds of a frame
+STAGES = ("decoder", "network", "drawing", "encoder", "lines")
+NAIVE = "naive loop"
+
+
+class FakeEngine:
+    """Finds the same objects in each image, after a while."""
+
+    name = "fake"
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.config = ModelConfig(
+            classes=["thing"], input=InputConfig(short_side=64, long_side=128, divisor=32)
+        )
+
+    def __call__(self, images: Tensor, sizes: Tensor, score: float | None = None) -> RawDetections:
+        time.sleep(self.seconds * len(images))
+        corner = torch.arange(OBJECTS)[:, None] * torch.tensor([18.0, 7.0])
+        boxes = torch.cat([corner, corner + torch.tensor([16.0, 30.0])], 1).expand(len(images), -1, -1)
+        one = torch.ones(len(images), OBJECTS)
+        return RawDetections(
+            boxes, 0.9 * one, one.long() * 0, one.bool(), one[..., None, None].expand(-1, -1, 28, 28)
+        )
+
+
+def model_of(name: str) -> Runner:
+    if name == "fake":
+        return FakeEngine(FAKE)
+    return TorchEngine(load_model("person-mobilenet"))
+
+
+def write_clip(path: Path, frames: int, size: tuple[int, int] = SIZE, encoder: str = "libx264") -> Path:
+    """Noise that moves over a gradient, which costs an encoder about what a street does."""
+    rng, (height, width) = np.random.default_rng(0), size
+    noise = rng.integers(0, 90, (height + 64, width + 64, 3)).astype(np.uint8)
+    noise = noise.repeat(2, 0).repeat(2, 1)
+    ground = np.linspace(0, 160, width).astype(np.uint8)[None, :, None]
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream(encoder, rate=25, options={"preset": "veryfast", "bf": "0"})
+        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+        for number in range(frames):
+            place = number % 60
+            pixels = ground + noise[place : place + height, place : place + width]
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+def source_of(path: Path | str) -> Source:
+    source = video_source(str(path), allow_network=True)
+    assert source is not None
+    return source
+
+
+def naive(model: Runner, clip: Path, out: Path) -> None:
+    """One thing after the other."""
+    with (
+        av.open(str(clip)) as old,
+        av.open(str(out / "clip.mp4"), "w") as new,
+        (out / "clip.jsonl").open("w") as lines,
+    ):
+        stream: Any = new.add_stream(
+            "libx264", rate=25, options={"preset": "veryfast", "crf": "21", "bf": "0"}
+        )
+        stream.height, stream.width, stream.pix_fmt = *SIZE, "yuv420p"
+        for number, frame in enumerate(old.decode(video=0)):
+            (found,) = predict_pixels(model, [frame.to_ndarray(format="rgb24")])
+            assert found.pixels is not None
+            drawn = draw_instances(found.pixels, found, enlarge=False)
+            new.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(drawn), "rgb24")))
+            lines.write(json.dumps({"frame": number, "objects": found.to_coco(0)}) + "\n")
+        new.mux(stream.encode(None))
+
+
+def stage(name: str, model: Runner, clip: Path, out: Path, frames: int) -> None:
+    """One of them alone, for so many frames."""
+    if name == "decoder":
+        reader = FrameReader(source_of(clip))
+        while reader.take(1):
+            pass
+        reader.close()
+        return
+    (first, *_) = FrameReader(source_of(clip)).take(1)
+    (found,) = predict_pixels(model, [first.pixels])
+    begin = time.perf_counter()
+    if name == "encoder":
+        child = start_child("encode", {"path": str(out / "alone.mp4"), "time_base": [1, 25], "audio": None})
+        assert child.stdin is not None and child.stdout is not None
+        reader, number = FrameReader(source_of(clip)), 0
+        held = [frame.pixels for _ in range(min(frames, 60)) for frame in reader.take(1)]
+        begin = time.perf_counter()
+        for number in range(frames):
+            send(child.stdin, {"ticks": number}, held[number % len(held)])
+        send(child.stdin, {})
+        receive(child.stdout)
+        end_child(child)
+        reader.close()
+    ways: dict[str, Callable[[], Any]] = {
+        "network": lambda: predict_pixels(model, [first.pixels]),
+        "drawing": lambda: draw_instances(first.pixels, found, enlarge=False),
+        "lines": lambda: json.dumps(found.to_coco(0)),
+    }
+    for _ in range(frames if name in ways else 0):
+        ways[name]()
+    print(json.dumps({"seconds": time.perf_counter() - begin}), flush=True)
+
+
+def one(way: str, network: str, clip: Path, frames: int) -> None:
+    """Seconds of one way, in this process."""
+    tune()
+    model = model_of(network)
+    predict_pixels(model, [np.zeros((*SIZE, 3), np.uint8)])
+    with tempfile.TemporaryDirectory() as folder:
+        begin = time.perf_counter()
+        if way == OURS:
+            for _ in predict_videos(model, [source_of(clip)], Path(folder)):
+                pass
+        elif way == NAIVE:
+            naive(model, clip, Path(folder))
+        else:
+            stage(way, model, clip, Path(folder), frames)
+            if way != "decoder":
+                return
+        print(json.dumps({"seconds": time.perf_counter() - begin}), flush=True)
+
+
+def measured(way: str, network: str, clip: Path, frames: int) -> tuple[float, int]:
+    """Seconds, and the peak memory of a process of its own with its children, bytes."""
+    command = [sys.executable, __file__, "--one", way, network, str(clip), "--frames", str(frames)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    peak = 0
+    while process.poll() is None:
+        peak = max(peak, memory(process.pid))
+        time.sleep(0.05)
+    assert process.stdout is not None
+    return json.loads(process.stdout.read().splitlines()[-1])["seconds"], peak
+
+
+def memory(pid: int | str) -> int:
+    """Bytes that a process and its children hold; Linux only."""
+    try:
+        children = Path(f"/proc/{pid}/task").glob("*/children")
+        below = sum(memory(child) for file in children for child in file.read_text().split())
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except OSError:  # it has ended
+        return 0
+    return below + pages * 4096
+
+
+def throughput(rounds: int, frames: int, out: Path | None) -> None:
+    lines = []
+    with tempfile.TemporaryDirectory() as folder:
+        clip = write_clip(Path(folder) / "clip.mp4", frames)
+        for network in ("fake", "person-mobilenet"):
+            ways = [OURS, NAIVE, *STAGES]
+            found = {way: [measured(way, network, clip, frames) for _ in range(rounds)] for way in ways}
+            seconds = {way: [one[0] for one in found[way]] for way in ways}
+            peaks = {way: [one[1] for one in found[way]] for way in (OURS, NAIVE)}
+            slowest = max(STAGES, key=lambda way: float(np.median(seconds[way])))
+            notes = {
+                "slowest": slowest,
+                "of the slowest": f"{np.median(seconds[slowest]) / np.median(seconds[OURS]):.0%}",
+                "memory, MB": " / ".join(f"{max(peaks[way]) / 1e6:.0f}" for way in (OURS, NAIVE)),
+                "frames/s": f"{frames / np.median(seconds[OURS]):.1f}",
+            }
+            lines.append(Line(f"{frames} frames of {SIZE[1]} x {SIZE[0]}, {network}", seconds, None, notes))
+    report("a video, from file to file", lines, out)
+
+
+def growth(frames: int) -> None:
+    """Memory of small frames through a network that takes no time."""
+    with tempfile.TemporaryDirectory() as folder:
+        clip = write_clip(Path(folder) / "clip.mp4", frames, (96, 128), "mpeg4")
+        after: dict[int, int] = {}
+
+        def progress(done: int, total: int | None) -> None:
+            if done in (500, frames):
+                after[done] = memory("self")
+
+        tune()
+        summaries = predict_videos(
+            FakeEngine(0),
+            [source_of(clip)],
+            Path(folder) / "out",
+            track=True,
+            save=("overlay", "csv"),
+            progress=progress,
+        )
+        begin = time.perf_counter()
+        (summary,) = summaries
+        took = time.perf_counter() - begin
+        assert summary.frames == frames
+    grown, first = (after[frames] - after[500]) / 1e6, after[500] / 1e6
+    print(f"{frames} frames in {took:.0f} s: {first:.0f} MB after frame 500, {grown:+.1f} MB at the end")
+
+
+@contextmanager
+def server(content: bytes, rate: float, port: int = 0) -> Iterator[int]:
+    """Gives `content` without a length to each who asks, so many bytes a second; its port."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            try:
+                for place in range(0, len(content), 1880):
+                    self.wfile.write(content[place : place + 1880])
+                    if ended.wait(1880 / rate):
+                        return
+            except OSError:
+                pass
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    ended = threading.Event()
+    here = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    here.daemon_threads = True
+    thread = threading.Thread(target=here.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield here.server_port
+    finally:
+        ended.set()
+        here.shutdown()
+        here.server_close()
+        thread.join()
+
+
+def kills(count: int) -> None:
+    """Kill a stream again and again, for a second each, and wait for its frames."""
+    with tempfile.TemporaryDirectory() as folder:
+        content = write_clip(Path(folder) / "clip.ts", 1500, (96, 128)).read_bytes()
+    rate, seconds = len(content) / 60, []
+    with server(content, rate) as port:
+        reader = FrameReader(source_of(f"http://127.0.0.1:{port}/door"))
+        reader.take()
+    for _ in range(count):
+        time.sleep(1)
+        with server(content, rate, port):
+            begin = time.perf_counter()
+            while reader.take()[0].gap is None:
+                pass
+            seconds.append(time.perf_counter() - begin)
+    reader.close()
+    print(
+        f"killed {count} times: back after {np.median(seconds):.2f} s (median), {max(seconds):.2f} s (most)"
+    )
+
+
+def main() -> None:
+    parser = arguments(__doc__.splitlines()[0])
+    parser.add_argument("--frames", type=int)
+    parser.add_argument("--growth", action="store_true", help="memory over many frames")
+    parser.add_argument("--kills", type=int, metavar="N", help="kill a stream so often")
+    parser.add_argument(
+        "--one", nargs=3, metavar=("WAY", "NETWORK", "CLIP"), help="one way (the others call this)"
+    )
+    options = parser.parse_args()
+    if options.one:
+        one(options.one[0], options.one[1], Path(options.one[2]), options.frames)
+    elif options.growth or options.kills:
+        growth(options.frames or 10_000) if options.growth else kills(options.kills)
+        print(", ".join(f"{key} {value}" for key, value in machine().items()))
+    else:
+        throughput(options.rounds, options.frames or 300, options.json)
+
+
+if __name__ == "__main__":
+    main()
