@@ -28,6 +28,7 @@ from maskrcnn.video.tracker import Tracker
 
 FRAME = (1080, 1920)  # for the time
 OBJECTS = 50
+PEOPLE = (10, 16)  # in a video
 Update = Callable[[Instances, float], np.ndarray]
 
 
@@ -62,11 +63,15 @@ def ways() -> dict[str, Callable[[], Update]]:
     return every | {"trackers": by_trackers}
 
 
-def scores(videos: int) -> dict[str, dict[str, float]]:
-    """HOTA with its parts and IDF1 in percent, and how many ids there were for each person, by way."""
+def scores(videos: int, people: int) -> dict[str, dict[str, float]]:
+    """HOTA with its parts and IDF1 in percent, and how many ids there were for each person, by way.
+
+    Args:
+        videos, people: so many of so many.
+    """
     each: dict[str, list[dict[str, float]]] = {name: [] for name in ways()}
     for seed in range(videos):
-        frames = list(crossings(seed))
+        frames = list(crossings(seed, people=people))
         overlaps = [frame.iou() for frame in frames]
         for name, way in ways().items():
             each[name].append(_score(frames, overlaps, way()))
@@ -125,11 +130,12 @@ def main() -> None:
     parser = arguments(__doc__.splitlines()[0])
     parser.add_argument("--videos", type=int, default=20, help="generated videos to score")
     options = parser.parse_args()
-    found = scores(options.videos)
-    table = Table("", *next(iter(found.values())), title=f"{options.videos} videos of people who cross")
-    for name, values in found.items():
-        table.add_row(name, *(f"{value:.1f}" for value in values.values()))
-    Console().print(table)
+    found = {people: scores(options.videos, people) for people in PEOPLE}
+    for people, each in found.items():
+        table = Table("", *each["masks"], title=f"{options.videos} videos of {people} people who cross")
+        for name, values in each.items():
+            table.add_row(name, *(f"{value:.1f}" for value in values.values()))
+        Console().print(table)
     frames = crowd()
     fast: dict[str, Callable[[], Any]] = {OURS: lambda: timed(Tracker().update, frames)}
     if "trackers" in ways():

@@ -215,7 +215,7 @@ def test_boxes_alone_are_tracked_as_by_trackers() -> None:
     pairs = set()
     for number in range(80):
         there = [n for n in range(4) if rng.random() > 0.1]
-        where = [(20 + (1 + n) * number * 0.8, 70 * n, 0.9 if rng.random() > 0.2 else 0.4) for n in there]
+        where = [(20 + (1 + n) * number * 0.8, 95 * n, 0.9 if rng.random() > 0.2 else 0.4) for n in there]
         found = seen(*where, masks=False)
         mine = ours.update(found, number / 25)
         detections = supervision.Detections(xyxy=found.boxes, confidence=found.scores, class_id=found.labels)

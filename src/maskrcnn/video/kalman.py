@@ -17,7 +17,7 @@ import numpy as np
 FIRST_SPEED = np.array([2.0, 2.0, 0, 0])  # per second: standard deviation of a new track's velocity
 PUSH = np.array([0.1, 0.1, 0, 0])  # variance that a velocity gains in a second
 WANDER = np.array([0.0, 0, 0.1, 0.1])  # variance that a position gains in a second
-NOISE = 0.05  # standard deviation of a measured position
+NOISE = 0.08  # standard deviation of a measured position
 
 
 @dataclass

@@ -31,8 +31,8 @@ class Tracks:
     ids: np.ndarray  # (T,) int64; NONE until a track is seen a second time
     labels: np.ndarray  # (T,) int64
     motion: Motion
-    boxes: np.ndarray  # (T, 4) float32 xyxy: as last seen
-    outlines: Shapes  # as last seen
+    outlines: Shapes  # when last seen
+    boxes: np.ndarray  # (T, 4) float64 xyxy: where the filter had them then
     seen: np.ndarray  # (T,) float64 seconds: when
     missed: np.ndarray  # (T,) int64: frames since then
 
@@ -45,8 +45,8 @@ class Tracks:
             np.concatenate([self.ids, other.ids]),
             np.concatenate([self.labels, other.labels]),
             self.motion.followed_by(other.motion),
-            np.concatenate([self.boxes, other.boxes]),
             self.outlines.followed_by(other.outlines),
+            np.concatenate([self.boxes, other.boxes]),
             np.concatenate([self.seen, other.seen]),
             np.concatenate([self.missed, other.missed]),
         )
@@ -102,12 +102,13 @@ class Tracker:
             ids[objects], fresh[objects] = old.ids[rows], False
             certain = objects[ids[objects] == NONE]
             ids[certain] = self._new_ids(len(certain))
-            seen = _tracks(found, outlines, ids, seconds, objects)
-            seen.motion = old.motion[rows].corrected(found.boxes[objects])
+            motion = old.motion[rows].corrected(found.boxes[objects])
+            seen = _tracks(found, outlines, ids, seconds, objects, motion)
             going_on = [old[self._kept(old, rows, seconds)], seen]
         else:
             ids[fresh] = self._new_ids(int(fresh.sum()))
-        self._tracks = _tracks(found, outlines, ids, seconds, np.flatnonzero(fresh))
+        begun = np.flatnonzero(fresh)
+        self._tracks = _tracks(found, outlines, ids, seconds, begun, Motion.of(found.boxes[begun]))
         for tracks in going_on:
             self._tracks = self._tracks.followed_by(tracks)
         self._now = seconds
@@ -152,15 +153,20 @@ class Tracker:
 
 
 def _tracks(
-    found: Instances, outlines: Shapes, ids: np.ndarray, seconds: float, objects: np.ndarray
+    found: Instances,
+    outlines: Shapes,
+    ids: np.ndarray,
+    seconds: float,
+    objects: np.ndarray,
+    motion: Motion,
 ) -> Tracks:
     """Tracks of some of a frame's objects, as it shows them."""
     return Tracks(
         ids[objects],
         found.labels[objects],
-        Motion.of(found.boxes[objects]),
-        found.boxes[objects],
+        motion,
         outlines[objects],
+        motion.boxes(),
         np.full(len(objects), seconds),
         np.zeros(len(objects), np.int64),
     )
@@ -176,8 +182,8 @@ def _fit(tracks: Tracks, found: Instances, outlines: Shapes) -> np.ndarray:
     fit = box_iou(boxes, found.boxes.astype(np.float64))
     possible = fit >= LEAST_IOU
     if tracks.outlines.cells is not None and outlines.cells is not None:
-        centres = (boxes - tracks.boxes).reshape(-1, 2, 2).mean(axis=1)
-        masks = visible_iou(tracks.outlines.moved(centres), outlines)
+        steps = (boxes - tracks.boxes).reshape(-1, 2, 2).mean(axis=1)  # of their centres
+        masks = visible_iou(tracks.outlines.moved(steps), outlines)
         fit, possible = fit + masks, possible | (masks >= LEAST_IOU)
     return np.where(possible & (tracks.labels[:, None] == found.labels), fit, 0)
 
