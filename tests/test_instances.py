@@ -151,6 +151,20 @@ def test_coco_results_without_masks_keypoints_and_ids() -> None:
     assert all(set(result) == {"image_id", "category_id", "bbox", "score"} for result in results)
 
 
+def test_expected_iou() -> None:
+    """A mask that is sure is expected to be right; one of doubtful pixels in and beside it is not."""
+    sure, doubtful = np.zeros((2, 4, 4), np.float32)
+    sure[:2] = 1
+    doubtful[:2], doubtful[2:] = 0.75, 0.25
+    boxes = np.array([[0, 0, 8, 8]] * 2, np.float32)
+    masks = Masks(np.stack([sure, doubtful]), boxes, (8, 8))
+    np.testing.assert_allclose(masks.expected_iou(), [1, 6 / 10], atol=1e-6)
+    assert Masks(np.zeros((1, 4, 4), np.float32), boxes[:1], (8, 8)).expected_iou().tolist() == [0]
+    found = replace(some_instances(2), mask_scores=np.array([0.4, 0.3], np.float32))
+    assert [record["segmentation_score"] for record in found.to_coco(1)] == pytest.approx([0.4, 0.3])
+    assert "segmentation_score" not in some_instances().to_coco(1)[0]
+
+
 def test_no_objects() -> None:
     none = some_instances()[[]]
     assert len(none) == 0 and none.to_coco(1) == []

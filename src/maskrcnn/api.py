@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, overload
 
 from maskrcnn.errors import UserError
 from maskrcnn.export.cached import engine_of
@@ -62,18 +62,81 @@ class MaskRCNN(mask_rcnn.MaskRCNN):
         """
         return trunk.load_trunk(self, source)
 
+    @overload
+    def predict(  # type: ignore[overload-overlap]  # text is iterable too
+        self,
+        source: predictor.Pixels,
+        *,
+        score: float | None = 0.5,
+        batch: int = 1,
+        tiles: predictor.Tiles = "auto",
+        tta: bool = False,
+        engine: str | None = None,
+        allow_network: bool = False,
+    ) -> Instances: ...
+
+    @overload
+    def predict(  # type: ignore[overload-overlap]  # text is iterable too
+        self,
+        source: str | Path,
+        *,
+        score: float | None = 0.5,
+        batch: int = 1,
+        tiles: predictor.Tiles = "auto",
+        tta: bool = False,
+        engine: str | None = None,
+        allow_network: bool = False,
+    ) -> Instances | Any: ...
+
+    @overload
+    def predict(
+        self,
+        source: Iterable[predictor.One],
+        *,
+        score: float | None = 0.5,
+        batch: int = 1,
+        tiles: predictor.Tiles = "auto",
+        tta: bool = False,
+        engine: str | None = None,
+        allow_network: bool = False,
+    ) -> list[Instances]: ...
+
     def predict(
         self,
         source: predictor.One | Iterable[predictor.One],
         *,
         score: float | None = 0.5,
+        batch: int = 1,
+        tiles: predictor.Tiles = "auto",
+        tta: bool = False,
         engine: str | None = None,
-        **options: Any,
+        allow_network: bool = False,
     ) -> Instances | list[Instances]:
-        """The objects in an image (path, array, Pillow image) or in each of several; see
-        `maskrcnn.predict.predictor.predict`, which has the other arguments."""
+        """The objects in an image, or in each of several.
+
+        Args:
+            source: a file by its path, its bytes, or open in binary mode; an array (H, W), (H, W, 3) RGB or
+                RGBA: 8 or 16 bits, or floats from 0 to 1, others are refused without
+                `config.input.value_range`; a Pillow image; an address. Or a folder, a pattern such as
+                'shots/*.jpg', or any number of these.
+            score: the least score of an object, 0 to 1; None: the model's `test.score`.
+            batch: images of one shape that go through the network together, at most.
+            tiles: "auto" predicts images that are far larger than the model is made for in overlapping tiles,
+                each object once; a number: those larger than so many pixels, in tiles of that side; "off".
+            tta: look at each image mirrored and at other sizes too, for about four times the time.
+            engine: "torch", "openvino", "onnxruntime" or "auto", the fastest installed.
+            allow_network: fetch addresses (https), which are refused otherwise.
+
+        Returns:
+            Instances of a single image; of a folder, a pattern or several images a list of them.
+
+        Raises:
+            UserError: no such file, an array that is no image, an argument out of its range.
+            DataError: an image that cannot be read.
+        """
         runner = self._engine() if engine in (None, "torch") else self
-        return predictor.predict(runner, source, score=score, engine=engine, **options)
+        options = {"score": score, "batch": batch, "tiles": tiles, "tta": tta}
+        return predictor.predict(runner, source, engine=engine, allow_network=allow_network, **options)  # type: ignore[call-overload, no-any-return]
 
     def _engine(self) -> MaskRCNN | TorchEngine:
         """On a CPU an optimised copy of the network as it is now; threads may call this at once."""

@@ -29,7 +29,17 @@ if TYPE_CHECKING:
 
     from maskrcnn.images.draw import Colours
 
-PER_OBJECT = ("boxes", "scores", "labels", "masks", "keypoints", "keypoint_scores", "class_ids", "track_ids")
+PER_OBJECT = (
+    "boxes",
+    "scores",
+    "labels",
+    "masks",
+    "keypoints",
+    "keypoint_scores",
+    "mask_scores",
+    "class_ids",
+    "track_ids",
+)
 Index = int | slice | list[int] | np.ndarray
 
 
@@ -106,6 +116,18 @@ class Masks:
         }
         return replace(self, boxes=self.boxes * factor, size=size, known=known)
 
+    def expected_iou(self) -> np.ndarray:
+        """float32 (N,): the IoU of each mask with the true one that its probabilities let expect, 0 to 1.
+
+        Of the pixels that are taken for the object's, as many as their probabilities sum up to are in both;
+        in either are all of them, and of the others as many as theirs sum up to. That is the ratio of the two
+        expectations, over the map's cells.
+        """
+        chosen = self.probabilities >= self.threshold
+        both = (self.probabilities * chosen).sum(axis=(1, 2))
+        either = np.where(chosen, 1, self.probabilities).sum(axis=(1, 2))
+        return (both / np.maximum(either, 1e-9)).astype(np.float32)
+
     def areas(self) -> np.ndarray:
         """int64 (N,): pixels of each mask."""
         return np.array([(edges[1::2] - edges[::2]).sum() for edges in self.edges()], dtype=np.int64)
@@ -126,6 +148,8 @@ class Instances:
     # (N,) float32, 0 to 1: score times the mean score of the points, where these are expected OKS (`decode`
     # "oks")
     keypoint_scores: np.ndarray | None = None
+    # (N,) float32, 0 to 1: score times the IoU expected of the mask (`test.mask_rank` "expected_iou")
+    mask_scores: np.ndarray | None = None
     path: Path | None = None  # of the image, where it has one
     pixels: np.ndarray | None = field(default=None, repr=False)  # (H, W, C) uint8, for `plot`
     channels: int = 3  # of the image
@@ -293,7 +317,8 @@ class Instances:
 
         `bbox` is x, y, width, height; `segmentation` is RLE with counts as text; `keypoints` is flat x, y,
         score, where x and y are pixel indices as in COCO's labels: half a pixel less than ours;
-        `keypoints_score`, where there is one, ranks the objects when keypoints are scored. `track_id` is
+        `segmentation_score` and `keypoints_score`, where there are any, rank the objects when masks and
+        keypoints are evaluated. `track_id` is
         there where objects were tracked.
         """
         ids = self.labels + 1 if self.class_ids is None else self.class_ids
@@ -313,6 +338,8 @@ class Instances:
                     "size": list(mask["size"]),
                     "counts": mask["counts"].decode("ascii"),
                 }
+                if self.mask_scores is not None:
+                    result["segmentation_score"] = float(self.mask_scores[row])
             if self.keypoints is not None:
                 points = self.keypoints[row].astype(float) - (0.5, 0.5, 0.0)
                 result["keypoints"] = points.ravel().tolist()

@@ -201,6 +201,17 @@ def test_keypoints_are_ranked_by_their_own_score_where_there_is_one() -> None:
     np.testing.assert_allclose(ours, expected.stats, rtol=0, atol=1e-9)
 
 
+def test_masks_are_ranked_by_their_own_score_where_there_is_one() -> None:
+    labels, results = random_labels(3)
+    dataset, rng = as_dataset(labels), np.random.default_rng(0)
+    plain = score_results(dataset, results, ["bbox", "segm"])
+    ranked = [result | {"segmentation_score": float(rng.random())} for result in results]
+    scores = score_results(dataset, ranked, ["bbox", "segm"])
+    assert scores["bbox"] == plain["bbox"] and scores["segm"] != plain["segm"]
+    by_hand = [result | {"score": result["segmentation_score"]} for result in ranked]
+    assert scores["segm"] == score_results(dataset, by_hand, ["segm"])["segm"]
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_equals_pycocotools_without_labels_or_detections(seed: int) -> None:
     labels, results = random_labels(seed, objects=0)
@@ -293,6 +304,7 @@ MASK = rle_of(np.eye(40, dtype=np.uint8))
         ({"bbox": [[0.0], 0.0, 1.0, 1.0]}, ["'bbox'"]),
         ({"keypoints": [1.0, 1.0, 2.0]}, ["'keypoints'", "6 finite numbers"]),
         ({"keypoints": [1.0, 1.0, 2.0, 1.0, math.nan, 2.0]}, ["'keypoints'", "nan"]),
+        ({"segmentation_score": math.nan}, ["'segmentation_score'", "nan"]),
         ({"keypoints_score": math.nan}, ["'keypoints_score'", "nan"]),
         ({"keypoints_score": "high"}, ["'keypoints_score'", "finite"]),
         ({"segmentation": None}, ["'segmentation'", "size and counts", "pycocotools.mask.encode"]),

@@ -17,8 +17,9 @@ from PIL import Image
 
 from maskrcnn.errors import UserError
 from maskrcnn.files import locked
+from maskrcnn.predict.augment import Augmented
 from maskrcnn.predict.files import LOCK, Summary, predict_files
-from maskrcnn.predict.journal import NAME
+from maskrcnn.predict.journal import NAME, describe_run
 
 SAVE = ("overlay", "labelme", "cvat", "yolo", "coco-dataset", "geojson", "label-studio", "summary")
 
@@ -123,6 +124,11 @@ def test_another_runs_results_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="labelme: holds label files already"):
         run(folder, out, resume=False, save=["labelme"])
     assert run(folder, out, resume=False, save=["overlay"]).images == 5
+
+
+def test_a_run_with_test_time_augmentation_is_another_by_the_same_weights() -> None:
+    plain, augmented = describe_run(FixedModel(), []), describe_run(Augmented(FixedModel()), [])  # type: ignore[arg-type]
+    assert plain["weights"] == augmented["weights"] and plain["model settings"] != augmented["model settings"]
 
 
 def test_a_corrected_label_file_is_kept(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -124,6 +126,19 @@ def test_keypoints_have_a_score_of_their_own_where_it_is_expected_oks(network: M
     assert other.keypoint_scores is None and "keypoints_score" not in other.to_coco(1)[0]
     np.testing.assert_allclose(other.boxes, found.boxes)
     assert np.abs(other.keypoints - found.keypoints).max() > 0.1
+
+
+def test_masks_have_a_score_of_their_own_where_it_is_expected_iou(network: MaskRCNN) -> None:
+    assert network.config.test.mask_rank == "expected_iou"
+    (found,) = predict_pixels(network, [pixels()], score=0.0)
+    assert found.masks is not None and found.mask_scores is not None
+    np.testing.assert_allclose(found.mask_scores, found.scores * found.masks.expected_iou(), rtol=1e-6)
+    network.config.test.mask_rank = "score"
+    try:
+        (other,) = predict_pixels(network, [pixels()], score=0.0)
+    finally:
+        network.config.test.mask_rank = "expected_iou"
+    assert other.mask_scores is None and other == replace(found, mask_scores=None)
 
 
 def test_only_on_a_cpu_is_there_a_copy() -> None:

@@ -122,6 +122,15 @@ TrustCode = Annotated[
     ),
 ]
 
+Tta = Annotated[
+    bool,
+    typer.Option(
+        "--tta",
+        help="Test-time augmentation: look at each image mirrored and at other sizes too and merge what is"
+        " found; about four times as slow.",
+    ),
+]
+
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Progress]:
@@ -219,6 +228,13 @@ def load_runner(
     if engine == "auto":
         say(f"engine: {getattr(runner, 'name', 'torch')}")
     return runner
+
+
+def augmented(runner: Runner) -> Runner:
+    """The same with test-time augmentation."""
+    from maskrcnn.predict.augment import Augmented
+
+    return Augmented(runner)
 
 
 def check_outputs(*paths: Path | None, kind: Output = "file") -> None:

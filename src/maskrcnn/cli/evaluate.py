@@ -18,7 +18,9 @@ from maskrcnn.cli.common import (
     LabelSettings,
     SplitParts,
     TrustCode,
+    Tta,
     Weights,
+    augmented,
     check_outputs,
     label_options,
     load_runner,
@@ -52,6 +54,7 @@ def evaluate(
             help="Which part of DATA. [default: val, or DATA itself if it has no splits]",
         ),
     ] = None,
+    tta: Tta = False,
     device: Device = None,
     engine: EngineName = None,
     trust_code: TrustCode = False,
@@ -78,6 +81,7 @@ def evaluate(
         say(line)
     set_value_range(model.config, wanted, partial(value_range_of, dataset, model.config.input.channels))
     dataset = with_channels(dataset, model.config.input.channels, model.config.input.value_range)
+    model = augmented(model) if tta else model
     kinds, notes = comparable_kinds(model, dataset)
     found: list[Result] = []
 

@@ -12,7 +12,9 @@ from maskrcnn.cli.common import (
     Device,
     EngineName,
     TrustCode,
+    Tta,
     Weights,
+    augmented,
     check_outputs,
     load_runner,
     one_of,
@@ -113,6 +115,7 @@ def predict(
     no_overlay: NoOverlay = False,
     resume: Resume = True,
     json: Annotated[Path | None, typer.Option(help="Write what was found and told to this file too.")] = None,
+    tta: Tta = False,
     track: Track = False,
     count: Count = None,
     fps: Fps = None,
@@ -143,6 +146,7 @@ def predict(
     set_value_range(
         model.config, wanted, partial(find_value_range, found.images, model.config.input.channels)
     )
+    model = augmented(model) if tta else model
     if "overlay" in kinds:
         tell_names_without_font(model.config.classes)
     if videos:

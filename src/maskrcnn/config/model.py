@@ -306,6 +306,9 @@ class TestConfig(Section):
     """Pixels that a detection's sides must exceed."""
     mask_threshold: Fraction = 0.5
     """Probability from which on a pixel is the object's."""
+    mask_rank: Literal["expected_iou", "score"] = "expected_iou"
+    """What ranks objects when masks are evaluated: the score times the IoU with the true mask that is
+    expected from the mask's own probabilities; or the score alone, as other libraries do."""
 
 
 class ModelConfig(Section):

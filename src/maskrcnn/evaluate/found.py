@@ -8,7 +8,7 @@ one, to name the first.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from reprlib import repr as shorten
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 Result = dict[str, Any]  # one detection as in COCO's results files
 
 FIELDS: dict[Kind, str] = {"bbox": "bbox", "segm": "segmentation", "keypoints": "keypoints"}
-RANK = "keypoints_score"  # in place of the score where keypoints are scored and it is there
+# in place of the score where a kind is scored and the results have it
+RANKS: dict[Kind, str] = {"segm": "segmentation_score", "keypoints": "keypoints_score"}
 RLE_REMEDY = "give COCO's run-length code of the image's size, as pycocotools.mask.encode makes it"
 
 
@@ -42,23 +43,23 @@ class Found:
     masks: list[Any] | None = None  # RLE
     areas: np.ndarray | None = None  # (N,) of the masks
     keypoints: np.ndarray | None = None  # float64 (N, 3 K)
-    keypoint_score: np.ndarray | None = None  # float64 (N,): what ranks them when keypoints are scored
+    # float64 (N,): what ranks them when a kind is scored, where that is not the score
+    ranks: dict[Kind, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.score)
 
     def coco(self, labels: hotcoco.COCO, kind: Kind) -> hotcoco.COCO:
         """The detections as `kind` is scored, by that kind's field alone."""
+        rank = self.ranks.get(kind, self.score)
         if kind == "keypoints":
             # keypoints have no column form
-            assert self.keypoints is not None and self.keypoint_score is not None
-            columns = tuple(
-                each.tolist() for each in (self.image, self.category, self.keypoint_score, self.keypoints)
-            )
+            assert self.keypoints is not None
+            columns = tuple(each.tolist() for each in (self.image, self.category, rank, self.keypoints))
             names = ("image_id", "category_id", "score", "keypoints")
             return labels.load_res([dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)])
         table = np.zeros((len(self), 7))
-        table[:, 0], table[:, 5], table[:, 6] = self.image, self.score, self.category
+        table[:, 0], table[:, 5], table[:, 6] = self.image, rank, self.category
         if kind == "bbox":
             table[:, 1:5] = self.boxes
             return labels.load_res(table)
@@ -96,11 +97,13 @@ def _columns(results: list[Result], kinds: Sequence[Kind], truth: Truth) -> Foun
         found.boxes = _numbers(results, "bbox", (4,))
     if "keypoints" in kinds:
         found.keypoints = _numbers(results, "keypoints", (3 * truth.points,))
-        ranked = [result if RANK in result else result | {RANK: result["score"]} for result in results]
-        found.keypoint_score = _numbers(ranked, RANK)
     if "segm" in kinds:
         found.masks = _values(results, "segmentation")
         found.areas = _areas(found.masks, truth.sizes[image - 1], results)
+    for kind, rank in RANKS.items():
+        if kind in kinds:
+            ranked = [result if rank in result else result | {rank: result["score"]} for result in results]
+            found.ranks[kind] = _numbers(ranked, rank)
     return found
 
 

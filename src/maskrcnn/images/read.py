@@ -235,7 +235,7 @@ def to_uint8(samples: np.ndarray, value_range: ValueRange | None = None) -> np.n
         value_range: lowest and highest value. None: 0 to the highest of 16 bits; floats 0 to 1.
 
     Raises:
-        UserError: integers of more than 16 bits, or floats above 1, without a `value_range`.
+        UserError: integers of more than 16 bits, or floats below 0 or above 1, without a `value_range`.
     """
     if samples.dtype.kind in "ui" and samples.dtype.itemsize == 1:
         return np.maximum(samples, 0).astype(np.uint8, copy=False) if samples.dtype.kind == "i" else samples
@@ -253,10 +253,14 @@ def _type_range(samples: np.ndarray) -> ValueRange:
     """The values that samples of this type can have."""
     if samples.dtype.kind in "ui" and samples.dtype.itemsize == 2:
         return 0, float(np.iinfo(samples.dtype).max)
-    if samples.dtype.kind == "f" and np.nanmax(samples, initial=0, where=np.isfinite(samples)) <= ROUNDED_ONE:
-        return 0.0, 1.0
-    above = " above 1" if samples.dtype.kind == "f" else ""
-    raise UnknownRange(f"samples of {samples.dtype}{above} may be of any range")
+    if samples.dtype.kind != "f":
+        raise UnknownRange(f"samples of {samples.dtype} may be of any range")
+    finite = np.isfinite(samples)
+    if np.min(samples, initial=0, where=finite) < 1 - ROUNDED_ONE:  # normalised, perhaps
+        raise UnknownRange(f"samples of {samples.dtype} below 0 may be of any range")
+    if np.max(samples, initial=0, where=finite) > ROUNDED_ONE:
+        raise UnknownRange(f"samples of {samples.dtype} above 1 may be of any range")
+    return 0.0, 1.0
 
 
 def _convert_channels(pixels: np.ndarray, channels: int) -> np.ndarray:

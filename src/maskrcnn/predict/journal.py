@@ -22,6 +22,7 @@ from maskrcnn.errors import UserError
 from maskrcnn.instances import Instances, Masks
 from maskrcnn.masks.paste import Window
 from maskrcnn.masks.rle import crop_rle, json_rle, rle_bitmap, rle_box
+from maskrcnn.predict.augment import Augmented
 from maskrcnn.runtime.engine import Runner
 from maskrcnn.runtime.torch_engine import TorchEngine
 from maskrcnn.version import __version__
@@ -67,9 +68,10 @@ def describe_run(model: Runner, images: Sequence[tuple[str, Path]], **settings: 
 
 def _weights(model: Runner) -> str:
     """SHA-256 of a network's tensors, or what an exported folder says of them."""
-    network = model.network if isinstance(model, TorchEngine) else model
+    runner = model.runner if isinstance(model, Augmented) else model
+    network = runner.network if isinstance(runner, TorchEngine) else runner
     if not isinstance(network, nn.Module):
-        return str(getattr(model, "weights", ""))
+        return str(getattr(runner, "weights", ""))
     found = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
         found.update(name.encode())
@@ -215,7 +217,9 @@ def _instances(record: dict[str, Any], config: ModelConfig) -> Instances:
             raise ValueError("no such masks")
         none = np.zeros((len(objects), side, side), np.float32)
         masks = Masks(none, boxes, (height, width), config.test.mask_threshold, known)
-    points = scores = None
+    points = scores = mask_scores = None
+    if objects and all("segmentation_score" in one for one in objects):
+        mask_scores = np.array([one["segmentation_score"] for one in objects], np.float32)
     if objects and all("keypoints" in one for one in objects):
         flat = np.array([one["keypoints"] for one in objects], np.float64)
         points = (flat.reshape(len(objects), -1, 3) + (0.5, 0.5, 0.0)).astype(np.float32)
@@ -231,6 +235,7 @@ def _instances(record: dict[str, Any], config: ModelConfig) -> Instances:
         keypoints=points,
         keypoint_schema=None if points is None else config.keypoints,
         keypoint_scores=scores,
+        mask_scores=mask_scores,
         channels=config.input.channels,
         value_range=config.input.value_range,
         class_ids=np.array(config.class_ids, np.int64)[labels] if config.class_ids else None,

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
@@ -21,6 +21,8 @@ from maskrcnn.images.regions import ArrayRegions, RegionImage, whole_pixels
 from maskrcnn.instances import Instances, Masks
 from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.ops.heatmaps import decode_resize
+from maskrcnn.predict.augment import Augmented
+from maskrcnn.predict.given import GivenFiles, OpenFile
 from maskrcnn.predict.large import TiledImage, Tiles, tile_side
 from maskrcnn.predict.reading import SourceImage, open_image
 from maskrcnn.predict.sources import find_sources, is_many, passed_over_line
@@ -31,7 +33,51 @@ if TYPE_CHECKING:
     from maskrcnn.model.mask_rcnn import RawDetections
 
 
-One = str | Path | np.ndarray | Image.Image
+Pixels = np.ndarray | Image.Image | bytes | bytearray | memoryview | OpenFile
+One = str | Path | Pixels
+
+
+@overload
+def predict(  # type: ignore[overload-overlap]  # text is iterable too
+    model: Runner,
+    source: Pixels,
+    *,
+    score: float | None = 0.5,
+    batch: int = 1,
+    tiles: Tiles = "auto",
+    tta: bool = False,
+    engine: str | None = None,
+    allow_network: bool = False,
+) -> Instances: ...
+
+
+# a path may name a folder or pattern, which only its content tells: Any, so that neither use is an error
+@overload
+def predict(  # type: ignore[overload-overlap]  # text is iterable too
+    model: Runner,
+    source: str | Path,
+    *,
+    score: float | None = 0.5,
+    batch: int = 1,
+    tiles: Tiles = "auto",
+    tta: bool = False,
+    engine: str | None = None,
+    allow_network: bool = False,
+) -> Instances | Any: ...
+
+
+@overload
+def predict(
+    model: Runner,
+    source: Iterable[One],
+    *,
+    score: float | None = 0.5,
+    batch: int = 1,
+    tiles: Tiles = "auto",
+    tta: bool = False,
+    engine: str | None = None,
+    allow_network: bool = False,
+) -> list[Instances]: ...
 
 
 def predict(
@@ -40,22 +86,29 @@ def predict(
     *,
     score: float | None = 0.5,
     batch: int = 1,
-    engine: str | None = None,
     tiles: Tiles = "auto",
+    tta: bool = False,
+    engine: str | None = None,
+    allow_network: bool = False,
 ) -> Instances | list[Instances]:
     """Find the objects in one or many images.
 
     Args:
         model: a network, or an engine (`maskrcnn.runtime.engine`).
-        source: a file, an array (`as_pixels` says which), or a Pillow image; or a folder, a pattern such as
+        source: a file by its path, its bytes, or open in binary mode; an array, which `as_pixels` describes
+            (8 bits as they are; 16 bits and floats 0 to 1 scaled to 8; others refused without
+            `model.config.input.value_range`); a Pillow image; an address. Or a folder, a pattern such as
             'shots/*.jpg', or any number of these.
         score: objects with a lower score are left out, whatever the model's `test.score`; None: `test.score`.
         batch: at most so many images go through the network together: those of one shape.
-        engine: "openvino", "onnxruntime" or "auto" runs a network by it; at the first use it is exported into
-            the cache.
         tiles: "auto" predicts images in overlapping tiles that are more than twice as long as those that the
             model is made for (`model.input.tile_side`); a number of pixels, all that are longer than it, in
             tiles of that side; "off" none.
+        tta: test-time augmentation: what is found mirrored and at other sizes too is made one
+            (`maskrcnn.predict.augment`), for about four times the time.
+        engine: "openvino", "onnxruntime" or "auto" runs a network by it; at the first use it is exported into
+            the cache.
+        allow_network: fetch addresses (https); they are refused otherwise.
 
     Returns:
         the image's Instances for a single image, else a list of them in the order of `find_images`.
@@ -66,15 +119,19 @@ def predict(
     """
     check_batch(batch)
     check_score(score)
+    for name, value in {"tta": tta, "allow_network": allow_network}.items():
+        if not isinstance(value, bool):
+            raise UserError(f"{name}={value!r:.40}: give True or False")
     model = _by_engine(model, engine)
+    model = Augmented(model) if tta else model
     one = isinstance(source, One) or not isinstance(source, Iterable)
-    images = _images_of([source] if one else source)  # type: ignore[list-item, arg-type]
     found: list[Instances] = []
-    for start in range(0, len(images), batch):
-        group = images[start : start + batch]
-        opened = [_open(image, model.config.input, tiles) for image in group]
-        places = [image if isinstance(image, Path) else None for image in group]
-        found += _predict_opened(model, opened, score, places)
+    with GivenFiles(allow_network=allow_network) as given:
+        images = _images_of([source] if one else source, given)  # type: ignore[list-item, arg-type]
+        for start in range(0, len(images), batch):
+            group = images[start : start + batch]
+            opened = [_open(image, model.config.input, tiles) for image in group]
+            found += _predict_opened(model, opened, score, [given.own_path(image) for image in group])
     if one and not (isinstance(source, str | Path) and is_many(source)):
         return found[0]
     # a folder's worth of decoded images would fill the memory; `plot` reads the file again
@@ -194,6 +251,8 @@ def finish(raw: RawDetections, batch: Batch, config: ModelConfig, *, score: floa
         expected = (
             points is not None and config.keypoint_head is not None and config.keypoint_head.decode == "oks"
         )
+        masks = _masks(raw, index, rows, whole, (height, width), config.test.mask_threshold)
+        by_iou = masks is not None and config.test.mask_rank == "expected_iou"
         found.append(
             Instances(
                 boxes=inside[rows].astype(np.float32),
@@ -201,7 +260,8 @@ def finish(raw: RawDetections, batch: Batch, config: ModelConfig, *, score: floa
                 labels=labels[rows].astype(np.int64),
                 names=[config.classes[label] for label in labels[rows]],
                 size=(height, width),
-                masks=_masks(raw, index, rows, whole, (height, width), config.test.mask_threshold),
+                masks=masks,
+                mask_scores=scores[rows] * masks.expected_iou() if by_iou else None,  # type: ignore[union-attr]
                 keypoints=points,
                 keypoint_schema=None if points is None else config.keypoints,
                 keypoint_scores=scores[rows] * points[..., 2].mean(1) if expected else None,  # type: ignore[index]
@@ -220,17 +280,20 @@ def _by_engine(model: Runner, engine: str | None) -> Runner:
     return model
 
 
-def _images_of(sources: Iterable[One]) -> list[Path | np.ndarray | Image.Image]:
+def _images_of(sources: Iterable[One], given: GivenFiles) -> list[Path | np.ndarray | Image.Image]:
     """Every image that was given, files found but not yet read."""
     images: list[Path | np.ndarray | Image.Image] = []
     for one in sources:
-        if isinstance(one, str | Path):
+        path = None if isinstance(one, np.ndarray | Image.Image) else given.path(one)
+        if path is not None:
+            images.append(path)
+        elif isinstance(one, str | Path):
             found = find_sources([one])
             images += found.images
             if found.passed_over:
                 warnings.warn(passed_over_line(found.passed_over), stacklevel=4)
         else:
-            images.append(one)
+            images.append(one)  # type: ignore[arg-type]
     return images
 
 

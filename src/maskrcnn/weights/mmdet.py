@@ -109,7 +109,7 @@ def config_of(
                 if masks
                 else None
             ),
-            "test": {"candidates": 2000},
+            "test": {"candidates": 2000, "mask_rank": "score"},
         },
         "the converted settings",
     )
