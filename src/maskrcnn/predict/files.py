@@ -29,8 +29,7 @@ from maskrcnn.predict.large import TiledImage, Tiles, tile_side
 from maskrcnn.predict.predictor import check_batch, check_score, predict_pixels, tiled
 from maskrcnn.predict.reading import LazyImage, SourceImage, open_image, source_images
 from maskrcnn.predict.sources import Sources, find_sources
-from maskrcnn.predict.writers.overlay import OverlayWriter
-from maskrcnn.predict.writers.results import has_overlay
+from maskrcnn.predict.writers.overlay import OverlayWriter, reduction
 from maskrcnn.predict.writers.writer import Writer, WrittenImage
 from maskrcnn.progress import Progress
 from maskrcnn.runtime.engine import Runner
@@ -75,6 +74,7 @@ class Run:
     tiles: Tiles
     summary: Summary
     journal: Journal
+    overlays: bool  # are written
     progress: Progress | None
 
 
@@ -133,7 +133,7 @@ def predict_files(
         stack.callback(journal.close)
         if journal.resumed:  # nobody else writes here now
             remove_unfinished(out)
-        run = Run(model, images, stems, score, tiles, summary, journal, progress)
+        run = Run(model, images, stems, score, tiles, summary, journal, "overlay" in save, progress)
         writers = open_writers(save, WriterOptions(out, model.config, scale, simplify, left_out), stack)
         for image, part in _finished(run):
             _write(image, part, writers, summary)
@@ -249,8 +249,8 @@ def _parts(run: Run, image: WrittenImage, prediction: TiledImage) -> Iterator[Fi
         last, notes = number + 1 == len(prediction), []
         if last:
             notes.append(f"{image.name}: {prediction.line()}")
-            if not has_overlay(image.size):
-                notes.append(f"{image.name}: too large for an overlay")
+            if run.overlays and reduction(image.size) > 1:
+                notes.append(f"{image.name}: its overlay is drawn {reduction(image.size)} times smaller")
             if prediction.full:
                 notes.append(f"warning: {image.name}: {prediction.full_line()}")
         yield Finished(image.number, number, last, notes, prediction.full, found)

@@ -225,6 +225,8 @@ def _instances(record: dict[str, Any], config: ModelConfig) -> Instances:
         points = (flat.reshape(len(objects), -1, 3) + (0.5, 0.5, 0.0)).astype(np.float32)
         if all("keypoints_score" in one for one in objects):
             scores = np.array([one["keypoints_score"] for one in objects], np.float32)
+    elif not objects and config.keypoint_head is not None and config.keypoints is not None:
+        points = np.zeros((0, len(config.keypoints.names), 3), np.float32)
     return Instances(
         boxes=boxes,
         scores=np.array([one["score"] for one in objects], np.float32),

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from maskrcnn.images.header import LARGEST
 from maskrcnn.instances import Instances
 from maskrcnn.labels.writers.growing_file import GrowingFile
 from maskrcnn.predict.writers.writer import WrittenImage
@@ -30,7 +29,7 @@ class ResultsWriter:
     def add(self, found: Instances) -> None:
         assert self._image is not None
         more: dict[str, Any] = {"file_name": self._image.name}
-        if self._overlays and has_overlay(self._image.size):
+        if self._overlays:
             more["overlay"] = overlay_name(self._image.path, self._image.stem)
         records = []
         for result, name in zip(found.to_coco(self._image.number), found.names, strict=True):
@@ -47,8 +46,3 @@ class ResultsWriter:
 def overlay_name(path: Path, stem: str) -> str:
     """What the overlay of the image at `path` is called: JPEG for JPEG, else PNG."""
     return stem + (path.suffix if path.suffix.lower() in (".jpg", ".jpeg") else ".png")
-
-
-def has_overlay(size: tuple[int, int]) -> bool:
-    """Whether an image of this height and width is drawn: not one too large to be in memory."""
-    return size[0] * size[1] <= LARGEST
