@@ -77,7 +77,7 @@ class LabelBuilder:
         """
         if not isinstance(name, str) or not name:
             raise RecordError(
-                self.source, "has no name", "add it", record=f"entry {len(self.classes)} of categories"
+                self.source, "has no name", "add it", f"entry {len(self.classes)} of categories"
             )
         record = f"category {name!r}"
         if not name.isprintable():
@@ -140,7 +140,7 @@ class LabelBuilder:
                 self.source,
                 "leaves the folder of the images",
                 f"write its name relative to {str(self.folder)!r}, without '..'",
-                record=f"image {file_name!r}",
+                f"image {file_name!r}",
             )
         path = self.folder / name
         stated = upright_size(path) if size is None else size
@@ -150,7 +150,7 @@ class LabelBuilder:
                 self.source,
                 f"has height {_short(stated[0])} and width {_short(stated[1])}",
                 f"write its real size, at most {LARGEST:,} pixels",
-                record=f"image {file_name!r}",
+                f"image {file_name!r}",
             )
         self.image_count += 1
         image = LabelledImage(self.image_count if image_id is None else image_id, name, path, height, width)

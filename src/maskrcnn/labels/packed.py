@@ -122,16 +122,8 @@ class _Packer:
         self.masks, self.flags = bytearray(), bytearray()
         self.boxes, self.areas, self.points, self.keypoints = (array("d") for _ in range(4))
         self.labels, self.sizes = array("q"), array("q")
-        self.head_starts, self.object_starts, self.ring_starts = (
-            array("q", [0]),
-            array("q", [0]),
-            array("q", [0]),
-        )
-        self.point_starts, self.code_starts, self.keypoint_starts = (
-            array("q", [0]),
-            array("q", [0]),
-            array("q", [0]),
-        )
+        self.head_starts, self.object_starts, self.ring_starts = (array("q", [0]) for _ in range(3))
+        self.point_starts, self.code_starts, self.keypoint_starts = (array("q", [0]) for _ in range(3))
 
     def add(self, image: LabelledImage) -> None:
         """Append one image."""

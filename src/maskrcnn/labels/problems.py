@@ -263,10 +263,7 @@ class ProblemKind(Enum):
         "object of several classes takes that of most of its pixels",
         "paint the object in one class's colour",
     )
-    OTHER_SUBSET = (
-        "subset that is no split left out",
-        "name it train, val or test, or read it by itself",
-    )
+    OTHER_SUBSET = ("subset that is no split left out", "name it train, val or test, or read it by itself")
     KEYPOINTS_WITHOUT_FLIP = (
         "keypoints without flip_idx left in place",
         "add flip_idx, the keypoint that each becomes in a mirror, to data.yaml",

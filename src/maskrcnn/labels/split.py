@@ -184,14 +184,11 @@ def group_keys(dataset: Dataset, grouping: Grouping, progress: Progress | None =
     found = [match[1] if (match := pattern.search(name)) else None for name in names]
     if None in found:
         wrong = names[found.index(None)]
-        raise RecordError(
-            dataset.name,
-            (
-                f"{found.count(None)} of {len(names)} images have no group by --group-pattern "
-                f"{grouping.pattern!r}, the first is {wrong!r}"
-            ),
-            "correct the pattern",
+        what = (
+            f"{found.count(None)} of {len(names)} images have no group by --group-pattern "
+            f"{grouping.pattern!r}, the first is {wrong!r}"
         )
+        raise RecordError(dataset.name, what, "correct the pattern")
     return found
 
 
@@ -210,10 +207,7 @@ def _listed_groups(names: list[str], path: Path) -> list[str]:
     for number, row in enumerate(rows):
         if len(row) != 2:
             raise RecordError(
-                path,
-                f"has {counted(len(row), 'column')}",
-                "write file_name,group",
-                record=f"row {number + 1}",
+                path, f"has {counted(len(row), 'column')}", "write file_name,group", f"row {number + 1}"
             )
         if number == 0 and row[0].strip().lower() == "file_name":
             continue

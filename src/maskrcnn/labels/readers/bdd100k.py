@@ -46,13 +46,11 @@ def read_bdd100k(source: Path, image_folder: Path | None = None) -> FileDataset:
         name = frame.get("name") if isinstance(frame, dict) else None
         labels = frame.get("labels") or [] if isinstance(frame, dict) else None
         if not isinstance(name, str) or not name or not isinstance(labels, list):
-            raise RecordError(
-                path, "has no name or no list of labels", "correct it", record=f"frame {position}"
-            )
+            raise RecordError(path, "has no name or no list of labels", "correct it", f"frame {position}")
         video = frame.get("videoName")
         name = f"{video}/{name}" if isinstance(video, str) and video else name
         if name in images:
-            raise RecordError(path, "is there twice", "delete one", record=f"image {name!r}")
+            raise RecordError(path, "is there twice", "delete one", f"image {name!r}")
         images[name] = labels
     builder = LabelBuilder(path, folder_of_images(path, images, image_folder, _folders(path)))
     used = {_category(one) for labels in images.values() for one in labels}
@@ -120,7 +118,7 @@ def _add(one: Any, image: LabelledImage, record: str, ids: dict[str, int], build
                 builder.source,
                 f"cannot be used: {error}",
                 "encode the mask again",
-                record=f"RLE of {record} of image {image.file_name!r}",
+                f"RLE of {record} of image {image.file_name!r}",
             ) from None
     crowd = said.get("crowd") is True
     builder.add_object(image, ids[name], record, box=corners, polygons=rings, rle=mask, crowd=crowd)

@@ -28,43 +28,14 @@ from maskrcnn.labels.split_names import SPLITS
 from maskrcnn.labels.types import LabelledImage
 from maskrcnn.masks.rle import MIN_POINTS, Rle
 
-CLASSES = {
-    "person": 24,
-    "rider": 25,
-    "car": 26,
-    "truck": 27,
-    "bus": 28,
-    "train": 31,
-    "motorcycle": 32,
-    "bicycle": 33,
-}
+CLASSES = dict(person=24, rider=25, car=26, truck=27, bus=28, train=31, motorcycle=32, bicycle=33)
 UNEVALUATED = {"caravan": 29, "trailer": 30}  # labelled as instances, but too few to be one of the eight
 PER_CLASS = 1000  # ids of a class
 NOT_DRAWN = "license plate"  # lies on its car and does not hide it
 STUFF = {
-    *(
-        "unlabeled",
-        "ego vehicle",
-        "rectification border",
-        "out of roi",
-        "static",
-        "dynamic",
-        "ground",
-        "road",
-    ),
-    *(
-        "sidewalk",
-        "parking",
-        "rail track",
-        "building",
-        "wall",
-        "fence",
-        "guard rail",
-        "bridge",
-        "tunnel",
-        "pole",
-    ),
-    *("polegroup", "traffic light", "traffic sign", "vegetation", "terrain", "sky", NOT_DRAWN),
+    *"unlabeled|ego vehicle|rectification border|out of roi|static|dynamic|ground|road|sidewalk".split("|"),
+    *"parking|rail track|building|wall|fence|guard rail|bridge|tunnel|pole|polegroup".split("|"),
+    *("traffic light", "traffic sign", "vegetation", "terrain", "sky", NOT_DRAWN),
 }
 FOLDERS = ("gtFine", "leftImg8bit")
 IDS, POLYGONS, IMAGE = "_gtFine_instanceIds.png", "_gtFine_polygons.json", "_leftImg8bit.png"
@@ -179,14 +150,11 @@ def _from_polygons(path: Path, height: int, width: int, problems: Problems) -> l
         raise RecordError(path, "has no list 'objects'", "take the file from gtFine again")
     stated = (document.get("imgHeight"), document.get("imgWidth"))
     if stated != (height, width):
-        raise RecordError(
-            path,
-            (
-                f"imgHeight and imgWidth are {_short(stated[0])} and {_short(stated[1])} but its image is "
-                f"{height} x {width} (height x width)"
-            ),
-            "restore the image that was labelled",
+        what = (
+            f"imgHeight and imgWidth are {_short(stated[0])} and {_short(stated[1])} but its image is "
+            f"{height} x {width} (height x width)"
         )
+        raise RecordError(path, what, "restore the image that was labelled")
     canvas = Image.new("I", (width, height), 0)
     drawer = ImageDraw.Draw(canvas)
     # class, number of the instance or -1 for groups: what is drawn with the value of its position here, from

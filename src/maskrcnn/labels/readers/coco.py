@@ -190,10 +190,7 @@ def _add_images(
 
 
 def _image(
-    record: dict[str, Any],
-    file_name: str,
-    others: dict[int | str, LabelledImage],
-    builder: LabelBuilder,
+    record: dict[str, Any], file_name: str, others: dict[int | str, LabelledImage], builder: LabelBuilder
 ) -> LabelledImage:
     """An image without its annotations.
 

@@ -100,14 +100,11 @@ class CocoNumbers:
                 source, f"all {self._masked} boxes beside a mask are its corners x1, y1, x2, y2", remedy
             )
         if self._leaving > 1 and self._leaving * (4 if self._plain >= MANY else 2) >= self._plain:
-            raise RecordError(
-                source,
-                (
-                    f"{self._leaving} of {self._plain} boxes leave their image, and none does as x1, y1, x2, "
-                    "y2: they are corners"
-                ),
-                remedy,
+            what = (
+                f"{self._leaving} of {self._plain} boxes leave their image, and none does as x1, y1, x2, "
+                "y2: they are corners"
             )
+            raise RecordError(source, what, remedy)
 
     def _add(self, kind: str, values: Box | np.ndarray, image: LabelledImage) -> None:
         shares = self._shares[kind]

@@ -53,9 +53,7 @@ def read_coco_panoptic(source: Path, image_folder: Path | None = None) -> FileDa
     for key in ("images", "annotations", "categories"):
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
             raise RecordError(
-                path,
-                f"no list {key!r}",
-                "give a file with the lists images, annotations, categories",
+                path, f"no list {key!r}", "give a file with the lists images, annotations, categories"
             )
         if not all(isinstance(record, dict) for record in content[key]):
             raise RecordError(path, f"an entry of {key} is not an object", "delete it")
@@ -77,10 +75,7 @@ def read_coco_panoptic(source: Path, image_folder: Path | None = None) -> FileDa
         png = present_name(labels, str(record.get("file_name") or ""))
         if png is None:
             raise RecordError(
-                path,
-                "leaves its folder",
-                "write it without '..'",
-                record=f"label image {record.get('file_name')!r}",
+                path, "leaves its folder", "write it without '..'", f"label image {record.get('file_name')!r}"
             )
         refuse_leaving(labels, labels / png)
         masks = _masks(labels / png, labelled.size)
@@ -107,14 +102,11 @@ def _by_image(path: Path, records: list[dict[str, Any]]) -> dict[str, dict[str, 
         key = _key(record.get("image_id"))
         if key in found:
             raise RecordError(
-                path, "is the second of its image", "delete one", record=f"entry {position} of annotations"
+                path, "is the second of its image", "delete one", f"entry {position} of annotations"
             )
         if not isinstance(record.get("segments_info"), list):
             raise RecordError(
-                path,
-                "has no list segments_info",
-                "give a panoptic file",
-                record=f"entry {position} of annotations",
+                path, "has no list segments_info", "give a panoptic file", f"entry {position} of annotations"
             )
         found[key] = record
     return found
@@ -133,10 +125,7 @@ def _folder(
     looked = ", ".join(str(folder) for folder in folders[: len(places)])
     first = names[0] if names else ""
     raise RecordError(
-        path,
-        f"not found in {looked}",
-        f"put the {what}s into one of these folders",
-        f"{what} {first!r}",
+        path, f"not found in {looked}", f"put the {what}s into one of these folders", f"{what} {first!r}"
     )
 
 
@@ -183,10 +172,7 @@ def _add_segments(
     for position, segment in enumerate(record["segments_info"]):
         if not isinstance(segment, dict):
             raise RecordError(
-                builder.source,
-                "is not an object",
-                "delete it",
-                record=f"segment {position} of image {name!r}",
+                builder.source, "is not an object", "delete it", f"segment {position} of image {name!r}"
             )
         segment_id, category_id = segment.get("id"), segment.get("category_id")
         known = type(category_id) is int
@@ -199,7 +185,7 @@ def _add_segments(
                 builder.source,
                 f"has category_id {category_id!r:.40}, which is not in categories",
                 "add the category or correct the id",
-                record=where,
+                where,
             )
         elif rle is None:
             builder.problems.note(ProblemKind.EMPTY_SEGMENT, where)

@@ -38,7 +38,7 @@ def read_createml(source: Path, image_folder: Path | None = None) -> FileDataset
         objects = next((fields[key] for key in OBJECTS if isinstance(fields.get(key), list)), None)
         if not name or objects is None or name in images:
             what = "is there twice" if name in images else "has no image name or no list of annotations"
-            raise RecordError(path, what, "export again", record=f"entry {position}")
+            raise RecordError(path, what, "export again", f"entry {position}")
         images[name] = objects
     builder = LabelBuilder(path, folder_of_images(path, images, image_folder))
     labels = {_label(one) for objects in images.values() for one in objects}

@@ -155,7 +155,7 @@ def _add_images(
                     builder.source,
                     f"has the label {shape.label!r}, which is not among the labels of <meta>",
                     "add it there",
-                    record=f"{shape.record} of image {name!r}",
+                    f"{shape.record} of image {name!r}",
                 )
             builder.add_object(
                 labelled,
@@ -307,22 +307,18 @@ def _mask(element: Element, where: str, size: tuple[int, int], builder: LabelBui
     """The mask of an image from the runs, background first, of the rows of a rectangle."""
     left, top, width, height = (whole(element.get(key)) for key in ("left", "top", "width", "height"))
     if left < 0 or top < 0 or width <= 0 or height <= 0 or left + width > size[1] or top + height > size[0]:
-        raise RecordError(
-            builder.source,
-            (
-                f"is no rectangle inside the image (left {left}, top {top}, width {width}, height "
-                f"{height}, image {size[1]} x {size[0]})"
-            ),
-            "export anew",
-            record=where,
+        what = (
+            f"is no rectangle inside the image (left {left}, top {top}, width {width}, height "
+            f"{height}, image {size[1]} x {size[0]})"
         )
+        raise RecordError(builder.source, what, "export anew", where)
     runs = [whole(run) for run in (element.get("rle") or "").split(",")]
     if any(run < 0 for run in runs) or sum(runs) != width * height:
         raise RecordError(
             builder.source,
             f"has no whole numbers that add up to {width} x {height}",
             "export anew",
-            record=f"the rle of {where}",
+            f"the rle of {where}",
         )
     values = np.arange(len(runs), dtype=np.uint8) & 1
     return placed_rle(np.repeat(values, runs).reshape(height, width), left, top, *size)

@@ -126,7 +126,7 @@ def _objects(
         record = f"annotation {position}"
         if not isinstance(one, dict):
             raise RecordError(
-                builder.source, "is none", "delete it", record=f"{record} of image {image.file_name!r}"
+                builder.source, "is none", "delete it", f"{record} of image {image.file_name!r}"
             )
         if one.get("type") in TAGS:
             builder.note(ProblemKind.TAG, record, image)

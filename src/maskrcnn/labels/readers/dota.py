@@ -57,7 +57,7 @@ def read_dota(source: Path) -> FileDataset:
                     source / label,
                     f"has {counted(len(words), 'word')}",
                     "write x1 y1 x2 y2 x3 y3 x4 y4 class difficult",
-                    record=f"line {position}",
+                    f"line {position}",
                 )
     ids = builder.add_classes(sorted({words[8] for found in lines.values() for _, words in found}))
     for label, found in lines.items():

@@ -147,7 +147,7 @@ def _entries(path: Path) -> Iterator[tuple[str, bytes]]:
 def _parse(data: bytes, record: str, builder: LabelBuilder) -> Roi | None:
     """One ROI; None for one that is no object, which is counted."""
     if len(data) < 64 or not data.startswith(MAGIC):
-        raise RecordError(builder.source, "is no ROI of ImageJ", "save the ROIs again", record=record)
+        raise RecordError(builder.source, "is no ROI of ImageJ", "save the ROIs again", record)
     version, kind, *sides, count, x, y, width, height, composite, subtype, options, page, at = (
         HEADER.unpack_from(data)
     )
@@ -171,7 +171,7 @@ def _parse(data: bytes, record: str, builder: LabelBuilder) -> Roi | None:
         count = count or struct.unpack_from(">i", data, 18)[0]  # more than 16 bits can hold
         start, form = (64 + 4 * count, ">f4") if subpixel else (64, ">u2")
         if count < 0 or len(data) < start + 2 * count * int(form[-1]):
-            raise RecordError(builder.source, "ends too early", "save the ROIs again", record=record)
+            raise RecordError(builder.source, "ends too early", "save the ROIs again", record)
         # all x come before all y; whole ones are relative to the box
         ring = np.frombuffer(data, form, 2 * count, start).astype(np.float64).reshape(2, count).T
         roi.rings = [ring if subpixel else ring + [left, top]]

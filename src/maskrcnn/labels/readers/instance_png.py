@@ -39,14 +39,11 @@ def read_instance_labels(folder: Path, split_parts: bool = False) -> FileDataset
     labels = _by_stem(beside, LABEL_SUFFIXES)
     orphans = sorted(labels.keys() - images.keys())
     if orphans:
-        raise RecordError(
-            name,
-            (
-                f"{counted(len(orphans), 'label image')} without an image in images, the first is "
-                f"{labels[orphans[0]].name!r}"
-            ),
-            "restore the images or delete the labels",
+        what = (
+            f"{counted(len(orphans), 'label image')} without an image in images, the first is "
+            f"{labels[orphans[0]].name!r}"
         )
+        raise RecordError(name, what, "restore the images or delete the labels")
     builder = LabelBuilder(folder, folder / "images")
     builder.add_classes([DEFAULT_CLASS])
     for stem in sorted(images.keys() - labels.keys()):

@@ -110,14 +110,11 @@ def ids_of_colours(pixels: np.ndarray, path: Path) -> np.ndarray:
         ids[pixels[:, :, 3] == 0] = 0
     colours, counts = np.unique(ids[ids != 0], return_counts=True)
     if 2 * (counts < SMALLEST).sum() > len(colours):
-        raise RecordError(
-            path,
-            (
-                f"most of its {len(colours)} colours have fewer than {SMALLEST} pixels, as in a photo or "
-                "at smooth edges"
-            ),
-            "save one plain colour for each object, or one number, as 16-bit PNG",
+        what = (
+            f"most of its {len(colours)} colours have fewer than {SMALLEST} pixels, as in a photo or "
+            "at smooth edges"
         )
+        raise RecordError(path, what, "save one plain colour for each object, or one number, as 16-bit PNG")
     return ids
 
 
@@ -162,11 +159,7 @@ def rles_by_id(ids: np.ndarray) -> dict[int, Rle]:
 
 
 def add_instances(
-    ids: np.ndarray,
-    image: LabelledImage,
-    label: int,
-    builder: LabelBuilder,
-    split_parts: bool = False,
+    ids: np.ndarray, image: LabelledImage, label: int, builder: LabelBuilder, split_parts: bool = False
 ) -> None:
     """Add an object for each id but 0 in an array (H, W), or for each of its separate parts.
 

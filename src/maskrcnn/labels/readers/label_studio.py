@@ -129,7 +129,7 @@ def _tasks(content: list[dict[str, Any]], builder: LabelBuilder) -> Iterator[Tas
         data = raw.get("data")
         if not isinstance(annotations, list) or not all(isinstance(item, dict) for item in annotations):
             raise RecordError(
-                builder.source, "are no list of objects", "export anew", record=f"the annotations of {record}"
+                builder.source, "are no list of objects", "export anew", f"the annotations of {record}"
             )
         done = [item for item in annotations if not item.get("was_cancelled")]
         if not done:
@@ -140,7 +140,7 @@ def _tasks(content: list[dict[str, Any]], builder: LabelBuilder) -> Iterator[Tas
         regions = done[0].get("result")
         if not isinstance(regions, list) or not all(isinstance(region, dict) for region in regions):
             raise RecordError(
-                builder.source, "is no list of objects", "export anew", record=f"the result of {record}"
+                builder.source, "is no list of objects", "export anew", f"the result of {record}"
             )
         address = _address(data if isinstance(data, dict) else {}, builder.source, record)
         yield Task(record, raw.get("id"), address, "", regions)
@@ -179,7 +179,7 @@ def _address(data: dict[str, Any], source: Path, record: str) -> str:
         and "?d=" in value
     ]
     if len(found) != 1:
-        raise RecordError(source, "has no image in data.image", "export a project of images", record=record)
+        raise RecordError(source, "has no image in data.image", "export a project of images", record)
     return found[0]
 
 
@@ -199,23 +199,18 @@ def _find_images(tasks: list[Task], path: Path, root: Path) -> None:
         if not task.file_name:
             missing.append(task)
         elif addresses.setdefault(task.file_name, task.address) != task.address:
-            raise RecordError(
-                path,
-                (
-                    f"with {task.address!r} and another with {addresses[task.file_name]!r} would both get "
-                    f"{task.file_name!r}"
-                ),
-                "keep the folders of the images",
-                record=task.record,
+            what = (
+                f"with {task.address!r} and another with {addresses[task.file_name]!r} would both get "
+                f"{task.file_name!r}"
             )
+            raise RecordError(path, what, "keep the folders of the images", task.record)
     if missing:
+        what = (
+            f"{len(missing)} of {len(tasks)} images are missing, the first is "
+            f"{missing[0].address!r:.200} of {missing[0].record}"
+        )
         raise RecordError(
-            path,
-            (
-                f"{len(missing)} of {len(tasks)} images are missing, the first is "
-                f"{missing[0].address!r:.200} of {missing[0].record}"
-            ),
-            f"put them into {str(root / 'images')!r}, or say where they are: --images FOLDER",
+            path, what, f"put them into {str(root / 'images')!r}, or say where they are: --images FOLDER"
         )
 
 
@@ -246,7 +241,7 @@ def _stated_size(task: Task, path: Path, root: Path) -> tuple[Any, Any]:
     sizes = [(region.get("original_height"), region.get("original_width")) for region in task.regions]
     stated = {size for size in sizes if all(isinstance(side, (int, float)) for side in size)}
     if len(stated) > 1:
-        raise RecordError(path, "states several sizes of its image", "label it again", record=task.record)
+        raise RecordError(path, "states several sizes of its image", "label it again", task.record)
     return stated.pop() if stated else upright_size(root / task.file_name)
 
 
@@ -276,11 +271,7 @@ def _labels(region: dict[str, Any]) -> list[str]:
 
 
 def _add_regions(
-    builder: LabelBuilder,
-    task: Task,
-    image: LabelledImage,
-    ids: dict[str, int],
-    keypoint_names: list[str],
+    builder: LabelBuilder, task: Task, image: LabelledImage, ids: dict[str, int], keypoint_names: list[str]
 ) -> None:
     """Add the objects of a task, and the keypoints of their classes."""
     keypoints = _keypoints(builder, task, image.size, keypoint_names)
@@ -354,7 +345,7 @@ def _shape(
             return {"rle": bitmap_rle(brush_mask(value["rle"], height, width))}
         except ValueError as error:
             raise RecordError(
-                builder.source, f"cannot be used: {error}", "export anew", record=f"the brush of {where}"
+                builder.source, f"cannot be used: {error}", "export anew", f"the brush of {where}"
             ) from None
     if kind == "polygon":
         with np.errstate(over="ignore"):

@@ -125,7 +125,7 @@ def _load_all(names: list[str], root: Path, builder: LabelBuilder) -> list[tuple
         for position, shape in enumerate(labels["shapes"], start=1):
             if not isinstance(shape, dict) or not isinstance(shape.get("label"), str) or not shape["label"]:
                 raise RecordError(
-                    root / name, "has no label", "give it one or delete it", record=f"shape {position}"
+                    root / name, "has no label", "give it one or delete it", f"shape {position}"
                 )
         found.append((name, labels))
     return found

@@ -20,6 +20,7 @@ from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import relative_name
 from maskrcnn.labels.problems import ProblemKind, Problems
 from maskrcnn.labels.readers.coco import fill_builder
+from maskrcnn.labels.readers.files_by_name import first_folder
 from maskrcnn.labels.readers.json_file import glance, load_json
 
 NEGATIVE, NOT_EXHAUSTIVE = "neg_category_ids", "not_exhaustive_category_ids"
@@ -85,17 +86,16 @@ def _place(source: Path, records: list[Any], image_folder: Path | None) -> tuple
         folders = [Path(image_folder)]
     for folder in folders:
         for parts in (2, 1):
-            if any(_is_there(folder, _named(record, parts)) for record in records[:TRIED_IMAGES]):
+            tried = [_named(record, parts) for record in records[:TRIED_IMAGES]]
+            names = [record.get("file_name") for record in tried if isinstance(record, dict)]
+            if first_folder([folder], [name for name in names if isinstance(name, str) and name]):
                 return folder, [_named(record, parts) for record in records]
     first = _named(records[0], 2)
     name = first.get("file_name") if isinstance(first, dict) else None
     if image_folder is None and isinstance(name, str) and relative_name(name) is not None:
         looked = ", ".join(str(folder) for folder in folders)
         raise RecordError(
-            source,
-            f"not found in {looked}",
-            "put the images into one of these folders",
-            record=f"image {name!r}",
+            source, f"not found in {looked}", "put the images into one of these folders", f"image {name!r}"
         )
     return folders[0], [_named(record, 2) for record in records]
 
@@ -110,15 +110,6 @@ def _named(record: Any, parts: int) -> Any:
     except ValueError:
         return record
     return record | {"file_name": posixpath.join(*path.split("/")[-parts:])}
-
-
-def _is_there(folder: Path, record: Any) -> bool:
-    name = record.get("file_name") if isinstance(record, dict) else None
-    safe = relative_name(name) if isinstance(name, str) and name else None
-    try:
-        return safe is not None and (folder / safe).is_file()
-    except (OSError, ValueError):  # a name that is too long or has a null byte
-        return False
 
 
 def _add_searched(builder: LabelBuilder, records: list[Any]) -> None:

@@ -44,7 +44,7 @@ def read_mpii(source: Path, image_folder: Path | None = None) -> FileDataset:
     for position, person in enumerate(document):
         name = person.get("image") if isinstance(person, dict) else None
         if not isinstance(name, str) or not name:
-            raise RecordError(path, "has no image", "correct it", record=f"person {position}")
+            raise RecordError(path, "has no image", "correct it", f"person {position}")
         persons.setdefault(name, []).append((position, person))
     builder = LabelBuilder(path, folder_of_images(path, persons, image_folder))
     builder.add_keypoints(builder.add_class("person", 1), {"keypoints": JOINTS, "skeleton": BONES})
@@ -55,7 +55,7 @@ def read_mpii(source: Path, image_folder: Path | None = None) -> FileDataset:
             joints = _joints(person)
             if joints is None:
                 raise RecordError(
-                    path, f"has not {len(JOINTS)} joints", "correct it", record=f"{record} of image {name!r}"
+                    path, f"has not {len(JOINTS)} joints", "correct it", f"{record} of image {name!r}"
                 )
             there = joints[joints[:, 2] > 0, :2]
             if not len(there):

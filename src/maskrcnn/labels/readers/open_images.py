@@ -146,7 +146,7 @@ def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str,
                         path,
                         f"has {counted(len(cells), 'cell')} and not {len(header)}",
                         "correct it",
-                        record=f"line {reader.line_num}",
+                        f"line {reader.line_num}",
                     )
                 yield reader.line_num, dict(zip(header, cells, strict=True))
     except (OSError, csv.Error) as error:
@@ -172,7 +172,7 @@ def _boxes(path: Path, image_folder: Path | None) -> tuple[dict[str, list[Row]],
         name = f"{row['ImageID']}.jpg"
         if not row["ImageID"] or not row["LabelName"] or relative_name(name) is None:
             raise RecordError(
-                path, "has no ImageID or LabelName that can be used", "correct it", record=f"line {line}"
+                path, "has no ImageID or LabelName that can be used", "correct it", f"line {line}"
             )
         sides = [number(row[side]) for side in SIDES]
         waiting.append(
@@ -251,14 +251,11 @@ def _mask(path: Path, image: LabelledImage) -> Rle:
     height, width = image.size
     with open_label_image(path) as opened:
         if opened.width > 4 * width or opened.height > 4 * height:  # before anything is decoded
-            raise RecordError(
-                path,
-                (
-                    f"the mask is {opened.width} x {opened.height} (width x height) but its image {width} x "
-                    f"{height}"
-                ),
-                "download it again",
+            what = (
+                f"the mask is {opened.width} x {opened.height} (width x height) but its image {width} x "
+                f"{height}"
             )
+            raise RecordError(path, what, "download it again")
         bitmap = read_object(opened)
     if bitmap.shape != image.size:
         bitmap = cv2.resize(bitmap.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0

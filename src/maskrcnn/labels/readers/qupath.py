@@ -108,9 +108,7 @@ def _features(
         record = f"feature {number} of {label!r}"
         properties = (entry.get("properties") or {}) if isinstance(entry, dict) else None
         if not isinstance(entry, dict) or not isinstance(properties, dict):
-            raise RecordError(
-                builder.source, "is no object of GeoJSON", "export the objects again", record=record
-            )
+            raise RecordError(builder.source, "is no object of GeoJSON", "export the objects again", record)
         for inner in (entry.get("childObjects"), properties.get("childObjects")):
             waiting += reversed(inner) if isinstance(inner, list) else []
         kind = properties.get("objectType", properties.get("object_type", "annotation"))

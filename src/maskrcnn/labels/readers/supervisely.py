@@ -111,7 +111,7 @@ def _classes(meta: Path, builder: LabelBuilder) -> dict[str, int]:
     for position, entry in enumerate(classes):
         title = entry.get("title") if isinstance(entry, dict) else None
         if not isinstance(title, str) or not title:
-            raise RecordError(meta, "has no title", "add it", record=f"entry {position} of classes")
+            raise RecordError(meta, "has no title", "add it", f"entry {position} of classes")
         titles.append(title)
     return builder.add_classes(titles, [entry.get("id") for entry in classes])
 
@@ -136,7 +136,7 @@ def _load(path: Path) -> dict[str, Any]:
         raise RecordError(path, "no list 'objects'", "export the project anew")
     for position, figure in enumerate(content["objects"]):
         if not isinstance(figure, dict):
-            raise RecordError(path, "is not an object", "delete it", record=f"object {position}")
+            raise RecordError(path, "is not an object", "delete it", f"object {position}")
     if not isinstance(content.get("tags") or [], list):
         raise RecordError(path, "'tags' is not a list", "export the project anew")
     return content
@@ -178,10 +178,7 @@ def _add_figure(
     title, kind = figure.get("classTitle"), figure.get("geometryType")
     if not isinstance(title, str) or title not in ids:
         raise RecordError(
-            builder.source,
-            f"has the class {title!r:.40}, which is not in {META}",
-            "add it there",
-            record=record,
+            builder.source, f"has the class {title!r:.40}, which is not in {META}", "add it there", record
         )
     tags = figure.get("tags")
     for _ in tags if isinstance(tags, list) else []:

@@ -42,9 +42,7 @@ def read_project_3(path: Path, document: dict[str, Any]) -> Project:
     for key, entry in object_at(document, "metadata").items():
         view = str(entry.get("vid")) if isinstance(entry, dict) else ""
         if view not in names:
-            raise RecordError(
-                path, "belongs to no view", "save the project again", record=f"region {key!r:.80}"
-            )
+            raise RecordError(path, "belongs to no view", "save the project again", f"region {key!r:.80}")
         image = names[view]
         values = object_at(entry, "av")
         said = {_name(attributes, name): _value(attributes, name, values[name]) for name in values}
@@ -70,17 +68,15 @@ def _file_name(path: Path, document: dict[str, Any], view: str, project: Project
     file = files.get(str(shown[0])) if isinstance(shown, list) and len(shown) == 1 else None
     if not isinstance(file, dict):
         raise RecordError(
-            path, "does not show one file", "give each image a view of its own", record=f"view {view!r:.80}"
+            path, "does not show one file", "give each image a view of its own", f"view {view!r:.80}"
         )
     if str(file.get("type")) != IMAGE:
         return None
     name = file.get("fname") or file.get("src")
     if not isinstance(name, str):
-        raise RecordError(
-            path, "has no fname", "save the project again", record=f"the file of view {view!r:.80}"
-        )
+        raise RecordError(path, "has no fname", "save the project again", f"the file of view {view!r:.80}")
     if name in project.regions:
-        raise RecordError(path, "is there twice", "delete one", record=f"image {name!r}")
+        raise RecordError(path, "is there twice", "delete one", f"image {name!r}")
     project.regions[name] = []
     prefix = object_at(document, "config", "file", "loc_prefix").get(str(file.get("loc")))
     project.folder = prefix if isinstance(prefix, str) and prefix else project.folder
@@ -118,11 +114,7 @@ def _shape(xy: Any) -> dict[str, Any]:
     if kind == ELLIPSE and len(values) == 4:
         return {"name": "ellipse", **dict(zip(("cx", "cy", "rx", "ry"), values, strict=True))}
     if kind in (POLYLINE, POLYGON):
-        return {
-            "name": "polygon" if kind == POLYGON else "polyline",
-            "all_points_x": xs,
-            "all_points_y": ys,
-        }
+        return {"name": "polygon" if kind == POLYGON else "polyline", "all_points_x": xs, "all_points_y": ys}
     if kind == EXTREME_RECT and len(values) == 8:
         x, y = min(xs), min(ys)
         return {"name": "rect", "x": x, "y": y, "width": max(xs) - x, "height": max(ys) - y}

@@ -62,7 +62,7 @@ def read_json(path: Path, document: Any) -> Project:
             )
         name = entry["filename"]
         if name in project.regions:
-            raise RecordError(path, "is there twice", "delete one", record=f"image {name!r}")
+            raise RecordError(path, "is there twice", "delete one", f"image {name!r}")
         if is_set(entry.get("file_attributes")):
             project.images_with_attributes.append(name)
         if "regions" not in entry:
@@ -72,7 +72,7 @@ def read_json(path: Path, document: Any) -> Project:
         regions = list(regions.values()) if isinstance(regions, dict) else regions
         if not isinstance(regions, list) or not all(isinstance(region, dict) for region in regions):
             raise RecordError(
-                path, "are no list of objects", "export them again", record=f"the regions of image {name!r}"
+                path, "are no list of objects", "export them again", f"the regions of image {name!r}"
             )
         project.regions[name] = [
             Region(
@@ -95,7 +95,7 @@ def read_csv(path: Path) -> Project:
     for line, row in _rows(path):
         name = row["filename"]
         if not name:
-            raise RecordError(path, "has no filename", "export the annotations again", record=f"line {line}")
+            raise RecordError(path, "has no filename", "export the annotations again", f"line {line}")
         if sizes.setdefault(name, row["file_size"]) != row["file_size"]:
             raise RecordError(
                 path, f"line {line}: image {name!r} is there with two file sizes", "delete one of the two"
@@ -144,7 +144,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
                 path,
                 f"has {counted(len(row), 'cell')}, not {len(header)}",
                 "export the annotations again",
-                record=f"line {line}",
+                f"line {line}",
             )
         yield line, dict(zip(header, row, strict=True))
 

@@ -253,14 +253,10 @@ def _image(layout: Layout, key: str, root: Element, problems: Problems) -> str:
     if not files:
         return near or f"{key}.jpg"
     if len(files) > 1:
-        raise RecordError(
-            layout.xmls[key],
-            (
-                f"{', '.join(map(repr, files[:4]))} have its name and its <filename> is {stated!r}, none "
-                "of them"
-            ),
-            "correct that",
+        what = (
+            f"{', '.join(map(repr, files[:4]))} have its name and its <filename> is {stated!r}, none of them"
         )
+        raise RecordError(layout.xmls[key], what, "correct that")
     if stated:
         problems.note(ProblemKind.VOC_FILENAME, f"{stated!r} of {files[0]!r}")
     return files[0]

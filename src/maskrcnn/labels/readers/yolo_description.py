@@ -267,7 +267,7 @@ def _classes(document: dict[str, Any], path: Path) -> dict[int, str]:
             )
         # unquoted, YAML takes no, on, 3 and 1.5 for other things than names
         if isinstance(name, bool) or not isinstance(name, (str, int, float)) or not str(name).strip():
-            raise RecordError(path, "is not a text", "put it in quotes", record=f"the name of class {index}")
+            raise RecordError(path, "is not a text", "put it in quotes", f"the name of class {index}")
         classes[index] = str(name).strip()
     if count is not None and count != len(classes):
         raise RecordError(
@@ -349,7 +349,5 @@ def _listed_classes(path: Path) -> dict[int, str]:
     if not 1 <= len(lines) <= MAX_CLASSES:
         raise RecordError(path, "no names of classes", "write one in each line")
     if not all(lines):
-        raise RecordError(
-            path, "is empty, but lines count classes", "name it", record=f"line {lines.index('') + 1}"
-        )
+        raise RecordError(path, "is empty, but lines count classes", "name it", f"line {lines.index('') + 1}")
     return dict(enumerate(lines))

@@ -166,17 +166,14 @@ def _listed(description: Description, name: str) -> list[str]:
                 description.path,
                 f"names an image outside the folder of {description.path.name}, {entry!r:.200}",
                 "write it relative to that folder",
-                record=f"line {number} of {name!r}",
+                f"line {number} of {name!r}",
             )
         if image in entries and _parts(entries[image]) != _parts(entry):
-            raise RecordError(
-                description.path,
-                (
-                    f"{entry!r:.200} in line {number} of {name!r} would be {image!r}, as "
-                    f"{entries[image]!r:.200} is"
-                ),
-                "restore the folders of the images",
+            what = (
+                f"{entry!r:.200} in line {number} of {name!r} would be {image!r}, as "
+                f"{entries[image]!r:.200} is"
             )
+            raise RecordError(description.path, what, "restore the folders of the images")
         entries.setdefault(image, entry)
     return list(entries)
 

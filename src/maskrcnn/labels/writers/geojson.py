@@ -69,10 +69,7 @@ class GeoJsonWriter(FormatWriter):
             },
             "properties": {
                 "objectType": "detection" if self.drafts else "annotation",
-                "classification": {
-                    "name": self.class_name(annotation),
-                    "color": _colour(annotation.label),
-                },
+                "classification": {"name": self.class_name(annotation), "color": _colour(annotation.label)},
                 "measurements": measurements,
             },
         }
