@@ -140,8 +140,9 @@ def test_padding_changes_nothing_but_the_border() -> None:
         assert one is two is None or torch.equal(one, two)
 
 
-def test_export_of_the_network_with_a_batch_of_two() -> None:
-    model = small_model().eval()
+@pytest.mark.parametrize("kind", ["everything", "roi warp", "softmax masks", "mlp masks", "c5"])
+def test_export_of_the_network_with_a_batch_of_two(kind: str) -> None:
+    model = small_model(**settings_of(kind)).eval()
     images, sizes = noise_images()
     program = torch.export.export(model, (images, sizes), strict=False)
     with torch.no_grad():
