@@ -12,7 +12,7 @@ from maskrcnn.instances import Instances
 from maskrcnn.model import mask_rcnn
 from maskrcnn.model.optimise import fingerprint
 from maskrcnn.predict import predictor
-from maskrcnn.runtime.torch_engine import TorchEngine
+from maskrcnn.runtime.torch_engine import TorchEngine, refuse_nan
 from maskrcnn.video.predict import check_videos
 from maskrcnn.video.source import video_source
 from maskrcnn.video.stream import VideoStream
@@ -141,6 +141,7 @@ class MaskRCNN(mask_rcnn.MaskRCNN):
     def _engine(self) -> MaskRCNN | TorchEngine:
         """On a CPU an optimised copy of the network as it is now; threads may call this at once."""
         if next(self.parameters()).device.type != "cpu":
+            refuse_nan(self)
             return self
         now, known = fingerprint(self), self._optimised
         if known is None or known[0] != now:

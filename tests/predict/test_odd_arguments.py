@@ -19,6 +19,7 @@ from maskrcnn import MaskRCNN
 from maskrcnn.errors import UserError
 from maskrcnn.model.build import build
 from maskrcnn.predict.predictor import predict_pixels
+from maskrcnn.runtime.torch_engine import refuse_nan
 
 
 @pytest.fixture
@@ -126,3 +127,29 @@ def test_a_model_that_trains_is_not_disturbed_by_threads_that_predict(model: Mas
     while any(thread.is_alive() for thread in threads):
         assert all(module.training for module in model.modules())
     assert not wrong and all(module.training for module in model.modules())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("backbone.stem.conv.weight", float("nan")),
+        ("rpn.deltas.weight", float("inf")),
+        ("box_head.score.bias", -float("inf")),
+    ],
+)
+def test_weights_that_are_not_finite_are_one_line(model: MaskRCNN, name: str, value: float) -> None:
+    """Of these some find nothing, and some objects that are not there."""
+    model.predict(pixels())
+    tensor = model.get_parameter(name)
+    with torch.no_grad():
+        tensor[(0,) * tensor.ndim] = value
+    with pytest.raises(UserError, match=f"the network's {name} holds NaN or infinite numbers") as error:
+        model.predict(pixels())
+    assert "\n" not in str(error.value)
+
+
+def test_large_weights_are_finite(model: MaskRCNN) -> None:
+    """Their sum is not."""
+    with torch.no_grad():
+        model.rpn.deltas.weight.fill_(3e38)
+    refuse_nan(model)

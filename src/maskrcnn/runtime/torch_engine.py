@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from maskrcnn.errors import UserError
 from maskrcnn.model.mask_rcnn import MaskRCNN, RawDetections
 from maskrcnn.model.optimise import optimise
 
@@ -23,6 +24,7 @@ class TorchEngine:
     name = "torch"
 
     def __init__(self, model: MaskRCNN) -> None:
+        refuse_nan(model)
         self.network = optimise(model)
         self.config = self.network.config
         self.device = next(model.parameters()).device
@@ -30,3 +32,16 @@ class TorchEngine:
     def __call__(self, images: Tensor, sizes: Tensor, score: float | None = None) -> RawDetections:
         with torch.no_grad():
             return self.network.detect(images.to(self.device), sizes.to(self.device), score)
+
+
+def refuse_nan(model: MaskRCNN) -> None:
+    """Raises a UserError for a network with weights that are NaN or infinite: without a word it would find
+    nothing, or what is not there.
+    """
+    for name, tensor in model.state_dict().items():
+        # the sum first, as it reads each number once and keeps none; it may overflow all the same
+        if not tensor.sum().isfinite() and not tensor.isfinite().all():
+            raise UserError(
+                f"the network's {name} holds NaN or infinite numbers, so nothing it found would be true; "
+                "load other weights, or train with a lower train.lr"
+            )

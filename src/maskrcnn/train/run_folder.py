@@ -43,6 +43,9 @@ def refuse_folder(run: Path, resume: bool) -> None:
         raise UserError(f"{run}: is a file; give a folder for the run")
     if resume and not _signs(run):
         raise UserError(f"{run}: no run to resume here; leave --resume out to begin one, or give its folder")
+    for path in run.iterdir() if resume else ():
+        if path.exists() and not path.is_file() and not path.is_dir():  # it could keep us waiting for ever
+            raise UserError(f"{path}: a pipe or a device, no file; remove it, or put the file back")
     if not resume and (signs := _signs(run)):
         raise UserError(
             f"{run}: already holds a run ({signs[0]}); add --resume to continue it, or give another folder"
