@@ -206,6 +206,14 @@ def test_categories_with_text_for_ids(folder: Path, ids: list[Any], form: Any) -
     assert objects(read_coco(folder / "again.json")) == objects(dataset)
 
 
+def test_an_unknown_category_beside_ids_of_any_text(folder: Path) -> None:
+    labels = document()
+    labels["categories"][0]["id"] = "\x1b[2J\n"
+    with pytest.raises(DataError) as caught:
+        read(folder, labels)
+    assert str(caught.value).isprintable() and "category_id 1, which is not in" in str(caught.value)
+
+
 @pytest.mark.parametrize("raw", [True, 1.5, None, [1], {}])
 def test_what_is_no_id_of_a_category(folder: Path, raw: Any) -> None:
     labels = document()

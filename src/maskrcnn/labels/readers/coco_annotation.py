@@ -119,7 +119,8 @@ class AnnotationReader:
             self.builder.note(ProblemKind.ID_OF_ANOTHER_KIND, f"{record}, category_id {category_id!r}", image)
             label = self.label_of[other]
         if label is None:
-            known = ", ".join(f"{i} {self.builder.classes[k]}" for i, k in list(self.label_of.items())[:10])
+            ids = list(self.label_of.items())[:10]
+            known = ", ".join(f"{one!r:.40} {self.builder.classes[label]}" for one, label in ids)
             what = f" has category_id {category_id!r}, which is not in categories ({known})"
             raise self._refused(ProblemKind.UNKNOWN_CLASS, record, image, "", what)
         return label
