@@ -174,7 +174,7 @@ def whole(side: int) -> Iterator[tuple[str, Any]]:
 def model(side: int) -> Iterator[tuple[str, Any]]:
     """The shipped model of nuclei in tiles of 512 against the whole image, at one scale."""
     from maskrcnn.predict.predictor import predict_pixels
-    from maskrcnn.weights.load import load
+    from maskrcnn.weights.load import load_model
 
     numbers = nuclei(side)
     rng = np.random.default_rng(0)
@@ -182,8 +182,7 @@ def model(side: int) -> Iterator[tuple[str, Any]]:
     pixels = np.repeat(
         cv2.GaussianBlur(pixels.clip(0, 255).astype(np.uint8), (5, 5), 1)[..., None], 3, axis=2
     )
-    network = load("nuclei-mobilenet")
-    network.eval()
+    network = load_model("nuclei-mobilenet")
     at_scale = {"short_side": 512, "long_side": 512}
     network.config.input = network.config.input.model_copy(update=at_scale)
     tiled = predict_pixels(network, [pixels], tiles=512)[0]
@@ -309,7 +308,7 @@ def peers(side: int) -> Iterator[tuple[str, Any]]:
             last = (error.stderr.strip().splitlines() or [f"ended with {error.returncode}"])[-1]
             yield name, f"not measured: {last:.90}"
             continue
-        yield f"{name}: found, exact masks", [got["found"], got["exact"]]
+        yield f"{name}: found, objects at IoU 0.9", [got["found"], got["right"]]
         yield f"{name}: seconds, MB above before", [round(got["seconds"], 2), round(got["memory"] / 1e6)]
 
 
@@ -408,12 +407,14 @@ def peer(name: str, side: int) -> dict[str, Any]:
     before, begin = peak_memory(), time.perf_counter()
     found = PEERS[name](pixels)
     seconds, memory = time.perf_counter() - begin, peak_memory() - before
-    areas, exact = np.bincount(numbers.ravel()), set[int]()
+    areas, right = np.bincount(numbers.ravel()), set[int]()
     for x, y, mask in found:
-        shown = numbers[y : y + mask.shape[0], x : x + mask.shape[1]][mask]
-        if len(shown) and (shown == shown[0]).all() and len(shown) == areas[shown[0]]:
-            exact.add(int(shown[0]))
-    return {"found": len(found), "exact": len(exact), "seconds": seconds, "memory": memory}
+        shown = np.bincount(numbers[y : y + mask.shape[0], x : x + mask.shape[1]][mask])
+        if len(shown) > 1:
+            number = int(shown[1:].argmax()) + 1
+            if shown[number] >= 0.9 * (mask.sum() + areas[number] - shown[number]):
+                right.add(number)
+    return {"found": len(found), "right": len(right), "seconds": seconds, "memory": memory}
 
 
 def in_child(*options: str) -> dict[str, Any]:

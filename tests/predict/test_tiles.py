@@ -374,3 +374,38 @@ def test_tiles_that_are_full_are_counted() -> None:
     prediction = TiledImage(ArrayRegions(numbers.view(np.uint8).reshape(200, 200, 4)), 100, find, most=30)
     prediction.whole()
     assert prediction.full == 9
+
+
+def with_keypoints(numbers: np.ndarray) -> Instances:
+    """The middle of each object's box is its keypoint, which a tile that cuts the object has elsewhere."""
+    found = instances_of(numbers)
+    middles = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
+    found.keypoints = np.concatenate([middles, np.ones((len(found), 1), np.float32)], axis=1)[:, None]
+    found.keypoint_scores = found.scores * 0.5
+    return found
+
+
+def test_keypoints_at_seams_are_those_of_the_whole_object() -> None:
+    numbers = np.zeros((400, 400), np.int32)
+    for number in range(400):
+        y, x = divmod(number, 20)
+        cv2.circle(numbers, (x * 20 + 10, y * 20 + 10), 8, number + 1, -1)
+    found = joined(numbers, 100, 25, with_keypoints)
+    assert len(found) == 400 and found.keypoints is not None and found.keypoint_scores is not None
+    middles = np.array([divmod(int(name) - 1, 20) for name in found.names])[:, ::-1] * 20 + 10.5
+    assert np.array_equal(found.keypoints[:, 0, :2], middles)
+    assert np.allclose(found.keypoint_scores, found.scores * 0.5)
+
+
+def test_of_an_object_that_no_tile_shows_whole_the_best_view_has_the_keypoints() -> None:
+    numbers = np.zeros((90, 300), np.int32)
+    cv2.rectangle(numbers, (10, 40), (289, 50), 1, -1)
+
+    def find(shown: np.ndarray) -> Instances:
+        found = with_keypoints(shown)
+        found.scores = found.scores * np.float32(0.5 if shown[:, 0].any() else 1)  # the first tile is surest
+        return found
+
+    found = joined(numbers, 90, 22, find)
+    assert len(found) == 1 and found.boxes.tolist() == [[10, 40, 290, 51]]
+    assert found.keypoints is not None and found.keypoints[0, 0].tolist() == [50, 45.5, 1]

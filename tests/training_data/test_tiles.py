@@ -30,6 +30,7 @@ from maskrcnn.labels.synthetic import Synthetic
 from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage
 from maskrcnn.labels.writers.coco import write_coco
 from maskrcnn.masks.rle import bitmap_rle, crop_rle, rle_bitmap
+from maskrcnn.predict.large import tile_side
 from maskrcnn.training_data import decoded as decoded_module
 from maskrcnn.training_data.crop import crop_annotation
 from maskrcnn.training_data.decoded import DecodedImages, decode_apart
@@ -455,7 +456,10 @@ def test_check_advises_tiles_that_can_be_trained_on(tmp_path: Path, cache: Path)
     )  # 1024 of the network's show 30 pixels as 24
     assert config.model.input.short_side == 1024 == max(config.data.augment.short_sides)
     assert config.data.augment.crop is None and "--set data.tiles.side=1280" in advice.command
-    prepare_data(config, dataset)  # remnants are ignored, though the recipe has no use for that
+    # remnants are ignored, though the recipe has no use for that
+    form = prepare_data(config, dataset)[0].model.input
+    assert tile_side(form, (10_000, 10_000), "auto") == tiles.side  # what predict takes
+    assert tile_side(form, (2 * tiles.side, 2 * tiles.side), "auto") is None
     stats.sides = [300.0, 400, 500, 600, 900]  # large enough in whole images
     assert load_config(advice.recipe, advise("scans", stats).overrides).data.tiles is None
 
