@@ -117,6 +117,8 @@ def test_another_runs_results_are_refused(tmp_path: Path) -> None:
     other.weight.data += 1
     with pytest.raises(UserError, match="other weights"):
         predict_files(other, [folder], out)
+    with pytest.raises(UserError, match="other weights and model settings and augmentation"):
+        predict_files(Augmented(other), [folder], out)  # type: ignore[arg-type]
     Image.fromarray(image(seed=9)).save(folder / "9.png")
     with pytest.raises(UserError, match="other images"):
         run(folder, out)

@@ -55,12 +55,14 @@ def describe_run(model: Runner, images: Sequence[tuple[str, Path]], **settings: 
     for name, path in images:
         state = path.stat() if path.exists() else None  # the one who reads it says that it is gone
         files.update(json.dumps([name, state and (state.st_size, state.st_mtime_ns)]).encode())
+    inner = model.runner if isinstance(model, Augmented) else model
     config = json.dumps(model.config.model_dump(mode="json"), sort_keys=True)
     return {
-        "weights": _weights(model),
+        "weights": _weights(inner),
         "model settings": hashlib.sha256(config.encode()).hexdigest(),
         "images": f"{len(images)} {files.hexdigest()}",
         "engine": str(getattr(model, "name", "torch")),
+        "augmentation": "" if inner is model else "looks",
         "version": __version__,
         **{name: str(value) for name, value in settings.items()},
     }

@@ -13,7 +13,7 @@ from maskrcnn.labels.types import DatasetInfo
 from maskrcnn.labels.writers.coco import CocoWriter
 from maskrcnn.labels.writers.cvat import CvatWriter
 from maskrcnn.labels.writers.format_writer import FormatWriter
-from maskrcnn.labels.writers.geojson import GeoJsonWriter
+from maskrcnn.labels.writers.geojson import GeoJsonWriter, MapWriter
 from maskrcnn.labels.writers.label_studio import LabelStudioWriter
 from maskrcnn.labels.writers.label_tiff import LabelTiffWriter
 from maskrcnn.labels.writers.labelme import LabelMeWriter
@@ -35,6 +35,7 @@ LABELS: dict[str, type[FormatWriter]] = {
     "yolo": YoloWriter,
     "labels": LabelTiffWriter,
     "geojson": GeoJsonWriter,
+    "map": MapWriter,
 }
 TABLES = ("csv", "parquet")  # of objects, with which a summary of the images comes
 KINDS = ("overlay", "coco", *TABLES, "summary", *LABELS)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from maskrcnn.images.georeference import read_georeference
 from maskrcnn.labels.annotation_masks import annotation_rings
 from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage
 from maskrcnn.labels.writers.format_writer import FormatWriter
@@ -25,6 +26,7 @@ GOLDEN = 0.618034  # hues so far apart never look alike
 class GeoJsonWriter(FormatWriter):
     """Images and .geojson files in the folder of each split; a file is whole after every row of tiles."""
 
+    _file: GrowingFile | None = None
     with_images = False  # QuPath has the image open
 
     def own_file(self, split: str, name: str) -> Path:
@@ -35,19 +37,29 @@ class GeoJsonWriter(FormatWriter):
         super().begin(split, name, image, info)
         path = self.own_file(split, name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = GrowingFile(path, '{"type": "FeatureCollection", "features": [\n', "\n]}\n")
+        self._file = GrowingFile(path, self.head(), "\n]}\n")
 
     def add(self, annotations: Sequence[Annotation], scores: Sequence[float] | None = None) -> None:
         shown = [None] * len(annotations) if scores is None else scores
         pairs = zip(annotations, shown, strict=True)
+        assert self._file is not None
         self._file.add([json.dumps(self._feature(*pair)) for pair in pairs if not self.is_crowd(pair[0])])
 
     def end(self) -> None:
-        self._file.close()
+        self.close()
 
     def close(self) -> None:
-        if self.name:
+        if self._file is not None:
             self._file.close()
+            self._file = None
+
+    def head(self) -> str:
+        """What stands before the features."""
+        return '{"type": "FeatureCollection", "features": [\n'
+
+    def place(self, ring: np.ndarray) -> np.ndarray:
+        """A ring (n, 2) of x, y in pixels as coordinates of the file."""
+        return ring
 
     def _feature(self, annotation: Annotation, score: float | None) -> dict[str, Any]:
         self.note_keypoints(annotation)
@@ -57,7 +69,8 @@ class GeoJsonWriter(FormatWriter):
             x0, y0, x1, y1 = map(float, annotation.box)
             parts = [(np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]]), [])]
         polygons = [
-            [_closed(outer, True), *(_closed(hole, False) for hole in holes)] for outer, holes in parts
+            [_closed(self.place(outer), True), *(_closed(self.place(hole), False) for hole in holes)]
+            for outer, holes in parts
         ]
         measurements = {"Area px^2": float(annotation.area)} | ({} if score is None else {"Score": score})
         whole = len(polygons) == 1
@@ -73,6 +86,39 @@ class GeoJsonWriter(FormatWriter):
                 "measurements": measurements,
             },
         }
+
+
+class MapWriter(GeoJsonWriter):
+    """GeoJSON in the coordinates of the map, for a GIS; images without a georeference are counted."""
+
+    def begin(self, split: str, name: str, image: LabelledImage, info: DatasetInfo) -> None:
+        """
+        Raises:
+            ImageError: a GeoTIFF that is damaged, or rasterio is not installed.
+        """
+        self._georeference = None if image.path is None else read_georeference(image.path)
+        if self._georeference is None:
+            self.left_out.note("image without a georeference")
+            FormatWriter.begin(self, split, name, image, info)
+        else:
+            super().begin(split, name, image, info)
+
+    def add(self, annotations: Sequence[Annotation], scores: Sequence[float] | None = None) -> None:
+        if self._georeference is not None:
+            super().add(annotations, scores)
+
+    def head(self) -> str:
+        """With the reference system by its name, as GDAL and QGIS write and read it (GeoJSON 2008)."""
+        crs = self._georeference.crs if self._georeference is not None else None
+        if crs is None:
+            return super().head()
+        name = f"urn:ogc:def:crs:EPSG::{crs[5:]}" if crs.startswith("EPSG:") else crs
+        named = json.dumps({"type": "name", "properties": {"name": name}})
+        return f'{{"type": "FeatureCollection", "crs": {named}, "features": [\n'
+
+    def place(self, ring: np.ndarray) -> np.ndarray:
+        assert self._georeference is not None
+        return np.array([self._georeference.point(x, y) for x, y in ring.tolist()])
 
 
 def _closed(ring: np.ndarray, outer: bool) -> list[list[float]]:
