@@ -72,3 +72,26 @@ def test_percentiles_where_asked(tmp_path: Path) -> None:
 def test_one_value_only(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.full((9, 9), 7.0))
     assert find_value_range([tmp_path / "a.npy"]) == (7, 8)
+
+
+def test_stacks_and_files_too_large_for_memory_are_looked_at_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    samples = np.random.default_rng(0).integers(0, 4096, (3, 900, 1100)).astype(np.uint16)
+    samples[:, 0, 0] = 4095
+    tifffile.imwrite(tmp_path / "stack.tif", samples, photometric="minisblack", tile=(256, 256))
+    tifffile.imwrite(tmp_path / "one.tif", samples[0], photometric="minisblack", tile=(256, 256))
+    assert find_value_range([tmp_path / "stack.tif"]) == (0, 4095)
+    monkeypatch.setattr("maskrcnn.images.header.LARGEST", 10_000)
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 10_000)  # as Pillow does by itself
+    assert find_value_range([tmp_path / "one.tif"]) == (0, 4095)
+    low, high = find_value_range([tmp_path / "one.tif"], percentiles=(10, 90)) or (0, 0)
+    assert 380 < low < 440 and 3600 < high < 3750
+
+
+def test_the_range_of_a_zarr(tmp_path: Path) -> None:
+    zarr = pytest.importorskip("zarr")
+    samples = np.random.default_rng(0).integers(0, 1024, (90, 130)).astype(np.uint16)
+    zarr.create_array(str(tmp_path / "a.zarr"), shape=(90, 130), chunks=(32, 32), dtype="uint16")[:] = samples
+    assert find_value_range([tmp_path / "a.zarr"]) == (0, 1023)

@@ -149,12 +149,14 @@ def sixteen_bits(image: Image.Image) -> type[np.integer] | None:
 
 def maybe_deep(path: Path) -> bool:
     """Whether a file may hold samples of more than 8 bits, by its header."""
+    if path.is_dir():  # a zarr
+        return True
     try:
         if path.suffix.lower() == ARRAY_SUFFIX:
             return open_array(path).dtype.itemsize > 1
         with warnings.catch_warnings(action="ignore"), open_image(path) as image:
             return image.mode == "F" or image.mode.startswith("I") or _tiff_bits(image) > 8
-    except UnidentifiedImageError:
+    except (UnidentifiedImageError, Image.DecompressionBombError):
         return is_tiff(path)
     except Exception:  # noqa: BLE001 - as in read_image, which says what is wrong
         return False

@@ -110,17 +110,20 @@ def open_regions(
         ImageError: damaged, of several images where `page` is None, or of a format whose package is not
             installed.
     """
-    samples: RegionImage | None
-    if is_zarr(path):
-        samples = open_zarr_regions(path, page)
-    elif path.suffix.lower() in SLIDES:
-        samples = open_slide_regions(path)
-    else:
-        samples = _open_ordinary(path, channels, page)
+    samples = open_samples(path, channels, page)
     if samples is None:
         return None
     ordinary = page is None and isinstance(samples, ArrayRegions | TiffSamples)
     return FileRegions(path, samples, channels, value_range, ordinary)
+
+
+def open_samples(path: Path, channels: int = 3, page: int | None = None) -> RegionImage | None:
+    """The same as it is stored, of any type and not of the model's channels yet."""
+    if is_zarr(path):
+        return open_zarr_regions(path, page)
+    if path.suffix.lower() in SLIDES:
+        return open_slide_regions(path)
+    return _open_ordinary(path, channels, page)
 
 
 def count_images(path: Path, channels: int = 3) -> int:

@@ -10,9 +10,12 @@ import numpy as np
 from maskrcnn.errors import DataError
 from maskrcnn.images.header import maybe_deep
 from maskrcnn.images.read import ValueRange, read_samples
+from maskrcnn.images.regions import count_images, open_samples
+from maskrcnn.images.tiles import Window
 
 IMAGES = 64  # that are looked at, spread over the data set
 SAMPLES = 500_000_000  # after which no further image is decoded
+PART, PARTS = 512, 4  # pixels a side, and how many a side, of what is read of a file too large for memory
 GRID = 128  # points a side of each of them that percentiles are taken of
 GOLDEN = 0.618034
 DEPTHS = (8, 10, 12, 14, 16, 24, 32, 64)  # bits that cameras and files have
@@ -61,9 +64,30 @@ def _deep_images(paths: Sequence[Path], channels: int) -> Iterator[np.ndarray]:
         if seen > SAMPLES:
             return
         try:
-            samples = read_samples(paths[index], channels) if maybe_deep(paths[index]) else None
+            samples = _samples_of(paths[index], channels) if maybe_deep(paths[index]) else None
         except DataError:
             continue  # whoever uses the image says so
         if samples is not None and samples.dtype.itemsize > 1:
             seen += samples.size
             yield samples
+
+
+def _samples_of(path: Path, channels: int) -> np.ndarray | None:
+    """The samples of an image; of a stack, or a file too large for memory, parts that are spread over it."""
+    try:
+        return read_samples(path, channels)
+    except DataError:
+        count = count_images(path, channels)
+        image = open_samples(path, channels, None if count == 1 else count // 2)
+        if image is None:
+            raise
+    height, width = (min(PART, side) for side in image.size)
+    tops, lefts = (
+        np.linspace(0, whole - part, PARTS).astype(int).tolist()
+        for whole, part in zip(image.size, (height, width), strict=True)
+    )
+    try:
+        parts = [image.read(Window(left, top, width, height)) for top in tops for left in lefts]
+    finally:
+        image.close()
+    return np.concatenate(parts)
