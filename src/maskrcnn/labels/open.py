@@ -9,6 +9,7 @@ from pathlib import Path
 
 from maskrcnn.config.data import DataConfig
 from maskrcnn.errors import UserError
+from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.choose import choose_labels
 from maskrcnn.labels.detect import Format, detect, find_format
 from maskrcnn.labels.image_files import check_sizes
@@ -199,6 +200,8 @@ def _find_split(folder: Path, split: Split, named: Format | None, options: Label
     found: dict[Path, Opener] = {}
     for suffix in (".json", ""):
         paths = [path for name in names for path in _like(folder, f"{name}{suffix}")]
+        if found:  # a folder beside a label file has its images, as a rule: looking for labels takes seconds
+            paths = [path for path in paths if not _holds_images_alone(path)]
         openers = {path: opener for path in paths if (opener := _whole(path, named, options))}
         if openers:
             path = _only(list(openers))
@@ -217,6 +220,17 @@ def _find_split(folder: Path, split: Split, named: Format | None, options: Label
             "meant, or move the other out of there"
         )
     return next(iter(found.values()), None)
+
+
+def _holds_images_alone(folder: Path) -> bool:
+    """Whether all that a folder holds are images, none of them Cellpose's masks."""
+    try:
+        return all(
+            entry.name.lower().endswith(SUFFIXES) and "_masks." not in entry.name
+            for entry in os.scandir(folder)
+        )
+    except OSError:
+        return False
 
 
 def _only(paths: list[Path]) -> Path:
