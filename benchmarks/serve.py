@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import io
 import json
 import re
 import socket
@@ -43,8 +44,6 @@ START_SECONDS = 300
 
 def photograph() -> bytes:
     """The demo's, as JPEG."""
-    import io
-
     from PIL import Image
 
     from maskrcnn.cli.demo import demo_photograph
@@ -264,6 +263,7 @@ def beside_direct(name: str, port: int, request: bytes, apart: dict[int, Apart],
         {OURS: lambda: asyncio.run(so_many(port, request, TOGETHER, TOGETHER)), DIRECT: apart[TOGETHER]},
         rounds,
     )
+    print(f"{name}, 1 request: {alone}\n{name}, {TOGETHER} at once: {many}")
     lines = [Line(f"{name}: 1 request", alone), Line(f"{name}: {TOGETHER} at once", many, 0.95)]
     added = 1e3 * (lines[0].median(OURS) - lines[0].median(DIRECT))
     allowed = max(1e3 * OVERHEAD * lines[0].median(DIRECT), LEAST_OVERHEAD_MS)
@@ -336,6 +336,8 @@ def main() -> None:
     if options.litserve_port:
         litserve(next(iter(models.values())), options.engine, options.litserve_port)
         return
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # what is cut short has told what it found
     body = photograph()
     if options.serve:
         answer = answer_directly(next(iter(models.values())), options.engine)

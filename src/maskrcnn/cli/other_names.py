@@ -16,6 +16,7 @@ VERBS = {
     "samples": "visualize visualise show browse preview",
     "convert": "import",
     "models": "list zoo hub download",
+    "serve": "server api http web app deploy",
     "env": "info version-info collect-env doctor checks",
     "train DATA --run FOLDER --resume": "resume",
     "export WEIGHTS --to openvino --int8": "quantize quantise",
