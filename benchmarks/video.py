@@ -224,8 +224,9 @@ def growth(frames: int) -> None:
         after: dict[int, int] = {}
 
         def progress(done: int, total: int | None) -> None:
-            if done in (500, frames):
+            if done % 500 == 0 or done == frames:
                 after[done] = memory("self")
+                print(f"{done} frames: {after[done] / 1e6:.0f} MB", flush=True)
 
         tune()
         summaries = predict_videos(
