@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -28,8 +29,10 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         try:
             run.check_target("onnx")
         except UserError:
+            _forget_digests(folders)
             return folders
         folders["onnx"] = run.export(network, "onnx", base / "onnx", show=lambda table: None)
+    _forget_digests(folders)
     try:
         run.check_target("openvino")
     except UserError:
@@ -42,4 +45,12 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folders["openvino"].mkdir()
     write_openvino(graph, folders["openvino"] / "model.xml")
     write_export(folders["openvino"], record.model_copy(update={"target": "openvino"}), config)
+    _forget_digests(folders)
     return folders
+
+
+def _forget_digests(folders: dict[str, Path]) -> None:
+    """As a stranger would who changes a file: what is behind the digests is to hold as well."""
+    for folder in folders.values():
+        record = json.loads((folder / "export.json").read_text())
+        (folder / "export.json").write_text(json.dumps(record | {"files": {}}))

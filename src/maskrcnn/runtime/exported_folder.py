@@ -4,6 +4,7 @@ graph's files.
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,6 +39,7 @@ class Record(Section):
     target: Target
     precision: Literal["fp32", "int8"] = "fp32"
     source: str = ""  # what the user named
+    files: dict[str, str] = {}  # SHA-256 of the graph's files and of config.json, by name
     weights: str = ""  # digest of the network's tensors and settings, see `digest`
     versions: dict[str, str] = {}
     batch: str = "any"
@@ -77,19 +79,38 @@ def read_export(folder: Path) -> tuple[Record, ModelConfig, Path]:
         )
     config = validate(ModelConfig, _read(folder / CONFIG), str(folder / CONFIG))
     graph = folder / GRAPHS[record.target]
-    for path in (graph, graph.with_suffix(".bin")) if record.target == "openvino" else (graph,):
+    for path in _graph_files(folder, record.target):
         if not path.is_file():
             raise UserError(f"{folder}: has no {path.name}; export it anew")
         if path.resolve().parent != folder.resolve():
             raise UserError(f"{path}: leads out of its folder; copy the file into it")
     _check(record, config, folder / RECORD)
+    for name, known in record.files.items():
+        if name not in (CONFIG, graph.name, graph.with_suffix(".bin").name):
+            raise UserError(
+                f"{folder / RECORD}: names {name!r}, which is no file of an export; export it anew"
+            )
+        if (folder / name).is_file() and _digest(folder / name) != known:
+            raise UserError(f"{folder / name}: is not what was exported (another SHA-256); export it anew")
     return record, config, graph
 
 
 def write_export(folder: Path, record: Record, config: ModelConfig) -> None:
-    """Write the two JSON files of an exported folder."""
+    """Write the two JSON files of an exported folder, beside its graph."""
     write_json(folder / CONFIG, config.model_dump(mode="json"))
+    paths = [folder / CONFIG, *_graph_files(folder, record.target)]
+    record = record.model_copy(update={"files": {path.name: _digest(path) for path in paths}})
     write_json(folder / RECORD, record.model_dump(mode="json"))
+
+
+def _graph_files(folder: Path, target: Target) -> list[Path]:
+    graph = folder / GRAPHS[target]
+    return [graph, graph.with_suffix(".bin")] if target == "openvino" else [graph]
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check(record: Record, config: ModelConfig, path: Path) -> None:

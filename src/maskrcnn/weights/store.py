@@ -6,6 +6,7 @@ The same three files that huggingface_hub's mixin uses. Nothing in them can run 
 from __future__ import annotations
 
 import difflib
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.safe_files import parse_json
 from maskrcnn.weights.checkpoint_file import refuse_not_finite
 
+DIGEST = "sha256"  # in the file's metadata; files of others have none
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
 
@@ -38,7 +40,7 @@ def save_model(model: MaskRCNN, folder: str | Path, card: str = "", *, half: boo
         tensor = tensor.detach().cpu()
         tensors[name] = (tensor.half() if half and tensor.is_floating_point() else tensor).contiguous()
     with new_file(folder / WEIGHTS) as unfinished:
-        save_file(tensors, unfinished, metadata={"format": "pt"})
+        save_file(tensors, unfinished, metadata={"format": "pt", DIGEST: _digest(tensors)})
         write_json(folder / CONFIG, model.config.model_dump(mode="json"))
         if card:
             write_text(folder / CARD, card)
@@ -71,16 +73,30 @@ def load_weights(model: torch.nn.Module, path: Path) -> None:
     """Fills `model` from a safetensors file that must fit it exactly.
 
     Raises:
-        UserError: unreadable file, tensors that are missing, unexpected or of another shape, or numbers that
-            are not finite.
+        UserError: unreadable or damaged file, tensors that are missing, unexpected or of another shape, or
+            numbers that are not finite.
     """
     expected = model.state_dict()
     _refuse_others(expected, path)
     with _readable(path):
-        tensors = {name: tensor for name, tensor in load_file(path).items() if name in expected}
+        tensors = load_file(path)
+        with safe_open(path, "pt") as file:
+            known = (file.metadata() or {}).get(DIGEST)
+    if known is not None and known != _digest(tensors):
+        raise UserError(f"{path}: is damaged: its tensors are not those that were saved (another SHA-256)")
+    tensors = {name: tensor for name, tensor in tensors.items() if name in expected}
     for name, tensor in tensors.items():
         refuse_not_finite(path, name, tensor)
     model.load_state_dict({name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()})
+
+
+def _digest(tensors: dict[str, torch.Tensor]) -> str:
+    """SHA-256 of names, types, shapes and values, whatever their order in a file."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        found.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def _refuse_others(expected: dict[str, torch.Tensor], path: Path) -> None:
