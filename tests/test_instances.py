@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+import maskrcnn
 from maskrcnn.config.model import KeypointSchema
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.instances import Instances, Masks
@@ -272,6 +275,100 @@ def test_crops() -> None:
     found.masks = None
     with pytest.raises(UserError, match="masked"):
         found.crops(masked=True)
+
+
+def test_saved_and_read_again(tmp_path: Path) -> None:
+    found = replace(
+        some_instances(), track_ids=np.arange(4), path=Path("a/street.png"), value_range=(0.0, 9.0)
+    )
+    found.masks.known[2] = (3, 4, np.ones((2, 5), bool))
+    found.save(tmp_path / "found.npz")
+    assert Instances.load(tmp_path / "found.npz") == replace(found, pixels=None)
+    bare = replace(some_instances(3)[[]], masks=None, keypoints=None, keypoint_schema=None, class_ids=None)
+    bare.save(str(tmp_path / "bare.npz"))
+    assert Instances.load(tmp_path / "bare.npz") == replace(bare, pixels=None)
+    with pytest.raises(UserError, match="suffix"):
+        found.save(tmp_path / "found.json")
+
+
+def test_other_files_are_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "found.npz"
+    with pytest.raises(DataError, match="no such file"):
+        Instances.load(path)
+    some_instances().save(path)
+    whole = path.read_bytes()
+    for content in (b"", b"text", whole[: len(whole) // 2]):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=r"not a file of Instances\.save") as error:
+            Instances.load(path)
+        assert "\n" not in str(error.value)
+    np.savez(path, record=np.array([{"code": print}], object))  # a pickle, which is never unpickled
+    with pytest.raises(DataError, match="not a file"):
+        Instances.load(path)
+
+
+def test_to_labelme_is_read_as_it_was_found(tmp_path: Path) -> None:
+    found = replace(some_instances(), path=Path("a/street.png"))
+    ring = np.zeros((12, 12), bool)
+    ring[2:10, 2:10] = True
+    ring[5:7, 5:7] = False
+    found.masks.known |= {0: (5, 6, ring), 1: (20, 10, np.ones((6, 9), bool))}
+    document = json.loads(json.dumps(found.to_labelme(tolerance=0)))
+    assert document["imagePath"] == "street.png" and (document["imageHeight"], document["imageWidth"]) == (
+        40,
+        50,
+    )
+    hole, block = document["shapes"][:2]
+    assert hole["shape_type"] == "mask" and hole["label"] == "cat" and hole["points"] == [[7, 8], [14, 15]]
+    assert block["shape_type"] == "polygon" and block["group_id"] == 2
+    assert sorted(map(tuple, block["points"])) == [(20, 10), (20, 16), (29, 10), (29, 16)]
+    found.masks = None
+    shapes = found.to_labelme()["shapes"]
+    assert [shape["shape_type"] for shape in shapes] == ["rectangle"] * 4
+    assert np.allclose(np.reshape([shape["points"] for shape in shapes], (4, 4)), found.boxes)
+
+
+def test_measure_and_to_pandas() -> None:
+    pytest.importorskip("skimage")
+    found = some_instances()
+    rows = found.measure(scale=0.5)
+    assert [row["area"] for row in rows] == found.masks.areas().tolist()
+    assert rows[0]["area_um2"] == rows[0]["area"] / 4 and rows[1]["class"] == "dog"
+    with pytest.raises(UserError, match="scale"):
+        found.measure(scale=0)
+    try:
+        import pandas  # noqa: F401
+    except ImportError:
+        with pytest.raises(UserError, match="pip install pandas"):
+            found.to_pandas()
+        return
+    table = replace(found, track_ids=np.arange(4) + 3).to_pandas()
+    assert table["area"].tolist() == found.masks.areas().tolist() and table["track_id"].tolist() == [
+        3,
+        4,
+        5,
+        6,
+    ]
+
+
+def test_to_fiftyone(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = some_instances()
+    monkeypatch.setitem(sys.modules, "fiftyone", None)
+    with pytest.raises(UserError, match="pip install fiftyone"):
+        found.to_fiftyone()
+    # its own fields alone: the package brings a database
+    fields = SimpleNamespace
+    monkeypatch.setitem(sys.modules, "fiftyone", SimpleNamespace(Detection=fields, Detections=fields))
+    made = found.to_fiftyone().detections
+    assert [one.label for one in made] == found.names
+    for one, bitmap in zip(made, found.masks.bitmaps(), strict=True):
+        x, y, width, height = np.round(np.array(one.bounding_box) * (50, 40, 50, 40)).astype(int)
+        assert one.mask.shape == (height, width)
+        assert np.array_equal(one.mask, bitmap[y : y + height, x : x + width])
+
+
+def test_type_checkers_see_the_types() -> None:
+    assert (Path(maskrcnn.__file__).parent / "py.typed").is_file()
 
 
 def test_to_supervision() -> None:

@@ -7,130 +7,32 @@ form of them is asked for, and each is then pasted inside its own box only.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from maskrcnn.config.model import KeypointSchema
-from maskrcnn.errors import UserError
-from maskrcnn.masks.paste import Window, paste_edges, paste_windows, window_edges
-from maskrcnn.masks.polygons import bitmap_rings, simplified_ring
-from maskrcnn.masks.rle import Rle, edges_rle
+from maskrcnn.errors import DataError, UserError
+from maskrcnn.files import new_file
+from maskrcnn.masks.masks import Index, Masks, chosen_rows, same
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
     from PIL import Image
     from supervision import Detections
 
     from maskrcnn.images.draw import Colours
 
 PER_OBJECT = (
-    "boxes",
-    "scores",
-    "labels",
-    "masks",
-    "keypoints",
-    "keypoint_scores",
-    "mask_scores",
-    "class_ids",
-    "track_ids",
+    *("boxes", "scores", "labels", "masks", "keypoints", "keypoint_scores", "mask_scores"),
+    *("class_ids", "track_ids"),
 )
-Index = int | slice | list[int] | np.ndarray
-
-
-@dataclass(eq=False)
-class Masks:
-    """N masks of one image."""
-
-    probabilities: np.ndarray  # (N, m, m) float32
-    boxes: np.ndarray  # (N, 4) float32 xyxy: what each map covers; may reach outside the image
-    size: tuple[int, int]  # height and width of the image
-    threshold: float = 0.5  # a pixel is the object's from this probability on
-    # masks that are known by their pixels, by row: x0, y0, bool (h, w); their probabilities are not used
-    known: dict[int, Window] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.probabilities)
-
-    def __eq__(self, other: object) -> bool:
-        """Whether all fields are equal."""
-        return isinstance(other, Masks) and _same(vars(self), vars(other))
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __getitem__(self, index: Index) -> Masks:
-        rows = _rows(index)
-        places = np.arange(len(self))[rows].tolist()
-        known = {new: self.known[old] for new, old in enumerate(places) if old in self.known}
-        return Masks(self.probabilities[rows], self.boxes[rows], self.size, self.threshold, known)
-
-    def windows(self) -> Iterator[tuple[int, int, np.ndarray]]:
-        """Each mask as (x0, y0, bool (h, w)): the part of the image that its box touches, and nothing outside
-        it.
-
-        One after the other, so that of any number of masks one window is in memory.
-        """
-        pasted = paste_windows(self.probabilities, self.boxes, *self.size, self.threshold)
-        return (self.known.get(row, window) for row, window in enumerate(pasted))
-
-    def edges(self) -> Iterator[np.ndarray]:
-        """Each mask as the places, column by column, where its runs of pixels begin and end in turn; see
-        `paste_edges`.
-        """
-        pasted = paste_edges(self.probabilities, self.boxes, *self.size, self.threshold)
-        for row, edges in enumerate(pasted):
-            yield window_edges(*self.known[row], self.size[0]) if row in self.known else edges
-
-    def bitmaps(self) -> np.ndarray:
-        """bool (N, H, W): N whole images in memory; for large images prefer `rle` or `windows`."""
-        bitmaps = np.zeros((len(self), *self.size), dtype=bool)
-        for bitmap, (x0, y0, window) in zip(bitmaps, self.windows(), strict=True):
-            bitmap[y0 : y0 + window.shape[0], x0 : x0 + window.shape[1]] = window
-        return bitmaps
-
-    def rle(self) -> list[Rle]:
-        """COCO's compressed form, one dict each: size [H, W] and counts as bytes."""
-        return [edges_rle(edges, *self.size) for edges in self.edges()]
-
-    def polygons(self, tolerance: float = 0.0) -> list[list[np.ndarray]]:
-        """For each mask its outer rings, float32 (n, 2) of x, y along the edges of its pixels, largest first.
-
-        A ring has at least three points; holes are not described, so an RLE says more than these.
-
-        Args:
-            tolerance: pixels that a ring may be off the edges, for fewer points (`simplified_ring`).
-        """
-        return [_outer_rings(window, tolerance) for window in self.windows()]
-
-    def enlarged(self, factor: int) -> Masks:
-        """The same masks in an image `factor` times as large."""
-        size = (self.size[0] * factor, self.size[1] * factor)
-        known = {
-            row: (x0 * factor, y0 * factor, bitmap.repeat(factor, axis=0).repeat(factor, axis=1))
-            for row, (x0, y0, bitmap) in self.known.items()
-        }
-        return replace(self, boxes=self.boxes * factor, size=size, known=known)
-
-    def expected_iou(self) -> np.ndarray:
-        """float32 (N,): the IoU of each mask with the true one that its probabilities let expect, 0 to 1.
-
-        Of the pixels that are taken for the object's, as many as their probabilities sum up to are in both;
-        in either are all of them, and of the others as many as theirs sum up to. That is the ratio of the two
-        expectations, over the map's cells.
-        """
-        chosen = self.probabilities >= self.threshold
-        both = (self.probabilities * chosen).sum(axis=(1, 2))
-        either = np.where(chosen, 1, self.probabilities).sum(axis=(1, 2))
-        return (both / np.maximum(either, 1e-9)).astype(np.float32)
-
-    def areas(self) -> np.ndarray:
-        """int64 (N,): pixels of each mask."""
-        return np.array([(edges[1::2] - edges[::2]).sum() for edges in self.edges()], dtype=np.int64)
 
 
 @dataclass(eq=False, repr=False)
@@ -174,13 +76,13 @@ class Instances:
 
     def __eq__(self, other: object) -> bool:
         """Whether all fields are equal, those of the image (`path`, `pixels`) too."""
-        return isinstance(other, Instances) and _same(vars(self), vars(other))
+        return isinstance(other, Instances) and same(vars(self), vars(other))
 
     __hash__ = None  # type: ignore[assignment]
 
     def __getitem__(self, index: Index) -> Instances:
         """Some of the objects: by position (which gives N = 1), slice, list of positions or boolean array."""
-        rows = _rows(index)
+        rows = chosen_rows(index)
         places = np.arange(len(self))[rows]
         chosen: dict[str, Any] = {name: getattr(self, name) for name in PER_OBJECT}
         chosen = {name: None if values is None else values[rows] for name, values in chosen.items()}
@@ -240,11 +142,7 @@ class Instances:
         )
 
     def show(self, **options: Any) -> None:
-        """Open `plot` in the system's image viewer; in a notebook the object itself is shown.
-
-        Raises:
-            UserError, DataError: as `plot`.
-        """
+        """Open `plot`, which has the options and errors, in the system's image viewer."""
         self.plot(**options).show()
 
     def _repr_png_(self) -> bytes | None:
@@ -265,23 +163,20 @@ class Instances:
             UserError: the image is not known, or masks are asked of a model without them.
             DataError: its file cannot be read any more.
         """
-        pixels, crops = self._pixels("crops"), []
-        if masked and self.masks is None:
+        pixels = self._pixels("crops")
+        crops = [pixels[y0:y1, x0:x1].copy() for x0, y0, x1, y1 in self._whole_boxes()]
+        if not masked:
+            return crops
+        if self.masks is None:
             raise UserError("crops: these objects have no masks; leave out masked=True")
-        windows = self.masks.windows() if masked and self.masks is not None else [None] * len(self)
-        for box, window in zip(self.boxes, windows, strict=True):
-            (x0, y0), (x1, y1) = np.floor(box[:2]).astype(int), np.ceil(box[2:]).astype(int)
-            crop = pixels[y0:y1, x0:x1].copy()
-            if window is not None:
-                inside = np.zeros(crop.shape[:2], bool)
-                left, top, bitmap = window
-                # the window reaches a little beyond the box, or less far where the mask does
-                part = bitmap[max(0, y0 - top) : max(0, y1 - top), max(0, x0 - left) : max(0, x1 - left)]
-                down, right = max(0, top - y0), max(0, left - x0)
-                inside[down : down + part.shape[0], right : right + part.shape[1]] = part
-                crop[~inside] = 0
-            crops.append(crop)
+        for crop, inside in zip(crops, self.masks.over(self._whole_boxes()), strict=True):
+            crop[~inside] = 0
         return crops
+
+    def _whole_boxes(self) -> list[list[int]]:
+        """xyxy of the pixels that each box touches."""
+        corners = np.concatenate([np.floor(self.boxes[:, :2]), np.ceil(self.boxes[:, 2:])], axis=1)
+        return [[int(side) for side in box] for box in corners.tolist()]
 
     def _pixels(self, wanted_by: str) -> np.ndarray:
         """The image, from memory or its file."""
@@ -311,6 +206,141 @@ class Instances:
         if not (isinstance(tolerance, Real) and tolerance >= 0):
             raise UserError(f"simplify: tolerance={tolerance!r:.40}: give pixels, 0 or more")
         return self.masks.polygons(float(tolerance))
+
+    def measure(self, scale: float | None = None) -> list[dict[str, Any]]:
+        """A row an object: class, score, box, shape of the mask, and brightness of the image under it; see
+        `maskrcnn.masks.measure.measure`.
+
+        Args:
+            scale: micrometres per pixel, for further columns such as `area_um2`.
+
+        Raises:
+            UserError: scikit-image is not installed, or a scale that is not above 0.
+        """
+        from maskrcnn.masks.measure import measure
+
+        if scale is not None and not (isinstance(scale, Real) and 0 < scale < float("inf")):
+            raise UserError(f"measure: scale={scale!r:.40}: give micrometres per pixel, above 0")
+        return measure(self, None if scale is None else float(scale))
+
+    def to_pandas(self, scale: float | None = None) -> DataFrame:
+        """`measure` as a pandas table, with `track_id` where objects were tracked.
+
+        Raises:
+            UserError: pandas or scikit-image is not installed.
+        """
+        try:
+            from pandas import DataFrame
+        except ImportError:
+            raise UserError("to_pandas: needs pandas; pip install pandas") from None
+        table = DataFrame(self.measure(scale))
+        if self.track_ids is not None:
+            table.insert(0, "track_id", self.track_ids)
+        return table
+
+    def to_labelme(self, *, tolerance: float = 0.5) -> dict[str, Any]:
+        """What LabelMe's JSON beside the image holds, ready for `json.dump`: each object's outlines, or its
+        box where there are no masks.
+
+        Args:
+            tolerance: pixels that outlines may be off the masks, for fewer points.
+        """
+        from maskrcnn.masks.labelme import labelme_file, labelme_shapes
+        from maskrcnn.masks.polygons import window_rings
+
+        shapes: list[dict[str, Any]] = []
+        windows = [None] * len(self) if self.masks is None else self.masks.windows()
+        for number, (name, box, window) in enumerate(zip(self.names, self.boxes, windows, strict=True), 1):
+            parts = [] if window is None else window_rings(*window, tolerance)
+            if window is not None and not parts:
+                continue  # a mask of no pixel
+            shapes += labelme_shapes(name, number, box, parts, window)
+        return labelme_file(shapes, self.path.name if self.path else "", *self.size)
+
+    def to_fiftyone(self) -> Any:
+        """The same as `fiftyone.Detections`: boxes as shares of the image, masks over their boxes.
+
+        Raises:
+            UserError: fiftyone is not installed.
+        """
+        try:
+            from fiftyone import Detection, Detections
+        except ImportError:
+            raise UserError("to_fiftyone: needs fiftyone; pip install fiftyone") from None
+        masks = [None] * len(self) if self.masks is None else list(self.masks.over(self._whole_boxes()))
+        # a mask covers whole pixels, and so must the box that it is stretched over
+        boxes = self.boxes if self.masks is None else np.array(self._whole_boxes()).reshape(-1, 4)
+        shares = boxes / np.tile(self.size[::-1], 2)
+        detections = []
+        for row, (x0, y0, x1, y1) in enumerate(shares.astype(float).tolist()):
+            detection = Detection(
+                label=self.names[row],
+                bounding_box=[x0, y0, x1 - x0, y1 - y0],
+                confidence=float(self.scores[row]),
+            )
+            if self.track_ids is not None:
+                detection.index = int(self.track_ids[row])
+            if masks[row] is not None:
+                detection.mask = masks[row]
+            detections.append(detection)
+        return Detections(detections=detections)
+
+    def save(self, path: str | Path) -> None:
+        """Write all but the image to a file of NumPy's (.npz), which `load` reads.
+
+        Raises:
+            UserError: another suffix.
+            OSError: it cannot be written.
+        """
+        path = Path(path)
+        if path.suffix.lower() != ".npz":
+            raise UserError(f"{path}: give the file the suffix .npz")
+        arrays = {name: getattr(self, name) for name in PER_OBJECT if name != "masks"}
+        record: dict[str, Any] = {"names": self.names, "size": self.size, "channels": self.channels}
+        record |= {"path": self.path and str(self.path), "value_range": self.value_range}
+        record["schema"] = self.keypoint_schema and self.keypoint_schema.model_dump()
+        if self.masks is not None:
+            record["threshold"], record["known"] = self.masks.threshold, []
+            arrays |= {"mask_maps": self.masks.probabilities, "mask_boxes": self.masks.boxes}
+            for row, (x0, y0, bitmap) in self.masks.known.items():
+                arrays[f"known_{row}"] = bitmap
+                record["known"].append((row, x0, y0))
+        arrays["record"] = np.frombuffer(json.dumps(record).encode(), np.uint8)
+        with new_file(path) as unfinished, unfinished.open("wb") as file:
+            np.savez_compressed(file, **{name: value for name, value in arrays.items() if value is not None})
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """What `save` wrote.
+
+        Raises:
+            DataError: no such file, or not one of `save`.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = dict(file)
+            record = json.loads(arrays.pop("record").tobytes())
+            masks = None
+            if "mask_maps" in arrays:
+                known = {row: (x0, y0, arrays.pop(f"known_{row}")) for row, x0, y0 in record["known"]}
+                maps, boxes, size = arrays.pop("mask_maps"), arrays.pop("mask_boxes"), tuple(record["size"])
+                masks = Masks(maps, boxes, size, record["threshold"], known)
+            return cls(
+                **arrays,
+                names=record["names"],
+                size=tuple(record["size"]),
+                masks=masks,
+                keypoint_schema=record["schema"] and KeypointSchema(**record["schema"]),
+                path=record["path"] and Path(record["path"]),
+                channels=record["channels"],
+                value_range=record["value_range"] and tuple(record["value_range"]),
+            )
+        except FileNotFoundError:
+            raise DataError(f"{path}: no such file; check the name") from None
+        # whatever a strange or damaged file makes of it
+        except Exception as error:  # noqa: BLE001
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise DataError(f"{path}: not a file of Instances.save ({reason:.120}); save it again") from None
 
     def to_coco(self, image_id: int | str) -> list[dict[str, Any]]:
         """COCO results, one plain dict for each object, ready for JSON.
@@ -367,33 +397,3 @@ class Instances:
             mask=None if self.masks is None else self.masks.bitmaps(),
             data={"class_name": np.array(self.names, dtype=str)},
         )
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Whether two fields are equal; arrays may hold NaN."""
-    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
-        alike = isinstance(one, np.ndarray) and isinstance(other, np.ndarray) and one.dtype == other.dtype
-        return alike and np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
-    if isinstance(one, dict | list | tuple) and type(one) is type(other) and len(one) == len(other):
-        keys = one if isinstance(one, dict) else range(len(one))
-        return all(
-            (not isinstance(one, dict) or key in other) and _same(one[key], other[key]) for key in keys
-        )
-    return bool(one == other)
-
-
-def _rows(index: Index) -> slice | np.ndarray:
-    """An index that keeps the first axis, whatever was asked for."""
-    if isinstance(index, slice):
-        return index
-    rows = np.atleast_1d(np.asarray(index))
-    return rows.astype(np.int64) if rows.size == 0 else rows
-
-
-def _outer_rings(window: Window, tolerance: float) -> list[np.ndarray]:
-    """The outer rings of a bitmap at (x0, y0), largest first, around its pixels and not through their
-    centres.
-    """
-    x0, y0, bitmap = window
-    rings = [outer for outer, _ in bitmap_rings(bitmap)] if bitmap.any() else []
-    return [(simplified_ring(ring, tolerance) + (x0, y0)).astype(np.float32) for ring in rings]

@@ -11,7 +11,7 @@ import pytest
 
 from maskrcnn.images.regions import ArrayRegions
 from maskrcnn.instances import Instances, Masks
-from maskrcnn.predict.table import POWERS, SHAPE, measure
+from maskrcnn.masks.measure import POWERS, SHAPE, measure
 from maskrcnn.predict.writers.tables import ObjectsWriter, SummaryWriter
 from maskrcnn.predict.writers.writer import WrittenImage
 

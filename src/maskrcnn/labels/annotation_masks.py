@@ -6,7 +6,7 @@ import numpy as np
 
 from maskrcnn.labels.types import Annotation, LabelledImage
 from maskrcnn.masks.paste import Window
-from maskrcnn.masks.polygons import bitmap_rings, simplified_ring
+from maskrcnn.masks.polygons import window_rings
 from maskrcnn.masks.rle import Rle, crop_rle, polygons_rle, rle_bitmap, rle_box
 
 
@@ -47,10 +47,4 @@ def annotation_rings(
     window = annotation_window(annotation, image)
     if window is None or not window[2].any():
         return []
-    corner, bitmap = window[:2], window[2]
-    if not tolerance:
-        return [(outer + corner, [hole + corner for hole in holes]) for outer, holes in bitmap_rings(bitmap)]
-    return [
-        (simplified_ring(outer, tolerance) + corner, [simplified_ring(h, tolerance) + corner for h in holes])
-        for outer, holes in bitmap_rings(bitmap)
-    ]
+    return window_rings(*window, tolerance)

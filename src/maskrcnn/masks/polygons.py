@@ -28,6 +28,18 @@ def bitmap_rings(bitmap: np.ndarray) -> list[tuple[np.ndarray, list[np.ndarray]]
     return sorted((part for part in parts.values() if len(part[0]) >= 3), key=lambda part: -_area(part[0]))
 
 
+def window_rings(
+    x0: int, y0: int, bitmap: np.ndarray, tolerance: float = 0.0
+) -> list[tuple[np.ndarray, list[np.ndarray]]]:
+    """`bitmap_rings` of a mask whose first pixel is at (x0, y0), with `simplified_ring`."""
+
+    def placed(ring: np.ndarray) -> np.ndarray:
+        return (simplified_ring(ring, tolerance) if tolerance else ring) + (x0, y0)
+
+    parts = bitmap_rings(bitmap) if bitmap.any() else []
+    return [(placed(outer), [placed(hole) for hole in holes]) for outer, holes in parts]
+
+
 def simplified_ring(ring: np.ndarray, tolerance: float) -> np.ndarray:
     """A ring of `bitmap_rings` with fewer points, all of it within `tolerance` pixels of the pixels' edges.
 

@@ -13,7 +13,8 @@ from maskrcnn.errors import UserError
 from maskrcnn.files import new_file, write_text
 from maskrcnn.instances import Instances
 from maskrcnn.labels.writers.growing_file import GrowingFile
-from maskrcnn.predict.table import BOX, demand_scikit_image, measure, table_line
+from maskrcnn.masks.measure import BOX, demand_scikit_image, measure
+from maskrcnn.predict.table import table_line
 from maskrcnn.predict.writers.writer import WrittenImage
 
 if TYPE_CHECKING:
