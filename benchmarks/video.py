@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -29,7 +30,9 @@ from typing import Any
 import av
 import numpy as np
 import torch
-from measure import OURS, Line, arguments, machine, report
+from measure import OURS, arguments, machine
+from rich.console import Console
+from rich.table import Table
 from torch import Tensor
 
 from maskrcnn.config.model import InputConfig, ModelConfig
@@ -50,6 +53,7 @@ OBJECTS = 5
 FAKE = 0.025  # seconds of a frame
 STAGES = ("decoder", "network", "drawing", "encoder", "lines")
 NAIVE = "naive loop"
+WARM = 20  # frames that do not count
 
 
 class FakeEngine:
@@ -102,7 +106,7 @@ def source_of(path: Path | str) -> Source:
     return source
 
 
-def naive(model: Runner, clip: Path, out: Path) -> None:
+def naive(model: Runner, clip: Path, out: Path, clock: Clock) -> None:
     """One thing after the other."""
     with (
         av.open(str(clip)) as old,
@@ -119,59 +123,69 @@ def naive(model: Runner, clip: Path, out: Path) -> None:
             drawn = draw_instances(found.pixels, found, enlarge=False)
             new.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(drawn), "rgb24")))
             lines.write(json.dumps({"frame": number, "objects": found.to_coco(0)}) + "\n")
+            clock.tick()
         new.mux(stream.encode(None))
 
 
-def stage(name: str, model: Runner, clip: Path, out: Path, frames: int) -> None:
+class Clock:
+    """Seconds of a frame, of those after the first `WARM`: processes have started by then."""
+
+    def __init__(self) -> None:
+        self._frames, self._begin = 0, 0.0
+
+    def tick(self, *_: Any) -> None:
+        self._frames += 1
+        if self._frames == WARM:
+            self._begin = time.perf_counter()
+
+    def seconds(self) -> float:
+        return (time.perf_counter() - self._begin) / (self._frames - WARM)
+
+
+def stage(name: str, model: Runner, clip: Path, out: Path, frames: int, clock: Clock) -> None:
     """One of them alone, for so many frames."""
+    reader = FrameReader(source_of(clip))
     if name == "decoder":
-        reader = FrameReader(source_of(clip))
         while reader.take(1):
-            pass
-        reader.close()
+            clock.tick()
         return
-    (first, *_) = FrameReader(source_of(clip)).take(1)
-    (found,) = predict_pixels(model, [first.pixels])
-    begin = time.perf_counter()
+    held = [frame.pixels for _ in range(min(frames, 60)) for frame in reader.take(1)]
+    reader.close()
+    (found,) = predict_pixels(model, held[:1])
     if name == "encoder":
         child = start_child("encode", {"path": str(out / "alone.mp4"), "time_base": [1, 25], "audio": None})
         assert child.stdin is not None and child.stdout is not None
-        reader, number = FrameReader(source_of(clip)), 0
-        held = [frame.pixels for _ in range(min(frames, 60)) for frame in reader.take(1)]
-        begin = time.perf_counter()
         for number in range(frames):
             send(child.stdin, {"ticks": number}, held[number % len(held)])
+            clock.tick()
         send(child.stdin, {})
         receive(child.stdout)
         end_child(child)
-        reader.close()
+        return
     ways: dict[str, Callable[[], Any]] = {
-        "network": lambda: predict_pixels(model, [first.pixels]),
-        "drawing": lambda: draw_instances(first.pixels, found, enlarge=False),
+        "network": lambda: predict_pixels(model, held[:1]),
+        "drawing": lambda: draw_instances(held[0], found, enlarge=False),
         "lines": lambda: json.dumps(found.to_coco(0)),
     }
-    for _ in range(frames if name in ways else 0):
+    for _ in range(frames):
         ways[name]()
-    print(json.dumps({"seconds": time.perf_counter() - begin}), flush=True)
+        clock.tick()
 
 
 def one(way: str, network: str, clip: Path, frames: int) -> None:
-    """Seconds of one way, in this process."""
+    """Seconds of a frame by one way, in this process."""
     tune()
-    model = model_of(network)
+    model, clock = model_of(network), Clock()
     predict_pixels(model, [np.zeros((*SIZE, 3), np.uint8)])
     with tempfile.TemporaryDirectory() as folder:
-        begin = time.perf_counter()
         if way == OURS:
-            for _ in predict_videos(model, [source_of(clip)], Path(folder)):
+            for _ in predict_videos(model, [source_of(clip)], Path(folder), progress=clock.tick):
                 pass
         elif way == NAIVE:
-            naive(model, clip, Path(folder))
+            naive(model, clip, Path(folder), clock)
         else:
-            stage(way, model, clip, Path(folder), frames)
-            if way != "decoder":
-                return
-        print(json.dumps({"seconds": time.perf_counter() - begin}), flush=True)
+            stage(way, model, clip, Path(folder), frames, clock)
+        print(json.dumps({"seconds": clock.seconds()}), flush=True)
 
 
 def measured(way: str, network: str, clip: Path, frames: int) -> tuple[float, int]:
@@ -198,23 +212,32 @@ def memory(pid: int | str) -> int:
 
 
 def throughput(rounds: int, frames: int, out: Path | None) -> None:
-    lines = []
+    """A row for each way; every row's ratio is to ours."""
+    found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         clip = write_clip(Path(folder) / "clip.mp4", frames)
         for network in ("fake", "person-mobilenet"):
-            ways = [OURS, NAIVE, *STAGES]
-            found = {way: [measured(way, network, clip, frames) for _ in range(rounds)] for way in ways}
-            seconds = {way: [one[0] for one in found[way]] for way in ways}
-            peaks = {way: [one[1] for one in found[way]] for way in (OURS, NAIVE)}
-            slowest = max(STAGES, key=lambda way: float(np.median(seconds[way])))
-            notes = {
-                "slowest": slowest,
-                "of the slowest": f"{np.median(seconds[slowest]) / np.median(seconds[OURS]):.0%}",
-                "memory, MB": " / ".join(f"{max(peaks[way]) / 1e6:.0f}" for way in (OURS, NAIVE)),
-                "frames/s": f"{frames / np.median(seconds[OURS]):.1f}",
-            }
-            lines.append(Line(f"{frames} frames of {SIZE[1]} x {SIZE[0]}, {network}", seconds, None, notes))
-    report("a video, from file to file", lines, out)
+            table = Table(title=f"{frames} frames of {SIZE[1]} x {SIZE[0]}, network: {network}")
+            for column in ("", "ms a frame", "times ours", "peak memory, MB"):
+                table.add_column(column, justify="right")
+            ways: dict[str, list[tuple[float, int]]] = {way: [] for way in (OURS, NAIVE, *STAGES)}
+            for _ in range(rounds):
+                for way in ways:
+                    ways[way].append(measured(way, network, clip, frames))
+            seconds = {way: statistics.median(each[0] for each in ways[way]) for way in ways}
+            for way, taken in seconds.items():
+                peak = max(each[1] for each in ways[way]) / 1e6
+                table.add_row(way, f"{1e3 * taken:.1f}", f"{taken / seconds[OURS]:.2f}", f"{peak:.0f}")
+            Console().print(table)
+            slowest = max(STAGES, key=lambda way: seconds[way])
+            share = seconds[slowest] / seconds[OURS]
+            print(f"ours reaches {share:.0%} of the slowest stage alone, the {slowest}; aim: at least 95%")
+            found[network] = ways
+    where = machine()
+    print(", ".join(f"{key} {value}" for key, value in where.items()))
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps({"machine": where, "ways": found}, indent=1))
 
 
 def growth(frames: int) -> None:
