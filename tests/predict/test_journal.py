@@ -220,10 +220,9 @@ def kill_often(tmp_path: Path, times: int, after: list[float], count: int) -> No
         # as a class of the same name and weights, the child's model is the run's
         stopped += killed(folder, out, (signal.SIGKILL, signal.SIGTERM)[number % 3 == 2], after[number])
         if (out / "results.json").exists():
-            results = json.loads((out / "results.json").read_text())
-            finished = len({result["image_id"] for result in results})
+            json.loads((out / "results.json").read_text())  # whole
             lines = (out / NAME).read_bytes().count(b"\n") - 1
-            assert finished >= lines - 1 >= done - 2  # but for a kill amid the making of them anew
+            assert lines >= done  # nothing that was finished is lost
             done = max(done, lines)
     assert stopped
     run(folder, out)
