@@ -96,26 +96,6 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def litserve(weights: str, engine: str, port: int) -> None:
-    """LitServe with the same work in its worker; runs in the interpreter that has it."""
-    import litserve as ls
-
-    class Api(ls.LitAPI):
-        def setup(self, device: str) -> None:
-            self.answer = answer_directly(weights, engine)
-
-        def decode_request(self, request: Any) -> bytes:
-            return request["image"].file.read()  # type: ignore[no-any-return]
-
-        def predict(self, body: bytes) -> bytes:
-            return self.answer([body])[0]
-
-        def encode_response(self, answer: bytes) -> Any:
-            return json.loads(answer)
-
-    ls.LitServer(Api(), accelerator="cpu").run(host="127.0.0.1", port=port, generate_client_file=False)
-
-
 def memory(process: int) -> int:
     """Bytes that a process and its children hold."""
     total = 0
@@ -330,12 +310,8 @@ def main() -> None:
     add("--seconds", type=float, default=20, help="of each closed loop")
     add("--overload-seconds", type=float, default=60)
     add("--serve", help=argparse.SUPPRESS)
-    add("--litserve-port", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     models = dict(one.split("=", 1) for one in options.model or ["fp32=person-mobilenet"])
-    if options.litserve_port:
-        litserve(next(iter(models.values())), options.engine, options.litserve_port)
-        return
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # what is cut short has told what it found
     body = photograph()
@@ -363,7 +339,8 @@ def main() -> None:
             )
         if options.litserve:
             port = free_port()
-            words = [options.litserve, __file__, *own, "--litserve-port", str(port)]
+            words = [options.litserve, str(Path(__file__).with_name("litserve_server.py")), weights]
+            words += [options.engine, str(port)]
             with running(words, port, "/health") as process:
                 rows, found[LITSERVE] = under_load(name, LITSERVE, port, form_request(body), options.seconds)
                 loops += rows
