@@ -209,11 +209,3 @@ def test_eight_threads_get_what_one_gets(engine: Engine) -> None:
     for thread in threads:
         thread.join()
     assert not wrong
-
-
-def test_large_images_in_tiles(engine: Engine, network: MaskRCNN) -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (200, 260, 3), dtype=np.uint8)
-    found, expected = predict(engine, pixels, tiles=128), predict(network, pixels, tiles=128)
-    assert len(found) == len(expected) > 0
-    assert np.allclose(found.scores, expected.scores, atol=1e-3)
-    assert np.allclose(found.boxes, expected.boxes, atol=0.1)

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from blob_model import SIDE, BlobModel, blobs
+from fixed_model import Raw
 from PIL import Image
 
 from maskrcnn.images import regions
@@ -170,3 +172,22 @@ def test_sixteen_bits_by_windows(tmp_path: Path, only_by_windows: list[tuple[int
     assert len(predict(model, path)) == 0  # as dark as 2,000 is of 65,535
     model.config.input = model.config.input.model_copy(update={"value_range": (0, 3000)})
     assert len(predict(model, path)) == count
+
+
+class BlobEngine:
+    """The same network as an exported engine has it: called, and no module."""
+
+    name = "openvino"
+
+    def __init__(self) -> None:
+        self._model = BlobModel()
+        self.config = self._model.config
+
+    def __call__(self, images: torch.Tensor, sizes: torch.Tensor, score: float | None = None) -> Raw:
+        return self._model(images, sizes)
+
+
+def test_an_engine_takes_tiles_as_a_network_does() -> None:
+    pixels, count = blobs(200, 260)
+    found, expected = predict(BlobEngine(), pixels), predict(BlobModel(), pixels)
+    assert len(found) == count and found == expected
