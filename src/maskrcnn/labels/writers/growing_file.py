@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from maskrcnn.files import new_file
+
 
 class GrowingFile:
     """What closes the file is written again behind every addition, so a kill leaves it whole.
@@ -22,9 +24,10 @@ class GrowingFile:
         """
         self._tail, self._between = tail.encode(), between
         self._empty = True
-        self._file = path.open("wb", buffering=0)
         self._end = len(head.encode())  # of the last record
-        self._put(head.encode(), 0)
+        with new_file(path, flush=False) as whole:  # an older file stays until this one is whole
+            whole.write_bytes(head.encode() + self._tail)
+        self._file = path.open("r+b", buffering=0)
 
     def add(self, records: Sequence[str]) -> None:
         """Further records, which are there together or not at all."""
