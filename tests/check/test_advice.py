@@ -66,6 +66,17 @@ def test_a_recipe_that_accumulates_is_measured(folder: Path) -> None:
     assert load_config(path, advice.overrides).train.batch % 4 == 0
 
 
+@pytest.mark.parametrize(
+    ("kind", "trunk"),
+    [("mobilenetv2", "mobilenetv2-imagenet"), ("resnext50_32x4d", "torchvision/resnext50_32x4d_v1")],
+)
+def test_a_frozen_backbone_without_weights_is_given_some(kind: str, trunk: str, folder: Path) -> None:
+    path = folder / "recipe.yaml"
+    path.write_text(f"model:\n  backbone: {{kind: {kind}, freeze: 2}}\n")
+    advice = check(str(folder), recipe=str(path), measured=False).advice
+    assert advice is not None and f"train.trunk={trunk}" in advice.overrides
+
+
 def test_a_recipe_of_one_level_is_measured(folder: Path) -> None:
     path = folder / "c4.yaml"
     path.write_text(

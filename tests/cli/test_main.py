@@ -104,6 +104,19 @@ def test_mistakes_are_one_line_and_exit_code_2(
         assert word in line
 
 
+@pytest.mark.parametrize("verb", [[], ["check"], ["convert", "data"]])
+def test_h_is_help(verb: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*verb, "-h"]) == 0
+    short = capsys.readouterr().out
+    assert main([*verb, "--help"]) == 0
+    assert capsys.readouterr().out == short and "Usage" in short
+
+
+def test_an_option_without_its_value_names_the_verb(error_line: Callable[[], str]) -> None:
+    assert main(["check", "synthetic", "--html"]) == 2
+    assert error_line().endswith("'--html' requires an argument; see maskrcnn check --help")
+
+
 def test_the_nearest_recipe_is_named(error_line: Callable[[], str]) -> None:
     if not (SOURCE / "maskrcnn" / "recipes" / "quick.yaml").is_file():
         pytest.skip("the recipe quick is not there")

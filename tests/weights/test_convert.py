@@ -6,7 +6,10 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import os
 import pickle
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +18,7 @@ import pytest
 import torch
 import yaml
 
+import maskrcnn
 from maskrcnn import MaskRCNN
 from maskrcnn.cli.main import main
 from maskrcnn.config.model import ModelConfig
@@ -117,6 +121,9 @@ def test_by_name_from_a_server(
     )
     monkeypatch.setattr(published, "published_checkpoints", lambda: [entry])
     monkeypatch.setenv("MASKRCNN_CACHE", str(tmp_path / "cache"))
+    older = tmp_path / "cache" / "converted" / name / "0123456789ab"  # by another version of the conversion
+    older.mkdir(parents=True)
+    os.utime(older, (1, 1))
     told: list[tuple[int, int | None]] = []
     loaded = load_model(name, lambda done, total: told.append((done, total)))
     same(model, loaded)
@@ -187,6 +194,29 @@ def test_a_style_is_for_mmdetection_only(tmp_path: Path) -> None:
     path = file_of(random_model(settings_of(TORCHVISION)), "torchvision", tmp_path / "model.pth")
     with pytest.raises(UserError, match="--style caffe: only mmdetection's.* torchvision's; leave it out"):
         convert.convert_file(path, style="caffe")
+
+
+def test_two_conversions_into_one_folder_do_not_mix(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = file_of(random_model(settings_of(TORCHVISION)), "torchvision", tmp_path / "model.pth")
+    folder = tmp_path / "out"
+    folder.mkdir()
+    code = (
+        "import sys, pathlib\nfrom maskrcnn.files import locked\n"
+        "with locked(pathlib.Path(sys.argv[1]), wait=False):\n    print(flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(folder / ".lock")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    environment = os.environ | {"PYTHONPATH": str(Path(maskrcnn.__file__).parents[1])}
+    with subprocess.Popen(command, env=environment, **pipes) as other:  # type: ignore[call-overload]
+        other.stdout.readline()
+        arguments = ["convert", "weights", str(path), "--config", TORCHVISION, "--out", str(folder)]
+        assert main(arguments) == 2
+        other.stdin.close()
+    assert f"process {other.pid} on" in capsys.readouterr().err
+    assert [file.name for file in folder.iterdir()] == [".lock"]
+    assert main(arguments) == 0
 
 
 @pytest.mark.parametrize("library", ["torchvision", "detectron2"])

@@ -13,6 +13,8 @@ from maskrcnn.check.statistics import Statistics
 from maskrcnn.config.load import Config, load_config
 from maskrcnn.labels.options import PLAIN, LabelOptions
 from maskrcnn.shell import counted, shell_command
+from maskrcnn.weights.published import published_checkpoints
+from maskrcnn.weights.trunk import shipped_trunks
 
 WANTED_SIDE = (
     24.0  # pixels of the network's input that three in four objects should have: less costs masks, more time
@@ -63,6 +65,7 @@ def advise(
         recipe = "person-mobilenet" if stats.with_keypoints else "nuclei-mobilenet"
     config = load_config(recipe)
     draft = _Draft()
+    _advise_trunk(draft, config)
     if len(mean) not in (0, 3):
         _advise_channels(draft, mean, std)
     scale = _advise_sides(draft, stats, config)
@@ -91,6 +94,21 @@ class _Draft:
     def add(self, reason: str, *overrides: str) -> None:
         self.reasons.append(reason)
         self.overrides += overrides
+
+
+def _advise_trunk(draft: _Draft, config: Config) -> None:
+    """Weights for a frozen backbone, which `train` refuses to leave at random ones."""
+    backbone = config.model.backbone
+    if config.train.trunk or config.train.init or not backbone.freeze:
+        return
+    trunks = [*shipped_trunks(), *(entry.name for entry in published_checkpoints() if entry.kind == "trunk")]
+    fitting = [name for name in trunks if name.rpartition("/")[2].startswith(backbone.kind)]
+    if fitting:
+        draft.add(
+            "the recipe freezes a part of the backbone and names no weights", f"train.trunk={fitting[0]}"
+        )
+    else:
+        draft.add("there are no weights for this backbone, so all of it learns", "model.backbone.freeze=0")
 
 
 def _advise_channels(draft: _Draft, mean: Sequence[float], std: Sequence[float]) -> None:

@@ -50,7 +50,10 @@ MODEL_HELP = (
     "A shipped model (person-mobilenet, nuclei-mobilenet), model folder, run folder or published checkpoint"
     " (see: maskrcnn models)."
 )
-RECIPES = "nuclei-mobilenet|person-mobilenet|quick|FILE"
+RECIPES = (
+    "nuclei-mobilenet|person-mobilenet|quick|faster-r50-fpn-1x|r50-c4-1x|r50-fpn-1x|r50-fpn-3x|r101-fpn-3x|"
+    "x101-fpn-3x|r50-fpn-keypoint-3x|r50-fpn-lsj-100ep|FILE"
+)
 Weights = Annotated[str, typer.Argument(metavar="WEIGHTS", help=MODEL_HELP, autocompletion=_model_names)]
 Data = Annotated[
     str,

@@ -46,6 +46,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["--help", "-h"]},
 )
 
 
@@ -93,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 1
         except (Exception, KeyboardInterrupt, SystemExit) as error:
             stop.now = False
-            code, line = _explain(error, stop.signal)
+            code, line = _explain(error, sys.argv[1:] if arguments is None else arguments, stop.signal)
             if code is None:
                 raise
     if line:
@@ -101,10 +102,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _explain(error: BaseException, signalled: int | None = None) -> tuple[int | None, str]:
+def _explain(
+    error: BaseException, words: Sequence[str], signalled: int | None = None
+) -> tuple[int | None, str]:
     """Exit code and line for what a user can mend or has asked for; None for what is a defect of ours.
 
     Args:
+        words: of the command.
         signalled: the signal that asked the program to end. What it raised, a library may have made another
             error of.
     """
@@ -120,18 +124,21 @@ def _explain(error: BaseException, signalled: int | None = None) -> tuple[int | 
         return UserError.exit_code, f"out of memory on the device; use smaller images or batches: {error}"
     # typer carries its own copy of click since 0.2x and has no public name for the base class of usage errors
     if any(kind.__name__ == "ClickException" for kind in type(error).__mro__):
-        return UserError.exit_code, _usage(error)
+        return UserError.exit_code, _usage(error, words)
     refused = refusal(error)
     return (UserError.exit_code, refused[1]) if refused else (None, "")
 
 
-def _usage(error: Any) -> str:
+def _usage(error: Any, words: Sequence[str]) -> str:
     """The line of a wrong command; nothing after a command that asks for help by having no arguments."""
     if type(error).__name__ == "NoArgsIsHelpError":
         print(error.format_message())
         return ""
     context = getattr(error, "ctx", None)
-    helper = f"{context.command_path} --help" if context is not None else "maskrcnn --help"
+    command = "maskrcnn" if context is None else context.command_path
+    if context is None and words and words[0] in typer.main.get_command(app).commands:  # type: ignore[attr-defined]
+        command += f" {words[0]}"  # an option without its value knows of no verb
+    helper = f"{command} --help"
     ours = our_option(getattr(context, "info_name", None) or "", getattr(error, "option_name", None) or "")
     message = f"{error.option_name}: here that is {ours}" if ours else error.format_message().rstrip(".")
     return f"{message}; see {helper}"

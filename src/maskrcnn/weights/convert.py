@@ -5,6 +5,8 @@ theirs.
 from __future__ import annotations
 
 import pickle
+import shutil
+import time
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -36,6 +38,7 @@ from maskrcnn.weights.store import WEIGHTS, save_model
 
 Style = Literal["pytorch", "caffe"]
 CODE = ("config", "model", "weights")  # a change there may make another model of the same file
+DAY = 24 * 3600  # seconds
 STYLES: tuple[str, ...] = get_args(Style)
 SUFFIXES = {"torchvision": "pth", "detectron2": "pkl"}
 
@@ -56,7 +59,17 @@ def fetch_converted(name: str, progress: Progress | None = None) -> Path:
         model = _convert(read_checkpoint(path), entry, str(path))
         with new_folder(converted, shared=True) as unfinished:  # of several processes the first one's is kept
             save_model(model, unfinished, card=_card(entry))
+        _remove_older(converted)
     return converted
+
+
+def _remove_older(converted: Path) -> None:
+    """Remove what other versions of this package made of the same download, but of the last day: another
+    process may be about to read it.
+    """
+    for other in converted.parent.iterdir():
+        if other != converted and other.is_dir() and time.time() - other.stat().st_mtime > DAY:
+            shutil.rmtree(other, ignore_errors=True)
 
 
 def convert_file(

@@ -21,24 +21,28 @@ if TYPE_CHECKING:
     from maskrcnn.model.mask_rcnn import MaskRCNN
 
 
+TRUNKS = Path(__file__).parent / "trunks"
+
+
+def shipped_trunks() -> list[str]:
+    """Names of the trunks in the package."""
+    return sorted(path.stem for path in TRUNKS.glob("*.safetensors"))
+
+
 def find_trunk(source: str | Path) -> Path:
     """The file of a shipped trunk's name, or the file itself.
 
     Raises:
         UserError: neither; the message lists the shipped names.
     """
-    shipped = Path(__file__).parent / "trunks"
-    named = shipped / f"{source}.safetensors"
-    if Path(str(source)).name == str(source) and named.is_file():
-        return named
+    if str(source) in shipped_trunks():
+        return TRUNKS / f"{source}.safetensors"
     path = Path(source)
     if path.is_file():
         return path
-    names = ", ".join(sorted(p.stem for p in shipped.glob("*.safetensors")))
     raise UserError(
-        f"train.trunk={source}: neither a shipped trunk ({names}), a published one (maskrcnn models lists "
-        "them) nor a "
-        "file; set train.trunk=null for random weights"
+        f"train.trunk={source}: neither a shipped trunk ({', '.join(shipped_trunks())}), a published one "
+        "(maskrcnn models lists them) nor a file; set train.trunk=null for random weights"
     )
 
 
