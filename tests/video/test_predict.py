@@ -136,7 +136,8 @@ def test_paths_come_on_standard_input(tmp_path: Path, fixed: FixedModel, monkeyp
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{tmp_path}/1.png\n\n{tmp_path}/0.png\r\n"))
     assert main(["predict", "any", "-", "--out", str(tmp_path / "out")]) == 0
     assert "in 2 images" in capsys.readouterr().out
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.png", "1.png", "results.json"]
+    shown = sorted(path.name for path in (tmp_path / "out").iterdir() if path.name[0] != ".")
+    assert shown == ["0.png", "1.png", "journal.jsonl", "results.json"]
 
 
 def test_two_videos_of_one_name_are_told_apart(tmp_path: Path, fixed: FixedModel) -> None:
