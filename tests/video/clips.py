@@ -36,7 +36,7 @@ def write_clip(
     times: Sequence[int] | None = None,
     rotation: int = 0,
     codec: str = "libx264",
-    audio: bool = False,
+    audio: bool | str = False,
     options: dict[str, str] | None = None,
 ) -> Path:
     """A video of `frame(0)`, `frame(1)`..., shown at `times` (milliseconds), else 25 a second."""
@@ -51,7 +51,8 @@ def write_clip(
         stream.codec_context.time_base = stream.time_base = tick
         if rotation:
             stream.set_display_rotation(rotation)
-        sound: Any = container.add_stream("aac", rate=16_000, layout="mono") if audio else None
+        name = "aac" if audio is True else audio
+        sound: Any = container.add_stream(name, rate=16_000, layout="mono") if name else None
         for number, time in enumerate(times):
             picture = av.VideoFrame.from_ndarray(frame(number, *size), "rgb24")
             picture.pts, picture.time_base = time, tick

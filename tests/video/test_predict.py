@@ -27,6 +27,23 @@ from maskrcnn.video.source import video_source
 av = pytest.importorskip("av")
 
 
+def test_sound_that_an_mp4_cannot_hold_is_told(tmp_path: Path, fixed: FixedModel, capsys) -> None:
+    clip = write_clip(tmp_path / "clip.mkv", 5, audio="pcm_u8")
+    assert main(["predict", "any", str(clip), "--out", str(tmp_path / "out")]) == 0
+    line = "an MP4 cannot hold its audio (pcm_u8), which is left out"
+    assert f"{clip}: {line}" in " ".join(capsys.readouterr().err.split())
+    assert times_of(tmp_path / "out/clip.mp4") == times_of(clip)
+
+
+@pytest.mark.parametrize(
+    "option", [["--pages"], ["--simplify", "2"], ["--no-resume"], ["--json", "figures.json"]]
+)
+def test_options_of_images_are_refused(option: list[str], tmp_path: Path, fixed: FixedModel, capsys) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", 2)
+    assert main(["predict", "any", str(clip), "--out", str(tmp_path / "out"), *option]) == 2
+    assert capsys.readouterr().err.strip().endswith(f"{option[0]}: is for images; leave it out")
+
+
 @pytest.fixture
 def fixed(monkeypatch: pytest.MonkeyPatch) -> FixedModel:
     model = FixedModel()

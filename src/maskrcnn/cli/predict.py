@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from maskrcnn.predict.files import Summary
 
 MOST_LINES = 10  # about images
+DEFAULT_SIMPLIFY = 0.5  # pixels
 TABLES = ("csv", "parquet", "summary")
 LABELS = ("labelme", "label-studio", "cvat", "yolo", "coco-dataset", "labels", "geojson", "map")
 
@@ -112,7 +113,7 @@ def predict(
     pages: Pages = False,
     save: Save = "overlay",
     scale: Scale = None,
-    simplify: Simplify = 0.5,
+    simplify: Simplify = DEFAULT_SIMPLIFY,
     no_overlay: NoOverlay = False,
     resume: Resume = True,
     json: Annotated[Path | None, typer.Option(help="Write what was found and told to this file too.")] = None,
@@ -151,7 +152,8 @@ def predict(
     if "overlay" in kinds:
         tell_names_without_font(model.config.classes)
     if videos:
-        refuse_options({"--json": json, "--no-resume": not resume}, "is for images")
+        others: dict[str, object] = {"--json": json, "--no-resume": not resume, "--pages": pages}
+        refuse_options(others | {"--simplify": simplify != DEFAULT_SIMPLIFY}, "is for images")
         options = {"score": score, "tiles": way, "save": kinds, "scale": scale}
         predict_and_tell(model, videos, out, track=track, count=count, **options)
         return

@@ -131,6 +131,8 @@ def _tell(summary: VideoSummary, out: Path, tracked: bool) -> bool:
         say(f"warning: {line}")
     if summary.damaged:
         say(f"warning: {shown}: {_frames(summary.damaged)} damaged or missing")
+    if summary.audio_left_out:
+        say(f"warning: {shown}: an MP4 cannot hold its audio ({summary.audio_left_out}), which is left out")
     if summary.dropped:
         say(f"{shown}: {_frames(summary.dropped)} dropped, to keep up with the source")
     if summary.lost:

@@ -31,8 +31,7 @@ def main() -> None:
     task, _ = received
     try:
         if sys.argv[1] == "encode":
-            encode(task, inbox)
-            send(outbox, {"kind": "done"})
+            send(outbox, {"kind": "done", "left_out": encode(task, inbox)})
         else:
             threading.Thread(target=_end_for_parent, args=(inbox,), daemon=True).start()
             _decode(task, outbox)

@@ -33,8 +33,11 @@ BT709 = 1  # as libavutil numbers colour spaces
 AHEAD = 2  # frames
 
 
-def encode(task: dict[str, Any], inbox: IO[bytes]) -> None:
+def encode(task: dict[str, Any], inbox: IO[bytes]) -> str | None:
     """Write the frames of `inbox` to a file until they end, be it that the parent was killed.
+
+    Returns:
+        The codec of the source's audio, where an MP4 cannot hold it and it is left out.
 
     Args:
         task: `path`; `time_base` of the frames' ticks, seconds as two whole numbers; `audio`, the file whose
@@ -52,9 +55,11 @@ def encode(task: dict[str, Any], inbox: IO[bytes]) -> None:
     frames = _frames(inbox)
     first = next(frames, None)
     if first is None or not first[1].size:
-        return
+        return None
     with av.open(task["path"], "w", format="mp4", options=GROWING) as container:
-        _Encoder(container, task, first[1]).run(first, frames)
+        encoder = _Encoder(container, task, first[1])
+        encoder.run(first, frames)
+    return encoder.left_out
 
 
 class _Encoder:
@@ -75,6 +80,7 @@ class _Encoder:
         context.time_base = stream.time_base = self._base
         self._stream = stream
         self._audio = _Audio(container, task["audio"]) if task["audio"] else None
+        self.left_out = None if self._audio is None else self._audio.left_out
 
     def run(self, first: tuple[int, np.ndarray], frames: Iterator[tuple[int, np.ndarray]]) -> None:
         """Write all frames with the audio beside them; to frames that were not cut off all of the audio."""
@@ -112,8 +118,13 @@ class _Audio:
         self._source: InputContainer = av.open(f"file:{address}", options=options)
         self._packets: Iterator[Packet] = iter(())
         self._next: Packet | None = None
+        self.left_out: str | None = None  # the codec that does not fit
         streams = self._source.streams.audio
-        if not streams or streams[0].codec_context.name not in container.supported_codecs:
+        if not streams:
+            return
+        codec = streams[0].codec_context.name
+        if codec not in container.supported_codecs:
+            self.left_out = codec
             return
         self._from: AudioStream = streams[0]
         self._stream: Any = container.add_stream_from_template(self._from)

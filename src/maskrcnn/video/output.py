@@ -63,6 +63,11 @@ class VideoOutput:
         self._writing = Overlapped(self._write)
         self._drawing = Overlapped(self._draw)
 
+    @property
+    def audio_left_out(self) -> str | None:
+        """The codec of the source's audio, where an MP4 cannot hold it; known once the files are closed."""
+        return None if self._drawn is None else self._drawn.left_out
+
     def add(self, frame: Frame) -> None:
         """
         Raises:
@@ -128,6 +133,7 @@ class _Encoded:
 
     def __init__(self, path: Path, stream: VideoStream, audio: str | None) -> None:
         self._path, self._stream, self._audio = path, stream, audio
+        self.left_out: str | None = None  # the codec of the source's audio, where the copy cannot have it
         self._child: subprocess.Popen[bytes] | None = None
 
     def add(self, ticks: int, pixels: np.ndarray) -> None:
@@ -172,6 +178,7 @@ class _Encoded:
         code = child.wait()
         end_child(child)
         message = {"kind": "killed"} if answer is None else answer[0]
+        self.left_out = message.get("left_out")
         if message["kind"] == "refused":
             raise OSError(message["number"], message["line"], str(self._path))
         if message["kind"] == "error":

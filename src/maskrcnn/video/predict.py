@@ -44,6 +44,7 @@ class VideoSummary:
     damaged: int = 0  # frames that are missing or visibly wrong
     unreadable: list[str] = field(default_factory=list)  # a line for each image of a sequence
     dropped: int = 0  # frames of a live source
+    audio_left_out: str | None = None  # the codec of audio that the annotated copy cannot have
     lost: int = 0  # times that a live source was lost and came back
     counts: Sequence[Row] = ()  # of zones, at the end
 
@@ -147,6 +148,7 @@ def _predict(stream: VideoStream, output: VideoOutput, out: Path, progress: Prog
         summary.failed = str(error)
     summary.damaged, summary.unreadable = reader.damaged, reader.unreadable
     summary.dropped, summary.lost = reader.dropped, reader.lost
+    summary.audio_left_out = output.audio_left_out
     return summary
 
 

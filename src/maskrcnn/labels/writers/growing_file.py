@@ -27,7 +27,7 @@ class GrowingFile:
         self._end = len(head.encode())  # of the last record
         with new_file(path, flush=False) as whole:  # an older file stays until this one is whole
             whole.write_bytes(head.encode() + self._tail)
-        self._file = path.open("r+b", buffering=0)
+        self._path, self._file = path, path.open("r+b", buffering=0)
 
     def add(self, records: Sequence[str]) -> None:
         """Further records, which are there together or not at all."""
@@ -49,8 +49,8 @@ class GrowingFile:
         try:
             while whole:
                 whole = whole[self._file.write(whole) :]
-        except OSError:
+        except OSError as error:
             self._file.truncate(self._end)
             self._file.seek(self._end)
             self._file.write(self._tail)
-            raise
+            raise OSError(error.errno, error.strerror, str(self._path)) from None
