@@ -8,10 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+from blob_model import BlobModel, blobs
 from fixed_model import FixedModel, image
 from PIL import Image
 
@@ -182,6 +184,28 @@ def test_rows_of_a_large_image_are_not_lost(tmp_path: Path) -> None:
     made, whole = contents(tmp_path / "out"), contents(tmp_path / "whole")
     assert made.pop("a.png") and whole.pop("a.png")  # drawn enlarged, as above
     assert made == whole
+
+
+def test_rows_of_an_image_that_could_not_be_read_once_stay_its_own(tmp_path: Path) -> None:
+    zarr = pytest.importorskip("zarr")
+    folder = tmp_path / "in"
+    folder.mkdir()
+    tall, count = blobs(300, 100)
+    form = {"chunks": (32, 32, 3), "dtype": "u1", "zarr_format": 2}
+    zarr.create_array(str(folder / "a.zarr"), shape=tall.shape, **form)[:] = tall
+    small, few = blobs(100, 100, seed=5)
+    Image.fromarray(small).save(folder / "b.png")
+    chunk = folder / "a.zarr" / "7.0.0"
+    whole = chunk.read_bytes()
+    chunk.write_bytes(b"damaged")
+    for _ in range(2):
+        assert len(predict_files(BlobModel(), [folder], tmp_path / "out", save=()).unreadable) == 1
+    chunk.write_bytes(whole)
+    for save in ((), ("summary",)):
+        summary = predict_files(BlobModel(), [folder], tmp_path / "out", save=save)
+        assert summary.exit_code == 0 and summary.objects == {"blob": count + few}
+        results = json.loads((tmp_path / "out" / "results.json").read_text())
+        assert Counter(one["file_name"][-6:] for one in results) == {"a.zarr": count, "/b.png": few}
 
 
 CHILD = """

@@ -180,16 +180,17 @@ def _write(image: WrittenImage, part: Finished, writers: list[Writer], summary: 
 
 
 def _finished(run: Run) -> Iterator[tuple[WrittenImage, Finished]]:
-    """What earlier runs finished; of its images the pixels are read where a writer wants them."""
-    for part in run.journal.finished():
-        source, stem = run.images[part.image - 1], run.stems[part.image - 1]
+    """Images that earlier runs finished, whose pixels are read where a writer wants them."""
+    for number in run.journal.ended:
+        source, stem = run.images[number - 1], run.stems[number - 1]
         with contextlib.closing(LazyImage(source, run.model.config.input, run.tiles)) as pixels:
-            size, done = part.found.size, part.image in run.journal.ended
-            yield WrittenImage(part.image, source.name, source.path, stem, size, pixels, done), part
+            for part in run.journal.finished(number):
+                size = part.found.size
+                yield WrittenImage(number, source.name, source.path, stem, size, pixels, True), part
 
 
 def _missing(run: Run, batch: int) -> Iterator[tuple[WrittenImage, Finished]]:
-    """What no run has finished, an image that is begun first."""
+    """Images that no run has finished, those that are begun first."""
     numbers = [number for number in range(1, len(run.images) + 1) if number not in run.journal.ended]
     numbers.sort(key=lambda number: number not in run.journal.parts)
     before = len(run.images) - len(numbers)
@@ -242,7 +243,8 @@ def _predict_readable(run: Run, group: list[int]) -> Iterator[tuple[WrittenImage
 
 
 def _parts(run: Run, image: WrittenImage, prediction: TiledImage) -> Iterator[Finished]:
-    """A large image row by row, from the first that is not finished on."""
+    """A large image row by row: those that earlier runs finished, then the rest."""
+    yield from run.journal.finished(image.number)
     start = run.journal.parts.get(image.number, 0)
     rows = prediction.parts(start, run.progress, run.journal.full.get(image.number, 0))
     for number, found in enumerate(rows, start):

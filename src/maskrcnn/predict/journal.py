@@ -101,7 +101,8 @@ class Journal:
         self.path, self._config, self._images = folder / NAME, config, images
         self.parts: dict[int, int] = {}  # of each image, how many are finished
         self.full: dict[int, int] = {}  # of each image, what the last of these says
-        self.ended: set[int] = set()  # images without a further part
+        self.ended: dict[int, None] = {}  # images, in the order they were finished, without a further part
+        self._places: dict[int, list[int]] = {}  # of each image, where its lines begin
         self.resumed = resume and self.path.exists()  # there was one of this run
         if self.resumed:
             self._check(run)
@@ -114,16 +115,16 @@ class Journal:
             self._put({"run": run})
         self._file.seek(0, 2)
 
-    def finished(self) -> Iterator[Finished]:
-        """What earlier runs finished, in the order in which they did.
+    def finished(self, image: int) -> Iterator[Finished]:
+        """What earlier runs finished of an image, in the order in which they did.
 
         Raises:
             UserError: a record is damaged.
         """
         with self.path.open("rb") as file:
-            next(file)
-            for line in file:
-                record = self._record(line)
+            for place in self._places.get(image, []):
+                file.seek(place)
+                record = self._record(file.readline())
                 try:
                     found = _instances(record, self._config)
                     notes, full = [str(note) for note in record["notes"]], int(record["full"])
@@ -132,7 +133,9 @@ class Journal:
                 yield Finished(record["image"], record["part"], record["last"], notes, full, found)
 
     def add(self, one: Finished) -> None:
-        """A part that all writers have."""
+        """A part that all writers have; one that earlier runs finished is here already."""
+        if one.part < self.parts.get(one.image, 0):
+            return
         objects = one.found.to_coco(one.image)
         for result in objects:
             del result["image_id"]
@@ -185,9 +188,10 @@ class Journal:
             if part != self.parts.get(image, 0) or image in self.ended:
                 raise self._damaged()
             self.parts[image] = self.parts.get(image, 0) + 1
+            self._places.setdefault(image, []).append(end - len(line))
             self.full[image] = record.get("full", 0)
             if last:
-                self.ended.add(image)
+                self.ended[image] = None
         return end
 
     def _record(self, line: bytes) -> dict[str, Any]:
