@@ -160,3 +160,18 @@ def test_parquet_has_the_columns_and_values_of_csv(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*"))
     write(tmp_path, {"none.png": found(0)})
     assert parquet.read_table(tmp_path / "objects.parquet").num_rows == 0
+
+
+def test_lines_of_an_image_that_broke_off_are_left_out(tmp_path: Path) -> None:
+    objects = found()
+    assert objects.pixels is not None
+    pixels = ArrayRegions(objects.pixels)
+    table = ObjectsWriter(tmp_path, None, csv=True)
+    for number, name in enumerate(("a", "b", "c", "d"), 1):
+        table.begin(WrittenImage(number, name, Path(name), name, objects.size, pixels))
+        table.add(objects)
+        if name in ("b", "c"):
+            table.end()
+    table.close()
+    rows = list(csv.DictReader((tmp_path / "objects.csv").open()))
+    assert [row["image"] for row in rows] == ["b"] * 3 + ["c"] * 3 and float(rows[0]["area"]) > 0

@@ -47,6 +47,7 @@ class Summary:
     images: int = 0  # that were predicted
     resumed: int = 0  # of them by earlier runs
     objects: Counter[str] = field(default_factory=Counter)  # found, by class name
+    begun: Counter[str] = field(default_factory=Counter)  # of the image in work, likewise
     unreadable: list[str] = field(default_factory=list)  # one line for each image that could not be read
     notes: list[str] = field(default_factory=list)  # a line on each image in tiles, or too large without
     passed_over: list[Path] = field(default_factory=list)  # in folders, of formats that are not read
@@ -175,7 +176,11 @@ def _write(image: WrittenImage, part: Finished, writers: list[Writer], summary: 
         if part.last:
             writer.end()
     summary.images += part.last
-    summary.objects.update(part.found.names)
+    if part.part == 0:
+        summary.begun.clear()  # of an image that broke off
+    summary.begun.update(part.found.names)
+    if part.last:
+        summary.objects += summary.begun
     summary.notes += part.notes
 
 

@@ -39,6 +39,17 @@ class GrowingFile:
         self._end += len(content)
         self._empty = False
 
+    def mark(self) -> tuple[int, bool]:
+        """Where it is now, for `back`."""
+        return self._end, self._empty
+
+    def back(self, mark: tuple[int, bool]) -> None:
+        """Take away what was added since `mark`."""
+        if mark[0] != self._end:
+            self._end, self._empty = mark
+            self._put(b"", self._end)
+            self._file.truncate(self._end + len(self._tail))
+
     def close(self) -> None:
         self._file.close()
 

@@ -24,7 +24,8 @@ class ResultsWriter:
         self._image: WrittenImage | None = None
 
     def begin(self, image: WrittenImage) -> None:
-        self._image = image
+        self._leave_out()
+        self._image, self._begun = image, self._file.mark()
 
     def add(self, found: Instances) -> None:
         assert self._image is not None
@@ -37,10 +38,17 @@ class ResultsWriter:
         self._file.add(records)
 
     def end(self) -> None:
-        pass
+        self._image = None
 
     def close(self) -> None:
+        self._leave_out()
         self._file.close()
+
+    def _leave_out(self) -> None:
+        """Take away what there is of an image that has not ended."""
+        if self._image is not None:
+            self._file.back(self._begun)
+            self._image = None
 
 
 def overlay_name(path: Path, stem: str) -> str:

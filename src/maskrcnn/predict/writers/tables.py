@@ -44,11 +44,16 @@ class ObjectsWriter:
         self._scale, self._more = scale, more
         self._number = 0  # of the last object of this image
         self._columns: list[str] = []
+        self._ended = True  # the last image
+        self._begun: tuple[int, bool] | None = None  # where its lines begin
         self._parquet = ParquetTable(folder / "objects.parquet") if parquet else None
         self._csv = GrowingFile(folder / "objects.csv", "", "", "") if csv else None
 
     def begin(self, image: WrittenImage) -> None:
+        self._leave_out()
         self._image, self._number = image, 0
+        self._begun = None if self._csv is None else self._csv.mark()
+        self._ended = False
 
     def add(self, found: Instances) -> None:
         rows: list[dict[str, Any]] = []
@@ -70,15 +75,23 @@ class ObjectsWriter:
             self._parquet.add(rows)
 
     def end(self) -> None:
-        pass
+        self._ended = True
 
     def close(self) -> None:
+        self._leave_out()
         if self._csv is not None:
             if not self._columns:
                 self._csv.add([table_line("image", *self._more, *NONE_FOUND[1:])])
             self._csv.close()
         if self._parquet is not None:
             self._parquet.close()
+
+    def _leave_out(self) -> None:
+        """Take away the lines of an image that has not ended."""
+        if not self._ended and self._csv is not None and self._begun is not None:
+            if self._begun[0] == 0:  # the columns' names too
+                self._columns = []
+            self._csv.back(self._begun)
 
 
 class ParquetTable:

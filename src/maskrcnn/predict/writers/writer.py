@@ -43,5 +43,5 @@ class Writer(Protocol):
         ...
 
     def close(self) -> None:
-        """The files become whole, also where an image has begun and not ended."""
+        """The files become whole; where formats allow, an image that has begun and not ended is left out."""
         ...
