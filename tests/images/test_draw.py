@@ -156,6 +156,14 @@ def test_line_width() -> None:
             draw_instances(pixels, found, line_width=width)
 
 
+def test_lines_do_not_hide_a_small_object() -> None:
+    pixels, found = np.zeros((2000, 2000, 3), np.uint8), scene(2000, 2000, [[0.5, 0.5, 0.508, 0.508]])
+    seen = np.asarray(draw_instances(pixels, found, labels=False, scores=False, keypoints=False))
+    one = seen[1000:1016, 1000:1016].reshape(-1, 3).astype(int)
+    full = one.max(axis=0)
+    assert ((one > 0).any(axis=1) & (one < 0.5 * full + 5).all(axis=1)).mean() > 0.3, "the tinted inside"
+
+
 def test_colours() -> None:
     found = scene(500, 500, TWO)
     assert colours_of(found, None) == [instance_colour(0), instance_colour(1)]

@@ -1,8 +1,9 @@
 """An image with its objects drawn on it, to be looked at by a person.
 
 Back to front: translucent masks with their outlines, the largest object first; boxes; skeletons; name tags.
-Every width and letter follows the image's size, so that a thumbnail and a poster show the same. An image too
-small to carry letters is enlarged first, and the masks are pasted anew at that size.
+Every width and letter follows the image's size, so that a thumbnail and a poster show the same; a small
+object has thinner lines, or they would hide it. An image too small to carry letters is enlarged first, and
+the masks are pasted anew at that size.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Style:
     outline: int  # width of a mask's outline
     box: int  # width of a box's lines
     fill: float = 0.4  # opacity of a mask
+    share: float = 1 / 15  # of an object's side: the widest of its lines
 
     @classmethod
     def of(cls, height: int, width: int, objects: int) -> Style:
@@ -53,7 +55,14 @@ class Style:
             return self
         if not isinstance(width, Integral) or not 1 <= width <= WIDEST:
             raise UserError(f"plot: line_width={width!r:.40}: give whole pixels, 1 to {WIDEST}")
-        return replace(self, outline=int(width), box=int(width))
+        return replace(self, outline=int(width), box=int(width), share=0)  # as wide as asked for
+
+    def of_object(self, box: np.ndarray) -> Self:
+        """The same with lines that do not hide an object as small as this box."""
+        if not self.share:
+            return self
+        most = max(1, self.share * float(np.prod(box[2:] - box[:2])) ** 0.5)
+        return replace(self, outline=int(min(self.outline, most)), box=int(min(self.box, most)))
 
 
 class Windows(Protocol):
@@ -112,7 +121,8 @@ def draw_instances(
         boxes, masks, keypoints: what is drawn.
         keypoint_score: keypoints below it, and the limbs that end in them, are not drawn; None: 0.5 where
             scores are expected OKS (the instances have `keypoint_scores`), else 0.1.
-        line_width: of boxes and of the outlines of masks, pixels; None: by the size of the image.
+        line_width: of boxes and of the outlines of masks, pixels; None: by the size of the image, and of a
+            small object.
         colours: None: each object, or each track, has its own; "class": each class has its own; a list of
             colours, taken in turn; or class names with their colours. A colour is (red, green, blue), 0 to
             255, or a name such as "orange" or "#ff8800". Classes that are not named keep their own.
@@ -141,9 +151,10 @@ def draw_instances(
     if masks and instances.masks is not None:
         windows = list(instances.masks.windows())
         for row in large_first:
-            _draw_mask(canvas, windows[row], chosen[row], style)
+            _draw_mask(canvas, windows[row], chosen[row], style.of_object(instances.boxes[row]))
     for row in large_first if boxes else []:
-        _draw_box(canvas, instances.boxes[row], chosen[row], style)
+        box = instances.boxes[row]
+        _draw_box(canvas, box, chosen[row], style.of_object(box))
     if keypoints and instances.keypoints is not None:
         limbs = instances.keypoint_schema.skeleton if instances.keypoint_schema else []
         for row in large_first:
