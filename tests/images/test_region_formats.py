@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,38 @@ def test_whole_slides(tmp_path: Path) -> None:
     assert count_images(path) == 1 and find_sources([tmp_path]).images == [path]
     path.write_bytes(path.read_bytes()[:5000])
     refused(path)
+
+
+@pytest.mark.parametrize("what", ["pipe", "device", "link", "pipe for metadata"])
+def test_a_zarr_gives_nothing_but_its_own_files(what: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    write_zarr(path, noise(90, 130), 2, compressors=None)
+    file = path / (".zarray" if what == "pipe for metadata" else "0.0")
+    (tmp_path / "outside").write_bytes(file.read_bytes())
+    file.unlink()
+    if what == "link":
+        file.symlink_to(tmp_path / "outside")
+    elif what == "device":
+        file.symlink_to("/dev/zero")
+    else:
+        os.mkfifo(file)
+    assert "is no file in it" in refused(path)
+
+
+@pytest.mark.parametrize("shape", [(10**9, 4), (10**7, 10**7), (2**62, 2**62)])
+def test_a_size_that_no_image_has_is_refused(shape: tuple[int, int], tmp_path: Path) -> None:
+    zarr = pytest.importorskip("zarr")
+    zarr.create_array(str(tmp_path / "a.zarr"), shape=shape, chunks=(64, 64), dtype="u1")
+    assert "no image is that large" in refused(tmp_path / "a.zarr")
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), 1e300])
+def test_a_georeference_of_no_use_is_none(number: float, tmp_path: Path) -> None:
+    pytest.importorskip("rasterio")
+    tifffile = pytest.importorskip("tifffile")
+    tags = [(33550, "d", 3, (1.0, 1.0, 0.0), True), (33922, "d", 6, (0, 0, 0, number, 5.0, 0), True)]
+    tifffile.imwrite(tmp_path / "a.tif", noise(90, 130, 3), photometric="rgb", extratags=tags)
+    assert read_georeference(tmp_path / "a.tif") is None
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from blob_model import BlobModel, blobs
 from fixed_model import FixedModel, image
 from PIL import Image
 
+from maskrcnn.images.read import read_image
 from maskrcnn.images.regions import ArrayRegions
 from maskrcnn.instances import Instances, Masks
 from maskrcnn.labels.annotation_masks import annotation_window
@@ -201,3 +203,22 @@ def test_outlines_in_the_coordinates_of_a_map(tmp_path: Path) -> None:
         # the way round is that of the map, whose y goes up
         expected = np.array(other["geometry"]["coordinates"][0])
         assert np.allclose(np.unique(back.round(6), axis=0), np.unique(expected.round(6), axis=0))
+
+
+@pytest.mark.parametrize(
+    ("kind", "channels"),
+    [("labelme", 3), ("labelme", 4), ("cvat", 3), ("yolo", 3), ("coco-dataset", 3), ("coco-dataset", 4)],
+)
+def test_zarrs_and_pages_lie_beside_their_labels_as_images(kind: str, channels: int, tmp_path: Path) -> None:
+    zarr, tifffile = pytest.importorskip("zarr"), pytest.importorskip("tifffile")
+    pixels, count = blobs(100, 130, channels=channels)
+    form = {"chunks": (32, 32, channels), "dtype": "u1"}
+    zarr.create_array(str(tmp_path / "a.zarr"), shape=pixels.shape, **form)[:] = pixels
+    tifffile.imwrite(tmp_path / "b.tif", np.stack([pixels, pixels]), photometric="rgb")
+    sources, out = [tmp_path / "a.zarr", tmp_path / "b.tif"], tmp_path / "out"
+    model = BlobModel(channels=channels)
+    assert predict_files(model, sources, out, save=(kind,), pages=True).exit_code == 0
+    dataset = open_dataset(out / kind, "train")
+    images = [dataset.image(index) for index in range(len(dataset))]
+    assert [len(one.annotations) for one in images] == [count] * 3
+    assert all(one.path and np.array_equal(read_image(one.path, channels), pixels) for one in images)

@@ -11,6 +11,8 @@ from maskrcnn.images.multichannel import is_tiff, one_line, open_tiff
 
 TAGS = (33550, 33922, 34264, 34735)  # pixel scale, tie points, transformation, keys of the reference system
 
+MOST = 1e100  # no coordinate on Earth
+
 
 @dataclass(frozen=True)
 class Georeference:
@@ -26,7 +28,7 @@ class Georeference:
 
 
 def read_georeference(path: Path) -> Georeference | None:
-    """The georeference of an image file; None where it has none.
+    """The georeference of an image file; None where it has none, or one of numbers such as NaN.
 
     Raises:
         ImageError: it has one and rasterio is not installed, or is damaged.
@@ -48,5 +50,7 @@ def read_georeference(path: Path) -> Georeference | None:
             rasterio.open(path.absolute(), driver="GTiff") as opened,
         ):
             if opened.crs is None and opened.transform.is_identity:
+                return None
+            if not all(abs(number) < MOST for number in tuple(opened.transform)[:6]):
                 return None
             return Georeference(tuple(opened.transform)[:6], opened.crs and opened.crs.to_string())

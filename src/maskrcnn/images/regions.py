@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from maskrcnn.errors import ImageError
 from maskrcnn.images.multichannel import ARRAY_SUFFIX, is_tiff, open_array
 from maskrcnn.images.read import ValueRange, model_pixels
 from maskrcnn.images.slide_regions import SUFFIXES as SLIDES
@@ -15,6 +16,9 @@ from maskrcnn.images.slide_regions import open_slide_regions
 from maskrcnn.images.tiff_regions import TiffSamples, count_tiff_images, open_tiff_regions
 from maskrcnn.images.tiles import Window
 from maskrcnn.images.zarr_regions import count_zarr_images, is_zarr, open_zarr_regions
+
+MOST_SIDE = 10**8  # pixels; a header costs nothing
+MOST_PIXELS = 10**12
 
 
 class RegionImage(Protocol):
@@ -107,12 +111,17 @@ def open_regions(
         page: one of `count_images` images in the file; None: the only one.
 
     Raises:
-        ImageError: damaged, of several images where `page` is None, or of a format whose package is not
-            installed.
+        ImageError: damaged, of several images where `page` is None, of more pixels than any image has, or
+            of a format whose package is not installed.
     """
     samples = open_samples(path, channels, page)
     if samples is None:
         return None
+    height, width = samples.size
+    if max(height, width) > MOST_SIDE or height * width > MOST_PIXELS:
+        samples.close()
+        reason = f"its header tells of {width:,} x {height:,} pixels"
+        raise ImageError(path, reason, "no image is that large; replace it")
     ordinary = page is None and isinstance(samples, ArrayRegions | TiffSamples)
     return FileRegions(path, samples, channels, value_range, ordinary)
 

@@ -94,7 +94,7 @@ def _open(path: Path) -> tuple[Any, str]:
             path, "a zarr, for which zarr is not installed", "pip install 'maskrcnn[zarr]'"
         ) from None
     with one_line(path):
-        opened = zarr.open(zarr.storage.LocalStore(path, read_only=True), mode="r")
+        opened = zarr.open(_store(path), mode="r")
         axes = None
         if not isinstance(opened, zarr.Array):
             place, axes = _full_size(dict(opened.attrs), path)
@@ -113,6 +113,37 @@ def _open(path: Path) -> tuple[Any, str]:
         if 0 in opened.shape:
             raise ValueError("it is empty")
         return opened, axes
+
+
+def _store(path: Path) -> Any:
+    """The folder of a zarr, which gives nothing but files in it: no links that leave it, pipes or devices."""
+    from zarr.storage import LocalStore
+
+    root = path.resolve()
+
+    def check(key: str) -> None:
+        inside = (root / key).resolve()
+        if not inside.is_relative_to(root) or (inside.exists() and not (inside.is_file() or inside.is_dir())):
+            raise ValueError(f"{key} is no file in it")
+        if inside.is_file() and inside.stat().st_size > MOST_BYTES:
+            raise ValueError(f"{key} is larger than {MOST_BYTES:,} bytes")
+
+    class Inside(LocalStore):
+        async def get(self, key: str, *given: Any, **named: Any) -> Any:
+            check(key)
+            return await super().get(key, *given, **named)
+
+        def get_sync(self, key: str, *given: Any, **named: Any) -> Any:
+            check(key)
+            return super().get_sync(key, *given, **named)
+
+        async def get_partial_values(self, prototype: Any, key_ranges: Any) -> Any:
+            wanted = list(key_ranges)
+            for key, _ in wanted:
+                check(key)
+            return await super().get_partial_values(prototype, wanted)
+
+    return Inside(path, read_only=True)
 
 
 def _full_size(attributes: dict[str, Any], path: Path) -> tuple[str, str]:

@@ -10,6 +10,7 @@ REASONS = {
     "object without a mask": "the format has masks only",
     "keypoints of an object": "the format has none, or none beside masks",
     "box drawn as an outline": "the format has outlines only, so a training will take it for a mask",
+    "image too large to be written beside its labels": "only its labels are there",
     "image without a georeference": "there are no coordinates of a map",
     "class name": "the format tells objects apart, not classes",
     "pixels that two objects share": "a pixel has one owner there",

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
+from maskrcnn.files import new_file
+from maskrcnn.images.header import LARGEST
+from maskrcnn.images.multichannel import ARRAY_SUFFIX
+from maskrcnn.images.regions import whole_pixels
+from maskrcnn.images.write import save_image
 from maskrcnn.instances import Instances
 from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage
 from maskrcnn.labels.writers.format_writer import FormatWriter
 from maskrcnn.labels.writers.image_copy import link_image
 from maskrcnn.masks.rle import Rle, rle_area
 from maskrcnn.predict.writers.writer import WrittenImage
+
+PNG = ".png"
 
 
 class LabelsWriter:
@@ -27,12 +37,17 @@ class LabelsWriter:
         self._skipped = False
 
     def begin(self, image: WrittenImage) -> None:
-        name = image.stem + image.path.suffix
+        # a zarr, or one of several pages, is no file that a person could open beside its labels
+        page = image.name.startswith(f"{image.path.as_posix()}[")
+        of_pixels = self._writer.with_images and (page or image.path.is_dir())
+        name = image.stem + (_suffix(image) if of_pixels else image.path.suffix)
         own = self._writer.own_file("", name)
         self._skipped = image.done and own is not None and own.exists()
         if self._skipped:
             return
-        if self._writer.with_images:
+        if of_pixels:
+            self._save_pixels(image, self._writer.image_folder("") / name)
+        elif self._writer.with_images:
             link_image(image.path, self._writer.image_folder("") / name)
         labelled = LabelledImage(image.number, name, image.path, *image.size)
         self._writer.begin("", name, labelled, self._info)
@@ -47,6 +62,22 @@ class LabelsWriter:
 
     def close(self) -> None:
         self._writer.close()
+
+    def _save_pixels(self, image: WrittenImage, path: Path) -> None:
+        if image.size[0] * image.size[1] > LARGEST:
+            self._writer.left_out.note("image too large to be written beside its labels")
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = whole_pixels(image.pixels, image.size)
+        if path.suffix == PNG:
+            save_image(Image.fromarray(pixels.squeeze()), path)
+        else:
+            with new_file(path, flush=False) as unfinished, unfinished.open("wb") as file:
+                np.save(file, pixels)
+
+
+def _suffix(image: WrittenImage) -> str:
+    return PNG if image.pixels.channels in (1, 3) else ARRAY_SUFFIX
 
 
 def annotations_of(found: Instances) -> list[Annotation]:
