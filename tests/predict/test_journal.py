@@ -208,6 +208,30 @@ def test_rows_of_an_image_that_could_not_be_read_once_stay_its_own(tmp_path: Pat
         assert Counter(one["file_name"][-6:] for one in results) == {"a.zarr": count, "/b.png": few}
 
 
+def test_an_image_that_a_table_cannot_read_does_not_stop_the_others(tmp_path: Path) -> None:
+    tifffile, _ = pytest.importorskip("tifffile"), pytest.importorskip("skimage")
+    pixels, count = blobs(200, 200)
+    (tmp_path / "in").mkdir()
+    for name in ("a.tif", "c.tif"):
+        path = tmp_path / "in" / name
+        tifffile.imwrite(path, pixels, photometric="rgb", tile=(32, 32), compression="deflate")
+    content = (tmp_path / "in" / "a.tif").read_bytes()
+    (tmp_path / "in" / "a.tif").write_bytes(content[: len(content) // 2])
+    for _ in range(2):
+        summary = predict_files(BlobModel(), [tmp_path / "in"], tmp_path / "out", save=("csv",))
+        assert [line.partition(": ")[0][-5:] for line in summary.unreadable] == ["a.tif"]
+        assert (summary.images, summary.exit_code) == (1, 3)
+        assert (tmp_path / "out" / "objects.csv").read_text().count("c.tif") == count
+
+
+@pytest.mark.parametrize("letter", ["n", "ü"])
+def test_a_name_as_long_as_a_file_can_have(letter: str, tmp_path: Path) -> None:
+    name = (letter * 251).encode()[:251].decode(errors="ignore") + ".png"
+    Image.fromarray(image()).save(tmp_path / name)
+    summary = run(tmp_path / name, tmp_path / "out")
+    assert summary.images == 1 and len(summary.overlays) == 1
+
+
 CHILD = """
 import sys; sys.path[:0] = [{tests!r}]
 import time

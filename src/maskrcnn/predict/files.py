@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ from maskrcnn.runtime.engine import Runner
 from maskrcnn.stop import telling
 
 LOCK = ".journal.lock"
+LONGEST_STEM = 200  # bytes
 
 
 @dataclass
@@ -77,6 +79,7 @@ class Run:
     journal: Journal
     overlays: bool  # are written
     progress: Progress | None
+    broken: set[int] = field(default_factory=set)  # images whose pixels a writer could not read
 
 
 def predict_files(
@@ -137,11 +140,10 @@ def predict_files(
         run = Run(model, images, stems, score, tiles, summary, journal, "overlay" in save, progress)
         writers = open_writers(save, WriterOptions(out, model.config, scale, simplify, left_out), stack)
         for image, part in _finished(run):
-            _write(image, part, writers, summary)
-            summary.resumed += part.last
+            summary.resumed += _write(run, image, part, writers) and part.last
         for image, part in _missing(run, batch):
-            _write(image, part, writers, summary)
-            journal.add(part)
+            if _write(run, image, part, writers):
+                journal.add(part)
         summary.overlays = [
             path for writer in writers if isinstance(writer, OverlayWriter) for path in writer.written
         ]
@@ -167,21 +169,25 @@ def _only_one(out: Path) -> Iterator[None]:
         yield
 
 
-def _write(image: WrittenImage, part: Finished, writers: list[Writer], summary: Summary) -> None:
-    """Give a part to all writers."""
+def _write(run: Run, image: WrittenImage, part: Finished, writers: list[Writer]) -> bool:
+    """Give a part to all writers; False where one of them could not read the pixels that it wants."""
     for writer in writers:
         if part.part == 0:
             writer.begin(image)
-        writer.add(part.found)
-        if part.last:
-            writer.end()
+    summary = run.summary
+    try:
+        for writer in writers:
+            writer.add(part.found)
+            if part.last:
+                writer.end()
+    except DataError as error:
+        summary.unreadable.append(str(error))
+        run.broken.add(image.number)
+        return False
     summary.images += part.last
-    if part.part == 0:
-        summary.begun.clear()  # of an image that broke off
-    summary.begun.update(part.found.names)
-    if part.last:
-        summary.objects += summary.begun
+    summary.objects.update(part.found.names)
     summary.notes += part.notes
+    return True
 
 
 def _finished(run: Run) -> Iterator[tuple[WrittenImage, Finished]]:
@@ -192,6 +198,8 @@ def _finished(run: Run) -> Iterator[tuple[WrittenImage, Finished]]:
             for part in run.journal.finished(number):
                 size = part.found.size
                 yield WrittenImage(number, source.name, source.path, stem, size, pixels, True), part
+                if number in run.broken:
+                    break
 
 
 def _missing(run: Run, batch: int) -> Iterator[tuple[WrittenImage, Finished]]:
@@ -243,6 +251,8 @@ def _predict_readable(run: Run, group: list[int]) -> Iterator[tuple[WrittenImage
             try:
                 for part in _parts(run, written, tiled(run.model, image, side, score=run.score)):
                     yield written, part
+                    if place + 1 in run.broken:
+                        break
             except DataError as error:
                 run.summary.unreadable.append(str(error))
 
@@ -282,10 +292,13 @@ def _notes(name: str, found: Instances, config: ModelConfig) -> list[str]:
 
 
 def numbered_stems(names: Sequence[str]) -> list[str]:
-    """What the files of each are called: its own name, numbered where two have the same."""
+    """What the files of each are called: its own name, shortened to what suffixes and numbers leave of
+    the 255 bytes of a file's name, and numbered where two have the same.
+    """
     taken: set[str] = set()
     stems = []
     for name in names:
+        name = os.fsdecode(os.fsencode(name)[:LONGEST_STEM])
         stem, number = name, 1
         # lower case, for file systems that do not tell A.png from a.png
         while stem.lower() in taken:
