@@ -130,6 +130,16 @@ def test_another_runs_results_are_refused(tmp_path: Path) -> None:
     assert run(folder, out, resume=False, save=["overlay"]).images == 5
 
 
+def test_a_run_that_finished_nothing_is_in_nobodys_way(tmp_path: Path) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    stack, out = tmp_path / "stack.tif", tmp_path / "out"
+    tifffile.imwrite(stack, np.stack([image(seed=k)[..., 0] for k in range(3)]), photometric="minisblack")
+    model = FixedModel()
+    assert predict_files(model, [stack], out).images == 0  # says to use --pages
+    summary = predict_files(model, [stack], out, pages=True)
+    assert (summary.images, summary.resumed) == (3, 0)
+
+
 def test_a_run_with_test_time_augmentation_is_another_by_the_same_weights() -> None:
     plain, augmented = describe_run(FixedModel(), []), describe_run(Augmented(FixedModel()), [])  # type: ignore[arg-type]
     assert plain["weights"] == augmented["weights"] and plain["model settings"] != augmented["model settings"]

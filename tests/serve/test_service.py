@@ -149,7 +149,7 @@ def test_what_is_served(service: Served) -> None:
     [
         ("?score=2", 422, "score"),
         ("?score=nan", 422, "score"),
-        ("?scoer=0.1", 422, "scoer"),
+        ("?scoer=0.1", 422, "scoer: not known here; known are model, score, masks"),
         ("?masks=gif", 422, "masks"),
         ("?model=none", 404, "no such model"),
     ],

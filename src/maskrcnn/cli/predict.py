@@ -74,8 +74,8 @@ Simplify = Annotated[
     typer.Option(
         min=0,
         metavar="PIXELS",
-        help="How far outlines that people edit (labelme, label-studio, cvat, yolo, geojson) may be off the"
-        " mask, for fewer points.",
+        help="How far outlines that people edit (labelme, label-studio, cvat, yolo, geojson, map) may be off"
+        " the mask, for fewer points.",
     ),
 ]
 Pages = Annotated[

@@ -158,7 +158,7 @@ class Journal:
 
     def _check(self, run: Run) -> None:
         with self.path.open("rb") as file:
-            line = file.readline()
+            line, finished = file.readline(), file.readline().endswith(b"\n")
         if not line.endswith(b"\n"):  # killed before it was written
             return
         record = self._record(line)
@@ -166,7 +166,7 @@ class Journal:
         if not isinstance(other, dict):
             raise self._damaged()
         differ = [name for name in run if other.get(name) != run[name]]
-        if differ:
+        if differ and finished:  # of a run that finished nothing there is nothing to lose
             raise UserError(
                 f"{self.path.parent}: holds results of another run (other {' and '.join(differ)}); name "
                 "another folder with --out, or replace them with --no-resume"

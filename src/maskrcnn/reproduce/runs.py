@@ -163,10 +163,11 @@ class Study:
         fixed = time.monotonic() - started + runs * evaluation
         steps = int((minutes * 60 - fixed) / (seeds * sum(times.values())))
         if steps < LEAST_STEPS:
+            fewer = ", or fewer --seeds" if seeds > 1 else ""
             needed = (fixed + LEAST_STEPS * seeds * sum(times.values())) / 60 * 1.1
             raise UserError(
                 f"--budget: {runs} trainings of {LEAST_STEPS} steps take about {needed:.0f} minutes here; "
-                f"give --budget {needed:.0f}m, or fewer --seeds"
+                f"give --budget {needed:.0f}m{fewer}"
             )
         say(f"{runs} trainings of {steps} steps: {sum(times.values()) / len(times):.2f} s a step")
         return Plan(

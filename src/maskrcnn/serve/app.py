@@ -299,8 +299,7 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        lines = (f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in error.errors())
-        return Response(error_line("; ".join(lines)), 422, media_type=JSON)
+        return Response(error_line("; ".join(map(_why, error.errors()))), 422, media_type=JSON)
 
     @app.exception_handler(UserError)
     async def user(request: Request, error: UserError) -> Response:
@@ -310,6 +309,16 @@ def _add_errors(app: FastAPI) -> None:
     async def defect(request: Request, error: Exception) -> Response:
         traceback.print_exception(error)
         return Response(error_line("a defect of the service; its log says more"), 500, media_type=JSON)
+
+
+def _why(mistake: dict[str, Any]) -> str:
+    """A mistake that pydantic found in a request, as a line."""
+    place, *names = mistake["loc"]
+    said = mistake["msg"]
+    if place == "query" and mistake["type"] == "extra_forbidden":
+        known = list(BatchQuery.model_fields)
+        said = f"not known here; known are {', '.join(known)} and, for one image, overlay"
+    return f"{'.'.join(map(str, names))}: {said}"
 
 
 def _page() -> tuple[bytes, str]:

@@ -13,8 +13,8 @@ REASONS = {
     "image too large to be written beside its labels": "only its labels are there",
     "image without a georeference": "there are no coordinates of a map",
     "class name": "the format tells objects apart, not classes",
-    "pixels that two objects share": "a pixel has one owner there",
-    "object hidden by others": "a pixel has one owner there",
+    "pixels that two objects share": "a pixel of a label image has one owner",
+    "object hidden by others": "a pixel of a label image has one owner",
     "object beyond number 254 of its image": "its label images count to 254; the box is kept",
     "object beyond number 65535 of its image": "its label images count to 65,535",
 }
