@@ -109,6 +109,19 @@ def test_a_torn_line_is_left_out_and_a_damaged_journal_refused(tmp_path: Path) -
             run(folder, out)
 
 
+def test_each_flipped_bit_of_a_journal_is_told(tmp_path: Path) -> None:
+    folder, out = images(tmp_path / "in", 1), tmp_path / "out"
+    run(folder, out, save=())
+    whole, results = (out / NAME).read_bytes(), (out / "results.json").read_bytes()
+    for place in np.random.default_rng(0).integers(0, len(whole) - 1, 300).tolist():
+        (out / NAME).write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(UserError, match=r"journal\.jsonl: damaged; start anew with --no-resume"):
+            run(folder, out, save=())
+    (out / NAME).write_bytes(whole)
+    run(folder, out, save=())
+    assert (out / "results.json").read_bytes() == results
+
+
 def test_another_runs_results_are_refused(tmp_path: Path) -> None:
     folder, out = images(tmp_path / "in"), tmp_path / "out"
     run(folder, out)

@@ -21,6 +21,7 @@ from PIL import Image
 from maskrcnn.cli.main import main
 from maskrcnn.errors import UserError
 from maskrcnn.masks.rle import json_rle, rle_area
+from maskrcnn.predict.files import LOCK
 from maskrcnn.video.predict import predict_videos
 from maskrcnn.video.source import video_source
 
@@ -163,7 +164,7 @@ def test_two_videos_of_one_name_are_told_apart(tmp_path: Path, fixed: FixedModel
         write_clip(tmp_path / folder / "clip.mp4", 1)
     clips = [str(tmp_path / folder / "clip.mp4") for folder in ("a", "b")]
     assert main(["predict", "any", *clips, "--out", str(tmp_path / "out"), "--save", ""]) == 0
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["clip.jsonl", "clip_2.jsonl"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [LOCK, "clip.jsonl", "clip_2.jsonl"]
 
 
 @pytest.mark.parametrize("save", ["overlay", ""])
@@ -240,3 +241,16 @@ def test_formats_of_images_are_refused_of_videos(tmp_path: Path) -> None:
     assert source is not None
     with pytest.raises(UserError, match="save=coco: of videos there are overlay, csv"):
         list(predict_videos(FixedModel(), [source], tmp_path / "out", save=["coco"]))  # type: ignore[arg-type]
+
+
+def test_two_processes_do_not_share_a_folder(tmp_path: Path, fixed: FixedModel, capsys) -> None:
+    write_clip(tmp_path / "a.mp4", 2)
+    (tmp_path / "out").mkdir()
+    other = "import sys; from pathlib import Path; from maskrcnn.files import locked\n"
+    other += "with locked(Path(sys.argv[1]), wait=False): print(1, flush=True); input()"
+    command = [sys.executable, "-c", other, str(tmp_path / "out" / LOCK)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline()
+        assert main(["predict", "x", str(tmp_path / "a.mp4"), "--out", str(tmp_path / "out")]) == 2
+        assert "writes into it; wait, or name another --out" in capsys.readouterr().err
+        process.communicate(b"\n")

@@ -130,7 +130,7 @@ def predict_files(
     summary, left_out = Summary(results=out / RESULTS, passed_over=passed_over), LeftOut()
     with contextlib.ExitStack() as stack:
         stack.enter_context(telling(lambda: _done_line(summary.images, len(images), out)))
-        stack.enter_context(_only_one(out))
+        stack.enter_context(only_one(out))
         names = [(image.name, image.path) for image in images]
         this = describe_run(model, names, score=score, tiles=tiles)
         journal = Journal(out, this, model.config, len(images), resume=resume)
@@ -156,7 +156,7 @@ def _done_line(done: int, images: int, out: Path) -> str:
 
 
 @contextlib.contextmanager
-def _only_one(out: Path) -> Iterator[None]:
+def only_one(out: Path) -> Iterator[None]:
     """
     Raises:
         UserError: another process predicts into the folder.

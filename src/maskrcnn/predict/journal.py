@@ -1,14 +1,15 @@
 """journal.jsonl in the folder of the results: what is finished, so that a run goes on after a kill.
 
 Its first line says what run it is of: weights, settings and images. Each further line is a finished part of
-an image, as COCO results. A part is written there last, after all other files have it; those are made whole
-again from here.
+an image, as COCO results, with a checksum. A part is written there last, after all other files have it; those
+are made whole again from here.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from maskrcnn.version import __version__
 
 NAME = "journal.jsonl"
 MOST_SIDE = 1024  # cells of a mask
+CHECKED = b', "crc32": '  # of what stands before it in the line: with a flipped bit a number is another one
 Run = dict[str, str]  # what a run is: of each thing that changes its results, how it is
 
 
@@ -153,7 +155,8 @@ class Journal:
         self._file.close()
 
     def _put(self, record: dict[str, Any]) -> None:
-        self._file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
+        text = json.dumps(record, allow_nan=False).encode()[:-1]
+        self._file.write(text + CHECKED + b"%d}\n" % zlib.crc32(text))
         self._file.flush()
 
     def _check(self, run: Run) -> None:
@@ -195,8 +198,9 @@ class Journal:
         return end
 
     def _record(self, line: bytes) -> dict[str, Any]:
+        text, _, check = line.rpartition(CHECKED)
         try:
-            record = json.loads(line)
+            record = json.loads(line) if check.strip() == b"%d}" % zlib.crc32(text) else None
         except (ValueError, RecursionError):
             record = None
         if not isinstance(record, dict):

@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import nn
 
 from maskrcnn.errors import DataError, UserError
-from maskrcnn.predict.files import make_folder, numbered_stems
+from maskrcnn.predict.files import make_folder, numbered_stems, only_one
 from maskrcnn.predict.predictor import Tiles
 from maskrcnn.predict.writers.tables import FrameTables
 from maskrcnn.progress import Progress
@@ -79,7 +79,8 @@ def predict_videos(
         progress: of each video's frames.
 
     Raises:
-        UserError: `out` cannot be written, or a copy would replace its video; PyAV is not installed.
+        UserError: `out` cannot be written, or another process writes into it; a copy would replace its video;
+            PyAV is not installed.
         OSError: the disk is full.
     """
     check_videos(sources, save)
@@ -91,6 +92,7 @@ def predict_videos(
             )
     make_folder(out)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(only_one(out))
         table = FrameTables(out, scale, TABLE_COLUMNS) if "csv" in save else None
         if table is not None:
             stack.callback(table.close)
