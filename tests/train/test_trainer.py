@@ -290,7 +290,7 @@ def test_a_disk_that_cannot_be_written_is_one_line(
         return Failing(path, mode) if mode == "wb" else usual(path, mode, **more)
 
     monkeypatch.setattr(Path, "open", failing)
-    with pytest.raises(UserError, match=f"run: {os.strerror(number)}; ") as error:
+    with pytest.raises(UserError, match=f"run/state.pt: {os.strerror(number)}; ") as error:
         run_tiny(tmp_path / "run", tiny_config(epochs=0.1))
     assert "\n" not in str(error.value)
     assert not list((tmp_path / "run").glob("state.pt*"))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +42,7 @@ def save_model(model: MaskRCNN, folder: str | Path, card: str = "", *, half: boo
         tensors[name] = (tensor.half() if half and tensor.is_floating_point() else tensor).contiguous()
     with new_file(folder / WEIGHTS) as unfinished:
         save_file(tensors, unfinished, metadata={"format": "pt", DIGEST: _digest(tensors)})
+        _sort_metadata(unfinished)
         write_json(folder / CONFIG, model.config.model_dump(mode="json"))
         if card:
             write_text(folder / CARD, card)
@@ -88,6 +90,20 @@ def load_weights(model: torch.nn.Module, path: Path) -> None:
     for name, tensor in tensors.items():
         refuse_not_finite(path, name, tensor)
     model.load_state_dict({name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()})
+
+
+def _sort_metadata(path: Path) -> None:
+    """Puts the metadata of a safetensors file in order, which safetensors writes in a random one: equal
+    weights are equal files.
+    """
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) <= size:  # spaces fill it up, as safetensors does
+            file.seek(8)
+            file.write(text.ljust(size))
 
 
 def _digest(tensors: dict[str, torch.Tensor]) -> str:
