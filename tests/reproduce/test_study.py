@@ -50,7 +50,7 @@ def quiet(line: str) -> None:
 
 @pytest.fixture
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
-    monkeypatch.setattr(runs, "PILOT", (1, 2))
+    monkeypatch.setattr(runs, "PILOT", 3)
     monkeypatch.setattr(runs, "LEAST_STEPS", 1)
     monkeypatch.setattr(compare, "DRAWS", 5)
     sides = {"side": (64, 96)}
@@ -127,6 +127,7 @@ def test_the_pilot_run_scales_the_steps_to_the_budget(study: Study) -> None:
     plan = study.plan(30, 2, quiet)
     seconds = plan.steps * 2 * sum(plan.seconds_per_step.values()) + 4 * plan.seconds_per_evaluation
     assert 1 <= plan.steps and seconds <= 1800 and not (study.folder / "pilot").exists()
+    assert all(0.01 < seconds < 60 for seconds in plan.seconds_per_step.values())
     assert set(plan.seconds_per_step) == {"MLP", "FCN"} and plan.environment["processor"]
     assert study.plan(30, 2, quiet) == plan  # not measured again
     with pytest.raises(UserError, match="another plan.*seeds.*another --out"):

@@ -32,7 +32,7 @@ from maskrcnn.training_data.prepare import prepare_data
 from maskrcnn.weights.load import load_model
 
 FOUND = "found.json"  # what a finished run's weights find in the val split; it is written last
-PILOT = (4, 12)  # steps of two short trainings: the difference has no start-up in it
+PILOT = 12  # steps of a pilot run
 LEAST_STEPS = 60  # of a training
 TIMED_IMAGES = 8
 
@@ -148,12 +148,12 @@ class Study:
         return plan
 
     def _pilot(self, minutes: float, seeds: int, say: Say) -> Plan:
-        say(f"pilot run: {len(self.table.variants)} variants, {PILOT[1]} steps each")
+        say(f"pilot run: {len(self.table.variants)} variants, {PILOT} steps each")
         started = time.monotonic()
         times, memory = {}, {}
         for job in self.jobs(1):
             times[job.variant.name], memory[job.variant.name] = self._time(job)
-        weights = self._pilot_folder(self.jobs(1)[-1], PILOT[1]) / "weights" / "last"
+        weights = self._pilot_folder(self.jobs(1)[-1]) / "weights" / "last"
         begun = time.monotonic()
         few = Subset(self.val_data, list(range(min(TIMED_IMAGES, len(self.val_data)))))
         list(find_all(load_model(weights), few))
@@ -186,27 +186,23 @@ class Study:
             environment=environment(1),
         )
 
-    def _pilot_folder(self, job: Job, steps: int) -> Path:
-        return self.folder / "pilot" / f"{_plain(job.variant.name)}-{steps}"
+    def _pilot_folder(self, job: Job) -> Path:
+        return self.folder / "pilot" / _plain(job.variant.name)
 
     def _time(self, job: Job) -> tuple[float, float | None]:
         """Seconds of a step of `job`, and the memory that it took, GB."""
-        taken = []
-        for steps in PILOT:
-            folder = self._pilot_folder(job, steps)
-            if folder.exists():  # of a pilot run that was killed
-                rmtree(folder)
-            config = self.config(job, steps)
-            if config.train.init is not None:
-                assert job.variant.after is not None
-                after = Job(self.table.variant(job.variant.after), job.seed, folder)
-                config.train.init = str(self._pilot_folder(after, PILOT[1]) / "weights" / "last")
-            begun = time.monotonic()
-            self._train(config, folder, resume=False)
-            taken.append(time.monotonic() - begun)
-        records = [r for r in read_metrics(folder / "metrics.jsonl") if r["kind"] == "train"]
-        seconds = max(taken[1] - taken[0], 1e-3) / (PILOT[1] - PILOT[0])
-        return seconds, records[-1].get("memory_gb") if records else None
+        folder = self._pilot_folder(job)
+        if folder.exists():  # of a pilot run that was killed
+            rmtree(folder)
+        config = self.config(job, PILOT)
+        if config.train.init is not None:
+            assert job.variant.after is not None
+            after = Job(self.table.variant(job.variant.after), job.seed, folder)
+            config.train.init = str(self._pilot_folder(after) / "weights" / "last")
+        self._train(config, folder, resume=False)
+        # the last record's: of the steps since the first, so without what it takes to begin
+        last = [r for r in read_metrics(folder / "metrics.jsonl") if r["kind"] == "train"][-1]
+        return config.train.batch / last["images_per_s"], last.get("memory_gb")
 
     # ---- run
 
