@@ -20,7 +20,7 @@ import numpy as np
 
 from maskrcnn.errors import DataError
 from maskrcnn.evaluate.found import FIELDS, Result, gather
-from maskrcnn.evaluate.truth import Kind, has_mask, images_of, read_truth
+from maskrcnn.evaluate.truth import Kind, has_masks, read_truth
 from maskrcnn.labels.match_classes import labels_for, passed_over, take_class
 from maskrcnn.labels.types import Dataset
 from maskrcnn.model.mask_rcnn import MaskRCNN
@@ -124,7 +124,7 @@ def comparable_kinds(model: Runner, dataset: Dataset) -> tuple[list[Kind], list[
     """
     config, kinds, notes = model.config, list[Kind](["bbox"]), list[str]()
     if config.mask_head is not None:
-        if any(has_mask(a) for image in images_of(dataset) for a in image.annotations):
+        if has_masks(dataset):
             kinds.append("segm")
         else:
             notes.append("masks are not scored: the labels have none")
@@ -235,6 +235,5 @@ def _percent(value: float) -> float | None:
 
 def _kinds_of(dataset: Dataset, results: list[Result]) -> list[Kind]:
     """What there is to score when the caller does not say."""
-    masks = any(has_mask(a) for image in images_of(dataset) for a in image.annotations)
-    labelled = {"bbox": True, "segm": masks, "keypoints": dataset.keypoints is not None}
+    labelled = {"bbox": True, "segm": has_masks(dataset), "keypoints": dataset.keypoints is not None}
     return [kind for kind in KINDS if labelled[kind] and (not results or FIELDS[kind] in results[0])]

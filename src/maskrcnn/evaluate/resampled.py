@@ -79,8 +79,8 @@ def match_images(dataset: Dataset, results: list[Result], kind: Kind) -> Matches
 def _class_matches(rows: list[dict[str, object]], images: int) -> ClassMatches:
     """The rows of one class, joined and sorted by score as COCO does: equal scores in the images' order."""
     objects = np.zeros(images, np.int64)
-    scores, places, hits, counted = [np.zeros(0)], [np.zeros(0, np.int64)], [np.zeros((10, 0), bool)], []
-    counted.append(np.zeros((10, 0), bool))
+    scores, places = [np.zeros(0)], [np.zeros(0, np.int64)]
+    hits, counted = [np.zeros((10, 0), bool)], [np.zeros((10, 0), bool)]
     for row in sorted(rows, key=lambda row: row["image_id"]):  # type: ignore[arg-type, return-value]
         place = int(row["image_id"]) - 1  # type: ignore[call-overload]
         objects[place] = len(row["gtIgnore"]) - sum(row["gtIgnore"])  # type: ignore[arg-type, call-overload]

@@ -6,7 +6,7 @@ never found, and a missing area puts the object in no size range.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -77,7 +77,7 @@ def read_truth(dataset: Dataset, *, masks: bool) -> Truth:
             crowd.append(annotation.crowd)
             masked.append(has_mask(annotation))
     # COCO breaks ties between equal scores by the order of the images' ids
-    ids = sorted(sizes) if all(isinstance(i, int) for i in sizes) else sorted(sizes, key=str)  # type: ignore[type-var]
+    ids = in_order(sizes)
     images = {image_id: number for number, image_id in enumerate(ids, 1)}
     for record in records:
         record["image_id"] = images[record["image_id"]]
@@ -97,6 +97,17 @@ def read_truth(dataset: Dataset, *, masks: bool) -> Truth:
 
 def images_of(dataset: Dataset) -> Iterator[LabelledImage]:
     return (dataset.image(index) for index in range(len(dataset)))
+
+
+def in_order(ids: Iterable[int | str]) -> list[int | str]:
+    """The ids of images in the order in which they are numbered."""
+    ids = list(ids)
+    return sorted(ids) if all(isinstance(i, int) for i in ids) else sorted(ids, key=str)  # type: ignore[type-var]
+
+
+def has_masks(dataset: Dataset) -> bool:
+    """Whether any object has a mask."""
+    return any(has_mask(a) for image in images_of(dataset) for a in image.annotations)
 
 
 def has_mask(annotation: Annotation) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from maskrcnn.evaluate.resampled import Matches
+from maskrcnn.evaluate.truth import images_of, in_order
 from maskrcnn.files import new_file
 from maskrcnn.images.write import save_image
 from maskrcnn.instances import Instances
@@ -108,21 +109,19 @@ def draw_examples(
             shown.append(np.asarray(found.plot(scores=False)))
         side = (round(pixels.shape[1] * HEIGHT / pixels.shape[0]), HEIGHT)
         rows.append(np.hstack([cv2.resize(one, side) for one in shown]))
-    if not rows or len({row.shape for row in rows}) != 1:
-        width = max((row.shape[1] for row in rows), default=0)
-        rows = [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows]
     if not rows:
         return []
-    head = _captions(["image", *models], rows[0].shape[1])
+    width = max(row.shape[1] for row in rows)
+    rows = [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows]
+    head = _captions(["image", *models], width)
     save_image(Image.fromarray(np.vstack([head, *rows])), path, quality=90)
     return [path]
 
 
 def _by_id(dataset: Dataset) -> list[int]:
     """The images' places in the order of their ids, which is that of `Matches`."""
-    ids = [dataset.image(index).image_id for index in range(len(dataset))]
-    numbers = all(isinstance(one, int) for one in ids)
-    return sorted(range(len(ids)), key=lambda index: ids[index] if numbers else str(ids[index]))  # type: ignore[arg-type, return-value]
+    places = {image.image_id: index for index, image in enumerate(images_of(dataset))}
+    return [places[image_id] for image_id in in_order(places)]
 
 
 def _captions(names: list[str], width: int) -> np.ndarray:

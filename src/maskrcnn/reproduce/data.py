@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from maskrcnn.errors import DataError, UserError
-from maskrcnn.evaluate.truth import has_mask, images_of
+from maskrcnn.evaluate.truth import has_masks
 from maskrcnn.labels.open import open_pair
 from maskrcnn.labels.synthetic import Synthetic
 from maskrcnn.labels.types import Dataset
@@ -45,6 +45,4 @@ def _generated(table: Table, split: Literal["train", "val"]) -> Dataset:
 
 
 def _has(dataset: Dataset, kind: str) -> bool:
-    if kind == "keypoints":
-        return dataset.keypoints is not None
-    return any(has_mask(a) for image in images_of(dataset) for a in image.annotations)
+    return dataset.keypoints is not None if kind == "keypoints" else has_masks(dataset)

@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -117,12 +118,17 @@ class Study:
 
     def digest(self) -> str:
         """Of the table and the data: what must not change under a plan."""
-        parts = [self.table.model_dump_json(), *(describe_data(d)["digest"] for d in self.splits)]
+        parts = [self.table.model_dump_json(), *(one["digest"] for one in self.described.values())]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
-    @property
-    def splits(self) -> tuple[Dataset, Dataset]:
-        return self.train_data, self.val_data
+    @cached_property
+    def described(self) -> dict[str, dict[str, Any]]:
+        """Source, number of images and digest of both splits; it goes through all labels."""
+        splits = {"train": describe_data(self.train_data), "val": describe_data(self.val_data)}
+        return {
+            split: {name: one[name] for name in ("source", "images", "digest")}
+            for split, one in splits.items()
+        }
 
     # ---- plan
 
@@ -178,11 +184,7 @@ class Study:
             memory_gb=memory,
             seconds_per_evaluation=evaluation,
             digest=self.digest(),
-            data={"source": self.source}
-            | {
-                split: {name: describe_data(dataset)[name] for name in ("source", "images", "digest")}
-                for split, dataset in zip(("train", "val"), self.splits, strict=True)
-            },
+            data={"source": self.source, **self.described},
             environment=environment(1),
         )
 
