@@ -3,7 +3,7 @@ from __future__ import annotations
 import resource
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -14,10 +14,10 @@ settings.register_profile("maskrcnn", deadline=None, suppress_health_check=[Heal
 settings.load_profile("maskrcnn")
 
 
-@contextmanager
-def _limit(size: int) -> Iterator[None]:
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Iterator[None]:
+    # pytest writes the outcome before it tears a fixture down, perhaps into a file above the test's limit
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
         yield
     finally:
@@ -38,7 +38,9 @@ def cramped(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable
                     pytest.skip("only root may mount a disk")
                 stack.callback(subprocess.run, ["umount", "--lazy", str(folder)], check=True)
             else:
-                stack.enter_context(_limit(size))
+                resource.setrlimit(
+                    resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+                )
             return folder
 
         yield make
