@@ -65,20 +65,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
 
 def planned(study: Study, steps: int = 3) -> runs.Plan:
     """A plan without a pilot run, in the study's folder."""
-    plan = runs.Plan(
-        steps=steps,
-        seeds=2,
-        minutes=1,
-        seconds_per_step={"MLP": 1, "FCN": 1},
-        memory_gb={"MLP": None, "FCN": None},
-        seconds_per_evaluation=1,
-        digest=study.digest(),
-        data={"train": {"source": "t", "images": 12}, "val": {"source": "v", "images": 5}},
-        environment={"commit": None, "processor": "a processor"},
-    )
-    study.folder.mkdir()
-    (study.folder / "plan.json").write_text(plan.model_dump_json())
-    return plan
+    return study.plan(None, steps, 2, quiet)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -101,7 +88,7 @@ def test_a_study_goes_on_after_a_stop_and_ends_as_one_that_was_not_stopped(
     with pytest.raises(KeyboardInterrupt):
         study.run(plan, (1, 1), quiet)
     assert sorted(files(study.folder)) == ["fcn-0", "mlp-0"]
-    assert study.run(study.plan(1, 2, quiet), (1, 1), quiet) == []
+    assert study.run(study.plan(None, 3, 2, quiet), (1, 1), quiet) == []
     assert len(calls) == 5  # the two that were done are not trained again
     stopped_once = files(study.folder)
 
@@ -124,14 +111,25 @@ def test_a_study_goes_on_after_a_stop_and_ends_as_one_that_was_not_stopped(
 
 
 def test_the_pilot_run_scales_the_steps_to_the_budget(study: Study) -> None:
-    plan = study.plan(30, 2, quiet)
-    seconds = plan.steps * 2 * sum(plan.seconds_per_step.values()) + 4 * plan.seconds_per_evaluation
+    plan = study.plan(30, None, 2, quiet)
+    pilot = plan.pilot
+    assert pilot is not None
+    seconds = plan.steps * 2 * sum(pilot.seconds_per_step.values()) + 4 * pilot.seconds_per_evaluation
     assert 1 <= plan.steps and seconds <= 1800 and not (study.folder / "pilot").exists()
-    assert all(0.01 < seconds < 60 for seconds in plan.seconds_per_step.values())
-    assert set(plan.seconds_per_step) == {"MLP", "FCN"} and plan.environment["processor"]
-    assert study.plan(30, 2, quiet) == plan  # not measured again
-    with pytest.raises(UserError, match="another plan.*seeds.*another --out"):
-        study.plan(30, 3, quiet)
+    assert all(0.01 < seconds < 60 for seconds in pilot.seconds_per_step.values())
+    assert set(pilot.seconds_per_step) == {"MLP", "FCN"} and plan.environment["processor"]
+    assert study.plan(30, None, 2, quiet) == plan  # not measured again
+    for other in ((30, None, 3), (20, None, 2), (None, plan.steps, 2)):
+        with pytest.raises(UserError, match="another plan.*(seeds|budget).*another --out"):
+            study.plan(*other, quiet)
+
+
+def test_steps_that_are_given_need_no_pilot_run(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "train", None)
+    plan = study.plan(None, 7, 2, quiet)
+    assert (plan.steps, plan.pilot) == (7, None) and study.plan(None, 7, 2, quiet) == plan
+    with pytest.raises(UserError, match="another plan.*steps.*another --out"):
+        study.plan(None, 8, 2, quiet)
 
 
 def test_a_budget_that_is_too_small_names_the_one_that_is_not(
@@ -139,13 +137,14 @@ def test_a_budget_that_is_too_small_names_the_one_that_is_not(
 ) -> None:
     monkeypatch.setattr(runs, "LEAST_STEPS", 10**6)
     with pytest.raises(UserError, match=r"--budget: 4 trainings of 1000000 steps take .* give --budget \d+m"):
-        study.plan(1, 2, quiet)
+        study.plan(1, None, 2, quiet)
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--budget", "soon"], "--budget soon: write it as 90s, 30m or 2h"),
+        (["--budget", "1h", "--steps", "9"], "--budget and --steps: give one of them"),
         (["--only", "3/2"], "--only 3/2: write it as 1/4"),
         (["--table", "9"], "--table 9: there are"),
         (["--data", "nowhere"], "nowhere"),

@@ -12,6 +12,7 @@ from maskrcnn.cli.common import check_outputs, one_of, say
 from maskrcnn.errors import UserError
 
 if TYPE_CHECKING:
+    from maskrcnn.reproduce.runs import Plan, Study
     from maskrcnn.reproduce.table import Table
 
 UNITS = {"s": 1 / 60, "m": 1, "h": 60}
@@ -36,8 +37,13 @@ def reproduce(
         ),
     ] = None,
     budget: Annotated[
-        str, typer.Option(metavar="30m|2h", help="Time for a table's trainings and evaluations.")
-    ] = "30m",
+        str | None,
+        typer.Option(metavar="30m|2h", help="Time for a table's trainings and evaluations. [default: 30m]"),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Steps of each training, equal on any machine, in place of --budget."),
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each variant.")] = 3,
     only: Annotated[
         str | None,
@@ -47,28 +53,33 @@ def reproduce(
 ) -> None:
     """Measure what the paper claims, on your data or on generated images."""
     check_outputs(out, kind="folder")
-    minutes, share = _minutes(budget), _share(only)
+    if budget and steps:
+        raise UserError("--budget and --steps: give one of them")
+    share = _share(only)
+    minutes = None if steps else _minutes(budget or "30m")
     from maskrcnn.reproduce.table import names, read_table
 
     wanted = [*names(), "timing"] if table == "all" else [table]
     tables = {name: read_table(name) for name in wanted if name != "timing"}  # refused before the work
     for name, one in tables.items():
-        _measure(one, name, data, minutes, seeds, share, out / name)
+        study = _study(one, name, data, out / name)
+        _measure(study, study.plan(minutes, steps, seeds, say), share)
     if "timing" in wanted and share[0] == 1:
         _time(out / "timing")
 
 
-def _measure(
-    table: Table, name: str, data: str | None, minutes: float, seeds: int, share: tuple[int, int], out: Path
-) -> None:
+def _study(table: Table, name: str, data: str | None, out: Path) -> Study:
     from maskrcnn.reproduce.data import open_data
-    from maskrcnn.reproduce.report import sentence, write_report
     from maskrcnn.reproduce.runs import Study
 
-    train_data, val_data, source = open_data(table, data)
-    study = Study(table, train_data, val_data, out, source)
     print(f"table {name}: {table.title}")
-    plan = study.plan(minutes, seeds, say)
+    train_data, val_data, source = open_data(table, data)
+    return Study(table, train_data, val_data, out, source)
+
+
+def _measure(study: Study, plan: Plan, share: tuple[int, int]) -> None:
+    from maskrcnn.reproduce.report import sentence, write_report
+
     missing = study.run(plan, share, say)
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
@@ -76,7 +87,7 @@ def _measure(
         return
     for outcome in write_report(study, plan):
         print(sentence(outcome))
-    print(f"report: {out / 'report.html'}")
+    print(f"report: {study.folder / 'report.html'}")
 
 
 def _time(out: Path) -> None:

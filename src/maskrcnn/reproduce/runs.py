@@ -17,6 +17,8 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
+from pydantic import Field
+
 from maskrcnn.config.load import Config
 from maskrcnn.config.section import Section, validate
 from maskrcnn.errors import UserError
@@ -40,21 +42,28 @@ TIMED_IMAGES = 8
 Say = Callable[[str], None]
 
 
-class Plan(Section):
-    """What was settled before the first training; a later call goes on with it."""
+class Pilot(Section):
+    """What the short run measured that scales the steps to a budget."""
 
-    steps: int
-    """Of each training."""
-    seeds: int
-    """Trainings of each variant."""
     minutes: float
     """The budget."""
     seconds_per_step: dict[str, float]
-    """Of each variant, in the pilot run."""
+    """Of each variant."""
     memory_gb: dict[str, float | None]
-    """Of each variant, in the pilot run."""
+    """Of each variant."""
     seconds_per_evaluation: float
-    """In the pilot run."""
+    """Of the whole val split."""
+
+
+class Plan(Section):
+    """What was settled before the first training; a later call goes on with it."""
+
+    steps: int = Field(ge=1)
+    """Of each training."""
+    seeds: int = Field(ge=1)
+    """Trainings of each variant."""
+    pilot: Pilot | None
+    """None: the steps were given, not scaled to a budget."""
     digest: str
     """Of the table and the data."""
     data: dict[str, Any]
@@ -132,8 +141,12 @@ class Study:
 
     # ---- plan
 
-    def plan(self, minutes: float, seeds: int, say: Say) -> Plan:
-        """The plan of this folder, made by a pilot run at the first call.
+    def plan(self, minutes: float | None, steps: int | None, seeds: int, say: Say) -> Plan:
+        """The plan of this folder, made at the first call.
+
+        Args:
+            minutes: the budget, to which a pilot run scales the steps; None: `steps` are given.
+            steps: of each training.
 
         Raises:
             UserError: the folder holds another plan, or the budget is too small.
@@ -142,10 +155,25 @@ class Study:
         path = self.folder / "plan.json"
         with locked(self.folder / ".lock"):
             if not path.is_file():
-                write_json(path, self._pilot(minutes, seeds, say).model_dump())
+                pilot = None
+                if minutes is not None:
+                    steps, pilot = self._pilot(minutes, seeds, say)
+                data = {"source": self.source, **self.described}
+                fields = {
+                    "steps": steps,
+                    "seeds": seeds,
+                    "pilot": pilot,
+                    "digest": self.digest(),
+                    "data": data,
+                }
+                write_json(path, Plan(**fields, environment=environment(1)).model_dump())
             plan = validate(Plan, parse_json(path, "remove the folder and start again"), str(path))
-        asked = {"seeds": seeds, "minutes": minutes, "digest": self.digest()}
+        asked = {"seeds": seeds, "digest": self.digest()}
         other = [name for name, value in asked.items() if getattr(plan, name) != value]
+        if minutes != (plan.pilot.minutes if plan.pilot else None):
+            other.append("budget")
+        elif minutes is None and steps != plan.steps:
+            other.append("steps")
         if other:
             raise UserError(
                 f"{self.folder}: holds runs of {'other data' if 'digest' in other else 'another plan'} "
@@ -153,7 +181,8 @@ class Study:
             )
         return plan
 
-    def _pilot(self, minutes: float, seeds: int, say: Say) -> Plan:
+    def _pilot(self, minutes: float, seeds: int, say: Say) -> tuple[int, Pilot]:
+        """The steps of a training that `minutes` have room for, and what they were scaled by."""
         say(f"pilot run: {len(self.table.variants)} variants, {PILOT} steps each")
         started = time.monotonic()
         times, memory = {}, {}
@@ -176,16 +205,8 @@ class Study:
                 f"give --budget {needed:.0f}m{fewer}"
             )
         say(f"{runs} trainings of {steps} steps: {sum(times.values()) / len(times):.2f} s a step")
-        return Plan(
-            steps=steps,
-            seeds=seeds,
-            minutes=minutes,
-            seconds_per_step=times,
-            memory_gb=memory,
-            seconds_per_evaluation=evaluation,
-            digest=self.digest(),
-            data={"source": self.source, **self.described},
-            environment=environment(1),
+        return steps, Pilot(
+            minutes=minutes, seconds_per_step=times, memory_gb=memory, seconds_per_evaluation=evaluation
         )
 
     def _pilot_folder(self, job: Job) -> Path:
