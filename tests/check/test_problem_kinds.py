@@ -15,7 +15,8 @@ from maskrcnn.check.findings import WRONG_ALL_OVER
 from maskrcnn.check.kinds import CheckKind
 from maskrcnn.check.run import check, write_reports
 from maskrcnn.check.terminal import print_report
-from maskrcnn.labels.problems import Problem, ProblemKind
+from maskrcnn.labels.problem_kinds import ProblemKind
+from maskrcnn.labels.problems import Problem
 from maskrcnn.labels.readers.coco import read_coco
 from maskrcnn.labels.refused import Refused, RefusedRecords
 from maskrcnn.labels.synthetic import Synthetic

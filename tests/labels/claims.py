@@ -11,7 +11,7 @@ import pytest
 
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.labels.annotation_masks import annotation_rle
-from maskrcnn.labels.problems import ProblemKind
+from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
 from maskrcnn.masks.rle import rle_bitmap
 

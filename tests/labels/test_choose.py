@@ -21,7 +21,7 @@ from maskrcnn.labels.choose import choose_labels, label_counts
 from maskrcnn.labels.match_classes import labels_for, passed_over
 from maskrcnn.labels.open import open_dataset, open_pair
 from maskrcnn.labels.options import LabelOptions
-from maskrcnn.labels.problems import ProblemKind
+from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.types import ANY_CLASS, Dataset
 from maskrcnn.labels.writers.coco import write_coco
 

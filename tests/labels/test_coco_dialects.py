@@ -21,7 +21,7 @@ from maskrcnn.evaluate.coco import score_results
 from maskrcnn.labels.detect import looks_like_coco
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.open import open_dataset
-from maskrcnn.labels.problems import ProblemKind
+from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.coco import read_coco
 from maskrcnn.labels.split import Grouping, split_data
 from maskrcnn.labels.writers.coco import write_coco

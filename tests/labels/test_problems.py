@@ -8,7 +8,8 @@ from pathlib import Path
 from PIL import Image
 
 from maskrcnn.check.run import check
-from maskrcnn.labels.problems import ProblemKind, Problems
+from maskrcnn.labels.problem_kinds import ProblemKind
+from maskrcnn.labels.problems import Problems
 
 
 def tally() -> Problems:

@@ -25,7 +25,7 @@ from maskrcnn.errors import DataError, UserError
 from maskrcnn.images.tiles import Window, tile_windows
 from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.file_dataset import FileDataset
-from maskrcnn.labels.problems import ProblemKind
+from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.synthetic import Synthetic
 from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage
 from maskrcnn.labels.writers.coco import write_coco

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from maskrcnn.check.kinds import CheckKind, Severity
-from maskrcnn.labels.problems import Problem, ProblemKind
+from maskrcnn.labels.problem_kinds import ProblemKind
+from maskrcnn.labels.problems import Problem
 
 MOST_RECORDS = 12  # kept of each kind, to look at
 Box = tuple[float, float, float, float]  # xyxy

@@ -23,7 +23,8 @@ from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import present_name
 from maskrcnn.labels.keypoint_schema import read_schema
-from maskrcnn.labels.problems import Problem, ProblemKind, Problems
+from maskrcnn.labels.problem_kinds import ProblemKind
+from maskrcnn.labels.problems import Problem, Problems
 from maskrcnn.labels.refused import Refused, RefusedRecords
 from maskrcnn.labels.shapes import drawable
 from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage

@@ -32,7 +32,8 @@ from maskrcnn.errors import UserError
 from maskrcnn.files import cache_folder, code_digest, only_ours
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.packed import PackedLabels
-from maskrcnn.labels.problems import ProblemKind, Problems
+from maskrcnn.labels.problem_kinds import ProblemKind
+from maskrcnn.labels.problems import Problems
 from maskrcnn.labels.types import DatasetInfo
 from maskrcnn.shell import printable
 

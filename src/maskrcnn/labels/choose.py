@@ -11,7 +11,7 @@ from maskrcnn.config.data import DataConfig
 from maskrcnn.errors import RecordError, UserError
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.packed import FLAG_CROWD
-from maskrcnn.labels.problems import ProblemKind
+from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.types import ANY_CLASS, Annotation, Dataset, LabelledImage
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from maskrcnn.errors import RecordError
 from maskrcnn.labels.image_files import relative_name
-from maskrcnn.labels.problems import ProblemKind
+from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.split_names import SPLIT_NAMES, split_of
 
 TRIED_IMAGES = 20  # so many, spread over the file, are looked for

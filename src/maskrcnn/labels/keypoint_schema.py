@@ -8,7 +8,8 @@ from typing import Any
 from maskrcnn.config.keypoints import COCO_NAMES, COCO_SIGMAS
 from maskrcnn.config.model import KeypointSchema
 from maskrcnn.errors import RecordError
-from maskrcnn.labels.problems import ProblemKind, Problems
+from maskrcnn.labels.problem_kinds import ProblemKind
+from maskrcnn.labels.problems import Problems
 
 UNKNOWN_SIGMA = 0.05
 SIGMAS = (1e-6, 1e6)  # the least and the greatest that `KeypointSchema` takes

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from maskrcnn.errors import RecordError
-from maskrcnn.labels.problems import ProblemKind
+from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.types import Dataset, LabelledImage
 
 

@@ -14,7 +14,7 @@ from maskrcnn.images.multichannel import ARRAY_SUFFIX, open_array
 from maskrcnn.images.tiles import Window, tile_windows
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import size_disagreement
-from maskrcnn.labels.problems import ProblemKind
+from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
 from maskrcnn.training_data.crop import crop_annotation, extent
 from maskrcnn.training_data.decoded import DecodedImages, decode_apart

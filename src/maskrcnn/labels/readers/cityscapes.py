@@ -20,7 +20,8 @@ from maskrcnn.errors import RecordError, UserError
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
-from maskrcnn.labels.problems import ProblemKind, Problems
+from maskrcnn.labels.problem_kinds import ProblemKind
+from maskrcnn.labels.problems import Problems
 from maskrcnn.labels.readers.folder_files import has_folders, need_folders
 from maskrcnn.labels.readers.json_file import load_json
 from maskrcnn.labels.readers.label_image import read_ids, rles_by_id

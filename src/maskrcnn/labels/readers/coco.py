@@ -20,7 +20,8 @@ from maskrcnn.labels.cache import cached_labels
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import relative_name
 from maskrcnn.labels.image_places import Spelling, find_images
-from maskrcnn.labels.problems import Problem, ProblemKind
+from maskrcnn.labels.problem_kinds import ProblemKind
+from maskrcnn.labels.problems import Problem
 from maskrcnn.labels.readers.coco_annotation import AnnotationReader, read_keypoints
 from maskrcnn.labels.readers.foreign_json import not_coco
 from maskrcnn.labels.readers.json_file import load_json

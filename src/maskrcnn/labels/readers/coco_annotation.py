@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from maskrcnn.labels.builder import LabelBuilder
-from maskrcnn.labels.problems import Problem, ProblemKind
+from maskrcnn.labels.problem_kinds import ProblemKind
+from maskrcnn.labels.problems import Problem
 from maskrcnn.labels.readers.coco_numbers import CocoNumbers
 from maskrcnn.labels.refused import Refused
 from maskrcnn.labels.types import LabelledImage

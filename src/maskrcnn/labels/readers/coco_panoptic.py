@@ -18,7 +18,7 @@ from maskrcnn.labels.builder import LabelBuilder, own_ids
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import present_name, refuse_leaving
 from maskrcnn.labels.image_places import image_folders
-from maskrcnn.labels.problems import ProblemKind
+from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.coco_annotation import stated_area
 from maskrcnn.labels.readers.files_by_name import first_folder
 from maskrcnn.labels.readers.json_file import glance, load_json

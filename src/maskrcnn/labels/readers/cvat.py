@@ -26,7 +26,7 @@ from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.builder import LabelBuilder, own_ids
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import present_name, relative_name
-from maskrcnn.labels.problems import ProblemKind
+from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.cvat_tracks import frames_of_tracks
 from maskrcnn.labels.readers.safe_xml import MAX_BYTES, parse_xml
 from maskrcnn.labels.shapes import box_around, ellipse_ring, placed_rle, sound, turned_box

@@ -19,7 +19,8 @@ from xml.etree.ElementTree import Element
 
 from maskrcnn.errors import RecordError
 from maskrcnn.images.header import SUFFIXES
-from maskrcnn.labels.problems import ProblemKind, Problems
+from maskrcnn.labels.problem_kinds import ProblemKind
+from maskrcnn.labels.problems import Problems
 from maskrcnn.labels.values import whole
 
 FRAME = re.compile(r"frame_(\d{1,9})\.\w+")

@@ -14,7 +14,7 @@ from maskrcnn.errors import RecordError
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
-from maskrcnn.labels.problems import ProblemKind
+from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.files_by_name import image_of_each
 from maskrcnn.labels.readers.folder_files import files_under
 from maskrcnn.labels.readers.text_lines import read_lines

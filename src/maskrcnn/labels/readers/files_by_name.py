@@ -14,7 +14,7 @@ from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.image_files import present_name, refuse_leaving
 from maskrcnn.labels.image_places import image_folders
-from maskrcnn.labels.problems import ProblemKind
+from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.folder_files import files_under
 from maskrcnn.labels.readers.json_file import load_json
 from maskrcnn.shell import counted

@@ -11,7 +11,7 @@ from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
-from maskrcnn.labels.problems import ProblemKind
+from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.label_image import add_instances, ids_of_colours, read_ids
 from maskrcnn.labels.types import DEFAULT_CLASS
 from maskrcnn.shell import counted

@@ -11,7 +11,7 @@ from pathlib import Path
 from maskrcnn.errors import RecordError
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
-from maskrcnn.labels.problems import ProblemKind
+from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.files_by_name import images_of_labels
 from maskrcnn.labels.readers.label_image import read_ids, rles_by_id
 

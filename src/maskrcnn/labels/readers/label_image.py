@@ -18,7 +18,7 @@ from maskrcnn.errors import DataError, RecordError
 from maskrcnn.images.header import upright_size
 from maskrcnn.images.multichannel import refuse_special
 from maskrcnn.labels.builder import LabelBuilder
-from maskrcnn.labels.problems import ProblemKind
+from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.types import LabelledImage
 from maskrcnn.masks.rle import Rle, rle_box
 

@@ -22,7 +22,7 @@ from maskrcnn.errors import RecordError
 from maskrcnn.images.header import SUFFIXES, upright_size
 from maskrcnn.labels.builder import LabelBuilder, own_ids
 from maskrcnn.labels.file_dataset import FileDataset
-from maskrcnn.labels.problems import ProblemKind
+from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.json_file import glance, load_json
 from maskrcnn.labels.readers.label_studio_rle import brush_mask
 from maskrcnn.labels.shapes import box_around, ellipse_ring, turned_box

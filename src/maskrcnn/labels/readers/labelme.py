@@ -28,7 +28,7 @@ from maskrcnn.images.header import LARGEST, SUFFIXES
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving, relative_name
-from maskrcnn.labels.problems import ProblemKind
+from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.files_by_name import first_files
 from maskrcnn.labels.readers.folder_files import files_under
 from maskrcnn.labels.readers.json_file import glance, load_json

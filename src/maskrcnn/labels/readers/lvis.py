@@ -18,7 +18,8 @@ from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.cache import cached_labels
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import relative_name
-from maskrcnn.labels.problems import ProblemKind, Problems
+from maskrcnn.labels.problem_kinds import ProblemKind
+from maskrcnn.labels.problems import Problems
 from maskrcnn.labels.readers.coco import fill_builder
 from maskrcnn.labels.readers.files_by_name import first_folder
 from maskrcnn.labels.readers.json_file import glance, load_json

@@ -14,7 +14,7 @@ from maskrcnn.errors import RecordError
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
-from maskrcnn.labels.problems import ProblemKind
+from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.instance_png import IMAGE_SUFFIXES, LABEL_SUFFIXES, looks_like_instance_png
 from maskrcnn.labels.readers.label_image import open_label_image, read_object
 from maskrcnn.labels.types import DEFAULT_CLASS

@@ -14,7 +14,7 @@ import numpy as np
 from maskrcnn.errors import RecordError
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
-from maskrcnn.labels.problems import ProblemKind
+from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.files_by_name import folder_of_images, holds_one, load_only
 from maskrcnn.labels.readers.json_file import glance
 from maskrcnn.labels.shapes import box_around

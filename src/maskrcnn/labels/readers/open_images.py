@@ -21,7 +21,7 @@ from maskrcnn.errors import RecordError, UserError
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving, relative_name
-from maskrcnn.labels.problems import ProblemKind
+from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.files_by_name import folder_of_images
 from maskrcnn.labels.readers.label_image import open_label_image, read_object
 from maskrcnn.labels.split_names import SPLIT_NAMES, split_of

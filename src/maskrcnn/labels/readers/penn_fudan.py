@@ -13,7 +13,7 @@ from maskrcnn.errors import RecordError
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
-from maskrcnn.labels.problems import ProblemKind
+from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.folder_files import has_folders, need_folders
 from maskrcnn.labels.readers.label_image import read_ids, rles_by_id
 from maskrcnn.labels.readers.text_lines import read_lines

@@ -19,7 +19,7 @@ from maskrcnn.images.header import SUFFIXES, upright_size
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
-from maskrcnn.labels.problems import ProblemKind
+from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.folder_files import files_under
 from maskrcnn.labels.readers.label_image import VOC_VOID, open_label_image, rles_by_id, voc_colour
 from maskrcnn.labels.readers.text_lines import read_lines

@@ -25,7 +25,7 @@ from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
-from maskrcnn.labels.problems import ProblemKind
+from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.folder_files import has_folders
 from maskrcnn.labels.readers.json_file import load_json
 from maskrcnn.labels.readers.label_image import quiet, read_object

@@ -18,7 +18,7 @@ from maskrcnn.errors import DataError, RecordError, UserError
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving, relative_name
-from maskrcnn.labels.problems import ProblemKind
+from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.files_by_name import folder_of_images
 from maskrcnn.labels.readers.json_file import glance, load_json
 from maskrcnn.labels.readers.via_3 import is_via_3, read_project_3

@@ -21,7 +21,8 @@ from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.builder import ROUNDING, LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
-from maskrcnn.labels.problems import ProblemKind, Problems
+from maskrcnn.labels.problem_kinds import ProblemKind
+from maskrcnn.labels.problems import Problems
 from maskrcnn.labels.readers.folder_files import files_under
 from maskrcnn.labels.readers.label_image import read_ids, rles_by_id, voc_numbers
 from maskrcnn.labels.readers.safe_xml import parse_xml
