@@ -36,9 +36,7 @@ def test_sound_that_an_mp4_cannot_hold_is_told(tmp_path: Path, fixed: FixedModel
     assert times_of(tmp_path / "out/clip.mp4") == times_of(clip)
 
 
-@pytest.mark.parametrize(
-    "option", [["--pages"], ["--simplify", "2"], ["--no-resume"], ["--json", "figures.json"]]
-)
+@pytest.mark.parametrize("option", [["--pages"], ["--simplify", "2"], ["--json", "figures.json"]])
 def test_options_of_images_are_refused(option: list[str], tmp_path: Path, fixed: FixedModel, capsys) -> None:
     clip = write_clip(tmp_path / "clip.mp4", 2)
     assert main(["predict", "any", str(clip), "--out", str(tmp_path / "out"), *option]) == 2
@@ -97,14 +95,13 @@ def test_rotated_and_odd_videos_keep_their_look(tmp_path: Path, fixed: FixedMode
     clip = write_clip(tmp_path / "phone.mp4", 3, rotation=-90)
     for number in range(3):
         Image.fromarray(frame(number)[:95, :127]).save(tmp_path / f"{number}.png")
-    assert main(["predict", "any", str(clip), "--out", str(tmp_path / "out")]) == 0
-    assert (
-        main(["predict", "any", str(tmp_path / "%d.png"), "--fps", "10", "--out", str(tmp_path / "out")]) == 0
-    )
-    for name, shape in ((f"{tmp_path.name}.mp4", (96, 128, 3)), ("phone.mp4", (128, 96, 3))):
-        with av.open(str(tmp_path / "out" / name)) as container:
+    assert main(["predict", "any", str(clip), "--out", str(tmp_path / "turned")]) == 0
+    images = ["predict", "any", str(tmp_path / "%d.png"), "--fps", "10", "--out", str(tmp_path / "odd")]
+    assert main(images) == 0
+    for name, shape in ((f"odd/{tmp_path.name}.mp4", (96, 128, 3)), ("turned/phone.mp4", (128, 96, 3))):
+        with av.open(str(tmp_path / name)) as container:
             assert next(container.decode(video=0)).to_ndarray(format="rgb24").shape == shape
-    assert times_of(tmp_path / "out" / f"{tmp_path.name}.mp4") == [0, 0.1, 0.2]
+    assert times_of(tmp_path / "odd" / f"{tmp_path.name}.mp4") == [0, 0.1, 0.2]
 
 
 def test_what_cannot_be_read_is_said_and_the_rest_goes_on(tmp_path: Path, fixed: FixedModel, capsys) -> None:
@@ -120,6 +117,7 @@ def test_what_cannot_be_read_is_said_and_the_rest_goes_on(tmp_path: Path, fixed:
     for number in range(3):
         Image.fromarray(frame(number)).save(tmp_path / f"{number}.png")
     (tmp_path / "1.png").write_bytes(b"none")
+    out = tmp_path / "images"
     assert main(["predict", "any", str(tmp_path / "%d.png"), "--fps", "5", "--out", str(out)]) == 3
     assert "1 frame damaged or missing" in capsys.readouterr().err
     assert [line["seconds"] for line in lines_of(out / f"{tmp_path.name}.jsonl")] == [0, 0.4]
@@ -164,7 +162,8 @@ def test_two_videos_of_one_name_are_told_apart(tmp_path: Path, fixed: FixedModel
         write_clip(tmp_path / folder / "clip.mp4", 1)
     clips = [str(tmp_path / folder / "clip.mp4") for folder in ("a", "b")]
     assert main(["predict", "any", *clips, "--out", str(tmp_path / "out"), "--save", ""]) == 0
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [LOCK, "clip.jsonl", "clip_2.jsonl"]
+    shown = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert shown == [LOCK, "clip.jsonl", "clip_2.jsonl", "journal.jsonl"]
 
 
 @pytest.mark.parametrize("save", ["overlay", ""])

@@ -152,9 +152,9 @@ def predict(
     if "overlay" in kinds:
         tell_names_without_font(model.config.classes)
     if videos:
-        others: dict[str, object] = {"--json": json, "--no-resume": not resume, "--pages": pages}
+        others: dict[str, object] = {"--json": json, "--pages": pages}
         refuse_options(others | {"--simplify": simplify != DEFAULT_SIMPLIFY}, "is for images")
-        options = {"score": score, "tiles": way, "save": kinds, "scale": scale}
+        options = {"score": score, "tiles": way, "save": kinds, "scale": scale, "resume": resume}
         predict_and_tell(model, videos, out, track=track, count=count, **options)
         return
     with progress_bar("predicting") as progress:

@@ -123,6 +123,10 @@ def _tell(summary: VideoSummary, out: Path, tracked: bool) -> bool:
     found = ", ".join(f"{count} {name}" for name, count in summary.objects.most_common()) or "nothing"
     verb = "followed" if tracked else "found"
     print(printable(f"{verb} {found} in {_frames(summary.frames)} of {shown}: {out}"))
+    if summary.resumed:
+        say(f"{shown}: was done before; --no-resume does it again")
+    if summary.anew:
+        say(f"{shown}: an earlier run was stopped in its midst; it was done anew")
     for row in summary.counts:
         entered = f"{row.entered} {row.name}".rstrip()
         inside = "" if row.inside is None else f", {row.inside} inside at the end"

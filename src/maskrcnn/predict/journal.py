@@ -1,8 +1,8 @@
 """journal.jsonl in the folder of the results: what is finished, so that a run goes on after a kill.
 
-Its first line says what run it is of: weights, settings and images. Each further line is a finished part of
-an image, as COCO results, with a checksum. A part is written there last, after all other files have it; those
-are made whole again from here.
+Its first line says what run it is of: weights, settings and images, or videos. Each further line has a
+checksum and is of something finished: a part of an image, as COCO results, or what is told of a video. It is
+written there last, after all other files have it; those of images are made whole again from here.
 """
 
 from __future__ import annotations
@@ -46,23 +46,26 @@ class Finished:
     found: Instances
 
 
-def describe_run(model: Runner, images: Sequence[tuple[str, Path]], **settings: object) -> Run:
+def describe_run(
+    model: Runner, files: Sequence[tuple[str, Path]], *, kind: str = "images", **settings: object
+) -> Run:
     """What makes another run's results others.
 
     Args:
-        images: name and file of each, in order.
+        files: name and path of each image, in order.
+        kind: of the files, in messages.
         settings: that change what is found, by name.
     """
-    files = hashlib.sha256()
-    for name, path in images:
+    state_of_all = hashlib.sha256()
+    for name, path in files:
         state = path.stat() if path.exists() else None  # the one who reads it says that it is gone
-        files.update(json.dumps([name, state and (state.st_size, state.st_mtime_ns)]).encode())
+        state_of_all.update(json.dumps([name, state and (state.st_size, state.st_mtime_ns)]).encode())
     inner = model.runner if isinstance(model, Augmented) else model
     config = json.dumps(model.config.model_dump(mode="json"), sort_keys=True)
     return {
         "weights": _weights(inner),
         "model settings": hashlib.sha256(config.encode()).hexdigest(),
-        "images": f"{len(images)} {files.hexdigest()}",
+        kind: f"{len(files)} {state_of_all.hexdigest()}",
         "engine": str(getattr(model, "name", "torch")),
         "augmentation": "" if inner is model else "looks",
         "version": __version__,
@@ -83,39 +86,105 @@ def _weights(model: Runner) -> str:
     return found.hexdigest()
 
 
-class Journal:
-    """Of one run; the file stays open until `close`."""
+class RunJournal:
+    """What is finished of a run, in records; the file stays open until `close`."""
 
-    def __init__(
-        self, folder: Path, run: Run, config: ModelConfig, images: int, *, resume: bool = True
-    ) -> None:
+    def __init__(self, folder: Path, run: Run, *, resume: bool = True) -> None:
         """
         Args:
             folder: of the results.
-            config: of the run's model.
-            images: how many the run has.
             resume: go on with what the folder holds; else its journal is begun anew.
 
         Raises:
             UserError: the folder holds another run's results, or a journal that is damaged.
             OSError: it cannot be written.
         """
-        self.path, self._config, self._images = folder / NAME, config, images
-        self.parts: dict[int, int] = {}  # of each image, how many are finished
-        self.full: dict[int, int] = {}  # of each image, what the last of these says
-        self.ended: dict[int, None] = {}  # images, in the order they were finished, without a further part
-        self._places: dict[int, list[int]] = {}  # of each image, where its lines begin
+        self.path = folder / NAME
         self.resumed = resume and self.path.exists()  # there was one of this run
         if self.resumed:
             self._check(run)
         self._file = self.path.open("r+b" if self.resumed else "wb")
-        if self.resumed:
-            self._file.truncate(self._whole_lines())
-        if not self.parts:  # also where a kill came before the first line was whole
-            self._file.truncate(0)
-            self._file.seek(0)
+        end = self._whole_lines() if self.resumed else 0
+        self._file.truncate(end)
+        self._file.seek(end)
+        if not end:
             self._put({"run": run})
-        self._file.seek(0, 2)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _remember(self, record: dict[str, Any], place: int) -> None:
+        """Take note of a record that is there, whose line begins at that byte.
+
+        Raises:
+            UserError: it cannot be of this run.
+        """
+        raise NotImplementedError
+
+    def _put(self, record: dict[str, Any]) -> None:
+        text = json.dumps(record, allow_nan=False).encode()[:-1]
+        self._file.write(text + CHECKED + b"%d}\n" % zlib.crc32(text))
+        self._file.flush()
+
+    def _check(self, run: Run) -> None:
+        with self.path.open("rb") as file:
+            line, finished = file.readline(), file.readline().endswith(b"\n")
+        if not line.endswith(b"\n"):  # killed before it was written
+            return
+        record = self._record(line)
+        other = record.get("run")
+        if not isinstance(other, dict):
+            raise self._damaged()
+        differ = [name for name in run if other.get(name) != run[name]]
+        if differ and finished:  # of a run that finished nothing there is nothing to lose
+            raise UserError(
+                f"{self.path.parent}: holds results of another run (other {' and '.join(differ)}); name "
+                "another folder with --out, or replace them with --no-resume"
+            )
+
+    def _whole_lines(self) -> int:
+        """Where the last whole line ends; 0 where nothing is finished. All records are remembered."""
+        end = whole = 0
+        for line in self._file:
+            if not line.endswith(b"\n"):
+                break
+            if whole:  # the first says what run it is
+                self._remember(self._record(line), end)
+            end, whole = end + len(line), whole + 1
+        return end if whole > 1 else 0
+
+    def _record(self, line: bytes) -> dict[str, Any]:
+        text, _, check = line.rpartition(CHECKED)
+        try:
+            record = json.loads(line) if check.strip() == b"%d}" % zlib.crc32(text) else None
+        except (ValueError, RecursionError):
+            record = None
+        if not isinstance(record, dict):
+            raise self._damaged()
+        return record
+
+    def _damaged(self) -> UserError:
+        return UserError(f"{self.path}: damaged; start anew with --no-resume, or name another --out")
+
+
+class Journal(RunJournal):
+    """Of images, in parts."""
+
+    def __init__(
+        self, folder: Path, run: Run, config: ModelConfig, images: int, *, resume: bool = True
+    ) -> None:
+        """
+        Args:
+            config: of the run's model.
+            images: how many the run has.
+            folder, run, resume: as `RunJournal` takes them; its errors are raised.
+        """
+        self._config, self._images = config, images
+        self.parts: dict[int, int] = {}  # of each image, how many are finished
+        self.full: dict[int, int] = {}  # of each image, what the last of these says
+        self.ended: dict[int, None] = {}  # images, in the order they were finished, without a further part
+        self._places: dict[int, list[int]] = {}  # of each image, where its lines begin
+        super().__init__(folder, run, resume=resume)
 
     def finished(self, image: int) -> Iterator[Finished]:
         """What earlier runs finished of an image, in the order in which they did.
@@ -151,64 +220,17 @@ class Journal:
             record["mask_side"] = one.found.masks.probabilities.shape[-1]
         self._put(record | {"notes": one.notes, "full": one.full, "objects": objects})
 
-    def close(self) -> None:
-        self._file.close()
-
-    def _put(self, record: dict[str, Any]) -> None:
-        text = json.dumps(record, allow_nan=False).encode()[:-1]
-        self._file.write(text + CHECKED + b"%d}\n" % zlib.crc32(text))
-        self._file.flush()
-
-    def _check(self, run: Run) -> None:
-        with self.path.open("rb") as file:
-            line, finished = file.readline(), file.readline().endswith(b"\n")
-        if not line.endswith(b"\n"):  # killed before it was written
-            return
-        record = self._record(line)
-        other = record.get("run")
-        if not isinstance(other, dict):
+    def _remember(self, record: dict[str, Any], place: int) -> None:
+        image, part, last = record.get("image"), record.get("part"), record.get("last")
+        if not isinstance(image, int) or not 0 < image <= self._images or not isinstance(last, bool):
             raise self._damaged()
-        differ = [name for name in run if other.get(name) != run[name]]
-        if differ and finished:  # of a run that finished nothing there is nothing to lose
-            raise UserError(
-                f"{self.path.parent}: holds results of another run (other {' and '.join(differ)}); name "
-                "another folder with --out, or replace them with --no-resume"
-            )
-
-    def _whole_lines(self) -> int:
-        """Where the last whole line ends; counts what is finished."""
-        end = 0
-        for number, line in enumerate(self._file):
-            if not line.endswith(b"\n"):
-                break
-            end += len(line)
-            if number == 0:
-                continue
-            record = self._record(line)
-            image, part, last = record.get("image"), record.get("part"), record.get("last")
-            if not isinstance(image, int) or not 0 < image <= self._images or not isinstance(last, bool):
-                raise self._damaged()
-            if part != self.parts.get(image, 0) or image in self.ended:
-                raise self._damaged()
-            self.parts[image] = self.parts.get(image, 0) + 1
-            self._places.setdefault(image, []).append(end - len(line))
-            self.full[image] = record.get("full", 0)
-            if last:
-                self.ended[image] = None
-        return end
-
-    def _record(self, line: bytes) -> dict[str, Any]:
-        text, _, check = line.rpartition(CHECKED)
-        try:
-            record = json.loads(line) if check.strip() == b"%d}" % zlib.crc32(text) else None
-        except (ValueError, RecursionError):
-            record = None
-        if not isinstance(record, dict):
+        if part != self.parts.get(image, 0) or image in self.ended:
             raise self._damaged()
-        return record
-
-    def _damaged(self) -> UserError:
-        return UserError(f"{self.path}: damaged; start anew with --no-resume, or name another --out")
+        self.parts[image] = self.parts.get(image, 0) + 1
+        self._places.setdefault(image, []).append(place)
+        self.full[image] = record.get("full", 0)
+        if last:
+            self.ended[image] = None
 
 
 def _instances(record: dict[str, Any], config: ModelConfig) -> Instances:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, Self
 
 from torch import nn
 
@@ -20,6 +21,7 @@ from maskrcnn.runtime.engine import Runner
 from maskrcnn.stop import telling
 from maskrcnn.video.counting import Row
 from maskrcnn.video.decode import EXTRA
+from maskrcnn.video.journal import VideoJournal, describe_videos
 from maskrcnn.video.output import TABLE_COLUMNS, VideoOutput
 from maskrcnn.video.reader import GIVEN_UP, HANGS
 from maskrcnn.video.source import Source
@@ -47,6 +49,19 @@ class VideoSummary:
     audio_left_out: str | None = None  # the codec of audio that the annotated copy cannot have
     lost: int = 0  # times that a live source was lost and came back
     counts: Sequence[Row] = ()  # of zones, at the end
+    resumed: bool = False  # an earlier run did it
+    anew: bool = False  # an earlier run was stopped in its midst
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON, for `of_earlier_run`."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)[1:]}
+        return values | {"counts": [asdict(row) for row in self.counts]}
+
+    @classmethod
+    def of_earlier_run(cls, source: Source, told: dict[str, Any]) -> Self:
+        """What `to_dict` gave."""
+        objects, counts = Counter(told["objects"]), [Row(**row) for row in told["counts"]]
+        return cls(source, **(told | {"objects": objects, "counts": counts, "resumed": True}))
 
 
 def predict_videos(
@@ -63,6 +78,7 @@ def predict_videos(
     zones: Sequence[Zone] = (),
     hangs: float = HANGS,
     given_up: float = GIVEN_UP,
+    resume: bool = True,
     progress: Progress | None = None,
 ) -> Iterator[VideoSummary]:
     """Find the objects in every frame of videos; each gives a summary when it is done.
@@ -76,11 +92,13 @@ def predict_videos(
             all objects and of their count in each frame (`FrameTables`).
         scale: micrometres per pixel, for the tables.
         track, zones, hangs, given_up: as `VideoStream` takes them.
+        resume: videos that an earlier run of the same command finished in `out` stay as they are, and one in
+            whose midst it was stopped is begun anew; false: replace what is there, be it another run's.
         progress: of each video's frames.
 
     Raises:
-        UserError: `out` cannot be written, or another process writes into it; a copy would replace its video;
-            PyAV is not installed.
+        UserError: `out` cannot be written, holds another run's results or a recording of a live source, or
+            another process writes into it; a copy would replace its video; PyAV is not installed.
         OSError: the disk is full.
     """
     check_videos(sources, save)
@@ -93,10 +111,18 @@ def predict_videos(
     make_folder(out)
     with contextlib.ExitStack() as stack:
         stack.enter_context(only_one(out))
-        table = FrameTables(out, scale, TABLE_COLUMNS) if "csv" in save else None
+        settings = {"score": score, "tiles": tiles, "track": track, "save": sorted(save), "scale": scale}
+        run = describe_videos(model, sources, zones, **settings)
+        journal = VideoJournal(out, run, len(sources), resume=resume)
+        stack.callback(journal.close)
+        journal.check_files([stems[number - 1] for number in journal.done], save)
+        table = FrameTables(out, scale, TABLE_COLUMNS, journal.marks) if "csv" in save else None
         if table is not None:
             stack.callback(table.close)
-        for source, stem in zip(sources, stems, strict=True):
+        for number, (source, stem) in enumerate(zip(sources, stems, strict=True), 1):
+            if number in journal.done:
+                yield VideoSummary.of_earlier_run(source, journal.done[number])
+                continue
             stream = VideoStream(
                 model,
                 source,
@@ -109,7 +135,10 @@ def predict_videos(
                 given_up=given_up,
             )
             output = VideoOutput(stream, out, stem, overlay="overlay" in save, table=table)
-            yield _predict(stream, output, out, progress)
+            summary = _predict(stream, output, journal, number, progress)
+            if summary.frames:
+                journal.end(number, summary.to_dict(), (None, None) if table is None else table.marks())
+            yield summary
 
 
 def check_videos(sources: Sequence[Source], save: Collection[str]) -> None:
@@ -124,18 +153,22 @@ def check_videos(sources: Sequence[Source], save: Collection[str]) -> None:
         raise UserError(f"{sources[0].shown}: a video {EXTRA}")
 
 
-def _predict(stream: VideoStream, output: VideoOutput, out: Path, progress: Progress | None) -> VideoSummary:
-    """Write what is in the frames of one video until they end, be it too early."""
-    reader = stream.reader
-    summary, known = VideoSummary(reader.source), set[int]()
+def _predict(
+    stream: VideoStream, output: VideoOutput, journal: VideoJournal, number: int, progress: Progress | None
+) -> VideoSummary:
+    """Write what is in the frames of the video of that number until they end, be it too early."""
+    reader, known = stream.reader, set[int]()
+    summary = VideoSummary(reader.source, anew=number in journal.begun)
 
     def done() -> str:
-        return f"{summary.frames} frames of {reader.source.shown} are done: {out}"
+        return f"{summary.frames} frames of {reader.source.shown} are done: {journal.path.parent}"
 
     try:
         with output, stream, telling(done):
             for frame in stream:
                 output.add(frame)
+                if not summary.frames:
+                    journal.begin(number)
                 summary.frames += 1
                 names, ids = frame.found.names, frame.found.track_ids
                 if ids is not None:

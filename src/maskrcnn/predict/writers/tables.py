@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from maskrcnn.errors import UserError
 from maskrcnn.files import new_file, write_text
 from maskrcnn.instances import Instances
-from maskrcnn.labels.writers.growing_file import GrowingFile
+from maskrcnn.labels.writers.growing_file import GrowingFile, Mark
 from maskrcnn.masks.measure import BOX, demand_scikit_image, measure
 from maskrcnn.predict.table import table_line
 from maskrcnn.predict.writers.writer import WrittenImage
@@ -28,13 +28,21 @@ class ObjectsWriter:
     """objects.csv and objects.parquet: what `measure` says of each object."""
 
     def __init__(
-        self, folder: Path, scale: float | None, *, csv: bool, parquet: bool = False, more: Sequence[str] = ()
+        self,
+        folder: Path,
+        scale: float | None,
+        *,
+        csv: bool,
+        parquet: bool = False,
+        more: Sequence[str] = (),
+        mark: Mark | None = None,
     ) -> None:
         """
         Args:
             scale: micrometres per pixel, as `measure` takes it.
             more: further columns behind the image's, whose cells are in `WrittenImage.more`.
             csv, parquet: which of the two is written.
+            mark: of the CSV that is there, as `GrowingFile` takes it.
 
         Raises:
             UserError: scikit-image, or for Parquet pyarrow, is not installed.
@@ -43,11 +51,11 @@ class ObjectsWriter:
         demand_scikit_image()
         self._scale, self._more = scale, more
         self._number = 0  # of the last object of this image
-        self._columns: list[str] = []
+        self._headed = mark is not None and mark[0] > 0  # the columns have their names
         self._ended = True  # the last image
         self._begun: tuple[int, bool] | None = None  # where its lines begin
         self._parquet = ParquetTable(folder / "objects.parquet") if parquet else None
-        self._csv = GrowingFile(folder / "objects.csv", "", "", "") if csv else None
+        self._csv = GrowingFile(folder / "objects.csv", "", "", "", mark=mark) if csv else None
 
     def begin(self, image: WrittenImage) -> None:
         self._leave_out()
@@ -66,9 +74,9 @@ class ObjectsWriter:
                 own["track_id"] = tracked[place] if tracked[place] > 0 else None
             rows.append({"image": self._image.name} | own | row)
         lines = []
-        if rows and not self._columns:
-            self._columns = list(rows[0])
-            lines.append(table_line(*self._columns))
+        if rows and not self._headed:
+            self._headed = True
+            lines.append(table_line(*rows[0]))
         if self._csv is not None:
             self._csv.add([*lines, *(table_line(*row.values()) for row in rows)])
         if self._parquet is not None:
@@ -77,10 +85,14 @@ class ObjectsWriter:
     def end(self) -> None:
         self._ended = True
 
+    def mark(self) -> Mark | None:
+        """Where the CSV is now."""
+        return None if self._csv is None else self._csv.mark()
+
     def close(self) -> None:
         self._leave_out()
         if self._csv is not None:
-            if not self._columns:
+            if not self._headed:
                 self._csv.add([table_line("image", *self._more, *NONE_FOUND[1:])])
             self._csv.close()
         if self._parquet is not None:
@@ -90,7 +102,7 @@ class ObjectsWriter:
         """Take away the lines of an image that has not ended."""
         if not self._ended and self._csv is not None and self._begun is not None:
             if self._begun[0] == 0:  # the columns' names too
-                self._columns = []
+                self._headed = False
             self._csv.back(self._begun)
 
 
@@ -154,19 +166,25 @@ class SummaryWriter:
     """
 
     def __init__(
-        self, folder: Path, scale: float | None, *, more: Sequence[str] = (), review: bool = True
+        self,
+        folder: Path,
+        scale: float | None,
+        *,
+        more: Sequence[str] = (),
+        review: bool = True,
+        mark: Mark | None = None,
     ) -> None:
         """
         Args:
             scale: micrometres per pixel.
-            more: as `ObjectsWriter` takes it.
+            more, mark: as `ObjectsWriter` takes them.
             review: at the end the images are sorted, the least sure first and those without an object last.
         """
         self._review = review
         self._path, self._scale = folder / "summary.csv", scale
         areas = ["area"] if scale is None else ["area", "area_um2"]
         self._head = table_line("image", *more, "class", "count", *areas, "least_score")
-        self._file = GrowingFile(self._path, self._head, "", "")
+        self._file = GrowingFile(self._path, self._head, "", "", mark=mark)
         self._images: list[tuple[float, list[str]]] = []  # the least score of each image, and its lines
 
     def begin(self, image: WrittenImage) -> None:
@@ -195,6 +213,10 @@ class SummaryWriter:
         least_of_all = min((counted.least for counted in self._counted.values()), default=2.0)
         self._images.append((least_of_all, lines))
 
+    def mark(self) -> Mark:
+        """Where the file is now."""
+        return self._file.mark()
+
     def close(self) -> None:
         self._file.close()
         if self._review:
@@ -205,12 +227,24 @@ class SummaryWriter:
 class FrameTables:
     """objects.csv and summary.csv of videos, whose rows stay in the order of the frames."""
 
-    def __init__(self, folder: Path, scale: float | None, more: Sequence[str]) -> None:
-        """Arguments and errors are those of `ObjectsWriter`."""
+    NAMES = ("objects.csv", "summary.csv")
+
+    def __init__(
+        self,
+        folder: Path,
+        scale: float | None,
+        more: Sequence[str],
+        marks: Sequence[Mark | None] = (None, None),
+    ) -> None:
+        """Arguments and errors are those of `ObjectsWriter`; `marks` are of both."""
         self._tables = (
-            ObjectsWriter(folder, scale, csv=True, more=more),
-            SummaryWriter(folder, scale, more=more, review=False),
+            ObjectsWriter(folder, scale, csv=True, more=more, mark=marks[0]),
+            SummaryWriter(folder, scale, more=more, review=False, mark=marks[1]),
         )
+
+    def marks(self) -> list[Mark | None]:
+        """Where the two are now."""
+        return [table.mark() for table in self._tables]
 
     def begin(self, image: WrittenImage) -> None:
         for table in self._tables:
