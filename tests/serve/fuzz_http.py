@@ -14,6 +14,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "model")]
 
+from prometheus_client import generate_latest  # noqa: E402
 from service_thread import served  # noqa: E402
 from small import small_model  # noqa: E402
 
@@ -39,7 +40,7 @@ def main() -> int:
         ]
         command += ["--max-examples", str(-(-options.cases // OPERATIONS)), "--request-timeout", "60"]
         done = subprocess.run(command)
-        text = service.service.metrics.text().decode()
+        text = generate_latest(service.service.metrics.registry).decode()
     lines = [line for line in text.splitlines() if line.startswith("maskrcnn_responses_total")]
     sums: dict[str, int] = {}
     for line in lines:

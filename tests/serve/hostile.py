@@ -136,6 +136,40 @@ def requests() -> Iterator[tuple[str, bytes]]:
     yield "a head of 100 kB", post + host + b"A: " + b"a" * 100_000 + b"\r\n\r\n"
     yield "10,000 headers", post + host + b"A: a\r\n" * 10_000 + b"\r\n"
     yield "no HTTP", b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03" + bytes(100) + b"\r\n\r\n"
+    yield "both lengths", post + host + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    yield "a length with a space before its colon", post + host + b"Content-Length : 3\r\n\r\nabc"
+    yield "another coding", post + host + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"
+    yield "a header with a byte of 0", post + host + b"A: a\0b\r\n\r\n"
+    yield "an address of 100 kB", b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n" + host + b"\r\n"
+    yield "a setting of 10 kB", b"POST /predict?model=" + b"a" * 10_000 + b" HTTP/1.1\r\n" + host + b"\r\n"
+    yield "a score beyond numbers", b"POST /predict?score=1e999 HTTP/1.1\r\n" + host + b"\r\n"
+    yield "a model of odd bytes", b"GET /v2/models/%00%ff%2e%2e%2f HTTP/1.1\r\n" + host + b"\r\n"
+    yield "a method of its own", b"PREDICT /predict HTTP/1.1\r\n" + host + b"\r\n"
+    yield "HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+    yield "HTTP/1.0", b"POST /predict HTTP/1.0\r\nContent-Length: 1\r\n\r\na"
+    yield (
+        "a WebSocket",
+        b"GET /predict HTTP/1.1\r\n" + host + b"Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+    )
+    for other in (
+        b"rebound.example",
+        b"[::1",
+        b"127.0.0.1.example.org",
+        b"127.0.0.1@example.org",
+        b"",
+        b"\xff",
+    ):
+        yield f"asked as {other!r}", post + b"Host: " + other + b"\r\nContent-Length: 0\r\n\r\n"
+    for origin in (b"https://example.org", b"null", b"http://localhost.example.org", b"file://", b""):
+        yield f"from {origin!r}", post + host + b"Origin: " + origin + b"\r\nContent-Length: 0\r\n\r\n"
+    infer = b"POST /v2/models/small/infer HTTP/1.1\r\n" + host
+    lists = b"[" + b"[]," * (2 * MIB) + b"[]]"
+    head = b'{"inputs": [{"name": "image", "datatype": "UINT8", "shape": [1, 1, 3], "data": '
+    for name, data in {
+        "tensors of 2 million lists": head + lists + b"}]}",
+        "tensors of a million lists": head + lists[: 3 * MIB] + b"[]]}]}",
+    }.items():
+        yield name, infer + b"Content-Length: " + str(len(data)).encode() + b"\r\n\r\n" + data
     yield "no host", post + b"Content-Length: 0\r\n\r\n"
     yield "a path name", b"GET /../../etc/passwd HTTP/1.1\r\n" + host + b"\r\n"
     yield "an address of another server", b"GET http://example.org/ HTTP/1.1\r\n" + host + b"\r\n"

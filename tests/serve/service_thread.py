@@ -79,7 +79,7 @@ def served(load: Callable[[], dict[str, Runner]], wait: bool = True, **options: 
         running = Running(Options(**options))
         started.append(Served(running, asyncio.get_running_loop(), port, lines))
         begun.set()
-        await running.serve(listener, load, lines.append)
+        await running.answer(listener, load, lines.append)
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
     thread.start()

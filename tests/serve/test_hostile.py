@@ -8,6 +8,7 @@ import re
 import socket
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -80,8 +81,27 @@ def test_a_jpeg_of_few_scans_is_read(service: Served) -> None:
     assert service.predict(scans(20)).status == 200
 
 
-def test_a_slow_head_is_cut_off(service: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("maskrcnn.serve.server.HEADER_SECONDS", 0.3)
-    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as late:
-        late.sendall(b"POST /predict HTTP/1.1\r\nHost: loc")
-        assert late.recv(1) == b""
+def test_slow_heads_are_cut_off(service: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("maskrcnn.serve.server.HEADER_SECONDS", 1)
+    with ExitStack() as stack:
+        late = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", service.port), timeout=20))
+            for _ in range(300)
+        ]
+        for one in late[::2]:
+            one.sendall(b"POST /predict HTTP/1.1\r\nHost: loc")
+        again = late[0]  # a second head on a connection that was answered
+        again.sendall(b"alhost\r\nContent-Length: 0\r\n\r\n")
+        assert b" 400 " in again.recv(20)
+        again.sendall(b"POST /predict HTTP/1.1\r\nHost: loc")
+        assert service.ask("GET", "/v2/health/live").status == 200
+        for one in late[1:]:
+            assert one.recv(1) == b""
+        while again.recv(1000):
+            pass
+
+
+def test_a_refused_client_that_closes_reads_its_answer(service: Served) -> None:
+    data = bytes(8 * 2**20)
+    for close in ({"Connection": "close"}, {}):
+        assert service.predict(data, "?model=none", **close).status == 404

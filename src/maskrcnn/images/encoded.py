@@ -34,6 +34,9 @@ def encoded_size(data: bytes, largest: int = LARGEST) -> tuple[int, int]:
         # FF DA begins a scan and, by the format's stuffing, is nothing else in a scan's data
         if image.format == "JPEG" and data.count(b"\xff\xda") > MOST_SCANS:
             raise ImageError(NAME, f"a JPEG of more than {MOST_SCANS} scans", "save it anew")
+        # less than a bit for each pixel, and not compressed: all of them would be allocated before that shows
+        if any(tile[0] == "raw" for tile in getattr(image, "tile", ())) and width * height > 8 * len(data):
+            raise ImageError(NAME, "truncated", "send it whole, or save it anew")
         return height, width
 
 

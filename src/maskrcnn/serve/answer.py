@@ -35,23 +35,33 @@ class Found(BaseModel):
 
     category_id: int = Field(description="The class in the model's own files.")
     category_name: str
-    score: float = Field(ge=0, le=1)
+    score: float
     bbox: list[float] = Field(description="Left, top, width, height; pixels of the image.")
     area: int | None = Field(None, description="Pixels of the mask.")
     segmentation: Any = Field(
         None,
         description="masks=rle: COCO's compressed run lengths {size: [height, width], counts}; polygon: outer"
-        " rings [[x, y, x, y, ...], ...], without holes; png: {left, top, png}, a bitmap in base64 and where"
-        " its corner is.",
+        " rings [[x, y, x, y, ...], ...]; png: {left, top, png}, a bitmap in base64 and where its corner is.",
     )
-    keypoints: list[float] | None = Field(
-        None, description="x, y, score of each, flat; indices of pixels, as in COCO's files."
-    )
+    keypoints: list[float] | None = Field(None, description="x, y, score of each, flat, as in COCO's files.")
     keypoints_score: float | None = Field(None, description="What ranks the object by its keypoints.")
+
+
+PERSON: dict[str, Any] = {
+    "category_id": 1,
+    "category_name": "person",
+    "score": 0.98,
+    "bbox": [1.0, 0.5, 2.0, 2.25],
+    "area": 4,
+}
+MASK = {"segmentation": {"size": [3, 4], "counts": "32103"}}
+EXAMPLE: dict[str, Any] = {"model": "person-mobilenet", "width": 4, "height": 3, "objects": [PERSON | MASK]}
 
 
 class Answer(BaseModel):
     """What was found in one image."""
+
+    model_config = ConfigDict(json_schema_extra={"example": EXAMPLE})
 
     model: str
     width: int = Field(description="Of the image as a person sees it (EXIF orientation applied).")
@@ -75,50 +85,26 @@ class ModelInfo(BaseModel):
     skeleton: list[tuple[int, int]] = Field(description="Pairs of places in keypoint_names.")
 
 
-EXAMPLE = {
-    "model": "person-mobilenet",
-    "width": 4,
-    "height": 3,
-    "objects": [
-        {
-            "category_id": 1,
-            "category_name": "person",
-            "score": 0.98,
-            "bbox": [1.0, 0.5, 2.0, 2.25],
-            "area": 4,
-            "segmentation": {"size": [3, 4], "counts": "32103"},
-        }
-    ],
-}
-
-
-def to_answer(found: Instances, model: str, masks: MaskForm) -> dict[str, Any]:
+def to_answer(found: Instances, model: str, form: MaskForm) -> dict[str, Any]:
     """An `Answer` as plain dicts; numbers are those of `Instances.to_coco`, bit for bit."""
-    return {
-        "model": model,
-        "width": int(found.size[1]),
-        "height": int(found.size[0]),
-        "objects": _objects(found, masks),
-    }
-
-
-def _objects(found: Instances, masks: MaskForm) -> list[dict[str, Any]]:
-    with_rle = masks is MaskForm.rle and found.masks is not None
-    objects = (found if with_rle else replace(found, masks=None)).to_coco(0)
-    for place, (one, name) in enumerate(zip(objects, found.names, strict=True)):
+    height, width = map(int, found.size)
+    objects = (found if form is MaskForm.rle else replace(found, masks=None)).to_coco(0)
+    for place, one in enumerate(objects):
         del one["image_id"]
-        one["category_name"] = name
-        if with_rle:
+        one["category_name"] = found.names[place]
+        if found.masks is None or form is MaskForm.none:
+            continue
+        if form is MaskForm.rle:
             one["area"] = rle_area(one["segmentation"])
-        elif masks is MaskForm.polygon and found.masks is not None:
+            continue
+        one["area"] = int(found.masks[place].areas()[0])
+        if form is MaskForm.polygon:
             (rings,) = found.masks[place].polygons()
             one["segmentation"] = [ring.ravel().tolist() for ring in rings]
-            one["area"] = int(found.masks[place].areas()[0])
-        elif masks is MaskForm.png and found.masks is not None:
+        else:
             ((left, top, bitmap),) = found.masks[place].windows()
             one["segmentation"] = {"left": int(left), "top": int(top), "png": _png(bitmap)}
-            one["area"] = int(bitmap.sum())
-    return objects
+    return {"model": model, "width": width, "height": height, "objects": objects}
 
 
 def _png(bitmap: np.ndarray) -> str:

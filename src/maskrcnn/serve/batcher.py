@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 
@@ -31,15 +30,15 @@ class Job:
     runner: Runner
     pixels: np.ndarray  # uint8 (H, W, C)
     score: float
-    answer: asyncio.Future[Instances]
+    answer: asyncio.Future[Instances] = field(default_factory=asyncio.Future)
     since: float = field(default_factory=perf_counter)
 
 
 class Batcher:
     """Images go through the network in the order they came, those that can together.
 
-    A batch waits `max_wait_ms` for more, and only while images are on their way (`coming`): a single client
-    never waits. A job whose future is done (its client has gone, its time is over) is dropped.
+    A batch waits `max_wait_ms` for more, and only while images are being decoded: a single client never
+    waits. A job whose future is done (its client has gone, its time is over) is dropped.
     """
 
     def __init__(self, options: Options, metrics: Metrics) -> None:
@@ -50,49 +49,40 @@ class Batcher:
         self.network = ThreadPoolExecutor(1, "network")
         self.seconds = 0.1  # that an image takes, a running mean
 
-    @contextmanager
-    def coming(self) -> Iterator[None]:
-        """An image is on its way to `predict`."""
+    async def predict(self, runner: Runner, pixels: Awaitable[np.ndarray], score: float) -> Instances:
+        """What `predict_pixels` finds in one image with tiles="auto", once it is decoded."""
         self._coming += 1
         try:
-            yield
+            job = Job(runner, await pixels, score)
+            self._waiting.append(job)
         finally:
             self._coming -= 1
             self._changed.set()
-
-    async def predict(self, runner: Runner, pixels: np.ndarray, score: float) -> Instances:
-        """What `predict_pixels` finds in one image with tiles="auto"."""
-        job = Job(runner, pixels, score, asyncio.get_running_loop().create_future())
-        self._waiting.append(job)
-        self._changed.set()
         return await job.answer
 
     async def run(self) -> None:
         """Serve the queue until cancelled."""
+        loop = asyncio.get_running_loop()
         while True:
             jobs = await self._next()
             begin = perf_counter()
-            for job in jobs:
-                self._metrics.stage.labels("queue").observe(begin - job.since)
+            found: Sequence[Instances | Exception]
             try:
-                found: Any = await self._in_network(self._predict, jobs)
+                found = await loop.run_in_executor(self.network, _predict, jobs)
             except Exception as error:  # noqa: BLE001 - each client's own request tells it
                 found = [error] * len(jobs)
             seconds = perf_counter() - begin
+            self.seconds += 0.1 * (seconds / len(jobs) - self.seconds)
             self._metrics.stage.labels("network").observe(seconds)
             self._metrics.batch.observe(len(jobs))
-            self.seconds += 0.1 * (seconds / len(jobs) - self.seconds)
             for job, one in zip(jobs, found, strict=True):
-                if job.answer.done():
-                    continue
-                if isinstance(one, Exception):
-                    job.answer.set_exception(one)
-                else:
-                    job.answer.set_result(one)
+                self._metrics.stage.labels("queue").observe(begin - job.since)
+                if not job.answer.done():
+                    if isinstance(one, Exception):
+                        job.answer.set_exception(one)
+                    else:
+                        job.answer.set_result(one)
             del jobs, found  # the pixels, while the next is waited for
-
-    async def _in_network(self, work: Callable[..., Any], *given: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self.network, work, *given)
 
     async def _next(self) -> list[Job]:
         """The jobs of the next forward pass, taken off the queue."""
@@ -101,9 +91,9 @@ class Batcher:
             self._waiting = [job for job in self._waiting if not job.answer.done()]
             wait = None
             if self._waiting:
-                jobs, most = self._alike(), self._options.max_batch
+                jobs = self._alike()
                 wait = jobs[0].since + self._options.max_wait_ms / 1000 - perf_counter()
-                if len(jobs) == most or wait <= 0 or not self._coming:
+                if len(jobs) == self._options.max_batch or wait <= 0 or not self._coming:
                     self._waiting = [job for job in self._waiting if job not in jobs]
                     return jobs
             with suppress(TimeoutError):
@@ -117,11 +107,11 @@ class Batcher:
         batches = batches_of_one_shape(sizes, first.runner.config.input, self._options.max_batch)
         return [alike[place] for place in batches[0]]
 
-    @staticmethod
-    def _predict(jobs: list[Job]) -> list[Instances]:
-        def progress(done: int, total: int | None) -> None:
-            if all(job.answer.done() for job in jobs):
-                raise Abandoned
 
-        pixels, first = [job.pixels for job in jobs], jobs[0]
-        return predict_pixels(first.runner, pixels, score=first.score, tiles="auto", progress=progress)
+def _predict(jobs: list[Job]) -> list[Instances]:
+    def progress(done: int, total: int | None) -> None:
+        if all(job.answer.done() for job in jobs):
+            raise Abandoned
+
+    pixels, first = [job.pixels for job in jobs], jobs[0]
+    return predict_pixels(first.runner, pixels, score=first.score, tiles="auto", progress=progress)

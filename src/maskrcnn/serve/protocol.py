@@ -7,37 +7,61 @@ from __future__ import annotations
 
 import json
 import math
-import struct
-from dataclasses import dataclass
-from typing import Any
+import re
+from typing import Any, Literal
 
 import numpy as np
+from fastapi import HTTPException
+from pydantic import BaseModel, Field, ValidationError
 
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.instances import Instances
-from maskrcnn.serve.refused import Refused
+from maskrcnn.serve.options import MOST_JSON_BYTES
 
 HEADER = "inference-header-content-length"
-IMAGE, ENCODED = "image", "encoded"  # the inputs, of which a request has one
-KINDS = {"FP32": "<f4", "INT64": "<i8", "UINT8": "|u1"}
-MOST_OUTPUTS = 16
+IMAGE = {"name": "image", "datatype": "UINT8", "shape": [1, 2, 3], "data": [0, 0, 0, 9, 9, 9]}
+EXAMPLE = {"parameters": {"score": 0.5}, "inputs": [IMAGE]}
+KINDS = {np.dtype("<f4"): "FP32", np.dtype("<i8"): "INT64", np.dtype(object): "BYTES"}
 
 
-@dataclass
-class Request:
-    """What a client asks for."""
+class Parameters(BaseModel):
+    """What the protocol leaves to each of its objects."""
 
-    id: str | None
-    score: float
-    image: np.ndarray | bytes  # pixels uint8 (H, W, C), or an encoded image
-    outputs: dict[str, bool]  # name to whether in binary; empty: all
-    binary: bool  # those that `outputs` does not name
+    score: float = Field(0.5, ge=0, le=1)  # of the request, as the next
+    binary_data_output: bool = False
+    binary_data_size: int | None = None  # of an input: its bytes behind the JSON
+    binary_data: bool | None = None  # of an output
+
+
+class Input(BaseModel):
+    """`image`, UINT8 (H, W, C), in JSON or binary; or `encoded`, BYTES, the bytes of a file in binary."""
+
+    name: Literal["image", "encoded"]
+    datatype: str
+    shape: list[int]
+    parameters: Parameters = Parameters()
+    data: Any = None
+
+
+class Output(BaseModel):
+    """An output that is wanted."""
+
+    name: str
+    parameters: Parameters = Parameters()
+
+
+class Wanted(BaseModel):
+    """A request to `infer`; without `outputs`, all of them are wanted."""
+
+    id: str | None = None
+    parameters: Parameters = Parameters()
+    inputs: list[Input] = Field(min_length=1, max_length=1)
+    outputs: list[Output] = Field([], max_length=16)
 
 
 def metadata(name: str, config: ModelConfig) -> dict[str, Any]:
     """The model's inputs and outputs; an input is one of the two."""
-    shape = [-1, -1, config.input.channels]
-    inputs = [(IMAGE, "UINT8", shape), (ENCODED, "BYTES", [1])]
+    inputs = [("image", "UINT8", [-1, -1, config.input.channels]), ("encoded", "BYTES", [1])]
     outputs = [("boxes", "FP32", [-1, 4]), ("scores", "FP32", [-1]), ("labels", "INT64", [-1])]
     if config.mask_head is not None:
         outputs.append(("masks", "BYTES", [-1]))
@@ -52,115 +76,91 @@ def metadata(name: str, config: ModelConfig) -> dict[str, Any]:
     }
 
 
-def read_request(body: bytes, header_length: str | None, config: ModelConfig) -> Request:
-    """A request to `infer`.
+def read_request(
+    body: bytes, header_length: str | None, config: ModelConfig
+) -> tuple[Wanted, bytes | np.ndarray]:
+    """A request to `infer`, and its image: the bytes of a file, or uint8 (H, W, C).
 
     Raises:
-        Refused: 400, with what is wrong in it.
+        HTTPException: 400, with what is wrong in it; 413 for more JSON than `MOST_JSON_BYTES`.
     """
+    given = str(len(body)) if header_length is None else header_length
+    if not re.fullmatch("[0-9]{1,9}", given) or (length := int(given)) > len(body):
+        raise HTTPException(400, f"{HEADER} is not within the body")
+    if length > MOST_JSON_BYTES:
+        raise HTTPException(413, f"more than {MOST_JSON_BYTES:,} bytes of JSON; send the image in binary")
     try:
-        return _read(body, header_length, config)
-    except Refused:
-        raise
-    except RecursionError:
-        raise Refused(400, "the JSON is nested too deeply") from None
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, struct.error) as error:
-        raise Refused(400, f"not a request of the Open Inference Protocol ({error!s:.100})") from None
+        wanted = Wanted.model_validate_json(body[:length], strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        line = f"{'.'.join(map(str, first['loc'])) or 'the JSON'}: {first['msg']}"
+        raise HTTPException(400, f"not a request of the Open Inference Protocol: {line}") from None
+    known = [output["name"] for output in metadata("", config)["outputs"]]
+    if any(output.name not in known for output in wanted.outputs):
+        raise HTTPException(400, f"there is no such output; there are: {', '.join(known)}")
+    return wanted, _image(wanted.inputs[0], body[length:], config.input.channels)
 
 
-def write_answer(request: Request, name: str, found: Instances) -> tuple[bytes, dict[str, str]]:
+def write_answer(wanted: Wanted, name: str, found: Instances) -> tuple[bytes, dict[str, str]]:
     """Body and headers."""
+    binary = wanted.parameters.binary_data_output
+    outputs = {one.name: one.parameters.binary_data for one in wanted.outputs}
     parts, tensors = [], []
-    arrays = _arrays(found, request.outputs)
-    for output, array in arrays.items():
-        in_binary = request.outputs.get(output, request.binary)
-        kind = next((kind for kind, code in KINDS.items() if array.dtype == np.dtype(code)), "BYTES")
+    for output, array in _arrays(found, outputs).items():
+        kind, flat = KINDS[array.dtype], array.ravel().tolist()
         tensor: dict[str, Any] = {"name": output, "datatype": kind, "shape": list(array.shape)}
-        if in_binary:
-            part = b"".join(map(_with_length, array)) if kind == "BYTES" else array.tobytes()
-            tensor["parameters"] = {"binary_data_size": len(part)}
-            parts.append(part)
+        if binary if outputs.get(output) is None else outputs[output]:
+            text = [len(one).to_bytes(4, "little") + one for one in flat] if kind == "BYTES" else None
+            parts.append(array.tobytes() if text is None else b"".join(text))
+            tensor["parameters"] = {"binary_data_size": len(parts[-1])}
         else:
-            flat = array.ravel().tolist()
             tensor["data"] = [one.decode("ascii") for one in flat] if kind == "BYTES" else flat
         tensors.append(tensor)
-    answer = {"model_name": name, "model_version": "1", "outputs": tensors}
-    if request.id is not None:
-        answer["id"] = request.id
-    head = json.dumps(answer).encode()
+    id_ = {} if wanted.id is None else {"id": wanted.id}
+    head = json.dumps({"model_name": name, "model_version": "1", "outputs": tensors} | id_).encode()
     if not parts:
         return head, {"Content-Type": "application/json"}
     return head + b"".join(parts), {"Content-Type": "application/octet-stream", HEADER: str(len(head))}
 
 
-def _read(body: bytes, header_length: str | None, config: ModelConfig) -> Request:
-    length = len(body) if header_length is None else int(header_length)
-    if not 0 <= length <= len(body):
-        raise Refused(400, f"{HEADER} is not within the body")
-    head, rest = json.loads(body[:length]), body[length:]
-    wanted, inputs = head.get("parameters", {}), head["inputs"]
-    if len(inputs) != 1:
-        raise Refused(400, f"a request has one input, {IMAGE} or {ENCODED}; send more images at once")
-    score = wanted.get("score", 0.5)
-    if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
-        raise Refused(400, "the parameter score is a number from 0 to 1")
-    known = [output["name"] for output in metadata("", config)["outputs"]]
-    outputs = {}
-    for output in head.get("outputs", [])[:MOST_OUTPUTS]:
-        if output["name"] not in known:
-            raise Refused(400, f"there is no such output; there are: {', '.join(known)}")
-        in_binary = wanted.get("binary_data_output", False)
-        outputs[output["name"]] = output.get("parameters", {}).get("binary_data", in_binary) is True
-    id_ = head.get("id")
-    if id_ is not None and not isinstance(id_, str):
-        raise Refused(400, "id is a string")
-    image = _image(inputs[0], rest, config.input.channels)
-    return Request(id_, float(score), image, outputs, wanted.get("binary_data_output", False) is True)
-
-
-def _image(tensor: dict[str, Any], rest: bytes, channels: int) -> np.ndarray | bytes:
+def _image(tensor: Input, rest: bytes, channels: int) -> bytes | np.ndarray:
     """The one input: its data in JSON, or all that is behind the JSON."""
-    name, kind, shape = tensor["name"], tensor["datatype"], tensor["shape"]
-    size = tensor.get("parameters", {}).get("binary_data_size")
-    if size is None and rest or size is not None and size != len(rest):
-        raise Refused(400, f"binary_data_size is {size!s:.20}, but {len(rest)} bytes are behind the JSON")
-    if name == ENCODED and kind == "BYTES" and size is not None and shape in ([1], [1, 1]):
-        (length,) = struct.unpack_from("<I", rest)
-        if length != len(rest) - 4:
-            raise Refused(400, f"{ENCODED}: its length is {length}, but {len(rest) - 4} bytes are there")
+    size = tensor.parameters.binary_data_size
+    if (size or 0) != len(rest):
+        raise HTTPException(400, f"binary_data_size is {size}, but {len(rest)} bytes are behind the JSON")
+    if tensor.name == "encoded":
+        length = int.from_bytes(rest[:4], "little")
+        if tensor.datatype != "BYTES" or tensor.shape != [1] or length != len(rest) - 4:
+            raise HTTPException(400, "encoded is BYTES [1] in binary: its length in 4 bytes, then a file")
         return rest[4:]
-    if name != IMAGE or kind != "UINT8":
-        raise Refused(400, f"give {IMAGE} as UINT8 (H, W, {channels}), or {ENCODED} as BYTES in binary")
-    sides = shape[1:] if len(shape) == 4 and shape[0] == 1 else shape
-    plain = [side for side in sides if type(side) is int and 0 < side < 2**31]
-    if len(plain) != 3 or len(sides) != 3 or plain[2] != channels:
-        raise Refused(400, f"{IMAGE}: the shape is [height, width, {channels}], of one image")
-    given = np.frombuffer(rest, np.uint8) if size is not None else _from_json(tensor["data"])
-    if given.size != math.prod(plain):
-        raise Refused(400, f"{IMAGE}: its shape has {math.prod(plain)} values, {given.size} are there")
-    return given.reshape(plain)
+    shape = tensor.shape
+    if tensor.datatype != "UINT8" or len(shape) != 3 or min(shape) < 1 or shape[2] != channels:
+        raise HTTPException(400, f"image is UINT8, its shape [height, width, {channels}], of one image")
+    values = np.frombuffer(rest, np.uint8) if size is not None else _from_json(tensor.data)
+    if values.size != math.prod(shape):
+        raise HTTPException(400, f"image: its shape has {math.prod(shape)} values, {values.size} are there")
+    return values.reshape(shape)
 
 
 def _from_json(data: Any) -> np.ndarray:
-    values = np.asarray(data)
+    try:
+        values = np.asarray(data)
+    except ValueError:  # lists of different lengths
+        values = np.asarray(None)
     if values.dtype.kind not in "iu" or (values.size and not 0 <= values.min() <= values.max() <= 255):
-        raise Refused(400, f"{IMAGE}: its data are whole numbers from 0 to 255")
+        raise HTTPException(400, "image: its data are whole numbers from 0 to 255")
     return values.astype(np.uint8).ravel()
 
 
-def _arrays(found: Instances, wanted: dict[str, bool]) -> dict[str, np.ndarray]:
+def _arrays(found: Instances, wanted: dict[str, bool | None]) -> dict[str, np.ndarray]:
     """The outputs by name; masks are COCO's run lengths, of images of the size that was sent."""
     arrays: dict[str, np.ndarray] = {
-        "boxes": found.boxes.astype(np.float32),
-        "scores": found.scores.astype(np.float32),
-        "labels": found.labels.astype(np.int64),
+        "boxes": found.boxes.astype("<f4"),
+        "scores": found.scores.astype("<f4"),
+        "labels": found.labels.astype("<i8"),
     }
     if found.masks is not None and (not wanted or "masks" in wanted):
         arrays["masks"] = np.array([rle["counts"] for rle in found.masks.rle()], object)
     if found.keypoints is not None:
-        arrays["keypoints"] = found.keypoints.astype(np.float32)
+        arrays["keypoints"] = found.keypoints.astype("<f4")
     return {name: array for name, array in arrays.items() if not wanted or name in wanted}
-
-
-def _with_length(one: bytes) -> bytes:
-    return struct.pack("<I", len(one)) + one

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
@@ -20,8 +22,8 @@ from maskrcnn.errors import UserError
 from maskrcnn.predict.predictor import predict_pixels
 from maskrcnn.runtime.engine import Runner
 from maskrcnn.serve.app import make_app
+from maskrcnn.serve.guard import refusal
 from maskrcnn.serve.options import DRAIN_SECONDS, HEADER_SECONDS, Options
-from maskrcnn.serve.refused import error_line
 from maskrcnn.serve.service import Service
 from maskrcnn.stop import SIGNALS
 
@@ -48,74 +50,78 @@ def run(options: Options, listener: socket.socket, load: Load, say: Say) -> None
         running = Running(options)
         for number in SIGNALS:
             asyncio.get_running_loop().add_signal_handler(number, running.stop, number)
-        await running.serve(listener, load, say)
+        await running.answer(listener, load, say)
 
     asyncio.run(serve())
+    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+        os._exit(0)  # Python would wait for a model that is being loaded, or for a forward pass
 
 
-class Running:
+class Running(uvicorn.Server):
     """A service and its server, in one event loop."""
 
     def __init__(self, options: Options) -> None:
         self.service = Service(options)
-        self._server = _Server(
-            uvicorn.Config(
-                make_app(self.service),
-                http=_Protocol,
-                ws="none",
-                lifespan="off",
-                log_level="critical",
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                timeout_graceful_shutdown=int(DRAIN_SECONDS),
-            )
+        config = uvicorn.Config(
+            make_app(self.service),
+            http=_Protocol,
+            ws="none",
+            lifespan="off",
+            log_level="critical",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=DRAIN_SECONDS,
         )
+        super().__init__(config)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """They are taken by the event loop: a stop that was asked for is no error."""
+        yield
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         """Take no more requests, and end once those that were accepted are answered; a second Ctrl-C ends at
         once."""
         self.service.draining = True
-        self._server.handle_exit(number, None)
+        self.handle_exit(number, None)
 
-    async def serve(self, listener: socket.socket, load: Load, say: Say) -> None:
+    async def answer(self, listener: socket.socket, load: Load, say: Say) -> None:
         """Serve until `stop`.
 
         Raises:
             UserError: the models cannot be loaded.
         """
-        start = asyncio.create_task(self._start(load, say, _address(listener)))
-        batches = asyncio.create_task(self.service.batcher.run())
-        serving = asyncio.create_task(self._server.serve([listener]))
-        for task in (start, batches):  # a failed load, or a defect of the queue, ends the service
-            task.add_done_callback(self._ended)
-        await serving
-        answered, accepted = self.service.answered, self.service.accepted
-        say(f"stopped: {answered} of {accepted} accepted images answered")
+        tasks = [asyncio.create_task(self.service.batcher.run())]
+        tasks.append(asyncio.create_task(self._start(load, say, listener)))
+
+        def ended(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and task.exception() is not None:
+                self.stop()
+
+        for task in tasks:  # a failed load, or a defect of the queue, ends the service
+            task.add_done_callback(ended)
+        await self.serve([listener])
+        say(f"stopped: {self.service.answered} of {self.service.accepted} accepted images answered")
         self.service.close()
-        for task in (start, batches):
+        for task in tasks:
             if task.done():
                 task.result()
             task.cancel()
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and task.exception() is not None:
-            self.stop()
+    async def _start(self, load: Load, say: Say, listener: socket.socket) -> None:
+        def warmed() -> dict[str, Runner]:
+            models = load()
+            for runner in models.values():  # the first image takes longer
+                predict_pixels(runner, [np.zeros((64, 64, runner.config.input.channels), np.uint8)])
+            return models
 
-    async def _start(self, load: Load, say: Say, address: str) -> None:
+        host, port = listener.getsockname()[:2]
+        address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         say(f"loading; {address}")
-        loop, network = asyncio.get_running_loop(), self.service.batcher.network
-        self.service.models = await loop.run_in_executor(network, _warmed, load)
-        self.service.loading = False
+        network = self.service.batcher.network
+        self.service.models = await asyncio.get_running_loop().run_in_executor(network, warmed)
         say(f"ready: {', '.join(self.service.models)} at {address}")
-
-
-def _warmed(load: Load) -> dict[str, Runner]:
-    """The models, each after an image: the first takes longer."""
-    models = load()
-    for runner in models.values():
-        predict_pixels(runner, [np.zeros((64, 64, runner.config.input.channels), np.uint8)])
-    return models
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -134,23 +140,9 @@ def listen(host: str, port: int) -> socket.socket:
 
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach an address."""
-    if host == "localhost":
-        return True
     with contextlib.suppress(ValueError):
-        return ip_address(host).is_loopback
+        return host == "localhost" or ip_address(host).is_loopback
     return False
-
-
-def _address(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """They are taken by the event loop: a stop that was asked for is no error."""
-        yield
 
 
 class _Protocol(H11Protocol):
@@ -162,28 +154,28 @@ class _Protocol(H11Protocol):
         super().connection_made(transport)
         self._watch()
 
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        if self._late is not None:
-            self._late.cancel()
+        self._watch()
 
     def _watch(self) -> None:
-        """Close the connection unless the head that has begun comes in time."""
-        if self.conn.their_state is not h11.IDLE:
-            if self._late is not None:
-                self._late.cancel()
-            self._late = None
-        elif self._late is None:
-            self._late = self.loop.call_later(HEADER_SECONDS, self.transport.close)
+        """Close the connection where no head has come by then."""
+        if self._late is not None:
+            self._late.cancel()
+        if not self.transport.is_closing():
+            self._late = self.loop.call_later(HEADER_SECONDS, self._close_late)
+
+    def _close_late(self) -> None:
+        if self.conn.their_state is h11.IDLE:
+            self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
-        body = error_line(msg)
-        head = (
-            f"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
-        )
-        self.transport.write(head.encode() + b"connection: close\r\n\r\n" + body)
+        """The answer to what is no HTTP."""
+        answer = refusal(400, msg, {"Connection": "close"})
+        head = b"".join(name + b": " + value + b"\r\n" for name, value in answer.raw_headers)
+        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n" + head + b"\r\n" + bytes(answer.body))
         self.transport.close()
