@@ -1,11 +1,12 @@
 """Large images in tiles: whether each object comes out once, and time and memory against the image's size.
 
-Sections (all by default): discs, whole, model, borders, slides, peers. SAHI and supervision are measured
+Sections (all by default): discs, whole, model, scan, borders, slides, peers. model and scan put images of
+`--data` together; without it they are left out. SAHI and supervision are measured in model and peers
 where the interpreter has them; neither needs torchvision:
 
     pip install --no-deps --target site sahi supervision pybboxes shapely fire termcolor requests tqdm
     pip install --no-deps --target site defusedxml pyDeprecate
-    PYTHONPATH=site python benchmarks/tiles.py peers
+    PYTHONPATH=site python benchmarks/tiles.py model peers --data data/nuclei
 """
 
 from __future__ import annotations
@@ -24,18 +25,25 @@ import cv2
 import numpy as np
 import torch
 from measure import arguments, machine, peak_memory
+from tile_peers import PEERS, Find, Window, pairs
 
 from maskrcnn.config.model import InputConfig, ModelConfig, TestConfig
 from maskrcnn.images.regions import ArrayRegions
-from maskrcnn.images.tiles import Window
+from maskrcnn.images.tiles import Window as Tile
 from maskrcnn.instances import Instances, Masks
+from maskrcnn.labels.open import open_dataset
 from maskrcnn.model.mask_rcnn import RawDetections
 from maskrcnn.predict.files import predict_files
 from maskrcnn.predict.large import TiledImage
+from maskrcnn.predict.predictor import predict_pixels
 from maskrcnn.predict.tiles import TileJoiner, view_tile
+from maskrcnn.runtime.torch_engine import torch_runner
+from maskrcnn.weights.load import load_model
 
-SECTIONS = ("discs", "whole", "model", "borders", "slides", "peers")
+SECTIONS = ("discs", "whole", "model", "scan", "borders", "slides", "peers")
+MODEL = "nuclei-mobilenet"
 PATTERN = 256  # pixels after which the slides repeat
+TILE = 256  # side of the tiles in peers and model
 
 
 class BlobEngine:
@@ -139,28 +147,9 @@ def nuclei(side: int, seed: int = 0) -> np.ndarray:
     return numbers
 
 
-def matched(some: Instances, others: Instances, iou: float = 0.9) -> int:
-    """How many objects of `some` have one of `others` of their own with at least this IoU of masks."""
-    assert some.masks is not None and others.masks is not None
-    theirs = list(others.masks.windows())
-    boxes, taken, count = others.boxes, set[int](), 0
-    for (x0, y0, mask), box in zip(some.masks.windows(), some.boxes, strict=True):
-        near = (np.minimum(box[2:], boxes[:, 2:]) > np.maximum(box[:2], boxes[:, :2])).all(axis=1)
-        best, at = 0.0, -1
-        for other in np.flatnonzero(near).tolist():
-            u0, v0, one = theirs[other]
-            left, top = max(x0, u0), max(y0, v0)
-            right = min(x0 + mask.shape[1], u0 + one.shape[1])
-            bottom = min(y0 + mask.shape[0], v0 + one.shape[0])
-            if other in taken or right <= left or bottom <= top:
-                continue
-            shared = mask[top - y0 : bottom - y0, left - x0 : right - x0]
-            shared = int((shared & one[top - v0 : bottom - v0, left - u0 : right - u0]).sum())
-            best, at = max((best, at), (shared / (mask.sum() + one.sum() - shared), other))
-        if best >= iou:
-            taken.add(at)
-            count += 1
-    return count
+def windows(found: Instances) -> list[Window]:
+    assert found.masks is not None
+    return list(found.masks.windows())
 
 
 def whole(side: int) -> Iterator[tuple[str, Any]]:
@@ -168,35 +157,73 @@ def whole(side: int) -> Iterator[tuple[str, Any]]:
     numbers = nuclei(side)
     expected, found = numbered(numbers), in_tiles(numbers, 256).whole()
     yield f"nuclei-like objects in {side} x {side}, found in tiles", [len(expected), len(found)]
-    yield "matched at IoU 0.9", f"{matched(expected, found) / len(expected):.2%}"
+    share = len(pairs(windows(expected), windows(found), 0.9)) / len(expected)
+    yield "matched at IoU 0.9", f"{share:.2%}"
 
 
-def model(side: int) -> Iterator[tuple[str, Any]]:
-    """The shipped model of nuclei in tiles of 512 against the whole image, at one scale."""
-    from maskrcnn.predict.predictor import predict_pixels
-    from maskrcnn.weights.load import load_model
+def pieces(data: Path, piece: int) -> list[tuple[np.ndarray, int]]:
+    """The labelled images (piece, piece, 3) of a folder, val first, each with how many objects it has."""
+    found = []
+    for split in ("val", "train"):
+        dataset = open_dataset(data, split)
+        for index in range(len(dataset)):
+            if dataset.size(index) == (piece, piece):
+                found.append((dataset.pixels(index), len(dataset.image(index).annotations)))
+    return found
 
-    numbers = nuclei(side)
-    rng = np.random.default_rng(0)
-    pixels = np.where(numbers > 0, 150 - numbers % 60, 20) + rng.normal(0, 6, numbers.shape)
-    pixels = np.repeat(
-        cv2.GaussianBlur(pixels.clip(0, 255).astype(np.uint8), (5, 5), 1)[..., None], 3, axis=2
-    )
-    network = load_model("nuclei-mobilenet")
-    at_scale = {"short_side": 512, "long_side": 512}
-    network.config.input = network.config.input.model_copy(update=at_scale)
-    tiled = predict_pixels(network, [pixels], tiles=512)[0]
-    at_scale = {"short_side": side, "long_side": side}
-    network.config.input = network.config.input.model_copy(update=at_scale)
-    network.config.test.detections = network.config.test.candidates = 20_000
-    network.rpn.config.pre_nms_test, network.rpn.config.post_nms_test = 100_000, 20_000
-    once = predict_pixels(network, [pixels])[0]
-    yield (
-        f"nuclei-mobilenet: {side} x {side} at once, in tiles, drawn",
-        [len(once), len(tiled), int((np.bincount(numbers.ravel())[1:] > 0).sum())],
-    )
-    for iou in (0.5, 0.9):
-        yield f"matched at IoU {iou}", f"{matched(once, tiled, iou) / max(len(once), 1):.2%}"
+
+def joined(images: list[np.ndarray], across: int) -> np.ndarray:
+    """Images (h, w, 3) side by side, `across` x `across` of them, beginning anew where there are fewer."""
+    chosen = [images[number % len(images)] for number in range(across**2)]
+    rows = [np.concatenate(chosen[start : start + across], 1) for start in range(0, across**2, across)]
+    return np.concatenate(rows)
+
+
+def model(data: Path, side: int, piece: int) -> Iterator[tuple[str, Any]]:
+    """The shipped model on images put together, in its tiles against all at once at the tiles' scale."""
+    pixels = joined([pixels for pixels, _ in pieces(data, piece)], side // piece)
+    yield f"{MODEL}, images of {piece} put together", f"{pixels.shape[1]} x {pixels.shape[0]}"
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(f"{folder}/pixels.npy", pixels)
+        got = in_child("--at-once", folder)
+        yield "at once: found", got["found"]
+        yield "at once: seconds, MB above before", [round(got["seconds"], 1), round(got["memory"] / 1e6)]
+        yield from beside_peers("--case", folder)
+
+
+def at_once(folder: Path) -> dict[str, Any]:
+    """What the model finds in a case's image as one, at the scale of its tiles; saved for the others."""
+    pixels, network = np.load(folder / "pixels.npy"), load_model(MODEL)
+    form = network.config.input
+    assert form.tile_side
+    side = round(len(pixels) * form.short_side / form.tile_side)
+    tiles = (len(pixels) // form.tile_side + 1) ** 2
+    network.config.input = form.model_copy(update={"short_side": side, "long_side": side})
+    network.config.test.detections *= tiles  # as all tiles together may have
+    network.config.test.candidates *= tiles
+    network.rpn.config.pre_nms_test *= tiles
+    network.rpn.config.post_nms_test *= tiles
+    runner = torch_runner(network)
+    before, begin = peak_memory(), time.perf_counter()
+    (found,) = predict_pixels(runner, [pixels])
+    spent = {"seconds": time.perf_counter() - begin, "memory": peak_memory() - before}
+    found.pixels = None
+    found.save(folder / "whole.npz")
+    return spent | {"found": len(found)}
+
+
+def scan(data: Path, side: int, piece: int) -> Iterator[tuple[str, Any]]:
+    """A scan put together from images: what the model counts in it, and in each of the images."""
+    chosen, across = pieces(data, piece), round(side / piece)
+    runner = torch_runner(load_model(MODEL))
+    counts = [len(predict_pixels(runner, [pixels])[0]) for pixels, _ in chosen[: across**2]]
+    numbers = [number % len(chosen) for number in range(across**2)]
+    alone, labelled = sum(counts[n] for n in numbers), sum(chosen[n][1] for n in numbers)
+    pixels = joined([pixels for pixels, _ in chosen], across)
+    (found,) = predict_pixels(runner, [pixels], tiles="auto")
+    yield f"{len(pixels)} x {len(pixels)} of {len(counts)} images of {piece}: objects in the labels", labelled
+    yield f"counted by {MODEL} in each alone, in the scan", [alone, len(found)]
+    yield "the scan's count, less (aim: within 2%)", f"{len(found) / alone - 1:+.2%}"
 
 
 def borders(count: int) -> Iterator[tuple[str, Any]]:
@@ -208,7 +235,7 @@ def borders(count: int) -> Iterator[tuple[str, Any]]:
     for number, top in enumerate((0, side - overlap)):
         views = []
         for left in range(0, width, side):
-            window = Window(left, top, min(side, width - left), side)
+            window = Tile(left, top, min(side, width - left), side)
             xs, ys = np.meshgrid(
                 np.arange(0, window.width - 13, 20), np.arange(rows) * 20 + side - overlap - top + 100
             )
@@ -221,7 +248,7 @@ def borders(count: int) -> Iterator[tuple[str, Any]]:
                 boxes, np.full(n, 0.9, np.float32), np.zeros(n, np.int64), ["blob"] * n, masks.size, masks
             )
             middle = side - overlap // 2
-            core = Window(left, 0 if number == 0 else middle, window.width, middle)
+            core = Tile(left, 0 if number == 0 else middle, window.width, middle)
             views.append(view_tile(window, core, one, size))
         begin, began = time.perf_counter(), time.process_time()
         found += len(joiner.add(views, side - overlap if number == 0 else None))
@@ -298,18 +325,27 @@ def slides(sides: list[int]) -> Iterator[tuple[str, Any]]:
 
 
 def peers(side: int) -> Iterator[tuple[str, Any]]:
-    """Ours, SAHI and supervision's slicer with one faultless network, each in a process of its own."""
-    numbers = scene(side)
-    yield "objects drawn", len(np.unique(numbers)) - 1
+    """A drawn image whose objects a faultless network finds, three of them larger than a tile."""
+    yield "objects drawn", len(np.unique(scene(side))) - 1
+    yield from beside_peers("--side", str(side))
+
+
+def beside_peers(*case: str) -> Iterator[tuple[str, Any]]:
+    """Each of `PEERS` on a case in a process of its own, and ratios to ours."""
+    ours: dict[str, Any] = {}
     for name in PEERS:
         try:
-            got = in_child("--peer", name, "--side", str(side))
+            got = in_child("--peer", name, *case)
         except subprocess.CalledProcessError as error:
             last = (error.stderr.strip().splitlines() or [f"ended with {error.returncode}"])[-1]
             yield name, f"not measured: {last:.90}"
             continue
-        yield f"{name}: found, objects at IoU 0.9", [got["found"], got["right"]]
-        yield f"{name}: seconds, MB above before", [round(got["seconds"], 2), round(got["memory"] / 1e6)]
+        ours = ours or got
+        shares = [f"{got[part] / got['expected']:.2%}" for part in ("right", "half")]
+        yield f"{name}: found, matched at IoU 0.9 and 0.5", [got["found"], *shares]
+        yield f"{name}: seconds, MB above before", [round(got["seconds"], 1), round(got["memory"] / 1e6)]
+        ratios = [round(got[part] / max(ours[part], 1e-9), 2) for part in ("seconds", "memory")]
+        yield f"{name}: times ours", ratios
 
 
 def scene(side: int) -> np.ndarray:
@@ -331,90 +367,28 @@ def decoded(pixels: np.ndarray) -> np.ndarray:
     return red | green << 8 | blue << 16
 
 
-Windows = list[tuple[int, int, np.ndarray]]
+def case(folder: Path | None, side: int) -> tuple[np.ndarray, Find, list[Window]]:
+    """An image, what finds the objects of a tile, and what is to be found: the drawn scene, or a folder's."""
+    if folder is None:
+        numbers = scene(side)
+        return coded(numbers), lambda tile: numbered(decoded(tile)), windows(numbered(numbers))
+    runner = torch_runner(load_model(MODEL))
+
+    def find(tile: np.ndarray) -> Instances:
+        return predict_pixels(runner, [tile])[0]
+
+    return np.load(folder / "pixels.npy"), find, windows(Instances.load(folder / "whole.npz"))
 
 
-def by_ours(pixels: np.ndarray) -> Windows:
-    found = TiledImage(
-        ArrayRegions(pixels), 256, lambda tiles: [numbered(decoded(tile)) for tile in tiles], most=1 << 30
-    ).whole()
-    assert found.masks is not None
-    return list(found.masks.windows())
-
-
-def by_supervision(pixels: np.ndarray) -> Windows:
-    import supervision
-
-    def find(tile: np.ndarray) -> supervision.Detections:
-        found = numbered(decoded(tile))
-        found.names = ["blob"] * len(found)
-        return found.to_supervision()
-
-    slicer = supervision.InferenceSlicer(
-        callback=find, slice_wh=(256, 256), overlap_wh=(64, 64), thread_workers=1
-    )
-    masks = slicer(pixels).mask
-    return [] if masks is None else [(0, 0, np.asarray(mask)) for mask in masks]
-
-
-def by_sahi(pixels: np.ndarray) -> Windows:
-    from sahi.models.base import DetectionModel
-    from sahi.predict import get_sliced_prediction
-    from sahi.prediction import ObjectPrediction
-
-    class Finder(DetectionModel):
-        def check_dependencies(self, *_: object) -> None: ...
-
-        def load_model(self) -> None:
-            self.model, self.category_mapping = self, {"0": "blob"}
-
-        def perform_inference(self, image: np.ndarray) -> None:
-            self._original_predictions = numbered(decoded(image))
-
-        def _create_object_prediction_list_from_original_predictions(
-            self, shift_amount_list: Any = None, full_shape_list: Any = None
-        ) -> None:
-            shift, full = shift_amount_list or [[0, 0]], full_shape_list
-            shift = shift[0] if isinstance(shift[0], list) else shift
-            full = full[0] if full and isinstance(full[0], list) else full
-            found = self._original_predictions
-            one = [
-                ObjectPrediction(
-                    bbox=box.tolist(), category_id=0, score=0.9, category_name="blob", shift_amount=shift,
-                    full_shape=full, segmentation=[ring.ravel().tolist() for ring in rings if len(ring) > 2],
-                )
-                for box, rings in zip(found.boxes, found.masks.polygons(), strict=True)
-            ]  # fmt: skip
-            self._object_prediction_list_per_image = [one]
-
-    result = get_sliced_prediction(
-        pixels, Finder(model_path="none", device="cpu"), slice_height=256, slice_width=256,
-        overlap_height_ratio=0.25, overlap_width_ratio=0.25, verbose=0, perform_standard_pred=False,
-    )  # fmt: skip
-    return [(0, 0, one.mask.bool_mask) for one in result.object_prediction_list]
-
-
-PEERS: dict[str, Callable[[np.ndarray], Windows]] = {
-    "ours": by_ours, "sahi": by_sahi, "supervision": by_supervision
-}  # fmt: skip
-
-
-def peer(name: str, side: int) -> dict[str, Any]:
+def peer(name: str, folder: Path | None, side: int) -> dict[str, Any]:
     """Time, memory and faults of one way, in this process."""
-    numbers = scene(side)
-    pixels = coded(numbers)
-    PEERS[name](coded(scene(512)))  # imports, first calls
+    pixels, find, expected = case(folder, side)
+    PEERS[name](pixels[:320, :320], TILE, find)  # imports, first calls
     before, begin = peak_memory(), time.perf_counter()
-    found = PEERS[name](pixels)
-    seconds, memory = time.perf_counter() - begin, peak_memory() - before
-    areas, right = np.bincount(numbers.ravel()), set[int]()
-    for x, y, mask in found:
-        shown = np.bincount(numbers[y : y + mask.shape[0], x : x + mask.shape[1]][mask])
-        if len(shown) > 1:
-            number = int(shown[1:].argmax()) + 1
-            if shown[number] >= 0.9 * (mask.sum() + areas[number] - shown[number]):
-                right.add(number)
-    return {"found": len(found), "right": len(right), "seconds": seconds, "memory": memory}
+    found = PEERS[name](pixels, TILE, find)
+    spent = {"seconds": time.perf_counter() - begin, "memory": peak_memory() - before}
+    right, half = (len(pairs(expected, found, iou)) for iou in (0.9, 0.5))
+    return spent | {"expected": len(expected), "found": len(found), "right": right, "half": half}
 
 
 def in_child(*options: str) -> dict[str, Any]:
@@ -434,22 +408,33 @@ def main() -> None:
     parser.add_argument(
         "--sides", type=int, nargs="+", default=[10_000, 25_000, 50_000], help="of the slides"
     )
+    parser.add_argument("--data", type=Path, help="labelled images, for model and scan")
+    parser.add_argument("--piece", type=int, default=256, help="side of those that are put together")
+    parser.add_argument("--scan", type=int, default=6144, help="side of the scan")
     parser.add_argument("--slide", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--at-once", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--case", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--peer", choices=PEERS, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.slide or given.peer:
-        print(json.dumps(slide(given.slide) if given.slide else peer(given.peer, given.side)))
-        return
+    if given.slide:
+        return print(json.dumps(slide(given.slide)))
+    if given.at_once:
+        return print(json.dumps(at_once(given.at_once)))
+    if given.peer:
+        return print(json.dumps(peer(given.peer, given.case, given.side)))
     ways: dict[str, Callable[[], Iterator[tuple[str, Any]]]] = {
         "discs": lambda: discs(given.discs),
         "whole": lambda: whole(given.side),
-        "model": lambda: model(given.side),
+        "model": lambda: model(given.data, given.side, given.piece),
+        "scan": lambda: scan(given.data, given.scan, given.piece),
         "borders": lambda: borders(given.borders),
         "slides": lambda: slides(given.sides),
         "peers": lambda: peers(given.side),
     }
     lines = []
     for name in given.sections or SECTIONS:
+        if name in ("model", "scan") and given.data is None:
+            continue
         for about, value in ways[name]():
             lines.append({"section": name, "name": about, "value": value})
             print(f"{name:8} {about}: {value}", flush=True)

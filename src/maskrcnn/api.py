@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Self, overload
+from typing import Any, Self, Unpack, overload
 
 from maskrcnn.errors import UserError
 from maskrcnn.export.cached import engine_of
@@ -64,41 +64,17 @@ class MaskRCNN(mask_rcnn.MaskRCNN):
 
     @overload
     def predict(  # type: ignore[overload-overlap]  # text is iterable too
-        self,
-        source: predictor.Pixels,
-        *,
-        score: float | None = 0.5,
-        batch: int = 1,
-        tiles: predictor.Tiles = "auto",
-        tta: bool = False,
-        engine: str | None = None,
-        allow_network: bool = False,
+        self, source: predictor.Pixels, **options: Unpack[predictor.PredictOptions]
     ) -> Instances: ...
 
     @overload
     def predict(  # type: ignore[overload-overlap]  # text is iterable too
-        self,
-        source: str | Path,
-        *,
-        score: float | None = 0.5,
-        batch: int = 1,
-        tiles: predictor.Tiles = "auto",
-        tta: bool = False,
-        engine: str | None = None,
-        allow_network: bool = False,
+        self, source: str | Path, **options: Unpack[predictor.PredictOptions]
     ) -> Instances | Any: ...
 
     @overload
     def predict(
-        self,
-        source: Iterable[predictor.One],
-        *,
-        score: float | None = 0.5,
-        batch: int = 1,
-        tiles: predictor.Tiles = "auto",
-        tta: bool = False,
-        engine: str | None = None,
-        allow_network: bool = False,
+        self, source: Iterable[predictor.One], **options: Unpack[predictor.PredictOptions]
     ) -> list[Instances]: ...
 
     def predict(

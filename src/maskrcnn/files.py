@@ -172,10 +172,6 @@ def remove_unfinished(folder: Path) -> None:
         _remove(file)
 
 
-class Locked(Exception):  # noqa: N818  # a state, not a mistake
-    """Another process holds a lock; says which."""
-
-
 @contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
     """Holds the lock file `path`, which stays there; the system frees it when the process ends in any way.
@@ -187,7 +183,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
         wait: until it is free, for other threads too; else only other processes are kept out.
 
     Raises:
-        Locked: it is held and `wait` is false.
+        UserError: another process holds it and `wait` is false; says which.
         OSError: it cannot be written.
     """
     with os.fdopen(
@@ -196,7 +192,8 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
         try:
             while not _lock(file.fileno(), wait):
                 if not wait:
-                    raise Locked(file.read().strip() or "another process")
+                    other = file.read().strip() or "another process"
+                    raise UserError(f"{path.parent}: {other} writes into it; wait, or name another folder")
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise

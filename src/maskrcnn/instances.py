@@ -193,7 +193,7 @@ class Instances:
     def simplify(self, tolerance: float = 0.5) -> list[list[np.ndarray]]:
         """Each object's outline for a person to edit: its outer rings, float32 (n, 2) of x, y, largest first.
 
-        At half a pixel a quarter of the points are left, and IoU with the mask stays above 0.98.
+        At half a pixel and less the IoU with the mask stays above 0.98; a quarter of the points are left.
 
         Args:
             tolerance: pixels that an outline may be off the edges of the mask's pixels.

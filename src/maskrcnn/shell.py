@@ -1,7 +1,10 @@
-"""What we print: commands, as a person can paste them into a shell, and lines that a terminal only shows."""
+"""What we print: commands, as a person can paste them into a shell, lines that a terminal only shows, and
+what a mistyped name may have meant.
+"""
 
 from __future__ import annotations
 
+import difflib
 import shlex
 import unicodedata
 from collections.abc import Sequence
@@ -20,6 +23,12 @@ def counted(count: int, noun: str) -> str:
     """A number of things: "1 object", "2 objects", "2 classes"."""
     plural = "" if count == 1 else "es" if noun.endswith(("s", "x", "tch")) else "s"
     return f"{count:,} {noun}{plural}"
+
+
+def nearest(word: str, names: Sequence[str]) -> str:
+    """What may have been meant by a word that is none of the names; else which there are."""
+    near = difflib.get_close_matches(word, names, 1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names)}"
 
 
 def printable(line: str) -> str:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from maskrcnn.cli import predict as cli_predict
 from maskrcnn.cli.main import main
+from maskrcnn.predict.kinds import KINDS
 
 PUBLISHED = "torchvision/maskrcnn_resnet50_fpn"
 
@@ -69,3 +71,10 @@ def test_what_would_be_ignored_is_refused(
     line = error_line()
     for word in words:
         assert word in line
+
+
+def test_save_names_what_there_is(error_line: Callable[[], str], tmp_path: Path) -> None:
+    assert {"overlay", "coco", *cli_predict.TABLES, *cli_predict.LABELS} == set(KINDS)
+    (tmp_path / "a.png").touch()
+    assert main(["predict", "nuclei-mobilenet", str(tmp_path / "a.png"), "--save", "overlay,cvs"]) == 2
+    assert error_line().endswith("--save cvs: did you mean 'csv'?")

@@ -9,6 +9,7 @@ import shutil
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,6 +96,25 @@ def test_masks_at_full_resolution_are_the_same(engine: Engine, network: MaskRCNN
     Image.fromarray(image).save(tmp_path / "a.png")
     summary = predict_files(engine, [str(tmp_path / "a.png")], tmp_path / "out", score=0.0)
     assert len(json.loads(summary.results.read_text())) == len(ours)
+
+
+@pytest.mark.parametrize("options", [{"tiles": 96}, {"tta": True}, {"tiles": 96, "tta": True}])
+def test_tiles_and_augmentation_answer_as_by_pytorch(
+    engine: Engine, network: MaskRCNN, options: dict[str, Any]
+) -> None:
+    network.config.input.short_side = engine.config.input.short_side = 96
+    image = no_images_of(1, 160, 208)[0][0].permute(1, 2, 0).numpy()
+    ours, theirs = (predict(runner, image, score=0.05, **options) for runner in (network, engine))
+    assert len(ours) == len(theirs) > 4
+    # scores are near each other, so the order may differ
+    apart = np.abs(ours.boxes[:, None] - theirs.boxes).max(2) + (ours.labels[:, None] != theirs.labels) * 1e3
+    order = apart.argmin(1)
+    assert sorted(order) == list(range(len(ours)))
+    theirs = theirs[order]
+    np.testing.assert_allclose(ours.boxes, theirs.boxes, atol=1e-2)
+    np.testing.assert_allclose(ours.scores, theirs.scores, atol=1e-4)
+    np.testing.assert_allclose(ours.keypoints, theirs.keypoints, atol=1e-2)
+    assert (ours.masks.bitmaps() != theirs.masks.bitmaps()).mean() < 1e-4
 
 
 def test_openvino_reads_onnx_too(exports: dict[str, Path], network: MaskRCNN) -> None:

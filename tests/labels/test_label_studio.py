@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from samples_masks import brush_rle
 
-from maskrcnn.errors import DataError
+from maskrcnn.errors import DataError, RecordError
 from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.readers.label_studio import looks_like_label_studio, read_label_studio
@@ -176,6 +176,13 @@ def test_tasks_without_annotations(files: Files) -> None:
     dataset = files.read()
     assert len(dataset) == 1 and dataset.problems.texts()["task without an annotation left out"] == 1
     assert dataset.problems.texts()["prediction left out"] == 1
+
+
+def test_predictions_alone_are_no_labels(files: Files) -> None:
+    """What `predict --save label-studio` writes, before a person has been over it."""
+    files.task["predictions"] = files.task.pop("annotations")
+    with pytest.raises(RecordError, match="predictions only; submit the tasks in Label Studio and export"):
+        files.read()
 
 
 def test_a_task_that_was_submitted_empty(files: Files) -> None:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskrcnn.masks.polygons import bitmap_rings, contains, simplified_ring
+from maskrcnn.masks.polygons import bitmap_rings, contains, simplified_ring, window_rings
+from maskrcnn.masks.rle import polygons_rle, rle_bitmap
 
 
 def ellipse(width: float, height: float, angle: float, x: float, y: float) -> np.ndarray:
@@ -98,6 +99,28 @@ def test_the_smallest_masks_stay(tolerance: float) -> None:
     for bitmap in (np.ones((1, 1), bool), np.ones((1, 9), bool), np.ones((9, 1), bool)):
         _, fewer = simplified(bitmap, tolerance)
         assert iou(filled(fewer, bitmap.shape), bitmap) == 1
+
+
+@settings(max_examples=150, deadline=None)
+@given(cells=st.lists(st.lists(st.booleans(), min_size=12, max_size=12), min_size=1, max_size=12))
+def test_any_mask_comes_back_from_its_outlines(cells: list[list[bool]]) -> None:
+    """However small, with holes and parts: as a reader draws the rings, the IoU is above 0.98."""
+    bitmap = np.array(cells)
+    drawn = np.zeros((40, 40), bool)
+    for outer, holes in window_rings(7, 5, bitmap, 0.5):
+        for ring in (outer, *holes):
+            rle = polygons_rle([ring], 40, 40)
+            assert rle is not None
+            drawn ^= rle_bitmap(rle) > 0
+    expected = np.zeros_like(drawn)
+    expected[5 : 5 + bitmap.shape[0], 7 : 7 + bitmap.shape[1]] = bitmap
+    assert not expected.any() or iou(drawn, expected) > 0.98
+
+
+def test_a_wider_tolerance_is_taken_at_its_word() -> None:
+    bitmap = ellipse(15, 11, 0.4, 0.2, 0.1)
+    ((fine, _),), ((coarse, _),) = window_rings(0, 0, bitmap, 0.5), window_rings(0, 0, bitmap, 3)
+    assert 3 <= len(coarse) < len(fine)
 
 
 def test_no_tolerance_changes_nothing() -> None:

@@ -179,7 +179,7 @@ run(Path({str(folder)!r}), Path({str(out)!r}))
     command = [sys.executable, "-c", code]
     with locked(out / LOCK, wait=False):
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert "writes into it; wait, or name another --out" in done.stderr
+    assert "writes into it; wait, or name another folder" in done.stderr
 
 
 def test_rows_of_a_large_image_are_not_lost(tmp_path: Path) -> None:

@@ -376,7 +376,7 @@ def test_a_second_training_in_the_folder_is_refused_until_the_first_is_dead(tmp_
         assert first.stdout is not None and first.stdout.readline() == "held\n"
         (run / ".state.pt.0000.tmp").touch()
         with pytest.raises(
-            UserError, match=f"run: process {first.pid} on .* is training there; stop it, or give"
+            UserError, match=f"run: process {first.pid} on .* writes into it; wait, or name another folder"
         ):
             run_tiny(run)
         assert sorted(path.name for path in run.iterdir()) == [".lock", ".state.pt.0000.tmp"]

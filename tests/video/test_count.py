@@ -131,7 +131,7 @@ def test_ids_do_not_depend_on_the_batch(tmp_path: Path) -> None:
     "zones, line",
     [
         ({"zones": [{"name": "door"}]}, "zones.json: zone 1 ('door'): line: a zone has either a line or a polygon"),
-        ({"zones": [ZONES["zones"][0] | {"classes": ["dog"]}]}, "zones.json: zone 1 ('door'): the model has no class 'dog'; it has: box, bag"),
+        ({"zones": [ZONES["zones"][0] | {"classes": ["dog"]}]}, "zones.json: zone 1 ('door'): the model has no class 'dog'; there are: box, bag"),
         ({"zones": [{"name": "far", "line": [[900, 0], [900, 9]]}]}, "clip.mp4: the zone 'far' lies outside its frames of 320 x 160 pixels; correct its points, which are x and y in pixels"),
     ],
 )  # fmt: skip

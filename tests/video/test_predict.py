@@ -251,5 +251,5 @@ def test_two_processes_do_not_share_a_folder(tmp_path: Path, fixed: FixedModel, 
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stdout.readline()
         assert main(["predict", "x", str(tmp_path / "a.mp4"), "--out", str(tmp_path / "out")]) == 2
-        assert "writes into it; wait, or name another --out" in capsys.readouterr().err
+        assert "writes into it; wait, or name another folder" in capsys.readouterr().err
         process.communicate(b"\n")

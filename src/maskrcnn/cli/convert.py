@@ -23,7 +23,7 @@ from maskrcnn.cli.common import (
     tell_repairs,
 )
 from maskrcnn.errors import UserError
-from maskrcnn.files import Locked, locked
+from maskrcnn.files import locked
 from maskrcnn.shell import counted, printable
 
 if TYPE_CHECKING:
@@ -101,13 +101,8 @@ def weights(
     else:
         model = convert_file(source, config, style=_style(style), classes=_class_names(classes))
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with locked(
-            folder / ".lock", wait=False
-        ):  # two at once would leave one's settings with other weights
-            save_model(model, folder, card=f"# {folder.name}\n\nConverted from {source}\n")
-    except Locked as holder:
-        raise UserError(f"{folder}: {holder} is writing there; wait for it, or give another --out") from None
+    with locked(folder / ".lock", wait=False):  # two at once would leave one's settings with other weights
+        save_model(model, folder, card=f"# {folder.name}\n\nConverted from {source}\n")
     finds = [
         "boxes",
         *(["masks"] if model.mask_head else []),

@@ -178,13 +178,11 @@ def predict(
 
 def _kinds(save: str, scale: float | None, no_overlay: bool) -> list[str]:
     """What `--save` asks for."""
-    from maskrcnn.predict.kinds import KINDS
+    from maskrcnn.predict.kinds import check_kinds
 
     kinds = [kind.strip() for kind in save.split(",") if kind.strip()]
     kinds = [kind for kind in kinds if not (no_overlay and kind == "overlay")]
-    for kind in kinds:
-        if kind not in KINDS:
-            raise UserError(f"--save {kind:.40}: there are {', '.join(KINDS)}")
+    check_kinds(kinds)
     if scale is not None and not set(TABLES) & set(kinds):
         raise UserError("--scale: is for the tables of --save csv; add that, or leave it out")
     return kinds

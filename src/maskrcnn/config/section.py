@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from maskrcnn.errors import UserError
+from maskrcnn.shell import nearest
 
 
 class Section(BaseModel):
@@ -47,8 +47,7 @@ def validate(kind: type[T], settings: dict[str, Any], where: str) -> T:
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             siblings = _siblings(kind, [str(part) for part in first["loc"][:-1]])
-            near = difflib.get_close_matches(str(first["loc"][-1]), siblings, 1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(siblings)}"
+            hint = nearest(str(first["loc"][-1]), siblings)
             raise UserError(f"{where}: no setting {key!r}; {hint}") from None
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         if first["type"] == "value_error":  # of a section's validator

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from maskrcnn.masks.paste import Window, paste_edges, paste_windows, window_edges
-from maskrcnn.masks.polygons import bitmap_rings, simplified_ring
+from maskrcnn.masks.polygons import window_rings
 from maskrcnn.masks.rle import Rle, edges_rle
 
 Index = int | slice | list[int] | np.ndarray
@@ -85,9 +85,10 @@ class Masks:
         A ring has at least three points; holes are not described, so an RLE says more than these.
 
         Args:
-            tolerance: pixels that a ring may be off the edges, for fewer points (`simplified_ring`).
+            tolerance: pixels that a ring may be off the edges, for fewer points (`window_rings`).
         """
-        return [_outer_rings(window, tolerance) for window in self.windows()]
+        parts = (window_rings(*window, tolerance) for window in self.windows())
+        return [[outer.astype(np.float32) for outer, _ in rings] for rings in parts]
 
     def enlarged(self, factor: int) -> Masks:
         """The same masks in an image `factor` times as large."""
@@ -132,12 +133,3 @@ def chosen_rows(index: Index) -> slice | np.ndarray:
         return index
     rows = np.atleast_1d(np.asarray(index))
     return rows.astype(np.int64) if rows.size == 0 else rows
-
-
-def _outer_rings(window: Window, tolerance: float) -> list[np.ndarray]:
-    """The outer rings of a bitmap at (x0, y0), largest first, around its pixels and not through their
-    centres.
-    """
-    x0, y0, bitmap = window
-    rings = [outer for outer, _ in bitmap_rings(bitmap)] if bitmap.any() else []
-    return [(simplified_ring(ring, tolerance) + (x0, y0)).astype(np.float32) for ring in rings]

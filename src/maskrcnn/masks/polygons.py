@@ -5,8 +5,12 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from maskrcnn.masks.rle import polygons_rle, rle_bitmap
+
 # of a tolerance, what smoothing may use: measured on nuclei, more spoils corners, less leaves more points
 SMOOTHED = 0.3
+LEAST_IOU = 0.98  # of an outline at a tolerance of up to FINE pixels
+FINE, FINEST = 0.5, 0.1
 
 
 def bitmap_rings(bitmap: np.ndarray) -> list[tuple[np.ndarray, list[np.ndarray]]]:
@@ -31,13 +35,30 @@ def bitmap_rings(bitmap: np.ndarray) -> list[tuple[np.ndarray, list[np.ndarray]]
 def window_rings(
     x0: int, y0: int, bitmap: np.ndarray, tolerance: float = 0.0
 ) -> list[tuple[np.ndarray, list[np.ndarray]]]:
-    """`bitmap_rings` of a mask whose first pixel is at (x0, y0), with `simplified_ring`."""
+    """`bitmap_rings` of a mask whose first pixel is at (x0, y0), each with `simplified_ring`.
 
-    def placed(ring: np.ndarray) -> np.ndarray:
-        return (simplified_ring(ring, tolerance) if tolerance else ring) + (x0, y0)
-
+    A tolerance of up to half a pixel is halved where the rings would have an IoU of 0.98 or less with the
+    mask: of an object of 100 pixels two are too many.
+    """
     parts = bitmap_rings(bitmap) if bitmap.any() else []
-    return [(placed(outer), [placed(hole) for hole in holes]) for outer, holes in parts]
+    if tolerance:
+        parts = [
+            (simplified_ring(outer, tolerance), [simplified_ring(hole, tolerance) for hole in holes])
+            for outer, holes in parts
+        ]
+        if tolerance <= FINE and parts and _iou(parts, bitmap) <= LEAST_IOU:
+            return window_rings(x0, y0, bitmap, tolerance / 2 if tolerance > FINEST else 0.0)
+    return [(outer + (x0, y0), [hole + (x0, y0) for hole in holes]) for outer, holes in parts]
+
+
+def _iou(parts: list[tuple[np.ndarray, list[np.ndarray]]], bitmap: np.ndarray) -> float:
+    """Of the pixels inside some rings, as readers of polygons draw them, and those of a mask (H, W)."""
+    mask = np.pad(bitmap, 1)  # rings may reach beyond it
+    drawn = np.zeros_like(mask)
+    for ring in (ring for outer, holes in parts for ring in (outer, *holes)):
+        rle = polygons_rle([ring + 1], *mask.shape)
+        drawn ^= False if rle is None else rle_bitmap(rle) > 0
+    return float(np.count_nonzero(drawn & mask) / np.count_nonzero(drawn | mask))
 
 
 def simplified_ring(ring: np.ndarray, tolerance: float) -> np.ndarray:
@@ -45,8 +66,7 @@ def simplified_ring(ring: np.ndarray, tolerance: float) -> np.ndarray:
 
     The ring's staircase is taken as the middles of the pixels' edges, each moved towards the mean of itself
     and its neighbours by at most 0.3 of the tolerance; points are then left out (Douglas and Peucker 1973)
-    that lie within the other 0.7. At 0.5 pixels about a quarter of the points are left, and the pixels whose
-    centres are inside stay the same but for 2% at most (measured on nuclei of 15 pixels and on people).
+    that lie within the other 0.7. At 0.5 pixels about a quarter of the points are left.
 
     Args:
         ring: float (n, 2) x, y in pixels, multiples of 0.5.

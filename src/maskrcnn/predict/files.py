@@ -12,7 +12,7 @@ from typing import Any
 
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import DataError, UserError
-from maskrcnn.files import Locked, locked, remove_unfinished
+from maskrcnn.files import locked, remove_unfinished
 from maskrcnn.images.regions import RegionImage, whole_pixels
 from maskrcnn.instances import Instances
 from maskrcnn.labels.writers.left_out import LeftOut
@@ -130,7 +130,7 @@ def predict_files(
     summary, left_out = Summary(results=out / RESULTS, passed_over=passed_over), LeftOut()
     with contextlib.ExitStack() as stack:
         stack.enter_context(telling(lambda: _done_line(summary.images, len(images), out)))
-        stack.enter_context(only_one(out))
+        stack.enter_context(locked(out / LOCK, wait=False))
         names = [(image.name, image.path) for image in images]
         this = describe_run(model, names, score=score, tiles=tiles)
         journal = Journal(out, this, model.config, len(images), resume=resume)
@@ -153,20 +153,6 @@ def predict_files(
 
 def _done_line(done: int, images: int, out: Path) -> str:
     return f"{done} of {images} images are done: {out}; the same command goes on"
-
-
-@contextlib.contextmanager
-def only_one(out: Path) -> Iterator[None]:
-    """
-    Raises:
-        UserError: another process predicts into the folder.
-    """
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(locked(out / LOCK, wait=False))
-        except Locked as other:
-            raise UserError(f"{out}: {other} writes into it; wait, or name another --out") from None
-        yield
 
 
 def _write(run: Run, image: WrittenImage, part: Finished, writers: list[Writer]) -> bool:

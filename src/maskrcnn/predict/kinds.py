@@ -24,6 +24,7 @@ from maskrcnn.predict.writers.overlay import OverlayWriter
 from maskrcnn.predict.writers.results import ResultsWriter, overlay_name
 from maskrcnn.predict.writers.tables import ObjectsWriter, SummaryWriter
 from maskrcnn.predict.writers.writer import Writer
+from maskrcnn.shell import nearest
 
 RESULTS = "results.json"
 # label files: each in a folder of its name
@@ -59,7 +60,7 @@ def check_kinds(save: Collection[str]) -> None:
     """
     for name in save:
         if name not in KINDS:
-            raise UserError(f"save={name:.40}: there are {', '.join(KINDS)}")
+            raise UserError(f"--save {name:.40}: {nearest(name, KINDS)}")
 
 
 def open_writers(save: Collection[str], options: WriterOptions, stack: contextlib.ExitStack) -> list[Writer]:

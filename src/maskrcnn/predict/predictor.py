@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
 import numpy as np
 import torch
@@ -37,47 +37,32 @@ Pixels = np.ndarray | Image.Image | bytes | bytearray | memoryview | OpenFile
 One = str | Path | Pixels
 
 
+class PredictOptions(TypedDict, total=False):
+    """What `predict` takes besides the images; it says what each is, and its default."""
+
+    score: float | None
+    batch: int
+    tiles: Tiles
+    tta: bool
+    engine: str | None
+    allow_network: bool
+
+
 @overload
 def predict(  # type: ignore[overload-overlap]  # text is iterable too
-    model: Runner,
-    source: Pixels,
-    *,
-    score: float | None = 0.5,
-    batch: int = 1,
-    tiles: Tiles = "auto",
-    tta: bool = False,
-    engine: str | None = None,
-    allow_network: bool = False,
+    model: Runner, source: Pixels, **options: Unpack[PredictOptions]
 ) -> Instances: ...
 
 
 # a path may name a folder or pattern, which only its content tells: Any, so that neither use is an error
 @overload
 def predict(  # type: ignore[overload-overlap]  # text is iterable too
-    model: Runner,
-    source: str | Path,
-    *,
-    score: float | None = 0.5,
-    batch: int = 1,
-    tiles: Tiles = "auto",
-    tta: bool = False,
-    engine: str | None = None,
-    allow_network: bool = False,
+    model: Runner, source: str | Path, **options: Unpack[PredictOptions]
 ) -> Instances | Any: ...
 
 
 @overload
-def predict(
-    model: Runner,
-    source: Iterable[One],
-    *,
-    score: float | None = 0.5,
-    batch: int = 1,
-    tiles: Tiles = "auto",
-    tta: bool = False,
-    engine: str | None = None,
-    allow_network: bool = False,
-) -> list[Instances]: ...
+def predict(model: Runner, source: Iterable[One], **options: Unpack[PredictOptions]) -> list[Instances]: ...
 
 
 def predict(

@@ -23,7 +23,7 @@ import yaml
 from maskrcnn.config.load import Config
 from maskrcnn.environment import describe_environment
 from maskrcnn.errors import UserError
-from maskrcnn.files import Locked, locked, remove_unfinished, write_text
+from maskrcnn.files import locked, remove_unfinished, write_text
 from maskrcnn.labels.types import ANY_CLASS, Annotation, Dataset, LabelledImage
 from maskrcnn.shell import shell_command
 from maskrcnn.system_errors import refusal
@@ -70,8 +70,6 @@ def open_run(run: Path, resume: bool, held: ExitStack) -> None:
     try:
         run.mkdir(parents=True, exist_ok=True)
         held.enter_context(locked(run / LOCK, wait=False))
-    except Locked as holder:
-        raise UserError(f"{run}: {holder} is training there; stop it, or give another folder") from None
     except OSError as error:
         raise UserError(f"{run}: cannot be made: {error.strerror}; give the run another folder") from None
     refuse_folder(run, resume)  # another may have trained there meanwhile

@@ -13,7 +13,8 @@ from typing import Any, Self
 from torch import nn
 
 from maskrcnn.errors import DataError, UserError
-from maskrcnn.predict.files import make_folder, numbered_stems, only_one
+from maskrcnn.files import locked
+from maskrcnn.predict.files import LOCK, make_folder, numbered_stems
 from maskrcnn.predict.predictor import Tiles
 from maskrcnn.predict.writers.tables import FrameTables
 from maskrcnn.progress import Progress
@@ -110,7 +111,7 @@ def predict_videos(
             )
     make_folder(out)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(only_one(out))
+        stack.enter_context(locked(out / LOCK, wait=False))
         settings = {"score": score, "tiles": tiles, "track": track, "save": sorted(save), "scale": scale}
         run = describe_videos(model, sources, zones, **settings)
         journal = VideoJournal(out, run, len(sources), resume=resume)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -13,6 +12,7 @@ from pydantic import Field, StringConstraints, model_validator
 from maskrcnn.config.section import Section, validate
 from maskrcnn.errors import UserError
 from maskrcnn.safe_files import parse_json
+from maskrcnn.shell import nearest
 
 MOST_ZONES = 200
 SHORTEST = 0.001  # pixels between two points of a zone
@@ -116,9 +116,7 @@ def area(points: np.ndarray) -> float:
 def _check_classes(zone: Zone, classes: Sequence[str], where: str) -> None:
     for name in zone.classes or []:
         if name not in classes:
-            near = difflib.get_close_matches(name, classes, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it has: {', '.join(classes):.200}"
-            raise UserError(f"{where}: the model has no class {name!r:.80}; {hint}")
+            raise UserError(f"{where}: the model has no class {name!r:.80}; {nearest(name, classes):.200}")
 
 
 def _name_of(entry: Any) -> str:

@@ -87,6 +87,10 @@ def read_label_studio(source: Path, image_folder: Path | None = None) -> FileDat
     root = path.parent if image_folder is None else image_folder
     builder = LabelBuilder(path, root)
     tasks = list(_tasks(content, builder))
+    if not tasks and any(task.get("predictions") for task in content):
+        raise RecordError(
+            path, "predictions only", "submit the tasks in Label Studio and export them as JSON"
+        )
     _find_images(tasks, path, root)
     first_labels = [
         (_kind(region), _labels(region)[0]) for task in tasks for region in task.regions if _labels(region)

@@ -26,7 +26,7 @@ class FormatWriter:
         Args:
             folder: for the labels and images.
             left_out: is told what the format has no place for.
-            tolerance: pixels that the outline of a mask may be off, for fewer points (`simplified_ring`).
+            tolerance: pixels that the outline of a mask may be off, for fewer points (`window_rings`).
             drafts: these are a model's proposals, for a person to correct.
         """
         self.folder, self.left_out, self.tolerance, self.drafts = folder, left_out, tolerance, drafts
