@@ -16,10 +16,13 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "model"))
 from small import noise_images, objects, small_config
 
 from maskrcnn import MaskRCNN
-from maskrcnn.errors import UserError
+from maskrcnn.errors import DataError, UserError
+from maskrcnn.evaluate.coco import evaluate
+from maskrcnn.labels.synthetic import Synthetic
 from maskrcnn.model.build import build
+from maskrcnn.predict.augment import Augmented
 from maskrcnn.predict.predictor import predict_pixels
-from maskrcnn.runtime.torch_engine import refuse_nan
+from maskrcnn.runtime.torch_engine import TorchEngine, refuse_nan
 
 
 @pytest.fixture
@@ -146,6 +149,32 @@ def test_weights_that_are_not_finite_are_one_line(model: MaskRCNN, name: str, va
     with pytest.raises(UserError, match=f"the network's {name} holds NaN or infinite numbers") as error:
         model.predict(pixels())
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "neck.lateral.0.conv.weight",
+        "rpn.objectness.weight",
+        "rpn.deltas.weight",
+        "box_head.score.weight",
+        "box_head.deltas.weight",
+        "keypoint_head.deconv.weight",
+    ],
+)
+def test_weights_so_large_that_numbers_overflow_are_one_line(name: str) -> None:
+    """Finite, so that they load; a threshold takes no NaN, so that nothing would be found."""
+    data = Synthetic(1)
+    torch.manual_seed(0)
+    model = build(small_config(classes=data.classes), MaskRCNN).eval()
+    with torch.no_grad():
+        model.get_parameter(name).fill_(3e38)
+    for runner in (model, TorchEngine(model), Augmented(model)):
+        with pytest.raises(DataError, match="became NaN or infinite") as error:
+            predict_pixels(runner, [pixels()], score=0.0)
+        assert "\n" not in str(error.value)
+    with pytest.raises(DataError, match="became NaN or infinite"):
+        evaluate(model, data)
 
 
 def test_large_weights_are_finite(model: MaskRCNN) -> None:

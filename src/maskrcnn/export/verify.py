@@ -19,6 +19,7 @@ from maskrcnn.errors import UserError
 from maskrcnn.export.test_images import Case, cases
 from maskrcnn.model.mask_rcnn import MaskRCNN, RawDetections
 from maskrcnn.ops.boxes import pairwise_iou
+from maskrcnn.runtime.engine import refuse_overflow
 
 if TYPE_CHECKING:
     from maskrcnn.runtime.engine import Engine
@@ -77,11 +78,14 @@ def verify(model: MaskRCNN, engine: Engine, limits: Limits = FP32) -> list[Row]:
 
     Raises:
         UserError: the engine cannot run the graph.
+        DataError: the network's own numbers become NaN or infinite.
     """
     compared = cases(model.config)
     score = model.config.test.score
     with torch.no_grad():
         eager = [model.detect(case.images, case.sizes) for case in compared]
+        for found in eager:
+            refuse_overflow(found)
         if sum(int(found.valid.sum()) for found in eager) < ENOUGH:
             # best over all cases; halfway between two scores, so that neither engine stands on it
             score = _lower([model.detect(case.images, case.sizes, -1.0) for case in compared])

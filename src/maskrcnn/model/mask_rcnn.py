@@ -10,6 +10,7 @@ never pastes and never loops over images.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -34,7 +35,7 @@ class RawDetections(NamedTuple):
     """What the network found, in the pixels of the padded images, best first."""
 
     boxes: Tensor  # (B, D, 4) xyxy
-    scores: Tensor  # (B, D)
+    scores: Tensor  # (B, D); NaN throughout an image whose numbers overflowed
     labels: Tensor  # (B, D) int64
     valid: Tensor  # (B, D) bool; the rest of a row is meaningless where false
     masks: Tensor | None = None  # (B, D, m, m) probabilities over the box
@@ -90,18 +91,18 @@ class MaskRCNN(nn.Module):
         input.
         """
         features = self.features(images, sizes)
-        rpn = self.config.rpn
-        proposals = self.rpn.propose(
-            self.rpn(features), sizes, before=rpn.pre_nms_test, after=rpn.post_nms_test
-        )
+        rpn, output = self.config.rpn, self.rpn(features)
+        proposals = self.rpn.propose(output, sizes, before=rpn.pre_nms_test, after=rpn.post_nms_test)
+        seen = [*output.objectness, *output.deltas]
         if self.box_head is None:
-            return self._proposals_alone(proposals)
+            return _nan_where_overflowed(self._proposals_alone(proposals), seen)
         rows, shape = kept_rows(proposals.valid), proposals.valid.shape
         boxes, image = proposals.boxes.flatten(0, 1)[rows], rows // shape[1]
         logits, deltas = self.box_head(self.roi_features.for_box(features, boxes, image))
+        logits, deltas = scatter_rows(logits, rows, shape), scatter_rows(deltas, rows, shape)
         boxes, scores, labels, valid = detect(
-            scatter_rows(logits, rows, shape),
-            scatter_rows(deltas, rows, shape),
+            logits,
+            deltas,
             proposals.boxes,
             proposals.valid,
             sizes,
@@ -109,7 +110,8 @@ class MaskRCNN(nn.Module):
             self.config.test,
             score,
         )
-        return self._masks_and_keypoints(features, RawDetections(boxes, scores, labels, valid))
+        found = self._masks_and_keypoints(features, RawDetections(boxes, scores, labels, valid))
+        return _nan_where_overflowed(found, [*seen, logits, deltas])
 
     def losses(self, images: Tensor, sizes: Tensor, targets: Targets) -> dict[str, Tensor]:
         """The losses, unweighted sum of which is trained: `rpn_objectness`, `rpn_box`, `class`, `box`, and
@@ -195,6 +197,16 @@ class MaskRCNN(nn.Module):
         count = min(self.config.test.detections, proposals.scores.shape[1])
         boxes, scores, valid = (part[:, :count] for part in proposals)
         return RawDetections(boxes, scores.sigmoid(), torch.zeros_like(valid, dtype=torch.int64), valid)
+
+
+def _nan_where_overflowed(found: RawDetections, seen: list[Tensor]) -> RawDetections:
+    """Scores are NaN throughout an image of which a number the network computed, in `seen` (each (B, ...)) or
+    `found`, is NaN or infinite: no threshold takes such a number, so that nothing would be found.
+    """
+    seen = seen + [x for x in (found.masks, found.keypoints, found.keypoint_logits) if x is not None]
+    total = torch.stack([x.flatten(1).sum(1, dtype=torch.float32) for x in seen]).sum(0)
+    scores = torch.where((total.abs() < math.inf)[:, None], found.scores, math.nan)
+    return found._replace(scores=scores)
 
 
 def _channels(values: list[float]) -> Tensor:

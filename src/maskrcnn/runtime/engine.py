@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from maskrcnn.config.model import ModelConfig
-from maskrcnn.errors import UserError
+from maskrcnn.errors import DataError, UserError
 from maskrcnn.model.mask_rcnn import MaskRCNN, RawDetections
 from maskrcnn.runtime.exported_folder import read_export
 
@@ -66,7 +66,25 @@ def run_network(runner: Runner, images: Tensor, sizes: Tensor, score: float | No
     Raises:
         UserError: images that the engine does not take; or a compiled network, which cannot go below
             `test.score`.
+        DataError: the network's numbers became NaN or infinite.
     """
+    raw = _run(runner, images, sizes, score)
+    refuse_overflow(raw)
+    return raw
+
+
+def refuse_overflow(raw: RawDetections) -> None:
+    """Raises a DataError where the numbers of an image became NaN or infinite on their way through the
+    network: it found nothing, and would not say so.
+    """
+    if bool(raw.scores.isnan().any()):
+        raise DataError(
+            "the network's numbers became NaN or infinite on their way through it, so nothing it found would "
+            "be true; load other weights, or train with a lower train.lr"
+        )
+
+
+def _run(runner: Runner, images: Tensor, sizes: Tensor, score: float | None) -> RawDetections:
     # the network takes what is above its threshold, and those of exactly this score are wanted
     least = None if score is None else float(np.nextafter(np.float32(score), np.float32(-1)))
     if not isinstance(runner, nn.Module):
