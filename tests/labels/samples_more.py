@@ -224,6 +224,35 @@ def write_via_3(dataset: Dataset, folder: Path) -> None:
     write_json(folder / "via_project.json", document)
 
 
+# MPII's sixteen joints from COCO's points: one of them, or the middle of two
+MPII = ["right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle"]
+MPII += [("left_hip", "right_hip"), ("left_shoulder", "right_shoulder"), ("nose", "left_shoulder"), "nose"]
+MPII += [f"right_{name}" for name in ("wrist", "elbow", "shoulder")]
+MPII += [f"left_{name}" for name in ("shoulder", "elbow", "wrist")]
+
+
+def write_mpii(dataset: Dataset, folder: Path) -> None:
+    """As train.json of HRNet: pixels counted from 1, -1 and 0 for what is not labelled."""
+    assert dataset.keypoints is not None
+    places = dataset.keypoints.names
+    persons = []
+    for _, name, pixels, items in labelled_images(dataset):
+        save(folder / "images" / f"{name}.png", pixels)
+        for item in items:
+            if item.annotation.keypoints is None:
+                continue
+            of = dict(zip(places, item.annotation.keypoints, strict=True))
+            joints, visible = [], []
+            for joint in MPII:
+                parts = np.array([of[each] for each in ([joint] if isinstance(joint, str) else joint)])
+                there = bool((parts[:, 2] > 0).all())
+                joints.append((parts[:, :2].mean(0) + 0.5).tolist() if there else [-1.0, -1.0])
+                visible.append(int(there and bool((parts[:, 2] == 2).all())))
+            person = {"joints_vis": visible, "joints": joints, "image": f"{name}.png", "scale": 0.4}
+            persons.append(person | {"center": [48.0, 36.0]})
+    write_json(folder / "annot" / "train.json", persons)
+
+
 WRITERS: dict[str, Callable[[Dataset, Path], None]] = {
     "createml": write_createml,
     "dota": write_dota,
@@ -237,4 +266,5 @@ WRITERS: dict[str, Callable[[Dataset, Path], None]] = {
     "qupath": write_qupath,
     "imagej-rois": write_imagej,
     "via-3": write_via_3,
+    "mpii": write_mpii,
 }

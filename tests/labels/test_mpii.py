@@ -53,9 +53,10 @@ def test_persons(tmp_path: Path) -> None:
     first, other = dataset
     assert [len(first.annotations), len(other.annotations)] == [2, 1]
     whole, parts = first.annotations
-    assert whole.box == (10, 5, 40, 20) and (whole.keypoints[:, 2] == 2).all()
+    assert whole.box == (9.5, 4.5, 39.5, 19.5)  # pixels are counted from 1
+    assert (whole.keypoints[:, 2] == 2).all()
     np.testing.assert_array_equal(parts.keypoints[[0, 1, 2, 15], 2], [0, 1, 2, 0])
-    assert parts.box == (12, 6, 38, 19)
+    assert parts.box == (11.5, 5.5, 37.5, 18.5)
 
 
 @pytest.mark.parametrize(

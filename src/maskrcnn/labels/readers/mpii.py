@@ -1,7 +1,8 @@
 """MPII Human Pose as JSON: a list of persons, each with its image and sixteen joints.
 
 The form in which human-pose-estimation.pytorch and HRNet distribute annotations of human-pose.mpi-inf.mpg.de
-(train.json, valid.json). It has no boxes: a person's box is the one around its joints.
+(train.json, valid.json). It has no boxes: a person's box is the one around its joints. Joints are pixels,
+counted from 1 as in MATLAB, so half a pixel is taken off.
 """
 
 from __future__ import annotations
@@ -83,4 +84,6 @@ def _joints(person: dict[str, Any]) -> np.ndarray | None:
         return None
     flags = np.array([number(one) for one in visible])
     labelled = np.isfinite(places).all(axis=1) & (places > 0).any(axis=1)
-    return np.column_stack([np.where(labelled[:, None], places, 0), np.where(labelled, 1 + (flags > 0), 0)])
+    return np.column_stack(
+        [np.where(labelled[:, None], places - 0.5, 0), np.where(labelled, 1 + (flags > 0), 0)]
+    )
