@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "model"))
@@ -18,7 +19,7 @@ from maskrcnn import MaskRCNN
 from maskrcnn.errors import UserError
 from maskrcnn.model.build import build
 from maskrcnn.weights.load import load_model
-from maskrcnn.weights.store import find_model, save_model
+from maskrcnn.weights.store import DIGEST, WEIGHTS, find_model, save_model, shipped_models
 from maskrcnn.weights.trunk import load_trunk
 
 TRUNK = Path(__file__).parents[3] / "shared" / "weights" / "mobilenetv2_1.0_imagenet_fp32_bn.npz"
@@ -43,6 +44,13 @@ def test_half_precision_is_loaded_as_single(tmp_path: Path) -> None:
     assert all(t.dtype == torch.float16 for t in load_file(tmp_path / "model.safetensors").values() if t.ndim)
     for name, tensor in load_model(tmp_path).state_dict().items():
         torch.testing.assert_close(tensor, model.state_dict()[name], rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", shipped_models())
+def test_a_shipped_model_has_its_digest(name: str) -> None:
+    """With which its tensors are compared when it is loaded."""
+    with safe_open(find_model(name) / WEIGHTS, "pt") as file:
+        assert len(file.metadata()[DIGEST]) == 64
 
 
 def test_weights_that_do_not_fit_name_the_tensors(tmp_path: Path) -> None:
