@@ -7,15 +7,21 @@ import io
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "model"))
+from small import small_model
 
 from maskrcnn.cli.main import main
 from maskrcnn.errors import ImageError, UserError
+from maskrcnn.export import run
 from maskrcnn.files import cache_folder, new_folder
 from maskrcnn.images.header import maybe_deep, upright_size
 from maskrcnn.images.read import read_image
@@ -23,7 +29,9 @@ from maskrcnn.images.write import save_image
 from maskrcnn.labels.synthetic import Synthetic
 from maskrcnn.labels.writers.coco import write_coco
 from maskrcnn.system_errors import refusal
+from maskrcnn.weights.store import save_model
 
+STOPS = [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")]
 posix = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
 
 
@@ -34,8 +42,8 @@ def three_images(folder: Path) -> Path:
     return folder
 
 
-def stop_at(monkeypatch: pytest.MonkeyPatch, where: str, count: int) -> None:
-    """SIGTERM to this process at the call number `count` of the function called `where`."""
+def stop_at(monkeypatch: pytest.MonkeyPatch, where: str, count: int, stop: int = signal.SIGTERM) -> None:
+    """A signal to this process at the call number `count` of the function called `where`."""
     module, _, name = where.rpartition(".")
     original = getattr(__import__(module, fromlist=[name]), name)
     calls = 0
@@ -44,7 +52,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, where: str, count: int) -> None:
         nonlocal calls
         calls += 1
         if calls == count:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), stop)
         return original(*words, **named)
 
     monkeypatch.setattr(where, counted)
@@ -65,7 +73,7 @@ def test_a_stopped_prediction_keeps_what_was_found(
     assert shown == ["0.png", "1.png", "journal.jsonl", "results.json"]
 
 
-def test_a_stopped_check_and_evaluation_say_how_far_they_came(
+def test_a_stopped_check_says_how_far_it_came(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error_line: Callable[[], str]
 ) -> None:
     write_coco(Synthetic(count=3, side=(64, 64), people=True), tmp_path / "train.json", tmp_path)
@@ -74,6 +82,54 @@ def test_a_stopped_check_and_evaluation_say_how_far_they_came(
         stop_at(patch, "maskrcnn.check.run.check_annotations", 3)
         assert main(["check", data, "--no-steps"]) == 143
         assert error_line().endswith("terminated; 2 of 3 images were looked at, and no report is written")
+
+
+@pytest.mark.parametrize(("stop", "code", "word"), STOPS)
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_stopped_evaluation_keeps_what_was_found(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error_line: Callable[[], str],
+    stop: int,
+    code: int,
+    word: str,
+    kept: bool,
+) -> None:
+    data, results = Synthetic(count=3, side=(64, 64)), tmp_path / "results.json"
+    write_coco(data, tmp_path / "val.json", tmp_path)
+    save_model(small_model(classes=data.classes), tmp_path / "model")
+    stop_at(monkeypatch, "maskrcnn.evaluate.coco.finish", 3, stop)
+    words = ["evaluate", str(tmp_path / "model"), str(tmp_path / "val.json")]
+    figures = ["--json", str(tmp_path / "figures.json")]
+    assert main([*words, *figures, *(["--results", str(results)] if kept else [])]) == code
+    said = f": {results}" if kept else ""
+    assert error_line() == f"maskrcnn: error: {word}; 2 of 3 images are done{said}"
+    assert not (tmp_path / "figures.json").exists()  # of two images they would be false
+    if kept:
+        assert {result["image_id"] for result in json.loads(results.read_text())} == {1, 2}
+
+
+@pytest.mark.parametrize(("stop", "code", "word"), STOPS)
+@pytest.mark.parametrize("moment", ["maskrcnn.export.run._write", "maskrcnn.export.run.write_export"])
+def test_a_stopped_export_leaves_nothing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    stop: int,
+    code: int,
+    word: str,
+    moment: str,
+) -> None:
+    """Before its graph is there, and after."""
+    save_model(small_model(), tmp_path / "model")
+    monkeypatch.setattr(run, "trace", lambda model: None)  # what is written does not matter here
+    monkeypatch.setattr(torch.export, "save", lambda program, file: file.write(bytes(1 << 10)))
+    stop_at(monkeypatch, moment, 1, stop)
+    out = tmp_path / "out"
+    assert main(["export", str(tmp_path / "model"), "--to", "torch", "--out", str(out)]) == code
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line == f"maskrcnn: error: {word}; {out} is not written"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 @pytest.mark.parametrize("form", ["coco", "yolo", "labelme", "voc", "instance-png"])

@@ -118,12 +118,13 @@ def test_a_kill_without_warning_goes_back_to_the_last_saved_state(
     assert iterations[-1] == 20
 
 
-def test_two_processes_reach_the_weights_of_one(tmp_path: Path) -> None:
+def in_processes(count: int, out: Path, what: str) -> None:
+    """Run tiny_network.py in so many processes."""
     script = Path(__file__).parent / "tiny_network.py"
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
-        [*launch, str(script), str(tmp_path / "two"), "2"],
+        [*launch, str(script), str(out), what],
         check=False,
         env=environment,
         capture_output=True,
@@ -131,6 +132,10 @@ def test_two_processes_reach_the_weights_of_one(tmp_path: Path) -> None:
         timeout=100,
     )
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_two_processes_reach_the_weights_of_one(tmp_path: Path) -> None:
+    in_processes(2, tmp_path / "two", "2")
     train_small(tmp_path / "one", accumulate=1)
     one, two = (read_state(tmp_path / name / "state.pt") for name in ("one", "two"))
     # that they were two, and did not each train alone
@@ -144,6 +149,19 @@ def test_two_processes_reach_the_weights_of_one(tmp_path: Path) -> None:
     assert max((one["model"][name] - tensor).abs().max() for name, tensor in start.items()) > 0.05
     for name, tensor in one["model"].items():
         torch.testing.assert_close(two["model"][name], tensor, atol=1e-5, rtol=0)
+
+
+@pytest.mark.slow
+def test_two_processes_find_and_score_what_one_does(tmp_path: Path) -> None:
+    """To the last bit, in batches of two images and of four."""
+    for count in (1, 2):
+        in_processes(count, tmp_path / str(count), "evaluate")
+    one, two, other = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("1.0", "2.0", "2.1"))
+    assert (one["processes"], two["processes"], other["processes"]) == (1, 2, 2)
+    assert one["scores"] == two["scores"] == other["scores"] and 5 < one["scores"]["bbox"]["AP"] < 95
+    by_image = sorted(one["found"], key=lambda result: result["image_id"])
+    assert by_image == sorted(two["found"], key=lambda result: result["image_id"]) and len(by_image) > 100
+    assert not other["found"]  # one process scores
 
 
 def test_processes_share_out_the_images_to_evaluate() -> None:

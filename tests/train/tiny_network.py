@@ -1,12 +1,13 @@
 """A network of a few hundred weights with the contract of MaskRCNN, and a training of it that finishes in a
 second.
 
-Run as a program, it trains a small real network in as many processes as torchrun starts:
-`tiny_network.py FOLDER accumulate`.
+Run as a program, it trains or evaluates a small real network in as many processes as torchrun starts:
+`tiny_network.py FOLDER accumulate`, `tiny_network.py FILE evaluate`.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from maskrcnn.config.load import Config
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.images.batch import Targets
 from maskrcnn.labels.synthetic import Synthetic
+from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
+from maskrcnn.model.build import build
 from maskrcnn.model.mask_rcnn import RawDetections
 
 SIDE = (64, 64)
@@ -126,5 +129,50 @@ def train_small(run: Path, accumulate: int) -> None:
     train(small_config(accumulate), people(), None, run)
 
 
+class FoundAgain(Dataset):
+    """Images whose labels are near to what a network finds, so that its AP is neither 0 nor 100."""
+
+    def __init__(self, images: Synthetic, found: list[dict[str, Any]]) -> None:
+        self.images, self.info, self.found = images, images.info, found
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def pixels(self, index: int) -> Any:
+        return self.images.pixels(index)
+
+    def image(self, index: int) -> LabelledImage:
+        image = self.images.image(index)
+        own = [result for result in self.found if result["image_id"] == image.image_id][index % 3 :: 4]
+        image.annotations = [
+            Annotation((x, y, x + w * 0.9, y + h), self.class_ids.index(one["category_id"]), id=number)
+            for number, one in enumerate(own, 1)
+            for x, y, w, h in [one["bbox"]]
+        ]
+        return image
+
+
+def evaluate_small(out: Path) -> None:
+    """Write what a network finds in seven images, and its scores, as each process is told them."""
+    from maskrcnn.evaluate.coco import find_all
+    from maskrcnn.train import evaluation
+    from maskrcnn.train.setup import make_accelerator
+
+    torch.manual_seed(0)
+    images, config = Synthetic(count=7, side=(64, 96)), small_config(1)
+    config.model.classes, config.model.keypoint_head, config.model.test.score = images.classes, None, 0.0
+    config.model.input.short_side, config.model.input.long_side = 64, 96
+    network = build(config.model).eval()
+    data = FoundAgain(images, list(find_all(network, images)))
+    accelerator, score, found = make_accelerator(config.train), evaluation.score_results, []
+    evaluation.score_results = lambda data, results, kinds: score(data, found.extend(results) or found, kinds)
+    scores = evaluation.evaluate_together(network, data, config, accelerator)
+    told = {"processes": accelerator.num_processes, "scores": scores.to_dict(), "found": found}
+    out.with_suffix(f".{accelerator.process_index}.json").write_text(json.dumps(told))
+
+
 if __name__ == "__main__":
-    train_small(Path(sys.argv[1]), int(sys.argv[2]))
+    if sys.argv[2] == "evaluate":
+        evaluate_small(Path(sys.argv[1]))
+    else:
+        train_small(Path(sys.argv[1]), int(sys.argv[2]))
