@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import claims
 import numpy as np
@@ -73,13 +75,78 @@ def test_parts(tmp_path: Path) -> None:
     assert len(dataset.image(0).annotations) == 2 and not dataset.problems
 
 
-def test_pickles_are_not_read(tmp_path: Path) -> None:
-    write(tmp_path, "a.tif", None)
-    np.save(tmp_path / "a_seg.npy", np.array({"masks": ids()}, dtype=object), allow_pickle=True)
-    assert looks_like_cellpose(tmp_path)
-    refused(tmp_path, "a_seg.npy", "pickle", "a_cp_masks.png")
-    write(tmp_path, "a.tif", "a_cp_masks.png")
-    assert len(read_cellpose(tmp_path)) == 1
+def saved(path: Path, masks: Any, **more: Any) -> None:
+    """As Cellpose's window saves it."""
+    content = {"outlines": np.zeros((HEIGHT, WIDTH), np.uint16), "colors": np.zeros((2, 3), np.uint8)}
+    content |= {
+        "masks": masks,
+        "chan_choose": [0, 0],
+        "filename": "/home/me/a.tif",
+        "flows": [flow(), [], []],
+    }
+    content |= {"ismanual": np.zeros(2, bool), "manual_changes": [["11/28/2026", "added mask", [1, 2]]]}
+    content |= {"model_path": 0, "normalize_params": {"lowhigh": None, "percentile": [1.0, 99.0]}}
+    content |= {"restore": None, "ratio": 1.0, "diameter": np.float64("nan")}
+    np.save(path, content | more, allow_pickle=True)  # type: ignore[arg-type]
+
+
+def flow() -> np.ndarray:
+    return np.random.default_rng(0).random((1, HEIGHT, WIDTH)).astype(np.float32)
+
+
+@pytest.mark.parametrize("form", ["usual", "one plane", "counted from -1", "NumPy 1"])
+def test_pickles_of_its_window(tmp_path: Path, form: str) -> None:
+    path = write(tmp_path, "a.tif", None) / "a_seg.npy"
+    masks = {"one plane": ids()[None], "counted from -1": ids().astype(np.int32) - 1}.get(form, ids())
+    saved(path, masks)
+    if form == "NumPy 1":
+        path.write_bytes(path.read_bytes().replace(b"\x16numpy._core.", b"\x15numpy.core."))
+    assert detect(tmp_path).name == "cellpose"
+    (only,) = read_cellpose(tmp_path)
+    assert [a.box for a in only.annotations] == [(3, 2, 9, 8), (12, 10, 28, 18)]
+
+
+def test_a_pickle_beside_a_label_image(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.tif", "a_cp_masks.png") / "a_seg.npy"
+    saved(path, ids())
+    assert len(read_cellpose(tmp_path).image(0).annotations) == 2
+    saved(path, ids() * (ids() == 1))
+    refused(tmp_path, "a_seg.npy", "a_cp_masks.png", "not those of")
+    path.write_bytes(b"nothing")
+    assert len(read_cellpose(tmp_path).image(0).annotations) == 2
+
+
+class Call:
+    def __reduce__(self) -> Any:
+        return (os.mkdir, ("ran",))
+
+
+@pytest.mark.parametrize(
+    ("masks", "word"),
+    [
+        (Call(), "asks for posix.mkdir"),
+        (np.array([Call()]), "asks for posix.mkdir"),
+        (np.array([[1], "a"], object), "Python objects"),
+        ([[1, 2]], "no array"),
+        (np.zeros((4, HEIGHT, WIDTH), np.uint16), "shape (4, 20, 30)"),
+        (np.zeros((HEIGHT, WIDTH)), "are float64"),
+        (np.zeros((WIDTH, HEIGHT), np.uint8), "its masks 20 x 30"),
+    ],
+)
+def test_pickles_that_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, masks: Any, word: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    saved(write(tmp_path / "in", "a.tif", None) / "a_seg.npy", masks)
+    claims.refused(lambda: read_cellpose(tmp_path / "in"), tmp_path / "in" / "a_seg.npy", word)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_pickles_of_others(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.tif", None) / "a_seg.npy"
+    for content in (ids(), np.array(["a", None], object), np.array([{"masks": ids()}], object)):
+        np.save(path, content, allow_pickle=True)
+        refused(tmp_path, "a_seg.npy", "a_cp_masks.png")
 
 
 def test_what_is_missing(tmp_path: Path) -> None:
@@ -87,7 +154,7 @@ def test_what_is_missing(tmp_path: Path) -> None:
     write(tmp_path, "b.tif", None)
     claims.repaired(read_cellpose(tmp_path), "image without labels left out")
     (tmp_path / "a.tif").unlink()
-    refused(tmp_path, "1 label image without", "a_masks.tif")
+    refused(tmp_path, "1 label file without", "a_masks.tif")
     write(tmp_path, "a.tif", "a_cp_masks.png")
     refused(tmp_path, "a_masks.tif", "a_cp_masks.png")
     assert not looks_like_cellpose(tmp_path / "a.tif") and not looks_like_cellpose(tmp_path / "none")
@@ -96,7 +163,8 @@ def test_what_is_missing(tmp_path: Path) -> None:
 def subjects(folder: Path) -> list[Subject]:
     write(folder, "a.png", "a_masks.png")
     write(folder, "b.png", "b_cp_masks.png")
-    files = [folder / name for name in ("a_masks.png", "b_cp_masks.png", "a.png")]
+    saved(write(folder, "c.png", None) / "c_seg.npy", ids())
+    files = [folder / name for name in ("a_masks.png", "b_cp_masks.png", "a.png", "c_seg.npy")]
     return [Subject(folder, folder, read_cellpose, looks_like_cellpose, files, by_folder=True)]
 
 

@@ -20,8 +20,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from maskrcnn.errors import UserError
-from maskrcnn.weights.array_pickle import (
+from maskrcnn.array_pickle import (
     REMEDY,
     PickledArray,
     PickleReader,
@@ -30,6 +29,7 @@ from maskrcnn.weights.array_pickle import (
     numbers,
     refusal,
 )
+from maskrcnn.errors import UserError
 
 # torch.save before 1.6: the pickle of a magic number
 LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."

@@ -1,15 +1,20 @@
 """Cellpose's folders: beside each image NAME.tif or NAME_img.png its label image, NAME_masks.tif or
-NAME_cp_masks.png.
+NAME_cp_masks.png, or what its window saves, NAME_seg.npy.
 
 The names are those of cellpose.readthedocs.io (Inputs, Outputs). NAME_seg.npy is a pickle, which may hold a
-program; it is not read.
+program: nothing but its arrays is read (`maskrcnn.array_pickle`).
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from maskrcnn.errors import DataError, RecordError
+import numpy as np
+
+from maskrcnn.array_pickle import REMEDY, PickledArray, PickleReader, line
+from maskrcnn.errors import DataError, RecordError, UserError
+from maskrcnn.images.header import upright_size
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
@@ -34,24 +39,18 @@ def read_cellpose(source: Path, split_parts: bool = False) -> FileDataset:
     """
     source = Path(source)
     images, masks, pickles = _files(source)
-    for name in sorted(pickles.keys() - masks.keys()):
-        raise RecordError(
-            pickles[name],
-            "a pickle may hold a program and is not read",
-            f"open it in Cellpose and save its masks as PNG or TIFF beside it ({name}_cp_masks.png)",
-        )
-    if orphans := sorted(masks.keys() - images.keys()):
-        what = f"{counted(len(orphans), 'label image')} without an image, the first is"
+    labels = pickles | masks
+    if orphans := sorted(labels.keys() - images.keys()):
+        what = f"{counted(len(orphans), 'label file')} without an image, the first is"
         remedy = "restore the images or delete the labels"
-        raise RecordError(source, f"{what} {masks[orphans[0]].name!r}", remedy)
+        raise RecordError(source, f"{what} {labels[orphans[0]].name!r}", remedy)
     builder = LabelBuilder(source, source)
     builder.add_classes([DEFAULT_CLASS])
     for name, image in images.items():
-        if name not in masks:
+        if name not in labels:
             builder.problems.note(ProblemKind.IMAGE_WITHOUT_LABELS, f"{image.name!r}")
             continue
-        refuse_leaving(source, masks[name])
-        ids = read_ids(masks[name], image, ids_of_colours)
+        ids = _ids(source, image, masks.get(name), pickles.get(name))
         labelled = builder.add_image(image.name, size=ids.shape)
         add_instances(ids, labelled, 0, builder, split_parts)
     return builder.build()
@@ -64,6 +63,63 @@ def looks_like_cellpose(source: Path) -> bool:
     except (DataError, OSError):
         return False
     return not images.keys().isdisjoint(masks | pickles)
+
+
+def _ids(source: Path, image: Path, mask: Path | None, pickle: Path | None) -> np.ndarray:
+    """The ids (H, W) of an image; a label image and a pickle that do not agree are refused."""
+    for path in (mask, pickle):
+        if path is not None:
+            refuse_leaving(source, path)
+    if mask is None:
+        assert pickle is not None
+        return _pickled_ids(pickle, image)
+    ids = read_ids(mask, image, ids_of_colours)
+    try:
+        later = ids if pickle is None else _pickled_ids(pickle, image)
+    except DataError:  # the label image is what was saved in its place
+        return ids
+    if not np.array_equal(ids, later):
+        remedy = "delete the one that is older, or save the masks again in Cellpose"
+        raise RecordError(pickle, f"its masks are not those of {mask.name!r}", remedy)
+    return ids
+
+
+def _pickled_ids(path: Path, image: Path) -> np.ndarray:
+    """The ids (H, W) of NAME_seg.npy: a dict with an array called masks, saved by numpy.save."""
+    name = path.name.removesuffix(PICKLE)
+    remedy = f"open it in Cellpose and save its masks as PNG or TIFF beside it ({name}_cp_masks.png)"
+    try:
+        with path.open("rb") as file:
+            ids = _masks_of(PickleReader(path, path.stat().st_size, saved_object=True), file)
+    except UserError as refused:
+        what = str(refused).removeprefix(f"{path}: ").removesuffix(f"; {REMEDY}")
+        raise RecordError(path, what, remedy) from None
+    except Exception as error:  # noqa: BLE001 - of damaged bytes NumPy and pickle raise whatever they meet
+        why = f"{type(error).__name__}: {line(error)}"
+        raise RecordError(path, f"damaged, or not Cellpose's ({why})", remedy) from None
+    ids = ids[0] if ids.ndim == 3 and len(ids) == 1 else ids
+    if ids.ndim != 2 or ids.dtype.kind not in "iu":
+        what = f"its masks are {ids.dtype} of the shape {ids.shape}, not the whole numbers of one image"
+        raise RecordError(path, what, "save each plane as a label image, beside its image")
+    size = upright_size(image)
+    if size is not None and ids.shape != size:
+        sizes = f"{size[1]} x {size[0]} (width x height) but its masks {ids.shape[1]} x {ids.shape[0]}"
+        raise RecordError(path, f"its image is {sizes}", "restore the image that was labelled")
+    return ids + 1 if ids.size and ids.min() == -1 else ids  # old files count from -1
+
+
+def _masks_of(reader: PickleReader, file: Any) -> np.ndarray:
+    """The masks in an open file of numpy.save."""
+    version = np.lib.format.read_magic(file)
+    header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    _, _, dtype = header[version](file)
+    if not dtype.hasobject:
+        raise ValueError(f"an array of {dtype} and no dict with masks")
+    saved = reader.read(file)
+    masks = saved.content["masks"]
+    if not isinstance(masks, PickledArray):
+        raise ValueError("masks that are no array")
+    return masks.numbers()
 
 
 def _files(folder: Path) -> tuple[dict[str, Path], dict[str, Path], dict[str, Path]]:

@@ -24,6 +24,7 @@ from maskrcnn.errors import UserError
 REMEDY = "resave it where it was made, with torch.save(model.state_dict(), PATH)"
 MAX_OPERATIONS = 1_000_000  # a published checkpoint has some 20,000
 MOST_TUPLES, LONGEST_TUPLE = 1000, 100  # that are keys: many of one hash are easily found
+OBJECT = np.dtype(object)
 REBUILD = "torch._utils._rebuild_"  # tensors of any kind
 TORCH_CALLS = {  # others, such as torch.Tensor, make tensors of lists, and of any size
     "torch.Size",
@@ -52,6 +53,7 @@ class PickledArray:
     """A NumPy array or number; its values come after it was made."""
 
     values: np.ndarray[Any, Any] | None = None
+    content: Any = None  # the object, of an array of one object
 
     def numbers(self) -> np.ndarray[Any, Any]:
         if self.values is None:
@@ -88,10 +90,14 @@ class PickleReader:
         size: bytes of the file, which bound what the pickle's calls may copy.
         torch_file: lets names of torch and storages pass as placeholders. The result is then only good for
             knowing that torch.load(weights_only=True) can read the file without harm.
+        saved_object: numpy.save wrote it of one object, around which there is an array: the object is read.
     """
 
-    def __init__(self, path: Path, size: int, *, torch_file: bool = False) -> None:
+    def __init__(
+        self, path: Path, size: int, *, torch_file: bool = False, saved_object: bool = False
+    ) -> None:
         self._path = path
+        self._saved_object = saved_object
         self._copies_left = 4 * size + (1 << 20)
         self._torch_file = torch_file
         self._tuples_left = MOST_TUPLES
@@ -272,6 +278,11 @@ class PickleReader:
                     target.dtype = target.dtype.newbyteorder(state[1])
             case PickledArray():
                 _, shape, dtype, fortran, raw = state
+                if isinstance(dtype, _Dtype) and dtype.dtype == OBJECT:
+                    target.content, *more = self._list(raw)
+                    if shape != () or more:
+                        raise not_numbers(self._path, OBJECT.char)
+                    return
                 target.values = self._array(raw, dtype, shape, fortran)
             case dict() | _Torch():  # torch's state dicts carry attributes (`_metadata`)
                 pass
@@ -309,6 +320,8 @@ class PickleReader:
         return text.encode("latin1")
 
     def _dtype(self, code: Any, *_: Any) -> _Dtype:
+        if self._saved_object and code == "O8":
+            return _Dtype(OBJECT)
         if not (isinstance(code, str) and re.fullmatch(r"[<>|=]?[biufc]\d{1,2}", code)):
             raise not_numbers(self._path, code.lstrip("<>|=")[:1] if isinstance(code, str) else "?")
         return _Dtype(np.dtype(code))
