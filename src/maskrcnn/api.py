@@ -149,7 +149,8 @@ class MaskRCNN(mask_rcnn.MaskRCNN):
             track: objects keep their `found.track_ids` from frame to frame.
             count: the file of zones at which tracked objects are counted: `frame.counts`.
             batch: frames that go through the network together.
-            tiles, engine: as `predict` takes them.
+            tiles: as `predict` takes it.
+            engine: likewise.
             fps: frames a second of images.
             allow_network: addresses may be opened.
 

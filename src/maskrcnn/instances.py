@@ -114,8 +114,9 @@ class Instances:
     ) -> Image.Image:
         """The image, at its own size, with the objects drawn on it.
 
+        `labels`, `scores`, `boxes`, `masks` and `keypoints` say what of them is.
+
         Args:
-            labels, scores, boxes, masks, keypoints: what is drawn.
             line_width: of boxes and outlines, pixels; None: by the size of the image.
             colours: None: each object or track has its own; "class": each class; a list of colours, taken in
                 turn; or class names with their colours. A colour is (red, green, blue) or a name, "#ff8800".

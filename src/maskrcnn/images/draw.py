@@ -112,13 +112,13 @@ def draw_instances(
     colours: Colours = None,
     enlarge: bool = True,
 ) -> Image.Image:
-    """The image with masks, boxes, skeletons and name tags.
+    """The image with masks, boxes, skeletons and name tags, of which each may be left out.
 
     Args:
         pixels: uint8 (H, W, C), RGB or as `as_shown` takes it; not changed.
         instances: in the same image's pixels.
-        labels, scores: what is written: class names, with the numbers of tracked objects; scores in percent.
-        boxes, masks, keypoints: what is drawn.
+        labels: class names are written, with the numbers of tracked objects.
+        scores: are written, in percent.
         keypoint_score: keypoints below it, and the limbs that end in them, are not drawn; None: 0.5 where
             scores are expected OKS (the instances have `keypoint_scores`), else 0.1.
         line_width: of boxes and of the outlines of masks, pixels; None: by the size of the image, and of a
