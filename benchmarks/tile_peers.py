@@ -19,9 +19,7 @@ Find = Callable[[np.ndarray], Instances]  # what is in a tile (h, w, 3), in its 
 
 
 def by_ours(pixels: np.ndarray, side: int, find: Find) -> list[Window]:
-    found = TiledImage(
-        ArrayRegions(pixels), side, lambda tiles: [find(tile) for tile in tiles], most=1 << 30
-    ).whole()
+    found = TiledImage(ArrayRegions(pixels), side, find, most=1 << 30).whole()
     assert found.masks is not None
     return list(found.masks.windows())
 

@@ -29,7 +29,7 @@ from tile_peers import PEERS, Find, Window, pairs
 
 from maskrcnn.config.model import InputConfig, ModelConfig, TestConfig
 from maskrcnn.images.regions import ArrayRegions
-from maskrcnn.images.tiles import Window as Tile
+from maskrcnn.images.tiles import Grid
 from maskrcnn.instances import Instances, Masks
 from maskrcnn.labels.open import open_dataset
 from maskrcnn.model.mask_rcnn import RawDetections
@@ -103,7 +103,7 @@ def numbered(numbers: np.ndarray) -> Instances:
 def in_tiles(numbers: np.ndarray, side: int) -> TiledImage:
     """A label image (H, W) int32 in tiles, each number of which is found."""
     image = ArrayRegions(numbers[..., None])
-    return TiledImage(image, side, lambda tiles: [numbered(tile[..., 0]) for tile in tiles], most=1 << 30)
+    return TiledImage(image, side, lambda tile: numbered(tile[..., 0]), most=1 << 30)
 
 
 def grid_of_discs(count: int, radius: int) -> np.ndarray:
@@ -228,30 +228,23 @@ def scan(data: Path, side: int, piece: int) -> Iterator[tuple[str, Any]]:
 
 def borders(count: int) -> Iterator[tuple[str, Any]]:
     """Seconds to join objects that each lie on a border of two tiles."""
-    rows, radius, side, overlap = 20, 6, 4000, 1000
-    width = count // rows * 20
-    joiner, found, seconds, cpu, size = TileJoiner(), 0, 0.0, 0.0, (2 * side - overlap, width)
-    disc = cv2.circle(np.zeros((13, 13), np.uint8), (6, 6), radius, 1, -1) > 0
-    for number, top in enumerate((0, side - overlap)):
-        views = []
-        for left in range(0, width, side):
-            window = Tile(left, top, min(side, width - left), side)
-            xs, ys = np.meshgrid(
-                np.arange(0, window.width - 13, 20), np.arange(rows) * 20 + side - overlap - top + 100
-            )
-            places = np.stack([xs.ravel(), ys.ravel()], axis=1)
-            known = {row: (int(x), int(y), disc) for row, (x, y) in enumerate(places.tolist())}
-            boxes = np.concatenate([places, places + 13], axis=1).astype(np.float32)
-            n = len(boxes)
-            masks = Masks(np.zeros((n, 28, 28), np.float32), boxes, (side, window.width), 0.5, known)
-            one = Instances(
-                boxes, np.full(n, 0.9, np.float32), np.zeros(n, np.int64), ["blob"] * n, masks.size, masks
-            )
-            middle = side - overlap // 2
-            core = Tile(left, 0 if number == 0 else middle, window.width, middle)
-            views.append(view_tile(window, core, one, size))
+    side, overlap, across = 4000, 1000, 200  # 20 rows of as many discs where a tile lies over the next row's
+    columns = -(-count // (20 * across))
+    grid = Grid([0, side - overlap], list(range(0, columns * side, side)), side, side, (7000, columns * side))
+    joiner, found, seconds, cpu = TileJoiner(grid), 0, 0.0, 0.0
+    disc = cv2.circle(np.zeros((13, 13), np.uint8), (6, 6), 6, 1, -1) > 0
+    for row, top in enumerate(grid.tops):
+        xs, ys = np.meshgrid(np.arange(across) * 20, np.arange(20) * 20 + side - overlap + 100 - top)
+        places = np.stack([xs.ravel(), ys.ravel()], axis=1)
+        known = {place: (x, y, disc) for place, (x, y) in enumerate(places.tolist())}
+        boxes = np.concatenate([places, places + 13], axis=1).astype(np.float32)
+        n, size = len(places), (side, side)
+        masks = Masks(np.zeros((n, 28, 28), np.float32), boxes, size, 0.5, known)
+        scores, labels = np.full(n, 0.9, np.float32), np.zeros(n, np.int64)
+        one = Instances(boxes, scores, labels, ["blob"] * n, size, masks)
+        views = [view_tile(grid, number, one) for number in range(row * columns, (row + 1) * columns)]
         begin, began = time.perf_counter(), time.process_time()
-        found += len(joiner.add(views, side - overlap if number == 0 else None))
+        found += len(joiner.add(views))
         seconds, cpu = seconds + time.perf_counter() - begin, cpu + time.process_time() - began
     yield "objects on a border, joined", found
     yield "seconds for that (aim 2), of the processor alone", [round(seconds, 2), round(cpu, 2)]

@@ -73,11 +73,11 @@ def main(path: Path) -> None:
     grey = np.where(numbers > 0, 120, 35).astype(np.uint8)
     pixels = np.repeat(grey[..., None], 3, axis=2)
     grid, views = tile_grid(HEIGHT, WIDTH, SIDE, OVERLAP), []
-    for window, core in grid.row(0):
-        x0, _, x1, _ = window.box
-        views.append(view_tile(window, core, found_in(numbers[:, x0:x1]), (HEIGHT, WIDTH)))
-    apart = merge([view.found for view in views])
-    joined = TileJoiner().add(views, None)
+    for number in range(len(grid)):
+        x0, _, x1, _ = grid.tile(number)[0].box
+        views.append(view_tile(grid, number, found_in(numbers[:, x0:x1])))
+    apart = merge([view.instances(np.arange(len(view))) for view in views])
+    joined = TileJoiner(grid).add(views)
     titles = f"two tiles: {len(apart)} objects", f"joined: {len(joined)} objects"
     image = Image.new("RGB", (2 * WIDTH + 20, HEIGHT + MARGIN), "white")
     for number, (found, title) in enumerate(zip((apart, joined), titles, strict=True)):

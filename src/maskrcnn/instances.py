@@ -21,6 +21,7 @@ from maskrcnn.config.model import KeypointSchema
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.files import new_file
 from maskrcnn.masks.masks import Index, Masks, chosen_rows, same
+from maskrcnn.masks.packed import PackedMasks
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -301,11 +302,10 @@ class Instances:
         record |= {"path": self.path and str(self.path), "value_range": self.value_range}
         record["schema"] = self.keypoint_schema and self.keypoint_schema.model_dump()
         if self.masks is not None:
-            record["threshold"], record["known"] = self.masks.threshold, []
+            record["threshold"], record["known"] = self.masks.threshold, list(self.masks.known)
             arrays |= {"mask_maps": self.masks.probabilities, "mask_boxes": self.masks.boxes}
-            for row, (x0, y0, bitmap) in self.masks.known.items():
-                arrays[f"known_{row}"] = bitmap
-                record["known"].append((row, x0, y0))
+            packed = PackedMasks.of(self.masks.known.values())
+            arrays |= {"known_boxes": packed.boxes, "known_words": packed.words}
         arrays["record"] = np.frombuffer(json.dumps(record).encode(), np.uint8)
         with new_file(path) as unfinished, unfinished.open("wb") as file:
             np.savez_compressed(file, **{name: value for name, value in arrays.items() if value is not None})
@@ -323,7 +323,9 @@ class Instances:
             record = json.loads(arrays.pop("record").tobytes())
             masks = None
             if "mask_maps" in arrays:
-                known = {row: (x0, y0, arrays.pop(f"known_{row}")) for row, x0, y0 in record["known"]}
+                packed = PackedMasks(arrays.pop("known_boxes"), arrays.pop("known_words"))
+                windows = packed.windows(np.arange(len(packed)))
+                known = dict(zip(record["known"], windows, strict=True))
                 maps, boxes, size = arrays.pop("mask_maps"), arrays.pop("mask_boxes"), tuple(record["size"])
                 masks = Masks(maps, boxes, size, record["threshold"], known)
             return cls(

@@ -237,22 +237,28 @@ def test_groups_of_pages_that_are_channels(tmp_path: Path) -> None:
     check(path, np.moveaxis(volume[1], 0, 2), 2, page=1)
 
 
-def test_only_what_a_window_touches_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The numbers of the tiles and strips that are decoded."""
+    numbers: list[int] = []
+    kind = tifffile.TiffPage
+    real = kind.__dict__["decode"]
+
+    def decode(page: Any) -> Any:
+        inner = real.__get__(page, kind)
+        return lambda data, index, **named: (data and numbers.append(index), inner(data, index, **named))[1]
+
+    monkeypatch.setattr(kind, "decode", property(decode))
+    return numbers
+
+
+def test_only_what_a_window_touches_is_decoded(
+    tmp_path: Path, decoded: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, noise(), photometric="rgb", tile=(32, 32), compression="zlib")
-    image, decoded = open_regions(path), list[int]()
+    image = open_regions(path)
     assert image is not None
-    page = image._samples._pages[0]._page  # type: ignore[attr-defined]
-    real = page.keyframe.decode
-    monkeypatch.setattr(
-        type(page),
-        "decode",
-        property(
-            lambda self: (
-                lambda data, index, **kw: (data and decoded.append(index), real(data, index, **kw))[1]
-            )
-        ),
-    )
     image.read(Window(40, 40, 20, 20))
     assert len(decoded) == 1
     image.read(Window(30, 40, 20, 40))
@@ -262,6 +268,24 @@ def test_only_what_a_window_touches_is_decoded(tmp_path: Path, monkeypatch: pyte
         image.read(window)
     kept = image._samples._pages[0]  # type: ignore[attr-defined]
     assert kept._bytes == sum(one.nbytes for one in kept._kept.values())
+
+
+def test_strips_are_decoded_once_for_a_row_of_windows(
+    tmp_path: Path, decoded: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many bytes they are: as wide as the image, each window of the row needs all of them."""
+    monkeypatch.setattr(tiff_regions, "CACHE", 0)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, noise(), photometric="rgb", rowsperstrip=5, compression="zlib")
+    image = open_regions(path)
+    assert image is not None
+    for top in (0, 45, 90):
+        for left in range(0, 150, 50):
+            image.read(Window(left, top, 60, 60))
+    assert sorted(decoded) == list(range(30))
+    whole = image.read(Window(0, 0, WIDTH, HEIGHT))
+    kept = image._samples._pages[0]  # type: ignore[attr-defined]
+    assert np.array_equal(whole, noise()) and len(kept._kept) == 1  # nothing lies beside this one
 
 
 def test_sparse_tiles_are_empty(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Large files end to end: windows of the file in, rows of tiles out, each object once."""
+"""Large files end to end: windows of the file in, tile by tile out, each object once."""
 
 from __future__ import annotations
 

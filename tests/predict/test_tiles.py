@@ -50,30 +50,27 @@ def instances_of(numbers: np.ndarray, masks: bool = True) -> Instances:
 Find = Callable[[np.ndarray], Instances]  # what is in a tile's part of a label image
 
 
-def rows_of(numbers: np.ndarray, side: int, overlap: int, find: Find = instances_of) -> list[Instances]:
-    """The part that each row of tiles gives out."""
-    size = (numbers.shape[0], numbers.shape[1])
-    grid, joiner, parts = tile_grid(*size, side, overlap), TileJoiner(), []
-    for number in range(len(grid.tops)):
-        views = []
-        for window, core in grid.row(number):
-            x0, y0, x1, y1 = window.box
-            views.append(view_tile(window, core, find(numbers[y0:y1, x0:x1]), size))
-        parts.append(joiner.add(views, ([*grid.tops, None])[number + 1]))
+def parts_of(numbers: np.ndarray, side: int, overlap: int, find: Find = instances_of) -> list[Instances]:
+    """The part that each tile gives out."""
+    grid = tile_grid(*numbers.shape, side, overlap)
+    joiner, parts = TileJoiner(grid), []
+    for number in range(len(grid)):
+        x0, y0, x1, y1 = grid.tile(number)[0].box
+        parts.append(joiner.add([view_tile(grid, number, find(numbers[y0:y1, x0:x1]))]))
     return parts
 
 
 def joined(numbers: np.ndarray, side: int, overlap: int, find: Find = instances_of) -> Instances:
-    return best_first(merge(rows_of(numbers, side, overlap, find)))
+    return best_first(merge(parts_of(numbers, side, overlap, find)))
 
 
 def joined_at_once(numbers: np.ndarray, side: int, overlap: int, find: Find = instances_of) -> Instances:
     size = (numbers.shape[0], numbers.shape[1])
     grid, views = tile_grid(*size, side, overlap), []
-    for number in range(len(grid.tops)):
-        for window, core in grid.row(number):
-            x0, y0, x1, y1 = window.box
-            views.append(slow_join.TileView(window, core, find(numbers[y0:y1, x0:x1])))
+    for number in range(len(grid)):
+        window, core = grid.tile(number)
+        x0, y0, x1, y1 = window.box
+        views.append(slow_join.TileView(window, core, find(numbers[y0:y1, x0:x1])))
     return slow_join.join_tiles(views, size)
 
 
@@ -109,7 +106,7 @@ def test_cores_cover_an_image_once_and_lie_in_their_tiles(
 ) -> None:
     covered = np.zeros((height, width), int)
     grid = tile_grid(height, width, side, overlap)
-    for window, core in [tile for number in range(len(grid.tops)) for tile in grid.row(number)]:
+    for window, core in map(grid.tile, range(len(grid))):
         x0, y0, x1, y1 = core.box
         covered[y0:y1, x0:x1] += 1
         assert window.left <= x0 and window.top <= y0 and x1 <= window.box[2] and y1 <= window.box[3]
@@ -308,7 +305,7 @@ def random_objects(rng: np.random.Generator, height: int, width: int) -> np.ndar
     masks=st.booleans(),
     exact=st.booleans(),
 )
-def test_row_by_row_is_all_at_once(
+def test_tile_by_tile_is_all_at_once(
     seed: int, height: int, width: int, side: int, masks: bool, exact: bool
 ) -> None:
     numbers = random_objects(np.random.default_rng(seed), height, width)
@@ -328,11 +325,11 @@ def test_a_prediction_goes_on_at_any_row(seed: int, height: int, side: int) -> N
     numbers = random_objects(np.random.default_rng(seed), height, 100)
     image = ArrayRegions(numbers.view(np.uint8).reshape(height, 100, 4))
 
-    def find(tiles: list[np.ndarray]) -> list[Instances]:
-        return [instances_of(tile.view(np.int32)[..., 0]) for tile in tiles]
+    def find(tile: np.ndarray) -> Instances:
+        return instances_of(tile.view(np.int32)[..., 0])
 
     def prediction() -> TiledImage:
-        return TiledImage(image, side, find, most=100, batch=2)
+        return TiledImage(image, side, find, most=100)
 
     parts = [comparable(part) for part in prediction().parts()]
     assert len(parts) == len(prediction())
@@ -344,32 +341,36 @@ def test_of_small_objects_a_restart_predicts_one_row_again() -> None:
     numbers = cells((4, 4), 0)
     image, seen = ArrayRegions(numbers.view(np.uint8).reshape(400, 400, 4)), []
 
-    def find(tiles: list[np.ndarray]) -> list[Instances]:
-        seen.extend(tiles)
-        return [instances_of(tile.view(np.int32)[..., 0]) for tile in tiles]
+    def find(tile: np.ndarray) -> Instances:
+        seen.append(tile)
+        return instances_of(tile.view(np.int32)[..., 0])
 
     prediction = TiledImage(image, 100, find, most=100)
     list(prediction.parts())
     whole = len(seen)
     done: list[tuple[int, int]] = []
-    list(prediction.parts(3, progress=lambda now, all: done.append((now, all))))
-    assert whole == 25 and len(seen) - whole == 15  # row 2 once more, then 3 and 4
-    assert done[0] == (16, 25) and done[-1] == (25, 25)
+    list(prediction.parts(17, progress=lambda now, all: done.append((now, all))))
+    assert whole == 25 and len(seen) - whole == 15  # rows 2 and 3 to there once more, then all that is left
+    assert done[0] == (18, 25) and done[-1] == (25, 25)
 
 
-def test_an_object_is_given_out_with_the_last_row_that_may_change_it() -> None:
-    numbers = np.zeros((400, 100), np.int32)
+def test_an_object_is_given_out_with_the_last_tile_that_may_change_it() -> None:
+    numbers = np.zeros((400, 175), np.int32)
     numbers[10:30, 10:30] = 1
-    numbers[60:90, 40:60] = 2  # in the strip that rows 0 and 1 share
-    numbers[20:380, 80:90] = 3
-    assert [sorted(part.names) for part in rows_of(numbers, 100, 25)] == [["1"], ["2"], [], [], ["3"]]
+    numbers[60:90, 40:60] = 2  # in the strip that tile 0 shares with that below, 2
+    numbers[20:380, 165:170] = 3
+    numbers[5:9, 80:90] = 4  # in the strip that tiles 0 and 1 share
+    numbers[80:85, 78:95] = 5  # where four meet
+    assert [sorted(part.names) for part in parts_of(numbers, 100, 25)] == [
+        ["1"], ["4"], ["2"], ["5"], [], [], [], [], [], ["3"],
+    ]  # fmt: skip
 
 
 def test_tiles_that_are_full_are_counted() -> None:
     numbers = cells((4, 4), 0, 200)
 
-    def find(tiles: list[np.ndarray]) -> list[Instances]:
-        return [instances_of(tile.view(np.int32)[..., 0])[:30] for tile in tiles]
+    def find(tile: np.ndarray) -> Instances:
+        return instances_of(tile.view(np.int32)[..., 0])[:30]
 
     prediction = TiledImage(ArrayRegions(numbers.view(np.uint8).reshape(200, 200, 4)), 100, find, most=30)
     prediction.whole()

@@ -86,13 +86,13 @@ class Plane:
         if self._page.is_memmappable and self._page.imagedepth == 1:
             return self._mapped(window)
         result = np.full((window.height, window.width, self.samples), self._page.nodata, self._page.dtype)
-        used = 0
-        for index in self._segments(window):
+        segments = list(self._segments(window))
+        for index in segments:
             samples, (plane, _, top, left, _) = self._decoded(index)
-            used += samples.nbytes
             _put(result, samples, window, left, top, plane)
-            # of strips as wide as the image all that a row of tiles needs
-            while len(self._kept) > 1 and self._bytes > max(CACHE, 2 * used):
+            # of strips that go on beside the window all, since the next window of the row needs them again
+            wide = len(segments) * samples.nbytes if samples.shape[1] > window.width else 0
+            while len(self._kept) > 1 and self._bytes > max(CACHE, wide):
                 self._bytes -= self._kept.popitem(last=False)[1].nbytes
         return result
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 WELL_ABOVE = 2  # times the side of the images that a model is made for: longer ones are predicted in tiles
 
 Box = tuple[float, float, float, float]  # xyxy
@@ -38,16 +40,25 @@ class Grid:
     width: int
     size: tuple[int, int]  # height and width of the image
 
-    def row(self, number: int) -> list[tuple[Window, Window]]:
-        """The window and the core of each tile of a row, left to right."""
-        top = self.tops[number]
-        y0, y1 = _core(self.tops, number, self.height, self.size[0])
-        tiles = []
-        for column, left in enumerate(self.lefts):
-            x0, x1 = _core(self.lefts, column, self.width, self.size[1])
-            window = Window(left, top, self.width, self.height)
-            tiles.append((window, Window(x0, y0, x1 - x0, y1 - y0)))
-        return tiles
+    def tile(self, number: int) -> tuple[Window, Window]:
+        """The window and the core of a tile; they are counted row by row, left to right."""
+        row, column = divmod(number, len(self.lefts))
+        y0, y1 = _core(self.tops, row, self.height, self.size[0])
+        x0, x1 = _core(self.lefts, column, self.width, self.size[1])
+        window = Window(self.lefts[column], self.tops[row], self.width, self.height)
+        return window, Window(x0, y0, x1 - x0, y1 - y0)
+
+    def windows(self, numbers: np.ndarray) -> np.ndarray:
+        """(N, 4) int64 xyxy: the windows of some tiles."""
+        rows, columns = np.divmod(numbers, len(self.lefts))
+        corners = np.stack([np.array(self.lefts)[columns], np.array(self.tops)[rows]], axis=1)
+        return np.concatenate([corners, corners + (self.width, self.height)], axis=1)
+
+    def last(self, boxes: np.ndarray) -> np.ndarray:
+        """(N,) int64: the number of the last tile that shows something of each box, (N, 4) whole pixels."""
+        rows, columns = np.searchsorted(self.tops, boxes[:, 3]), np.searchsorted(self.lefts, boxes[:, 2])
+        last: np.ndarray = (rows - 1) * len(self.lefts) + columns - 1
+        return last
 
     def __len__(self) -> int:
         return len(self.tops) * len(self.lefts)
@@ -62,7 +73,7 @@ def tile_grid(height: int, width: int, side: int, overlap: int) -> Grid:
 def tile_windows(height: int, width: int, side: int, overlap: int) -> list[Window]:
     """The windows of all tiles, row by row."""
     grid = tile_grid(height, width, side, overlap)
-    return [window for number in range(len(grid.tops)) for window, _ in grid.row(number)]
+    return [grid.tile(number)[0] for number in range(len(grid))]
 
 
 def _starts(length: int, side: int, overlap: int) -> list[int]:

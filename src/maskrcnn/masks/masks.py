@@ -47,16 +47,23 @@ class Masks:
 
         One after the other, so that of any number of masks one window is in memory.
         """
-        pasted = paste_windows(self.probabilities, self.boxes, *self.size, self.threshold)
-        return (self.known.get(row, window) for row, window in enumerate(pasted))
+        pasted = paste_windows(*self._maps(), *self.size, self.threshold)
+        return (self.known[row] if row in self.known else next(pasted) for row in range(len(self)))
 
     def edges(self) -> Iterator[np.ndarray]:
         """Each mask as the places, column by column, where its runs of pixels begin and end in turn; see
         `paste_edges`.
         """
-        pasted = paste_edges(self.probabilities, self.boxes, *self.size, self.threshold)
-        for row, edges in enumerate(pasted):
-            yield window_edges(*self.known[row], self.size[0]) if row in self.known else edges
+        pasted = paste_edges(*self._maps(), *self.size, self.threshold)
+        for row in range(len(self)):
+            yield window_edges(*self.known[row], self.size[0]) if row in self.known else next(pasted)
+
+    def _maps(self) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities and boxes of the masks that are not known by their pixels."""
+        if not self.known:
+            return self.probabilities, self.boxes
+        rows = [row for row in range(len(self)) if row not in self.known]
+        return self.probabilities[rows], self.boxes[rows]
 
     def over(self, boxes: list[list[int]]) -> Iterator[np.ndarray]:
         """Each mask's part over a box of whole pixels, xyxy: bool (h, w)."""

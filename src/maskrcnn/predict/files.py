@@ -244,11 +244,11 @@ def _predict_readable(run: Run, group: list[int]) -> Iterator[tuple[WrittenImage
 
 
 def _parts(run: Run, image: WrittenImage, prediction: TiledImage) -> Iterator[Finished]:
-    """A large image row by row: those that earlier runs finished, then the rest."""
+    """A large image tile by tile: what earlier runs finished, then the rest."""
     yield from run.journal.finished(image.number)
     start = run.journal.parts.get(image.number, 0)
-    rows = prediction.parts(start, run.progress, run.journal.full.get(image.number, 0))
-    for number, found in enumerate(rows, start):
+    parts = prediction.parts(start, run.progress, run.journal.full.get(image.number, 0))
+    for number, found in enumerate(parts, start):
         last, notes = number + 1 == len(prediction), []
         if last:
             notes.append(f"{image.name}: {prediction.line()}")

@@ -1,4 +1,4 @@
-"""A large image, predicted in overlapping tiles and given out row by row."""
+"""A large image, predicted in overlapping tiles and given out tile by tile."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from maskrcnn.errors import UserError
 from maskrcnn.images.regions import RegionImage
 from maskrcnn.images.tiles import WELL_ABOVE, Grid, tile_grid
 from maskrcnn.instances import Instances
-from maskrcnn.predict.tiles import TileJoiner, TileView, best_first, merge, view_tile
+from maskrcnn.predict.tiles import TileJoiner, TileViews, best_first, merge, view_tile
 from maskrcnn.progress import Progress
 
 Tiles = Literal["auto", "off"] | int
@@ -21,7 +21,7 @@ OVERLAP = 4  # neighbouring tiles share this part of their side
 SMALLEST_TILE = 32  # pixels
 LONGEST_TILES = 9  # digits; int() refuses thousands
 
-Find = Callable[[list[np.ndarray]], list[Instances]]  # what is in images uint8 (H, W, C), each in its pixels
+Find = Callable[[np.ndarray], Instances]  # what is in an image uint8 (H, W, C), in its pixels
 
 
 def read_tiles(text: str) -> Tiles:
@@ -58,27 +58,26 @@ def grid_of(size: tuple[int, int], side: int) -> Grid:
 
 
 class TiledImage:
-    """An image whose objects come in parts, one for each row of tiles.
+    """An image whose objects come in parts, one for each tile.
 
-    A part holds the objects that no later row can change, in the image's pixels and best first, so together
-    they are each object of the image once. Memory is that of about a row of tiles, whatever the image's size.
+    A part holds the objects that no later tile can change, in the image's pixels and best first, so together
+    they are each object of the image once. Held are only the objects that reach a tile that is still to come.
     """
 
-    def __init__(self, image: RegionImage, side: int, find: Find, *, most: int, batch: int = 1) -> None:
+    def __init__(self, image: RegionImage, side: int, find: Find, *, most: int) -> None:
         """
         Args:
             side: of the tiles, pixels.
-            find: what finds the objects of some tiles.
+            find: what finds the objects of a tile.
             most: objects that the model gives for an image at most.
-            batch: tiles that `find` is given at a time.
         """
         self.full = 0  # tiles with as many objects as the model gives
-        self._image, self._find, self._most, self._batch = image, find, most, batch
+        self._image, self._find, self._most = image, find, most
         self._grid = grid_of(image.size, side)
 
     def __len__(self) -> int:
         """How many parts there are."""
-        return len(self._grid.tops)
+        return len(self._grid)
 
     def line(self) -> str:
         """How it is predicted, in words."""
@@ -97,47 +96,42 @@ class TiledImage:
     def parts(self, start: int = 0, progress: Progress | None = None, full: int = 0) -> Iterator[Instances]:
         """The parts from number `start` on, each as those of a run from the beginning.
 
-        For that the row before is predicted once more, and those above it that an object in it goes back to.
+        For that the tiles before it in its row and the row above are predicted once more, and those above
+        them that an object in them goes back to.
 
         Args:
-            progress: called for each tile of the rows from `start` on.
+            progress: called for each tile from `start` on.
             full: tiles before `start` with as many objects as the model gives.
         """
         joiner = self._joiner_before(start)
         self.full = full
         for number in range(start, len(self)):
-            yield joiner.add(self._views(number, progress), self._top(number + 1))
+            views = self._views(number)
+            if progress:
+                progress(number + 1, len(self))
+            yield joiner.add([views])
 
     def whole(self, progress: Progress | None = None) -> Instances:
         """All objects at once, best first."""
         return best_first(merge(list(self.parts(progress=progress))))
 
     def _joiner_before(self, start: int) -> TileJoiner:
-        """A joiner that holds what the rows before `start` leave open."""
-        views: list[list[TileView]] = []
-        joiner = TileJoiner()
-        for first in reversed(range(start)):
-            views.insert(0, self._views(first))
-            joiner = TileJoiner()
-            for number, row in enumerate(views, first):
-                joiner.add(row, self._top(number + 1))
-            above = self._grid.tops[first - 1] + self._grid.height if first else 0
-            if above <= self._grid.tops[start] and not joiner.reaches_above(above):
+        """A joiner that holds what the tiles before `start` leave open."""
+        tops, columns = self._grid.tops, len(self._grid.lefts)
+        row, views = start // columns, list[TileViews]()
+        for first in reversed(range(row + 1)):
+            begin = first * columns
+            views = [*map(self._views, range(begin, start - len(views))), *views]
+            joiner = TileJoiner(self._grid, begin)
+            if views:
+                joiner.add(views)
+            above = tops[first - 1] + self._grid.height if first else 0
+            if above <= tops[row] and not joiner.reaches_above(above):
                 break
         return joiner
 
-    def _top(self, number: int) -> int | None:
-        return self._grid.tops[number] if number < len(self) else None
-
-    def _views(self, number: int, progress: Progress | None = None) -> list[TileView]:
-        """What is found in the tiles of a row."""
-        tiles, views = self._grid.row(number), list[TileView]()
-        for begin in range(0, len(tiles), self._batch):
-            batch = tiles[begin : begin + self._batch]
-            found = self._find([self._image.read(window) for window, _ in batch])
-            for (window, core), one in zip(batch, found, strict=True):
-                self.full += len(one) >= self._most
-                views.append(view_tile(window, core, one, self._image.size))
-            if progress:
-                progress(number * len(tiles) + len(views), len(self._grid))
-        return views
+    def _views(self, number: int) -> TileViews:
+        """What is found in a tile."""
+        found = self._find(self._image.read(self._grid.tile(number)[0]))
+        self.full += len(found) >= self._most
+        return view_tile(self._grid, number, found)

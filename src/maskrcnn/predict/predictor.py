@@ -191,8 +191,8 @@ def _open(
 def tiled(model: Runner, image: RegionImage, side: int, *, score: float | None = 0.5) -> TiledImage:
     """An image whose objects are found in overlapping tiles of `side` pixels."""
 
-    def find(tiles: list[np.ndarray]) -> list[Instances]:
-        return predict_pixels(model, tiles, score=score)
+    def find(tile: np.ndarray) -> Instances:
+        return predict_pixels(model, [tile], score=score)[0]
 
     return TiledImage(image, side, find, most=model.config.test.detections)
 

@@ -24,7 +24,7 @@ GOLDEN = 0.618034  # hues so far apart never look alike
 
 
 class GeoJsonWriter(FormatWriter):
-    """Images and .geojson files in the folder of each split; a file is whole after every row of tiles."""
+    """Images and .geojson files in the folder of each split; a file is whole after every tile."""
 
     _file: GrowingFile | None = None
     with_images = False  # QuPath has the image open

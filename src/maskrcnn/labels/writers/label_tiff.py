@@ -61,7 +61,7 @@ class LabelTiffWriter(FormatWriter):
     def add(self, annotations: Sequence[Annotation], scores: Sequence[float] | None = None) -> None:
         import tifffile
 
-        # opened for each row of tiles: what was written is out of memory then
+        # opened for each tile of a large image: what was written is out of memory then
         assert self._path is not None
         ids = tifffile.memmap(self._path, mode="r+")
         for annotation in annotations:

@@ -35,7 +35,7 @@ class Writer(Protocol):
         ...
 
     def add(self, found: Instances) -> None:
-        """Objects of the image, in its own pixels: all of an ordinary one, a row of tiles of a large one."""
+        """Objects of the image, in its own pixels: all of an ordinary one, of a large one by tiles."""
         ...
 
     def end(self) -> None:
