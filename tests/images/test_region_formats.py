@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,65 @@ def test_a_zarr_runs_no_code(tmp_path: Path) -> None:
     chunk = next((tmp_path / "b.zarr" / "0").glob("0*"))
     chunk.write_bytes(b"spoilt")
     refused(tmp_path / "b.zarr")
+
+
+@pytest.mark.parametrize("compressor", ["blosc", "zstd", "gzip", "zlib", "lz4", "bz2", "lzma"])
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_chunk_that_decodes_to_more_than_the_array_says_is_refused(
+    version: int, compressor: str, tmp_path: Path
+) -> None:
+    """2,000 times as much is not decoded, and 2 bytes neither, whose memory nobody can measure."""
+    pytest.importorskip("zarr")
+    import numcodecs
+    import zarr
+
+    path, pixels = tmp_path / "a.zarr", noise(90, 130)
+    numeric = numcodecs.registry.get_codec({"id": compressor})
+    named: Any = numeric if version == 2 else {"name": f"numcodecs.{compressor}", "configuration": {}}
+    if version == 3 and compressor in ("blosc", "zstd", "gzip"):
+        named = getattr(zarr.codecs, f"{compressor.capitalize()}Codec")()
+    with warnings.catch_warnings(action="ignore"):  # zarr's, of codecs without a specification
+        write_zarr(path, pixels, version, compressors=named, fill_value=0)
+    check(path, np.repeat(pixels[..., None], 3, axis=2))
+    chunk = path / ("0.0" if version == 2 else "c/0/0")
+    for bomb in (bytes(2_000 * 32 * 32), bytes(32 * 32 + 1026)):
+        chunk.write_bytes(bytes(numeric.encode(bomb)))
+        assert len(chunk.read_bytes()) < 9000
+        assert "a chunk decodes to" in refused(path) and "at most 2,048" in refused(path)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_chunk_in_a_shard_that_decodes_to_more_is_refused(whole: bool, tmp_path: Path) -> None:
+    zarr = pytest.importorskip("zarr")
+    import numcodecs
+
+    path, pixels = tmp_path / "a.zarr", noise(64, 128)
+    form = {"chunks": (32, 32), "shards": (64, 64), "dtype": "u1", "compressors": zarr.codecs.GzipCodec()}
+    zarr.create_array(str(path), shape=pixels.shape, **form)[:] = pixels
+    check(path, np.repeat(pixels[..., None], 3, axis=2))
+    shard = path / "c" / "0" / "0"
+    content = shard.read_bytes()
+    bomb = bytes(numcodecs.GZip().encode(bytes(100_000)))
+    index = np.frombuffer(content[-68:-4], "<i8").copy()
+    content = bomb + content[index[1] : -68]  # in the place of the first chunk, the rest moved
+    index[0::2] += len(bomb) - index[1]
+    index[0], index[1] = 0, len(bomb)
+    packed = index.tobytes()
+    shard.write_bytes(content + packed + numcodecs.CRC32C().encode(packed)[-4:].tobytes())
+    image = open_regions(path)
+    assert image is not None
+    with pytest.raises(ImageError, match="a chunk decodes to 100,000 bytes or more"):
+        image.read(Window(0, 0, 64, 64) if whole else Window(5, 5, 9, 9))
+    assert np.array_equal(image.read(Window(64, 0, 64, 64))[..., 0], pixels[:, 64:])
+
+
+def test_a_zarr_that_is_compressed_twice_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("zarr")
+    path = tmp_path / "a.zarr"
+    write_zarr(path, noise(90, 130), 2)
+    about = json.loads((path / ".zarray").read_text())
+    (path / ".zarray").write_text(json.dumps(about | {"filters": [{"id": "gzip", "level": 1}]}))
+    assert "compressed more than once" in refused(path)
 
 
 def test_whole_slides(tmp_path: Path) -> None:

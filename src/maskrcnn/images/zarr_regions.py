@@ -93,6 +93,8 @@ def _open(path: Path) -> tuple[Any, str]:
         raise ImageError(
             path, "a zarr, for which zarr is not installed", "pip install 'maskrcnn[zarr]'"
         ) from None
+    from maskrcnn.images.zarr_limits import with_limits
+
     with one_line(path):
         opened = zarr.open(_store(path), mode="r")
         axes = None
@@ -101,12 +103,14 @@ def _open(path: Path) -> tuple[Any, str]:
             opened = opened[place]
         if not isinstance(opened, zarr.Array) or opened.dtype.kind not in "buif":
             raise ValueError("its first level is not an array of numbers")
-        unknown = set(_codecs(opened.metadata.to_dict())) - CODECS
+        codecs = list(_codecs(opened.metadata.to_dict()))
+        unknown = set(codecs) - CODECS
         if unknown:
             raise ValueError(f"compressed by {min(unknown)}, which is not read")
         chunk = math.prod(opened.shards or opened.chunks) * opened.dtype.itemsize
         if chunk > MOST_BYTES:
             raise ValueError(f"chunks of {chunk:,} bytes, more than {MOST_BYTES:,}")
+        opened = with_limits(opened, codecs)
         axes = axes or _plain_axes(opened.shape)
         if len(axes) != len(opened.shape) or not {"y", "x"} <= set(axes) or len(set(axes)) != len(axes):
             raise ValueError(f"an array of shape {tuple(opened.shape)} with axes {axes}")
