@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import io
 import json
 import socket
@@ -187,6 +188,18 @@ def test_pages_of_other_sites_are_refused_without_one(service: Served) -> None:
     assert service.predict(data, Origin="https://rebound.example").status == 403
     for own in ("localhost:8000", "LOCALHOST", "127.0.0.2:80", "[::1]:8000"):
         assert service.predict(data, Host=own, Origin=f"http://{own}").status == 200
+
+
+def test_answers_on_a_connection_do_not_wait_for_acknowledgements(service: Served) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", service.port)
+    seconds = []
+    for _ in range(40):
+        begin = time.perf_counter()
+        connection.request("GET", "/models")
+        connection.getresponse().read()
+        seconds.append(time.perf_counter() - begin)
+    connection.close()
+    assert min(seconds[20:]) < 0.03  # with Nagle's algorithm none takes less than 40 ms
 
 
 class Slow:

@@ -6,10 +6,12 @@ import http.client
 import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -86,18 +88,30 @@ def test_every_accepted_image_is_answered(weights: Path, requests: int, seed: in
     print(f"{got} of {requests} answered before and after SIGTERM")
 
 
-def test_stopped_twice_and_while_it_loads() -> None:
-    """SIGTERM ends it with 0, however often it comes and whatever its threads do."""
-    script = "import time; from maskrcnn.serve.server import run, listen; from maskrcnn.serve.options import Options;"
-    script += "run(Options(), listen('127.0.0.1', 0), lambda: time.sleep(60), print)"
+SCRIPT = """import resource, time
+from maskrcnn.serve.options import Options
+from maskrcnn.serve.server import listen, run
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+run(Options(), listen("127.0.0.1", 0), lambda: time.sleep(60), print)
+"""
+
+
+def test_stopped_twice_while_it_loads_and_has_no_file_left() -> None:
+    """Connections beyond the limit of open files are one line, and SIGTERM ends it with 0 whatever it does."""
     process = subprocess.Popen(
-        [sys.executable, "-uc", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-uc", SCRIPT], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    assert process.stdout is not None and process.stdout.readline().startswith(b"loading")
-    begin = time.monotonic()
-    process.send_signal(signal.SIGTERM)
-    time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    said = process.communicate(timeout=30)
+    assert process.stdout is not None
+    with ExitStack() as stack:
+        stack.callback(process.kill)
+        port = int(process.stdout.readline().rsplit(":", 1)[1])
+        for _ in range(100):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+        assert process.stdout.readline().startswith("socket.accept() out of system resource: [Errno 24]")
+        begin = time.monotonic()
+        for _ in range(2):
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.05)
+        said = process.communicate(timeout=30)
     assert process.returncode == 0 and time.monotonic() - begin < 10
-    assert said == (b"stopped: 0 of 0 accepted images answered\n", b"")
+    assert said == ("stopped: 0 of 0 accepted images answered\n", "")

@@ -12,6 +12,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
+from typing import Any
 
 import h11
 import numpy as np
@@ -92,6 +93,18 @@ class Running(uvicorn.Server):
         Raises:
             UserError: the models cannot be loaded.
         """
+        told: set[str] = set()
+
+        def tell(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+            """Once, where asyncio has a traceback for each connection for which it has no file left."""
+            line = f"{context['message']}: {context.get('exception')}"
+            if not isinstance(context.get("exception"), OSError):
+                loop.default_exception_handler(context)
+            elif line not in told:
+                told.add(line)
+                say(line)
+
+        asyncio.get_running_loop().set_exception_handler(tell)
         tasks = [asyncio.create_task(self.service.batcher.run())]
         tasks.append(asyncio.create_task(self._start(load, say, listener)))
 
@@ -132,7 +145,10 @@ def listen(host: str, port: int) -> socket.socket:
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        # its connections inherit it: an answer's body would wait 40 ms for the client's word on its head
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listener
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise UserError(f"--host {host} --port {port}: {reason}; choose another") from None
