@@ -34,7 +34,8 @@ def stopped_while_asked(weights: Path, requests: int, seed: int) -> tuple[int, i
     """Requests answered with 200, and what the service says: answered, accepted."""
     before = random.Random(seed).randrange(requests - CLIENTS)  # answers
     data = encoded(pixels())
-    words = [sys.executable, "-m", "maskrcnn", "serve", str(weights), "--port", "0", "--engine", "torch"]
+    words = [sys.executable, "-m", "maskrcnn", "serve", str(weights), "--engine", "torch"]
+    words += ["--port", "0", "--deadline", "300"]  # a machine that has much else to do
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     try:
