@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import resource
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -295,6 +298,48 @@ def test_sparse_tiles_are_empty(tmp_path: Path) -> None:
     whole = np.zeros((64, 64, 3), np.uint8)
     whole[:32, :32] = whole[32:, 32:] = noise(3, height=32, width=32)
     check(path, whole)
+
+
+def with_tile(path: Path, data: bytes) -> None:
+    """Put other bytes in the place of a file's first tile."""
+    with tifffile.TiffFile(path) as tiff:
+        offset, count = (tiff.pages[0].tags[tag].valueoffset for tag in (324, 325))
+    content = bytearray(path.read_bytes())
+    content[offset : offset + 4] = struct.pack("<I", len(content))
+    content[count : count + 4] = struct.pack("<I", len(data))
+    path.write_bytes(content + data)
+
+
+@pytest.mark.parametrize("compression", ["jpeg", "jpeg2000"])
+def test_a_tile_that_says_it_is_far_larger_is_not_decoded(compression: str, tmp_path: Path) -> None:
+    codecs, path = pytest.importorskip("imagecodecs"), tmp_path / "a.tif"
+    tifffile.imwrite(path, noise(), photometric="rgb", compression=compression, tile=(32, 32))
+    encode = codecs.jpeg8_encode if compression == "jpeg" else codecs.jpeg2k_encode
+    image = open_regions(path)
+    assert image is not None and image.read(Window(0, 0, WIDTH, HEIGHT)).any()
+    with_tile(path, encode(np.zeros((65, 70, 3), np.uint8)))
+    assert "a tile of 32 x 32 that says it has 4,550 pixels" in refused(path)
+    sides = [side.to_bytes(2 if compression == "jpeg" else 4, "big") * 2 for side in (64, 60_000)]
+    with_tile(path, encode(np.zeros((64, 64, 3), np.uint8)).replace(*sides))
+    assert "3,600,000,000 pixels" in refused(path)
+
+
+@pytest.mark.parametrize("compression", ["zlib", "zstd", "lzma", "lzw"])
+def test_a_tile_that_decodes_to_far_more_takes_no_memory(compression: str, tmp_path: Path) -> None:
+    codecs, path = pytest.importorskip("imagecodecs"), tmp_path / "a.tif"
+    tifffile.imwrite(path, noise(), photometric="rgb", compression=compression, tile=(32, 32))
+    with_tile(path, bytes(getattr(codecs, f"{compression}_encode")(bytes(50_000_000))))
+    before = peak_memory()
+    image = open_regions(path)
+    assert image is not None
+    with contextlib.suppress(ImageError):  # some codecs tell, others stop at the tile's size
+        image.read(Window(0, 0, 32, 32))
+    assert peak_memory() - before < 30_000_000
+
+
+def peak_memory() -> int:
+    """Bytes of this process so far."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def test_damaged_tiffs_end_in_one_line(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ gives for the same file.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -33,6 +34,16 @@ MINISBLACK, RGB, YCBCR = 1, 2, 6  # how the samples of a page mean colours
 UNASSOCIATED_ALPHA = 2  # what a page's extra sample is
 ALIKE = "imagewidth imagelength samplesperpixel dtype planarconfig"  # of all pages that are one image
 JPEG = (6, 7, 33007, 34892)  # compressions whose tables stand apart
+JPEG_2000 = (33003, 33004, 33005, 34712)
+# A tile in these says its own height and width, which the decoder believes whatever the TIFF says: in JPEG's
+# frame header (ITU-T T.81, B.2.2) and the SIZ marker of JPEG 2000 (T.800, A.5.1).
+FRAME = re.compile(
+    rb"\xff[\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf\xf7]\0[\x0b-\x26][\x02-\x10](..)(..)", re.DOTALL
+)
+SIZES = dict.fromkeys(JPEG, FRAME) | dict.fromkeys(
+    JPEG_2000, re.compile(rb"\xff\x4f\xff\x51....(....)(....)", re.DOTALL)
+)
+LARGER = 4  # times the pixels of a tile that it may say: the last strip may be as high as the others
 COLOURS_LAST = re.compile(r'DimensionOrder="XY[^C]')
 
 
@@ -115,8 +126,7 @@ class Plane:
     def _segments(self, window: Window) -> Iterator[int]:
         """The numbers of the tiles or strips that a window touches."""
         page, (height, width) = self._page, self.size
-        tall = page.tilelength if page.is_tiled else min(page.rowsperstrip, height)
-        wide = page.tilewidth if page.is_tiled else width
+        tall, wide = self._piece()
         samples = self.samples if page.planarconfig == 1 else 1
         if tall * wide * samples * page.dtype.itemsize > MOST_BYTES:
             raise ValueError(f"compressed in one piece of {wide} x {tall}: no part of it can be read alone")
@@ -144,6 +154,7 @@ class Plane:
             if count:
                 file.seek(offset)
                 data = file.read(count)
+                self._refuse_larger(data)
             samples, place, shape = decode(data, index, **(tables if page.compression in JPEG else {}))
             if samples is None:  # left out of the file, as sparse ones do
                 samples = np.full(shape, page.nodata, page.dtype)
@@ -152,6 +163,21 @@ class Plane:
         self._kept.move_to_end(index)
         _, place, _ = decode(None, index)
         return self._kept[index], place
+
+    def _piece(self) -> tuple[int, int]:
+        """Height and width of a tile or strip."""
+        if self._page.is_tiled:
+            return self._page.tilelength, self._page.tilewidth
+        return min(self._page.rowsperstrip, self.size[0]), self.size[1]
+
+    def _refuse_larger(self, data: bytes) -> None:
+        """Raise a ValueError for a tile or strip that says of itself that it is far larger than it should."""
+        tall, wide = self._piece()
+        sizes = SIZES.get(int(self._page.compression))
+        for found in sizes.finditer(data) if sizes else ():
+            pixels = math.prod(int.from_bytes(side, "big") for side in found.groups())
+            if pixels > LARGER * tall * wide:
+                raise ValueError(f"a tile of {wide} x {tall} that says it has {pixels:,} pixels")
 
 
 def open_tiff_regions(path: Path, channels: int, page: int | None = None) -> TiffSamples | None:
