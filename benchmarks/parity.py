@@ -14,6 +14,7 @@ import argparse
 import copy
 import importlib.util
 import json
+import re
 import sys
 import time
 from dataclasses import dataclass, field
@@ -117,6 +118,9 @@ class Golden:
             divisor = divisors.get(key) or ("stem_divisor" if array.ndim == 4 and array.shape[1] == 3 else "")
             if divisor in self.arrays:
                 state[key] = (array / self.arrays[divisor]).astype(np.float32)
+            factor = f"{key.rpartition('.')[2]}_factor"
+            if factor in self.arrays:
+                state[key] = (array * self.arrays[factor]).astype(np.float32)
         return {key: torch.from_numpy(np.asarray(array)) for key, array in state.items()}
 
     def _config(self, state: dict[str, Tensor]) -> ModelConfig:
@@ -128,6 +132,7 @@ class Golden:
         )  # the goldens' norms are fresh ones
         config.rpn.samples = config.roi.samples = EVERYTHING
         config.backbone.freeze = 0
+        config.backbone.drop_path = 0.0
         if config.backbone.norm == "frozen":
             config.backbone.norm = "batch"  # in eval mode the same, and its scale and shift have gradients
         if self.source != "torchvision":
@@ -137,6 +142,9 @@ class Golden:
     @property
     def batch(self) -> tuple[Tensor, Tensor]:
         image = torch.from_numpy(self.rule.image(HEIGHT, WIDTH)).permute(2, 0, 1)[None]
+        if "square_pad" in self.arrays:
+            side = int(self.arrays["square_pad"])
+            image = torch.nn.functional.pad(image, (0, side - WIDTH, 0, side - HEIGHT))
         return image, torch.tensor([[HEIGHT, WIDTH]])
 
 
@@ -144,6 +152,7 @@ def entry_of(source: str, name: str, state: dict[str, Tensor]) -> Published:
     """The published checkpoint that a golden is of; else the one of the same file name, with the golden's
     classes.
     """
+    name = re.sub(r"\.square_\d+$", "", name)  # the same network on a smaller padded image
     rows = [row for row in published_checkpoints() if row.library == source and row.kind == "detector"]
     for row in rows:
         if row.name.replace("/", ".") in (f"{source}.{name}", f"{source}.{name.rpartition('.')[2]}"):

@@ -112,7 +112,9 @@ def test_detectron2_bases_exist_and_end_at_the_defaults(table: dict[str, Any]) -
         assert _paths({k: v for k, v in config.items() if k != "_BASE_"}) <= known, (
             f"{name}: a key without a default"
         )
-    assert all("_BASE_" in c["config"] for c in entries if c["kind"] == "detector")
+    assert all(
+        "_BASE_" in c["config"] for c in entries if c["kind"] == "detector" and "ViTDet" not in c["name"]
+    )
     for name in bases:
         seen = []
         while name:
@@ -124,9 +126,10 @@ def test_detectron2_bases_exist_and_end_at_the_defaults(table: dict[str, Any]) -
 def test_detectron2_addresses_follow_the_names(checkpoints: list[dict[str, Any]]) -> None:
     for entry in checkpoints:
         if entry["name"].startswith("detectron2/"):
-            assert f"/{entry['name']}/" in entry["url"] or entry["url"].endswith(f"/{entry['name']}.pkl"), (
-                entry["name"]
-            )
+            name = re.sub(r"_\d+ep$", "", entry["name"])
+            assert f"/{name}/" in entry["url"] or entry["url"].endswith(f"/{entry['name']}.pkl"), entry[
+                "name"
+            ]
 
 
 def test_mmdet_configs_are_complete(checkpoints: list[dict[str, Any]]) -> None:
@@ -134,6 +137,9 @@ def test_mmdet_configs_are_complete(checkpoints: list[dict[str, Any]]) -> None:
         if not entry["name"].startswith("mmdet/"):
             continue
         config = entry["config"]
+        if "swin" in entry["name"] or "convnext" in entry["name"]:
+            assert not config  # the tensors tell everything
+            continue
         assert set(config) == MMDET_KEYS and config["style"] in {"pytorch", "caffe"}, entry["name"]
         assert ("-caffe" in entry["name"]) == (config["style"] == "caffe"), entry["name"]
         assert (config["mean"][0] > config["mean"][2]) == config["to_rgb"], entry["name"]

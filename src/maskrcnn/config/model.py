@@ -14,12 +14,15 @@ from pydantic import Field, model_validator
 from maskrcnn.config.migrate import migrate_model
 from maskrcnn.config.section import Bins, Boxes, Fraction, Layers, Points, Section, Side, Weight, Width
 
-Norm = Literal["none", "frozen", "batch", "sync", "group"]
+Norm = Literal["none", "frozen", "batch", "sync", "group", "layer"]
 PositiveFloat = Annotated[float, Field(ge=1e-6, le=1e6)]
 Id = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 ResNetKind = Literal[
     "resnet50", "resnet101", "resnext50_32x4d", "resnext101_32x4d", "resnext101_32x8d", "resnext101_64x4d"
 ]
+EfficientNetKind = Literal["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"]
+# their norms are layer norms
+LayerNormKind = Literal["swin_t", "swin_s", "convnext_t", "convnext_s", "vit_b", "vit_l", "vit_h"]
 
 
 class KeypointSchema(Section):
@@ -100,25 +103,40 @@ class InputConfig(Section):
 class BackboneConfig(Section):
     """The convolutional network that makes features of an image. Its ImageNet weights are `train.trunk`."""
 
-    kind: ResNetKind | Literal["mobilenetv2"] = "resnet50"
+    kind: ResNetKind | Literal["mobilenetv2"] | EfficientNetKind | LayerNormKind = "resnet50"
     """The architecture."""
     norm: Norm = "frozen"
-    """Norm behind its convolutions; `frozen`: batch norm that keeps its statistics, scale and shift."""
+    """Norm behind its convolutions; `frozen`: batch norm that keeps its statistics, scale and shift. Swin,
+    ConvNeXt and ViT have `layer`."""
     norm_eps: Fraction = 1e-5
     """Convention: what a batch norm adds to its variance. torchvision's first detectors were published
-    with 0."""
+    with 0, EfficientNet-Lite's trunks with 1e-3."""
     freeze: int = Field(2, ge=0, le=5)
     """So many stages, the stem first, keep their weights, and their batch norms their statistics."""
     stride_in_1x1: bool = False
     """Convention: MSRA's ResNets stride in the first 1x1 convolution of a bottleneck, others in the 3x3."""
+    drop_path: float = Field(0.0, ge=0, lt=1)
+    """Share of the images for which training leaves out a residual branch of the deepest block (stochastic
+    depth, Huang et al. 2016), less from block to block before it. Of Swin, ConvNeXt and ViT."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> BackboneConfig:
+        layer_norms = self.kind in get_args(LayerNormKind)
+        if layer_norms != (self.norm == "layer"):
+            fitting = "layer" if layer_norms else "frozen, batch, sync or group"
+            raise ValueError(f"norm is {self.norm}: a {self.kind} has {fitting}")
+        if self.drop_path and not layer_norms:
+            raise ValueError(f"drop_path is {self.drop_path}: a {self.kind} has none, set it to 0")
+        return self
 
 
 class NeckConfig(Section):
     """What lies between the backbone and the heads."""
 
-    kind: Literal["fpn", "c4", "c5", "dc5"] = "fpn"
+    kind: Literal["fpn", "c4", "c5", "dc5", "simple_pyramid"] = "fpn"
     """Feature pyramid; C4 of a ResNet, whose fifth stage then is the box head (the paper's C4); C5 with its
-    stride of 32 (the paper's Table 2d); C5 dilated to a stride of 16."""
+    stride of 32 (the paper's Table 2d); C5 dilated to a stride of 16; the pyramid made of a ViT's one map
+    (Li et al. 2022)."""
     channels: Width = 256
     """Of the pyramid's levels."""
     norm: Norm = "none"
@@ -355,13 +373,22 @@ class ModelConfig(Section):
         neck = self.neck.kind
         if neck == "c4" and self.backbone.kind not in get_args(ResNetKind):
             raise ValueError(f"neck.kind=c4 needs a ResNet, not {self.backbone.kind}; use fpn, c5 or dc5")
+        if (neck == "simple_pyramid") != self.backbone.kind.startswith("vit"):
+            fitting = "simple_pyramid" if self.backbone.kind.startswith("vit") else "fpn"
+            raise ValueError(f"neck.kind={neck} does not go with a {self.backbone.kind}: use {fitting}")
+        if neck in ("c5", "dc5") and self.backbone.kind in get_args(LayerNormKind):
+            raise ValueError(
+                f"neck.kind={neck} goes with ResNets, MobileNet and EfficientNet, not with a "
+                f"{self.backbone.kind}: use fpn"
+            )
         if self.box_head is None and (self.mask_head or self.keypoint_head or len(self.classes) > 1):
             raise ValueError(
                 "box_head=null finds boxes of one class: set mask_head and keypoint_head to null too"
             )
-        levels = 5 if neck == "fpn" else 1
+        pyramid = neck in ("fpn", "simple_pyramid")
+        levels = 5 if pyramid else 1
         if len(self.rpn.sizes) != levels:
             raise ValueError(f"rpn.sizes has {len(self.rpn.sizes)} levels, neck {neck} has {levels}")
-        if neck == "fpn" and self.input.divisor % 32:
+        if pyramid and self.input.divisor % 32:
             raise ValueError("input.divisor must be a multiple of 32, the coarsest stride")
         return self

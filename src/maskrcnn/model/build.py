@@ -9,9 +9,14 @@ from maskrcnn.config.model import ModelConfig
 from maskrcnn.config.section import validate
 from maskrcnn.errors import UserError
 from maskrcnn.model.backbone.backbone import Backbone
+from maskrcnn.model.backbone.convnext import CONVNEXTS, ConvNeXt
+from maskrcnn.model.backbone.efficientnet_lite import EFFICIENTNETS, EfficientNetLite
 from maskrcnn.model.backbone.fpn import FPN
 from maskrcnn.model.backbone.mobilenet import MobileNetV2
 from maskrcnn.model.backbone.resnet import RESNETS, ResNet, make_stage
+from maskrcnn.model.backbone.simple_pyramid import SimplePyramid
+from maskrcnn.model.backbone.swin import SWINS, SwinTransformer
+from maskrcnn.model.backbone.vit import VITS, ViT
 from maskrcnn.model.box_head import BoxHead
 from maskrcnn.model.keypoint_head import KeypointHead
 from maskrcnn.model.layers import FrozenBatchNorm
@@ -34,13 +39,11 @@ def build(config: ModelConfig, network: type[MaskRCNN] = MaskRCNN) -> MaskRCNN:
     """
     _check(config)
     backbone = make_backbone(config)
-    neck: nn.Module | None
-    if config.neck.kind == "fpn":
-        neck = FPN(backbone.channels, backbone.strides, config.neck.channels, norm=config.neck.norm)
+    neck = _neck(config, backbone)
+    if neck is not None:
         channels, strides, pooled_strides = config.neck.channels, neck.strides, neck.strides[:-1]
     else:
         # one level: C4 and the dilated C5 at stride 16, C5 at 32
-        neck = None
         channels, strides = backbone.channels[-1], backbone.strides[-1:]
         pooled_strides = strides
 
@@ -78,6 +81,15 @@ def build(config: ModelConfig, network: type[MaskRCNN] = MaskRCNN) -> MaskRCNN:
     return model.float().to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
+def _neck(config: ModelConfig, backbone: Backbone) -> FPN | SimplePyramid | None:
+    outputs, norm = config.neck.channels, config.neck.norm
+    if config.neck.kind == "fpn":
+        return FPN(backbone.channels, backbone.strides, outputs, norm=norm)
+    if config.neck.kind == "simple_pyramid":
+        return SimplePyramid(backbone.channels[-1], outputs, norm=norm)
+    return None
+
+
 def _mask_head(config: ModelConfig, inputs: int) -> MaskHead | MLPMaskHead:
     """The mask head; `inputs` channels come in, at half the pooled size from C4's fifth stage."""
     head = config.mask_head
@@ -95,18 +107,31 @@ def _mask_head(config: ModelConfig, inputs: int) -> MaskHead | MLPMaskHead:
 def make_backbone(config: ModelConfig) -> Backbone:
     """The backbone: a new one is one file beside these and one line here."""
     kind, norm, channels = config.backbone.kind, config.backbone.norm, config.input.channels
+    drop_path = config.backbone.drop_path
     backbone: Backbone
+    if kind in SWINS:
+        return SwinTransformer(SWINS[kind], drop_path=drop_path, input_channels=channels)
+    if kind in CONVNEXTS:
+        return ConvNeXt(*CONVNEXTS[kind], drop_path=drop_path, input_channels=channels)
+    if kind in VITS:
+        return ViT(VITS[kind], drop_path=drop_path, input_channels=channels)
+    dilated = config.neck.kind == "dc5"
     if kind == "mobilenetv2":
-        backbone = MobileNetV2(norm=norm, input_channels=channels, dilate_last=config.neck.kind == "dc5")
+        backbone = MobileNetV2(norm=norm, input_channels=channels, dilate_last=dilated)
         set_eps(backbone, config.backbone.norm_eps)
         return backbone
-    depth, groups, width = RESNETS[kind]
+    if kind in EFFICIENTNETS:
+        width, depth = EFFICIENTNETS[kind]
+        backbone = EfficientNetLite(width, depth, norm=norm, input_channels=channels, dilate_last=dilated)
+        set_eps(backbone, config.backbone.norm_eps)
+        return backbone
+    layers, groups, group_width = RESNETS[kind]
     backbone = ResNet(
-        depth=depth,
+        depth=layers,
         groups=groups,
-        width_per_group=width,
+        width_per_group=group_width,
         stages=3 if config.neck.kind == "c4" else 4,
-        dilate_last=config.neck.kind == "dc5",
+        dilate_last=dilated,
         stride_in_1x1=config.backbone.stride_in_1x1,
         norm=norm,
         input_channels=channels,

@@ -77,6 +77,13 @@ class SyncBatchNorm(nn.BatchNorm2d):
         return (wide * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]).to(x.dtype)
 
 
+class ChannelNorm(nn.LayerNorm):
+    """Layer norm over the channels of (B, C, H, W)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
 def make_norm(kind: Norm, channels: int) -> nn.Module | None:
     """The norm of that kind over (B, C, H, W); None for "none"."""
     if kind == "none":
@@ -87,6 +94,8 @@ def make_norm(kind: Norm, channels: int) -> nn.Module | None:
         return nn.BatchNorm2d(channels)
     if kind == "sync":
         return SyncBatchNorm(channels)
+    if kind == "layer":
+        return ChannelNorm(channels, eps=1e-6)
     return nn.GroupNorm(math.gcd(32, channels), channels)
 
 

@@ -67,7 +67,7 @@ class WinogradConv(nn.Module):
 
 
 class FasterLinear(nn.Module):
-    """A linear layer of (N, C) by oneDNN, see `maskrcnn.ops.matmul`."""
+    """A linear layer of (..., C) by oneDNN, see `maskrcnn.ops.matmul`."""
 
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()

@@ -43,12 +43,13 @@ def eager_float32(x: Tensor) -> bool:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """`F.linear` of x (N, C) by weight (K, C): (N, K)."""
-    if not (eager_float32(x) and len(x) and onednn_is_faster()):
+    """`F.linear` of x (..., C) by weight (K, C): (..., K)."""
+    if not (eager_float32(x) and x.numel() and onednn_is_faster()):
         return F.linear(x, weight, bias)
     # each row of x is one cell of a map of height 1
-    found = F.conv2d(x[None, None].permute(0, 3, 1, 2), weight[:, :, None, None], bias)
-    return found.permute(0, 2, 3, 1)[0, 0]
+    rows = x.reshape(1, 1, -1, x.shape[-1]).permute(0, 3, 1, 2)
+    found = F.conv2d(rows, weight[:, :, None, None], bias)
+    return found.permute(0, 2, 3, 1).reshape(*x.shape[:-1], len(weight))
 
 
 def grouped(x: Tensor, weights: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from maskrcnn.model.backbone.resnet import RESNETS
 from maskrcnn.model.build import build
 from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.progress import Progress
-from maskrcnn.weights import detectron2, mmdet, torchvision
+from maskrcnn.weights import detectron2, mmdet, torchvision, vitdet
 from maskrcnn.weights.checkpoint_file import Checkpoint, read_checkpoint
 from maskrcnn.weights.detectron2_write import yaml_of
 from maskrcnn.weights.detectron2_yaml import read_yaml, resolve
@@ -111,7 +111,11 @@ def convert_file(
             "out"
         )
     state = {library.modern_name(name): tensor for name, tensor in checkpoint.tensors.items()}
-    if library.name == "detectron2":
+    if library.name == "detectron2" and vitdet.MARK in state:
+        if config is not None:
+            raise UserError(f"--config {config}: a ViTDet's settings are those of its tensors; leave it out")
+        settings = vitdet.config_of(state)
+    elif library.name == "detectron2":
         if config is None:
             raise UserError(
                 f"{path}: detectron2's tensors do not tell their settings; give --config with its yaml or "
@@ -120,13 +124,13 @@ def convert_file(
             )
         settings = detectron2.config_of(read_yaml(config))
     elif library.name == "mmdet":
-        if style is None:
+        if style is None and mmdet.needs_style(state):
             raise UserError(
                 f"{path}: mmdetection's tensors do not tell their style; give --style pytorch (RGB, as most) "
                 "or caffe "
                 "(BGR, a deviation of 1), or --config with the name of a published checkpoint"
             )
-        settings = mmdet.config_of(state, style=style)
+        settings = mmdet.config_of(state, style=style or "pytorch")
     else:
         settings = torchvision.config_of(state)
     return _fill(settings, checkpoint, library.name, str(path), classes)

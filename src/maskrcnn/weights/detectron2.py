@@ -11,6 +11,7 @@ from maskrcnn.config.keypoints import coco_keypoints
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.config.section import validate
 from maskrcnn.errors import UserError
+from maskrcnn.weights import vitdet
 from maskrcnn.weights.class_names import classes_of
 from maskrcnn.weights.rename import Rules, backbone_kind, rename
 
@@ -65,6 +66,8 @@ POOLERS = {"ROIAlignV2": ("align", True), "ROIAlign": ("align", False), "ROIPool
 
 def their_name(name: str, config: ModelConfig) -> str:
     """detectron2's name of our tensor `name`."""
+    if config.neck.kind == "simple_pyramid" and name.startswith(("backbone.", "neck.")):
+        return vitdet.their_name(name, config)
     backbone = "backbone.bottom_up." if config.neck.kind == "fpn" else "backbone."
     if name.startswith("backbone."):
         return backbone + rename(name.removeprefix("backbone."), BACKBONE)

