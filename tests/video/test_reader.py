@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from clips import frame, number_in, write_clip
 from PIL import Image
+from rtsp_server import packets_of, rtsp_server
 
 from maskrcnn.errors import DataError
 from maskrcnn.video.reader import FrameReader, SourceFrame
@@ -169,6 +170,26 @@ def test_a_lost_stream_comes_back_and_the_gap_is_marked(tmp_path: Path) -> None:
             assert taken.seconds == taken.gap[1] > taken.gap[0] + 0.4
             assert reader.take()[0].number > taken.number
     assert reader.lost == 2
+    reader.close()
+
+
+def test_a_camera_by_rtsp_is_lost_and_comes_back(tmp_path: Path) -> None:
+    frames = packets_of(write_clip(tmp_path / "clip.h264", 100, options={"bf": "0"}))
+    with rtsp_server(frames) as port:
+        reader = reader_of(f"rtsp://127.0.0.1:{port}/door", ahead=30)
+        seen = [reader.take()[0] for _ in range(10)]
+        assert reader.live and [number_in(each.pixels) for each in seen] == [each.number for each in seen]
+        # RTSP's clock begins with the second frame (ffmpeg's first report)
+        assert [each.seconds for each in seen[2:]] == pytest.approx(
+            [seen[1].seconds + n / 25 for n in range(1, 9)], abs=0.002
+        )
+    time.sleep(0.5)
+    with rtsp_server(frames, port=port):
+        begin = time.monotonic()
+        while (taken := reader.take()[0]).gap is None:
+            pass
+        assert time.monotonic() - begin < 3 and taken.gap[1] == taken.seconds > taken.gap[0] + 0.4
+        assert number_in(taken.pixels) == 0 and reader.take()[0].number > taken.number > seen[-1].number
     reader.close()
 
 
