@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from exported import small_network
 
 from maskrcnn.config.model import ModelConfig
+from maskrcnn.errors import DataError
 from maskrcnn.export.graph import least_side
 from maskrcnn.export.test_images import Case, cases
 from maskrcnn.export.verify import FP32, INT8, Row, compare, refusal, verify
@@ -131,3 +132,12 @@ def test_a_model_that_finds_nothing_is_compared_at_a_lower_score(network: MaskRC
     assert rows[0].score < 0.9999
     assert sum(row.eager for row in rows) >= 20 and all(row.unlike == row.explained == 0 for row in rows)
     assert all(row.boxes in (None, 0) for row in rows)
+
+
+def test_a_network_whose_numbers_overflow_is_refused() -> None:
+    """Its export would agree with it: neither finds anything."""
+    network = small_network()
+    with torch.no_grad():
+        network.rpn.objectness.weight.fill_(3e38)
+    with pytest.raises(DataError, match="became NaN or infinite"):
+        verify(network, network)  # type: ignore[arg-type]
