@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
+import inspect
 import re
 import sys
 from pathlib import Path
@@ -19,6 +21,8 @@ from maskrcnn.config.load import load_config  # noqa: E402
 
 ALL = [command for page in PAGES for command in commands(page)]
 PLACEHOLDERS = ("KEY=VALUE", "train.init=MODEL")
+# that the API reference is made of
+MODULES = re.findall(r"^::: (maskrcnn\.[a-z_.]*[a-z])", (ROOT / "docs/api.md").read_text(), re.MULTILINE)
 UNQUOTED = re.compile(r"""'[^']*'|"[^"]*"|\\.""")
 
 
@@ -77,6 +81,7 @@ def test_nothing_points_out_of_the_repository(page: Path) -> None:
         path, _, anchor = target.partition("#")
         other = page.parent / path if path else page
         assert other.exists(), target
+        assert page.parent.name != "docs" or other.parent == page.parent, f"{target}: `make docs` refuses it"
         if anchor and other.suffix == ".md":
             assert anchor in anchors(other.read_text(encoding="utf-8")), target
 
@@ -113,3 +118,17 @@ def test_every_page_is_in_the_navigation() -> None:
     navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     pages = [page.name for page in (ROOT / "docs").glob("*.md")]
     assert [name for name in pages if f"- {name}\n" not in navigation] == []
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_docstrings_name_parameters_one_by_one(module: str) -> None:
+    """`make docs` ends at any other."""
+    path = ROOT / "src" / Path(*module.split("."))
+    for function in ast.walk(ast.parse(path.with_suffix(".py").read_text(encoding="utf-8"))):
+        if isinstance(function, ast.FunctionDef):
+            text = inspect.cleandoc(ast.get_docstring(function) or "")
+            section = re.search(r"^Args:\n((?:    .*\n?|\n)+)", text, re.MULTILINE)
+            taken = function.args
+            known = {arg.arg for arg in (*taken.posonlyargs, *taken.args, *taken.kwonlyargs)}
+            for name in re.findall(r"^ {4}(\S.*?): ", section[1] if section else "", re.MULTILINE):
+                assert name in known, f"{function.name}: {name}"
