@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from maskrcnn.images import regions
 from maskrcnn.masks.rle import rle_bitmap
 from maskrcnn.predict import reading
 from maskrcnn.predict.files import Summary, predict_files
+from maskrcnn.predict.kinds import KINDS
 from maskrcnn.predict.predictor import predict, predict_pixels
 
 tifffile = pytest.importorskip("tifffile", reason="tifffile is not installed")
@@ -128,6 +130,67 @@ def test_an_image_that_breaks_off_is_left_out_and_the_rest_go_on(tmp_path: Path)
     )
     results = json.loads(summary.results.read_text())
     assert len(results) == count and {result["file_name"] for result in results} == {str(whole)}
+
+
+def written(out: Path) -> dict[str, bytes]:
+    """All files but those of Parquet, whose bytes tell in how many parts it was written."""
+    return {
+        str(path.relative_to(out)): path.read_bytes()
+        for path in out.rglob("*")
+        if path.is_file() and not path.name.startswith(".") and path.suffix != ".parquet"
+    }
+
+
+def test_nothing_stays_of_an_image_that_breaks_off_and_a_later_run_has_all_of_it(tmp_path: Path) -> None:
+    parquet, _ = pytest.importorskip("pyarrow.parquet"), pytest.importorskip("skimage")
+    folder, pixels = tmp_path / "in", blobs(180, 140)[0]
+    folder.mkdir()
+    for name in ("a.tif", "b.tif"):
+        tifffile.imwrite(folder / name, pixels, photometric="rgb", tile=(32, 32), compression="zlib")
+    content, broken = (folder / "b.tif").read_bytes(), bytearray((folder / "b.tif").read_bytes())
+    with tifffile.TiffFile(folder / "b.tif") as tiff:
+        last = tiff.pages[0].dataoffsets[-1]
+    broken[last : last + 8] = bytes(8)
+    state = (folder / "b.tif").stat()
+
+    def run(out: str, content: bytes) -> Summary:
+        (folder / "b.tif").write_bytes(content)
+        os.utime(folder / "b.tif", ns=(state.st_atime_ns, state.st_mtime_ns))
+        save = set(KINDS) - {"map"}
+        return predict_files(BlobModel(), [folder], tmp_path / out, save=save)
+
+    def images(out: str) -> set[str]:
+        return set(parquet.read_table(tmp_path / out / "objects.parquet").column("image").to_pylist())
+
+    whole, one = run("whole", content), predict_files(BlobModel(), [folder / "a.tif"], tmp_path / "one")
+    for _ in range(2):  # the journal has rows of b.tif the second time
+        summary = run("out", bytes(broken))
+        assert (summary.images, summary.exit_code, len(summary.unreadable)) == (1, 3, 1)
+        assert "b.tif" in summary.unreadable[0] and summary.objects == one.objects
+        files = written(tmp_path / "out")
+        assert not [name for name in files if Path(name).stem == "b"]
+        assert not [name for name, data in files.items() if b"b.tif" in data]
+        assert images("out") == {str(folder / "a.tif")}
+        assert json.loads(files["coco-dataset/train.json"])["images"][0]["file_name"] == "a.tif"
+    summary = run("out", content)
+    assert (summary.images, summary.exit_code, summary.objects) == (2, 0, whole.objects)
+    files, expected = written(tmp_path / "out"), written(tmp_path / "whole")
+    for name in ("b.png", "a.png"):  # drawn enlarged, where masks of pixels are less smooth
+        assert files.pop(name) and expected.pop(name)
+    assert files == expected and images("out") == images("whole")
+
+
+def test_an_image_whose_pixels_a_label_format_cannot_read_does_not_end_the_run(tmp_path: Path) -> None:
+    zarr = pytest.importorskip("zarr")
+    pixels, count = blobs(150, 100)
+    form = {"chunks": (32, 32, 3), "dtype": "u1", "zarr_format": 2}
+    zarr.create_array(str(tmp_path / "a.zarr"), shape=pixels.shape, **form)[:] = pixels
+    (tmp_path / "a.zarr" / "4.0.0").write_bytes(b"damaged")
+    Image.fromarray(pixels).save(tmp_path / "b.png")
+    sources = [tmp_path / "a.zarr", tmp_path / "b.png"]
+    summary = predict_files(BlobModel(), sources, tmp_path / "out", save=("labelme",))
+    assert (summary.images, summary.exit_code, len(summary.unreadable)) == (1, 3, 1)
+    assert summary.objects == {"blob": count}
 
 
 def test_what_is_too_large_to_be_predicted_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

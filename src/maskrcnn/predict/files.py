@@ -157,11 +157,10 @@ def _done_line(done: int, images: int, out: Path) -> str:
 
 def _write(run: Run, image: WrittenImage, part: Finished, writers: list[Writer]) -> bool:
     """Give a part to all writers; False where one of them could not read the pixels that it wants."""
-    for writer in writers:
-        if part.part == 0:
-            writer.begin(image)
     summary = run.summary
     try:
+        for writer in writers if part.part == 0 else ():
+            writer.begin(image)
         for writer in writers:
             writer.add(part.found)
             if part.last:
@@ -170,8 +169,12 @@ def _write(run: Run, image: WrittenImage, part: Finished, writers: list[Writer])
         summary.unreadable.append(str(error))
         run.broken.add(image.number)
         return False
-    summary.images += part.last
-    summary.objects.update(part.found.names)
+    if part.part == 0:
+        summary.begun.clear()
+    summary.begun.update(part.found.names)
+    if part.last:  # only then: of an image that breaks off nothing is written, so nothing is counted
+        summary.images += 1
+        summary.objects.update(summary.begun)
     summary.notes += part.notes
     return True
 

@@ -111,10 +111,18 @@ class CocoWriter(FormatWriter):
             unfinished = self._open.enter_context(new_file(self.folder / f"{split or 'train'}.json"))
             self._file = self._open.enter_context(unfinished.open("w", encoding="utf-8"))
             self._file.write('{"annotations": [')
+        self._begun = self._file.tell(), self._count
         self._images.append(
             {"id": image.image_id, "file_name": name, "height": image.height, "width": image.width}
             | _searched(image, info)
         )
+
+    def leave_out(self) -> None:
+        assert self._file is not None
+        place, self._count = self._begun
+        self._file.seek(place)
+        self._file.truncate()
+        self._images.pop()
 
     def add(self, annotations: Sequence[Annotation], scores: Sequence[float] | None = None) -> None:
         assert self._file is not None

@@ -64,6 +64,9 @@ class FormatWriter:
     def end(self) -> None:
         """The image has no more objects."""
 
+    def leave_out(self) -> None:
+        """The image that has begun does not end: what is written of it already is taken away."""
+
     def close(self) -> None:
         """There are no more images."""
 

@@ -48,6 +48,11 @@ class GeoJsonWriter(FormatWriter):
     def end(self) -> None:
         self.close()
 
+    def leave_out(self) -> None:
+        if self._file is not None:
+            self.close()
+            self.own_file(self.split, self.name).unlink(missing_ok=True)
+
     def close(self) -> None:
         if self._file is not None:
             self._file.close()

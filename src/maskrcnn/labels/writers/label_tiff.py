@@ -73,6 +73,9 @@ class LabelTiffWriter(FormatWriter):
         self._new.close()
         self._path = None
 
+    def leave_out(self) -> None:
+        self.close()
+
     def close(self) -> None:
         if self._path is not None:  # of an image that has not ended nothing stays
             self._new.pop_all()

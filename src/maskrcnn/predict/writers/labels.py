@@ -25,7 +25,8 @@ PNG = ".png"
 class LabelsWriter:
     """Label files of one format; where it wants the images beside them, they are there as links or copies.
 
-    Files of a single image that is `done` stay: a person may have corrected them.
+    Files of a single image that is `done` stay: a person may have corrected them. Of an image that breaks off
+    nothing stays, its link neither: without labels it would teach that there is nothing in it.
     """
 
     def __init__(self, writer: FormatWriter, info: DatasetInfo) -> None:
@@ -35,8 +36,11 @@ class LabelsWriter:
         """
         self._writer, self._info = writer, info
         self._skipped = False
+        self._ended = True  # the last image
+        self._copy: Path | None = None  # of the image in work, beside its labels
 
     def begin(self, image: WrittenImage) -> None:
+        self._leave_out()
         # a zarr, or one of several pages, is no file that a person could open beside its labels
         page = image.name.startswith(f"{image.path.as_posix()}[")
         of_pixels = self._writer.with_images and (page or image.path.is_dir())
@@ -45,12 +49,15 @@ class LabelsWriter:
         self._skipped = image.done and own is not None and own.exists()
         if self._skipped:
             return
+        copy = self._writer.image_folder("") / name
+        self._copy = copy if self._writer.with_images else None
         if of_pixels:
-            self._save_pixels(image, self._writer.image_folder("") / name)
+            self._save_pixels(image, copy)
         elif self._writer.with_images:
-            link_image(image.path, self._writer.image_folder("") / name)
+            link_image(image.path, copy)
         labelled = LabelledImage(image.number, name, image.path, *image.size)
         self._writer.begin("", name, labelled, self._info)
+        self._ended = False
 
     def add(self, found: Instances) -> None:
         if not self._skipped:
@@ -59,9 +66,19 @@ class LabelsWriter:
     def end(self) -> None:
         if not self._skipped:
             self._writer.end()
+            self._ended = True
 
     def close(self) -> None:
+        self._leave_out()
         self._writer.close()
+
+    def _leave_out(self) -> None:
+        """Take away what there is of an image that has not ended."""
+        if not self._ended:
+            self._ended = True
+            self._writer.leave_out()
+            if self._copy is not None:
+                self._copy.unlink(missing_ok=True)
 
     def _save_pixels(self, image: WrittenImage, path: Path) -> None:
         if image.size[0] * image.size[1] > LARGEST:

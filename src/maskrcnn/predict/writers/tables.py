@@ -104,6 +104,9 @@ class ObjectsWriter:
             if self._begun[0] == 0:  # the columns' names too
                 self._headed = False
             self._csv.back(self._begun)
+        if not self._ended and self._parquet is not None:
+            self._parquet.leave_out(self._image.name)
+        self._ended = True
 
 
 class ParquetTable:
@@ -120,6 +123,12 @@ class ParquetTable:
         self._unfinished = self._file.enter_context(new_file(path))
         self._writer: ParquetWriter | None = None
         self._rows: list[dict[str, Any]] = []
+        self._left_out: list[str] = []  # images of which rows are in the file that do not belong there
+
+    def leave_out(self, image: str) -> None:
+        """Take away the rows of an image."""
+        self._rows = [row for row in self._rows if row["image"] != image]
+        self._left_out.append(_text(image))
 
     def add(self, rows: list[dict[str, Any]]) -> None:
         """Rows of the same columns as all others."""
@@ -131,7 +140,20 @@ class ParquetTable:
         self._write()
         if self._writer is not None:
             self._writer.close()
+            if self._left_out:
+                self._write_again()
         self._file.close()
+
+    def _write_again(self) -> None:
+        """The same file without the rows of images that are left out."""
+        from pyarrow import array, compute
+        from pyarrow.parquet import ParquetFile, ParquetWriter
+
+        with new_file(self._unfinished) as other, ParquetFile(self._unfinished) as file:
+            with ParquetWriter(other, file.schema_arrow, compression="zstd") as writer:
+                for batch in file.iter_batches(ROWS):
+                    left_out = compute.is_in(batch["image"], value_set=array(self._left_out))
+                    writer.write_batch(batch.filter(compute.invert(left_out)))
 
     def _write(self) -> None:
         import pyarrow
