@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -80,6 +81,12 @@ def test_the_same_objects_come_back(kind: str, folder: Path) -> None:
                 ids |= (rle_bitmap(one.rle or {}) > 0) << row
         expected = sum(bitmap.astype(int) << row for row, bitmap in enumerate(found.masks.bitmaps()))
         assert np.array_equal(ids, expected)
+
+
+def test_cvat_has_its_labels_where_other_tools_look(folder: Path) -> None:
+    """As in an export of a task: Datumaro refuses a file without `meta/task` (its 1.13 was tried)."""
+    document = ElementTree.parse(save(folder, "cvat") / "annotations.xml")
+    assert [each.text for each in document.iterfind("meta/task/labels/label/name")] == ["cat", "dog"]
 
 
 def blob(height: int, waves: int) -> np.ndarray:

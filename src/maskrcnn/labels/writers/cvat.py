@@ -88,7 +88,7 @@ def _head(info: DatasetInfo) -> str:
     )
     return (
         '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n'
-        f"  <meta>\n    <job>\n      <labels>\n{labels}      </labels>\n    </job>\n  </meta>\n"
+        f"  <meta>\n    <task>\n      <labels>\n{labels}      </labels>\n    </task>\n  </meta>\n"
     )
 
 
