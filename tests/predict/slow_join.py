@@ -3,7 +3,8 @@
 Tiles overlap; their cores do not, and cover the image. What neighbouring tiles found in the strip that they
 share is compared there, mask by mask: what is alike is one object, which may go on over many tiles. Of an
 object that some tile shows whole, that tile's view is kept; one that no tile shows whole gets from each tile
-the part in its core. What no other tile found belongs to the tile whose core holds its centre.
+the part in its core; one that lies in the core of none of them is a remnant. What no other tile found belongs
+to the tile whose core holds its centre.
 """
 
 from __future__ import annotations
@@ -63,6 +64,10 @@ class TileView:
         left, top, right, bottom = self.core.box
         return bool(left <= x < right and top <= y < bottom)
 
+    def central(self, row: int) -> bool:
+        """Whether a part of an object at least lies in the tile's core."""
+        return bool(_overlap(np.array(self.core.box), self.extents[row : row + 1])[0])
+
 
 def join_tiles(views: list[TileView], size: tuple[int, int]) -> Instances:
     """The objects of an image from what was found in its tiles, best first.
@@ -82,7 +87,7 @@ def join_tiles(views: list[TileView], size: tuple[int, int]) -> Instances:
                 kept.append(((tile, row), None, score))
         elif whole:
             kept.append((_best(views, owned or whole), None, score))
-        else:
+        elif any(views[tile].central(row) for tile, row in group):
             kept.append((_best(views, group), _stitched(views, group), score))
     kept.sort(key=lambda one: -one[2])
     return _gather(views, kept, size)

@@ -282,6 +282,21 @@ def test_a_ring_is_not_the_object_in_it() -> None:
         check(joined(numbers, side, side // 4), numbers)
 
 
+@pytest.mark.parametrize("y", [126, 110])
+def test_a_sliver_at_the_end_of_two_tiles_is_no_object(y: int) -> None:
+    """Found where both tiles of the upper row end, and not by those below, which see what it is."""
+    places = np.arange(224)[:, None] * 1000 + np.arange(224)  # so that a tile knows where it is
+
+    def find(shown: np.ndarray) -> Instances:
+        numbers = np.zeros(shown.shape, np.int32)
+        if shown[0, 0] < 1000:
+            numbers[(shown // 1000 >= y) & (shown % 1000 > 105) & (shown % 1000 < 115)] = 1
+        return instances_of(numbers)
+
+    # what reaches into the middle of one of the tiles is kept
+    assert len(joined(places, 128, 32, find)) == (1 if y < 112 else 0)
+
+
 def random_objects(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """A label image of ellipses and lines of any size, which may lie over each other and in several parts."""
     numbers = np.zeros((height, width), np.int32)

@@ -3,7 +3,8 @@
 Tiles overlap; their cores do not, and cover the image. What neighbouring tiles found in the strip that they
 share is compared there, mask by mask: what is alike is one object, which may go on over many tiles. Of an
 object that some tile shows whole, that tile's view is kept; one that no tile shows whole gets from each tile
-the part in its core. What no other tile found belongs to the tile whose core holds its centre.
+the part in its core; one that lies in the core of none of them is a remnant. What no other tile found belongs
+to the tile whose core holds its centre.
 
 Tiles come row by row. An object that no further tile shows anything of is given out and forgotten.
 """
@@ -34,13 +35,15 @@ class TileViews:
     masks: PackedMasks  # N, each without empty rows and columns around it; of a network without masks boxes
     cut: np.ndarray  # (N,) bool: close to a border of the tile that is not the image's
     owned: np.ndarray  # (N,) bool: the centre lies in the tile's core
+    central: np.ndarray  # (N,) bool: a part at least does
 
     def __len__(self) -> int:
         return len(self.tiles)
 
     def __getitem__(self, rows: np.ndarray) -> TileViews:
         found, masks = self.found[rows], self.masks[rows]
-        return TileViews(self.tiles[rows], found, self.maps, masks, self.cut[rows], self.owned[rows])
+        flags = self.cut[rows], self.owned[rows], self.central[rows]
+        return TileViews(self.tiles[rows], found, self.maps, masks, *flags)
 
     def instances(self, rows: np.ndarray) -> Instances:
         """The views in some rows, with their masks."""
@@ -77,7 +80,8 @@ def view_tile(grid: Grid, number: int, found: Instances) -> TileViews:
         found, boxes=boxes, keypoints=keypoints, masks=None, size=grid.size, path=None, pixels=None
     )
     tiles = np.full(len(found), number)
-    return TileViews(tiles, moved, maps, masks, np.any(cut, axis=1), np.all(owned, axis=1))
+    central = _share_pixels(masks.boxes, np.array([core.box]))
+    return TileViews(tiles, moved, maps, masks, np.any(cut, axis=1), np.all(owned, axis=1), central)
 
 
 class TileJoiner:
@@ -145,7 +149,9 @@ class TileJoiner:
         order = np.lexsort((-scores, -rank, groups))  # group by group, the best of each first
         begins = np.flatnonzero(np.diff(groups[order], prepend=-1))
         sizes, best = np.diff(begins, append=len(order)), order[begins]
-        kept = np.flatnonzero((sizes > 1) | owned[best])
+        # what is found at the ends of tiles only, and by none of those that see beyond them, is a remnant
+        seen = np.logical_or.reduceat((whole | views.central[rows])[order], begins)
+        kept = np.flatnonzero((sizes > 1) & seen | owned[best])
         best_scores = np.maximum.reduceat(scores[order], begins)
         kept = kept[np.argsort(-best_scores[kept], kind="stable")]
         found = views.instances(rows[best[kept]])
@@ -189,11 +195,12 @@ def _merge_masks(masks: list[Masks]) -> Masks:
 
 
 def _together(parts: Sequence[TileViews]) -> TileViews:
-    tiles, cut, owned = (
-        np.concatenate([getattr(part, name) for part in parts]) for name in ("tiles", "cut", "owned")
+    tiles, *flags = (
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ("tiles", "cut", "owned", "central")
     )
     masks = PackedMasks.joined([part.masks for part in parts])
-    return TileViews(tiles, merge([part.found for part in parts]), parts[0].maps, masks, cut, owned)
+    return TileViews(tiles, merge([part.found for part in parts]), parts[0].maps, masks, *flags)
 
 
 def _united(groups: np.ndarray, some: np.ndarray, others: np.ndarray) -> np.ndarray:
