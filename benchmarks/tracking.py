@@ -3,7 +3,7 @@
     python benchmarks/tracking.py [--json FILE] [--rounds N] [--videos N] [--seed N]
 
 The videos are those of crossings.py, the scores those of tracking_scores.py, which a test compares with
-trackeval's. The tracker's choices were made on the seeds 1000 to 1011, which are not among them. `trackers`
+trackeval's; trials of other trackers were made on the seeds 1000 to 1011, not on these. `trackers`
 (Apache-2.0) has a row where it is installed, without the OpenCV that it asks for: `pip install --no-deps
 trackers supervision pyDeprecate defusedxml requests`. Of the 50 objects whose time is taken the reference is
 the same tracker on bitmaps of the frame's size.

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maskrcnn.instances import Instances, Masks
-from maskrcnn.video.overlap import areas, box_iou, cell_boxes, hidden_cells, shapes, shared_areas, visible_iou
+from maskrcnn.video.overlap import areas, box_iou, shapes, shared_areas, visible_iou
 
 SIZE = (120, 160)
 
@@ -36,28 +36,6 @@ def test_what_masks_share_is_what_their_pixels_share(seed: int) -> None:
     ours = shared_areas(one, two)
     iou = ours / (areas(one)[:, None] + areas(two) - ours)
     np.testing.assert_allclose(iou, shared / union, atol=0.04)
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10**6))
-def test_what_others_hide_is_what_their_pixels_cover(seed: int) -> None:
-    a, b = blobs(seed), blobs(seed + 1)
-    own = np.arange(len(a))
-    before, now = (found.masks.bitmaps() for found in (a, b))
-    hidden = hidden_cells(shapes(a), shapes(b), own)
-    for row, mask in enumerate(before):
-        covered = np.delete(now, row, axis=0).any(axis=0) & ~now[row] & mask
-        share = hidden[row].sum() / shapes(a).cells[row].sum()
-        assert share == pytest.approx(covered.sum() / mask.sum(), abs=0.05)
-
-
-def test_boxes_around_cells() -> None:
-    found = blobs(2)
-    found.masks.probabilities[:, :7] = 0  # the upper quarter of each
-    found.masks.probabilities[1] = 0
-    boxes, whole = cell_boxes(shapes(found)), found.boxes
-    assert np.isnan(boxes[1]).all()
-    assert (boxes[[0, 2], 1] >= whole[[0, 2], 1] + 0.2 * (whole[[0, 2], 3] - whole[[0, 2], 1])).all()
 
 
 def test_a_known_mask_counts_by_its_pixels() -> None:

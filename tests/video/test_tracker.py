@@ -174,31 +174,6 @@ def test_masks_tell_apart_what_shares_a_box() -> None:
     assert len(by_masks) == 1 and len(by_boxes) == 2
 
 
-def behind(number: int) -> Instances:
-    """One that walks to the right at 300 pixels a second, behind a wall of 60 pixels, as far as it is seen."""
-    left = 12.0 * number
-    wall, boxes = (150.0, 210.0), [[150, 0, 210, 100]]
-    seen_parts = [(left, min(left + 40, wall[0])), (max(left, wall[1]), left + 40)]
-    boxes += [[x0, 5, x1, 95] for x0, x1 in seen_parts if x1 - x0 >= 8][:1]
-    corners, count = np.array(boxes, np.float32), len(boxes)
-    maps = Masks(np.ones((count, 28, 28), np.float32), corners, SIZE)
-    scores = np.array([0.99] + [0.9] * (count - 1), np.float32)
-    return Instances(corners, scores, np.zeros(count, np.int64), ["thing"] * count, SIZE, maps)
-
-
-def test_what_goes_behind_another_is_whole_and_goes_on() -> None:
-    tracker, given = Tracker(), set()
-    for number in range(24):
-        ids_now = tracker.update(behind(number), number / 25)
-        given |= set(ids_now[1:].tolist())
-        if number in (10, 11):  # a quarter and half of it are hidden
-            assert tracker._tracks is not None
-            walker = tracker._tracks[tracker._tracks.ids == 2]
-            assert walker.hidden.all() and walker.motion.position[0, 2] == pytest.approx(40, abs=4)
-            assert walker.motion.velocity[0, 0] == pytest.approx(300, rel=0.1)
-    assert given == {2}
-
-
 def test_scores_are_those_of_trackeval() -> None:
     metrics = pytest.importorskip("trackeval").metrics
     frames = tracked(Tracker(), list(crossings(0, frames=40)))

@@ -14,7 +14,6 @@ import numpy as np
 from maskrcnn.instances import Instances
 
 SAMPLES = 24  # per side of what two boxes share: finer than most maps are there
-TOUCHED = 0.02  # share of a box below which another covers nothing of it that matters
 
 
 @dataclass
@@ -37,14 +36,7 @@ class Shapes:
 
     def moved(self, by: np.ndarray) -> Shapes:
         """Each moved by x and y, (N, 2)."""
-        return Shapes(self.boxes + np.hstack([by, by]), self.cells)
-
-    def replaced(self, rows: np.ndarray, by: Shapes) -> Shapes:
-        """The same with others at some rows, bool (N,); both have cells or have none alike."""
-        boxes = np.where(rows[:, None], by.boxes, self.boxes)
-        if self.cells is None or by.cells is None:
-            return Shapes(boxes, None)
-        return Shapes(boxes, np.where(rows[:, None, None], by.cells, self.cells))
+        return Shapes(self.boxes + np.tile(by, 2), self.cells)
 
 
 def shapes(found: Instances, with_masks: bool = True) -> Shapes:
@@ -78,34 +70,6 @@ def visible_iou(before: Shapes, now: Shapes) -> np.ndarray:
     return _ratio(shared, area - hidden + areas(now) - shared)
 
 
-def hidden_cells(before: Shapes, now: Shapes, own: np.ndarray) -> np.ndarray:
-    """bool (A, m, m): what of masks other objects cover.
-
-    Args:
-        before: A masks where they are expected.
-        now: N objects.
-        own: int64 (A,): which of `now` each mask is; what that shows itself is not hidden.
-    """
-    assert before.cells is not None
-    low, high = before.boxes[:, None, :2], before.boxes[:, None, 2:]
-    sides = np.minimum(high, now.boxes[:, 2:]) - np.maximum(low, now.boxes[:, :2])
-    rows, others = np.nonzero(sides.clip(min=0).prod(axis=2) > TOUCHED * (high - low).prod(axis=2))
-    # x and y (A, m, 2) of the middles of cells
-    side = before.cells.shape[1]
-    grid = low + (np.arange(side)[:, None] + 0.5) / side * (high - low)
-    x, y = np.moveaxis(grid[rows], 2, 0)
-    left, top, right, bottom = now.boxes[others].T[:, :, None]
-    shown = _looked_up(now, others, grid[rows])
-    shown &= ((x >= left) & (x < right))[:, None] & ((y >= top) & (y < bottom))[:, :, None]
-    is_own = others == own[rows]
-    hidden = np.zeros_like(before.cells)
-    covered, first = np.unique(rows[~is_own], return_index=True)  # the rows ascend
-    if len(covered):
-        hidden[covered] = np.logical_or.reduceat(shown[~is_own], first)
-    hidden[rows[is_own]] &= ~shown[is_own]
-    return before.cells & hidden
-
-
 def shared_areas(a: Shapes, b: Shapes) -> np.ndarray:
     """float64 (A, B): how many pixels each of `a` shares with each of `b`."""
     low = np.maximum(a.boxes[:, None, :2], b.boxes[None, :, :2])
@@ -119,20 +83,6 @@ def shared_areas(a: Shapes, b: Shapes) -> np.ndarray:
         both = _looked_up(a, row_a, grid) & _looked_up(b, row_b, grid)
         shared[row_a, row_b] *= np.count_nonzero(both, axis=(1, 2)) / SAMPLES**2
     return shared
-
-
-def cell_boxes(shapes: Shapes) -> np.ndarray:
-    """float64 (N, 4) xyxy: around the cells of each that are the object; NaN where none is."""
-    assert shapes.cells is not None
-    side = shapes.cells.shape[1]
-    corners = []
-    for axis in (1, 2):  # whether there is something in each column, in each row
-        filled = np.logical_or.reduce(shapes.cells, axis=axis)
-        corners.append([filled.argmax(axis=1), side - filled[:, ::-1].argmax(axis=1)])
-    low, size = shapes.boxes[:, None, :2], (shapes.boxes[:, 2:] - shapes.boxes[:, :2])[:, None]
-    boxes = (low + np.array(corners).transpose(2, 1, 0) / side * size).reshape(-1, 4)
-    boxes[~shapes.cells.any(axis=(1, 2))] = np.nan
-    return boxes
 
 
 def areas(shapes: Shapes) -> np.ndarray:

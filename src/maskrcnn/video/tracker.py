@@ -1,13 +1,9 @@
 """Which objects of a frame are those of the one before: ByteTrack (Zhang et al. 2022, algorithm 1) on masks.
 
-A frame's objects are matched with the tracks, those of a high score before those of a low score, which are
-mostly objects that another hides in part. How well a pair fits is the IoU of the object's box with that which
-a Kalman filter expects, as in the paper, and the IoU of its mask with the track's last one, moved to there.
-
-Masks show what hides what. Of a track that others hide in part its last whole mask is kept beside what is
-seen of it, and its box is measured with the hidden part added, so that its motion goes on as if it were seen.
-
-Networks without masks are tracked by their boxes, in the paper's two stages.
+A frame's objects are matched with the tracks in two stages: first those of a high score, then, with the
+tracks that are left, those of a low score, which are mostly objects that another hides in part. How well a
+pair fits is the IoU of the object's box with that which a Kalman filter expects, as in the paper, and the IoU
+of its mask with the track's last one, moved to there. Networks without masks are tracked by their boxes.
 """
 
 from __future__ import annotations
@@ -20,12 +16,10 @@ import numpy as np
 from maskrcnn.errors import UserError
 from maskrcnn.instances import Instances
 from maskrcnn.video.kalman import Motion
-from maskrcnn.video.overlap import Shapes, box_iou, cell_boxes, hidden_cells, shapes, visible_iou
+from maskrcnn.video.overlap import Shapes, box_iou, shapes, visible_iou
 
 LEAST_SCORE = 0.1  # section 3: what is below it is never looked at
 LEAST_IOU = 0.1  # a pair that overlaps less is no pair; the paper (section 4) has 0.2
-HIDDEN = 0.05  # share of an object that others must cover for it to count as hidden in part
-FIRST = 1.0  # what a pair fits better for its object's high score, where masks and boxes give 2 at most
 KEPT_FRAMES = 3  # a track that is not seen is remembered for so many at least, however far apart they are
 NONE = -1  # the id of what has no track
 
@@ -37,9 +31,7 @@ class Tracks:
     ids: np.ndarray  # (T,) int64; NONE until a track is seen a second time
     labels: np.ndarray  # (T,) int64
     motion: Motion
-    outlines: Shapes  # what was seen of them last
-    whole: Shapes  # the same with what others hid then
-    hidden: np.ndarray  # (T,) bool: whether they did
+    outlines: Shapes  # when last seen
     boxes: np.ndarray  # (T, 4) float64 xyxy: where the filter had them then
     seen: np.ndarray  # (T,) float64 seconds: when
     missed: np.ndarray  # (T,) int64: frames since then
@@ -54,8 +46,6 @@ class Tracks:
             np.concatenate([self.labels, other.labels]),
             self.motion.followed_by(other.motion),
             self.outlines.followed_by(other.outlines),
-            self.whole.followed_by(other.whole),
-            np.concatenate([self.hidden, other.hidden]),
             np.concatenate([self.boxes, other.boxes]),
             np.concatenate([self.seen, other.seen]),
             np.concatenate([self.missed, other.missed]),
@@ -112,12 +102,13 @@ class Tracker:
             ids[objects], fresh[objects] = old.ids[rows], False
             certain = objects[ids[objects] == NONE]
             ids[certain] = self._new_ids(len(certain))
-            seen = _going_on(old[rows], _tracks(found, outlines, ids, seconds, objects), outlines, objects)
+            motion = old.motion[rows].corrected(found.boxes[objects])
+            seen = _tracks(found, outlines, ids, seconds, objects, motion)
             going_on = [old[self._kept(old, rows, seconds)], seen]
         else:
             ids[fresh] = self._new_ids(int(fresh.sum()))
         begun = np.flatnonzero(fresh)
-        self._tracks = _tracks(found, outlines, ids, seconds, begun)
+        self._tracks = _tracks(found, outlines, ids, seconds, begun, Motion.of(found.boxes[begun]))
         for tracks in going_on:
             self._tracks = self._tracks.followed_by(tracks)
         self._now = seconds
@@ -140,19 +131,12 @@ class Tracker:
         """The rows of tracks and the objects that belong together; objects in ascending order."""
         fit = _fit(tracks, found, outlines)
         high = found.scores >= self._score
-        low = ~high & (found.scores >= LEAST_SCORE)
+        rows, objects = _assign(fit, np.arange(len(tracks.ids)), np.flatnonzero(high))
         left = tracks.ids != NONE  # what may be nothing makes no track certain
-        every = np.arange(len(tracks.ids))
-        if outlines.cells is not None:
-            # both at once: else one of a high score takes the track of one that is hidden in part, though
-            # each could go on with its own
-            fit = np.where(high | (left[:, None] & low), fit, 0)
-            rows, objects = _assign(fit + FIRST * (high & (fit > 0)), every, np.arange(len(found)))
-        else:
-            rows, objects = _assign(fit, every, np.flatnonzero(high))
-            left[rows] = False
-            more_rows, more_objects = _assign(fit, np.flatnonzero(left), np.flatnonzero(low))
-            rows, objects = np.append(rows, more_rows), np.append(objects, more_objects)
+        left[rows] = False
+        low = np.flatnonzero(~high & (found.scores >= LEAST_SCORE))
+        more_rows, more_objects = _assign(fit, np.flatnonzero(left), low)
+        rows, objects = np.append(rows, more_rows), np.append(objects, more_objects)
         order = np.argsort(objects)
         return rows[order], objects[order]
 
@@ -174,75 +158,33 @@ def _tracks(
     ids: np.ndarray,
     seconds: float,
     objects: np.ndarray,
+    motion: Motion,
 ) -> Tracks:
     """Tracks of some of a frame's objects, as it shows them."""
-    motion = Motion.of(found.boxes[objects])
     return Tracks(
         ids[objects],
         found.labels[objects],
         motion,
         outlines[objects],
-        outlines[objects],
-        np.zeros(len(objects), bool),
         motion.boxes(),
         np.full(len(objects), seconds),
         np.zeros(len(objects), np.int64),
     )
 
 
-def _going_on(old: Tracks, seen: Tracks, outlines: Shapes, objects: np.ndarray) -> Tracks:
-    """Tracks as they are once they were seen.
-
-    Args:
-        old: as they were expected.
-        seen: as if they were new.
-        outlines: of all of the frame's objects.
-        objects: int64 (T,): which of these the tracks are.
-    """
-    boxes = seen.motion.boxes()
-    if old.whole.cells is not None and outlines.cells is not None:
-        cells = old.whole.cells[:, ::2, ::2]  # a quarter of them is fine enough here
-        expected = Shapes(old.whole.boxes, cells).moved(_steps(old.boxes, old.motion.boxes()))
-        covered = hidden_cells(expected, outlines, objects)
-        seen.hidden = covered.sum(axis=(1, 2)) > HIDDEN * cells.sum(axis=(1, 2))
-        visible = Shapes(expected.boxes, cells & ~covered)
-        whole_boxes, boxes_left = np.split(cell_boxes(expected.followed_by(visible)), 2)
-        missing = np.nan_to_num(whole_boxes - boxes_left)
-        boxes = boxes + seen.hidden[:, None] * missing
-    seen.motion = old.motion.corrected(boxes)
-    seen.boxes = seen.motion.boxes()
-    whole = old.whole.moved(_steps(old.boxes, seen.boxes))
-    seen.whole = seen.whole.replaced(seen.hidden, whole)
-    return seen
-
-
-def _steps(start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """float64 (T, 2): from the centres of boxes (T, 4) to those of others."""
-    steps: np.ndarray = (end - start).reshape(-1, 2, 2).mean(axis=1)
-    return steps
-
-
 def _fit(tracks: Tracks, found: Instances, outlines: Shapes) -> np.ndarray:
     """float64 (T, N): how well objects go on with tracks; 0 where they do not.
 
     Boxes, which find again what was hidden, and masks, which tell apart what shares a box, count alike; one
-    of them must overlap by `LEAST_IOU`. Of a track that is hidden in part the object may be what was seen of
-    it last, or all of it: the better counts.
+    of them must overlap by `LEAST_IOU`.
     """
-    boxes, detected = tracks.motion.boxes(), found.boxes.astype(np.float64)
-    fit: np.ndarray
+    boxes = tracks.motion.boxes()
+    fit = box_iou(boxes, found.boxes.astype(np.float64))
+    possible = fit >= LEAST_IOU
     if tracks.outlines.cells is not None and outlines.cells is not None:
-        steps, rows = _steps(tracks.boxes, boxes), np.flatnonzero(tracks.hidden)
-        seen = tracks.outlines.moved(steps)
-        fit = np.maximum(*np.split(box_iou(np.concatenate([boxes, seen.boxes]), detected), 2))
-        whole = tracks.whole[rows].moved(steps[rows])
-        masks, whole_masks = np.split(visible_iou(seen.followed_by(whole), outlines), [len(steps)])
-        masks[rows] = np.maximum(masks[rows], whole_masks)
-        possible = (fit >= LEAST_IOU) | (masks >= LEAST_IOU)
-        fit = fit + masks
-    else:
-        fit = box_iou(boxes, detected)
-        possible = fit >= LEAST_IOU
+        steps = (boxes - tracks.boxes).reshape(-1, 2, 2).mean(axis=1)  # of their centres
+        masks = visible_iou(tracks.outlines.moved(steps), outlines)
+        fit, possible = fit + masks, possible | (masks >= LEAST_IOU)
     return np.where(possible & (tracks.labels[:, None] == found.labels), fit, 0)
 
 
