@@ -113,9 +113,7 @@ class Instances:
         colours: Colours = None,
         enlarge: bool = False,
     ) -> Image.Image:
-        """The image, at its own size, with the objects drawn on it.
-
-        `labels`, `scores`, `boxes`, `masks` and `keypoints` say what of them is.
+        """The image, at its own size, with the parts of the objects drawn on it that are asked for.
 
         Args:
             line_width: of boxes and outlines, pixels; None: by the size of the image.
