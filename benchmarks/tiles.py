@@ -397,7 +397,7 @@ def main() -> None:
     parser.add_argument("sections", nargs="*", choices=[*SECTIONS, []], help="which to run")
     parser.add_argument("--discs", type=int, default=10_000, help="how many")
     parser.add_argument("--side", type=int, default=2048, help="of the images for whole, model and peers")
-    parser.add_argument("--borders", type=int, default=100_000, help="objects on a border")
+    parser.add_argument("--borders", type=int, default=100_000, help="objects on a border, by 4,000")
     parser.add_argument(
         "--sides", type=int, nargs="+", default=[10_000, 25_000, 50_000], help="of the slides"
     )

@@ -35,12 +35,12 @@ def test_runs_and_writes_json(name, more, tmp_path):
 
 def test_tiles(tmp_path):
     out = tmp_path / "figures.json"
-    small = ["--discs", "100", "--side", "512", "--borders", "2000", "--sides", "1024", "2048"]
+    small = ["--discs", "100", "--side", "512", "--borders", "8000", "--sides", "1024", "2048"]
     command = [sys.executable, str(BENCHMARKS / "tiles.py"), "discs", "whole", "borders", "slides", *small]
     done = subprocess.run([*command, "--json", str(out)], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     figures = {line["name"]: line["value"] for line in json.loads(out.read_text())["lines"]}
-    assert figures["missed, twice, not whole"] == [0, 0, 0] and figures["objects on a border, joined"] == 2000
+    assert figures["missed, twice, not whole"] == [0, 0, 0] and figures["objects on a border, joined"] == 8000
     assert figures["matched at IoU 0.9"] == "100.00%"
     for side in ("1,024 x 1,024", "2,048 x 2,048"):
         drawn, found = figures[f"{side}: blobs, found"]

@@ -12,7 +12,7 @@ from torch import nn
 from maskrcnn.config.model import KeypointSchema, ModelConfig
 from maskrcnn.errors import UserError
 from maskrcnn.model.build import build
-from maskrcnn.model.mask_rcnn import MaskRCNN
+from maskrcnn.model.mask_rcnn import MaskRCNN, RawDetections
 from maskrcnn.predict.predictor import predict_pixels
 from maskrcnn.runtime.engine import run_network
 from maskrcnn.runtime.torch_engine import TorchEngine, torch_runner
@@ -75,8 +75,12 @@ def test_a_score_asked_for_takes_the_place_of_the_models_own(network: MaskRCNN) 
     class Engine:
         name, config = "recorder", network.config
 
-        def __call__(self, images: torch.Tensor, sizes: torch.Tensor, score: float | None = None) -> None:
+        def __call__(
+            self, images: torch.Tensor, sizes: torch.Tensor, score: float | None = None
+        ) -> RawDetections:
             asked.append(score)
+            none = torch.zeros(1, 0)
+            return RawDetections(none.view(1, 0, 4), none, none.long(), none.bool())
 
     for score in (None, 0.0, 0.005, 0.5):
         run_network(Engine(), images, sizes, score)  # type: ignore[arg-type]
