@@ -102,6 +102,7 @@ elif journey == "correct":
     labels["annotations"][1]["category_id"] = 77
     Path("labels/train.json").write_text(json.dumps(labels))
     save_blobs("new-images", 200, ["a.png", "b.png"])
+    save_blobs("more-images", 300, ["c.png", "d.png"])
 '''
 
 
