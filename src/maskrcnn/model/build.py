@@ -105,39 +105,38 @@ def _mask_head(config: ModelConfig, inputs: int) -> MaskHead | MLPMaskHead:
 
 
 def make_backbone(config: ModelConfig) -> Backbone:
-    """The backbone: a new one is one file beside these and one line here."""
+    """The backbone, with its batch norms' epsilon."""
+    backbone = _backbone(config)
+    set_eps(backbone, config.backbone.norm_eps)
+    return backbone
+
+
+def _backbone(config: ModelConfig) -> Backbone:
+    """A new backbone is one file beside these and one line here."""
     kind, norm, channels = config.backbone.kind, config.backbone.norm, config.input.channels
-    drop_path = config.backbone.drop_path
-    backbone: Backbone
+    drop_path, dilated = config.backbone.drop_path, config.neck.kind == "dc5"
     if kind in SWINS:
         return SwinTransformer(SWINS[kind], drop_path=drop_path, input_channels=channels)
     if kind in CONVNEXTS:
         return ConvNeXt(*CONVNEXTS[kind], drop_path=drop_path, input_channels=channels)
     if kind in VITS:
         return ViT(VITS[kind], drop_path=drop_path, input_channels=channels)
-    dilated = config.neck.kind == "dc5"
     if kind == "mobilenetv2":
-        backbone = MobileNetV2(norm=norm, input_channels=channels, dilate_last=dilated)
-        set_eps(backbone, config.backbone.norm_eps)
-        return backbone
+        return MobileNetV2(norm=norm, input_channels=channels, dilate_last=dilated)
     if kind in EFFICIENTNETS:
-        width, depth = EFFICIENTNETS[kind]
-        backbone = EfficientNetLite(width, depth, norm=norm, input_channels=channels, dilate_last=dilated)
-        set_eps(backbone, config.backbone.norm_eps)
-        return backbone
-    layers, groups, group_width = RESNETS[kind]
-    backbone = ResNet(
-        depth=layers,
+        factors = EFFICIENTNETS[kind]
+        return EfficientNetLite(*factors, norm=norm, input_channels=channels, dilate_last=dilated)
+    depth, groups, width = RESNETS[kind]
+    return ResNet(
+        depth=depth,
         groups=groups,
-        width_per_group=group_width,
+        width_per_group=width,
         stages=3 if config.neck.kind == "c4" else 4,
         dilate_last=dilated,
         stride_in_1x1=config.backbone.stride_in_1x1,
         norm=norm,
         input_channels=channels,
     )
-    set_eps(backbone, config.backbone.norm_eps)
-    return backbone
 
 
 def set_eps(backbone: nn.Module, eps: float) -> None:

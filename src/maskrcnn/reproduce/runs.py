@@ -158,15 +158,16 @@ class Study:
                 pilot = None
                 if minutes is not None:
                     steps, pilot = self._pilot(minutes, seeds, say)
-                data = {"source": self.source, **self.described}
-                fields = {
-                    "steps": steps,
-                    "seeds": seeds,
-                    "pilot": pilot,
-                    "digest": self.digest(),
-                    "data": data,
-                }
-                write_json(path, Plan(**fields, environment=environment(1)).model_dump())
+                assert steps is not None
+                made = Plan(
+                    steps=steps,
+                    seeds=seeds,
+                    pilot=pilot,
+                    digest=self.digest(),
+                    data={"source": self.source, **self.described},
+                    environment=environment(1),
+                )
+                write_json(path, made.model_dump())
             plan = validate(Plan, parse_json(path, "remove the folder and start again"), str(path))
         asked = {"seeds": seeds, "digest": self.digest()}
         other = [name for name, value in asked.items() if getattr(plan, name) != value]

@@ -25,7 +25,6 @@ SWIN: Rules = [
     (r"backbone\.stem\.conv\.", "backbone.patch_embed.projection."),
     (r"backbone\.stem\.norm\.", "backbone.patch_embed.norm."),
     (r"backbone\.merges\.(\d)\.", r"backbone.stages.\1.downsample."),
-    (r"backbone\.norms\.(\d)\.", r"backbone.norm\1."),
     *[
         (r"backbone\.stages\.(\d)\.(\d+)\." + ours, r"backbone.stages.\1.blocks.\2." + theirs)
         for ours, theirs in (
@@ -41,7 +40,6 @@ CONVNEXT: Rules = [
     (r"backbone\.stem\.conv\.", "backbone.downsample_layers.0.0."),
     (r"backbone\.stem\.norm\.", "backbone.downsample_layers.0.1."),
     (r"backbone\.downs\.(\d)\.", r"backbone.downsample_layers.{\1}."),
-    (r"backbone\.norms\.(\d)\.", r"backbone.norm\1."),
     *[
         (r"backbone\.stages\.(\d)\.(\d+)\." + ours, r"backbone.stages.\1.\2." + theirs)
         for ours, theirs in (
@@ -56,6 +54,7 @@ SWIN_STEM = "backbone.patch_embed.projection.weight"
 CONVNEXT_STEM = "backbone.downsample_layers.0.0.weight"
 CAFFE_MEAN = [103.53, 116.28, 123.675]  # BGR
 RULES: Rules = [
+    (r"backbone\.norms\.(\d)\.", r"backbone.norm\1."),
     *[(r"backbone\." + ours, "backbone." + theirs) for ours, theirs in BACKBONE],
     (r"neck\.lateral\.(\d)\.conv\.", r"neck.lateral_convs.\1.conv."),
     (r"neck\.lateral\.(\d)\.norm\.", r"neck.lateral_convs.\1.bn."),
