@@ -148,6 +148,8 @@ def test_a_budget_that_is_too_small_names_the_one_that_is_not(
         (["--only", "3/2"], "--only 3/2: write it as 1/4"),
         (["--table", "9"], "--table 9: there are"),
         (["--data", "nowhere"], "nowhere"),
+        (["--table", "timing", "--set", "train.batch=2"], "--set: timing trains nothing"),
+        (["--set", "model.roi.op=pool"], "the table itself settles model.roi.op"),
     ],
 )
 def test_wrong_arguments_are_one_line(

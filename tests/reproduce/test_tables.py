@@ -43,6 +43,20 @@ def test_every_variant_is_a_network(name: str) -> None:
         build(model)
 
 
+def test_own_settings_reach_every_variant_and_none_that_the_table_settles() -> None:
+    table = read_table("2d").with_overrides(["model.input.short_side=640", "model.input.long_side=700"])
+    for variant in table.variants:
+        model = table.config(variant, 0).model
+        assert (model.input.short_side, model.input.long_side) == (640, 700)
+        assert (model.roi.op == "pool") == (variant.name == "RoIPool")  # the table's own is as it was
+    assert table.model_dump_json() != read_table("2d").model_dump_json()  # so that another plan is made
+    for override in ("model.roi.op=warp", "model.roi={}", "train.seed=3", "train.epochs=1"):
+        with pytest.raises(UserError, match=f"--set {override}: the table itself settles"):
+            read_table("2d").with_overrides([override])
+    with pytest.raises(UserError, match="input"):
+        read_table("2d").with_overrides(["model.input.shortside=640"])
+
+
 def test_an_unknown_table_is_refused() -> None:
     with pytest.raises(UserError, match="--table 4: there are 2b, 2c.* timing and all"):
         read_table("4")

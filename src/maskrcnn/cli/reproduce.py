@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maskrcnn.cli.common import check_outputs, one_of, say
+from maskrcnn.cli.common import Settings, check_outputs, one_of, say
 from maskrcnn.errors import UserError
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def reproduce(
             help="Labelled images with a val split. [default: generated images that suit the table]"
         ),
     ] = None,
+    set_: Settings = None,
     budget: Annotated[
         str | None,
         typer.Option(metavar="30m|2h", help="Time for a table's trainings and evaluations. [default: 30m]"),
@@ -60,7 +61,10 @@ def reproduce(
     from maskrcnn.reproduce.table import names, read_table
 
     wanted = [*names(), "timing"] if table == "all" else [table]
-    tables = {name: read_table(name) for name in wanted if name != "timing"}  # refused before the work
+    if wanted == ["timing"] and (set_ or data):
+        raise UserError(f"{'--set' if set_ else '--data'}: timing trains nothing; leave it out")
+    # refused before the work
+    tables = {name: read_table(name).with_overrides(set_ or []) for name in wanted if name != "timing"}
     for name, one in tables.items():
         study = _study(one, name, data, out / name)
         _measure(study, study.plan(minutes, steps, seeds, say), share)

@@ -74,9 +74,10 @@ def what_was_trained(study: Study, plan: Plan) -> str:
     """Steps, images, commit and machine in a sentence."""
     config = study.table.config(study.table.variants[0], 0)
     train, machine = plan.data["train"], plan.environment
+    changed = "".join(f", {override}" for override in study.table.overrides)
     return (
         f"{plan.seeds} trainings of each, {plan.steps} steps of {config.train.batch} images, short side "
-        f"{config.model.input.short_side}, {config.model.backbone.kind}; {train['source']}: "
+        f"{config.model.input.short_side}, {config.model.backbone.kind}{changed}; {train['source']}: "
         f"{train['images']:,} images, measured on {plan.data['val']['images']:,}; commit "
         f"{machine['commit'] or 'unknown'}, {machine['processor']}"
     )

@@ -15,6 +15,7 @@ from maskrcnn.safe_files import parse_yaml
 
 FOLDER = Path(__file__).parent / "tables"
 RECIPE = "quick"  # small enough for three seeds on two cores
+PLANNED = ("train.seed", "train.epochs", "train.evaluate_every_epochs", "train.init")
 Kind = Literal["bbox", "segm", "keypoints"]
 
 
@@ -57,6 +58,8 @@ class Table(Section):
     """Which generated images it is measured on, where no data are given."""
     set: dict[str, Any] = {}
     """Settings of all variants, over the recipe."""
+    overrides: list[str] = []
+    """A person's own settings of all variants, over the table's, as `a.b=value`."""
     variants: list[Variant]
     """In the paper's order."""
     comparisons: list[Comparison]
@@ -83,14 +86,34 @@ class Table(Section):
             changes: of the section `train`.
         """
         train = {f"train.{name}": value for name, value in {"seed": seed, **changes}.items()}
-        values = {**self.set, **variant.set, **train}
-        # a whole section before what is inside it
-        ordered = sorted(values.items(), key=lambda item: item[0].count("."))
-        return load_config(RECIPE, [f"{name}={json.dumps(value)}" for name, value in ordered])
+        return load_config(
+            RECIPE, [*_assigned(self.set), *self.overrides, *_assigned(variant.set), *_assigned(train)]
+        )
+
+    def with_overrides(self, overrides: list[str]) -> Table:
+        """The same table, measured with `overrides`.
+
+        Raises:
+            UserError: one changes what the variants differ in, or what the plan settles; or is no setting.
+        """
+        settled = {*PLANNED, *(name for variant in self.variants for name in variant.set)}
+        for override in overrides:
+            key = override.partition("=")[0].strip()
+            for name in settled:
+                if f"{name}.".startswith(f"{key}.") or f"{key}.".startswith(f"{name}."):
+                    raise UserError(f"--set {override}: the table itself settles {name}; leave it out")
+        table = self.model_copy(update={"overrides": overrides})
+        for variant in self.variants:
+            table.config(variant, seed=0)
+        return table
 
     def kinds(self) -> list[Kind]:
         """What is measured of any variant."""
         return list(dict.fromkeys(comparison.kind for comparison in self.comparisons))
+
+
+def _assigned(settings: dict[str, Any]) -> list[str]:
+    return [f"{name}={json.dumps(value)}" for name, value in settings.items()]
 
 
 def names() -> list[str]:
