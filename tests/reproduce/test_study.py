@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from maskrcnn.labels.synthetic import Synthetic
 from maskrcnn.reproduce import compare, data, runs
 from maskrcnn.reproduce.report import write_report
 from maskrcnn.reproduce.runs import Study
+from maskrcnn.reproduce.summary import write_summary
 from maskrcnn.reproduce.table import Table
 
 SMALL = {
@@ -108,6 +110,16 @@ def test_a_study_goes_on_after_a_stop_and_ends_as_one_that_was_not_stopped(
     assert "data:image/jpeg;base64," in page and 'src="http' not in page
     markdown = (study.folder / "report.md").read_text()
     assert "| FCN | 33.6 | - | 35.3 |" in markdown and "examples-1.jpg" in markdown
+
+    for name in ("2e", "resolution"):  # the summary is of whatever tables are there, from two on
+        assert write_summary(tmp_path / "all") is None
+        shutil.copytree(study.folder, tmp_path / "all" / name, ignore=shutil.ignore_patterns("runs"))
+    summary = write_summary(tmp_path / "all")
+    assert summary is not None and (tmp_path / "all" / "summary.png").is_file()
+    difference = report["comparisons"][0]["difference"]["AP"]["mean"]
+    rows = [line for line in summary.read_text().splitlines() if "FCN, beside MLP" in line]
+    assert len(rows) == 2 and rows[0].startswith("| 2e |") and rows[1].startswith("| resolution |")
+    assert f"| {difference:+.1f} (" in rows[0] and "| +2.1 |" in rows[0]
 
 
 def test_the_pilot_run_scales_the_steps_to_the_budget(study: Study) -> None:

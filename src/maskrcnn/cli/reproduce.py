@@ -58,6 +58,7 @@ def reproduce(
         raise UserError("--budget and --steps: give one of them")
     share = _share(only)
     minutes = None if steps else _minutes(budget or "30m")
+    from maskrcnn.reproduce.summary import write_summary
     from maskrcnn.reproduce.table import names, read_table
 
     wanted = [*names(), "timing"] if table == "all" else [table]
@@ -68,6 +69,7 @@ def reproduce(
     for name, one in tables.items():
         study = _study(one, name, data, out / name)
         _measure(study, study.plan(minutes, steps, seeds, say), share)
+        write_summary(out)
     if "timing" in wanted and share[0] == 1:
         _time(out / "timing")
 
