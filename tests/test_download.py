@@ -186,7 +186,7 @@ def test_an_address_that_is_not_admitted(tmp_path: Path, url: str) -> None:
 def test_a_name_that_leaves_the_folder(tmp_path: Path, path: str) -> None:
     with pytest.raises(UserError, match="does not end in a file name"):
         fetch(f"https://localhost{path}", tmp_path)
-    assert download._file_name("https://localhost/a%2F..%2Fb.pkl") == "b.pkl"
+    assert download.file_name("https://localhost/a%2F..%2Fb.pkl") == "b.pkl"
 
 
 def test_redirects(server: Server, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def fetch(
     """
     digests = _prefixes(sha256=sha256, md5=md5)
     folder = Path(folder)
-    path = folder / _file_name(url)
+    path = folder / file_name(url)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if path.is_file() and not _mismatch(path, digests):
@@ -93,7 +93,7 @@ def _mismatch(path: Path, digests: dict[str, str]) -> str | None:
     return None
 
 
-def _file_name(url: str) -> str:
+def file_name(url: str) -> str:
     """The last part of an admitted address.
 
     Raises:

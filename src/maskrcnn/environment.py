@@ -20,7 +20,7 @@ def describe_environment() -> dict[str, str]:
         "maskrcnn": __version__,
         "python": platform.python_version(),
         "system": platform.platform(),
-        "cores": f"{_usable_cores()} usable of {os.cpu_count()}",
+        "cores": f"{usable_cores()} usable of {os.cpu_count()}",
         "threads": str(torch.get_num_threads()),
         "devices": ", ".join(_devices()),
     }
@@ -32,7 +32,8 @@ def describe_environment() -> dict[str, str]:
     return facts
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
+    """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

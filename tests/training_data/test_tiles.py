@@ -455,7 +455,8 @@ def test_check_advises_tiles_that_can_be_trained_on(tmp_path: Path, cache: Path)
         tiles is not None and tiles.side == 1280 and tiles.overlap == 96
     )  # 1024 of the network's show 30 pixels as 24
     assert config.model.input.short_side == 1024 == max(config.data.augment.short_sides)
-    assert config.data.augment.crop is None and "--set data.tiles.side=1280" in advice.command
+    assert config.data.augment.crop is None and config.data.augment.mosaic == 0
+    assert "--set data.tiles.side=1280" in advise("scans", stats, "nuclei-mobilenet").command
     # remnants are ignored, though the recipe has no use for that
     form = prepare_data(config, dataset)[0].model.input
     assert tile_side(form, (10_000, 10_000), "auto") == tiles.side  # what predict takes

@@ -1,31 +1,32 @@
-"""What to train with, from the sizes of the objects: image side, anchors, schedule."""
+"""What to train with, from the labels and the machine: what `check` prints and `train` takes by itself."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import yaml
 
+from maskrcnn.check.draft import Draft, listed
+from maskrcnn.check.geometry import advise_anchors, advise_sides
+from maskrcnn.check.length import Cost, advise_length
+from maskrcnn.check.machine import Machine
+from maskrcnn.check.start import choose_start, load_trunk_name
 from maskrcnn.check.statistics import Statistics
 from maskrcnn.config.load import Config, load_config
 from maskrcnn.labels.options import PLAIN, LabelOptions
 from maskrcnn.shell import counted, shell_command
-from maskrcnn.weights.published import published_checkpoints
-from maskrcnn.weights.trunk import shipped_trunks
 
-WANTED_SIDE = (
-    24.0  # pixels of the network's input that three in four objects should have: less costs masks, more time
-)
-SIDES = (256, 1024)  # short sides that are reasonable on the machines people have
-MOST_ENLARGED = 2.0
-TILED = 1600  # long side of the network's input above which tiles are better
-OBJECT_VIEWS = 30_000  # views of objects after which narrow networks have stopped learning fast
-STRIDES = (4, 8, 16, 32, 64)
-MOSAIC_MORE = 64  # pixels by which a mosaic's canvas passes the short side
-WIDEST_STEP = 2.5  # between the anchors of two levels
+FEW_IMAGES = 200  # below which a fifth is kept to evaluate on, else a tenth
+LEAST_IMAGES = 5  # below which none is
+MOST_DETECTIONS = 1000
+ROIS_AN_OBJECT = 4  # positive and negative ones that an object should have in training
+MOST_ROIS = {"cpu": 128, "mps": 128, "cuda": 256}
+GB_PER_MEGAPIXEL = 1.7  # of a training step of MobileNetV2; measured
+CROWDED = 4  # objects of an image, in the middle, from which on mosaics need not add some
 
 
 @dataclass
@@ -41,7 +42,24 @@ class Advice:
     memory_gb: float | None = None  # the most that this process held while a step ran
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return dict(vars(self))
+
+    @property
+    def config(self) -> Config:
+        return load_config(self.recipe, self.overrides)
+
+    def note_cost(self, cost: Cost, images: int) -> None:
+        """What was measured, and what it makes of a training on so many images."""
+        self.seconds_per_image = round(cost.step, 3)
+        self.hours = round(cost.step * images * self.config.train.epochs / 3600, 2)
+        self.memory_gb = cost.memory_gb
+
+
+def recipe_text(config: Config, reasons: Sequence[str]) -> str:
+    """A recipe to be edited: why each choice was made, and what differs from the defaults."""
+    settings = config.model_dump(mode="json", exclude_defaults=True)
+    comments = "".join(f"# {' '.join(reason.split())}\n" for reason in reasons)
+    return comments + yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
 
 
 def advise(
@@ -49,197 +67,159 @@ def advise(
     stats: Statistics,
     recipe: str | None = None,
     *,
+    val_images: int = 0,
+    machine: Machine | None = None,
+    asked: Sequence[str] = (),
+    seconds: float | None = None,
+    cost: Cost | None = None,
     mean: Sequence[float] = (),
     std: Sequence[float] = (),
     options: LabelOptions = PLAIN,
+    val: str | None = None,
 ) -> Advice:
-    """Overrides of a recipe that fit the data.
+    """A recipe, and overrides of it, that fit data and machine.
 
     Args:
         stats: of the train split, which has objects.
-        recipe: None: the shipped one that fits.
+        recipe: None: all is chosen. Else only what depends on the data: sides, anchors, heads, length.
+        val_images: of the val split; 0: there is none.
+        machine: None: this one.
+        asked: overrides that a person wants; what is chosen fits them.
+        seconds: that the training may take, for which `cost` is needed.
         mean, std: of the images' channels, where these are not RGB's three.
-        options: what was said of the labels, for the command.
+        options, val: what was said of the labels, for the command.
     """
-    if recipe is None:
-        recipe = "person-mobilenet" if stats.with_keypoints else "nuclei-mobilenet"
-    config = load_config(recipe)
-    draft = _Draft()
-    _advise_trunk(draft, config)
+    machine = machine or Machine.here()
+    draft = choose_start(stats, machine) if recipe is None else Draft(recipe)
+    draft.overrides += asked
+    keys = {override.partition("=")[0].strip() for override in asked}
+    if recipe is not None:
+        _advise_trunk(draft)
     if len(mean) not in (0, 3):
         _advise_channels(draft, mean, std)
-    scale = _advise_sides(draft, stats, config)
-    _advise_anchors(draft, stats, config, scale)
-    epochs = int(np.clip(math.ceil(OBJECT_VIEWS / max(stats.objects, 1)), 5, 200))
-    views = f"{counted(epochs * stats.objects, 'view')} of {counted(stats.objects, 'object')}"
-    draft.add(f"{counted(epochs, 'epoch')}: {views}", f"train.epochs={epochs}")
-    if not stats.with_mask:
-        draft.overrides.append("model.mask_head=null")
-    if not stats.with_keypoints and config.model.keypoint_head is not None:
-        draft.overrides.append("model.keypoint_head=null")
-    sets = [word for override in draft.overrides for word in ("--set", override)]
-    command = shell_command(
-        ["maskrcnn", "train", source, *options.words(config.data), "--recipe", recipe, *sets]
-    )
-    return Advice(recipe, draft.overrides, command, draft.reasons)
+    _advise_heads(draft, stats)
+    side = draft.config.model.input.short_side if "model.input.short_side" in keys else None
+    scale = advise_sides(draft, stats, device=machine.device, side=side)
+    advise_anchors(draft, stats, scale)
+    if recipe is None:
+        _advise_slots(draft, stats, machine)
+        _advise_batch(draft, stats, machine)
+        _advise_augmentation(draft, stats)
+        val_images = val_images or _advise_split(draft, stats)
+    fixed = draft.config.train.epochs if "train.epochs" in keys else None
+    advise_length(draft, stats, val_images, seconds, cost, fixed=fixed, chosen=recipe is None)
+    draft.overrides += asked  # these win
+    config = draft.config
+    words = ["maskrcnn", "train", source, *options.words(None if recipe is None else config.data)]
+    words += [] if val is None else ["--val", val]
+    if recipe is not None:
+        words += ["--recipe", recipe, *(word for each in draft.overrides for word in ("--set", each))]
+    return Advice(draft.recipe, draft.overrides, shell_command(words), draft.reasons)
 
 
-@dataclass
-class _Draft:
-    """Overrides and why, while they are found."""
-
-    reasons: list[str] = field(default_factory=list)
-    overrides: list[str] = field(default_factory=list)
-
-    def add(self, reason: str, *overrides: str) -> None:
-        self.reasons.append(reason)
-        self.overrides += overrides
-
-
-def _advise_trunk(draft: _Draft, config: Config) -> None:
+def _advise_trunk(draft: Draft) -> None:
     """Weights for a frozen backbone, which `train` refuses to leave at random ones."""
-    backbone = config.model.backbone
-    if config.train.trunk or config.train.init or not backbone.freeze:
+    config = draft.config
+    if config.train.trunk or config.train.init or not config.model.backbone.freeze:
         return
-    trunks = [*shipped_trunks(), *(entry.name for entry in published_checkpoints() if entry.kind == "trunk")]
-    fitting = [name for name in trunks if name.rpartition("/")[2].startswith(backbone.kind)]
-    if fitting:
-        draft.add(
-            "the recipe freezes a part of the backbone and names no weights", f"train.trunk={fitting[0]}"
-        )
+    trunk = load_trunk_name(config)
+    if trunk:
+        draft.add("the recipe freezes a part of the backbone and names no weights", f"train.trunk={trunk}")
     else:
         draft.add("there are no weights for this backbone, so all of it learns", "model.backbone.freeze=0")
 
 
-def _advise_channels(draft: _Draft, mean: Sequence[float], std: Sequence[float]) -> None:
+def _advise_channels(draft: Draft, mean: Sequence[float], std: Sequence[float]) -> None:
     draft.add(
         f"images of {counted(len(mean), 'channel')}: the first convolution is adapted, and learns",
         f"model.input.channels={len(mean)}",
-        f"model.input.mean={_listed(mean)}",
-        f"model.input.std={_listed(std)}",
+        f"model.input.mean={listed(mean)}",
+        f"model.input.std={listed(std)}",
         "model.backbone.freeze=0",
     )
 
 
-def _advise_sides(draft: _Draft, stats: Statistics, config: Config) -> float:
-    """Sides of the input, or tiles; returns the network's pixels per pixel of the image."""
-    side, long, scale = _side(stats)
-    tiles = _tiles(stats)
-    quarter = stats.sides[1]
-    if tiles is None:
-        draft.add(
-            f"short side {side}: a quarter of the objects are under {quarter:.0f} pixels, "
-            f"{quarter * scale:.0f} then"
-        )
-    else:
-        side = long = SIDES[1]
-        scale = side / tiles[0]
-        draft.add(
-            f"tiles of {tiles[0]} pixels: a quarter of the objects are under {quarter:.0f} pixels in images "
-            "of up to "
-            f"{stats.long_sides[4]:.0f}, {quarter * scale:.0f} in a tile; they overlap by {tiles[1]}, as "
-            "large objects",
-            f"data.tiles.side={tiles[0]}",
-            f"data.tiles.overlap={tiles[1]}",
-            *_ignored_remnants(config),
-        )
-    draft.overrides += [f"model.input.short_side={side}", f"model.input.long_side={long}"]
-    sides = _around(side)  # of square images the largest passes the long side at which they are tested
-    draft.overrides += [f"data.augment.short_sides={_compact(sides)}"]
-    draft.overrides += [f"data.augment.long_side={max(long, *sides)}"]
-    if config.data.augment.jitter is not None:  # it would be taken instead of the short sides
-        draft.overrides += ["data.augment.jitter=null", "data.augment.crop=null"]
-    if config.data.augment.mosaic:  # as large as an image, whose long side is cut
-        draft.overrides.append(f"data.augment.mosaic_canvas=[{side + MOSAIC_MORE},{side + MOSAIC_MORE}]")
-    return scale
+def _advise_heads(draft: Draft, stats: Statistics) -> None:
+    """No head that the labels have nothing for."""
+    model = draft.config.model
+    if not stats.with_mask and model.mask_head is not None:
+        draft.add("no mask head: the labels have no masks", "model.mask_head=null")
+    if not stats.with_keypoints and model.keypoint_head is not None:
+        draft.add("no keypoint head: the labels have no keypoints", "model.keypoint_head=null")
 
 
-def _advise_anchors(draft: _Draft, stats: Statistics, config: Config, scale: float) -> None:
-    small, large = stats.sides[0] * scale, stats.sides[4] * scale
-    anchors = _anchor_sizes(small, large)
-    if len(config.model.rpn.sizes) == 1:  # C4 and DC5 have one level
-        anchors = [[size for level in anchors for size in level]]
+def _advise_slots(draft: Draft, stats: Statistics, machine: Machine) -> None:
+    """Room for as many detections and proposals as images have objects, and RoIs to learn from."""
+    model = draft.config.model
+    most = stats.most_in_image
+    wanted = min(MOST_DETECTIONS, max(100, 100 * math.ceil(1.25 * most / 100)))
+    detections = max(model.test.detections, wanted)
+    proposals = max(model.rpn.post_nms_test, round(2.5 * detections))
+    rois = int(
+        np.clip(64 * math.ceil(ROIS_AN_OBJECT * stats.per_image[4] / 64), 64, MOST_ROIS[machine.device])
+    )
     draft.add(
-        f"anchors from {anchors[0][0]} to {anchors[-1][-1]}: nine in ten objects are {small:.0f} to "
-        f"{large:.0f} then",
-        f"model.rpn.sizes={_compact(anchors)}",
+        f"slots: {detections} detections, {proposals} proposals, {rois} RoIs an image in training: it has up "
+        f"to {counted(most, 'object')}",
+        f"model.test.detections={detections}",
+        f"model.test.candidates={max(model.test.candidates, proposals)}",
+        f"model.rpn.post_nms_test={proposals}",
+        f"model.rpn.pre_nms_test={max(model.rpn.pre_nms_test, proposals)}",
+        f"model.roi.samples={rois}",
     )
-    low, high = stats.ratios[0], stats.ratios[4]
-    if 0.6 <= low and high <= 1.7:
-        ratios = [1.0]
-    elif 0.3 <= low and high <= 3.5:
-        ratios = [0.5, 1.0, 2.0]
-    else:
-        ratios = [0.25, 0.5, 1.0, 2.0, 4.0]
+
+
+def _advise_batch(draft: Draft, stats: Statistics, machine: Machine) -> None:
+    """Images of a step, precision and workers."""
+    augment = draft.config.data.augment
+    height, width = augment.crop or (max(augment.short_sides), augment.long_side)
+    megapixels = max(height * width, math.prod(augment.canvas) if augment.mosaic else 0) / 1e6
+    batch = 16 if machine.device == "cuda" else 4 if stats.images < FEW_IMAGES else 8
+    batch = min(batch, max(1, stats.images))
+    while batch > 1 and batch * megapixels * GB_PER_MEGAPIXEL > machine.memory_gb / 2:
+        batch //= 2
+    workers = min(8, machine.cores - 1 if machine.device == "cuda" else machine.cores, stats.images)
+    precision = "bf16" if machine.bf16 else "fp32"
     draft.add(
-        f"anchor ratios {ratios}: height / width is {low:.2f} to {high:.2f} (5 to 95%)",
-        f"model.rpn.ratios={_compact(ratios)}",
+        f"batch {batch}, {precision}, {counted(workers, 'worker')}: {machine.line}",
+        f"train.batch={batch}",
+        f"train.precision={precision}",
+        f"data.workers={workers}",
     )
 
 
-def _anchor_sizes(small: float, large: float) -> list[list[int]]:
-    """Anchors for objects of these sides: one a level and twice as large on each, or in larger steps to reach
-    the large.
-
-    A step beyond WIDEST_STEP would leave objects between two sizes that neither overlaps by half: then there
-    are two of each level.
-    """
-    levels = len(STRIDES)
-    power = math.log2(max(small, 4.0))
-    below = 2 ** int(np.clip(math.floor(power), 3, 5))
-    first = below if below << (levels - 1) >= large else 2 ** int(np.clip(round(power), 3, 5))
-    step = max(2.0, (large / first) ** (1 / (levels - 1)))
-    if step <= WIDEST_STEP:
-        return [[_even(first * step**level)] for level in range(levels)]
-    half = (large / first) ** (1 / (2 * levels - 1))
-    return [
-        [_even(first * half ** (2 * level)), _even(first * half ** (2 * level + 1))]
-        for level in range(levels)
-    ]
-
-
-def _even(side: float) -> int:
-    return max(4, 4 * round(side / 4))
-
-
-def _side(stats: Statistics) -> tuple[int, int, float]:
-    """Short and long side of the network's input for whole images, and its pixels per pixel of a middling
-    one.
-    """
-    short, small = stats.short_sides[2], stats.sides[1]
-    scale = min(MOST_ENLARGED, WANTED_SIDE / max(small, 1e-6)) if small < WANTED_SIDE else 1.0
-    side = int(np.clip(round(short * scale / 32) * 32, *SIDES))
-    scale = side / short
-    long = int(math.ceil(max(stats.long_sides[4] * scale, side) / 32) * 32)
-    return side, min(long, TILED), scale
-
-
-def _tiles(stats: Statistics) -> tuple[int, int] | None:
-    """Side and overlap of tiles; None where whole images show their small objects large enough."""
-    needed = min(MOST_ENLARGED, WANTED_SIDE / max(stats.sides[1], 1e-6))  # the network's pixels per pixel
-    if stats.long_sides[4] * needed <= TILED:
-        return None
-    side = round(SIDES[1] / needed / 32) * 32
-    return side, int(np.clip(math.ceil(stats.sides[4] / 32) * 32, 64, side // 2))
-
-
-def _ignored_remnants(config: Config) -> list[str]:
-    """What a recipe must have for tiles: the remnants of objects at their borders are ignored."""
-    return [
-        f"model.{n}.ignore_iou=0.5" for n in ("rpn", "roi") if getattr(config.model, n).ignore_iou is None
-    ]
-
-
-def _listed(values: Sequence[float]) -> str:
-    return "[" + ",".join(f"{value:g}" for value in values) + "]"
-
-
-def _compact(values: list[Any]) -> str:
-    return str(values).replace(" ", "")
-
-
-def _around(side: int) -> list[int]:
-    """Short sides to train on about the one to test at."""
-    return sorted(
-        {int(np.clip(round(side * factor / 32) * 32, 128, SIDES[1])) for factor in (0.7, 0.8, 0.9, 1.0, 1.1)}
+def _advise_augmentation(draft: Draft, stats: Statistics) -> None:
+    """What the start was trained with, in as far as the labels allow it."""
+    augment = draft.config.data.augment
+    changes = []
+    if augment.mosaic:
+        whole = draft.config.data.tiles is None
+        mosaic = 0.5 if whole and stats.per_image[2] < CROWDED else 0.0
+        changes += [f"data.augment.mosaic={mosaic}", "data.augment.mosaic_grids=[2]"]
+    if stats.with_mask < stats.objects:
+        changes += ["data.augment.copy_paste=0"]
+    if augment.rotate and not stats.with_mask:  # the box around a tilted box is too large
+        changes.append("data.augment.rotate=0")
+    draft.overrides += changes
+    augment = draft.config.data.augment
+    shown = {"flip": augment.flip, "colour": augment.colour, "mosaic": augment.mosaic}
+    shown |= {"copy-paste": augment.copy_paste, "rotate": augment.rotate}
+    draft.reasons.append(
+        "augmentation: "
+        + ", ".join(f"{name} {value:g}" for name, value in shown.items() if value)
+        + ("; pasted objects need masks" if stats.with_mask < stats.objects else "")
     )
+
+
+def _advise_split(draft: Draft, stats: Statistics) -> int:
+    """A split where there is none; returns how many images it has."""
+    if stats.images < LEAST_IMAGES:
+        draft.add(f"evaluation: none, {counted(stats.images, 'image')} are too few to keep one")
+        return 0
+    share = 0.2 if stats.images < FEW_IMAGES else 0.1
+    kept = round(share * stats.images)
+    draft.add(
+        f"evaluation: there is no val split, so {kept} of {counted(stats.images, 'image')} are kept for it",
+        f"data.val_share={share}",
+    )
+    return kept

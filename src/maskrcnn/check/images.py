@@ -13,9 +13,9 @@ import numpy as np
 
 from maskrcnn.check.findings import Finding, Findings
 from maskrcnn.check.kinds import CheckKind
-from maskrcnn.errors import ImageError
+from maskrcnn.errors import ImageError, UserError
 from maskrcnn.images.fingerprint import fingerprint, near_duplicates, similar_hashes
-from maskrcnn.images.header import open_image, orientation
+from maskrcnn.images.header import open_image, orientation, stored_channels
 from maskrcnn.images.read import ValueRange, read_image
 from maskrcnn.labels.image_files import size_disagreement
 from maskrcnn.labels.types import Dataset, LabelledImage
@@ -154,6 +154,20 @@ def _note_leak(
             kind = CheckKind.IN_BOTH_SPLITS
             findings.add(Finding(kind, split, record, index, duplicate_of=("train", other)))
             break
+
+
+def channels_of(dataset: Dataset, wanted: int = 3) -> int:
+    """How many channels images are to be read with: those that are wanted or, where files cannot be read as
+    RGB, their own.
+    """
+    path = dataset.image(0).path if len(dataset) else None
+    if wanted != 3 or path is None:
+        return wanted
+    try:
+        stored = stored_channels(path)
+    except UserError:  # inspect_image says what is wrong
+        return wanted
+    return wanted if stored == 1 else stored
 
 
 def mean_and_deviation(

@@ -10,7 +10,14 @@ from pathlib import Path
 from maskrcnn.check.advice import advise
 from maskrcnn.check.anchors import check_anchors
 from maskrcnn.check.findings import Finding, Findings
-from maskrcnn.check.images import SplitFacts, check_image, check_leaks, inspect_images, mean_and_deviation
+from maskrcnn.check.images import (
+    SplitFacts,
+    channels_of,
+    check_image,
+    check_leaks,
+    inspect_images,
+    mean_and_deviation,
+)
 from maskrcnn.check.kinds import CheckKind
 from maskrcnn.check.labels import check_annotations, check_classes
 from maskrcnn.check.measure import measure
@@ -20,7 +27,6 @@ from maskrcnn.check.statistics import StatisticsCounter
 from maskrcnn.config.load import Config, load_config
 from maskrcnn.errors import RecordError, UserError
 from maskrcnn.files import write_json
-from maskrcnn.images.header import stored_channels
 from maskrcnn.images.read import ValueRange
 from maskrcnn.labels.channels import with_channels
 from maskrcnn.labels.open import open_dataset, open_split, open_val
@@ -47,7 +53,7 @@ def check(
 
     Args:
         val: another data set to check as the val split.
-        recipe: to advise on; None: the shipped one that fits.
+        recipe: to advise on; None: what `train` takes by itself.
         channels: to read the images with; None: the recipe's or, where files cannot be read as RGB, theirs.
         options: what a person says of the labels (`open_dataset`); where it says nothing of data.classes and
             the like, the recipe does.
@@ -77,7 +83,7 @@ def check(
     )
     if train is None:
         return report
-    channels = channels or _channels(train, settings)
+    channels = channels or channels_of(train, settings.model.input.channels)
     value_range = settings.model.input.value_range or value_range_of(
         train, channels, settings.data.value_percentiles
     )
@@ -90,7 +96,7 @@ def check(
     report.mean, report.std = mean_and_deviation(report.datasets["train"], facts["train"], channels)
     report.grey = bool(len(train)) and facts["train"].grey
     if report.statistics["train"].objects:
-        _advise(report, recipe, measured, options)
+        _advise(report, recipe, measured, options, val)
     return report
 
 
@@ -176,27 +182,23 @@ def _inspect(
     return facts
 
 
-def _advise(report: Report, recipe: str | None, measured: bool, options: LabelOptions) -> None:
+def _advise(
+    report: Report, recipe: str | None, measured: bool, options: LabelOptions, val: str | None
+) -> None:
     """Adds the advice, what its anchors do not fit, and what a step costs."""
-    train = report.statistics["train"]
+    train, other = report.statistics["train"], report.datasets.get("val")
     advice = report.advice = advise(
-        report.source, train, recipe, mean=report.mean, std=report.std, options=options
+        report.source,
+        train,
+        recipe,
+        val_images=len(other) if other is not None else 0,
+        mean=report.mean,
+        std=report.std,
+        options=options,
+        val=val,
     )
-    config = load_config(advice.recipe, advice.overrides)
     for split, dataset in report.datasets.items():
-        check_anchors(dataset, report.statistics[split], config, split, report.findings)
+        check_anchors(dataset, report.statistics[split], advice.config, split, report.findings)
     if measured and not report.findings.errors:
-        measure(advice, report.datasets["train"])
-
-
-def _channels(dataset: Dataset, settings: Config) -> int:
-    """How many channels the images are to be read with."""
-    wanted = settings.model.input.channels
-    path = dataset.image(0).path if len(dataset) else None
-    if wanted != 3 or path is None:
-        return wanted
-    try:
-        stored = stored_channels(path)
-    except UserError:  # inspect_image says what is wrong
-        return wanted
-    return wanted if stored == 1 else stored
+        cost = measure(advice.config, report.datasets["train"], other)
+        advice.note_cost(cost, len(report.datasets["train"]))

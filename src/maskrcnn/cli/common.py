@@ -18,6 +18,8 @@ from maskrcnn.shell import printable
 from maskrcnn.stop import telling
 
 if TYPE_CHECKING:
+    from maskrcnn.config.data import DataConfig
+    from maskrcnn.config.load import Config
     from maskrcnn.labels.options import LabelOptions
     from maskrcnn.labels.types import Dataset
     from maskrcnn.model.mask_rcnn import MaskRCNN
@@ -43,15 +45,16 @@ def _model_names(incomplete: str) -> list[str]:
 def recipe_names(incomplete: str) -> list[str]:
     from maskrcnn.weights.shipped_models import shipped_recipes
 
-    return one_of(*shipped_recipes())(incomplete)
+    return one_of(AUTO, *shipped_recipes())(incomplete)
 
 
 MODEL_HELP = (
     "A shipped model (person-mobilenet, nuclei-mobilenet), model folder, run folder or published checkpoint"
     " (see: maskrcnn models)."
 )
+AUTO = "auto"  # the recipe that is chosen from the data
 RECIPES = (
-    "nuclei-mobilenet|person-mobilenet|quick|faster-r50-fpn-1x|r50-c4-1x|r50-fpn-1x|r50-fpn-3x|r101-fpn-3x|"
+    "auto|nuclei-mobilenet|person-mobilenet|quick|faster-r50-fpn-1x|r50-c4-1x|r50-fpn-1x|r50-fpn-3x|r101-fpn-3x|"
     "x101-fpn-3x|r50-fpn-keypoint-3x|r50-fpn-lsj-100ep|FILE"
 )
 Weights = Annotated[str, typer.Argument(metavar="WEIGHTS", help=MODEL_HELP, autocompletion=_model_names)]
@@ -84,7 +87,8 @@ Recipe = Annotated[
     typer.Option(
         metavar=RECIPES,
         autocompletion=recipe_names,
-        help="A shipped recipe (maskrcnn models says what they train) or a YAML file.",
+        help="A shipped recipe (maskrcnn models says what they train) or a YAML file. [default: auto, which"
+        " fits the data]",
     ),
 ]
 Settings = Annotated[
@@ -291,6 +295,19 @@ def label_options(
     return LabelOptions(class_name, images, class_attribute, split_parts, data)
 
 
+def label_data(recipe: str, set_: list[str] | None) -> DataConfig:
+    """The settings that labels are opened with: a recipe's or, where it is chosen from them, those that are
+    set.
+    """
+    from maskrcnn.config.load import load_config
+    from maskrcnn.labels.options import LABEL_SETTINGS
+
+    if recipe != AUTO:
+        return load_config(recipe, set_).data
+    known = [f"data.{name}" for name in LABEL_SETTINGS]
+    return load_config({}, [each for each in set_ or [] if each.partition("=")[0].strip() in known]).data
+
+
 def refuse_options(options: dict[str, object], reason: str) -> None:
     """Refuse options that would be ignored: those of `options` that were given, by name.
 
@@ -302,17 +319,27 @@ def refuse_options(options: dict[str, object], reason: str) -> None:
             raise UserError(f"{name}: {reason}; leave it out")
 
 
-def recipe_for(data: str) -> str:
-    """The recipe when none is named: `quick` for synthetic images.
+def recipe_for(data: str, recipe: str | None) -> str:
+    """The recipe; when none is named `auto`, which is chosen from the data; of synthetic images `quick`."""
+    return recipe or ("quick" if data == "synthetic" else AUTO)
 
-    Raises:
-        UserError: other images, which may want any of the recipes.
-    """
-    from maskrcnn.weights.shipped_models import shipped_recipes
 
-    if data == "synthetic":
-        return "quick"
-    raise UserError(f"--recipe: say which recipe to train; shipped: {', '.join(shipped_recipes())}")
+def choose_settings(
+    data: str,
+    train: Dataset,
+    val: Dataset | None,
+    set_: list[str] | None,
+    options: LabelOptions,
+    seconds: float | None = None,
+) -> tuple[Config, str]:
+    """The settings that `auto` stands for, each choice told, and their text as a recipe."""
+    from maskrcnn.check.advice import recipe_text
+    from maskrcnn.check.auto import choose
+
+    advice = choose(data, train, val, asked=set_ or [], seconds=seconds, options=options)
+    for line in advice.reasons:
+        say(f"auto: {line}")
+    return advice.config, recipe_text(advice.config, advice.reasons)
 
 
 def tell_repairs(dataset: Dataset | None) -> None:

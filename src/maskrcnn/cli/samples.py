@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from maskrcnn.cli.common import (
+    AUTO,
     ClassAttribute,
     Data,
     Images,
@@ -15,6 +16,8 @@ from maskrcnn.cli.common import (
     Settings,
     SplitParts,
     check_outputs,
+    choose_settings,
+    label_data,
     progress_bar,
     recipe_for,
     say,
@@ -43,10 +46,14 @@ def samples(
     from maskrcnn.train.sample_sheet import draw_sheet
     from maskrcnn.training_data.prepare import prepare_data
 
-    config = load_config(recipe or recipe_for(data), set_)
-    options = LabelOptions(None, images, class_attribute, split_parts, data=config.data)
-    dataset, _ = open_pair(data, options=options)
+    source = recipe_for(data, recipe)
+    options = LabelOptions(None, images, class_attribute, split_parts, data=label_data(source, set_))
+    dataset, val = open_pair(data, options=options)
     tell_repairs(dataset)
+    if source == AUTO:
+        config, _ = choose_settings(data, dataset, val, set_, options)
+    else:
+        config = load_config(source, set_)
     dataset, lines = take_class(dataset, config.model.classes)
     for line in lines:
         say(line)

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from maskrcnn.cli.common import (
+    AUTO,
     ClassAttribute,
     ClassName,
     Data,
@@ -18,6 +19,8 @@ from maskrcnn.cli.common import (
     Settings,
     SplitParts,
     check_outputs,
+    choose_settings,
+    label_data,
     progress_bar,
     recipe_for,
     say,
@@ -42,6 +45,14 @@ def train(
     images: Images = None,
     class_attribute: ClassAttribute = None,
     split_parts: SplitParts = False,
+    time: Annotated[
+        str | None,
+        typer.Option(
+            metavar="30m|2h",
+            help="How long the training may take; auto fits its length to that by a few steps. [default: as"
+            " long as the labels ask for]",
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in --run where it stopped.")
     ] = False,
@@ -51,10 +62,14 @@ def train(
 
     if resume and run is None:
         raise UserError("--resume: say which run to continue: --run FOLDER")
-    source = recipe or (_settings_of(run) if resume and run else recipe_for(data))
-    config = load_config(source, set_)
+    source = _settings_of(run) if resume and run and recipe is None else recipe_for(data, recipe)
+    chosen = source == AUTO
+    seconds = _seconds(time, chosen and not resume, set_)
+    if chosen and resume:
+        raise UserError("--resume: the run has a recipe already; leave --recipe auto out")
     folder = run or _new_run_folder(source)
     check_outputs(folder, kind="folder")
+    label_settings = label_data(source, set_)
 
     from maskrcnn.labels.choose import refuse_only_crowds
     from maskrcnn.labels.open import open_dataset, open_val
@@ -65,12 +80,16 @@ def train(
     from maskrcnn.training_data.prepare import prepare_data
 
     refuse_folder(folder, resume)  # before the data are read, which may take long
-    options = LabelOptions(class_name, images, class_attribute, split_parts, config.data)
+    options = LabelOptions(class_name, images, class_attribute, split_parts, label_settings)
     train_data = open_dataset(data, "train", options=options)
     val_data = open_val(data, options=options) if val is None else open_dataset(val, "val", options=options)
     refuse_only_crowds(train_data)
     for dataset in (train_data, val_data):
         tell_repairs(dataset)
+    if chosen:
+        config, text = choose_settings(data, train_data, val_data, set_, options, seconds)
+    else:
+        config, text = load_config(source, set_), ""
     train_data, val_data, lines = take_only_class(config, train_data, val_data)
     for line in lines:
         say(line)
@@ -80,17 +99,32 @@ def train(
         say(line)
     tell_names_without_font(config.model.classes)
     command = shell_command(["maskrcnn", *sys.argv[1:]])
-    trainer.train(config, train_data, val_data, folder, resume=resume, command=command)
+    trainer.train(config, train_data, val_data, folder, resume=resume, command=command, recipe=text)
 
 
-def _settings_of(run: Path) -> Path:
+def _seconds(time: str | None, chosen: bool, set_: list[str] | None) -> float | None:
+    """What `--time` says; it is refused where the length is not chosen."""
+    from maskrcnn.check.length import parse_time
+
+    if time is None:
+        return None
+    if not chosen:
+        raise UserError("--time: only auto fits its length to it; leave --recipe out, or set train.epochs")
+    if any(each.partition("=")[0].strip() == "train.epochs" for each in set_ or []):
+        raise UserError("--time and train.epochs both say how long to train; leave one out")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("--time: each of several processes would measure another; set train.epochs")
+    return parse_time(time)
+
+
+def _settings_of(run: Path) -> str:
     settings = run / "config.yaml"
     if not settings.is_file():
         raise UserError(f"--resume: {run} is no run folder: it has no config.yaml")
-    return settings
+    return str(settings)
 
 
-def _new_run_folder(recipe: str | Path) -> Path:
+def _new_run_folder(recipe: str) -> Path:
     """The first of runs/RECIPE-1, runs/RECIPE-2 ... that does not exist."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("--run: several processes must agree on the run folder, so name it: --run FOLDER")

@@ -25,8 +25,9 @@ class AugmentConfig(Section):
     """With `jitter`: height and width in pixels of the window that is cut from every image."""
     mosaic: Fraction = 0.0
     """Share of steps whose images are each a grid of several (Bochkovskiy et al. 2020)."""
-    mosaic_canvas: tuple[Side, Side] = (640, 640)
-    """Height and width of such a grid, pixels."""
+    mosaic_canvas: tuple[Side, Side] | None = None
+    """Height and width of such a grid, pixels; null: `crop`, or the largest of `short_sides` for both, so
+    that it becomes smaller with the images."""
     mosaic_grids: list[Annotated[int, Field(gt=0, le=16)]] = [2]
     """Images per side of such a grid; one number is drawn for each step."""
     turn: Fraction = 0.0
@@ -64,6 +65,12 @@ class AugmentConfig(Section):
         if self.mosaic and not self.mosaic_grids:
             raise ValueError("mosaic_grids is empty: name at least one number of images per side")
         return self
+
+    @property
+    def canvas(self) -> tuple[int, int]:
+        """Height and width of a mosaic, pixels."""
+        side = max(self.short_sides, default=0)
+        return self.mosaic_canvas or self.crop or (side, side)
 
 
 class TilesConfig(Section):
@@ -114,6 +121,8 @@ class DataConfig(Section):
     value_percentiles: tuple[float, float] | None = None
     """Samples of more than 8 bits: the percentiles of the data between which `model.input.value_range` is
     laid; null: all values of their bit depth."""
+    val_share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of the images that is kept to evaluate on where there is no val split; null: none is."""
     empty: Literal["keep", "drop"] = "keep"
     """Training images without an object: kept, they are negatives."""
     workers: int = Field(2, ge=0, le=1024)

@@ -54,8 +54,8 @@ class TrainConfig(Section):
     """ImageNet weights of the backbone: a shipped or published name, or a file; null: random ones."""
     init: str | None = None
     """Model to start from: a name, a folder or a file. What fits of it is copied, over what `trunk` gave."""
-    evaluate_every_epochs: Weight = 1.0
-    """Epochs between evaluations; 0: only at the end."""
+    evaluate_every_epochs: Weight | None = 1.0
+    """Epochs between evaluations; 0: only at the end; null: a tenth of the training."""
     patience: Positive | None = None
     """Evaluations without a better one after which the training stops; null: never."""
     only: Literal["mask_head", "keypoint_head"] | None = None

@@ -93,16 +93,34 @@ def split_data(
         assigned = assign_stratified(image_strata(dataset), list(shares.values()), rng)
     else:
         assigned = assign_random(len(dataset), list(shares.values()), rng)
+    parts = _parts(dataset, assigned, shares)
+    if copy:
+        _copy_parts(parts, out)
+    else:
+        _write_parts(parts, dataset, out)
+    return parts
+
+
+def hold_out(dataset: Dataset, share: float) -> tuple[Subset, Subset]:
+    """What to train and to evaluate on: the parts that `maskrcnn split --by stratified --val SHARE` writes.
+
+    Raises:
+        DataError: a part without an object.
+    """
+    shares = _shares(share, 0.0)
+    rng = np.random.default_rng(0)
+    parts = _parts(dataset, assign_stratified(image_strata(dataset), list(shares.values()), rng), shares)
+    return parts["train"], parts["val"]
+
+
+def _parts(dataset: Dataset, assigned: np.ndarray, shares: dict[str, float]) -> dict[str, Subset]:
+    """The part of each name, of whose number in `shares` its images are."""
     assigned = _files_together(assigned, dataset)
     parts = {
         name: Subset(dataset, np.flatnonzero(assigned == number).tolist(), f"{name} of {dataset.name}")
         for number, name in enumerate(shares)
     }
     _refuse_useless(parts)
-    if copy:
-        _copy_parts(parts, out)
-    else:
-        _write_parts(parts, dataset, out)
     return parts
 
 

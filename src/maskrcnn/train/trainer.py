@@ -20,6 +20,7 @@ from torch import nn
 
 from maskrcnn.config.load import Config
 from maskrcnn.errors import UserError
+from maskrcnn.files import write_text
 from maskrcnn.labels.types import Dataset
 from maskrcnn.shell import printable, shell_command
 from maskrcnn.stop import StopRequest
@@ -38,6 +39,8 @@ from maskrcnn.train.setup import determinism, fit_to_data, make_accelerator, mak
 from maskrcnn.training_data.loader import train_loader
 from maskrcnn.training_data.sampler import describe_repeats
 
+TENTHS = 10  # evaluations of a training that does not say how many
+
 
 def train(
     config: Config,
@@ -47,6 +50,7 @@ def train(
     *,
     resume: bool = False,
     command: str = "",
+    recipe: str = "",
     network: nn.Module | None = None,
 ) -> Path:
     """Train the network that `config` describes.
@@ -56,6 +60,7 @@ def train(
         run: the run's folder (see run_folder.py). Must not hold a run, unless `resume`.
         resume: go on where the run in the folder stopped.
         command: what a person typed, for the record.
+        recipe: text of the recipe, where it was made for this training: the run keeps it as recipe.yaml.
         network: one to train in place of the one that `config.model` describes; it is called as MaskRCNN is.
 
     Returns:
@@ -67,7 +72,10 @@ def train(
     """
     with ExitStack() as held, run_folder.writing_to(run), determinism(config.train.deterministic):
         try:
-            return Trainer(config, train_data, val_data, run, resume, command, network, held).train()
+            trainer = Trainer(config, train_data, val_data, run, resume, command, network, held)
+            if recipe and trainer.main:
+                write_text(run / "recipe.yaml", recipe)
+            return trainer.train()
         except Complete as line:
             PartialState().print(printable(str(line)))
             return run_folder.saved_weights(run)
@@ -281,8 +289,9 @@ class Trainer:
         iteration, last = self.progress.iteration, self.progress.evaluated_at
         if self.val_data is None or iteration == last:
             return False
-        every = max(1, round(self.settings.evaluate_every_epochs * self.per_epoch))
-        regular = self.settings.evaluate_every_epochs > 0 and iteration // every > last // every
+        epochs = self.settings.evaluate_every_epochs
+        every = max(1, round(self.total / TENTHS if epochs is None else epochs * self.per_epoch))
+        regular = epochs != 0 and iteration // every > last // every
         return regular or iteration >= self.total
 
     def _evaluate(self) -> None:

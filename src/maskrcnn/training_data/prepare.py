@@ -6,9 +6,11 @@ from maskrcnn.config.load import Config
 from maskrcnn.errors import UserError
 from maskrcnn.images.tiles import WELL_ABOVE
 from maskrcnn.labels.channels import with_channels
+from maskrcnn.labels.split import hold_out
 from maskrcnn.labels.subset import without_empty
 from maskrcnn.labels.types import Dataset
 from maskrcnn.progress import Progress
+from maskrcnn.shell import counted
 from maskrcnn.training_data.decoded import GIGABYTE, DecodedImages
 from maskrcnn.training_data.fill_config import fill_config, fill_tile_side, fill_value_range
 from maskrcnn.training_data.tiles import TiledDataset
@@ -18,6 +20,8 @@ def prepare_data(
     config: Config, train: Dataset, val: Dataset | None = None, progress: Progress | None = None
 ) -> tuple[Config, Dataset, Dataset | None, list[str]]:
     """What to train and evaluate on, large images decoded.
+
+    Where there is no `val`, `data.val_share` of the images of `train` are kept for it.
 
     Returns:
         the settings, with what the data fill in; the data sets; and lines about it for the terminal.
@@ -33,8 +37,17 @@ def prepare_data(
         config.model.input.value_range,
     )
     lines: list[str] = []
+    share = config.data.val_share
+    if val is None and share is not None:
+        whole = len(train)
+        train, val = hold_out(train, share)
+        lines.append(
+            f"no val split: {len(val)} of {counted(whole, 'image')} are kept to evaluate on "
+            f"(data.val_share), those of: maskrcnn split --by stratified --val {share:g}"
+        )
     if config.data.empty == "drop":
-        train, lines = without_empty(train)
+        train, dropped = without_empty(train)
+        lines += dropped
     train = with_channels(train, channels, value_range)
     val = None if val is None else with_channels(val, channels, value_range)
     if value_range is not None:

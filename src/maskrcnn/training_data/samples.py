@@ -117,7 +117,7 @@ class TrainSamples(TorchDataset[Sample]):
         self, index: int, seed: int, rng: np.random.Generator, step_rng: np.random.Generator
     ) -> Sample:
         """The image among others drawn at random; canvas and grid are the step's."""
-        canvas, grids = self.augment.mosaic_canvas, self.augment.mosaic_grids
+        canvas, grids = self.augment.canvas, self.augment.mosaic_grids
         tiles = draw_tiles(canvas, grids[int(step_rng.integers(len(grids)))], rng)
         indices = rng.permutation([index, *rng.integers(len(self.dataset), size=len(tiles) - 1)])
         parts = [self._tile(int(i), tile, seed, rng) for i, tile in zip(indices, tiles, strict=True)]

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from maskrcnn.config.model import ModelConfig
-from maskrcnn.download import fetch
+from maskrcnn.download import fetch, file_name
 from maskrcnn.errors import UserError
 from maskrcnn.files import cache_folder
 from maskrcnn.progress import Progress
@@ -92,11 +92,19 @@ def is_published(source: str) -> bool:
     return "/" in source and source.partition("/")[0] in {row.library for row in published_checkpoints()}
 
 
+def is_downloaded(entry: Published) -> bool:
+    """Whether the publisher's file is in the cache."""
+    return (_folder(entry) / file_name(entry.url)).is_file()
+
+
 def fetch_published(entry: Published, progress: Progress | None = None) -> Path:
     """The publisher's own file, from the cache or the network.
 
     Raises:
         UserError: no network, or a file that is not what was published.
     """
-    folder = cache_folder() / "downloads" / entry.name
-    return fetch(entry.url, folder, sha256=entry.sha256, md5=entry.md5, progress=progress)
+    return fetch(entry.url, _folder(entry), sha256=entry.sha256, md5=entry.md5, progress=progress)
+
+
+def _folder(entry: Published) -> Path:
+    return cache_folder() / "downloads" / entry.name

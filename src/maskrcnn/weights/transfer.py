@@ -2,7 +2,8 @@
 from.
 
 Tensors of the same name and shape are copied. Of those that have rows per class, the rows of classes with the
-same name are; so a model of COCO's 80 classes gives a model of "person" and "drone" its person.
+same name are; so a model of COCO's 80 classes gives a model of "person" and "drone" its person. A model of
+one class gives it to another of one, whatever the two call it.
 """
 
 from __future__ import annotations
@@ -51,15 +52,15 @@ def transfer(network: MaskRCNN, other: MaskRCNN) -> Transfer:
     """Copies into `network` what fits of `other`."""
     done = Transfer()
     own, theirs = network.state_dict(), other.state_dict()
+    classes = network.config.classes, other.config.classes
+    one_to_one = classes[0] == classes[1] or len(classes[0]) == len(classes[1]) == 1
     with torch.no_grad():
         for name, tensor in own.items():
             given = theirs.get(name)
             rows = _rows(name, network), _rows(name, other)
             if given is None:
                 done.fresh.append(name)
-            elif (
-                rows[0] is not None and rows[1] is not None and network.config.classes != other.config.classes
-            ):
+            elif rows[0] is not None and rows[1] is not None and not one_to_one:
                 done.by_class[name] = _copy_rows(tensor, given, rows[0], rows[1])
             elif tensor.shape == given.shape:
                 tensor.copy_(given)

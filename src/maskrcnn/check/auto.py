@@ -1,0 +1,72 @@
+"""The recipe of a training that names none: what `check` advises, chosen from the opened labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from maskrcnn.check.advice import Advice, advise
+from maskrcnn.check.images import SplitFacts, channels_of, inspect_images, mean_and_deviation
+from maskrcnn.check.length import Cost
+from maskrcnn.check.machine import Machine
+from maskrcnn.check.measure import measure
+from maskrcnn.check.statistics import describe
+from maskrcnn.labels.channels import with_channels
+from maskrcnn.labels.options import PLAIN, LabelOptions
+from maskrcnn.labels.types import Dataset
+from maskrcnn.training_data.fill_config import value_range_of
+
+
+def choose(
+    source: str,
+    train: Dataset,
+    val: Dataset | None,
+    *,
+    asked: Sequence[str] = (),
+    seconds: float | None = None,
+    options: LabelOptions = PLAIN,
+) -> Advice:
+    """A recipe for these labels on this machine.
+
+    Args:
+        asked: overrides that a person wants.
+        seconds: that the training may take, for which a few steps are measured; None: as long as the objects
+            ask for.
+
+    Raises:
+        UserError: overrides that do not fit, or too little time.
+        DataError: labels without an object, or an image that cannot be read.
+    """
+    channels = channels_of(train)
+    mean: list[float] = []
+    std: list[float] = []
+    if channels != 3:
+        value_range = value_range_of(train, channels)
+        train = with_channels(train, channels, value_range)
+        val = None if val is None else with_channels(val, channels, value_range)
+        facts = SplitFacts()
+        for _, found in inspect_images(train, channels, value_range):
+            facts.add(found)
+        mean, std = mean_and_deviation(train, facts, channels)
+    machine, stats = Machine.here(), describe(train)
+
+    def advised(cost: Cost | None = None) -> Advice:
+        return advise(
+            source,
+            stats,
+            val_images=0 if val is None else len(val),
+            machine=machine,
+            asked=asked,
+            seconds=seconds,
+            cost=cost,
+            mean=mean,
+            std=std,
+            options=options,
+        )
+
+    advice = advised()
+    if seconds is None:
+        return advice
+    cost = measure(advice.config, train, val, machine.device)
+    advice = advised(cost)
+    advice.note_cost(cost, len(train))
+    return advice

@@ -1,0 +1,37 @@
+"""Settings and why, while they are chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from maskrcnn.config.load import Config, load_config
+
+
+@dataclass
+class Draft:
+    """A recipe, overrides of it, and a line for each choice."""
+
+    recipe: str
+    reasons: list[str] = field(default_factory=list)
+    overrides: list[str] = field(default_factory=list)
+
+    def add(self, reason: str, *overrides: str) -> None:
+        self.reasons.append(reason)
+        self.overrides += overrides
+
+    @property
+    def config(self) -> Config:
+        """The settings as chosen so far."""
+        return load_config(self.recipe, self.overrides)
+
+
+def listed(values: Sequence[float]) -> str:
+    """Numbers as the value of an override."""
+    return "[" + ",".join(f"{value:g}" for value in values) + "]"
+
+
+def compact(values: list[Any]) -> str:
+    """Lists as the value of an override."""
+    return str(values).replace(" ", "")

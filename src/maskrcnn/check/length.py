@@ -1,0 +1,127 @@
+"""How long to train and how often to evaluate: by the number of objects, or by the time there is."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from maskrcnn.check.draft import Draft
+from maskrcnn.check.statistics import Statistics
+from maskrcnn.errors import UserError
+from maskrcnn.shell import counted
+
+OBJECT_VIEWS = 30_000  # views of objects after which narrow networks have stopped learning fast
+IMAGE_VIEWS = 8_000  # the same of images, where objects are few
+FINE_TUNED = 3  # a model that knows such objects needs so many times less
+EPOCHS = (5, 200)
+EVALUATIONS = 10
+EVALUATED = 0.2  # share of the time that evaluations may take
+SPARE = 0.85  # share of the time that is planned: steps differ, and other programs run
+START_UP = 10.0  # seconds before the first step and after the last
+PATIENCE = 5  # evaluations: half of the training
+LONGER = 3  # times as long as the objects ask for, at most, where there is time
+TIME = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Measured on this machine, seconds an image."""
+
+    step: float  # of training, reading it included
+    evaluation: float
+    memory_gb: float | None  # the most that this process held
+
+
+def parse_time(text: str) -> float:
+    """Seconds of a time as it is typed: 30m, 2h, 1h30m, 90s.
+
+    Raises:
+        UserError: none of these, or less than any training takes.
+    """
+    match = TIME.fullmatch(text.strip())
+    hours, minutes, seconds = (float(part or 0) for part in match.groups()) if match and text else (0.0,) * 3
+    total = 3600 * hours + 60 * minutes + seconds
+    if not 0 < total < 1e8:
+        raise UserError(f"--time {text}: write it as 30m, 2h, 1h30m or 90s")
+    return total
+
+
+def advise_length(
+    draft: Draft,
+    stats: Statistics,
+    val_images: int,
+    seconds: float | None,
+    cost: Cost | None,
+    *,
+    fixed: float | None,
+    chosen: bool,
+) -> None:
+    """Epochs, and where all is `chosen` what hangs on them: warm-up, average, evaluations, early stop.
+
+    Args:
+        fixed: epochs that a person asks for.
+    """
+    config = draft.config
+    images = max(1, stats.images - (val_images if config.data.val_share else 0))
+    views = min(OBJECT_VIEWS / max(stats.objects, 1), max(IMAGE_VIEWS / images, EPOCHS[0]))
+    fewer = FINE_TUNED if config.train.init else 1
+    wanted = int(np.clip(math.ceil(views / fewer), *EPOCHS))
+    evaluations, epochs = EVALUATIONS, float(wanted)
+    if seconds is not None and cost is not None:
+        evaluations = _evaluations(seconds, cost, val_images)
+        epochs = _epochs_in(seconds, cost, images, evaluations * val_images, wanted)
+        said = f"{epochs:g} epochs fit into {seconds / 60:.3g} minutes; the objects ask for {wanted}"
+        if epochs == LONGER * wanted:
+            said = f"{epochs:g} epochs: {LONGER} times what the objects ask for, and more would help little"
+        draft.reasons.append(said)
+    elif fixed is not None:
+        epochs = fixed
+        draft.reasons.append(f"{epochs:g} epochs, as asked for; the objects ask for {wanted}")
+    else:
+        why = f"{counted(wanted * stats.objects, 'view')} of {counted(stats.objects, 'object')}"
+        draft.reasons.append(f"{counted(wanted, 'epoch')}: {why}")
+    draft.overrides.append(f"train.epochs={epochs:g}")
+    if not chosen:
+        return
+    iterations = max(1, round(epochs * images / config.train.batch))
+    decay = float(np.clip(1 - 10 / iterations, 0.9, 0.999))
+    draft.add(
+        f"schedule: {counted(iterations, 'step')} along a cosine, the first tenth warms up; weights averaged "
+        f"over the last {1 / (1 - decay):.0f}",
+        "train.schedule=cosine",
+        f"train.warmup_iterations={min(300, max(1, iterations // 10))}",
+        f"train.ema={decay:.4g}",
+    )
+    if val_images:
+        every = "null" if evaluations == EVALUATIONS else f"{epochs / evaluations:.4g}"
+        draft.add(
+            f"evaluation at {counted(evaluations, 'point')}; stops early if {PATIENCE} bring nothing better",
+            f"train.evaluate_every_epochs={every}",
+            f"train.patience={PATIENCE}",
+        )
+
+
+def _evaluations(seconds: float, cost: Cost, val_images: int) -> int:
+    """How many there may be."""
+    once = max(cost.evaluation * val_images, 1e-9)
+    return int(np.clip(EVALUATED * seconds / once, 1, EVALUATIONS))
+
+
+def _epochs_in(seconds: float, cost: Cost, images: int, evaluated: int, wanted: int) -> float:
+    """Epochs that fit into the time beside so many evaluated images, to three digits.
+
+    Raises:
+        UserError: not even one step does.
+    """
+    left = SPARE * seconds - START_UP - cost.evaluation * evaluated
+    epochs = min(left / (cost.step * images), LONGER * wanted)
+    if epochs * images < 1:
+        least = (START_UP + cost.evaluation * evaluated + 10 * cost.step) / SPARE
+        raise UserError(
+            f"--time: {seconds:.0f} seconds are too few: a step takes {cost.step:.2g} s an image here; give "
+            f"at least {math.ceil(least / 60)}m"
+        )
+    return float(f"{epochs:.3g}")

@@ -1,0 +1,84 @@
+"""What a training starts from: a model that knows such objects already, else an ImageNet trunk."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from maskrcnn.check.draft import Draft
+from maskrcnn.check.machine import Machine
+from maskrcnn.check.statistics import Statistics
+from maskrcnn.config.keypoints import COCO_NAMES
+from maskrcnn.config.load import Config
+from maskrcnn.config.model import ModelConfig
+from maskrcnn.config.section import dotted
+from maskrcnn.labels.types import DEFAULT_CLASS
+from maskrcnn.weights.convert import fetch_converted
+from maskrcnn.weights.published import Published, is_downloaded, published_checkpoints
+from maskrcnn.weights.store import load_model_config
+from maskrcnn.weights.trunk import shipped_trunks
+
+PERSON, NUCLEI = "person-mobilenet", "nuclei-mobilenet"
+PERSON_NAMES = re.compile(r"\b(person|people|pedestrian|human|man|woman|child|player)s?\b", re.IGNORECASE)
+CELL_NAMES = re.compile(r"nucle(us|i)|\bcells?\b", re.IGNORECASE)
+CROWDED = 10  # objects of an image, in the middle, from which on nameless ones are taken for cells
+ROUND = 2.0  # sides of a cell's box, at most, nine times in ten
+# of the network, and not of the data that a published one was trained on
+OF_THE_DATA = ("classes", "class_ids", "keypoints", "input.tile_side")
+FINE_TUNING = ("train.lr=0.0002", "train.reference_batch=16", "train.trunk=null")
+
+
+def choose_start(stats: Statistics, machine: Machine) -> Draft:
+    """The recipe and the first weights for labels of these classes."""
+    names = [name for name, count in stats.classes.items() if count]
+    if len(names) == 1 and (PERSON_NAMES.search(names[0]) or list(stats.visible) == COCO_NAMES):
+        reason = f"start: {PERSON}, a shipped model that knows the class {names[0]!r}"
+        return Draft(PERSON, [reason], [f"train.init={PERSON}"])
+    if len(names) == 1 and _cells(names[0], stats) and not stats.with_keypoints:
+        reason = f"start: {NUCLEI}, a shipped model of what {names[0]!r} seems to be"
+        return Draft(NUCLEI, [reason], [f"train.init={NUCLEI}"])
+    best = _downloaded() if machine.device == "cuda" else None
+    if best is not None:
+        draft = Draft(PERSON)
+        draft.overrides = _settings_of(load_model_config(fetch_converted(best.name)), draft.config)
+        where = "published for COCO, and in the cache already"
+        draft.add(f"start: {best.name}, {where}", f"train.init={best.name}", *FINE_TUNING)
+        return draft
+    trunk = load_trunk_name(Draft(PERSON).config)
+    return Draft(PERSON, [f"start: {trunk}, an ImageNet trunk: no shipped model knows these classes"])
+
+
+def load_trunk_name(config: Config) -> str | None:
+    """The recipe's trunk or, where it freezes a backbone and names none, one that fits."""
+    backbone = config.model.backbone
+    if config.train.trunk or config.train.init or not backbone.freeze:
+        return config.train.trunk
+    trunks = [*shipped_trunks(), *(entry.name for entry in published_checkpoints() if entry.kind == "trunk")]
+    return next((name for name in trunks if name.rpartition("/")[2].startswith(backbone.kind)), None)
+
+
+def _cells(name: str, stats: Statistics) -> bool:
+    """Whether objects of this class look like cells: by the name or, without one, by number and shape."""
+    low, _, _, _, high = stats.ratios
+    alike = stats.per_image[2] >= CROWDED and 1 / ROUND <= low and high <= ROUND
+    return bool(CELL_NAMES.search(name)) or (name == DEFAULT_CLASS and alike)
+
+
+def _downloaded() -> Published | None:
+    """The best published detector with masks whose file is in the cache; nothing asks the network."""
+    found = [
+        entry
+        for entry in published_checkpoints()
+        if entry.kind == "detector" and "mask" in entry.published and is_downloaded(entry)
+    ]
+    return max(found, key=lambda entry: entry.published["mask"], default=None)
+
+
+def _settings_of(model: ModelConfig, base: Config) -> list[str]:
+    """A published network as overrides of a recipe."""
+    ours, theirs = dotted(base.model.model_dump(mode="json")), dotted(model.model_dump(mode="json"))
+    return [
+        f"model.{key}={json.dumps(value)}"
+        for key, value in theirs.items()
+        if ours.get(key) != value and not key.startswith(OF_THE_DATA)
+    ]

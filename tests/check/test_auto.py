@@ -1,0 +1,234 @@
+"""`auto`: what a training takes when no recipe is named, and that `check` advises the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from maskrcnn.check import auto, start
+from maskrcnn.check.advice import advise
+from maskrcnn.check.length import Cost, parse_time
+from maskrcnn.check.machine import Machine
+from maskrcnn.check.run import check
+from maskrcnn.check.statistics import Statistics
+from maskrcnn.cli.main import main
+from maskrcnn.config.keypoints import COCO_NAMES, coco_keypoints
+from maskrcnn.config.load import load_config
+from maskrcnn.errors import UserError
+from maskrcnn.labels.split import Grouping, hold_out, split_data
+from maskrcnn.labels.synthetic import Synthetic
+from maskrcnn.labels.writers.coco import write_coco
+from maskrcnn.model.build import build
+from maskrcnn.weights.published import find_published
+from maskrcnn.weights.shipped_models import shipped_recipes
+from maskrcnn.weights.store import load_model_config
+
+SHIPPED = Path(start.__file__).parents[1] / "weights" / "shipped"
+CPU = Machine(cores=4, memory_gb=16.0, device="cpu", bf16=False)
+GPU = Machine(cores=16, memory_gb=80.0, device="cuda", bf16=True)
+
+
+def labels(classes: dict[str, int], sides: list[float], per_image: int = 3, **more: Any) -> Statistics:
+    """What `describe` would say of images of 640 x 480."""
+    objects = sum(classes.values())
+    values = {
+        "images": objects // per_image,
+        "objects": objects,
+        "with_mask": objects,
+        "classes": classes,
+        "sides": sides,
+        "ratios": [0.6, 0.8, 1.0, 1.3, 1.6],
+        "short_sides": [480.0] * 5,
+        "long_sides": [640.0] * 5,
+        "per_image": [float(per_image)] * 5,
+        "most_in_image": per_image,
+    }
+    return Statistics("d", **{**values, **more})
+
+
+NUCLEI = labels({"nucleus": 900}, [7.0, 11, 15, 24, 55], 30, short_sides=[256.0] * 5, long_sides=[256.0] * 5)
+PEOPLE = labels(
+    {"person": 300}, [40.0, 90, 150, 200, 300], with_keypoints=300, visible=dict.fromkeys(COCO_NAMES, 1.0)
+)
+ANIMALS = labels({"cat": 200, "dog": 100}, [30.0, 60, 120, 200, 300])
+
+
+@pytest.mark.parametrize(
+    ("stats", "name"), [(NUCLEI, "nuclei-mobilenet"), (PEOPLE, "person-mobilenet")], ids=["nuclei", "people"]
+)
+def test_nothing_of_a_start_begins_anew(stats: Statistics, name: str) -> None:
+    config = advise("d", stats, machine=CPU).config
+    assert config.train.init == name
+    known = {"classes": list(stats.classes), "keypoints": coco_keypoints() if stats.with_keypoints else None}
+    theirs = load_model_config(SHIPPED / name)
+    with torch.device("meta"):
+        networks = [build(config.model.model_copy(update=known)), build(theirs)]
+    ours, given = ({key: value.shape for key, value in each.state_dict().items()} for each in networks)
+    assert ours == given
+    assert config.model.rpn.sizes == theirs.rpn.sizes and config.model.rpn.ratios == theirs.rpn.ratios
+    assert config.model.roi.canonical_size == theirs.roi.canonical_size
+
+
+def test_a_start_whose_anchors_do_not_fit_gets_others() -> None:
+    long = labels({"person": 300}, [40.0, 90, 150, 200, 300], ratios=[0.05, 0.1, 0.2, 0.3, 0.4])
+    assert advise("d", long, machine=CPU).config.model.rpn.ratios == [0.25, 0.5, 1.0, 2.0, 4.0]
+    spread = labels({"person": 300}, [2.0, 9, 150, 500, 900])
+    assert advise("d", spread, machine=CPU).config.model.rpn.sizes[0] != [20.0]
+
+
+def test_animals_are_no_nuclei() -> None:
+    config = advise("d", ANIMALS, machine=CPU).config
+    assert config.train.init is None and config.train.trunk == "mobilenetv2-imagenet"
+    assert len(config.model.rpn.ratios) == 3 or config.model.rpn.ratios == [1.0]
+    assert config.model.keypoint_head is None and config.model.neck.channels == 128
+
+
+def test_the_settings_fit_the_machine() -> None:
+    small, large = advise("d", PEOPLE, machine=CPU).config, advise("d", PEOPLE, machine=GPU).config
+    assert small.train.batch < large.train.batch and large.train.precision == "bf16"
+    assert small.train.precision == "fp32" and small.data.workers == 4
+    poor = advise("d", PEOPLE, machine=Machine(2, 1.0, "cpu", False)).config
+    assert poor.train.batch == 1
+    crowded = labels({"nucleus": 900}, NUCLEI.sides, 300)
+    assert advise("d", crowded, machine=CPU).config.model.test.detections == 400
+
+
+def test_a_smaller_side_makes_smaller_mosaics() -> None:
+    for name in shipped_recipes():
+        augment = load_config(name, ["data.augment.short_sides=[128]", "data.augment.mosaic=1"]).data.augment
+        assert augment.crop is not None or augment.canvas == (128, 128), name
+    config = advise("d", PEOPLE, machine=CPU, asked=["model.input.short_side=224"]).config
+    assert config.model.input.short_side == 224 and config.data.augment.mosaic > 0
+    assert max(config.data.augment.canvas) <= 256 and max(config.data.augment.short_sides) <= 256
+
+
+def test_what_is_asked_for_wins_and_the_rest_fits_it() -> None:
+    asked = ["train.init=null", "train.trunk=mobilenetv2-imagenet", "train.epochs=2", "train.lr=0.5"]
+    advice = advise("d", NUCLEI, machine=CPU, asked=asked)
+    assert (advice.config.train.init, advice.config.train.epochs, advice.config.train.lr) == (None, 2, 0.5)
+    assert not any("kept from the start" in reason for reason in advice.reasons)
+
+
+def test_a_published_model_is_taken_from_the_cache_and_never_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = find_published("torchvision/maskrcnn_resnet50_fpn")
+    monkeypatch.setattr(start, "fetch_converted", lambda name: pytest.fail(f"{name} was asked for"))
+    monkeypatch.setattr(start, "is_downloaded", lambda other: False)
+    assert advise("d", ANIMALS, machine=GPU).config.train.init is None
+    monkeypatch.setattr(start, "is_downloaded", lambda other: other.name == entry.name)
+    assert advise("d", ANIMALS, machine=CPU).config.train.init is None  # too slow there
+    monkeypatch.setattr(start, "fetch_converted", lambda name: SHIPPED / "nuclei-mobilenet")
+    config = advise("d", ANIMALS, machine=GPU).config
+    assert config.train.init == entry.name and config.train.trunk is None
+    theirs = load_model_config(SHIPPED / "nuclei-mobilenet")
+    assert config.model.neck == theirs.neck and config.model.mask_head == theirs.mask_head
+    assert config.model.classes == [] and config.model.keypoint_head is None
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("30m", 1800), ("2h", 7200), ("1h30m", 5400), ("90s", 90)])
+def test_times_are_read(text: str, seconds: float) -> None:
+    assert parse_time(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "30", "m", "-5m", "0s", "1e9h", "30 m x", "999999999999h"])
+def test_other_times_are_refused(text: str) -> None:
+    with pytest.raises(UserError, match="30m, 2h"):
+        parse_time(text)
+
+
+@pytest.mark.parametrize("seconds", [120.0, 1800.0, 36_000.0])
+@pytest.mark.parametrize("step", [0.05, 0.5])
+def test_a_training_fits_into_its_time(seconds: float, step: float) -> None:
+    cost = Cost(step=step, evaluation=step / 2, memory_gb=None)
+    config = advise("d", ANIMALS, machine=CPU, val_images=20, seconds=seconds, cost=cost).config.train
+    every = config.evaluate_every_epochs
+    evaluations = 10 if every is None else config.epochs / every
+    assert 1 <= evaluations <= 10.01
+    planned = config.epochs * 100 * step + evaluations * 20 * step / 2
+    assert planned < 0.85 * seconds
+    longest = 3 * advise("d", ANIMALS, machine=CPU, val_images=20).config.train.epochs
+    assert planned > 0.5 * seconds or config.epochs == longest or seconds < 200
+
+
+def test_too_little_time_is_refused() -> None:
+    cost = Cost(step=30.0, evaluation=10.0, memory_gb=None)
+    with pytest.raises(UserError, match="too few: a step takes 30"):
+        advise("d", ANIMALS, machine=CPU, val_images=20, seconds=60.0, cost=cost)
+
+
+def test_a_split_is_the_one_that_split_makes(tmp_path: Path) -> None:
+    write_coco(Synthetic(20, seed=1, side=(64, 64)), tmp_path / "all.json", tmp_path / "images")
+    written = split_data(
+        str(tmp_path / "all.json"),
+        tmp_path / "out",
+        val=0.2,
+        test=0.0,
+        by="stratified",
+        grouping=Grouping(),
+        seed=0,
+        copy=False,
+    )
+    train, val = hold_out(written["train"].dataset, 0.2)
+    assert len(val) == 4 and len(train) == 16
+    assert (val.indices == written["val"].indices).all() and (train.indices == written["train"].indices).all()
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the trainer would have been given."""
+    given: dict[str, Any] = {}
+
+    def train(config: Any, train: Any, val: Any, run: Path, **more: Any) -> None:
+        given.update(config=config, train=train, val=val, **more)
+
+    monkeypatch.setattr("maskrcnn.train.trainer.train", train)
+    return given
+
+
+def test_train_takes_what_check_advises_and_says_why(
+    tmp_path: Path, trained: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_coco(Synthetic(10, seed=1, side=(64, 96)), tmp_path / "train.json", tmp_path / "train")
+    assert main(["train", str(tmp_path), "--run", str(tmp_path / "run")]) == 0
+    said = capsys.readouterr().err
+    advice = check(str(tmp_path), measured=False).advice
+    assert advice is not None and f"maskrcnn train {tmp_path}" == advice.command
+    recipe = yaml.safe_load(trained["recipe"])
+    assert load_config(recipe) == advice.config
+    for reason in advice.reasons:
+        assert f"auto: {reason}" in said and f"# {reason}" in trained["recipe"]
+    assert (len(trained["train"]), len(trained["val"])) == (8, 2)
+    assert "2 of 10 images are kept to evaluate on" in said
+
+
+def test_the_length_is_fitted_by_what_steps_cost(
+    tmp_path: Path, trained: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auto, "measure", lambda *_: Cost(2.0, 0.1, None))
+    write_coco(Synthetic(10, seed=1, side=(64, 96)), tmp_path / "train.json", tmp_path / "train")
+    assert main(["train", str(tmp_path), "--time", "4m", "--run", str(tmp_path / "run")]) == 0
+    epochs = trained["config"].train.epochs
+    assert epochs * 8 * 2.0 < 0.85 * 240 and epochs > 10
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--time", "4m", "--recipe", "quick"], "only auto"),
+        (["--time", "4m", "--set", "train.epochs=3"], "leave one out"),
+        (["--time", "soon"], "write it as 30m"),
+        (["--recipe", "auto", "--resume", "--run", "{run}"], "has a recipe already"),
+        (["--set", "train.epoch=3"], "epochs"),
+    ],
+)
+def test_contradictions_are_one_line(
+    words: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_coco(Synthetic(4, seed=1, side=(64, 64)), tmp_path / "train.json", tmp_path / "train")
+    words = [word.format(run=tmp_path / "run") for word in words]
+    assert main(["train", str(tmp_path), *words]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert told in lines[-1] and lines[-1].startswith("maskrcnn: error")
