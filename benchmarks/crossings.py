@@ -1,8 +1,10 @@
-"""Generated videos of people who cross and hide one another, with what a network would find in them.
+"""Generated videos of objects that cross and hide one another, with what a network would find in them.
 
-Figures with swinging arms and legs walk, stop and turn on a square, nearer ones in front. What is "found" is
-the visible part of each: its mask over its box, with jitter, a score that falls with what is hidden, and no
-object whose box overlaps a better one's by more than half (NMS).
+People: figures with swinging arms and legs walk, stop and turn on a square, nearer ones in front. Rods: thin
+bacteria in a time lapse glide along their axes, bend their way, stop and reverse, as myxobacteria do; where
+they pass one another their boxes overlap and their masks hardly. What is "found" is the visible part of each:
+its mask over its box, with jitter, a score that falls with what is hidden, and no object whose box overlaps a
+better one's by more than half (NMS).
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import numpy as np
 from maskrcnn.instances import Instances, Masks
 
 SIDE = 28  # of a mask over its box
-LEAST_SEEN = 0.1  # part of a person that must be visible for it to be there
+LEAST_SEEN = 0.1  # part of an object that must be visible for it to be there
 NMS = 0.5
 
 
@@ -25,12 +27,12 @@ class Frame:
     """A moment of a video: what there is, and what was found."""
 
     seconds: float
-    people: np.ndarray  # (G,) int64: who is visible
+    objects: np.ndarray  # (G,) int64: which are visible
     masks: np.ndarray  # bool (G, H, W): the visible part of each
     found: Instances
 
     def iou(self) -> np.ndarray:
-        """(G, N): of each person's visible pixels with each found object's."""
+        """(G, N): of each object's visible pixels with each found object's."""
         truth, found = (
             masks.reshape(len(masks), -1).astype(np.float32)
             for masks in (self.masks, self.found.masks.bitmaps())
@@ -65,13 +67,50 @@ def crossings(
         x, foot, phase = x + across, foot + down, phase + walking * speed / fps * 1.4
         facing = np.sign(np.cos(way))
         whole = [_person(size, *one) for one in zip(x, foot, tall, phase, facing, strict=True)]
-        masks, covered = np.zeros((people, *size), bool), np.zeros(size, bool)
-        for person in np.argsort(-foot):
-            masks[person] = whole[person] & ~covered
-            covered |= whole[person]
-        seen = masks.sum((1, 2)) / np.maximum(1, [mask.sum() for mask in whole])
-        present = np.flatnonzero((seen >= LEAST_SEEN) & (masks.sum((1, 2)) >= 30))
-        yield Frame(number / fps, present, masks[present], _found(masks[present], seen[present], rng))
+        yield _frame(number / fps, whole, np.argsort(-foot), rng)
+
+
+def rods(
+    seed: int, *, count: int = 40, frames: int = 60, fps: float = 2, size: tuple[int, int] = (270, 480)
+) -> Iterator[Frame]:
+    """A video of so many rods, 6 to 12 times as long as wide, the same for the same arguments."""
+    rng = np.random.default_rng(seed)
+    long, wide = rng.uniform(50, 80, count), rng.uniform(6.5, 8.5, count)
+    place, way = rng.uniform((0, 0), size[::-1], (count, 2)), rng.uniform(0, 2 * np.pi, count)
+    speed, turn = rng.uniform(0.4, 0.9, count), np.zeros(count)  # lengths and radians a second
+    forward, gliding = rng.choice([-1.0, 1.0], count), np.ones(count, bool)
+    front = rng.permutation(count)
+    for number in range(frames):
+        change = rng.random(count) < 0.1 / fps  # every ten seconds one reverses, stops or goes on
+        gliding ^= change & (rng.random(count) < 0.4)
+        forward = np.where(change, -forward, forward)
+        turn = 0.95 * turn + rng.normal(0, 0.1, count)
+        way = way + gliding * turn / fps
+        axis = np.stack([np.cos(way), np.sin(way)], axis=1)
+        place = place + (gliding * forward * speed * long / fps)[:, None] * axis
+        out = (place < 0) | (place > size[::-1])
+        place = np.clip(place, 0, size[::-1])
+        forward = np.where(out.any(1), -forward, forward)
+        ends = np.stack([place - axis * long[:, None] / 2, place + axis * long[:, None] / 2], axis=1)
+        yield _frame(number / fps, [_rod(size, *one) for one in zip(ends, wide, strict=True)], front, rng)
+
+
+def _frame(seconds: float, whole: list[np.ndarray], front: np.ndarray, rng: np.random.Generator) -> Frame:
+    """What is seen and found of objects, of which those named first by `front` hide the others."""
+    masks, covered = np.zeros((len(whole), *whole[0].shape), bool), np.zeros(whole[0].shape, bool)
+    for row in front:
+        masks[row] = whole[row] & ~covered
+        covered |= whole[row]
+    seen = masks.sum((1, 2)) / np.maximum(1, [mask.sum() for mask in whole])
+    present = np.flatnonzero((seen >= LEAST_SEEN) & (masks.sum((1, 2)) >= 30))
+    return Frame(seconds, present, masks[present], _found(masks[present], seen[present], rng))
+
+
+def _rod(size: tuple[int, int], ends: np.ndarray, wide: float) -> np.ndarray:
+    """The pixels, bool (H, W), between two points (2, 2)."""
+    canvas, (start, end) = np.zeros(size, np.uint8), np.rint(ends * 16).astype(int).tolist()
+    cv2.line(canvas, start, end, 1, round(wide), shift=4)
+    return canvas > 0
 
 
 def _person(
@@ -116,7 +155,7 @@ def _found(masks: np.ndarray, seen: np.ndarray, rng: np.random.Generator) -> Ins
             kept.append(int(row))
     boxes, maps, scores = boxes[kept], maps[kept], scores[kept].astype(np.float32)
     labels = np.zeros(len(kept), np.int64)
-    return Instances(boxes, scores, labels, ["person"] * len(kept), size, Masks(maps, boxes, size))
+    return Instances(boxes, scores, labels, ["object"] * len(kept), size, Masks(maps, boxes, size))
 
 
 def _map(mask: np.ndarray, box: np.ndarray, rng: np.random.Generator) -> np.ndarray:

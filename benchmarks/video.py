@@ -44,7 +44,8 @@ from maskrcnn.predict.predictor import predict_pixels
 from maskrcnn.runtime.engine import Runner
 from maskrcnn.runtime.torch_engine import TorchEngine
 from maskrcnn.tuning import tune
-from maskrcnn.video.pipe import end_child, receive, send, start_child
+from maskrcnn.video.drawing import send_end, send_frame
+from maskrcnn.video.pipe import end_child, receive, start_child
 from maskrcnn.video.predict import predict_videos
 from maskrcnn.video.reader import FrameReader
 from maskrcnn.video.source import Source, video_source
@@ -159,9 +160,9 @@ def stage(name: str, model: Runner, clip: Path, out: Path, frames: int, clock: C
         child = start_child("encode", {"path": str(out / "alone.mp4"), "time_base": [1, 25], "audio": None})
         assert child.stdin is not None and child.stdout is not None
         for number in range(frames):
-            send(child.stdin, {"ticks": number}, held[number % len(held)])
+            send_frame(child.stdin, number, held[number % len(held)], found[:0], (), ())
             clock.tick()
-        send(child.stdin, {})
+        send_end(child.stdin)
         receive(child.stdout)
         end_child(child)
         return

@@ -33,7 +33,7 @@ def street(frame: Frame) -> np.ndarray:
     """The frame's people in plain clothes on a grey square."""
     light = np.linspace(150, 90, SIZE[0])[:, None, None]
     pixels = np.broadcast_to(light * np.array([0.95, 1, 0.9]), (*SIZE, 3)).astype(np.uint8)
-    for person, mask in zip(frame.people, frame.masks, strict=True):
+    for person, mask in zip(frame.objects, frame.masks, strict=True):
         pixels[mask] = np.random.default_rng(person).integers(60, 200, 3)
     return pixels
 

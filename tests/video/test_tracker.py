@@ -154,7 +154,7 @@ def tracked(tracker: Tracker, frames: list[Frame]) -> list[Matched]:
     matched = []
     for frame in frames:
         given = tracker.update(frame.found, frame.seconds)
-        matched.append(Matched(frame.people, given[given > 0], frame.iou()[:, given > 0]))
+        matched.append(Matched(frame.objects, given[given > 0], frame.iou()[:, given > 0]))
     return matched
 
 

@@ -14,7 +14,6 @@ import numpy as np
 
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.video.decode import Camera, Video
-from maskrcnn.video.encode import encode
 from maskrcnn.video.pipe import receive, send
 
 FIRST_WAIT, LONGEST_WAIT = 0.1, 2.0  # seconds before opening again: each try waits twice as long
@@ -31,6 +30,8 @@ def main() -> None:
     task, _ = received
     try:
         if sys.argv[1] == "encode":
+            from maskrcnn.video.encode import encode  # with what draws, which would make a decoder start late
+
             send(outbox, {"kind": "done", "left_out": encode(task, inbox)})
         else:
             threading.Thread(target=_end_for_parent, args=(inbox,), daemon=True).start()

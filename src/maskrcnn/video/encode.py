@@ -13,7 +13,7 @@ import numpy as np
 
 from maskrcnn.errors import UserError
 from maskrcnn.video.decode import EXTRA, FILE_FORMATS
-from maskrcnn.video.pipe import receive
+from maskrcnn.video.drawing import receive_frame
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
@@ -34,7 +34,7 @@ AHEAD = 2  # frames
 
 
 def encode(task: dict[str, Any], inbox: IO[bytes]) -> str | None:
-    """Write the frames of `inbox` to a file until they end, be it that the parent was killed.
+    """Draw and write the frames of `inbox` to a file until they end, be it that the parent was killed.
 
     Returns:
         The codec of the source's audio, where an MP4 cannot hold it and it is left out.
@@ -148,15 +148,19 @@ class _Audio:
 
 
 def _frames(inbox: IO[bytes]) -> Iterator[tuple[int, np.ndarray]]:
-    """Ticks and pixels of each frame, read ahead while others are encoded; the last one's have no size."""
-    waiting: queue.Queue[tuple[int, np.ndarray] | None] = queue.Queue(AHEAD)
+    """What `receive_frame` gives, read and drawn ahead while others are encoded; the last one has no size."""
+    waiting: queue.Queue[tuple[int, np.ndarray] | Exception | None] = queue.Queue(AHEAD)
 
     def read() -> None:
-        while (received := receive(inbox)) is not None:
-            message, pixels = received
-            waiting.put((message.get("ticks", 0), pixels))
-        waiting.put(None)
+        try:
+            while (frame := receive_frame(inbox)) is not None:
+                waiting.put(frame)
+            waiting.put(None)
+        except Exception as error:  # noqa: BLE001  # raised below
+            waiting.put(error)
 
     threading.Thread(target=read, daemon=True).start()
     while (item := waiting.get()) is not None:
+        if isinstance(item, Exception):
+            raise item
         yield item

@@ -9,25 +9,23 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
-
 from maskrcnn.errors import UserError
-from maskrcnn.images.draw import draw_instances
 from maskrcnn.images.regions import ArrayRegions
 from maskrcnn.labels.writers.growing_file import GrowingFile
 from maskrcnn.predict.writers.tables import FrameTables
 from maskrcnn.predict.writers.writer import WrittenImage
 from maskrcnn.video.counting import CountsWriter
-from maskrcnn.video.draw_zones import draw_zones
+from maskrcnn.video.drawing import send_end, send_frame
 from maskrcnn.video.overlapped import Overlapped
-from maskrcnn.video.pipe import end_child, receive, send, start_child
+from maskrcnn.video.pipe import end_child, receive, start_child
 from maskrcnn.video.stream import Frame, VideoStream
 
 TABLE_COLUMNS = ("frame", "seconds")
 
 
 class VideoOutput:
-    """The files of a video. Frames are drawn and written in threads of their own, encoded by another process.
+    """The files of a video. Lines are written and frames sent in threads of their own; another process draws
+    and encodes.
 
     NAME.jsonl has a line for each frame, whole at any moment: `frame`, its number from 0, `seconds`, `size`
     (height, width) and `objects`, each as in results.json with its `class` and, where it is tracked, its
@@ -58,10 +56,9 @@ class VideoOutput:
         self._source, self._stem, self._table = source, stem, table
         self._lines = GrowingFile(folder / f"{stem}.jsonl", "", "", "")
         self._drawn = _Encoded(folder / f"{stem}.mp4", stream, audio) if overlay else None
-        self._zones = stream.zones
         self._counts = CountsWriter(folder / f"{stem}.counts.csv", stream.zones) if stream.zones else None
         self._writing = Overlapped(self._write)
-        self._drawing = Overlapped(self._draw)
+        self._drawing = None if self._drawn is None else Overlapped(self._drawn.add)
 
     @property
     def audio_left_out(self) -> str | None:
@@ -74,7 +71,7 @@ class VideoOutput:
             OSError: the disk is full: what was written before stays.
         """
         self._writing.put(frame)
-        if self._drawn is not None:
+        if self._drawing is not None:
             self._drawing.put(frame)
 
     def __enter__(self) -> Self:
@@ -90,7 +87,8 @@ class VideoOutput:
         """
         try:
             try:
-                self._drawing.close()
+                if self._drawing is not None:
+                    self._drawing.close()
             finally:
                 self._writing.close()
         finally:
@@ -99,13 +97,6 @@ class VideoOutput:
                 self._counts.close()
             if self._drawn is not None:
                 self._drawn.close(whole=error is None)
-
-    def _draw(self, frame: Frame) -> None:
-        assert self._drawn is not None
-        drawn = np.asarray(draw_instances(frame.pixels, frame.found, enlarge=False))
-        if self._zones:
-            drawn = draw_zones(drawn, self._zones, frame.counts)
-        self._drawn.add(frame.ticks, drawn)
 
     def _write(self, frame: Frame) -> None:
         lines = []
@@ -129,14 +120,14 @@ class VideoOutput:
 
 
 class _Encoded:
-    """An MP4 that a child process writes, begun with the first frame."""
+    """An MP4 that a child process draws and writes, begun with the first frame."""
 
     def __init__(self, path: Path, stream: VideoStream, audio: str | None) -> None:
         self._path, self._stream, self._audio = path, stream, audio
         self.left_out: str | None = None  # the codec of the source's audio, where the copy cannot have it
         self._child: subprocess.Popen[bytes] | None = None
 
-    def add(self, ticks: int, pixels: np.ndarray) -> None:
+    def add(self, frame: Frame) -> None:
         if self._child is None:
             ratio = self._stream.time_base.as_integer_ratio()
             task: dict[str, Any] = {
@@ -147,7 +138,8 @@ class _Encoded:
             self._child = start_child("encode", task)
         assert self._child.stdin is not None
         try:
-            send(self._child.stdin, {"ticks": ticks}, pixels)
+            zones = self._stream.zones
+            send_frame(self._child.stdin, frame.ticks, frame.pixels, frame.found, zones, frame.counts)
         except BrokenPipeError:
             self._finish()
 
@@ -163,7 +155,7 @@ class _Encoded:
         if self._child is not None and whole:
             assert self._child.stdin is not None
             with suppress(BrokenPipeError):
-                send(self._child.stdin, {})
+                send_end(self._child.stdin)
         self._finish()
 
     def _finish(self) -> None:
