@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from maskrcnn.masks.paste import Window, paste_edges, paste_windows
+from maskrcnn.masks.paste import Window, integer_boxes, paste_edges, paste_windows
 
 HEIGHT, WIDTH = 30, 40
 
@@ -133,3 +133,41 @@ def test_a_box_that_is_not_finite_is_refused(value: float) -> None:
     boxes = np.array([[4, 4, 12, 12], [4, value, 12, 12]], np.float32)
     with pytest.raises(ValueError, match="box of mask 1 is not finite"):
         list(paste_edges(np.ones((2, 4, 4), np.float32), boxes, HEIGHT, WIDTH))
+
+
+def resized_to_whole_pixels(mask: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """(H, W) float64, as torchvision describes it: the mask with a cell of zeros around it, resized to the
+    integer box of inclusive size that its grown box is truncated to.
+    """
+    side, (x1, y1, x2, y2) = len(mask), box.astype(np.float64)
+    grown = (side + 2) / side
+    x, y, w, h = (x1 + x2) / 2, (y1 + y2) / 2, (x2 - x1) / 2 * grown, (y2 - y1) / 2 * grown
+    left, top, right, bottom = (int(value) for value in (x - w, y - h, x + w, y + h))
+    width, height = max(right - left + 1, 1), max(bottom - top + 1, 1)
+    framed = F.pad(torch.from_numpy(mask.astype(np.float64)), (1, 1, 1, 1))[None, None]
+    pixels = F.interpolate(framed, size=(height, width), mode="bilinear", align_corners=False)[0, 0].numpy()
+    full = np.zeros((HEIGHT, WIDTH))
+    x0, y0, x_end, y_end = max(left, 0), max(top, 0), min(left + width, WIDTH), min(top + height, HEIGHT)
+    if x0 < x_end and y0 < y_end:
+        full[y0:y_end, x0:x_end] = pixels[y0 - top : y_end - top, x0 - left : x_end - left]
+    return full
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(edges, edges, extents, extents), min_size=1, max_size=4),
+    st.sampled_from([1, 2, 7, 28]),
+    st.sampled_from([0.25, 0.5, 0.75]),
+    st.integers(0, 1000),
+)
+def test_integer_boxes_are_torchvisions_way(
+    places: list[tuple[float, float, float, float]], side: int, threshold: float, seed: int
+) -> None:
+    boxes = np.array([[x, y, x + w, y + h] for x, y, w, h in places], np.float32)
+    probabilities = np.random.default_rng(seed).random((len(boxes), side, side), np.float32)
+    covered = integer_boxes(boxes, side)
+    windows = paste_windows(probabilities, covered, HEIGHT, WIDTH, threshold)
+    for mask, box, window in zip(probabilities, boxes, windows, strict=True):
+        value = resized_to_whole_pixels(mask, box)
+        sure = np.abs(value - threshold) > 1e-6
+        assert np.array_equal(unfold(window)[sure], (value >= threshold)[sure])

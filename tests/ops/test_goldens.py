@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from maskrcnn.masks.paste import paste_windows
+from maskrcnn.masks.paste import integer_boxes, paste_windows
 from maskrcnn.ops.heatmaps import decode_resize
 from maskrcnn.ops.nms import nms
 from maskrcnn.ops.roi_align import roi_align
@@ -75,11 +75,14 @@ def test_nms(golden: dict[str, np.ndarray], iou: float, block: int, grouped: boo
     np.testing.assert_array_equal(order[kept].numpy(), expected)
 
 
-def test_paste(golden: dict[str, np.ndarray]) -> None:
+@pytest.mark.parametrize("library", ["detectron2", "torchvision"])
+def test_paste(golden: dict[str, np.ndarray], library: str) -> None:
     height, width = (int(v) for v in golden["paste.image_size"])
-    expected = np.unpackbits(golden["paste.detectron2"], axis=-1)[..., :width].astype(bool)
+    expected = np.unpackbits(golden[f"paste.{library}"], axis=-1)[..., :width].astype(bool)
     found = np.zeros_like(expected)
-    windows = paste_windows(golden["paste.probs"], golden["paste.boxes"], height, width)
+    masks, boxes = golden["paste.probs"], golden["paste.boxes"]
+    boxes = integer_boxes(boxes, masks.shape[-1]) if library == "torchvision" else boxes
+    windows = paste_windows(masks, boxes, height, width)
     for full, (x, y, window) in zip(found, windows, strict=True):
         full[y : y + window.shape[0], x : x + window.shape[1]] = window
     assert expected.any()

@@ -324,6 +324,9 @@ class TestConfig(Section):
     """Pixels that a detection's sides must exceed."""
     mask_threshold: Fraction = 0.5
     """Probability from which on a pixel is the object's."""
+    paste: Literal["continuous", "integer_boxes"] = "continuous"
+    """Convention: where a mask lies in the image: over its box as it is, or as torchvision has it, over the
+    whole pixels of the box."""
     mask_rank: Literal["expected_iou", "score"] = "expected_iou"
     """What ranks objects when masks are evaluated: the score times the IoU with the true mask that is
     expected from the mask's own probabilities; or the score alone, as other libraries do."""

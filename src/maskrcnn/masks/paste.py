@@ -71,6 +71,26 @@ def paste_windows(
         yield x0, y0, np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(x1 - x0, rows).T
 
 
+def integer_boxes(boxes: np.ndarray, side: int) -> np.ndarray:
+    """What masks of `side` cells cover where torchvision pastes them.
+
+    It puts a frame of zeros, one cell wide, around the mask; grows the box about its centre by as much, drops
+    the fractions of its corners, and resizes the framed mask bilinearly to the pixels from corner to corner,
+    both included. The cells within the frame then cover these boxes.
+
+    Args:
+        boxes: (N, 4) xyxy in pixels of the image, finite.
+
+    Returns:
+        float64 (N, 4) xyxy, for `paste_edges` and `paste_windows`.
+    """
+    boxes = boxes.astype(np.float64)
+    centres, halves = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 * (side + 2) / side
+    first, last = np.trunc(centres - halves), np.trunc(centres + halves)
+    cells = np.maximum(last + 1 - first, 1) / (side + 2)
+    return np.concatenate([first + cells, first + cells * (side + 1)], axis=1)
+
+
 def window_edges(x0: int, y0: int, bitmap: np.ndarray, height: int) -> np.ndarray:
     """The edges, as of `paste_edges`, of a mask that is known by its pixels: bool (h, w) from (x0, y0) on."""
     rows, columns = bitmap.shape

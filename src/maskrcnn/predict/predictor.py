@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from maskrcnn.config.model import InputConfig, ModelConfig
+from maskrcnn.config.model import InputConfig, ModelConfig, TestConfig
 from maskrcnn.errors import UserError
 from maskrcnn.export.cached import engine_of
 from maskrcnn.images.batch import Batch, batches_of_one_shape, make_batch
 from maskrcnn.images.read import as_pixels
 from maskrcnn.images.regions import ArrayRegions, RegionImage, whole_pixels
 from maskrcnn.instances import Instances, Masks
+from maskrcnn.masks.paste import integer_boxes
 from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.ops.heatmaps import decode_resize
 from maskrcnn.predict.augment import Augmented
@@ -236,7 +237,7 @@ def finish(raw: RawDetections, batch: Batch, config: ModelConfig, *, score: floa
         expected = (
             points is not None and config.keypoint_head is not None and config.keypoint_head.decode == "oks"
         )
-        masks = _masks(raw, index, rows, whole, (height, width), config.test.mask_threshold)
+        masks = _masks(raw, index, rows, whole, (height, width), config.test)
         by_iou = masks is not None and config.test.mask_rank == "expected_iou"
         found.append(
             Instances(
@@ -288,12 +289,15 @@ def _masks(
     rows: np.ndarray,
     boxes: np.ndarray,
     size: tuple[int, int],
-    threshold: float,
+    settings: TestConfig,
 ) -> Masks | None:
     """Masks of the image at `index`; `boxes` are all its boxes, original pixels, not clipped."""
     if raw.masks is None:
         return None
-    return Masks(_array(raw.masks[index])[rows], boxes[rows].astype(np.float32), size, threshold)
+    maps, boxes = _array(raw.masks[index])[rows], boxes[rows]
+    if settings.paste == "integer_boxes":
+        boxes = integer_boxes(boxes, maps.shape[-1])
+    return Masks(maps, boxes.astype(np.float32), size, settings.mask_threshold)
 
 
 def _keypoints(raw: RawDetections, index: int, rows: np.ndarray, scale: np.ndarray) -> np.ndarray | None:

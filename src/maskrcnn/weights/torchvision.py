@@ -126,6 +126,11 @@ def config_of(state: Mapping[str, Tensor], *, data: str = "COCO", eps: float = 1
                 else None
             ),
             "keypoint_head": {"decode": "resize"} if points else None,
-            "test": {"min_size": 1e-2, "candidates": 2000, "mask_rank": "score"},
+            "test": {
+                "min_size": 1e-2,
+                "candidates": 2000,
+                "mask_rank": "score",
+                "paste": "integer_boxes" if masks else "continuous",
+            },
         }
     )
