@@ -27,6 +27,7 @@ NAMES = {
     "string": "text",
     "boolean": "`true`, `false`",
     "null": "`null`",
+    "object": "names and values",
 }
 BOUNDS = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to", "exclusiveMaximum": "below"}
 
@@ -79,6 +80,8 @@ def _allowed(field: dict[str, Any]) -> str:
         return "the settings below"
     if "enum" in field or "const" in field:
         return ", ".join(f"`{value}`" for value in field.get("enum", [field.get("const")]))
+    if "examples" in field:
+        return ", ".join(f"`{value}`" for value in field["examples"])
     if field["type"] == "array":
         if "prefixItems" in field:
             return f"{len(field['prefixItems'])} x {_allowed(field['prefixItems'][0])}"

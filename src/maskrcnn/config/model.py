@@ -11,18 +11,12 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
+from maskrcnn.config.backbone import BackboneConfig, LayerNormKind, Norm, ResNetKind
 from maskrcnn.config.migrate import migrate_model
 from maskrcnn.config.section import Bins, Boxes, Fraction, Layers, Points, Section, Side, Weight, Width
 
-Norm = Literal["none", "frozen", "batch", "sync", "group", "layer"]
 PositiveFloat = Annotated[float, Field(ge=1e-6, le=1e6)]
 Id = Annotated[int, Field(ge=-(2**63), lt=2**63)]
-ResNetKind = Literal[
-    "resnet50", "resnet101", "resnext50_32x4d", "resnext101_32x4d", "resnext101_32x8d", "resnext101_64x4d"
-]
-EfficientNetKind = Literal["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"]
-# their norms are layer norms
-LayerNormKind = Literal["swin_t", "swin_s", "convnext_t", "convnext_s", "vit_b", "vit_l", "vit_h"]
 
 
 class KeypointSchema(Section):
@@ -97,36 +91,6 @@ class InputConfig(Section):
             )
         if self.order == "bgr" and self.channels != 3:
             raise ValueError("order=bgr is for 3 channels: set it to rgb, which leaves channels as they are")
-        return self
-
-
-class BackboneConfig(Section):
-    """The convolutional network that makes features of an image. Its ImageNet weights are `train.trunk`."""
-
-    kind: ResNetKind | Literal["mobilenetv2"] | EfficientNetKind | LayerNormKind = "resnet50"
-    """The architecture."""
-    norm: Norm = "frozen"
-    """Norm behind its convolutions; `frozen`: batch norm that keeps its statistics, scale and shift. Swin,
-    ConvNeXt and ViT have `layer`."""
-    norm_eps: Fraction = 1e-5
-    """Convention: what a batch norm adds to its variance. torchvision's first detectors were published
-    with 0, EfficientNet-Lite's trunks with 1e-3."""
-    freeze: int = Field(2, ge=0, le=5)
-    """So many stages, the stem first, keep their weights, and their batch norms their statistics."""
-    stride_in_1x1: bool = False
-    """Convention: MSRA's ResNets stride in the first 1x1 convolution of a bottleneck, others in the 3x3."""
-    drop_path: float = Field(0.0, ge=0, lt=1)
-    """Share of the images for which training leaves out a residual branch of the deepest block (stochastic
-    depth, Huang et al. 2016), less from block to block before it. Of Swin, ConvNeXt and ViT."""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> BackboneConfig:
-        layer_norms = self.kind in get_args(LayerNormKind)
-        if layer_norms != (self.norm == "layer"):
-            fitting = "layer" if layer_norms else "frozen, batch, sync or group"
-            raise ValueError(f"norm is {self.norm}: a {self.kind} has {fitting}")
-        if self.drop_path and not layer_norms:
-            raise ValueError(f"drop_path is {self.drop_path}: a {self.kind} has none, set it to 0")
         return self
 
 
@@ -376,7 +340,10 @@ class ModelConfig(Section):
         neck = self.neck.kind
         if neck == "c4" and self.backbone.kind not in get_args(ResNetKind):
             raise ValueError(f"neck.kind=c4 needs a ResNet, not {self.backbone.kind}; use fpn, c5 or dc5")
-        if (neck == "simple_pyramid") != self.backbone.kind.startswith("vit"):
+        if self.backbone.adapted:
+            if neck not in ("fpn", "simple_pyramid"):
+                raise ValueError(f"neck.kind={neck} does not go with {self.backbone.kind}: use fpn")
+        elif (neck == "simple_pyramid") != self.backbone.kind.startswith("vit"):
             fitting = "simple_pyramid" if self.backbone.kind.startswith("vit") else "fpn"
             raise ValueError(f"neck.kind={neck} does not go with a {self.backbone.kind}: use {fitting}")
         if neck in ("c5", "dc5") and self.backbone.kind in get_args(LayerNormKind):

@@ -63,8 +63,17 @@ def trace(model: MaskRCNN) -> ExportedProgram:
     batch = torch.export.Dim("batch", min=1)
     rows, columns = (torch.export.Dim(name, min=LEAST_CELLS) for name in ("rows", "columns"))
     shapes: Any = ({0: batch, 2: divisor * rows, 3: divisor * columns}, {0: batch}, {})
-    with torch.no_grad():
-        return torch.export.export(Detector(network).eval(), inputs, dynamic_shapes=shapes, strict=False)
+    try:
+        with torch.no_grad():
+            return torch.export.export(Detector(network).eval(), inputs, dynamic_shapes=shapes, strict=False)
+    except Exception as error:
+        if not model.config.backbone.adapted:
+            raise
+        first = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+        kind = model.config.backbone.kind
+        raise UserError(
+            f"export: model.backbone.kind={kind} is no graph for images of any size: {first}"
+        ) from None
 
 
 def refuse(config: ModelConfig) -> None:

@@ -8,6 +8,7 @@ from torch import nn
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.config.section import validate
 from maskrcnn.errors import UserError
+from maskrcnn.model.backbone import hf_transformers, timm_models
 from maskrcnn.model.backbone.backbone import Backbone
 from maskrcnn.model.backbone.convnext import CONVNEXTS, ConvNeXt
 from maskrcnn.model.backbone.efficientnet_lite import EFFICIENTNETS, EfficientNetLite
@@ -83,6 +84,12 @@ def build(config: ModelConfig, network: type[MaskRCNN] = MaskRCNN) -> MaskRCNN:
 
 def _neck(config: ModelConfig, backbone: Backbone) -> FPN | SimplePyramid | None:
     outputs, norm = config.neck.channels, config.neck.norm
+    if config.backbone.adapted and (len(backbone.channels) == 4) != (config.neck.kind == "fpn"):
+        fitting = {1: "simple_pyramid", 4: "fpn"}.get(len(backbone.channels))
+        advice = f"set model.neck.kind={fitting}" if fitting else "no neck takes them"
+        raise UserError(
+            f"model.backbone.kind={config.backbone.kind}: has levels of strides {backbone.strides}: {advice}"
+        )
     if config.neck.kind == "fpn":
         return FPN(backbone.channels, backbone.strides, outputs, norm=norm)
     if config.neck.kind == "simple_pyramid":
@@ -105,7 +112,12 @@ def _mask_head(config: ModelConfig, inputs: int) -> MaskHead | MLPMaskHead:
 
 
 def make_backbone(config: ModelConfig) -> Backbone:
-    """The backbone, with its batch norms' epsilon."""
+    """The backbone: another library's with its own norms, ours with `norm_eps` in its batch norms."""
+    if config.backbone.kind.startswith(hf_transformers.PREFIX):
+        settings, channels = config.backbone.settings, config.input.channels
+        return hf_transformers.transformers_backbone(config.backbone.kind, settings, channels)
+    if config.backbone.kind.startswith(timm_models.PREFIX):
+        return timm_models.timm_backbone(config.backbone.kind, config.input.channels)
     backbone = _backbone(config)
     set_eps(backbone, config.backbone.norm_eps)
     return backbone

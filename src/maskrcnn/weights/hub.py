@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from maskrcnn.errors import UserError
 from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.weights.store import save_model
 
-FILES = ("config.json", "model.safetensors", "README.md")  # nothing else is fetched
+FILES = ("config.json", "model.safetensors", "README.md")
 PREFIX = "hf://"
 TAGS = "---\nlibrary_name: maskrcnn\ntags: [mask-rcnn, instance-segmentation, object-detection]\n---\n"
 
@@ -22,8 +23,11 @@ def is_hub_address(source: str) -> bool:
     return source.startswith(PREFIX)
 
 
-def fetch(source: str) -> Path:
+def fetch(source: str, files: Sequence[str] = FILES) -> Path:
     """The folder of a model on the hub, hf://OWNER/NAME, downloaded into the hub's own cache.
+
+    Args:
+        files: nothing else is fetched.
 
     Raises:
         UserError: no such address or model, no network, or huggingface_hub is missing.
@@ -31,7 +35,7 @@ def fetch(source: str) -> Path:
     name = _name(source, "model")
     hub = _library()
     try:
-        return Path(hub.snapshot_download(name, allow_patterns=list(FILES)))
+        return Path(hub.snapshot_download(name, allow_patterns=list(files)))
     except Exception as error:  # the library raises its own, requests' and httpx's kinds
         first = " ".join(str(error).split())[:200]
         raise UserError(f"{source}: not to be had from the hub: {first}") from None

@@ -14,6 +14,7 @@ from maskrcnn.model.backbone.backbone import Backbone
 from maskrcnn.model.backbone.efficientnet_lite import EFFICIENTNETS, EfficientNetLite
 from maskrcnn.model.backbone.mobilenet import InvertedResidual, MobileNet, MobileNetV2
 from maskrcnn.weights import detectron2, torchvision
+from maskrcnn.weights.adapter_trunk import load_adapter_trunk
 from maskrcnn.weights.checkpoint_file import read_checkpoint
 from maskrcnn.weights.first_convolution import STEM, adapt_first_convolution
 from maskrcnn.weights.published import fetch_published, find_published, is_published
@@ -69,6 +70,8 @@ def load_trunk(model: MaskRCNN, source: str | Path) -> int:
         UserError: no such trunk, another format, tensors that do not fit, or an input convention that is not
             its own.
     """
+    if model.config.backbone.adapted:
+        return load_adapter_trunk(model, source)
     if model.config.backbone.norm == "none":
         raise UserError(
             f"train.trunk={source}: has norms, which model.backbone.norm=none has no place for; take frozen "
