@@ -92,8 +92,9 @@ def keypoint_loss(logits: Tensor, cells: Tensor, weights: Tensor, image: Tensor,
         cells: (N, K) int64: the one hot cell.
         weights: (N, K) 1 for a labelled keypoint inside its RoI, else 0.
     """
-    flat = logits.float().flatten(2).flatten(0, 1)
-    loss = F.cross_entropy(flat, cells.flatten(), reduction="none")
+    flat = logits.float().flatten(2)
+    # not F.cross_entropy nor F.log_softmax, of which PyTorch 2.13's inductor makes a gradient of 0 here
+    loss = (flat.logsumexp(2) - flat.gather(2, cells.unsqueeze(2)).squeeze(2)).flatten()
     return _rows_mean(loss, weights.flatten(), image.repeat_interleave(cells.shape[1]), images)
 
 
