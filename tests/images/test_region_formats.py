@@ -165,6 +165,23 @@ def test_a_chunk_in_a_shard_that_decodes_to_more_is_refused(whole: bool, tmp_pat
     assert np.array_equal(image.read(Window(64, 0, 64, 64))[..., 0], pixels[:, 64:])
 
 
+@pytest.mark.parametrize("compressor", ["gzip", "zlib", "bz2", "lzma"])
+def test_a_chunk_that_is_counted_is_decoded_once(
+    compressor: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("zarr")
+    import numcodecs
+
+    path, pixels = tmp_path / "a.zarr", noise(90, 130)
+    codec = numcodecs.registry.get_codec({"id": compressor})
+    write_zarr(path, pixels, 2, compressors=codec, fill_value=0)
+    monkeypatch.setattr(type(codec), "decode", lambda *_: pytest.fail("decoded once more"))
+    check(path, np.repeat(pixels[..., None], 3, axis=2))
+    chunk = path / "0.0"
+    chunk.write_bytes(chunk.read_bytes()[:-20])
+    assert "cannot be decoded" in refused(path)
+
+
 def test_a_zarr_that_is_compressed_twice_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("zarr")
     path = tmp_path / "a.zarr"

@@ -324,6 +324,21 @@ def test_a_tile_that_says_it_is_far_larger_is_not_decoded(compression: str, tmp_
     assert "3,600,000,000 pixels" in refused(path)
 
 
+@pytest.mark.parametrize("compression", ["png", "webp", "jpegxl", "jpegxr", "lerc"])
+def test_a_tile_whose_decoder_says_that_it_is_far_larger_is_not_decoded(
+    compression: str, tmp_path: Path
+) -> None:
+    codecs, path = pytest.importorskip("imagecodecs"), tmp_path / "a.tif"
+    tifffile.imwrite(path, noise(), photometric="rgb", compression=compression, tile=(32, 32))
+    encode = getattr(codecs, f"{compression}_encode")
+    image = open_regions(path)
+    assert image is not None and image.read(Window(0, 0, WIDTH, HEIGHT)).any()
+    with_tile(path, encode(np.zeros((65, 70, 3), np.uint8)))
+    assert "a tile of 32 x 32 that says it has 4,550 pixels" in refused(path)
+    with_tile(path, b"no such code")
+    assert "cannot be decoded" in refused(path)
+
+
 @pytest.mark.parametrize("compression", ["zlib", "zstd", "lzma", "lzw"])
 def test_a_tile_that_decodes_to_far_more_takes_no_memory(compression: str, tmp_path: Path) -> None:
     codecs, path = pytest.importorskip("imagecodecs"), tmp_path / "a.tif"

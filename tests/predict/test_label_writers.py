@@ -129,6 +129,41 @@ def test_outlines_for_editing_have_a_third_of_the_points(
     assert iou > 0.98 and points <= full / 3
 
 
+def test_geojson_is_what_qupath_reads(tmp_path: Path) -> None:
+    """Key by key as `QuPathTypeAdapters` of QuPath 0.4 to 0.6 parses a FeatureCollection."""
+    bitmap = np.zeros((60, 60), bool)
+    bitmap[5:25, 5:25], bitmap[10:14, 10:14], bitmap[40:50, 30:55] = True, False, True
+    box = np.array([[0, 0, 60, 60]] * 2, np.float32)
+    known = {0: (20, 30, bitmap), 1: (20, 30, bitmap[:30])}
+    masks = Masks(np.zeros((2, 1, 1), np.float32), box, (100, 100), 0.5, known)
+    found = Instances(box, np.array([0.9, 0.8]), np.array([0, 1]), ["cell", "b"], (100, 100), masks)
+    info = DatasetInfo("x", ["cell", "b"], [1, 2])
+    writer = LabelsWriter(LABELS["geojson"](tmp_path, LeftOut(), tolerance=0.5, drafts=True), info)
+    pixels = ArrayRegions(np.zeros((100, 100, 3), np.uint8))
+    writer.begin(WrittenImage(1, "a.png", tmp_path / "a.png", "a", (100, 100), pixels))
+    writer.add(found)
+    writer.end()
+    writer.close()
+    document = json.loads((tmp_path / "a.geojson").read_text(), parse_constant=pytest.fail)
+    assert document["type"] == "FeatureCollection"
+    kinds = [feature["geometry"]["type"] for feature in document["features"]]
+    assert kinds == ["MultiPolygon", "Polygon"]
+    for feature, name in zip(document["features"], found.names, strict=True):
+        assert feature["type"] == "Feature" and "id" not in feature  # an id has to be a UUID
+        about = feature["properties"]
+        assert set(about) == {"objectType", "classification", "measurements"}
+        assert about["objectType"] == "detection" and about["classification"]["name"] == name
+        colour = about["classification"]["color"]
+        assert len(colour) == 3 and all(type(part) is int and 0 <= part <= 255 for part in colour)
+        assert all(type(value) is float for value in about["measurements"].values())
+        polygons = feature["geometry"]["coordinates"]
+        polygons = polygons if feature["geometry"]["type"] == "MultiPolygon" else [polygons]
+        assert [len(rings) for rings in polygons] == [2, 1][: len(polygons)]  # the first has a hole
+        for ring in (ring for rings in polygons for ring in rings):
+            assert len(ring) >= 4 and ring[0] == ring[-1]
+            assert all(len(point) == 2 and 0 <= min(point) and max(point) <= 100 for point in ring)
+
+
 def test_corrected_files_stay_when_an_image_is_done(tmp_path: Path) -> None:
     Image.fromarray(image()).save(tmp_path / "a.png")
     found = predict(FixedModel(), tmp_path / "a.png")

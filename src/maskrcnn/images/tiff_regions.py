@@ -43,6 +43,9 @@ FRAME = re.compile(
 SIZES = dict.fromkeys(JPEG, FRAME) | dict.fromkeys(
     JPEG_2000, re.compile(rb"\xff\x4f\xff\x51....(....)(....)", re.DOTALL)
 )
+# JPEG XR, LERC, WebP, PNG, JPEG XL: imagecodecs reads the header and refuses an `out` of another shape
+TOLD_BY_DECODER = (22610, 34887, 34927, 34933, 34934, 50001, 50002, 52546)
+DECODED_SHAPE = re.compile(r"invalid out\.shape=.*\bshape=\(([\d, ]+)\)")
 LARGER = 4  # times the pixels of a tile that it may say: the last strip may be as high as the others
 COLOURS_LAST = re.compile(r'DimensionOrder="XY[^C]')
 
@@ -173,11 +176,28 @@ class Plane:
     def _refuse_larger(self, data: bytes) -> None:
         """Raise a ValueError for a tile or strip that says of itself that it is far larger than it should."""
         tall, wide = self._piece()
-        sizes = SIZES.get(int(self._page.compression))
-        for found in sizes.finditer(data) if sizes else ():
-            pixels = math.prod(int.from_bytes(side, "big") for side in found.groups())
+        compression, said = int(self._page.compression), list[int]()
+        if compression in SIZES:
+            sizes = (found.groups() for found in SIZES[compression].finditer(data))
+            said = [math.prod(int.from_bytes(side, "big") for side in sides) for sides in sizes]
+        elif compression in TOLD_BY_DECODER:
+            said = [self._samples_of(data) // (self.samples if self._page.planarconfig == 1 else 1)]
+        for pixels in said:
             if pixels > LARGER * tall * wide:
                 raise ValueError(f"a tile of {wide} x {tall} that says it has {pixels:,} pixels")
+
+    def _samples_of(self, data: bytes) -> int:
+        """How many samples a tile says it has; one of `TOLD_BY_DECODER`."""
+        from tifffile import TIFF
+
+        try:
+            TIFF.DECOMPRESSORS[self._page.compression](data, out=np.empty((1, 1, 1), self._page.dtype))
+        except ValueError as error:
+            told = DECODED_SHAPE.search(str(error))
+            if told is None:
+                raise
+            return math.prod(int(side) for side in told[1].split(",") if side.strip())
+        return 1
 
 
 def open_tiff_regions(path: Path, channels: int, page: int | None = None) -> TiffSamples | None:

@@ -1,8 +1,8 @@
 """Chunks of a zarr that would decode to far more than the array says are refused before they are decoded.
 
 A compressor decodes whatever it is given: a chunk of a megabyte can stand for a thousand and more. Formats
-that begin with their decoded size (blosc, lz4, zstd) are asked for it; the others are decoded in small pieces
-once before, to count.
+that begin with their decoded size (blosc, lz4, zstd) are asked for it; the others are decoded here, in small
+pieces that are counted.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from typing import Any
 
 import zarr
 from numcodecs.abc import Codec
+from numcodecs.compat import ndarray_copy
 from zarr.abc.codec import BytesBytesCodec
 from zarr.codecs import ShardingCodec
 
-COMPRESSORS = frozenset("blosc zstd gzip zlib lz4 bz2 lzma".split())
+COUNTED = frozenset("gzip zlib bz2 lzma".split())
+COMPRESSORS = COUNTED | frozenset("blosc zstd lz4".split())
 PIECE = 1 << 20  # bytes that are decoded at a time
 PLAIN = frozenset("bytes transpose shuffle sharding_indexed crc32c crc32 adler32 fletcher32".split())
 WIDER = 8  # times what an array's numbers take that filters may make of them
@@ -58,13 +60,14 @@ def _limited(codecs: tuple[Any, ...], most: int) -> list[Any]:
         about = codec.to_dict()
         name = str(about["name"]).removeprefix("numcodecs.")
         options = about.get("configuration") or {}
-        limited += [codec, _Limit(name, options, most)] if name in COMPRESSORS else [codec]
+        limited += [] if name in COUNTED else [codec]
+        limited += [_Limit(name, options, most)] if name in COMPRESSORS else []
     return limited
 
 
 @dataclass(frozen=True)
 class _Limit(BytesBytesCodec):
-    """Bytes as they are, or ValueError."""
+    """Bytes as they are, decoded where they are `COUNTED`, or ValueError."""
 
     name: str
     options: dict[str, Any]
@@ -78,8 +81,8 @@ class _Limit(BytesBytesCodec):
         return input_byte_length
 
     async def _decode_single(self, chunk_data: Any, chunk_spec: Any) -> Any:
-        refuse_more(self.name, self.options, chunk_data.to_bytes(), self.most)
-        return chunk_data
+        decoded = within(self.name, self.options, chunk_data.to_bytes(), self.most)
+        return chunk_data if decoded is None else chunk_spec.prototype.buffer.from_bytes(decoded)
 
 
 class _LimitedCompressor(Codec):
@@ -94,20 +97,22 @@ class _LimitedCompressor(Codec):
         return self._compressor.encode(buf)
 
     def decode(self, buf: Any, out: Any = None) -> Any:
-        refuse_more(self._compressor.codec_id, self._compressor.get_config(), bytes(buf), self._most)
-        return self._compressor.decode(buf, out)
+        options = self._compressor.get_config()
+        decoded = within(self._compressor.codec_id, options, bytes(buf), self._most)
+        return self._compressor.decode(buf, out) if decoded is None else ndarray_copy(decoded, out)
 
     def get_config(self) -> dict[str, Any]:
         return dict(self._compressor.get_config())
 
 
-def refuse_more(name: str, options: dict[str, Any], data: bytes, most: int) -> None:
-    """
+def within(name: str, options: dict[str, Any], data: bytes, most: int) -> bytes | None:
+    """What `data` decodes to; None, not decoded, where it begins with how much that is.
+
     Args:
         name, options: of the compressor, as numcodecs knows it.
 
     Raises:
-        ValueError: `data` decodes to more than `most` bytes, or does not say to how many.
+        ValueError: that is more than `most` bytes, or `data` breaks off or does not say its size.
     """
     begun: dict[str, Callable[[], Any]] = {
         "gzip": lambda: zlib.decompressobj(31),
@@ -119,13 +124,14 @@ def refuse_more(name: str, options: dict[str, Any], data: bytes, most: int) -> N
         ),
     }
     if name in begun:
-        _count(begun[name], data, most)
-    elif name == "blosc":
+        return _decoded(begun[name], data, most)
+    if name == "blosc":
         _refuse(struct.unpack_from("<I", data, 4)[0], most)
     elif name == "lz4":
         _refuse(struct.unpack_from("<I", data)[0], most)
     elif name == "zstd":
         _refuse(_zstd_size(data), most)
+    return None
 
 
 def _refuse(size: int, most: int) -> None:
@@ -133,9 +139,9 @@ def _refuse(size: int, most: int) -> None:
         raise ValueError(f"a chunk decodes to {size:,} bytes or more, its array has at most {most:,}")
 
 
-def _count(begin: Callable[[], Any], data: bytes, most: int) -> None:
+def _decoded(begin: Callable[[], Any], data: bytes, most: int) -> bytes:
     """Decode piece by piece, stream after stream, until there is nothing more or too much."""
-    size = 0
+    size, pieces = 0, list[bytes]()
     while data:
         decoder = begin()
         while not decoder.eof:
@@ -143,9 +149,11 @@ def _count(begin: Callable[[], Any], data: bytes, most: int) -> None:
             data = getattr(decoder, "unconsumed_tail", b"")
             size += len(piece)
             _refuse(size, most)
+            pieces.append(piece)
             if not piece and not data and (getattr(decoder, "needs_input", True)):
-                return  # breaks off, which whoever decodes it says
+                raise ValueError("a chunk that breaks off")
         data = decoder.unused_data
+    return b"".join(pieces)
 
 
 def _zstd_size(data: bytes) -> int:
