@@ -87,6 +87,7 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
         (["train", "synthetic", "--resume"], ["--resume", "--run"]),
         (["train", "synthetic", "--resume", "--recipe", "{recipe}"], ["--resume", "--run"]),
         (["train", "synthetic", "--resume", "--run", "{folder}"], ["config.yaml"]),
+        (["evaluate", "no-such-model", "synthetic", "--metrics", "startist"], ["did you mean 'stardist'"]),
         (["evaluate", "no-such-model", "nowhere.json"], ["nowhere.json", "no such file"]),
         (["evaluate", "no-such-model", "synthetic"], ["no-such-model", "neither a shipped model"]),
         (["evaluate", "no-such-model", "synthetic", "--json", "{folder}"], ["is a folder"]),
@@ -242,11 +243,23 @@ def test_evaluate_writes_the_figures(tmp_path: Path, capsys: pytest.CaptureFixtu
     save_model(build(ModelConfig.model_validate(settings)), tmp_path / "model")
     figures, found = tmp_path / "out.json", tmp_path / "found.json"
     arguments = ["evaluate", str(tmp_path / "model"), str(tmp_path / "labels.json")]
-    assert main([*arguments, "--device", "cpu", "--json", str(figures), "--results", str(found)]) == 0
+    arguments += [
+        "--device",
+        "cpu",
+        "--metrics",
+        "stardist",
+        "--score",
+        "0",
+        "--html",
+        str(tmp_path / "p.html"),
+    ]
+    assert main([*arguments, "--json", str(figures), "--results", str(found)]) == 0
     assert "masks" in capsys.readouterr().out
+    assert "Worst images" in (tmp_path / "p.html").read_text()
     content = json.loads(figures.read_text())
     assert 0 <= content["bbox"]["AP"] <= 100
     assert len(content["segm"]) == 12
+    assert [row["IoU"] for row in content["stardist"]["at"]][::4] == [0.5, 0.7, 0.9]
     assert set(content["per_class"]["bbox"]) == set(labels.classes)
     for result in json.loads(found.read_text()):
         assert isinstance(result["segmentation"]["counts"], str)

@@ -30,6 +30,8 @@ from maskrcnn.cli.common import (
     told_progress,
 )
 from maskrcnn.cli.value_range import ValueRangeOption, parse_value_range, set_value_range
+from maskrcnn.errors import UserError
+from maskrcnn.shell import nearest
 
 
 def evaluate(
@@ -39,6 +41,22 @@ def evaluate(
     results: Annotated[
         Path | None, typer.Option(help="Write the detections to this COCO results file.")
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(help="Write a page to this file: curves, kinds of errors, worst and best images."),
+    ] = None,
+    metrics: Annotated[
+        str,
+        typer.Option(
+            metavar="coco|stardist",
+            autocompletion=one_of("coco", "stardist"),
+            help="stardist: matched objects and counting errors beside COCO's figures.",
+        ),
+    ] = "coco",
+    score: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Least score of objects that stardist and the page count or draw."),
+    ] = 0.5,
     batch: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 1,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
     class_name: ClassName = None,
@@ -61,11 +79,13 @@ def evaluate(
     value_range: ValueRangeOption = None,
 ) -> None:
     """Measure COCO AP of boxes, masks and keypoints."""
-    check_outputs(json, results)
+    check_outputs(json, results, html)
+    _check_metrics(metrics)
     wanted = parse_value_range(value_range)
     from maskrcnn.evaluate.coco import comparable_kinds, find_all, score_results
     from maskrcnn.evaluate.found import Result
-    from maskrcnn.evaluate.report import print_scores
+    from maskrcnn.evaluate.report import print_objects, print_scores
+    from maskrcnn.evaluate.stardist import match_objects
     from maskrcnn.files import write_json
     from maskrcnn.labels.channels import with_channels
     from maskrcnn.labels.match_classes import passed_over, take_class
@@ -83,6 +103,8 @@ def evaluate(
     dataset = with_channels(dataset, model.config.input.channels, model.config.input.value_range)
     model = augmented(model) if tta else model
     kinds, notes = comparable_kinds(model, dataset)
+    if metrics == "stardist" and "segm" not in kinds:
+        raise UserError("--metrics stardist matches masks, which the model or the labels do not have")
     found: list[Result] = []
 
     def reached(done: int, total: int | None) -> str:
@@ -97,5 +119,17 @@ def evaluate(
     scores = score_results(dataset, found, kinds, most=model.config.test.detections)
     scores.notes = notes + scores.notes
     print_scores(scores)
+    objects = match_objects(dataset, found, score=score) if metrics == "stardist" else None
+    if objects is not None:
+        print_objects(objects)
     if json:
-        write_json(json, scores.to_dict())
+        write_json(json, scores.to_dict() | ({"stardist": objects.to_dict()} if objects else {}))
+    if html:
+        from maskrcnn.evaluate.page import write_page
+
+        write_page(html, f"{weights} on {data}", dataset, found, scores, score=score, objects=objects)
+
+
+def _check_metrics(metrics: str) -> None:
+    if metrics not in ("coco", "stardist"):
+        raise UserError(f"--metrics {metrics}: {nearest(metrics, ['coco', 'stardist'])}")

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from maskrcnn.evaluate.coco import Scores
+from maskrcnn.evaluate.stardist import ObjectMatches
 from maskrcnn.shell import counted, printable
 
 TITLES = {"bbox": "boxes", "segm": "masks", "keypoints": "keypoints"}
@@ -31,6 +32,27 @@ def print_scores(scores: Scores, console: Console | None = None) -> None:
     if any(value is None for figures in scores.kinds.values() for value in figures.values()):
         console.print("-: no labelled object of that kind, size or class")
     for note in scores.notes:
+        console.print(printable(f"note: {note}"), markup=False)
+
+
+def print_objects(objects: ObjectMatches, console: Console | None = None) -> None:
+    """Print the figures of matched objects, one row a threshold, and the counting error."""
+    console = console or Console()
+    table = Table(title=f"objects of a score of {objects.score:g} or more, matched", title_justify="left")
+    names = ("IoU", "precision", "recall", "F1", "AP", "mean_IoU", "TP", "FP", "FN")
+    for name in names:
+        table.add_column(name.replace("_", " "), justify="right")
+    for row in objects.figures():
+        shares = [f"{row[name]:.2f}" if name == "IoU" else f"{row[name]:.3f}" for name in names[:6]]
+        table.add_row(*shares, *(str(row[name]) for name in names[6:]))
+    console.print(table)
+    counting = objects.counting()
+    console.print(
+        f"objects counted in an image: found less labelled {counting['mean_error']:+.2f} in the mean, "
+        f"{counting['mean_absolute_error']:.2f} without the sign, "
+        f"{100 * counting['exact']:.0f}% of {counted(len(objects.image_ids), 'image')} exact"
+    )
+    for note in objects.notes:
         console.print(printable(f"note: {note}"), markup=False)
 
 
