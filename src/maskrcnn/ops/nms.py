@@ -6,6 +6,8 @@ reaches it in as many rounds as the longest chain of suppressions (Cluster-NMS, 
 taken in blocks, so memory is a block's square rather than N x N, and blocks after the first see only settled
 answers of the earlier ones.
 
+On a GPU one kernel (`nms_kernel.py`) does it instead, where Triton is there.
+
 On a CPU a block's square is small enough for PyTorch to leave it to one thread. In larger ones NMS entered
 117 parallel regions, and in each the threads wait for one another: beside another busy program that took a
 hundred times as long.
@@ -71,11 +73,27 @@ def nms(
     """
     if exporting():
         return nms_node(boxes, valid, groups, iou)
+    if block is None and _on_triton(boxes):
+        from maskrcnn.ops.nms_kernel import nms_triton
+
+        kept: Tensor = nms_triton(boxes.detach(), valid, groups, iou)
+        return kept
     graph = torch.compiler.is_compiling()
     if block is None:
         eager_cpu = boxes.device.type == "cpu" and not graph
         block = max(1, math.isqrt(_GRAIN // max(1, len(boxes)))) if eager_cpu else _BLOCK
     return _settle(boxes, valid, iou, groups, block, graph=graph)
+
+
+def _on_triton(boxes: Tensor) -> bool:
+    """Whether the kernel takes these: on a GPU, where Triton is there."""
+    if not boxes.is_cuda:
+        return False
+    try:
+        from maskrcnn.ops.nms_kernel import MOST_BOXES
+    except ImportError:  # not every build of PyTorch has Triton, nor every machine what Triton needs
+        return False
+    return boxes.dtype == torch.float32 and boxes.shape[1] <= MOST_BOXES
 
 
 @torch.library.custom_op("maskrcnn::nms", mutates_args=())
@@ -135,8 +153,7 @@ def _fixed_point(suppresses: Tensor, alive: Tensor, graph: bool) -> Tensor:
     first = again(alive, alive)
     if graph:
         return while_loop(changed, again, first)[0]
-    # Eagerly this asks "changed?" once a round: with fixed sampling the only synchronisation on an
-    # accelerator.
+    # eagerly this asks "changed?" once a round, which is a synchronisation on an accelerator without Triton
     keep, before = first
     while changed(keep, before):
         keep, before = again(keep, before)

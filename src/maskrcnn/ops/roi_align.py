@@ -60,7 +60,7 @@ def roi_align(
         scales = [float(stride) for stride in strides]
         return roi_align_node(features, scales, boxes, image, level, size, sampling_ratio, aligned)
     way: Callable[..., Tensor] = partial(roi_align_plain, reduce=reduce)
-    if boxes.is_cuda and reduce == "average" and not exporting():
+    if reduce == "average" and not exporting():
         way = _triton(features, boxes) or way
     return way(
         features, strides, boxes, image, level, size=size, sampling_ratio=sampling_ratio, aligned=aligned
@@ -68,7 +68,9 @@ def roi_align(
 
 
 def _triton(features: list[Tensor], boxes: Tensor) -> Callable[..., Tensor] | None:
-    """The kernel for a GPU, where Triton is there and the kernel takes these inputs."""
+    """The kernel, on a GPU where Triton is there and the kernel takes these inputs."""
+    if not boxes.is_cuda:
+        return None
     try:
         from maskrcnn.ops.roi_align_triton import roi_align_triton, takes
     except ImportError:  # not every build of PyTorch has Triton, nor every machine what Triton needs

@@ -1,48 +1,32 @@
-"""The Triton kernels of RoIAlign and of its gradient, and what launches them.
+"""The Triton kernel of RoIAlign, and what launches it; its gradient's is in `roi_align_gradient.py`.
 
 A program takes a bin (or a few) of one box and a block of channels: in channels-last memory each of the four
 cells of a sample is one coalesced vector, and what a bin needs never leaves the registers. How many points
 adaptive sampling takes is computed by the program, so nothing is synchronised. Coordinates are computed as in
 `roi_align_plain`, in float32 without fused multiply-adds, so that both take the same samples; sums are
-float32 whatever the features are. The backward adds atomically.
+float32 whatever the features are.
 
 Importing this imports Triton, and raises ImportError where it cannot work; `roi_align` then does without.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
-import sysconfig
-from pathlib import Path
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from maskrcnn.ops.triton_compiler import demand_compiler
+
 MOST_LEVELS = 5  # as many as the kernels have pointers
 
 _MOST_CHANNELS = 256  # of one program
-_UNROLLED = 4  # samples per bin and side up to which their loop is unrolled
+UNROLLED = 4  # samples per bin and side up to which their loop is unrolled
 # else each map size is compiled anew
 _SIZES = [f"{letter}{number}" for letter in "hw" for number in range(MOST_LEVELS)]
 
 
-def _demand_compiler() -> None:
-    """Triton builds a launcher in C for every kernel; slim images have PyTorch and Triton, but nothing to
-    build with.
-    """
-    if os.environ.get("TRITON_INTERPRET") == "1" or sys.platform != "linux":
-        return
-    if not os.environ.get("CC") and not any(shutil.which(name) for name in ("clang", "gcc", "cc")):
-        raise ImportError("Triton needs a C compiler, and none is found: install gcc or set CC")
-    if not (Path(sysconfig.get_path("include")) / "Python.h").exists():
-        raise ImportError("Triton needs Python.h, and it is not there: install Python's development files")
-
-
-_demand_compiler()
+demand_compiler()
 
 
 def forward(
@@ -66,83 +50,27 @@ def forward(
         bins, block, warps: bins and channels of a program, and its warps; they change the speed only.
     """
     features = [f.contiguous(memory_format=torch.channels_last) for f in features]
-    channels = features[0].shape[1]
-    out = features[0].new_empty(boxes.shape[0], size, size, channels)
-    shapes = [(f.shape[2], f.shape[3]) for f in features]
-    _launch(
-        False, out, features, shapes, scales, boxes, image, level, sampling_ratio, aligned, bins, block, warps
-    )
-    return out.permute(0, 3, 1, 2)
-
-
-def backward(
-    grad: Tensor,
-    images: int,
-    shapes: list[tuple[int, int]],
-    scales: list[float],
-    boxes: Tensor,
-    image: Tensor,
-    level: Tensor,
-    size: int,
-    sampling_ratio: int,
-    aligned: bool,
-    *,
-    bins: int = 1,
-    block: int | None = None,
-    warps: int | None = None,
-) -> list[Tensor]:
-    """Launches the kernel of the gradient: per level (B, C, H, W) of the dtype of `grad` (N, C, size, size).
-
-    Args:
-        images: B.
-        shapes: height and width of each level.
-        scales, bins, block, warps: as for `forward`.
-    """
-    last = grad.permute(0, 2, 3, 1).contiguous()
-    # float32: adding thousands of small numbers to a bfloat16 loses most of them
-    own = [grad.new_zeros(images, h, w, grad.shape[1], dtype=torch.float32) for h, w in shapes]
-    _launch(True, last, own, shapes, scales, boxes, image, level, sampling_ratio, aligned, bins, block, warps)
-    return [found.to(grad.dtype).permute(0, 3, 1, 2) for found in own]
-
-
-def _launch(
-    is_backward: bool,
-    pooled: Tensor,
-    maps: list[Tensor],
-    shapes: list[tuple[int, int]],
-    scales: list[float],
-    boxes: Tensor,
-    image: Tensor,
-    level: Tensor,
-    sampling_ratio: int,
-    aligned: bool,
-    bins: int,
-    block: int | None,
-    warps: int | None,
-) -> None:
-    """One program for each `bins` bins of a box and each `block` of its channels; `pooled` is (N, size, size,
-    C).
-    """
-    count, size, _, channels = pooled.shape
-    if pooled.numel() == 0:
-        return
+    count, channels = boxes.shape[0], features[0].shape[1]
+    out = features[0].new_empty(count, size, size, channels)
+    if out.numel() == 0:
+        return out.permute(0, 3, 1, 2)
     block = block or min(triton.next_power_of_2(channels), _MOST_CHANNELS)
-    warps = warps or max(1, block * maps[0].element_size() // (16 * 32))  # 16 bytes to a thread
-    spare = MOST_LEVELS - len(maps)
+    warps = warps or max(1, block * features[0].element_size() // (16 * 32))  # 16 bytes to a thread
+    spare = MOST_LEVELS - len(features)
     arguments = (
-        *maps,
-        *[maps[0]] * spare,
-        *[h for h, _ in shapes],
+        *features,
+        *[features[0]] * spare,
+        *[f.shape[2] for f in features],
         *[1] * spare,
-        *[w for _, w in shapes],
+        *[f.shape[3] for f in features],
         *[1] * spare,
         *scales,
         *[1.0] * spare,
     )
     grid = (count * triton.cdiv(size * size, bins), triton.cdiv(channels, block))
-    with torch.cuda.device_of(pooled):  # Triton launches on the current device
+    with torch.cuda.device_of(out):  # Triton launches on the current device
         _kernel[grid](
-            pooled,
+            out,
             boxes.float().contiguous(),
             image.contiguous(),
             level.contiguous(),
@@ -150,16 +78,16 @@ def _launch(
             channels,
             SIZE=size,
             RATIO=sampling_ratio,
-            UNROLL=0 < sampling_ratio <= _UNROLLED,
+            UNROLL=0 < sampling_ratio <= UNROLLED,
             ALIGNED=aligned,
-            LEVELS=len(maps),
-            BACKWARD=is_backward,
+            LEVELS=len(features),
             BINS=bins,
             BLOCK=block,
             num_warps=warps,
             # coordinates round as the plain way's do, or `ceil` takes another number of samples
             enable_fp_fusion=False,
         )
+    return out.permute(0, 3, 1, 2)
 
 
 # The kernel, and its parts. Along an axis `first` is where a box starts, in cells, `step` is a bin's length
@@ -198,13 +126,10 @@ def _kernel(
     UNROLL: tl.constexpr,
     ALIGNED: tl.constexpr,
     LEVELS: tl.constexpr,
-    BACKWARD: tl.constexpr,
     BINS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """From the maps m0 to m4, of heights h, widths w and scales s, to `pooled`; or its gradient, back to the
-    maps.
-    """
+    """From the maps m0 to m4, of heights h, widths w and scales s, to `pooled`."""
     chunks: tl.constexpr = (SIZE * SIZE + BINS - 1) // BINS
     box = (tl.program_id(0) // chunks).to(tl.int64)
     begin = (tl.program_id(0) % chunks) * BINS
@@ -217,34 +142,30 @@ def _kernel(
     scale = _of_level(own, s0, s1, s2, s3, s4, LEVELS)
     # int64: a batch of large maps has over 2^31 numbers
     before = tl.load(image + box).to(tl.int64) * height * width * channels
-    cells = _of_level(own, m0, m1, m2, m3, m4, LEVELS) + before + channel
+    origin = _of_level(own, m0, m1, m2, m3, m4, LEVELS) + before + channel
     x1, y1 = tl.load(boxes + 4 * box), tl.load(boxes + 4 * box + 1)
     x2, y2 = tl.load(boxes + 4 * box + 2), tl.load(boxes + 4 * box + 3)
-    y_first, y_step, y_count = _axis(y1, y2, scale, SIZE, RATIO, ALIGNED)
-    x_first, x_step, x_count = _axis(x1, x2, scale, SIZE, RATIO, ALIGNED)
+    y_first, y_step, y_count = axis(y1, y2, scale, SIZE, RATIO, ALIGNED)
+    x_first, x_step, x_count = axis(x1, x2, scale, SIZE, RATIO, ALIGNED)
 
     for number in range(begin, tl.minimum(begin + BINS, SIZE * SIZE)):
         row, column = number // SIZE, number % SIZE
         place = pooled + (box * SIZE * SIZE + number) * channels + channel
-        if BACKWARD:
-            value = tl.load(place, mask=wanted, other=0.0).to(tl.float32)
-        else:
-            value = tl.zeros((BLOCK,), tl.float32)
+        value = tl.zeros((BLOCK,), tl.float32)
         if UNROLL:
             for slot in tl.static_range(RATIO * RATIO):
-                y = _cells(y_first, y_step, y_count, row, slot // RATIO, height)
-                x = _cells(x_first, x_step, x_count, column, slot % RATIO, width)
-                value = _sample(cells, value, y, x, width, channel, channels, BACKWARD)
+                y = cells(y_first, y_step, y_count, row, slot // RATIO, height)
+                x = cells(x_first, x_step, x_count, column, slot % RATIO, width)
+                value = _sample(origin, value, y, x, width, channel, channels)
         else:
-            y_low, y_high = _slots(y_first, y_step, y_count, row, height, RATIO)
-            x_low, x_high = _slots(x_first, x_step, x_count, column, width, RATIO)
+            y_low, y_high = slots(y_first, y_step, y_count, row, 0, height, RATIO)
+            x_low, x_high = slots(x_first, x_step, x_count, column, 0, width, RATIO)
             for y_slot in range(y_low, y_high):
-                y = _cells(y_first, y_step, y_count, row, y_slot, height)
+                y = cells(y_first, y_step, y_count, row, y_slot, height)
                 for x_slot in range(x_low, x_high):
-                    x = _cells(x_first, x_step, x_count, column, x_slot, width)
-                    value = _sample(cells, value, y, x, width, channel, channels, BACKWARD)
-        if not BACKWARD:
-            tl.store(place, value.to(pooled.dtype.element_ty), mask=wanted)
+                    x = cells(x_first, x_step, x_count, column, x_slot, width)
+                    value = _sample(origin, value, y, x, width, channel, channels)
+        tl.store(place, value.to(pooled.dtype.element_ty), mask=wanted)
 
 
 @triton.jit
@@ -263,7 +184,7 @@ def _of_level(level, a0, a1, a2, a3, a4, LEVELS: tl.constexpr):
 
 
 @triton.jit
-def _axis(start, end, scale, SIZE: tl.constexpr, RATIO: tl.constexpr, ALIGNED: tl.constexpr):
+def axis(start, end, scale, SIZE: tl.constexpr, RATIO: tl.constexpr, ALIGNED: tl.constexpr):
     """`first`, `step` and `count` of a box from `start` to `end` in pixels."""
     first = start * scale
     extent = end * scale - first
@@ -280,8 +201,8 @@ def _axis(start, end, scale, SIZE: tl.constexpr, RATIO: tl.constexpr, ALIGNED: t
 
 
 @triton.jit
-def _slots(first, step, count, number, length, RATIO: tl.constexpr):
-    """The range of the samples of bin `number` that may lie on the map."""
+def slots(first, step, count, number, begin, end, RATIO: tl.constexpr):
+    """The range of the samples of bin `number` that may take part of the cells from `begin` to `end`."""
     if RATIO > 0:
         low = count * 0.0
         high = count
@@ -290,14 +211,14 @@ def _slots(first, step, count, number, length, RATIO: tl.constexpr):
         # which bounds the loop even for a box that ends at infinity
         start = first + number * step
         apart = tl.div_rn(step, tl.maximum(count, 1.0))
-        low = tl.maximum(tl.floor(tl.div_rn(-1.0 - start, apart) - 1.5), 0.0)
-        high = tl.minimum(tl.ceil(tl.div_rn(length - start, apart) + 1.5), count)
-        high = tl.minimum(high, low + 2.0 * length + 8.0)
+        low = tl.maximum(tl.floor(tl.div_rn(begin - 1.0 - start, apart) - 1.5), 0.0)
+        high = tl.minimum(tl.ceil(tl.div_rn(end - start, apart) + 1.5), count)
+        high = tl.minimum(high, low + 2.0 * (end - begin) + 8.0)
     return low.to(tl.int32), high.to(tl.int32)
 
 
 @triton.jit
-def _cells(first, step, count, number, slot, length):
+def cells(first, step, count, number, slot, length):
     """Of sample `slot` of bin `number` its two cells and their weights, which are 0 where it does not
     count.
     """
@@ -313,27 +234,19 @@ def _cells(first, step, count, number, slot, length):
 
 
 @triton.jit
-def _sample(cells, value, y, x, width, channel, channels, BACKWARD: tl.constexpr):
-    """Adds the sample at `y` and `x`, as of `_cells`, to `value`; backward adds `value` to the sample's cells
-    instead.
-    """
+def _sample(origin, value, y, x, width, channel, channels):
+    """Adds the sample at `y` and `x`, as of `cells`, to `value`."""
     top, bottom, top_weight, bottom_weight = y
     left, right, left_weight, right_weight = x
-    above, below = cells + top * width * channels, cells + bottom * width * channels
-    value = _corner(above + left * channels, value, top_weight * left_weight, channel, channels, BACKWARD)
-    value = _corner(above + right * channels, value, top_weight * right_weight, channel, channels, BACKWARD)
-    value = _corner(below + left * channels, value, bottom_weight * left_weight, channel, channels, BACKWARD)
-    value = _corner(
-        below + right * channels, value, bottom_weight * right_weight, channel, channels, BACKWARD
-    )
+    above, below = origin + top * width * channels, origin + bottom * width * channels
+    value += _corner(above + left * channels, top_weight * left_weight, channel, channels)
+    value += _corner(above + right * channels, top_weight * right_weight, channel, channels)
+    value += _corner(below + left * channels, bottom_weight * left_weight, channel, channels)
+    value += _corner(below + right * channels, bottom_weight * right_weight, channel, channels)
     return value
 
 
 @triton.jit
-def _corner(cell, value, weight, channel, channels, BACKWARD: tl.constexpr):
+def _corner(cell, weight, channel, channels):
     wanted = channel < tl.where(weight != 0.0, channels, 0)  # of no weight, nothing is touched
-    if BACKWARD:
-        tl.atomic_add(cell, value * weight, mask=wanted, sem="relaxed")
-    else:
-        value += tl.load(cell, mask=wanted, other=0.0).to(tl.float32) * weight
-    return value
+    return tl.load(cell, mask=wanted, other=0.0).to(tl.float32) * weight

@@ -1,9 +1,7 @@
-"""RoIAlign on a GPU as an operator of PyTorch with a gradient; `roi_align_kernels` has its Triton kernels.
+"""RoIAlign on a GPU as an operator of PyTorch with a gradient; its Triton kernels are in
+`roi_align_kernels` and `roi_align_gradient`.
 
-The backward adds atomically: in which order is not the same twice, so neither is the last bit of the
-gradient. Where repeatable algorithms are asked for, `takes` says no as soon as a gradient is wanted, in
-PyTorch's "warn" mode as in "error": both mean the repeatable one of two algorithms, and `roi_align_plain` is
-that one.
+Both are repeatable, bit for bit.
 """
 
 from __future__ import annotations
@@ -13,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from maskrcnn.ops.roi_align_kernels import MOST_LEVELS, backward, forward
+from maskrcnn.ops.roi_align_gradient import backward
+from maskrcnn.ops.roi_align_kernels import MOST_LEVELS, forward
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
@@ -24,11 +23,8 @@ def takes(features: list[Tensor], boxes: Tensor) -> bool:
         return False
     if any(f.dtype != features[0].dtype or f.shape[1] != features[0].shape[1] for f in features):
         return False
-    if not torch.is_grad_enabled():
-        return True
-    if boxes.requires_grad:  # the kernels know no gradient of the boxes
-        return False
-    return not (torch.are_deterministic_algorithms_enabled() and any(f.requires_grad for f in features))
+    # the kernels know no gradient of the boxes
+    return not (torch.is_grad_enabled() and boxes.requires_grad)
 
 
 def roi_align_triton(
