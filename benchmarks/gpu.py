@@ -1,104 +1,371 @@
-"""A ResNet-50-FPN Mask R-CNN on a GPU beside torchvision's: an image of 800 x 1333, and a training step.
+"""A ResNet-50-FPN Mask R-CNN on a GPU, compiled and not, beside torchvision's.
 
-    PYTHONPATH=src python benchmarks/gpu.py [--json FILE] [--rounds N]
+    PYTHONPATH=src python benchmarks/gpu.py [--json FILE] [--rounds N] [--minutes M]
+    PYTHONPATH=src python benchmarks/gpu.py --cpu-check
 
-The same weights, images, objects and numbers of RoIs as on a CPU (`inference.py`, `training.py`), in the
-precisions that PyTorch starts with (float32, convolutions in TF32) and under autocast to bfloat16. Both ways
-take turns in one process. Memory is what PyTorch's allocator held at most while a way ran, weights and both
-networks included.
+Training steps, the network alone, and images to RLE. Training steps are those of `maskrcnn train` (its
+`Learner`), copies of the batch to the device included, with the weights, images, objects and numbers of RoIs
+of `training.py`. Each way runs alone, one after the other, so that the memory is its own. What failed, or
+came after `--minutes`, is a line of the table too. `--cpu-check` goes through the whole script on a CPU, with
+a small network, to know that it works: its figures mean nothing.
 """
 
 from __future__ import annotations
 
-import functools
+import contextlib
+import gc
+import json
+import os
+import statistics
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import numpy as np
 import torch
-from inference import no_grad
-from measure import OURS, PEER, Line, arguments, report, torchvision
+from measure import arguments, machine, torchvision
 from peer_network import HEIGHT, WIDTH, image, ours, state_of, theirs
+from rich.console import Console
+from rich.table import Table
+from training import OBJECTS, boxes_and_masks, loader_against_step
 from training import way as training_step
 
+from maskrcnn.config.load import load_config
+from maskrcnn.config.model import ModelConfig
+from maskrcnn.config.train import TrainConfig
+from maskrcnn.images.batch import Batch, Targets, empty_targets
+from maskrcnn.model.build import build
+from maskrcnn.model.mask_rcnn import MaskRCNN
+from maskrcnn.ops import graphs, nms, roi_align
 from maskrcnn.predict.predictor import predict_pixels
+from maskrcnn.runtime.compiled_engine import CompiledEngine
+from maskrcnn.train import learner as learners
+from maskrcnn.train.compiled import CompiledForward
+from maskrcnn.train.learner import Learner
+from maskrcnn.train.setup import determinism, make_accelerator
 
-DEVICE = "cuda"
+PEER = "torchvision, AMP"
+Step = Callable[[], Any]
+Make = Callable[[], Step]  # builds what is then timed
+SMALL = {
+    "backbone": {"kind": "mobilenetv2", "freeze": 0},
+    "neck": {"channels": 16},
+    "rpn": {"pre_nms_train": 40, "post_nms_train": 30, "pre_nms_test": 40, "post_nms_test": 20},
+    "roi": {"samples": 16},
+    "box_head": {"fc_channels": 32},
+    "mask_head": {"convs": 1, "channels": 16},
+    "test": {"score": 0.0, "detections": 6, "candidates": 40},
+    "input": {"short_side": 64, "long_side": 96},
+}  # fmt: skip
 
 
-def in_turns(
-    ways: dict[str, Callable[[], Any]], rounds: int, warm: int = 3
-) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """Seconds of each way in each round, until the GPU is done; and the GB that PyTorch held at most."""
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    held = dict.fromkeys(ways, 0.0)
-    for number in range(warm + rounds):
-        for name, way in ways.items():
+@dataclass
+class Row:
+    """What came of one way of one task."""
+
+    task: str
+    way: str
+    images: int  # of a round
+    seconds: list[float]  # of each round
+    first_s: float = 0.0  # the first call: compiling, choosing of kernels
+    gb: float = 0.0  # that PyTorch held at most
+    syncs: int | None = None  # times that a round waited for the GPU
+    aim: str = ""
+    note: str = ""
+
+    @property
+    def rate(self) -> float:
+        return self.images / statistics.median(self.seconds) if self.seconds else 0.0
+
+
+class Bench:
+    """All rows, and what is needed to make one more."""
+
+    def __init__(self, options: Any) -> None:
+        self.small, self.rounds = options.cpu_check, 1 if options.cpu_check else options.rounds
+        self.device = "cpu" if options.cpu_check else "cuda"
+        self.peer = None if options.cpu_check else torchvision()
+        self.height, self.width = (64, 96) if self.small else (HEIGHT, WIDTH)
+        self.padded = (64, 96) if self.small else (800, 1344)
+        self.deadline = time.monotonic() + 60 * options.minutes
+        self.rows: list[Row] = []
+
+    def network(self) -> MaskRCNN:
+        """Ours, with torchvision's settings and weights where it is there."""
+        if self.small or self.peer is None:
+            torch.manual_seed(0)
+            more = SMALL if self.small else {}
+            classes = [f"class {number}" for number in range(3 if self.small else 90)]
+            return build(ModelConfig.model_validate({**more, "classes": classes}))
+        return ours(state_of(self.peer))
+
+    def pixels(self) -> torch.Tensor:
+        return image()[:, : self.height, : self.width]
+
+    def add(self, task: str, way: str, images: int, make: Make, aim: str = "") -> None:
+        """Time what `make` makes."""
+        row = Row(task, way, images, [], aim=aim)
+        self.rows.append(row)
+        if way == PEER and self.peer is None:
+            row.note = "torchvision is not installed"
+        elif time.monotonic() > self.deadline:
+            row.note = "left out: --minutes are over"
+        else:
+            try:
+                self._time(row, make)
+            except Exception as error:  # noqa: BLE001  # the others are measured all the same
+                row.note = f"failed: {type(error).__name__}: {' '.join(str(error).split()):.120}"
+        print(f"{task}, {way}: {row.rate:.1f} images/s {row.note}", flush=True)
+        gc.collect()
+        torch._dynamo.reset()
+        if self.device == "cuda":
+            torch.cuda.empty_cache()
+
+    def _time(self, row: Row, make: Make) -> None:
+        on_gpu = self.device == "cuda"
+        if on_gpu:
             torch.cuda.reset_peak_memory_stats()
-            torch.cuda.synchronize()
+        begin = time.perf_counter()
+        step = make()
+        for number in range(1 if self.small else 4):  # a CUDA graph is captured in the second
+            step()
+            if number == 0:
+                self._wait()
+                row.first_s = time.perf_counter() - begin
+        for _ in range(self.rounds):
+            self._wait()
             begin = time.perf_counter()
-            way()
+            step()
+            self._wait()
+            row.seconds.append(time.perf_counter() - begin)
+        if on_gpu:
+            row.gb = torch.cuda.max_memory_allocated() / 1e9
+            row.syncs = synchronisations(step)
+
+    def _wait(self) -> None:
+        if self.device == "cuda":
             torch.cuda.synchronize()
-            if number >= warm:
-                seconds[name].append(time.perf_counter() - begin)
-            held[name] = max(held[name], torch.cuda.max_memory_allocated() / 1e9)
-    return seconds, held
 
 
-def inference(peer: Any, batch: int, bf16: bool, network_only: bool) -> dict[str, Callable[[], Any]]:
-    """Images to boxes and full-size masks on the CPU; or the network alone, from pixels that are on the GPU
-    already.
-    """
-    state, pixels = state_of(peer), image()
-    network, other = ours(state).to(DEVICE), theirs(peer, state).to(DEVICE)
+def synchronisations(step: Step) -> int:
+    """Times that a step waits for the GPU."""
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    return sum("called a synchronizing" in str(one.message) for one in told)
+
+
+def batch_of(bench: Bench, count: int) -> tuple[Batch, Targets, list[str]]:
+    """Images with twelve objects each, as the data loader gives them."""
+    boxes, _ = boxes_and_masks()
+    boxes = boxes * (bench.width / WIDTH)
+    targets = empty_targets(count, 32, 112, 0)
+    for part in (targets.boxes, targets.mask_boxes):
+        part[:, :OBJECTS] = boxes
+    targets.valid[:, :OBJECTS], targets.has_mask[:, :OBJECTS] = True, True
+    targets.masks[:, :OBJECTS] = torch.ones(112, 112, dtype=torch.uint8)
+    targets.seeds[:] = torch.arange(count)
+    images = torch.zeros(count, 3, *bench.padded, dtype=torch.uint8)
+    images[:, :, : bench.height, : bench.width] = bench.pixels()
+    sizes = torch.tensor([[bench.height, bench.width]] * count)
+    batch = Batch(images, sizes, torch.ones(count, 2), sizes)
+    if bench.device == "cuda":
+        batch, targets = batch.pin_memory(), targets.pin_memory()
+    return batch, targets, ["image"] * count
+
+
+@contextlib.contextmanager
+def without(*parts: str) -> Iterator[None]:
+    """Some of what makes a step on a GPU fast is not used."""
+    with contextlib.ExitStack() as stack:
+        if "RoIAlign's kernels" in parts:
+            stack.enter_context(mock.patch.object(roi_align, "_triton", lambda *_: None))
+        if "NMS's kernel" in parts:
+            stack.enter_context(mock.patch.object(nms, "_on_triton", lambda *_: False))
+        yield
+
+
+def ungraphed(network: torch.nn.Module, most: int, cuda_graphs: bool) -> CompiledForward:
+    """Compiled, but not replayed as CUDA graphs."""
+    return CompiledForward(network, most, cuda_graphs=False)
+
+
+def step_of(bench: Bench, count: int, compiles: bool, graphs: bool = True, stream: bool = True) -> Step:
+    """A training step as `maskrcnn train` makes it, bf16."""
+    config = TrainConfig(batch=count, precision="bf16", compile=compiles)
+    network = bench.network().train()
+    for name, parameter in network.named_parameters():
+        if name.startswith(("backbone.stem", "backbone.stages.0")):
+            parameter.requires_grad_(False)
+    accelerator = make_accelerator(config)
+    with contextlib.nullcontext() if graphs else mock.patch.object(learners, "CompiledForward", ungraphed):
+        learner = Learner(network, config, accelerator, 1 if compiles else None)
+    if not stream:
+        learner.stream = None
+    share = [batch_of(bench, count)]
+    return lambda: learner.step(share, 1, 1e-6, lambda: False)
+
+
+def trainings(bench: Bench, count: int, shares: bool) -> None:
+    """The steps of one batch size, and what each change brings, one taken away at a time."""
+    task = f"training, batch {count}, bf16"
+
+    def peers() -> Step:
+        return training_step("torchvision", count, bench.device, bf16=True)
+
+    def add(way: str, make: Make, off: tuple[str, ...] = (), aim: str = "") -> None:
+        with without(*off), determinism(True):
+            bench.add(task, way, count, make, aim)
+
+    aim = ("165 images/s, 3.5x torchvision" if count > 2 else "2x torchvision") if not bench.small else ""
+    if not shares:
+        add(PEER, peers)
+        add("eager", lambda: step_of(bench, count, compiles=False))
+        add("compiled, CUDA graphs", lambda: step_of(bench, count, compiles=True), aim=aim)
+        return
+    add("compiled, no CUDA graphs", lambda: step_of(bench, count, compiles=True, graphs=False))
+    add("compiled, copies without a stream", lambda: step_of(bench, count, compiles=True, stream=False))
+    for part in ("RoIAlign's kernels", "NMS's kernel"):
+        add(f"eager without {part}", lambda: step_of(bench, count, compiles=False), off=(part,))
+
+
+def networks(bench: Bench, count: int) -> None:
+    """The network alone from pixels on the device, and images to RLE."""
+    pixels, on_gpu = bench.pixels(), bench.device == "cuda"
     array = pixels.permute(1, 2, 0).contiguous().numpy()
-    padded = torch.nn.functional.pad(pixels, (0, 1344 - WIDTH)).expand(batch, -1, -1, -1).to(DEVICE)
-    sizes = torch.tensor([[HEIGHT, WIDTH]] * batch, device=DEVICE)
-    on_gpu = pixels.to(DEVICE)
+    sizes = torch.tensor([[bench.height, bench.width]] * count)
 
-    def mine() -> Any:
-        with torch.autocast(DEVICE, torch.bfloat16, enabled=bf16):
-            if network_only:
-                return network(padded, sizes)
-            return [
-                found.masks.bitmaps()
-                for found in predict_pixels(network, [array] * batch, score=None)
-                if found.masks
-            ]
+    def eager() -> Callable[..., Any]:
+        network = bench.network().eval().to(bench.device)
 
-    def peers() -> Any:
-        with torch.autocast(DEVICE, torch.bfloat16, enabled=bf16):
-            if network_only:
-                return other([on_gpu.float() / 255] * batch)
-            found = other([pixels.to(DEVICE).float() / 255] * batch)
-            return [(each["masks"] > 0.5).cpu() for each in found]
+        def run(images: torch.Tensor, sizes: torch.Tensor, score: float | None = None) -> Any:
+            with torch.no_grad(), torch.autocast(bench.device, torch.bfloat16):
+                return network.detect(images.to(bench.device), sizes.to(bench.device), score)
 
-    return {OURS: no_grad(mine), PEER: no_grad(peers)}
+        run.config, run.name = network.config, "eager"  # type: ignore[attr-defined]
+        return run
+
+    def engine() -> CompiledEngine:
+        return CompiledEngine(bench.network().eval().to(bench.device), batch=count, bf16=True)
+
+    def alone(runner: Callable[..., Any]) -> Step:
+        images = torch.zeros(count, 3, *bench.padded, dtype=torch.uint8, device=bench.device)
+        images[:, :, : bench.height, : bench.width] = pixels.to(bench.device)
+        on_device = sizes.to(bench.device)
+        return lambda: runner(images, on_device)
+
+    def to_rle(runner: Any) -> Step:
+        return lambda: [
+            found.masks.rle() for found in predict_pixels(runner, [array] * count, score=None) if found.masks
+        ]
+
+    def peers(rle: bool) -> Step:
+        from pycocotools.mask import encode
+
+        other, given = theirs(bench.peer, state_of(bench.peer)).to(bench.device), pixels.to(bench.device)
+
+        def run() -> Any:
+            with torch.no_grad(), torch.autocast(bench.device, torch.bfloat16):
+                found = other([given.float() / 255] * count)
+            if rle:
+                masks = [(each["masks"][:, 0] > 0.5).permute(1, 2, 0).cpu().numpy() for each in found]
+                return [encode(np.asfortranarray(each, np.uint8)) for each in masks]
+            return found
+
+        return run
+
+    name, aims = f"network, batch {count}, bf16", ("300 images/s", "150 images/s") if on_gpu else ("", "")
+    bench.add(name, PEER, count, lambda: peers(rle=False))
+    bench.add(name, "eager", count, lambda: alone(eager()))
+    bench.add(name, "compiled, CUDA graphs", count, lambda: alone(engine()), aims[0])
+    name = f"image to RLE, batch {count}, bf16"
+    bench.add(name, PEER, count, lambda: peers(rle=True))
+    bench.add(name, "eager", count, lambda: to_rle(eager()))
+    bench.add(name, "compiled, CUDA graphs", count, lambda: to_rle(engine()), aims[1])
+
+
+def loader(bench: Bench) -> None:
+    """The data loader alone, from JPEG files, on the cores at hand."""
+    workers = 1 if bench.small else max(1, min(15, (os.cpu_count() or 1) - 1))
+    batch = 2 if bench.small else 16
+    config = load_config({"train": {"batch": batch}, "data": {"workers": workers}})
+    if bench.small:
+        config.data.augment.short_sides, config.data.augment.long_side = [64], 96
+    row = Row(
+        "data loader, 800 x 1333 of 480 x 640", f"{workers} workers", 1, [], aim="200 images/s on 15 cores"
+    )
+    try:
+        rate = loader_against_step("", config, (64, 96) if bench.small else (480, 640), skip_steps=True)[
+            "loader"
+        ]
+        row.seconds, row.note = (
+            [1 / rate],
+            f"{rate / workers:.1f} images/s a core, {15 * rate / workers:.0f} by 15",
+        )
+    except Exception as error:  # noqa: BLE001
+        row.note = f"failed: {type(error).__name__}: {error}"
+    bench.rows.append(row)
+
+
+def table_of(rows: list[Row]) -> Table:
+    table = Table(title="Images/s: medians of rounds")
+    names = ("", "", "ms (spread)", "images/s", "/ torchvision", "first call, s", "GB", "waits", "aim", "")
+    for name in names:
+        table.add_column(name, justify="left" if name in ("", "aim") else "right")
+    peers = {row.task: row.rate for row in rows if row.way == PEER}
+    for row in rows:
+        ms = [1e3 * one for one in row.seconds] or [0.0]
+        ratio = f"{row.rate / peers[row.task]:.2f}" if peers.get(row.task) else ""
+        spread = f"{statistics.median(ms):.1f} ({min(ms):.1f} to {max(ms):.1f})" if row.seconds else ""
+        waits = "" if row.syncs is None else str(row.syncs)
+        cells = (
+            spread,
+            f"{row.rate:.1f}",
+            ratio,
+            f"{row.first_s:.0f}",
+            f"{row.gb:.1f}",
+            waits,
+            row.aim,
+            row.note,
+        )
+        table.add_row(row.task, row.way, *cells)
+    return table
 
 
 def main() -> None:
     parser = arguments(__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=6.5, help="nothing new is begun after so many")
+    parser.add_argument("--cpu-check", action="store_true", help="the whole script on a CPU, small")
     options = parser.parse_args()
-    peer = torchvision()
-    if peer is None or not torch.cuda.is_available():
-        raise SystemExit("gpu.py: needs a GPU and torchvision")
-    lines = []
-
-    def add(name: str, ways: dict[str, Callable[[], Any]]) -> None:
-        seconds, held = in_turns(ways, options.rounds)
-        lines.append(Line(name, seconds, notes={f"{who}, GB": round(gb, 2) for who, gb in held.items()}))
-        torch.cuda.empty_cache()
-
-    for bf16 in (False, True):
-        precision = "bf16" if bf16 else "TF32"
-        for batch in (1, 8):
-            add(f"network, batch {batch}, {precision}", inference(peer, batch, bf16, network_only=True))
-        add(f"image to full-size masks, {precision}", inference(peer, 1, bf16, network_only=False))
-        for batch in (2, 16):
-            step = functools.partial(training_step, batch=batch, device=DEVICE, bf16=bf16)
-            add(f"training step, batch {batch}, {precision}", {who: step(who) for who in (OURS, PEER)})
-    card = torch.cuda.get_device_name()
-    report(f"{card}, {HEIGHT} x {WIDTH}, median ms (spread)", lines, options.json, card=card)
+    if not options.cpu_check and not torch.cuda.is_available():
+        raise SystemExit("gpu.py: no GPU here; --cpu-check tries the script on a CPU")
+    if options.cpu_check:
+        graphs.BACKEND = "aot_eager"
+    bench = Bench(options)
+    large, small, many = (2, 1, 2) if options.cpu_check else (16, 2, 8)
+    trainings(bench, large, shares=False)
+    trainings(bench, small, shares=False)
+    networks(bench, many)
+    trainings(bench, large, shares=True)
+    loader(bench)
+    where = machine() | {"card": torch.cuda.get_device_name() if bench.device == "cuda" else "none: a CPU"}
+    console = Console(width=190)
+    console.print(table_of(bench.rows))
+    console.print(", ".join(f"{key} {value}" for key, value in where.items()), highlight=False)
+    if bench.peer is None:
+        console.print("torchvision is not installed, so there are our own rows only")
+    if options.json is not None:
+        Path(options.json).parent.mkdir(parents=True, exist_ok=True)
+        rows = [asdict(row) | {"images_per_s": row.rate} for row in bench.rows]
+        Path(options.json).write_text(json.dumps({"machine": where, "rows": rows}, indent=1))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 
 from maskrcnn.ops.roi_align import roi_align_plain
-from maskrcnn.ops.roi_align_kernels import backward, forward
+from maskrcnn.ops.roi_align_gradient import backward
+from maskrcnn.ops.roi_align_kernels import forward
 from maskrcnn.ops.roi_align_triton import roi_align_triton
 
 CHANNELS, HEIGHT, WIDTH, BATCH = 256, 800, 1344, 2  # pixels; the map of stride 4 is 200 x 336
@@ -130,10 +131,8 @@ class Case:
             * self.features[0].element_size()
         )
         bins = len(self.boxes) * self.size**2 * CHANNELS * self.features[0].element_size()
-        # the gradient is zeroed, and added to in float32, over the whole map
-        own = (
-            sum(f.numel() for f in self.features) * 4 + touched * 4 // self.features[0].element_size() + bins
-        )
+        # the gradient of the whole map is written once
+        own = sum(f.numel() for f in self.features) * self.features[0].element_size() + bins
         return 1e3 * (touched + bins + (own if self.train else 0)) / bandwidth
 
     def _cells(self, number: int) -> int:
@@ -263,11 +262,12 @@ def sweep() -> list[dict[str, Any]]:
             back = partial(backward, grad, BATCH, shapes, scales, *box, case.size, ratio, True)
             for bins, block, warps in SHAPES:
                 shape = {"bins": bins, "block": block, "warps": warps}
-                times = {
-                    "forward": milliseconds(partial(ahead, **shape), 20),
-                    "backward": milliseconds(partial(back, **shape), 20),
-                }
-                lines.append({"dtype": str(dtype), "ratio": ratio, **shape, **times})
+                taken = {"forward": milliseconds(partial(ahead, **shape), 20)}
+                lines.append({"dtype": str(dtype), "ratio": ratio, **shape, **taken})
+            for tile, block in TILES:
+                shape = {"tile": tile, "block": block}
+                taken = {"backward": milliseconds(partial(back, **shape), 20)}
+                lines.append({"dtype": str(dtype), "ratio": ratio, **shape, **taken})
     return lines
 
 
@@ -281,6 +281,7 @@ SHAPES = [
     (7, 128, 1),
     (49, 256, 2),
 ]
+TILES = [(8, 64), (8, 32), (8, 128), (4, 64), (4, 256), (16, 32)]
 
 
 def main() -> int:
@@ -335,11 +336,7 @@ def main() -> int:
         print(f"{case.name:58s}{shown}{case.floor(speed):8.3f}")
     swept = sweep() if options.sweep else []
     for line in swept:
-        shape = f"bins {line['bins']:2d}, channels {line['block']}, warps {line['warps']}"
-        print(
-            f"{line['dtype'][6:]}, ratio {line['ratio']}, {shape}: {line['forward']:.3f} and "
-            f"{line['backward']:.3f} ms"
-        )
+        print(", ".join(f"{key} {value}" for key, value in line.items()))
     seconds = time.perf_counter() - begin
     print(f"{seconds:.0f} s")
     if options.json:

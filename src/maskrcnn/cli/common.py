@@ -207,17 +207,30 @@ def load_network(weights: str) -> MaskRCNN:
 
 
 def load_runner(
-    weights: str, device: str | None, engine: str | None = None, *, trust_code: bool = False
+    weights: str,
+    device: str | None,
+    engine: str | None = None,
+    *,
+    trust_code: bool = False,
+    compiled: Callable[[MaskRCNN], Runner] | None = None,
 ) -> Runner:
     """The network on its device, or the engine that runs it; an exported folder is an engine already.
 
     Args:
         trust_code: read an exported folder of a .pt2, which is code.
+        compiled: makes what runs the network, in place of an engine.
     """
     from maskrcnn.export.cached import engine_of
     from maskrcnn.runtime.engine import choose, open_export
     from maskrcnn.runtime.exported_folder import is_export
 
+    if compiled is not None:
+        refuse_options({"--engine": engine}, "has no effect beside --compile, which is PyTorch's own")
+        if is_export(weights):
+            raise UserError(f"--compile: {weights} is an exported folder; name the model that it was made of")
+        place = device or _best_device()
+        _check_device(place)
+        return compiled(load_network(weights).to(place))
     if is_export(weights):
         if device not in (None, "cpu"):
             raise UserError(

@@ -37,7 +37,9 @@ from maskrcnn.errors import DataError, UserError
 from maskrcnn.shell import counted, printable
 
 if TYPE_CHECKING:
+    from maskrcnn.model.mask_rcnn import MaskRCNN
     from maskrcnn.predict.files import Summary
+    from maskrcnn.runtime.engine import Runner
 
 MOST_LINES = 10  # about images
 DEFAULT_SIMPLIFY = 0.5  # pixels
@@ -82,6 +84,17 @@ Pages = Annotated[
     bool, typer.Option("--pages", help="Each page of a TIFF stack is an image, called name[1], name[2], ...")
 ]
 
+Batch = Annotated[
+    int, typer.Option(min=1, max=1024, help="Images of one shape that go through the network together.")
+]
+Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile",
+        help="Compile the network for batches of --batch images and a few shapes: on a GPU, for many images.",
+    ),
+]
+Bf16 = Annotated[bool, typer.Option("--bf16", help="With --compile: compute in bfloat16.")]
 NoOverlay = Annotated[
     bool, typer.Option("--no-overlay", help="Draw nothing, which is faster: --save without overlay.")
 ]
@@ -117,6 +130,9 @@ def predict(
     no_overlay: NoOverlay = False,
     resume: Resume = True,
     json: Annotated[Path | None, typer.Option(help="Write what was found and told to this file too.")] = None,
+    batch: Batch = 1,
+    compile: Compile = False,
+    bf16: Bf16 = False,
     tta: Tta = False,
     track: Track = False,
     count: Count = None,
@@ -144,7 +160,17 @@ def predict(
     found = (
         Sources([path for video in videos for path in video.images], []) if videos else find_sources(sources)
     )
-    model = load_runner(weights, device, engine, trust_code=trust_code)
+    if not compile:
+        refuse_options({"--bf16": bf16}, "is for --compile")
+    else:
+        refuse_options({"--tta": tta}, "looks at each image at other sizes than --compile makes graphs for")
+    model = load_runner(
+        weights,
+        device,
+        engine,
+        trust_code=trust_code,
+        compiled=partial(_compiled, batch=batch, bf16=bf16) if compile else None,
+    )
     set_value_range(
         model.config, wanted, partial(find_value_range, found.images, model.config.input.channels)
     )
@@ -152,7 +178,7 @@ def predict(
     if "overlay" in kinds:
         tell_names_without_font(model.config.classes)
     if videos:
-        others: dict[str, object] = {"--json": json, "--pages": pages}
+        others: dict[str, object] = {"--json": json, "--pages": pages, "--batch": batch > 1}
         refuse_options(others | {"--simplify": simplify != DEFAULT_SIMPLIFY}, "is for images")
         options = {"score": score, "tiles": way, "save": kinds, "scale": scale, "resume": resume}
         predict_and_tell(model, videos, out, track=track, count=count, **options)
@@ -163,6 +189,7 @@ def predict(
             found,
             out,
             score=score,
+            batch=batch,
             tiles=way,
             save=kinds,
             scale=scale,
@@ -174,6 +201,14 @@ def predict(
     if json:
         write_json(json, summary.to_dict())
     _tell(summary)
+
+
+def _compiled(model: MaskRCNN, *, batch: int, bf16: bool) -> Runner:
+    from maskrcnn.runtime.compiled_engine import CompiledEngine
+
+    engine = CompiledEngine(model, batch=batch, bf16=bf16)
+    say(f"compiled for {batch} images of {engine.shapes}, each when it is first needed, which takes a while")
+    return engine
 
 
 def _kinds(save: str, scale: float | None, no_overlay: bool) -> list[str]:

@@ -8,7 +8,7 @@ whole image is (0, 0, width, height).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -41,6 +41,10 @@ class Batch:
     def to(self, device: torch.device | str) -> Batch:
         return Batch(*(getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)))
 
+    def pin_memory(self) -> Batch:
+        """What a data loader calls, so that a GPU fetches the tensors while the processor goes on."""
+        return Batch(*(getattr(self, f.name).pin_memory() for f in fields(self)))
+
 
 @dataclass
 class Targets:
@@ -59,6 +63,10 @@ class Targets:
 
     def to(self, device: torch.device | str) -> Targets:
         return Targets(*(getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)))
+
+    def pin_memory(self) -> Targets:
+        """As `Batch.pin_memory`."""
+        return Targets(*(getattr(self, f.name).pin_memory() for f in fields(self)))
 
 
 def scale_image(pixels: np.ndarray, config: InputConfig) -> ScaledImage:
@@ -83,10 +91,18 @@ def as_tensor(pixels: np.ndarray) -> Tensor:
     return torch.from_numpy(whole).permute(2, 0, 1)
 
 
-def pad_batch(images: Sequence[ScaledImage], divisor: int) -> Batch:
-    """Images padded with zeros, right and below, to the largest of them rounded up to `divisor`."""
+def pad_batch(
+    images: Sequence[ScaledImage],
+    divisor: int,
+    shape: Callable[[int, int], tuple[int, int]] | None = None,
+) -> Batch:
+    """Images padded with zeros, right and below, to the largest height and width of them rounded up to
+    `divisor`, or to the `shape` for these.
+    """
     sizes = torch.tensor([image.pixels.shape[1:] for image in images], dtype=torch.int64)
     height, width = (round_up(int(side), divisor) for side in sizes.amax(dim=0))
+    if shape is not None:
+        height, width = shape(height, width)
     padded = torch.zeros(len(images), images[0].pixels.shape[0], height, width, dtype=torch.uint8)
     for place, image in zip(padded, images, strict=True):
         place[:, : image.pixels.shape[1], : image.pixels.shape[2]] = image.pixels
@@ -98,7 +114,12 @@ def pad_batch(images: Sequence[ScaledImage], divisor: int) -> Batch:
     )
 
 
-def batches_of_one_shape(sizes: Iterable[tuple[int, int]], config: InputConfig, most: int) -> list[list[int]]:
+def batches_of_one_shape(
+    sizes: Iterable[tuple[int, int]],
+    config: InputConfig,
+    most: int,
+    shape: Callable[[int, int], tuple[int, int]] | None = None,
+) -> list[list[int]]:
     """Which images go through the network together: at most `most`, and only of one padded shape.
 
     So an image has the padding that it has alone. With more, the RPN would choose among more anchors and the
@@ -106,6 +127,8 @@ def batches_of_one_shape(sizes: Iterable[tuple[int, int]], config: InputConfig, 
 
     Args:
         sizes: height and width of each original image.
+        shape: what an image of a height and width is padded to; by default the next multiples of the
+            divisor.
 
     Returns:
         places in `sizes`, the batches by their first image.
@@ -114,11 +137,13 @@ def batches_of_one_shape(sizes: Iterable[tuple[int, int]], config: InputConfig, 
     open_batch: dict[tuple[int, int], list[int]] = {}
     for place, (height, width) in enumerate(sizes):
         view = resized_view(height, width, config.short_side, config.long_side)
-        shape = round_up(view.height, config.divisor), round_up(view.width, config.divisor)
-        if len(open_batch.get(shape, ())) % most == 0:
-            open_batch[shape] = []
-            batches.append(open_batch[shape])
-        open_batch[shape].append(place)
+        padded = round_up(view.height, config.divisor), round_up(view.width, config.divisor)
+        if shape is not None:
+            padded = shape(*padded)
+        if len(open_batch.get(padded, ())) % most == 0:
+            open_batch[padded] = []
+            batches.append(open_batch[padded])
+        open_batch[padded].append(place)
     return batches
 
 

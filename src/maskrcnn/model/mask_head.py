@@ -57,8 +57,9 @@ def mask_targets(boxes: Tensor, bitmaps: Tensor, covers: Tensor, side: int, conf
         bitmaps: (N, h, w) 0/1, each over its box in `covers` (N, 4).
     """
     extent = (covers[:, 2:] - covers[:, :2]).clamp(min=1e-6)
-    cells = torch.tensor([bitmaps.shape[2], bitmaps.shape[1]], device=boxes.device)
-    scale = (cells / extent).repeat(1, 2)
+    # not a tensor of the two numbers, which a GPU would have to be sent
+    cells = [torch.full_like(extent[:, 0], side) for side in (bitmaps.shape[2], bitmaps.shape[1])]
+    scale = (torch.stack(cells, 1) / extent).repeat(1, 2)
     inside = (boxes - covers[:, :2].repeat(1, 2)) * scale
     found = roi_align_bitmaps(
         bitmaps.float(),

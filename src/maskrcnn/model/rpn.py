@@ -58,6 +58,9 @@ class RPN(nn.Module):
         per_cell = len(config.sizes[0]) * len(config.ratios)
         self.objectness = nn.Conv2d(width, per_cell, 1)
         self.deltas = nn.Conv2d(width, per_cell * 4, 1)
+        for level, sizes in enumerate(config.sizes):
+            cells = cell_anchors(sizes, config.ratios, config.round_anchors)
+            self.register_buffer(f"cells{level}", cells, persistent=False)
         for layer in (*self.convs, self.objectness, self.deltas):
             nn.init.normal_(layer.weight, std=0.01)
             nn.init.zeros_(layer.bias)
@@ -71,10 +74,7 @@ class RPN(nn.Module):
             objectness.append(self.objectness(x).permute(0, 2, 3, 1).flatten(1))
             deltas.append(self.deltas(x).permute(0, 2, 3, 1).reshape(x.shape[0], -1, 4))
         shapes = [(x.shape[2], x.shape[3]) for x in features]
-        cells = [
-            cell_anchors(sizes, self.config.ratios, self.config.round_anchors).to(features[0].device)
-            for sizes in self.config.sizes
-        ]
+        cells = [self.get_buffer(f"cells{level}") for level in range(len(features))]
         return RpnOutput(objectness, deltas, grid_anchors(shapes, self.strides, cells))
 
     @torch.no_grad()

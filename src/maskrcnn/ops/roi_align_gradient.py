@@ -132,9 +132,7 @@ def _gradient_kernel(
     # int64: a batch of large maps has over 2^31 numbers
     place = (image.to(tl.int64) * height + row) * width + column
     inside = ((row < height) & (column < width))[:, None] & wanted[None, :]
-    tl.store(
-        own + place[:, None] * channels + channel[None, :], total.to(own.dtype.element_ty), mask=inside
-    )
+    tl.store(own + place[:, None] * channels + channel[None, :], total.to(own.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -158,7 +156,7 @@ def _weights(
     RATIO: tl.constexpr,
     UNROLL: tl.constexpr,
 ):
-    """What bin `number` takes, along an axis, of each of `cell`, which lie in `TILE` cells from `begin` on."""
+    """What bin `number` takes, along an axis, of each of `cell`, which are among `TILE` from `begin` on."""
     weight = cell * 0.0
     if UNROLL:
         for slot in tl.static_range(RATIO):

@@ -28,6 +28,7 @@ from maskrcnn.predict.large import TiledImage, Tiles, tile_side
 from maskrcnn.predict.reading import SourceImage, open_image
 from maskrcnn.predict.sources import find_sources, is_many, passed_over_line
 from maskrcnn.progress import Progress
+from maskrcnn.runtime.compiled_engine import CompiledEngine
 from maskrcnn.runtime.engine import Runner, run_network
 
 if TYPE_CHECKING:
@@ -166,7 +167,8 @@ def _predict_opened(
         if prediction.full:
             warnings.warn(prediction.full_line(), stacklevel=4)
     sizes = (pixels.shape[:2] for pixels in whole.values())
-    for batch_of in batches_of_one_shape(sizes, config, len(images)):
+    shape = model.shapes.holding if isinstance(model, CompiledEngine) else None
+    for batch_of in batches_of_one_shape(sizes, config, len(images), shape):
         places = [list(whole)[one] for one in batch_of]
         batch = make_batch([whole[place] for place in places], config)
         raw = run_network(model, batch.images, batch.sizes, score)

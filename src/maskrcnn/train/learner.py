@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from maskrcnn.config.train import TrainConfig
 from maskrcnn.images.batch import Batch, Targets
+from maskrcnn.train.compiled import CompiledForward
 from maskrcnn.train.ema import Average
 from maskrcnn.train.nonfinite import MicroBatch
 from maskrcnn.train.optimizer import make_optimizer, set_rate
@@ -30,6 +32,7 @@ class Step(NamedTuple):
     # losses, their sum, gradient norm, whether a process was asked to stop; means over processes
     figures: Tensor
     micro_batches: list[MicroBatch]
+    notes: list[str]  # for the person: what was compiled
 
 
 class Learner:
@@ -39,13 +42,33 @@ class Learner:
         network: the bare module, without what the processes' exchange wraps around it.
     """
 
-    def __init__(self, network: nn.Module, config: TrainConfig, accelerator: Accelerator) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        config: TrainConfig,
+        accelerator: Accelerator,
+        most_graphs: int | None = None,
+    ) -> None:
+        """
+        Args:
+            most_graphs: compile the losses, for at most so many shapes of batches; None: do not.
+        """
         self.config, self.accelerator = config, accelerator
+        self.notes: list[str] = []
         freeze_idle(network, config)
+        on_gpu = accelerator.device.type == "cuda"
+        # NCCL's exchange is not part of a graph
+        cuda_graphs = most_graphs is not None and on_gpu and accelerator.num_processes == 1
+        self.compiled = None if most_graphs is None else CompiledForward(network, most_graphs, cuda_graphs)
+        self.stream = torch.cuda.Stream(accelerator.device) if on_gpu else None  # of copies to the device
         self.model = accelerator.prepare(network)
         self.network: Any = accelerator.unwrap_model(self.model)
         self.optimizer = accelerator.prepare(make_optimizer(self.network, config))
         self.average = Average(self.network, config.ema) if config.ema is not None else None
+        # a CUDA graph's gradients lie where its next run writes, so parts are added up elsewhere
+        self.gathers = cuda_graphs and config.accumulate > 1
+        for parameter in self.network.parameters() if self.gathers else ():
+            parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
 
     def step(self, share: Share, iteration: int, rate: float, asked: Callable[[], bool]) -> Step:
         """One move of the optimiser.
@@ -56,15 +79,16 @@ class Learner:
             asked: whether this process was asked to stop, which the figures tell the others.
         """
         set_rate(self.optimizer, rate)
-        done = [self._backward(part, len(share), last=part is share[-1]) for part in share]
+        done = self._gradients(share)
         clip = self.config.clip if self.config.clip is not None else float("inf")
         norm = self.accelerator.clip_grad_norm_(self.network.parameters(), clip)
         self.optimizer.step()
-        self.optimizer.zero_grad()
+        self.optimizer.zero_grad(set_to_none=not self.gathers)
         if self.average is not None:
             self.average.update(self.network)
         names = list(done[0].losses)
-        return Step(iteration, rate, names, self._figures(done, names, norm, asked()), done)
+        notes, self.notes = self.notes, []
+        return Step(iteration, rate, names, self._figures(done, names, norm, asked()), done, notes)
 
     def averaged(self) -> AbstractContextManager[None]:
         """Inside, the network has the averaged weights, if there is an average."""
@@ -92,15 +116,44 @@ class Learner:
         if self.accelerator.scaler is not None and state["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
 
+    def _gradients(self, share: Share) -> list[MicroBatch]:
+        """Those of all parts of a step. Where compiling for "auto" fails, they are computed without it."""
+        try:
+            return [self._backward(part, len(share), last=part is share[-1]) for part in share]
+        except RuntimeError as error:
+            tried = self.compiled is not None and self.compiled.on and self.config.compile == "auto"
+            if not tried or isinstance(error, torch.OutOfMemoryError):
+                raise
+            assert self.compiled is not None
+            self.compiled.on = False
+            self.notes.append(f"train.compile=auto: not compiled, as that failed: {_first_line(error)}")
+            self.optimizer.zero_grad(set_to_none=not self.gathers)
+        return self._gradients(share)
+
     def _backward(self, part: tuple[Batch, Targets, list[str]], parts: int, last: bool) -> MicroBatch:
         """Add the gradients of one of a step's micro-batches; processes exchange them with the last."""
         batch, targets, names = part
-        device = self.accelerator.device
+        begin = time.monotonic()
         context: AbstractContextManager[Any] = nullcontext() if last else self.accelerator.no_sync(self.model)
         with context:
-            losses = self.model(batch.images.to(device), batch.sizes.to(device), targets.to(device))
+            losses = self.model(*self._moved(batch, targets))
             self.accelerator.backward(torch.stack(list(losses.values())).sum() / parts)
+        if self.compiled is not None and self.compiled.is_new(batch.images, targets):
+            self.notes.append(self.compiled.line(batch.images, targets, time.monotonic() - begin))
         return MicroBatch(names, targets, {name: loss.detach() for name, loss in losses.items()})
+
+    def _moved(self, batch: Batch, targets: Targets) -> tuple[Tensor, Tensor, Targets]:
+        """What the network takes, on its device. A GPU copies it while the step before is still computed."""
+        device = self.accelerator.device
+        if self.stream is None:
+            return batch.images.to(device), batch.sizes.to(device), targets.to(device)
+        with torch.cuda.stream(self.stream):
+            moved, on_gpu = batch.to(device), targets.to(device)
+        now = torch.cuda.current_stream(device)
+        now.wait_stream(self.stream)
+        for tensor in (moved.images, moved.sizes, *vars(on_gpu).values()):
+            tensor.record_stream(now)  # its memory is not given away while this stream reads it
+        return moved.images, moved.sizes, on_gpu
 
     def _figures(self, done: list[MicroBatch], names: list[str], norm: Tensor, asked: bool) -> Tensor:
         means = torch.stack(
@@ -111,3 +164,7 @@ class Learner:
         if self.accelerator.num_processes > 1:
             figures = self.accelerator.reduce(figures, "mean")
         return figures
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]:.200}"

@@ -29,6 +29,7 @@ FREE_TO_CHANGE = {
         "best",
         "save_every_seconds",
         "deterministic",
+        "compile",
     )
 } | {"data.workers", "data.tiles.cache_gb", "model.input.tile_side"}
 

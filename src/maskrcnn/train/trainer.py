@@ -26,6 +26,7 @@ from maskrcnn.shell import printable, shell_command
 from maskrcnn.stop import StopRequest
 from maskrcnn.train import run_folder
 from maskrcnn.train.checkpoint import TrainingState, random_state, read_state, set_random_state, write_state
+from maskrcnn.train.compiled import wants_compiling
 from maskrcnn.train.evaluation import evaluate_together, figure_of_merit, scores_line
 from maskrcnn.train.introduction import introduction
 from maskrcnn.train.learner import Learner, Share, Step
@@ -38,6 +39,7 @@ from maskrcnn.train.sample_images import SAMPLES, draw_found, draw_training
 from maskrcnn.train.setup import determinism, fit_to_data, make_accelerator, make_network
 from maskrcnn.training_data.loader import train_loader
 from maskrcnn.training_data.sampler import describe_repeats
+from maskrcnn.training_data.shapes import describe_shapes, most_graphs, shapes_of
 
 TENTHS = 10  # evaluations of a training that does not say how many
 
@@ -100,6 +102,9 @@ class Trainer:
         self.settings = self.config.train
         self.train_data, self.val_data, self.run = train_data, val_data, run
         self.main = self.accelerator.is_main_process
+        iterations = self.settings.epochs * len(train_data) / self.settings.batch
+        compiles = wants_compiling(self.settings, self.accelerator.device, iterations)
+        shapes = shapes_of(self.config) if compiles else None
         self.loader = train_loader(
             train_data,
             labels,
@@ -107,6 +112,7 @@ class Trainer:
             rank=self.accelerator.process_index,
             world=self.accelerator.num_processes,
             endless=True,
+            shapes=shapes,
         )
         batch_sampler: Any = self.loader.batch_sampler
         self.sampler = batch_sampler
@@ -125,8 +131,10 @@ class Trainer:
             network, misfits = make_network(self.config, resume=state is not None)
         if self.sampler.factors is not None:
             self.notes.append(describe_repeats(self.sampler.factors))
-        self.notes += misfits
-        self.learner = Learner(network, self.settings, self.accelerator)
+        self.notes += misfits + ([describe_shapes(shapes)] if shapes else [])
+        self.learner = Learner(
+            network, self.settings, self.accelerator, most_graphs(shapes) if shapes else None
+        )
         if state is not None:
             self._restore(state)
         if self.main:
@@ -234,6 +242,8 @@ class Trainer:
         if self.main and self.drawn < SAMPLES:
             self._draw(lambda: self._draw_labels(share))
         step = self.learner.step(share, iteration + 1, rate, asked=lambda: self.stop.signal is not None)
+        for line in step.notes:
+            self.log.note(line)
         self.progress.iteration += 1
         before, self._pending = self._pending, step
         self._report(before)

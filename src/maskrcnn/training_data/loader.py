@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from maskrcnn.config.load import Config
 from maskrcnn.config.model import InputConfig
 from maskrcnn.images.batch import Batch, ScaledImage, Targets, batches_of_one_shape, pad_batch
+from maskrcnn.images.shapes import Shapes
 from maskrcnn.labels.types import Dataset
 from maskrcnn.training_data.sampler import EpochSampler, repeat_factors
 from maskrcnn.training_data.samples import Sample, TestSamples, TrainSamples
@@ -31,13 +32,14 @@ def train_loader(
     rank: int = 0,
     world: int = 1,
     endless: bool = False,
+    shapes: Shapes | None = None,
 ) -> DataLoader[Sample]:
     """Batches (Batch, Targets, names) for one process from global batch `start` of an epoch on: of that
     epoch, or `endless` of those that follow too.
 
     Its `batch_sampler` is an `EpochSampler`: call `loader.batch_sampler.set_epoch(epoch, start)` before each
     further epoch; the workers stay. With `train.accumulate` above 1 each global batch comes in that many
-    parts.
+    parts. Where there are `shapes`, images are padded to one of them, and objects to few numbers of slots.
     """
     threshold = config.data.repeat_threshold
     sampler = EpochSampler(
@@ -53,7 +55,7 @@ def train_loader(
         factors=None if threshold is None else repeat_factors(dataset, threshold),
         endless=endless,
     )
-    collate = partial(_collate, divisor=config.model.input.divisor)
+    collate = partial(_collate, divisor=config.model.input.divisor, shapes=shapes)
     return WorkerLoader(
         TrainSamples(dataset, labels, config), sampler, collate, config.data.workers, persistent=True
     )
@@ -72,10 +74,16 @@ def test_loader(
 test_loader.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever pytest thinks of the name
 
 
-def _collate(samples: list[Sample], divisor: int) -> tuple[Batch, Targets, list[str]]:
-    """Training samples as one batch, padded to the largest image rounded up to `divisor`."""
-    batch = pad_batch([sample.image for sample in samples], divisor)
-    return batch, collate_targets([sample.targets for sample in samples]), [sample.name for sample in samples]
+def _collate(
+    samples: list[Sample], divisor: int, shapes: Shapes | None = None
+) -> tuple[Batch, Targets, list[str]]:
+    """Training samples as one batch, padded to the largest image rounded up to `divisor`, or to a shape of
+    `shapes`.
+    """
+    images = [sample.image for sample in samples]
+    batch = pad_batch(images, divisor, None if shapes is None else shapes.holding)
+    targets = collate_targets([sample.targets for sample in samples], few_shapes=shapes is not None)
+    return batch, targets, [sample.name for sample in samples]
 
 
 def _collate_test(samples: list[tuple[int, ScaledImage]], divisor: int) -> tuple[Batch, list[int]]:

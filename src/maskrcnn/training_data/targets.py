@@ -13,11 +13,12 @@ import numpy as np
 import torch
 
 from maskrcnn.config.model import KeypointSchema
-from maskrcnn.images.batch import Targets, empty_targets
+from maskrcnn.images.batch import Targets, empty_targets, round_up
 from maskrcnn.images.view import View, transform_boxes, transform_keypoints
 from maskrcnn.labels.types import Annotation, LabelledImage
 from maskrcnn.masks.polygons import clip_ring
 from maskrcnn.masks.rle import MIN_POINTS, Rle, polygons_rle, rle_bitmap
+from maskrcnn.training_data.shapes import slots_holding
 
 SMALLEST_SIDE = 1.0  # pixels; an object of which the view shows less is left out
 SLOT_MULTIPLE = 8  # object slots are padded to this, so that few shapes exist
@@ -110,10 +111,12 @@ def mask_bitmap(annotation: Annotation, view: View, box: np.ndarray, shape: tupl
     return np.zeros(shape, np.uint8)
 
 
-def collate_targets(objects: list[ObjectTargets]) -> Targets:
-    """The targets of a batch, padded to a common number of slots: a multiple of 8, at least 8."""
+def collate_targets(objects: list[ObjectTargets], few_shapes: bool = False) -> Targets:
+    """The targets of a batch, padded to a common number of slots: a multiple of 8, at least 8; or one of the
+    `few_shapes` that there are graphs for.
+    """
     most = max(len(o.boxes) for o in objects)
-    slots = SLOT_MULTIPLE * max(1, -(-most // SLOT_MULTIPLE))
+    slots = slots_holding(most) if few_shapes else round_up(max(1, most), SLOT_MULTIPLE)
     targets = empty_targets(len(objects), slots, objects[0].masks.shape[-1], objects[0].keypoints.shape[1])
     for b, each in enumerate(objects):
         n = len(each.boxes)
