@@ -49,7 +49,7 @@ class CompiledEngine(TorchEngine):
         if len(parts) == 1:
             return parts[0]
         joined = (None if columns[0] is None else torch.cat(columns) for columns in zip(*parts, strict=True))
-        return RawDetections(*joined)
+        return RawDetections(*joined)  # type: ignore[arg-type]
 
     def _detect(self, images: Tensor, sizes: Tensor, score: float | None) -> RawDetections:
         """At most `batch` images."""
@@ -64,4 +64,5 @@ class CompiledEngine(TorchEngine):
         threshold = torch.full((), least, dtype=torch.float32, device=self.device)
         with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             raw: RawDetections = self._graphs(padded, filled, threshold)
-        return RawDetections(*(None if part is None else part[:count].clone() for part in raw))
+        found = (None if part is None else part[:count].clone() for part in raw)
+        return RawDetections(*found)  # type: ignore[arg-type]
