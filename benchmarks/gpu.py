@@ -22,6 +22,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from unittest import mock
 
@@ -31,13 +32,16 @@ from measure import arguments, machine, torchvision
 from peer_network import HEIGHT, WIDTH, image, ours, state_of, theirs
 from rich.console import Console
 from rich.table import Table
-from training import OBJECTS, boxes_and_masks, loader_against_step
+from training import OBJECTS, boxes_and_masks
 from training import way as training_step
 
 from maskrcnn.config.load import load_config
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.config.train import TrainConfig
 from maskrcnn.images.batch import Batch, Targets, empty_targets
+from maskrcnn.labels.open import open_dataset
+from maskrcnn.labels.synthetic import Synthetic
+from maskrcnn.labels.writers.coco import write_coco
 from maskrcnn.model.build import build
 from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.ops import graphs, nms, roi_align
@@ -47,6 +51,8 @@ from maskrcnn.train import learner as learners
 from maskrcnn.train.compiled import CompiledForward
 from maskrcnn.train.learner import Learner
 from maskrcnn.train.setup import determinism, make_accelerator
+from maskrcnn.training_data.fill_config import fill_config
+from maskrcnn.training_data.loader import train_loader
 
 PEER = "torchvision, AMP"
 Step = Callable[[], Any]
@@ -91,6 +97,8 @@ class Bench:
         self.peer = None if options.cpu_check else torchvision()
         self.height, self.width = (64, 96) if self.small else (HEIGHT, WIDTH)
         self.padded = (64, 96) if self.small else (800, 1344)
+        self.steps = 1 if self.small else 5  # of training, in a round
+        self.folder = options.folder
         self.deadline = time.monotonic() + 60 * options.minutes
         self.rows: list[Row] = []
 
@@ -199,7 +207,7 @@ def ungraphed(network: torch.nn.Module, most: int, cuda_graphs: bool) -> Compile
 
 
 def step_of(bench: Bench, count: int, compiles: bool, graphs: bool = True, stream: bool = True) -> Step:
-    """A training step as `maskrcnn train` makes it, bf16."""
+    """Training steps as `maskrcnn train` makes them, bf16: a step's figures are read after the next began."""
     config = TrainConfig(batch=count, precision="bf16", compile=compiles)
     network = bench.network().train()
     for name, parameter in network.named_parameters():
@@ -211,28 +219,41 @@ def step_of(bench: Bench, count: int, compiles: bool, graphs: bool = True, strea
     if not stream:
         learner.stream = None
     share = [batch_of(bench, count)]
-    return lambda: learner.step(share, 1, 1e-6, lambda: False)
+
+    def steps() -> None:
+        before = None
+        for _ in range(bench.steps):
+            step = learner.step(share, 1, 1e-6, lambda: False)
+            if before is not None:
+                before.figures.tolist()
+            before = step
+
+    return steps
 
 
 def trainings(bench: Bench, count: int, shares: bool) -> None:
-    """The steps of one batch size, and what each change brings, one taken away at a time."""
+    """The steps of one batch size; or what each change brings, one taken away at a time."""
     task = f"training, batch {count}, bf16"
 
+    def add(
+        way: str, make: Make, off: tuple[str, ...] = (), aim: str = "", deterministic: bool = False
+    ) -> None:
+        with without(*off), determinism(deterministic):
+            bench.add(task, way, count * bench.steps, make, aim)
+
     def peers() -> Step:
-        return training_step("torchvision", count, bench.device, bf16=True)
+        step = training_step("torchvision", count, bench.device, bf16=True)
+        return lambda: [step() for _ in range(bench.steps)]
 
-    def add(way: str, make: Make, off: tuple[str, ...] = (), aim: str = "") -> None:
-        with without(*off), determinism(True):
-            bench.add(task, way, count, make, aim)
-
-    aim = ("165 images/s, 3.5x torchvision" if count > 2 else "2x torchvision") if not bench.small else ""
     if not shares:
         add(PEER, peers)
         add("eager", lambda: step_of(bench, count, compiles=False))
+        aim = "165 images/s, 3.5x torchvision" if count > 2 else "2x torchvision"
         add("compiled, CUDA graphs", lambda: step_of(bench, count, compiles=True), aim=aim)
         return
     add("compiled, no CUDA graphs", lambda: step_of(bench, count, compiles=True, graphs=False))
     add("compiled, copies without a stream", lambda: step_of(bench, count, compiles=True, stream=False))
+    add("compiled, deterministic", lambda: step_of(bench, count, compiles=True), deterministic=True)
     for part in ("RoIAlign's kernels", "NMS's kernel"):
         add(f"eager without {part}", lambda: step_of(bench, count, compiles=False), off=(part,))
 
@@ -243,26 +264,19 @@ def networks(bench: Bench, count: int) -> None:
     array = pixels.permute(1, 2, 0).contiguous().numpy()
     sizes = torch.tensor([[bench.height, bench.width]] * count)
 
-    def eager() -> Callable[..., Any]:
-        network = bench.network().eval().to(bench.device)
+    def engine(compiles: bool) -> CompiledEngine:
+        made = CompiledEngine(bench.network().eval().to(bench.device), batch=count, bf16=True)
+        if not compiles:
+            made._graphs = made.network.detect  # type: ignore[assignment]
+        return made
 
-        def run(images: torch.Tensor, sizes: torch.Tensor, score: float | None = None) -> Any:
-            with torch.no_grad(), torch.autocast(bench.device, torch.bfloat16):
-                return network.detect(images.to(bench.device), sizes.to(bench.device), score)
-
-        run.config, run.name = network.config, "eager"  # type: ignore[attr-defined]
-        return run
-
-    def engine() -> CompiledEngine:
-        return CompiledEngine(bench.network().eval().to(bench.device), batch=count, bf16=True)
-
-    def alone(runner: Callable[..., Any]) -> Step:
+    def alone(runner: CompiledEngine) -> Step:
         images = torch.zeros(count, 3, *bench.padded, dtype=torch.uint8, device=bench.device)
         images[:, :, : bench.height, : bench.width] = pixels.to(bench.device)
         on_device = sizes.to(bench.device)
         return lambda: runner(images, on_device)
 
-    def to_rle(runner: Any) -> Step:
+    def to_rle(runner: CompiledEngine) -> Step:
         return lambda: [
             found.masks.rle() for found in predict_pixels(runner, [array] * count, score=None) if found.masks
         ]
@@ -284,35 +298,39 @@ def networks(bench: Bench, count: int) -> None:
 
     name, aims = f"network, batch {count}, bf16", ("300 images/s", "150 images/s") if on_gpu else ("", "")
     bench.add(name, PEER, count, lambda: peers(rle=False))
-    bench.add(name, "eager", count, lambda: alone(eager()))
-    bench.add(name, "compiled, CUDA graphs", count, lambda: alone(engine()), aims[0])
+    bench.add(name, "eager", count, lambda: alone(engine(False)))
+    bench.add(name, "compiled, CUDA graphs", count, lambda: alone(engine(True)), aims[0])
     name = f"image to RLE, batch {count}, bf16"
     bench.add(name, PEER, count, lambda: peers(rle=True))
-    bench.add(name, "eager", count, lambda: to_rle(eager()))
-    bench.add(name, "compiled, CUDA graphs", count, lambda: to_rle(engine()), aims[1])
+    bench.add(name, "eager", count, lambda: to_rle(engine(False)))
+    bench.add(name, "compiled, CUDA graphs", count, lambda: to_rle(engine(True)), aims[1])
 
 
 def loader(bench: Bench) -> None:
     """The data loader alone, from JPEG files, on the cores at hand."""
     workers = 1 if bench.small else max(1, min(15, (os.cpu_count() or 1) - 1))
-    batch = 2 if bench.small else 16
-    config = load_config({"train": {"batch": batch}, "data": {"workers": workers}})
+    batch, side = (2, (64, 96)) if bench.small else (16, (480, 640))
+    settings = {"train": {"batch": batch}, "data": {"workers": workers}}
     if bench.small:
-        config.data.augment.short_sides, config.data.augment.long_side = [64], 96
-    row = Row(
-        "data loader, 800 x 1333 of 480 x 640", f"{workers} workers", 1, [], aim="200 images/s on 15 cores"
+        settings["data"]["augment"] = {"short_sides": [64], "long_side": 96}  # type: ignore[dict-item]
+
+    def make() -> Step:
+        folder = Path(bench.folder)
+        write_coco(Synthetic(4 * batch, side=side), folder / "train.json", folder / "images")
+        dataset = open_dataset(folder / "train.json")
+        config = fill_config(load_config(settings), dataset)
+        labels = list(range(len(dataset.classes)))
+        batches = iter(train_loader(dataset, labels, config, endless=True))
+        for _ in range(2 * workers):  # what the workers have ready before they are waited for
+            next(batches)
+        return lambda: [next(batches) for _ in range(2 * workers)]
+
+    images = 2 * workers * batch
+    bench.add("data loader alone", f"{workers} workers", images, make, "200 images/s on 15 cores")
+    row = bench.rows[-1]
+    row.note = (
+        row.note or f"{row.rate / workers:.1f} images/s a core; on 15, scaled: {15 * row.rate / workers:.0f}"
     )
-    try:
-        rate = loader_against_step("", config, (64, 96) if bench.small else (480, 640), skip_steps=True)[
-            "loader"
-        ]
-        row.seconds, row.note = (
-            [1 / rate],
-            f"{rate / workers:.1f} images/s a core, {15 * rate / workers:.0f} by 15",
-        )
-    except Exception as error:  # noqa: BLE001
-        row.note = f"failed: {type(error).__name__}: {error}"
-    bench.rows.append(row)
 
 
 def table_of(rows: list[Row]) -> Table:
@@ -349,23 +367,34 @@ def main() -> None:
         raise SystemExit("gpu.py: no GPU here; --cpu-check tries the script on a CPU")
     if options.cpu_check:
         graphs.BACKEND = "aot_eager"
-    bench = Bench(options)
-    large, small, many = (2, 1, 2) if options.cpu_check else (16, 2, 8)
+    with TemporaryDirectory() as options.folder:
+        bench = Bench(options)
+        measure(bench)
+    print_and_write(bench, options.json)
+
+
+def measure(bench: Bench) -> None:
+    """What matters most first, as time may run out."""
+    large, small, many = (2, 1, 2) if bench.small else (16, 2, 8)
     trainings(bench, large, shares=False)
-    trainings(bench, small, shares=False)
+    if not bench.small:
+        trainings(bench, small, shares=False)
     networks(bench, many)
     trainings(bench, large, shares=True)
     loader(bench)
+
+
+def print_and_write(bench: Bench, out: Path | None) -> None:
     where = machine() | {"card": torch.cuda.get_device_name() if bench.device == "cuda" else "none: a CPU"}
-    console = Console(width=190)
+    console = Console(width=200)
     console.print(table_of(bench.rows))
     console.print(", ".join(f"{key} {value}" for key, value in where.items()), highlight=False)
     if bench.peer is None:
         console.print("torchvision is not installed, so there are our own rows only")
-    if options.json is not None:
-        Path(options.json).parent.mkdir(parents=True, exist_ok=True)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
         rows = [asdict(row) | {"images_per_s": row.rate} for row in bench.rows]
-        Path(options.json).write_text(json.dumps({"machine": where, "rows": rows}, indent=1))
+        out.write_text(json.dumps({"machine": where, "rows": rows}, indent=1))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ def shapes_of(config: Config) -> Shapes:
     augment = config.data.augment
     sides = set[tuple[int, int]]()
     if augment.mosaic > 0:
-        sides.add(augment.mosaic_canvas)
+        sides.add(augment.canvas)
     if augment.mosaic < 1 and augment.crop is not None:
         sides.add(augment.crop)
     elif augment.mosaic < 1:
