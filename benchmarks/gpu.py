@@ -344,16 +344,8 @@ def table_of(rows: list[Row]) -> Table:
         ratio = f"{row.rate / peers[row.task]:.2f}" if peers.get(row.task) else ""
         spread = f"{statistics.median(ms):.1f} ({min(ms):.1f} to {max(ms):.1f})" if row.seconds else ""
         waits = "" if row.syncs is None else str(row.syncs)
-        cells = (
-            spread,
-            f"{row.rate:.1f}",
-            ratio,
-            f"{row.first_s:.0f}",
-            f"{row.gb:.1f}",
-            waits,
-            row.aim,
-            row.note,
-        )
+        first, held = f"{row.first_s:.0f}", f"{row.gb:.1f}"
+        cells = (spread, f"{row.rate:.1f}", ratio, first, held, waits, row.aim, row.note)
         table.add_row(row.task, row.way, *cells)
     return table
 
@@ -366,7 +358,7 @@ def main() -> None:
     if not options.cpu_check and not torch.cuda.is_available():
         raise SystemExit("gpu.py: no GPU here; --cpu-check tries the script on a CPU")
     if options.cpu_check:
-        graphs.BACKEND = "aot_eager"
+        graphs.BACKEND = "eager"  # inductor takes a CPU minutes
     with TemporaryDirectory() as options.folder:
         bench = Bench(options)
         measure(bench)

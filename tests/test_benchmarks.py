@@ -33,6 +33,20 @@ def test_runs_and_writes_json(name, more, tmp_path):
     )
 
 
+@pytest.mark.slow
+def test_gpu_goes_through_on_a_cpu(tmp_path):
+    out = tmp_path / "figures.json"
+    command = [sys.executable, str(BENCHMARKS / "gpu.py"), "--cpu-check", "--json", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "torchvision is not installed" in done.stdout and "failed" not in done.stdout
+    rows = json.loads(out.read_text())["rows"]
+    assert all(row["images_per_s"] > 0 for row in rows if "torchvision" not in row["way"])
+    assert {row["task"].split(",")[0] for row in rows} == {
+        *("training", "network", "image to RLE", "data loader alone")
+    }
+
+
 def test_tiles(tmp_path):
     out = tmp_path / "figures.json"
     small = ["--discs", "100", "--side", "512", "--borders", "8000", "--sides", "1024", "2048"]
