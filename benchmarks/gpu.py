@@ -6,8 +6,9 @@
 Training steps, the network alone, and images to RLE. Training steps are those of `maskrcnn train` (its
 `Learner`), copies of the batch to the device included, with the weights, images, objects and numbers of RoIs
 of `training.py`. Each way runs alone, one after the other, so that the memory is its own. What failed, or
-came after `--minutes`, is a line of the table too. `--cpu-check` goes through the whole script on a CPU, with
-a small network, to know that it works: its figures mean nothing.
+came after `--minutes`, is a line of the table too. Before all, compiled gradients are compared with eager
+ones. `--cpu-check` goes through the whole script on a CPU, with a small network, to know that it works: its
+figures mean nothing.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from rich.table import Table
 from training import OBJECTS, boxes_and_masks
 from training import way as training_step
 
+from maskrcnn.config.keypoints import coco_keypoints
 from maskrcnn.config.load import load_config
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.config.train import TrainConfig
@@ -57,6 +59,7 @@ from maskrcnn.training_data.loader import train_loader
 PEER = "torchvision, AMP"
 Step = Callable[[], Any]
 Make = Callable[[], Step]  # builds what is then timed
+AGREES = 1e-2  # of a gradient's size, by which compiled ones may be off
 SMALL = {
     "backbone": {"kind": "mobilenetv2", "freeze": 0},
     "neck": {"channels": 16},
@@ -333,6 +336,37 @@ def loader(bench: Bench) -> None:
     )
 
 
+def agreement(bench: Bench) -> None:
+    """How far compiled gradients are from eager ones, float32, masks and keypoints: speed is worth nothing
+    without."""
+    torch.manual_seed(0)
+    more = {
+        "classes": ["person"],
+        "keypoints": coco_keypoints(),
+        "keypoint_head": {"convs": 1, "channels": 16},
+    }
+    network = build(ModelConfig.model_validate(SMALL | more)).train().to(bench.device)
+    batch, targets, _ = batch_of(bench, 2)
+    targets.keypoints = torch.zeros(*targets.boxes.shape[:2], len(coco_keypoints().names), 3)
+    middle = (targets.boxes[..., :2] + targets.boxes[..., 2:]) / 2
+    targets.keypoints[..., :2], targets.keypoints[..., 2] = middle.unsqueeze(2), 2
+    batch, targets = batch.to(bench.device), targets.to(bench.device)
+    gradients = []
+    for losses in (network.losses, graphs.Graphs(network.losses, 1, cuda_graphs=False)):
+        network.zero_grad()
+        torch.stack(list(losses(batch.images, batch.sizes, targets).values())).sum().backward()
+        gradients.append({n: p.grad for n, p in network.named_parameters() if p.grad is not None})
+    torch._dynamo.reset()
+    eager, compiled = gradients
+    far = {n: float((compiled[n] - g).norm() / g.norm().clamp(min=1e-6)) for n, g in eager.items()}
+    worst = max(far, key=lambda name: far[name])
+    verdict = "agree" if far[worst] < AGREES else "DIFFER: do not train with train.compile=true"
+    print(
+        f"gradients compiled and eager {verdict}: at most {far[worst]:.1e} of their size ({worst})",
+        flush=True,
+    )
+
+
 def table_of(rows: list[Row]) -> Table:
     table = Table(title="Images/s: medians of rounds")
     names = ("", "", "ms (spread)", "images/s", "/ torchvision", "first call, s", "GB", "waits", "aim", "")
@@ -367,6 +401,7 @@ def main() -> None:
 
 def measure(bench: Bench) -> None:
     """What matters most first, as time may run out."""
+    agreement(bench)
     large, small, many = (2, 1, 2) if bench.small else (16, 2, 8)
     trainings(bench, large, shares=False)
     if not bench.small:

@@ -10,16 +10,15 @@ from typing import Any
 
 import pytest
 import torch
-from torch._dynamo.exc import FailOnRecompileLimitHit
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from maskrcnn.config.load import Config
 from maskrcnn.config.train import TrainConfig
+from maskrcnn.errors import UserError
 from maskrcnn.images.batch import Batch, Targets
 from maskrcnn.ops import graphs
-from maskrcnn.train import trainer
 from maskrcnn.train.checkpoint import read_state
-from maskrcnn.train.compiled import CompiledForward, wants_compiling
+from maskrcnn.train.compiled import CompiledForward
 from maskrcnn.train.learner import Learner
 from maskrcnn.train.setup import make_accelerator
 from maskrcnn.train.trainer import Trainer, train
@@ -80,7 +79,7 @@ def test_one_graph_more_than_were_announced_is_an_error(counter: Any) -> None:
     network(batch.images[..., :32], batch.sizes)  # to find is not compiled
     assert counter.frame_count == 3
     batch, targets, _ = batch_of(64, 160)
-    with pytest.raises(FailOnRecompileLimitHit):
+    with pytest.raises(UserError, match="compiling failed: FailOnRecompileLimitHit"):
         network(batch.images, batch.sizes, targets)
 
 
@@ -125,28 +124,18 @@ def test_a_killed_training_goes_on_bit_for_bit(
         assert same(whole[key], parts[key]), key
 
 
-def test_auto_goes_on_without_where_compiling_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_auto_does_not_compile_yet(tmp_path: Path, capsys: pytest.CaptureFixture[str], counter: Any) -> None:
+    run_tiny(tmp_path / "auto", tiny_config())
+    assert "compiled graph" not in capsys.readouterr().out and counter.frame_count == 0
+
+
+def test_a_compiler_that_fails_ends_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(graph: Any, inputs: Any) -> Any:
         raise ValueError("no compiler here")
 
-    monkeypatch.setattr(trainer, "wants_compiling", lambda *_: True)
     monkeypatch.setattr(graphs, "BACKEND", broken)
-    run_tiny(tmp_path / "auto", tiny_config())
-    told = capsys.readouterr().out
-    assert told.count("train.compile=auto: not compiled, as that failed: BackendCompilerFailed") == 1
-    assert "compiled graph" not in told and "done in" in told
-    with pytest.raises(RuntimeError, match="no compiler here"):
+    with pytest.raises(UserError, match="compiling failed: .*no compiler here.*set train.compile=false"):
         run_tiny(tmp_path / "true", tiny_config(compile=True))
-
-
-def test_when_auto_compiles() -> None:
-    cpu, cuda = torch.device("cpu"), torch.device("cuda")
-    auto = TrainConfig()
-    assert [wants_compiling(auto, *given) for given in ((cpu, 1e6), (cuda, 1e6), (cuda, 100))] == [0, 1, 0]
-    for wanted in (True, False):
-        assert wants_compiling(TrainConfig(compile=wanted), cpu, 1) is wanted
 
 
 def test_gradients_scaled_for_fp16_are_those_without_compiling(counter: Any) -> None:

@@ -65,8 +65,8 @@ class TrainConfig(Section):
     save_every_seconds: float = Field(300.0, gt=0)
     """Seconds between saved states; a kill loses no more than that."""
     compile: Literal["auto"] | bool = "auto"
-    """Compile the losses and their gradients, for a few shapes that batches are padded to; auto: on a GPU,
-    for trainings of 5,000 iterations and more."""
+    """Compile the losses and their gradients, for a few shapes that batches are padded to; auto: not yet, on
+    no device, until a GPU has shown that it gains and is right."""
     deterministic: bool = True
     """Take the repeatable one of two algorithms where the faster one is not."""
 

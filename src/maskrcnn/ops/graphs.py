@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from maskrcnn.errors import UserError
+
 BACKEND = "inductor"  # of torch.compile
 
 
@@ -20,14 +22,28 @@ class Graphs:
     def __init__(self, function: Callable[..., Any], most: int, *, cuda_graphs: bool) -> None:
         """
         Args:
-            most: graphs that may be compiled; one more is an error of PyTorch's.
+            most: graphs that may be compiled.
         """
         self.most, self.cuda_graphs = most, cuda_graphs
         mode = "reduce-overhead" if cuda_graphs else None
         self._compiled = torch.compile(function, fullgraph=True, dynamic=False, backend=BACKEND, mode=mode)
 
     def __call__(self, *given: Any) -> Any:
+        """
+        Raises:
+            UserError: PyTorch cannot compile it here, or it would be a graph more than `most`.
+        """
+        # here, not above: whoever does not compile need not wait for it
+        from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
+
         if self.cuda_graphs:
             torch.compiler.cudagraph_mark_step_begin()
         with torch._dynamo.config.patch(recompile_limit=self.most):  # type: ignore[no-untyped-call]
-            return self._compiled(*given)
+            try:
+                return self._compiled(*given)
+            except (TorchDynamoException, FailOnRecompileLimitHit) as error:
+                reason = " ".join(str(error).split())
+                raise UserError(
+                    f"compiling failed: {type(error).__name__}: {reason:.200}; leave out --compile, or set "
+                    "train.compile=false"
+                ) from error

@@ -4,28 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from maskrcnn.config.train import TrainConfig
 from maskrcnn.images.batch import Targets
 from maskrcnn.ops.graphs import Graphs
-
-# iterations from which "auto" takes a GPU to win back what compiling costs; a guess, not measured
-LONG = 5000
-
-
-def wants_compiling(config: TrainConfig, device: torch.device, iterations: float) -> bool:
-    """`train.compile`, "auto" decided: never on a CPU, where it is not measured to be faster."""
-    if config.compile == "auto":
-        return device.type == "cuda" and iterations >= LONG
-    return config.compile
 
 
 class CompiledForward:
     """Takes the place of a network's `forward`: losses come from a graph, anything else as before.
 
-    Forward and backward are one graph each. `on` may be set to False, from when on nothing is compiled.
+    Forward and backward are one graph each.
     """
 
     def __init__(self, network: nn.Module, most: int, cuda_graphs: bool) -> None:
@@ -33,14 +21,13 @@ class CompiledForward:
         Args:
             most, cuda_graphs: as `Graphs` takes them.
         """
-        self.on = True
         self.seen: set[tuple[int, ...]] = set()
         self._plain = network.forward
         self._graphs = Graphs(network.forward, most, cuda_graphs=cuda_graphs)
         network.forward = self  # type: ignore[assignment]
 
     def __call__(self, images: Tensor, sizes: Tensor, targets: Targets | None = None) -> Any:
-        if targets is None or not self.on:
+        if targets is None:
             return self._plain(images, sizes, targets)
         losses = self._graphs(images, sizes, targets)
         return {name: loss.clone() for name, loss in losses.items()} if self._graphs.cuda_graphs else losses
@@ -48,7 +35,7 @@ class CompiledForward:
     def is_new(self, images: Tensor, targets: Targets) -> bool:
         """Whether no batch of that shape came before; asked once for each batch."""
         shape = (*images.shape, targets.boxes.shape[1])
-        new = self.on and shape not in self.seen
+        new = shape not in self.seen
         self.seen.add(shape)
         return new
 

@@ -79,7 +79,7 @@ class Learner:
             asked: whether this process was asked to stop, which the figures tell the others.
         """
         set_rate(self.optimizer, rate)
-        done = self._gradients(share)
+        done = [self._backward(part, len(share), last=part is share[-1]) for part in share]
         clip = self.config.clip if self.config.clip is not None else float("inf")
         norm = self.accelerator.clip_grad_norm_(self.network.parameters(), clip)
         self.optimizer.step()
@@ -116,20 +116,6 @@ class Learner:
         if self.accelerator.scaler is not None and state["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
 
-    def _gradients(self, share: Share) -> list[MicroBatch]:
-        """Those of all parts of a step. Where compiling for "auto" fails, they are computed without it."""
-        try:
-            return [self._backward(part, len(share), last=part is share[-1]) for part in share]
-        except RuntimeError as error:
-            tried = self.compiled is not None and self.compiled.on and self.config.compile == "auto"
-            if not tried or isinstance(error, torch.OutOfMemoryError):
-                raise
-            assert self.compiled is not None
-            self.compiled.on = False
-            self.notes.append(f"train.compile=auto: not compiled, as that failed: {_first_line(error)}")
-            self.optimizer.zero_grad(set_to_none=not self.gathers)
-        return self._gradients(share)
-
     def _backward(self, part: tuple[Batch, Targets, list[str]], parts: int, last: bool) -> MicroBatch:
         """Add the gradients of one of a step's micro-batches; processes exchange them with the last."""
         batch, targets, names = part
@@ -164,7 +150,3 @@ class Learner:
         if self.accelerator.num_processes > 1:
             figures = self.accelerator.reduce(figures, "mean")
         return figures
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]:.200}"

@@ -26,7 +26,6 @@ from maskrcnn.shell import printable, shell_command
 from maskrcnn.stop import StopRequest
 from maskrcnn.train import run_folder
 from maskrcnn.train.checkpoint import TrainingState, random_state, read_state, set_random_state, write_state
-from maskrcnn.train.compiled import wants_compiling
 from maskrcnn.train.evaluation import evaluate_together, figure_of_merit, scores_line
 from maskrcnn.train.introduction import introduction
 from maskrcnn.train.learner import Learner, Share, Step
@@ -102,9 +101,7 @@ class Trainer:
         self.settings = self.config.train
         self.train_data, self.val_data, self.run = train_data, val_data, run
         self.main = self.accelerator.is_main_process
-        iterations = self.settings.epochs * len(train_data) / self.settings.batch
-        compiles = wants_compiling(self.settings, self.accelerator.device, iterations)
-        shapes = shapes_of(self.config) if compiles else None
+        shapes = shapes_of(self.config) if self.settings.compile is True else None
         self.loader = train_loader(
             train_data,
             labels,
