@@ -5,6 +5,7 @@ repairs.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -220,34 +221,14 @@ def load_runner(
         trust_code: read an exported folder of a .pt2, which is code.
         compiled: makes what runs the network, in place of an engine.
     """
-    from maskrcnn.export.cached import engine_of
-    from maskrcnn.runtime.engine import choose, open_export
-    from maskrcnn.runtime.exported_folder import is_export
+    from maskrcnn.export.load_runner import open_runner
 
     if compiled is not None:
         refuse_options({"--engine": engine}, "has no effect beside --compile, which is PyTorch's own")
-        if is_export(weights):
-            raise UserError(f"--compile: {weights} is an exported folder; name the model that it was made of")
-        place = device or _best_device()
-        _check_device(place)
-        return compiled(load_network(weights).to(place))
-    if is_export(weights):
-        if device not in (None, "cpu"):
-            raise UserError(
-                f"--device {device}: {weights} is an exported folder, which runs on the CPU; leave it out"
-            )
-        runner: Runner = open_export(Path(weights), engine, trust_code=trust_code)
-    else:
-        name = engine or "torch"
-        place = device or (_best_device() if name in ("auto", "torch") else "cpu")
-        # both before the weights are loaded
-        _check_device(place)
-        if name != "auto":
-            choose(name, "cpu" if name == "torch" else place)
-        runner = engine_of(load_network(weights).to(place), name, say)
-    if engine == "auto":
-        say(f"engine: {getattr(runner, 'name', 'torch')}")
-    return runner
+    with progress_bar("downloading") as progress:
+        return open_runner(
+            weights, device, engine, trust_code=trust_code, compiled=compiled, say=say, progress=progress
+        )
 
 
 def augmented(runner: Runner) -> Runner:
@@ -332,6 +313,18 @@ def refuse_options(options: dict[str, object], reason: str) -> None:
             raise UserError(f"{name}: {reason}; leave it out")
 
 
+def share_of(option: str, text: str) -> tuple[int, int]:
+    """I and N of `I/N`, I from 1.
+
+    Raises:
+        UserError: it is none; names `option`.
+    """
+    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise UserError(f"{option} {text:.40}: write it as 1/4, 2/4 and so on")
+    return int(found[1]), int(found[2])
+
+
 def recipe_for(data: str, recipe: str | None) -> str:
     """The recipe; when none is named `auto`, which is chosen from the data; of synthetic images `quick`."""
     return recipe or ("quick" if data == "synthetic" else AUTO)
@@ -385,22 +378,3 @@ def _check_image_format(path: Path) -> None:
     except (KeyError, OSError, ValueError):
         suffix = f"{path.suffix!r} is no" if path.suffix else "has no suffix that names an"
         raise UserError(f"{path}: {suffix} image format; give it a suffix such as .png or .jpg") from None
-
-
-def _best_device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def _check_device(device: str) -> None:
-    import torch
-
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        known = device.partition(":")[0] in ("cpu", "cuda", "mps")
-        reason = str(error).splitlines()[0] if known else "there are cpu, cuda, cuda:1 and the like, and mps"
-        raise UserError(
-            f"--device {device}: cannot be used here: {reason}; leave it out for the fastest there is"
-        ) from None

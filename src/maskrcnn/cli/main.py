@@ -18,6 +18,7 @@ import typer
 
 from maskrcnn.cli import (
     check,
+    collect,
     convert,
     demo,
     env,
@@ -66,7 +67,7 @@ def _start(
 
 
 for verb in (
-    demo.demo, train.train, evaluate.evaluate, predict.predict,
+    demo.demo, train.train, evaluate.evaluate, predict.predict, collect.collect,
     export.export, serve.serve, check.check, samples.samples, split.split, reproduce.reproduce,
 ):  # fmt: skip
     app.command()(verb)

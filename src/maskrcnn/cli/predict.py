@@ -23,6 +23,14 @@ from maskrcnn.cli.common import (
     say,
     tell_names_without_font,
 )
+from maskrcnn.cli.predict_shards import (
+    WHERE,
+    Block,
+    MaxFailures,
+    Ray,
+    Shard,
+    predict_in_parts,
+)
 from maskrcnn.cli.predict_videos import (
     AllowNetwork,
     Count,
@@ -133,6 +141,10 @@ def predict(
     batch: Batch = 1,
     compile: Compile = False,
     bf16: Bf16 = False,
+    shard: Shard = None,
+    ray: Ray = None,
+    block: Block = None,
+    max_failures: MaxFailures = None,
     tta: Tta = False,
     track: Track = False,
     count: Count = None,
@@ -147,6 +159,31 @@ def predict(
     check_outputs(out, kind="folder")
     check_outputs(json)
     wanted = parse_value_range(value_range)
+    if shard is not None or ray is not None:
+        others: dict[str, object] = {"--save": save != "overlay", "--scale": scale, "--pages": pages}
+        others |= {"--simplify": simplify != DEFAULT_SIMPLIFY, "--json": json, "--no-resume": not resume}
+        others |= {"--track": track, "--count": count, "--fps": fps, "--compile": compile, "--bf16": bf16}
+        refuse_options(others, "has no effect with --shard and --ray, which write a row an image")
+        predict_in_parts(
+            weights,
+            sources,
+            out,
+            shard=shard,
+            ray=ray,
+            block=block,
+            max_failures=max_failures,
+            tiles=tiles,
+            value_range=wanted,
+            score=score,
+            tta=tta,
+            batch=batch,
+            allow_network=allow_network,
+            device=device,
+            engine=engine,
+            trust_code=trust_code,
+        )
+        return
+    refuse_options({"--block": block, "--max-failures": max_failures}, WHERE)
     from maskrcnn.files import write_json
     from maskrcnn.images.value_range import find_value_range
     from maskrcnn.predict.files import predict_files
@@ -178,7 +215,7 @@ def predict(
     if "overlay" in kinds:
         tell_names_without_font(model.config.classes)
     if videos:
-        others: dict[str, object] = {"--json": json, "--pages": pages, "--batch": batch > 1}
+        others = {"--json": json, "--pages": pages, "--batch": batch > 1}
         refuse_options(others | {"--simplify": simplify != DEFAULT_SIMPLIFY}, "is for images")
         options = {"score": score, "tiles": way, "save": kinds, "scale": scale, "resume": resume}
         predict_and_tell(model, videos, out, track=track, count=count, **options)

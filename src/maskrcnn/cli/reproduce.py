@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maskrcnn.cli.common import Settings, check_outputs, one_of, say
+from maskrcnn.cli.common import Settings, check_outputs, one_of, say, share_of
 from maskrcnn.errors import UserError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def reproduce(
     check_outputs(out, kind="folder")
     if budget and steps:
         raise UserError("--budget and --steps: give one of them")
-    share = _share(only)
+    share = share_of("--only", only or "1/1")
     minutes = None if steps else _minutes(budget or "30m")
     from maskrcnn.reproduce.summary import write_summary
     from maskrcnn.reproduce.table import names, read_table
@@ -117,11 +117,3 @@ def _minutes(text: str) -> float:
     if not found or float(found[1]) == 0:
         raise UserError(f"--budget {text}: write it as 90s, 30m or 2h")
     return float(found[1]) * UNITS[found[2]]
-
-
-def _share(text: str | None) -> tuple[int, int]:
-    """I and N of `I/N`."""
-    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text or "1/1")
-    if not found or not 1 <= int(found[1]) <= int(found[2]):
-        raise UserError(f"--only {text}: write it as 1/4, 2/4 and so on")
-    return int(found[1]), int(found[2])

@@ -60,12 +60,17 @@ def describe_run(
     for name, path in files:
         state = path.stat() if path.exists() else None  # the one who reads it says that it is gone
         state_of_all.update(json.dumps([name, state and (state.st_size, state.st_mtime_ns)]).encode())
+    settings = {kind: f"{len(files)} {state_of_all.hexdigest()}", **settings}
+    return describe_model(model, **settings)
+
+
+def describe_model(model: Runner, **settings: object) -> Run:
+    """The same of a run whose files are described otherwise."""
     inner = model.runner if isinstance(model, Augmented) else model
     config = json.dumps(model.config.model_dump(mode="json"), sort_keys=True)
     return {
         "weights": _weights(inner),
         "model settings": hashlib.sha256(config.encode()).hexdigest(),
-        kind: f"{len(files)} {state_of_all.hexdigest()}",
         "engine": str(getattr(model, "name", "torch")),
         "augmentation": "" if inner is model else "looks",
         "version": __version__,

@@ -118,7 +118,7 @@ def predict(
         for start in range(0, len(images), batch):
             group = images[start : start + batch]
             opened = [_open(image, model.config.input, tiles) for image in group]
-            found += _predict_opened(model, opened, score, [given.own_path(image) for image in group])
+            found += predict_opened(model, opened, score, [given.own_path(image) for image in group])
     if one and not (isinstance(source, str | Path) and is_many(source)):
         return found[0]
     # a folder's worth of decoded images would fill the memory; `plot` reads the file again
@@ -144,10 +144,10 @@ def predict_pixels(
     check_score(score)
     config = model.config.input
     opened = [(ArrayRegions(image), tile_side(config, image.shape[:2], tiles)) for image in pixels]
-    return _predict_opened(model, opened, score, paths or [None] * len(pixels), progress)
+    return predict_opened(model, opened, score, paths or [None] * len(pixels), progress)
 
 
-def _predict_opened(
+def predict_opened(
     model: Runner,
     images: Sequence[tuple[RegionImage, int | None]],
     score: float | None,

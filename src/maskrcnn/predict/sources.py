@@ -32,6 +32,13 @@ class Sources(NamedTuple):
     passed_over: list[Path]  # in folders and patterns: images and films of formats that are not read
 
 
+class Names(NamedTuple):
+    """The same as text, which takes a quarter of the memory: there may be millions."""
+
+    images: list[str]
+    passed_over: list[str]
+
+
 def find_images(sources: Iterable[str | Path]) -> list[Path]:
     """The image files that a person named, in the order named, each once: `find_sources` without the rest."""
     return find_sources(sources).images
@@ -48,15 +55,21 @@ def find_sources(sources: Iterable[str | Path]) -> Sources:
     Raises:
         UserError: no source at all, one that does not exist, or one with no image in it.
     """
-    images: dict[Path, None] = {}
-    passed: dict[Path, None] = {}
+    found = find_names(sources)
+    return Sources(*([Path(name) for name in names] for names in found))
+
+
+def find_names(sources: Iterable[str | Path]) -> Names:
+    """The same as text. Errors are those of `find_sources`."""
+    images: dict[str, None] = {}
+    passed: dict[str, None] = {}
     for source in sources:
         found = _find(str(source))
         images.update(dict.fromkeys(found.images))
         passed.update(dict.fromkeys(found.passed_over))
     if not images:
         raise UserError("no images given; name files, folders or patterns such as 'shots/*.jpg'")
-    return Sources(list(images), [path for path in passed if path not in images])
+    return Names(list(images), [name for name in passed if name not in images])
 
 
 def passed_over_line(paths: list[Path]) -> str:
@@ -82,15 +95,15 @@ def is_many(source: str | Path) -> bool:
     return path.is_dir() or (not path.exists() and _pattern(path) is not None)
 
 
-def _find(source: str) -> Sources:
+def _find(source: str) -> Names:
     path = Path(os.path.expanduser(source))
     if is_zarr(path):
-        return Sources([path], [])
+        return Names([str(path)], [])
     if path.is_dir():
         found = _choose(path.iterdir())
         where, remedy = "no images in this folder", f"subfolders: '{path}/**/*'"
     elif path.exists():
-        return Sources([path], [])
+        return Names([str(path)], [])
     else:
         pattern = _pattern(path)
         if pattern is None:
@@ -98,7 +111,9 @@ def _find(source: str) -> Sources:
         found = _choose(Path(match) for match in glob.glob(pattern, recursive=True))
         where, remedy = "the pattern matches no image", "check it with ls"
     if not found.images:
-        others = f"; {passed_over_line(found.passed_over)}" if found.passed_over else ""
+        others = (
+            f"; {passed_over_line([Path(name) for name in found.passed_over])}" if found.passed_over else ""
+        )
         raise UserError(f"{source}: {where} ({' '.join(SUFFIXES)}); {remedy}{others}")
     return found
 
@@ -112,19 +127,24 @@ def _pattern(path: Path) -> str | None:
     return str(Path(glob.escape(str(folder)), rest)) if glob.has_magic(rest) else None
 
 
-def _choose(paths: Iterable[Path]) -> Sources:
+def _choose(paths: Iterable[Path]) -> Names:
     """The images among some files, sorted; arrays only where there is nothing else, since they may be
     anything.
     """
-    shown = sorted(
-        path for path in paths if not path.name.startswith(".") and (path.is_file() or is_zarr(path))
-    )
+    shown = [
+        str(path) for path in paths if not path.name.startswith(".") and (path.is_file() or is_zarr(path))
+    ]
+    return choose_names(sorted(shown, key=lambda name: name.replace(os.sep, "\0")))  # as paths are sorted
+
+
+def choose_names(shown: list[str]) -> Names:
+    """The images among the names of files, by their suffixes, in their order."""
     slides = SLIDES if find_spec("tiffslide") is not None else ()
     no_heic = HEIC_SUFFIXES if find_spec("pillow_heif") is None else ()
 
-    def of(suffixes: tuple[str, ...]) -> list[Path]:
-        return [path for path in shown if path.suffix.lower() in suffixes]
+    def of(suffixes: tuple[str, ...]) -> list[str]:
+        return [name for name in shown if os.path.splitext(name)[1].lower() in suffixes]
 
     images = of((*(suffix for suffix in SUFFIXES if suffix not in no_heic), ZARR, *slides))
     passed_over = of((*(suffix for suffix in NOT_READ + FILMS if suffix not in slides), *no_heic))
-    return Sources(images or of((ARRAY_SUFFIX,)), passed_over)
+    return Names(images or of((ARRAY_SUFFIX,)), passed_over)

@@ -1,0 +1,198 @@
+"""Prediction as one callable from rows to rows, for Ray Data, Spark and our own loop."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tempfile
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from maskrcnn.errors import DataError, ImageError, RecordError, UserError
+from maskrcnn.export.load_runner import open_runner
+from maskrcnn.images.regions import RegionImage
+from maskrcnn.predict.augment import Augmented
+from maskrcnn.predict.large import Tiles
+from maskrcnn.predict.predictor import check_batch, check_score, predict_opened
+from maskrcnn.predict.reading import SourceImage, open_image
+from maskrcnn.runtime.engine import Runner
+from maskrcnn.scale.rows import Row, demand_pyarrow, found_row, schema
+
+if TYPE_CHECKING:
+    import pyarrow
+
+Opened = tuple[RegionImage, int | None]  # with the side of its tiles
+SUFFIX = re.compile(r"\.\w{1,8}")
+REMOTE = re.compile(r"[a-zA-Z][\w+.-]*://")  # what an address of another machine begins with
+
+
+class BatchPredictor:
+    """Give it a batch of rows and it gives a batch of rows, one for each, in their order.
+
+    A row comes with the image's `bytes` or its `address` (or `path`), and perhaps its `id`. An address is a
+    path, or with `allow_network` anything that `pyarrow.fs` opens: s3://, gs://, hdfs://. The rows that
+    it gives have the columns of `maskrcnn.scale.rows.schema`; an image that cannot be read is one with an
+    `error`.
+
+    With `batch` 1 a row depends on its image alone, not on which others come with it.
+    """
+
+    def __init__(
+        self,
+        weights: str | Path | Runner,
+        *,
+        engine: str | None = None,
+        device: str | None = None,
+        score: float | None = 0.5,
+        tiles: Tiles = "auto",
+        tta: bool = False,
+        batch: int = 1,
+        value_range: tuple[float, float] | None = None,
+        allow_network: bool = False,
+        trust_code: bool = False,
+    ) -> None:
+        """
+        Args:
+            weights: a model by its name or folder, an exported folder, or what predicts already.
+            engine, device, trust_code: as `maskrcnn.export.load_runner.open_runner` takes them.
+            score, tiles, tta, batch: as `predict` takes them.
+            value_range: in place of the model's.
+            allow_network: open addresses of other machines.
+
+        Raises:
+            UserError: no such model, engine or device; pyarrow is not installed; or an argument out of its
+                range.
+        """
+        demand_pyarrow("BatchPredictor")
+        check_batch(batch)
+        check_score(score)
+        if isinstance(weights, str | Path):
+            weights = open_runner(str(weights), device, engine, trust_code=trust_code)
+        runner = weights
+        if value_range is not None:
+            runner.config.input.value_range = value_range
+        self.model: Runner = Augmented(runner) if tta else runner
+        self.score, self.tiles, self.batch, self.allow_network = score, tiles, batch, allow_network
+
+    def __call__(self, batch: Any) -> Any:
+        """
+        Args:
+            batch: a table or record batch of Arrow, a DataFrame of pandas, or columns by name.
+
+        Returns:
+            A DataFrame for one, else a table of Arrow.
+
+        Raises:
+            UserError: it has no column of addresses or bytes; or an address on the network without
+                `allow_network`.
+            DataError: the network's numbers became NaN or infinite.
+            OSError: another machine cannot be reached.
+        """
+        import pyarrow as pa
+
+        pandas = hasattr(batch, "iloc")
+        if pandas:
+            table = pa.Table.from_pandas(batch, preserve_index=False)
+        else:
+            table = pa.table(dict(batch)) if isinstance(batch, dict) else _as_table(batch)
+        names = [name for name in ("id", "address", "path", "bytes") if name in table.column_names]
+        if names in ([], ["id"]):
+            raise UserError("BatchPredictor: rows need a column 'address', 'path' or 'bytes'")
+        ids = table.schema.field("id").type if "id" in names else None
+        rows = self.rows(table.select(names).to_pylist())
+        found = pa.Table.from_pylist(rows, schema=schema(ids))
+        return found.to_pandas() if pandas else found
+
+    def rows(self, given: list[Row]) -> list[Row]:
+        """The same of plain rows. Errors are those of a call."""
+        found: list[Row] = []
+        for start in range(0, len(given), self.batch):
+            with tempfile.TemporaryDirectory(prefix="maskrcnn-") as folder:
+                found += self._predict(given[start : start + self.batch], Path(folder))
+        return found
+
+    def _predict(self, given: list[Row], folder: Path) -> list[Row]:
+        """A batch of images, those that are no files of this machine in `folder` meanwhile."""
+        rows: list[Row] = []
+        opened: dict[int, Opened] = {}
+        for place, row in enumerate(given):
+            address = row.get("address") or row.get("path")
+            rows.append({"id": row.get("id"), "address": address})
+            try:
+                path = self._file(row.get("bytes"), address, folder / str(place))
+                with suppress(OSError, ValueError), path.open("rb") as file:
+                    rows[place]["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+                opened[place] = open_image(SourceImage(path), self.model.config.input, self.tiles)
+            except DataError as error:
+                rows[place]["error"] = _reason(error)
+        for place in [place for place, (_, side) in opened.items() if side is not None]:
+            try:  # in tiles, which are read one by one: on its own
+                self._find(rows, {place: opened.pop(place)})
+            except ImageError as error:
+                rows[place]["error"] = _reason(error)
+        self._find(rows, opened)
+        return rows
+
+    def _find(self, rows: list[Row], opened: dict[int, Opened]) -> None:
+        """Put what is in the images that are open into their rows."""
+        found = predict_opened(self.model, list(opened.values()), self.score, [None] * len(opened))
+        for place, instances in zip(opened, found, strict=True):
+            rows[place] |= found_row(instances)
+
+    def _file(self, data: bytes | None, address: str | None, copy: Path) -> Path:
+        """The file of an image; one that is none on this machine becomes one at `copy`, with its suffix."""
+        if data is None and address is None:
+            raise ImageError("row", "neither bytes nor an address", "give one of the two")
+        if data is None and not REMOTE.match(str(address)):
+            return Path(str(address))
+        if data is None:
+            data = read_address(str(address), self.allow_network)
+        suffix = PurePosixPath(address or "").suffix
+        path = copy.with_suffix(suffix if SUFFIX.fullmatch(suffix) else "")
+        path.write_bytes(data)
+        return path
+
+
+def read_address(address: str, allow_network: bool) -> bytes:
+    """The bytes at an address that `pyarrow.fs` opens.
+
+    Raises:
+        ImageError: nothing is there.
+        UserError: it is on the network, without `allow_network`; or of a kind that is not known.
+        OSError: the other machine cannot be reached.
+    """
+    filesystem, path = open_filesystem(address, allow_network)
+    try:
+        with filesystem.open_input_stream(path) as stream:
+            data: bytes = stream.read()
+            return data
+    except FileNotFoundError:
+        raise ImageError(address, "no such file", "check the name") from None
+
+
+def open_filesystem(address: str, allow_network: bool) -> tuple[Any, str]:
+    """The file system of an address, and its path there. Errors are those of `read_address`."""
+    from pyarrow import ArrowInvalid, fs
+
+    if not allow_network and not address.startswith("file://"):
+        raise UserError(f"{address:.200}: is on the network, where nothing goes unasked; add --allow-network")
+    try:
+        found: tuple[Any, str] = fs.FileSystem.from_uri(address)
+        return found
+    except ArrowInvalid as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{address:.200}: no address that can be opened ({reason:.120})") from None
+
+
+def _as_table(batch: Any) -> pyarrow.Table:
+    import pyarrow as pa
+
+    return pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
+
+
+def _reason(error: DataError) -> str:
+    """Why an image cannot be read, without its name, which may be one of ours."""
+    if not isinstance(error, RecordError):
+        return str(error)
+    return f"{error.record} {error.what}; {error.remedy}".strip()

@@ -1,0 +1,157 @@
+"""The same blocks, shared out by Ray Data: it starts the processes on all machines, and does what was on a
+machine that ended on another.
+
+A row of Ray's is a block. So a part has its name before its images are read, and a block that Ray does twice
+is the same part.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from maskrcnn.errors import DataError, UserError
+from maskrcnn.predict.files import make_folder
+from maskrcnn.progress import Progress
+from maskrcnn.scale.addresses import Addresses
+from maskrcnn.scale.batch_predictor import BatchPredictor
+from maskrcnn.scale.parts import missing_blocks, open_run, read_run
+from maskrcnn.scale.shards import Limit, ShardSummary, describe, describe_predictor, predict_block
+from maskrcnn.shell import counted
+from maskrcnn.stop import telling
+
+
+class BlockWorker:
+    """A process of Ray's: writes the parts of the blocks that it is given."""
+
+    def __init__(self, weights: str, options: Mapping[str, Any], folder: str) -> None:
+        """
+        Raises:
+            UserError: its weights or settings are not those of the run in `folder`.
+        """
+        self.predictor, self.run = BatchPredictor(weights, **options), read_run(Path(folder))
+        own = describe_predictor(self.predictor)
+        differ = [name for name, value in own.items() if self.run.record.get(name) != value]
+        if differ:
+            raise UserError(f"{weights}: has other {' and '.join(differ)} on a machine of the cluster")
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, int]:
+        block = int(row["block"])
+        done = self.run.done(block)
+        failures = done[1] if done else predict_block(self.predictor, self.run, block, list(row["addresses"]))
+        return {"block": block, "failures": failures}
+
+
+def predict_on_ray(
+    weights: str,
+    options: Mapping[str, Any],
+    found: Addresses,
+    out: Path,
+    *,
+    address: str = "local",
+    block: int = 256,
+    limit: Limit | None = None,
+    progress: Progress | None = None,
+) -> ShardSummary:
+    """Predict all blocks that have no part on a cluster of Ray, a process a CPU or, with a device "cuda", a
+    GPU.
+
+    Args:
+        weights, options: as `BatchPredictor` takes them; every machine must have the same.
+        out: a folder that all machines share.
+        address: of the cluster; "local" starts one on this machine, "auto" takes the running one.
+        block, limit: as `predict_shard` takes them.
+
+    Raises:
+        UserError: Ray is not installed, there is no cluster, or `out` has parts of another run.
+        DataError: more images than `limit` could not be read, or parts are missing at the end.
+    """
+    if find_spec("ray") is None:
+        raise UserError("--ray: needs Ray; pip install 'maskrcnn[ray]'")
+    make_folder(out)
+    run = open_run(out.resolve(), describe(BatchPredictor(weights, **options), found, block))
+    missing = missing_blocks(run)
+    there = set(run.blocks) - set(missing)
+    summary = ShardSummary(images=sum(len(run.places(number)) for number in there))
+    summary.resumed = summary.images
+    summary.failures = sum(done[1] for number in there if (done := run.done(number)))
+    items = []
+    for number in missing:
+        places = run.places(number)
+        items.append({"block": number, "addresses": found.images[places.start : places.stop]})
+
+    def line() -> str:
+        return f"{summary.images} of {run.images} images are done: {out}; the same command goes on"
+
+    with telling(line), _cluster(address):
+        for row in _results(items, [weights, dict(options), str(run.folder)], options.get("device")):
+            summary.images += len(run.places(row["block"]))
+            summary.failures += row["failures"]
+            if progress:
+                progress(summary.images, run.images)
+            if limit:
+                limit.check(summary.failures, run.images)
+    if lost := missing_blocks(run):
+        raise DataError(f"{out}: Ray ended without {counted(len(lost), 'part')}; the same command goes on")
+    return summary
+
+
+def _results(
+    items: list[dict[str, Any]], arguments: list[Any], device: str | None
+) -> Iterator[dict[str, Any]]:
+    """What the workers say of each block, as it is done."""
+    import ray
+
+    if not items:
+        return
+    gpu = (device or "").startswith("cuda")
+    work = ray.data.from_items(items, override_num_blocks=len(items)).map(
+        BlockWorker,
+        fn_constructor_args=arguments,
+        compute=ray.data.ActorPoolStrategy(min_size=1),
+        **({"num_gpus": 1} if gpu else {"num_cpus": 1}),
+    )
+    try:
+        yield from work.iter_rows()
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            inner = getattr(cause, "cause", None) or cause.__cause__
+            if isinstance(cause, UserError | OSError):
+                raise cause from None
+            cause = inner
+        raise
+
+
+@contextmanager
+def _cluster(address: str) -> Iterator[None]:
+    """Ray, connected inside.
+
+    Raises:
+        UserError: there is no cluster at `address`.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it tells its makers otherwise
+    import ray
+
+    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    try:
+        if address == "local":
+            ray.init(address="local", include_dashboard=False, **options)
+        else:
+            ray.init(address=address, **options)
+    except (ConnectionError, ValueError, TimeoutError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"--ray {address}: no cluster there ({reason:.120}); start one with ray start --head"
+        ) from None
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    try:
+        yield
+    finally:
+        ray.shutdown()

@@ -1,0 +1,48 @@
+"""The same parts by Ray Data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from maskrcnn.errors import UserError
+from maskrcnn.scale.addresses import find_addresses
+from maskrcnn.scale.batch_predictor import BatchPredictor
+from maskrcnn.scale.ray_data import predict_on_ray
+from maskrcnn.scale.shards import predict_shard
+
+pytest.importorskip("ray")
+
+
+def photos(folder: Path, count: int) -> list[str]:
+    folder.mkdir()
+    for number in range(count):
+        pixels = np.random.default_rng(number).integers(0, 255, (48, 64, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    (folder / "0.png").write_bytes(b"no image")
+    return [str(folder)]
+
+
+def test_ray_writes_what_one_process_does(tmp_path: Path) -> None:
+    found = find_addresses(photos(tmp_path / "photos", 5))
+    options = {"score": 0.05, "device": "cpu"}
+    predict_shard(BatchPredictor("nuclei-mobilenet", **options), found, tmp_path / "one", block=2)  # type: ignore[arg-type]
+    (tmp_path / "ray").mkdir()
+    reached = []
+    summary = predict_on_ray(
+        "nuclei-mobilenet", options, found, tmp_path / "ray", block=2, progress=lambda *at: reached.append(at)
+    )
+    assert (summary.images, summary.failures, summary.resumed) == (5, 1, 0) and reached[-1] == (5, 5)
+    one, other = ({p.name: p.read_bytes() for p in (tmp_path / name).iterdir()} for name in ("one", "ray"))
+    assert one == other and len(one) == 4
+    again = predict_on_ray("nuclei-mobilenet", options, found, tmp_path / "ray", block=2)
+    assert (again.images, again.failures, again.resumed) == (5, 1, 5)
+
+
+def test_no_cluster_is_a_line(tmp_path: Path) -> None:
+    found = find_addresses(photos(tmp_path / "photos", 2))
+    with pytest.raises(UserError, match="no cluster there"):
+        predict_on_ray("nuclei-mobilenet", {}, found, tmp_path / "out", address="127.0.0.1:1")
