@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import pickle
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -366,3 +367,11 @@ def test_whoever_unpickles_maps_the_file(source):
         time.sleep(0.05)
     assert not answer.empty() and answer.get() == (12, True)
     process.join()
+
+
+def test_processes_of_one_machine_read_once(source, read_again, monkeypatch):
+    """As threads here: a lock is of an open file."""
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda _: read_coco(source), range(3)))
+    assert len(read_again) == 1 and same_set(found[0], found[1]) and same_set(found[0], found[2])

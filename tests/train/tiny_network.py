@@ -2,12 +2,14 @@
 second.
 
 Run as a program, it trains or evaluates a small real network in as many processes as torchrun starts:
-`tiny_network.py FOLDER accumulate`, `tiny_network.py FILE evaluate`.
+`tiny_network.py FOLDER accumulate`, `tiny_network.py FOLDER killed RANK STEPS`, `tiny_network.py FILE evaluate`.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -129,6 +131,24 @@ def train_small(run: Path, accumulate: int) -> None:
     train(small_config(accumulate), people(), None, run)
 
 
+def train_until_killed(run: Path, rank: int, steps: int) -> None:
+    """The same in two parts, saved after each step and resumed, until process `rank` is killed after so many
+    of all.
+    """
+    from maskrcnn.train.trainer import Trainer, train
+
+    config, step = small_config(2), Trainer._step
+    config.train.save_every_seconds = 1e-9
+
+    def killed_step(trainer: Trainer, share: Any) -> None:
+        if trainer.progress.iteration == steps and trainer.accelerator.process_index == rank:
+            os.kill(os.getpid(), signal.SIGKILL)
+        step(trainer, share)
+
+    Trainer._step = killed_step  # type: ignore[method-assign]
+    train(config, people(), None, run, resume=(run / "state.pt").exists())
+
+
 class FoundAgain(Dataset):
     """Images whose labels are near to what a network finds, so that its AP is neither 0 nor 100."""
 
@@ -172,7 +192,9 @@ def evaluate_small(out: Path) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[2] == "evaluate":
+    if sys.argv[2] == "killed":
+        train_until_killed(Path(sys.argv[1]), int(sys.argv[3]), int(sys.argv[4]))
+    elif sys.argv[2] == "evaluate":
         evaluate_small(Path(sys.argv[1]))
     else:
         train_small(Path(sys.argv[1]), int(sys.argv[2]))

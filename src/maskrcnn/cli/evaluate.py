@@ -39,7 +39,12 @@ def evaluate(
     data: Data,
     json: Annotated[Path | None, typer.Option(help="Write the figures to this file as JSON.")] = None,
     results: Annotated[
-        Path | None, typer.Option(help="Write the detections to this COCO results file.")
+        Path | None,
+        typer.Option(
+            metavar="FILE|FOLDER",
+            help="Write the detections to this COCO results file; or take those in this folder of"
+            " predict --shard.",
+        ),
     ] = None,
     html: Annotated[
         Path | None,
@@ -79,11 +84,14 @@ def evaluate(
     value_range: ValueRangeOption = None,
 ) -> None:
     """Measure COCO AP of boxes, masks and keypoints."""
+    parts = results if results is not None and results.is_dir() else None
+    results = None if parts else results
     check_outputs(json, results, html)
     _check_metrics(metrics)
     wanted = parse_value_range(value_range)
     from maskrcnn.evaluate.coco import comparable_kinds, find_all, score_results
     from maskrcnn.evaluate.found import Result
+    from maskrcnn.evaluate.parts import read_parts
     from maskrcnn.evaluate.report import print_objects, print_scores
     from maskrcnn.evaluate.stardist import match_objects
     from maskrcnn.files import write_json
@@ -113,7 +121,11 @@ def evaluate(
         return f"{done} of {total} images are done{f': {results}' if results else ''}" if done else ""
 
     with told_progress("evaluating", reached) as progress:
-        found.extend(find_all(model, dataset, batch=batch, workers=workers, progress=progress))
+        if parts is None:
+            found.extend(find_all(model, dataset, batch=batch, workers=workers, progress=progress))
+        else:
+            found, lines = read_parts(parts, model, dataset, progress)
+            notes += lines
     if results:
         write_json(results, found)
     scores = score_results(dataset, found, kinds, most=model.config.test.detections)

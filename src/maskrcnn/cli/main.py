@@ -24,6 +24,7 @@ from maskrcnn.cli import (
     env,
     evaluate,
     export,
+    launch,
     models,
     predict,
     reproduce,
@@ -71,6 +72,9 @@ for verb in (
     export.export, serve.serve, check.check, samples.samples, split.split, reproduce.reproduce,
 ):  # fmt: skip
     app.command()(verb)
+app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})(
+    launch.launch
+)
 app.add_typer(convert.app)
 app.command()(models.models)
 app.command()(env.env)

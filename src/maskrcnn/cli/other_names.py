@@ -36,7 +36,7 @@ OPTIONS = {
         "--set model.backbone.freeze=N": "--freeze",
         "--run FOLDER": "--out --output --output-dir --work-dir --project --name --save-dir",
         "--recipe NAME": "--config --cfg --config-file",
-        "torchrun": "--gpus --num-gpus --nproc",
+        "maskrcnn launch --processes N train": "--gpus --num-gpus --nproc",
     },
     "predict": {
         "--score X": "--conf --confidence --threshold --score-thr --min-score --confidence-threshold",

@@ -59,9 +59,12 @@ def train(
 ) -> None:
     """Train a model on labelled images."""
     from maskrcnn.config.load import load_config
+    from maskrcnn.train.run_folder import goes_on
 
     if resume and run is None:
         raise UserError("--resume: say which run to continue: --run FOLDER")
+    if not resume and goes_on(run):
+        resume, recipe = True, None if recipe == AUTO else recipe
     source = _settings_of(run) if resume and run and recipe is None else recipe_for(data, recipe)
     chosen = source == AUTO
     seconds = _seconds(time, chosen and not resume, set_)

@@ -10,6 +10,7 @@ which has mapped it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import hashlib
 import json
@@ -72,6 +73,37 @@ def cached_labels(
         path = _path(key)
     except UserError:  # no folder to cache in
         return read()
+    with _first_of_machine(path):
+        return _from_cache(source, place, key, path, read)
+
+
+@contextlib.contextmanager
+def _first_of_machine(path: Path) -> Iterator[None]:
+    """Inside is first one process of a training on this machine, and the others when it has done."""
+    if int(os.environ.get("LOCAL_WORLD_SIZE", "1")) < 2 or not hasattr(os, "fork"):
+        yield
+        return
+    import fcntl
+
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = path.with_suffix(".lock").open("a")
+    except OSError:  # nothing can be kept there either
+        yield
+        return
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                fcntl.flock(file, fcntl.LOCK_SH)  # the others all at once: what is not kept they read each
+        yield
+
+
+def _from_cache(
+    source: Path, place: list[str], key: str, path: Path, read: Callable[[], FileDataset]
+) -> FileDataset:
+    """What is in the cache at `path`, else what `read` returns, which is kept where that took long."""
     try:
         found = load_labels(path, key)
         if found is not None and _images_are_there(found):

@@ -30,6 +30,7 @@ FREE_TO_CHANGE = {
         "save_every_seconds",
         "deterministic",
         "compile",
+        "accumulate",
     )
 } | {"data.workers", "data.tiles.cache_gb", "model.input.tile_side"}
 

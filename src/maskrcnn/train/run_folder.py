@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from maskrcnn.labels.types import ANY_CLASS, Annotation, Dataset, LabelledImage
 from maskrcnn.shell import shell_command
 from maskrcnn.system_errors import refusal
 
+LAUNCHED = "MASKRCNN_LAUNCHED"  # in the environment of what `maskrcnn launch` starts
 LOCK = ".lock"  # held by the process that trains
 SIGNS_OF_A_RUN = ("config.yaml", "state.pt", "metrics.jsonl", "weights")
 GENERATED_SAMPLE = 32  # images of a generated data set that the digest looks at
@@ -74,6 +76,12 @@ def open_run(run: Path, resume: bool, held: ExitStack) -> None:
         raise UserError(f"{run}: cannot be made: {error.strerror}; give the run another folder") from None
     refuse_folder(run, resume)  # another may have trained there meanwhile
     remove_unfinished(run)
+
+
+def goes_on(run: Path | None) -> bool:
+    """Whether this process is one of a training that was restarted, whose run is in the folder already."""
+    restarted = LAUNCHED in os.environ or os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+    return restarted and run is not None and bool(_signs(run))
 
 
 def _signs(run: Path) -> list[str]:

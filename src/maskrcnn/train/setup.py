@@ -22,6 +22,7 @@ from maskrcnn.labels.match_classes import labels_for, passed_over, take_class
 from maskrcnn.labels.types import Dataset
 from maskrcnn.model.layers import freeze_norms
 from maskrcnn.train.optimizer import BACKBONE
+from maskrcnn.train.processes import refuse_sharded_weights
 from maskrcnn.training_data.fill_config import fill_config
 
 if TYPE_CHECKING:
@@ -88,8 +89,9 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     """Device, precision and processes, as torchrun and the machine have them.
 
     Raises:
-        UserError: a precision that this machine cannot train in.
+        UserError: a precision that this machine cannot train in, or sharded weights.
     """
+    refuse_sharded_weights()
     # an earlier training of this process may have had another precision, which accelerate would refuse
     AcceleratorState._reset_state()
     precision = "no" if config.precision == "fp32" else config.precision

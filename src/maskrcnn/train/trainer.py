@@ -32,6 +32,7 @@ from maskrcnn.train.learner import Learner, Share, Step
 from maskrcnn.train.log import Log
 from maskrcnn.train.nonfinite import nonfinite_message
 from maskrcnn.train.optimizer import rate_at
+from maskrcnn.train.processes import follow_processes, together
 from maskrcnn.train.report import write_card, write_plots, write_report
 from maskrcnn.train.resume import Complete, check_unchanged, continue_from, progress_of
 from maskrcnn.train.sample_images import SAMPLES, draw_found, draw_training
@@ -71,7 +72,8 @@ def train(
         UserError: settings, labels or folder that cannot work, or a loss that is not finite. One line each.
         KeyboardInterrupt, SystemExit: on SIGINT or SIGTERM, after the state was saved.
     """
-    with ExitStack() as held, run_folder.writing_to(run), determinism(config.train.deterministic):
+    repeatable = determinism(config.train.deterministic)
+    with ExitStack() as held, run_folder.writing_to(run), together(run), repeatable:
         try:
             trainer = Trainer(config, train_data, val_data, run, resume, command, network, held)
             if recipe and trainer.main:
@@ -97,6 +99,9 @@ class Trainer:
         held: ExitStack,
     ) -> None:
         self.accelerator = make_accelerator(config.train)
+        follows: list[str] = []
+        if resume:
+            config, follows = follow_processes(config, run, self.accelerator.num_processes)
         self.config, labels = fit_to_data(config, train_data, val_data)
         self.settings = self.config.train
         self.train_data, self.val_data, self.run = train_data, val_data, run
@@ -120,7 +125,7 @@ class Trainer:
         self.accelerator.wait_for_everyone()
         state = read_state(run / "state.pt") if resume and (run / "state.pt").exists() else None
         self.progress = TrainingState() if state is None else progress_of(state, run / "state.pt")
-        self.notes = self._compare(resume)
+        self.notes = follows + self._compare(resume)
         if state is not None and (val_data is None or self.progress.evaluated_at == self.progress.iteration):
             continue_from(self.progress, self.settings, self.total, self.per_epoch, run)
         misfits: list[str] = []

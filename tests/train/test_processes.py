@@ -1,0 +1,123 @@
+"""Processes of a training that come and go."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from maskrcnn.cli.main import main
+from maskrcnn.errors import UserError
+from maskrcnn.train.checkpoint import read_state
+from maskrcnn.train.processes import follow_processes, together
+from maskrcnn.train.run_folder import goes_on
+from maskrcnn.train.setup import make_accelerator
+from tiny_network import tiny_config, train_small
+
+SCRIPT = Path(__file__).parent / "tiny_network.py"
+
+
+@pytest.mark.parametrize(
+    ("before", "accumulate", "now", "parts"),
+    [
+        (2, 1, 1, 2),
+        (1, 2, 2, 1),
+        (2, 2, 4, 1),
+        (4, 1, 1, 4),
+        (1, 1, 2, 1),
+        (2, 1, 2, 1),
+        (4, 1, 3, 1),
+        (1, 4, 1, 4),
+    ],
+)
+def test_parts_follow_the_processes(
+    tmp_path: Path, before: int, accumulate: int, now: int, parts: int
+) -> None:
+    """No process takes more images at once than before, and the batch stays."""
+    (tmp_path / "env.json").write_text(json.dumps({"processes": before}))
+    (tmp_path / "config.yaml").write_text(f"train: {{batch: 8, accumulate: {accumulate}}}")
+    config = tiny_config(batch=8, accumulate=1 if accumulate == 1 else 2)
+    found, lines = follow_processes(config, tmp_path, now)
+    assert (found.train.batch, found.train.lr) == (8, config.train.lr)
+    assert found.train.accumulate == parts and len(lines) == (
+        (before, accumulate) != (now, config.train.accumulate)
+    )
+
+
+@pytest.mark.parametrize("text", [None, "{", "{}", '{"processes": "2"}', "[]"])
+def test_a_run_that_does_not_say_how_many_it_had_is_as_it_is(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "env.json").write_text(text)
+    config = tiny_config()
+    assert follow_processes(config, tmp_path, 3) == (config, [])
+
+
+@pytest.mark.parametrize("name", ["ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"])
+def test_sharded_weights_are_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "true")
+    with pytest.raises(UserError, match=f"every process holds them whole; leave {name} out"):
+        make_accelerator(tiny_config().train)
+
+
+def test_what_is_restarted_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config.yaml").touch()
+    assert not goes_on(tmp_path)
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert goes_on(tmp_path) and not goes_on(tmp_path / "new") and not goes_on(None)
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
+    assert not goes_on(tmp_path)
+
+
+def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="gloo"), together(tmp_path):  # no processes, so none has ended
+        raise RuntimeError("gloo")
+
+
+def test_wrong_commands_are_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = ["--run", str(tmp_path / "run")]
+    (tmp_path / "held").mkdir()
+    (tmp_path / "held" / "config.yaml").touch()
+    for words, line in {
+        ("--processes", "2", "evaluate", "m", "data"): "several processes are for train",
+        ("--processes", "2", "train", "data"): "--run: several processes must agree",
+        ("--processes", "2", "train", "data", *run, "--epochs", "3"): "--set train.epochs=N",
+        ("--processes", "2", "--machines", "2", "train", "data", *run): "give --rank and --address too",
+        ("--processes", "2", "--rank", "0", "train", "data", *run): "with one neither",
+        ("--processes", "2", "train", "data", "--run", str(tmp_path / "held")): "add --resume to continue it",
+    }.items():
+        assert main(["launch", *words]) == 2
+        assert line in capsys.readouterr().err
+
+
+def train_in(processes: int, run: Path, *kill: int) -> tuple[int, float, str]:
+    """A training that is killed; its exit code, seconds from the last state that was saved, and what it says."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [*launch, str(SCRIPT), str(run), "killed", *map(str, kill)],
+        env=environment, capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+    return done.returncode, time.time() - (run / "state.pt").stat().st_mtime, done.stdout + done.stderr
+
+
+def test_two_then_one_then_two_processes_reach_the_weights_of_one(tmp_path: Path) -> None:
+    """One of two is killed, and the other ends with a line; then the only one; two go on to the end."""
+    run = tmp_path / "run"
+    code, seconds, told = train_in(2, run, 1, 2)
+    assert code and seconds < 30
+    assert "another process of this training has ended; it goes on with --resume" in told
+    code, _, told = train_in(1, run, 0, 4)
+    assert code and "before 2: the batch stays 4 and the rate too; train.accumulate=4, before 2" in told
+    code, _, told = train_in(2, run, 2, 0)
+    assert code == 0 and "train.accumulate=2, before 4" in told, told[-3000:]
+    train_small(tmp_path / "one", accumulate=1)
+    one, other = (read_state(folder / "state.pt") for folder in (tmp_path / "one", run))
+    assert one["progress"]["iteration"] == other["progress"]["iteration"] == 5
+    for name, tensor in one["model"].items():
+        torch.testing.assert_close(other["model"][name], tensor, atol=1e-5, rtol=0)
