@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
-import time
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from maskrcnn.train.run_folder import goes_on
 from maskrcnn.train.setup import make_accelerator
 from tiny_network import tiny_config, train_small
 
+TIME = re.compile(r"time +: ([\d_:-]+)")
 SCRIPT = Path(__file__).parent / "tiny_network.py"
 
 
@@ -95,26 +97,28 @@ def test_wrong_commands_are_said_once(tmp_path: Path, capsys: pytest.CaptureFixt
         assert line in capsys.readouterr().err
 
 
-def train_in(processes: int, run: Path, *kill: int) -> tuple[int, float, str]:
-    """A training that is killed; its exit code, seconds from the last state that was saved, and what it says."""
+def train_in(processes: int, run: Path, *kill: int) -> tuple[int, str]:
+    """A training that is killed; its exit code and what it says."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
         [*launch, str(SCRIPT), str(run), "killed", *map(str, kill)],
         env=environment, capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
-    return done.returncode, time.time() - (run / "state.pt").stat().st_mtime, done.stdout + done.stderr
+    return done.returncode, done.stdout + done.stderr
 
 
 def test_two_then_one_then_two_processes_reach_the_weights_of_one(tmp_path: Path) -> None:
     """One of two is killed, and the other ends with a line; then the only one; two go on to the end."""
     run = tmp_path / "run"
-    code, seconds, told = train_in(2, run, 1, 2)
-    assert code and seconds < 30
+    code, told = train_in(2, run, 1, 2)
+    # of the other process and the killed one, as torchrun tells
+    ended, killed = (datetime.fromisoformat(each.replace("_", "T")) for each in TIME.findall(told))
+    assert code and timedelta() <= ended - killed < timedelta(seconds=30)
     assert "another process of this training has ended; it goes on with --resume" in told
-    code, _, told = train_in(1, run, 0, 4)
+    code, told = train_in(1, run, 0, 4)
     assert code and "before 2: the batch stays 4 and the rate too; train.accumulate=4, before 2" in told
-    code, _, told = train_in(2, run, 2, 0)
+    code, told = train_in(2, run, 2, 0)
     assert code == 0 and "train.accumulate=2, before 4" in told, told[-3000:]
     train_small(tmp_path / "one", accumulate=1)
     one, other = (read_state(folder / "state.pt") for folder in (tmp_path / "one", run))
