@@ -3,8 +3,8 @@
     python benchmarks/scale.py kills|memory|ray|cost ... [--json FILE] [--images N] [--kills K] [--block B]
                                [--lists N ...] [--seconds S] [--rate R] [--ray]
 
-- kills: a tiny network on generated images of 64 x 64, in `--processes` shards of which one is killed at random
-  moments `--kills` times. Every image must be there once, the bytes equal to those of a run nobody disturbed,
+- kills: a tiny network on generated images of 64 x 64, in `--processes` shards, one of which is killed at
+  random `--kills` times. Every image must be there once, the bytes equal to those of a run nobody disturbed,
   and no part written twice: a kill then costs the block in work alone.
 - memory: peak of a process (with `--ray`, of Ray's driver) at lists of `--lists` images.
 - ray: as many images as take `--seconds` in shards, a process a CPU, and by Ray on the same CPUs.
