@@ -5,7 +5,11 @@ from __future__ import annotations
 import pytest
 from torch import nn
 
+from maskrcnn.config.model import ModelConfig
 from maskrcnn.config.train import TrainConfig
+from maskrcnn.errors import UserError
+from maskrcnn.model.backbone.vit import VITS, ViTSize
+from maskrcnn.model.build import build
 from maskrcnn.train.optimizer import (
     make_optimizer,
     parameter_groups,
@@ -65,3 +69,30 @@ def test_warm_up_is_linear_and_at_most_half_of_the_training() -> None:
     assert [rate_at(config, i, 100) for i in range(6)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1, 1])
     assert warmup_iterations(config, 6) == 3
     assert rate_at(config, 3, 6) == 1
+
+
+def test_layers_of_a_vit_learn_less_the_deeper_they_lie(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Block b of n at decay ** (n - b), the embedding at decay ** (n + 1), the rest at 1 (ViTDet)."""
+    monkeypatch.setitem(VITS, "vit_b", ViTSize(16, 8, 2))
+    backbone = {"kind": "vit_b", "norm": "layer", "freeze": 0}
+    neck = {"kind": "simple_pyramid", "channels": 8, "norm": "layer"}
+    model = build(ModelConfig.model_validate({"classes": ["a"], "backbone": backbone, "neck": neck}))
+    groups = parameter_groups(model, TrainConfig(layer_lr_decay=0.7, backbone_lr_factor=0.5))
+    multiples = {name: group["multiple"] for group in groups for name in group["names"]}
+    assert set(multiples) == {name for name, _ in model.named_parameters()}
+    for name, multiple in multiples.items():
+        if not name.startswith("backbone."):
+            assert multiple == 1
+            continue
+        _, kind, *rest = name.split(".")
+        block = 2 * int(rest[0]) + int(rest[1]) if kind == "stages" else -1
+        assert multiple == pytest.approx(0.5 * 0.7 ** (8 - block)), name
+    decays = {group["weight_decay"] for group in groups if any("norm" in name for name in group["names"])}
+    assert decays == {0.0}
+    assert len(parameter_groups(model, TrainConfig())) <= 4
+
+
+def test_a_convolutional_network_has_no_layer_decay() -> None:
+    model = build(ModelConfig.model_validate({"classes": ["a"], "backbone": {"kind": "mobilenetv2"}}))
+    with pytest.raises(UserError, match="train.layer_lr_decay is for a ViT"):
+        parameter_groups(model, TrainConfig(layer_lr_decay=0.7))

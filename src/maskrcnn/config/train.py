@@ -30,6 +30,9 @@ class TrainConfig(Section):
     """Learning rate after the warm-up, for `reference_batch` images a step."""
     backbone_lr_factor: Weight = 1.0
     """The backbone's learning rate as a multiple of that of the rest; 0: the backbone does not learn."""
+    layer_lr_decay: float = Field(1.0, gt=0, le=1)
+    """Of a ViT: each block learns at this multiple of the rate of the block above it, the patches' embedding
+    at that of the first; ViTDet has 0.7 for B, 0.8 for L and 0.9 for H."""
     momentum: Fraction = 0.9
     """Of SGD."""
     weight_decay: Weight = 1e-4

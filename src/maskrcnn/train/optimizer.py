@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import torch
 from torch import nn
 
 from maskrcnn.config.train import TrainConfig
+from maskrcnn.errors import UserError
+from maskrcnn.model.backbone.vit import ViT
 
 BACKBONE = "backbone."  # what the names of its parameters begin with
 
@@ -17,35 +20,54 @@ def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, An
     """The parameters that learn, grouped by learning rate and weight decay.
 
     Weights and biases decay by `weight_decay`, the scales and shifts of norms by `norm_weight_decay`.
-    Parameters whose name starts with `backbone.` learn at `backbone_lr_factor` times the rate of the rest.
+    Parameters whose name starts with `backbone.` learn at `backbone_lr_factor` times the rate of the rest,
+    those of a ViT's layers at less by `layer_lr_decay`.
 
     Returns:
-        Up to four groups in a fixed order, each with `params`, `names`, `weight_decay` and `multiple` (of the
-        rate).
+        The groups in a fixed order, the backbone's last, each with `params`, `names`, `weight_decay` and
+        `multiple` (of the rate).
     """
+    below = layers_above(model) if config.layer_lr_decay < 1 else {}
     norms = {
         f"{module_name}.{name}" if module_name else name
         for module_name, module in model.named_modules()
         if "Norm" in type(module).__name__
         for name, _ in module.named_parameters(recurse=False)
     }
-    groups: dict[tuple[bool, bool], dict[str, Any]] = {}
+    groups: dict[tuple[bool, bool, int], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        backbone, norm = name.startswith(BACKBONE), name in norms
+        backbone, norm, layers = name.startswith(BACKBONE), name in norms, below.get(name, 0)
+        factor = config.backbone_lr_factor if backbone else 1.0
         group = groups.setdefault(
-            (backbone, norm),
+            (backbone, norm, layers),
             {
                 "params": [],
                 "names": [],
                 "weight_decay": config.norm_weight_decay if norm else config.weight_decay,
-                "multiple": config.backbone_lr_factor if backbone else 1.0,
+                "multiple": factor * config.layer_lr_decay**layers,
             },
         )
         group["params"].append(parameter)
         group["names"].append(name)
     return [groups[key] for key in sorted(groups)]
+
+
+def layers_above(model: nn.Module) -> dict[str, int]:
+    """How many layers lie above each parameter of a ViT, the heads counted as one: of the last block 1, of
+    the embedding of patches one more than there are blocks (Li et al. 2022, ViTDet, appendix A.2; Clark et
+    al. 2020).
+
+    Raises:
+        UserError: the backbone is no ViT.
+    """
+    if not isinstance(model.get_submodule("backbone"), ViT):
+        raise UserError("train.layer_lr_decay is for a ViT (model.backbone.kind=vit_b, vit_l or vit_h)")
+    names = [name for name, _ in model.named_parameters() if name.startswith(BACKBONE)]
+    blocks = {name: found[0] for name in names if (found := re.match(r"backbone\.stages\.\d+\.\d+\.", name))}
+    order = list(dict.fromkeys(blocks.values()))
+    return {name: len(order) - (order.index(blocks[name]) if name in blocks else -1) for name in names}
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:

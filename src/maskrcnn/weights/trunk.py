@@ -13,7 +13,8 @@ from maskrcnn.errors import UserError
 from maskrcnn.model.backbone.backbone import Backbone
 from maskrcnn.model.backbone.efficientnet_lite import EFFICIENTNETS, EfficientNetLite
 from maskrcnn.model.backbone.mobilenet import InvertedResidual, MobileNet, MobileNetV2
-from maskrcnn.weights import detectron2, torchvision
+from maskrcnn.model.backbone.vit import ViT
+from maskrcnn.weights import detectron2, dinov2, torchvision
 from maskrcnn.weights.adapter_trunk import load_adapter_trunk
 from maskrcnn.weights.checkpoint_file import read_checkpoint
 from maskrcnn.weights.first_convolution import STEM, adapt_first_convolution
@@ -61,7 +62,7 @@ def load_trunk(model: MaskRCNN, source: str | Path) -> int:
         source: a shipped trunk's name, a published one's (`torchvision/resnet50_v1`,
             `detectron2/ImageNetPretrained/MSRA/R-50`: downloaded at the first use), `efficientnet_lite0` to 2
             where its package is installed, or a file: MobileNetV2 in GluonCV's naming, a ResNet in
-            torchvision's, detectron2's or Caffe2's.
+            torchvision's, detectron2's or Caffe2's, a ViT in DINOv2's.
 
     Returns:
         How many tensors were filled; every tensor of the backbone is, or this raises.
@@ -83,6 +84,8 @@ def load_trunk(model: MaskRCNN, source: str | Path) -> int:
     }
     fifth = [name for name in model.state_dict() if name.startswith("box_head.stage.")]
     wanted |= {name: "stages.3." + name.removeprefix("box_head.stage.") for name in fifth}
+    if isinstance(model.backbone, ViT):
+        tensors = dinov2.trunk_tensors(tensors, model.backbone, path)
     names = _names(model.backbone, list(wanted.values()), tensors, path)
     state, expected = {}, model.state_dict()
     for name, part in wanted.items():
@@ -132,6 +135,8 @@ def _names(
     backbone: Backbone, parts: list[str], tensors: dict[str, Tensor], path: Path
 ) -> dict[str, list[str]]:
     """The names that each part of the backbone may have in the file."""
+    if isinstance(backbone, ViT):
+        return {part: [part] for part in parts}
     if isinstance(backbone, MobileNetV2):
         return _gluon_names(backbone)
     if isinstance(backbone, EfficientNetLite):
