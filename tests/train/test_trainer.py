@@ -28,6 +28,7 @@ from maskrcnn.train.evaluation import Scores, Share
 from maskrcnn.train.log import read_metrics
 from maskrcnn.train.trainer import Trainer, train
 from maskrcnn.training_data.fill_config import fill_config
+from maskrcnn.weights.load import load_model
 from maskrcnn.weights.store import save_model
 from tiny_network import TinyNetwork, people, small_config, tiny_config, tiny_data, tiny_network, train_small
 
@@ -244,6 +245,9 @@ def test_one_head_alone_learns_on_a_detector_that_stays(tmp_path: Path) -> None:
     before, after = (load_file(folder / "model.safetensors") for folder in (detector, found))
     changed = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
     assert changed and all(name.startswith("mask_head.") for name in changed)
+    assert len(load_model(found).state_dict()) == len(
+        before
+    )  # though its frozen norms were saved without counts
 
     config.model.neck.channels = 24  # another detector: its heads do not fit
     with pytest.raises(UserError, match="train.only=mask_head: .* would stay random"):

@@ -25,6 +25,7 @@ from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.safe_files import parse_json
 from maskrcnn.weights.checkpoint_file import refuse_not_finite
 
+COUNT = ".num_batches_tracked"  # of batches that a batch norm saw, which is no weight
 DIGEST = "sha256"  # in the file's metadata; files of others have none
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
@@ -119,9 +120,9 @@ def _refuse_others(expected: dict[str, torch.Tensor], path: Path) -> None:
     """Raises a UserError for a file whose tensors are not those `expected`, by its header alone."""
     with _readable(path), safe_open(path, "pt") as file:
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    # a batch norm's count of its batches is no weight, and a frozen norm has none
-    shapes = {k: s for k, s in shapes.items() if k in expected or not k.endswith(".num_batches_tracked")}
-    wrong = [f"{k} is missing" for k in expected if k not in shapes]
+    # a frozen norm has no count, and a batch norm begins its own at 0
+    shapes = {k: s for k, s in shapes.items() if k in expected or not k.endswith(COUNT)}
+    wrong = [f"{k} is missing" for k in expected if k not in shapes and not k.endswith(COUNT)]
     wrong += [f"{k} is not in the network" for k in shapes if k not in expected]
     wrong += [
         f"{k} is {shapes[k]}, the config makes it {tuple(v.shape)}"
