@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from PIL import Image
 from safetensors.torch import load_file
 
 from maskrcnn.config.load import Config
@@ -341,7 +342,7 @@ def test_the_best_weights_are_kept_and_patience_ends_a_training(
     monkeypatch.setattr(
         trainer,
         "evaluate_together",
-        lambda *_: Scores({"bbox": {"AP": next(figures), "AP50": None}}, {}, 6, 6, 6),
+        lambda *_, **__: Scores({"bbox": {"AP": next(figures), "AP50": None}}, {}, 6, 6, 6),
     )
     weights = run_tiny(
         tmp_path / "run", tiny_config(epochs=5, evaluate_every_epochs=0.5, patience=2), val=True
@@ -373,6 +374,12 @@ def test_a_run_explains_itself(tmp_path: Path) -> None:
     assert "| 2.50 | 20 |" in report
     for name in ("samples/train_0.jpg", "samples/val_0.jpg", "plots/loss.png", "plots/ap.png"):
         assert (run / name).stat().st_size > 0
+    page = (run / "report.html").read_text()
+    assert page.count("data:image/png") == 2 and "Worst images" in page and "<td>2.50</td><td>20</td>" in page
+    with Image.open(run / "samples" / "worst_0.jpg") as pair:
+        assert pair.width > 1.9 * pair.height  # labels, and what is found, of a square image
+    steps = [r["iteration"] for r in records if r["kind"] == "train"]
+    assert steps == list(range(1, 21))  # each percent of a training as short as this
     # the average is what is saved
     state, saved = read_state(run / "state.pt"), load_file(run / "weights" / "last" / "model.safetensors")
     assert torch.equal(saved["head.weight"], state["average"]["tensors"]["head.weight"])

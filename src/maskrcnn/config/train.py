@@ -70,6 +70,9 @@ class TrainConfig(Section):
     compile: Literal["auto"] | bool = "auto"
     """Compile the losses and their gradients, for a few shapes that batches are padded to; auto: not yet, on
     no device, until a GPU has shown that it gains and is right."""
+    log: list[Literal["jsonl", "tensorboard", "wandb", "mlflow"]] = ["jsonl", "tensorboard"]
+    """Where figures go: `metrics.jsonl`, of which curves and report are made; TensorBoard, where it is
+    installed; Weights & Biases, MLflow."""
     deterministic: bool = True
     """Take the repeatable one of two algorithms where the faster one is not."""
 

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 from torch import nn
 
 from maskrcnn.config.load import Config
+from maskrcnn.config.train import TrainConfig
 from maskrcnn.evaluate.coco import UNMEASURED, Scores, comparable_kinds, find_all, score_results
+from maskrcnn.evaluate.found import Result
+from maskrcnn.evaluate.resampled import match_images
 from maskrcnn.labels.types import Dataset, LabelledImage
+from maskrcnn.progress import Progress
+from maskrcnn.train.checkpoint import TrainingState
 
 LARGEST_BATCH = 4
+TENTHS = 10  # evaluations of a training that does not say how many
 
 
 class Share(Dataset):
@@ -36,14 +43,27 @@ class Share(Dataset):
 
 
 def evaluate_together(
-    network: nn.Module, dataset: Dataset, config: Config, accelerator: Accelerator
+    network: nn.Module,
+    dataset: Dataset,
+    config: Config,
+    accelerator: Accelerator,
+    *,
+    progress: Progress | None = None,
+    found: list[Result] | None = None,
 ) -> Scores:
-    """The scores of `network` on `dataset`, the same in every process."""
+    """The scores of `network` on `dataset`, the same in every process.
+
+    Args:
+        progress: called with the images of this process that are done, and all of them.
+        found: gets what was found, in the main process.
+    """
     rank, world = accelerator.process_index, accelerator.num_processes
     batch = max(1, min(LARGEST_BATCH, config.train.batch // (world * config.train.accumulate)))
     share = Share(dataset, rank, world)
-    results = list(find_all(network, share, batch=batch, workers=config.data.workers))  # type: ignore[arg-type]
-    results = gather_object(results)
+    own = find_all(network, share, batch=batch, workers=config.data.workers, progress=progress)  # type: ignore[arg-type]
+    results = gather_object(list(own))
+    if found is not None:
+        found += results
     scores: list[Scores | None] = [None]
     if accelerator.is_main_process:
         kinds, notes = comparable_kinds(network, dataset)  # type: ignore[arg-type]
@@ -53,6 +73,30 @@ def evaluate_together(
     broadcast_object_list(scores)
     assert scores[0] is not None
     return scores[0]
+
+
+def evaluation_due(settings: TrainConfig, progress: TrainingState, total: int, per_epoch: int) -> bool:
+    """Whether the weights of now are to be evaluated.
+
+    Args:
+        total, per_epoch: iterations of the training and of an epoch.
+    """
+    iteration, last, epochs = progress.iteration, progress.evaluated_at, settings.evaluate_every_epochs
+    every = max(1, round(total / TENTHS if epochs is None else epochs * per_epoch))
+    regular = epochs != 0 and iteration // every > last // every
+    return iteration != last and (regular or iteration >= total)
+
+
+def worst_images(
+    dataset: Dataset, results: list[Result], scores: Scores, most: int
+) -> list[tuple[int, float]]:
+    """The images of which the least was found: index, and share of its objects over IoU 0.5 to 0.95.
+
+    By masks where they were scored, else by boxes; images without an object are left out.
+    """
+    recalled = match_images(dataset, results, "segm" if "segm" in scores else "bbox").recalled()
+    order = np.argsort(recalled, kind="stable")[: int(np.isfinite(recalled).sum())]  # NaN comes last
+    return [(int(index), float(recalled[index])) for index in order[:most]]
 
 
 def figure_of_merit(scores: Scores, best: str) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -12,7 +13,9 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from maskrcnn.config.train import TrainConfig
+from maskrcnn.errors import UserError
 from maskrcnn.images.batch import Batch, Targets
+from maskrcnn.train.checkpoint import set_random_state
 from maskrcnn.train.compiled import CompiledForward
 from maskrcnn.train.ema import Average
 from maskrcnn.train.nonfinite import MicroBatch
@@ -115,6 +118,21 @@ class Learner:
             self.average.load_state_dict(state["average"])
         if self.accelerator.scaler is not None and state["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
+
+    def restore(self, state: dict[str, Any], path: Path) -> None:
+        """Take up the state of a run, and that of the random generators.
+
+        Raises:
+            UserError: that of another training; names the file, `path`.
+        """
+        try:
+            self.load_state_dict(state)
+            set_random_state(state["random"])
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
+            reason = " ".join(str(error).split())[:120]
+            raise UserError(
+                f"{path}: does not fit this training ({reason}); start a new run from weights/last"
+            ) from None
 
     def _backward(self, part: tuple[Batch, Targets, list[str]], parts: int, last: bool) -> MicroBatch:
         """Add the gradients of one of a step's micro-batches; processes exchange them with the last."""

@@ -1,6 +1,4 @@
-"""What a training reports: a progress bar or plain lines for people, JSON lines and TensorBoard for
-programs.
-"""
+"""What a training reports: a progress bar or plain lines for people, JSON lines and trackers for programs."""
 
 from __future__ import annotations
 
@@ -14,27 +12,38 @@ from typing import Any
 import psutil
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Column
 
+from maskrcnn.config.load import Config
 from maskrcnn.errors import UserError
 from maskrcnn.files import write_text
 from maskrcnn.shell import printable
+from maskrcnn.train.trackers import Trackers
 
 PLAIN_EVERY = 30.0  # seconds between lines where there is no terminal
-RECORD_EVERY = 20  # iterations between lines of metrics.jsonl
+RECORD_EVERY = 20  # iterations between lines of metrics.jsonl, at most
+RECORDS = 100  # of a short training: one for each percent
 
 
 class Log:
     """Gathers the figures of each step and reports them now and then. `active` in one process only."""
 
     def __init__(
-        self, run: Path, total: int, per_epoch: int, start: int, evaluated_at: int = 0, active: bool = True
+        self,
+        run: Path,
+        config: Config,
+        total: int,
+        per_epoch: int,
+        start: int,
+        evaluated_at: int = 0,
+        active: bool = True,
     ) -> None:
         self.active = active
         self.total = total
         self.per_epoch = per_epoch
-        self.metrics = run / "metrics.jsonl"
+        self.metrics = run / "metrics.jsonl" if "jsonl" in config.train.log else None
+        self._every = max(1, min(RECORD_EVERY, total // RECORDS))
         self.console = Console(quiet=not active, soft_wrap=True, highlight=False)
         self._began = (time.monotonic(), start)
         self._reported = -math.inf
@@ -43,11 +52,12 @@ class Log:
         self._steps = 0
         self._images = 0
         self._since = time.monotonic()
-        self._writer: Any = None
+        self._trackers: Trackers | None = None
         self._bar: Progress | None = None
+        self._evaluation: TaskID | None = None  # its bar
         if active:
-            drop_after(self.metrics, start, evaluated_at)
-            self._writer = _tensorboard(run / "tensorboard", start)
+            drop_after(run / "metrics.jsonl", start, evaluated_at)
+            self._trackers = Trackers(config, run, start, self.note)
             self._bar = self._start_bar(start)
 
     def note(self, text: str) -> None:
@@ -70,7 +80,7 @@ class Log:
         elif time.monotonic() - self._reported > PLAIN_EVERY or iteration == self.total:
             self._reported = time.monotonic()
             self.note(f"{iteration}/{self.total}  {self._text(iteration, images)}  lr {rate:.2g}")
-        if iteration % RECORD_EVERY == 0 or iteration == self.total:
+        if iteration % self._every == 0 or iteration == self.total:
             self._record(iteration, rate)
 
     def evaluation(self, iteration: int, scores: dict[str, Any], seconds: float) -> None:
@@ -84,16 +94,27 @@ class Log:
                     "scores": scores,
                 }
             )
-            for kind, numbers in scores.items():
-                for name, value in numbers.items():
-                    if self._writer is not None and value is not None:
-                        self._writer.add_scalar(f"{kind}/{name}", value, iteration)
+            figures = {
+                f"{kind}/{name}": value for kind, numbers in scores.items() for name, value in numbers.items()
+            }
+            self._track({name: value for name, value in figures.items() if value is not None}, iteration)
 
     def pause(self) -> None:
         """The time from now to `go_on` is not training time."""
         self._paused = time.monotonic()
 
+    def evaluating(self, done: int, total: int | None) -> None:
+        """How far the evaluation is, below the bar of the training."""
+        if self._bar is None:
+            return
+        if self._evaluation is None:
+            self._evaluation = self._bar.add_task("evaluate", text="images evaluated")
+        self._bar.update(self._evaluation, completed=done, total=total)
+
     def go_on(self) -> None:
+        if self._bar is not None and self._evaluation is not None:
+            self._bar.remove_task(self._evaluation)
+            self._evaluation = None
         pause = time.monotonic() - self._paused
         began, start = self._began
         self._began = (began + pause, start)
@@ -104,8 +125,8 @@ class Log:
             self._record(*self._last)
         if self._bar is not None:
             self._bar.stop()
-        if self._writer is not None:
-            self._writer.close()
+        if self._trackers is not None:
+            self._trackers.close()
 
     def _start_bar(self, start: int) -> Progress | None:
         if not self.console.is_terminal:
@@ -140,10 +161,8 @@ class Log:
             "memory_gb": round(memory_gb(), 3),
         }
         self._write(record)
-        if self._writer is not None:
-            for name, value in record.items():
-                if isinstance(value, float):
-                    self._writer.add_scalar(f"train/{name}", value, iteration)
+        floats = {f"train/{name}": value for name, value in record.items() if isinstance(value, float)}
+        self._track(floats, iteration)
         self._sums.clear()
         self._steps = self._images = 0
         self._since = time.monotonic()
@@ -152,8 +171,13 @@ class Log:
         return {"iteration": iteration, "epoch": round(iteration / self.per_epoch, 4)}
 
     def _write(self, record: dict[str, Any]) -> None:
-        with self.metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        if self.metrics is not None:
+            with self.metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+
+    def _track(self, figures: dict[str, float], iteration: int) -> None:
+        if self._trackers is not None:
+            self._trackers.log(figures, iteration)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -195,14 +219,6 @@ def memory_gb() -> float:
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**30
     return float(psutil.Process().memory_info().rss) / 2**30
-
-
-def _tensorboard(folder: Path, start: int) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(str(folder), purge_step=start + 1 if start else None)
 
 
 def _duration(seconds: float) -> str:

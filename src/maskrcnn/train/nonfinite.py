@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
+from accelerate.utils import gather_object
 from torch import Tensor
 
+from maskrcnn.errors import UserError
 from maskrcnn.images.batch import Targets
+from maskrcnn.train.run_folder import write_json
 
 
 @dataclass
@@ -49,6 +53,29 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and value - value != 0:
         return str(value)
     return value
+
+
+def refuse_step(
+    iteration: int, micro_batches: list[MicroBatch], bad: list[str], run: Path, *, main: bool
+) -> NoReturn:
+    """Say which images gave a loss that is not finite. Nothing is saved: the weights may be spoilt.
+
+    Args:
+        micro_batches: this process's part of the step.
+        bad: the losses, or the gradient, that are not finite.
+        main: whether this process writes what the step was made of into the run's nonfinite.json.
+
+    Raises:
+        UserError: always.
+    """
+    blamed = [part for part in micro_batches if bad == ["gradient"] or not part.finite()]
+    records = gather_object([part.describe() for part in blamed])
+    names = [image["name"] for record in records for image in record["images"]]
+    path = run / "nonfinite.json"
+    if main:
+        write_json(path, {"iteration": iteration, "parts": records})
+    remedy = f"lower train.lr or set train.clip=1, and see {path}"
+    raise UserError(nonfinite_message(iteration, names, bad, remedy))
 
 
 def nonfinite_message(iteration: int, names: list[str], bad: list[str], remedy: str) -> str:

@@ -1,7 +1,8 @@
-"""What a finished training leaves for a person to read: curves and report.md."""
+"""What a finished training leaves for a person to read: curves, report.md and report.html."""
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import Any
 
@@ -60,32 +61,33 @@ def write_plots(run: Path) -> list[str]:
 def write_report(
     run: Path, config: Config, progress: TrainingState, data: dict[str, Any], plots: list[str]
 ) -> None:
-    """report.md: what was trained on what, how it went, and where things are."""
+    """report.md and report.html: what was trained on what, how it went, and where things are."""
     train, model = data["train"], config.model
     heads = [name for name in ("mask", "keypoint") if getattr(model, f"{name}_head") is not None]
     finds = ", ".join(["boxes", *(f"{head}s" for head in heads)])
     weights = "average" if config.train.ema else "as trained"
-    lines = [
-        f"# {run.resolve().name}",
-        "",
-        f"- Network: {model.backbone.kind}-{model.neck.kind}, {finds}; classes: {', '.join(model.classes)}",
-        f"- Trained on: {train['source']}, {counted(train['images'], 'image')},"
-        f" digest `{train['digest'][:16]}`",
-        f"- Evaluated on: {data['val']['source']}, {counted(data['val']['images'], 'image')}"
+    facts = [
+        f"Network: {model.backbone.kind}-{model.neck.kind}, {finds}; classes: {', '.join(model.classes)}",
+        f"Trained on: {train['source']}, {counted(train['images'], 'image')}, digest {train['digest'][:16]}",
+        f"Evaluated on: {data['val']['source']}, {counted(data['val']['images'], 'image')}"
         if data["val"]
-        else "- No val split",
-        f"- {progress.iteration} iterations of {config.train.batch} images in {progress.seconds / 60:.1f} "
+        else "No val split",
+        f"{progress.iteration} iterations of {config.train.batch} images in {progress.seconds / 60:.1f} "
         "minutes"
         + (f"; stopped early, no better for {progress.stale} evaluations" if progress.stopped_early else ""),
-        f"- Weights: {weights}; seed {config.train.seed}; precision {config.train.precision}",
+        f"Weights: {weights}; seed {config.train.seed}; precision {config.train.precision}",
     ]
     if progress.best is not None:
-        lines.append(
-            f"- Best: {config.train.best} AP {progress.best:.2f} at iteration {progress.best_iteration}, in "
-            "`weights/best`"
+        facts.append(
+            f"Best: {config.train.best} AP {progress.best:.2f} at iteration {progress.best_iteration}, in "
+            "weights/best"
         )
+    evaluations = [r for r in read_metrics(run / "metrics.jsonl") if r["kind"] == "evaluation"]
+    rows = _rows(evaluations)
+    _write_page(run, facts, rows, plots)
+    lines = [f"# {run.resolve().name}", "", *(f"- {fact}" for fact in facts)]
     lines += ["", "Again: `" + _first_command(run / "command.txt") + "`", ""]
-    lines += _table([r for r in read_metrics(run / "metrics.jsonl") if r["kind"] == "evaluation"])
+    lines += _table(rows)
     lines += [f"![{name}](plots/{name})" for name in plots]
     samples = sorted(path.name for path in (run / "samples").glob("*.jpg"))
     lines += ["", "Samples: " + ", ".join(f"[{name}](samples/{name})" for name in samples)] if samples else []
@@ -122,20 +124,55 @@ def write_card(
     return "\n".join(lines) + "\n"
 
 
-def _table(evaluations: list[dict[str, Any]]) -> list[str]:
-    """AP and AP50 of each evaluation as a Markdown table."""
+def _write_page(run: Path, facts: list[str], rows: list[list[str]], plots: list[str]) -> None:
+    """report.html, with curves and images inside; every name in it is escaped."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    def encoded(paths: list[Path]) -> list[str]:
+        return [base64.b64encode(path.read_bytes()).decode("ascii") for path in paths]
+
+    def samples(pattern: str) -> list[str]:
+        return encoded(sorted((run / "samples").glob(pattern)))
+
+    loader = PackageLoader("maskrcnn.train", ".")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    html = environment.get_template("report.html").render(
+        title=run.resolve().name,
+        facts=facts,
+        curves=encoded([run / "plots" / name for name in plots]),
+        rows=rows,
+        galleries=[
+            ("Worst images: the labels, and what is found", samples("worst_*.jpg")),
+            ("Other images of the val split", samples("val_*.jpg")),
+            ("What the training saw", samples("train_*.jpg")),
+        ],
+        command=_first_command(run / "command.txt"),
+    )
+    write_text(run / "report.html", html)
+
+
+def _rows(evaluations: list[dict[str, Any]]) -> list[list[str]]:
+    """AP and AP50 of each evaluation, below their names."""
     if not evaluations:
         return []
     kinds = list(evaluations[-1]["scores"])
-    head = ["epoch", "iteration", *(f"{KINDS[kind]} {figure}" for kind in kinds for figure in ("AP", "AP50"))]
-    rows = ["| " + " | ".join(head) + " |", "| " + " | ".join("---:" for _ in head) + " |"]
+    rows = [["epoch", "iteration", *(f"{KINDS[kind]} {each}" for kind in kinds for each in ("AP", "AP50"))]]
     for record in evaluations:
-        figures = [record["scores"].get(kind, {}).get(figure) for kind in kinds for figure in ("AP", "AP50")]
+        figures = [record["scores"].get(kind, {}).get(each) for kind in kinds for each in ("AP", "AP50")]
         cells = [f"{record['epoch']:.2f}", str(record["iteration"])]
-        rows.append("| " + " | ".join(cells + ["-" if f is None else f"{f:.2f}" for f in figures]) + " |")
-    if any(" - |" in row for row in rows[2:]):
-        rows += ["", "-: the val split has no labelled objects of that kind to score."]
-    return [*rows, ""]
+        rows.append(cells + ["-" if figure is None else f"{figure:.2f}" for figure in figures])
+    return rows
+
+
+def _table(rows: list[list[str]]) -> list[str]:
+    """The same as a Markdown table."""
+    if not rows:
+        return []
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    lines.insert(1, "| " + " | ".join("---:" for _ in rows[0]) + " |")
+    if any("-" in row for row in rows[1:]):
+        lines += ["", "-: the val split has no labelled objects of that kind to score."]
+    return [*lines, ""]
 
 
 def _first_command(path: Path) -> str:

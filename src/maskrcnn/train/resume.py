@@ -31,6 +31,7 @@ FREE_TO_CHANGE = {
         "deterministic",
         "compile",
         "accumulate",
+        "log",
     )
 } | {"data.workers", "data.tiles.cache_gb", "model.input.tile_side"}
 

@@ -4,20 +4,26 @@ split.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image, ImageDraw
 from torch import nn
 
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.images.batch import Batch, Targets
 from maskrcnn.images.draw import draw_instances
+from maskrcnn.images.font import with_font
 from maskrcnn.images.write import save_image
 from maskrcnn.instances import Instances, Masks
-from maskrcnn.labels.types import Dataset
+from maskrcnn.labels.annotation_masks import annotation_window
+from maskrcnn.labels.types import Dataset, LabelledImage
+from maskrcnn.shell import printable
 
 SAMPLES = 8
+GAP = 6  # pixels between two images
 SCORE = 0.5  # of the detections that are drawn
 
 
@@ -61,12 +67,72 @@ def labels_as_instances(targets: Targets, row: int, size: tuple[int, int], confi
 
 
 def draw_found(network: nn.Module, dataset: Dataset, folder: Path) -> None:
-    """Write what `network` finds in images spread over `dataset` to `folder`/val_N.jpg."""
-    from maskrcnn.predict.predictor import predict_pixels
-
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write images spread over `dataset` to `folder`/val_N.jpg: the labels, and what `network` finds."""
     step = max(1, len(dataset) // SAMPLES)
     for number, index in enumerate(range(0, len(dataset), step)[:SAMPLES]):
-        pixels = dataset.pixels(index)
-        (found,) = predict_pixels(network, [pixels], score=SCORE)  # type: ignore[arg-type]
-        save_image(draw_instances(pixels, found), folder / f"val_{number}.jpg")
+        draw_pair(network, dataset, index, folder / f"val_{number}.jpg")
+
+
+def draw_worst(
+    network: nn.Module, dataset: Dataset | None, worst: list[tuple[int, float]], folder: Path
+) -> None:
+    """The same of the images of which the least was found, to `folder`/worst_N.jpg."""
+    if dataset is None:
+        return
+    for number, (index, share) in enumerate(worst):
+        draw_pair(network, dataset, index, folder / f"worst_{number}.jpg", f": {100 * share:.0f}% found")
+
+
+def draw_pair(network: nn.Module, dataset: Dataset, index: int, path: Path, said: str = "") -> None:
+    """Write an image with its labels, beside it the same with what `network` finds, and its name above."""
+    from maskrcnn.predict.predictor import predict_pixels
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image, pixels = dataset.image(index), dataset.pixels(index)
+    (found,) = predict_pixels(network, [pixels], score=SCORE)  # type: ignore[arg-type]
+    labels = annotations_as_instances(image, dataset)
+    count = len(found)
+    titles = f"{image.file_name}{said}", f"labelled {len(labels)}, found {count} (score {SCORE:g} or more)"
+    drawn = [draw_instances(pixels, labels, scores=False), draw_instances(pixels, found)]
+    save_image(side_by_side([each.convert("RGB") for each in drawn], titles), path)
+
+
+def annotations_as_instances(image: LabelledImage, dataset: Dataset) -> Instances:
+    """The labels of an image, as if they had been found with certainty; crowds are left out."""
+    objects = [annotation for annotation in image.annotations if not annotation.crowd]
+    windows = {row: annotation_window(annotation, image) for row, annotation in enumerate(objects)}
+    known = {row: window for row, window in windows.items() if window is not None}
+    boxes = np.array([annotation.box for annotation in objects], np.float32).reshape(-1, 4)
+    labels = np.array([annotation.label for annotation in objects], np.int64)
+    keypoints = None
+    if dataset.keypoints is not None:
+        none = np.zeros((len(dataset.keypoints.names), 3))
+        points = [none if each.keypoints is None else each.keypoints for each in objects]
+        keypoints = np.array(points, np.float32).reshape(-1, *none.shape)
+        keypoints[..., 2] = np.minimum(keypoints[..., 2], 1)
+    return Instances(
+        boxes=boxes,
+        scores=np.ones(len(objects), np.float32),
+        labels=labels,
+        names=[dataset.classes[label] for label in labels],
+        size=image.size,
+        masks=Masks(np.zeros((len(objects), 1, 1), np.float32), boxes, image.size, known=known),
+        keypoints=keypoints,
+        keypoint_schema=dataset.keypoints,
+    )
+
+
+def side_by_side(images: list[Image.Image], titles: Sequence[str]) -> Image.Image:
+    """Images of one size beside each other, each below its title."""
+    width, height = images[0].size
+    band = max(18, width // 24)
+    sheet = Image.new("RGB", (len(images) * (width + GAP) - GAP, height + band), "white")
+    draw = ImageDraw.Draw(sheet)
+    for column, (image, title) in enumerate(zip(images, titles, strict=True)):
+        left = column * (width + GAP)
+        text, font = with_font(printable(title), round(band * 0.6))
+        while len(text) > 8 and draw.textlength(text, font) > width:
+            text = "..." + text[max(4, len(text) // 12) :]  # the end of a path says most
+        draw.text((left + 2, band / 2), text, "black", font, anchor="lm")
+        sheet.paste(image, (left, band))
+    return sheet

@@ -8,40 +8,49 @@ augmentation are pure functions of it, which is why a killed training resumes bi
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import gather_object
 from torch import nn
 
 from maskrcnn.config.load import Config
 from maskrcnn.errors import UserError
+from maskrcnn.evaluate.found import Result
 from maskrcnn.files import write_text
 from maskrcnn.labels.types import Dataset
 from maskrcnn.shell import printable, shell_command
 from maskrcnn.stop import StopRequest
 from maskrcnn.train import run_folder
-from maskrcnn.train.checkpoint import TrainingState, random_state, read_state, set_random_state, write_state
-from maskrcnn.train.evaluation import evaluate_together, figure_of_merit, scores_line
+from maskrcnn.train.callbacks import Callback, Several
+from maskrcnn.train.checkpoint import TrainingState, random_state, read_state, write_state
+from maskrcnn.train.evaluation import (
+    evaluate_together,
+    evaluation_due,
+    figure_of_merit,
+    scores_line,
+    worst_images,
+)
 from maskrcnn.train.introduction import introduction
 from maskrcnn.train.learner import Learner, Share, Step
 from maskrcnn.train.log import Log
-from maskrcnn.train.nonfinite import nonfinite_message
+from maskrcnn.train.nonfinite import refuse_step
 from maskrcnn.train.optimizer import rate_at
 from maskrcnn.train.processes import follow_processes, together
 from maskrcnn.train.report import write_card, write_plots, write_report
 from maskrcnn.train.resume import Complete, check_unchanged, continue_from, progress_of
-from maskrcnn.train.sample_images import SAMPLES, draw_found, draw_training
+from maskrcnn.train.sample_images import SAMPLES, draw_found, draw_training, draw_worst
 from maskrcnn.train.setup import determinism, fit_to_data, make_accelerator, make_network
+from maskrcnn.train.trackers import refuse_missing
 from maskrcnn.training_data.loader import train_loader
 from maskrcnn.training_data.sampler import describe_repeats
+from maskrcnn.training_data.samples import Augment
 from maskrcnn.training_data.shapes import describe_shapes, most_graphs, shapes_of
 
-TENTHS = 10  # evaluations of a training that does not say how many
+WORST = 8  # images of which the least was found that are drawn
 
 
 def train(
@@ -54,6 +63,8 @@ def train(
     command: str = "",
     recipe: str = "",
     network: nn.Module | None = None,
+    callbacks: Sequence[Callback] = (),
+    augment: Augment | None = None,
 ) -> Path:
     """Train the network that `config` describes.
 
@@ -64,6 +75,8 @@ def train(
         command: what a person typed, for the record.
         recipe: text of the recipe, where it was made for this training: the run keeps it as recipe.yaml.
         network: one to train in place of the one that `config.model` describes; it is called as MaskRCNN is.
+        callbacks: told of every step and evaluation.
+        augment: changes each training image and its labels, before all that `data.augment` asks for.
 
     Returns:
         The folder of the best weights or, without evaluation, of the last.
@@ -75,7 +88,9 @@ def train(
     repeatable = determinism(config.train.deterministic)
     with ExitStack() as held, run_folder.writing_to(run), together(run), repeatable:
         try:
-            trainer = Trainer(config, train_data, val_data, run, resume, command, network, held)
+            trainer = Trainer(
+                config, train_data, val_data, run, resume, command, network, held, callbacks, augment
+            )
             if recipe and trainer.main:
                 write_text(run / "recipe.yaml", recipe)
             return trainer.train()
@@ -97,7 +112,10 @@ class Trainer:
         command: str,
         network: nn.Module | None,
         held: ExitStack,
+        callbacks: Sequence[Callback],
+        augment: Augment | None,
     ) -> None:
+        refuse_missing(config.train.log)
         self.accelerator = make_accelerator(config.train)
         follows: list[str] = []
         if resume:
@@ -115,6 +133,7 @@ class Trainer:
             world=self.accelerator.num_processes,
             endless=True,
             shapes=shapes,
+            augment=augment,
         )
         batch_sampler: Any = self.loader.batch_sampler
         self.sampler = batch_sampler
@@ -138,7 +157,7 @@ class Trainer:
             network, self.settings, self.accelerator, most_graphs(shapes) if shapes else None
         )
         if state is not None:
-            self._restore(state)
+            self.learner.restore(state, run / "state.pt")
         if self.main:
             run_folder.write_description(
                 run, self.config, command, self.data, resume, self.accelerator.num_processes
@@ -146,6 +165,7 @@ class Trainer:
         self.accelerator.wait_for_everyone()
         self.log = Log(
             run,
+            self.config,
             self.total,
             self.per_epoch,
             self.progress.iteration,
@@ -155,6 +175,8 @@ class Trainer:
         self.stop = StopRequest(at_once=False)
         self.asked = False  # some process was, by a signal
         self.scores: dict[str, Any] | None = None
+        self.worst: list[tuple[int, float]] = []  # images of the last evaluation, and what was found of each
+        self.callbacks = Several(callbacks if self.main else ())
         self.drawn = 0 if state is None else SAMPLES
         self._pending: Step | None = None
         self._saved_at = self._clock = time.monotonic()
@@ -173,17 +195,6 @@ class Trainer:
         }
         return check_unchanged(self.run, self.config, self.data) if resume else []
 
-    def _restore(self, state: dict[str, Any]) -> None:
-        try:
-            self.learner.load_state_dict(state)
-            set_random_state(state["random"])
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
-            reason = " ".join(str(error).split())[:120]
-            raise UserError(
-                f"{self.run / 'state.pt'}: does not fit this training ({reason}); start a new run from "
-                "weights/last"
-            ) from None
-
     def _introduce(self) -> None:
         lines = introduction(self.config, self.train_data, self.val_data, self.learner, self.total, self.run)
         for line in lines + self.notes:
@@ -197,17 +208,18 @@ class Trainer:
         """Run to the end, to an early stop or to a signal."""
         self._introduce()
         try:
+            several = self.accelerator.num_processes > 1
             with self.stop:
                 batches = self._batches()
                 while True:
-                    if self._evaluation_due():
+                    if self.val_data is not None and self._evaluation_due():
                         self._evaluate()
                     if self.progress.iteration >= self.total or self.progress.stopped_early:
                         break
                     self._step(self._next(batches))
                     # several processes leave together, so they wait for the figures that say so to all of
                     # them
-                    if self.asked or (self.stop.signal is not None and not self._several()):
+                    if self.asked or (self.stop.signal is not None and not several):
                         self._interrupt()
                     if time.monotonic() - self._saved_at > self.settings.save_every_seconds:
                         self._settle()
@@ -266,23 +278,11 @@ class Trainer:
         if not bad and norm - norm != 0 and self.accelerator.scaler is None:
             bad = ["gradient"]
         if bad:
-            self._refuse(step, bad)
+            refuse_step(step.iteration, step.micro_batches, bad, self.run, main=self.main)
         self.log.step(step.iteration, {"loss": total, **named}, step.rate, norm, self.settings.batch)
+        figures = {"loss": total, **named, "gradient_norm": norm, "lr": step.rate}
+        self.callbacks.on_step(step.iteration, figures)
         self.asked = self.asked or asked > 0
-
-    def _refuse(self, step: Step, bad: list[str]) -> None:
-        """Say which images gave a loss that is not finite. Nothing is saved: the weights may be spoilt."""
-        blamed = step.micro_batches
-        if bad != ["gradient"]:
-            blamed = [part for part in blamed if not part.finite()]
-        records = gather_object([part.describe() for part in blamed])
-        names = [image["name"] for record in records for image in record["images"]]
-        if self.main:
-            run_folder.write_json(
-                self.run / "nonfinite.json", {"iteration": step.iteration, "parts": records}
-            )
-        remedy = f"lower train.lr or set train.clip=1, and see {self.run / 'nonfinite.json'}"
-        raise UserError(nonfinite_message(step.iteration, names, bad, remedy))
 
     def _interrupt(self) -> None:
         """Save and leave, as a signal asked."""
@@ -298,13 +298,7 @@ class Trainer:
     # ---- evaluate
 
     def _evaluation_due(self) -> bool:
-        iteration, last = self.progress.iteration, self.progress.evaluated_at
-        if self.val_data is None or iteration == last:
-            return False
-        epochs = self.settings.evaluate_every_epochs
-        every = max(1, round(self.total / TENTHS if epochs is None else epochs * self.per_epoch))
-        regular = epochs != 0 and iteration // every > last // every
-        return regular or iteration >= self.total
+        return evaluation_due(self.settings, self.progress, self.total, self.per_epoch)
 
     def _evaluate(self) -> None:
         """Score the weights (their average, if there is one) and keep them if they are the best so far."""
@@ -315,7 +309,17 @@ class Trainer:
         progress, started = self.progress, time.monotonic()
         self.log.pause()
         with self.learner.averaged(), torch.random.fork_rng(), self.stop.at_once():
-            scores = evaluate_together(self.learner.network, val_data, self.config, self.accelerator)
+            found: list[Result] = []
+            scores = evaluate_together(
+                self.learner.network,
+                val_data,
+                self.config,
+                self.accelerator,
+                progress=self.log.evaluating,
+                found=found,
+            )
+            if found:
+                self.worst = worst_images(val_data, found, scores, WORST)
             self._draw(lambda: draw_found(self.learner.network, val_data, self.run / "samples"))
         figure = figure_of_merit(scores, self.settings.best)
         better = figure is not None and (progress.best is None or figure > progress.best)
@@ -332,6 +336,7 @@ class Trainer:
         mark = "  best so far" if better else ""
         self.log.note(f"epoch {progress.iteration / self.per_epoch:.2f}: {scores_line(scores)}{mark}")
         self._save(best=better)
+        self.callbacks.on_evaluation(progress.iteration, scores.kinds)
         self.log.go_on()
 
     # ---- finish
@@ -342,6 +347,9 @@ class Trainer:
         if self.main:
             plots: list[str] = []
             self._draw(lambda: plots.extend(write_plots(self.run)))
+            with self.learner.averaged(), torch.random.fork_rng():
+                folder = self.run / "samples"
+                self._draw(lambda: draw_worst(self.learner.network, self.val_data, self.worst, folder))
             write_report(self.run, self.config, self.progress, self.data, plots)
         self.progress.finished = True
         self._save()
@@ -353,7 +361,10 @@ class Trainer:
                 if self.progress.best is not None
                 else ""
             )
-            self.log.note(f"done in {self.progress.seconds / 60:.1f} minutes: {self.run / 'report.md'}{best}")
+            self.log.note(
+                f"done in {self.progress.seconds / 60:.1f} minutes: {self.run / 'report.html'}{best}"
+            )
+            self.callbacks.on_end(run_folder.saved_weights(self.run), self.run / "report.html")
         self.accelerator.wait_for_everyone()
 
     def _save(self, weights: bool = True, best: bool = False) -> None:
@@ -383,9 +394,6 @@ class Trainer:
         )
 
     # ---- small things
-
-    def _several(self) -> bool:
-        return bool(self.accelerator.num_processes > 1)
 
     def _draw_labels(self, share: Share) -> None:
         for batch, targets, _ in share:

@@ -17,7 +17,7 @@ from maskrcnn.images.batch import Batch, ScaledImage, Targets, batches_of_one_sh
 from maskrcnn.images.shapes import Shapes
 from maskrcnn.labels.types import Dataset
 from maskrcnn.training_data.sampler import EpochSampler, repeat_factors
-from maskrcnn.training_data.samples import Sample, TestSamples, TrainSamples
+from maskrcnn.training_data.samples import Augment, Sample, TestSamples, TrainSamples
 from maskrcnn.training_data.targets import collate_targets
 from maskrcnn.training_data.workers import WorkerLoader
 
@@ -33,6 +33,7 @@ def train_loader(
     world: int = 1,
     endless: bool = False,
     shapes: Shapes | None = None,
+    augment: Augment | None = None,
 ) -> DataLoader[Sample]:
     """Batches (Batch, Targets, names) for one process from global batch `start` of an epoch on: of that
     epoch, or `endless` of those that follow too.
@@ -40,6 +41,9 @@ def train_loader(
     Its `batch_sampler` is an `EpochSampler`: call `loader.batch_sampler.set_epoch(epoch, start)` before each
     further epoch; the workers stay. With `train.accumulate` above 1 each global batch comes in that many
     parts. Where there are `shapes`, images are padded to one of them, and objects to few numbers of slots.
+
+    Args:
+        augment: a person's own change of images and labels.
     """
     threshold = config.data.repeat_threshold
     sampler = EpochSampler(
@@ -57,7 +61,7 @@ def train_loader(
     )
     collate = partial(_collate, divisor=config.model.input.divisor, shapes=shapes)
     return WorkerLoader(
-        TrainSamples(dataset, labels, config), sampler, collate, config.data.workers, persistent=True
+        TrainSamples(dataset, labels, config, augment), sampler, collate, config.data.workers, persistent=True
     )
 
 

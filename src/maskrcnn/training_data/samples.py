@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,9 @@ from maskrcnn.training_data.copy_paste import draw_objects, draw_stencil, paste_
 from maskrcnn.training_data.corruption import corrupt
 from maskrcnn.training_data.mosaic import Tile, draw_tiles, join_pixels, join_targets
 from maskrcnn.training_data.targets import ObjectTargets, make_targets
+
+# of an image and its pixels, uint8 (H, W, C), to others of the same size; all chance from the generator
+Augment = Callable[[LabelledImage, np.ndarray, np.random.Generator], tuple[LabelledImage, np.ndarray]]
 
 
 @dataclass
@@ -52,10 +56,13 @@ class UnreadableImage(DataError):
 class TrainSamples(TorchDataset[Sample]):
     """The images of `dataset` as training samples, indexed by (image index, seed, step seed)."""
 
-    def __init__(self, dataset: Dataset, labels: list[int], config: Config) -> None:
+    def __init__(
+        self, dataset: Dataset, labels: list[int], config: Config, augment: Augment | None = None
+    ) -> None:
         """
         Args:
             labels: the model's class index for each class of the data set.
+            augment: changes an image and its labels before anything else does.
 
         Raises:
             DataError: keypoints in the labels that are not the model's.
@@ -65,6 +72,7 @@ class TrainSamples(TorchDataset[Sample]):
         self.labels = labels
         self.channels = config.model.input.channels
         self.augment = config.data.augment
+        self.own = augment
         self.mask_side = config.data.mask_side if config.model.mask_head else 0
         wanted = (config.model.keypoints or dataset.keypoints) if config.model.keypoint_head else None
         if wanted and dataset.keypoints and wanted.names != dataset.keypoints.names:
@@ -87,10 +95,10 @@ class TrainSamples(TorchDataset[Sample]):
         if self.augment.mosaic and step_rng.random() < self.augment.mosaic:
             sample = self._mosaic(index, seed, rng, step_rng)
         else:
-            image = self.dataset.image(index)
+            image, source = self._read(index, rng)
             # one short side for the whole step: drawn per image, the largest would set the padding of all
             view = draw_view(self.augment, image.height, image.width, rng, step_rng)
-            pixels, targets = self._augmented(index, image, view, seed, rng)
+            pixels, targets = self._augmented(image, source, view, seed, rng)
             sample = Sample(pixels, targets, image.file_name, _scale(view), (image.height, image.width))
         if self.augment.copy_paste and rng.random() < self.augment.copy_paste:
             sample = self._pasted(sample, seed, rng)
@@ -98,13 +106,12 @@ class TrainSamples(TorchDataset[Sample]):
 
     def _pasted(self, sample: Sample, seed: int, rng: np.random.Generator) -> Sample:
         """The sample with objects of another image pasted in."""
-        index = int(rng.integers(len(self.dataset)))
-        image = self.dataset.image(index)
+        image, source = self._read(int(rng.integers(len(self.dataset))), rng)
         view = draw_paste_view(self.augment, image.height, image.width, sample.pixels.shape[:2], rng)
         image.annotations = draw_objects(image.annotations, rng)
         if not image.annotations:
             return sample
-        pixels, targets = self._augmented(index, image, view, seed, rng)
+        pixels, targets = self._augmented(image, source, view, seed, rng)
         stencil = draw_stencil(image.annotations, view)
         return dataclasses.replace(
             sample,
@@ -129,17 +136,29 @@ class TrainSamples(TorchDataset[Sample]):
     def _tile(
         self, index: int, tile: Tile, seed: int, rng: np.random.Generator
     ) -> tuple[np.ndarray, ObjectTargets]:
-        image = self.dataset.image(index)
+        image, source = self._read(index, rng)
         view = draw_tile_view(self.augment, image.height, image.width, (tile.height, tile.width), rng)
-        return self._augmented(index, image, view, seed, rng)
+        return self._augmented(image, source, view, seed, rng)
+
+    def _read(self, index: int, rng: np.random.Generator) -> tuple[LabelledImage, np.ndarray]:
+        """An image with its labels, as the person's own augmentation leaves them."""
+        image, pixels = self.dataset.image(index), _pixels(self.dataset, index, self.channels)
+        if self.own is None:
+            return image, pixels
+        shape = pixels.shape
+        image, pixels = self.own(image, pixels, rng)
+        if pixels.shape != shape or pixels.dtype != np.uint8 or image.size != shape[:2]:
+            raise ValueError(
+                f"augment: made {pixels.dtype} {pixels.shape} of {image.file_name!r}; it must return uint8 "
+                f"of the size that it got, {shape}"
+            )
+        return image, pixels
 
     def _augmented(
-        self, index: int, image: LabelledImage, view: View, seed: int, rng: np.random.Generator
+        self, image: LabelledImage, source: np.ndarray, view: View, seed: int, rng: np.random.Generator
     ) -> tuple[np.ndarray, ObjectTargets]:
-        """The image's pixels and objects in a view."""
-        pixels = jitter_colour(
-            warp_image(_pixels(self.dataset, index, self.channels), view), self.augment.colour, rng
-        )
+        """The image's pixels, of all of which `source` are, and objects in a view."""
+        pixels = jitter_colour(warp_image(source, view), self.augment.colour, rng)
         pixels = corrupt(pixels, self.augment, rng)
         return pixels, make_targets(image, self.labels, view, self.mask_side, self.keypoints, seed)
 
