@@ -111,6 +111,11 @@ def test_what_is_asked_for_wins_and_the_rest_fits_it() -> None:
     advice = advise("d", NUCLEI, machine=CPU, asked=asked)
     assert (advice.config.train.init, advice.config.train.epochs, advice.config.train.lr) == (None, 2, 0.5)
     assert not any("kept from the start" in reason for reason in advice.reasons)
+    never = advise("d", NUCLEI, machine=CPU, val_images=9, asked=["train.evaluate_every_epochs=0"]).config
+    assert never.train.evaluate_every_epochs == 0 and never.train.patience is None
+    small = advise("d", NUCLEI, machine=CPU, asked=["train.batch=1"]).config
+    assert small.train.batch == 1 and small.train.ema is not None
+    assert small.train.ema > (advise("d", NUCLEI, machine=CPU).config.train.ema or 1)
 
 
 def test_a_published_model_is_taken_from_the_cache_and_never_fetched(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,30 +91,26 @@ def advise(
     """
     machine = machine or Machine.here()
     draft = choose_start(stats, machine) if recipe is None else Draft(recipe)
-    draft.overrides += asked
-    keys = {override.partition("=")[0].strip() for override in asked}
+    draft.asked = list(asked)
     if recipe is not None:
         _advise_trunk(draft)
     if len(mean) not in (0, 3):
         _advise_channels(draft, mean, std)
     _advise_heads(draft, stats)
-    side = draft.config.model.input.short_side if "model.input.short_side" in keys else None
-    scale = advise_sides(draft, stats, device=machine.device, side=side)
+    scale = advise_sides(draft, stats, machine.device)
     advise_anchors(draft, stats, scale)
     if recipe is None:
         _advise_slots(draft, stats, machine)
         _advise_batch(draft, stats, machine)
         _advise_augmentation(draft, stats)
         val_images = val_images or _advise_split(draft, stats)
-    fixed = draft.config.train.epochs if "train.epochs" in keys else None
-    advise_length(draft, stats, val_images, seconds, cost, fixed=fixed, chosen=recipe is None)
-    draft.overrides += asked  # these win
+    advise_length(draft, stats, val_images, seconds, cost, chosen=recipe is None)
     config = draft.config
     words = ["maskrcnn", "train", source, *options.words(None if recipe is None else config.data)]
     words += [] if val is None else ["--val", val]
     if recipe is not None:
         words += ["--recipe", recipe, *(word for each in draft.overrides for word in ("--set", each))]
-    return Advice(draft.recipe, draft.overrides, shell_command(words), draft.reasons)
+    return Advice(draft.recipe, [*draft.overrides, *asked], shell_command(words), draft.reasons)
 
 
 def _advise_trunk(draft: Draft) -> None:

@@ -16,6 +16,7 @@ class Draft:
     recipe: str
     reasons: list[str] = field(default_factory=list)
     overrides: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)  # overrides that a person wants: these win
 
     def add(self, reason: str, *overrides: str) -> None:
         self.reasons.append(reason)
@@ -24,7 +25,11 @@ class Draft:
     @property
     def config(self) -> Config:
         """The settings as chosen so far."""
-        return load_config(self.recipe, self.overrides)
+        return load_config(self.recipe, [*self.overrides, *self.asked])
+
+    def asks(self, key: str) -> bool:
+        """Whether a person wants a value of their own for a setting."""
+        return any(override.partition("=")[0].strip() == key for override in self.asked)
 
 
 def listed(values: Sequence[float]) -> str:

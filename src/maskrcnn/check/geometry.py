@@ -25,13 +25,10 @@ REACH = 1.6  # factor by which an object may be smaller or larger than every anc
 RATIO_REACH = 2.5  # the same of height / width
 
 
-def advise_sides(draft: Draft, stats: Statistics, *, device: str, side: int | None) -> float:
-    """Sides of the input, or tiles; returns the network's pixels per pixel of the image.
-
-    Args:
-        side: the short side that a person asks for; None: what suits.
-    """
+def advise_sides(draft: Draft, stats: Statistics, device: str) -> float:
+    """Sides of the input, or tiles; returns the network's pixels per pixel of the image."""
     config = draft.config
+    side = config.model.input.short_side if draft.asks("model.input.short_side") else None
     kept = scales_of_start(config, stats)
     short, long, scale = _side(stats, device, kept, side)
     tiles = None if side else _tiles(stats)

@@ -28,7 +28,7 @@ TIME = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)
 
 @dataclass(frozen=True)
 class Cost:
-    """Measured on this machine, seconds an image."""
+    """Measured on this machine, seconds an image with all its tiles."""
 
     step: float  # of training, reading it included
     evaluation: float
@@ -56,14 +56,9 @@ def advise_length(
     seconds: float | None,
     cost: Cost | None,
     *,
-    fixed: float | None,
     chosen: bool,
 ) -> None:
-    """Epochs, and where all is `chosen` what hangs on them: warm-up, average, evaluations, early stop.
-
-    Args:
-        fixed: epochs that a person asks for.
-    """
+    """Epochs, and where all is `chosen` what hangs on them: warm-up, average, evaluations, early stop."""
     config = draft.config
     images = max(1, stats.images - (val_images if config.data.val_share else 0))
     views = min(OBJECT_VIEWS / max(stats.objects, 1), max(IMAGE_VIEWS / images, EPOCHS[0]))
@@ -77,8 +72,8 @@ def advise_length(
         if epochs == LONGER * wanted:
             said = f"{epochs:g} epochs: {LONGER} times what the objects ask for, and more would help little"
         draft.reasons.append(said)
-    elif fixed is not None:
-        epochs = fixed
+    elif draft.asks("train.epochs"):
+        epochs = config.train.epochs
         draft.reasons.append(f"{epochs:g} epochs, as asked for; the objects ask for {wanted}")
     else:
         why = f"{counted(wanted * stats.objects, 'view')} of {counted(stats.objects, 'object')}"
@@ -95,7 +90,7 @@ def advise_length(
         f"train.warmup_iterations={min(300, max(1, iterations // 10))}",
         f"train.ema={decay:.4g}",
     )
-    if val_images:
+    if val_images and not draft.asks("train.evaluate_every_epochs"):
         every = "null" if evaluations == EVALUATIONS else f"{epochs / evaluations:.4g}"
         draft.add(
             f"evaluation at {counted(evaluations, 'point')}; stops early if {PATIENCE} bring nothing better",

@@ -37,8 +37,12 @@ def measure(config: Config, train: Dataset, val: Dataset | None = None, device: 
         config: without the classes of the data, or with them.
     """
     config = fill_config(config, train)
+    images, seen = len(train), val or train
+    seen_images = len(seen)
     if config.data.tiles is not None:
-        train = TiledDataset(train, config.data.tiles, channels=config.model.input.channels)
+        channels = config.model.input.channels
+        train = TiledDataset(train, config.data.tiles, channels=channels)
+        seen = TiledDataset(seen, config.data.tiles, channels=channels, keep_empty=True)
     config.data.workers = 0
     # one process, and the memory of one part: the recipe's own parts need not divide so small a batch
     config.train.batch, config.train.accumulate = min(MEASURED_BATCH, len(train)), 1
@@ -59,11 +63,11 @@ def measure(config: Config, train: Dataset, val: Dataset | None = None, device: 
                 torch.cuda.synchronize()
 
         _timed(step, times)
-    images = config.train.batch
     # on a CPU workers take turns with the training
-    shared = sum(reading) / len(reading) / images / usable_cores()
-    step_seconds = min(times[1:]) / images + shared
-    return Cost(step_seconds, _seconds_to_find(network.eval(), val or train), _peak_memory_gb())
+    seconds = min(times[1:]) + sum(reading) / len(reading) / usable_cores()
+    per_image = seconds / config.train.batch * len(train) / images
+    evaluation = _seconds_to_find(network.eval(), seen) * len(seen) / seen_images
+    return Cost(per_image, evaluation, _peak_memory_gb())
 
 
 def _seconds_to_find(network: MaskRCNN, dataset: Dataset) -> float:
