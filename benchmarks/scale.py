@@ -146,7 +146,7 @@ def measure_memory(folder: Path, lists: list[int], ray: bool) -> dict[str, Any]:
         with file.open("w") as lines:
             lines.writelines(f"/bucket/of/photographs/day-{n % 365:03d}/{n:09d}.jpg\n" for n in range(count))
         # no image is there, so all that counts is the list; one block of it
-        words = ["--ray", "local", "--max-failures", "0"] if ray else ["--shard", f"1/{count}"]
+        words = ["--ray", "local", "--max-failures", "0"] if ray else ["--shard", f"1/{-(-count // 256)}"]
         script = f"exec {' '.join(command(model, '-', folder / str(count), 256, *words))} < {file}"
         found[str(count)] = _peak(script)
     return {"MB at images listed": found, "ray": ray}
@@ -164,7 +164,8 @@ def _peak(script: str) -> int:
         lines = [line for line in status.splitlines() if line.startswith("VmHWM")]
         peak = max([peak, *(int(line.split()[1]) for line in lines)])
         time.sleep(0.02)
-    running.wait()
+    code = running.wait()
+    assert code == 3, code  # images that are not there; any other is of work that was not done
     return max(peak // 1024, 0 if peak else resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)
 
 
