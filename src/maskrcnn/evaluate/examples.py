@@ -72,8 +72,10 @@ def as_instances(
     known = {row: window for row, window in windows.items() if window is not None}
     masks = Masks(np.zeros((count, 1, 1), np.float32), boxes, image.size, known=known) if known else None
     points = None
-    if dataset.keypoints is not None and all(a.keypoints is not None for a in annotations) and count:
-        points = np.array([a.keypoints for a in annotations], np.float32)
+    if dataset.keypoints is not None:
+        none = np.zeros((len(dataset.keypoints.names), 3))
+        given = [none if a.keypoints is None else a.keypoints for a in annotations]
+        points = np.array(given, np.float32).reshape(-1, *none.shape)
         points[..., 2] = np.minimum(points[..., 2], 1)
     return Instances(
         boxes=boxes,

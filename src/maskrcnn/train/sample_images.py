@@ -13,13 +13,13 @@ from PIL import Image, ImageDraw
 from torch import nn
 
 from maskrcnn.config.model import ModelConfig
+from maskrcnn.evaluate.examples import as_instances
 from maskrcnn.images.batch import Batch, Targets
 from maskrcnn.images.draw import draw_instances
 from maskrcnn.images.font import with_font
 from maskrcnn.images.write import save_image
 from maskrcnn.instances import Instances, Masks
-from maskrcnn.labels.annotation_masks import annotation_window
-from maskrcnn.labels.types import Dataset, LabelledImage
+from maskrcnn.labels.types import Dataset
 from maskrcnn.shell import printable
 
 SAMPLES = 8
@@ -90,36 +90,11 @@ def draw_pair(network: nn.Module, dataset: Dataset, index: int, path: Path, said
     path.parent.mkdir(parents=True, exist_ok=True)
     image, pixels = dataset.image(index), dataset.pixels(index)
     (found,) = predict_pixels(network, [pixels], score=SCORE)  # type: ignore[arg-type]
-    labels = annotations_as_instances(image, dataset)
+    labels = as_instances([each for each in image.annotations if not each.crowd], image, dataset)
     count = len(found)
     titles = f"{image.file_name}{said}", f"labelled {len(labels)}, found {count} (score {SCORE:g} or more)"
     drawn = [draw_instances(pixels, labels, scores=False), draw_instances(pixels, found)]
     save_image(side_by_side([each.convert("RGB") for each in drawn], titles), path)
-
-
-def annotations_as_instances(image: LabelledImage, dataset: Dataset) -> Instances:
-    """The labels of an image, as if they had been found with certainty; crowds are left out."""
-    objects = [annotation for annotation in image.annotations if not annotation.crowd]
-    windows = {row: annotation_window(annotation, image) for row, annotation in enumerate(objects)}
-    known = {row: window for row, window in windows.items() if window is not None}
-    boxes = np.array([annotation.box for annotation in objects], np.float32).reshape(-1, 4)
-    labels = np.array([annotation.label for annotation in objects], np.int64)
-    keypoints = None
-    if dataset.keypoints is not None:
-        none = np.zeros((len(dataset.keypoints.names), 3))
-        points = [none if each.keypoints is None else each.keypoints for each in objects]
-        keypoints = np.array(points, np.float32).reshape(-1, *none.shape)
-        keypoints[..., 2] = np.minimum(keypoints[..., 2], 1)
-    return Instances(
-        boxes=boxes,
-        scores=np.ones(len(objects), np.float32),
-        labels=labels,
-        names=[dataset.classes[label] for label in labels],
-        size=image.size,
-        masks=Masks(np.zeros((len(objects), 1, 1), np.float32), boxes, image.size, known=known),
-        keypoints=keypoints,
-        keypoint_schema=dataset.keypoints,
-    )
 
 
 def side_by_side(images: list[Image.Image], titles: Sequence[str]) -> Image.Image:
