@@ -14,6 +14,7 @@ from maskrcnn.errors import UserError
 from maskrcnn.labels.match_classes import labels_for
 from maskrcnn.labels.types import LabelledImage
 from maskrcnn.train.callbacks import Callback
+from maskrcnn.train.checkpoint import TrainingState
 from maskrcnn.train.log import Log, read_metrics
 from maskrcnn.train.trainer import Trainer, train
 from maskrcnn.training_data.samples import TrainSamples
@@ -127,7 +128,7 @@ def test_a_tracker_that_is_not_installed_is_refused(
 
 def test_a_bar_shows_the_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rich.console.Console.is_terminal", True)
-    log = Log(tmp_path, tiny_config(log=[]), 10, 10, 0)
+    log = Log(tmp_path, tiny_config(log=[]), 10, 10, TrainingState())
     log.pause()
     log.evaluating(3, 6)
     assert log._bar is not None and [(t.completed, t.total) for t in log._bar.tasks] == [(0, 10), (3, 6)]

@@ -19,6 +19,7 @@ from maskrcnn.config.load import Config
 from maskrcnn.errors import UserError
 from maskrcnn.files import write_text
 from maskrcnn.shell import printable
+from maskrcnn.train.checkpoint import TrainingState
 from maskrcnn.train.trackers import Trackers
 
 PLAIN_EVERY = 30.0  # seconds between lines where there is no terminal
@@ -35,10 +36,10 @@ class Log:
         config: Config,
         total: int,
         per_epoch: int,
-        start: int,
-        evaluated_at: int = 0,
+        progress: TrainingState,
         active: bool = True,
     ) -> None:
+        start = progress.iteration
         self.active = active
         self.total = total
         self.per_epoch = per_epoch
@@ -56,7 +57,7 @@ class Log:
         self._bar: Progress | None = None
         self._evaluation: TaskID | None = None  # its bar
         if active:
-            drop_after(run / "metrics.jsonl", start, evaluated_at)
+            drop_after(run / "metrics.jsonl", start, progress.evaluated_at)
             self._trackers = Trackers(config, run, start, self.note)
             self._bar = self._start_bar(start)
 

@@ -135,6 +135,15 @@ def environment(processes: int) -> dict[str, Any]:
     }
 
 
+def describe_all(train: Dataset, val: Dataset | None, classes: list[str]) -> dict[str, Any]:
+    """What is written into data.json: both splits, and the network's classes."""
+    return {
+        "train": describe_data(train),
+        "val": describe_data(val) if val is not None else None,
+        "model_classes": classes,
+    }
+
+
 def describe_data(dataset: Dataset) -> dict[str, Any]:
     """What a data set holds, with a digest that changes when any label does.
 

@@ -163,15 +163,7 @@ class Trainer:
                 run, self.config, command, self.data, resume, self.accelerator.num_processes
             )
         self.accelerator.wait_for_everyone()
-        self.log = Log(
-            run,
-            self.config,
-            self.total,
-            self.per_epoch,
-            self.progress.iteration,
-            self.progress.evaluated_at,
-            active=self.main,
-        )
+        self.log = Log(run, self.config, self.total, self.per_epoch, self.progress, active=self.main)
         self.stop = StopRequest(at_once=False)
         self.asked = False  # some process was, by a signal
         self.scores: dict[str, Any] | None = None
@@ -188,11 +180,7 @@ class Trainer:
         self.data: dict[str, Any] = {}
         if not self.main:
             return []
-        self.data = {
-            "train": run_folder.describe_data(self.train_data),
-            "val": run_folder.describe_data(self.val_data) if self.val_data is not None else None,
-            "model_classes": self.config.model.classes,
-        }
+        self.data = run_folder.describe_all(self.train_data, self.val_data, self.config.model.classes)
         return check_unchanged(self.run, self.config, self.data) if resume else []
 
     def _introduce(self) -> None:
@@ -212,7 +200,9 @@ class Trainer:
             with self.stop:
                 batches = self._batches()
                 while True:
-                    if self.val_data is not None and self._evaluation_due():
+                    if self.val_data is not None and evaluation_due(
+                        self.settings, self.progress, self.total, self.per_epoch
+                    ):
                         self._evaluate()
                     if self.progress.iteration >= self.total or self.progress.stopped_early:
                         break
@@ -296,9 +286,6 @@ class Trainer:
         self.log.note(f"stopped after iteration {self.progress.iteration}; continue with {again}")
 
     # ---- evaluate
-
-    def _evaluation_due(self) -> bool:
-        return evaluation_due(self.settings, self.progress, self.total, self.per_epoch)
 
     def _evaluate(self) -> None:
         """Score the weights (their average, if there is one) and keep them if they are the best so far."""
