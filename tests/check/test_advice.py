@@ -105,7 +105,7 @@ def test_a_wrong_recipe_is_refused_before_the_work(
 def test_windows_has_no_resource_module(folder: Path) -> None:
     """Everything imports and measures without it; only the memory is not told."""
     code = (
-        "import sys; sys.modules['resource'] = None\n"
+        "import psutil, sys; sys.modules['resource'] = None\n"
         "from maskrcnn.check import run, terminal\n"
         "report = run.check(sys.argv[1])\n"
         "assert report.advice.hours is not None and report.advice.memory_gb is None\n"
