@@ -81,7 +81,7 @@ def test_help_lists_the_choices_that_the_code_has() -> None:
         return set(option.metavar.split("|"))
 
     for verb in ("train", "samples", "check"):
-        assert choices(COMMANDS[verb], "recipe") == {*shipped_recipes(), "FILE"}
+        assert choices(COMMANDS[verb], "recipe") == {"auto", *shipped_recipes(), "FILE"}
     for model in shipped_models():
         assert model.name in MODEL_HELP
     convert = COMMANDS["convert"].commands
