@@ -104,7 +104,7 @@ class Table(Section):
                     raise UserError(f"--set {override}: the table itself settles {name}; leave it out")
         table = self.model_copy(update={"overrides": overrides})
         for variant in self.variants:
-            table.config(variant, seed=0)
+            table.config(variant, 0, **({"init": variant.after} if variant.after else {}))
         return table
 
     def kinds(self) -> list[Kind]:
