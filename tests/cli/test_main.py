@@ -83,7 +83,7 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
             ["no-such-recipe", "neither a shipped recipe"],
         ),
         (["train", "nowhere.json", "--recipe", "{recipe}"], ["nowhere.json", "no such file"]),
-        (["train", "nowhere.json"], ["--recipe", "shipped"]),
+        (["train", "nowhere.json"], ["nowhere.json", "no such file"]),
         (["train", "synthetic", "--resume"], ["--resume", "--run"]),
         (["train", "synthetic", "--resume", "--recipe", "{recipe}"], ["--resume", "--run"]),
         (["train", "synthetic", "--resume", "--run", "{folder}"], ["config.yaml"]),

@@ -206,7 +206,7 @@ def test_every_verb_takes_the_folder(tmp_path: Path, capsys: pytest.CaptureFixtu
     write_images(tmp_path / "far")
     path, far = str(write_labels(tmp_path / "train.json")), ["--images", str(tmp_path / "far")]
     assert main(["check", path, "--no-steps", *far]) == 0
-    assert f"--images {tmp_path / 'far'} --recipe" in capsys.readouterr().out, "the command that trains"
+    assert f"train {path} --images {tmp_path / 'far'}\n" in capsys.readouterr().out, "the command that trains"
     out = str(tmp_path / "out")
     assert main(["convert", "data", path, "--to", "coco", "--out", out, *far]) == 0
     assert len(open_dataset(out)) == COUNT
