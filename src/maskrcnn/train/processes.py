@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from torch import distributed
 
 from maskrcnn.config.load import Config
 from maskrcnn.errors import UserError
-from maskrcnn.safe_files import parse_yaml
+from maskrcnn.safe_files import parse_json, parse_yaml
 from maskrcnn.shell import shell_command
 
 SHARDED = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed"}
@@ -41,7 +40,7 @@ def follow_processes(config: Config, run: Path, processes: int) -> tuple[Config,
         The settings, and a line where something changed.
     """
     try:
-        before = int(json.loads((run / "env.json").read_text(encoding="utf-8"))["processes"])
+        before = int(parse_json(run / "env.json", "")["processes"])
         recorded = parse_yaml(run / "config.yaml")["train"]
         parts = int(recorded["accumulate"])
         largest = max(1, int(recorded["batch"]) // (before * parts))
