@@ -75,7 +75,9 @@ def test_a_run_that_was_stopped_early_goes_on_with_more_patience(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(
-        trainer, "evaluate_together", lambda *_, **__: Scores({"bbox": {"AP": 7.0, "AP50": None}}, {}, 6, 6, 6)
+        trainer,
+        "evaluate_together",
+        lambda *_, **__: Scores({"bbox": {"AP": 7.0, "AP50": None}}, {}, 6, 6, 6),
     )
     run, settings = tmp_path / "run", {"epochs": 2.5, "evaluate_every_epochs": 0.5}
     run_tiny(run, tiny_config(patience=2, **settings), val=True)

@@ -5,6 +5,7 @@ claims.
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import pickle
 import resource
@@ -304,6 +305,7 @@ def limited(path: Path) -> int:
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     code = 1
+    gc.freeze()  # what other tests left behind is not ours to free: PyAV's would wait for threads of the parent
     try:
         with open("/proc/self/statm") as statm:
             used = int(statm.read().split()[0]) * resource.getpagesize()
