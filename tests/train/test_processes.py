@@ -115,7 +115,9 @@ def test_two_then_one_then_two_processes_reach_the_weights_of_one(tmp_path: Path
     # of both processes, in whatever order torchrun tells them
     first, second = sorted(datetime.fromisoformat(each.replace("_", "T")) for each in TIME.findall(told))
     assert code and second - first < timedelta(seconds=30)
-    assert "another process of this training has ended; it goes on with --resume" in told
+    # its own line; or torchrun ended it before it could notice
+    line = "another process of this training has ended; it goes on with --resume"
+    assert line in told or "SIGTERM" in told
     code, told = train_in(1, run, 0, 4)
     assert code and "before 2: the batch stays 4 and the rate too; train.accumulate=4, before 2" in told
     code, told = train_in(2, run, 2, 0)
