@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from maskrcnn.environment import usable_cores
 from maskrcnn.errors import DataError, UserError
 
 ONE_MACHINE = "1"
@@ -42,7 +43,7 @@ def launch(
     if not rank:  # the other machines may come later, to a run that has begun
         refuse_folder(run, "--resume" in words)
     os.environ[LAUNCHED] = "1"
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))
     options = ["--nproc-per-node", str(processes), "--nnodes", machines, "--max-restarts", str(restarts)]
     if address is None:
         options.append("--standalone")

@@ -305,8 +305,6 @@ class Trainer:
                 progress=self.log.evaluating,
                 found=found,
             )
-            if found:
-                self.worst = worst_images(val_data, found, scores, WORST)
             self._draw(lambda: draw_found(self.learner.network, val_data, self.run / "samples"))
         figure = figure_of_merit(scores, self.settings.best)
         better = figure is not None and (progress.best is None or figure > progress.best)
@@ -318,6 +316,8 @@ class Trainer:
         progress.stopped_early = (
             self.settings.patience is not None and progress.stale >= self.settings.patience
         )
+        if found and (progress.stopped_early or progress.iteration >= self.total):  # the last one
+            self.worst = worst_images(val_data, found, scores, WORST)
         self.scores = scores.kinds
         self.log.evaluation(progress.iteration, scores.kinds, time.monotonic() - started)
         mark = "  best so far" if better else ""
