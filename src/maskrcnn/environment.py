@@ -37,6 +37,13 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def best_device() -> str:
+    """The fastest kind there is, as PyTorch calls it: "cuda", "mps" or "cpu"."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+
+
 def _devices() -> list[str]:
     import torch
 

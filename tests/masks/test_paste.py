@@ -39,13 +39,17 @@ edges = st.floats(-30, 60, width=32)
 extents = st.floats(0.125, 70, width=32)
 
 
-@settings(max_examples=100, deadline=None)
-@given(
+# places of boxes, cells of a mask's side, a threshold, a seed
+some_masks = given(
     st.lists(st.tuples(edges, edges, extents, extents), min_size=1, max_size=4),
     st.sampled_from([1, 2, 7, 28]),
     st.sampled_from([0.25, 0.5, 0.75]),
     st.integers(0, 1000),
 )
+
+
+@settings(max_examples=100, deadline=None)
+@some_masks
 def test_equals_grid_sample_on_the_whole_image(
     places: list[tuple[float, float, float, float]], side: int, threshold: float, seed: int
 ) -> None:
@@ -154,12 +158,7 @@ def resized_to_whole_pixels(mask: np.ndarray, box: np.ndarray) -> np.ndarray:
 
 
 @settings(max_examples=100, deadline=None)
-@given(
-    st.lists(st.tuples(edges, edges, extents, extents), min_size=1, max_size=4),
-    st.sampled_from([1, 2, 7, 28]),
-    st.sampled_from([0.25, 0.5, 0.75]),
-    st.integers(0, 1000),
-)
+@some_masks
 def test_integer_boxes_are_torchvisions_way(
     places: list[tuple[float, float, float, float]], side: int, threshold: float, seed: int
 ) -> None:

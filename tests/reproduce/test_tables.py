@@ -16,9 +16,7 @@ def changed(table: Table, comparison: Comparison) -> set[str]:
     """The settings in which the two differ; of a section that only one of them has, its name."""
     flat = []
     for name in (comparison.of, comparison.to):
-        variant = table.variant(name)
-        start = {"init": "detector"} if variant.after else {}
-        flat.append(dotted(table.config(variant, 3, **start).model_dump()))
+        flat.append(dotted(table.config(table.variant(name), 3).model_dump()))
     keys = {key for key in {*flat[0], *flat[1]} if flat[0].get(key, 0) != flat[1].get(key, 0)}
     missing = {key for key in keys if any(key in one and one[key] is None for one in flat)}
     return {next((m for m in missing if key.startswith(f"{m}.")), key) for key in keys}
@@ -37,8 +35,7 @@ def test_every_variant_is_a_network(name: str) -> None:
     from maskrcnn.config.keypoints import coco_keypoints
 
     for variant in table.variants:
-        start = {"init": "detector"} if variant.after else {}
-        model = table.config(variant, 0, **start).model
+        model = table.config(variant, 0).model
         model.classes, model.keypoints = ["a", "b"], coco_keypoints()
         build(model)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import psutil
 import torch
 
-from maskrcnn.environment import usable_cores
+from maskrcnn.environment import best_device, usable_cores
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,11 @@ class Machine:
     @classmethod
     def here(cls) -> Machine:
         """This one."""
-        cores = usable_cores()
-        if torch.cuda.is_available():
-            return cls(cores, torch.cuda.mem_get_info()[0] / 2**30, "cuda", torch.cuda.is_bf16_supported())
-        memory = psutil.virtual_memory().available / 2**30
-        if torch.backends.mps.is_available():
-            return cls(cores, memory, "mps", False)
-        return cls(cores, memory, "cpu", bool(torch.cpu._is_avx512_bf16_supported()))
+        cores, device = usable_cores(), best_device()
+        if device == "cuda":
+            return cls(cores, torch.cuda.mem_get_info()[0] / 2**30, device, torch.cuda.is_bf16_supported())
+        bf16 = device == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
+        return cls(cores, psutil.virtual_memory().available / 2**30, device, bf16)
 
     @property
     def line(self) -> str:

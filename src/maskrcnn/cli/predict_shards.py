@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from maskrcnn.cli.common import load_runner, progress_bar, say, share_of
+from maskrcnn.cli.predict_videos import paths_on_stdin
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.shell import counted, printable
 
@@ -107,12 +107,10 @@ def _find_addresses(sources: list[str], *, allow_network: bool) -> Addresses:
     """The images of `sources`, sorted; in place of `-` the lines on standard input as they are."""
     from maskrcnn.scale.addresses import find_addresses
 
-    lines = [line.rstrip("\r\n") for line in sys.stdin] if "-" in sources else []
-    if "-" in sources and not any(lines):
-        raise UserError("-: no path came on standard input; give one a line")
+    listed = paths_on_stdin() if "-" in sources else []
     found = find_addresses(
         [source for source in sources if source != "-"],
-        [os.path.expanduser(line) for line in lines if line],
+        [os.path.expanduser(path) for path in listed],
         allow_network=allow_network,
     )
     if found.doubled:

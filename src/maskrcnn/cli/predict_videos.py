@@ -86,11 +86,20 @@ def named_on_stdin(sources: list[str]) -> list[str]:
         if source != "-":
             named.append(source)
             continue
-        lines = [line.rstrip("\r\n") for line in sys.stdin]
-        if not any(lines):
-            raise UserError("-: no path came on standard input; give one a line")
-        named += [line for line in lines if line]
+        named += paths_on_stdin()
     return named
+
+
+def paths_on_stdin() -> list[str]:
+    """The lines on standard input that are not empty.
+
+    Raises:
+        UserError: there is none.
+    """
+    paths = [line for line in (line.rstrip("\r\n") for line in sys.stdin) if line]
+    if not paths:
+        raise UserError("-: no path came on standard input; give one a line")
+    return paths
 
 
 def predict_and_tell(

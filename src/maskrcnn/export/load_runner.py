@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from maskrcnn.environment import best_device
 from maskrcnn.errors import UserError
 from maskrcnn.export.cached import engine_of
 from maskrcnn.export.run import Say
@@ -42,13 +43,9 @@ def open_runner(
     Raises:
         UserError: no such model, engine or device.
     """
-    if compiled is not None:
-        if is_export(weights):
-            raise UserError(f"--compile: {weights} is an exported folder; name the model that it was made of")
-        place = device or _best_device()
-        _check_device(place)
-        return compiled(load_model(weights, progress).to(place))
     if is_export(weights):
+        if compiled is not None:
+            raise UserError(f"--compile: {weights} is an exported folder; name the model that it was made of")
         if device not in (None, "cpu"):
             raise UserError(
                 f"--device {device}: {weights} is an exported folder, which runs on the CPU; leave it out"
@@ -56,19 +53,16 @@ def open_runner(
         runner: Runner = open_export(Path(weights), engine, trust_code=trust_code)
     else:
         name = engine or "torch"
-        place = device or (_best_device() if name in ("auto", "torch") else "cpu")
+        place = device or (best_device() if name in ("auto", "torch") else "cpu")
         # both before the weights are loaded
         _check_device(place)
         if name != "auto":
             choose(name, "cpu" if name == "torch" else place)
-        runner = engine_of(load_model(weights, progress).to(place), name, say)
+        network = load_model(weights, progress).to(place)
+        runner = engine_of(network, name, say) if compiled is None else compiled(network)
     if engine == "auto":
         say(f"engine: {getattr(runner, 'name', 'torch')}")
     return runner
-
-
-def _best_device() -> str:
-    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def _check_device(device: str) -> None:

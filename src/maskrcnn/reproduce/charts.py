@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -21,6 +21,9 @@ from maskrcnn.reproduce.runs import Plan, Study
 from maskrcnn.reproduce.table import Comparison
 from maskrcnn.train.log import read_metrics
 from maskrcnn.weights.load import load_model
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 INK, FAINT, STRONG = "#222222", "#9aa0a6", "#1a6fb0"
 EXAMPLES = 4
@@ -55,8 +58,7 @@ def draw_outcome(outcome: Outcome, path: Path) -> list[Path]:
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(length=0)
         axes.grid(axis="x", alpha=0.25)
-    with new_file(path) as unfinished:
-        image.savefig(unfinished, dpi=150, format="png")
+    save_chart(image, path)
     return [path]
 
 
@@ -80,9 +82,14 @@ def draw_curves(study: Study, plan: Plan, path: Path) -> list[Path]:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
     axes.legend(frameon=False)
+    save_chart(image, path)
+    return [path]
+
+
+def save_chart(image: Figure, path: Path) -> None:
+    """Write a chart as a PNG, whole or not at all."""
     with new_file(path) as unfinished:
         image.savefig(unfinished, dpi=150, format="png")
-    return [path]
 
 
 def draw_examples(

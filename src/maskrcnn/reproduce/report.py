@@ -52,8 +52,7 @@ def as_json(study: Study, plan: Plan, outcomes: list[Outcome]) -> dict[str, Any]
         "claim": study.table.claim,
         "plan": plan.model_dump(),
         "settings": {
-            v.name: study.table.config(v, 0, **({"init": v.after} if v.after else {})).model_dump()
-            for v in study.table.variants
+            variant.name: study.table.config(variant, 0).model_dump() for variant in study.table.variants
         },
         "comparisons": [
             asdict(outcome)

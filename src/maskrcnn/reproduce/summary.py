@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from maskrcnn.files import new_file, write_text
-from maskrcnn.reproduce.charts import INK, STRONG
+from maskrcnn.files import write_text
+from maskrcnn.reproduce.charts import INK, STRONG, save_chart
 from maskrcnn.reproduce.report import NAMES
 from maskrcnn.reproduce.table import names
 from maskrcnn.safe_files import parse_json
@@ -96,6 +96,5 @@ def _draw(rows: list[Row], path: Path) -> bool:
     axes.tick_params(length=0)
     axes.grid(axis="x", alpha=0.25)
     axes.legend(frameon=False, loc="lower right")
-    with new_file(path) as unfinished:
-        image.savefig(unfinished, dpi=150, format="png")
+    save_chart(image, path)
     return True

@@ -83,9 +83,10 @@ class Table(Section):
         """Settings of `variant` with `seed`.
 
         Args:
-            changes: of the section `train`.
+            changes: of the section `train`. Without `init`, a variant that follows another names that.
         """
-        train = {f"train.{name}": value for name, value in {"seed": seed, **changes}.items()}
+        start = {} if variant.after is None else {"init": variant.after}
+        train = {f"train.{name}": value for name, value in {"seed": seed, **start, **changes}.items()}
         return load_config(
             RECIPE, [*_assigned(self.set), *self.overrides, *_assigned(variant.set), *_assigned(train)]
         )
@@ -104,7 +105,7 @@ class Table(Section):
                     raise UserError(f"--set {override}: the table itself settles {name}; leave it out")
         table = self.model_copy(update={"overrides": overrides})
         for variant in self.variants:
-            table.config(variant, 0, **({"init": variant.after} if variant.after else {}))
+            table.config(variant, 0)
         return table
 
     def kinds(self) -> list[Kind]:

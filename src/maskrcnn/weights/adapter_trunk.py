@@ -45,8 +45,6 @@ def load_adapter_trunk(model: MaskRCNN, source: str | Path) -> int:
     assert isinstance(model.backbone, Adapter)
     library: Any = model.backbone.network.library
     settings = parse_json(folder / CONFIG, "download it again")
-    if not isinstance(settings, dict):
-        raise UserError(f"{folder / CONFIG}: holds no settings")
     if model.config.backbone.kind.startswith(timm_models.PREFIX):
         _check_input(model.config, settings.get("pretrained_cfg"), "", source)
         state = _of_timm(model.config, folder, settings, source)
