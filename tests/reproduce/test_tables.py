@@ -25,7 +25,12 @@ def changed(table: Table, comparison: Comparison) -> set[str]:
 @pytest.mark.parametrize(("name", "comparison"), PAIRS, ids=lambda value: str(getattr(value, "to", value)))
 def test_variants_that_are_compared_differ_in_one_field(name: str, comparison: Comparison) -> None:
     table = read_table(name)
-    assert len(changed(table, comparison)) == 1, changed(table, comparison)
+    difference = changed(table, comparison)
+    if "model.neck.kind" in difference:  # anchors of the same sizes: on one map, or spread over the levels
+        sizes = [table.config(table.variant(each), 0).model.rpn.sizes for each in (comparison.of, comparison.to)]
+        assert [sorted(sum(each, [])) for each in sizes] == [sorted(sum(sizes[0], []))] * 2
+        difference -= {"model.rpn.sizes"}
+    assert len(difference) == 1, difference
     assert table.variant(comparison.of).after == table.variant(comparison.to).after
 
 
@@ -55,5 +60,5 @@ def test_own_settings_reach_every_variant_and_none_that_the_table_settles() -> N
 
 
 def test_an_unknown_table_is_refused() -> None:
-    with pytest.raises(UserError, match="--table 4: there are 2b, 2c.* timing and all"):
+    with pytest.raises(UserError, match="--table 4: there are 2a, 2b.* timing and all"):
         read_table("4")
