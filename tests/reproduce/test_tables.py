@@ -27,7 +27,9 @@ def test_variants_that_are_compared_differ_in_one_field(name: str, comparison: C
     table = read_table(name)
     difference = changed(table, comparison)
     if "model.neck.kind" in difference:  # anchors of the same sizes: on one map, or spread over the levels
-        sizes = [table.config(table.variant(each), 0).model.rpn.sizes for each in (comparison.of, comparison.to)]
+        sizes = [
+            table.config(table.variant(each), 0).model.rpn.sizes for each in (comparison.of, comparison.to)
+        ]
         assert [sorted(sum(each, [])) for each in sizes] == [sorted(sum(sizes[0], []))] * 2
         difference -= {"model.rpn.sizes"}
     assert len(difference) == 1, difference

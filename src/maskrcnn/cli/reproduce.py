@@ -25,7 +25,8 @@ def reproduce(
         typer.Option(
             metavar="TABLE",
             autocompletion=one_of(
-                "2a", "2b", "2c", "2d", "2e", "3", "5", "6", "agnostic", "resolution", "frozen", "timing", "all"
+                *("2a", "2b", "2c", "2d", "2e", "3", "5", "6", "agnostic", "resolution", "frozen"),
+                *("timing", "all"),
             ),
             help="A table of the paper (2a to 2e, 3, 5, 6), or agnostic, resolution, frozen, timing, all.",
         ),
