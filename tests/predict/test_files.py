@@ -7,12 +7,16 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from fixed_model import FixedModel, image
 from PIL import Image
 
 from maskrcnn.errors import UserError
 from maskrcnn.labels.writers.growing_file import GrowingFile
+from maskrcnn.masks import encoding
+from maskrcnn.model.mask_rcnn import RawDetections
 from maskrcnn.predict.files import predict_files
+from maskrcnn.runtime.engine import run_network
 
 
 def test_predict_files_writes_overlays_and_results_and_goes_on(tmp_path: Path) -> None:
@@ -166,3 +170,38 @@ def test_results_are_whole_after_every_image(tmp_path: Path) -> None:
 
     predict_files(FixedModel(), [tmp_path], tmp_path / "out", progress=progress)
     assert lengths == [2, 4, 6]
+
+
+class OnGpu:
+    """An engine that says it is on a GPU."""
+
+    name = "torch"
+    device = torch.device("cuda")
+
+    def __init__(self) -> None:
+        self.model = FixedModel()
+        self.config = self.model.config
+
+    def __call__(
+        self, images: torch.Tensor, sizes: torch.Tensor, score: float | None = None
+    ) -> RawDetections:
+        return run_network(self.model, images, sizes, score)
+
+
+def test_beside_a_gpu_images_are_read_ahead_and_encoded_in_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoding, "usable_cores", lambda: 3)
+    source = tmp_path / "in"
+    source.mkdir()
+    for number in range(7):
+        Image.fromarray(image()).save(source / f"{number}.png")
+    (source / "3.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    steps: list[tuple[int, int]] = []
+    here = predict_files(FixedModel(), [source], tmp_path / "here", batch=2)
+    gpu = predict_files(
+        OnGpu(), [source], tmp_path / "gpu", batch=2, progress=lambda *step: steps.append(step)
+    )
+    assert (tmp_path / "gpu/results.json").read_bytes() == (tmp_path / "here/results.json").read_bytes()
+    assert gpu.unreadable == here.unreadable and len(gpu.unreadable) == 1
+    assert gpu.objects == here.objects and steps == [(2, 7), (4, 7), (6, 7), (7, 7)]

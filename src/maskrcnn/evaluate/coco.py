@@ -23,10 +23,11 @@ from maskrcnn.evaluate.found import FIELDS, Result, gather
 from maskrcnn.evaluate.truth import Kind, has_masks, read_truth
 from maskrcnn.labels.match_classes import labels_for, passed_over, take_class
 from maskrcnn.labels.types import Dataset
+from maskrcnn.masks.encoding import encode, encoders
 from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.predict.predictor import check_batch, finish
 from maskrcnn.progress import Progress
-from maskrcnn.runtime.engine import Runner, in_eval_mode, run_network
+from maskrcnn.runtime.engine import Runner, device_of, in_eval_mode, run_network
 from maskrcnn.runtime.torch_engine import torch_runner
 from maskrcnn.training_data.loader import test_loader
 
@@ -106,16 +107,18 @@ def find_all(
     known = labels_for(dataset, config.classes)
     category_of = dict(zip(known, dataset.class_ids, strict=True))
     done = 0
-    for padded, indices in test_loader(dataset, config.input, batch, workers):
-        raw = run_network(runner, padded.images, padded.sizes)
-        for index, found in zip(indices, finish(raw, padded, config), strict=True):
-            found = found[np.isin(found.labels, known)]
-            image_id = dataset.image(int(index)).image_id
-            for record, label in zip(found.to_coco(image_id), found.labels.tolist(), strict=True):
-                yield {**record, "category_id": category_of[label]}
-        done += len(indices)
-        if progress:
-            progress(done, len(dataset))
+    with encoders(device_of(runner).type != "cpu") as pool:
+        for padded, indices in test_loader(dataset, config.input, batch, workers):
+            raw = run_network(runner, padded.images, padded.sizes)
+            every = [found[np.isin(found.labels, known)] for found in finish(raw, padded, config)]
+            encode((found.masks for found in every), pool)
+            for index, found in zip(indices, every, strict=True):
+                image_id = dataset.image(int(index)).image_id
+                for record, label in zip(found.to_coco(image_id), found.labels.tolist(), strict=True):
+                    yield {**record, "category_id": category_of[label]}
+            done += len(indices)
+            if progress:
+                progress(done, len(dataset))
 
 
 def comparable_kinds(model: Runner, dataset: Dataset) -> tuple[list[Kind], list[str]]:

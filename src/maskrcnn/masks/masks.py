@@ -25,13 +25,16 @@ class Masks:
     threshold: float = 0.5  # a pixel is the object's from this probability on
     # masks that are known by their pixels, by row: x0, y0, bool (h, w); their probabilities are not used
     known: dict[int, Window] = field(default_factory=dict)
+    encoded: list[Rle] | None = field(default=None, repr=False)  # what `rle` gives, where it is made already
 
     def __len__(self) -> int:
         return len(self.probabilities)
 
     def __eq__(self, other: object) -> bool:
-        """Whether all fields are equal."""
-        return isinstance(other, Masks) and same(vars(self), vars(other))
+        """Whether all fields are equal; whether they are encoded does not count."""
+        return isinstance(other, Masks) and same(
+            vars(self) | {"encoded": None}, vars(other) | {"encoded": None}
+        )
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -84,6 +87,8 @@ class Masks:
 
     def rle(self) -> list[Rle]:
         """COCO's compressed form, one dict each: size [H, W] and counts as bytes."""
+        if self.encoded is not None:
+            return [dict(rle) for rle in self.encoded]
         return [edges_rle(edges, *self.size) for edges in self.edges()]
 
     def polygons(self, tolerance: float = 0.0) -> list[list[np.ndarray]]:
@@ -104,7 +109,7 @@ class Masks:
             row: (x0 * factor, y0 * factor, bitmap.repeat(factor, axis=0).repeat(factor, axis=1))
             for row, (x0, y0, bitmap) in self.known.items()
         }
-        return replace(self, boxes=self.boxes * factor, size=size, known=known)
+        return replace(self, boxes=self.boxes * factor, size=size, known=known, encoded=None)
 
     def expected_iou(self) -> np.ndarray:
         """float32 (N,): the IoU of each mask with the true one that its probabilities let expect, 0 to 1.

@@ -18,7 +18,7 @@ from maskrcnn.model.mask_rcnn import RawDetections
 from maskrcnn.ops.boxes import pairwise_iou
 from maskrcnn.ops.heatmaps import AREA_OF_BOX
 from maskrcnn.ops.nms import nms
-from maskrcnn.runtime.engine import Runner, run_network
+from maskrcnn.runtime.engine import Runner, device_of, run_network
 
 
 class Look(NamedTuple):
@@ -50,6 +50,7 @@ class Augmented:
         """
         self.runner = runner
         self.name = getattr(runner, "name", "torch")
+        self.device = device_of(runner)
         # images come at the largest size that is looked at, so that no detail is lost
         sides = {
             name: round(LARGEST * getattr(runner.config.input, name)) for name in ("short_side", "long_side")

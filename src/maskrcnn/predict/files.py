@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from maskrcnn.files import locked, remove_unfinished
 from maskrcnn.images.regions import RegionImage, whole_pixels
 from maskrcnn.instances import Instances
 from maskrcnn.labels.writers.left_out import LeftOut
+from maskrcnn.masks.encoding import encode, encoders
 from maskrcnn.predict.journal import NAME as JOURNAL
 from maskrcnn.predict.journal import Finished, Journal, describe_run
 from maskrcnn.predict.kinds import (
@@ -33,11 +35,13 @@ from maskrcnn.predict.sources import Sources, find_sources
 from maskrcnn.predict.writers.overlay import OverlayWriter, reduction
 from maskrcnn.predict.writers.writer import Writer, WrittenImage
 from maskrcnn.progress import Progress
-from maskrcnn.runtime.engine import Runner
+from maskrcnn.runtime.engine import Runner, device_of
 from maskrcnn.stop import telling
 
 LOCK = ".journal.lock"
 LONGEST_STEM = 200  # bytes
+READERS = 4  # threads that read the images of a batch
+Reading = list[tuple[int, Future[tuple[RegionImage, int | None]]]]  # images by their places
 
 
 @dataclass
@@ -78,6 +82,7 @@ class Run:
     summary: Summary
     journal: Journal
     overlays: bool  # are written
+    pool: Executor | None  # for `encode`
     progress: Progress | None
     broken: set[int] = field(default_factory=set)  # images whose pixels a writer could not read
 
@@ -137,7 +142,8 @@ def predict_files(
         stack.callback(journal.close)
         if journal.resumed:  # nobody else writes here now
             remove_unfinished(out)
-        run = Run(model, images, stems, score, tiles, summary, journal, "overlay" in save, progress)
+        pool = stack.enter_context(encoders(device_of(model).type != "cpu"))
+        run = Run(model, images, stems, score, tiles, summary, journal, "overlay" in save, pool, progress)
         writers = open_writers(save, WriterOptions(out, model.config, scale, simplify, left_out), stack)
         for image, part in _finished(run):
             summary.resumed += _write(run, image, part, writers) and part.last
@@ -195,12 +201,31 @@ def _missing(run: Run, batch: int) -> Iterator[tuple[WrittenImage, Finished]]:
     """Images that no run has finished, those that are begun first."""
     numbers = [number for number in range(1, len(run.images) + 1) if number not in run.journal.ended]
     numbers.sort(key=lambda number: number not in run.journal.parts)
-    before = len(run.images) - len(numbers)
-    for start in range(0, len(numbers), batch):
-        group = [number - 1 for number in numbers[start : start + batch]]
-        yield from _predict_readable(run, group)
+    done = len(run.images) - len(numbers)
+    for reading in _read(run, [numbers[start : start + batch] for start in range(0, len(numbers), batch)]):
+        yield from _predict_readable(run, reading)
+        done += len(reading)
         if run.progress:
-            run.progress(before + start + len(group), len(run.images))
+            run.progress(done, len(run.images))
+
+
+def _read(run: Run, groups: list[list[int]]) -> Iterator[Reading]:
+    """Each group's images, in threads; those of the next one too where the CPU is free meanwhile."""
+    ahead = 0 if device_of(run.model).type == "cpu" else 1
+    threads = ThreadPoolExecutor(READERS, "images")
+    waiting: deque[Reading] = deque()
+    try:
+        for group in groups:
+            places = [number - 1 for number in group]
+            form = run.model.config.input, run.tiles
+            waiting.append(
+                [(place, threads.submit(open_image, run.images[place], *form)) for place in places]
+            )
+            if len(waiting) > ahead:
+                yield waiting.popleft()
+        yield from waiting
+    finally:
+        threads.shutdown(cancel_futures=True)
 
 
 def make_folder(out: Path) -> None:
@@ -214,12 +239,12 @@ def make_folder(out: Path) -> None:
         raise UserError(f"{out}: a file is in the way; name a folder for the results") from None
 
 
-def _predict_readable(run: Run, group: list[int]) -> Iterator[tuple[WrittenImage, Finished]]:
-    """What is in the images at the places `group`; those that cannot be read are named in the summary."""
+def _predict_readable(run: Run, reading: Reading) -> Iterator[tuple[WrittenImage, Finished]]:
+    """What is in some images; those that cannot be read are named in the summary."""
     opened: dict[int, tuple[RegionImage, int | None]] = {}
-    for place in group:
+    for place, image_read in reading:
         try:
-            opened[place] = open_image(run.images[place], run.model.config.input, run.tiles)
+            opened[place] = image_read.result()
         except DataError as error:
             run.summary.unreadable.append(str(error))
     whole = {
@@ -228,6 +253,7 @@ def _predict_readable(run: Run, group: list[int]) -> Iterator[tuple[WrittenImage
     found = predict_pixels(
         run.model, list(whole.values()), score=run.score, paths=[run.images[place].path for place in whole]
     )
+    encode((one.masks for one in found), run.pool)  # for results.json and for the journal
     results = dict(zip(whole, found, strict=True))
     for place, (image, side) in opened.items():
         source = run.images[place]
@@ -252,6 +278,7 @@ def _parts(run: Run, image: WrittenImage, prediction: TiledImage) -> Iterator[Fi
     start = run.journal.parts.get(image.number, 0)
     parts = prediction.parts(start, run.progress, run.journal.full.get(image.number, 0))
     for number, found in enumerate(parts, start):
+        encode([found.masks], None)
         last, notes = number + 1 == len(prediction), []
         if last:
             notes.append(f"{image.name}: {prediction.line()}")

@@ -114,6 +114,14 @@ def _run(runner: Runner, images: Tensor, sizes: Tensor, score: float | None) -> 
             module.training = True
 
 
+def device_of(runner: Runner) -> torch.device:
+    """Where it computes; an engine that does not say so does on the CPU."""
+    if isinstance(runner, nn.Module):
+        return next(runner.parameters()).device
+    device: torch.device = getattr(runner, "device", torch.device("cpu"))
+    return device
+
+
 def in_eval_mode(model: MaskRCNN) -> MaskRCNN:
     """`model` in eval mode: itself, or where a part of it is training a view with the same tensors.
 

@@ -10,15 +10,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
-from torch import nn
-
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.files import locked
 from maskrcnn.predict.files import LOCK, make_folder, numbered_stems
 from maskrcnn.predict.predictor import Tiles
 from maskrcnn.predict.writers.tables import FrameTables
 from maskrcnn.progress import Progress
-from maskrcnn.runtime.engine import Runner
+from maskrcnn.runtime.engine import Runner, device_of
 from maskrcnn.stop import telling
 from maskrcnn.video.counting import Row
 from maskrcnn.video.decode import EXTRA
@@ -128,7 +126,7 @@ def predict_videos(
                 model,
                 source,
                 score=score,
-                batch=batch or (1 if _on_cpu(model) else ON_ACCELERATOR),
+                batch=batch or (1 if device_of(model).type == "cpu" else ON_ACCELERATOR),
                 track=track,
                 zones=zones,
                 tiles=tiles,
@@ -186,7 +184,3 @@ def _predict(
     summary.dropped, summary.lost = reader.dropped, reader.lost
     summary.audio_left_out = output.audio_left_out
     return summary
-
-
-def _on_cpu(model: Runner) -> bool:
-    return not isinstance(model, nn.Module) or next(model.parameters()).device.type == "cpu"
