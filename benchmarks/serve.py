@@ -21,7 +21,9 @@ import argparse
 import asyncio
 import io
 import json
+import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -76,7 +78,8 @@ def answer_directly(weights: str, engine: str) -> Callable[[list[bytes]], list[b
 @contextmanager
 def running(words: list[str], port: int, path: str) -> Iterator[int]:
     """A server; its process number once it answers."""
-    process = subprocess.Popen(words, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(words, stderr=quiet, stdout=quiet, start_new_session=True)
     try:
         end = time.monotonic() + START_SECONDS
         while asyncio.run(_status(port, path)) != 200:
@@ -90,6 +93,8 @@ def running(words: list[str], port: int, path: str) -> Iterator[int]:
             process.wait(30)
         except subprocess.TimeoutExpired:
             process.kill()
+        with suppress(ProcessLookupError):  # LitServe's workers go on with its queue
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def free_port() -> int:
