@@ -47,7 +47,7 @@ MODEL = "nuclei-mobilenet"
 PATTERN = 256  # pixels after which the slides repeat
 TILE = 256  # side of the tiles in peers and model
 # Tiles beside ours: times the side, at the same scale, and which part of it neighbours share
-OTHER_TILES = ((1, 4), (1, 2), (2, 4), (2, 8))
+OTHER_TILES = ((1, 4), (1, 3), (1, 2), (2, 4))
 NEAR = 2  # pixels from a border of the images that a scan is put together from
 
 
