@@ -13,12 +13,13 @@ from fixed_model import config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from maskrcnn.config.model import InputConfig
 from maskrcnn.errors import UserError
 from maskrcnn.images.regions import ArrayRegions
 from maskrcnn.images.tiles import Window, tile_grid
 from maskrcnn.instances import Instances, Masks
 from maskrcnn.masks.rle import bitmap_rle, rle_bitmap
-from maskrcnn.predict.large import TiledImage, read_tiles, tile_side
+from maskrcnn.predict.large import TiledImage, grid_of, read_tiles, tile_side
 from maskrcnn.predict.tiles import TileJoiner, best_first, merge, view_tile
 
 
@@ -350,6 +351,60 @@ def test_a_prediction_goes_on_at_any_row(seed: int, height: int, side: int) -> N
     assert len(parts) == len(prediction())
     for start in range(len(parts)):
         assert [comparable(part) for part in prediction().parts(start)] == parts[start:]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    height=st.integers(30, 200),
+    width=st.integers(30, 200),
+    short_side=st.sampled_from([48, 64, 100, 160]),
+    divisor=st.sampled_from([8, 32]),
+)
+def test_tiles_begin_where_cells_of_the_features_do_and_may_reach_beyond_the_image(
+    height: int, width: int, short_side: int, divisor: int
+) -> None:
+    numbers = np.zeros((height, width), np.int32)
+    places = itertools.product(range(3, height - 3, 8), range(3, width - 3, 8))
+    for number, (y, x) in enumerate(places, 1):
+        cv2.circle(numbers, (x, y), 3, number, -1)
+    colours = {"channels": 4, "mean": [0] * 4, "std": [1] * 4}
+    config = InputConfig(short_side=short_side, long_side=3 * short_side, divisor=divisor, **colours)
+    grid = grid_of((height, width), 48, config)
+    shorter, shapes = min(48, height, width), set()
+    for starts, length, side in ((grid.tops, height, grid.height), (grid.lefts, width, grid.width)):
+        steps = [after - before for before, after in itertools.pairwise(starts)]
+        assert starts[0] == 0 and starts[-1] < length <= starts[-1] + side and all(s <= 36 for s in steps)
+        aligned = all(start * short_side % (shorter * divisor) == 0 for start in starts)
+        unit = next(u for u in range(1, 10**4) if u * short_side % (shorter * divisor) == 0)
+        assert aligned or (unit > 36 and starts[-1] + side == length)
+
+    def find(tile: np.ndarray) -> Instances:
+        shapes.add(tile.shape[:2])
+        return instances_of(np.ascontiguousarray(tile).view(np.int32)[..., 0])
+
+    image = ArrayRegions(numbers.view(np.uint8).reshape(height, width, 4))
+    found = TiledImage(image, 48, find, most=1000, config=config).whole()
+    assert shapes == {(grid.height, grid.width)} and found.size == (height, width)
+    check(found, numbers)
+
+
+def test_what_is_found_beyond_the_image_is_left_out_and_cut() -> None:
+    image = ArrayRegions(np.full((100, 60, 3), 9, np.uint8))
+    config = InputConfig(short_side=64, long_side=64, divisor=32)  # so tiles of 64 begin at multiples of 32
+    seen = []
+
+    def find(tile: np.ndarray) -> Instances:
+        seen.append(tile)
+        numbers = np.zeros(tile.shape[:2], np.int32)
+        if len(seen) == 3:  # from row 64 on, of which 36 are in the image
+            numbers[30:50, 10:20], numbers[40:60, 30:50] = 1, 2
+        return instances_of(numbers)
+
+    found = TiledImage(image, 64, find, most=100, config=config).whole()
+    assert [len(tile) for tile in seen] == [64, 64, 64]
+    assert (seen[2][:36] == 9).all() and (seen[2][36:] == np.rint(config.mean)).all()
+    assert found.names == ["1"] and found.boxes.tolist() == [[10, 94, 20, 100]]
+    assert found.masks is not None and found.masks.areas().tolist() == [60]
 
 
 def test_of_small_objects_a_restart_predicts_one_row_again() -> None:

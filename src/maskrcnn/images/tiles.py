@@ -30,8 +30,8 @@ class Window:
 class Grid:
     """Windows of `side` x `side` (less where the image is smaller) that cover an image, in rows.
 
-    As few as neighbours that share at least `overlap` pixels allow, at even distances. The core of each tile
-    ends in the middle of what it shares with its neighbours: cores cover the image without overlap.
+    As few as neighbours that share at least `overlap` pixels allow. The core of each tile ends in the middle
+    of what it shares with its neighbours: cores cover the image without overlap.
     """
 
     tops: list[int]  # of each row of tiles
@@ -64,9 +64,14 @@ class Grid:
         return len(self.tops) * len(self.lefts)
 
 
-def tile_grid(height: int, width: int, side: int, overlap: int) -> Grid:
-    """The tiles of an image of this size, pixels."""
-    tops, lefts = _starts(height, side, overlap), _starts(width, side, overlap)
+def tile_grid(height: int, width: int, side: int, overlap: int, unit: int | None = None) -> Grid:
+    """The tiles of an image of this size, pixels.
+
+    Args:
+        unit: tiles begin at multiples of it, and the last may reach beyond the image; None, or where it is
+            too large for that: at even distances, all within the image.
+    """
+    tops, lefts = (_starts(length, side, overlap, unit) for length in (height, width))
     return Grid(tops, lefts, min(side, height), min(side, width), (height, width))
 
 
@@ -76,10 +81,13 @@ def tile_windows(height: int, width: int, side: int, overlap: int) -> list[Windo
     return [grid.tile(number)[0] for number in range(len(grid))]
 
 
-def _starts(length: int, side: int, overlap: int) -> list[int]:
+def _starts(length: int, side: int, overlap: int, unit: int | None) -> list[int]:
     """Where the tiles along a side of an image begin."""
     if length <= side:
         return [0]
+    step = 0 if unit is None else (side - overlap) // unit * unit
+    if step:
+        return list(range(0, length - side + step, step))
     count = -(-(length - overlap) // (side - overlap))
     return [i * (length - side) // (count - 1) for i in range(count)]
 

@@ -111,6 +111,14 @@ class Masks:
         }
         return replace(self, boxes=self.boxes * factor, size=size, known=known, encoded=None)
 
+    def inside(self, height: int, width: int) -> Masks:
+        """What there is of the masks in the first rows and columns of their image."""
+        known = {
+            row: (x0, y0, bitmap[: max(0, height - y0), : max(0, width - x0)])
+            for row, (x0, y0, bitmap) in self.known.items()
+        }
+        return replace(self, size=(height, width), known=known, encoded=None)
+
     def expected_iou(self) -> np.ndarray:
         """float32 (N,): the IoU of each mask with the true one that its probabilities let expect, 0 to 1.
 

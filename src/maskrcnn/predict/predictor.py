@@ -197,7 +197,7 @@ def tiled(model: Runner, image: RegionImage, side: int, *, score: float | None =
     def find(tile: np.ndarray) -> Instances:
         return predict_pixels(model, [tile], score=score)[0]
 
-    return TiledImage(image, side, find, most=model.config.test.detections)
+    return TiledImage(image, side, find, most=model.config.test.detections, config=model.config.input)
 
 
 def check_score(score: float | None) -> None:
