@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
@@ -64,14 +66,14 @@ class Grid:
         return len(self.tops) * len(self.lefts)
 
 
-def tile_grid(height: int, width: int, side: int, overlap: int, unit: int | None = None) -> Grid:
+def tile_grid(height: int, width: int, side: int, overlap: int, cell: Fraction | None = None) -> Grid:
     """The tiles of an image of this size, pixels.
 
     Args:
-        unit: tiles begin at multiples of it, and the last may reach beyond the image; None, or where it is
-            too large for that: at even distances, all within the image.
+        cell: pixels; tiles begin at the pixel nearest to a multiple of it, and the last may reach beyond the
+            image. None, or a cell too large for that: at even distances, all within the image.
     """
-    tops, lefts = (_starts(length, side, overlap, unit) for length in (height, width))
+    tops, lefts = (_starts(length, side, overlap, cell) for length in (height, width))
     return Grid(tops, lefts, min(side, height), min(side, width), (height, width))
 
 
@@ -81,13 +83,13 @@ def tile_windows(height: int, width: int, side: int, overlap: int) -> list[Windo
     return [grid.tile(number)[0] for number in range(len(grid))]
 
 
-def _starts(length: int, side: int, overlap: int, unit: int | None) -> list[int]:
+def _starts(length: int, side: int, overlap: int, cell: Fraction | None) -> list[int]:
     """Where the tiles along a side of an image begin."""
     if length <= side:
         return [0]
-    step = 0 if unit is None else (side - overlap) // unit * unit
+    step = 0 if cell is None else (side - overlap) // cell * cell
     if step:
-        return list(range(0, length - side + step, step))
+        return [round(i * step) for i in range(math.ceil((length - side) / step) + 1)]
     count = -(-(length - overlap) // (side - overlap))
     return [i * (length - side) // (count - 1) for i in range(count)]
 

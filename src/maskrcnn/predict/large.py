@@ -64,7 +64,7 @@ def grid_of(size: tuple[int, int], side: int, config: InputConfig | None) -> Gri
         return tile_grid(*size, side, side // OVERLAP)
     short, long = sorted(min(side, length) for length in size)
     scale = min(Fraction(config.short_side, short), Fraction(config.long_side, long))
-    return tile_grid(*size, side, side // OVERLAP, (scale / config.divisor).denominator)
+    return tile_grid(*size, side, side // OVERLAP, config.divisor / scale)
 
 
 class TiledImage:
