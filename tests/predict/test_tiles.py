@@ -357,8 +357,8 @@ def test_a_prediction_goes_on_at_any_row(seed: int, height: int, side: int) -> N
 @given(
     height=st.integers(30, 200),
     width=st.integers(30, 200),
-    short_side=st.sampled_from([48, 64, 100, 160]),
-    divisor=st.sampled_from([8, 32]),
+    short_side=st.sampled_from([64, 100, 160]),
+    divisor=st.sampled_from([4, 8, 32]),
 )
 def test_tiles_begin_where_cells_of_the_features_do_and_may_reach_beyond_the_image(
     height: int, width: int, short_side: int, divisor: int
@@ -376,7 +376,7 @@ def test_tiles_begin_where_cells_of_the_features_do_and_may_reach_beyond_the_ima
         assert starts[0] == 0 and starts[-1] < length <= starts[-1] + side and all(s <= 36 for s in steps)
         cell = shorter * divisor / short_side
         far = [abs(start / cell - round(start / cell)) * cell for start in starts]
-        assert max(far) <= 0.5 + 1e-9 or (cell > 36 and starts[-1] + side == length)
+        assert max(far) <= 0.5 + 1e-9 or (36 // cell * cell < 0.8 * 36 and starts[-1] + side == length)
 
     def find(tile: np.ndarray) -> Instances:
         shapes.add(tile.shape[:2])
@@ -390,19 +390,19 @@ def test_tiles_begin_where_cells_of_the_features_do_and_may_reach_beyond_the_ima
 
 def test_what_is_found_beyond_the_image_is_left_out_and_cut() -> None:
     image = ArrayRegions(np.full((100, 60, 3), 9, np.uint8))
-    config = InputConfig(short_side=64, long_side=64, divisor=32)  # so tiles of 64 begin at multiples of 32
+    config = InputConfig(short_side=64, long_side=64, divisor=16)  # so tiles of 64 begin at multiples of 48
     seen = []
 
     def find(tile: np.ndarray) -> Instances:
         seen.append(tile)
         numbers = np.zeros(tile.shape[:2], np.int32)
-        if len(seen) == 3:  # from row 64 on, of which 36 are in the image
-            numbers[30:50, 10:20], numbers[40:60, 30:50] = 1, 2
+        if len(seen) == 2:  # from row 48 on, of which 52 are in the image
+            numbers[46:60, 10:20], numbers[53:60, 30:50] = 1, 2
         return instances_of(numbers)
 
     found = TiledImage(image, 64, find, most=100, config=config).whole()
-    assert [len(tile) for tile in seen] == [64, 64, 64]
-    assert (seen[2][:36] == 9).all() and (seen[2][36:] == np.rint(config.mean)).all()
+    assert [len(tile) for tile in seen] == [64, 64]
+    assert (seen[1][:52] == 9).all() and (seen[1][52:] == np.rint(config.mean)).all()
     assert found.names == ["1"] and found.boxes.tolist() == [[10, 94, 20, 100]]
     assert found.masks is not None and found.masks.areas().tolist() == [60]
 

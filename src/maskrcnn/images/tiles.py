@@ -71,7 +71,8 @@ def tile_grid(height: int, width: int, side: int, overlap: int, cell: Fraction |
 
     Args:
         cell: pixels; tiles begin at the pixel nearest to a multiple of it, and the last may reach beyond the
-            image. None, or a cell too large for that: at even distances, all within the image.
+            image. None, or a cell that makes steps more than a fifth shorter: at even distances, all within
+            the image.
     """
     tops, lefts = (_starts(length, side, overlap, cell) for length in (height, width))
     return Grid(tops, lefts, min(side, height), min(side, width), (height, width))
@@ -88,7 +89,7 @@ def _starts(length: int, side: int, overlap: int, cell: Fraction | None) -> list
     if length <= side:
         return [0]
     step = 0 if cell is None else (side - overlap) // cell * cell
-    if step:
+    if 5 * step >= 4 * (side - overlap):
         return [round(i * step) for i in range(math.ceil((length - side) / step) + 1)]
     count = -(-(length - overlap) // (side - overlap))
     return [i * (length - side) // (count - 1) for i in range(count)]
