@@ -5,7 +5,13 @@ from __future__ import annotations
 import errno
 import os
 
+# of a disk that fails, or a share whose machine does not answer
+OUT_OF_REACH = (
+    *(errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT),
+    *(errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ECONNRESET),
+)
 REMEDIES = {
+    **dict.fromkeys(OUT_OF_REACH, "check the disk or the share that it is on"),
     errno.ENOSPC: "free some space or write elsewhere",
     errno.EDQUOT: "free some of your quota or write elsewhere",
     errno.EFBIG: "raise the limit of file sizes (ulimit -f) or write elsewhere",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from maskrcnn.cli.main import main
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.instances import Instances
 from maskrcnn.predict.augment import Augmented
@@ -244,6 +246,48 @@ def test_addresses_of_other_file_systems(tmp_path: Path) -> None:
         find_addresses(["s3://bucket/"])
 
 
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file that cannot be read")
+def test_a_disk_that_fails_is_no_images_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command ends, and goes on when the disk is back; no row says that the image is damaged."""
+    monkeypatch.setattr("maskrcnn.cli.predict_shards.load_runner", lambda *_, **__: BlobModel())
+    folder, out = photos(tmp_path / "photos", 5), tmp_path / "out"
+    (folder / "003.png").rename(tmp_path / "away.png")
+    (folder / "003.png").symlink_to("/proc/self/mem")  # its first byte is an Input/output error
+    command = ["predict", "m", str(folder), "--out", str(out), "--block", "2", "--shard", "1/1"]
+    assert main(command) == 2
+    line = capsys.readouterr().err
+    assert "003.png: Input/output error; check the disk" in line and line.count("\n") == 1
+    assert missing_blocks(read_run(out)) == [1, 2]
+    (tmp_path / "away.png").replace(folder / "003.png")
+    assert main(command) == 0
+    assert "2 of them were done before" in capsys.readouterr().err
+    assert [row["error"] for block in range(3) for row in read_run(out).rows(block)] == [None] * 5
+
+
+def test_a_store_that_does_not_answer_ends_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(address: str, allow_network: bool) -> Any:
+        raise OSError("AWS Error NETWORK_CONNECTION during HeadBucket\ntwice")
+
+    for place in ("batch_predictor", "addresses"):
+        monkeypatch.setattr(f"maskrcnn.scale.{place}.open_filesystem", unreachable)
+    line = (
+        "cannot be reached .AWS Error NETWORK_CONNECTION during HeadBucket twice.; the same command goes on"
+    )
+    with pytest.raises(UserError, match=f"s3://bucket/one.png: {line}"):
+        BatchPredictor(BlobModel(), allow_network=True).rows([{"address": "s3://bucket/one.png"}])
+    with pytest.raises(UserError, match=f"s3://bucket/: {line}"):
+        find_addresses(["s3://bucket/"], allow_network=True)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_nothing_waits_for_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    (row,) = BatchPredictor(BlobModel()).rows([{"address": str(tmp_path / "a.png")}])
+    assert row["error"] == "a pipe or a device, no file; save it as a file first"
+
+
 def test_a_list_is_sorted_and_has_each_once() -> None:
     found = find_addresses([], ["b.png", "a.png", "b.png", "s3://x/y.png"])
     assert found.images == ["a.png", "b.png", "s3://x/y.png"] and found.doubled == 1
@@ -256,8 +300,6 @@ def test_a_list_is_sorted_and_has_each_once() -> None:
 def test_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from maskrcnn.cli.main import main
-
     monkeypatch.setattr("maskrcnn.cli.predict_shards.load_runner", lambda *_, **__: BlobModel())
     folder, out = photos(tmp_path / "photos", 5, broken=(4,)), tmp_path / "out"
     command = ["predict", "m", str(folder), "--out", str(out), "--block", "2"]

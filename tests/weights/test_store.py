@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -100,6 +101,16 @@ def test_equal_weights_are_equal_files(tmp_path: Path) -> None:
         save_model(model, tmp_path / str(number))
     files = {(tmp_path / str(number) / "model.safetensors").read_bytes() for number in range(8)}
     assert len(files) == 1
+
+
+def test_opening_a_model_does_not_bring_the_compiler() -> None:
+    """torch.compile's modules are 140 MB and seconds of every start."""
+    code = (
+        "import sys; from maskrcnn.weights.load import load_model; load_model('person-mobilenet')\n"
+        "assert 'torch._dynamo' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_the_trunk_fills_every_tensor_of_the_backbone() -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from maskrcnn.errors import UserError
 from maskrcnn.predict.sources import choose_names, find_names
-from maskrcnn.scale.batch_predictor import REMOTE, open_filesystem
+from maskrcnn.scale.batch_predictor import REMOTE, open_filesystem, reaching
 
 
 class Addresses(NamedTuple):
@@ -37,8 +37,8 @@ def find_addresses(
         allow_network: look into folders on other machines.
 
     Raises:
-        UserError: no image, a source that does not exist, or an address that is no text.
-        OSError: another machine cannot be reached.
+        UserError: no image, a source that does not exist, an address that is no text, or another machine
+            cannot be reached.
     """
     local: list[str] = []
     images, passed_over = list(listed), list[str]()
@@ -65,11 +65,12 @@ def _in_folder(source: str, allow_network: bool, passed_over: list[str]) -> list
     """The images directly in a folder on another machine."""
     from pyarrow.fs import FileSelector, FileType
 
-    filesystem, path = open_filesystem(source, allow_network)
-    try:
-        entries = filesystem.get_file_info(FileSelector(path.rstrip("/")))
-    except FileNotFoundError:
-        raise UserError(f"{source}: no such folder; check the name") from None
+    with reaching(source):
+        filesystem, path = open_filesystem(source, allow_network)
+        try:
+            entries = filesystem.get_file_info(FileSelector(path.rstrip("/")))
+        except FileNotFoundError:
+            raise UserError(f"{source}: no such folder; check the name") from None
     names = sorted(
         entry.base_name
         for entry in entries

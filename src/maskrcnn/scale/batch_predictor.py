@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from maskrcnn.errors import DataError, ImageError, RecordError, UserError
 from maskrcnn.export.load_runner import open_runner
+from maskrcnn.images.multichannel import refuse_special
 from maskrcnn.images.regions import RegionImage
 from maskrcnn.predict.augment import Augmented
 from maskrcnn.predict.large import Tiles
@@ -18,6 +20,7 @@ from maskrcnn.predict.predictor import check_batch, check_score, predict_opened
 from maskrcnn.predict.reading import SourceImage, open_image
 from maskrcnn.runtime.engine import Runner
 from maskrcnn.scale.rows import Row, demand_pyarrow, found_row, schema
+from maskrcnn.system_errors import OUT_OF_REACH
 
 if TYPE_CHECKING:
     import pyarrow
@@ -84,10 +87,10 @@ class BatchPredictor:
             A DataFrame for one, else a table of Arrow.
 
         Raises:
-            UserError: it has no column of addresses or bytes; or an address on the network without
-                `allow_network`.
+            UserError: it has no column of addresses or bytes; an address on the network without
+                `allow_network`; or another machine cannot be reached.
             DataError: the network's numbers became NaN or infinite.
-            OSError: another machine cannot be reached.
+            OSError: the disk of an image fails.
         """
         import pyarrow as pa
 
@@ -121,16 +124,17 @@ class BatchPredictor:
             rows.append({"id": row.get("id"), "address": address})
             try:
                 path = self._file(row.get("bytes"), address, folder / str(place))
+                refuse_special(path)  # which would be waited for, or has no end
                 with suppress(OSError, ValueError), path.open("rb") as file:
                     rows[place]["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
                 opened[place] = open_image(SourceImage(path), self.model.config.input, self.tiles)
-            except DataError as error:
-                rows[place]["error"] = _reason(error)
+            except (DataError, OSError) as error:
+                rows[place]["error"] = _reason(error, address)
         for place in [place for place, (_, side) in opened.items() if side is not None]:
             try:  # in tiles, which are read one by one: on its own
                 self._find(rows, {place: opened.pop(place)})
-            except ImageError as error:
-                rows[place]["error"] = _reason(error)
+            except (ImageError, OSError) as error:
+                rows[place]["error"] = _reason(error, rows[place]["address"])
         self._find(rows, opened)
         return rows
 
@@ -159,16 +163,29 @@ def read_address(address: str, allow_network: bool) -> bytes:
 
     Raises:
         ImageError: nothing is there.
-        UserError: it is on the network, without `allow_network`; or of a kind that is not known.
-        OSError: the other machine cannot be reached.
+        UserError: it is on the network, without `allow_network`; of a kind that is not known; or the other
+            machine cannot be reached.
     """
-    filesystem, path = open_filesystem(address, allow_network)
+    with reaching(address):
+        filesystem, path = open_filesystem(address, allow_network)
+        try:
+            with filesystem.open_input_stream(path) as stream:
+                data: bytes = stream.read()
+                return data
+        except FileNotFoundError:
+            raise ImageError(address, "no such file", "check the name") from None
+
+
+@contextmanager
+def reaching(address: str) -> Iterator[None]:
+    """Make one line of what the system or a store says that does not answer."""
     try:
-        with filesystem.open_input_stream(path) as stream:
-            data: bytes = stream.read()
-            return data
-    except FileNotFoundError:
-        raise ImageError(address, "no such file", "check the name") from None
+        yield
+    except OSError as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{address:.200}: cannot be reached ({reason:.120}); the same command goes on"
+        ) from None
 
 
 def open_filesystem(address: str, allow_network: bool) -> tuple[Any, str]:
@@ -191,8 +208,19 @@ def _as_table(batch: Any) -> pyarrow.Table:
     return pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
 
 
-def _reason(error: DataError) -> str:
-    """Why an image cannot be read, without its name, which may be one of ours."""
+def _reason(error: Exception, address: str | None) -> str:
+    """Why an image cannot be read, without its name, which may be one of ours.
+
+    Raises:
+        OSError: the disk that it is on fails, or has no room for a copy, which is no fault of the image's.
+    """
+    behind: BaseException | None = error
+    while behind is not None:
+        if isinstance(behind, OSError) and behind.errno in OUT_OF_REACH:
+            raise OSError(behind.errno, behind.strerror, address) from None
+        behind = behind.__context__
+    if not isinstance(error, DataError):
+        raise error
     if not isinstance(error, RecordError):
         return str(error)
     return f"{error.record} {error.what}; {error.remedy}".strip()

@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from maskrcnn.predict.files import make_folder
 from maskrcnn.progress import Progress
 from maskrcnn.scale.addresses import Addresses
 from maskrcnn.scale.batch_predictor import BatchPredictor
-from maskrcnn.scale.parts import missing_blocks, open_run, read_run
+from maskrcnn.scale.parts import Run, missing_blocks, open_run, read_run
 from maskrcnn.scale.shards import Limit, ShardSummary, describe, describe_predictor, predict_block
 from maskrcnn.shell import counted
 from maskrcnn.stop import telling
@@ -29,21 +30,33 @@ from maskrcnn.stop import telling
 class BlockWorker:
     """A process of Ray's: writes the parts of the blocks that it is given."""
 
-    def __init__(self, weights: str, options: Mapping[str, Any], folder: str) -> None:
+    def __init__(self, weights: str, options: Mapping[str, Any], folder: str, here: str) -> None:
         """
+        Args:
+            here: the folder that relative paths are from.
+        """
+        self.weights, self.options, self.folder = weights, options, folder
+        if os.path.isdir(here):  # a machine that has only what is on the network needs none
+            os.chdir(here)
+
+    @cached_property
+    def loaded(self) -> tuple[BatchPredictor, Run]:
+        """At the first block: of an error when it starts, Ray tells the text alone.
+
         Raises:
-            UserError: its weights or settings are not those of the run in `folder`.
+            UserError: its weights or settings are not those of the run in the folder.
         """
-        self.predictor, self.run = BatchPredictor(weights, **options), read_run(Path(folder))
-        own = describe_predictor(self.predictor)
-        differ = [name for name, value in own.items() if self.run.record.get(name) != value]
+        predictor, run = BatchPredictor(self.weights, **self.options), read_run(Path(self.folder))
+        own = describe_predictor(predictor)
+        differ = [name for name, value in own.items() if run.record.get(name) != value]
         if differ:
-            raise UserError(f"{weights}: has other {' and '.join(differ)} on a machine of the cluster")
+            raise UserError(f"{self.weights}: has other {' and '.join(differ)} on a machine of the cluster")
+        return predictor, run
 
     def __call__(self, row: dict[str, Any]) -> dict[str, int]:
-        block = int(row["block"])
-        done = self.run.done(block)
-        failures = done[1] if done else predict_block(self.predictor, self.run, block, list(row["addresses"]))
+        (predictor, run), block = self.loaded, int(row["block"])
+        done = run.done(block)
+        failures = done[1] if done else predict_block(predictor, run, block, list(row["addresses"]))
         return {"block": block, "failures": failures}
 
 
@@ -89,7 +102,8 @@ def predict_on_ray(
         return f"{summary.images} of {run.images} images are done: {out}; the same command goes on"
 
     with telling(line), _cluster(address):
-        for row in _results(items, [weights, dict(options), str(run.folder)], options.get("device")):
+        arguments = [weights, dict(options), str(run.folder), os.getcwd()]
+        for row in _results(items, arguments, options.get("device")):
             summary.images += len(run.places(row["block"]))
             summary.failures += row["failures"]
             if progress:
@@ -136,6 +150,8 @@ def _cluster(address: str) -> Iterator[None]:
         UserError: there is no cluster at `address`.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it tells its makers otherwise
+    for name, level in {"RAY_DATA_LOG_LEVEL": "CRITICAL", "RAY_BACKEND_LOG_LEVEL": "fatal"}.items():
+        os.environ.setdefault(name, level)  # a raised error says the same
     import ray
 
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}

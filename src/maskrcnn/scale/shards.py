@@ -115,9 +115,9 @@ def predict_shard(
         limit: of images that cannot be read; None: none.
 
     Raises:
-        UserError: `out` has parts of another run.
+        UserError: `out` has parts of another run, or another machine cannot be reached.
         DataError: more images than `limit` could not be read, or a part is damaged.
-        OSError: a part cannot be written, or another machine cannot be reached.
+        OSError: a part cannot be written, or the disk of an image fails.
     """
     make_folder(out)
     run = open_run(out, describe(predictor, found, block))
