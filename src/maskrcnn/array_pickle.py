@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from maskrcnn.errors import UserError
+from maskrcnn.errors import UserError, one_line
 
 REMEDY = "resave it where it was made, with torch.save(model.state_dict(), PATH)"
 MAX_OPERATIONS = 1_000_000  # a published checkpoint has some 20,000
@@ -366,7 +366,7 @@ def numbers(raw: bytes | bytearray, dtype: np.dtype[Any], shape: Any, fortran: A
 
 def line(text: Any) -> str:
     """One printable line of what a file or a library says."""
-    return " ".join(str(text).split())[:200].encode("unicode_escape").decode("ascii")
+    return one_line(text)[:200].encode("unicode_escape").decode("ascii")
 
 
 def refusal(path: Path, wanted: str) -> UserError:

@@ -13,7 +13,7 @@ from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from maskrcnn.errors import UserError
+from maskrcnn.errors import UserError, one_line
 from maskrcnn.files import locked
 from maskrcnn.progress import Progress
 
@@ -213,8 +213,7 @@ def _broken(url: str, path: Path, done: int, total: int | None, why: str) -> Use
 
 def _reason(error: Exception) -> str:
     """One line of an exception of urllib, which hides the cause in `reason`."""
-    cause = getattr(error, "reason", error)
-    return " ".join(str(cause).split()) or type(cause).__name__
+    return one_line(getattr(error, "reason", error))
 
 
 def _by_hand(path: Path | None) -> str:

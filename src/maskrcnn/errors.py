@@ -39,3 +39,8 @@ class RecordError(DataError):
 
 class ImageError(RecordError):
     """An image that cannot be used."""
+
+
+def one_line(error: object) -> str:
+    """What an error, or a text, says, on one line; the error's kind where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from maskrcnn.config.model import KeypointSchema
-from maskrcnn.errors import DataError, UserError
+from maskrcnn.errors import DataError, UserError, one_line
 from maskrcnn.files import new_file
 from maskrcnn.masks.masks import Index, Masks, chosen_rows, same
 from maskrcnn.masks.packed import PackedMasks
@@ -340,8 +340,9 @@ class Instances:
             raise DataError(f"{path}: no such file; check the name") from None
         # whatever a strange or damaged file makes of it
         except Exception as error:  # noqa: BLE001
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise DataError(f"{path}: not a file of Instances.save ({reason:.120}); save it again") from None
+            raise DataError(
+                f"{path}: not a file of Instances.save ({one_line(error):.120}); save it again"
+            ) from None
 
     def to_coco(self, image_id: int | str) -> list[dict[str, Any]]:
         """COCO results, one plain dict for each object, ready for JSON.

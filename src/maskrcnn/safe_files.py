@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from maskrcnn.errors import UserError
+from maskrcnn.errors import UserError, one_line
 
 LARGEST = 1_000_000  # bytes; the names of a thousand classes take a fiftieth of it
 LARGEST_JSON = 8_000_000  # a model's settings hold all its classes, each on a line of its own
@@ -50,8 +50,7 @@ def parse_yaml_text(text: str, where: str, kind: Kind = _sentence) -> Any:
         raise
     # values that look like dates or numbers and are none raise whatever their parsing stumbles over
     except Exception as error:  # noqa: BLE001
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise kind(where, f"not readable as YAML ({reason:.200})", "correct it") from None
+        raise kind(where, f"not readable as YAML ({one_line(error):.200})", "correct it") from None
 
 
 def parse_json(path: Path, remedy: str) -> dict[str, Any]:
@@ -68,9 +67,7 @@ def parse_json(path: Path, remedy: str) -> dict[str, Any]:
     try:
         settings = json.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: not JSON, or a number of thousands of digits
-        raise UserError(
-            f"{path}: not readable as JSON ({' '.join(str(error).split()):.200}); {remedy}"
-        ) from None
+        raise UserError(f"{path}: not readable as JSON ({one_line(error):.200}); {remedy}") from None
     if not isinstance(settings, dict):
         raise UserError(f"{path}: a mapping is expected, not {type(settings).__name__}; {remedy}")
     level: list[Any] = [settings]

@@ -7,7 +7,7 @@ from __future__ import annotations
 import difflib
 import shlex
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 
 def shell_command(words: Sequence[str]) -> str:
@@ -25,10 +25,15 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{plural}"
 
 
-def nearest(word: str, names: Sequence[str]) -> str:
+def nearest(word: str, names: Collection[str]) -> str:
     """What may have been meant by a word that is none of the names; else which there are."""
+    return did_you_mean(word, names).removeprefix("; ") or f"there are: {', '.join(names)}"
+
+
+def did_you_mean(word: str, names: Collection[str]) -> str:
+    """The name nearest to a mistyped word, to end a line with; "" where none is near."""
     near = difflib.get_close_matches(word, names, 1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names)}"
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def printable(line: str) -> str:

@@ -11,10 +11,11 @@ import yaml
 
 from maskrcnn.check import auto, start
 from maskrcnn.check.advice import advise
-from maskrcnn.check.length import Cost, parse_time
+from maskrcnn.check.length import Cost
 from maskrcnn.check.machine import Machine
 from maskrcnn.check.run import check
 from maskrcnn.check.statistics import Statistics
+from maskrcnn.cli.common import seconds_of
 from maskrcnn.cli.main import main
 from maskrcnn.config.keypoints import COCO_NAMES, coco_keypoints
 from maskrcnn.config.load import load_config
@@ -135,13 +136,13 @@ def test_a_published_model_is_taken_from_the_cache_and_never_fetched(monkeypatch
 
 @pytest.mark.parametrize(("text", "seconds"), [("30m", 1800), ("2h", 7200), ("1h30m", 5400), ("90s", 90)])
 def test_times_are_read(text: str, seconds: float) -> None:
-    assert parse_time(text) == seconds
+    assert seconds_of("--time", text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "30", "m", "-5m", "0s", "1e9h", "30 m x", "999999999999h"])
 def test_other_times_are_refused(text: str) -> None:
-    with pytest.raises(UserError, match="30m, 2h"):
-        parse_time(text)
+    with pytest.raises(UserError, match="--budget .*30m, 2h"):
+        seconds_of("--budget", text)
 
 
 @pytest.mark.parametrize("seconds", [120.0, 1800.0, 36_000.0])

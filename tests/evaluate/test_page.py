@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import hotcoco
 import numpy as np
 import pytest
 
@@ -14,6 +15,7 @@ from maskrcnn.evaluate.coco import score_results
 from maskrcnn.evaluate.found import Result
 from maskrcnn.evaluate.page import write_page
 from maskrcnn.evaluate.stardist import match_objects
+from maskrcnn.evaluate.truth import Kind
 from maskrcnn.labels.types import Annotation, Dataset, DatasetInfo, LabelledImage
 from maskrcnn.masks.rle import bitmap_rle
 
@@ -72,9 +74,12 @@ def result(image: LabelledImage, box: tuple[float, ...], rle: object, category: 
 
 
 def written(tmp_path: Path, dataset: Squares, found: list[Result], stardist: bool = False) -> str:
-    scores = score_results(dataset, found, ["bbox", "segm"])
+    matched: dict[Kind, hotcoco.COCOeval] = {}
+    scores = score_results(dataset, found, ["bbox", "segm"], matched=matched)
     objects = match_objects(dataset, found) if stardist else None
-    write_page(tmp_path / "page.html", "model <i> on squares", dataset, found, scores, objects=objects)
+    write_page(
+        tmp_path / "page.html", "model <i> on squares", dataset, found, scores, matched, objects=objects
+    )
     return (tmp_path / "page.html").read_text()
 
 

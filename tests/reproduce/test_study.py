@@ -155,7 +155,7 @@ def test_a_budget_that_is_too_small_names_the_one_that_is_not(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--budget", "soon"], "--budget soon: write it as 90s, 30m or 2h"),
+        (["--budget", "soon"], "--budget soon: write it as 30m, 2h, 1h30m or 90s"),
         (["--budget", "1h", "--steps", "9"], "--budget and --steps: give one of them"),
         (["--only", "3/2"], "--only 3/2: write it as 1/4"),
         (["--table", "9"], "--table 9: there are"),

@@ -150,7 +150,7 @@ def test_without_a_network_is_one_line(
 
 
 def test_a_wrong_name_names_the_nearest() -> None:
-    with pytest.raises(UserError, match="did you mean torchvision/maskrcnn_resnet50_fpn"):
+    with pytest.raises(UserError, match="did you mean 'torchvision/maskrcnn_resnet50_fpn"):
         MaskRCNN.from_pretrained("torchvision/maskrcnn_resnet50_fpm")
     with pytest.raises(UserError, match="train.trunk=torchvision/resnet50_v1"):
         MaskRCNN.from_pretrained("torchvision/resnet50_v1")

@@ -17,6 +17,7 @@ class Draft:
     reasons: list[str] = field(default_factory=list)
     overrides: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)  # overrides that a person wants: these win
+    _read: tuple[list[str], Config] | None = field(default=None, init=False)
 
     def add(self, reason: str, *overrides: str) -> None:
         self.reasons.append(reason)
@@ -25,7 +26,10 @@ class Draft:
     @property
     def config(self) -> Config:
         """The settings as chosen so far."""
-        return load_config(self.recipe, [*self.overrides, *self.asked])
+        overrides = [*self.overrides, *self.asked]
+        if self._read is None or self._read[0] != overrides:
+            self._read = overrides, load_config(self.recipe, overrides)
+        return self._read[1]
 
     def asks(self, key: str) -> bool:
         """Whether a person wants a value of their own for a setting."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +22,6 @@ SPARE = 0.85  # share of the time that is planned: steps differ, and other progr
 START_UP = 10.0  # seconds before the first step and after the last
 PATIENCE = 5  # evaluations: half of the training
 LONGER = 3  # times as long as the objects ask for, at most, where there is time
-TIME = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
 
 
 @dataclass(frozen=True)
@@ -33,20 +31,6 @@ class Cost:
     step: float  # of training, reading it included
     evaluation: float
     memory_gb: float | None  # the most that this process held
-
-
-def parse_time(text: str) -> float:
-    """Seconds of a time as it is typed: 30m, 2h, 1h30m, 90s.
-
-    Raises:
-        UserError: none of these, or less than any training takes.
-    """
-    match = TIME.fullmatch(text.strip())
-    hours, minutes, seconds = (float(part or 0) for part in match.groups()) if match and text else (0.0,) * 3
-    total = 3600 * hours + 60 * minutes + seconds
-    if not 0 < total < 1e8:
-        raise UserError(f"--time {text}: write it as 30m, 2h, 1h30m or 90s")
-    return total
 
 
 def advise_length(

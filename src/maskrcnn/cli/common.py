@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from maskrcnn.progress import Progress
     from maskrcnn.runtime.engine import Runner
 
+TIME = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
 Output = Literal["file", "image", "folder", "new folder"]
 
 
@@ -323,6 +324,20 @@ def share_of(option: str, text: str) -> tuple[int, int]:
     if not found or not 1 <= int(found[1]) <= int(found[2]):
         raise UserError(f"{option} {text:.40}: write it as 1/4, 2/4 and so on")
     return int(found[1]), int(found[2])
+
+
+def seconds_of(option: str, text: str) -> float:
+    """Seconds of a time as it is typed: 30m, 2h, 1h30m, 90s.
+
+    Raises:
+        UserError: none of these, or 0; names `option`.
+    """
+    found = TIME.fullmatch(text.strip())
+    hours, minutes, seconds = (float(part or 0) for part in found.groups()) if found else (0.0,) * 3
+    total = 3600 * hours + 60 * minutes + seconds
+    if not 0 < total < 1e8:
+        raise UserError(f"{option} {text}: write it as 30m, 2h, 1h30m or 90s")
+    return total
 
 
 def recipe_for(data: str, recipe: str | None) -> str:

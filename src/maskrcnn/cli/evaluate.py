@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -32,6 +32,11 @@ from maskrcnn.cli.common import (
 from maskrcnn.cli.value_range import ValueRangeOption, parse_value_range, set_value_range
 from maskrcnn.errors import UserError
 from maskrcnn.shell import nearest
+
+if TYPE_CHECKING:
+    import hotcoco
+
+    from maskrcnn.evaluate.truth import Kind
 
 
 def evaluate(
@@ -128,7 +133,8 @@ def evaluate(
             notes += lines
     if results:
         write_json(results, found)
-    scores = score_results(dataset, found, kinds, most=model.config.test.detections)
+    matched: dict[Kind, hotcoco.COCOeval] = {}
+    scores = score_results(dataset, found, kinds, most=model.config.test.detections, matched=matched)
     scores.notes = notes + scores.notes
     print_scores(scores)
     objects = match_objects(dataset, found, score=score) if metrics == "stardist" else None
@@ -139,7 +145,9 @@ def evaluate(
     if html:
         from maskrcnn.evaluate.page import write_page
 
-        write_page(html, f"{weights} on {data}", dataset, found, scores, score=score, objects=objects)
+        write_page(
+            html, f"{weights} on {data}", dataset, found, scores, matched, score=score, objects=objects
+        )
 
 
 def _check_metrics(metrics: str) -> None:

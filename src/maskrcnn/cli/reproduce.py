@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maskrcnn.cli.common import Settings, check_outputs, one_of, say, share_of
+from maskrcnn.cli.common import Settings, check_outputs, one_of, say, seconds_of, share_of
 from maskrcnn.errors import UserError
 
 if TYPE_CHECKING:
     from maskrcnn.reproduce.runs import Plan, Study
     from maskrcnn.reproduce.table import Table
 
-UNITS = {"s": 1 / 60, "m": 1, "h": 60}
 TIMED_ROUNDS = 7
 
 
@@ -58,7 +56,7 @@ def reproduce(
     if budget and steps:
         raise UserError("--budget and --steps: give one of them")
     share = share_of("--only", only or "1/1")
-    minutes = None if steps else _minutes(budget or "30m")
+    minutes = None if steps else seconds_of("--budget", budget or "30m") / 60
     from maskrcnn.reproduce.summary import write_summary
     from maskrcnn.reproduce.table import names, read_table
 
@@ -110,11 +108,3 @@ def _time(out: Path) -> None:
     for name, (low, middle, high) in measured["adds percent"].items():
         print(f"{name} adds {middle:.1f}% ({low:.1f} to {high:.1f}, quartiles)")
     print(f"the paper: {PAPER}; report: {out / 'report.json'}")
-
-
-def _minutes(text: str) -> float:
-    """The length of time that `text` says, minutes."""
-    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)([smh])", text.strip())
-    if not found or float(found[1]) == 0:
-        raise UserError(f"--budget {text}: write it as 90s, 30m or 2h")
-    return float(found[1]) * UNITS[found[2]]

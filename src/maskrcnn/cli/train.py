@@ -24,6 +24,7 @@ from maskrcnn.cli.common import (
     progress_bar,
     recipe_for,
     say,
+    seconds_of,
     tell_names_without_font,
     tell_repairs,
 )
@@ -107,8 +108,6 @@ def train(
 
 def _seconds(time: str | None, chosen: bool, set_: list[str] | None) -> float | None:
     """What `--time` says; it is refused where the length is not chosen."""
-    from maskrcnn.check.length import parse_time
-
     if time is None:
         return None
     if not chosen:
@@ -117,7 +116,7 @@ def _seconds(time: str | None, chosen: bool, set_: list[str] | None) -> float | 
         raise UserError("--time and train.epochs both say how long to train; leave one out")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("--time: each of several processes would measure another; set train.epochs")
-    return parse_time(time)
+    return seconds_of("--time", time)
 
 
 def _settings_of(run: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from maskrcnn.config.section import Section, validate
 from maskrcnn.config.train import TrainConfig
 from maskrcnn.errors import UserError
 from maskrcnn.safe_files import parse_yaml, parse_yaml_text
+from maskrcnn.shell import did_you_mean
 
 
 class Config(Section):
@@ -78,11 +78,8 @@ def find_recipe(source: str | Path) -> Path:
     if path.is_file():
         return path
     names = sorted(p.stem for p in shipped.glob("*.yaml"))
-    near = difflib.get_close_matches(str(source), names, 1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise UserError(
-        f"recipe {str(source)!r}: neither a shipped recipe nor a file.{hint} Shipped: {', '.join(names)}"
-    )
+    hint = did_you_mean(str(source), names)
+    raise UserError(f"recipe {str(source)!r}: neither a shipped recipe ({', '.join(names)}) nor a file{hint}")
 
 
 def _override(settings: dict[str, Any], override: str) -> dict[str, Any]:

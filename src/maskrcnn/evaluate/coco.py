@@ -144,7 +144,12 @@ def comparable_kinds(model: Runner, dataset: Dataset) -> tuple[list[Kind], list[
 
 
 def score_results(
-    dataset: Dataset, results: Iterable[Result], kinds: list[Kind] | None = None, *, most: int = COUNTED
+    dataset: Dataset,
+    results: Iterable[Result],
+    kinds: list[Kind] | None = None,
+    *,
+    most: int = COUNTED,
+    matched: dict[Kind, hotcoco.COCOeval] | None = None,
 ) -> Scores:
     """COCO's figures of `results` against the labels of `dataset`.
 
@@ -158,6 +163,7 @@ def score_results(
         kinds: which of "bbox", "segm" and "keypoints"; None takes those that the first result has and, when
             there is no result at all, those that the labels have.
         most: detections of an image that the model gives.
+        matched: gets what each kind's figures were made of.
 
     Raises:
         DataError: an empty data set; keypoints to score where the labels have none; a result with an unknown
@@ -183,6 +189,8 @@ def score_results(
         labels = truth.coco(kind)
         detections = found.coco(labels, kind)
         evaluator = match(labels, detections, kind, truth.sigmas)
+        if matched is not None:
+            matched[kind] = evaluator
         keys = KEYPOINT_KEYS if kind == "keypoints" else OBJECT_KEYS
         scores.kinds[kind] = {key: _percent(value) for key, value in zip(keys, evaluator.stats, strict=True)}
         if scores.kinds[kind]["AP"] is None:

@@ -43,6 +43,7 @@ def write_page(
     dataset: Dataset,
     results: list[Result],
     scores: Scores,
+    matched: dict[Kind, hotcoco.COCOeval],
     *,
     score: float = 0.5,
     objects: ObjectMatches | None = None,
@@ -51,17 +52,18 @@ def write_page(
 
     Args:
         results: what `scores` were made of.
+        matched: the same, from `score_results`.
         score: detections have it at least where single ones are counted or drawn.
         objects: matched as stardist does, where asked for.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    kinds: list[Kind] = list(scores.kinds)  # type: ignore[arg-type]
-    truth = read_truth(dataset, masks="segm" in kinds)
-    every = {kind: _matched(truth, results, kind) for kind in kinds}
-    main: Kind = "segm" if "segm" in kinds else "bbox"
+    main: Kind = "segm" if "segm" in matched else "bbox"
+    truth = read_truth(dataset, masks=main == "segm")
     sure = [result for result in results if result["score"] >= score]
-    images = _images(dataset, truth, every[main], _matched(truth, sure, main), sure)
+    labels = truth.coco(main)
+    sure_matched = match(labels, gather(sure, [main], truth).coco(labels, main), main)
+    images = _images(dataset, truth, matched[main], sure_matched, sure)
     best = images[: -BEST - 1 : -1] if len(images) > 2 * BEST else []
     environment = Environment(
         loader=PackageLoader("maskrcnn.evaluate", "."), autoescape=True, undefined=StrictUndefined
@@ -69,15 +71,15 @@ def write_page(
     html = environment.get_template("page.html").render(
         title=title,
         scores=scores,
-        kinds=[TITLES[kind] for kind in kinds],
+        kinds=[TITLES[kind] for kind in matched],
         main=TITLES[main],
         score=score,
         rows=_rows(scores),
         sizes=_sizes(scores, main),
         classes=_classes(scores, main),
-        curves=_curves(every),
-        confusion=_confusion(every["bbox" if "bbox" in kinds else main], score),
-        errors=_errors(every[main]),
+        curves=_curves(matched),
+        confusion=_confusion(matched["bbox" if "bbox" in matched else main], score),
+        errors=_errors(matched[main]),
         deciles=_deciles(images),
         worst=[_shown(dataset, image) for image in images[: min(WORST, len(images) - len(best))]],
         best=[_shown(dataset, image) for image in best],
@@ -85,11 +87,6 @@ def write_page(
         objects=objects,
     )
     write_text(path, html)
-
-
-def _matched(truth: Truth, results: list[Result], kind: Kind) -> hotcoco.COCOeval:
-    labels = truth.coco(kind)
-    return match(labels, gather(results, [kind], truth).coco(labels, kind), kind, truth.sigmas)
 
 
 def _rows(scores: Scores) -> list[list[str]]:

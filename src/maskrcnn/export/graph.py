@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from maskrcnn.config.model import ModelConfig
-from maskrcnn.errors import UserError
+from maskrcnn.errors import UserError, one_line
 from maskrcnn.model.layers import ConvNorm
 from maskrcnn.model.optimise import fold_norms
 
@@ -69,7 +69,7 @@ def trace(model: MaskRCNN) -> ExportedProgram:
     except Exception as error:
         if not model.config.backbone.adapted:
             raise
-        first = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+        first = one_line(f"{type(error).__name__}: {error}")[:160]
         kind = model.config.backbone.kind
         raise UserError(
             f"export: model.backbone.kind={kind} is no graph for images of any size: {first}"

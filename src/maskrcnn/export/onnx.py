@@ -13,7 +13,7 @@ import torch
 
 from maskrcnn.errors import UserError
 from maskrcnn.runtime.exported_folder import INPUTS
-from maskrcnn.runtime.exported_graph import one_line
+from maskrcnn.runtime.exported_graph import last_line
 from maskrcnn.runtime.openvino import openvino
 
 if TYPE_CHECKING:
@@ -172,6 +172,6 @@ def save_openvino(model: Any, path: Path) -> None:
         openvino().save_model(model, path, compress_to_fp16=False)
     except RuntimeError as error:  # "iostream error" is all that it says
         raise UserError(
-            f"{path.parent}: OpenVINO cannot write there ({one_line(error)}): is the disk full, or the limit "
-            "of file sizes (ulimit -f) too low? Free some space or write elsewhere"
+            f"{path.parent}: OpenVINO cannot write there ({last_line(error)}): is the disk full, or the "
+            "limit of file sizes (ulimit -f) too low? Free some space or write elsewhere"
         ) from None

@@ -15,7 +15,7 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
-from maskrcnn.errors import UserError
+from maskrcnn.errors import UserError, one_line
 from maskrcnn.export.test_images import Case, cases
 from maskrcnn.model.mask_rcnn import MaskRCNN, RawDetections
 from maskrcnn.ops.boxes import pairwise_iou
@@ -95,9 +95,7 @@ def verify(model: MaskRCNN, engine: Engine, limits: Limits = FP32) -> list[Row]:
         try:
             found = engine(case.images, case.sizes, score)
         except RuntimeError as error:
-            raise UserError(
-                f"export: {engine.name} cannot run the graph: {' '.join(str(error).split())[-300:]}"
-            ) from None
+            raise UserError(f"export: {engine.name} cannot run the graph: {one_line(error)[-300:]}") from None
         rows.append(compare(case, expected, found, model, score, limits))
     return rows
 

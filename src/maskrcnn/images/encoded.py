@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from maskrcnn.errors import ImageError
+from maskrcnn.errors import ImageError, one_line
 from maskrcnn.images.header import FORMATS, HEIC_REMEDY, HEIC_STARTS, LARGEST, refuse_header
 from maskrcnn.images.read import UnknownRange, ValueRange, from_pillow
 
@@ -24,7 +24,7 @@ def encoded_size(data: bytes, largest: int = LARGEST) -> tuple[int, int]:
         ImageError: not an image of `FORMATS`, of more than `largest` pixels, or one that would take far
             longer to decode than its size tells.
     """
-    with _one_line(largest), _opened(data) as image:
+    with _as_image_error(largest), _opened(data) as image:
         width, height = image.size
         if width * height > largest:
             raise ImageError(
@@ -46,7 +46,7 @@ def decode_image(data: bytes, channels: int = 3, value_range: ValueRange | None 
     Raises:
         ImageError: truncated or damaged, of another number of channels, or samples that need a `value_range`.
     """
-    with _one_line(), _opened(data) as image:
+    with _as_image_error(), _opened(data) as image:
         pixels = from_pillow(image, channels, value_range)
         if pixels.shape[2] != channels:
             have = pixels.shape[2]
@@ -70,7 +70,7 @@ def _opened(data: bytes) -> Image.Image:
 
 
 @contextmanager
-def _one_line(largest: int = LARGEST) -> Iterator[None]:
+def _as_image_error(largest: int = LARGEST) -> Iterator[None]:
     """Whatever a decoder stumbles over on damaged bytes, as an ImageError."""
     try:
         yield
@@ -81,7 +81,6 @@ def _one_line(largest: int = LARGEST) -> Iterator[None]:
     except UnknownRange as error:
         raise ImageError(NAME, error.reason, "save it with 8 or 16 bits") from None
     except Exception as error:  # noqa: BLE001
-        reason = " ".join(str(error).split()) or type(error).__name__
         raise ImageError(
-            NAME, f"cannot be decoded ({reason:.120})", "send it whole, or save it anew"
+            NAME, f"cannot be decoded ({one_line(error):.120})", "send it whole, or save it anew"
         ) from None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maskrcnn.errors import ImageError
-from maskrcnn.images.multichannel import is_tiff, one_line, open_tiff
+from maskrcnn.images.multichannel import as_image_error, is_tiff, open_tiff
 
 TAGS = (33550, 33922, 34264, 34735)  # pixel scale, tie points, transformation, keys of the reference system
 
@@ -38,13 +38,13 @@ def read_georeference(path: Path) -> Georeference | None:
     try:
         import rasterio
     except ImportError:
-        with open_tiff(path) as tiff, one_line(path):
+        with open_tiff(path) as tiff, as_image_error(path):
             if not any(tag in tiff.pages[0].tags for tag in TAGS):
                 return None
         reason = "a GeoTIFF, for whose coordinates rasterio is not installed"
         raise ImageError(path, reason, "pip install 'maskrcnn[geo]'") from None
     # GTiff alone, and nothing of what lies beside it: another format may name files and addresses
-    with one_line(path), rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR", GDAL_PAM_ENABLED="NO"):
+    with as_image_error(path), rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR", GDAL_PAM_ENABLED="NO"):
         with (
             warnings.catch_warnings(action="ignore"),
             rasterio.open(path.absolute(), driver="GTiff") as opened,

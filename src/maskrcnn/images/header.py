@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from maskrcnn.errors import ImageError
+from maskrcnn.errors import ImageError, one_line
 from maskrcnn.images.multichannel import (
     ARRAY_SUFFIX,
     MOST_PAGES,
@@ -90,8 +90,7 @@ def upright_size(path: Path) -> tuple[int, int]:
         # Pillow knows no TIFF of five channels, nor some of four
         if isinstance(error, UnidentifiedImageError) and is_tiff(path):
             return tiff_shape(path)[:2]
-        reason = " ".join(str(error).split())
-        raise ImageError(path, f"not readable as an image ({reason})", "replace it") from None
+        raise ImageError(path, f"not readable as an image ({one_line(error)})", "replace it") from None
     return (width, height) if turned else (height, width)
 
 

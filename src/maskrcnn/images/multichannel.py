@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from maskrcnn.errors import ImageError
+from maskrcnn.errors import ImageError, one_line
 
 ARRAY_SUFFIX = ".npy"
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -48,7 +48,7 @@ def open_array(path: Path) -> np.ndarray:
         ImageError: no such file, not an array of numbers, another shape, or shorter than its header says.
     """
     refuse_special(path)
-    with one_line(path):
+    with as_image_error(path):
         array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "buif":
         raise ImageError(path, "not an array of numbers", "save the image with numpy.save")
@@ -65,7 +65,7 @@ def tiff_shape(path: Path) -> tuple[int, int, int]:
     Raises:
         ImageError: not such a TIFF, or tifffile is not installed.
     """
-    with open_tiff(path) as tiff, one_line(path):
+    with open_tiff(path) as tiff, as_image_error(path):
         height, width, channels = _page_shape(tiff, path)
         return (width, height, channels) if tiff_orientation(tiff) >= 5 else (height, width, channels)
 
@@ -79,7 +79,7 @@ def read_tiff(path: Path, largest: int) -> np.ndarray:
     Raises:
         ImageError: damaged, of pages that are no channels, or too large; or tifffile is not installed.
     """
-    with open_tiff(path) as tiff, one_line(path):
+    with open_tiff(path) as tiff, as_image_error(path):
         shape = _page_shape(tiff, path)
         # tifffile's own sizes too, which count what else a header may claim (depth, wider samples)
         pages = full_pages(tiff)
@@ -110,7 +110,7 @@ def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 @contextmanager
-def one_line(path: Path) -> Iterator[None]:
+def as_image_error(path: Path) -> Iterator[None]:
     """Whatever a parser stumbles over on damaged bytes, as an ImageError."""
     try:
         yield
@@ -119,7 +119,7 @@ def one_line(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise ImageError(path, "no such file", "check the name") from None
     except Exception as error:  # noqa: BLE001
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error)
         remedy = "pip install imagecodecs" if "imagecodecs" in reason else "save it again, or with numpy.save"
         raise ImageError(path, f"cannot be decoded ({reason:.120})", remedy) from None
 
@@ -135,7 +135,7 @@ def open_tiff(path: Path) -> Any:
     logger = logging.getLogger("tifffile")
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())
-    with one_line(path):
+    with as_image_error(path):
         return tifffile.TiffFile(path)
 
 

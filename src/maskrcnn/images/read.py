@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from maskrcnn.errors import ImageError, UserError
+from maskrcnn.errors import ImageError, UserError, one_line
 from maskrcnn.images.header import (
     FORMATS,
     LARGEST,
@@ -138,8 +138,9 @@ def read_samples(path: Path, channels: int = 3) -> np.ndarray:
         raise ImageError(path, f"not an image of a known format ({known})", "convert it to PNG") from None
     # decoders raise whatever they stumble over (struct.error, SyntaxError, KeyError, ...) on damaged bytes
     except Exception as error:  # noqa: BLE001
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ImageError(path, f"cannot be decoded ({reason:.120})", "replace or remove the file") from None
+        raise ImageError(
+            path, f"cannot be decoded ({one_line(error):.120})", "replace or remove the file"
+        ) from None
 
 
 def from_pillow(image: Image.Image, channels: int = 3, value_range: ValueRange | None = None) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from maskrcnn.errors import ImageError
-from maskrcnn.images.multichannel import one_line, refuse_special
+from maskrcnn.images.multichannel import as_image_error, refuse_special
 from maskrcnn.images.tiles import Window
 
 SUFFIXES = (
@@ -31,7 +31,7 @@ class SlideSamples:
 
     def read(self, window: Window) -> np.ndarray:
         """uint8 (h, w, 3), RGB."""
-        with one_line(self._path):
+        with as_image_error(self._path):
             place, size = (window.left, window.top), (window.width, window.height)
             pixels = np.asarray(self._slide.read_region(place, 0, size, as_array=True))
             if pixels.shape[2:] != (3,) or pixels.dtype != np.uint8:
@@ -54,6 +54,6 @@ def open_slide_regions(path: Path) -> SlideSamples:
         remedy = "pip install 'maskrcnn[slides]'"
         raise ImageError(path, "a whole slide, for which tiffslide is not installed", remedy) from None
     refuse_special(path)
-    with one_line(path):
+    with as_image_error(path):
         # absolute: of other names it would take some for an address
         return SlideSamples(path, TiffSlide(path.absolute()))

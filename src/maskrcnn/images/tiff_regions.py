@@ -19,9 +19,9 @@ from PIL import Image
 from maskrcnn.errors import ImageError
 from maskrcnn.images.header import MOST_BYTES, refuse_pages
 from maskrcnn.images.multichannel import (
+    as_image_error,
     full_pages,
     imagej_images,
-    one_line,
     open_tiff,
     tiff_orientation,
     upright,
@@ -67,7 +67,7 @@ class TiffSamples:
 
     def read(self, window: Window) -> np.ndarray:
         """(h, w, channels) of the type that is stored."""
-        with one_line(self._path):
+        with as_image_error(self._path):
             stored = _stored_window(window, self.size, self._turn)
             parts = [page.read(stored) for page in self._pages]
             samples = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
@@ -212,7 +212,7 @@ def open_tiff_regions(path: Path, channels: int, page: int | None = None) -> Tif
         ImageError: damaged, of several images where `page` is None, or tifffile is not installed.
     """
     tiff = open_tiff(path)
-    with one_line(path):
+    with as_image_error(path):
         planes = _planes(tiff)
         if not planes:
             raise ValueError("no page in it")
@@ -242,7 +242,7 @@ def count_tiff_images(path: Path, channels: int) -> int:
     the channels of one.
     """
     tiff = open_tiff(path)
-    with tiff, one_line(path):
+    with tiff, as_image_error(path):
         planes = _planes(tiff)
         each = 1 if channels in (1, 3) or (planes and planes[0].samples > 1) else channels
         if each > 1 and len(planes) % each:

@@ -14,7 +14,7 @@ import numpy as np
 
 from maskrcnn.errors import ImageError
 from maskrcnn.images.header import MOST_BYTES, refuse_pages
-from maskrcnn.images.multichannel import one_line
+from maskrcnn.images.multichannel import as_image_error
 from maskrcnn.images.tiles import Window
 
 SUFFIX = ".zarr"
@@ -46,7 +46,7 @@ class ZarrSamples:
         """(h, w, channels) of the type that is stored."""
         left, top, right, bottom = window.box
         chosen = {"y": slice(top, bottom), "x": slice(left, right), "c": slice(None)} | self._index
-        with one_line(self._path):
+        with as_image_error(self._path):
             part = np.asarray(self._array[tuple(chosen[axis] for axis in self._axes)])
             left_axes = "".join(axis for axis in self._axes if axis not in self._index)
             if "c" not in left_axes:
@@ -95,7 +95,7 @@ def _open(path: Path) -> tuple[Any, str]:
         ) from None
     from maskrcnn.images.zarr_limits import with_limits
 
-    with one_line(path):
+    with as_image_error(path):
         opened = zarr.open(_store(path), mode="r")
         axes = None
         if not isinstance(opened, zarr.Array):

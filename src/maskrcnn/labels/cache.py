@@ -29,7 +29,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from maskrcnn.config.model import KeypointSchema
-from maskrcnn.errors import UserError
+from maskrcnn.errors import UserError, one_line
 from maskrcnn.files import cache_folder, code_digest, only_ours
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.packed import PackedLabels
@@ -126,8 +126,7 @@ def _from_cache(
         save_labels(labels, path, key)
         return load_labels(path, key) or labels  # mapped, so that the arrays in memory can go
     except (OSError, SafetensorError, Unusable) as error:
-        reason = " ".join(str(error).split())
-        line = f"warning: {source}: its labels cannot be kept for the next time: {reason}"
+        line = f"warning: {source}: its labels cannot be kept for the next time: {one_line(error)}"
         print(printable(line), file=sys.stderr)
         return labels
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +12,7 @@ from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.packed import FLAG_CROWD
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.types import ANY_CLASS, Annotation, Dataset, LabelledImage
+from maskrcnn.shell import did_you_mean
 
 
 def choose_labels(dataset: Dataset, settings: DataConfig, *, strict: bool = True) -> Dataset:
@@ -150,8 +150,7 @@ def _known(dataset: Dataset, names: list[str], strict: bool) -> list[str]:
     """Those of the names in `data.classes` that the labels have."""
     wrong = [name for name in names if name not in dataset.classes]
     if wrong and (strict or len(wrong) == len(names)):
-        near = difflib.get_close_matches(wrong[0], dataset.classes, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(wrong[0], dataset.classes)
         known = ", ".join(dataset.classes[:10]) + (" and more" if len(dataset.classes) > 10 else "")
         raise UserError(f"data.classes: {wrong[0]!r} is not a class of {dataset.name} ({known}){hint}")
     return list(dict.fromkeys(name for name in names if name in dataset.classes))

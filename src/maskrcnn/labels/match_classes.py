@@ -5,13 +5,12 @@ business.
 from __future__ import annotations
 
 import copy
-import difflib
 from dataclasses import replace
 
 from maskrcnn.errors import RecordError, UserError
 from maskrcnn.labels.choose import label_counts
 from maskrcnn.labels.types import DEFAULT_CLASS, Dataset
-from maskrcnn.shell import counted, shell_command
+from maskrcnn.shell import counted, did_you_mean, shell_command
 
 
 def with_class(dataset: Dataset, name: str) -> Dataset:
@@ -54,8 +53,7 @@ def labels_for(dataset: Dataset, classes: list[str]) -> list[int]:
     unknown = _used(dataset, [name for name in dataset.classes if name not in index])
     if unknown:
         known = ", ".join(classes[:10]) + (f" and {len(classes) - 10} more" if len(classes) > 10 else "")
-        near = difflib.get_close_matches(unknown[0], classes, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(unknown[0], classes)
         more = f" (and {len(unknown) - 1} more)" if len(unknown) > 1 else ""
         remedy = "rename or remove it in the labels, or train a model on them"
         shared = [name for name in dataset.classes if name in index]

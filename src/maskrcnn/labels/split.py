@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from maskrcnn.errors import RecordError, UserError
+from maskrcnn.errors import RecordError, UserError, one_line
 from maskrcnn.files import new_folder
 from maskrcnn.labels.assign_parts import assign_groups, assign_random, assign_stratified
 from maskrcnn.labels.choose import refuse_only_crowds
@@ -220,7 +220,7 @@ def _listed_groups(names: list[str], path: Path) -> list[str]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = [row for row in csv.reader(file) if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"--groups {path}: not readable as CSV: {' '.join(str(error).split())}") from None
+        raise UserError(f"--groups {path}: not readable as CSV: {one_line(error)}") from None
     group_of: dict[str, str] = {}
     for number, row in enumerate(rows):
         if len(row) != 2:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from maskrcnn.errors import UserError
+from maskrcnn.errors import UserError, one_line
 
 BACKEND = "inductor"  # of torch.compile
 
@@ -42,8 +42,7 @@ class Graphs:
             try:
                 return self._compiled(*given)
             except (TorchDynamoException, FailOnRecompileLimitHit) as error:
-                reason = " ".join(str(error).split())
                 raise UserError(
-                    f"compiling failed: {type(error).__name__}: {reason:.200}; leave out --compile, or set "
-                    "train.compile=false"
+                    f"compiling failed: {type(error).__name__}: {one_line(error):.200}; leave out "
+                    "--compile, or set train.compile=false"
                 ) from error

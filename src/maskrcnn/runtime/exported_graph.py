@@ -63,7 +63,7 @@ def detections(record: Record, config: ModelConfig, arrays: dict[str, Tensor]) -
     return found
 
 
-def one_line(error: Exception) -> str:
-    """What another library says in many."""
+def last_line(error: Exception) -> str:
+    """The last line of what another library says, where its point is."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[-1] if lines else type(error).__name__)[:200]

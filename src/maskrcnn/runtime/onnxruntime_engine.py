@@ -12,7 +12,7 @@ from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import UserError
 from maskrcnn.model.mask_rcnn import RawDetections
 from maskrcnn.runtime.exported_folder import Record
-from maskrcnn.runtime.exported_graph import detections, fitted, one_line
+from maskrcnn.runtime.exported_graph import detections, fitted, last_line
 from maskrcnn.runtime.onnx_file import refuse_external_data
 
 
@@ -36,7 +36,7 @@ class OnnxRuntimeEngine:
             )
         except Exception as error:  # noqa: BLE001  # it has a class of its own for each code
             raise UserError(
-                f"{graph}: ONNX Runtime cannot read it ({one_line(error)}); export it anew"
+                f"{graph}: ONNX Runtime cannot read it ({last_line(error)}); export it anew"
             ) from None
         self._takes = {tensor.name for tensor in self._session.get_inputs()}
 
@@ -50,6 +50,6 @@ class OnnxRuntimeEngine:
         try:
             found = self._session.run(self._record.outputs, takes)
         except Exception as error:  # noqa: BLE001  # as above
-            raise UserError(f"ONNX Runtime cannot run it ({one_line(error)}); export it anew") from None
+            raise UserError(f"ONNX Runtime cannot run it ({last_line(error)}); export it anew") from None
         arrays = {name: torch.from_numpy(a) for name, a in zip(self._record.outputs, found, strict=True)}
         return detections(self._record, self.config, arrays)

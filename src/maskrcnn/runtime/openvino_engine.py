@@ -14,7 +14,7 @@ from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import UserError
 from maskrcnn.model.mask_rcnn import RawDetections
 from maskrcnn.runtime.exported_folder import Record
-from maskrcnn.runtime.exported_graph import detections, fitted, one_line
+from maskrcnn.runtime.exported_graph import detections, fitted, last_line
 from maskrcnn.runtime.onnx_file import refuse_external_data
 from maskrcnn.runtime.openvino import openvino, refuse_for_openvino
 
@@ -39,7 +39,9 @@ class OpenVinoEngine:
         try:
             self._compiled = ov.Core().compile_model(str(graph), "CPU", SETTINGS)
         except RuntimeError as error:
-            raise UserError(f"{graph}: OpenVINO cannot read it ({one_line(error)}); export it anew") from None
+            raise UserError(
+                f"{graph}: OpenVINO cannot read it ({last_line(error)}); export it anew"
+            ) from None
         self._threads = threading.local()
 
     def __call__(self, images: Tensor, sizes: Tensor, score: float | None = None) -> RawDetections:
@@ -55,7 +57,7 @@ class OpenVinoEngine:
             # a copy each: the request writes its next answer into the same memory
             arrays = {name: torch.from_numpy(found[name].copy()) for name in self._record.outputs}
         except (RuntimeError, KeyError) as error:
-            raise UserError(f"OpenVINO cannot run it ({one_line(error)}); export it anew") from None
+            raise UserError(f"OpenVINO cannot run it ({last_line(error)}); export it anew") from None
         return detections(self._record, self.config, arrays)
 
     def _request(self) -> Any:

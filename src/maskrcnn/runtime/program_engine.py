@@ -16,7 +16,7 @@ from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import UserError
 from maskrcnn.model.mask_rcnn import RawDetections
 from maskrcnn.runtime.exported_folder import Record
-from maskrcnn.runtime.exported_graph import detections, fitted, one_line
+from maskrcnn.runtime.exported_graph import detections, fitted, last_line
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -42,7 +42,7 @@ class ProgramEngine:
                 found = self._module(*given)
             arrays = dict(zip(self._record.outputs, found, strict=True))
         except (RuntimeError, TypeError, ValueError) as error:
-            raise UserError(f"PyTorch cannot run it ({one_line(error)}); export it anew") from None
+            raise UserError(f"PyTorch cannot run it ({last_line(error)}); export it anew") from None
         return detections(self._record, self.config, arrays)
 
 
@@ -64,5 +64,5 @@ def read_program(path: Path, trust_code: bool) -> ExportedProgram:
         return torch.export.load(path)
     except Exception as error:  # noqa: BLE001  # whatever its parsers stumble over on damaged bytes
         raise UserError(
-            f"{path}: not readable as a PyTorch program ({one_line(error):.120}); export it anew"
+            f"{path}: not readable as a PyTorch program ({last_line(error):.120}); export it anew"
         ) from None

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from maskrcnn.errors import DataError, ImageError, RecordError, UserError
+from maskrcnn.errors import DataError, ImageError, RecordError, UserError, one_line
 from maskrcnn.export.load_runner import open_runner
 from maskrcnn.images.multichannel import refuse_special
 from maskrcnn.images.regions import RegionImage
@@ -198,8 +198,7 @@ def open_filesystem(address: str, allow_network: bool) -> tuple[Any, str]:
         found: tuple[Any, str] = fs.FileSystem.from_uri(address)
         return found
     except ArrowInvalid as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{address:.200}: no address that can be opened ({reason:.120})") from None
+        raise UserError(f"{address:.200}: no address that can be opened ({one_line(error):.120})") from None
 
 
 def _as_table(batch: Any) -> pyarrow.Table:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maskrcnn.errors import DataError, UserError
+from maskrcnn.errors import DataError, UserError, one_line
 from maskrcnn.files import new_file, write_json
 from maskrcnn.safe_files import parse_json
 from maskrcnn.scale.rows import Row, demand_pyarrow, schema
@@ -206,4 +206,4 @@ def _metadata(path: Path) -> FileMetaData:
 
 
 def _damaged(path: Path, error: Exception) -> DataError:
-    return DataError(f"{path}: damaged ({' '.join(str(error).split()):.100}); {_AGAIN}")
+    return DataError(f"{path}: damaged ({one_line(error):.100}); {_AGAIN}")

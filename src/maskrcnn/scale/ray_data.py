@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from maskrcnn.errors import DataError, UserError
+from maskrcnn.errors import DataError, UserError, one_line
 from maskrcnn.predict.files import make_folder
 from maskrcnn.progress import Progress
 from maskrcnn.scale.addresses import Addresses
@@ -161,9 +161,8 @@ def _cluster(address: str) -> Iterator[None]:
         else:
             ray.init(address=address, **options)
     except Exception as error:  # noqa: BLE001  # of a machine too busy it raises Exception itself
-        reason = " ".join(str(error).split())
         raise UserError(
-            f"--ray {address}: no cluster there ({reason:.120}); start one with ray start --head"
+            f"--ray {address}: no cluster there ({one_line(error):.120}); start one with ray start --head"
         ) from None
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False

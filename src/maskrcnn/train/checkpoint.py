@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from maskrcnn.errors import UserError
+from maskrcnn.errors import UserError, one_line
 from maskrcnn.files import new_file
 
 VERSION = 1
@@ -57,9 +57,9 @@ def read_state(path: Path) -> dict[str, Any]:
                 raise ValueError("it is packed")
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001  # pickle, zip and system errors of a dozen kinds
-        reason = " ".join(str(error).split())[:120]
         raise UserError(
-            f"{path}: not a readable training state ({reason}); start a new run from weights/last"
+            f"{path}: not a readable training state ({one_line(error):.120}); start a new run from "
+            "weights/last"
         ) from None
     if not isinstance(state, dict) or state.get("version") != VERSION:
         raise UserError(f"{path}: a state of another version of maskrcnn; start a new run from weights/last")

@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from maskrcnn.config.train import TrainConfig
-from maskrcnn.errors import UserError
+from maskrcnn.errors import UserError, one_line
 from maskrcnn.images.batch import Batch, Targets
 from maskrcnn.train.checkpoint import set_random_state
 from maskrcnn.train.compiled import CompiledForward
@@ -129,9 +129,9 @@ class Learner:
             self.load_state_dict(state)
             set_random_state(state["random"])
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
-            reason = " ".join(str(error).split())[:120]
             raise UserError(
-                f"{path}: does not fit this training ({reason}); start a new run from weights/last"
+                f"{path}: does not fit this training ({one_line(error):.120}); start a new run from "
+                "weights/last"
             ) from None
 
     def _backward(self, part: tuple[Batch, Targets, list[str]], parts: int, last: bool) -> MicroBatch:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from maskrcnn.errors import DataError, UserError
+from maskrcnn.errors import DataError, UserError, one_line
 from maskrcnn.files import cache_folder, locked, new_file
 from maskrcnn.images.read import ValueRange, read_image
 from maskrcnn.progress import Progress
@@ -168,7 +168,7 @@ def _main(arguments: list[str]) -> int:
             Path(path), int(channels), Path(file), (float(values[0]), float(values[1])) if values else None
         )
     except UserError as error:  # DataError is one
-        print(printable(" ".join(str(error).split())), file=sys.stderr)
+        print(printable(one_line(error)), file=sys.stderr)
         return error.exit_code
     return 0
 

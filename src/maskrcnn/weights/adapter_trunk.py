@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from maskrcnn.config.model import ModelConfig
-from maskrcnn.errors import UserError
+from maskrcnn.errors import UserError, one_line
 from maskrcnn.model.backbone import hf_transformers, timm_models
 from maskrcnn.model.backbone.adapter import Adapter
 from maskrcnn.safe_files import parse_json
@@ -67,7 +67,7 @@ def _of_timm(
     try:
         network = timm_models.make(name, config.input.channels, folder / WEIGHTS)
     except RuntimeError as error:
-        raise UserError(f"train.trunk={source}: does not fit: {_first(error)}") from None
+        raise UserError(f"train.trunk={source}: does not fit: {one_line(error):.200}") from None
     return network.state_dict()
 
 
@@ -88,7 +88,7 @@ def _of_transformers(
             None, config=library.config, state_dict=tensors, output_loading_info=True
         )
     except (RuntimeError, ValueError) as error:
-        raise UserError(f"train.trunk={source}: does not fit: {_first(error)}") from None
+        raise UserError(f"train.trunk={source}: does not fit: {one_line(error):.200}") from None
     missing = sorted(name for name in told["missing_keys"] if not name.startswith(NEW))
     if missing:
         raise UserError(f"train.trunk={source}: {folder / WEIGHTS} has no {missing[0]}")
@@ -109,7 +109,3 @@ def _check_input(config: ModelConfig, told: object, prefix: str, source: str | P
 
 def _plain(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
-
-
-def _first(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

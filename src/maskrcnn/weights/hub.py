@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from maskrcnn.errors import UserError
+from maskrcnn.errors import UserError, one_line
 from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.weights.store import save_model
 
@@ -37,8 +37,7 @@ def fetch(source: str, files: Sequence[str] = FILES) -> Path:
     try:
         return Path(hub.snapshot_download(name, allow_patterns=list(files)))
     except Exception as error:  # the library raises its own, requests' and httpx's kinds
-        first = " ".join(str(error).split())[:200]
-        raise UserError(f"{source}: not to be had from the hub: {first}") from None
+        raise UserError(f"{source}: not to be had from the hub: {one_line(error):.200}") from None
 
 
 def push(model: MaskRCNN, name: str, *, private: bool = False, card: str = "") -> str:
@@ -57,8 +56,9 @@ def push(model: MaskRCNN, name: str, *, private: bool = False, card: str = "") -
             api.create_repo(name, private=private, exist_ok=True)
             return str(api.upload_folder(repo_id=name, folder_path=folder, commit_message="maskrcnn model"))
         except Exception as error:
-            first = " ".join(str(error).split())[:200]
-            raise UserError(f"push_to_hub: {name}: {first}; is `hf auth login` done?") from None
+            raise UserError(
+                f"push_to_hub: {name}: {one_line(error):.200}; is `hf auth login` done?"
+            ) from None
 
 
 def _name(source: str, what: str) -> str:

@@ -4,7 +4,6 @@ each.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from maskrcnn.download import fetch, file_name
 from maskrcnn.errors import UserError
 from maskrcnn.files import cache_folder
 from maskrcnn.progress import Progress
+from maskrcnn.shell import did_you_mean
 from maskrcnn.weights import detectron2, mmdet, torchvision, vitdet
 from maskrcnn.weights.detectron2_yaml import published_file, resolve
 
@@ -56,8 +56,7 @@ def find_published(name: str) -> Published:
     for candidate in (name, f"{library}/{rest.rpartition('/')[2]}"):
         if candidate in rows:
             return rows[candidate]
-    near = difflib.get_close_matches(name, rows, 1, cutoff=0.4)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    hint = did_you_mean(name, rows)
     raise UserError(f"{name}: no published checkpoint of that name{hint} (maskrcnn models lists them)")
 
 

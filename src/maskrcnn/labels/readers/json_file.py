@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from maskrcnn.errors import RecordError
+from maskrcnn.errors import RecordError, one_line
 
 GLANCE = 1 << 16  # bytes at either end of a file; divisible by 4, as UTF-32 needs
 
@@ -27,7 +27,7 @@ def load_json(path: Path, remedy: str = "export it anew") -> Any:
             path, f"not readable as JSON at line {error.lineno}, column {error.colno} ({error.msg})", remedy
         ) from None
     except (OSError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise RecordError(path, f"not readable as JSON ({' '.join(str(error).split())})", remedy) from None
+        raise RecordError(path, f"not readable as JSON ({one_line(error)})", remedy) from None
 
 
 def glance(path: Path, count: int = GLANCE) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from maskrcnn.errors import DataError, RecordError
+from maskrcnn.errors import DataError, RecordError, one_line
 from maskrcnn.images.header import upright_size
 from maskrcnn.images.multichannel import refuse_special
 from maskrcnn.labels.builder import LabelBuilder
@@ -65,8 +65,7 @@ def open_label_image(
         raise
     # parsers raise whatever they stumble over (struct.error, SyntaxError, KeyError, ...) on damaged bytes
     except Exception as error:  # noqa: BLE001
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise RecordError(path, f"not readable as an image ({reason:.200})", "replace it") from None
+        raise RecordError(path, f"not readable as an image ({one_line(error):.200})", "replace it") from None
 
 
 def read_ids(

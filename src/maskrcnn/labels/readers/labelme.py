@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from maskrcnn.errors import RecordError
+from maskrcnn.errors import RecordError, one_line
 from maskrcnn.images.header import LARGEST, SUFFIXES
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
@@ -265,7 +265,7 @@ def _mask(encoded: Any, corners: np.ndarray, source: Path, record: str, size: tu
         raise refused("is not base64") from None
     # parsers raise whatever they stumble over on damaged bytes
     except Exception as error:  # noqa: BLE001
-        raise refused(f"is not a PNG ({' '.join(str(error).split()):.100})") from None
+        raise refused(f"is not a PNG ({one_line(error):.100})") from None
     if shown != box or bitmap.ndim != 2:
         shape = f"{shown[0]} x {shown[1]} of mode {mode}"
         raise refused(f"is {shape}, not one channel of {box[0]} x {box[1]} as its points say")

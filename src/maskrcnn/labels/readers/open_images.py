@@ -17,7 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from maskrcnn.errors import RecordError, UserError
+from maskrcnn.errors import RecordError, UserError, one_line
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving, relative_name
@@ -150,9 +150,7 @@ def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str,
                     )
                 yield reader.line_num, dict(zip(header, cells, strict=True))
     except (OSError, csv.Error) as error:
-        raise RecordError(
-            path, f"not readable as CSV ({' '.join(str(error).split())})", "correct it"
-        ) from None
+        raise RecordError(path, f"not readable as CSV ({one_line(error)})", "correct it") from None
 
 
 @dataclass

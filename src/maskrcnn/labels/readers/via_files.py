@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from maskrcnn.errors import RecordError
+from maskrcnn.errors import RecordError, one_line
 from maskrcnn.shell import counted
 
 HEADER = ["filename", "file_size", "file_attributes", "region_count", "region_id", "region_shape_attributes"]
@@ -120,9 +120,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         content = path.read_bytes()
         text = content.decode(json.detect_encoding(content)).removeprefix("\ufeff")
     except (OSError, UnicodeDecodeError) as error:
-        raise RecordError(
-            path, f"not readable as text ({' '.join(str(error).split())})", "save it as UTF-8"
-        ) from None
+        raise RecordError(path, f"not readable as text ({one_line(error)})", "save it as UTF-8") from None
     before = csv.field_size_limit(LONGEST_CELL)
     try:
         reader = csv.reader(io.StringIO(text, newline=""))

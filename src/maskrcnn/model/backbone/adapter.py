@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maskrcnn.errors import UserError
+from maskrcnn.errors import UserError, one_line
 from maskrcnn.model.backbone.backbone import Backbone
 
 SIDE = 448  # pixels: a multiple of 32 and of 14
@@ -73,5 +73,5 @@ def _shapes(make: MakeMaps, kind: str, channels: int) -> list[torch.Size]:
     except UserError:
         raise
     except Exception as error:  # whatever a library's network makes of an image that it does not expect
-        first = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+        first = one_line(f"{type(error).__name__}: {error}")[:160]
         raise UserError(f"model.backbone.kind={kind}: does not give maps of any image: {first}") from None
