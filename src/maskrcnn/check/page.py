@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from maskrcnn import pages
 from maskrcnn.check.findings import Finding, FindingGroup
 from maskrcnn.check.report import Report
 from maskrcnn.check.statistics import Statistics, figures
 from maskrcnn.check.thumbnail import thumbnail
-from maskrcnn.files import write_text
 from maskrcnn.shell import counted, shell_command
 
 WIDEST = 200  # pixels of a bar
@@ -20,14 +20,11 @@ SAMPLES = 12  # images that are shown with all their labels
 
 
 def write_page(report: Report, path: Path) -> None:
-    """Writes the page; nothing in it is loaded from elsewhere, and every name in it is escaped."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("maskrcnn.check", "."), autoescape=True, undefined=StrictUndefined
-    )
+    """Writes the page."""
     stats = list(report.statistics.values())
-    html = environment.get_template("page.html").render(
+    pages.write_page(
+        path,
+        "check/page.html",
         title=f"{report.source}: labels checked",
         verdict=report.verdict,
         errors=report.findings.errors,
@@ -44,7 +41,6 @@ def write_page(report: Report, path: Path) -> None:
         mean=report.mean,
         std=report.std,
     )
-    write_text(path, html)
 
 
 def _group(report: Report, group: FindingGroup) -> dict[str, Any]:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from maskrcnn import pages
 from maskrcnn.evaluate.coco import Scores, match
 from maskrcnn.evaluate.examples import Example, draw_example
 from maskrcnn.evaluate.found import Result, gather
 from maskrcnn.evaluate.report import ROWS, TITLES
 from maskrcnn.evaluate.stardist import ObjectMatches
 from maskrcnn.evaluate.truth import Kind, Truth, images_of, read_truth
-from maskrcnn.files import write_text
 from maskrcnn.labels.types import Dataset, of_each_class
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def write_page(
     score: float = 0.5,
     objects: ObjectMatches | None = None,
 ) -> None:
-    """Writes the page; nothing in it is loaded from elsewhere, and every name in it is escaped.
+    """Writes the page.
 
     Args:
         results: what `scores` were made of.
@@ -56,8 +56,6 @@ def write_page(
         score: detections have it at least where single ones are counted or drawn.
         objects: matched as stardist does, where asked for.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     main: Kind = "segm" if "segm" in matched else "bbox"
     truth = read_truth(dataset, masks=main == "segm")
     sure = [result for result in results if result["score"] >= score]
@@ -65,10 +63,9 @@ def write_page(
     sure_matched = match(labels, gather(sure, [main], truth).coco(labels, main), main)
     images = _images(dataset, truth, matched[main], sure_matched, sure)
     best = images[: -BEST - 1 : -1] if len(images) > 2 * BEST else []
-    environment = Environment(
-        loader=PackageLoader("maskrcnn.evaluate", "."), autoescape=True, undefined=StrictUndefined
-    )
-    html = environment.get_template("page.html").render(
+    pages.write_page(
+        path,
+        "evaluate/page.html",
         title=title,
         scores=scores,
         kinds=[TITLES[kind] for kind in matched],
@@ -86,7 +83,6 @@ def write_page(
         images=images,
         objects=objects,
     )
-    write_text(path, html)
 
 
 def _rows(scores: Scores) -> list[list[str]]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from maskrcnn.evaluate.resampled import Matches, match_images
 from maskrcnn.files import write_json, write_text
+from maskrcnn.pages import as_base64, write_page
 from maskrcnn.reproduce.charts import draw_curves, draw_examples, draw_outcome
 from maskrcnn.reproduce.compare import FIGURES, Outcome, compare
 from maskrcnn.reproduce.runs import Plan, Study
@@ -30,7 +30,19 @@ def write_report(study: Study, plan: Plan) -> list[Outcome]:
     charts += draw_curves(study, plan, study.folder / "curves.png")
     write_json(study.folder / "report.json", as_json(study, plan, outcomes))
     write_text(study.folder / "report.md", as_markdown(study, plan, outcomes, charts))
-    write_text(study.folder / "report.html", as_page(study, plan, outcomes, charts))
+    write_page(
+        study.folder / "report.html",
+        "reproduce/page.html",
+        title=study.table.title,
+        table=study.table,
+        trained=what_was_trained(study, plan),
+        head=HEAD,
+        outcomes=[
+            {"text": sentence(outcome), "colour": COLOURS[outcome.verdict], "rows": rows(study, outcome)}
+            for outcome in outcomes
+        ],
+        charts={chart.name: as_base64(chart) for chart in charts},
+    )
     return outcomes
 
 
@@ -125,29 +137,3 @@ def as_markdown(study: Study, plan: Plan, outcomes: list[Outcome], charts: list[
     ]
     lines += [f"![{chart.stem}]({chart.name})" for chart in charts]
     return "\n".join(lines) + "\n"
-
-
-def as_page(study: Study, plan: Plan, outcomes: list[Outcome], charts: list[Path]) -> str:
-    """The report as one page that loads nothing."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("maskrcnn.reproduce", "."), autoescape=True, undefined=StrictUndefined
-    )
-    return environment.get_template("page.html").render(
-        table=study.table,
-        trained=what_was_trained(study, plan),
-        head=HEAD,
-        outcomes=[
-            {"text": sentence(outcome), "colour": COLOURS[outcome.verdict], "rows": rows(study, outcome)}
-            for outcome in outcomes
-        ],
-        charts=[
-            {
-                "name": chart.stem,
-                "kind": "jpeg" if chart.suffix == ".jpg" else "png",
-                "data": base64.b64encode(chart.read_bytes()).decode(),
-            }
-            for chart in charts
-        ],
-    )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
 from typing import Any
 
 from maskrcnn.config.load import Config
 from maskrcnn.files import new_file, write_text
+from maskrcnn.pages import as_base64, write_page
 from maskrcnn.shell import counted
 from maskrcnn.train.checkpoint import TrainingState
 from maskrcnn.train.log import read_metrics
@@ -125,21 +125,17 @@ def write_card(
 
 
 def _write_page(run: Path, facts: list[str], rows: list[list[str]], plots: list[str]) -> None:
-    """report.html, with curves and images inside; every name in it is escaped."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    def encoded(paths: list[Path]) -> list[str]:
-        return [base64.b64encode(path.read_bytes()).decode("ascii") for path in paths]
+    """report.html, with curves and images inside."""
 
     def samples(pattern: str) -> list[str]:
-        return encoded(sorted((run / "samples").glob(pattern)))
+        return [as_base64(path) for path in sorted((run / "samples").glob(pattern))]
 
-    loader = PackageLoader("maskrcnn.train", ".")
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
-    html = environment.get_template("report.html").render(
+    write_page(
+        run / "report.html",
+        "train/report.html",
         title=run.resolve().name,
         facts=facts,
-        curves=encoded([run / "plots" / name for name in plots]),
+        curves=[as_base64(run / "plots" / name) for name in plots],
         rows=rows,
         galleries=[
             ("Worst images: the labels, and what is found", samples("worst_*.jpg")),
@@ -148,7 +144,6 @@ def _write_page(run: Path, facts: list[str], rows: list[list[str]], plots: list[
         ],
         command=_first_command(run / "command.txt"),
     )
-    write_text(run / "report.html", html)
 
 
 def _rows(evaluations: list[dict[str, Any]]) -> list[list[str]]:
