@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -45,8 +45,10 @@ from maskrcnn.errors import DataError, UserError
 from maskrcnn.shell import counted, printable
 
 if TYPE_CHECKING:
+    from maskrcnn.cli.value_range import Wanted
     from maskrcnn.model.mask_rcnn import MaskRCNN
     from maskrcnn.predict.files import Summary
+    from maskrcnn.predict.sources import Sources
     from maskrcnn.runtime.engine import Runner
 
 MOST_LINES = 10  # about images
@@ -159,82 +161,61 @@ def predict(
     check_outputs(out, kind="folder")
     check_outputs(json)
     wanted = parse_value_range(value_range)
+    runner: dict[str, Any] = {"device": device, "engine": engine, "trust_code": trust_code}
     if shard is not None or ray is not None:
         others: dict[str, object] = {"--save": save != "overlay", "--scale": scale, "--pages": pages}
         others |= {"--simplify": simplify != DEFAULT_SIMPLIFY, "--json": json, "--no-resume": not resume}
         others |= {"--track": track, "--count": count, "--fps": fps, "--compile": compile, "--bf16": bf16}
         refuse_options(others, "has no effect with --shard and --ray, which write a row an image")
-        predict_in_parts(
-            weights,
-            sources,
-            out,
-            shard=shard,
-            ray=ray,
-            block=block,
-            max_failures=max_failures,
-            tiles=tiles,
-            value_range=wanted,
-            score=score,
-            tta=tta,
-            batch=batch,
-            allow_network=allow_network,
-            device=device,
-            engine=engine,
-            trust_code=trust_code,
-        )
+        parts: dict[str, Any] = {"shard": shard, "ray": ray, "block": block, "max_failures": max_failures}
+        parts |= {"tiles": tiles, "score": score, "tta": tta, "batch": batch, "allow_network": allow_network}
+        predict_in_parts(weights, sources, out, value_range=wanted, **parts, **runner)
         return
     refuse_options({"--block": block, "--max-failures": max_failures}, WHERE)
-    from maskrcnn.files import write_json
-    from maskrcnn.images.value_range import find_value_range
-    from maskrcnn.predict.files import predict_files
     from maskrcnn.predict.large import read_tiles
     from maskrcnn.predict.sources import Sources, find_sources
 
-    way, kinds = read_tiles(tiles), _kinds(save, scale, no_overlay)
+    kinds = _kinds(save, scale, no_overlay)
+    options = {"score": score, "tiles": read_tiles(tiles), "save": kinds, "scale": scale, "resume": resume}
     # before the weights are loaded: a mistyped path should not have to wait for them
     sources = named_on_stdin(sources)
     videos = find_videos(sources, kinds, track=track, count=count, fps=fps, allow_network=allow_network)
-    found = (
-        Sources([path for video in videos for path in video.images], []) if videos else find_sources(sources)
-    )
-    if not compile:
-        refuse_options({"--bf16": bf16}, "is for --compile")
-    else:
-        refuse_options({"--tta": tta}, "looks at each image at other sizes than --compile makes graphs for")
-    model = load_runner(
-        weights,
-        device,
-        engine,
-        trust_code=trust_code,
-        compiled=partial(_compiled, batch=batch, bf16=bf16) if compile else None,
-    )
-    set_value_range(
-        model.config, wanted, partial(find_value_range, found.images, model.config.input.channels)
-    )
-    model = augmented(model) if tta else model
-    if "overlay" in kinds:
-        tell_names_without_font(model.config.classes)
     if videos:
         others = {"--json": json, "--pages": pages, "--batch": batch > 1}
         refuse_options(others | {"--simplify": simplify != DEFAULT_SIMPLIFY}, "is for images")
-        options = {"score": score, "tiles": way, "save": kinds, "scale": scale, "resume": resume}
+        found = Sources([path for video in videos for path in video.images], [])
+    else:
+        found = find_sources(sources)
+    if compile:
+        refuse_options({"--tta": tta}, "looks at each image at other sizes than --compile makes graphs for")
+        runner["compiled"] = partial(_compiled, batch=batch, bf16=bf16)
+    else:
+        refuse_options({"--bf16": bf16}, "is for --compile")
+    model = _load(weights, found, wanted, tta=tta, **runner)
+    if "overlay" in kinds:
+        tell_names_without_font(model.config.classes)
+    if videos:
         predict_and_tell(model, videos, out, track=track, count=count, **options)
-        return
+    else:
+        _predict_images(model, found, out, json, batch=batch, simplify=simplify, pages=pages, **options)
+
+
+def _load(weights: str, found: Sources, value_range: Wanted | None, *, tta: bool, **options: Any) -> Runner:
+    """What runs the network, with the range of values that these images have."""
+    from maskrcnn.images.value_range import find_value_range
+
+    model = load_runner(weights, **options)
+    channels = model.config.input.channels
+    set_value_range(model.config, value_range, partial(find_value_range, found.images, channels))
+    return augmented(model) if tta else model
+
+
+def _predict_images(model: Runner, found: Sources, out: Path, json: Path | None, **options: Any) -> None:
+    from maskrcnn.files import write_json
+    from maskrcnn.predict.files import predict_files
+
     with progress_bar("predicting") as progress:
-        summary = predict_files(
-            model,
-            found,
-            out,
-            score=score,
-            batch=batch,
-            tiles=way,
-            save=kinds,
-            scale=scale,
-            simplify=simplify,
-            pages=pages,
-            resume=resume,
-            progress=progress,
-        )
+        summary = predict_files(model, found, out, progress=progress, **options)
     if json:
         write_json(json, summary.to_dict())
     _tell(summary)
