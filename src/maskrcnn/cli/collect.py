@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from maskrcnn.cli.common import check_outputs, one_of, progress_bar, say
+from maskrcnn.cli.common import check_outputs, choice, progress_bar, say
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.shell import counted, nearest, printable
 
@@ -16,11 +16,7 @@ def collect(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="What predict --shard or --ray wrote.")],
     to: Annotated[
         str,
-        typer.Option(
-            metavar="coco|csv|parquet",
-            autocompletion=one_of("coco", "csv", "parquet"),
-            help="COCO results as in results.json; a row an object; a row an image.",
-        ),
+        choice("coco|csv|parquet", "COCO results as in results.json; a row an object; a row an image."),
     ],
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The file. [default: FOLDER's name, beside it]")

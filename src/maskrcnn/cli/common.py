@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -34,6 +34,12 @@ Output = Literal["file", "image", "folder", "new folder"]
 def one_of(*names: str) -> Callable[[str], list[str]]:
     """What a shell may complete an option's value to."""
     return lambda incomplete: [name for name in names if name.startswith(incomplete)]
+
+
+def choice(names: str, help: str) -> Any:
+    """An option of values as in "cpu|cuda|cuda:N", of which a shell completes those without a capital."""
+    fixed = [name for name in names.split("|") if name.islower()]
+    return typer.Option(metavar=names, autocompletion=one_of(*fixed), help=help)
 
 
 def _model_names(incomplete: str) -> list[str]:
@@ -107,20 +113,15 @@ LabelSettings = Annotated[
 ]
 EngineName = Annotated[
     str | None,
-    typer.Option(
-        metavar="torch|openvino|onnxruntime|auto",
-        autocompletion=one_of("torch", "openvino", "onnxruntime", "auto"),
-        help="What runs the network; auto is the fastest installed."
+    choice(
+        "torch|openvino|onnxruntime|auto",
+        "What runs the network; auto is the fastest installed."
         " [default: torch, or what WEIGHTS was exported for]",
     ),
 ]
 Device = Annotated[
     str | None,
-    typer.Option(
-        metavar="cpu|cuda|cuda:N|mps",
-        autocompletion=one_of("cpu", "cuda", "mps"),
-        help="Where PyTorch runs. [default: the fastest there is]",
-    ),
+    choice("cpu|cuda|cuda:N|mps", "Where PyTorch runs. [default: the fastest there is]"),
 ]
 TrustCode = Annotated[
     bool,

@@ -15,9 +15,9 @@ from maskrcnn.cli.common import (
     LabelSettings,
     SplitParts,
     check_outputs,
+    choice,
     label_options,
     load_network,
-    one_of,
     refuse_options,
     say,
     tell_repairs,
@@ -64,20 +64,12 @@ def weights(
     ] = None,
     style: Annotated[
         str | None,
-        typer.Option(
-            metavar="pytorch|caffe",
-            autocompletion=one_of("pytorch", "caffe"),
-            help="Pixel format of an mmdetection model.",
-        ),
+        choice("pytorch|caffe", "Pixel format of an mmdetection model."),
     ] = None,
     classes: Annotated[Path | None, typer.Option(help="A text file with one class name per line.")] = None,
     to: Annotated[
         str | None,
-        typer.Option(
-            metavar="torchvision|detectron2",
-            autocompletion=one_of("torchvision", "detectron2"),
-            help="Convert to that library instead.",
-        ),
+        choice("torchvision|detectron2", "Convert to that library instead."),
     ] = None,
 ) -> None:
     """Convert checkpoints from other libraries or, with --to, to them.
@@ -149,11 +141,7 @@ def data(
     source: Data,
     to: Annotated[
         str,
-        typer.Option(
-            metavar="|".join(DATA_FORMATS),
-            autocompletion=one_of(*DATA_FORMATS),
-            help="The format to write.",
-        ),
+        choice("|".join(DATA_FORMATS), "The format to write."),
     ],
     out: Annotated[Path, typer.Option(help="A new folder for labels and images.")],
     class_name: ClassName = None,

@@ -22,9 +22,9 @@ from maskrcnn.cli.common import (
     Weights,
     augmented,
     check_outputs,
+    choice,
     label_options,
     load_runner,
-    one_of,
     say,
     tell_repairs,
     told_progress,
@@ -57,11 +57,7 @@ def evaluate(
     ] = None,
     metrics: Annotated[
         str,
-        typer.Option(
-            metavar="coco|stardist",
-            autocompletion=one_of("coco", "stardist"),
-            help="stardist: matched objects and counting errors beside COCO's figures.",
-        ),
+        choice("coco|stardist", "stardist: matched objects and counting errors beside COCO's figures."),
     ] = "coco",
     score: Annotated[
         float,
@@ -76,11 +72,7 @@ def evaluate(
     set_: LabelSettings = None,
     split: Annotated[
         str | None,
-        typer.Option(
-            metavar="train|val|test",
-            autocompletion=one_of("train", "val", "test"),
-            help="Which part of DATA. [default: val, or DATA itself if it has no splits]",
-        ),
+        choice("train|val|test", "Which part of DATA. [default: val, or DATA itself if it has no splits]"),
     ] = None,
     tta: Tta = False,
     device: Device = None,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from maskrcnn.cli.common import Weights, check_outputs, load_network, one_of, say
+from maskrcnn.cli.common import Weights, check_outputs, choice, load_network, say
 from maskrcnn.cli.value_range import ValueRangeOption, parse_value_range
 from maskrcnn.errors import UserError
 from maskrcnn.shell import printable
@@ -17,11 +17,7 @@ def export(
     weights: Weights,
     to: Annotated[
         str,
-        typer.Option(
-            metavar="openvino|onnx|torch",
-            autocompletion=one_of("openvino", "onnx", "torch"),
-            help="What will run it.",
-        ),
+        choice("openvino|onnx|torch", "What will run it."),
     ],
     out: Annotated[
         Path | None, typer.Option(help="A new folder. [default: named after WEIGHTS, as in NAME-openvino]")

@@ -16,6 +16,7 @@ from maskrcnn.cli.common import (
     Weights,
     augmented,
     check_outputs,
+    choice,
     load_runner,
     one_of,
     progress_bar,
@@ -58,10 +59,9 @@ LABELS = ("labelme", "label-studio", "cvat", "yolo", "coco-dataset", "labels", "
 
 Tiles = Annotated[
     str,
-    typer.Option(
-        metavar="auto|off|SIDE",
-        autocompletion=one_of("auto", "off"),
-        help="Large images in overlapping tiles: auto where objects would become too small for the model,"
+    choice(
+        "auto|off|SIDE",
+        "Large images in overlapping tiles: auto where objects would become too small for the model,"
         " SIDE pixels wherever an image is larger.",
     ),
 ]

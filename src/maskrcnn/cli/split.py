@@ -15,8 +15,8 @@ from maskrcnn.cli.common import (
     LabelSettings,
     SplitParts,
     check_outputs,
+    choice,
     label_options,
-    one_of,
     progress_bar,
     tell_repairs,
 )
@@ -32,10 +32,8 @@ def split(
     ] = 0.0,
     by: Annotated[
         str,
-        typer.Option(
-            metavar="random|stratified|group",
-            autocompletion=one_of("random", "stratified", "group"),
-            help="stratified: each class in equal shares; group: groups stay together.",
+        choice(
+            "random|stratified|group", "stratified: each class in equal shares; group: groups stay together."
         ),
     ] = "random",
     group_pattern: Annotated[
@@ -44,11 +42,7 @@ def split(
     ] = None,
     groups: Annotated[
         str | None,
-        typer.Option(
-            metavar="folder|duplicates|FILE.csv",
-            autocompletion=one_of("folder", "duplicates"),
-            help="What makes a group; a CSV file has lines of file_name,group.",
-        ),
+        choice("folder|duplicates|FILE.csv", "What makes a group; a CSV file has lines of file_name,group."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Another seed gives another split.")] = 0,
     copy: Annotated[
