@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from maskrcnn.masks.rle import MIN_POINTS, Rle, bitmap_rle, polygons_rle, rle_bitmap
+from maskrcnn.masks.rle import MIN_POINTS, Rle, bitmap_rle, polygons_rle, rle_bitmap, union_rle
 
 # pycocotools walks an outline in fifths of a pixel and holds every step: some 300 MB at this length, and it
 # does not notice when memory ends. No real outline comes near
@@ -43,6 +43,12 @@ def holed_rle(outline: np.ndarray, holes: Sequence[np.ndarray], height: int, wid
     if inner is None:
         return outer
     return bitmap_rle(rle_bitmap(outer) & ~rle_bitmap(inner))
+
+
+def joined_rle(rles: Sequence[Rle], rings: Sequence[np.ndarray], height: int, width: int) -> Rle:
+    """The union of masks, of which there is one at least, and of what is inside sound outlines (n, 2)."""
+    drawn = polygons_rle([ring for ring in rings if sound(ring)], height, width)
+    return union_rle(rles if drawn is None else [*rles, drawn])
 
 
 def placed_rle(bitmap: np.ndarray, left: int, top: int, height: int, width: int) -> Rle:

@@ -20,6 +20,16 @@ def split_of(name: str) -> Split | None:
     return next((split for split, names in SPLIT_NAMES.items() if name.strip().lower() in names), None)
 
 
+def subsets_of(split: str | None, subsets: Iterable[str]) -> list[str]:
+    """The subsets that are a split; of None the first of train, val and test that there is, all where there
+    is none.
+    """
+    names = list(dict.fromkeys(subsets))
+    if split is None:
+        split = next((one for one in SPLITS if one in map(split_of, names)), None)
+    return [name for name in names if split is None or split_of(name) == split]
+
+
 def other_subsets(subsets: Iterable[str]) -> list[str]:
     """The subsets that no split takes, where there are splits: what is read leaves them out."""
     names = list(dict.fromkeys(subsets))

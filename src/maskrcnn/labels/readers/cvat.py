@@ -19,7 +19,6 @@ from typing import Any
 from xml.etree.ElementTree import Element
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from maskrcnn.errors import RecordError, UserError
 from maskrcnn.images.header import SUFFIXES
@@ -29,10 +28,10 @@ from maskrcnn.labels.image_files import present_name, relative_name
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.cvat_tracks import frames_of_tracks
 from maskrcnn.labels.readers.safe_xml import MAX_BYTES, parse_xml
-from maskrcnn.labels.shapes import box_around, ellipse_ring, placed_rle, sound, turned_box
-from maskrcnn.labels.split_names import SPLITS, other_subsets, split_of
+from maskrcnn.labels.shapes import box_around, ellipse_ring, joined_rle, placed_rle, sound, turned_box
+from maskrcnn.labels.split_names import other_subsets, split_of, subsets_of
 from maskrcnn.labels.values import number, whole
-from maskrcnn.masks.rle import Rle, polygons_rle
+from maskrcnn.masks.rle import Rle
 
 FILE_NAME = "annotations.xml"
 FRAME_SUFFIXES = (".PNG", ".png", ".jpg", ".jpeg")
@@ -177,19 +176,15 @@ def _xml_file(source: Path) -> Path | None:
 def _of_split(images: list[Element], split: str | None, builder: LabelBuilder) -> list[Element]:
     """The images of the subsets that are a split; all where no subset is one."""
     subsets = list(dict.fromkeys(image.get("subset") or "" for image in images))
-    splits = [split_of(subset) for subset in subsets]
-    if split is None:
-        split = next((one for one in SPLITS if one in splits), None)
-    if split is None:
-        return images
-    if split not in splits:
+    wanted = subsets_of(split, subsets)
+    if not wanted:
         raise UserError(
             f"{builder.source}: no subset is {split!r} ({', '.join(filter(None, subsets)) or 'none at all'});"
             " name one so in CVAT"
         )
     for subset in other_subsets(subsets):
         builder.problems.note(ProblemKind.OTHER_SUBSET, repr(subset))
-    return [image for image in images if split_of(image.get("subset") or "") == split]
+    return [image for image in images if (image.get("subset") or "") in wanted]
 
 
 def _file_name(folder: Path, image: Element) -> str:
@@ -372,8 +367,7 @@ def _one(group: list[Shape], size: tuple[int, int]) -> Shape:
     rings = [ring for shape in group for ring in shape.rings or []]
     rles = [shape.rle for shape in group if shape.rle is not None]
     if rles:
-        drawn = polygons_rle(rings, *size)
-        one.rle = coco_mask.merge(rles if drawn is None else [*rles, drawn])
+        one.rle = joined_rle(rles, rings, *size)
     elif rings:
         one.rings = rings
     boxes = [shape.box for shape in group if shape.box is not None]

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from maskrcnn.errors import RecordError
 from maskrcnn.labels.builder import LabelBuilder
@@ -23,10 +22,10 @@ from maskrcnn.labels.image_files import relative_name
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.files_by_name import folder_of_images, holds_one, load_only
 from maskrcnn.labels.readers.json_file import glance
-from maskrcnn.labels.shapes import box_around, sound, turned_box
+from maskrcnn.labels.shapes import box_around, joined_rle, turned_box
 from maskrcnn.labels.types import LabelledImage
 from maskrcnn.labels.values import number
-from maskrcnn.masks.rle import Rle, json_rle, polygons_rle
+from maskrcnn.masks.rle import Rle, json_rle
 
 TAGS = ("label", "caption")
 PLAIN = ("is_crowd", "occluded", "keyframe", "score", "source")  # attributes that are read, or say nothing
@@ -200,17 +199,13 @@ def _add(found: Found, image: LabelledImage, builder: LabelBuilder) -> None:
             return
         builder.note(ProblemKind.BOX_FROM_KEYPOINTS, found.record, image)
         found.box = box_around(there)
-    rle = None
-    if found.rles:
-        drawn = polygons_rle([ring for ring in found.rings if sound(ring)], *image.size)
-        rle = coco_mask.merge([*found.rles, drawn] if drawn is not None else found.rles)
-        found.rings = []
+    rle = joined_rle(found.rles, found.rings, *image.size) if found.rles else None
     builder.add_object(
         image,
         found.label,
         found.record,
         box=None if masked else found.box,
-        polygons=found.rings,
+        polygons=found.rings if rle is None else None,
         rle=rle,
         keypoints=found.keypoints,
         crowd=found.crowd,

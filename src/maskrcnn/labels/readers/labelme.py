@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from pycocotools import mask as coco_mask
 
 from maskrcnn.errors import RecordError, one_line
 from maskrcnn.images.header import LARGEST, SUFFIXES
@@ -34,10 +33,10 @@ from maskrcnn.labels.readers.folder_files import files_under
 from maskrcnn.labels.readers.json_file import glance, load_json
 from maskrcnn.labels.readers.label_image import quiet
 from maskrcnn.labels.readers.text_lines import read_lines
-from maskrcnn.labels.shapes import box_around, drawable, ellipse_ring, placed_rle, sound
+from maskrcnn.labels.shapes import box_around, drawable, ellipse_ring, joined_rle, placed_rle, sound
 from maskrcnn.labels.types import LabelledImage
 from maskrcnn.labels.values import points
-from maskrcnn.masks.rle import Rle, polygons_rle
+from maskrcnn.masks.rle import Rle
 
 IGNORED = ("__ignore__", "_background_")  # labels that LabelMe's own converters leave out
 OPEN_SHAPES = ("point", "points", "line", "lines", "linestrip", "linestring")
@@ -292,9 +291,7 @@ def _add_object(parts: list[Part], image: LabelledImage, label: int, builder: La
             elif not np.isfinite(ring).all():
                 kind = ProblemKind.NON_FINITE
             builder.problems.note(kind, record)
-    drawn = polygons_rle([ring for ring in rings if sound(ring)], *image.size)
-    merged = coco_mask.merge([*rles, drawn] if drawn is not None else rles)
-    builder.add_object(image, label, record, rle=merged)
+    builder.add_object(image, label, record, rle=joined_rle(rles, rings, *image.size))
 
 
 def _is_set(flags: Any) -> bool:

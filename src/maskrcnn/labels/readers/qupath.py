@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from maskrcnn.errors import RecordError
 from maskrcnn.labels.builder import LabelBuilder
@@ -28,6 +27,7 @@ from maskrcnn.labels.readers.json_file import glance, load_json
 from maskrcnn.labels.shapes import holed_rle, sound
 from maskrcnn.labels.types import DEFAULT_CLASS, LabelledImage
 from maskrcnn.labels.values import points
+from maskrcnn.masks.rle import union_rle
 
 SUFFIXES = (".geojson", ".json")
 DETECTED = ("detection", "cell")  # objects that were found inside annotations
@@ -156,7 +156,7 @@ def _add_feature(one: Feature, image: LabelledImage, label: int, builder: LabelB
     if all(len(rings) == 1 for rings in parts) or not all(sound(rings[0]) for rings in parts):
         builder.add_object(image, label, one.record, polygons=[rings[0] for rings in parts])
         return
-    merged = coco_mask.merge([holed_rle(outer, holes, *image.size) for outer, *holes in parts])
+    merged = union_rle([holed_rle(outer, holes, *image.size) for outer, *holes in parts])
     builder.add_object(image, label, one.record, rle=merged)
 
 

@@ -23,7 +23,7 @@ from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.folder_files import files_under
 from maskrcnn.labels.readers.label_image import VOC_VOID, open_label_image, rles_by_id, voc_colour
 from maskrcnn.labels.readers.text_lines import read_lines
-from maskrcnn.labels.split_names import SPLITS, other_subsets, split_of
+from maskrcnn.labels.split_names import other_subsets, split_of, subsets_of
 from maskrcnn.labels.types import DEFAULT_CLASS, LabelledImage
 
 OBJECTS, CLASSES, LISTS, LABELMAP = "SegmentationObject", "SegmentationClass", "ImageSets", "labelmap.txt"
@@ -124,10 +124,7 @@ def _wanted(layout: Layout, split: str | None, builder: LabelBuilder) -> list[st
         known = set(layout.objects)
         wanted = sorted(known)
     else:
-        splits = [name for name in SPLITS if name in map(split_of, lists)]
-        if split is None and splits:
-            split = splits[0]
-        chosen = [one for one in lists if split is None or split_of(one) == split]
+        chosen = subsets_of(split, lists)
         if not chosen:
             raise UserError(
                 f"{layout.root}: no list in {LISTS}/Segmentation is {split!r} "

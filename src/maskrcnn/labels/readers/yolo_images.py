@@ -18,7 +18,7 @@ from maskrcnn.labels.image_files import refuse_leaving, relative_name
 from maskrcnn.labels.readers.folder_files import files_under
 from maskrcnn.labels.readers.text_lines import read_text
 from maskrcnn.labels.readers.yolo_description import Description, label_names
-from maskrcnn.labels.split_names import SPLITS, split_of
+from maskrcnn.labels.split_names import subsets_of
 
 LONGEST_PATH = 50  # folders that a name is shortened by
 
@@ -34,11 +34,7 @@ def images_of(description: Description, split: str | None) -> list[str]:
         DataError: an entry leads nowhere, or there is no image.
     """
     subsets = description.subsets
-    splits = [found for name in SPLITS if (found := [key for key in subsets if split_of(key) == name])]
-    if split is not None:
-        wanted = [key for key in subsets if key and split_of(key) == split]
-    else:
-        wanted = splits[0] if splits else list(subsets)
+    wanted = subsets_of(split, subsets)
     if not wanted:
         raise UserError(
             f"{description.path}: has no {split or 'train'!r} split "
