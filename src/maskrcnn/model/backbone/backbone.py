@@ -17,14 +17,24 @@ class Backbone(nn.Module):
 
     channels: list[int]
     strides: list[int]
+    stem: nn.Module
+    stages: nn.ModuleList
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Levels (B, channels[i], H / strides[i], W / strides[i]) of normalised images (B, C, H, W)."""
-        raise NotImplementedError
+        return self.levels(self.stem(x))
+
+    def levels(self, x: Tensor) -> list[Tensor]:
+        """What the stages make of the stem's output, one behind the other."""
+        found = []
+        for stage in self.stages:
+            x = stage(x)
+            found.append(x)
+        return found
 
     def parts(self) -> list[nn.Module]:
         """The stem and then each stage, in the order in which they are frozen."""
-        raise NotImplementedError
+        return [self.stem, *self.stages]
 
     def freeze(self, count: int) -> None:
         """Stops the first `count` parts from learning: their weights stay, and so do the statistics of their

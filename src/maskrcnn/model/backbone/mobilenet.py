@@ -148,15 +148,7 @@ class MobileNet(Backbone):
         self.strides = [4, 8, 16, 16 if dilate_last else 32]
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        x = self.stem(x if self.pad is None else F.pad(x, self.pad))
-        levels = []
-        for stage in self.stages:
-            x = stage(x)
-            levels.append(x)
-        return levels
-
-    def parts(self) -> list[nn.Module]:
-        return [self.stem, *self.stages]
+        return self.levels(self.stem(x if self.pad is None else F.pad(x, self.pad)))
 
 
 class MobileNetV2(MobileNet):

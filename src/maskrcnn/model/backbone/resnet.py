@@ -130,12 +130,4 @@ class ResNet(Backbone):
             self.strides[3] = 16
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        x = self.pool(self.stem(x))
-        levels = []
-        for stage in self.stages:
-            x = stage(x)
-            levels.append(x)
-        return levels
-
-    def parts(self) -> list[nn.Module]:
-        return [self.stem, *self.stages]
+        return self.levels(self.pool(self.stem(x)))

@@ -143,6 +143,3 @@ class ViT(Backbone):
         for stage in self.stages:
             x = stage(x)
         return [x.permute(0, 3, 1, 2)]
-
-    def parts(self) -> list[nn.Module]:
-        return [self.stem, *self.stages]
