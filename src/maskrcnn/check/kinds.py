@@ -42,10 +42,7 @@ class CheckKind(Enum):
         "use the same classes in both, or it counts as never found",
         "error",
     )
-    UNKNOWN_UNUSED_CLASS = (
-        "class that neither train nor an object has",
-        "nothing to do: it is passed over",
-    )
+    UNKNOWN_UNUSED_CLASS = ("class that neither train nor an object has", "nothing to do: it is passed over")
     MOSTLY_CROWDS = (
         "crowd regions that are more than the objects",
         "nothing to do if these are crowds; else set iscrowd to 0, or --set data.crowds=objects",

@@ -72,10 +72,7 @@ def check(
     open_other = partial(open_val, source) if val is None else partial(open_dataset, val, "val")
     open_other = partial(open_other, options=options)
     train = _open(
-        partial(open_dataset, source, "train", options=options),
-        "train",
-        report.findings,
-        unplaced["train"],
+        partial(open_dataset, source, "train", options=options), "train", report.findings, unplaced["train"]
     )
     other = _open(open_other, "val", report.findings, unplaced["val"])
     test = _open(

@@ -15,8 +15,7 @@ from maskrcnn.shell import counted, nearest, printable
 def collect(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="What predict --shard or --ray wrote.")],
     to: Annotated[
-        str,
-        choice("coco|csv|parquet", "COCO results as in results.json; a row an object; a row an image."),
+        str, choice("coco|csv|parquet", "COCO results as in results.json; a row an object; a row an image.")
     ],
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The file. [default: FOLDER's name, beside it]")

@@ -120,8 +120,7 @@ EngineName = Annotated[
     ),
 ]
 Device = Annotated[
-    str | None,
-    choice("cpu|cuda|cuda:N|mps", "Where PyTorch runs. [default: the fastest there is]"),
+    str | None, choice("cpu|cuda|cuda:N|mps", "Where PyTorch runs. [default: the fastest there is]")
 ]
 TrustCode = Annotated[
     bool,

@@ -29,17 +29,7 @@ from maskrcnn.shell import counted, printable
 if TYPE_CHECKING:
     from maskrcnn.weights.convert import Style
 
-DATA_FORMATS = (
-    "coco",
-    "yolo",
-    "labelme",
-    "cvat",
-    "label-studio",
-    "voc",
-    "geojson",
-    "instance-png",
-    "labels",
-)
+DATA_FORMATS = ("coco", "yolo", "labelme", "cvat", "label-studio", "voc", "geojson", "instance-png", "labels")
 
 app = typer.Typer(
     name="convert",
@@ -62,15 +52,9 @@ def weights(
         str | None,
         typer.Option(help="detectron2's YAML, or the name of a published checkpoint with the same settings."),
     ] = None,
-    style: Annotated[
-        str | None,
-        choice("pytorch|caffe", "Pixel format of an mmdetection model."),
-    ] = None,
+    style: Annotated[str | None, choice("pytorch|caffe", "Pixel format of an mmdetection model.")] = None,
     classes: Annotated[Path | None, typer.Option(help="A text file with one class name per line.")] = None,
-    to: Annotated[
-        str | None,
-        choice("torchvision|detectron2", "Convert to that library instead."),
-    ] = None,
+    to: Annotated[str | None, choice("torchvision|detectron2", "Convert to that library instead.")] = None,
 ) -> None:
     """Convert checkpoints from other libraries or, with --to, to them.
 
@@ -139,10 +123,7 @@ def _class_names(path: Path | None) -> list[str] | None:
 @app.command()
 def data(
     source: Data,
-    to: Annotated[
-        str,
-        choice("|".join(DATA_FORMATS), "The format to write."),
-    ],
+    to: Annotated[str, choice("|".join(DATA_FORMATS), "The format to write.")],
     out: Annotated[Path, typer.Option(help="A new folder for labels and images.")],
     class_name: ClassName = None,
     images: Images = None,

@@ -56,8 +56,7 @@ def evaluate(
         typer.Option(help="Write a page to this file: curves, kinds of errors, worst and best images."),
     ] = None,
     metrics: Annotated[
-        str,
-        choice("coco|stardist", "stardist: matched objects and counting errors beside COCO's figures."),
+        str, choice("coco|stardist", "stardist: matched objects and counting errors beside COCO's figures.")
     ] = "coco",
     score: Annotated[
         float,

@@ -15,10 +15,7 @@ from maskrcnn.shell import printable
 
 def export(
     weights: Weights,
-    to: Annotated[
-        str,
-        choice("openvino|onnx|torch", "What will run it."),
-    ],
+    to: Annotated[str, choice("openvino|onnx|torch", "What will run it.")],
     out: Annotated[
         Path | None, typer.Option(help="A new folder. [default: named after WEIGHTS, as in NAME-openvino]")
     ] = None,

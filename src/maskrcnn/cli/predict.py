@@ -24,14 +24,7 @@ from maskrcnn.cli.common import (
     say,
     tell_names_without_font,
 )
-from maskrcnn.cli.predict_shards import (
-    WHERE,
-    Block,
-    MaxFailures,
-    Ray,
-    Shard,
-    predict_in_parts,
-)
+from maskrcnn.cli.predict_shards import WHERE, Block, MaxFailures, Ray, Shard, predict_in_parts
 from maskrcnn.cli.predict_videos import (
     AllowNetwork,
     Count,

@@ -177,11 +177,7 @@ def _errors(evaluator: hotcoco.COCOeval) -> list[dict[str, Any]]:
 
 
 def _images(
-    dataset: Dataset,
-    truth: Truth,
-    every: hotcoco.COCOeval,
-    sure: hotcoco.COCOeval,
-    results: list[Result],
+    dataset: Dataset, truth: Truth, every: hotcoco.COCOeval, sure: hotcoco.COCOeval, results: list[Result]
 ) -> list[dict[str, Any]]:
     """Images with objects or detections, worst first: by F1 of what has the score, then by AP50."""
     average = {number: row["ap"] for number, row in every.image_diagnostics()["img_summary"].items()}

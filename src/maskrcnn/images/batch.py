@@ -92,9 +92,7 @@ def as_tensor(pixels: np.ndarray) -> Tensor:
 
 
 def pad_batch(
-    images: Sequence[ScaledImage],
-    divisor: int,
-    shape: Callable[[int, int], tuple[int, int]] | None = None,
+    images: Sequence[ScaledImage], divisor: int, shape: Callable[[int, int], tuple[int, int]] | None = None
 ) -> Batch:
     """Images padded with zeros, right and below, to the largest height and width of them rounded up to
     `divisor`, or to the `shape` for these.

@@ -20,15 +20,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from maskrcnn.array_pickle import (
-    REMEDY,
-    PickledArray,
-    PickleReader,
-    line,
-    not_numbers,
-    numbers,
-    refusal,
-)
+from maskrcnn.array_pickle import REMEDY, PickledArray, PickleReader, line, not_numbers, numbers, refusal
 from maskrcnn.errors import UserError
 
 # torch.save before 1.6: the pickle of a magic number

@@ -13,9 +13,7 @@ from maskrcnn.weights.store import find_model, load_folder
 
 
 def load_model(
-    source: str | Path,
-    progress: Progress | None = None,
-    network: type[MaskRCNN] = MaskRCNN,
+    source: str | Path, progress: Progress | None = None, network: type[MaskRCNN] = MaskRCNN
 ) -> MaskRCNN:
     """The network of a shipped name, a model folder, a run folder (its best weights), a published
     checkpoint's name or hf://OWNER/NAME of the Hugging Face hub, in eval mode and float32.

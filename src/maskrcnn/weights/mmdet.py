@@ -124,11 +124,7 @@ def config_of(
             "input": inputs,
             "backbone": backbone,
             "neck": {"channels": channels},
-            "rpn": {
-                "low_quality_overrides": True,
-                "low_quality_min_iou": 0.3,
-                "ignore_iou": None,
-            },
+            "rpn": {"low_quality_overrides": True, "low_quality_min_iou": 0.3, "ignore_iou": None},
             "roi": {"sampling_ratio": 0, "ignore_iou": None},
             "box_head": {
                 "convs": count_names(state, r"roi_head\.bbox_head\.shared_convs\.\d\.conv\.weight"),

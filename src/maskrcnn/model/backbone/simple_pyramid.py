@@ -25,9 +25,7 @@ class SimplePyramid(nn.Module):
         ]
         self.levels = nn.ModuleList(
             nn.Sequential(
-                *scale,
-                ConvNorm(width, outputs, 1, norm=norm),
-                ConvNorm(outputs, outputs, 3, norm=norm),
+                *scale, ConvNorm(width, outputs, 1, norm=norm), ConvNorm(outputs, outputs, 3, norm=norm)
             )
             for scale, width in scales
         )
