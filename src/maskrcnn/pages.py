@@ -22,6 +22,6 @@ def write_page(path: Path, template: str, **values: object) -> None:
     write_text(path, environment.get_template(template).render(values))
 
 
-def as_base64(path: Path) -> str:
-    """A file as a page holds it."""
-    return base64.b64encode(path.read_bytes()).decode("ascii")
+def as_base64(file: Path | bytes) -> str:
+    """A file, or what one holds, as text for a page."""
+    return base64.b64encode(file.read_bytes() if isinstance(file, Path) else file).decode("ascii")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 
 import numpy as np
@@ -11,9 +9,11 @@ from PIL import Image, ImageDraw
 
 from maskrcnn.errors import DataError
 from maskrcnn.images.draw import as_shown
+from maskrcnn.images.write import encoded
 from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
 from maskrcnn.masks.rle import rle_bitmap
+from maskrcnn.pages import as_base64
 
 SIDE = 360  # pixels; shown at half that
 COLOURS = [(255, 90, 90), (90, 200, 255), (255, 200, 60), (120, 230, 120), (220, 130, 255), (255, 150, 80)]
@@ -45,9 +45,7 @@ def thumbnail(dataset: Dataset, index: int, box: Box | None = None) -> str | Non
         if marked or box is None:
             _fill_mask(crop, annotation, image, window, colour)
         _draw_outline(crop, annotation, (x0, y0), scale, colour, 3 if marked else 1)
-    buffer = io.BytesIO()
-    crop.convert("RGB").save(buffer, "JPEG", quality=80)
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
+    return as_base64(encoded(crop, "JPEG", 80))
 
 
 def _fill_mask(

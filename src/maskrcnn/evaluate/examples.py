@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,10 +10,12 @@ import numpy as np
 from maskrcnn.errors import DataError
 from maskrcnn.evaluate.found import Result
 from maskrcnn.images.draw import draw_instances
+from maskrcnn.images.write import encoded
 from maskrcnn.instances import Instances, Masks
 from maskrcnn.labels.annotation_masks import annotation_window
 from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
 from maskrcnn.masks.rle import json_rle
+from maskrcnn.pages import as_base64
 
 SIDE = 640  # pixels of a drawn image's long side
 AGREES, WRONG = (46, 160, 90), (225, 50, 50)
@@ -53,9 +53,7 @@ def draw_example(dataset: Dataset, example: Example) -> tuple[str, str] | None:
             boxes=instances.masks is None,
         )
         picture.thumbnail((SIDE, SIDE))
-        buffer = io.BytesIO()
-        picture.convert("RGB").save(buffer, "JPEG", quality=82)
-        drawn.append(base64.b64encode(buffer.getvalue()).decode("ascii"))
+        drawn.append(as_base64(encoded(picture, "JPEG", 82)))
     return drawn[0], drawn[1]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -140,7 +139,7 @@ def _curves(every: dict[Kind, hotcoco.COCOeval]) -> str:
     axes[0].set_ylabel("precision")
     buffer = io.BytesIO()
     picture.savefig(buffer, dpi=150, format="png")
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
+    return pages.as_base64(buffer.getvalue())
 
 
 def _confusion(evaluator: hotcoco.COCOeval, score: float) -> dict[str, Any]:

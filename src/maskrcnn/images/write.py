@@ -1,7 +1,8 @@
-"""Images written whole or not at all."""
+"""Images written whole or not at all, and encoded in memory."""
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 from PIL import Image
@@ -21,3 +22,10 @@ def save_image(image: Image.Image, path: Path, quality: int = 90) -> None:
     kind = Image.registered_extensions()[path.suffix.lower()]
     with new_file(path, flush=False) as unfinished:
         image.convert("RGB").save(unfinished, kind, quality=quality)
+
+
+def encoded(image: Image.Image, kind: str, quality: int = 90) -> bytes:
+    """An image as a file of a kind, "JPEG" or "PNG"; JPEG as RGB."""
+    file = io.BytesIO()
+    (image.convert("RGB") if kind == "JPEG" else image).save(file, kind, quality=quality)
+    return file.getvalue()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from dataclasses import replace
 from enum import StrEnum
 from typing import Any
@@ -13,8 +11,10 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from maskrcnn.config.model import ModelConfig
+from maskrcnn.images.write import encoded
 from maskrcnn.instances import Instances
 from maskrcnn.masks.rle import rle_area
+from maskrcnn.pages import as_base64
 
 JPEG_QUALITY = 92  # of an overlay
 
@@ -110,16 +110,12 @@ def to_answer(found: Instances, model: str, form: MaskForm) -> dict[str, Any]:
 def _png(bitmap: np.ndarray) -> str:
     """A one-bit PNG in base64; of a mask with no pixel one that is black."""
     solid = bitmap if bitmap.size else np.zeros((1, 1), bool)
-    file = io.BytesIO()
-    Image.fromarray(solid.astype(np.uint8) * 255).convert("1").save(file, "PNG")
-    return base64.b64encode(file.getvalue()).decode("ascii")
+    return as_base64(encoded(Image.fromarray(solid.astype(np.uint8) * 255).convert("1"), "PNG"))
 
 
 def to_overlay(found: Instances) -> bytes:
     """The image with the objects drawn on it, JPEG."""
-    file = io.BytesIO()
-    found.plot().convert("RGB").save(file, "JPEG", quality=JPEG_QUALITY)
-    return file.getvalue()
+    return encoded(found.plot(), "JPEG", JPEG_QUALITY)
 
 
 def model_info(name: str, config: ModelConfig) -> ModelInfo:
