@@ -81,6 +81,22 @@ def test_a_start_whose_anchors_do_not_fit_gets_others() -> None:
     assert advise("d", spread, machine=CPU).config.model.rpn.sizes[0] != [20.0]
 
 
+def test_a_start_sees_objects_at_the_side_that_it_was_made_for() -> None:
+    """Small images are enlarged to it, as far as the anchors fit; other starts leave them as they are."""
+    small = {"short_sides": [320.0] * 5, "long_sides": [480.0] * 5}
+    people, shapes = (labels({name: 300}, [62.0, 121, 180, 240, 319], **small) for name in ("person", "cube"))
+    advice = advise("d", people, machine=CPU)
+    assert (advice.config.model.input.short_side, advice.config.model.input.long_side) == (480, 736)
+    assert "short side 480, the start's own" in "".join(advice.reasons)
+    assert advise("d", shapes, machine=CPU).config.model.input.short_side == 320
+    assert advise("d", NUCLEI, machine=CPU).config.model.input.short_side == 640
+    large = labels({"person": 300}, [150.0, 250, 280, 300, 319], **small)
+    assert advise("d", large, machine=CPU).config.model.input.short_side == 480
+    tiny = {"short_sides": [64.0] * 5, "long_sides": [64.0] * 5}
+    cells = labels({"nucleus": 900}, [7.0, 11, 15, 24, 55], 30, **tiny)
+    assert advise("d", cells, machine=CPU).config.model.input.short_side == 256
+
+
 def test_animals_are_no_nuclei() -> None:
     config = advise("d", ANIMALS, machine=CPU).config
     assert config.train.init is None and config.train.trunk == "mobilenetv2-imagenet"
@@ -112,9 +128,12 @@ def test_what_is_asked_for_wins_and_the_rest_fits_it() -> None:
     advice = advise("d", NUCLEI, machine=CPU, asked=asked)
     assert (advice.config.train.init, advice.config.train.epochs, advice.config.train.lr) == (None, 2, 0.5)
     assert not any("kept from the start" in reason for reason in advice.reasons)
+    assert advice.reasons[0] == "start: mobilenetv2-imagenet, as asked for"
     never = advise("d", NUCLEI, machine=CPU, val_images=9, asked=["train.evaluate_every_epochs=0"]).config
     assert never.train.evaluate_every_epochs == 0 and never.train.patience is None
-    small = advise("d", NUCLEI, machine=CPU, asked=["train.batch=1"]).config
+    told = advise("d", NUCLEI, machine=CPU, asked=["train.batch=1"])
+    assert sum("; but train.batch=1, as asked for" in reason for reason in told.reasons) == 1
+    small = told.config
     assert small.train.batch == 1 and small.train.ema is not None
     assert small.train.ema > (advise("d", NUCLEI, machine=CPU).config.train.ema or 1)
 
@@ -195,8 +214,12 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_train_takes_what_check_advises_and_says_why(
-    tmp_path: Path, trained: dict[str, Any], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    trained: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(Machine, "here", classmethod(lambda _: CPU))  # its free memory differs between calls
     write_coco(Synthetic(10, seed=1, side=(64, 96)), tmp_path / "train.json", tmp_path / "train")
     assert main(["train", str(tmp_path), "--run", str(tmp_path / "run")]) == 0
     said = capsys.readouterr().err

@@ -14,6 +14,7 @@ KINDS = [
     {},
     {"people": True},
     {"fine": True, "shapes": False},
+    {"fine": True, "more": True},
     {"people": True, "shapes": False, "side": (96, 64)},
 ]
 

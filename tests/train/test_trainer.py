@@ -355,6 +355,46 @@ def test_the_best_weights_are_kept_and_patience_ends_a_training(
     assert not same(load_file(weights / "model.safetensors"), last)
 
 
+def test_a_start_that_finds_objects_is_evaluated_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It stays the best while nothing is better, and does not end the training early; one that lacks a part
+    is not looked at."""
+    figures = [30.0, 10.0, 20.0, 25.0]
+    left = iter(figures)
+    monkeypatch.setattr(
+        trainer,
+        "evaluate_together",
+        lambda *_, **__: Scores({"bbox": {"AP": next(left), "AP50": None}}, {}, 6, 6, 6),
+    )
+    config = small_config(1)
+    start = build(fill_config(config, people()).model)
+    save_model(start, tmp_path / "start")
+    config.train = config.train.model_copy(
+        update={
+            "epochs": 3 / 8,
+            "evaluate_every_epochs": 1 / 8,
+            "patience": 1,
+            "init": str(tmp_path / "start"),
+        }
+    )
+    weights = train(config, people(), people(), tmp_path / "run")
+    records = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert [r["iteration"] for r in records if r["kind"] == "evaluation"] == [0, 1, 2, 3]
+    progress = read_state(tmp_path / "run" / "state.pt")["progress"]
+    assert (progress["best"], progress["best_iteration"], progress["stopped_early"]) == (30.0, 0, False)
+    assert weights.name == "best" and same(load_file(weights / "model.safetensors"), start.state_dict())
+    said = capsys.readouterr().out
+    assert "before the first step" in said and "nothing was better than its start, of AP 30.0" in said
+    assert f"30.00 of the start, {config.train.init}, in weights" in (tmp_path / "run/report.md").read_text()
+
+    left = iter(figures)
+    config.model.box_head.fc_channels = 24
+    train(config, people(), people(), tmp_path / "other")
+    records = read_metrics(tmp_path / "other" / "metrics.jsonl")
+    assert [r["iteration"] for r in records if r["kind"] == "evaluation"] == [1, 2]
+
+
 def test_a_run_explains_itself(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run_tiny(run, tiny_config(ema=0.9), val=True, command="maskrcnn train synthetic")

@@ -94,6 +94,9 @@ def advise(
     draft.asked = list(asked)
     if recipe is not None:
         _advise_trunk(draft)
+    elif draft.asks("train.init") or draft.asks("train.trunk"):
+        train = draft.config.train
+        draft.reasons = [f"start: {train.init or train.trunk or 'random weights'}, as asked for"]
     if len(mean) not in (0, 3):
         _advise_channels(draft, mean, std)
     _advise_heads(draft, stats)

@@ -20,7 +20,9 @@ class Draft:
     _read: tuple[list[str], Config] | None = field(default=None, init=False)
 
     def add(self, reason: str, *overrides: str) -> None:
-        self.reasons.append(reason)
+        """A choice; what a person asks for in its place is said with it."""
+        own = [each for each in self.asked if _key(each) in map(_key, overrides)]
+        self.reasons.append(reason + (f"; but {', '.join(own)}, as asked for" if own else ""))
         self.overrides += overrides
 
     @property
@@ -33,7 +35,11 @@ class Draft:
 
     def asks(self, key: str) -> bool:
         """Whether a person wants a value of their own for a setting."""
-        return any(override.partition("=")[0].strip() == key for override in self.asked)
+        return any(_key(override) == key for override in self.asked)
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].strip()
 
 
 def listed(values: Sequence[float]) -> str:

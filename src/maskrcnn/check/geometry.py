@@ -18,6 +18,7 @@ PLENTY = 64.0  # pixels from which on an object need not be seen larger
 SIDES = (256, 1024)  # short sides that are reasonable on the machines people have
 ENOUGH = {"cpu": 480, "mps": 640, "cuda": 800}  # short side that images of large objects are shrunk to
 MOST_ENLARGED = 2.0
+START_ENLARGED = 3.0  # to the side that a start was made for: small nuclei are found best at 2.5
 TILED = 1600  # long side of the network's input above which tiles are better
 STRIDES = (4, 8, 16, 32, 64)
 WIDEST_STEP = 2.5  # between the anchors of two levels
@@ -30,12 +31,14 @@ def advise_sides(draft: Draft, stats: Statistics, device: str) -> float:
     config = draft.config
     side = config.model.input.short_side if draft.asks("model.input.short_side") else None
     kept = scales_of_start(config, stats)
-    short, long, scale = _side(stats, device, kept, side)
+    own = config.model.input.short_side if kept else 0
+    short, long, scale = _side(stats, device, kept, own, side)
     tiles = None if side else _tiles(stats)
     quarter = stats.sides[1]
     if tiles is None:
+        whose = ", the start's own" if short == own else ""
         draft.add(
-            f"short side {short}: a quarter of the objects are under {quarter:.0f} pixels, "
+            f"short side {short}{whose}: a quarter of the objects are under {quarter:.0f} pixels, "
             f"{quarter * scale:.0f} then"
         )
     else:
@@ -149,13 +152,14 @@ def _even(side: float) -> int:
 
 
 def _side(
-    stats: Statistics, device: str, kept: tuple[float, float] | None, asked: int | None
+    stats: Statistics, device: str, kept: tuple[float, float] | None, own: int, asked: int | None
 ) -> tuple[int, int, float]:
     """Short and long side of the network's input for whole images, and its pixels per pixel of a middling
     one.
 
     Args:
         kept: scales at which the anchors of the start fit.
+        own: the short side that the start was made for.
         asked: the short side that a person asks for.
     """
     short, small = stats.short_sides[2], max(stats.sides[1], 1e-6)
@@ -163,7 +167,8 @@ def _side(
         scale = min(MOST_ENLARGED, WANTED_SIDE / small)
     else:
         scale = min(1.0, max(PLENTY / small, ENOUGH[device] / short))
-    scale = scale if kept is None else float(np.clip(scale, *kept))
+    if kept is not None:  # at a smaller side than its own a start finds less
+        scale = float(np.clip(max(scale, min(own / short, START_ENLARGED)), *kept))
     side = asked or int(np.clip(round(short * scale / 32) * 32, *SIDES))
     scale = side / short
     long = int(math.ceil(max(stats.long_sides[4] * scale, side) / 32) * 32)

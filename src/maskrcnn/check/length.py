@@ -51,7 +51,8 @@ def advise_length(
     evaluations, epochs = EVALUATIONS, float(wanted)
     if seconds is not None and cost is not None:
         evaluations = _evaluations(seconds, cost, val_images)
-        epochs = _epochs_in(seconds, cost, images, evaluations * val_images, wanted)
+        evaluated = evaluations + bool(config.train.init)  # the start itself first
+        epochs = _epochs_in(seconds, cost, images, evaluated * val_images, wanted)
         said = f"{epochs:g} epochs fit into {seconds / 60:.3g} minutes; the objects ask for {wanted}"
         if epochs == LONGER * wanted:
             said = f"{epochs:g} epochs: {LONGER} times what the objects ask for, and more would help little"
@@ -76,10 +77,12 @@ def advise_length(
     )
     if val_images and not draft.asks("train.evaluate_every_epochs"):
         every = "null" if evaluations == EVALUATIONS else f"{epochs / evaluations:.4g}"
+        stops = evaluations > PATIENCE  # with fewer it could not
         draft.add(
-            f"evaluation at {counted(evaluations, 'point')}; stops early if {PATIENCE} bring nothing better",
+            f"evaluation at {counted(evaluations, 'point')}"
+            + (f"; stops early if {PATIENCE} bring nothing better" if stops else ""),
             f"train.evaluate_every_epochs={every}",
-            f"train.patience={PATIENCE}",
+            f"train.patience={PATIENCE if stops else 'null'}",
         )
 
 

@@ -8,6 +8,7 @@ import psutil
 import torch
 
 from maskrcnn.environment import best_device, usable_cores
+from maskrcnn.shell import counted
 
 
 @dataclass(frozen=True)
@@ -30,4 +31,4 @@ class Machine:
 
     @property
     def line(self) -> str:
-        return f"{self.cores} cores, {self.device}, {self.memory_gb:.0f} GB free"
+        return f"{counted(self.cores, 'core')}, {self.device}, {self.memory_gb:.0f} GB free"

@@ -60,7 +60,8 @@ class TrainConfig(Section):
     evaluate_every_epochs: Weight | None = 1.0
     """Epochs between evaluations; 0: only at the end; null: a tenth of the training."""
     patience: Positive | None = None
-    """Evaluations without a better one after which the training stops; null: never."""
+    """Evaluations without a better one after which the training stops, once it was better than its start;
+    null: never."""
     only: Literal["mask_head", "keypoint_head"] | None = None
     """The head that learns alone, on a detector that stays as `init` gave it; null: all learn together."""
     best: Literal["bbox", "segm", "keypoints", "mean"] = "mean"

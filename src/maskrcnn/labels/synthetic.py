@@ -20,6 +20,7 @@ from maskrcnn.labels.types import Annotation, Dataset, DatasetInfo, LabelledImag
 
 SHAPES = ["circle", "square", "triangle", "star"]
 FINE = ["ring", "cross", "arrow", "comb"]  # small and of thin strokes: a mask off by a few pixels misses them
+MORE = ["hexagon", "bar"]  # with the eight above ten classes
 PERSON = "person"
 SEEDS = {"train": 0, "val": 1}
 LEAST_VISIBLE = 0.5  # share of an object that those in front of it leave visible
@@ -46,6 +47,7 @@ class Synthetic(Dataset):
         split: Literal["train", "val"] = "train",
         shapes: bool = True,
         fine: bool = False,
+        more: bool = False,
         people: bool = False,
     ) -> None:
         """
@@ -55,6 +57,7 @@ class Synthetic(Dataset):
             side: height and width of the images, at least 64.
             shapes: whether there are circles, squares, triangles and stars.
             fine: whether there are rings, crosses, arrows and combs, small and of thin strokes.
+            more: whether there are hexagons and bars.
             people: whether there are stick figures with the 17 keypoints of COCO.
 
         Raises:
@@ -62,8 +65,8 @@ class Synthetic(Dataset):
         """
         if split not in SEEDS:
             raise UserError(f"synthetic: no split {split!r}; there are: {', '.join(SEEDS)}")
-        if not (shapes or fine or people):
-            raise UserError("synthetic: no shapes, fine shapes or people; ask for at least one")
+        if not (shapes or fine or more or people):
+            raise UserError("synthetic: no shapes, fine shapes, more or people; ask for at least one")
         if min(side) < 64:
             raise UserError(
                 f"synthetic: images of {side[0]} x {side[1]} are too small; take at least 64 x 64"
@@ -73,7 +76,7 @@ class Synthetic(Dataset):
             raise UserError(f"synthetic: count={self.count}; ask for at least one image")
         self.seed = SEEDS[split] if seed is None else seed
         self.side = side
-        classes = SHAPES * shapes + FINE * fine + [PERSON] * people
+        classes = SHAPES * shapes + FINE * fine + MORE * more + [PERSON] * people
         keypoints = coco_keypoints() if people else None
         self.info = DatasetInfo(f"synthetic {split}", classes, list(range(1, len(classes) + 1)), keypoints)
         self._latest: tuple[int, Scene] | None = None
@@ -206,7 +209,10 @@ def _strokes(rng: np.random.Generator, name: str, side: tuple[int, int]) -> np.n
 
 def _corners(name: str, angle: float) -> np.ndarray:
     """(n, 2) corners of a shape on the unit circle, turned by `angle`."""
-    count = {"square": 4, "triangle": 3, "star": 10}[name]
+    if name == "bar":  # four times as long as wide
+        turns = angle + np.arctan2([1, 1, -1, -1], [4, -4, -4, 4])
+        return np.stack([np.cos(turns), np.sin(turns)], axis=1)
+    count = {"square": 4, "triangle": 3, "hexagon": 6, "star": 10}[name]
     turns = angle + np.arange(count) * 2 * np.pi / count
     # every other corner of a star lies further in
     radii = np.where(np.arange(count) % 2, 0.42, 1.0) if name == "star" else np.ones(count)

@@ -11,7 +11,7 @@ from maskrcnn.files import write_json, write_text
 from maskrcnn.pages import as_base64, write_page
 from maskrcnn.reproduce.charts import draw_curves, draw_examples, draw_outcome
 from maskrcnn.reproduce.compare import FIGURES, Outcome, compare
-from maskrcnn.reproduce.runs import Plan, Study
+from maskrcnn.reproduce.runs import Plan, Study, read_found
 from maskrcnn.reproduce.table import Kind
 
 NAMES = {"bbox": "box", "segm": "mask", "keypoints": "keypoint"}
@@ -52,7 +52,7 @@ def _matches(study: Study, plan: Plan, kind: Kind) -> dict[str, list[Matches]]:
     runs: dict[str, list[Matches]] = {name: [] for name in wanted}
     for job in study.jobs(plan.seeds):
         if job.variant.name in wanted:
-            runs[job.variant.name].append(match_images(study.val_data, study.found(job), kind))
+            runs[job.variant.name].append(match_images(study.val_data, read_found(job.folder), kind))
     return runs
 
 

@@ -223,7 +223,7 @@ class Study:
             assert job.variant.after is not None
             after = Job(self.table.variant(job.variant.after), job.seed, folder)
             config.train.init = str(self._pilot_folder(after) / "weights" / "last")
-        self._train(config, folder, resume=False)
+        _train(config, self.train_data, self.val_data, folder, "maskrcnn reproduce", resume=False)
         # the last record's: of the steps since the first, so without what it takes to begin
         last = [r for r in read_metrics(folder / "metrics.jsonl") if r["kind"] == "train"][-1]
         return config.train.batch / last["images_per_s"], last.get("memory_gb")
@@ -247,33 +247,44 @@ class Study:
             if self.waits_for(job):
                 continue
             say(f"training {number + 1} of {len(jobs)}: {name}")
-            resume = (job.folder / "config.yaml").is_file()
-            val_data = self._train(self.config(job, plan.steps), job.folder, resume)
-            # what the weights find; the state of a finished run is of no more use then
-            results = list(find_all(load_model(job.folder / "weights" / "last"), val_data))
-            write_json(job.folder / FOUND, results)
-            (job.folder / "state.pt").unlink(missing_ok=True)
+            train_and_find(
+                self.config(job, plan.steps), self.train_data, self.val_data, job.folder, "maskrcnn reproduce"
+            )
         return [f"{job.variant.name}, seed {job.seed}" for job in jobs if not job.done]
 
-    def _train(self, config: Config, folder: Path, resume: bool) -> Dataset:
-        """One training; returns the val split as its weights take it."""
-        config, train_data, val_data, _ = prepare_data(config, self.train_data, self.val_data)
-        train(config, train_data, None, folder, resume=resume, command="maskrcnn reproduce")
-        assert val_data is not None
-        return val_data
 
-    def found(self, job: Job) -> list[dict[str, Any]]:
-        """COCO results of a finished run on the val split.
+def train_and_find(
+    config: Config, train_data: Dataset, val_data: Dataset, folder: Path, command: str
+) -> None:
+    """Train in `folder`, going on where a kill stopped it, and write what the weights find in `val_data`."""
+    resume = (folder / "config.yaml").is_file()
+    prepared = _train(config, train_data, val_data, folder, command, resume)
+    assert prepared is not None
+    write_json(folder / FOUND, list(find_all(load_model(folder / "weights" / "last"), prepared)))
+    (folder / "state.pt").unlink(missing_ok=True)  # of a finished run it is of no more use
 
-        Raises:
-            UserError: the file is damaged.
-        """
-        path = job.folder / FOUND
-        try:
-            results: list[dict[str, Any]] = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path}: {error}; remove {job.folder} to train it again") from None
-        return results
+
+def read_found(folder: Path) -> list[dict[str, Any]]:
+    """What `train_and_find` wrote: COCO results.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = folder / FOUND
+    try:
+        results: list[dict[str, Any]] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: {error}; remove {folder} to train it again") from None
+    return results
+
+
+def _train(
+    config: Config, train_data: Dataset, val_data: Dataset | None, folder: Path, command: str, resume: bool
+) -> Dataset | None:
+    """One training without evaluation; returns the val split as its weights take it."""
+    config, train_data, val_data, _ = prepare_data(config, train_data, val_data)
+    train(config, train_data, None, folder, resume=resume, command=command)
+    return val_data
 
 
 def _plain(name: str) -> str:

@@ -22,7 +22,7 @@ class TrainingState:
     """How far a training has come."""
 
     iteration: int = 0  # optimiser steps done
-    evaluated_at: int = 0  # iteration of the last evaluation; 0: none yet
+    evaluated_at: int = 0  # iteration of the last evaluation; -1: what it starts from is to be evaluated too
     best: float | None = None  # AP of the best evaluation, percent
     best_iteration: int = 0
     stale: int = 0  # evaluations since the best

@@ -99,6 +99,15 @@ def worst_images(
     return [(int(index), float(recalled[index])) for index in order[:most]]
 
 
+def best_line(progress: TrainingState) -> str:
+    """What the best evaluation found, and whether that is what the training started from."""
+    if progress.best is None:
+        return ""
+    if progress.best_iteration == 0:
+        return f"; nothing was better than its start, of AP {progress.best:.1f}, which weights/best holds"
+    return f"; best AP {progress.best:.1f} in weights/best"
+
+
 def figure_of_merit(scores: Scores, best: str) -> float | None:
     """The AP that decides which weights are best, in percent: of one kind, or the mean over all that were
     scored.

@@ -78,10 +78,11 @@ def write_report(
         f"Weights: {weights}; seed {config.train.seed}; precision {config.train.precision}",
     ]
     if progress.best is not None:
-        facts.append(
-            f"Best: {config.train.best} AP {progress.best:.2f} at iteration {progress.best_iteration}, in "
-            "weights/best"
-        )
+        best = f"Best: {config.train.best} AP {progress.best:.2f}"
+        if progress.best_iteration:
+            facts.append(f"{best} at iteration {progress.best_iteration}, in weights/best")
+        else:
+            facts.append(f"{best} of the start, {config.train.init}, in weights/best: nothing was better")
     evaluations = [r for r in read_metrics(run / "metrics.jsonl") if r["kind"] == "evaluation"]
     rows = _rows(evaluations)
     _write_page(run, facts, rows, plots)

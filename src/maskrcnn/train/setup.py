@@ -116,11 +116,11 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     return accelerator
 
 
-def make_network(config: Config, resume: bool) -> tuple[nn.Module, list[str]]:
+def make_network(config: Config, resume: bool) -> tuple[nn.Module, list[str], bool]:
     """The network with its first weights: random, then the trunk's, then those of `train.init`.
 
     Returns:
-        The network, and lines about what did not fit it.
+        The network, lines about what did not fit it, and whether it is `train.init` as a whole.
 
     Raises:
         UserError: weights of the backbone would stay random, or weights that cannot be loaded.
@@ -131,18 +131,19 @@ def make_network(config: Config, resume: bool) -> tuple[nn.Module, list[str]]:
     set_seed(config.train.seed)
     network = build(config.model)
     if resume:
-        return network, []
+        return network, [], False
     lines: list[str] = []
+    whole = False
     given: set[str] = set()
     if config.train.trunk:
         load_trunk(network, config.train.trunk)
         given |= {name for name, _ in network.named_parameters() if name.startswith(BACKBONE)}
     if config.train.init:
         done = _start_from(network, config.train.init)
-        lines = done.lines(config.train.init)
+        lines, whole = done.lines(config.train.init), done.whole
         given |= set(done.copied)
     _refuse_random(network, given, config.train)
-    return network, lines
+    return network, lines, whole
 
 
 def freeze_idle(network: nn.Module, config: TrainConfig) -> None:

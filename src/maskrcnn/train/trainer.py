@@ -28,6 +28,7 @@ from maskrcnn.train import run_folder
 from maskrcnn.train.callbacks import Callback, Several
 from maskrcnn.train.checkpoint import TrainingState, random_state, read_state, write_state
 from maskrcnn.train.evaluation import (
+    best_line,
     evaluate_together,
     evaluation_due,
     figure_of_merit,
@@ -149,7 +150,8 @@ class Trainer:
             continue_from(self.progress, self.settings, self.total, self.per_epoch, run)
         misfits: list[str] = []
         if network is None:  # before the folder is written to: one that is refused leaves no run behind
-            network, misfits = make_network(self.config, resume=state is not None)
+            network, misfits, whole = make_network(self.config, resume=state is not None)
+            self.progress.evaluated_at -= whole  # a start that finds objects already is evaluated too
         if self.sampler.factors is not None:
             self.notes.append(describe_repeats(self.sampler.factors))
         self.notes += misfits + ([describe_shapes(shapes)] if shapes else [])
@@ -310,7 +312,7 @@ class Trainer:
         better = figure is not None and (progress.best is None or figure > progress.best)
         if better:
             progress.best, progress.best_iteration, progress.stale = figure, progress.iteration, 0
-        elif figure is not None:
+        elif figure is not None and progress.best_iteration > 0:  # better than its start once
             progress.stale += 1
         progress.evaluated_at = progress.iteration
         progress.stopped_early = (
@@ -320,7 +322,7 @@ class Trainer:
             self.worst = worst_images(val_data, found, scores, WORST)
         self.scores = scores.kinds
         self.log.evaluation(progress.iteration, scores.kinds, time.monotonic() - started)
-        mark = "  best so far" if better else ""
+        mark = "" if not better else "  best so far" if progress.iteration else "  before the first step"
         self.log.note(f"epoch {progress.iteration / self.per_epoch:.2f}: {scores_line(scores)}{mark}")
         self._save(best=better)
         self.callbacks.on_evaluation(progress.iteration, scores.kinds)
@@ -343,14 +345,8 @@ class Trainer:
         if self.main:
             if self.progress.stopped_early:
                 self.log.note(f"stopped early: no better for {self.progress.stale} evaluations")
-            best = (
-                f"; best AP {self.progress.best:.1f} in weights/best"
-                if self.progress.best is not None
-                else ""
-            )
-            self.log.note(
-                f"done in {self.progress.seconds / 60:.1f} minutes: {self.run / 'report.html'}{best}"
-            )
+            done = f"done in {self.progress.seconds / 60:.1f} minutes: {self.run / 'report.html'}"
+            self.log.note(done + best_line(self.progress))
             self.callbacks.on_end(run_folder.saved_weights(self.run), self.run / "report.html")
         self.accelerator.wait_for_everyone()
 

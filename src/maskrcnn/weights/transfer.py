@@ -29,6 +29,11 @@ class Transfer:
     fresh: list[str] = field(default_factory=list)  # tensors that start anew
     unused: list[str] = field(default_factory=list)  # the other's tensors that have no place
 
+    @property
+    def whole(self) -> bool:
+        """Whether nothing of the network is new: it finds what the other finds."""
+        return not (self.by_class or self.adapted or self.fresh)
+
     def lines(self, source: str) -> list[str]:
         """For the terminal: one line for each part of the network that does not start from `source` as a
         whole.
