@@ -25,6 +25,12 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{plural}"
 
 
+def first_of(names: Collection[str], most: int, between: str = ", ") -> str:
+    """The first names, and how many more there are."""
+    shown = between.join(list(names)[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+
+
 def nearest(word: str, names: Collection[str]) -> str:
     """What may have been meant by a word that is none of the names; else which there are."""
     return did_you_mean(word, names).removeprefix("; ") or f"there are: {', '.join(names)}"

@@ -9,7 +9,7 @@ from rich.text import Text
 from maskrcnn.check.advice import Advice
 from maskrcnn.check.report import Report
 from maskrcnn.check.statistics import Statistics, figures
-from maskrcnn.shell import printable, shell_command
+from maskrcnn.shell import first_of, printable, shell_command
 
 MOST_CLASSES = 12  # that are listed
 
@@ -41,8 +41,7 @@ def print_report(report: Report) -> None:
 
 def _classes(stats: Statistics) -> str:
     listed = sorted(stats.classes.items(), key=lambda item: -item[1])
-    more = f" and {len(listed) - MOST_CLASSES} more" if len(listed) > MOST_CLASSES else ""
-    return "classes: " + ", ".join(f"{name} {count}" for name, count in listed[:MOST_CLASSES]) + more
+    return "classes: " + first_of([f"{name} {count}" for name, count in listed], MOST_CLASSES)
 
 
 def _channels(report: Report) -> list[str]:

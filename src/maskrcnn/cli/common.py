@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from maskrcnn.errors import UserError
-from maskrcnn.shell import printable
+from maskrcnn.shell import first_of, printable
 from maskrcnn.stop import telling
 
 if TYPE_CHECKING:
@@ -193,9 +193,8 @@ def tell_names_without_font(names: list[str]) -> None:
 
     lacking = names_without_font(names)
     if lacking:
-        more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
         say(
-            f"warning: no font here has all letters of {', '.join(lacking[:3])}{more}: drawn as \\uXXXX;"
+            f"warning: no font here has all letters of {first_of(lacking, 3)}: drawn as \\uXXXX;"
             f" install a font (fonts-noto) or name one in the environment: {VARIABLE}=FILE.ttf"
         )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from maskrcnn.shell import first_of
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -18,10 +20,8 @@ def models() -> None:
     console = Console()
     table = Table("model", "backbone", "finds", "classes", "MB", title="shipped models", title_justify="left")
     for model in shipped_models():
-        names = ", ".join(model.classes[:5]) + (
-            f" and {len(model.classes) - 5} more" if len(model.classes) > 5 else ""
-        )
-        table.add_row(model.name, model.backbone, model.finds, names, f"{model.megabytes:.1f}")
+        names, size = first_of(model.classes, 5), f"{model.megabytes:.1f}"
+        table.add_row(model.name, model.backbone, model.finds, names, size)
     recipes = Table("recipe", "what it trains", title="recipes", title_justify="left")
     for name, line in shipped_recipes().items():
         recipes.add_row(name, line)

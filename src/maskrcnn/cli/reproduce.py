@@ -9,6 +9,7 @@ import typer
 
 from maskrcnn.cli.common import Settings, check_outputs, one_of, say, seconds_of, share_of
 from maskrcnn.errors import UserError
+from maskrcnn.shell import first_of
 
 if TYPE_CHECKING:
     from maskrcnn.reproduce.runs import Plan, Study
@@ -87,8 +88,7 @@ def _measure(study: Study, plan: Plan, share: tuple[int, int]) -> None:
 
     missing = study.run(plan, share, say)
     if missing:
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        print(f"not done yet: {missing[0]}{more}; run the same again, or the other parts of --only")
+        print(f"not done yet: {first_of(missing, 1)}; run the same again, or the other parts of --only")
         return
     for outcome in write_report(study, plan):
         print(sentence(outcome))

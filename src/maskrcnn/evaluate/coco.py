@@ -221,8 +221,7 @@ def match(
     if most != COUNTED:
         evaluator.params.max_dets = [1, 10, most]
     # it prints its summary, and warns that tolerances other than COCO's are not COCO's
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(action="ignore"):
         evaluator.run()
     return evaluator
 

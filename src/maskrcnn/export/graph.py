@@ -113,8 +113,7 @@ def write_program(program: ExportedProgram, path: Path) -> None:
     """Write `program`; whoever loads it imports `maskrcnn.ops.nms` and `maskrcnn.ops.roi_align` first, for
     our two nodes.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of tensors that share their memory
+    with warnings.catch_warnings(action="ignore"):  # of tensors that share their memory
         # not to the path: torch's own writer ends the process where the disk is full
         buffer = io.BytesIO()
         torch.export.save(program, buffer)

@@ -113,13 +113,11 @@ def read_samples(path: Path, channels: int = 3) -> np.ndarray:
         if channels not in (1, 3) and is_tiff(path):
             return read_tiff(path, MOST_BYTES)
         # Pillow warns of large images that we allow, and of damaged metadata; what matters raises
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with open_image(path) as image:
-                refuse_header(image, path)
-                if deep_planes(image):
-                    return (read_tiff(path, MOST_BYTES) >> 8).astype(np.uint8)
-                return _pillow_samples(image, channels)
+        with warnings.catch_warnings(action="ignore"), open_image(path) as image:
+            refuse_header(image, path)
+            if deep_planes(image):
+                return (read_tiff(path, MOST_BYTES) >> 8).astype(np.uint8)
+            return _pillow_samples(image, channels)
     except UserError:  # ImageError is one
         raise
     except FileNotFoundError:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from maskrcnn.errors import RecordError, UserError
 from maskrcnn.labels.choose import label_counts
 from maskrcnn.labels.types import DEFAULT_CLASS, Dataset
-from maskrcnn.shell import counted, did_you_mean, shell_command
+from maskrcnn.shell import counted, did_you_mean, first_of, shell_command
 
 
 def with_class(dataset: Dataset, name: str) -> Dataset:
@@ -52,8 +52,7 @@ def labels_for(dataset: Dataset, classes: list[str]) -> list[int]:
     index = {name: i for i, name in enumerate(classes)}
     unknown = _used(dataset, [name for name in dataset.classes if name not in index])
     if unknown:
-        known = ", ".join(classes[:10]) + (f" and {len(classes) - 10} more" if len(classes) > 10 else "")
-        hint = did_you_mean(unknown[0], classes)
+        known = f"({first_of(classes, 10)}){did_you_mean(unknown[0], classes)}"
         more = f" (and {len(unknown) - 1} more)" if len(unknown) > 1 else ""
         remedy = "rename or remove it in the labels, or train a model on them"
         shared = [name for name in dataset.classes if name in index]
@@ -65,7 +64,7 @@ def labels_for(dataset: Dataset, classes: list[str]) -> list[int]:
         if len(dataset.classes) == len(classes) == 1:
             remedy = f"say --class {classes[0]} if the objects are that, or train a model on them"
         raise RecordError(
-            dataset.name, f"class {unknown[0]!r}{more} is not one the model knows ({known}){hint}", remedy
+            dataset.name, f"class {unknown[0]!r}{more} is not one the model knows {known}", remedy
         )
     return [index.get(name, -1) for name in dataset.classes]
 

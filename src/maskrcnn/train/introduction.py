@@ -6,7 +6,7 @@ from pathlib import Path
 
 from maskrcnn.config.load import Config
 from maskrcnn.labels.types import Dataset
-from maskrcnn.shell import counted
+from maskrcnn.shell import counted, first_of
 from maskrcnn.train.learner import Learner
 from maskrcnn.train.optimizer import peak_rate, warmup_iterations
 
@@ -24,14 +24,10 @@ def introduction(
         f" (shortened from {settings.warmup_iterations:g})" if warmup < settings.warmup_iterations else ""
     )
     return [
-        f"{counted(len(train_data), 'image')} to train on{val}; classes: {_some(config.model.classes)}",
+        f"{counted(len(train_data), 'image')} to train on{val}; classes: {first_of(config.model.classes, 8)}",
         f"{count / 1e6:.1f} M parameters, of which {learn / 1e6:.1f} M learn",
         f"learning rate {peak_rate(settings):g}{scaled}, {settings.schedule} schedule, "
         f"warm-up of {warmup:g} iterations{shortened}",
         f"{counted(total, 'iteration')} of {counted(settings.batch, 'image')} ({settings.epochs:g} epochs) "
         f"on {accelerator.num_processes} x {accelerator.device}, {settings.precision}; run in {run}",
     ]
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from maskrcnn.errors import UserError
 from maskrcnn.images.batch import Targets
+from maskrcnn.shell import first_of
 from maskrcnn.train.run_folder import write_json
 
 
@@ -86,5 +87,4 @@ def nonfinite_message(iteration: int, names: list[str], bad: list[str], remedy: 
         bad: the losses, or the gradient, that are not finite.
         remedy: what to do.
     """
-    shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
-    return f"iteration {iteration}: {', '.join(bad)} not finite on {shown}; {remedy}"
+    return f"iteration {iteration}: {', '.join(bad)} not finite on {first_of(names, 6)}; {remedy}"

@@ -19,6 +19,7 @@ from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import UserError
 from maskrcnn.model.backbone.vit import PRETRAINED
 from maskrcnn.model.mask_rcnn import MaskRCNN
+from maskrcnn.shell import first_of
 from maskrcnn.weights import detectron2, mmdet, torchvision
 
 # what has no counterpart because it is computed or only counted here
@@ -91,8 +92,7 @@ def load_foreign(model: MaskRCNN, state: Mapping[str, Tensor], library: Library,
         ours[name] = tensor.to(wanted.dtype)
     wrong += [f"{name} has no place" for name in theirs if name not in used and not _unread(name)]
     if wrong:
-        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise UserError(f"{where}: does not fit its settings: {'; '.join(wrong[:3])}{more}")
+        raise UserError(f"{where}: does not fit its settings: {first_of(wrong, 3, '; ')}")
     model.load_state_dict(ours, strict=False)
 
 

@@ -25,6 +25,7 @@ from maskrcnn.files import new_file, write_json, write_text
 from maskrcnn.model.build import build
 from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.safe_files import parse_json
+from maskrcnn.shell import first_of
 from maskrcnn.weights.checkpoint_file import refuse_not_finite
 
 COUNT = ".num_batches_tracked"  # of batches that a batch norm saw, which is no weight
@@ -140,8 +141,7 @@ def _refuse_others(expected: dict[str, torch.Tensor], path: Path) -> None:
         if k in shapes and shapes[k] != v.shape
     ]
     if wrong:
-        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise UserError(f"{path}: does not fit its config: {'; '.join(wrong[:3])}{more}")
+        raise UserError(f"{path}: does not fit its config: {first_of(wrong, 3, '; ')}")
 
 
 @contextmanager

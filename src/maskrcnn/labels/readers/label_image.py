@@ -27,12 +27,9 @@ VOID_COLOUR = 224 + 256 * 224 + 65536 * 192  # the same as an id
 SMALLEST = 10  # pixels: most colours of a label image in colour have as many
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
+def quiet() -> warnings.catch_warnings[None]:
     """Pillow warns of large images that we allow, in lines of its own; what matters raises."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    return warnings.catch_warnings(action="ignore")
 
 
 @contextmanager
