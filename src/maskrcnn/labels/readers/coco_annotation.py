@@ -107,11 +107,7 @@ class AnnotationReader:
         """Whether it is a crowd region; without an `iscrowd` it is none."""
         if raw is None:
             return False
-        found = (
-            CROWD.get(raw.strip().lower() if isinstance(raw, str) else raw)
-            if isinstance(raw, (int, float, str))
-            else None
-        )
+        found = CROWD.get(raw.strip().lower() if isinstance(raw, str) else raw) if _is_plain(raw) else None
         if found is None:
             raise self._refused(ProblemKind.UNCLEAR_ISCROWD, record, image, "", f" has iscrowd {raw!r:.40}")
         if isinstance(raw, str):
@@ -209,6 +205,10 @@ def xyxy(raw: Any) -> tuple[float, ...] | None:
 def stated_area(raw: Any) -> float | None:
     """The area of an annotation; None where it is no number above 0."""
     return float(raw) if isinstance(raw, (int, float)) and 0 < raw <= sys.float_info.max else None
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, (int, float, str))
 
 
 def _is_nested(point: Any) -> bool:
