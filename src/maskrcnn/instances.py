@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from io import BytesIO
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -149,9 +148,9 @@ class Instances:
         """What a notebook shows: `plot`, or the line alone where the image is not known."""
         if self.pixels is None and (self.path is None or not self.path.is_file()):
             return None
-        file = BytesIO()
-        self.plot(enlarge=True).save(file, "PNG")
-        return file.getvalue()
+        from maskrcnn.images.write import encoded
+
+        return encoded(self.plot(enlarge=True), "PNG")
 
     def crops(self, *, masked: bool = False) -> list[np.ndarray]:
         """Each object cut from its image: uint8 (h, w, C), the pixels that its box touches.
