@@ -35,10 +35,9 @@ from measure import machine
 
 from maskrcnn.check.advice import Advice
 from maskrcnn.check.auto import choose
-from maskrcnn.check.length import parse_time
 from maskrcnn.check.machine import Machine
 from maskrcnn.check.measure import measure
-from maskrcnn.cli.common import say, share_of
+from maskrcnn.cli.common import say, seconds_of, share_of
 from maskrcnn.config.load import Config, load_config
 from maskrcnn.config.section import dotted
 from maskrcnn.errors import UserError
@@ -194,7 +193,9 @@ class SmallData:
             known = parse_json(path, "remove it to measure anew") if path.is_file() else {}
             if key not in known:
                 cost = measure(job.config.model_copy(deep=True), job.train, device=Machine.here().device)
-                known[key] = max(1, int(parse_time(self.options.time) / cost.step / job.config.train.batch))
+                known[key] = max(
+                    1, int(seconds_of("--time", self.options.time) / cost.step / job.config.train.batch)
+                )
                 write_json(path, known)
         return int(known[key])
 
