@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from datetime import datetime, timedelta
@@ -15,11 +16,13 @@ import torch
 
 from maskrcnn.cli.main import main
 from maskrcnn.errors import UserError
+from maskrcnn.files import write_json
+from maskrcnn.labels.writers.coco import write_coco
 from maskrcnn.train.checkpoint import read_state
 from maskrcnn.train.processes import follow_processes, together
 from maskrcnn.train.run_folder import goes_on
 from maskrcnn.train.setup import make_accelerator
-from tiny_network import tiny_config, train_small
+from tiny_network import people, small_config, tiny_config, train_small
 
 TIME = re.compile(r"time +: ([\d_:-]+)")
 SCRIPT = Path(__file__).parent / "tiny_network.py"
@@ -127,3 +130,34 @@ def test_two_then_one_then_two_processes_reach_the_weights_of_one(tmp_path: Path
     assert one["progress"]["iteration"] == other["progress"]["iteration"] == 5
     for name, tensor in one["model"].items():
         torch.testing.assert_close(other["model"][name], tensor, atol=1e-5, rtol=0)
+
+
+@pytest.mark.slow
+def test_two_machines_reach_the_weights_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two launches that find each other by an address, here of one machine."""
+    write_coco(people(), tmp_path / "labels.json", tmp_path / "images")
+    write_json(tmp_path / "recipe.yaml", small_config(1).model_dump(mode="json", exclude_unset=True))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    train = ["train", "labels.json", "--recipe", "recipe.yaml", "--run", "two"]
+    machines = [
+        subprocess.Popen(
+            [
+                *(sys.executable, "-m", "maskrcnn", "launch", "--processes", "1", "--machines", "2"),
+                *("--rank", str(rank), "--address", address, *train),
+            ],
+            env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    told = [machine.communicate(timeout=300)[0] for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], told
+    assert "done in" in told[0] and "done in" not in told[1]
+    assert json.loads((tmp_path / "two" / "env.json").read_text())["processes"] == 2
+    monkeypatch.chdir(tmp_path)
+    assert main([*train[:-1], "one"]) == 0
+    one, other = (read_state(tmp_path / name / "state.pt")["model"] for name in ("one", "two"))
+    for name, tensor in one.items():
+        torch.testing.assert_close(other[name], tensor, atol=1e-5, rtol=0)

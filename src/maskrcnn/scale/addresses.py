@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from itertools import groupby
 from typing import NamedTuple
 
 from maskrcnn.errors import UserError
@@ -54,7 +55,7 @@ def find_addresses(
         images += found.images
         passed_over += found.passed_over
     images.sort()
-    once = list(dict.fromkeys(images))
+    once = [image for image, _ in groupby(images)]
     for image in once:
         if "\n" in image or not image.isascii() and any("\ud800" <= letter <= "\udfff" for letter in image):
             raise UserError(f"{image}: its name is no text, which a table cannot hold; rename it")

@@ -182,7 +182,7 @@ def reaching(address: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise UserError(
             f"{address:.200}: cannot be reached ({reason:.120}); the same command goes on"
         ) from None

@@ -161,10 +161,10 @@ def _cluster(address: str) -> Iterator[None]:
         else:
             ray.init(address=address, **options)
     except Exception as error:  # noqa: BLE001  # of a machine too busy it raises Exception itself
-        raise UserError(
-            f"--ray {address}: no cluster there ({one_line(error):.120}); start one with ray start --head"
-        ) from None
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+        remedy = "start one with ray start --head"
+        if address == "local":  # Ray waits 15 s for its own processes to import
+            remedy = "try again when the machine is less busy"
+        raise UserError(f"--ray {address}: no cluster there ({one_line(error):.120}); {remedy}") from None
     ray.data.DataContext.get_current().enable_progress_bars = False
     try:
         yield
