@@ -15,7 +15,6 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 from maskrcnn.environment import usable_cores
-from maskrcnn.errors import UserError
 from maskrcnn.masks.masks import Masks
 
 MOST_PROCESSES = 4
@@ -41,19 +40,14 @@ def encode(every: Iterable[Masks | None], pool: Executor | None) -> None:
     """Encode the masks of some images, so that `Masks.rle` has them at hand.
 
     Args:
-        pool: of `encoders`; None: here.
-
-    Raises:
-        UserError: a process of the pool was killed.
+        pool: of `encoders`; None: here, as where its processes were killed.
     """
     masks = [one for one in every if one is not None and one.encoded is None]
-    try:
-        encoded = [one.rle() for one in masks] if pool is None else list(pool.map(Masks.rle, masks))
-    except BrokenProcessPool:
-        raise UserError(
-            "a process that encodes masks was killed, for want of memory perhaps; try again"
-        ) from None
-    for one, rles in zip(masks, encoded, strict=True):
+    encoded = None
+    if pool is not None:
+        with contextlib.suppress(BrokenProcessPool):
+            encoded = list(pool.map(Masks.rle, masks))
+    for one, rles in zip(masks, encoded or map(Masks.rle, masks), strict=True):
         one.encoded = rles
 
 
