@@ -42,6 +42,15 @@ def test_ray_writes_what_one_process_does(tmp_path: Path) -> None:
     assert (again.images, again.failures, again.resumed) == (5, 1, 5)
 
 
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file that cannot be read")
+def test_an_error_of_a_worker_is_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos(tmp_path / "photos", 2)
+    (tmp_path / "photos" / "2.png").symlink_to("/proc/self/mem")  # Input/output error
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="photos/2.png: Input/output error; check the disk"):
+        predict_on_ray("nuclei-mobilenet", {"device": "cpu"}, find_addresses(["photos"]), Path("out"))
+
+
 def test_no_cluster_is_a_line(tmp_path: Path) -> None:
     found = find_addresses(photos(tmp_path / "photos", 2))
     with pytest.raises(UserError, match="no cluster there"):

@@ -25,6 +25,7 @@ from maskrcnn.scale.parts import Run, missing_blocks, open_run, read_run
 from maskrcnn.scale.shards import Limit, ShardSummary, describe, describe_predictor, predict_block
 from maskrcnn.shell import counted
 from maskrcnn.stop import telling
+from maskrcnn.system_errors import refusal
 
 
 class BlockWorker:
@@ -41,7 +42,7 @@ class BlockWorker:
 
     @cached_property
     def loaded(self) -> tuple[BatchPredictor, Run]:
-        """At the first block: of an error when it starts, Ray tells the text alone.
+        """At the first block: what goes wrong before, Ray makes another error of.
 
         Raises:
             UserError: its weights or settings are not those of the run in the folder.
@@ -53,11 +54,17 @@ class BlockWorker:
             raise UserError(f"{self.weights}: has other {' and '.join(differ)} on a machine of the cluster")
         return predictor, run
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, int]:
-        (predictor, run), block = self.loaded, int(row["block"])
-        done = run.done(block)
-        failures = done[1] if done else predict_block(predictor, run, block, list(row["addresses"]))
-        return {"block": block, "failures": failures}
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        block, failures, line, of_data = int(row["block"]), 0, "", False
+        try:
+            predictor, run = self.loaded
+            done = run.done(block)
+            failures = done[1] if done else predict_block(predictor, run, block, list(row["addresses"]))
+        except (UserError, OSError) as error:  # Ray would make another error of it
+            line, of_data = str(error), isinstance(error, DataError)
+            if not isinstance(error, UserError) and (refused := refusal(error)):
+                line = refused[1]
+        return {"block": block, "failures": failures, "error": line, "of_data": of_data}
 
 
 def predict_on_ray(
@@ -130,16 +137,10 @@ def _results(
         compute=ray.data.ActorPoolStrategy(min_size=1),
         **({"num_gpus": 1} if gpu else {"num_cpus": 1}),
     )
-    try:
-        yield from work.iter_rows()
-    except Exception as error:
-        cause: BaseException | None = error
-        while cause is not None:
-            inner = getattr(cause, "cause", None) or cause.__cause__
-            if isinstance(cause, UserError | OSError):
-                raise cause from None
-            cause = inner
-        raise
+    for row in work.iter_rows():
+        if row["error"]:
+            raise (DataError if row["of_data"] else UserError)(row["error"])
+        yield row
 
 
 @contextmanager
