@@ -315,11 +315,14 @@ def draw(rows: list[dict[str, Any]], untrained: dict[str, float] | None, title: 
 
     image = Figure(figsize=(7.2, 4.4), layout="constrained")
     axes = image.subplots()
+    curves: dict[str, tuple[list[dict[str, Any]], list[str]]] = {}  # ways of equal settings are one line
     for way in dict.fromkeys(row["way"] for row in rows):
         own = [row for row in rows if row["way"] == way]
+        curves.setdefault(str([row["segm"] for row in own]), (own, []))[1].append(way)
+    for own, names in curves.values():
         x = [row["images"] for row in own]
         mean, low, high = ([row["segm"][key] for row in own] for key in ("mean", "low", "high"))
-        (line,) = axes.plot(x, mean, "o-", ms=5, label=way)
+        (line,) = axes.plot(x, mean, "o-", ms=5, label=", ".join(names))
         axes.fill_between(x, low, high, color=line.get_color(), alpha=0.12, lw=0)
     if untrained:
         axes.axhline(untrained["segm"], color="grey", ls=":", label="auto's start, untrained")
