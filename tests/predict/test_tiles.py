@@ -388,9 +388,11 @@ def test_tiles_begin_where_cells_of_the_features_do_and_may_reach_beyond_the_ima
     check(found, numbers)
 
 
-def test_what_is_found_beyond_the_image_is_left_out_and_cut() -> None:
+@pytest.mark.parametrize(("order", "colour"), [("rgb", [0, 116, 255]), ("bgr", [255, 116, 0])])
+def test_what_is_found_beyond_the_image_is_left_out_and_cut(order: str, colour: list[int]) -> None:
     image = ArrayRegions(np.full((100, 60, 3), 9, np.uint8))
-    config = InputConfig(short_side=64, long_side=64, divisor=16)  # so tiles of 64 begin at multiples of 48
+    # so tiles of 64 begin at multiples of 48
+    config = InputConfig(short_side=64, long_side=64, divisor=16, order=order, mean=[-3, 116.28, 300])
     seen = []
 
     def find(tile: np.ndarray) -> Instances:
@@ -400,9 +402,10 @@ def test_what_is_found_beyond_the_image_is_left_out_and_cut() -> None:
             numbers[46:60, 10:20], numbers[53:60, 30:50] = 1, 2
         return instances_of(numbers)
 
-    found = TiledImage(image, 64, find, most=100, config=config).whole()
-    assert [len(tile) for tile in seen] == [64, 64]
-    assert (seen[1][:52] == 9).all() and (seen[1][52:] == np.rint(config.mean)).all()
+    prediction = TiledImage(image, 64, find, most=2, config=config)
+    found = prediction.whole()
+    assert [len(tile) for tile in seen] == [64, 64] and prediction.full == 1  # by what the model gave
+    assert (seen[1][:52] == 9).all() and (seen[1][52:] == colour).all()
     assert found.names == ["1"] and found.boxes.tolist() == [[10, 94, 20, 100]]
     assert found.masks is not None and found.masks.areas().tolist() == [60]
 

@@ -87,7 +87,7 @@ class TiledImage:
         self.full = 0  # tiles with as many objects as the model gives
         self._image, self._find, self._most = image, find, most
         self._grid = grid_of(image.size, side, config)
-        self._mean = np.rint([0] if config is None else config.mean).astype(np.uint8)
+        self._mean = np.zeros(1, np.uint8) if config is None else _mean_colour(config)
 
     def __len__(self) -> int:
         """How many parts there are."""
@@ -146,20 +146,27 @@ class TiledImage:
 
     def _views(self, number: int) -> TileViews:
         """What is found in a tile."""
-        found = self._found(self._grid.tile(number)[0])
-        self.full += len(found) >= self._most
-        return view_tile(self._grid, number, found)
+        return view_tile(self._grid, number, self._found(self._grid.tile(number)[0]))
 
     def _found(self, window: Window) -> Instances:
         """What is found in a tile; beyond the image it has the mean colour, which is 0 to a network."""
         height, width = self._image.size
         high, wide = min(window.height, height - window.top), min(window.width, width - window.left)
         pixels = self._image.read(Window(window.left, window.top, wide, high))
-        if (high, wide) == (window.height, window.width):
-            return self._find(pixels)
-        padded = np.full((window.height, window.width, pixels.shape[2]), self._mean, np.uint8)
-        padded[:high, :wide] = pixels
-        return _inside(self._find(padded), high, wide)
+        within = (high, wide) == (window.height, window.width)
+        if not within:
+            part = pixels
+            pixels = np.full((window.height, window.width, part.shape[2]), self._mean, np.uint8)
+            pixels[:high, :wide] = part
+        found = self._find(pixels)
+        self.full += len(found) >= self._most
+        return found if within else _inside(found, high, wide)
+
+
+def _mean_colour(config: InputConfig) -> np.ndarray:
+    """uint8 (C,), in the order of an image's channels."""
+    mean = config.mean[::-1] if config.order == "bgr" else config.mean
+    return np.clip(np.rint(mean), 0, 255).astype(np.uint8)
 
 
 def _inside(found: Instances, height: int, width: int) -> Instances:
