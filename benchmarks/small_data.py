@@ -116,6 +116,7 @@ class SmallData:
         if self.base not in self.ways:
             self.ways.insert(0, self.base)
         self._jobs: dict[tuple[str, int, int], Job] = {}
+        self._measured: dict[Way, int] = {}  # steps that --time is enough for
 
     def subset(self, size: int, seed: int) -> Subset:
         """The first so many images in the order of the seed."""
@@ -179,14 +180,25 @@ class SmallData:
         return {"trunk": TRUNK, "scratch": SCRATCH}.get(start, [f"train.init={start}"])
 
     @cached_property
+    def whole(self) -> Config:
+        """What auto chooses for all images."""
+        return self._advice(self.train, []).config
+
+    @property
     def shipped(self) -> str | None:
         """The model that auto starts from, where it takes one."""
-        return self._advice(self.train, []).config.train.init
+        return self.whole.train.init
 
     def _steps(self, way: Way) -> int:
         """Of each training of the way: as asked, or what --time is enough for, measured once."""
         if self.options.steps:
             return self.options.steps
+        if way not in self._measured:
+            self._measured[way] = self._measure(way)
+        return self._measured[way]
+
+    def _measure(self, way: Way) -> int:
+        """Steps that --time is enough for; other processes, and later ones, take the first one's figure."""
         path, job = self.options.out / "steps.json", self._job(way, self.sizes[-1], 0, 1000)
         key = f"{job.folder.name} {self.options.time}"
         with locked(self.options.out / ".lock"):
@@ -217,10 +229,9 @@ class SmallData:
     @cached_property
     def untrained(self) -> Job:
         """What auto starts from, as it is: measured, not trained."""
-        config = self._advice(self.train, []).config
-        _, val, _ = take_only_class(config, self.train, self.val)
+        _, val, _ = take_only_class(self.whole, self.train, self.val)
         name = hashlib.sha256(self.digest.encode()).hexdigest()[:12]
-        return Job(config, self.train, val, self.options.out / f"untrained-{self.shipped}-{name}")
+        return Job(self.whole, self.train, val, self.options.out / f"untrained-{self.shipped}-{name}")
 
     # ---- report
 

@@ -214,10 +214,10 @@ def _read(run: Run, groups: list[list[int]]) -> Iterator[Reading]:
     ahead = 0 if device_of(run.model).type == "cpu" else 1
     threads = ThreadPoolExecutor(READERS, "images")
     waiting: deque[Reading] = deque()
+    form = run.model.config.input, run.tiles
     try:
         for group in groups:
             places = [number - 1 for number in group]
-            form = run.model.config.input, run.tiles
             waiting.append(
                 [(place, threads.submit(open_image, run.images[place], *form)) for place in places]
             )

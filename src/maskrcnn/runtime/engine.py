@@ -89,7 +89,7 @@ def _run(runner: Runner, images: Tensor, sizes: Tensor, score: float | None) -> 
     least = None if score is None else float(np.nextafter(np.float32(score), np.float32(-1)))
     if not isinstance(runner, nn.Module):
         return runner(images, sizes, least)
-    device = next(runner.parameters()).device
+    device = device_of(runner)
     if isinstance(runner, MaskRCNN):
         runner = in_eval_mode(runner)
     training = [module for module in runner.modules() if module.training]

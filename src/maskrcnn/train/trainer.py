@@ -151,7 +151,8 @@ class Trainer:
         misfits: list[str] = []
         if network is None:  # before the folder is written to: one that is refused leaves no run behind
             network, misfits, whole = make_network(self.config, resume=state is not None)
-            self.progress.evaluated_at -= whole  # a start that finds objects already is evaluated too
+            if whole:  # a start that finds objects already is evaluated too
+                self.progress.evaluated_at = -1
         if self.sampler.factors is not None:
             self.notes.append(describe_repeats(self.sampler.factors))
         self.notes += misfits + ([describe_shapes(shapes)] if shapes else [])
