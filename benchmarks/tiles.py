@@ -34,6 +34,7 @@ from maskrcnn.images.regions import ArrayRegions
 from maskrcnn.images.tiles import Grid
 from maskrcnn.instances import Instances, Masks
 from maskrcnn.labels.open import open_dataset
+from maskrcnn.masks.rle import rle_bitmap
 from maskrcnn.model.mask_rcnn import MaskRCNN, RawDetections
 from maskrcnn.predict.files import predict_files
 from maskrcnn.predict.large import TiledImage
@@ -48,6 +49,7 @@ PATTERN = 256  # pixels after which the slides repeat
 TILE = 256  # side of the tiles in peers and model
 # Tiles beside ours: times the side, at the same scale, and which part of it neighbours share
 OTHER_TILES = ((1, 4), (1, 3), (1, 2), (2, 4))
+MOST_LABELS = 10_000  # in one of the images that are put together
 NEAR = 2  # pixels from a border of the images that a scan is put together from
 
 
@@ -166,19 +168,23 @@ def whole(side: int) -> Iterator[tuple[str, Any]]:
     yield "matched at IoU 0.9", f"{share:.2%}"
 
 
-def pieces(data: Path, piece: int) -> list[tuple[np.ndarray, int]]:
-    """The labelled images (piece, piece, 3) of a folder, val first, each with how many objects it has."""
+def pieces(data: Path, piece: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The images (piece, piece, 3) of a folder, val first, with their objects' numbers (piece, piece)."""
     found = []
     for split in ("val", "train"):
         dataset = open_dataset(data, split)
         for index in range(len(dataset)):
             if dataset.size(index) == (piece, piece):
-                found.append((dataset.pixels(index), len(dataset.image(index).annotations)))
+                numbers = np.zeros((piece, piece), np.int32)
+                for number, annotation in enumerate(dataset.image(index).annotations, 1):
+                    assert annotation.rle is not None
+                    numbers[rle_bitmap(annotation.rle) > 0] = number
+                found.append((dataset.pixels(index), numbers))
     return found
 
 
 def joined(images: list[np.ndarray], across: int) -> np.ndarray:
-    """Images (h, w, 3) side by side, `across` x `across` of them, beginning anew where there are fewer."""
+    """Images (h, w, ...) side by side, `across` x `across` of them, beginning anew where there are fewer."""
     chosen = [images[number % len(images)] for number in range(across**2)]
     rows = [np.concatenate(chosen[start : start + across], 1) for start in range(0, across**2, across)]
     return np.concatenate(rows)
@@ -186,18 +192,25 @@ def joined(images: list[np.ndarray], across: int) -> np.ndarray:
 
 def model(data: Path, side: int, piece: int) -> Iterator[tuple[str, Any]]:
     """The shipped model on images put together, in its tiles against all at once at the tiles' scale."""
-    pixels = joined([pixels for pixels, _ in pieces(data, piece)], side // piece)
+    chosen, across = pieces(data, piece), side // piece
+    pixels = joined([pixels for pixels, _ in chosen], across)
+    places = [(place, chosen[place % len(chosen)][1]) for place in range(across**2)]
+    labelled = joined(
+        [np.where(numbers, numbers + MOST_LABELS * place, 0) for place, numbers in places], across
+    )
     yield f"{MODEL}, images of {piece} put together", f"{pixels.shape[1]} x {pixels.shape[0]}"
     with tempfile.TemporaryDirectory() as folder:
         np.save(f"{folder}/pixels.npy", pixels)
+        np.save(f"{folder}/labelled.npy", labelled)
         got = in_child("--at-once", folder)
-        yield "at once: found", got["found"]
+        yield "at once: found, mask AP against the labels", [got["found"], f"{got['ap']:.2%}"]
         yield "at once: seconds, MB above before", [round(got["seconds"], 1), round(got["memory"] / 1e6)]
         for times, part in OTHER_TILES:
             got = in_child("--other-tiles", str(times), str(part), "--case", folder)
             name = f"tiles of {times} x tile_side that share 1/{part}"
             shares = [f"{got[each] / got['expected']:.2%}" for each in ("right", "half")]
             yield f"{name}: found, matched at IoU 0.9 and 0.5", [got["found"], *shares]
+            yield f"{name}: mask AP against the labels", f"{got['ap']:.2%}"
             yield f"{name}: seconds, MB above before", [round(got["seconds"], 1), round(got["memory"] / 1e6)]
         yield from beside_peers("--case", folder)
 
@@ -212,7 +225,20 @@ def at_once(folder: Path) -> dict[str, Any]:
     spent = {"seconds": time.perf_counter() - begin, "memory": peak_memory() - before}
     found.pixels = None
     found.save(folder / "whole.npz")
-    return spent | {"found": len(found)}
+    return spent | {"found": len(found), "ap": mask_ap(found, np.load(folder / "labelled.npy"))}
+
+
+def mask_ap(found: Instances, labelled: np.ndarray) -> float:
+    """COCO's mask AP of all that is found, best first, against a label image (H, W)."""
+    some, expected, values = windows(found[np.argsort(-found.scores)]), windows(numbered(labelled)), []
+    for iou in np.arange(0.5, 1, 0.05):
+        right = np.zeros(len(some))
+        right[[place for place, _ in pairs(some, expected, float(iou))]] = 1
+        hits = right.cumsum()
+        precision = np.maximum.accumulate((hits / np.arange(1, len(some) + 1))[::-1])[::-1]
+        at = np.searchsorted(hits / len(expected), np.linspace(0, 1, 101))
+        values.append(np.append(precision, 0)[at].mean())
+    return float(np.mean(values))
 
 
 def for_larger(network: MaskRCNN, times: float) -> MaskRCNN:
@@ -239,7 +265,8 @@ def other_tiles(folder: Path, times: int, part: int) -> dict[str, Any]:
         (found,) = predict_pixels(runner, [pixels], tiles=side)
         spent = {"seconds": time.perf_counter() - begin, "memory": peak_memory() - before}
     right, half = (len(pairs(expected, windows(found), iou)) for iou in (0.9, 0.5))
-    return spent | {"expected": len(expected), "found": len(found), "right": right, "half": half}
+    counts = {"expected": len(expected), "found": len(found), "right": right, "half": half}
+    return spent | counts | {"ap": mask_ap(found, np.load(folder / "labelled.npy"))}
 
 
 def scan(data: Path, side: int, piece: int) -> Iterator[tuple[str, Any]]:
@@ -252,7 +279,10 @@ def scan(data: Path, side: int, piece: int) -> Iterator[tuple[str, Any]]:
     runner = torch_runner(load_model(MODEL))
     singly = [predict_pixels(runner, [pixels])[0] for pixels, _ in chosen[: across**2]]
     numbers = [number % len(chosen) for number in range(across**2)]
-    pixels, labelled = joined([pixels for pixels, _ in chosen], across), sum(chosen[n][1] for n in numbers)
+    pixels, labelled = (
+        joined([pixels for pixels, _ in chosen], across),
+        sum(int(chosen[n][1].max()) for n in numbers),
+    )
     (found,) = predict_pixels(runner, [pixels], tiles="auto")
     alone = sum(len(singly[n]) for n in numbers)
     inside, within = sum(away(singly[n], piece) for n in numbers), away(found, piece)
@@ -424,7 +454,8 @@ def peer(name: str, folder: Path | None, side: int) -> dict[str, Any]:
     found = PEERS[name](pixels, TILE, find)
     spent = {"seconds": time.perf_counter() - begin, "memory": peak_memory() - before}
     right, half = (len(pairs(expected, found, iou)) for iou in (0.9, 0.5))
-    return spent | {"expected": len(expected), "found": len(found), "right": right, "half": half}
+    counts = {"expected": len(expected), "found": len(found), "right": right, "half": half}
+    return spent | counts | {"ap": mask_ap(found, np.load(folder / "labelled.npy"))}
 
 
 def in_child(*options: str) -> dict[str, Any]:

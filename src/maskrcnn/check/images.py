@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from array import array
 from collections import deque
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ import numpy as np
 
 from maskrcnn.check.findings import Finding, Findings
 from maskrcnn.check.kinds import CheckKind
+from maskrcnn.environment import usable_cores
 from maskrcnn.errors import ImageError, UserError
 from maskrcnn.images.fingerprint import fingerprint, near_duplicates, similar_hashes
 from maskrcnn.images.header import open_image, orientation, stored_channels
@@ -75,7 +75,7 @@ def inspect_images(
     """Decodes as many images at a time as there are cores; only those, and as many ready ones, are in
     memory.
     """
-    workers = max(1, os.cpu_count() or 1)
+    workers = usable_cores()
     ahead: deque[tuple[LabelledImage, Future[ImageFacts]]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         for index in range(len(dataset)):

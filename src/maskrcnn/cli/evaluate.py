@@ -25,6 +25,7 @@ from maskrcnn.cli.common import (
     choice,
     label_options,
     load_runner,
+    progress_bar,
     say,
     tell_repairs,
     told_progress,
@@ -36,7 +37,14 @@ from maskrcnn.shell import nearest
 if TYPE_CHECKING:
     import hotcoco
 
+    from maskrcnn.cli.value_range import Wanted
+    from maskrcnn.config.model import ModelConfig
+    from maskrcnn.evaluate.found import Result
     from maskrcnn.evaluate.truth import Kind
+    from maskrcnn.labels.types import Dataset
+    from maskrcnn.runtime.engine import Runner
+
+METRICS = ("coco", "stardist")
 
 
 def evaluate(
@@ -83,47 +91,31 @@ def evaluate(
     parts = results if results is not None and results.is_dir() else None
     results = None if parts else results
     check_outputs(json, results, html)
-    _check_metrics(metrics)
+    if metrics not in METRICS:
+        raise UserError(f"--metrics {metrics}: {nearest(metrics, METRICS)}")
     wanted = parse_value_range(value_range)
-    from maskrcnn.evaluate.coco import comparable_kinds, find_all, score_results
-    from maskrcnn.evaluate.found import Result
+    from maskrcnn.evaluate.coco import comparable_kinds, score_results
     from maskrcnn.evaluate.parts import read_parts
     from maskrcnn.evaluate.report import print_objects, print_scores
     from maskrcnn.evaluate.stardist import match_objects
     from maskrcnn.files import write_json
-    from maskrcnn.labels.channels import with_channels
-    from maskrcnn.labels.match_classes import passed_over, take_class
     from maskrcnn.labels.open import open_named
-    from maskrcnn.training_data.fill_config import value_range_of
 
     options = label_options(class_name, images, class_attribute, split_parts, set_)
     dataset = open_named(data, split, options=options)
     tell_repairs(dataset)
     model = load_runner(weights, device, engine, trust_code=trust_code)
-    dataset, lines = take_class(dataset, model.config.classes)
-    for line in lines + passed_over(dataset, model.config.classes):
-        say(line)
-    set_value_range(model.config, wanted, partial(value_range_of, dataset, model.config.input.channels))
-    dataset = with_channels(dataset, model.config.input.channels, model.config.input.value_range)
+    dataset = _as_the_model_sees(dataset, model.config, wanted)
     model = augmented(model) if tta else model
     kinds, notes = comparable_kinds(model, dataset)
     if metrics == "stardist" and "segm" not in kinds:
         raise UserError("--metrics stardist matches masks, which the model or the labels do not have")
-    found: list[Result] = []
-
-    def reached(done: int, total: int | None) -> str:
-        if results and found:
-            write_json(results, found)
-        return f"{done} of {total} images are done{f': {results}' if results else ''}" if done else ""
-
-    with told_progress("evaluating", reached) as progress:
-        if parts is None:
-            found.extend(find_all(model, dataset, batch=batch, workers=workers, progress=progress))
-        else:
+    if parts is None:
+        found = _find(model, dataset, results, batch, workers)
+    else:
+        with progress_bar("evaluating") as progress:
             found, lines = read_parts(parts, model, dataset, progress)
-            notes += lines
-    if results:
-        write_json(results, found)
+        notes += lines
     matched: dict[Kind, hotcoco.COCOeval] = {}
     scores = score_results(dataset, found, kinds, most=model.config.test.detections, matched=matched)
     scores.notes = notes + scores.notes
@@ -141,6 +133,33 @@ def evaluate(
         )
 
 
-def _check_metrics(metrics: str) -> None:
-    if metrics not in ("coco", "stardist"):
-        raise UserError(f"--metrics {metrics}: {nearest(metrics, ['coco', 'stardist'])}")
+def _as_the_model_sees(dataset: Dataset, config: ModelConfig, wanted: Wanted | None) -> Dataset:
+    """The data set with the model's classes and channels; what differs is said."""
+    from maskrcnn.labels.channels import with_channels
+    from maskrcnn.labels.match_classes import passed_over, take_class
+    from maskrcnn.training_data.fill_config import value_range_of
+
+    dataset, lines = take_class(dataset, config.classes)
+    for line in lines + passed_over(dataset, config.classes):
+        say(line)
+    set_value_range(config, wanted, partial(value_range_of, dataset, config.input.channels))
+    return with_channels(dataset, config.input.channels, config.input.value_range)
+
+
+def _find(model: Runner, dataset: Dataset, results: Path | None, batch: int, workers: int) -> list[Result]:
+    """The detections, written to `results` also where a signal stops the work."""
+    from maskrcnn.evaluate.coco import find_all
+    from maskrcnn.files import write_json
+
+    found: list[Result] = []
+
+    def reached(done: int, total: int | None) -> str:
+        if results and found:
+            write_json(results, found)
+        return f"{done} of {total} images are done{f': {results}' if results else ''}" if done else ""
+
+    with told_progress("evaluating", reached) as progress:
+        found.extend(find_all(model, dataset, batch=batch, workers=workers, progress=progress))
+    if results:
+        write_json(results, found)
+    return found

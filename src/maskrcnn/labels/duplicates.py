@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
 
+from maskrcnn.environment import usable_cores
 from maskrcnn.errors import DataError, RecordError
 from maskrcnn.images.fingerprint import fingerprint, near_duplicates, similar_hashes
 from maskrcnn.images.read import ValueRange, read_image
@@ -27,7 +27,7 @@ def duplicate_groups(dataset: Dataset, progress: Progress | None = None) -> list
     paths = [path for path in (dataset.image(index).path for index in range(count)) if path is not None]
     pixels = partial(_pixels, value_range=find_value_range(paths))
     hashes, usable = np.zeros(count, np.uint64), np.zeros(count, bool)
-    with ThreadPoolExecutor(max(1, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         for index, bits in enumerate(pool.map(lambda i: _hash(dataset.image(i), pixels), range(count))):
             hashes[index], usable[index] = bits or 0, bits is not None
             if progress:

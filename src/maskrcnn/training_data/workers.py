@@ -73,6 +73,9 @@ class WorkerLoader(DataLoader[Any]):
             ) from None
         return _received(source)
 
+    def check_worker_number_rationality(self) -> None:
+        """Say nothing where there are fewer cores than `data.workers`: torch warns even of our default."""
+
 
 def _try_locks(workers: int) -> None:
     """Make as many locks as the workers' queues will: where one fails, torch leaves a half-made loader."""
