@@ -43,7 +43,7 @@ from maskrcnn.config.section import dotted
 from maskrcnn.errors import UserError
 from maskrcnn.evaluate.coco import find_all
 from maskrcnn.evaluate.resampled import Matches, match_images
-from maskrcnn.evaluate.truth import Kind, has_masks
+from maskrcnn.evaluate.truth import KIND_NAMES, Kind, has_masks
 from maskrcnn.files import locked, write_json, write_text
 from maskrcnn.labels.open import open_pair
 from maskrcnn.labels.subset import Subset
@@ -59,7 +59,6 @@ from maskrcnn.train.setup import take_only_class
 from maskrcnn.tuning import tune
 from maskrcnn.weights.load import load_model
 
-KINDS: tuple[Kind, ...] = ("segm", "bbox")
 GENERATED = "generated images of ten classes"
 WAYS = ("auto", "recipe", "trunk", "scratch", "shipped")
 TRUNK = ["train.init=null", "train.trunk=mobilenetv2-imagenet"]
@@ -103,6 +102,8 @@ class SmallData:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.train, self.val = open_data(options.data)
+        labelled = {"segm": has_masks(self.val), "bbox": True, "keypoints": self.val.keypoints is not None}
+        self.kinds = [kind for kind, there in labelled.items() if there]  # the first one is drawn
         self.source = options.data or GENERATED
         self.digest = "".join(describe_data(one)["digest"] for one in (self.train, self.val))
         whole = len(self.train)
@@ -250,9 +251,9 @@ class SmallData:
         return found
 
     def _compared(self, name: str, pairs: list[tuple[Job, Job]]) -> dict[str, Any]:
-        """AP of boxes and masks, percent, and the difference to the way in second place."""
+        """AP of each kind, percent, and the difference to the way in second place."""
         base, found = self.base.name, {}
-        for kind in KINDS:
+        for kind in self.kinds:
             runs = {base: [_matches(job, kind) for _, job in pairs]}
             runs[name] = [_matches(job, kind) for job, _ in pairs]
             outcome = compare(Comparison(of=name, to=base, kind=kind), runs, self.options.draws)
@@ -264,15 +265,15 @@ class SmallData:
         """AP of what auto starts from, where that is a model and was measured."""
         if not self.shipped or not self.untrained.done:
             return None
-        return {kind: _matches(self.untrained, kind).average_precision()["AP"] for kind in KINDS}
+        return {kind: _matches(self.untrained, kind).average_precision()["AP"] for kind in self.kinds}
 
     def report(self) -> None:
         """The table, the chart and the JSON of what is done."""
         rows, untrained, where = self.rows(), self.untrained_ap(), machine()
-        lines = table(rows, self.base.name)
+        lines = table(rows, self.kinds, self.base.name)
         if untrained:
-            figures = f"mask AP {untrained['segm']:.1f}, box AP {untrained['bbox']:.1f}"
-            lines += ["", f"{self.shipped}, untrained: {figures}"]
+            figures = [f"{KIND_NAMES[kind]} AP {figure:.1f}" for kind, figure in untrained.items()]
+            lines += ["", f"{self.shipped}, untrained: {', '.join(figures)}"]
         waiting = [name for name, job in self.jobs().items() if not job.done]
         lines += ["", f"Not done: {'; '.join(waiting)}"] if waiting else []
         told = [f"{self.source}: {len(self.val)} val images", f"batch {self.options.batch}"]
@@ -281,7 +282,7 @@ class SmallData:
         print("\n".join(lines))
         write_text(self.options.out / "table.md", "\n".join(lines) + "\n")
         if rows:
-            draw(rows, untrained, self.source, self.options.out / "curves.png")
+            draw(rows, untrained, self.kinds[0], self.source, self.options.out / "curves.png")
         if self.options.json:
             content = {"data": self.source, "machine": where, "untrained": untrained, "rows": rows}
             write_json(self.options.json, content)
@@ -294,8 +295,6 @@ def open_data(source: str | None) -> tuple[Dataset, Dataset]:
     train, val = open_pair(source)
     if val is None:
         raise UserError(f"{source}: has no val split; make one: maskrcnn split {source} --out FOLDER")
-    if not has_masks(val):
-        raise UserError(f"{source}: has no masks, whose AP is measured; give other data")
     return train, val
 
 
@@ -303,14 +302,14 @@ def _matches(job: Job, kind: Kind) -> Matches:
     return match_images(job.val, read_found(job.folder), kind)
 
 
-def table(rows: list[dict[str, Any]], base: str) -> list[str]:
+def table(rows: list[dict[str, Any]], kinds: Sequence[Kind], base: str) -> list[str]:
     """The figures in Markdown, each with its interval."""
-    names = ["images", "way", "mask AP", f"less {base}", "box AP", f"less {base}", "steps", "seeds"]
-    lines = [names, ["---:", "---", *["---:"] * 6]]
+    names = [name for kind in kinds for name in (f"{KIND_NAMES[kind]} AP", f"less {base}")]
+    lines = [["images", "way", *names, "steps", "seeds"], ["---:", "---", *["---:"] * (len(names) + 2)]]
     for row in rows:
-        cells = [_interval(row["segm"]), "", _interval(row["bbox"]), ""]
+        cells = [cell for kind in kinds for cell in (_interval(row[kind]), "")]
         if row["way"] != base:
-            cells[1::2] = [_interval(row[f"{kind} difference"], "+") for kind in ("segm", "bbox")]
+            cells[1::2] = [_interval(row[f"{kind} difference"], "+") for kind in kinds]
         lines.append([str(row["images"]), row["way"], *cells, str(row["steps"]), str(row["seeds"])])
     return [f"| {' | '.join(line)} |" for line in lines]
 
@@ -320,8 +319,10 @@ def _interval(figure: dict[str, Any], sign: str = "") -> str:
     return f"{mean} ({low} to {high})"
 
 
-def draw(rows: list[dict[str, Any]], untrained: dict[str, float] | None, title: str, path: Path) -> None:
-    """Mask AP against the number of images: a line for each way, with a band for its interval."""
+def draw(
+    rows: list[dict[str, Any]], untrained: dict[str, float] | None, kind: Kind, title: str, path: Path
+) -> None:
+    """AP against the number of images: a line for each way, with a band for its interval."""
     from matplotlib.figure import Figure
 
     image = Figure(figsize=(7.2, 4.4), layout="constrained")
@@ -329,16 +330,17 @@ def draw(rows: list[dict[str, Any]], untrained: dict[str, float] | None, title: 
     curves: dict[str, tuple[list[dict[str, Any]], list[str]]] = {}  # ways of equal settings are one line
     for way in dict.fromkeys(row["way"] for row in rows):
         own = [row for row in rows if row["way"] == way]
-        curves.setdefault(str([row["segm"] for row in own]), (own, []))[1].append(way)
+        curves.setdefault(str([row[kind] for row in own]), (own, []))[1].append(way)
     for own, names in curves.values():
         x = [row["images"] for row in own]
-        mean, low, high = ([row["segm"][key] for row in own] for key in ("mean", "low", "high"))
+        mean, low, high = ([row[kind][key] for row in own] for key in ("mean", "low", "high"))
         (line,) = axes.plot(x, mean, "o-", ms=5, label=", ".join(names))
         axes.fill_between(x, low, high, color=line.get_color(), alpha=0.12, lw=0)
     if untrained:
-        axes.axhline(untrained["segm"], color="grey", ls=":", label="auto's start, untrained")
+        axes.axhline(untrained[kind], color="grey", ls=":", label="auto's start, untrained")
     sizes = sorted({row["images"] for row in rows})
-    axes.set(xscale="log", xlabel="training images", ylabel="mask AP, percent", ylim=(0, None), title=title)
+    axes.set(xscale="log", xlabel="training images", ylim=(0, None), title=title)
+    axes.set_ylabel(f"{KIND_NAMES[kind]} AP, percent")
     axes.set_xticks(sizes, [str(size) for size in sizes])
     axes.minorticks_off()
     axes.spines[["top", "right"]].set_visible(False)

@@ -121,7 +121,7 @@ def test_small_data_compares_what_is_done(small_data, tmp_path):
         lost = changed[f"{kind} difference"]
         assert lost["mean"] == pytest.approx(changed[kind]["mean"] - 100) and -90 < lost["mean"] < -10
         assert lost["low"] < lost["mean"] < lost["high"]
-    lines = small_data.table([base, changed], "auto")
+    lines = small_data.table([base, changed], study.kinds, "auto")
     assert (
         lines[2].startswith("| 4 | auto | 100.0 (100.0 to 100.0) |  | ")
         and f"{lost['mean']:+.1f}" in lines[3]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import hotcoco
 
 Kind = Literal["bbox", "segm", "keypoints"]
+KIND_NAMES: dict[str, str] = {"bbox": "box", "segm": "mask", "keypoints": "keypoint"}  # box AP, mask AP
 
 
 @dataclass

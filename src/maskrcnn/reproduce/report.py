@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from maskrcnn.evaluate.resampled import Matches, match_images
+from maskrcnn.evaluate.truth import KIND_NAMES
 from maskrcnn.files import write_json, write_text
 from maskrcnn.pages import as_base64, write_page
 from maskrcnn.reproduce.charts import draw_curves, draw_examples, draw_outcome
@@ -14,7 +15,6 @@ from maskrcnn.reproduce.compare import FIGURES, Outcome, compare
 from maskrcnn.reproduce.runs import Plan, Study, read_found
 from maskrcnn.reproduce.table import Kind
 
-NAMES = {"bbox": "box", "segm": "mask", "keypoints": "keypoint"}
 COLOURS = {"agrees": "fine", "contradicts": "error", "not resolved": "warning"}
 
 
@@ -100,7 +100,7 @@ def rows(study: Study, outcome: Outcome) -> list[list[str]]:
     table = []
     for name in (comparison.to, comparison.of):
         paper = study.table.variant(name).paper
-        kind = NAMES[comparison.kind]
+        kind = KIND_NAMES[comparison.kind]
         theirs = [paper.get(key, paper.get(kind) if key == "AP" else None) for key in FIGURES]
         table.append(
             [name]
@@ -115,8 +115,8 @@ def sentence(outcome: Outcome) -> str:
     comparison, difference = outcome.comparison, outcome.difference
     relative = "" if outcome.relative != outcome.relative else f", {outcome.relative:+.0f}%"
     return (
-        f"{comparison.of} less {comparison.to}: {difference['AP'].mean:+.1f} {NAMES[comparison.kind]} AP "
-        f"(95% {difference['AP'].low:+.1f} to {difference['AP'].high:+.1f}{relative}), AP75 "
+        f"{comparison.of} less {comparison.to}: "
+        f"{difference['AP'].mean:+.1f} {KIND_NAMES[comparison.kind]} AP (95% {difference['AP'].low:+.1f} to {difference['AP'].high:+.1f}{relative}), AP75 "
         f"{difference['AP75'].mean:+.1f} ({difference['AP75'].low:+.1f} to {difference['AP75'].high:+.1f}): "
         f"{outcome.verdict}"
     )

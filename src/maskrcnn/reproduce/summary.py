@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from maskrcnn.evaluate.truth import KIND_NAMES
 from maskrcnn.files import write_text
 from maskrcnn.reproduce.charts import INK, STRONG, save_chart
-from maskrcnn.reproduce.report import NAMES
 from maskrcnn.reproduce.table import names
 from maskrcnn.safe_files import parse_json
 
@@ -56,7 +56,7 @@ def _rows(table: str, path: Path) -> list[Row]:
     rows = []
     for one in report["comparisons"]:
         of, to = one["comparison"]["of"], one["comparison"]["to"]
-        kind, difference = NAMES[one["comparison"]["kind"]], one["difference"]["AP"]
+        kind, difference = KIND_NAMES[one["comparison"]["kind"]], one["difference"]["AP"]
         papers = [one["paper"][name].get("AP", one["paper"][name].get(kind)) for name in (of, to)]
         rows.append(
             Row(

@@ -14,6 +14,7 @@ from maskrcnn.config.train import TrainConfig
 from maskrcnn.evaluate.coco import UNMEASURED, Scores, comparable_kinds, find_all, score_results
 from maskrcnn.evaluate.found import Result
 from maskrcnn.evaluate.resampled import match_images
+from maskrcnn.evaluate.truth import KIND_NAMES
 from maskrcnn.labels.types import Dataset, LabelledImage
 from maskrcnn.progress import Progress
 from maskrcnn.train.checkpoint import TrainingState
@@ -119,12 +120,11 @@ def figure_of_merit(scores: Scores, best: str) -> float | None:
 
 def scores_line(scores: Scores) -> str:
     """AP and AP50 of each kind in one line, or why there is none."""
-    kinds = {"bbox": "box", "segm": "mask", "keypoints": "keypoint"}
     parts = []
     for kind, numbers in scores.kinds.items():
         if numbers["AP"] is None:
-            parts.append(f"{kinds[kind]} AP - ({UNMEASURED[kind]})")
+            parts.append(f"{KIND_NAMES[kind]} AP - ({UNMEASURED[kind]})")
             continue
         pair = ("-" if numbers[key] is None else f"{numbers[key]:.1f}" for key in ("AP", "AP50"))
-        parts.append("{} AP {} (AP50 {})".format(kinds[kind], *pair))
+        parts.append("{} AP {} (AP50 {})".format(KIND_NAMES[kind], *pair))
     return "  ".join(parts)

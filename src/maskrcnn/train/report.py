@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from maskrcnn.config.load import Config
+from maskrcnn.evaluate.truth import KIND_NAMES
 from maskrcnn.files import new_file, write_text
 from maskrcnn.pages import as_base64, write_page
 from maskrcnn.shell import counted
@@ -13,7 +14,6 @@ from maskrcnn.train.checkpoint import TrainingState
 from maskrcnn.train.log import read_metrics
 
 NOT_LOSSES = {"kind", "iteration", "epoch", "lr", "gradient_norm", "images_per_s", "memory_gb"}
-KINDS = {"bbox": "box", "segm": "mask", "keypoints": "keypoint"}
 
 
 def write_plots(run: Path) -> list[str]:
@@ -40,7 +40,7 @@ def write_plots(run: Path) -> list[str]:
             for kind, numbers in record["scores"].items():
                 for figure in ("AP", "AP50"):
                     if numbers[figure] is not None:
-                        points.setdefault(f"{KINDS[kind]} {figure}", []).append(
+                        points.setdefault(f"{KIND_NAMES[kind]} {figure}", []).append(
                             (record["epoch"], numbers[figure])
                         )
         curves["ap.png"] = points, "percent, on the val split"
@@ -119,7 +119,7 @@ def write_card(
             "",
         ]
         lines += [
-            f"- {KINDS[kind]}: " + ", ".join(f"{k} {v:.1f}" for k, v in numbers.items() if v is not None)
+            f"- {KIND_NAMES[kind]}: " + ", ".join(f"{k} {v:.1f}" for k, v in numbers.items() if v is not None)
             for kind, numbers in scores.items()
         ]
     return "\n".join(lines) + "\n"
@@ -152,7 +152,9 @@ def _rows(evaluations: list[dict[str, Any]]) -> list[list[str]]:
     if not evaluations:
         return []
     kinds = list(evaluations[-1]["scores"])
-    rows = [["epoch", "iteration", *(f"{KINDS[kind]} {each}" for kind in kinds for each in ("AP", "AP50"))]]
+    rows = [
+        ["epoch", "iteration", *(f"{KIND_NAMES[kind]} {each}" for kind in kinds for each in ("AP", "AP50"))]
+    ]
     for record in evaluations:
         figures = [record["scores"].get(kind, {}).get(each) for kind in kinds for each in ("AP", "AP50")]
         cells = [f"{record['epoch']:.2f}", str(record["iteration"])]
