@@ -116,7 +116,8 @@ def sentence(outcome: Outcome) -> str:
     relative = "" if outcome.relative != outcome.relative else f", {outcome.relative:+.0f}%"
     return (
         f"{comparison.of} less {comparison.to}: "
-        f"{difference['AP'].mean:+.1f} {KIND_NAMES[comparison.kind]} AP (95% {difference['AP'].low:+.1f} to {difference['AP'].high:+.1f}{relative}), AP75 "
+        f"{difference['AP'].mean:+.1f} {KIND_NAMES[comparison.kind]} AP "
+        f"(95% {difference['AP'].low:+.1f} to {difference['AP'].high:+.1f}{relative}), AP75 "
         f"{difference['AP75'].mean:+.1f} ({difference['AP75'].low:+.1f} to {difference['AP75'].high:+.1f}): "
         f"{outcome.verdict}"
     )
