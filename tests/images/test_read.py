@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from maskrcnn.errors import DataError, ImageError
+from maskrcnn.errors import DataError, ImageError, UserError
 from maskrcnn.images.header import LARGEST, upright_size
-from maskrcnn.images.read import ValueRange, read_image, to_uint8
+from maskrcnn.images.read import ValueRange, from_pillow, read_image, to_uint8
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -53,6 +53,17 @@ def test_exif_orientation_is_applied(tmp_path: Path, orientation: int, suffix: s
     image = read_image(path)
     assert image.shape == (16, 24, 3)
     assert np.abs(image.astype(int) - quarters()).max() <= 4
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_grey_tiffs_that_lie_on_their_side(tmp_path: Path, orientation: int) -> None:
+    """Pillow 12.2 to 13.0 maps them into memory by the size that they have after they are turned."""
+    grey = (np.arange(16 * 24) % 256).astype(np.uint8).reshape(16, 24, 1)
+    stored = np.ascontiguousarray(STORED[orientation](grey))[..., 0]
+    path = tmp_path / "turned.tif"
+    Image.fromarray(stored).save(path, tiffinfo={0x0112: orientation})
+    assert np.array_equal(read_image(path, 1), grey)
+    assert np.array_equal(from_pillow(Image.open(path), 1), grey)
 
 
 def test_damaged_exif_counts_as_upright(tmp_path: Path) -> None:
@@ -165,6 +176,17 @@ def test_a_sample_depends_on_nothing_but_itself(dtype: type, value_range: ValueR
     hot[3, 4] = min(np.iinfo(dtype).max, 65535) if np.issubdtype(dtype, np.integer) else 65535
     changed = to_uint8(frame, value_range) != to_uint8(hot, value_range)
     assert not np.delete(changed.ravel(), 3 * 30 + 4).any()
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16])
+def test_values_below_zero_need_a_range(dtype: type) -> None:
+    """They became 0 without a word, and of such an image nothing was left."""
+    samples = np.array([-100, 0, 100], dtype)
+    assert to_uint8(samples[1:]).tolist() == ([0, 100] if dtype == np.int8 else [0, 0])
+    with pytest.raises(UserError, match="below 0 may be of any range"):
+        to_uint8(samples)
+    assert to_uint8(samples, (-100, 155)).tolist() == [0, 100, 200]
+    assert to_uint8(samples[1:], (-100, 155)).tolist() == [100, 200]
 
 
 def test_sixteen_bits_that_pillow_widens(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from maskrcnn.errors import ImageError, one_line
 from maskrcnn.images.multichannel import (
@@ -60,6 +60,15 @@ def open_image(path: Path) -> Image.Image:
         raise ImageError(path, "a HEIC image, for which pillow-heif is not installed", HEIC_REMEDY) from None
     opened: Image.Image = HeifImageFile(path)
     return opened
+
+
+def unmapped(image: Image.Image) -> Image.Image:
+    """The same image, not decoded yet, which Pillow will not map into memory: it maps a grey TIFF that lies on
+    its side by its upright size, which makes noise (Pillow 12.2 to 13.0).
+    """
+    if isinstance(image, ImageFile.ImageFile) and image.format == "TIFF":
+        image.filename = ""
+    return image
 
 
 def _is_heic(path: Path) -> bool:

@@ -21,6 +21,7 @@ from maskrcnn.images.header import (
     orientation,
     refuse_header,
     sixteen_bits,
+    unmapped,
 )
 from maskrcnn.images.multichannel import ARRAY_SUFFIX, is_tiff, open_array, read_tiff
 from maskrcnn.shell import counted
@@ -156,7 +157,7 @@ def from_pillow(image: Image.Image, channels: int = 3, value_range: ValueRange |
 def _pillow_samples(image: Image.Image, channels: int) -> np.ndarray:
     """A Pillow image, upright, as (H, W, C): uint8, or one channel of more bits as it is stored."""
     # first, because Pillow's TIFF reader turns the image while it loads, and drops the tag
-    image.load()
+    unmapped(image).load()
     turn = UPRIGHT.get(orientation(image))
     sixteen = sixteen_bits(image)
     if turn is not None:
@@ -234,10 +235,10 @@ def to_uint8(samples: np.ndarray, value_range: ValueRange | None = None) -> np.n
         value_range: lowest and highest value. None: 0 to the highest of 16 bits; floats 0 to 1.
 
     Raises:
-        UserError: integers of more than 16 bits, or floats below 0 or above 1, without a `value_range`.
+        UserError: integers of more than 16 bits, floats above 1, or values below 0, without a `value_range`.
     """
-    if samples.dtype.kind in "ui" and samples.dtype.itemsize == 1:
-        return np.maximum(samples, 0).astype(np.uint8, copy=False) if samples.dtype.kind == "i" else samples
+    if samples.dtype == np.uint8 or (samples.dtype == np.int8 and not value_range and _no_negative(samples)):
+        return samples.astype(np.uint8, copy=False)
     if samples.dtype == np.bool_:
         return samples.astype(np.uint8) * 255
     low, high = value_range or _type_range(samples)
@@ -250,7 +251,9 @@ def to_uint8(samples: np.ndarray, value_range: ValueRange | None = None) -> np.n
 
 def _type_range(samples: np.ndarray) -> ValueRange:
     """The values that samples of this type can have."""
-    if samples.dtype.kind in "ui" and samples.dtype.itemsize == 2:
+    if samples.dtype.kind in "ui" and samples.dtype.itemsize <= 2:
+        if not _no_negative(samples):
+            raise UnknownRange(f"samples of {samples.dtype} below 0 may be of any range")
         return 0, float(np.iinfo(samples.dtype).max)
     if samples.dtype.kind != "f":
         raise UnknownRange(f"samples of {samples.dtype} may be of any range")
@@ -260,6 +263,10 @@ def _type_range(samples: np.ndarray) -> ValueRange:
     if np.max(samples, initial=0, where=finite) > ROUNDED_ONE:
         raise UnknownRange(f"samples of {samples.dtype} above 1 may be of any range")
     return 0.0, 1.0
+
+
+def _no_negative(samples: np.ndarray) -> bool:
+    return bool(np.min(samples, initial=0) >= 0)
 
 
 def _convert_channels(pixels: np.ndarray, channels: int) -> np.ndarray:

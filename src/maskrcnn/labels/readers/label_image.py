@@ -15,7 +15,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from maskrcnn.errors import DataError, RecordError, one_line
-from maskrcnn.images.header import upright_size
+from maskrcnn.images.header import unmapped, upright_size
 from maskrcnn.images.multichannel import refuse_special
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.problem_kinds import ProblemKind
@@ -57,7 +57,7 @@ def open_label_image(
             if size is not None and size != (image.height, image.width):
                 sizes = f"{size[1]} x {size[0]} (width x height) but the mask {image.width} x {image.height}"
                 raise RecordError(path, f"its image is {sizes}", "restore the image that was labelled")
-            yield image
+            yield unmapped(image)
     except DataError:
         raise
     # parsers raise whatever they stumble over (struct.error, SyntaxError, KeyError, ...) on damaged bytes
