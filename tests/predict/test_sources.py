@@ -40,6 +40,14 @@ def test_sources_without_images_are_refused(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
+def test_an_empty_name_is_not_this_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.png").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    assert find_images(["."]) == find_images([Path()]) == [Path("a.png")]
+    with pytest.raises(UserError, match="an empty name"):
+        find_images([""])
+
+
 def test_a_pattern_under_a_folder_whose_name_looks_like_one(tmp_path: Path) -> None:
     for folder in ("shots[1]", "shots1"):
         (tmp_path / folder / "more").mkdir(parents=True)

@@ -131,6 +131,7 @@ def test_what_cannot_be_read_is_said_and_the_rest_goes_on(tmp_path: Path, fixed:
         (["image.png", "--allow-network"], "--allow-network: is for videos, and these are images; leave it out"),
         (["http://127.0.0.1/a.mp4"], "http://127.0.0.1/a.mp4: is on the network, where nothing goes unasked; add --allow-network"),
         (["clip.mp4", "--out", "."], ".: clip.mp4 would replace the video itself; name another folder for the results"),
+        (["clip.mp4", "--fps", "5"], "clip.mp4: has its own times, and fps is for images; leave it out"),
         (["missing.mp4"], "missing.mp4: no such file or folder; check the name"),
         (["-"], "-: no path came on standard input; give one a line"),
     ],
@@ -161,7 +162,8 @@ def test_two_videos_of_one_name_are_told_apart(tmp_path: Path, fixed: FixedModel
         (tmp_path / folder).mkdir()
         write_clip(tmp_path / folder / "clip.mp4", 1)
     clips = [str(tmp_path / folder / "clip.mp4") for folder in ("a", "b")]
-    assert main(["predict", "any", *clips, "--out", str(tmp_path / "out"), "--save", ""]) == 0
+    again = clips[0]  # is predicted once, as images are
+    assert main(["predict", "any", *clips, again, "--out", str(tmp_path / "out"), "--save", ""]) == 0
     shown = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert shown == [LOCK, "clip.jsonl", "clip_2.jsonl", "journal.jsonl"]
 

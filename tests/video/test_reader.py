@@ -97,7 +97,7 @@ def test_a_close_in_the_midst_leaves_no_process(tmp_path: Path) -> None:
 
 def test_no_camera_is_one_line() -> None:
     with pytest.raises(
-        DataError, match="camera 98: cannot be opened; plug it in, or close what else uses it"
+        DataError, match="^camera 98: cannot be opened; plug it in, or close what else uses it"
     ):
         reader_of("98").take()
 

@@ -56,6 +56,7 @@ def test_lines_and_polygons_are_read(tmp_path: Path) -> None:
         ({"zones": [LINE | {"anchor": "top"}]}, "zone 1 ('door'): anchor: "),
         ({"zones": [LINE | {"hysteresis": -1}]}, "zone 1 ('door'): hysteresis: "),
         ({"zones": [LINE | {"classes": ["persn"]}]}, "no class 'persn'; did you mean 'person'?"),
+        ({"zones": [LINE | {"classes": []}]}, "zone 1 ('door'): classes: "),
         ({"zones": [LINE | {"classes": ["x"]}]}, "no class 'x'; there are: person, dog"),
     ],
 )

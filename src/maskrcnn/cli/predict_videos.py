@@ -62,11 +62,11 @@ def find_videos(
     from maskrcnn.video.source import video_source
 
     found = [video_source(source, allow_network=allow_network, fps=fps) for source in sources]
-    videos = [video for video in found if video is not None]
+    videos = list(dict.fromkeys(video for video in found if video is not None))  # each once, as images
     if not videos:
         options: dict[str, object] = {"--track": track, "--count": count, "--allow-network": allow_network}
         refuse_options(options, "is for videos, and these are images")
-    elif len(videos) < len(found):
+    elif None in found:
         images = sources[found.index(None)]
         raise UserError(f"{images}: images and videos are predicted by a command each; give the videos alone")
     else:

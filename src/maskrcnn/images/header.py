@@ -63,8 +63,8 @@ def open_image(path: Path) -> Image.Image:
 
 
 def unmapped(image: Image.Image) -> Image.Image:
-    """The same image, not decoded yet, which Pillow will not map into memory: it maps a grey TIFF that lies on
-    its side by its upright size, which makes noise (Pillow 12.2 to 13.0).
+    """The same image, not decoded yet, which Pillow will not map into memory: it maps a grey TIFF that lies
+    on its side by its upright size, which makes noise (Pillow 12.2 to 13.0).
     """
     if isinstance(image, ImageFile.ImageFile) and image.format == "TIFF":
         image.filename = ""

@@ -96,6 +96,8 @@ def is_many(source: str | Path) -> bool:
 
 
 def _find(source: str) -> Names:
+    if not source:  # of a variable of the shell that is not set, say; Path would take this folder
+        raise UserError("'': an empty name; give a file, a folder or a pattern")
     path = Path(os.path.expanduser(source))
     if is_zarr(path):
         return Names([str(path)], [])

@@ -223,7 +223,9 @@ class FrameReader:
             self._changed.notify_all()
 
     def _error_of(self, message: dict[str, object]) -> Exception:
-        line = str(message["line"]).replace(self.source.address, self.source.shown)
+        line = str(message["line"])
+        if self.source.kind != "camera":  # whose address is a number, as others in the line may be
+            line = line.replace(self.source.address, self.source.shown)
         if message["kind"] == "error":
             return (DataError if message["code"] == DataError.exit_code else UserError)(line)
         if message["kind"] == "refused":

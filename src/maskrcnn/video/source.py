@@ -44,18 +44,16 @@ def video_source(text: str, *, allow_network: bool = False, fps: float | None = 
 
     Raises:
         UserError: an address without `allow_network` or of another kind, images that are not there, or an
-            `fps` that nothing has.
+            `fps` that nothing has or that is given for no images.
     """
     if fps is not None and not 0 < fps <= MOST_FPS:
         raise UserError(f"fps={fps:g}: give frames a second, above 0 and up to {MOST_FPS}")
     path = Path(os.path.expanduser(text))
-    scheme = re.match(r"([a-zA-Z][\w+.-]*)://", text)
-    if scheme and not path.exists():
-        return _address(text, scheme[1].lower(), allow_network)
-    if path.is_file() and path.suffix.lower() in FILMS + MORE_FILMS:
-        return Source("file", str(path), path.stem, text)
-    if text.isdecimal() and len(text) < 4 and int(text) < MOST_CAMERAS and not path.exists():
-        return Source("camera", str(int(text)), f"camera{int(text)}", f"camera {int(text)}")
+    video = _timed(text, path, allow_network)
+    if video is not None:
+        if fps is not None:
+            raise UserError(f"{video.shown}: has its own times, and fps is for images; leave it out")
+        return video
     numbered = NUMBERED.search(path.name) if not path.exists() else None
     if fps is None:
         if numbered:
@@ -66,6 +64,18 @@ def video_source(text: str, *, allow_network: bool = False, fps: float | None = 
         raise UserError(f"{text}: no image has such a name; check it with ls")
     folder = path if path.is_dir() else images[0].parent
     return Source("images", text, folder.resolve().name or "frames", text, tuple(images), _exact(fps))
+
+
+def _timed(text: str, path: Path, allow_network: bool) -> Source | None:
+    """The video that `text` names; None of images, which have no times."""
+    scheme = re.match(r"([a-zA-Z][\w+.-]*)://", text)
+    if scheme and not path.exists():
+        return _address(text, scheme[1].lower(), allow_network)
+    if path.is_file() and path.suffix.lower() in FILMS + MORE_FILMS:
+        return Source("file", str(path), path.stem, text)
+    if text.isdecimal() and len(text) < 4 and int(text) < MOST_CAMERAS and not path.exists():
+        return Source("camera", str(int(text)), f"camera{int(text)}", f"camera {int(text)}")
+    return None
 
 
 def _exact(fps: float) -> Fraction:

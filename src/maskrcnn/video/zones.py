@@ -36,7 +36,7 @@ class Zone(Section):
     anchor: Literal["bottom", "centre"] = "bottom"
     """Which place of an object counts: "bottom", below its mask's middle at the mask's lower edge, or its
     centre."""
-    classes: list[str] | None = None
+    classes: Annotated[list[str], Field(min_length=1)] | None = None
     """Which classes are counted; null: all."""
     hysteresis: Annotated[float, Field(ge=0, le=10_000)] | None = None
     """Pixels from the line, or the border, that an object must have come on the other side before it counts;
