@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
 
-from maskrcnn.check import auto, start
+from maskrcnn.check import auto, length, start
 from maskrcnn.check.advice import advise
 from maskrcnn.check.length import Cost
 from maskrcnn.check.machine import Machine
 from maskrcnn.check.run import check
-from maskrcnn.check.statistics import Statistics
+from maskrcnn.check.statistics import Statistics, describe
 from maskrcnn.cli.common import seconds_of
 from maskrcnn.cli.main import main
+from maskrcnn.config.data import TilesConfig
 from maskrcnn.config.keypoints import COCO_NAMES, coco_keypoints
 from maskrcnn.config.load import load_config
 from maskrcnn.errors import UserError
+from maskrcnn.files import write_json
 from maskrcnn.labels.split import Grouping, hold_out, split_data
 from maskrcnn.labels.synthetic import Synthetic
 from maskrcnn.labels.writers.coco import write_coco
 from maskrcnn.model.build import build
+from maskrcnn.training_data.tiles import TiledDataset
 from maskrcnn.weights.published import find_published
 from maskrcnn.weights.shipped_models import shipped_recipes
 from maskrcnn.weights.store import load_model_config
@@ -231,6 +237,39 @@ def test_train_takes_what_check_advises_and_says_why(
         assert f"auto: {reason}" in said and f"# {reason}" in trained["recipe"]
     assert (len(trained["train"]), len(trained["val"])) == (8, 2)
     assert "2 of 10 images are kept to evaluate on" in said
+
+
+def test_none_is_kept_where_few_images_have_an_object(
+    tmp_path: Path, trained: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset = Synthetic(10, seed=1, side=(64, 96))
+    write_coco(dataset, tmp_path / "train.json", tmp_path / "train")
+    labels = json.loads((tmp_path / "train.json").read_text())
+    with_object = {image["id"] for image in labels["images"][:2]}
+    labels["annotations"] = [each for each in labels["annotations"] if each["image_id"] in with_object]
+    write_json(tmp_path / "train.json", labels)
+    assert main(["train", str(tmp_path), "--run", str(tmp_path / "run")]) == 0
+    assert (len(trained["train"]), trained["val"]) == (10, None)
+    assert "none: 2 images with an object, too few to keep one" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("side", [128, 500])
+def test_steps_are_counted_in_tiles(side: int) -> None:
+    dataset = Synthetic(12, seed=1, side=(400, 900))
+    tiles = TilesConfig(side=side, overlap=32)
+    stats = describe(dataset)
+    tiled = len(TiledDataset(dataset, tiles))
+    assert length._samples_of_an_image(stats, tiles) == pytest.approx(tiled / 12, rel=0.35)
+    assert length._samples_of_an_image(stats, None) == 1
+    small = labels(
+        {"cat": 100}, [8.0] * 5, long_sides=[3000.0] * 5,
+        image_sizes=np.full((33, 2), 3000), counts=np.full(33, 3),
+    )  # fmt: skip
+    reasons = advise("d", small, machine=CPU).reasons
+    steps = next(re.search(r"schedule: about ([\d,]+) steps", each) for each in reasons if "schedule" in each)
+    config = advise("d", small, machine=CPU).config
+    assert steps and config.data.tiles
+    assert int(steps[1].replace(",", "")) * config.train.batch > 2 * config.train.epochs * 26
 
 
 def test_the_length_is_fitted_by_what_steps_cost(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,10 @@ def test_an_error_of_a_worker_is_ours(tmp_path: Path, monkeypatch: pytest.Monkey
         predict_on_ray("nuclei-mobilenet", {"device": "cpu"}, find_addresses(["photos"]), Path("out"))
 
 
-def test_no_cluster_is_a_line(tmp_path: Path) -> None:
-    found = find_addresses(photos(tmp_path / "photos", 2))
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://[::1]:1", "auto", "nonsense"])
+def test_no_cluster_is_a_line_soon(tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # what auto means
+    found, start = find_addresses(photos(tmp_path / "photos", 2)), time.monotonic()
     with pytest.raises(UserError, match="no cluster there"):
-        predict_on_ray("nuclei-mobilenet", {}, found, tmp_path / "out", address="127.0.0.1:1")
+        predict_on_ray("nuclei-mobilenet", {}, found, tmp_path / "out", address=address)
+    assert time.monotonic() - start < 30

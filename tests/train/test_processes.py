@@ -8,11 +8,13 @@ import re
 import socket
 import subprocess
 import sys
+from argparse import Namespace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 import torch
+from torch.distributed.elastic.rendezvous import RendezvousConnectionError
 
 from maskrcnn.cli.main import main
 from maskrcnn.errors import UserError
@@ -88,6 +90,7 @@ def test_wrong_commands_are_said_once(tmp_path: Path, capsys: pytest.CaptureFixt
     run = ["--run", str(tmp_path / "run")]
     (tmp_path / "held").mkdir()
     (tmp_path / "held" / "config.yaml").touch()
+    first = ("--processes", "2", "--machines", "2")
     for words, line in {
         ("--processes", "2", "evaluate", "m", "data"): "several processes are for train",
         ("--processes", "2", "train", "data"): "--run: several processes must agree",
@@ -95,9 +98,50 @@ def test_wrong_commands_are_said_once(tmp_path: Path, capsys: pytest.CaptureFixt
         ("--processes", "2", "--machines", "2", "train", "data", *run): "give --rank and --address too",
         ("--processes", "2", "--rank", "0", "train", "data", *run): "with one neither",
         ("--processes", "2", "train", "data", "--run", str(tmp_path / "held")): "add --resume to continue it",
+        ("--processes", "2", "--machines", "x", "train", "data", *run): "--machines x: write how many",
+        ("--processes", "2", "--machines", "0", "train", "data", *run): "--machines 0: write how many",
+        ("--processes", "2", "--machines", "4:1", "train", "data", *run): "--machines 4:1: write how many",
+        (
+            *first,
+            "--rank",
+            "2",
+            "--address",
+            "host",
+            "train",
+            "data",
+            *run,
+        ): "--rank 2: of 2 machines the last",
+        (*first, "--rank", "0", "--address", "host:x", "train", "data", *run): "--address host:x: write HOST",
+        (
+            *first,
+            "--rank",
+            "0",
+            "--address",
+            "h:70000",
+            "train",
+            "data",
+            *run,
+        ): "--address h:70000: write HOST",
+        (*first, "--rank", "0", "--address", "a b/c", "train", "data", *run): "--address a b/c: write HOST",
     }.items():
         assert main(["launch", *words]) == 2
         assert line in capsys.readouterr().err
+
+
+def test_machines_that_do_not_meet_are_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def wait(arguments: Namespace) -> None:
+        assert arguments.rdzv_endpoint == "[::1]:29400"
+        raise RendezvousConnectionError("see inner exception") from OSError("timed out")
+
+    monkeypatch.setattr("torch.distributed.run.run", wait)
+    where = ["--machines", "1:2", "--rank", "1", "--address", "[::1]"]
+    words = ["launch", "--processes", "1", *where, "train", "data", "--run", str(tmp_path / "run")]
+    assert main(words) == 2
+    assert (
+        "--address: the machines did not meet (timed out); start that of --rank 0" in capsys.readouterr().err
+    )
 
 
 def train_in(processes: int, run: Path, *kill: int) -> tuple[int, str]:

@@ -20,8 +20,8 @@ from maskrcnn.config.load import Config, load_config
 from maskrcnn.labels.options import PLAIN, LabelOptions
 from maskrcnn.shell import counted, shell_command
 
-FEW_IMAGES = 200  # below which a fifth is kept to evaluate on, else a tenth
-LEAST_IMAGES = 5  # below which none is
+FEW_IMAGES = 200  # with an object: below, a fifth is kept to evaluate on, else a tenth
+LEAST_IMAGES = 5  # the same: below, none is
 MOST_DETECTIONS = 1000
 ROIS_AN_OBJECT = 4  # positive and negative ones that an object should have in training
 MOST_ROIS = {"cpu": 128, "mps": 128, "cuda": 256}
@@ -212,10 +212,11 @@ def _advise_augmentation(draft: Draft, stats: Statistics) -> None:
 
 def _advise_split(draft: Draft, stats: Statistics) -> int:
     """A split where there is none; returns how many images it has."""
-    if stats.images < LEAST_IMAGES:
-        draft.add(f"evaluation: none, {counted(stats.images, 'image')} are too few to keep one")
+    labelled = stats.images - stats.empty
+    if labelled < LEAST_IMAGES:
+        draft.add(f"evaluation: none: {counted(labelled, 'image')} with an object, too few to keep one")
         return 0
-    share = 0.2 if stats.images < FEW_IMAGES else 0.1
+    share = 0.2 if labelled < FEW_IMAGES else 0.1
     kept = round(share * stats.images)
     draft.add(
         f"evaluation: there is no val split, so {kept} of {counted(stats.images, 'image')} are kept for it",

@@ -9,7 +9,9 @@ import numpy as np
 
 from maskrcnn.check.draft import Draft
 from maskrcnn.check.statistics import Statistics
+from maskrcnn.config.data import TilesConfig
 from maskrcnn.errors import UserError
+from maskrcnn.images.tiles import tile_grid
 from maskrcnn.shell import counted
 
 OBJECT_VIEWS = 30_000  # views of objects after which narrow networks have stopped learning fast
@@ -66,10 +68,12 @@ def advise_length(
     draft.overrides.append(f"train.epochs={epochs:g}")
     if not chosen:
         return
-    iterations = max(1, round(epochs * images / config.train.batch))
+    samples = epochs * images * _samples_of_an_image(stats, config.data.tiles)
+    iterations = max(1, round(samples / config.train.batch))
+    about = "" if config.data.tiles is None else "about "
     decay = float(np.clip(1 - 10 / iterations, 0.9, 0.999))
     draft.add(
-        f"schedule: {counted(iterations, 'step')} along a cosine, the first tenth warms up; weights averaged "
+        f"schedule: {about}{counted(iterations, 'step')} along a cosine, the first tenth warms up; weights averaged "
         f"over the last {1 / (1 - decay):.0f}",
         "train.schedule=cosine",
         f"train.warmup_iterations={min(300, max(1, iterations // 10))}",
@@ -84,6 +88,18 @@ def advise_length(
             f"train.evaluate_every_epochs={every}",
             f"train.patience={PATIENCE if stops else 'null'}",
         )
+
+
+def _samples_of_an_image(stats: Statistics, tiles: TilesConfig | None) -> float:
+    """1, or about how many tiles of an image are trained on, taking objects for points that lie anywhere."""
+    if tiles is None or not len(stats.image_sizes):
+        return 1.0
+    samples = 0.0
+    for (height, width), objects in zip(stats.image_sizes.tolist(), stats.counts.tolist(), strict=True):
+        grid = tile_grid(height, width, tiles.side, tiles.overlap)
+        empty = (1 - grid.height * grid.width / (height * width)) ** objects  # the chance of a tile
+        samples += len(grid) * (1 - empty + tiles.empty * empty) if len(grid) > 1 else 1
+    return samples / len(stats.counts)
 
 
 def _evaluations(seconds: float, cost: Cost, val_images: int) -> int:
@@ -103,7 +119,7 @@ def _epochs_in(seconds: float, cost: Cost, images: int, evaluated: int, wanted: 
     if epochs * images < 1:
         least = (START_UP + cost.evaluation * evaluated + 10 * cost.step) / SPARE
         raise UserError(
-            f"--time: {seconds:.0f} seconds are too few: a step takes {cost.step:.2g} s an image here; give "
+            f"--time: {seconds:.0f} seconds are too few: a step takes {cost.step:.3g} s an image here; give "
             f"at least {math.ceil(least / 60)}m"
         )
     return float(f"{epochs:.3g}")

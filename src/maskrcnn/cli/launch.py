@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
 from maskrcnn.environment import usable_cores
-from maskrcnn.errors import DataError, UserError
+from maskrcnn.errors import DataError, UserError, one_line
 
 ONE_MACHINE = "1"
 PORT = 29400
@@ -35,9 +37,13 @@ def launch(
 ) -> None:
     """Train with several processes, on one machine or many."""
     run = _checked(context, words)
-    several = machines != ONE_MACHINE
+    most = _most_machines(machines)
+    several = most > 1
     if (rank is not None, address is not None) != (several, several):
         raise UserError("--machines: with more than one give --rank and --address too, with one neither")
+    if rank is not None and rank >= most:
+        raise UserError(f"--rank {rank}: of {most} machines the last is {most - 1}")
+    place = None if address is None else _place(address)
     from maskrcnn.train.run_folder import LAUNCHED, refuse_folder
 
     if not rank:  # the other machines may come later, to a run that has begun
@@ -45,10 +51,9 @@ def launch(
     os.environ[LAUNCHED] = "1"
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))
     options = ["--nproc-per-node", str(processes), "--nnodes", machines, "--max-restarts", str(restarts)]
-    if address is None:
+    if place is None:
         options.append("--standalone")
     else:
-        place = address if ":" in address else f"{address}:{PORT}"
         options += ["--rdzv-backend", "c10d", "--rdzv-endpoint", place, "--rdzv-id", run.name]
         options += ["--rdzv-conf", f"is_host={rank == 0}"]
     _start(options, words)
@@ -67,16 +72,37 @@ def _checked(context: typer.Context, words: list[str]) -> Any:
     return run
 
 
+def _most_machines(text: str) -> int:
+    found = re.fullmatch(r"(\d{1,4})(?::(\d{1,4}))?", text)
+    low, high = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    if not 1 <= low <= high:
+        raise UserError(f"--machines {text:.40}: write how many, as in 4, or from how many to how many, 1:4")
+    return high
+
+
+def _place(address: str) -> str:
+    """HOST:PORT."""
+    try:
+        parts = urlsplit(f"//{address}")
+        if parts.hostname and parts.netloc == address:
+            return address if parts.port else f"{address}:{PORT}"
+    except ValueError:
+        pass
+    raise UserError(f"--address {address:.80}: write HOST or HOST:PORT")
+
+
 def _start(options: list[str], words: list[str]) -> None:
     """Run torchrun to its end.
 
     Raises:
-        UserError, DataError: a process ended early; with the exit code that it had.
+        UserError, DataError: a process ended early; with the exit code that it had. Or the machines did not
+            find each other.
         SystemExit: a signal ended all.
     """
     from torch.distributed import run as torchrun
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.rendezvous import RendezvousError
 
     arguments = torchrun.get_args_parser().parse_args([*options, "-m", "maskrcnn"])
     arguments.training_script_args = words
@@ -84,6 +110,11 @@ def _start(options: list[str], words: list[str]) -> None:
         torchrun.run(arguments)
     except SignalException as stop:
         raise SystemExit(128 + stop.sigval) from None
+    except RendezvousError as error:
+        raise UserError(
+            f"--address: the machines did not meet ({one_line(error.__cause__ or error):.120}); start that of "
+            "--rank 0, and name it as the others reach it, with a port that is free there"
+        ) from None
     except ChildFailedError as error:
         first, failure = error.get_first_failure()
         if failure.exitcode == DataError.exit_code:

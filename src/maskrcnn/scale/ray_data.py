@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -143,6 +144,18 @@ def _results(
         yield row
 
 
+def _refuse_closed(address: str) -> None:
+    """
+    Raises:
+        OSError: nothing listens there, for which Ray would wait long.
+    """
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS", "")
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if colon and port.isdecimal():  # of other forms Ray says what is wrong
+        socket.create_connection((host.strip("[]"), int(port)), timeout=20).close()
+
+
 @contextmanager
 def _cluster(address: str) -> Iterator[None]:
     """Ray, connected inside.
@@ -153,10 +166,13 @@ def _cluster(address: str) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it tells its makers otherwise
     for name, level in {"RAY_DATA_LOG_LEVEL": "CRITICAL", "RAY_BACKEND_LOG_LEVEL": "fatal"}.items():
         os.environ.setdefault(name, level)  # a raised error says the same
+    if address != "local":
+        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")  # it tries for five minutes otherwise
     import ray
 
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     try:
+        _refuse_closed(address)
         if address == "local":
             ray.init(address="local", include_dashboard=False, **options)
         else:
