@@ -250,6 +250,15 @@ def test_what_is_no_checkpoint_is_one_line(tmp_path: Path) -> None:
         assert "Permission denied" in refused(path)
 
 
+def test_a_number_that_changed_on_the_way_is_said(tmp_path: Path) -> None:
+    torch.save(states(), tmp_path / "zip")
+    content = bytearray((tmp_path / "zip").read_bytes())
+    place = content.index(bytes(next(iter(states().values())).contiguous().numpy().tobytes()[:16]))
+    content[place] ^= 1
+    (tmp_path / "zip").write_bytes(content)
+    assert "does not agree with its checksum" in refused(tmp_path / "zip")
+
+
 def test_a_truncated_file_is_one_line(tmp_path: Path) -> None:
     with (tmp_path / "npz").open("wb") as file:
         np.savez(file, **arrays())

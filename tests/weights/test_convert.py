@@ -24,7 +24,7 @@ from maskrcnn.cli.main import main
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import UserError
 from maskrcnn.model.build import build
-from maskrcnn.weights import convert, detectron2, mmdet, published, torchvision
+from maskrcnn.weights import convert, detectron2, mmdet, published, torchvision, vitdet
 from maskrcnn.weights.detectron2_yaml import read_yaml, resolve, zoo_bases
 from maskrcnn.weights.foreign import LIBRARIES, foreign_state, guess_library, load_foreign
 from maskrcnn.weights.load import load_model
@@ -285,6 +285,52 @@ def test_tensors_that_do_not_fit_are_named() -> None:
     message = str(caught.value)
     assert message.startswith("file.pkl") and "fc2.weight is missing" in message
     assert "fc3.weight has no place" in message and "predictor.bias is (3,)" in message
+
+
+def test_a_tensor_without_such_a_layout_is_named() -> None:
+    model = build(settings_of(DETECTRON2))
+    state = foreign_state(model, LIBRARIES["detectron2"])
+    state["roi_heads.box_head.fc1.weight"] = torch.zeros(1024, 12545)
+    with pytest.raises(UserError, match=r"fc1.weight is \(1024, 12545\) in our layout"):
+        load_foreign(model, state, LIBRARIES["detectron2"], "file.pkl")
+
+
+BOX_HEAD = "roi_head.bbox_head.fc_"
+MMDET_HEADS = (
+    "rpn_head.x",
+    BOX_HEAD + "cls.weight",
+    BOX_HEAD + "reg.weight",
+    "neck.lateral_convs.0.conv.weight",
+)
+
+
+@pytest.mark.parametrize("shape", [(), (0, 0, 0, 0), (3,)], ids=str)
+@pytest.mark.parametrize(
+    "names",
+    [
+        (*MMDET_HEADS, mmdet.SWIN_STEM),
+        (*MMDET_HEADS, mmdet.CONVNEXT_STEM),
+        (*MMDET_HEADS, mmdet.RESNET_MARK),
+        ("proposal_generator.x", vitdet.MARK, "roi_heads.box_predictor.cls_score.weight",
+         "roi_heads.mask_head.predictor.weight"),
+        ("rpn.head.x", "roi_heads.box_predictor.cls_score.weight", "backbone.body.layer1.0.conv2.weight",
+         "backbone.fpn.inner_blocks.0.0.weight"),
+    ],
+    ids=["swin", "convnext", "resnet", "vitdet", "torchvision"],
+)  # fmt: skip
+def test_shapes_that_tell_no_settings_are_one_line(
+    names: tuple[str, ...], shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    torch.save(dict.fromkeys(names, torch.ones(shape)), tmp_path / "x.pth")
+    with pytest.raises(UserError):
+        convert.convert_file(tmp_path / "x.pth", style="caffe" if mmdet.RESNET_MARK in names else None)
+
+
+@pytest.mark.parametrize("stem", ["backbone.patch_embed.proj.weight", "backbone.net.pos_embed"])
+def test_other_networks_of_mmdetection_are_not_asked_for_their_style(stem: str, tmp_path: Path) -> None:
+    torch.save(dict.fromkeys((*MMDET_HEADS, stem), torch.ones(3, 3)), tmp_path / "x.pth")
+    with pytest.raises(UserError, match="not a detector of mmdetection's with a ResNet, Swin or ConvNeXt"):
+        convert.convert_file(tmp_path / "x.pth")
 
 
 def test_old_torchvision_names() -> None:

@@ -73,8 +73,8 @@ def advise_length(
     about = "" if config.data.tiles is None else "about "
     decay = float(np.clip(1 - 10 / iterations, 0.9, 0.999))
     draft.add(
-        f"schedule: {about}{counted(iterations, 'step')} along a cosine, the first tenth warms up; weights averaged "
-        f"over the last {1 / (1 - decay):.0f}",
+        f"schedule: {about}{counted(iterations, 'step')} along a cosine, the first tenth warms up; weights "
+        f"averaged over the last {1 / (1 - decay):.0f}",
         "train.schedule=cosine",
         f"train.warmup_iterations={min(300, max(1, iterations // 10))}",
         f"train.ema={decay:.4g}",

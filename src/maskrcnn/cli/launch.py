@@ -112,8 +112,8 @@ def _start(options: list[str], words: list[str]) -> None:
         raise SystemExit(128 + stop.sigval) from None
     except RendezvousError as error:
         raise UserError(
-            f"--address: the machines did not meet ({one_line(error.__cause__ or error):.120}); start that of "
-            "--rank 0, and name it as the others reach it, with a port that is free there"
+            f"--address: the machines did not meet ({one_line(error.__cause__ or error):.120}); start that "
+            "of --rank 0, and name it as the others reach it, with a port that is free there"
         ) from None
     except ChildFailedError as error:
         first, failure = error.get_first_failure()

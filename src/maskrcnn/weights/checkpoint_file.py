@@ -116,6 +116,10 @@ def _read_zip(path: Path, size: int) -> tuple[Any, int]:
             PickleReader(path, len(content), torch_file=True).read(io.BytesIO(content))
         if not pickles:
             return _read_npz(path, archive), unpacked
+        if damaged := archive.testzip():  # torch does not look
+            raise UserError(
+                f"{path}: damaged: {line(damaged)} does not agree with its checksum; fetch it again"
+            )
     _refuse_two_directories(path, size)
     return _torch_load(path), unpacked
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 import pickle
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -114,7 +116,8 @@ def convert_file(
     if library.name == "detectron2" and vitdet.MARK in state:
         if config is not None:
             raise UserError(f"--config {config}: a ViTDet's settings are those of its tensors; leave it out")
-        settings = vitdet.config_of(state)
+        with _telling_settings(path):
+            settings = vitdet.config_of(state)
     elif library.name == "detectron2":
         if config is None:
             raise UserError(
@@ -130,9 +133,11 @@ def convert_file(
                 "or caffe "
                 "(BGR, a deviation of 1), or --config with the name of a published checkpoint"
             )
-        settings = mmdet.config_of(state, style=style or "pytorch")
+        with _telling_settings(path):
+            settings = mmdet.config_of(state, style=style or "pytorch")
     else:
-        settings = torchvision.config_of(state)
+        with _telling_settings(path):
+            settings = torchvision.config_of(state)
     return _fill(settings, checkpoint, library.name, str(path), classes)
 
 
@@ -196,7 +201,20 @@ def _convert(
 ) -> MaskRCNN:
     library = LIBRARIES[entry.library]
     state = {library.modern_name(name): tensor for name, tensor in checkpoint.tensors.items()}
-    return _fill(config_for(entry, state), checkpoint, entry.library, where, classes)
+    with _telling_settings(where):
+        settings = config_for(entry, state)
+    return _fill(settings, checkpoint, entry.library, where, classes)
+
+
+@contextmanager
+def _telling_settings(where: str | Path) -> Iterator[None]:
+    """Make one line of a tensor that settings are read from and that has too few axes, or none along one."""
+    try:
+        yield
+    except (IndexError, ZeroDivisionError):
+        raise UserError(
+            f"{where}: a tensor that tells the settings has no such shape; is it damaged?"
+        ) from None
 
 
 def _fill(

@@ -9,6 +9,7 @@ deltas and a mask for the background, which nothing reads: they are dropped here
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 
@@ -84,7 +85,8 @@ def load_foreign(model: MaskRCNN, state: Mapping[str, Tensor], library: Library,
             if not _unread(source):
                 wrong.append(f"{source} is missing")
             continue
-        tensor = _to_ours(name, tensor, model.config, library)
+        with suppress(RuntimeError, IndexError):  # of a shape that has no such layout, which is told below
+            tensor = _to_ours(name, tensor, model.config, library)
         if tensor.shape != wanted.shape:
             wrong.append(
                 f"{source} is {tuple(tensor.shape)} in our layout, the settings make it {tuple(wanted.shape)}"

@@ -52,6 +52,7 @@ CONVNEXT: Rules = [
 ]
 SWIN_STEM = "backbone.patch_embed.projection.weight"
 CONVNEXT_STEM = "backbone.downsample_layers.0.0.weight"
+RESNET_MARK = "backbone.layer1.0.conv2.weight"
 CAFFE_MEAN = [103.53, 116.28, 123.675]  # BGR
 RULES: Rules = [
     (r"backbone\.norms\.(\d)\.", r"backbone.norm\1."),
@@ -147,7 +148,7 @@ def config_of(
 
 def needs_style(state: Mapping[str, Tensor]) -> bool:
     """Whether the detector has a ResNet, of which there are two styles."""
-    return not any(mark in state for mark in (SWIN_STEM, CONVNEXT_STEM))
+    return RESNET_MARK in state
 
 
 def _backbone(state: Mapping[str, Tensor], style: str) -> dict[str, object]:
@@ -166,7 +167,7 @@ def _backbone(state: Mapping[str, Tensor], style: str) -> dict[str, object]:
                     f"none here, but {', '.join(kinds.values())}"
                 )
             return {"kind": kinds[found], "norm": "layer", "drop_path": drop_path}
-    width = state["backbone.layer1.0.conv2.weight"].shape
+    width = state[RESNET_MARK].shape
     depth = 101 if "backbone.layer3.22.conv1.weight" in state else 50
     kind = backbone_kind(depth, width[1], width[0])
     # a ResNeXt's first 1x1 convolution never strides
