@@ -288,6 +288,7 @@ def test_the_length_is_fitted_by_what_steps_cost(
         (["--time", "4m", "--recipe", "quick"], "only auto"),
         (["--time", "4m", "--set", "train.epochs=3"], "leave one out"),
         (["--time", "soon"], "write it as 30m"),
+        (["--time", "4m", "--resume", "--run", "{run}"], "has its length already"),
         (["--recipe", "auto", "--resume", "--run", "{run}"], "has a recipe already"),
         (["--set", "train.epoch=3"], "epochs"),
     ],

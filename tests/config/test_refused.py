@@ -35,6 +35,8 @@ from maskrcnn.errors import UserError
         (["model.input.divisor=8"], "model.input.divisor must be a multiple of 32"),
         (["model.classes=[cell,cell]"], "model.classes names a class twice"),
         (["model.classes=[cell]", "model.class_ids=[1,2]"], "model.class_ids has 2 values"),
+        (["model.backbone.kind=swin"], "model.backbone.kind: none is called 'swin'; did you mean 'swin_t'?"),
+        (["model.backbone.kind=timm:"], "model.backbone.kind: none is called"),
         (["model.neck.kind=c4"], "model.neck.kind=c4 needs a ResNet"),
         (["model.box_head=null"], "model.box_head=null finds boxes of one class"),
         (["data.augment.long_side=100"], "data.augment.short_sides has 112, which is above long_side, 100"),

@@ -291,8 +291,46 @@ def test_nothing_waits_for_a_pipe(tmp_path: Path) -> None:
 def test_a_list_is_sorted_and_has_each_once() -> None:
     found = find_addresses([], ["b.png", "a.png", "b.png", "s3://x/y.png"])
     assert found.images == ["a.png", "b.png", "s3://x/y.png"] and found.doubled == 1
-    with pytest.raises(UserError, match="is no text"):
-        find_addresses([], ["\udcff.png"])
+    for name in ("\udcff.png", "a\0.\0p\0n\0g\0"):  # bytes that are no UTF-8; a list in UTF-16
+        with pytest.raises(UserError, match="is no text"):
+            find_addresses([], [name])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs links and names of POSIX")
+def test_what_a_path_is_to_blame_for_is_a_row(tmp_path: Path) -> None:
+    folder = photos(tmp_path / "photos", 2)
+    (folder / "loop.png").symlink_to("loop.png")
+    paths = [
+        str(folder / name) for name in ("000.png", "loop.png", "x" * 300, "001.png/x.png", "a\0b", "001.png")
+    ]
+    errors = [
+        row.get("error") for row in BatchPredictor(BlobModel()).rows([{"address": path} for path in paths])
+    ]
+    assert errors[0] is errors[-1] is None and all(errors[1:-1])
+    assert "use a shorter path" in str(errors[2]) and "write the list as UTF-8" in str(errors[4])
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ({"path": [5]}, "column 'path' holds int64; it must hold text"),
+        ({"address": [b"a.png"]}, "column 'address' holds binary; it must hold text"),
+        ({"id": [1], "bytes": ["abc"]}, "column 'bytes' holds string; it must hold a file's bytes"),
+        ({"bytes": [[1, 2]]}, "it must hold a file's bytes"),
+    ],
+)
+def test_columns_of_other_things_are_refused(rows: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        BatchPredictor(BlobModel())(rows)
+
+
+@pytest.mark.parametrize("rows", [{"path": []}, {"bytes": np.array([])}, {"bytes": [None], "path": [None]}])
+def test_rows_of_nothing_are_rows(rows: dict[str, Any]) -> None:
+    found = BatchPredictor(BlobModel())(rows)
+    assert len(found) == len(next(iter(rows.values()))) == len(found["error"].drop_null())
+
+
+def test_no_image_at_all_is_refused() -> None:
     with pytest.raises(UserError, match="no images given"):
         find_addresses([])
 

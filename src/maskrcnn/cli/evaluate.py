@@ -55,8 +55,8 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="FILE|FOLDER",
-            help="Write the detections to this COCO results file; or take those in this folder of"
-            " predict --shard.",
+            help="Write what the model finds to this COCO results file, NAME.json; or take what is in this"
+            " folder of predict --shard.",
         ),
     ] = None,
     html: Annotated[
@@ -90,6 +90,10 @@ def evaluate(
     """Measure COCO AP of boxes, masks and keypoints."""
     parts = results if results is not None and results.is_dir() else None
     results = None if parts else results
+    if results is not None and results.suffix.lower() != ".json":  # a folder's name mistyped, say
+        raise UserError(
+            f"--results {results}: neither a folder of predict --shard, nor a .json file to write to"
+        )
     check_outputs(json, results, html)
     if metrics not in METRICS:
         raise UserError(f"--metrics {metrics}: {nearest(metrics, METRICS)}")
@@ -162,4 +166,5 @@ def _find(model: Runner, dataset: Dataset, results: Path | None, batch: int, wor
         found.extend(find_all(model, dataset, batch=batch, workers=workers, progress=progress))
     if results:
         write_json(results, found)
+        say(f"what this model found is written to {results}")
     return found

@@ -64,13 +64,15 @@ def train(
 
     if resume and run is None:
         raise UserError("--resume: say which run to continue: --run FOLDER")
+    if resume and time is not None:
+        raise UserError("--time: the run has its length already; more is --set train.epochs=N")
     if not resume and goes_on(run):
         resume, recipe = True, None if recipe == AUTO else recipe
     source = _settings_of(run) if resume and run and recipe is None else recipe_for(data, recipe)
     chosen = source == AUTO
-    seconds = _seconds(time, chosen and not resume, set_)
     if chosen and resume:
         raise UserError("--resume: the run has a recipe already; leave --recipe auto out")
+    seconds = _seconds(None if resume else time, chosen, set_)
     folder = run or _new_run_folder(source)
     check_outputs(folder, kind="folder")
     label_settings = label_data(source, set_)

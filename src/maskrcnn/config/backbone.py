@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, StrictBool, StrictInt, model_validator
 
 from maskrcnn.config.section import Fraction, Section
+from maskrcnn.shell import nearest
 
 Norm = Literal["none", "frozen", "batch", "sync", "group", "layer"]
 ResNetKind = Literal[
@@ -17,11 +18,17 @@ EfficientNetKind = Literal["efficientnet_lite0", "efficientnet_lite1", "efficien
 # their norms are layer norms
 LayerNormKind = Literal["swin_t", "swin_s", "convnext_t", "convnext_s", "vit_b", "vit_l", "vit_h"]
 
+KINDS = (
+    "mobilenetv2",
+    *(each for kind in (ResNetKind, EfficientNetKind, LayerNormKind) for each in get_args(kind)),
+)
+ADAPTERS = r"^(transformers:[a-z0-9_-]+|timm:[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?)$"
+
 # a network of another library, which is installed beside this package
 AdapterKind = Annotated[
     str,
     Field(
-        pattern=r"^(transformers:[a-z0-9_-]+|timm:[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?)$",
+        pattern=ADAPTERS,
         max_length=100,
         examples=["transformers:TYPE", "timm:NAME"],
     ),
@@ -56,6 +63,15 @@ class BackboneConfig(Section):
     def adapted(self) -> bool:
         """Whether it is a network of another library."""
         return ":" in self.kind
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, settings: Any) -> Any:
+        kind = settings.get("kind", KINDS[0]) if isinstance(settings, dict) else KINDS[0]
+        if kind not in KINDS and not (isinstance(kind, str) and re.match(ADAPTERS, kind)):
+            hint = nearest(str(kind)[:40], KINDS)
+            raise ValueError(f"kind: none is called {kind!r:.60}; {hint}; and transformers:TYPE, timm:NAME")
+        return settings
 
     @model_validator(mode="after")
     def _consistent(self) -> BackboneConfig:

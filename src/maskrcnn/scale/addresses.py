@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from itertools import groupby
 from typing import NamedTuple
@@ -10,6 +11,8 @@ from typing import NamedTuple
 from maskrcnn.errors import UserError
 from maskrcnn.predict.sources import choose_names, find_names
 from maskrcnn.scale.batch_predictor import REMOTE, open_filesystem, reaching
+
+NO_TEXT = re.compile("[\n\0\ud800-\udfff]")  # NUL: a list in UTF-16; surrogates: bytes that are no UTF-8
 
 
 class Addresses(NamedTuple):
@@ -57,8 +60,8 @@ def find_addresses(
     images.sort()
     once = [image for image, _ in groupby(images)]
     for image in once:
-        if "\n" in image or not image.isascii() and any("\ud800" <= letter <= "\udfff" for letter in image):
-            raise UserError(f"{image}: its name is no text, which a table cannot hold; rename it")
+        if NO_TEXT.search(image):
+            raise UserError(f"{image:.200}: its name is no text, which a table cannot hold; rename it")
     return Addresses(once, len(images) - len(once), passed_over)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import re
 import tempfile
 from collections.abc import Iterator
@@ -20,13 +22,15 @@ from maskrcnn.predict.predictor import check_batch, check_score, predict_opened
 from maskrcnn.predict.reading import SourceImage, open_image
 from maskrcnn.runtime.engine import Runner
 from maskrcnn.scale.rows import Row, demand_pyarrow, found_row, schema
-from maskrcnn.system_errors import OUT_OF_REACH
+from maskrcnn.system_errors import OUT_OF_REACH, REMEDIES
 
 if TYPE_CHECKING:
     import pyarrow
 
 Opened = tuple[RegionImage, int | None]  # with the side of its tiles
 SUFFIX = re.compile(r"\.\w{1,8}")
+# what a path alone is to blame for, and no disk
+WRONG_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EACCES, errno.EPERM)
 REMOTE = re.compile(r"[a-zA-Z][\w+.-]*://")  # what an address of another machine begins with
 
 
@@ -87,8 +91,8 @@ class BatchPredictor:
             A DataFrame for one, else a table of Arrow.
 
         Raises:
-            UserError: it has no column of addresses or bytes; an address on the network without
-                `allow_network`; or another machine cannot be reached.
+            UserError: it has no column of addresses or bytes, or one that holds something else; an address on
+                the network without `allow_network`; or another machine cannot be reached.
             DataError: the network's numbers became NaN or infinite.
             OSError: the disk of an image fails.
         """
@@ -102,6 +106,8 @@ class BatchPredictor:
         names = [name for name in ("id", "address", "path", "bytes") if name in table.column_names]
         if names in ([], ["id"]):
             raise UserError("BatchPredictor: rows need a column 'address', 'path' or 'bytes'")
+        for name in names[names[0] == "id" :] if len(table) else ():
+            _check_column(name, table.schema.field(name).type)
         ids = table.schema.field("id").type if "id" in names else None
         rows = self.rows(table.select(names).to_pylist())
         found = pa.Table.from_pylist(rows, schema=schema(ids))
@@ -148,6 +154,8 @@ class BatchPredictor:
         """The file of an image; one that is none on this machine becomes one at `copy`, with its suffix."""
         if data is None and address is None:
             raise ImageError("row", "neither bytes nor an address", "give one of the two")
+        if data is None and "\0" in str(address):
+            raise ImageError(address, "a path with a NUL in it", "write the list as UTF-8")
         if data is None and not REMOTE.match(str(address)):
             return Path(str(address))
         if data is None:
@@ -207,6 +215,18 @@ def _as_table(batch: Any) -> pyarrow.Table:
     return pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
 
 
+def _check_column(name: str, kind: pyarrow.DataType) -> None:
+    from pyarrow import types
+
+    held = kind.value_type if types.is_dictionary(kind) else kind
+    binary = types.is_binary(held) or types.is_large_binary(held) or types.is_binary_view(held)
+    binary |= types.is_fixed_size_binary(held)
+    text = types.is_string(held) or types.is_large_string(held) or types.is_string_view(held)
+    if not types.is_null(held) and not (binary if name == "bytes" else text):
+        wanted = "a file's bytes" if name == "bytes" else "text"
+        raise UserError(f"BatchPredictor: column '{name}' holds {kind}; it must hold {wanted}")
+
+
 def _reason(error: Exception, address: str | None) -> str:
     """Why an image cannot be read, without its name, which may be one of ours.
 
@@ -218,6 +238,8 @@ def _reason(error: Exception, address: str | None) -> str:
         if isinstance(behind, OSError) and behind.errno in OUT_OF_REACH:
             raise OSError(behind.errno, behind.strerror, address) from None
         behind = behind.__context__
+    if isinstance(error, OSError) and error.errno in WRONG_PATH:
+        return f"{os.strerror(error.errno)}; {REMEDIES[error.errno]}"
     if not isinstance(error, DataError):
         raise error
     if not isinstance(error, RecordError):
