@@ -41,6 +41,14 @@ def test_coco_is_what_predict_writes(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert f"{count} objects in 7 images" in capsys.readouterr().out and count > 10
 
 
+@pytest.mark.parametrize("name", ["run.json", "part-000000-0123456789abcdef.parquet"])
+def test_the_run_itself_is_not_written_over(name: str, tmp_path: Path) -> None:
+    folder = parts_of(tmp_path).folder
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert main(["collect", str(folder), "--to", "csv", "--out", str(folder / name)]) == 2
+    assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
 def test_tables_hold_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from pyarrow import parquet
 

@@ -83,6 +83,9 @@ def test_rows_hold_keypoints_and_ranks_of_masks_too() -> None:
     found.mask_scores, found.keypoint_scores = found.scores * np.float32(0.5), found.scores * np.float32(0.3)
     assert coco_results({"id": 7} | found_row(found), {"cat": 1, "dog": 2}) == found.to_coco(7)
     assert isinstance(found, Instances) and len(found) == 3
+    nothing = predict(FixedModel(), image(), score=1.0)
+    assert nothing.keypoints is not None and nothing.keypoints.shape == (0, 2, 3)
+    assert coco_results({"id": 8} | found_row(nothing), {"cat": 1, "dog": 2}) == nothing.to_coco(8) == []
 
 
 def test_a_restart_does_what_is_missing(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from maskrcnn.files import new_file
 from maskrcnn.masks.rle import rle_area
 from maskrcnn.predict.table import table_line
 from maskrcnn.progress import Progress
-from maskrcnn.scale.parts import Run, missing_blocks, read_run, strange_parts
+from maskrcnn.scale.parts import NAME, PART, Run, missing_blocks, read_run, strange_parts
 from maskrcnn.scale.rows import Row, coco_results, schema
 from maskrcnn.shell import counted
 
@@ -80,11 +80,13 @@ def collect(folder: Path, to: Format, out: Path, progress: Progress | None = Non
             list; "csv", a row an object; "parquet", the rows as they are.
 
     Raises:
-        UserError: no run there, or a part of another one.
+        UserError: no run there, a part of another one, or `out` is one of its files.
         DataError: parts are missing or damaged; nothing is written.
         OSError: the file cannot be written.
     """
     run, found = whole_run(folder), Collected()
+    if out.resolve().parent == folder.resolve() and (out.name == NAME or PART.fullmatch(out.name)):
+        raise UserError(f"{out}: is a file of the run itself; give another name")
     rows = rows_of(run, found, progress)
     with new_file(out) as unfinished:
         if to == "parquet":

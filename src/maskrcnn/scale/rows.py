@@ -62,7 +62,7 @@ def found_row(found: Instances) -> Row:
         "scores": found.scores.tolist(),
         "names": found.names,
         "rle": None if found.masks is None else [mask["counts"] for mask in found.masks.rle()],
-        "keypoints": None if keypoints is None else keypoints.reshape(len(found), -1).tolist(),
+        "keypoints": None if keypoints is None else [each.ravel().tolist() for each in keypoints],
         "mask_scores": None if found.mask_scores is None else found.mask_scores.tolist(),
         "keypoint_scores": None if found.keypoint_scores is None else found.keypoint_scores.tolist(),
     }
