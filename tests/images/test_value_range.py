@@ -64,6 +64,16 @@ def test_floats_and_wide_integers(tmp_path: Path) -> None:
     assert find_value_range(frames(tmp_path, [100_000], np.int32)) == (0, 2**24 - 1)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.int16])
+def test_values_below_zero_are_not_cut_off(dtype: type, tmp_path: Path) -> None:
+    """Normalised images lost their darker half without a word."""
+    signed = np.linspace(-1, 1, 400).reshape(20, 20)
+    np.save(tmp_path / "a.npy", (signed * (1 if dtype == np.float32 else 1000)).astype(dtype))
+    values = find_value_range([tmp_path / "a.npy"])
+    assert values is not None and values[0] < 0 and values[0] == pytest.approx(-values[1], rel=0.01)
+    assert len(np.unique(read_image(tmp_path / "a.npy", 1, values))) > 200
+
+
 def test_percentiles_where_asked(tmp_path: Path) -> None:
     low, high = find_value_range(frames(tmp_path, [60000, 900]), 1, (1, 99)) or (0, 0)
     assert 0 <= low < 15 and 480 < high < 510

@@ -36,6 +36,14 @@ def save(folder: Path, stem: str, ids: np.ndarray, image: str = ".png") -> None:
     Image.fromarray(ids).save(folder / "labels" / f"{stem}.png")
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32])
+def test_a_tiff_on_its_side(dtype: type, tmp_path: Path) -> None:
+    """Pillow 12.2 to 13.0 maps it into memory by the size that it has after it is turned."""
+    ids = np.arange(6 * 9).reshape(6, 9).astype(dtype)
+    Image.fromarray(np.ascontiguousarray(np.rot90(ids))).save(tmp_path / "a.tif", tiffinfo={0x0112: 6})
+    assert np.array_equal(read_ids(tmp_path / "a.tif", (6, 9)), ids)
+
+
 def one_object(height: int = 8, width: int = 10, value: int = 40_000) -> np.ndarray:
     ids = np.zeros((height, width), dtype=np.uint16)
     ids[2:5, 3:9] = value

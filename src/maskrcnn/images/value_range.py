@@ -19,7 +19,7 @@ PART, PARTS = 512, 4  # pixels a side, and how many a side, of what is read of a
 GRID = 128  # points a side of each of them that percentiles are taken of
 GOLDEN = 0.618034
 DEPTHS = (8, 10, 12, 14, 16, 24, 32, 64)  # bits that cameras and files have
-FLOAT_PERCENTILES = (0.1, 99.9)  # of floats above 1, which have no depth
+PERCENTILES = (0.1, 99.9)  # of floats above 1 and values below 0, which have no depth
 
 
 def find_value_range(
@@ -28,31 +28,31 @@ def find_value_range(
     """The range of the samples of more than 8 bits in image files, or None where all have 8.
 
     Integers: 0 to the largest value of the smallest depth that holds all of them, so one hot pixel changes
-    nothing as long as the camera's depth holds it. Floats: 0 to 1 where they are, else their 0.1 to 99.9
-    percentiles.
+    nothing as long as the camera's depth holds it. Floats: 0 to 1 where they are. Else, and where anything is
+    below 0, their 0.1 to 99.9 percentiles.
 
     Args:
         channels: as the images are read.
         percentiles: lower and upper, 0 to 100, over all images: taken in place of that.
     """
-    largest, floats, grids = 0.0, False, list[np.ndarray]()
+    smallest, largest, floats, grids = 0.0, 0.0, False, list[np.ndarray]()
     for samples in _deep_images(paths, channels):
         floats |= samples.dtype.kind == "f"
         finite: np.ndarray | bool = np.isfinite(samples) if samples.dtype.kind == "f" else True
+        smallest = min(smallest, float(np.min(samples, initial=0, where=finite)))
         largest = max(largest, float(np.max(samples, initial=0, where=finite)))
         down, across = (max(1, side // GRID) for side in samples.shape[:2])
         grid = samples[::down, ::across].astype(np.float64).ravel()
         grids.append(grid[np.isfinite(grid)])
     if not grids:
         return None
-    if percentiles is None and not floats:
+    known = percentiles is None and smallest == 0
+    if known and not floats:
         return 0.0, float(2 ** next(bits for bits in DEPTHS if largest < 2**bits) - 1)
-    if percentiles is None and largest <= 1:
+    if known and largest <= 1:
         return 0.0, 1.0
     values = np.concatenate(grids)
-    low, high = (
-        np.percentile(values, percentiles or FLOAT_PERCENTILES).tolist() if len(values) else (0.0, 1.0)
-    )
+    low, high = np.percentile(values, percentiles or PERCENTILES).tolist() if len(values) else (0.0, 1.0)
     return (low, high) if low < high else (low, low + 1.0)
 
 
