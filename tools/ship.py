@@ -16,12 +16,12 @@ from pathlib import Path
 import yaml
 
 from maskrcnn.evaluate.coco import evaluate
+from maskrcnn.evaluate.truth import KIND_NAMES
 from maskrcnn.labels.open import open_dataset
 from maskrcnn.weights.load import load_model
 from maskrcnn.weights.store import WEIGHTS, save_model
 
 SHIPPED = Path(__file__).parents[1] / "src" / "maskrcnn" / "weights" / "shipped"
-CAPTIONS = {"bbox": "box", "segm": "mask", "keypoints": "keypoint"}
 
 
 def main() -> None:
@@ -89,12 +89,12 @@ def write_card(
     ]
     for kind, numbers in scores.items():
         row = " | ".join("-" if numbers[k] is None else f"{numbers[k]:.1f}" for k in ("AP", "AP50", "AP75"))
-        lines.append(f"| {CAPTIONS[kind]} | {row} |")
+        lines.append(f"| {KIND_NAMES[kind]} | {row} |")
     if evaluations:
         lines += ["", "While it was trained (percent, at the end of each evaluated epoch):", ""]
     for e in evaluations:
         figures = ", ".join(
-            f"{CAPTIONS[k]} AP {v['AP']:.1f}" for k, v in e["scores"].items() if v["AP"] is not None
+            f"{KIND_NAMES[k]} AP {v['AP']:.1f}" for k, v in e["scores"].items() if v["AP"] is not None
         )
         lines.append(f"- epoch {e['epoch']:.1f}: {figures}")
     lines += ["", "Limits:", "", *(f"- {limit}" for limit in limits), ""]
