@@ -30,8 +30,8 @@ LAST_LAYERS = (
     "keypoint_head.deconv",
 )
 FIRST_LAYERS = ("backbone.stem.conv",)
-# MobileNetV2's first blocks are 16 to 32 channels wide: in int8 those of 16 and 24 cost person-mobilenet 0.8 of
-# 29.4 AP, those of 32 another 0.2 of 30.6
+# MobileNetV2's first blocks are 16 to 32 channels wide: in int8 those of 16 and 24 cost person-mobilenet 0.8
+# of 29.4 AP, those of 32 another 0.2 of 30.6
 SENSITIVE = {"mobilenetv2": ("backbone.stages.0.", "backbone.stages.1.")}
 WEIGHTED = ("Convolution", "GroupConvolution", "MatMul", "ConvolutionBackpropData")
 # what int8 passes
