@@ -22,7 +22,7 @@ from maskrcnn.files import write_json
 from maskrcnn.labels.writers.coco import write_coco
 from maskrcnn.train.checkpoint import read_state
 from maskrcnn.train.processes import follow_processes, together
-from maskrcnn.train.run_folder import goes_on
+from maskrcnn.train.run_folder import LAUNCHED, goes_on
 from maskrcnn.train.setup import make_accelerator
 from tiny_network import people, small_config, tiny_config, train_small
 
@@ -136,6 +136,8 @@ def test_machines_that_do_not_meet_are_a_line(
         raise RendezvousConnectionError("see inner exception") from OSError("timed out")
 
     monkeypatch.setattr("torch.distributed.run.run", wait)
+    for name in (LAUNCHED, "OMP_NUM_THREADS"):  # which it sets: for this test alone
+        monkeypatch.setenv(name, "1")
     where = ["--machines", "1:2", "--rank", "1", "--address", "[::1]"]
     words = ["launch", "--processes", "1", *where, "train", "data", "--run", str(tmp_path / "run")]
     assert main(words) == 2
