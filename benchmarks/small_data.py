@@ -43,7 +43,7 @@ from maskrcnn.config.section import dotted
 from maskrcnn.errors import UserError
 from maskrcnn.evaluate.coco import find_all
 from maskrcnn.evaluate.resampled import Matches, match_images
-from maskrcnn.evaluate.truth import KIND_NAMES, Kind, has_masks
+from maskrcnn.evaluate.truth import KIND_NAMES, Kind, labelled_kinds
 from maskrcnn.files import locked, write_json, write_text
 from maskrcnn.labels.open import open_pair
 from maskrcnn.labels.subset import Subset
@@ -102,8 +102,8 @@ class SmallData:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.train, self.val = open_data(options.data)
-        labelled = {"segm": has_masks(self.val), "bbox": True, "keypoints": self.val.keypoints is not None}
-        self.kinds = [kind for kind, there in labelled.items() if there]  # the first one is drawn
+        # masks, where there are any, first: the first is drawn
+        self.kinds = sorted(labelled_kinds(self.val), key="segm".__ne__)
         self.source = options.data or GENERATED
         self.digest = "".join(describe_data(one)["digest"] for one in (self.train, self.val))
         whole = len(self.train)

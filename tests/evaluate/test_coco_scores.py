@@ -17,7 +17,8 @@ from pycocotools.cocoeval import COCOeval
 
 from maskrcnn.config.model import KeypointSchema
 from maskrcnn.errors import DataError
-from maskrcnn.evaluate.coco import FIELDS, KEYPOINT_KEYS, KINDS, OBJECT_KEYS, score_results
+from maskrcnn.evaluate.coco import FIELDS, KEYPOINT_KEYS, OBJECT_KEYS, score_results
+from maskrcnn.evaluate.truth import KINDS
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage
 

@@ -25,7 +25,6 @@ from maskrcnn.cli.common import (
     choice,
     label_options,
     load_runner,
-    progress_bar,
     say,
     tell_repairs,
     told_progress,
@@ -99,7 +98,6 @@ def evaluate(
         raise UserError(f"--metrics {metrics}: {nearest(metrics, METRICS)}")
     wanted = parse_value_range(value_range)
     from maskrcnn.evaluate.coco import comparable_kinds, score_results
-    from maskrcnn.evaluate.parts import read_parts
     from maskrcnn.evaluate.report import print_objects, print_scores
     from maskrcnn.evaluate.stardist import match_objects
     from maskrcnn.files import write_json
@@ -114,12 +112,8 @@ def evaluate(
     kinds, notes = comparable_kinds(model, dataset)
     if metrics == "stardist" and "segm" not in kinds:
         raise UserError("--metrics stardist matches masks, which the model or the labels do not have")
-    if parts is None:
-        found = _find(model, dataset, results, batch, workers)
-    else:
-        with progress_bar("evaluating") as progress:
-            found, lines = read_parts(parts, model, dataset, progress)
-        notes += lines
+    found, lines = _find(model, dataset, parts, results, batch, workers)
+    notes += lines
     matched: dict[Kind, hotcoco.COCOeval] = {}
     scores = score_results(dataset, found, kinds, most=model.config.test.detections, matched=matched)
     scores.notes = notes + scores.notes
@@ -150,12 +144,19 @@ def _as_the_model_sees(dataset: Dataset, config: ModelConfig, wanted: Wanted | N
     return with_channels(dataset, config.input.channels, config.input.value_range)
 
 
-def _find(model: Runner, dataset: Dataset, results: Path | None, batch: int, workers: int) -> list[Result]:
-    """The detections, written to `results` also where a signal stops the work."""
+def _find(
+    model: Runner, dataset: Dataset, parts: Path | None, results: Path | None, batch: int, workers: int
+) -> tuple[list[Result], list[str]]:
+    """The detections, those in `parts` where it is given, and what is to be told of them.
+
+    They are written to `results`, also where a signal stops the work.
+    """
     from maskrcnn.evaluate.coco import find_all
+    from maskrcnn.evaluate.parts import read_parts
     from maskrcnn.files import write_json
 
     found: list[Result] = []
+    lines: list[str] = []
 
     def reached(done: int, total: int | None) -> str:
         if results and found:
@@ -163,8 +164,11 @@ def _find(model: Runner, dataset: Dataset, results: Path | None, batch: int, wor
         return f"{done} of {total} images are done{f': {results}' if results else ''}" if done else ""
 
     with told_progress("evaluating", reached) as progress:
-        found.extend(find_all(model, dataset, batch=batch, workers=workers, progress=progress))
+        if parts is None:
+            found.extend(find_all(model, dataset, batch=batch, workers=workers, progress=progress))
+        else:
+            found, lines = read_parts(parts, model, dataset, progress)
     if results:
         write_json(results, found)
         say(f"what this model found is written to {results}")
-    return found
+    return found, lines

@@ -20,7 +20,7 @@ import numpy as np
 
 from maskrcnn.errors import DataError
 from maskrcnn.evaluate.found import FIELDS, Result, gather
-from maskrcnn.evaluate.truth import Kind, has_masks, read_truth
+from maskrcnn.evaluate.truth import Kind, has_masks, labelled_kinds, read_truth
 from maskrcnn.labels.match_classes import labels_for, passed_over, take_class
 from maskrcnn.labels.types import Dataset
 from maskrcnn.masks.encoding import encode, encoders
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     import hotcoco
 
 
-KINDS: tuple[Kind, ...] = ("bbox", "segm", "keypoints")
 OBJECT_KEYS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 # why there is no AP of a kind
 UNMEASURED: dict[str, str] = {
@@ -245,5 +244,4 @@ def _percent(value: float) -> float | None:
 
 def _kinds_of(dataset: Dataset, results: list[Result]) -> list[Kind]:
     """What there is to score when the caller does not say."""
-    labelled = {"bbox": True, "segm": has_masks(dataset), "keypoints": dataset.keypoints is not None}
-    return [kind for kind in KINDS if labelled[kind] and (not results or FIELDS[kind] in results[0])]
+    return [kind for kind in labelled_kinds(dataset) if not results or FIELDS[kind] in results[0]]

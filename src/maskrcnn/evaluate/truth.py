@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import hotcoco
 
 Kind = Literal["bbox", "segm", "keypoints"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 KIND_NAMES: dict[str, str] = {"bbox": "box", "segm": "mask", "keypoints": "keypoint"}  # box AP, mask AP
 
 
@@ -104,6 +105,12 @@ def in_order(ids: Iterable[int | str]) -> list[int | str]:
     """The ids of images in the order in which they are numbered."""
     ids = list(ids)
     return sorted(ids) if all(isinstance(i, int) for i in ids) else sorted(ids, key=str)  # type: ignore[type-var]
+
+
+def labelled_kinds(dataset: Dataset) -> list[Kind]:
+    """What there is to score."""
+    there = {"bbox": True, "segm": has_masks(dataset), "keypoints": dataset.keypoints is not None}
+    return [kind for kind in KINDS if there[kind]]
 
 
 def has_masks(dataset: Dataset) -> bool:
