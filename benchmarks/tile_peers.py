@@ -1,5 +1,5 @@
 """Three ways through the same tiles of an image: ours, SAHI and supervision's slicer, each as its manual
-has it, with a quarter of a tile shared.
+has it, with the same part of a tile shared.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 from maskrcnn.images.regions import ArrayRegions
 from maskrcnn.instances import Instances
-from maskrcnn.predict.large import OVERLAP, TiledImage
+from maskrcnn.predict.large import TiledImage, tile_overlap
 
 Window = tuple[int, int, np.ndarray]  # x0, y0, bool (h, w): a mask in pixels of the image
 Find = Callable[[np.ndarray], Instances]  # what is in a tile (h, w, 3), in its pixels
@@ -32,8 +32,9 @@ def by_supervision(pixels: np.ndarray, side: int, find: Find, *, compact: bool) 
         found.names = ["object"] * len(found)
         return found.to_supervision()
 
+    overlap = tile_overlap(pixels.shape[:2], side)
     slicer = supervision.InferenceSlicer(
-        tile, slice_wh=side, overlap_wh=side // OVERLAP, thread_workers=1, compact_masks=compact
+        tile, slice_wh=side, overlap_wh=overlap, thread_workers=1, compact_masks=compact
     )
     masks = slicer(pixels).mask
     return [] if masks is None else [cropped(np.asarray(mask)) for mask in masks]
@@ -71,7 +72,8 @@ def by_sahi(pixels: np.ndarray, side: int, find: Find) -> list[Window]:
             ]  # fmt: skip
             self._object_prediction_list_per_image = [one]
 
-    shared = {"overlap_height_ratio": 1 / OVERLAP, "overlap_width_ratio": 1 / OVERLAP}
+    part = tile_overlap(pixels.shape[:2], side) / side
+    shared = {"overlap_height_ratio": part, "overlap_width_ratio": part}
     finder = Finder(model_path="none", device="cpu", confidence_threshold=0)
     result = get_sliced_prediction(
         pixels, finder, slice_height=side, slice_width=side, verbose=0, perform_standard_pred=False, **shared

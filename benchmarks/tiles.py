@@ -258,7 +258,7 @@ def other_tiles(folder: Path, times: int, part: int) -> dict[str, Any]:
     side = times * (network.config.input.tile_side or TILE)
     runner = torch_runner(for_larger(network, times))
     expected = windows(Instances.load(folder / "whole.npz"))
-    with mock.patch("maskrcnn.predict.large.OVERLAP", part):
+    with mock.patch("maskrcnn.predict.large.tile_overlap", lambda size, side: side // part):
         predict_pixels(runner, [pixels[:side, :side]])  # first calls
         before, begin = peak_memory(), time.perf_counter()
         (found,) = predict_pixels(runner, [pixels], tiles=side)

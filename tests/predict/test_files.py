@@ -112,7 +112,7 @@ def test_tables_in_place_of_overlays(tmp_path: Path) -> None:
     assert float(objects[0]["area_um2"]) == float(objects[0]["area"]) / 16
     counts = [int(row["count"]) for row in csv.DictReader((out / "summary.csv").open(encoding="utf-8"))]
     assert sum(counts) == len(objects)
-    assert len(summary.notes) == 2 and "predicted in 8 tiles of 100" in summary.notes[0]
+    assert len(summary.notes) == 2 and "predicted in 10 tiles of 100" in summary.notes[0]
     with pytest.raises(UserError, match="--save pdf: there are: overlay, coco, csv"):
         predict_files(FixedModel(), [tmp_path], out, save=["pdf"])
 

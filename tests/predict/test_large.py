@@ -52,13 +52,13 @@ def only_by_windows(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
 
 
 def test_a_tiff_is_predicted_by_windows(tmp_path: Path, only_by_windows: list[tuple[int, ...]]) -> None:
-    pixels, count = blobs(300, 250)
+    pixels, count = blobs(288, 256)
     path = tmp_path / "scan.tif"
     tifffile.imwrite(path, pixels, photometric="rgb", tile=(32, 32), compression="zlib")
     summary = predict_files(BlobModel(), [path], tmp_path / "out", save=())
     assert summary.objects == {"blob": count} and summary.exit_code == 0
-    assert summary.notes == [f"{path}: 250 x 300 pixels, predicted in 30 tiles of 64"]
-    assert set(only_by_windows) == {(SIDE, SIDE, 3)} and len(only_by_windows) == 30
+    assert summary.notes == [f"{path}: 256 x 288 pixels, predicted in 56 tiles of 64"]
+    assert set(only_by_windows) == {(SIDE, SIDE, 3)} and len(only_by_windows) == 56
     found = predict_pixels(BlobModel(), [pixels], tiles="auto")[0]
     assert found.masks is not None
     assert masks_of(summary) == sorted(bitmap.tobytes() for bitmap in found.masks.bitmaps())
@@ -207,9 +207,9 @@ def test_full_tiles_are_told(tmp_path: Path) -> None:
     Image.fromarray(pixels).save(tmp_path / "scan.png")
     summary = predict_files(BlobModel(most=5), [tmp_path / "scan.png"], tmp_path / "out", save=())
     (line,) = [note for note in summary.notes if note.startswith("warning")]
-    assert "of 30 tiles there are 5 objects" in line and line.endswith("--tiles 32")
+    assert "of 63 tiles there are 5 objects" in line and line.endswith("--tiles 32")
     assert summary.objects["blob"] < count
-    with pytest.warns(UserWarning, match="of 30 tiles there are 5 objects"):
+    with pytest.warns(UserWarning, match="of 63 tiles there are 5 objects"):
         predict(BlobModel(most=5), pixels)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -19,7 +19,7 @@ from maskrcnn.images.regions import ArrayRegions
 from maskrcnn.images.tiles import Window, tile_grid
 from maskrcnn.instances import Instances, Masks
 from maskrcnn.masks.rle import bitmap_rle, rle_bitmap
-from maskrcnn.predict.large import TiledImage, grid_of, read_tiles, tile_side
+from maskrcnn.predict.large import TiledImage, grid_of, read_tiles, tile_overlap, tile_side
 from maskrcnn.predict.tiles import TileJoiner, best_first, merge, view_tile
 
 
@@ -114,8 +114,9 @@ def test_cores_cover_an_image_once_and_lie_in_their_tiles(
     assert (covered == 1).all()
 
 
+@pytest.mark.parametrize("overlap", [25, 50])
 @pytest.mark.parametrize("radius", [1, 3, 7])
-def test_discs_at_every_offset_to_a_seam(radius: int) -> None:
+def test_discs_at_every_offset_to_a_seam(radius: int, overlap: int) -> None:
     pitch = 2 * radius + 2  # and one more in every row, so that every offset comes
     numbers = np.zeros((400, 400), np.int32)
     count = 0
@@ -123,7 +124,7 @@ def test_discs_at_every_offset_to_a_seam(radius: int) -> None:
         for x in range(radius + row % pitch, 400 - radius, pitch):
             count += 1
             cv2.circle(numbers, (x, y), radius, count, -1)
-    found = joined(numbers, 100, 25)
+    found = joined(numbers, 100, overlap)
     assert len(found) == count
     check(found, numbers)
 
@@ -256,22 +257,24 @@ def roughly(seed: int) -> Find:
     return find
 
 
+@pytest.mark.parametrize("overlap", [32, 64])
 @pytest.mark.parametrize("axes", [(30, 20), (80, 60)])
-def test_inexact_views_give_whole_objects(axes: tuple[int, int]) -> None:
+def test_inexact_views_give_whole_objects(axes: tuple[int, int], overlap: int) -> None:
     for seed in range(3):
         numbers = cells(axes, seed)
-        found = joined(numbers, 128, 32, roughly(seed))
+        found = joined(numbers, 128, overlap, roughly(seed))
         assert len(found) == numbers.max() and found.masks is not None
         for name, mask in zip(found.names, found.masks.bitmaps(), strict=True):
             true = numbers == int(name)
             assert (true & mask).sum() > 0.7 * (true | mask).sum()
 
 
+@pytest.mark.parametrize("overlap", [32, 64])
 @pytest.mark.parametrize("axes", [(10, 10), (10, 3), (30, 5), (30, 20)])
-def test_slanted_objects_without_masks_are_counted_once(axes: tuple[int, int]) -> None:
+def test_slanted_objects_without_masks_are_counted_once(axes: tuple[int, int], overlap: int) -> None:
     for seed in range(3):
         numbers = cells(axes, seed)
-        assert len(joined(numbers, 128, 32, without_masks)) == numbers.max()
+        assert len(joined(numbers, 128, overlap, without_masks)) == numbers.max()
 
 
 def test_a_ring_is_not_the_object_in_it() -> None:
@@ -280,7 +283,8 @@ def test_a_ring_is_not_the_object_in_it() -> None:
     cv2.circle(numbers, (150, 150), 60, 2, -1)
     cv2.circle(numbers, (150, 150), 20, 3, -1)
     for side in (60, 100, 160):
-        check(joined(numbers, side, side // 4), numbers)
+        for part in (4, 2):
+            check(joined(numbers, side, side // part), numbers)
 
 
 @pytest.mark.parametrize("y", [126, 110])
@@ -318,11 +322,12 @@ def random_objects(rng: np.random.Generator, height: int, width: int) -> np.ndar
     height=st.integers(20, 220),
     width=st.integers(20, 160),
     side=st.integers(24, 90),
+    part=st.integers(2, 4),
     masks=st.booleans(),
     exact=st.booleans(),
 )
 def test_tile_by_tile_is_all_at_once(
-    seed: int, height: int, width: int, side: int, masks: bool, exact: bool
+    seed: int, height: int, width: int, side: int, part: int, masks: bool, exact: bool
 ) -> None:
     numbers = random_objects(np.random.default_rng(seed), height, width)
 
@@ -331,12 +336,12 @@ def test_tile_by_tile_is_all_at_once(
             return without_masks
         return instances_of if exact else roughly(seed)
 
-    expected = comparable(joined_at_once(numbers, side, side // 4, find()))
-    assert comparable(joined(numbers, side, side // 4, find())) == expected
+    expected = comparable(joined_at_once(numbers, side, side // part, find()))
+    assert comparable(joined(numbers, side, side // part, find())) == expected
 
 
 @settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), height=st.integers(60, 300), side=st.integers(32, 90))
+@given(seed=st.integers(0, 2**32 - 1), height=st.integers(60, 400), side=st.integers(32, 90))
 def test_a_prediction_goes_on_at_any_row(seed: int, height: int, side: int) -> None:
     numbers = random_objects(np.random.default_rng(seed), height, 100)
     image = ArrayRegions(numbers.view(np.uint8).reshape(height, 100, 4))
@@ -356,7 +361,7 @@ def test_a_prediction_goes_on_at_any_row(seed: int, height: int, side: int) -> N
 @settings(max_examples=40, deadline=None)
 @given(
     height=st.integers(30, 200),
-    width=st.integers(30, 200),
+    width=st.integers(30, 500),
     short_side=st.sampled_from([64, 100, 160]),
     divisor=st.sampled_from([4, 8, 32]),
 )
@@ -371,12 +376,18 @@ def test_tiles_begin_where_cells_of_the_features_do_and_may_reach_beyond_the_ima
     config = InputConfig(short_side=short_side, long_side=3 * short_side, divisor=divisor, **colours)
     grid = grid_of((height, width), 48, config)
     shorter, shapes = min(48, height, width), set()
+    longest = 48 - tile_overlap((height, width), 48)
+    assert longest == (36 if width > 8 * 48 else 24)
     for starts, length, side in ((grid.tops, height, grid.height), (grid.lefts, width, grid.width)):
         steps = [after - before for before, after in itertools.pairwise(starts)]
-        assert starts[0] == 0 and starts[-1] < length <= starts[-1] + side and all(s <= 36 for s in steps)
+        assert (
+            starts[0] == 0 and starts[-1] < length <= starts[-1] + side and all(s <= longest for s in steps)
+        )
         cell = shorter * divisor / short_side
         far = [abs(start / cell - round(start / cell)) * cell for start in starts]
-        assert max(far) <= 0.5 + 1e-9 or (36 // cell * cell < 0.8 * 36 and starts[-1] + side == length)
+        assert max(far) <= 0.5 + 1e-9 or (
+            longest // cell * cell < 0.8 * longest and starts[-1] + side == length
+        )
 
     def find(tile: np.ndarray) -> Instances:
         shapes.add(tile.shape[:2])
@@ -390,15 +401,15 @@ def test_tiles_begin_where_cells_of_the_features_do_and_may_reach_beyond_the_ima
 
 @pytest.mark.parametrize(("order", "colour"), [("rgb", [0, 116, 255]), ("bgr", [255, 116, 0])])
 def test_what_is_found_beyond_the_image_is_left_out_and_cut(order: str, colour: list[int]) -> None:
-    image = ArrayRegions(np.full((100, 60, 3), 9, np.uint8))
-    # so tiles of 64 begin at multiples of 48
-    config = InputConfig(short_side=64, long_side=64, divisor=16, order=order, mean=[-3, 116.28, 300])
+    image = ArrayRegions(np.full((80, 60, 3), 9, np.uint8))
+    # so tiles of 64 begin at multiples of 28
+    config = InputConfig(short_side=64, long_side=64, divisor=28, order=order, mean=[-3, 116.28, 300])
     seen = []
 
     def find(tile: np.ndarray) -> Instances:
         seen.append(tile)
         numbers = np.zeros(tile.shape[:2], np.int32)
-        if len(seen) == 2:  # from row 48 on, of which 52 are in the image
+        if len(seen) == 2:  # from row 28 on, of which 52 are in the image
             numbers[46:60, 10:20], numbers[53:60, 30:50] = 1, 2
         return instances_of(numbers)
 
@@ -406,13 +417,13 @@ def test_what_is_found_beyond_the_image_is_left_out_and_cut(order: str, colour: 
     found = prediction.whole()
     assert [len(tile) for tile in seen] == [64, 64] and prediction.full == 1  # by what the model gave
     assert (seen[1][:52] == 9).all() and (seen[1][52:] == colour).all()
-    assert found.names == ["1"] and found.boxes.tolist() == [[10, 94, 20, 100]]
+    assert found.names == ["1"] and found.boxes.tolist() == [[10, 74, 20, 80]]
     assert found.masks is not None and found.masks.areas().tolist() == [60]
 
 
 def test_of_small_objects_a_restart_predicts_one_row_again() -> None:
-    numbers = cells((4, 4), 0)
-    image, seen = ArrayRegions(numbers.view(np.uint8).reshape(400, 400, 4)), []
+    numbers = cells((4, 4), 0, 900)
+    image, seen = ArrayRegions(numbers.view(np.uint8).reshape(900, 900, 4)), []
 
     def find(tile: np.ndarray) -> Instances:
         seen.append(tile)
@@ -422,9 +433,9 @@ def test_of_small_objects_a_restart_predicts_one_row_again() -> None:
     list(prediction.parts())
     whole = len(seen)
     done: list[tuple[int, int]] = []
-    list(prediction.parts(17, progress=lambda now, all: done.append((now, all))))
-    assert whole == 25 and len(seen) - whole == 15  # rows 2 and 3 to there once more, then all that is left
-    assert done[0] == (18, 25) and done[-1] == (25, 25)
+    list(prediction.parts(62, progress=lambda now, all: done.append((now, all))))
+    assert whole == 144 and len(seen) - whole == 96  # rows 4 and 5 to there once more, then all that is left
+    assert done[0] == (63, 144) and done[-1] == (144, 144)
 
 
 def test_an_object_is_given_out_with_the_last_tile_that_may_change_it() -> None:

