@@ -20,19 +20,20 @@ def matches(share: float, seed: int, images: int = 60) -> Matches:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "expect", "said"),
+    ("low", "high", "expect", "best", "said"),
     [
-        (0.1, 3, "better", "agrees"),
-        (-3, -0.1, "better", "contradicts"),
-        (-0.1, 3, "better", "not resolved"),
-        (-1, 1.4, "same", "agrees"),
-        (1.6, 4, "same", "contradicts"),
-        (-4, -1.6, "same", "contradicts"),
-        (-1, 2, "same", "not resolved"),
+        (0.1, 3, "better", 30, "agrees"),
+        (-3, -0.1, "better", 30, "contradicts"),
+        (-0.1, 3, "better", 30, "not resolved"),
+        (-1, 1.4, "same", 30, "agrees"),
+        (1.6, 4, "same", 30, "contradicts"),
+        (-4, -1.6, "same", 30, "contradicts"),
+        (-1, 2, "same", 30, "not resolved"),
+        (-0.3, 0.1, "same", 0.3, "not resolved"),  # neither has learned anything
     ],
 )
-def test_verdicts(low: float, high: float, expect: str, said: str) -> None:
-    assert verdict(Interval((low + high) / 2, low, high), expect) == said
+def test_verdicts(low: float, high: float, expect: str, best: float, said: str) -> None:
+    assert verdict(Interval((low + high) / 2, low, high), expect, best) == said
 
 
 def test_a_large_difference_is_seen_and_none_is_not() -> None:

@@ -76,8 +76,8 @@ def draw_curves(study: Study, plan: Plan, path: Path) -> list[Path]:
         shared = sorted(set.intersection(*({r["iteration"] for r in log} for log in logs)))
         losses = [[r["loss"] for r in log if r["iteration"] in shared] for log in logs]
         if shared and len({len(row) for row in losses}) == 1:
-            few = "." if len(shared) < 30 else ""
-            axes.plot(shared, np.mean(losses, axis=0), few, ls="-", label=variant.name)
+            marker = "." if len(shared) < 30 else ""
+            axes.plot(shared, np.mean(losses, axis=0), marker=marker, label=variant.name)
     axes.set(xlabel="step", ylabel="loss", ylim=(0, None))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)

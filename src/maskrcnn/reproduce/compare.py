@@ -79,12 +79,19 @@ def compare(comparison: Comparison, runs: dict[str, list[Matches]], draws: int =
     gain = means[comparison.of] - means[comparison.to]
     difference = {key: _interval(gain[place], spread[:, place]) for place, key in enumerate(FIGURES)}
     each = {name: once[name][:, 0].tolist() for name in names}
-    return Outcome(comparison, figures, each, difference, verdict(difference["AP"], comparison.expect))
+    best = max(figures[name]["AP"].mean for name in names)
+    return Outcome(comparison, figures, each, difference, verdict(difference["AP"], comparison.expect, best))
 
 
-def verdict(difference: Interval, expect: str) -> str:
-    """Whether an interval of a difference bears out what the paper says of it."""
+def verdict(difference: Interval, expect: str, best: float) -> str:
+    """Whether an interval of a difference bears out what the paper says of it.
+
+    Args:
+        best: the AP of the better variant; two that have learned next to nothing are not shown to be alike.
+    """
     if expect == "same":
+        if best <= SAME:
+            return "not resolved"
         if -SAME <= difference.low and difference.high <= SAME:
             return "agrees"
         return "contradicts" if difference.low > SAME or difference.high < -SAME else "not resolved"
