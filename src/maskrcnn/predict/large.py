@@ -19,9 +19,7 @@ from maskrcnn.predict.tiles import TileJoiner, TileViews, best_first, merge, vie
 from maskrcnn.progress import Progress
 
 Tiles = Literal["auto", "off"] | int
-HALVES = (
-    8  # in images of up to so many tiles' sides neighbours share a half of theirs, in longer ones a quarter
-)
+HALVES = 8  # tiles' sides: in images up to that long neighbours share a half, in longer ones a quarter
 SMALLEST_TILE = 32  # pixels
 LONGEST_TILES = 9  # digits; int() refuses thousands
 

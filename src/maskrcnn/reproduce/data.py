@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from maskrcnn.errors import DataError, UserError
-from maskrcnn.evaluate.truth import has_masks
+from maskrcnn.evaluate.truth import labelled_kinds
 from maskrcnn.labels.open import open_pair
 from maskrcnn.labels.synthetic import Synthetic
 from maskrcnn.labels.types import Dataset
@@ -31,8 +31,9 @@ def open_data(table: Table, source: str | None) -> tuple[Dataset, Dataset, str]:
         raise UserError(
             f"{source}: has no val split to measure on; make one with maskrcnn split {source} --out FOLDER"
         )
+    there = labelled_kinds(train_data)
     for kind in table.kinds():
-        if kind != "bbox" and not _has(train_data, kind):
+        if kind not in there:
             raise DataError(
                 f"{source}: has no {NEEDS[kind]}, which the table measures; leave out --data, or give others"
             )
@@ -42,7 +43,3 @@ def open_data(table: Table, source: str | None) -> tuple[Dataset, Dataset, str]:
 def _generated(table: Table, split: Literal["train", "val"]) -> Dataset:
     kind = table.data
     return Synthetic(split=split, shapes=kind == "shapes", fine=kind == "fine", people=kind == "people")
-
-
-def _has(dataset: Dataset, kind: str) -> bool:
-    return dataset.keypoints is not None if kind == "keypoints" else has_masks(dataset)
