@@ -171,26 +171,25 @@ def _peak(script: str) -> int:
 
 def measure_ray(folder: Path, seconds: float, block: int) -> dict[str, Any]:
     cpus = len(os.sched_getaffinity(0))
-    model, source = tiny_model(folder), generated(folder, 50 * cpus)
-    # twice the time of twice the images less the start is what an image takes
-    begin = time.monotonic()
-    for each in shards(model, source, folder / "first", block, cpus):
-        assert each.wait() == 0
-    started = time.monotonic() - begin
-    more = int(max(1.0, seconds / max(started, 1.0)) * 50 * cpus)
-    for path in source.iterdir():
-        path.unlink()
-    source.rmdir()
-    source = generated(folder, more)
-    begin = time.monotonic()
-    for each in shards(model, source, folder / "shards", block, cpus):
-        assert each.wait() == 0
-    ours = time.monotonic() - begin
+    model = tiny_model(folder)
+
+    def in_shards(count: int) -> float:
+        (part := folder / str(count)).mkdir()
+        source = generated(part, count)
+        begin = time.monotonic()
+        codes = [each.wait() for each in shards(model, source, part / "shards", block, cpus)]
+        assert codes == [0] * cpus, codes
+        return time.monotonic() - begin
+
+    few, many = 50 * cpus, 1050 * cpus
+    an_image = (in_shards(many) - in_shards(few)) / (many - few)  # without the start
+    count = int(seconds / an_image)
+    ours, source = in_shards(count), folder / str(count) / "images"
     begin = time.monotonic()
     subprocess.run(command(model, source, folder / "ray", block, "--ray", "local"), check=True)
     ray = time.monotonic() - begin
     return {
-        "images": more,
+        "images": count,
         "CPUs": cpus,
         "seconds in shards": round(ours, 1),
         "seconds by Ray": round(ray, 1),

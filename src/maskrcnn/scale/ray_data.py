@@ -27,6 +27,7 @@ from maskrcnn.scale.shards import Limit, ShardSummary, describe, describe_predic
 from maskrcnn.shell import counted
 from maskrcnn.stop import telling
 from maskrcnn.system_errors import refusal
+from maskrcnn.tuning import tune
 
 
 class BlockWorker:
@@ -37,6 +38,7 @@ class BlockWorker:
         Args:
             here: the folder that relative paths are from.
         """
+        tune()  # the process is ours
         self.weights, self.options, self.folder = weights, options, folder
         if os.path.isdir(here):  # a machine that has only what is on the network needs none
             os.chdir(here)
