@@ -64,6 +64,7 @@ class FakeEngine:
     """Finds the same objects in each image, after a while."""
 
     name = "fake"
+    device = torch.device("meta")  # no CPU, as a GPU
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
@@ -153,24 +153,23 @@ def predict_opened(
     score: float | None,
     paths: Sequence[Path | None],
     progress: Progress | None = None,
+    batches: Iterable[tuple[list[int], Batch]] | None = None,
 ) -> list[Instances]:
-    """What is in some images, of which each has a side of tiles or is predicted whole."""
+    """What is in some images, of which each has a side of tiles or is predicted whole.
+
+    Args:
+        batches: what `whole_batches` gave for them, where that was done before.
+    """
     config = model.config.input
     found: dict[int, Instances] = {}
-    whole: dict[int, np.ndarray] = {}
     for place, (image, side) in enumerate(images):
         if side is None:
-            whole[place] = whole_pixels(image, image.size)
             continue
         prediction = tiled(model, image, side, score=score)
         found[place] = prediction.whole(progress)
         if prediction.full:
             warnings.warn(prediction.full_line(), stacklevel=4)
-    sizes = (pixels.shape[:2] for pixels in whole.values())
-    shape = model.shapes.holding if isinstance(model, CompiledEngine) else None
-    for batch_of in batches_of_one_shape(sizes, config, len(images), shape):
-        places = [list(whole)[one] for one in batch_of]
-        batch = make_batch([whole[place] for place in places], config)
+    for places, batch in whole_batches(model, images) if batches is None else batches:
         raw = run_network(model, batch.images, batch.sizes, score)
         found |= zip(places, finish(raw, batch, model.config, score=score or 0.0), strict=True)
     for place, (image, _) in enumerate(images):
@@ -180,6 +179,21 @@ def predict_opened(
         instances.path = paths[place]
         image.close()
     return [found[place] for place in range(len(images))]
+
+
+def whole_batches(
+    model: Runner, images: Sequence[tuple[RegionImage, int | None]]
+) -> Iterator[tuple[list[int], Batch]]:
+    """Those of the images that are predicted whole as the network takes them, with their places."""
+    config = model.config.input
+    whole = {
+        place: whole_pixels(image, image.size) for place, (image, side) in enumerate(images) if side is None
+    }
+    sizes = (pixels.shape[:2] for pixels in whole.values())
+    shape = model.shapes.holding if isinstance(model, CompiledEngine) else None
+    for batch_of in batches_of_one_shape(sizes, config, len(images), shape):
+        places = [list(whole)[one] for one in batch_of]
+        yield places, make_batch([whole[place] for place in places], config)
 
 
 def _open(

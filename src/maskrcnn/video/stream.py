@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from types import TracebackType
@@ -10,16 +11,20 @@ from typing import Self
 
 import numpy as np
 
+from maskrcnn.images.batch import Batch
 from maskrcnn.images.read import as_pixels
+from maskrcnn.images.regions import ArrayRegions
 from maskrcnn.instances import Instances
-from maskrcnn.predict.predictor import Tiles, check_batch, check_score, predict_pixels
-from maskrcnn.runtime.engine import Runner
+from maskrcnn.predict.large import Tiles, tile_side
+from maskrcnn.predict.predictor import check_batch, check_score, predict_opened, whole_batches
+from maskrcnn.runtime.engine import Runner, device_of
 from maskrcnn.video.counting import Counter, Row
 from maskrcnn.video.reader import GIVEN_UP, HANGS, FrameReader, SourceFrame
 from maskrcnn.video.source import Source
 from maskrcnn.video.tracker import LEAST_SCORE, Tracker
 from maskrcnn.video.zones import Zone, check_size
 
+Ready = tuple[list[SourceFrame], list[tuple[ArrayRegions, int | None]], list[tuple[list[int], Batch]]]
 AHEAD = 4  # frames that wait beside those of the next batch
 
 
@@ -93,21 +98,42 @@ class VideoStream:
             UserError: PyAV is not installed, the model takes no such channels, or a zone lies outside.
             DataError: the source cannot be read, hangs, or was lost and does not come back.
         """
-        form = self._model.config.input.channels, self._model.config.input.value_range
         # the tracker wants those too that are hidden in part, whose score is low
         least = self._score if self._tracker is None else min(self._score, LEAST_SCORE)
         first = True
         try:
-            while taken := self.reader.take(self._batch):
-                pixels = [as_pixels(frame.pixels, *form) for frame in taken]
-                every = predict_pixels(self._model, pixels, score=least, tiles=self._tiles)
+            for taken, images, batches in self._made_ready():
+                every = predict_opened(self._model, images, least, [None] * len(images), batches=batches)
                 if first:
                     check_size(self.zones, every[0].size, self.reader.source.shown)
                     first = False
-                for frame, image, found in zip(taken, pixels, every, strict=True):
-                    yield self._followed(frame, image, found)
+                for frame, (image, _), found in zip(taken, images, every, strict=True):
+                    yield self._followed(frame, image.pixels, found)
         finally:
             self.close()
+
+    def _made_ready(self) -> Iterator[Ready]:
+        """All frames; the next are made ready while the network runs, unless it needs the cores itself."""
+        if device_of(self._model).type == "cpu":
+            while (ready := self._make_ready())[0]:
+                yield ready
+            return
+        with ThreadPoolExecutor(1, "frames") as thread:
+            coming = thread.submit(self._make_ready)
+            try:
+                while (ready := coming.result())[0]:
+                    coming = thread.submit(self._make_ready)
+                    yield ready
+            finally:
+                self.close()  # the thread may wait for frames
+
+    def _make_ready(self) -> Ready:
+        """The next frames and what the network takes of them; none at the end."""
+        config = self._model.config.input
+        taken = self.reader.take(self._batch)
+        pixels = [as_pixels(frame.pixels, config.channels, config.value_range) for frame in taken]
+        images = [(ArrayRegions(image), tile_side(config, image.shape[:2], self._tiles)) for image in pixels]
+        return taken, images, list(whole_batches(self._model, images))
 
     def close(self) -> None:
         self.reader.close()
