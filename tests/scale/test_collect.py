@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from blob_model import BlobModel
+from photos import photos
 
 from maskrcnn.cli.main import main
 from maskrcnn.masks.rle import rle_area
@@ -19,11 +20,6 @@ from maskrcnn.scale.parts import Run, read_run
 from maskrcnn.scale.shards import predict_shard
 
 pytest.importorskip("pyarrow")
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1] / "predict"))
-
-from blob_model import BlobModel  # noqa: E402
-from photos import photos  # noqa: E402
 
 
 def parts_of(tmp_path: Path, count: int = 7, broken: tuple[int, ...] = ()) -> Run:

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from blob_model import BlobModel, blobs
 from hypothesis import given
 from hypothesis import strategies as st
+from photos import photos
 from PIL import Image
 
 from maskrcnn.cli.main import main
@@ -28,12 +30,8 @@ from maskrcnn.scale.rows import coco_results
 from maskrcnn.scale.shards import ShardSummary, predict_shard, read_limit
 
 pytest.importorskip("pyarrow")
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1] / "predict"))
 
-from blob_model import BlobModel, blobs  # noqa: E402
 from fixed_model import FixedModel, image  # noqa: E402
-from photos import photos  # noqa: E402
 
 
 def run(folder: Path, out: Path, **options: Any) -> ShardSummary:

@@ -17,10 +17,23 @@ from maskrcnn import MaskRCNN
 from maskrcnn.cli.main import main
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.images.draw import draw_instances
+from maskrcnn.runtime.engine import Runner
 from maskrcnn.video.source import video_source
 from maskrcnn.video.stream import VideoStream
 
 pytest.importorskip("av")
+
+
+class Elsewhere:
+    """The same model, which says that it leaves the processor alone."""
+
+    name, device = "elsewhere", torch.device("meta")
+
+    def __init__(self, model: FixedModel) -> None:
+        self.model, self.config = model, model.config
+
+    def __call__(self, images: Tensor, sizes: Tensor, score: float | None = None) -> Raw:
+        return self.model(images, sizes)
 
 
 class Moving(FixedModel):
@@ -39,22 +52,28 @@ class Moving(FixedModel):
         return raw
 
 
-def stream_of(clip: Path, batch: int = 1, **options: object) -> VideoStream:
+def stream_of(clip: Path, batch: int = 1, model: Runner | None = None, **options: object) -> VideoStream:
     source = video_source(str(clip))
     assert source is not None
-    return VideoStream(Moving(), source, batch=batch, **options)  # type: ignore[arg-type]
+    return VideoStream(model or Moving(), source, batch=batch, **options)  # type: ignore[arg-type]
 
 
 def test_ids_do_not_depend_on_the_batch(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", 20)
     seen = []
-    for batch in (1, 3, 8):
-        frames = list(stream_of(clip, batch, track=True))
+    for batch, model in (
+        (1, Moving()),
+        (3, Moving()),
+        (8, Moving()),
+        (1, Elsewhere(Moving())),
+        (3, Elsewhere(Moving())),
+    ):
+        frames = list(stream_of(clip, batch, model, track=True))
         assert [number_in(frame.pixels) for frame in frames] == list(range(20))
         seen.append(
             [(frame.number, frame.found.track_ids.tolist(), frame.found.boxes.tolist()) for frame in frames]
         )  # type: ignore[union-attr]
-    assert seen[0] == seen[1] == seen[2]
+    assert all(each == seen[0] for each in seen)
     # also where its score is low: it goes on with its track, and is nothing without one
     assert [ids for _, ids, _ in seen[0]] == [[1]] * 20
     assert [len(frame.found) for frame in stream_of(clip)] == [1] * 10 + [0] * 10
@@ -111,8 +130,9 @@ def test_a_network_streams(tmp_path: Path) -> None:
         list(model.stream(tmp_path / "bad.mp4"))
 
 
-def test_a_loop_that_is_left_ends_the_decoder(tmp_path: Path) -> None:
-    stream = stream_of(write_clip(tmp_path / "clip.mp4", 250))
+@pytest.mark.parametrize("model", [Moving(), Elsewhere(Moving())])
+def test_a_loop_that_is_left_ends_the_decoder(tmp_path: Path, model: Runner) -> None:
+    stream = stream_of(write_clip(tmp_path / "clip.mp4", 250), model=model)
     for frame in stream:
         child = stream.reader._child
         if frame.number == 2:
