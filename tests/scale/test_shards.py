@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from blob_model import BlobModel, blobs
+from fixed_model import FixedModel, image
 from hypothesis import given
 from hypothesis import strategies as st
 from photos import photos
@@ -30,8 +31,6 @@ from maskrcnn.scale.rows import coco_results
 from maskrcnn.scale.shards import ShardSummary, predict_shard, read_limit
 
 pytest.importorskip("pyarrow")
-
-from fixed_model import FixedModel, image  # noqa: E402
 
 
 def run(folder: Path, out: Path, **options: Any) -> ShardSummary:

@@ -201,6 +201,18 @@ def _open(
 ) -> tuple[RegionImage, int | None]:
     if isinstance(image, Path):
         return open_image(SourceImage(image), config, tiles)
+    return open_pixels(image, config, tiles)
+
+
+def open_pixels(
+    image: np.ndarray | Image.Image, config: InputConfig, tiles: Tiles
+) -> tuple[ArrayRegions, int | None]:
+    """An image that is in memory, as `as_pixels` takes it, and the side of its tiles, None where it is
+    predicted whole.
+
+    Raises:
+        UserError: an array that is not such an image.
+    """
     whole = ArrayRegions(as_pixels(image, config.channels, config.value_range))
     return whole, tile_side(config, whole.size, tiles)
 

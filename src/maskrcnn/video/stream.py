@@ -12,11 +12,16 @@ from typing import Self
 import numpy as np
 
 from maskrcnn.images.batch import Batch
-from maskrcnn.images.read import as_pixels
 from maskrcnn.images.regions import ArrayRegions
 from maskrcnn.instances import Instances
-from maskrcnn.predict.large import Tiles, tile_side
-from maskrcnn.predict.predictor import check_batch, check_score, predict_opened, whole_batches
+from maskrcnn.predict.large import Tiles
+from maskrcnn.predict.predictor import (
+    check_batch,
+    check_score,
+    open_pixels,
+    predict_opened,
+    whole_batches,
+)
 from maskrcnn.runtime.engine import Runner, device_of
 from maskrcnn.video.counting import Counter, Row
 from maskrcnn.video.reader import GIVEN_UP, HANGS, FrameReader, SourceFrame
@@ -129,10 +134,8 @@ class VideoStream:
 
     def _make_ready(self) -> Ready:
         """The next frames and what the network takes of them; none at the end."""
-        config = self._model.config.input
         taken = self.reader.take(self._batch)
-        pixels = [as_pixels(frame.pixels, config.channels, config.value_range) for frame in taken]
-        images = [(ArrayRegions(image), tile_side(config, image.shape[:2], self._tiles)) for image in pixels]
+        images = [open_pixels(frame.pixels, self._model.config.input, self._tiles) for frame in taken]
         return taken, images, list(whole_batches(self._model, images))
 
     def close(self) -> None:

@@ -113,8 +113,31 @@ def convert_file(
             "out"
         )
     state = {library.modern_name(name): tensor for name, tensor in checkpoint.tensors.items()}
-    with _telling_settings(path):
-        settings = _settings_of(library.name, state, path, config, style)
+    if library.name == "detectron2" and vitdet.MARK in state:
+        if config is not None:
+            raise UserError(f"--config {config}: a ViTDet's settings are those of its tensors; leave it out")
+        with _telling_settings(path):
+            settings = vitdet.config_of(state)
+    elif library.name == "detectron2":
+        if config is None:
+            raise UserError(
+                f"{path}: detectron2's tensors do not tell their settings; give --config with its yaml or "
+                "the name of a "
+                "published checkpoint, as detectron2/COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x"
+            )
+        settings = detectron2.config_of(read_yaml(config))
+    elif library.name == "mmdet":
+        if style is None and mmdet.needs_style(state):
+            raise UserError(
+                f"{path}: mmdetection's tensors do not tell their style; give --style pytorch (RGB, as most) "
+                "or caffe "
+                "(BGR, a deviation of 1), or --config with the name of a published checkpoint"
+            )
+        with _telling_settings(path):
+            settings = mmdet.config_of(state, style=style or "pytorch")
+    else:
+        with _telling_settings(path):
+            settings = torchvision.config_of(state)
     return _fill(settings, checkpoint, library.name, str(path), classes)
 
 
@@ -181,32 +204,6 @@ def _convert(
     with _telling_settings(where):
         settings = config_for(entry, state)
     return _fill(settings, checkpoint, entry.library, where, classes)
-
-
-def _settings_of(
-    library: str, state: dict[str, torch.Tensor], path: Path, config: str | Path | None, style: Style | None
-) -> ModelConfig:
-    """The settings of a checkpoint that has no published name."""
-    if library == "detectron2" and vitdet.MARK in state:
-        if config is not None:
-            raise UserError(f"--config {config}: a ViTDet's settings are those of its tensors; leave it out")
-        return vitdet.config_of(state)
-    if library == "detectron2":
-        if config is None:
-            raise UserError(
-                f"{path}: detectron2's tensors do not tell their settings; give --config with its yaml or "
-                "the name of a published checkpoint, as "
-                "detectron2/COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x"
-            )
-        return detectron2.config_of(read_yaml(config))
-    if library == "mmdet":
-        if style is None and mmdet.needs_style(state):
-            raise UserError(
-                f"{path}: mmdetection's tensors do not tell their style; give --style pytorch (RGB, as most) "
-                "or caffe (BGR, a deviation of 1), or --config with the name of a published checkpoint"
-            )
-        return mmdet.config_of(state, style=style or "pytorch")
-    return torchvision.config_of(state)
 
 
 @contextmanager
