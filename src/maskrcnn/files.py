@@ -166,6 +166,17 @@ def new_folder(path: Path, *, shared: bool = False) -> Iterator[Path]:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
+def make_folder(out: Path) -> None:
+    """
+    Raises:
+        UserError: a file is in the way.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(f"{out}: a file is in the way; name a folder for the results") from None
+
+
 def remove_unfinished(folder: Path) -> None:
     """Remove what killed processes left in a folder, at any depth. Nobody may be writing there."""
     for file in list(folder.rglob(".*.tmp")):

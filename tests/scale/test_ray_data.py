@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+from photos import photos
 
 from maskrcnn.errors import UserError
 from maskrcnn.scale.addresses import find_addresses
@@ -18,17 +17,9 @@ from maskrcnn.scale.shards import predict_shard
 pytest.importorskip("ray")
 
 
-def photos(folder: Path, count: int) -> list[str]:
-    folder.mkdir()
-    for number in range(count):
-        pixels = np.random.default_rng(number).integers(0, 255, (48, 64, 3), np.uint8)
-        Image.fromarray(pixels).save(folder / f"{number}.png")
-    (folder / "0.png").write_bytes(b"no image")
-    return [str(folder)]
-
-
+@pytest.mark.usefixtures("one_thread")
 def test_ray_writes_what_one_process_does(tmp_path: Path) -> None:
-    found = find_addresses(photos(tmp_path / "photos", 5))
+    found = find_addresses([str(photos(tmp_path / "photos", 5, broken=(0,)))])
     options = {"score": 0.05, "device": "cpu"}
     predict_shard(BatchPredictor("nuclei-mobilenet", **options), found, tmp_path / "one", block=2)  # type: ignore[arg-type]
     (tmp_path / "ray").mkdir()
@@ -46,16 +37,18 @@ def test_ray_writes_what_one_process_does(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file that cannot be read")
 def test_an_error_of_a_worker_is_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photos(tmp_path / "photos", 2)
-    (tmp_path / "photos" / "2.png").symlink_to("/proc/self/mem")  # Input/output error
+    (tmp_path / "photos" / "9.png").symlink_to("/proc/self/mem")  # Input/output error
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="photos/2.png: Input/output error; check the disk"):
+    with pytest.raises(UserError, match="photos/9.png: Input/output error; check the disk"):
         predict_on_ray("nuclei-mobilenet", {"device": "cpu"}, find_addresses(["photos"]), Path("out"))
+    with pytest.raises(UserError, match="no-such-model"):
+        predict_on_ray("no-such-model", {"device": "cpu"}, find_addresses(["photos"]), Path("other"))
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://[::1]:1", "auto", "nonsense"])
 def test_no_cluster_is_a_line_soon(tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # what auto means
-    found, start = find_addresses(photos(tmp_path / "photos", 2)), time.monotonic()
+    found, start = find_addresses([str(photos(tmp_path / "photos", 2))]), time.monotonic()
     with pytest.raises(UserError, match="no cluster there"):
         predict_on_ray("nuclei-mobilenet", {}, found, tmp_path / "out", address=address)
     assert time.monotonic() - start < 30

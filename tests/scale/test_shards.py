@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,10 @@ from maskrcnn.predict.augment import Augmented
 from maskrcnn.predict.predictor import predict
 from maskrcnn.scale.addresses import find_addresses
 from maskrcnn.scale.batch_predictor import BatchPredictor
-from maskrcnn.scale.parts import NAME, Run, missing_blocks, read_run
+from maskrcnn.scale.limit import read_limit
+from maskrcnn.scale.parts import NAME, Run, ShardSummary, missing_blocks, read_run
 from maskrcnn.scale.rows import coco_results
-from maskrcnn.scale.shards import ShardSummary, predict_shard, read_limit
+from maskrcnn.scale.shards import predict_shard
 
 pytest.importorskip("pyarrow")
 
@@ -232,11 +234,10 @@ def test_addresses_of_other_file_systems(tmp_path: Path) -> None:
     (folder / "film.mov").touch()
     here = find_addresses([str(folder)])
     there = find_addresses([f"file://{folder}/"])
-    assert [f"file://{name}" for name in here.images] == there.images
+    names = list(zip(here.between(range(3)), there.between(range(3)), strict=True))
+    assert all(there == f"file://{here}" for here, there in names)
     assert [Path(name).name for name in there.passed_over] == ["film.mov"]
-    rows = [
-        BatchPredictor(BlobModel()).rows([{"address": name}])[0] for name in (here.images[0], there.images[0])
-    ]
+    rows = [BatchPredictor(BlobModel()).rows([{"address": name}])[0] for name in names[0]]
     assert rows[0] | {"address": ""} == rows[1] | {"address": ""}
     missing = BatchPredictor(BlobModel()).rows([{"address": f"file://{folder}/none.png"}])
     assert missing[0]["error"] == "no such file; check the name"
@@ -270,7 +271,7 @@ def test_a_store_that_does_not_answer_ends_the_work(tmp_path: Path, monkeypatch:
     def unreachable(address: str, allow_network: bool) -> Any:
         raise OSError("AWS Error NETWORK_CONNECTION during HeadBucket\ntwice")
 
-    for place in ("batch_predictor", "addresses"):
+    for place in ("remote", "addresses"):
         monkeypatch.setattr(f"maskrcnn.scale.{place}.open_filesystem", unreachable)
     line = (
         "cannot be reached .AWS Error NETWORK_CONNECTION during HeadBucket twice.; the same command goes on"
@@ -288,9 +289,15 @@ def test_nothing_waits_for_a_pipe(tmp_path: Path) -> None:
     assert row["error"] == "a pipe or a device, no file; save it as a file first"
 
 
+def test_who_gives_out_the_work_needs_no_pytorch() -> None:
+    script = "import sys, maskrcnn.scale.ray_data, maskrcnn.cli.predict; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "False\n"
+
+
 def test_a_list_is_sorted_and_has_each_once() -> None:
     found = find_addresses([], ["b.png", "a.png", "b.png", "s3://x/y.png"])
-    assert found.images == ["a.png", "b.png", "s3://x/y.png"] and found.doubled == 1
+    assert found.between(range(3)) == ["a.png", "b.png", "s3://x/y.png"]
+    assert (len(found), found.doubled) == (3, 1)
     for name in ("\udcff.png", "a\0.\0p\0n\0g\0"):  # bytes that are no UTF-8; a list in UTF-16
         with pytest.raises(UserError, match="is no text"):
             find_addresses([], [name])

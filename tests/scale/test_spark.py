@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from photos import photos
 
 from maskrcnn.scale.batch_predictor import BatchPredictor
@@ -17,6 +16,7 @@ pytestmark = pytest.mark.skipif(shutil.which("java") is None, reason="Spark need
 PAGE = Path(__file__).parents[2] / "docs/scale.md"
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_spark_gives_the_rows_of_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
     from pyspark.sql import SparkSession
@@ -32,10 +32,7 @@ def test_spark_gives_the_rows_of_one_process(tmp_path: Path, monkeypatch: pytest
     finally:
         spark.stop()
     paths = sorted(folder.iterdir())
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as Spark's processes have, for equal rounding
     ours = BatchPredictor("person-mobilenet").rows([{"address": str(path)} for path in paths])
-    torch.set_num_threads(threads)
     assert sorted(found) == [path.name for path in paths] and ours[3]["error"]
     for path, row in zip(paths, ours, strict=True):
         there = {name: value for name, value in found[path.name].items() if value is not None}

@@ -16,7 +16,7 @@ from maskrcnn.shell import counted, printable
 if TYPE_CHECKING:
     from maskrcnn.cli.value_range import Wanted
     from maskrcnn.scale.addresses import Addresses
-    from maskrcnn.scale.shards import ShardSummary
+    from maskrcnn.scale.parts import ShardSummary
 
 Shard = Annotated[
     str | None,
@@ -78,8 +78,7 @@ def predict_in_parts(
         DataError: images could not be read.
     """
     from maskrcnn.predict.large import read_tiles
-    from maskrcnn.scale.batch_predictor import BatchPredictor
-    from maskrcnn.scale.shards import predict_shard, read_limit
+    from maskrcnn.scale.limit import read_limit
 
     if ray is not None and shard is not None:
         raise UserError("--shard: --ray shares out the work itself; leave one of them out")
@@ -96,6 +95,9 @@ def predict_in_parts(
         with progress_bar("predicting") as progress:
             summary = predict_on_ray(weights, options, found, out, address=ray, progress=progress, **common)
     else:
+        from maskrcnn.scale.batch_predictor import BatchPredictor
+        from maskrcnn.scale.shards import predict_shard
+
         engine, device, trust = (options.pop(name) for name in ("engine", "device", "trust_code"))
         predictor = BatchPredictor(load_runner(weights, device, engine, trust_code=trust), **options)
         with progress_bar("predicting") as progress:
@@ -122,7 +124,7 @@ def _tell(summary: ShardSummary, found: Addresses, out: Path, *, told_limit: boo
     """Print what was done and, on stderr, what was not."""
     from maskrcnn.predict.sources import passed_over_line
 
-    print(printable(f"predicted {counted(summary.images, 'image')} of {len(found.images):,}: {out}"))
+    print(printable(f"predicted {counted(summary.images, 'image')} of {len(found):,}: {out}"))
     if summary.resumed:
         say(f"{summary.resumed} of them were done before")
     if found.passed_over:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from maskrcnn.config.model import ModelConfig
-from maskrcnn.errors import DataError, UserError
-from maskrcnn.files import locked, remove_unfinished
+from maskrcnn.errors import DataError
+from maskrcnn.files import locked, make_folder, remove_unfinished
 from maskrcnn.images.regions import RegionImage, whole_pixels
 from maskrcnn.instances import Instances
 from maskrcnn.labels.writers.left_out import LeftOut
@@ -226,17 +226,6 @@ def _read(run: Run, groups: list[list[int]]) -> Iterator[Reading]:
         yield from waiting
     finally:
         threads.shutdown(cancel_futures=True)
-
-
-def make_folder(out: Path) -> None:
-    """
-    Raises:
-        UserError: a file is in the way.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise UserError(f"{out}: a file is in the way; name a folder for the results") from None
 
 
 def _predict_readable(run: Run, reading: Reading) -> Iterator[tuple[WrittenImage, Finished]]:

@@ -4,29 +4,47 @@ from __future__ import annotations
 
 import hashlib
 import re
+from array import array
 from collections.abc import Iterable
-from itertools import groupby
-from typing import NamedTuple
+from dataclasses import dataclass
+from itertools import accumulate, groupby
 
 from maskrcnn.errors import UserError
 from maskrcnn.predict.sources import choose_names, find_names
-from maskrcnn.scale.batch_predictor import REMOTE, open_filesystem, reaching
+from maskrcnn.scale.remote import REMOTE, open_filesystem, reaching
 
 NO_TEXT = re.compile("[\n\0\ud800-\udfff]")  # NUL: a list in UTF-16; surrogates: bytes that are no UTF-8
 
 
-class Addresses(NamedTuple):
-    """Images by their addresses."""
+HASHED = 2**20  # characters that are encoded at a time
 
-    images: list[str]  # sorted, each once
-    doubled: int  # that were named once more
+
+@dataclass(frozen=True)
+class Addresses:
+    """Images by their addresses, sorted, each once; one text takes a third of what a million strings do."""
+
+    text: str  # an address a line
+    starts: array[int]  # of each in the text, and of the one that would be next
+    doubled: int  # images that were named once more
     passed_over: list[str]  # in folders and patterns: of formats that are not read
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def lines(self, places: range) -> str:
+        """Those at these places, counted from 0, an address a line."""
+        return self.text[self.starts[places.start] : self.starts[places.stop] - 1]
+
+    def between(self, places: range) -> list[str]:
+        """Those at these places, counted from 0."""
+        return self.lines(places).split("\n")
 
     def digest(self) -> str:
         """Hexadecimal, of the images."""
         found = hashlib.sha256()
-        for image in self.images:
-            found.update(image.encode() + b"\n")
+        for start in range(0, len(self.text), HASHED):
+            found.update(self.text[start : start + HASHED].encode())
+        found.update(b"\n")
         return found.hexdigest()
 
 
@@ -62,7 +80,8 @@ def find_addresses(
     for image in once:
         if NO_TEXT.search(image):
             raise UserError(f"{image:.200}: its name is no text, which a table cannot hold; rename it")
-    return Addresses(once, len(images) - len(once), passed_over)
+    starts = array("Q", accumulate((len(image) + 1 for image in once), initial=0))
+    return Addresses("\n".join(once), starts, len(images) - len(once), passed_over)
 
 
 def _in_folder(source: str, allow_network: bool, passed_over: list[str]) -> list[str]:

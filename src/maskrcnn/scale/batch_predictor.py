@@ -7,12 +7,11 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from maskrcnn.errors import DataError, ImageError, RecordError, UserError, one_line
+from maskrcnn.errors import DataError, ImageError, RecordError, UserError
 from maskrcnn.export.load_runner import open_runner
 from maskrcnn.images.multichannel import refuse_special
 from maskrcnn.images.regions import RegionImage
@@ -21,6 +20,7 @@ from maskrcnn.predict.large import Tiles
 from maskrcnn.predict.predictor import check_batch, check_score, predict_opened
 from maskrcnn.predict.reading import SourceImage, open_image
 from maskrcnn.runtime.engine import Runner
+from maskrcnn.scale.remote import REMOTE, read_address
 from maskrcnn.scale.rows import Row, demand_pyarrow, found_row, schema
 from maskrcnn.system_errors import OUT_OF_REACH, REMEDIES
 
@@ -31,7 +31,6 @@ Opened = tuple[RegionImage, int | None]  # with the side of its tiles
 SUFFIX = re.compile(r"\.\w{1,8}")
 # what a path alone is to blame for, and no disk
 WRONG_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EACCES, errno.EPERM)
-REMOTE = re.compile(r"[a-zA-Z][\w+.-]*://")  # what an address of another machine begins with
 
 
 class BatchPredictor:
@@ -164,49 +163,6 @@ class BatchPredictor:
         path = copy.with_suffix(suffix if SUFFIX.fullmatch(suffix) else "")
         path.write_bytes(data)
         return path
-
-
-def read_address(address: str, allow_network: bool) -> bytes:
-    """The bytes at an address that `pyarrow.fs` opens.
-
-    Raises:
-        ImageError: nothing is there.
-        UserError: it is on the network, without `allow_network`; of a kind that is not known; or the other
-            machine cannot be reached.
-    """
-    with reaching(address):
-        filesystem, path = open_filesystem(address, allow_network)
-        try:
-            with filesystem.open_input_stream(path) as stream:
-                data: bytes = stream.read()
-                return data
-        except FileNotFoundError:
-            raise ImageError(address, "no such file", "check the name") from None
-
-
-@contextmanager
-def reaching(address: str) -> Iterator[None]:
-    """Make one line of what the system or a store says that does not answer."""
-    try:
-        yield
-    except OSError as error:
-        reason = one_line(error)
-        raise UserError(
-            f"{address:.200}: cannot be reached ({reason:.120}); the same command goes on"
-        ) from None
-
-
-def open_filesystem(address: str, allow_network: bool) -> tuple[Any, str]:
-    """The file system of an address, and its path there. Errors are those of `read_address`."""
-    from pyarrow import ArrowInvalid, fs
-
-    if not allow_network and not address.startswith("file://"):
-        raise UserError(f"{address:.200}: is on the network, where nothing goes unasked; add --allow-network")
-    try:
-        found: tuple[Any, str] = fs.FileSystem.from_uri(address)
-        return found
-    except ArrowInvalid as error:
-        raise UserError(f"{address:.200}: no address that can be opened ({one_line(error):.120})") from None
 
 
 def _as_table(batch: Any) -> pyarrow.Table:

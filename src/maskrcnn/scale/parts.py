@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from maskrcnn.errors import DataError, UserError, one_line
 from maskrcnn.files import new_file, write_json
 from maskrcnn.safe_files import parse_json
+from maskrcnn.scale.addresses import Addresses
 from maskrcnn.scale.rows import Row, demand_pyarrow, schema
 
 if TYPE_CHECKING:
@@ -127,20 +128,31 @@ class Run:
             raise DataError(f"{path}: has {done - wanted.start} of {len(wanted)} images; {_AGAIN}")
 
 
+@dataclass
+class ShardSummary:
+    """What was done of a share of the blocks."""
+
+    images: int = 0  # of the share, that are done
+    resumed: int = 0  # of them by earlier runs
+    failures: int = 0  # of them that could not be read
+
+
 _AGAIN = "remove it, and the command that wrote it makes it anew"
 
 
-def open_run(folder: Path, record: dict[str, Any]) -> Run:
-    """The run that `record` describes, in a folder that may have parts of it.
+def open_run(folder: Path, found: Addresses, block: int, predictor: dict[str, Any]) -> Run:
+    """The run of these images, in a folder that may have parts of it.
 
     Args:
-        record: plain values; `images`, `block` and `category_ids` are read again.
+        block: images of a part.
+        predictor: what `describe` says of it.
 
     Raises:
         UserError: the folder has another run's parts, or run.json is damaged.
         OSError: it cannot be written.
     """
     demand_pyarrow("--shard")
+    record = {"images": len(found), "list of images": found.digest(), "block": block, **predictor}
     if not (folder / NAME).exists():
         write_json(folder / NAME, record)
     there = read_run(folder)

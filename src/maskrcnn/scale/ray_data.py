@@ -10,38 +10,40 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from maskrcnn.errors import DataError, UserError, one_line
-from maskrcnn.predict.files import make_folder
+from maskrcnn.files import make_folder
 from maskrcnn.progress import Progress
 from maskrcnn.scale.addresses import Addresses
-from maskrcnn.scale.batch_predictor import BatchPredictor
-from maskrcnn.scale.parts import Run, missing_blocks, open_run, read_run
-from maskrcnn.scale.shards import Limit, ShardSummary, describe, describe_predictor, predict_block
+from maskrcnn.scale.limit import Limit
+from maskrcnn.scale.parts import Run, ShardSummary, missing_blocks, open_run, read_run
 from maskrcnn.shell import counted
 from maskrcnn.stop import telling
 from maskrcnn.system_errors import refusal
 from maskrcnn.tuning import tune
 
+if TYPE_CHECKING:
+    from maskrcnn.scale.batch_predictor import BatchPredictor
+
+
+Model = tuple[str, dict[str, Any], str]  # weights, options and the folder that relative paths are from
+
 
 class BlockWorker:
     """A process of Ray's: writes the parts of the blocks that it is given."""
 
-    def __init__(self, weights: str, options: Mapping[str, Any], folder: str, here: str) -> None:
+    def __init__(self, model: Model, folder: str) -> None:
         """
         Args:
-            here: the folder that relative paths are from.
+            folder: of the run.
         """
-        tune()  # the process is ours
-        self.weights, self.options, self.folder = weights, options, folder
-        if os.path.isdir(here):  # a machine that has only what is on the network needs none
-            os.chdir(here)
+        self.model, self.folder = model, folder
 
     @cached_property
     def loaded(self) -> tuple[BatchPredictor, Run]:
@@ -50,24 +52,68 @@ class BlockWorker:
         Raises:
             UserError: its weights or settings are not those of the run in the folder.
         """
-        predictor, run = BatchPredictor(self.weights, **self.options), read_run(Path(self.folder))
-        own = describe_predictor(predictor)
-        differ = [name for name, value in own.items() if run.record.get(name) != value]
+        from maskrcnn.scale.shards import describe
+
+        predictor, run = _load(*self.model), read_run(Path(self.folder))
+        differ = [name for name, value in describe(predictor).items() if run.record.get(name) != value]
         if differ:
-            raise UserError(f"{self.weights}: has other {' and '.join(differ)} on a machine of the cluster")
+            raise UserError(f"the model has other {' and '.join(differ)} on a machine of the cluster")
         return predictor, run
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        block, failures, line, of_data = int(row["block"]), 0, "", False
-        try:
-            predictor, run = self.loaded
-            done = run.done(block)
-            failures = done[1] if done else predict_block(predictor, run, block, list(row["addresses"]))
-        except (UserError, OSError) as error:  # Ray would make another error of it
-            line, of_data = str(error), isinstance(error, DataError)
-            if not isinstance(error, UserError) and (refused := refusal(error)):
-                line = refused[1]
-        return {"block": block, "failures": failures, "error": line, "of_data": of_data}
+        return {"block": row["block"], "failures": 0, **_answer(partial(self._do, row))}
+
+    def _do(self, row: dict[str, Any]) -> dict[str, Any]:
+        from maskrcnn.scale.shards import predict_block
+
+        block = int(row["block"])
+        predictor, run = self.loaded
+        if done := run.done(block):
+            return {"failures": done[1]}
+        return {"failures": predict_block(predictor, run, block, row["addresses"].split("\n"))}
+
+
+def _load(weights: str, options: Mapping[str, Any], here: str) -> BatchPredictor:
+    """The model, in a process of Ray's.
+
+    Raises:
+        UserError: as `BatchPredictor`.
+    """
+    from maskrcnn.scale.batch_predictor import BatchPredictor
+
+    tune()  # the process is ours
+    if os.path.isdir(here):  # a machine that has only what is on the network needs none
+        os.chdir(here)
+    return BatchPredictor(weights, **options)
+
+
+def _describe(weights: str, options: Mapping[str, Any], here: str) -> dict[str, Any]:
+    """In a process of Ray's, since this one needs neither PyTorch's memory nor a GPU."""
+    from maskrcnn.scale.shards import describe
+
+    return _answer(lambda: {"predictor": describe(_load(weights, options, here))})
+
+
+def _answer(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What a process of Ray's says of some work; of an error that it raised, Ray would make another."""
+    line, of_data, found = "", False, dict[str, Any]()
+    try:
+        found = work()
+    except (UserError, OSError) as error:
+        line, of_data = str(error), isinstance(error, DataError)
+        if not isinstance(error, UserError) and (refused := refusal(error)):
+            line = refused[1]
+    return {**found, "error": line, "of_data": of_data}
+
+
+def _checked(answer: dict[str, Any]) -> dict[str, Any]:
+    """
+    Raises:
+        UserError, DataError: those that the process met.
+    """
+    if answer["error"]:
+        raise (DataError if answer["of_data"] else UserError)(answer["error"])
+    return answer
 
 
 def predict_on_ray(
@@ -97,23 +143,20 @@ def predict_on_ray(
     if find_spec("ray") is None:
         raise UserError("--ray: needs Ray; pip install 'maskrcnn[ray]'")
     make_folder(out)
-    run = open_run(out.resolve(), describe(BatchPredictor(weights, **options), found, block))
-    missing = missing_blocks(run)
-    there = set(run.blocks) - set(missing)
-    summary = ShardSummary(images=sum(len(run.places(number)) for number in there))
-    summary.resumed = summary.images
-    summary.failures = sum(done[1] for number in there if (done := run.done(number)))
-    items = []
-    for number in missing:
-        places = run.places(number)
-        items.append({"block": number, "addresses": found.images[places.start : places.stop]})
+    summary = ShardSummary()
 
     def line() -> str:
-        return f"{summary.images} of {run.images} images are done: {out}; the same command goes on"
+        return f"{summary.images} of {len(found)} images are done: {out}; the same command goes on"
 
     with telling(line), _cluster(address):
-        arguments = [weights, dict(options), str(run.folder), os.getcwd()]
-        for row in _results(items, arguments, options.get("device")):
+        model = (weights, dict(options), os.getcwd())
+        run = open_run(out.resolve(), found, block, _described(model))
+        missing = missing_blocks(run)
+        there = set(run.blocks) - set(missing)
+        summary.images = summary.resumed = sum(len(run.places(number)) for number in there)
+        summary.failures = sum(done[1] for number in there if (done := run.done(number)))
+        items = [{"block": number, "addresses": found.lines(run.places(number))} for number in missing]
+        for row in _results(items, model, str(run.folder)):
             summary.images += len(run.places(row["block"]))
             summary.failures += row["failures"]
             if progress:
@@ -125,25 +168,38 @@ def predict_on_ray(
     return summary
 
 
-def _results(
-    items: list[dict[str, Any]], arguments: list[Any], device: str | None
-) -> Iterator[dict[str, Any]]:
+def _described(model: Model) -> dict[str, Any]:
+    """What run.json says of the model.
+
+    Raises:
+        UserError: as `BatchPredictor`.
+    """
+    import ray
+
+    answer = ray.get(ray.remote(**_needs(model))(_describe).remote(*model))
+    return dict(_checked(answer)["predictor"])
+
+
+def _results(items: list[dict[str, Any]], model: Model, folder: str) -> Iterator[dict[str, Any]]:
     """What the workers say of each block, as it is done."""
     import ray
 
     if not items:
         return
-    gpu = (device or "").startswith("cuda")
     work = ray.data.from_items(items, override_num_blocks=len(items)).map(
         BlockWorker,
-        fn_constructor_args=arguments,
+        fn_constructor_args=[model, folder],
         compute=ray.data.ActorPoolStrategy(min_size=1),
-        **({"num_gpus": 1} if gpu else {"num_cpus": 1}),
+        **_needs(model),
     )
     for row in work.iter_rows():
-        if row["error"]:
-            raise (DataError if row["of_data"] else UserError)(row["error"])
-        yield row
+        yield _checked(row)
+
+
+def _needs(model: Model) -> dict[str, int]:
+    """What a process of Ray's needs to run the model."""
+    gpu = (model[1].get("device") or "").startswith("cuda")
+    return {"num_gpus": 1} if gpu else {"num_cpus": 1}
 
 
 def _refuse_closed(address: str) -> None:

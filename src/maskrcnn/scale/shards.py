@@ -3,86 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from maskrcnn.errors import DataError, UserError
-from maskrcnn.predict.files import make_folder
+from maskrcnn.files import make_folder
 from maskrcnn.predict.journal import describe_model
 from maskrcnn.progress import Progress
 from maskrcnn.scale.addresses import Addresses
 from maskrcnn.scale.batch_predictor import BatchPredictor
-from maskrcnn.scale.parts import Run, missing_blocks, open_run
-from maskrcnn.shell import counted
+from maskrcnn.scale.limit import Limit
+from maskrcnn.scale.parts import Run, ShardSummary, missing_blocks, open_run
 from maskrcnn.stop import telling
 
 
-@dataclass
-class ShardSummary:
-    """What was done of a share of the blocks."""
-
-    images: int = 0  # of the share, that are done
-    resumed: int = 0  # of them by earlier runs
-    failures: int = 0  # of them that could not be read
-
-
-@dataclass(frozen=True)
-class Limit:
-    """How many images may fail before the work stops."""
-
-    text: str  # as given: "1%", "100"
-    share: bool  # of all, else a number of images
-    value: float
-
-    def check(self, failures: int, images: int) -> None:
-        """
-        Args:
-            failures: images that could not be read so far.
-            images: of the share in all.
-
-        Raises:
-            DataError: too many failed.
-        """
-        if failures > (self.value * images if self.share else self.value):
-            raise DataError(
-                f"stopped: {counted(failures, 'image')} of {images:,} could not be read, more than "
-                f"--max-failures {self.text}; the parts say why in their column error"
-            )
-
-
-def read_limit(text: str) -> Limit:
-    """
-    Raises:
-        UserError: neither a number of images nor a percentage.
-    """
-    number, percent = text.strip().removesuffix("%"), text.strip().endswith("%")
-    try:
-        value = float(number) if percent else float(int(number))
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= (100 if percent else float("inf")):
-        raise UserError(f"--max-failures {text:.40}: give a number of images, or a share such as 1%")
-    return Limit(text, percent, value / 100 if percent else value)
-
-
-def describe(predictor: BatchPredictor, found: Addresses, block: int) -> dict[str, Any]:
-    """What run.json says of a prediction: all that its parts depend on."""
+def describe(predictor: BatchPredictor) -> dict[str, Any]:
+    """What run.json says of a predictor."""
     config = predictor.model.config
     ids = config.class_ids or range(1, len(config.classes) + 1)
+    settings = {"score": predictor.score, "tiles": predictor.tiles, "batch": predictor.batch}
     return {
-        "images": len(found.images),
-        "list of images": found.digest(),
-        "block": block,
-        **describe_predictor(predictor),
+        **describe_model(predictor.model, **settings),
         "category_ids": dict(zip(config.classes, ids, strict=True)),
     }
-
-
-def describe_predictor(predictor: BatchPredictor) -> dict[str, Any]:
-    """Those of it that are the predictor's."""
-    settings = {"score": predictor.score, "tiles": predictor.tiles, "batch": predictor.batch}
-    return dict(describe_model(predictor.model, **settings))
 
 
 def predict_block(predictor: BatchPredictor, run: Run, block: int, addresses: Sequence[str]) -> int:
@@ -120,7 +62,7 @@ def predict_shard(
         OSError: a part cannot be written, or the disk of an image fails.
     """
     make_folder(out)
-    run = open_run(out, describe(predictor, found, block))
+    run = open_run(out, found, block, describe(predictor))
     own = run.blocks[shard[0] - 1 :: shard[1]]
     missing = set(missing_blocks(run, own))
     images = sum(len(run.places(number)) for number in own)
@@ -134,7 +76,7 @@ def predict_shard(
             places = run.places(number)
             done = run.done(number)  # another process may have done it meanwhile
             if done is None:
-                failures = predict_block(predictor, run, number, found.images[places.start : places.stop])
+                failures = predict_block(predictor, run, number, found.between(places))
             else:
                 failures = done[1]
                 summary.resumed += len(places) if number not in missing else 0

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from maskrcnn.errors import DataError, UserError
-from maskrcnn.files import locked
-from maskrcnn.predict.files import LOCK, make_folder, numbered_stems
+from maskrcnn.files import locked, make_folder
+from maskrcnn.predict.files import LOCK, numbered_stems
 from maskrcnn.predict.predictor import Tiles
 from maskrcnn.predict.writers.tables import FrameTables
 from maskrcnn.progress import Progress
