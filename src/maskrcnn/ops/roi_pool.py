@@ -46,9 +46,11 @@ def roi_pool(
         here = slice(i, i + step)
         index = rows[here][:, :, None, :, None] + cols[here][:, None, :, None, :]
         used = row_used[here][:, :, None, :, None] & col_used[here][:, None, :, None, :]
-        used = used.flatten(3).unsqueeze(-1)
-        largest = table[index.flatten(3)].masked_fill(~used, -math.inf).amax(3)
-        parts.append(torch.where(used.any(3), largest, torch.zeros_like(largest)))
+        index, used = index.flatten(3), used.flatten(3)
+        with torch.no_grad():  # only the cells that are the maximum are kept for the gradient
+            best = table[index].masked_fill(~used.unsqueeze(-1), -math.inf).argmax(3)
+        largest = table.gather(0, index.gather(3, best).reshape(-1, channels)).view(best.shape)
+        parts.append(torch.where(used.any(3, keepdim=True), largest, torch.zeros_like(largest)))
     pooled = torch.cat(parts) if parts else table.new_zeros(0, size, size, channels)
     return pooled.permute(0, 3, 1, 2)
 
