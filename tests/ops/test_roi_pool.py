@@ -79,6 +79,16 @@ def test_gradient() -> None:
     )
 
 
+def test_the_gradient_goes_to_one_of_equal_cells() -> None:
+    """As Girshick (2015), eq. 4, has it."""
+    feature = torch.ones(1, 1, 8, 8, requires_grad=True)
+    zero = torch.zeros(1, dtype=torch.long)
+    roi_pool([feature], [1], torch.tensor([[0.0, 0.0, 7.0, 7.0]]), zero, zero, size=2).sum().backward()
+    wanted = torch.zeros(8, 8)
+    wanted[::4, ::4] = 1  # the first of each bin
+    assert torch.equal(feature.grad[0, 0], wanted)  # type: ignore[index]
+
+
 def test_the_budget_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = roi_pool(levels(), STRIDES, BOXES, IMAGE, LEVEL, size=3)
     monkeypatch.setattr(module, "_GATHERED", 1)
