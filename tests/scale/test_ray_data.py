@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from photos import photos
 
 from maskrcnn.errors import UserError
@@ -41,6 +42,9 @@ def test_an_error_of_a_worker_is_ours(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="photos/9.png: Input/output error; check the disk"):
         predict_on_ray("nuclei-mobilenet", {"device": "cpu"}, find_addresses(["photos"]), Path("out"))
+    if not torch.cuda.is_available():
+        with pytest.raises(UserError, match="no machine of the cluster has a GPU"):
+            predict_on_ray("nuclei-mobilenet", {"device": "cuda"}, find_addresses(["photos"]), Path("out"))
     with pytest.raises(UserError, match="no-such-model"):
         predict_on_ray("no-such-model", {"device": "cpu"}, find_addresses(["photos"]), Path("other"))
 

@@ -172,10 +172,12 @@ def _described(model: Model) -> dict[str, Any]:
     """What run.json says of the model.
 
     Raises:
-        UserError: as `BatchPredictor`.
+        UserError: as `BatchPredictor`, or no machine has a GPU where one is wanted.
     """
     import ray
 
+    if "num_gpus" in _needs(model) and not ray.cluster_resources().get("GPU"):  # it would wait for one
+        raise UserError("--device cuda: no machine of the cluster has a GPU; add one, or leave it out")
     answer = ray.get(ray.remote(**_needs(model))(_describe).remote(*model))
     return dict(_checked(answer)["predictor"])
 
