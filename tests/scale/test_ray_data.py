@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -47,6 +48,18 @@ def test_an_error_of_a_worker_is_ours(tmp_path: Path, monkeypatch: pytest.Monkey
             predict_on_ray("nuclei-mobilenet", {"device": "cuda"}, find_addresses(["photos"]), Path("out"))
     with pytest.raises(UserError, match="no-such-model"):
         predict_on_ray("no-such-model", {"device": "cpu"}, find_addresses(["photos"]), Path("other"))
+
+
+def test_processes_that_end_are_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def end(*given: object) -> None:
+        os._exit(1)
+
+    found = find_addresses([str(photos(tmp_path / "photos", 2))])
+    monkeypatch.setattr("maskrcnn.scale.ray_data._describe", end)
+    with pytest.raises(
+        UserError, match="--ray local: The worker died unexpectedly.*the same command goes on"
+    ):
+        predict_on_ray("nuclei-mobilenet", {"device": "cpu"}, found, tmp_path / "out")
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://[::1]:1", "auto", "nonsense"])

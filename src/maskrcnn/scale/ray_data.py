@@ -221,7 +221,7 @@ def _cluster(address: str) -> Iterator[None]:
     """Ray, connected inside.
 
     Raises:
-        UserError: there is no cluster at `address`.
+        UserError: there is no cluster at `address`, or its processes end again and again.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it tells its makers otherwise
     for name, level in {"RAY_DATA_LOG_LEVEL": "CRITICAL", "RAY_BACKEND_LOG_LEVEL": "fatal"}.items():
@@ -245,5 +245,7 @@ def _cluster(address: str) -> Iterator[None]:
     ray.data.DataContext.get_current().enable_progress_bars = False
     try:
         yield
+    except ray.exceptions.RayError as error:  # a process of it ended, as for want of memory, more than once
+        raise UserError(f"--ray {address}: {one_line(error):.200}; the same command goes on") from None
     finally:
         ray.shutdown()
