@@ -14,6 +14,7 @@ from fuzz import Subject, check_spoilt
 from PIL import Image
 
 from maskrcnn.errors import DataError, UserError
+from maskrcnn.labels.detect import detect
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.open import open_dataset
 from maskrcnn.labels.options import LabelOptions
@@ -216,6 +217,16 @@ def test_folders_in_folders(devkit: Devkit) -> None:
     assert (
         dataset.image(2).file_name == "a/2007_000001.jpg" and dataset.image(2).annotations[0].rle is not None
     )
+
+
+@pytest.mark.parametrize("place", ["annotations/xmls", "labels", "xmls"])
+def test_xmls_in_other_folders(devkit: Devkit, tmp_path: Path, place: str) -> None:
+    """As of Oxford's pets, and of what people put together."""
+    (tmp_path / "set" / place).parent.mkdir(parents=True)
+    (devkit.root / "Annotations").rename(tmp_path / "set" / place)
+    (devkit.root / "JPEGImages").rename(tmp_path / "set/images")
+    assert detect(tmp_path / "set").name == "voc"
+    check_scenes(repaired(read_voc(tmp_path / "set")), SCENES)
 
 
 # ---- what is counted

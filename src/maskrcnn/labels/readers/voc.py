@@ -9,6 +9,7 @@ it is taken as it stands.
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,12 +28,14 @@ from maskrcnn.labels.readers.folder_files import files_under
 from maskrcnn.labels.readers.label_image import read_ids, rles_by_id, voc_numbers
 from maskrcnn.labels.readers.safe_xml import parse_xml
 from maskrcnn.labels.readers.text_lines import read_lines
+from maskrcnn.labels.split_names import split_of
 from maskrcnn.labels.types import LabelledImage
 from maskrcnn.masks.rle import Rle, rle_box
 
 VOID = 255  # in SegmentationObject: the border of an object, or nobody knows
 PARTS = ("_train", "_val", "_trainval", "_test")  # how ImageSets/Main/dog_train.txt ends
 LABELS_FOLDERS = ("Annotations", "annotations")
+XML_FOLDERS = ("labels", "xmls", "xml")  # where XML files lie in them
 IMAGE_FOLDERS = ("JPEGImages", "images")
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
@@ -122,7 +125,7 @@ def _root(source: Path) -> Path:
     """The folder that holds Annotations or the XML files: `source` or the one VOC* folder in it."""
     if not source.is_dir():
         raise UserError(f"{source}: no such folder; give a folder with Annotations and JPEGImages")
-    if any((source / name).is_dir() for name in LABELS_FOLDERS) or next(source.glob("*.xml"), None):
+    if _labels_folder(source) != source or next(source.glob("*.xml"), None):
         return source
     inner = [*source.glob("VOC*"), *source.glob("VOCdevkit/VOC*")]
     roots = sorted(path for path in inner if (path / "Annotations").is_dir())
@@ -143,19 +146,26 @@ def _layout(root: Path, image_folder: Path | None) -> Layout:
     if images is None:
         images = next((root / name for name in IMAGE_FOLDERS if (root / name).is_dir()), labels)
     layout = Layout(root, labels, images, {}, {})
-    for name in _files(labels, root):
-        if name.lower().endswith(".xml"):
-            layout.xmls[_key(name)] = labels / name
     for name in _files(images, root):
         if name.lower().endswith(SUFFIXES):
             layout.files.setdefault(_key(name), []).append(name)
-    if not layout.xmls:
+    xmls = [name for name in _files(labels, root) if name.lower().endswith(".xml")]
+    if not xmls:
         raise RecordError(labels, "no XML file", "put the labels there")
+    # annotations/xmls/a.xml of images/a.jpg, as of Oxford's pets
+    below = posixpath.commonpath([posixpath.dirname(name) for name in xmls])
+    if below and split_of(below) is None and not any(key.startswith(f"{below}/") for key in layout.files):
+        layout.labels = labels / below
+        xmls = [name.removeprefix(f"{below}/") for name in xmls]
+    layout.xmls |= {_key(name): layout.labels / name for name in xmls}
     return layout
 
 
 def _labels_folder(root: Path) -> Path:
-    return next((root / name for name in LABELS_FOLDERS if (root / name).is_dir()), root)
+    found = next((root / name for name in LABELS_FOLDERS if (root / name).is_dir()), None)
+    if found is None and next(root.glob("*.xml"), None) is None:
+        found = next((root / name for name in XML_FOLDERS if next((root / name).glob("*.xml"), None)), None)
+    return root if found is None else found
 
 
 def _files(folder: Path, root: Path) -> list[str]:
