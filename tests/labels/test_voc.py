@@ -4,6 +4,7 @@ wrong.
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from PIL import Image
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.labels.detect import detect
 from maskrcnn.labels.file_dataset import FileDataset
-from maskrcnn.labels.open import open_dataset
+from maskrcnn.labels.open import open_dataset, open_pair
 from maskrcnn.labels.options import LabelOptions
 from maskrcnn.labels.readers.voc import looks_like_voc, read_voc
 from maskrcnn.labels.writers.left_out import LeftOut
@@ -184,6 +185,28 @@ def test_splits(devkit: Devkit) -> None:
     for hostile in ("../../secret", "Main/../../x", "/etc/passwd"):
         with pytest.raises(UserError):
             read_voc(devkit.root, hostile)
+
+
+@pytest.mark.parametrize("names", [("Train", "Validation"), ("train", "valid")])
+def test_lists_as_other_tools_call_them(devkit: Devkit, names: tuple[str, str]) -> None:
+    devkit.list(f"Main/{names[0]}", "2007_000001\n2007_000002\n")
+    devkit.list(f"Main/{names[1]}", "2007_000003\n")
+    train, val = open_pair(devkit.root)
+    assert val is not None and (len(train), len(val)) == (2, 1)
+
+
+def test_a_folder_for_each_split(devkit: Devkit) -> None:
+    """annotations/train/ and images/train/, without lists."""
+    shutil.rmtree(devkit.root / "ImageSets")
+    for name in ("Annotations", "JPEGImages"):
+        for number, split in ((1, "train"), (3, "val"), (2, "odd")):
+            (devkit.root / name / split).mkdir()
+            for path in (devkit.root / name).glob(f"*{number}.*"):
+                path.rename(devkit.root / name / split / path.name)
+    train, val = open_pair(devkit.root)
+    assert val is not None
+    assert [p.file_name for p in (*train, *val)] == ["train/2007_000001.jpg", "val/2007_000003.jpg"]
+    assert train.problems.texts() == {"subset that is no split left out": 1}
 
 
 def test_a_split_that_names_what_is_not_there(devkit: Devkit) -> None:

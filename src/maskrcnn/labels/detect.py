@@ -39,7 +39,7 @@ from maskrcnn.labels.readers.segmentation_masks import (
 )
 from maskrcnn.labels.readers.supervisely import looks_like_supervisely, read_supervisely
 from maskrcnn.labels.readers.via import looks_like_via, read_via
-from maskrcnn.labels.readers.voc import looks_like_voc, read_voc
+from maskrcnn.labels.readers.voc import has_voc_split, looks_like_voc, read_voc
 from maskrcnn.labels.readers.yolo import has_split, looks_like_yolo, read_yolo
 from maskrcnn.labels.types import Dataset
 
@@ -63,7 +63,7 @@ def formats() -> list[Format]:
     return [
         Format("yolo", looks_like_yolo, read_yolo, read_yolo, has_split),
         Format("cityscapes", looks_like_cityscapes, read_cityscapes, read_cityscapes, _cityscapes_has),
-        Format("voc", looks_like_voc, read_voc, read_voc, _voc_has, takes=("image_folder",)),
+        Format("voc", looks_like_voc, read_voc, read_voc, has_voc_split, takes=("image_folder",)),
         Format("instance-png", looks_like_instance_png, read_instance_labels, takes=("split_parts",)),
         Format("cellpose", looks_like_cellpose, read_cellpose, takes=("split_parts",)),
         Format("penn-fudan", looks_like_penn_fudan, read_penn_fudan),
@@ -137,9 +137,3 @@ def looks_like_coco(path: Path) -> bool:
 
 def _cityscapes_has(path: Path, split: str) -> bool:
     return (path / "gtFine" / split).is_dir()
-
-
-def _voc_has(path: Path, split: str) -> bool:
-    roots = [path, *path.glob("VOC*"), *path.glob("VOCdevkit/VOC*")]
-    kinds = ("Main", "Segmentation")
-    return any((root / "ImageSets" / kind / f"{split}.txt").is_file() for root in roots for kind in kinds)

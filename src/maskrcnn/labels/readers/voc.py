@@ -17,7 +17,7 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from maskrcnn.errors import RecordError, UserError
+from maskrcnn.errors import DataError, RecordError, UserError
 from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.builder import ROUNDING, LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
@@ -28,7 +28,7 @@ from maskrcnn.labels.readers.folder_files import files_under
 from maskrcnn.labels.readers.label_image import read_ids, rles_by_id, voc_numbers
 from maskrcnn.labels.readers.safe_xml import parse_xml
 from maskrcnn.labels.readers.text_lines import read_lines
-from maskrcnn.labels.split_names import split_of
+from maskrcnn.labels.split_names import other_subsets, split_of
 from maskrcnn.labels.types import LabelledImage
 from maskrcnn.masks.rle import Rle, rle_box
 
@@ -75,8 +75,8 @@ def read_voc(source: Path, split: str | None = None, image_folder: Path | None =
         source: a folder as VOC2012 (with Annotations and JPEGImages), the VOCdevkit that holds one, or a
             folder of XML files and images.
         split: a list in ImageSets, "train" for ImageSets/Main/train.txt or, where that is missing,
-            ImageSets/Segmentation/train.txt; "Segmentation/train" for a list in another folder. None: every
-            XML file.
+            ImageSets/Segmentation/train.txt; "Segmentation/train" for a list in another folder. Without
+            ImageSets the folder Annotations/train. None: every XML file.
         image_folder: the folder of the images; None: JPEGImages and the like, else that of the XML files.
 
     Raises:
@@ -182,15 +182,41 @@ def _key(name: str) -> str:
     return name.rpartition(".")[0]
 
 
+def has_voc_split(source: Path, split: str) -> bool:
+    """Whether there is a list of "train", "val" or "test" or, without any list, a folder of its XML files."""
+    try:
+        root = _root(source)
+    except (DataError, UserError):
+        return False
+    sets, labels = root / "ImageSets", _labels_folder(root)
+    if sets.is_dir() or labels == root:
+        return _list_file(sets, split) is not None
+    folders = [folder for folder in labels.iterdir() if split_of(folder.name) == split]
+    return any(next(folder.glob("**/*.xml"), None) for folder in folders)
+
+
+def _list_file(sets: Path, split: str) -> Path | None:
+    """A list in ImageSets; CVAT calls it Train.txt, others valid.txt."""
+    if "/" in split:
+        path = sets / f"{split}.txt"
+        return path if ".." not in split.split("/") and path.is_file() else None
+    for kind in ("Main", "Segmentation"):
+        lists = sorted((sets / kind).glob("*.txt"), key=lambda path: (path.stem != split, path.name))
+        found = next((path for path in lists if split in (path.stem, split_of(path.stem))), None)
+        if found is not None:
+            return found
+    return None
+
+
 def _listed(layout: Layout, split: str, problems: Problems) -> list[str]:
-    """The names in a list of ImageSets that have an XML file."""
+    """The names in a list of ImageSets, or in the folder of a split, that have an XML file."""
     sets = layout.root / "ImageSets"
-    places = (
-        [sets / f"{split}.txt"]
-        if "/" in split
-        else [sets / kind / f"{split}.txt" for kind in ("Main", "Segmentation")]
-    )
-    path = next((place for place in places if ".." not in split.split("/") and place.is_file()), None)
+    path = _list_file(sets, split)
+    folders = [] if sets.is_dir() else list(dict.fromkeys(key.partition("/")[0] for key in layout.xmls))
+    if any(split_of(folder) == split for folder in folders):
+        for other in other_subsets(folders):
+            problems.note(ProblemKind.OTHER_SUBSET, repr(other))
+        return [key for key in sorted(layout.xmls) if split_of(key.partition("/")[0]) == split]
     if path is None:
         known = sorted(file.relative_to(sets).with_suffix("").as_posix() for file in sets.glob("*/*.txt"))
         raise UserError(
