@@ -269,6 +269,12 @@ def test_flags(devkit: Devkit) -> None:
     )
 
 
+def test_flags_that_say_nothing(devkit: Devkit) -> None:
+    devkit.replace("<difficult>0", "<difficult>Unspecified")
+    devkit.replace("<truncated>0", "<truncated>Unspecified")
+    check_scenes(devkit.repaired(), SCENES)
+
+
 def test_parts_and_polygons(devkit: Devkit) -> None:
     part = "<part><name>head</name><bndbox><xmin>1</xmin></bndbox></part><polygon><x1>1</x1></polygon>"
     devkit.replace("</object>", f"{part}</object>")

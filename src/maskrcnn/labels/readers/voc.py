@@ -367,7 +367,7 @@ def _count_lost(element: Element, source: str, problems: Problems) -> None:
 
 
 def _flag(element: Element, tag: str) -> bool:
-    return (element.findtext(tag) or "").strip().lower() not in ("", "0", "false", "no")
+    return (element.findtext(tag) or "").strip().lower() not in ("", "0", "false", "no", "unspecified")
 
 
 def _number(element: Element | None, tag: str) -> float | None:
