@@ -90,6 +90,7 @@ def test_classes_of_other_tools(tmp_path: Path) -> None:
     path = write(tmp_path, *trees)
     assert repaired(path, *["property that may be the class left out"] * 2).classes == ["object"]
     assert repaired(path, class_attribute="species").classes == ["elm", "oak"]
+    claims.refused(lambda: read_qupath(path, "specis"), path, "'specis'", "there are: 'species'")
 
 
 def test_cells_and_what_they_lie_in(tmp_path: Path) -> None:

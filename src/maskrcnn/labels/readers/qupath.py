@@ -68,7 +68,11 @@ def read_qupath(source: Path, class_attribute: str | None = None) -> FileDataset
         refuse_leaving(root, root / label)
         features[label] = list(_features(load_json(root / label), label, class_attribute, builder))
     everything = [one for found in features.values() for one in found]
-    if class_attribute is None and not any(one.name for one in everything):
+    if everything and not any(one.name for one in everything):
+        if class_attribute is not None:
+            known = ", ".join(map(repr, sorted({text for one in everything for text in one.texts})))
+            what = f"no object has a text as {class_attribute!r} (there are: {known or 'none':.300})"
+            raise RecordError(source, what, "name one of these")
         for one in everything:
             for text in one.texts:
                 builder.problems.note(ProblemKind.TEXT_PROPERTY, f"{text!r:.80} of {one.record}")
