@@ -223,6 +223,19 @@ def test_labels_that_are_a_stack(tmp_path: Path) -> None:
     refused(tmp_path, "labels/a.tif", "stack of 3 pages")
 
 
+@pytest.mark.parametrize("name", ["labels", "masks"])
+@pytest.mark.parametrize("mark", ["_mask", "_label"])
+def test_names_that_end_in_a_mark(name: str, mark: str, tmp_path: Path) -> None:
+    for stem in ("a", "b_mask"):
+        save(tmp_path, stem, one_object())
+    (tmp_path / "labels/a.png").rename(tmp_path / f"labels/a{mark}.png")
+    (tmp_path / "labels").rename(tmp_path / name)
+    dataset = open_dataset(tmp_path)
+    assert [image.file_name for image in dataset] == ["a.png", "b_mask.png"] and not dataset.problems
+    Image.fromarray(one_object()).save(tmp_path / name / "a.png")
+    refused(tmp_path, f"a{mark}.png", "'a.png'", "for the same image")
+
+
 @pytest.mark.parametrize("name", ["masks", "train/masks"])
 def test_folders_of_stardist(tmp_path: Path, name: str) -> None:
     """images/ and masks/, perhaps in train/ and test/; not a folder of masks for each image."""

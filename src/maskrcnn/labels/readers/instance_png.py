@@ -1,9 +1,10 @@
-"""Label images: beside each image one of the same stem whose pixel values, or colours, are instance ids, 0 or
-black for background.
+"""Label images: beside each image one of the same stem, or with _mask after it, whose pixel values, or
+colours, are instance ids, 0 or black for background.
 """
 
 from __future__ import annotations
 
+from collections.abc import Container
 from pathlib import Path
 
 from maskrcnn.errors import RecordError
@@ -18,6 +19,7 @@ from maskrcnn.shell import counted
 
 IMAGE_SUFFIXES = set(SUFFIXES)
 LABEL_SUFFIXES = {".png", ".tif", ".tiff"}
+MARKS = ("_mask", "_masks", "_label", "_labels")  # how the name of a label image may go on after its image's
 
 
 def read_instance_labels(folder: Path, split_parts: bool = False) -> FileDataset:
@@ -36,7 +38,7 @@ def read_instance_labels(folder: Path, split_parts: bool = False) -> FileDataset
     name = str(folder)
     images = _by_stem(folder / "images", IMAGE_SUFFIXES)
     beside = folder / ("masks" if _holds_masks(folder) else "labels")
-    labels = _by_stem(beside, LABEL_SUFFIXES)
+    labels = _by_image(_by_stem(beside, LABEL_SUFFIXES), images)
     orphans = sorted(labels.keys() - images.keys())
     if orphans:
         what = (
@@ -79,7 +81,25 @@ def _holds_masks(folder: Path) -> bool:
         {path.stem for path in (folder / name).glob("*") if path.suffix.lower() in suffixes}
         for name, suffixes in (("images", IMAGE_SUFFIXES), ("masks", LABEL_SUFFIXES))
     ]
-    return bool(stems[0] & stems[1])
+    return not stems[0].isdisjoint(_image_stem(stem, stems[0]) for stem in stems[1])
+
+
+def _image_stem(stem: str, images: Container[str]) -> str:
+    """The stem of a label image's image: the same, or without a mark."""
+    bare = next((stem.removesuffix(mark) for mark in MARKS if stem.endswith(mark)), stem)
+    return bare if stem not in images and bare in images else stem
+
+
+def _by_image(labels: dict[str, Path], images: Container[str]) -> dict[str, Path]:
+    """Label images by the stem of their image."""
+    found: dict[str, Path] = {}
+    for stem, path in labels.items():
+        image = _image_stem(stem, images)
+        if image in found:
+            what = f"{found[image].name!r} and {path.name!r} are for the same image"
+            raise RecordError(path.parent, what, "delete one")
+        found[image] = path
+    return found
 
 
 def _by_stem(folder: Path, suffixes: set[str]) -> dict[str, Path]:
