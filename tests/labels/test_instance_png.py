@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 from maskrcnn.cli.main import main
 from maskrcnn.images.header import upright_size
 from maskrcnn.labels.image_files import check_sizes
-from maskrcnn.labels.open import open_dataset
+from maskrcnn.labels.open import open_dataset, open_pair
 from maskrcnn.labels.options import LabelOptions
 from maskrcnn.labels.readers.instance_png import looks_like_instance_png, read_instance_labels
 from maskrcnn.labels.readers.label_image import read_ids, rles_by_id
@@ -246,6 +246,22 @@ def test_folders_of_stardist(tmp_path: Path, name: str) -> None:
     assert looks_like_instance_png(folder) and not looks_like_mask_folders(tmp_path)
     dataset = open_dataset(tmp_path, "train")
     assert [len(dataset.image(index).annotations) for index in range(2)] == [1, 1]
+
+
+@pytest.mark.parametrize("name", ["labels", "masks"])
+def test_a_folder_for_each_split(tmp_path: Path, name: str) -> None:
+    """images/train/ and masks/train/, unless labels of another kind lie there."""
+    for stem, split in (("a", "train"), ("b", "valid")):
+        save(tmp_path / split, stem, one_object())
+        for source, target in (("images", "images"), ("labels", name)):
+            (tmp_path / target).mkdir(exist_ok=True)
+            (tmp_path / split / source).rename(tmp_path / target / split)
+        (tmp_path / split).rmdir()
+    train, val = open_pair(tmp_path, options=LabelOptions(split_parts=True))
+    assert val is not None and [image.file_name for image in (*train, *val)] == ["a.png", "b.png"]
+    assert train.pixels(0).shape == (8, 10, 3) and len(val.image(0).annotations) == 1
+    (tmp_path / "train.json").write_text("{}")
+    assert not looks_like_instance_png(tmp_path)
 
 
 def test_size_that_disagrees(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ colours, are instance ids, 0 or black for background.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Container
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.label_image import add_instances, ids_of_colours, read_ids
+from maskrcnn.labels.split_names import SPLITS, split_of
 from maskrcnn.labels.types import DEFAULT_CLASS
 from maskrcnn.shell import counted
 
@@ -22,12 +24,13 @@ LABEL_SUFFIXES = {".png", ".tif", ".tiff"}
 MARKS = ("_mask", "_masks", "_label", "_labels")  # how the name of a label image may go on after its image's
 
 
-def read_instance_labels(folder: Path, split_parts: bool = False) -> FileDataset:
+def read_instance_labels(folder: Path, split: str | None = None, split_parts: bool = False) -> FileDataset:
     """Read `folder`/images and `folder`/labels or masks. Images are numbered from 1 in the order of their
     names.
 
     Args:
         folder: holds `images` and `labels`, or `masks` as for StarDist.
+        split: "train", "val" or "test": in `images`/train and `labels`/train. None: `images` itself.
         split_parts: each separate part of an id is an object of its own.
 
     Raises:
@@ -36,8 +39,9 @@ def read_instance_labels(folder: Path, split_parts: bool = False) -> FileDataset
     """
     folder = Path(folder)
     name = str(folder)
-    images = _by_stem(folder / "images", IMAGE_SUFFIXES)
-    beside = folder / ("masks" if _holds_masks(folder) else "labels")
+    places = None if split is None else _split_folders(folder, split)
+    photos, beside = places or (folder / "images", folder / ("masks" if _holds_masks(folder) else "labels"))
+    images = _by_stem(photos, IMAGE_SUFFIXES)
     labels = _by_image(_by_stem(beside, LABEL_SUFFIXES), images)
     orphans = sorted(labels.keys() - images.keys())
     if orphans:
@@ -46,7 +50,7 @@ def read_instance_labels(folder: Path, split_parts: bool = False) -> FileDataset
             f"{labels[orphans[0]].name!r}"
         )
         raise RecordError(name, what, "restore the images or delete the labels")
-    builder = LabelBuilder(folder, folder / "images")
+    builder = LabelBuilder(folder, photos)
     builder.add_classes([DEFAULT_CLASS])
     for stem in sorted(images.keys() - labels.keys()):
         builder.problems.note(ProblemKind.IMAGE_WITHOUT_LABELS, f"{images[stem].name!r}")
@@ -64,8 +68,24 @@ def read_instance_labels(folder: Path, split_parts: bool = False) -> FileDataset
     return builder.build()
 
 
+def has_instance_split(folder: Path, split: str) -> bool:
+    """Whether images/ and labels/ or masks/ have a folder each for "train", "val" or "test"."""
+    return _split_folders(folder, split) is not None
+
+
+def _split_folders(folder: Path, split: str) -> tuple[Path, Path] | None:
+    """images/train and labels/train or masks/train; None where others may say what the labels are."""
+    if (folder / "annotations").is_dir() or next(folder.glob("*.json"), None) is not None:
+        return None
+    named = [path for path in sorted((folder / "images").glob("*/")) if split_of(path.name) == split]
+    pairs = ((path, folder / name / path.name) for path in named for name in ("labels", "masks"))
+    return next((pair for pair in pairs if _pairs(*pair)), None)
+
+
 def looks_like_instance_png(source: Path) -> bool:
     """Whether `source` is a folder with images/ beside labels/ or masks/, and label images in the latter."""
+    if any(has_instance_split(source, split) for split in SPLITS):
+        return True
     labels = source / "labels"
     if not (source / "images").is_dir() or not labels.is_dir():
         return _holds_masks(source)
@@ -77,11 +97,22 @@ def _holds_masks(folder: Path) -> bool:
     """Whether masks/ instead of labels/ has a label image for one of images/."""
     if (folder / "labels").is_dir():
         return False
-    stems = [
-        {path.stem for path in (folder / name).glob("*") if path.suffix.lower() in suffixes}
-        for name, suffixes in (("images", IMAGE_SUFFIXES), ("masks", LABEL_SUFFIXES))
-    ]
-    return not stems[0].isdisjoint(_image_stem(stem, stems[0]) for stem in stems[1])
+    return _pairs(folder / "images", folder / "masks")
+
+
+def _pairs(images: Path, labels: Path) -> bool:
+    """Whether a folder has a label image for one of the images of another."""
+    found = _stems(labels, LABEL_SUFFIXES)
+    beside = _stems(images, IMAGE_SUFFIXES) if found else set()  # of YOLO there may be a million
+    return not beside.isdisjoint(_image_stem(stem, beside) for stem in found)
+
+
+def _stems(folder: Path, suffixes: set[str]) -> set[str]:
+    try:
+        split = [os.path.splitext(name) for name in os.listdir(folder)]
+    except OSError:
+        return set()
+    return {stem for stem, suffix in split if suffix.lower() in suffixes}
 
 
 def _image_stem(stem: str, images: Container[str]) -> str:
