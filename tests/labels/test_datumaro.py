@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,11 @@ def test_groups_are_objects(tmp_path: Path) -> None:
     dog, cat = image.annotations
     assert dog.box == (4, 2, 25, 15) and dog.area == 125 and cat.area == 25
     np.testing.assert_array_equal(dog.keypoints, [[5, 5, 2], [8, 8, 1]])
+
+
+def test_ellipse(tmp_path: Path) -> None:
+    (found,) = repaired(write(tmp_path, one("ellipse", points=[2.0, 3.0, 18.0, 13.0]))).image(0).annotations
+    assert found.box == (2, 3, 18, 13) and found.area == pytest.approx(math.pi * 8 * 5, abs=8)
 
 
 def test_points_alone(tmp_path: Path) -> None:

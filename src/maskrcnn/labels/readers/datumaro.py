@@ -22,7 +22,7 @@ from maskrcnn.labels.image_files import relative_name
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.files_by_name import folder_of_images, holds_one, load_only
 from maskrcnn.labels.readers.json_file import glance
-from maskrcnn.labels.shapes import box_around, joined_rle, turned_box
+from maskrcnn.labels.shapes import box_around, ellipse_ring, joined_rle, turned_box
 from maskrcnn.labels.types import LabelledImage
 from maskrcnn.labels.values import number
 from maskrcnn.masks.rle import Rle, json_rle
@@ -167,6 +167,9 @@ def _read_shape(one: dict[str, Any], found: Found, image: LabelledImage, builder
         found.box = box_around(corners)
     elif kind == "polygon":
         found.rings.append(np.array(values[: len(values) // 2 * 2]).reshape(-1, 2))
+    elif kind == "ellipse" and len(values) == 4:  # in the rectangle of these corners
+        x0, y0, x1, y1 = values
+        found.rings.append(ellipse_ring((x0 + x1) / 2, (y0 + y1) / 2, (x1 - x0) / 2, (y1 - y0) / 2, 0.0))
     elif kind == "mask":
         try:
             rle = one.get("rle")
