@@ -264,6 +264,18 @@ def test_a_folder_for_each_split(tmp_path: Path, name: str) -> None:
     assert not looks_like_instance_png(tmp_path)
 
 
+def test_floats_of_imagej(tmp_path: Path) -> None:
+    save(tmp_path, "a", one_object())
+    (tmp_path / "labels/a.png").unlink()
+    path = tmp_path / "labels/a.tif"
+    Image.fromarray(one_object().astype(np.float32)).save(path)
+    ids = read_ids(path, tmp_path / "images/a.png")
+    assert ids.dtype == np.int32 and np.array_equal(ids, one_object())
+    for wrong in (0.5, np.nan, np.inf, 2.0**25):
+        Image.fromarray(np.where(one_object(), wrong, 0).astype(np.float32)).save(path)
+        refused(tmp_path, "labels/a.tif", "whole numbers", "16-bit PNG")
+
+
 def test_size_that_disagrees(tmp_path: Path) -> None:
     save(tmp_path, "a", one_object())
     Image.new("RGB", (11, 8)).save(tmp_path / "images/a.png")

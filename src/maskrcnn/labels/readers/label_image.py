@@ -24,6 +24,7 @@ from maskrcnn.masks.rle import Rle, rle_box
 
 VOC_VOID = (224, 224, 192)  # the colour of borders, and of what nobody knows
 VOID_COLOUR = 224 + 256 * 224 + 65536 * 192  # the same as an id
+LARGEST_FLOAT = 2**24  # up to which a float of 32 bits holds every whole number
 SMALLEST = 10  # pixels: most colours of a label image in colour have as many
 
 
@@ -70,7 +71,8 @@ def read_ids(
     image: Path | tuple[int, int],
     of_colours: Callable[[np.ndarray, Path], np.ndarray] | None = None,
 ) -> np.ndarray:
-    """The instance ids (H, W) of a label image: one channel of 8, 16 or 32 bits, or palette indices.
+    """The instance ids (H, W) of a label image: one channel of 8, 16 or 32 bits, or palette indices. ImageJ's
+    32 bits are floats, which may be whole.
 
     Args:
         image: the image that it labels, or its height and width. Where there is no such file, others will say
@@ -88,6 +90,8 @@ def read_ids(
         mode, ids = label.mode, np.asarray(label)
     if of_colours is not None and mode in ("RGB", "RGBA"):
         ids = of_colours(ids, path)
+    if ids.dtype.kind == "f" and (np.abs(ids) <= LARGEST_FLOAT).all() and (ids == np.floor(ids)).all():
+        ids = ids.astype(np.int32)
     if ids.ndim != 2 or ids.dtype.kind == "f":
         raise RecordError(
             path, f"a label image has one channel of whole numbers, not mode {mode}", "save it as 16-bit PNG"
