@@ -276,6 +276,15 @@ def test_floats_of_imagej(tmp_path: Path) -> None:
         refused(tmp_path, "labels/a.tif", "whole numbers", "16-bit PNG")
 
 
+def test_a_tiff_of_64_bits(tmp_path: Path) -> None:
+    """As NumPy's whole numbers are saved; Pillow does not read it."""
+    save(tmp_path, "a", one_object())
+    (tmp_path / "labels/a.png").unlink()
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(tmp_path / "labels/a.tif", one_object().astype(np.int64))
+    refused(tmp_path, "labels/a.tif", "not readable", "8, 16 or 32 bits where it has 64")
+
+
 def test_size_that_disagrees(tmp_path: Path) -> None:
     save(tmp_path, "a", one_object())
     Image.new("RGB", (11, 8)).save(tmp_path / "images/a.png")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from pycocotools import mask as coco_mask
 
 from maskrcnn.errors import DataError, RecordError, one_line
@@ -63,7 +63,10 @@ def open_label_image(
         raise
     # parsers raise whatever they stumble over (struct.error, SyntaxError, KeyError, ...) on damaged bytes
     except Exception as error:  # noqa: BLE001
-        raise RecordError(path, f"not readable as an image ({one_line(error):.200})", "replace it") from None
+        remedy = "replace it"
+        if isinstance(error, UnidentifiedImageError) and path.suffix.lower() in (".tif", ".tiff"):
+            remedy = "save it with 8, 16 or 32 bits where it has 64, or replace it"
+        raise RecordError(path, f"not readable as an image ({one_line(error):.200})", remedy) from None
 
 
 def read_ids(
