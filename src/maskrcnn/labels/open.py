@@ -15,7 +15,7 @@ from maskrcnn.labels.detect import Format, detect, find_format
 from maskrcnn.labels.image_files import check_sizes
 from maskrcnn.labels.match_classes import with_class
 from maskrcnn.labels.options import PLAIN, LabelOptions
-from maskrcnn.labels.readers.foreign_json import foreign_json
+from maskrcnn.labels.readers.foreign_json import foreign_json, foreign_lines
 from maskrcnn.labels.readers.json_file import load_json
 from maskrcnn.labels.split_names import SPLIT_NAMES, SPLITS, Split, split_of
 from maskrcnn.labels.types import Dataset
@@ -161,6 +161,9 @@ def _known(path: Path) -> Format:
         raise UserError(f"{path}: no such file or folder; give {LAYOUTS}")
     found = detect(path)
     if found is None:
+        foreign = foreign_lines(path)
+        if foreign is not None:
+            raise UserError(f"{path}: {foreign.name}, which is not read; {foreign.remedy}")
         raise UserError(f"{path}: not a label file; give {LAYOUTS}")
     return found
 
