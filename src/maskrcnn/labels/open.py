@@ -177,7 +177,7 @@ def _opener(found: Format, path: Path, options: LabelOptions, split: Split | Non
     if split is not None and found.read_split is not None:
         read_split = found.read_split
         return lambda: read_split(path, split, **arguments)
-    if found.name == "coco" and path.is_dir():
+    if found.name in ("coco", "lvis") and path.is_dir():
         path = next(file for file in path.glob("*.json") if not file.name.startswith("."))
     return lambda: found.read(path, **arguments)
 
