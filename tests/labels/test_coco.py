@@ -409,7 +409,7 @@ def test_empty_data_set(files: Files, key: str) -> None:
 
 def test_nothing_usable_left(files: Files) -> None:
     files.first |= {"bbox": [0, 0, 0, 0], "segmentation": []}
-    files.refused("none of 1 annotations", "1 x zero-area box dropped")
+    files.refused("none of 1 annotations", "1 x zero-area box dropped, first annotation", "above 0")
 
 
 @pytest.mark.parametrize("key", ["images", "categories", "annotations"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,25 @@ def test_groups_are_objects(tmp_path: Path) -> None:
     dog, cat = image.annotations
     assert dog.box == (4, 2, 25, 15) and dog.area == 125 and cat.area == 25
     np.testing.assert_array_equal(dog.keypoints, [[5, 5, 2], [8, 8, 1]])
+
+
+def test_skeleton_of_elements(tmp_path: Path) -> None:
+    """As older exports of CVAT have it: an annotation for each keypoint, those that are outside with 0."""
+    tail = one("points", 3, points=[8.0, 9.0], visibility=[1])
+    nose = one("points", 2, points=[5.0, 6.0], visibility=[2])
+    skeleton = one("skeleton", 1, elements=[tail, nose])
+    (found,) = repaired(write(tmp_path, skeleton), "box taken from the keypoints").image(0).annotations
+    np.testing.assert_array_equal(found.keypoints, [[5, 6, 2], [8, 9, 1]])
+    for damaged in ([], [7], [nose | {"points": 3}], [nose | {"label_id": "x"}], [nose | {"label_id": 0}]):
+        kinds = ["shape of an unread kind left out"]
+        bbox = one("bbox", bbox=[1, 1, 5, 5])
+        path = write(tmp_path, one("skeleton", 1, elements=damaged), bbox)
+        assert len(repaired(path, *kinds).image(0).annotations) == 1
+
+
+def test_ellipse(tmp_path: Path) -> None:
+    (found,) = repaired(write(tmp_path, one("ellipse", points=[2.0, 3.0, 18.0, 13.0]))).image(0).annotations
+    assert found.box == (2, 3, 18, 13) and found.area == pytest.approx(math.pi * 8 * 5, abs=8)
 
 
 def test_points_alone(tmp_path: Path) -> None:

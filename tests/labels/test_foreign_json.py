@@ -88,6 +88,17 @@ def test_a_file_for_each_image(tmp_path: Path) -> None:
         open_dataset(tmp_path)
 
 
+def test_a_document_in_each_line(tmp_path: Path) -> None:
+    path = tmp_path / "export.ndjson"
+    for text, words in (
+        ('{"data_row": {}, "projects": {}}\n' * 2, "export of Labelbox"),
+        ("{", "not a label file"),
+    ):
+        path.write_text(text)
+        with pytest.raises(UserError, match=words):
+            open_dataset(path)
+
+
 def test_of_no_kind_that_we_know(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "labels.json").write_text('{"compilerOptions": {}, "files\\n": []}')
     assert main(["check", str(tmp_path), "--no-steps"]) == 3

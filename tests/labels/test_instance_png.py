@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 from maskrcnn.cli.main import main
 from maskrcnn.images.header import upright_size
 from maskrcnn.labels.image_files import check_sizes
-from maskrcnn.labels.open import open_dataset
+from maskrcnn.labels.open import open_dataset, open_pair
 from maskrcnn.labels.options import LabelOptions
 from maskrcnn.labels.readers.instance_png import looks_like_instance_png, read_instance_labels
 from maskrcnn.labels.readers.label_image import read_ids, rles_by_id
@@ -223,6 +223,19 @@ def test_labels_that_are_a_stack(tmp_path: Path) -> None:
     refused(tmp_path, "labels/a.tif", "stack of 3 pages")
 
 
+@pytest.mark.parametrize("name", ["labels", "masks"])
+@pytest.mark.parametrize("mark", ["_mask", "_label"])
+def test_names_that_end_in_a_mark(name: str, mark: str, tmp_path: Path) -> None:
+    for stem in ("a", "b_mask"):
+        save(tmp_path, stem, one_object())
+    (tmp_path / "labels/a.png").rename(tmp_path / f"labels/a{mark}.png")
+    (tmp_path / "labels").rename(tmp_path / name)
+    dataset = open_dataset(tmp_path)
+    assert [image.file_name for image in dataset] == ["a.png", "b_mask.png"] and not dataset.problems
+    Image.fromarray(one_object()).save(tmp_path / name / "a.png")
+    refused(tmp_path, f"a{mark}.png", "'a.png'", "for the same image")
+
+
 @pytest.mark.parametrize("name", ["masks", "train/masks"])
 def test_folders_of_stardist(tmp_path: Path, name: str) -> None:
     """images/ and masks/, perhaps in train/ and test/; not a folder of masks for each image."""
@@ -233,6 +246,43 @@ def test_folders_of_stardist(tmp_path: Path, name: str) -> None:
     assert looks_like_instance_png(folder) and not looks_like_mask_folders(tmp_path)
     dataset = open_dataset(tmp_path, "train")
     assert [len(dataset.image(index).annotations) for index in range(2)] == [1, 1]
+
+
+@pytest.mark.parametrize("name", ["labels", "masks"])
+def test_a_folder_for_each_split(tmp_path: Path, name: str) -> None:
+    """images/train/ and masks/train/, unless labels of another kind lie there."""
+    for stem, split in (("a", "train"), ("b", "valid")):
+        save(tmp_path / split, stem, one_object())
+        for source, target in (("images", "images"), ("labels", name)):
+            (tmp_path / target).mkdir(exist_ok=True)
+            (tmp_path / split / source).rename(tmp_path / target / split)
+        (tmp_path / split).rmdir()
+    train, val = open_pair(tmp_path, options=LabelOptions(split_parts=True))
+    assert val is not None and [image.file_name for image in (*train, *val)] == ["a.png", "b.png"]
+    assert train.pixels(0).shape == (8, 10, 3) and len(val.image(0).annotations) == 1
+    (tmp_path / "train.json").write_text("{}")
+    assert not looks_like_instance_png(tmp_path)
+
+
+def test_floats_of_imagej(tmp_path: Path) -> None:
+    save(tmp_path, "a", one_object())
+    (tmp_path / "labels/a.png").unlink()
+    path = tmp_path / "labels/a.tif"
+    Image.fromarray(one_object().astype(np.float32)).save(path)
+    ids = read_ids(path, tmp_path / "images/a.png")
+    assert ids.dtype == np.int32 and np.array_equal(ids, one_object())
+    for wrong in (0.5, np.nan, np.inf, 2.0**25):
+        Image.fromarray(np.where(one_object(), wrong, 0).astype(np.float32)).save(path)
+        refused(tmp_path, "labels/a.tif", "whole numbers", "16-bit PNG")
+
+
+def test_a_tiff_of_64_bits(tmp_path: Path) -> None:
+    """As NumPy's whole numbers are saved; Pillow does not read it."""
+    save(tmp_path, "a", one_object())
+    (tmp_path / "labels/a.png").unlink()
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(tmp_path / "labels/a.tif", one_object().astype(np.int64))
+    refused(tmp_path, "labels/a.tif", "not readable", "8, 16 or 32 bits where it has 64")
 
 
 def test_size_that_disagrees(tmp_path: Path) -> None:

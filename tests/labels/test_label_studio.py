@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import copy
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -232,6 +234,36 @@ def test_brush(literal: bool) -> None:
     noise = np.random.default_rng(0).integers(0, 2, (HEIGHT, WIDTH))
     for wanted in (painted(), noise, np.ones((HEIGHT, WIDTH)), np.zeros((300, 300))):
         np.testing.assert_array_equal(brush_mask(brush_rle(wanted, literal), *wanted.shape), wanted != 0)
+
+
+def bitmask(mask: np.ndarray, mode: str = "RGBA") -> str:
+    """As the tool writes it: black where the object is, transparent elsewhere."""
+    pixels = np.zeros((*mask.shape, 4), np.uint8)
+    pixels[..., 3] = mask * 255
+    file = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def test_bitmask(files: Files) -> None:
+    files.regions[2] = region("bitmasklabels", "car", {"imageDataURL": bitmask(painted())})
+    found = files.read().image(0).annotations[2]
+    np.testing.assert_array_equal(rle_bitmap(annotation_rle(found, HEIGHT, WIDTH)), painted())
+
+
+@pytest.mark.parametrize(
+    ("url", "word"),
+    [
+        (None, "no imageDataURL"),
+        ("data:image/png;base64,iVBORw0KGgo=", "not readable"),
+        ("data:image/png;base64,%", "not readable"),
+        (bitmask(painted()[:-1]), "50 x 39"),
+        (bitmask(painted(), "RGB"), "not RGBA"),
+    ],
+)
+def test_bitmask_that_is_none(files: Files, url: Any, word: str) -> None:
+    files.regions[2] = region("bitmasklabels", "car", {"imageDataURL": url})
+    files.refused("the bitmask of region 2 of task 11", word)
 
 
 def test_brush_that_the_tool_wrote() -> None:

@@ -175,6 +175,19 @@ def test_labels_in_a_folder_of_their_own(files: Files, path: str) -> None:
     assert {image.file_name for image in read_labelme(files.folder)} == {"a.jpg", "sub/b.png"}
 
 
+@pytest.mark.parametrize("path", ["a.jpg", "..\\other\\a.jpg"])
+def test_labels_moved_from_their_images(files: Files, path: str) -> None:
+    """The only image of that name is it; of two nobody knows."""
+    files.first["imagePath"] = path
+    (files.folder / "images").mkdir()
+    (files.folder / "a.jpg").rename(files.folder / "images/a.jpg")
+    kind = "imagePath that is not there, image of the file's name taken"
+    assert files.repaired(kind).image(0).file_name == "images/a.jpg"
+    (files.folder / "more").mkdir()
+    Image.new("RGB", (WIDTH, HEIGHT)).save(files.folder / "more/a.jpg")
+    files.refused("a.json", "--images FOLDER")
+
+
 @pytest.mark.parametrize(
     "path", ["old.jpg", "/home/x/a.jpg", "..\\..\\a.jpg", "", None, 7, "a\0b", "x" * 5000, "\ud800"]
 )

@@ -15,6 +15,7 @@ from PIL import Image
 
 from maskrcnn.errors import DataError
 from maskrcnn.labels.file_dataset import FileDataset
+from maskrcnn.labels.open import open_dataset
 from maskrcnn.labels.readers.coco import read_coco
 from maskrcnn.labels.readers.lvis import looks_like_lvis, read_lvis
 
@@ -151,6 +152,12 @@ def test_file_names(files: Files) -> None:
         record["file_name"] = f"{folder}/{record['id']:012}.jpg"
         del record["coco_url"]
     assert len(files.read()) == 2
+
+
+def test_the_folder_that_holds_the_file(files: Files) -> None:
+    files.read()
+    dataset = open_dataset(files.json.parent)
+    assert len(dataset) == 2 and dataset.image(0).file_name.endswith("000000000007.jpg")
 
 
 def test_looks_like(files: Files, tmp_path: Path) -> None:

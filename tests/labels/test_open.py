@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +136,12 @@ def test_what_is_not_there(tmp_path: Path) -> None:
         open_dataset(tmp_path / "none")
     with pytest.raises(UserError, match="no labels found"):
         open_dataset(tmp_path)
+    coco(tmp_path / "b/set/train.json", tmp_path / "b/set/train")
+    with pytest.raises(UserError, match="no labels found, but in 'set' there are; give .*b/set'"):
+        open_dataset(tmp_path / "b")
+    with pytest.raises(UserError, match="no labels found; give a label file"):
+        open_dataset(tmp_path)
+    shutil.rmtree(tmp_path / "b")
     (tmp_path / "a.txt").touch()
     with pytest.raises(UserError, match="not a label file"):
         open_dataset(tmp_path / "a.txt")

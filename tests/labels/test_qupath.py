@@ -84,6 +84,15 @@ def test_classes(tmp_path: Path) -> None:
     assert open_dataset(path, options=LabelOptions(class_attribute="name")).classes == ["one", "two"]
 
 
+def test_classes_of_other_tools(tmp_path: Path) -> None:
+    """Without a classification any text may be the class, which is said."""
+    trees = [feature(None, ring(4, 2, 14, 12), species=name) for name in ("oak", "elm")]
+    path = write(tmp_path, *trees)
+    assert repaired(path, *["property that may be the class left out"] * 2).classes == ["object"]
+    assert repaired(path, class_attribute="species").classes == ["elm", "oak"]
+    claims.refused(lambda: read_qupath(path, "specis"), path, "'specis'", "there are: 'species'")
+
+
 def test_cells_and_what_they_lie_in(tmp_path: Path) -> None:
     cell = feature("Cell", ring(5, 5, 9, 9), kind="cell")
     cell["nucleusGeometry"] = {"type": "Polygon", "coordinates": [ring(6, 6, 7, 7)]}

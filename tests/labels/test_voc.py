@@ -4,6 +4,7 @@ wrong.
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from fuzz import Subject, check_spoilt
 from PIL import Image
 
 from maskrcnn.errors import DataError, UserError
+from maskrcnn.labels.detect import detect
 from maskrcnn.labels.file_dataset import FileDataset
-from maskrcnn.labels.open import open_dataset
+from maskrcnn.labels.open import open_dataset, open_pair
 from maskrcnn.labels.options import LabelOptions
 from maskrcnn.labels.readers.voc import looks_like_voc, read_voc
 from maskrcnn.labels.writers.left_out import LeftOut
@@ -185,6 +187,28 @@ def test_splits(devkit: Devkit) -> None:
             read_voc(devkit.root, hostile)
 
 
+@pytest.mark.parametrize("names", [("Train", "Validation"), ("train", "valid")])
+def test_lists_as_other_tools_call_them(devkit: Devkit, names: tuple[str, str]) -> None:
+    devkit.list(f"Main/{names[0]}", "2007_000001\n2007_000002\n")
+    devkit.list(f"Main/{names[1]}", "2007_000003\n")
+    train, val = open_pair(devkit.root)
+    assert val is not None and (len(train), len(val)) == (2, 1)
+
+
+def test_a_folder_for_each_split(devkit: Devkit) -> None:
+    """annotations/train/ and images/train/, without lists."""
+    shutil.rmtree(devkit.root / "ImageSets")
+    for name in ("Annotations", "JPEGImages"):
+        for number, split in ((1, "train"), (3, "val"), (2, "odd")):
+            (devkit.root / name / split).mkdir()
+            for path in (devkit.root / name).glob(f"*{number}.*"):
+                path.rename(devkit.root / name / split / path.name)
+    train, val = open_pair(devkit.root)
+    assert val is not None
+    assert [p.file_name for p in (*train, *val)] == ["train/2007_000001.jpg", "val/2007_000003.jpg"]
+    assert train.problems.texts() == {"subset that is no split left out": 1}
+
+
 def test_a_split_that_names_what_is_not_there(devkit: Devkit) -> None:
     devkit.list("Main/train", "2007_000001\n../../etc/passwd\n2007_9\n")
     dataset = read_voc(devkit.root, "train")
@@ -218,6 +242,16 @@ def test_folders_in_folders(devkit: Devkit) -> None:
     )
 
 
+@pytest.mark.parametrize("place", ["annotations/xmls", "labels", "xmls"])
+def test_xmls_in_other_folders(devkit: Devkit, tmp_path: Path, place: str) -> None:
+    """As of Oxford's pets, and of what people put together."""
+    (tmp_path / "set" / place).parent.mkdir(parents=True)
+    (devkit.root / "Annotations").rename(tmp_path / "set" / place)
+    (devkit.root / "JPEGImages").rename(tmp_path / "set/images")
+    assert detect(tmp_path / "set").name == "voc"
+    check_scenes(repaired(read_voc(tmp_path / "set")), SCENES)
+
+
 # ---- what is counted
 
 
@@ -233,6 +267,12 @@ def test_flags(devkit: Devkit) -> None:
         ),
         SCENES,
     )
+
+
+def test_flags_that_say_nothing(devkit: Devkit) -> None:
+    devkit.replace("<difficult>0", "<difficult>Unspecified")
+    devkit.replace("<truncated>0", "<truncated>Unspecified")
+    check_scenes(devkit.repaired(), SCENES)
 
 
 def test_parts_and_polygons(devkit: Devkit) -> None:

@@ -131,6 +131,12 @@ def test_classes_that_differ(folder: Folder) -> None:
     assert folder.read("val") == [("val/val0.png", 2)]
 
 
+def test_darknet_of_roboflow(folder: Folder) -> None:
+    for split in ("train", "valid"):
+        folder.pairs(split, split, f"{split}0").text(f"{split}/_darknet.labels", "cat\ndog\n")
+    assert folder.read() == [("train/train0.png", 2)] and folder.read("val") == [("valid/valid0.png", 2)]
+
+
 @pytest.mark.parametrize(
     ("names", "words"),
     [

@@ -228,7 +228,10 @@ class LabelBuilder:
             DataError: there is no image or no object.
         """
         refused = [*self._missing(), *self.refused]
-        counts = ", ".join(f"{count} x {kind}" for kind, count in self.problems.texts().items())
+        counts = ", ".join(
+            f"{count} x {problem.kind.text}, first {problem.record:.200}: {problem.remedy}"
+            for problem, count in self.problems
+        )
         if not self.images and not refused:
             raise RecordError(
                 self.source, f"empty data set, no labelled image ({counts or 'none at all'})", "add some"

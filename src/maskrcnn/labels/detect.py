@@ -17,7 +17,11 @@ from maskrcnn.labels.readers.cvat import has_cvat_split, looks_like_cvat, read_c
 from maskrcnn.labels.readers.datumaro import looks_like_datumaro, read_datumaro
 from maskrcnn.labels.readers.dota import looks_like_dota, read_dota
 from maskrcnn.labels.readers.imagej_rois import looks_like_imagej_rois, read_imagej_rois
-from maskrcnn.labels.readers.instance_png import looks_like_instance_png, read_instance_labels
+from maskrcnn.labels.readers.instance_png import (
+    has_instance_split,
+    looks_like_instance_png,
+    read_instance_labels,
+)
 from maskrcnn.labels.readers.kitti_mots import looks_like_kitti_mots, read_kitti_mots
 from maskrcnn.labels.readers.kitti_semantic import looks_like_kitti_semantic, read_kitti_semantic
 from maskrcnn.labels.readers.label_studio import looks_like_label_studio, read_label_studio
@@ -39,7 +43,7 @@ from maskrcnn.labels.readers.segmentation_masks import (
 )
 from maskrcnn.labels.readers.supervisely import looks_like_supervisely, read_supervisely
 from maskrcnn.labels.readers.via import looks_like_via, read_via
-from maskrcnn.labels.readers.voc import looks_like_voc, read_voc
+from maskrcnn.labels.readers.voc import has_voc_split, looks_like_voc, read_voc
 from maskrcnn.labels.readers.yolo import has_split, looks_like_yolo, read_yolo
 from maskrcnn.labels.types import Dataset
 
@@ -63,8 +67,15 @@ def formats() -> list[Format]:
     return [
         Format("yolo", looks_like_yolo, read_yolo, read_yolo, has_split),
         Format("cityscapes", looks_like_cityscapes, read_cityscapes, read_cityscapes, _cityscapes_has),
-        Format("voc", looks_like_voc, read_voc, read_voc, _voc_has, takes=("image_folder",)),
-        Format("instance-png", looks_like_instance_png, read_instance_labels, takes=("split_parts",)),
+        Format("voc", looks_like_voc, read_voc, read_voc, has_voc_split, takes=("image_folder",)),
+        Format(
+            "instance-png",
+            looks_like_instance_png,
+            read_instance_labels,
+            read_instance_labels,
+            has_instance_split,
+            takes=("split_parts",),
+        ),
         Format("cellpose", looks_like_cellpose, read_cellpose, takes=("split_parts",)),
         Format("penn-fudan", looks_like_penn_fudan, read_penn_fudan),
         Format("mask-folders", looks_like_mask_folders, read_mask_folders),
@@ -137,9 +148,3 @@ def looks_like_coco(path: Path) -> bool:
 
 def _cityscapes_has(path: Path, split: str) -> bool:
     return (path / "gtFine" / split).is_dir()
-
-
-def _voc_has(path: Path, split: str) -> bool:
-    roots = [path, *path.glob("VOC*"), *path.glob("VOCdevkit/VOC*")]
-    kinds = ("Main", "Segmentation")
-    return any((root / "ImageSets" / kind / f"{split}.txt").is_file() for root in roots for kind in kinds)

@@ -15,11 +15,12 @@ from maskrcnn.labels.detect import Format, detect, find_format
 from maskrcnn.labels.image_files import check_sizes
 from maskrcnn.labels.match_classes import with_class
 from maskrcnn.labels.options import PLAIN, LabelOptions
-from maskrcnn.labels.readers.foreign_json import foreign_json
+from maskrcnn.labels.readers.foreign_json import foreign_json, foreign_lines
 from maskrcnn.labels.readers.json_file import load_json
 from maskrcnn.labels.split_names import SPLIT_NAMES, SPLITS, Split, split_of
 from maskrcnn.labels.types import Dataset
 
+TRIED_FOLDERS = 10  # in a folder without labels
 Opener = Callable[[], Dataset]
 
 LAYOUTS = (
@@ -68,6 +69,9 @@ def open_dataset(
     opener = whole or next(iter(parts.values()), None)
     if opener is None:
         _refuse_several(path)
+        below = _folder_below(path, named, options)
+        if below is not None:
+            raise UserError(f"{path}: no labels found, but in {below.name!r} there are; give {str(below)!r}")
         raise UserError(f"{path}: no labels found; give {LAYOUTS}")
     return _checked(opener, headers, options)
 
@@ -161,6 +165,9 @@ def _known(path: Path) -> Format:
         raise UserError(f"{path}: no such file or folder; give {LAYOUTS}")
     found = detect(path)
     if found is None:
+        foreign = foreign_lines(path)
+        if foreign is not None:
+            raise UserError(f"{path}: {foreign.name}, which is not read; {foreign.remedy}")
         raise UserError(f"{path}: not a label file; give {LAYOUTS}")
     return found
 
@@ -170,7 +177,7 @@ def _opener(found: Format, path: Path, options: LabelOptions, split: Split | Non
     if split is not None and found.read_split is not None:
         read_split = found.read_split
         return lambda: read_split(path, split, **arguments)
-    if found.name == "coco" and path.is_dir():
+    if found.name in ("coco", "lvis") and path.is_dir():
         path = next(file for file in path.glob("*.json") if not file.name.startswith("."))
     return lambda: found.read(path, **arguments)
 
@@ -285,6 +292,18 @@ def _refuse_several(folder: Path, pattern: str = "*.json") -> None:
     if foreign is not None:
         raise UserError(f"{folder}: {files[0]!r} is {foreign.name}, which is not read; {foreign.remedy}")
     raise UserError(f"{folder}: holds {files[0]!r} and {files[1]!r}; name the one that is meant")
+
+
+def _folder_below(folder: Path, named: Format | None, options: LabelOptions) -> Path | None:
+    """The first folder in it with labels, as where an archive was unpacked into one of its own."""
+    for below in sorted(folder.glob("*/"))[:TRIED_FOLDERS]:
+        try:
+            splits = (_find_split(below, split, named, options) for split in SPLITS)
+            if _whole(below, named, options) or any(splits) or _annotations(below, named, options):
+                return below
+        except (UserError, OSError):
+            continue
+    return None
 
 
 def _whole(path: Path, named: Format | None, options: LabelOptions) -> Opener | None:

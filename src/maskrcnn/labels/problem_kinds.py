@@ -202,6 +202,7 @@ class ProblemKind(Enum):
     UNREAD_SHAPE = "shape of an unread kind left out", "label objects with polygons, masks or boxes"
     SHAPE_WITHOUT_FRAME = "shape without a frame left out", "export anew"
     OTHER_PLANE = "shape on another page of a stack left out", "save each page as an image of its own"
+    TEXT_PROPERTY = "property that may be the class left out", "take it for the class: --class-attribute NAME"
     QUPATH_IGNORED = (
         "object of a class that QuPath ignores left out",
         "nothing to do; take the * from the class's name to learn it",

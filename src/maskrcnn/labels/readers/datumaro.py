@@ -22,7 +22,7 @@ from maskrcnn.labels.image_files import relative_name
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.files_by_name import folder_of_images, holds_one, load_only
 from maskrcnn.labels.readers.json_file import glance
-from maskrcnn.labels.shapes import box_around, joined_rle, turned_box
+from maskrcnn.labels.shapes import box_around, ellipse_ring, joined_rle, turned_box
 from maskrcnn.labels.types import LabelledImage
 from maskrcnn.labels.values import number
 from maskrcnn.masks.rle import Rle, json_rle
@@ -61,10 +61,10 @@ def read_datumaro(source: Path, image_folder: Path | None = None) -> FileDataset
     if len({name for name, _ in named}) < len(named):
         raise RecordError(path, "an image is there twice", "delete one")
     builder = LabelBuilder(path, folder_of_images(path, (name for name, _ in named), image_folder))
-    labels = _add_classes(document, builder)
+    labels, places = _add_classes(document, builder)
     for name, item in named:
         image = builder.add_image(name)
-        for found in _objects(item, image, labels, builder):
+        for found in _objects(item, image, labels, places, builder):
             _add(found, image, builder)
     return builder.build()
 
@@ -90,8 +90,10 @@ def _name(item: dict[str, Any], position: int) -> str:
     return f"{item.get('id', position)}.jpg"
 
 
-def _add_classes(document: dict[str, Any], builder: LabelBuilder) -> dict[int, int]:
-    """Add the labels, but for those that are names of keypoints; by their number in the file."""
+def _add_classes(document: dict[str, Any], builder: LabelBuilder) -> tuple[dict[int, int], dict[int, int]]:
+    """Add the labels, but for those that are names of keypoints. The labels, and the places of keypoints in
+    their skeleton, by their number in the file.
+    """
     categories = document.get("categories")
     categories = categories if isinstance(categories, dict) else {}
     entries, skeletons = (
@@ -104,19 +106,29 @@ def _add_classes(document: dict[str, Any], builder: LabelBuilder) -> dict[int, i
     for skeleton in skeletons if isinstance(skeletons, list) else ():
         if isinstance(skeleton, dict) and type(skeleton.get("label_id")) is int:
             named[skeleton["label_id"]] = skeleton
-    found = {}
+    found, places = {}, {}
     for position, entry in enumerate(entries):
         if entry.get("parent") and position not in named:
+            parent = next(
+                (at for at in named if at < len(entries) and entries[at].get("name") == entry["parent"]), -1
+            )
+            joints = named.get(parent, {}).get("labels")
+            if isinstance(joints, list) and entry.get("name") in joints:
+                places[position] = joints.index(entry["name"])
             continue
         label = found[position] = builder.add_class(entry.get("name"), position + 1)
         skeleton = named.get(position, {})
         joints = skeleton.get("joints")
         builder.add_keypoints(label, {"keypoints": skeleton.get("labels"), "skeleton": joints})
-    return found
+    return found, places
 
 
 def _objects(
-    item: dict[str, Any], image: LabelledImage, labels: dict[int, int], builder: LabelBuilder
+    item: dict[str, Any],
+    image: LabelledImage,
+    labels: dict[int, int],
+    places: dict[int, int],
+    builder: LabelBuilder,
 ) -> Sequence[Found]:
     """The objects of an item, the annotations of a group joined."""
     objects: dict[Any, Found] = {}
@@ -137,12 +149,31 @@ def _objects(
         group = one.get("group")
         key = (label, group) if type(group) is int and group else ("alone", position)
         found = objects.get(key) or Found(record, label)
+        if one.get("type") == "skeleton" and isinstance(one.get("elements"), list):
+            one = one | {"points": _joined_points(one["elements"], places, builder)}
         if _read_shape(one, found, image, builder):
             objects[key] = found
             _read_attributes(one.get("attributes"), found, image, builder)
         else:
             builder.note(ProblemKind.UNREAD_SHAPE, record, image)
     return list(objects.values())
+
+
+def _joined_points(elements: list[Any], places: dict[int, int], builder: LabelBuilder) -> list[Any]:
+    """The points of a skeleton in the order of its names, where it has an annotation for each (older
+    exports of CVAT).
+    """
+    count = 0 if builder.keypoints is None else len(builder.keypoints.names)
+    joined = [0.0, 0.0, 0] * count
+    for element in elements:
+        label = element.get("label_id") if isinstance(element, dict) else None
+        place = places.get(label, count) if type(label) is int else count
+        values = (
+            [*_numbers(element.get("points")), *_numbers(element.get("visibility"))] if place < count else []
+        )
+        if len(values) == 3:
+            joined[3 * place : 3 * place + 3] = values
+    return joined
 
 
 def _read_attributes(given: Any, found: Found, image: LabelledImage, builder: LabelBuilder) -> None:
@@ -167,6 +198,9 @@ def _read_shape(one: dict[str, Any], found: Found, image: LabelledImage, builder
         found.box = box_around(corners)
     elif kind == "polygon":
         found.rings.append(np.array(values[: len(values) // 2 * 2]).reshape(-1, 2))
+    elif kind == "ellipse" and len(values) == 4:  # in the rectangle of these corners
+        x0, y0, x1, y1 = values
+        found.rings.append(ellipse_ring((x0 + x1) / 2, (y0 + y1) / 2, (x1 - x0) / 2, (y1 - y0) / 2, 0.0))
     elif kind == "mask":
         try:
             rle = one.get("rle")

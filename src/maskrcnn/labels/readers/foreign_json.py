@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from maskrcnn.errors import RecordError
 
+LONGEST_LINE = 1 << 24  # bytes
 AS_COCO = "export COCO JSON there, or convert it"
 
 
@@ -97,6 +99,17 @@ def foreign_json(document: Any) -> ForeignJson | None:
         return None
     fitting = (kind for kind in KINDS if kind.listed == listed and kind.keys <= first.keys())
     return next((kind for kind in fitting if not kind.inner or _has_inner(first, kind)), None)
+
+
+def foreign_lines(path: Path) -> ForeignJson | None:
+    """The kind of a file with a JSON document in each line, as Labelbox exports them."""
+    if path.suffix.lower() not in (".ndjson", ".jsonl") or not path.is_file():
+        return None
+    try:
+        with path.open("rb") as file:
+            return foreign_json([json.loads(file.readline(LONGEST_LINE))])
+    except (OSError, RecursionError, ValueError):
+        return None
 
 
 def not_coco(document: Any, path: Path) -> RecordError | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from pycocotools import mask as coco_mask
 
 from maskrcnn.errors import DataError, RecordError, one_line
@@ -24,6 +24,7 @@ from maskrcnn.masks.rle import Rle, rle_box
 
 VOC_VOID = (224, 224, 192)  # the colour of borders, and of what nobody knows
 VOID_COLOUR = 224 + 256 * 224 + 65536 * 192  # the same as an id
+LARGEST_FLOAT = 2**24  # up to which a float of 32 bits holds every whole number
 SMALLEST = 10  # pixels: most colours of a label image in colour have as many
 
 
@@ -62,7 +63,10 @@ def open_label_image(
         raise
     # parsers raise whatever they stumble over (struct.error, SyntaxError, KeyError, ...) on damaged bytes
     except Exception as error:  # noqa: BLE001
-        raise RecordError(path, f"not readable as an image ({one_line(error):.200})", "replace it") from None
+        remedy = "replace it"
+        if isinstance(error, UnidentifiedImageError) and path.suffix.lower() in (".tif", ".tiff"):
+            remedy = "save it with 8, 16 or 32 bits where it has 64, or replace it"
+        raise RecordError(path, f"not readable as an image ({one_line(error):.200})", remedy) from None
 
 
 def read_ids(
@@ -70,7 +74,8 @@ def read_ids(
     image: Path | tuple[int, int],
     of_colours: Callable[[np.ndarray, Path], np.ndarray] | None = None,
 ) -> np.ndarray:
-    """The instance ids (H, W) of a label image: one channel of 8, 16 or 32 bits, or palette indices.
+    """The instance ids (H, W) of a label image: one channel of 8, 16 or 32 bits, or palette indices. ImageJ's
+    32 bits are floats, which may be whole.
 
     Args:
         image: the image that it labels, or its height and width. Where there is no such file, others will say
@@ -88,6 +93,8 @@ def read_ids(
         mode, ids = label.mode, np.asarray(label)
     if of_colours is not None and mode in ("RGB", "RGBA"):
         ids = of_colours(ids, path)
+    if ids.dtype.kind == "f" and (np.abs(ids) <= LARGEST_FLOAT).all() and (ids == np.floor(ids)).all():
+        ids = ids.astype(np.int32)
     if ids.ndim != 2 or ids.dtype.kind == "f":
         raise RecordError(
             path, f"a label image has one channel of whole numbers, not mode {mode}", "save it as 16-bit PNG"

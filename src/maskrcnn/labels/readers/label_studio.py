@@ -8,6 +8,8 @@ the region that their parentID names; JSON-MIN has none.
 
 from __future__ import annotations
 
+import base64
+import io
 import os
 import re
 from collections.abc import Iterator
@@ -17,13 +19,15 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
+from PIL import Image
 
-from maskrcnn.errors import RecordError
+from maskrcnn.errors import RecordError, one_line
 from maskrcnn.images.header import SUFFIXES, upright_size
 from maskrcnn.labels.builder import LabelBuilder, own_ids
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.json_file import glance, load_json
+from maskrcnn.labels.readers.label_image import quiet
 from maskrcnn.labels.readers.label_studio_rle import brush_mask
 from maskrcnn.labels.shapes import box_around, ellipse_ring, turned_box
 from maskrcnn.labels.types import LabelledImage
@@ -31,7 +35,7 @@ from maskrcnn.labels.values import number, points
 from maskrcnn.masks.rle import bitmap_rle
 
 HEAD = 1 << 20  # bytes that are looked at to tell the format
-KINDS = ("polygon", "rectangle", "brush", "ellipse", "keypoint")
+KINDS = ("polygon", "rectangle", "brush", "bitmask", "ellipse", "keypoint")
 NO_SHAPES = (
     "choices",
     "textarea",
@@ -258,6 +262,7 @@ def _kind(region: dict[str, Any]) -> str:
         fields = {
             "points": "polygon",
             "rle": "brush",
+            "imageDataURL": "bitmask",
             "radiusX": "ellipse",
             "height": "rectangle",
             "x": "keypoint",
@@ -351,6 +356,12 @@ def _shape(
             raise RecordError(
                 builder.source, f"cannot be used: {error}", "export anew", f"the brush of {where}"
             ) from None
+    if kind == "bitmask":
+        try:
+            return {"rle": bitmap_rle(_bitmask(value.get("imageDataURL"), height, width))}
+        except ValueError as error:
+            what = f"cannot be used: {error}"
+            raise RecordError(builder.source, what, "export anew", f"the bitmask of {where}") from None
     if kind == "polygon":
         with np.errstate(over="ignore"):
             return {"polygons": [points(value.get("points")) * [width / 100, height / 100]]}
@@ -364,3 +375,27 @@ def _shape(
         builder.problems.note(ProblemKind.TURNED_BOX, where)
         box = box_around(turned_box(box, turn, (x, y)))
     return {"box": box}
+
+
+def _bitmask(url: Any, height: int, width: int) -> np.ndarray:
+    """Where the PNG (H, W) of a data URL is opaque.
+
+    Raises:
+        ValueError: it is no such PNG, or of another size.
+    """
+    if not isinstance(url, str) or not url.startswith("data:image/png;base64,"):
+        raise ValueError("it has no imageDataURL of a PNG")
+    try:
+        png = io.BytesIO(base64.b64decode(url.partition(",")[2], validate=True))
+        with quiet(), Image.open(png, formats=("PNG",)) as image:
+            size = image.size
+            # before anything is decoded, so that a file that claims to be huge costs nothing
+            opaque = (
+                np.asarray(image)[..., -1] != 0 if size == (width, height) and image.mode == "RGBA" else None
+            )
+    # parsers raise whatever they stumble over on damaged bytes
+    except Exception as error:  # noqa: BLE001
+        raise ValueError(f"it is not readable as PNG ({one_line(error):.100})") from None
+    if opaque is None:
+        raise ValueError(f"its PNG of {size[0]} x {size[1]} is not RGBA of {width} x {height}")
+    return opaque

@@ -77,6 +77,7 @@ def read_labelme(source: Path, image_folder: Path | None = None) -> FileDataset:
     by_stem: defaultdict[str, list[str]] = defaultdict(list)
     for image in images:
         by_stem[posixpath.splitext(image)[0]].append(image)
+        by_stem[f"/{posixpath.basename(image)}"].append(image)  # of that name in any folder
     labelled: dict[str, str] = {}
     for name, labels in found:
         image = _find_image(name, labels, root, by_stem, builder)
@@ -145,7 +146,7 @@ def _find_image(
     """The image of a LabelMe file, relative to `root`.
 
     imagePath is relative to the file; where it leads nowhere, as after renaming, the image of the file's own
-    name.
+    name, else the only one in any folder that is called as imagePath says.
     """
     stated, folder = labels.get("imagePath"), builder.folder
     here, stem = posixpath.dirname(name), posixpath.splitext(name)[0]
@@ -159,6 +160,8 @@ def _find_image(
                 if os.path.isfile(folder / image):
                     return image
     own = [stem, posixpath.basename(stem)] if elsewhere else [stem]
+    if isinstance(stated, str):  # as where labels and images were put into folders of their own
+        own.append("/" + posixpath.basename(stated.replace("\\", "/")))
     beside = next((by_stem[one] for one in own if one in by_stem), None) or _beside(name, folder)
     if len(beside) == 1:
         builder.problems.note(ProblemKind.IMAGE_PATH, f"{name!r}")
@@ -166,7 +169,7 @@ def _find_image(
     if labels.get("imageData"):
         remedy = "it is embedded in the file as imageData: write that out as a file beside it"
     else:
-        remedy = "restore it, or give the folder that holds both the images and the labels"
+        remedy = "restore it, give the folder that holds both, or say where the images are: --images FOLDER"
     shown = f"{stated!r:.200}" if isinstance(stated, str) else "not given"
     raise RecordError(root / name, f"its image (imagePath {shown}) is not in {str(folder)!r}", remedy)
 

@@ -65,8 +65,13 @@ def _read(source: Path, image_folder: Path | None) -> FileDataset:
 
 
 def looks_like_lvis(source: Path) -> bool:
-    """Whether `source` is a JSON file with LVIS's fields at its beginning or end."""
+    """Whether `source` is a JSON file with LVIS's fields at its beginning or end, or a folder whose only
+    .json is one.
+    """
     source = Path(source)
+    if source.is_dir():
+        files = [file for file in source.glob("*.json") if not file.name.startswith(".")]
+        return len(files) == 1 and files[0].is_file() and looks_like_lvis(files[0])
     if source.suffix.lower() != ".json":
         return False
     # in the file of version 1 the annotations come before the images, and the classes last

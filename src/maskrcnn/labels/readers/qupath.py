@@ -31,6 +31,7 @@ from maskrcnn.masks.rle import union_rle
 
 SUFFIXES = (".geojson", ".json")
 DETECTED = ("detection", "cell")  # objects that were found inside annotations
+KIND_PROPERTIES = ("objectType", "object_type")
 NO_OBJECTS = ("root", "tile", "tma_core", "unknown")
 
 
@@ -42,6 +43,7 @@ class Feature:
     kind: str  # "annotation", "cell", ...
     name: str  # of its class; "" where it has none
     geometry: dict[str, Any]
+    texts: tuple[str, ...]  # properties that have a text
 
 
 def read_qupath(source: Path, class_attribute: str | None = None) -> FileDataset:
@@ -65,7 +67,16 @@ def read_qupath(source: Path, class_attribute: str | None = None) -> FileDataset
     for label in labels:
         refuse_leaving(root, root / label)
         features[label] = list(_features(load_json(root / label), label, class_attribute, builder))
-    _name_classes([one for found in features.values() for one in found])
+    everything = [one for found in features.values() for one in found]
+    if everything and not any(one.name for one in everything):
+        if class_attribute is not None:
+            known = ", ".join(map(repr, sorted({text for one in everything for text in one.texts})))
+            what = f"no object has a text as {class_attribute!r} (there are: {known or 'none':.300})"
+            raise RecordError(source, what, "name one of these")
+        for one in everything:
+            for text in one.texts:
+                builder.problems.note(ProblemKind.TEXT_PROPERTY, f"{text!r:.80} of {one.record}")
+    _name_classes(everything)
     used = {one.name for found in features.values() for one in found if one.name}
     ids = builder.add_classes(sorted(used))
     for label, found in features.items():
@@ -124,7 +135,10 @@ def _features(
         elif name.endswith("*"):
             builder.problems.note(ProblemKind.QUPATH_IGNORED, record)
         else:
-            yield Feature(record, str(kind), name, geometry)
+            texts = (key for key, value in properties.items() if isinstance(value, str) and value.strip())
+            yield Feature(
+                record, str(kind), name, geometry, tuple(key for key in texts if key not in KIND_PROPERTIES)
+            )
 
 
 def _class(value: Any) -> str:

@@ -9,6 +9,7 @@ it is taken as it stands.
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from maskrcnn.errors import RecordError, UserError
+from maskrcnn.errors import DataError, RecordError, UserError
 from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.builder import ROUNDING, LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
@@ -27,12 +28,14 @@ from maskrcnn.labels.readers.folder_files import files_under
 from maskrcnn.labels.readers.label_image import read_ids, rles_by_id, voc_numbers
 from maskrcnn.labels.readers.safe_xml import parse_xml
 from maskrcnn.labels.readers.text_lines import read_lines
+from maskrcnn.labels.split_names import other_subsets, split_of
 from maskrcnn.labels.types import LabelledImage
 from maskrcnn.masks.rle import Rle, rle_box
 
 VOID = 255  # in SegmentationObject: the border of an object, or nobody knows
 PARTS = ("_train", "_val", "_trainval", "_test")  # how ImageSets/Main/dog_train.txt ends
 LABELS_FOLDERS = ("Annotations", "annotations")
+XML_FOLDERS = ("labels", "xmls", "xml")  # where XML files lie in them
 IMAGE_FOLDERS = ("JPEGImages", "images")
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
@@ -72,8 +75,8 @@ def read_voc(source: Path, split: str | None = None, image_folder: Path | None =
         source: a folder as VOC2012 (with Annotations and JPEGImages), the VOCdevkit that holds one, or a
             folder of XML files and images.
         split: a list in ImageSets, "train" for ImageSets/Main/train.txt or, where that is missing,
-            ImageSets/Segmentation/train.txt; "Segmentation/train" for a list in another folder. None: every
-            XML file.
+            ImageSets/Segmentation/train.txt; "Segmentation/train" for a list in another folder. Without
+            ImageSets the folder Annotations/train. None: every XML file.
         image_folder: the folder of the images; None: JPEGImages and the like, else that of the XML files.
 
     Raises:
@@ -122,7 +125,7 @@ def _root(source: Path) -> Path:
     """The folder that holds Annotations or the XML files: `source` or the one VOC* folder in it."""
     if not source.is_dir():
         raise UserError(f"{source}: no such folder; give a folder with Annotations and JPEGImages")
-    if any((source / name).is_dir() for name in LABELS_FOLDERS) or next(source.glob("*.xml"), None):
+    if _labels_folder(source) != source or next(source.glob("*.xml"), None):
         return source
     inner = [*source.glob("VOC*"), *source.glob("VOCdevkit/VOC*")]
     roots = sorted(path for path in inner if (path / "Annotations").is_dir())
@@ -143,19 +146,26 @@ def _layout(root: Path, image_folder: Path | None) -> Layout:
     if images is None:
         images = next((root / name for name in IMAGE_FOLDERS if (root / name).is_dir()), labels)
     layout = Layout(root, labels, images, {}, {})
-    for name in _files(labels, root):
-        if name.lower().endswith(".xml"):
-            layout.xmls[_key(name)] = labels / name
     for name in _files(images, root):
         if name.lower().endswith(SUFFIXES):
             layout.files.setdefault(_key(name), []).append(name)
-    if not layout.xmls:
+    xmls = [name for name in _files(labels, root) if name.lower().endswith(".xml")]
+    if not xmls:
         raise RecordError(labels, "no XML file", "put the labels there")
+    # annotations/xmls/a.xml of images/a.jpg, as of Oxford's pets
+    below = posixpath.commonpath([posixpath.dirname(name) for name in xmls])
+    if below and split_of(below) is None and not any(key.startswith(f"{below}/") for key in layout.files):
+        layout.labels = labels / below
+        xmls = [name.removeprefix(f"{below}/") for name in xmls]
+    layout.xmls |= {_key(name): layout.labels / name for name in xmls}
     return layout
 
 
 def _labels_folder(root: Path) -> Path:
-    return next((root / name for name in LABELS_FOLDERS if (root / name).is_dir()), root)
+    found = next((root / name for name in LABELS_FOLDERS if (root / name).is_dir()), None)
+    if found is None and next(root.glob("*.xml"), None) is None:
+        found = next((root / name for name in XML_FOLDERS if next((root / name).glob("*.xml"), None)), None)
+    return root if found is None else found
 
 
 def _files(folder: Path, root: Path) -> list[str]:
@@ -172,15 +182,41 @@ def _key(name: str) -> str:
     return name.rpartition(".")[0]
 
 
+def has_voc_split(source: Path, split: str) -> bool:
+    """Whether there is a list of "train", "val" or "test" or, without any list, a folder of its XML files."""
+    try:
+        root = _root(source)
+    except (DataError, UserError):
+        return False
+    sets, labels = root / "ImageSets", _labels_folder(root)
+    if sets.is_dir() or labels == root:
+        return _list_file(sets, split) is not None
+    folders = [folder for folder in labels.iterdir() if split_of(folder.name) == split]
+    return any(next(folder.glob("**/*.xml"), None) for folder in folders)
+
+
+def _list_file(sets: Path, split: str) -> Path | None:
+    """A list in ImageSets; CVAT calls it Train.txt, others valid.txt."""
+    if "/" in split:
+        path = sets / f"{split}.txt"
+        return path if ".." not in split.split("/") and path.is_file() else None
+    for kind in ("Main", "Segmentation"):
+        lists = sorted((sets / kind).glob("*.txt"), key=lambda path: (path.stem != split, path.name))
+        found = next((path for path in lists if split in (path.stem, split_of(path.stem))), None)
+        if found is not None:
+            return found
+    return None
+
+
 def _listed(layout: Layout, split: str, problems: Problems) -> list[str]:
-    """The names in a list of ImageSets that have an XML file."""
+    """The names in a list of ImageSets, or in the folder of a split, that have an XML file."""
     sets = layout.root / "ImageSets"
-    places = (
-        [sets / f"{split}.txt"]
-        if "/" in split
-        else [sets / kind / f"{split}.txt" for kind in ("Main", "Segmentation")]
-    )
-    path = next((place for place in places if ".." not in split.split("/") and place.is_file()), None)
+    path = _list_file(sets, split)
+    folders = [] if sets.is_dir() else list(dict.fromkeys(key.partition("/")[0] for key in layout.xmls))
+    if any(split_of(folder) == split for folder in folders):
+        for other in other_subsets(folders):
+            problems.note(ProblemKind.OTHER_SUBSET, repr(other))
+        return [key for key in sorted(layout.xmls) if split_of(key.partition("/")[0]) == split]
     if path is None:
         known = sorted(file.relative_to(sets).with_suffix("").as_posix() for file in sets.glob("*/*.txt"))
         raise UserError(
@@ -331,7 +367,7 @@ def _count_lost(element: Element, source: str, problems: Problems) -> None:
 
 
 def _flag(element: Element, tag: str) -> bool:
-    return (element.findtext(tag) or "").strip().lower() not in ("", "0", "false", "no")
+    return (element.findtext(tag) or "").strip().lower() not in ("", "0", "false", "no", "unspecified")
 
 
 def _number(element: Element | None, tag: str) -> float | None:
