@@ -135,9 +135,18 @@ def test_leading_folders_that_tell_images_apart_stay(tmp_path: Path) -> None:
     refused(lambda: read_coco(path), "'a/1.png' not found in", "--images FOLDER")
 
 
-@pytest.mark.parametrize("name", ["../images/p0.png", "..\\images\\p0.png", "x/../../images/p0.png"])
-def test_dots_are_never_left_off(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["../images/{}", "..\\..\\upload\\4\\{}", "x/../../images/{}"])
+def test_dots_are_left_off_as_leading_folders_are(tmp_path: Path, name: str) -> None:
+    """As Label Studio writes them; what is left is looked for below the folder alone."""
     write_images(tmp_path / "images")
+    path = write_labels(tmp_path / "annotations/a.json", [name.format(f"p{n}.png") for n in range(COUNT)])
+    dataset = repaired(read_coco(path), *["leading folders of file_name left off"] * COUNT)
+    assert [image.path for image in dataset] == [tmp_path / f"images/p{n}.png" for n in range(COUNT)]
+
+
+@pytest.mark.parametrize("name", ["../p0.png", "..\\p0.png", "x/../../p0.png"])
+def test_dots_lead_nowhere(tmp_path: Path, name: str) -> None:
+    write_images(tmp_path)
     refused(lambda: read_coco(write_labels(tmp_path / "annotations/a.json", [name])), "leaves the folder")
 
 

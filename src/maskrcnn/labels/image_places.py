@@ -38,9 +38,8 @@ class Spelling:
         if self == Spelling():
             return relative_name(text)
         parts = _parts(text) if self.slashes else [part for part in PurePosixPath(text).parts if part != "/"]
-        if ".." in parts or len(parts) <= self.dropped:
-            return None
-        return relative_name("/".join(parts[self.dropped :]))
+        rest = parts[self.dropped :]
+        return relative_name("/".join(rest)) if rest and ".." not in rest else None
 
     @property
     def kind(self) -> ProblemKind | None:
