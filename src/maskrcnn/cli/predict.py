@@ -72,7 +72,9 @@ Save = Annotated[
 ]
 Scale = Annotated[
     float | None,
-    typer.Option(min=1e-9, metavar="UM_PER_PIXEL", help="Adds micrometres to the tables of --save csv."),
+    typer.Option(
+        min=1e-9, max=1e9, metavar="UM_PER_PIXEL", help="Adds micrometres to the tables of --save csv."
+    ),
 ]
 Simplify = Annotated[
     float,
