@@ -53,6 +53,8 @@ PUBLISHED = "torchvision/maskrcnn_resnet50_fpn"
         (["split", "{file}", "--out", "{new}", "--group-pattern", "(a)"], ["--by group"]),
         (["split", "{file}", "--out", "{new}", "--by", "stratified", "--groups", "folder"], ["--by group"]),
         (["predict", "m", "{image}", "--score", "2"], ["--score"]),
+        (["predict", "m", "{image}", "--save", "csv", "--scale", "1e300"], ["--scale", "1000000000"]),
+        (["predict", "m", "{image}", "--save", "csv", "--scale", "inf"], ["--scale"]),
         (["predict", "person-mobilenet", "{image}", "--score", "nan"], ["--score"]),
     ],
 )

@@ -14,6 +14,8 @@ from maskrcnn.cli.common import check_outputs
 from maskrcnn.cli.main import main
 from maskrcnn.errors import UserError
 from maskrcnn.images.write import save_image
+from maskrcnn.labels.synthetic import Synthetic
+from maskrcnn.labels.writers.coco import write_coco
 
 LABELS = Path(__file__).parents[1] / "labels" / "samples" / "coco"
 
@@ -89,6 +91,42 @@ def test_a_link_and_a_device_may_be_written(tmp_path: Path) -> None:
 def test_two_results_cannot_be_one_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="a name of its own"):
         check_outputs(tmp_path / "a", None, tmp_path / "a")
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    with pytest.raises(UserError, match="a name of its own"):
+        check_outputs(tmp_path / "a", tmp_path / "link")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["check", "{data}/train.json", "--json", "{data}/train.json"],
+        ["check", "{data}", "--no-steps", "--html", "{data}/train.json"],
+        ["evaluate", "person-mobilenet", "{data}/train.json", "--html", "{data}/train.json"],
+        ["evaluate", "person-mobilenet", "{data}", "--split", "train", "--json", "{data}/train.json"],
+        [
+            "predict",
+            "nuclei-mobilenet",
+            "{data}/train",
+            "--out",
+            "{data}/out",
+            "--json",
+            "{data}/train/a.png",
+        ],
+        ["predict", "nuclei-mobilenet", "{data}/train", "--out", "{data}", "--json", "{data}/results.json"],
+        ["evaluate", "nuclei-mobilenet", "{data}/train.json", "--results", "{data}/results.json"],
+    ],
+)
+def test_no_report_replaces_what_is_read_or_written(
+    arguments: list[str], tmp_path: Path, error_line: Callable[[], str]
+) -> None:
+    write_coco(Synthetic(2, seed=5), tmp_path / "train.json", tmp_path / "train")
+    Image.new("RGB", (32, 32)).save(tmp_path / "train" / "a.png")
+    for name in ("results.json", "journal.jsonl"):  # as predict leaves them
+        (tmp_path / name).touch()
+    before = (tmp_path / "train.json").read_bytes(), (tmp_path / "train" / "a.png").read_bytes()
+    assert main([argument.format(data=tmp_path) for argument in arguments]) == 2
+    assert "name" in error_line()
+    assert before == ((tmp_path / "train.json").read_bytes(), (tmp_path / "train" / "a.png").read_bytes())
 
 
 def test_a_report_is_written_through_links_and_devices(

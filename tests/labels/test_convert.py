@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -264,3 +266,22 @@ def test_stacks_are_refused_as_check_does(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
     convert_data(str(tmp_path), "coco", tmp_path / "out", channels=5)
     assert (tmp_path / "out/train.json").exists()
+
+
+@pytest.mark.parametrize("form", ["cvat", "voc", "coco"])
+def test_names_that_xml_cannot_hold_lose_no_image(form: str, tmp_path: Path) -> None:
+    """Control characters, a line end, and a byte that is no UTF-8."""
+    write_coco(Synthetic(4, seed=5), tmp_path / "train.json", tmp_path / "train")
+    names = [os.fsdecode(b"a\xff.png"), "b\x1b[1m.png", "c\nd.png", "\u00e9 <&>.png"]
+    for place, name in zip(sorted((tmp_path / "train").iterdir()), names, strict=True):
+        place.rename(place.with_name(name))
+    labels = json.loads((tmp_path / "train.json").read_text())
+    for image, name in zip(labels["images"], names, strict=True):
+        image["file_name"] = name
+    (tmp_path / "train.json").write_text(json.dumps(labels))
+    written = convert_data(str(tmp_path), form, tmp_path / "out")[0]["train"]
+    back = open_dataset(str(tmp_path / "out"), "train")
+    paths = [back.image(index).path for index in range(len(back))]
+    assert len(paths) == 4 and all(path is not None and path.is_file() for path in paths)
+    count = sum(len(written.image(index).annotations) for index in range(4))
+    assert sum(len(back.image(index).annotations) for index in range(4)) == count

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -264,3 +265,14 @@ def test_zarrs_and_pages_lie_beside_their_labels_as_images(kind: str, channels: 
     images = [dataset.image(index) for index in range(len(dataset))]
     assert [len(one.annotations) for one in images] == [count] * 3
     assert all(one.path and np.array_equal(read_image(one.path, channels), pixels) for one in images)
+
+
+def test_cvat_has_images_whose_names_xml_cannot_hold(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    for name in (b"a\xff.png", b"b\x1b.png"):
+        Image.fromarray(image()).save(tmp_path / "images" / os.fsdecode(name))
+    predict_files(FixedModel(), [tmp_path / "images"], tmp_path / "out", save=["cvat"])
+    dataset = open_dataset(str(tmp_path / "out" / "cvat"), "train")
+    for index in range(2):
+        assert dataset.image(index).annotations
+        assert dataset.pixels(index).shape == image().shape

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from maskrcnn.errors import UserError
 from maskrcnn.images.regions import ArrayRegions
 from maskrcnn.instances import Instances, Masks
-from maskrcnn.masks.measure import POWERS, SHAPE, measure
+from maskrcnn.masks.measure import POWERS, SHAPE, check_scale, measure
 from maskrcnn.predict.writers.tables import ObjectsWriter, SummaryWriter
 from maskrcnn.predict.writers.writer import WrittenImage
 
@@ -81,6 +82,12 @@ def test_micrometres() -> None:
         for name, power in POWERS.items():
             assert row[f"{name}_um{2 if power == 2 else ''}"] == row[name] * 0.5**power
     assert "area_um2" not in measure(found(masks=False), 0.5)[0]
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf"), 1e300, "a"])
+def test_a_scale_that_is_none_is_one_line(scale: float) -> None:
+    with pytest.raises(UserError, match="micrometres per pixel are from"):
+        check_scale(scale)
 
 
 def test_an_empty_mask_has_no_figures() -> None:

@@ -178,7 +178,7 @@ def test_a_token_is_asked_for(runner: TorchEngine) -> None:
         assert service.predict(data, Authorization="Bearer 0123456789abcdeF").status == 401
         assert service.ask("GET", "/metrics").status == service.ask("GET", "/openapi.json").status == 401
         assert service.ask("GET", "/v2/health/live").status == service.ask("GET", "/").status == 200
-        assert service.predict(data, Authorization="Bearer 0123456789abcdef", Host="a.example").status == 200
+        assert service.predict(data, Authorization="bearer 0123456789abcdef", Host="a.example").status == 200
 
 
 def test_pages_of_other_sites_are_refused_without_one(service: Served) -> None:

@@ -150,7 +150,7 @@ def test_what_cannot_be_meant_is_one_line(
 def test_paths_come_on_standard_input(tmp_path: Path, fixed: FixedModel, monkeypatch, capsys) -> None:
     for number in range(3):
         Image.fromarray(frame(number)).save(tmp_path / f"{number}.png")
-    monkeypatch.setattr("sys.stdin", io.StringIO(f"{tmp_path}/1.png\n\n{tmp_path}/0.png\r\n"))
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"\ufeff{tmp_path}/1.png\n\n{tmp_path}/0.png\r\n"))
     assert main(["predict", "any", "-", "--out", str(tmp_path / "out")]) == 0
     assert "in 2 images" in capsys.readouterr().out
     shown = sorted(path.name for path in (tmp_path / "out").iterdir() if path.name[0] != ".")

@@ -62,7 +62,7 @@ def check(
     steps: Annotated[bool, typer.Option(help="Run two training steps to measure time and memory.")] = True,
 ) -> None:
     """Find mistakes in labelled images before a training does."""
-    check_outputs(json, html)
+    check_outputs(json, html, inputs=[data, val])
     check_outputs(fix, kind="new folder")
     from maskrcnn.check.fix import write_fixed
     from maskrcnn.check.run import check as run_check
@@ -82,6 +82,8 @@ def check(
             measured=steps,
             progress=progress,
         )
+    read = [dataset.info.name for dataset in report.datasets.values()]
+    check_outputs(json, html, inputs=read)
     print_report(report)
     write_reports(report, json, html)
     if fix is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -238,18 +238,27 @@ def augmented(runner: Runner) -> Runner:
     return Augmented(runner)
 
 
-def check_outputs(*paths: Path | None, kind: Output = "file") -> None:
+def check_outputs(
+    *paths: Path | None, kind: Output = "file", inputs: Iterable[str | Path | None] = ()
+) -> None:
     """Find out before the work, not after it, that a result cannot be written.
 
     Args:
         kind: of what will be there: a "file", an "image", a "folder" that may exist, or a "new folder".
+        inputs: what the command reads: none of it is written over.
 
     Raises:
         UserError: one line that names the path and the remedy.
     """
     given = [path for path in paths if path is not None]
-    if len(set(given)) < len(given):
+    if len(set(map(os.path.realpath, given))) < len(given):
         raise UserError(f"{given[0]}: two results cannot be one file; give each a name of its own")
+    there = {os.path.realpath(path) for path in given if path.is_file()}
+    for read in filter(None, inputs if there else ()):
+        if os.path.realpath(read) in there:
+            raise UserError(
+                f"{read}: would be replaced, though the command reads it; give the result another name"
+            )
     for path in given:
         _check_kind(path, kind)
         if path.exists() and not path.is_file() and not path.is_dir():

@@ -93,7 +93,12 @@ def evaluate(
         raise UserError(
             f"--results {results}: neither a folder of predict --shard, nor a .json file to write to"
         )
-    check_outputs(json, results, html)
+    if results is not None and results.exists() and (results.parent / "journal.jsonl").exists():
+        raise UserError(
+            f"--results {results}: predict wrote it, and it would be written over; give another name or, to"
+            " read what was found, a folder of predict --shard"
+        )
+    check_outputs(json, results, html, inputs=[data])
     if metrics not in METRICS:
         raise UserError(f"--metrics {metrics}: {nearest(metrics, METRICS)}")
     wanted = parse_value_range(value_range)
@@ -105,6 +110,7 @@ def evaluate(
 
     options = label_options(class_name, images, class_attribute, split_parts, set_)
     dataset = open_named(data, split, options=options)
+    check_outputs(json, results, html, inputs=[dataset.info.name])
     tell_repairs(dataset)
     model = load_runner(weights, device, engine, trust_code=trust_code)
     dataset = _as_the_model_sees(dataset, model.config, wanted)

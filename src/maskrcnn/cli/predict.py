@@ -72,7 +72,9 @@ Save = Annotated[
 ]
 Scale = Annotated[
     float | None,
-    typer.Option(min=1e-9, metavar="UM_PER_PIXEL", help="Adds micrometres to the tables of --save csv."),
+    typer.Option(
+        min=1e-9, max=1e9, metavar="UM_PER_PIXEL", help="Adds micrometres to the tables of --save csv."
+    ),
 ]
 Simplify = Annotated[
     float,
@@ -152,7 +154,8 @@ def predict(
 ) -> None:
     """Find the objects in images or videos and draw them."""
     check_outputs(out, kind="folder")
-    check_outputs(json)
+    if json:
+        check_outputs(json, out / "results.json", out / "journal.jsonl")
     wanted = parse_value_range(value_range)
     runner: dict[str, Any] = {"device": device, "engine": engine, "trust_code": trust_code}
     if shard is not None or ray is not None:
@@ -179,6 +182,7 @@ def predict(
         found = Sources([path for video in videos for path in video.images], [])
     else:
         found = find_sources(sources)
+    check_outputs(json, inputs=found.images)
     if compile:
         refuse_options({"--tta": tta}, "looks at each image at other sizes than --compile makes graphs for")
         runner["compiled"] = partial(_compiled, batch=batch, bf16=bf16)

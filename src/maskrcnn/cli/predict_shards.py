@@ -116,7 +116,7 @@ def _find_addresses(sources: list[str], *, allow_network: bool) -> Addresses:
         allow_network=allow_network,
     )
     if found.doubled:
-        say(f"{counted(found.doubled, 'image')} were named twice; each is predicted once")
+        say(f"{counted(found.doubled, 'image')} named twice; each is predicted once")
     return found
 
 

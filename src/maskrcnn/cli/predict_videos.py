@@ -91,12 +91,12 @@ def named_on_stdin(sources: list[str]) -> list[str]:
 
 
 def paths_on_stdin() -> list[str]:
-    """The lines on standard input that are not empty.
+    """The lines on standard input that are not empty, without the mark with which lists of Windows begin.
 
     Raises:
         UserError: there is none.
     """
-    paths = [line for line in (line.rstrip("\r\n") for line in sys.stdin) if line]
+    paths = [line for line in (line.rstrip("\r\n").removeprefix("\ufeff") for line in sys.stdin) if line]
     if not paths:
         raise UserError("-: no path came on standard input; give one a line")
     return paths

@@ -50,7 +50,8 @@ def _write_each(datasets: dict[str, Dataset], writer: FormatWriter) -> None:
         taken: set[str] = set()
         for index in range(len(dataset)):
             image = dataset.image(index)
-            name = copy_image(dataset, index, writer.image_folder(split), taken, flat=writer.flat)
+            images = writer.image_folder(split)
+            name = copy_image(dataset, index, images, taken, flat=writer.flat, plain=writer.plain)
             writer.begin(split, name, image, dataset.info)
             writer.add(image.annotations)
             writer.end()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
+from numbers import Real
 from typing import Any, Protocol
 
 import numpy as np
@@ -57,9 +58,10 @@ def measure(
             columns are left out.
 
     Raises:
-        UserError: scikit-image is not installed.
+        UserError: scikit-image is not installed, or a scale that nothing can have.
     """
     demand_scikit_image()
+    check_scale(scale)
     if pixels is None and found.pixels is not None:
         pixels = ArrayRegions(found.pixels)
     rows: list[dict[str, Any]] = []
@@ -74,6 +76,12 @@ def measure(
             values |= _scaled(values, scale)
         rows.append(values)
     return rows
+
+
+def check_scale(scale: float | None) -> None:
+    """Refuse micrometres per pixel that are none, NaN too, or so many that areas overflow."""
+    if scale is not None and not (isinstance(scale, Real) and 1e-9 <= scale <= 1e9):
+        raise UserError(f"scale={scale!r:.40}: micrometres per pixel are from 1e-9 to 1e9")
 
 
 def demand_scikit_image() -> None:

@@ -18,6 +18,7 @@ from maskrcnn.images.regions import RegionImage, whole_pixels
 from maskrcnn.instances import Instances
 from maskrcnn.labels.writers.left_out import LeftOut
 from maskrcnn.masks.encoding import encode, encoders
+from maskrcnn.masks.measure import check_scale
 from maskrcnn.predict.journal import NAME as JOURNAL
 from maskrcnn.predict.journal import Finished, Journal, describe_run
 from maskrcnn.predict.kinds import (
@@ -123,6 +124,7 @@ def predict_files(
     """
     check_batch(batch)
     check_score(score)
+    check_scale(scale)
     check_kinds(save)
     paths, passed_over = sources if isinstance(sources, Sources) else find_sources(sources)
     images = source_images(paths, pages, model.config.input.channels)

@@ -28,7 +28,8 @@ async def read_images(request: Request, most: int) -> list[bytes]:
         if body := await request.body():
             return [body]
         raise HTTPException(400, "the body is empty; send the bytes of an image")
-    wanted = f"a form has 1 to {most} files called {FIELD}, and nothing else"
+    count = "one file" if most == 1 else f"1 to {most} files"
+    wanted = f"a form has {count} called {FIELD}, and nothing else"
     try:
         parser = _InMemory(request.headers, request.stream(), max_files=most, max_fields=0)
         files = (await parser.parse()).multi_items()

@@ -77,8 +77,8 @@ class Guard:
     def _check(self, headers: dict[bytes, bytes], path: str) -> None:
         token = self._service.options.token
         if token is not None:
-            given = headers.get(b"authorization", b"")
-            if path not in OPEN and not hmac.compare_digest(given, b"Bearer " + token):
+            scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
+            if path not in OPEN and not (scheme.lower() == b"bearer" and hmac.compare_digest(given, token)):
                 line = "send the token: Authorization: Bearer TOKEN"
                 raise HTTPException(401, line, {"WWW-Authenticate": "Bearer"})
         elif self._service.options.loopback:

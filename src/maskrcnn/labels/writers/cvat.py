@@ -21,6 +21,8 @@ from maskrcnn.labels.writers.growing_file import GrowingFile
 class CvatWriter(FormatWriter):
     """annotations.xml, whole after every image; its subsets are the splits."""
 
+    plain = True
+
     def image_folder(self, split: str) -> Path:
         return self.folder / "images" / split.capitalize()
 

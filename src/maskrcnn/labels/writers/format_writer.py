@@ -17,6 +17,7 @@ class FormatWriter:
     """
 
     flat = False  # images have no folders in their names
+    plain = False  # names of images are such as XML can hold
     with_images = True  # labels are of no use without the images beside them
 
     def __init__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path, PurePosixPath
 
@@ -11,6 +12,14 @@ from PIL import Image
 from maskrcnn.files import new_file
 from maskrcnn.labels.image_files import relative_name
 from maskrcnn.labels.types import Dataset
+
+# control characters, line ends, bytes that are no UTF-8
+NO_XML = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
+
+
+def plain_name(name: str) -> str:
+    """The name of a file as XML and a line of text can hold it: other letters by their numbers."""
+    return NO_XML.sub(lambda letter: f"_x{ord(letter[0]):x}_", name)
 
 
 def link_image(source: Path, target: Path) -> None:
@@ -28,7 +37,9 @@ def link_image(source: Path, target: Path) -> None:
             shutil.copyfile(source, unfinished)
 
 
-def copy_image(dataset: Dataset, index: int, folder: Path, taken: set[str], *, flat: bool = False) -> str:
+def copy_image(
+    dataset: Dataset, index: int, folder: Path, taken: set[str], *, flat: bool = False, plain: bool = False
+) -> str:
     """Copies an image into `folder` and returns its name there, which no other in `taken` has but for its
     suffix and for upper case.
 
@@ -37,6 +48,7 @@ def copy_image(dataset: Dataset, index: int, folder: Path, taken: set[str], *, f
 
     Args:
         flat: names lose all their folders.
+        plain: they are such as XML can hold (`plain_name`).
 
     Raises:
         DataError: a generated image cannot be made.
@@ -47,6 +59,8 @@ def copy_image(dataset: Dataset, index: int, folder: Path, taken: set[str], *, f
     inside = PurePosixPath(*kept, inside.name)
     if image.path is None:
         inside = inside.with_suffix(".png")
+    if plain:
+        inside = PurePosixPath(plain_name(str(inside)))
     stem = str(inside.with_suffix(""))
     if stem.casefold() in taken:  # A.png would replace a.png on Windows and macOS
         stem = f"{stem}-{index:06d}"

@@ -31,7 +31,7 @@ def write_voc(datasets: dict[str, Dataset], folder: Path, left_out: LeftOut) -> 
         for index in range(len(dataset)):
             image = dataset.image(index)
             image.annotations = [a for a in image.annotations if not _is_crowd(a, left_out)]
-            name = copy_image(dataset, index, folder / "JPEGImages", taken)
+            name = copy_image(dataset, index, folder / "JPEGImages", taken, plain=True)
             stem = Path(name).with_suffix("")
             stems.append(stem.as_posix())
             path = folder / "Annotations" / f"{stem}.xml"

@@ -15,7 +15,7 @@ from maskrcnn.images.write import save_image
 from maskrcnn.instances import Instances
 from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage
 from maskrcnn.labels.writers.format_writer import FormatWriter
-from maskrcnn.labels.writers.image_copy import link_image
+from maskrcnn.labels.writers.image_copy import link_image, plain_name
 from maskrcnn.masks.rle import Rle, rle_area
 from maskrcnn.predict.writers.writer import WrittenImage
 
@@ -45,6 +45,7 @@ class LabelsWriter:
         page = image.name.startswith(f"{image.path.as_posix()}[")
         of_pixels = self._writer.with_images and (page or image.path.is_dir())
         name = image.stem + (_suffix(image) if of_pixels else image.path.suffix)
+        name = plain_name(name) if self._writer.plain else name
         own = self._writer.own_file("", name)
         self._skipped = image.done and own is not None and own.exists()
         if self._skipped:
