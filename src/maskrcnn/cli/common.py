@@ -254,10 +254,10 @@ def check_outputs(
     if len(set(map(os.path.realpath, given))) < len(given):
         raise UserError(f"{given[0]}: two results cannot be one file; give each a name of its own")
     there = {os.path.realpath(path) for path in given if path.is_file()}
-    for read in filter(None, inputs if there else ()):
-        if os.path.realpath(read) in there:
+    for read in inputs if there else ():
+        if read and os.path.realpath(read) in there:
             raise UserError(
-                f"{read}: would be replaced, though the command reads it; give the result another name"
+                f"{read}: the command reads it and would replace it; give the result another name"
             )
     for path in given:
         _check_kind(path, kind)
