@@ -95,8 +95,8 @@ def evaluate(
         )
     if results is not None and results.exists() and (results.parent / "journal.jsonl").exists():
         raise UserError(
-            f"--results {results}: predict wrote it, and it would be written over; give another name or, to"
-            " read what was found, a folder of predict --shard"
+            f"--results {results}: predict wrote it, and it would be written over; give another name,"
+            " or, to read what was found, a folder of predict --shard"
         )
     check_outputs(json, results, html, inputs=[data])
     if metrics not in METRICS:
