@@ -104,6 +104,15 @@ def test_skeleton_of_elements(tmp_path: Path) -> None:
         assert len(repaired(path, *kinds).image(0).annotations) == 1
 
 
+def test_a_skeleton_of_no_label(tmp_path: Path) -> None:
+    path = write(tmp_path, one("bbox", bbox=[1, 1, 5, 5]))
+    document = json.loads(path.read_text())
+    for number in (-1, 99, -(10**30)):
+        document["categories"]["points"]["items"].append({"label_id": number, "labels": ["nose", "tail"]})
+    path.write_text(json.dumps(document))
+    assert len(repaired(path).image(0).annotations) == 1
+
+
 def test_ellipse(tmp_path: Path) -> None:
     (found,) = repaired(write(tmp_path, one("ellipse", points=[2.0, 3.0, 18.0, 13.0]))).image(0).annotations
     assert found.box == (2, 3, 18, 13) and found.area == pytest.approx(math.pi * 8 * 5, abs=8)

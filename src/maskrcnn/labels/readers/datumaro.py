@@ -110,7 +110,8 @@ def _add_classes(document: dict[str, Any], builder: LabelBuilder) -> tuple[dict[
     for position, entry in enumerate(entries):
         if entry.get("parent") and position not in named:
             parent = next(
-                (at for at in named if at < len(entries) and entries[at].get("name") == entry["parent"]), -1
+                (at for at in named if 0 <= at < len(entries) and entries[at].get("name") == entry["parent"]),
+                -1,
             )
             joints = named.get(parent, {}).get("labels")
             if isinstance(joints, list) and entry.get("name") in joints:
