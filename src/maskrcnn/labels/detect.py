@@ -22,6 +22,7 @@ from maskrcnn.labels.readers.instance_png import (
     looks_like_instance_png,
     read_instance_labels,
 )
+from maskrcnn.labels.readers.json_file import only_json
 from maskrcnn.labels.readers.kitti_mots import looks_like_kitti_mots, read_kitti_mots
 from maskrcnn.labels.readers.kitti_semantic import looks_like_kitti_semantic, read_kitti_semantic
 from maskrcnn.labels.readers.label_studio import looks_like_label_studio, read_label_studio
@@ -136,14 +137,8 @@ def detect(path: Path) -> Format | None:
 
 def looks_like_coco(path: Path) -> bool:
     """Whether `path` is a .json, or a folder whose only .json is one; `detect` asks the others first."""
-    if path.is_dir():
-        files = [file for file in path.glob("*.json") if not file.name.startswith(".")]
-        if len(files) != 1:
-            return False
-        path = files[0]
-    if path.suffix.lower() != ".json" or not path.is_file():
-        return False
-    return not looks_like_supervisely(path.parent)
+    file = only_json(path)
+    return file is not None and file.is_file() and not looks_like_supervisely(file.parent)
 
 
 def _cityscapes_has(path: Path, split: str) -> bool:

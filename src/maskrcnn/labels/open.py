@@ -16,7 +16,7 @@ from maskrcnn.labels.image_files import check_sizes
 from maskrcnn.labels.match_classes import with_class
 from maskrcnn.labels.options import PLAIN, LabelOptions
 from maskrcnn.labels.readers.foreign_json import foreign_json, foreign_lines
-from maskrcnn.labels.readers.json_file import load_json
+from maskrcnn.labels.readers.json_file import load_json, only_json
 from maskrcnn.labels.split_names import SPLIT_NAMES, SPLITS, Split, split_of
 from maskrcnn.labels.types import Dataset
 
@@ -177,8 +177,8 @@ def _opener(found: Format, path: Path, options: LabelOptions, split: Split | Non
     if split is not None and found.read_split is not None:
         read_split = found.read_split
         return lambda: read_split(path, split, **arguments)
-    if found.name in ("coco", "lvis") and path.is_dir():
-        path = next(file for file in path.glob("*.json") if not file.name.startswith("."))
+    if found.name in ("coco", "lvis"):
+        path = only_json(path) or path
     return lambda: found.read(path, **arguments)
 
 

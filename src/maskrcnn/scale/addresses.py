@@ -14,8 +14,6 @@ from maskrcnn.predict.sources import choose_names, find_names
 from maskrcnn.scale.remote import REMOTE, open_filesystem, reaching
 
 NO_TEXT = re.compile("[\n\0\ud800-\udfff]")  # NUL: a list in UTF-16; surrogates: bytes that are no UTF-8
-
-
 HASHED = 2**20  # characters that are encoded at a time
 
 

@@ -106,14 +106,11 @@ def _add_classes(document: dict[str, Any], builder: LabelBuilder) -> tuple[dict[
     for skeleton in skeletons if isinstance(skeletons, list) else ():
         if isinstance(skeleton, dict) and type(skeleton.get("label_id")) is int:
             named[skeleton["label_id"]] = skeleton
+    owners = [(entries[at].get("name"), one) for at, one in named.items() if 0 <= at < len(entries)]
     found, places = {}, {}
     for position, entry in enumerate(entries):
         if entry.get("parent") and position not in named:
-            parent = next(
-                (at for at in named if 0 <= at < len(entries) and entries[at].get("name") == entry["parent"]),
-                -1,
-            )
-            joints = named.get(parent, {}).get("labels")
+            joints = next((one.get("labels") for name, one in owners if name == entry["parent"]), None)
             if isinstance(joints, list) and entry.get("name") in joints:
                 places[position] = joints.index(entry["name"])
             continue

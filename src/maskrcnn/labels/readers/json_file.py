@@ -30,6 +30,14 @@ def load_json(path: Path, remedy: str = "export it anew") -> Any:
         raise RecordError(path, f"not readable as JSON ({one_line(error)})", remedy) from None
 
 
+def only_json(source: Path) -> Path | None:
+    """The .json file that is meant: itself, or the only one of a folder but for hidden ones."""
+    if source.is_dir():
+        found = [path for path in source.glob("*.json") if not path.name.startswith(".")]
+        return found[0] if len(found) == 1 else None
+    return source if source.suffix.lower() == ".json" and source.is_file() else None
+
+
 def glance(path: Path, count: int = GLANCE) -> str:
     """The first and the last `count` bytes of a JSON file as text, without a byte order mark or space before
     it; "" where there is no such file.

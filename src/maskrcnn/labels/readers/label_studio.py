@@ -26,7 +26,7 @@ from maskrcnn.images.header import SUFFIXES, upright_size
 from maskrcnn.labels.builder import LabelBuilder, own_ids
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.problem_kinds import ProblemKind
-from maskrcnn.labels.readers.json_file import glance, load_json
+from maskrcnn.labels.readers.json_file import glance, load_json, only_json
 from maskrcnn.labels.readers.label_image import quiet
 from maskrcnn.labels.readers.label_studio_rle import brush_mask
 from maskrcnn.labels.shapes import box_around, ellipse_ring, turned_box
@@ -65,7 +65,7 @@ class Task:
 
 def looks_like_label_studio(source: Path) -> bool:
     """Whether this is such a JSON file, or a folder whose only .json is one."""
-    path = _json_file(Path(source))
+    path = only_json(Path(source))
     text = glance(path, HEAD) if path is not None else ""
     if not text.startswith("["):
         return False
@@ -82,7 +82,7 @@ def read_label_studio(source: Path, image_folder: Path | None = None) -> FileDat
     Raises:
         DataError: the file or a record cannot be used; one line with the record and the remedy.
     """
-    path = _json_file(Path(source))
+    path = only_json(Path(source))
     if path is None:
         raise RecordError(source, "not one .json", "give the export itself")
     content = load_json(path)
@@ -105,13 +105,6 @@ def read_label_studio(source: Path, image_folder: Path | None = None) -> FileDat
         image = builder.add_image(task.file_name, image_id, _stated_size(task, path, root))
         _add_regions(builder, task, image, ids, keypoint_names)
     return builder.build()
-
-
-def _json_file(source: Path) -> Path | None:
-    if source.is_dir():
-        found = [path for path in source.glob("*.json") if not path.name.startswith(".")]
-        return found[0] if len(found) == 1 else None
-    return source if source.suffix.lower() == ".json" and source.is_file() else None
 
 
 def _tasks(content: list[dict[str, Any]], builder: LabelBuilder) -> Iterator[Task]:

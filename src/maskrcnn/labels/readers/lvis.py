@@ -22,7 +22,7 @@ from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.problems import Problems
 from maskrcnn.labels.readers.coco import fill_builder
 from maskrcnn.labels.readers.files_by_name import first_folder
-from maskrcnn.labels.readers.json_file import glance, load_json
+from maskrcnn.labels.readers.json_file import glance, load_json, only_json
 
 NEGATIVE, NOT_EXHAUSTIVE = "neg_category_ids", "not_exhaustive_category_ids"
 LOOKED_AT = 2**18  # bytes at both ends of a file, to tell it from COCO's
@@ -68,14 +68,11 @@ def looks_like_lvis(source: Path) -> bool:
     """Whether `source` is a JSON file with LVIS's fields at its beginning or end, or a folder whose only
     .json is one.
     """
-    source = Path(source)
-    if source.is_dir():
-        files = [file for file in source.glob("*.json") if not file.name.startswith(".")]
-        return len(files) == 1 and files[0].is_file() and looks_like_lvis(files[0])
-    if source.suffix.lower() != ".json":
+    file = only_json(Path(source))
+    if file is None:
         return False
     # in the file of version 1 the annotations come before the images, and the classes last
-    ends = glance(source, LOOKED_AT)
+    ends = glance(file, LOOKED_AT)
     searched = any(f'"{key}"' in ends for key in (NEGATIVE, NOT_EXHAUSTIVE))
     return searched or ('"synset"' in ends and '"frequency"' in ends)
 

@@ -135,10 +135,9 @@ def _features(
         elif name.endswith("*"):
             builder.problems.note(ProblemKind.QUPATH_IGNORED, record)
         else:
-            texts = (key for key, value in properties.items() if isinstance(value, str) and value.strip())
-            yield Feature(
-                record, str(kind), name, geometry, tuple(key for key in texts if key not in KIND_PROPERTIES)
-            )
+            said = (key for key in properties if key not in KIND_PROPERTIES)
+            texts = tuple(key for key in said if isinstance(properties[key], str) and properties[key].strip())
+            yield Feature(record, str(kind), name, geometry, texts)
 
 
 def _class(value: Any) -> str:
