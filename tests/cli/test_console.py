@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 import maskrcnn
+from maskrcnn.cli.console import threads_told_in_a_line
 
 CLASSES = ["кот", "猫"]
 C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
@@ -54,3 +57,29 @@ def test_letters_that_the_console_lacks_are_replaced(
     assert shown in output and "no errors" in output
     page = (labels / "page.html").read_text(encoding="utf-8")
     assert all(name in page for name in CLASSES)  # a page has all letters, whatever the console
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device", "run/events"),
+            "run/events: No space left on device",
+        ),
+        (KeyError("a defect of ours"), "Traceback"),
+    ],
+)
+def test_what_the_system_refuses_to_a_thread_is_a_line(
+    error: Exception, told: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threading, "excepthook", threading.__excepthook__)  # pytest has put its own there
+
+    def fail() -> None:
+        raise error
+
+    with threads_told_in_a_line():
+        thread = threading.Thread(target=fail)
+        thread.start()
+        thread.join()
+    lines = capsys.readouterr().err.splitlines()
+    assert told in "\n".join(lines) and (told == "Traceback" or len(lines) == 1)

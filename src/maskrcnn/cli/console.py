@@ -1,9 +1,15 @@
-"""What the terminal or pipe can show, whatever its encoding: the one place that sees to it."""
+"""What reaches the console: letters that its encoding has, and one line for what fails a thread."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import threading
+from collections.abc import Iterator
+
+from maskrcnn.shell import printable
+from maskrcnn.system_errors import refusal
 
 
 def print_any_letter() -> None:
@@ -27,3 +33,22 @@ def open_any_name() -> None:
     os.environ["PYTHONUTF8"] = "1"
     os.environ.setdefault("PYTHONIOENCODING", f"{encoding}:backslashreplace")
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+@contextlib.contextmanager
+def threads_told_in_a_line() -> Iterator[None]:
+    """What the system refuses to a library's own thread, as TensorBoard's on a full disk, is one line."""
+    before = threading.excepthook
+
+    def tell(args: threading.ExceptHookArgs) -> None:
+        refused = refusal(args.exc_value)
+        if refused is None:
+            before(args)
+        else:
+            print(printable(f"maskrcnn: {' '.join(refused[1].split())}"), file=sys.stderr)
+
+    threading.excepthook = tell
+    try:
+        yield
+    finally:
+        threading.excepthook = before

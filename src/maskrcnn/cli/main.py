@@ -33,7 +33,7 @@ from maskrcnn.cli import (
     split,
     train,
 )
-from maskrcnn.cli.console import open_any_name, print_any_letter
+from maskrcnn.cli.console import open_any_name, print_any_letter, threads_told_in_a_line
 from maskrcnn.cli.other_names import Verbs, our_option
 from maskrcnn.errors import UserError
 from maskrcnn.shell import printable
@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         open_any_name()
     print_any_letter()
     tune()
-    with StopRequest() as stop:
+    with StopRequest() as stop, threads_told_in_a_line():
         try:
             return int(app(args=arguments, prog_name="maskrcnn", standalone_mode=False) or 0)
         except BrokenPipeError:
