@@ -47,9 +47,7 @@ def demo(
     console.print(
         f"your own images:   maskrcnn predict {model} IMAGE_OR_FOLDER --out predictions", soft_wrap=True
     )
-    console.print(
-        "your own model:    maskrcnn train DATA.json --recipe person-mobilenet --run RUN", soft_wrap=True
-    )
+    console.print("your own model:    maskrcnn train DATA   (first: maskrcnn check DATA)", soft_wrap=True)
 
 
 def demo_photograph() -> np.ndarray:
