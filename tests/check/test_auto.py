@@ -23,6 +23,7 @@ from maskrcnn.cli.main import main
 from maskrcnn.config.data import TilesConfig
 from maskrcnn.config.keypoints import COCO_NAMES, coco_keypoints
 from maskrcnn.config.load import load_config
+from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import UserError
 from maskrcnn.files import write_json
 from maskrcnn.labels.split import Grouping, hold_out, split_data
@@ -64,6 +65,12 @@ PEOPLE = labels(
 ANIMALS = labels({"cat": 200, "dog": 100}, [30.0, 60, 120, 200, 300])
 
 
+def shapes_of(model: ModelConfig) -> dict[str, torch.Size]:
+    """Of a network's tensors."""
+    with torch.device("meta"):
+        return {key: value.shape for key, value in build(model).state_dict().items()}
+
+
 @pytest.mark.parametrize(
     ("stats", "name"), [(NUCLEI, "nuclei-mobilenet"), (PEOPLE, "person-mobilenet")], ids=["nuclei", "people"]
 )
@@ -72,10 +79,7 @@ def test_nothing_of_a_start_begins_anew(stats: Statistics, name: str) -> None:
     assert config.train.init == name
     known = {"classes": list(stats.classes), "keypoints": coco_keypoints() if stats.with_keypoints else None}
     theirs = load_model_config(SHIPPED / name)
-    with torch.device("meta"):
-        networks = [build(config.model.model_copy(update=known)), build(theirs)]
-    ours, given = ({key: value.shape for key, value in each.state_dict().items()} for each in networks)
-    assert ours == given
+    assert shapes_of(config.model.model_copy(update=known)) == shapes_of(theirs)
     assert config.model.rpn.sizes == theirs.rpn.sizes and config.model.rpn.ratios == theirs.rpn.ratios
     assert config.model.roi.canonical_size == theirs.roi.canonical_size
 
@@ -127,6 +131,15 @@ def test_a_smaller_side_makes_smaller_mosaics() -> None:
     config = advise("d", PEOPLE, machine=CPU, asked=["model.input.short_side=224"]).config
     assert config.model.input.short_side == 224 and config.data.augment.mosaic > 0
     assert max(config.data.augment.canvas) <= 256 and max(config.data.augment.short_sides) <= 256
+
+
+def test_tiles_that_are_not_wanted_are_not_advised() -> None:
+    """And the sides are those of whole images."""
+    large = {"short_sides": [2000.0] * 5, "long_sides": [3000.0] * 5}
+    stats = labels({"cat": 300}, [7.0, 11, 15, 24, 55], **large)
+    assert advise("d", stats, machine=CPU).config.data.tiles is not None
+    advice = advise("d", stats, machine=CPU, asked=["data.tiles=null"])
+    assert advice.config.data.tiles is None and not any("tiles of" in reason for reason in advice.reasons)
 
 
 def test_what_is_asked_for_wins_and_the_rest_fits_it() -> None:
@@ -301,3 +314,19 @@ def test_contradictions_are_one_line(
     assert main(["train", str(tmp_path), *words]) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert told in lines[-1] and lines[-1].startswith("maskrcnn: error")
+
+
+@pytest.mark.parametrize("name", ["nuclei-mobilenet", "person-mobilenet"])
+@pytest.mark.parametrize("known", [True, False], ids=["its name", "a folder"])
+@pytest.mark.parametrize("labels_", [ANIMALS, NUCLEI], ids=["animals", "nuclei"])
+def test_a_start_that_is_asked_for_brings_its_network(labels_: Statistics, name: str, known: bool) -> None:
+    """Whatever recipe the labels would have had, all fits but what depends on the classes."""
+    source = name if known else str(SHIPPED / name)
+    advice = advise("d", labels_, machine=CPU, asked=[f"train.init={source}"])
+    config, theirs = advice.config, load_model_config(SHIPPED / name)
+    assert config.train.init == source and config.train.trunk is None
+    assert advice.reasons[0] == f"start: {source}, as asked for, and its network"
+    ours, given = shapes_of(config.model.model_copy(update={"classes": ["one"]})), shapes_of(theirs)
+    lacking = {key.partition(".")[0] for key in given if ours.get(key) != given[key]}
+    fits = name == "nuclei-mobilenet" and labels_ is NUCLEI  # its anchors
+    assert lacking <= ({"keypoint_head"} if fits else {"keypoint_head", "rpn"})

@@ -90,13 +90,11 @@ def advise(
         options, val: what was said of the labels, for the command.
     """
     machine = machine or Machine.here()
-    draft = choose_start(stats, machine) if recipe is None else Draft(recipe)
-    draft.asked = list(asked)
-    if recipe is not None:
+    if recipe is None:
+        draft = choose_start(stats, machine, asked)
+    else:
+        draft = Draft(recipe, asked=list(asked))
         _advise_trunk(draft)
-    elif draft.asks("train.init") or draft.asks("train.trunk"):
-        train = draft.config.train
-        draft.reasons = [f"start: {train.init or train.trunk or 'random weights'}, as asked for"]
     if len(mean) not in (0, 3):
         _advise_channels(draft, mean, std)
     _advise_heads(draft, stats)

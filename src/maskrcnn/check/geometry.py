@@ -33,7 +33,8 @@ def advise_sides(draft: Draft, stats: Statistics, device: str) -> float:
     kept = scales_of_start(config, stats)
     own = config.model.input.short_side if kept else 0
     short, long, scale = _side(stats, device, kept, own, side)
-    tiles = None if side else _tiles(stats)
+    whole = draft.asks("data.tiles") and config.data.tiles is None
+    tiles = None if side or whole else _tiles(stats)
     quarter = stats.sides[1]
     if tiles is None:
         whose = ", the start's own" if short == own else ""

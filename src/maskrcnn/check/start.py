@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 
 from maskrcnn.check.draft import Draft
 from maskrcnn.check.machine import Machine
@@ -14,7 +15,9 @@ from maskrcnn.config.model import ModelConfig
 from maskrcnn.config.section import dotted
 from maskrcnn.labels.types import DEFAULT_CLASS
 from maskrcnn.weights.convert import fetch_converted
+from maskrcnn.weights.load import find_folder
 from maskrcnn.weights.published import Published, is_downloaded, published_checkpoints
+from maskrcnn.weights.shipped_models import shipped_recipes
 from maskrcnn.weights.store import load_model_config
 from maskrcnn.weights.trunk import shipped_trunks
 
@@ -22,14 +25,36 @@ PERSON, NUCLEI = "person-mobilenet", "nuclei-mobilenet"
 PERSON_NAMES = re.compile(r"\b(person|people|pedestrian|human|man|woman|child|player)s?\b", re.IGNORECASE)
 CELL_NAMES = re.compile(r"nucle(us|i)|\bcells?\b", re.IGNORECASE)
 CROWDED = 10  # objects of an image, in the middle, from which on nameless ones are taken for cells
-ROUND = 2.0  # sides of a cell's box, at most, nine times in ten
+ROUND = 1.6  # sides of a cell's box, at most, in the middle half of them: those at a border are cut
 # of the network, and not of the data that a published one was trained on
 OF_THE_DATA = ("classes", "class_ids", "keypoints", "input.tile_side")
 FINE_TUNING = ("train.lr=0.0002", "train.reference_batch=16", "train.trunk=null")
 
 
-def choose_start(stats: Statistics, machine: Machine) -> Draft:
-    """The recipe and the first weights for labels of these classes."""
+def choose_start(stats: Statistics, machine: Machine, asked: Sequence[str] = ()) -> Draft:
+    """The recipe and the first weights for labels of these classes.
+
+    Args:
+        asked: overrides that a person wants. Of a `train.init` among them the network is taken too.
+
+    Raises:
+        UserError: there is no such model as that.
+    """
+    draft = _by_labels(stats, machine)
+    draft.asked = list(asked)
+    train = draft.config.train
+    if draft.asks("train.init") and train.init is not None:
+        own = Draft(train.init if train.init in shipped_recipes() else draft.recipe, asked=list(asked))
+        own.overrides = _settings_of(load_model_config(find_folder(train.init)), own.config)
+        own.reasons = [f"start: {train.init}, as asked for, and its network"]
+        own.overrides.append("train.trunk=null")
+        return own
+    if draft.asks("train.init") or draft.asks("train.trunk"):
+        draft.reasons = [f"start: {train.init or train.trunk or 'random weights'}, as asked for"]
+    return draft
+
+
+def _by_labels(stats: Statistics, machine: Machine) -> Draft:
     names = [name for name, count in stats.classes.items() if count]
     if len(names) == 1 and (PERSON_NAMES.search(names[0]) or list(stats.visible) == COCO_NAMES):
         reason = f"start: {PERSON}, a shipped model that knows the class {names[0]!r}"
@@ -59,7 +84,7 @@ def load_trunk_name(config: Config) -> str | None:
 
 def _cells(name: str, stats: Statistics) -> bool:
     """Whether objects of this class look like cells: by the name or, without one, by number and shape."""
-    low, _, _, _, high = stats.ratios
+    _, low, _, high, _ = stats.ratios
     alike = stats.per_image[2] >= CROWDED and 1 / ROUND <= low and high <= ROUND
     return bool(CELL_NAMES.search(name)) or (name == DEFAULT_CLASS and alike)
 

@@ -73,11 +73,12 @@ def take_only_class(
     Raises:
         UserError: there is no such model as `train.init`.
     """
-    from maskrcnn.weights.load import load_model
+    from maskrcnn.weights.load import find_folder
+    from maskrcnn.weights.store import load_model_config
 
     classes = config.model.classes
     if not classes and config.train.init and len(train_data.classes) == 1:
-        classes = load_model(config.train.init).config.classes
+        classes = load_model_config(find_folder(config.train.init)).classes
     train_data, lines = take_class(train_data, classes)
     if val_data is not None:
         val_data, more = take_class(val_data, classes or train_data.classes)

@@ -26,9 +26,18 @@ def load_model(
         UserError: no such model, a folder that is not one, or weights that do not fit their config, tensors
             named.
     """
+    return load_folder(find_folder(source, progress), network)
+
+
+def find_folder(source: str | Path, progress: Progress | None = None) -> Path:
+    """The model folder that `load_model` reads, fetched where it is elsewhere.
+
+    Raises:
+        UserError: no such model.
+    """
     if not Path(source).exists():
         if is_published(str(source)):
             source = fetch_converted(str(source), progress)
         elif hub.is_hub_address(str(source)):
             source = hub.fetch(str(source))
-    return load_folder(find_model(source), network)
+    return find_model(source)
