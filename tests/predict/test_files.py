@@ -205,3 +205,13 @@ def test_beside_a_gpu_images_are_read_ahead_and_encoded_in_processes(
     assert (tmp_path / "gpu/results.json").read_bytes() == (tmp_path / "here/results.json").read_bytes()
     assert gpu.unreadable == here.unreadable and len(gpu.unreadable) == 1
     assert gpu.objects == here.objects and steps == [(2, 7), (4, 7), (6, 7), (7, 7)]
+
+
+def test_predict_files_takes_a_name_and_refuses_odd_arguments(tmp_path: Path) -> None:
+    Image.fromarray(image()).save(tmp_path / "a.png")
+    out = str(tmp_path / "out")
+    for tolerance in (-1, float("nan"), float("inf"), "a"):
+        with pytest.raises(UserError, match="simplify=.*give pixels, 0 or more"):
+            predict_files(FixedModel(), [tmp_path / "a.png"], out, simplify=tolerance)  # type: ignore[arg-type]
+    assert not Path(out).exists()
+    assert predict_files(FixedModel(), [tmp_path / "a.png"], out).results == tmp_path / "out" / "results.json"
