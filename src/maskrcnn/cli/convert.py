@@ -22,6 +22,7 @@ from maskrcnn.cli.common import (
     say,
     tell_repairs,
 )
+from maskrcnn.cli.verb import Verb
 from maskrcnn.errors import UserError
 from maskrcnn.files import locked
 from maskrcnn.shell import counted, printable
@@ -39,7 +40,7 @@ app = typer.Typer(
 )
 
 
-@app.command()
+@app.command(cls=Verb)
 def weights(
     source: Annotated[
         str,
@@ -120,7 +121,7 @@ def _class_names(path: Path | None) -> list[str] | None:
         raise UserError(f"--classes {path}: not readable: {error}") from None
 
 
-@app.command()
+@app.command(cls=Verb)
 def data(
     source: Data,
     to: Annotated[str, choice("|".join(DATA_FORMATS), "The format to write.")],
