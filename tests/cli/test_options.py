@@ -59,6 +59,7 @@ PUBLISHED = "torchvision/maskrcnn_resnet50_fpn"
         (["predict", "m", "{image}", "--save", "csv", "--scale", "1e300"], ["--scale", "1000000000"]),
         (["predict", "m", "{image}", "--save", "csv", "--scale", "inf"], ["--scale"]),
         (["predict", "person-mobilenet", "{image}", "--score", "nan"], ["--score"]),
+        (["predict", "m", "{image}", "--save", "labelme", "--simplify", "1e300"], ["--simplify", "1000000"]),
     ],
 )
 def test_what_would_be_ignored_is_refused(
