@@ -114,6 +114,11 @@ def test_two_results_cannot_be_one_file(tmp_path: Path) -> None:
         ],
         ["predict", "nuclei-mobilenet", "{data}/train", "--out", "{data}", "--json", "{data}/results.json"],
         ["evaluate", "nuclei-mobilenet", "{data}/train.json", "--results", "{data}/results.json"],
+        ["check", "{data}/train.json", "--no-steps", "--json", "{image}"],
+        ["evaluate", "nuclei-mobilenet", "{data}/train.json", "--html", "{image}"],
+        ["samples", "{data}/train.json", "--recipe", "quick", "--out", "{image}"],
+        ["convert", "weights", "{data}/m", "--to", "torchvision", "--out", "{data}/m/model.safetensors"],
+        ["convert", "weights", "{data}/m/model.safetensors", "--out", "{data}/m"],
     ],
 )
 def test_no_report_replaces_what_is_read_or_written(
@@ -123,10 +128,20 @@ def test_no_report_replaces_what_is_read_or_written(
     Image.new("RGB", (32, 32)).save(tmp_path / "train" / "a.png")
     for name in ("results.json", "journal.jsonl"):  # as predict leaves them
         (tmp_path / name).touch()
-    before = (tmp_path / "train.json").read_bytes(), (tmp_path / "train" / "a.png").read_bytes()
-    assert main([argument.format(data=tmp_path) for argument in arguments]) == 2
+    (tmp_path / "m").mkdir()
+    for name in ("model.safetensors", "config.json"):
+        (tmp_path / "m" / name).write_text("a model")
+    (labelled,) = (path for path in (tmp_path / "train").iterdir() if path.stem.endswith("1"))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert main([argument.format(data=tmp_path, image=labelled) for argument in arguments]) == 2
     assert "name" in error_line()
-    assert before == ((tmp_path / "train.json").read_bytes(), (tmp_path / "train" / "a.png").read_bytes())
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device")
+def test_a_device_that_is_full_is_named(error_line: Callable[[], str]) -> None:
+    assert main(["check", str(LABELS), "--no-steps", "--json", "/dev/full"]) == 2
+    assert "/dev/full: No space left on device" in error_line()
 
 
 def test_a_report_is_written_through_links_and_devices(

@@ -68,10 +68,11 @@ def weights(
         return
     from maskrcnn.weights.convert import convert_file
     from maskrcnn.weights.published import is_published
-    from maskrcnn.weights.store import save_model
+    from maskrcnn.weights.store import WEIGHTS, save_model
 
     folder = out or Path(Path(source).stem)
     check_outputs(folder, kind="folder")
+    check_outputs(folder / WEIGHTS, inputs=[source])
     if is_published(source) and not Path(source).exists():
         refuse_options(settings, f"{source} is published with its own settings and classes")
         model = load_network(source)
@@ -92,11 +93,13 @@ def weights(
 def _write_checkpoint(source: str, to: str, out: Path | None) -> None:
     """Ours for another library, and what that has no place for."""
     from maskrcnn.weights.convert import SUFFIXES, export_file
+    from maskrcnn.weights.store import CONFIG, WEIGHTS
 
     if to not in SUFFIXES:
         raise UserError(f"--to {to}: there are {' and '.join(SUFFIXES)}")
     file = out or Path(f"{Path(source).name}.{SUFFIXES[to]}")
-    check_outputs(file, file.with_suffix(".yaml") if to == "detectron2" else None)
+    read = [source, Path(source) / WEIGHTS, Path(source) / CONFIG]  # of a file, or of a model folder
+    check_outputs(file, file.with_suffix(".yaml") if to == "detectron2" else None, inputs=read)
     for line in export_file(load_network(source), to, file):
         print(printable(f"warning: {to} does it otherwise: {line}"))
     settings = f"; its settings: {file.with_suffix('.yaml')}" if to == "detectron2" else ""

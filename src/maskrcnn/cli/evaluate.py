@@ -23,6 +23,7 @@ from maskrcnn.cli.common import (
     augmented,
     check_outputs,
     choice,
+    files_of,
     label_options,
     load_runner,
     say,
@@ -113,7 +114,7 @@ def evaluate(
         check_engine(parts, engine)
     options = label_options(class_name, images, class_attribute, split_parts, set_)
     dataset = open_named(data, split, options=options)
-    check_outputs(json, results, html, inputs=[dataset.info.name])
+    check_outputs(json, results, html, inputs=files_of(dataset))
     tell_repairs(dataset)
     model = load_runner(weights, device, engine, trust_code=trust_code)
     dataset = _as_the_model_sees(dataset, model.config, wanted)

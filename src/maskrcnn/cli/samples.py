@@ -17,6 +17,7 @@ from maskrcnn.cli.common import (
     SplitParts,
     check_outputs,
     choose_settings,
+    files_of,
     label_data,
     progress_bar,
     recipe_for,
@@ -49,6 +50,7 @@ def samples(
     source = recipe_for(data, recipe)
     options = LabelOptions(None, images, class_attribute, split_parts, data=label_data(source, set_))
     dataset, val = open_pair(data, options=options)
+    check_outputs(out, kind="image", inputs=files_of(dataset, val))
     tell_repairs(dataset)
     if source == AUTO:
         config, _ = choose_settings(data, dataset, val, set_, options)
