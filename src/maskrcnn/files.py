@@ -104,11 +104,13 @@ def new_file(path: Path, mode: int | None = None, *, flush: bool = True) -> Iter
         with tempfile.TemporaryDirectory() as folder:
             whole = Path(folder) / "file"
             yield whole
-            with (
-                whole.open("rb") as file,
-                path.open("ab") as out,
-            ):  # stdout may be a file that others write to
-                shutil.copyfileobj(file, out)
+            try:
+                # stdout may be a file that others write to
+                with whole.open("rb") as file, path.open("ab") as out:
+                    shutil.copyfileobj(file, out)
+            except OSError as error:
+                error.filename = error.filename or str(path)
+                raise
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = _beside(path)
