@@ -60,6 +60,7 @@ PUBLISHED = "torchvision/maskrcnn_resnet50_fpn"
         (["predict", "m", "{image}", "--save", "csv", "--scale", "inf"], ["--scale"]),
         (["predict", "person-mobilenet", "{image}", "--score", "nan"], ["--score"]),
         (["predict", "m", "{image}", "--save", "labelme", "--simplify", "1e300"], ["--simplify", "1000000"]),
+        (["samples", "synthetic", "--count", "99999999"], ["--count", "600"]),
     ],
 )
 def test_what_would_be_ignored_is_refused(

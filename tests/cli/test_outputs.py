@@ -155,3 +155,23 @@ def test_a_report_is_written_through_links_and_devices(
     assert link.is_symlink() and json.loads(target.read_text())["verdict"]
     assert '"verdict"' in capfd.readouterr().out
     assert not Path(os.devnull).is_file()
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".jpg"])
+def test_an_image_too_large_for_its_format_is_one_line(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_text("kept")
+    with pytest.raises(UserError, match="a.*: cannot hold 1 x 70,000 pixels as .*; give it the suffix .png"):
+        save_image(Image.new("RGB", (1, 70_000)), path)
+    assert path.read_text() == "kept" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["data.json", "samples", "report.html"])
+def test_a_run_replaces_nothing_that_is_of_no_run(
+    name: str, tmp_path: Path, error_line: Callable[[], str]
+) -> None:
+    """The labels may be called data.json, and the run go into their folder."""
+    (tmp_path / name).write_text("labels")
+    assert main(["train", "synthetic", "--recipe", "quick", "--run", str(tmp_path)]) == 2
+    assert f"{tmp_path / name}: is of no run" in error_line()
+    assert (tmp_path / name).read_text() == "labels" and len(list(tmp_path.iterdir())) == 1

@@ -272,7 +272,7 @@ def check_outputs(
 
 
 def files_of(*datasets: Dataset | None) -> Iterator[str | Path | None]:
-    """What data sets are read from, for `check_outputs`: label files, images, and LabelMe's files of these."""
+    """What data sets are read from, for `check_outputs`: label files, images, LabelMe's files of these."""
     for dataset in datasets:
         if dataset is not None:
             yield dataset.info.name

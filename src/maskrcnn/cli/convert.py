@@ -98,7 +98,7 @@ def _write_checkpoint(source: str, to: str, out: Path | None) -> None:
     if to not in SUFFIXES:
         raise UserError(f"--to {to}: there are {' and '.join(SUFFIXES)}")
     file = out or Path(f"{Path(source).name}.{SUFFIXES[to]}")
-    read = [source, Path(source) / WEIGHTS, Path(source) / CONFIG]  # of a file, or of a model folder
+    read: list[str | Path] = [source, *(Path(source) / name for name in (WEIGHTS, CONFIG))]  # of a folder
     check_outputs(file, file.with_suffix(".yaml") if to == "detectron2" else None, inputs=read)
     for line in export_file(load_network(source), to, file):
         print(printable(f"warning: {to} does it otherwise: {line}"))

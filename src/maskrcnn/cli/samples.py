@@ -36,7 +36,7 @@ def samples(
     images: Images = None,
     class_attribute: ClassAttribute = None,
     split_parts: SplitParts = False,
-    count: Annotated[int, typer.Option(min=1, help="Number of samples to draw.")] = 16,
+    count: Annotated[int, typer.Option(min=1, max=600, help="Number of samples to draw.")] = 16,
 ) -> None:
     """Draw training samples: augmented images with their labels."""
     check_outputs(out, kind="image")
