@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -215,3 +217,16 @@ def test_predict_files_takes_a_name_and_refuses_odd_arguments(tmp_path: Path) ->
             predict_files(FixedModel(), [tmp_path / "a.png"], out, simplify=tolerance)  # type: ignore[arg-type]
     assert not Path(out).exists()
     assert predict_files(FixedModel(), [tmp_path / "a.png"], out).results == tmp_path / "out" / "results.json"
+
+
+def test_a_full_disk_names_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An open file that cannot grow says nothing of its name."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    Image.fromarray(image()).save(tmp_path / "a.png")
+    monkeypatch.setattr("maskrcnn.predict.files.Journal", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        predict_files(FixedModel(), [tmp_path / "a.png"], tmp_path / "out")
+    assert caught.value.filename == str(tmp_path / "out")

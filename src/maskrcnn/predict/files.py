@@ -13,7 +13,7 @@ from typing import Any
 
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import DataError
-from maskrcnn.files import locked, make_folder, remove_unfinished
+from maskrcnn.files import locked, make_folder, naming, remove_unfinished
 from maskrcnn.images.regions import RegionImage, whole_pixels
 from maskrcnn.instances import Instances
 from maskrcnn.labels.writers.left_out import LeftOut
@@ -139,6 +139,7 @@ def predict_files(
         spare_labels(save, out)
     summary, left_out = Summary(results=out / RESULTS, passed_over=passed_over), LeftOut()
     with contextlib.ExitStack() as stack:
+        stack.enter_context(naming(out))
         stack.enter_context(telling(lambda: _done_line(summary.images, len(images), out)))
         stack.enter_context(locked(out / LOCK, wait=False))
         names = [(image.name, image.path) for image in images]
