@@ -104,10 +104,8 @@ def new_file(path: Path, mode: int | None = None, *, flush: bool = True) -> Iter
         with tempfile.TemporaryDirectory() as folder:
             whole = Path(folder) / "file"
             yield whole
-            with (
-                whole.open("rb") as file,
-                path.open("ab") as out,
-            ):  # stdout may be a file that others write to
+            # stdout may be a file that others write to
+            with naming(path), whole.open("rb") as file, path.open("ab") as out:
                 shutil.copyfileobj(file, out)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -126,6 +124,16 @@ def new_file(path: Path, mode: int | None = None, *, flush: bool = True) -> Iter
         raise
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Errors of the system that name no file, as those of a full disk, name this one."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 @contextmanager

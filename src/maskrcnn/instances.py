@@ -21,6 +21,7 @@ from maskrcnn.errors import DataError, UserError, one_line
 from maskrcnn.files import new_file
 from maskrcnn.masks.masks import Index, Masks, chosen_rows, same
 from maskrcnn.masks.packed import PackedMasks
+from maskrcnn.masks.polygons import check_tolerance
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -198,12 +199,11 @@ class Instances:
             tolerance: pixels that an outline may be off the edges of the mask's pixels.
 
         Raises:
-            UserError: a model without masks, or a tolerance below 0.
+            UserError: a model without masks, or a tolerance that is no number of pixels.
         """
         if self.masks is None:
             raise UserError("simplify: these objects have no masks, so there is no outline to simplify")
-        if not (isinstance(tolerance, Real) and tolerance >= 0):
-            raise UserError(f"simplify: tolerance={tolerance!r:.40}: give pixels, 0 or more")
+        check_tolerance("simplify: tolerance", tolerance)
         return self.masks.polygons(float(tolerance))
 
     def measure(self, scale: float | None = None) -> list[dict[str, Any]]:

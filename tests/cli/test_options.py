@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import typer
 
 from maskrcnn.cli import predict as cli_predict
-from maskrcnn.cli.main import main
+from maskrcnn.cli.main import app, main
+from maskrcnn.cli.predict_videos import named_on_stdin
 from maskrcnn.predict.kinds import KINDS
 
 PUBLISHED = "torchvision/maskrcnn_resnet50_fpn"
@@ -56,6 +59,8 @@ PUBLISHED = "torchvision/maskrcnn_resnet50_fpn"
         (["predict", "m", "{image}", "--save", "csv", "--scale", "1e300"], ["--scale", "1000000000"]),
         (["predict", "m", "{image}", "--save", "csv", "--scale", "inf"], ["--scale"]),
         (["predict", "person-mobilenet", "{image}", "--score", "nan"], ["--score"]),
+        (["predict", "m", "{image}", "--save", "labelme", "--simplify", "1e300"], ["--simplify", "1000000"]),
+        (["samples", "synthetic", "--count", "99999999"], ["--count", "600"]),
     ],
 )
 def test_what_would_be_ignored_is_refused(
@@ -80,3 +85,29 @@ def test_save_names_what_there_is(error_line: Callable[[], str], tmp_path: Path)
     (tmp_path / "a.png").touch()
     assert main(["predict", "nuclei-mobilenet", str(tmp_path / "a.png"), "--save", "overlay,cvs"]) == 2
     assert error_line().endswith("--save cvs: did you mean 'csv'?")
+
+
+def test_no_option_or_argument_is_an_empty_text(tmp_path: Path, error_line: Callable[[], str]) -> None:
+    """Of a path "" would be this folder: the results would lie in it, or what is in it would be read."""
+    group = typer.main.get_command(app)
+    verbs = [([name], verb) for name, verb in group.commands.items() if name not in ("convert", "launch")]  # type: ignore[attr-defined]
+    verbs += [(["convert", name], verb) for name, verb in group.commands["convert"].commands.items()]  # type: ignore[attr-defined]
+    for words, verb in verbs:
+        arguments = [param for param in verb.params if param.param_type_name == "argument"]
+        given = ["x"] * len(arguments)
+        for place, _ in enumerate(arguments):
+            assert main([*words, *given[:place], "", *given[place + 1 :]]) == 2
+            assert "'' is an empty value" in error_line()
+        for param in verb.params:
+            if param.param_type_name == "option" and not param.is_flag:
+                assert main([*words, *given, param.opts[0], ""]) == 2, param.opts
+                assert f"{param.opts[0]}: '' is an empty value" in error_line()
+    assert main(["launch", "--processes", "2", "train", "synthetic", "--run", ""]) == 2
+    assert "--run: ''" in error_line()
+
+
+def test_standard_input_is_read_once(
+    tmp_path: Path, error_line: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{tmp_path}/a.png\n"))
+    assert named_on_stdin(["-", "b.png", "-", "b.png"]) == [f"{tmp_path}/a.png", "b.png"]

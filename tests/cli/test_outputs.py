@@ -114,6 +114,11 @@ def test_two_results_cannot_be_one_file(tmp_path: Path) -> None:
         ],
         ["predict", "nuclei-mobilenet", "{data}/train", "--out", "{data}", "--json", "{data}/results.json"],
         ["evaluate", "nuclei-mobilenet", "{data}/train.json", "--results", "{data}/results.json"],
+        ["check", "{data}/train.json", "--no-steps", "--json", "{image}"],
+        ["evaluate", "nuclei-mobilenet", "{data}/train.json", "--html", "{image}"],
+        ["samples", "{data}/train.json", "--recipe", "quick", "--out", "{image}"],
+        ["convert", "weights", "{data}/m", "--to", "torchvision", "--out", "{data}/m/model.safetensors"],
+        ["convert", "weights", "{data}/m/model.safetensors", "--out", "{data}/m"],
     ],
 )
 def test_no_report_replaces_what_is_read_or_written(
@@ -123,10 +128,20 @@ def test_no_report_replaces_what_is_read_or_written(
     Image.new("RGB", (32, 32)).save(tmp_path / "train" / "a.png")
     for name in ("results.json", "journal.jsonl"):  # as predict leaves them
         (tmp_path / name).touch()
-    before = (tmp_path / "train.json").read_bytes(), (tmp_path / "train" / "a.png").read_bytes()
-    assert main([argument.format(data=tmp_path) for argument in arguments]) == 2
+    (tmp_path / "m").mkdir()
+    for name in ("model.safetensors", "config.json"):
+        (tmp_path / "m" / name).write_text("a model")
+    (labelled,) = (path for path in (tmp_path / "train").iterdir() if path.stem.endswith("1"))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert main([argument.format(data=tmp_path, image=labelled) for argument in arguments]) == 2
     assert "name" in error_line()
-    assert before == ((tmp_path / "train.json").read_bytes(), (tmp_path / "train" / "a.png").read_bytes())
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device")
+def test_a_device_that_is_full_is_named(error_line: Callable[[], str]) -> None:
+    assert main(["check", str(LABELS), "--no-steps", "--json", "/dev/full"]) == 2
+    assert "/dev/full: No space left on device" in error_line()
 
 
 def test_a_report_is_written_through_links_and_devices(
@@ -140,3 +155,23 @@ def test_a_report_is_written_through_links_and_devices(
     assert link.is_symlink() and json.loads(target.read_text())["verdict"]
     assert '"verdict"' in capfd.readouterr().out
     assert not Path(os.devnull).is_file()
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".jpg"])
+def test_an_image_too_large_for_its_format_is_one_line(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_text("kept")
+    with pytest.raises(UserError, match="a.*: cannot hold 1 x 70,000 pixels as .*; give it the suffix .png"):
+        save_image(Image.new("RGB", (1, 70_000)), path)
+    assert path.read_text() == "kept" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["data.json", "samples", "report.html"])
+def test_a_run_replaces_nothing_that_is_of_no_run(
+    name: str, tmp_path: Path, error_line: Callable[[], str]
+) -> None:
+    """The labels may be called data.json, and the run go into their folder."""
+    (tmp_path / name).write_text("labels")
+    assert main(["train", "synthetic", "--recipe", "quick", "--run", str(tmp_path)]) == 2
+    assert f"{tmp_path / name}: is of no run" in error_line()
+    assert (tmp_path / name).read_text() == "labels" and len(list(tmp_path.iterdir())) == 1

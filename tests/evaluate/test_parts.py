@@ -115,3 +115,12 @@ def test_other_weights_are_refused(
     monkeypatch.setattr("maskrcnn.cli.evaluate.load_runner", lambda *_, **__: other)
     assert evaluate(labels, "--results", out) == 2
     assert "predicted with other weights" in capsys.readouterr().err
+
+
+def test_another_engine_is_refused_before_a_network_is_exported_for_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels, out = labelled(tmp_path), found(tmp_path)
+    monkeypatch.setattr("maskrcnn.cli.evaluate.load_runner", lambda *_, **__: pytest.fail("exported"))
+    assert evaluate(labels, "--results", out, "--engine", "onnxruntime") == 2
+    assert "was predicted with --engine torch, not onnxruntime; give that" in capsys.readouterr().err

@@ -15,7 +15,9 @@ from PIL.PngImagePlugin import PngInfo
 
 from maskrcnn.errors import DataError, ImageError, UserError
 from maskrcnn.images.header import LARGEST, upright_size
-from maskrcnn.images.read import ValueRange, from_pillow, read_image, to_uint8
+from maskrcnn.images.read import ValueRange, as_pixels, from_pillow, read_image, to_uint8
+from maskrcnn.images.regions import open_regions, whole_pixels
+from maskrcnn.images.tiles import Window
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -338,3 +340,24 @@ def test_heic_without_its_library_names_the_extra(tmp_path: Path, monkeypatch: p
     for read in (read_image, upright_size):
         with pytest.raises(ImageError, match=r"a.jpg: a HEIC image.*pip install 'maskrcnn\[heic\]'"):
             read(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_an_image_without_a_number_is_refused(tmp_path: Path, value: float) -> None:
+    """Else every pixel is the lowest value, and nothing is found in it."""
+    nothing = np.full((8, 10, 3), value, np.float32)
+    np.save(tmp_path / "a.npy", nothing)
+    Image.fromarray(nothing[..., 0]).save(tmp_path / "a.tif")
+    for name in ("a.npy", "a.tif"):
+        with pytest.raises(ImageError, match=f"{name}: all of its samples are NaN or infinite"):
+            read_image(tmp_path / name)
+    regions = open_regions(tmp_path / "a.npy", value_range=(0, 1))
+    assert regions is not None
+    with pytest.raises(ImageError, match="all of its samples are NaN"):
+        whole_pixels(regions, regions.size)
+    assert regions.read(Window(0, 0, 4, 4)).shape == (4, 4, 3)  # of a map, a tile may have none
+    with pytest.raises(UserError, match="all of its samples are NaN"):
+        as_pixels(nothing)
+    nothing[0, 0] = 0.5
+    np.save(tmp_path / "a.npy", nothing)
+    assert read_image(tmp_path / "a.npy")[0, 0].tolist() == as_pixels(nothing)[0, 0].tolist() == [128] * 3

@@ -87,3 +87,25 @@ def test_convert_writes_the_name(cells: Path, tmp_path: Path) -> None:
     convert_data(str(cells), "coco", tmp_path / "out", options=LabelOptions("cell"))
     document = json.loads((tmp_path / "out/val.json").read_text())
     assert [category["name"] for category in document["categories"]] == ["cell"]
+
+
+def test_a_class_that_only_the_val_split_has_is_said(tmp_path: Path) -> None:
+    """Nothing is learned of it, and its AP is 0."""
+    from maskrcnn.training_data.prepare import prepare_data
+
+    for split, labels in {"train": [1], "val": [1, 2]}.items():
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{split}.png")
+        document = {
+            "images": [{"id": 1, "file_name": f"{split}.png", "width": 8, "height": 8}],
+            "annotations": [
+                {"id": n, "image_id": 1, "category_id": n, "bbox": [1, 1, 5, 5], "iscrowd": 0} for n in labels
+            ],
+            "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}, {"id": 3, "name": "cow"}],
+        }
+        (tmp_path / f"{split}.json").write_text(json.dumps(document))
+    train, val = open_pair(tmp_path)
+    assert val is not None
+    config = load_config({}, ["model.mask_head=null"])
+    (line,) = (line for line in prepare_data(config, train, val)[3] if "not be learned" in line)
+    assert line.startswith(f"warning: {train.name}: no object has the class 'dog'") and "cow" not in line
+    assert not any("not be learned" in line for line in prepare_data(config, train, train)[3])

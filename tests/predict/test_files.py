@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -205,3 +207,26 @@ def test_beside_a_gpu_images_are_read_ahead_and_encoded_in_processes(
     assert (tmp_path / "gpu/results.json").read_bytes() == (tmp_path / "here/results.json").read_bytes()
     assert gpu.unreadable == here.unreadable and len(gpu.unreadable) == 1
     assert gpu.objects == here.objects and steps == [(2, 7), (4, 7), (6, 7), (7, 7)]
+
+
+def test_predict_files_takes_a_name_and_refuses_odd_arguments(tmp_path: Path) -> None:
+    Image.fromarray(image()).save(tmp_path / "a.png")
+    out = str(tmp_path / "out")
+    for tolerance in (-1, float("nan"), float("inf"), 1e300, "a"):
+        with pytest.raises(UserError, match="simplify=.*give pixels, 0 to"):
+            predict_files(FixedModel(), [tmp_path / "a.png"], out, simplify=tolerance)  # type: ignore[arg-type]
+    assert not Path(out).exists()
+    assert predict_files(FixedModel(), [tmp_path / "a.png"], out).results == tmp_path / "out" / "results.json"
+
+
+def test_a_full_disk_names_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An open file that cannot grow says nothing of its name."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    Image.fromarray(image()).save(tmp_path / "a.png")
+    monkeypatch.setattr("maskrcnn.predict.files.Journal", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        predict_files(FixedModel(), [tmp_path / "a.png"], tmp_path / "out")
+    assert caught.value.filename == str(tmp_path / "out")

@@ -553,3 +553,12 @@ def test_zips_that_two_libraries_read_differently(tmp_path: Path) -> None:
     assert why in refused(path, content[: short + 16] + b"\0" * 4 + content[short + 20 :])
     path.write_bytes(content)
     assert list(read_checkpoint(path).tensors) == ["w"]
+
+
+def test_a_torch_file_without_checksums(tmp_path: Path) -> None:
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(states(), tmp_path / "model.pth")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    check(read_checkpoint(tmp_path / "model.pth"))

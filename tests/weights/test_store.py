@@ -145,3 +145,11 @@ def test_a_trunk_that_is_not_one_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"nothing")
     with pytest.raises(UserError, match="neither safetensors, .npz, torch nor pickle"):
         load_trunk(small_model(), path)
+
+
+def test_a_model_is_not_saved_into_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    for folder in (tmp_path / "file", tmp_path / "file" / "deeper"):
+        with pytest.raises(UserError, match="a file is in the way"):
+            save_model(small_model(), folder)
+    assert (tmp_path / "file").read_text() == "mine"

@@ -16,6 +16,7 @@ from maskrcnn.cli.common import (
     LabelSettings,
     SplitParts,
     check_outputs,
+    files_of,
     label_options,
     recipe_names,
     told_progress,
@@ -82,8 +83,7 @@ def check(
             measured=steps,
             progress=progress,
         )
-    read = [dataset.info.name for dataset in report.datasets.values()]
-    check_outputs(json, html, inputs=read)
+    check_outputs(json, html, inputs=files_of(*report.datasets.values()))
     print_report(report)
     write_reports(report, json, html)
     if fix is not None:

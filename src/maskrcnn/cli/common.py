@@ -271,6 +271,15 @@ def check_outputs(
             raise UserError(f"{place}: not writable; write to another folder")
 
 
+def files_of(*datasets: Dataset | None) -> Iterator[str | Path | None]:
+    """What data sets are read from, for `check_outputs`: label files, images, LabelMe's files of these."""
+    for dataset in datasets:
+        if dataset is not None:
+            yield dataset.info.name
+            paths = (dataset.image(index).path for index in range(len(dataset)))
+            yield from (each for path in paths if path for each in (path, path.with_suffix(".json")))
+
+
 def label_options(
     class_name: str | None,
     images: Path | None,

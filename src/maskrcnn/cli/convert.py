@@ -22,6 +22,7 @@ from maskrcnn.cli.common import (
     say,
     tell_repairs,
 )
+from maskrcnn.cli.verb import Verb
 from maskrcnn.errors import UserError
 from maskrcnn.files import locked
 from maskrcnn.shell import counted, printable
@@ -39,7 +40,7 @@ app = typer.Typer(
 )
 
 
-@app.command()
+@app.command(cls=Verb)
 def weights(
     source: Annotated[
         str,
@@ -67,10 +68,11 @@ def weights(
         return
     from maskrcnn.weights.convert import convert_file
     from maskrcnn.weights.published import is_published
-    from maskrcnn.weights.store import save_model
+    from maskrcnn.weights.store import WEIGHTS, save_model
 
     folder = out or Path(Path(source).stem)
     check_outputs(folder, kind="folder")
+    check_outputs(folder / WEIGHTS, inputs=[source])
     if is_published(source) and not Path(source).exists():
         refuse_options(settings, f"{source} is published with its own settings and classes")
         model = load_network(source)
@@ -91,11 +93,13 @@ def weights(
 def _write_checkpoint(source: str, to: str, out: Path | None) -> None:
     """Ours for another library, and what that has no place for."""
     from maskrcnn.weights.convert import SUFFIXES, export_file
+    from maskrcnn.weights.store import CONFIG, WEIGHTS
 
     if to not in SUFFIXES:
         raise UserError(f"--to {to}: there are {' and '.join(SUFFIXES)}")
     file = out or Path(f"{Path(source).name}.{SUFFIXES[to]}")
-    check_outputs(file, file.with_suffix(".yaml") if to == "detectron2" else None)
+    read: list[str | Path] = [source, *(Path(source) / name for name in (WEIGHTS, CONFIG))]  # of a folder
+    check_outputs(file, file.with_suffix(".yaml") if to == "detectron2" else None, inputs=read)
     for line in export_file(load_network(source), to, file):
         print(printable(f"warning: {to} does it otherwise: {line}"))
     settings = f"; its settings: {file.with_suffix('.yaml')}" if to == "detectron2" else ""
@@ -120,7 +124,7 @@ def _class_names(path: Path | None) -> list[str] | None:
         raise UserError(f"--classes {path}: not readable: {error}") from None
 
 
-@app.command()
+@app.command(cls=Verb)
 def data(
     source: Data,
     to: Annotated[str, choice("|".join(DATA_FORMATS), "The format to write.")],

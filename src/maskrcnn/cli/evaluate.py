@@ -23,6 +23,7 @@ from maskrcnn.cli.common import (
     augmented,
     check_outputs,
     choice,
+    files_of,
     label_options,
     load_runner,
     say,
@@ -103,14 +104,17 @@ def evaluate(
         raise UserError(f"--metrics {metrics}: {nearest(metrics, METRICS)}")
     wanted = parse_value_range(value_range)
     from maskrcnn.evaluate.coco import comparable_kinds, score_results
+    from maskrcnn.evaluate.parts import check_engine
     from maskrcnn.evaluate.report import print_objects, print_scores
     from maskrcnn.evaluate.stardist import match_objects
     from maskrcnn.files import write_json
     from maskrcnn.labels.open import open_named
 
+    if parts:
+        check_engine(parts, engine)
     options = label_options(class_name, images, class_attribute, split_parts, set_)
     dataset = open_named(data, split, options=options)
-    check_outputs(json, results, html, inputs=[dataset.info.name])
+    check_outputs(json, results, html, inputs=files_of(dataset))
     tell_repairs(dataset)
     model = load_runner(weights, device, engine, trust_code=trust_code)
     dataset = _as_the_model_sees(dataset, model.config, wanted)

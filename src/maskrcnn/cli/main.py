@@ -35,6 +35,7 @@ from maskrcnn.cli import (
 )
 from maskrcnn.cli.console import open_any_name, print_any_letter, threads_told_in_a_line
 from maskrcnn.cli.other_names import Verbs, our_option
+from maskrcnn.cli.verb import Verb
 from maskrcnn.errors import UserError
 from maskrcnn.shell import printable
 from maskrcnn.stop import INTERRUPTED, TERMINATED, StopRequest
@@ -71,13 +72,13 @@ for verb in (
     demo.demo, train.train, evaluate.evaluate, predict.predict, collect.collect,
     export.export, serve.serve, check.check, samples.samples, split.split, reproduce.reproduce,
 ):  # fmt: skip
-    app.command()(verb)
+    app.command(cls=Verb)(verb)
 app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})(
     launch.launch
 )
 app.add_typer(convert.app)
-app.command()(models.models)
-app.command()(env.env)
+app.command(cls=Verb)(models.models)
+app.command(cls=Verb)(env.env)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

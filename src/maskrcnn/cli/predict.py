@@ -80,6 +80,7 @@ Simplify = Annotated[
     float,
     typer.Option(
         min=0,
+        max=1e6,
         metavar="PIXELS",
         help="How far outlines that people edit (labelme, label-studio, cvat, yolo, geojson, map) may be off"
         " the mask, for fewer points.",

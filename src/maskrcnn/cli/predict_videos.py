@@ -80,9 +80,9 @@ def find_videos(
 
 
 def named_on_stdin(sources: list[str]) -> list[str]:
-    """The sources, in place of `-` the paths on standard input, one a line."""
+    """The sources, each once, in place of `-` the paths on standard input, one a line."""
     named: list[str] = []
-    for source in sources:
+    for source in dict.fromkeys(sources):  # standard input can be read once
         if source != "-":
             named.append(source)
             continue

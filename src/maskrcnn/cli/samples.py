@@ -17,6 +17,7 @@ from maskrcnn.cli.common import (
     SplitParts,
     check_outputs,
     choose_settings,
+    files_of,
     label_data,
     progress_bar,
     recipe_for,
@@ -35,7 +36,7 @@ def samples(
     images: Images = None,
     class_attribute: ClassAttribute = None,
     split_parts: SplitParts = False,
-    count: Annotated[int, typer.Option(min=1, help="Number of samples to draw.")] = 16,
+    count: Annotated[int, typer.Option(min=1, max=600, help="Number of samples to draw.")] = 16,
 ) -> None:
     """Draw training samples: augmented images with their labels."""
     check_outputs(out, kind="image")
@@ -49,6 +50,7 @@ def samples(
     source = recipe_for(data, recipe)
     options = LabelOptions(None, images, class_attribute, split_parts, data=label_data(source, set_))
     dataset, val = open_pair(data, options=options)
+    check_outputs(out, kind="image", inputs=files_of(dataset, val))
     tell_repairs(dataset)
     if source == AUTO:
         config, _ = choose_settings(data, dataset, val, set_, options)

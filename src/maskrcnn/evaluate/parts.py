@@ -66,6 +66,21 @@ def read_parts(
     return results, _lines(found.images - len(seen), run.record.get("score"), model)
 
 
+def check_engine(folder: Path, engine: str | None) -> None:
+    """Before a network is exported for it, which takes a minute: whether the results are that engine's.
+
+    Args:
+        engine: as it was typed.
+
+    Raises:
+        UserError: no run in the folder, or one by another engine.
+        DataError: parts are missing.
+    """
+    known = whole_run(folder).record.get("engine")
+    if engine not in (None, "auto", known):
+        raise UserError(f"{folder}: was predicted with --engine {known}, not {engine}; give that")
+
+
 def _lines(others: int, score: object, model: Runner) -> list[str]:
     lines = []
     if others:

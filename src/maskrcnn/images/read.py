@@ -32,6 +32,7 @@ RANGE_REMEDY = (
     "save the image with 8 or 16 bits, or say which values it has: --value-range LOWEST,HIGHEST, in Python"
     " model.config.input.value_range"
 )
+NO_NUMBER = "all of its samples are NaN or infinite, so it shows nothing"
 ROUNDED_ONE = 1.001  # the largest value that fractions from 0 to 1 may have
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -69,9 +70,25 @@ def read_image(path: Path, channels: int = 3, value_range: ValueRange | None = N
     Raises:
         ImageError: no such file, not one of `FORMATS` nor HEIC, truncated or damaged, more than `LARGEST`
             pixels, of another number of channels, or a TIFF of several pages, where the first is not known to
-            be the one that is meant; or its samples need a `value_range`.
+            be the one that is meant; or its samples need a `value_range`, or are all NaN.
     """
-    return model_pixels(read_samples(path, channels), path, channels, value_range)
+    samples = read_samples(path, channels)
+    refuse_no_number(samples, path)
+    return model_pixels(samples, path, channels, value_range)
+
+
+def refuse_no_number(samples: np.ndarray, path: Path) -> None:
+    """Refuse the samples of a whole image in which there is nothing: not one of them is a number.
+
+    Raises:
+        ImageError: all are NaN or infinite.
+    """
+    if _no_number(samples):
+        raise ImageError(path, NO_NUMBER, "save it again from its source")
+
+
+def _no_number(samples: np.ndarray) -> bool:
+    return samples.dtype.kind == "f" and not np.isfinite(samples).any()
 
 
 def model_pixels(
@@ -194,7 +211,7 @@ def as_pixels(
     model has it; for one of grey, colours become grey.
 
     Raises:
-        UserError: another shape or type, or samples that need a `value_range`.
+        UserError: another shape or type, or samples that need a `value_range` or are all NaN.
     """
     if isinstance(image, Image.Image):
         if 0 in image.size:
@@ -214,6 +231,8 @@ def as_pixels(
             else f"(H, W, {channels}), as the model takes it"
         )
         raise UserError(f"predict: an array of shape {image.shape} is not an image; give {shapes}")
+    if _no_number(flat):
+        raise UserError(f"predict: an array of shape {image.shape}: {NO_NUMBER}; give the image's numbers")
     samples = to_uint8(flat, value_range)
     if samples.shape[2] == channels:
         return np.ascontiguousarray(samples)

@@ -10,7 +10,7 @@ import numpy as np
 
 from maskrcnn.errors import ImageError
 from maskrcnn.images.multichannel import ARRAY_SUFFIX, is_tiff, open_array
-from maskrcnn.images.read import ValueRange, model_pixels
+from maskrcnn.images.read import ValueRange, model_pixels, refuse_no_number
 from maskrcnn.images.slide_regions import SUFFIXES as SLIDES
 from maskrcnn.images.slide_regions import open_slide_regions
 from maskrcnn.images.tiff_regions import TiffSamples, count_tiff_images, open_tiff_regions
@@ -93,9 +93,12 @@ class FileRegions:
 
         Raises:
             ImageError: this part of the file is damaged, of other channels than the model, or needs a value
-                range.
+                range; or it is the whole image and has no number.
         """
-        return model_pixels(self._samples.read(window), self._path, self.channels, self._range)
+        samples = self._samples.read(window)
+        if (window.height, window.width) == self.size:  # a tile without a number may be one of a map
+            refuse_no_number(samples, self._path)
+        return model_pixels(samples, self._path, self.channels, self._range)
 
     def close(self) -> None:
         self._samples.close()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from maskrcnn.errors import UserError, one_line
 from maskrcnn.files import new_file
 
 
@@ -18,10 +19,19 @@ def save_image(image: Image.Image, path: Path, quality: int = 90) -> None:
 
     Raises:
         OSError: the disk is full or may not be written to; an older file is whole then.
+        UserError: the format has no such large images; an older file is whole then.
     """
     kind = Image.registered_extensions()[path.suffix.lower()]
     with new_file(path, flush=False) as unfinished:
-        image.convert("RGB").save(unfinished, kind, quality=quality)
+        try:
+            image.convert("RGB").save(unfinished, kind, quality=quality)
+        except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno is not None:  # the disk's, not Pillow's
+                raise
+            size = f"{image.width:,} x {image.height:,} pixels as {kind}"
+            raise UserError(
+                f"{path}: cannot hold {size} ({one_line(error):.80}); give it the suffix .png"
+            ) from None
 
 
 def encoded(image: Image.Image, kind: str, quality: int = 90) -> bytes:

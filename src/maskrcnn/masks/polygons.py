@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 import cv2
 import numpy as np
 
+from maskrcnn.errors import UserError
 from maskrcnn.masks.rle import polygons_rle, rle_bitmap
 
 # of a tolerance, what smoothing may use: measured on nuclei, more spoils corners, less leaves more points
 SMOOTHED = 0.3
 LEAST_IOU = 0.98  # of an outline at a tolerance of up to FINE pixels
 FINE, FINEST, FINER = 0.5, 0.1, 0.8
+MOST_TOLERANCE = 1e6  # pixels; OpenCV takes no such number as 1e300
+
+
+def check_tolerance(name: str, tolerance: float) -> None:
+    """
+    Args:
+        name: of the argument, in the message.
+
+    Raises:
+        UserError: no number of pixels: below 0, NaN, no number, or larger than any image.
+    """
+    if not (isinstance(tolerance, Real) and 0 <= tolerance <= MOST_TOLERANCE):
+        raise UserError(f"{name}={tolerance!r:.40}: give pixels, 0 to {MOST_TOLERANCE:,.0f}")
 
 
 def bitmap_rings(bitmap: np.ndarray) -> list[tuple[np.ndarray, list[np.ndarray]]]:

@@ -13,12 +13,13 @@ from typing import Any
 
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import DataError
-from maskrcnn.files import locked, make_folder, remove_unfinished
+from maskrcnn.files import locked, make_folder, naming, remove_unfinished
 from maskrcnn.images.regions import RegionImage, whole_pixels
 from maskrcnn.instances import Instances
 from maskrcnn.labels.writers.left_out import LeftOut
 from maskrcnn.masks.encoding import encode, encoders
 from maskrcnn.masks.measure import check_scale
+from maskrcnn.masks.polygons import check_tolerance
 from maskrcnn.predict.journal import NAME as JOURNAL
 from maskrcnn.predict.journal import Finished, Journal, describe_run
 from maskrcnn.predict.kinds import (
@@ -91,7 +92,7 @@ class Run:
 def predict_files(
     model: Runner,
     sources: Sequence[str | Path] | Sources,
-    out: Path,
+    out: str | Path,
     *,
     score: float | None = 0.5,
     batch: int = 1,
@@ -119,13 +120,15 @@ def predict_files(
         resume: where `out` has a journal of this run, go on with what is missing; else begin anew.
 
     Raises:
-        UserError: no images; `out` is not a folder that can be written, holds another run's results, or is
-            written by another process; or an overlay would replace its image.
+        UserError: an argument out of its range; no images; `out` is not a folder that can be written, holds
+            another run's results, or is written by another process; or an overlay would replace its image.
     """
     check_batch(batch)
     check_score(score)
     check_scale(scale)
+    check_tolerance("simplify", simplify)
     check_kinds(save)
+    out = Path(out)
     paths, passed_over = sources if isinstance(sources, Sources) else find_sources(sources)
     images = source_images(paths, pages, model.config.input.channels)
     stems = numbered_stems([image.stem for image in images])
@@ -136,6 +139,7 @@ def predict_files(
         spare_labels(save, out)
     summary, left_out = Summary(results=out / RESULTS, passed_over=passed_over), LeftOut()
     with contextlib.ExitStack() as stack:
+        stack.enter_context(naming(out))
         stack.enter_context(telling(lambda: _done_line(summary.images, len(images), out)))
         stack.enter_context(locked(out / LOCK, wait=False))
         names = [(image.name, image.path) for image in images]

@@ -32,11 +32,14 @@ from maskrcnn.system_errors import refusal
 LAUNCHED = "MASKRCNN_LAUNCHED"  # in the environment of what `maskrcnn launch` starts
 LOCK = ".lock"  # held by the process that trains
 SIGNS_OF_A_RUN = ("config.yaml", "state.pt", "metrics.jsonl", "weights")
+# what else a run writes, none of it before its config.yaml
+OTHERS_OF_A_RUN = ("data.json", "env.json", "command.txt", "samples", "plots", "report.md", "report.html")
 GENERATED_SAMPLE = 32  # images of a generated data set that the digest looks at
 
 
 def refuse_folder(run: Path, resume: bool) -> None:
-    """Refuse a folder that holds a run, or with `resume` one that does not.
+    """Refuse a folder that holds a run or something that a run would replace, or with `resume` one that
+    holds no run.
 
     Raises:
         UserError: it does; names the remedy.
@@ -52,6 +55,8 @@ def refuse_folder(run: Path, resume: bool) -> None:
         raise UserError(
             f"{run}: already holds a run ({signs[0]}); add --resume to continue it, or give another folder"
         )
+    if not resume and (others := [name for name in OTHERS_OF_A_RUN if (run / name).exists()]):
+        raise UserError(f"{run / others[0]}: is of no run, and a run would replace it; give another folder")
 
 
 def open_run(run: Path, resume: bool, held: ExitStack) -> None:

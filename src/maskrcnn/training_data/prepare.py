@@ -6,6 +6,7 @@ from maskrcnn.config.load import Config
 from maskrcnn.errors import UserError
 from maskrcnn.images.tiles import WELL_ABOVE
 from maskrcnn.labels.channels import with_channels
+from maskrcnn.labels.match_classes import only_in_val
 from maskrcnn.labels.split import hold_out
 from maskrcnn.labels.subset import without_empty
 from maskrcnn.labels.types import Dataset
@@ -45,6 +46,7 @@ def prepare_data(
             f"no val split: {len(val)} of {counted(whole, 'image')} are kept to evaluate on "
             f"(data.val_share), those of: maskrcnn split --by stratified --val {share:g}"
         )
+    lines += [] if val is None else only_in_val(train, val)
     if config.data.empty == "drop":
         train, dropped = without_empty(train)
         lines += dropped

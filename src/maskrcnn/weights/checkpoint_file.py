@@ -109,6 +109,9 @@ def _read_zip(path: Path, size: int) -> tuple[Any, int]:
         unpacked = sum(info.file_size for info in infos)
         if unpacked > 50 * size + (16 << 20):
             raise UserError(f"{path}: refused: {size} bytes that would unpack to {unpacked}")
+        if not any(info.CRC for info in infos):  # torch's set_crc32_options(False) wrote no checksums
+            for info in infos:
+                info.CRC = None  # type: ignore[assignment]  # which zipfile does not compare
         # torch finds DATA.PKL too
         pickles = [info for info in infos if info.filename.lower().endswith(".pkl")]
         for info in pickles:

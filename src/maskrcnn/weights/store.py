@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.config.section import validate
 from maskrcnn.errors import UserError
-from maskrcnn.files import new_file, write_json, write_text
+from maskrcnn.files import make_folder, new_file, write_json, write_text
 from maskrcnn.model.build import build
 from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.safe_files import parse_json
@@ -38,8 +38,12 @@ def save_model(model: MaskRCNN, folder: str | Path, card: str = "", *, half: boo
 
     A full disk or a kill leaves the old files. The weights, without which a folder is no model, get into
     place last.
+
+    Raises:
+        UserError: a file is in the way of `folder`.
     """
     folder = Path(folder)
+    make_folder(folder)
     tensors = {}
     for name, tensor in model.state_dict().items():
         tensor = tensor.detach().cpu()
