@@ -81,26 +81,17 @@ def passed_over(dataset: Dataset, classes: list[str]) -> list[str]:
 
 def only_in_val(train: Dataset, val: Dataset) -> list[str]:
     """A line on the classes that objects of `val` have and none of `train`."""
-    lacking = set(train.classes)
-    for index in range(len(train)):
-        lacking -= _classes(train, index)
-        if not lacking:  # mostly after few images
-            return []
-    for_nothing: set[str] = set()
-    for index in range(len(val)):
-        for_nothing |= _classes(val, index) & lacking
-    if not for_nothing:
+    learned, _ = label_counts(train)
+    known = {name for name, count in zip(train.classes, learned, strict=True) if count}
+    wanted, _ = label_counts(val)
+    lacking = [name for name, count in zip(val.classes, wanted, strict=True) if count and name not in known]
+    if not lacking:
         return []
-    names = first_of([repr(name) for name in train.classes if name in for_nothing], 10)
+    names = first_of([repr(name) for name in lacking], 10)
     return [
         f"warning: {train.name}: no object has the class {names}, which objects to evaluate on have: it will"
         " not be learned; label some"
     ]
-
-
-def _classes(dataset: Dataset, index: int) -> set[str]:
-    """Of the objects of an image."""
-    return {dataset.classes[each.label] for each in dataset.image(index).annotations if not each.crowd}
 
 
 def _used(dataset: Dataset, names: list[str]) -> list[str]:
