@@ -138,6 +138,10 @@ class ProblemKind(Enum):
         "number the masks in the order of the objects; the box is kept",
     )
     MASK_WITHOUT_OBJECT = "mask without an object in the XML dropped", "add the object to the XML"
+    VOC_NAMES = (
+        "no list of classes: colours have the names of Pascal VOC",
+        "nothing to do if they are VOC's; else write labelmap.txt or class_names.txt, as labelme2voc does",
+    )
     VOC_FILENAME = (
         "filename in the XML that is not its image's passed over",
         "correct <filename>; images are found by the XML's name",
