@@ -14,6 +14,7 @@ from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problem_kinds import ProblemKind
+from maskrcnn.labels.readers.json_file import JSONS
 from maskrcnn.labels.readers.label_image import add_instances, ids_of_colours, read_ids
 from maskrcnn.labels.split_names import SPLITS, split_of
 from maskrcnn.labels.types import DEFAULT_CLASS
@@ -75,7 +76,7 @@ def has_instance_split(folder: Path, split: str) -> bool:
 
 def _split_folders(folder: Path, split: str) -> tuple[Path, Path] | None:
     """images/train and labels/train or masks/train; None where others may say what the labels are."""
-    if (folder / "annotations").is_dir() or next(folder.glob("*.json"), None) is not None:
+    if (folder / "annotations").is_dir() or next(folder.glob(JSONS), None) is not None:
         return None
     named = [path for path in sorted((folder / "images").glob("*/")) if split_of(path.name) == split]
     pairs = ((path, folder / name / path.name) for path in named for name in ("labels", "masks"))

@@ -24,6 +24,7 @@ from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.folder_files import files_under
 from maskrcnn.labels.readers.label_image import VOC_VOID, open_label_image, rles_by_id, voc_colour
+from maskrcnn.labels.readers.safe_xml import XMLS
 from maskrcnn.labels.readers.text_lines import read_lines
 from maskrcnn.labels.split_names import other_subsets, split_of, subsets_of
 from maskrcnn.labels.types import DEFAULT_CLASS, LabelledImage
@@ -63,7 +64,7 @@ def looks_like_segmentation_masks(source: Path) -> bool:
     source = Path(source)
     if not (source / OBJECTS).is_dir():
         return False
-    return not any(next((source / name).glob("**/*.xml"), None) for name in ("Annotations", "annotations"))
+    return not any(next((source / name).glob(f"**/{XMLS}"), None) for name in ("Annotations", "annotations"))
 
 
 def read_segmentation_masks(source: Path, split: str | None = None) -> FileDataset:
