@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 import warnings
 import zlib
@@ -223,8 +224,92 @@ def test_labels_that_are_a_stack(tmp_path: Path) -> None:
     refused(tmp_path, "labels/a.tif", "stack of 3 pages")
 
 
+@pytest.mark.parametrize("images", ["images", "imgs", "IMG", "Image"])
+@pytest.mark.parametrize("labels", ["labels", "Masks", "mask", "gt", "annotations"])
+def test_folders_of_other_names(images: str, labels: str, tmp_path: Path) -> None:
+    for stem in ("a", "b"):
+        save(tmp_path, stem, one_object())
+    (tmp_path / "images").rename(tmp_path / images)
+    (tmp_path / "labels").rename(tmp_path / labels)
+    dataset = open_dataset(tmp_path)
+    assert [len(image.annotations) for image in dataset] == [1, 1] and not dataset.problems
+    assert dataset.pixels(0).shape == (8, 10, 3)
+
+
+def test_a_second_folder_of_label_images(tmp_path: Path) -> None:
+    """One is read, and the other is told."""
+    save(tmp_path, "a", one_object())
+    shutil.copytree(tmp_path / "labels", tmp_path / "mask")
+    dataset = read_instance_labels(tmp_path)
+    assert dataset.problems.texts() == {"second folder of label images left out": 1}
+    assert "'mask'" in dataset.problems.lines()[0]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "words"),
+    [(".jpg", ["compression", "PNG or TIFF"]), (".bmp", ["not read", "PNG"]), (".npz", ["numpy.save"])],
+)
+def test_label_images_in_formats_that_are_not_read(suffix: str, words: list[str], tmp_path: Path) -> None:
+    """Also of one image only: it would be left out."""
+    for stem in ("a", "b"):
+        save(tmp_path, stem, one_object())
+    for stem in ("b", "a"):
+        (tmp_path / f"labels/{stem}.png").unlink()
+        (tmp_path / f"labels/{stem}{suffix}").write_bytes(b"")
+        assert looks_like_instance_png(tmp_path)
+        refused(tmp_path, "labels", f"'{stem}{suffix}'", *words)
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float32])
+def test_arrays(dtype: type, tmp_path: Path) -> None:
+    save(tmp_path, "a", one_object())
+    (tmp_path / "labels/a.png").unlink()
+    path = tmp_path / "labels/a.npy"
+    np.save(path, one_object(value=7).astype(dtype))
+    assert [a.box for a in open_dataset(tmp_path).image(0).annotations] == [(3, 2, 9, 5)]
+    for wrong, words in (
+        (np.zeros((8, 9)), ("a.npy", "10 x 8", "9 x 8")),
+        (np.zeros((8, 10, 2)), ("a.npy", "2 channels")),
+        (one_object() / np.float32(7), ("a.npy", "float32")),
+        (one_object().astype(np.int32) - 1, ("a.npy", "below 0")),
+        (np.array([{}]), ("a.npy", "cannot be decoded")),
+    ):
+        np.save(path, wrong)
+        refused(tmp_path, *words)
+
+
+def test_a_mask_with_smooth_edges(tmp_path: Path) -> None:
+    """As of a mask that was a JPEG: each grey would be an object."""
+    disc = Image.new("L", (400, 400))
+    ImageDraw.Draw(disc).ellipse((60, 60, 340, 340), fill=255)
+    save(tmp_path, "a", np.asarray(disc.resize((40, 40), Image.Resampling.LANCZOS)))
+    refused(tmp_path, "a.png", "smooth edges", "plain number")
+
+
+def test_a_mask_for_each_object_in_one_folder(tmp_path: Path) -> None:
+    save(tmp_path, "a", one_object())
+    for number in "01":
+        Image.fromarray(one_object()).save(tmp_path / f"labels/a_{number}.png")
+    (tmp_path / "labels/a.png").unlink()
+    refused(tmp_path, "'a_0.png'", "labels/a/")
+
+
+@pytest.mark.parametrize("name", ["_classes.csv", "../class_dict.csv"])
+def test_numbers_that_are_classes(name: str, tmp_path: Path) -> None:
+    """Roboflow's semantic masks; all of a class would be one object."""
+    save(tmp_path / "train", "a", one_object())
+    (tmp_path / "train" / name).write_text("Pixel Value, Class\n0, background\n1, cat\n")
+    refused(tmp_path / "train", "classes", "COCO JSON")
+
+
+def test_class_maps_of_vistas(tmp_path: Path) -> None:
+    save(tmp_path, "a", one_object())
+    shutil.copytree(tmp_path / "labels", tmp_path / "instances")
+    refused(tmp_path, "Mapillary Vistas", "panoptic_2018.json")
+
+
 @pytest.mark.parametrize("name", ["labels", "masks"])
-@pytest.mark.parametrize("mark", ["_mask", "_label"])
+@pytest.mark.parametrize("mark", ["_mask", "_label", "_seg", "_cp_masks", "-MASK"])
 def test_names_that_end_in_a_mark(name: str, mark: str, tmp_path: Path) -> None:
     for stem in ("a", "b_mask"):
         save(tmp_path, stem, one_object())

@@ -11,7 +11,7 @@ from make_samples import SAMPLES
 
 from maskrcnn.labels.detect import detect
 from maskrcnn.labels.open import open_dataset
-from maskrcnn.labels.readers.json_file import glance, only_json, load_json
+from maskrcnn.labels.readers.json_file import glance, load_json, only_json
 
 ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be"]
 FORMATS = sorted({path.relative_to(SAMPLES).parts[0] for path in SAMPLES.rglob("*.json")})

@@ -115,6 +115,10 @@ class ProblemKind(Enum):
         "image without labels left out",
         "add its label image, all 0 when nothing is in it",
     )
+    OTHER_LABEL_IMAGES = (
+        "second folder of label images left out",
+        "nothing to do if the first is meant; else move it out of there",
+    )
     NO_CLASS = "object without a class dropped", "give every object a class"
     IMAGE_WITHOUT_XML = (
         "image without an XML file left out",

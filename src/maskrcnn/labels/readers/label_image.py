@@ -16,7 +16,7 @@ from pycocotools import mask as coco_mask
 
 from maskrcnn.errors import DataError, RecordError, one_line
 from maskrcnn.images.header import unmapped, upright_size
-from maskrcnn.images.multichannel import refuse_special
+from maskrcnn.images.multichannel import ARRAY_SUFFIX, open_array, refuse_special
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.types import LabelledImage
@@ -80,7 +80,8 @@ def read_ids(
     Args:
         image: the image that it labels, or its height and width. Where there is no such file, others will say
             so.
-        of_colours: makes ids of a label image in colour, (H, W, 3 or 4); None: it is refused.
+        of_colours: makes ids of a label image in colour, (H, W, 3 or 4); None: it is refused, and numbers are
+            taken as they are.
 
     Raises:
         DataError: unreadable, in colour, or of another size than its image.
@@ -89,17 +90,41 @@ def read_ids(
         size = upright_size(image) if image.is_file() else None
     else:
         size = image
-    with open_label_image(path, size) as label:
-        mode, ids = label.mode, np.asarray(label)
-    if of_colours is not None and mode in ("RGB", "RGBA"):
-        ids = of_colours(ids, path)
+    if path.suffix.lower() == ARRAY_SUFFIX:
+        mode, ids = _array(path, size)
+        indexed = False
+    else:
+        with open_label_image(path, size) as label:
+            mode, ids = f"mode {label.mode}", np.asarray(label)
+        indexed = label.mode == "P"
+        if of_colours is not None and label.mode in ("RGB", "RGBA"):
+            ids = of_colours(ids, path)
     if ids.dtype.kind == "f" and (np.abs(ids) <= LARGEST_FLOAT).all() and (ids == np.floor(ids)).all():
         ids = ids.astype(np.int32)
     if ids.ndim != 2 or ids.dtype.kind == "f":
         raise RecordError(
-            path, f"a label image has one channel of whole numbers, not mode {mode}", "save it as 16-bit PNG"
+            path, f"a label image has one channel of whole numbers, not {mode}", "save it as 16-bit PNG"
+        )
+    if of_colours is None:  # others say what their numbers may be
+        return ids
+    if ids.dtype == np.uint8 and not indexed:
+        _refuse_smooth(ids, path)
+    if ids.dtype.kind == "i" and ids.size and ids.min() < 0:
+        raise RecordError(
+            path, f"a label image has no number below 0, as {ids.min()}", "save background as 0"
         )
     return ids
+
+
+def _array(path: Path, size: tuple[int, int] | None) -> tuple[str, np.ndarray]:
+    """What numpy.save wrote of a label image: its kind in words, and the ids (H, W)."""
+    array = open_array(path)
+    height, width, channels = array.shape
+    if size is not None and size != (height, width):
+        sizes = f"{size[1]} x {size[0]} (width x height) but the array {width} x {height}"
+        raise RecordError(path, f"its image is {sizes}", "restore the image that was labelled")
+    kind = f"{channels} channels" if channels > 1 else f"{array.dtype}"
+    return kind, np.array(array[..., 0] if channels == 1 else array)
 
 
 def ids_of_colours(pixels: np.ndarray, path: Path) -> np.ndarray:
@@ -119,6 +144,15 @@ def ids_of_colours(pixels: np.ndarray, path: Path) -> np.ndarray:
         )
         raise RecordError(path, what, "save one plain colour for each object, or one number, as 16-bit PNG")
     return ids
+
+
+def _refuse_smooth(ids: np.ndarray, path: Path) -> None:
+    """Refuse a mask of 0 and 255 with smooth edges, or one that was a JPEG: each grey would be an object."""
+    counts = np.bincount(ids.reshape(-1), minlength=256)[1:]
+    numbers = np.count_nonzero(counts)
+    if counts.argmax() == 254 and numbers > 2 and 2 * (counts[counts > 0] < SMALLEST).sum() > numbers:
+        what = f"{numbers} numbers, most in fewer than {SMALLEST} pixels beside 255: a mask with smooth edges"
+        raise RecordError(path, what, "save one plain number for each object, and nothing between them and 0")
 
 
 def voc_colour(index: int) -> tuple[int, int, int]:
