@@ -294,7 +294,7 @@ def test_a_mask_for_each_object_in_one_folder(tmp_path: Path) -> None:
     refused(tmp_path, "'a_0.png'", "labels/a/")
 
 
-@pytest.mark.parametrize("name", ["_classes.csv", "../class_dict.csv"])
+@pytest.mark.parametrize("name", ["_classes.csv", "../class_dict.csv", "ADE_train_1_seg.png"])
 def test_numbers_that_are_classes(name: str, tmp_path: Path) -> None:
     """Roboflow's semantic masks; all of a class would be one object."""
     save(tmp_path / "train", "a", one_object())

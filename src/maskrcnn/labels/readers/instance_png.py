@@ -131,8 +131,9 @@ def _pairs(images: Path, labels: Path, stem_of: StemOf = image_stem) -> bool:
 def _others(folder: Path) -> bool:
     """Whether a folder has files, or folders, that are no images."""
     try:
-        names = (entry.name for entry in os.scandir(folder) if not entry.name.startswith("."))
-        return any(os.path.splitext(name)[1].lower() not in READ | UNREAD for name in names)
+        with os.scandir(folder) as entries:
+            names = (entry.name for entry in entries if not entry.name.startswith("."))
+            return any(os.path.splitext(name)[1].lower() not in READ | UNREAD for name in names)
     except OSError:
         return True
 

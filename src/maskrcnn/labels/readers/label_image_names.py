@@ -15,7 +15,7 @@ LABEL_SUFFIXES = {".png", ".tif", ".tiff"}
 # of one folder beside another, in any case, the first before the others
 IMAGE_FOLDERS = ("images", "imgs", "img", "image", "tissue images")  # the last of NuInsSeg
 LABEL_FOLDERS = (
-    *("labels", "masks", "label", "mask", "gt", "groundtruth", "ground_truth", "instances", "label masks"),
+    *("labels", "masks", "label", "mask", "gt", "groundtruth", "ground_truth", "label masks"),
     "annotations",
 )
 # how the name of a label image may go on after its image's
@@ -28,6 +28,7 @@ CLASS_LISTS = {
     "_classes.csv": "Roboflow's semantic masks",
     "class_dict.csv": "CamVid's",
     "label_colors.txt": "CamVid's",
+    "ADE_*_seg.png": "ADE20K's",
 }
 
 
@@ -52,7 +53,8 @@ def numbered_stem(stem: str, images: Container[str]) -> str | None:
 def named_folders(folder: Path, names: tuple[str, ...]) -> list[Path]:
     """The folders in one that are called so in any case, in the order of the names."""
     try:
-        found = {entry.name.lower(): Path(entry.path) for entry in os.scandir(folder) if entry.is_dir()}
+        with os.scandir(folder) as entries:
+            found = {entry.name.lower(): Path(entry.path) for entry in entries if entry.is_dir()}
     except OSError:
         return []
     return [found[name] for name in names if name in found]
@@ -62,7 +64,7 @@ def refuse_classes(folder: Path, labels: Path) -> None:
     """Refuse label images whose numbers are known to be classes: all of a class would be one object."""
     for place in dict.fromkeys((labels, labels.parent, folder, folder.parent)):
         for name, whose in CLASS_LISTS.items():
-            if (place / name).is_file():
+            if next(place.glob(name), None) is not None:
                 what = (
                     f"{whose}, as {name!r} beside them says: their numbers are classes, and objects have none"
                 )
