@@ -3,8 +3,8 @@
 - data.yaml of Ultralytics, Roboflow and CVAT (docs.ultralytics.com/datasets/detect): `names`, `train`, `val`,
   `test`. Where it names no split, or there is none, images are looked for in the folders that are usual.
 - obj.data of Darknet and of CVAT's YOLO 1.1 (github.com/AlexeyAB/darknet): lines of key = value.
-- classes.txt of LabelImg and Label Studio, obj.names, or Roboflow's _darknet.labels: the name of a class in
-  each line. Label Studio's notes.json says the same.
+- classes.txt of LabelImg and Label Studio, obj.names, Roboflow's _darknet.labels, makesense.ai's labels.txt:
+  the name of a class in each line. Label Studio's notes.json says the same.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from maskrcnn.shell import counted
 MAX_CLASSES = 100_000
 MAX_KEYPOINTS = 1000
 YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
-NAMES_FILES = ("classes.txt", "obj.names", "classes.names", "_darknet.labels")
+NAMES_FILES = ("classes.txt", "obj.names", "classes.names", "_darknet.labels", "labels.txt")
 NOTES = "notes.json"  # of Label Studio
 DARKNET_KEYS = ("classes", "names", "backup", "eval", "labels", "top")
 TRIED_TEXTS = 100  # texts that are looked into before a folder is taken for something else
