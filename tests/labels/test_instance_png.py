@@ -167,6 +167,27 @@ def test_the_void_colour_is_no_object(tmp_path: Path) -> None:
     assert dataset.problems.texts() == {"region of VOC's void colour 224,224,192 left out": 1}
 
 
+def test_the_border_in_the_palette_of_voc_is_no_object(tmp_path: Path) -> None:
+    """As labelme2voc and VOC write SegmentationObject; in another palette 255 is a number as any."""
+    save(tmp_path, "a", one_object())
+    ids = one_object(value=1).astype(np.uint8)
+    ids[0] = 255
+    label = Image.fromarray(ids, mode="P")
+    for border, count in (((224, 224, 192), 1), ((255, 255, 255), 2)):
+        label.putpalette([0] * 765 + list(border))
+        label.save(tmp_path / "labels/a.png")
+        dataset = read_instance_labels(tmp_path)
+        assert len(dataset.image(0).annotations) == count and len(dataset.problems) == 2 - count
+
+
+def test_no_background(tmp_path: Path) -> None:
+    """As of ilastik, whose background is 1: it is read as an object, and told."""
+    save(tmp_path, "a", one_object(value=1) + np.uint16(1))
+    save(tmp_path, "b", one_object())
+    dataset = read_instance_labels(tmp_path)
+    assert dataset.problems.texts() == {"label image without a pixel of background": 1}
+
+
 def test_colours_that_run_into_each_other(tmp_path: Path) -> None:
     """A photo, or objects with smooth edges: each shade would be an object."""
     noise = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)

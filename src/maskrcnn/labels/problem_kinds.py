@@ -107,6 +107,10 @@ class ProblemKind(Enum):
         "separate parts that share a number",
         "a mask of the foreground? Give each object its own number, or take each part for one: --split-parts",
     )
+    NO_BACKGROUND = (
+        "label image without a pixel of background",
+        "nothing to do if objects cover all of it; else save the background, as ilastik's 1, as 0",
+    )
     VOID_COLOUR = (
         "region of VOC's void colour 224,224,192 left out",
         "nothing to do: it is no object; paint one that is in another colour",

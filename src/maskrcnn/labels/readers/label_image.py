@@ -23,6 +23,7 @@ from maskrcnn.labels.types import LabelledImage
 from maskrcnn.masks.rle import Rle, rle_box
 
 VOC_VOID = (224, 224, 192)  # the colour of borders, and of what nobody knows
+VOC_BORDER = 255  # the index of that colour in VOC's palette
 VOID_COLOUR = 224 + 256 * 224 + 65536 * 192  # the same as an id
 LARGEST_FLOAT = 2**24  # up to which a float of 32 bits holds every whole number
 SMALLEST = 10  # pixels: most colours of a label image in colour have as many
@@ -95,8 +96,10 @@ def read_ids(
         indexed = False
     else:
         with open_label_image(path, size) as label:
-            mode, ids = f"mode {label.mode}", np.asarray(label)
+            mode, ids, palette = f"mode {label.mode}", np.asarray(label), label.getpalette() or []
         indexed = label.mode == "P"
+        if of_colours is not None and indexed and palette[3 * VOC_BORDER :][:3] == list(VOC_VOID):
+            ids = np.where(ids == VOC_BORDER, VOID_COLOUR, ids.astype(np.int32))
         if of_colours is not None and label.mode in ("RGB", "RGBA"):
             ids = of_colours(ids, path)
     if ids.dtype.kind == "f" and (np.abs(ids) <= LARGEST_FLOAT).all() and (ids == np.floor(ids)).all():
@@ -207,6 +210,8 @@ def add_instances(
     if rles.pop(VOID_COLOUR, None) is not None:
         record = f"image {image.file_name!r}"
         builder.problems.note(ProblemKind.VOID_COLOUR, record, image.file_name)
+    elif ids.all():
+        builder.problems.note(ProblemKind.NO_BACKGROUND, f"image {image.file_name!r}", image.file_name)
     parts = {value: _parts(ids, value, rle) for value, rle in rles.items()}
     if split_parts:
         numbers = np.zeros(ids.shape, np.int32)
