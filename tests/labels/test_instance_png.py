@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 import warnings
@@ -18,6 +19,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageDraw
 
 from maskrcnn.cli.main import main
+from maskrcnn.errors import UserError
 from maskrcnn.images.header import upright_size
 from maskrcnn.labels.image_files import check_sizes
 from maskrcnn.labels.open import open_dataset, open_pair
@@ -305,6 +307,31 @@ def test_a_mask_with_smooth_edges(tmp_path: Path) -> None:
     ImageDraw.Draw(disc).ellipse((60, 60, 340, 340), fill=255)
     save(tmp_path, "a", np.asarray(disc.resize((40, 40), Image.Resampling.LANCZOS)))
     refused(tmp_path, "a.png", "smooth edges", "plain number")
+
+
+def test_label_images_that_were_smoothed(tmp_path: Path) -> None:
+    """Each number between two would be an object."""
+    ids = np.zeros((24, 32), np.uint8)
+    ids[3:12, 3:12], ids[3:12, 16:28], ids[14:22, 5:25] = 60, 120, 200
+    save(tmp_path, "a", np.asarray(Image.fromarray(ids).resize((96, 72), Image.Resampling.BICUBIC)))
+    refused(tmp_path, "the label image of 'a.png'", "several parts", "nearest neighbour")
+
+
+@pytest.mark.parametrize("name", ["labels.json", "annotations/instances_default.json"])
+def test_labels_of_coco_beside_label_images(name: str, tmp_path: Path) -> None:
+    """Label images have no classes, and the .json was passed over without a word."""
+    save(tmp_path, "a", one_object())
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    annotation = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [3, 2, 6, 3], "area": 18, "iscrowd": 0}
+    image = {"id": 1, "file_name": "a.png", "height": 8, "width": 10}
+    categories = [{"id": 1, "name": "cat"}]
+    document = {"images": [image], "annotations": [annotation], "categories": categories}
+    (tmp_path / name).write_text(json.dumps(document))
+    claims.refused(lambda: open_dataset(tmp_path), "instance-png and coco", "say which", error=UserError)
+    assert open_dataset(f"instance-png:{tmp_path}").classes == ["object"]
+    assert open_dataset(f"coco:{tmp_path}").classes == ["cat"]
+    (tmp_path / name).write_text('{"camera": 1}')
+    assert open_dataset(tmp_path).classes == ["object"]
 
 
 def test_a_mask_for_each_object_in_one_folder(tmp_path: Path) -> None:

@@ -20,12 +20,13 @@ from maskrcnn.images.multichannel import ARRAY_SUFFIX, open_array, refuse_specia
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.types import LabelledImage
-from maskrcnn.masks.rle import Rle, rle_box
+from maskrcnn.masks.rle import Rle, rle_area, rle_box
 
 VOC_VOID = (224, 224, 192)  # the colour of borders, and of what nobody knows
 VOC_BORDER = 255  # the index of that colour in VOC's palette
 VOID_COLOUR = 224 + 256 * 224 + 65536 * 192  # the same as an id
 LARGEST_FLOAT = 2**24  # up to which a float of 32 bits holds every whole number
+FEW = 20  # numbers of a label image, among which some may be scattered
 SMALLEST = 10  # pixels: most colours of a label image in colour have as many
 
 
@@ -205,6 +206,9 @@ def add_instances(
 
     Where most ids lie in several parts, their number is counted as a problem: it may be a mask of the
     foreground, or of classes. Parts that touch at a corner are one.
+
+    Raises:
+        DataError: the ids are what smoothing makes of others.
     """
     rles = rles_by_id(ids)
     if rles.pop(VOID_COLOUR, None) is not None:
@@ -223,6 +227,13 @@ def add_instances(
     else:
         names = {value: f"id {value}" for value in rles}
         counts = {value: count for value, (_, part) in parts.items() if (count := int(part.max())) > 1}
+        small = sum(rle_area(rle) < SMALLEST for rle in rles.values())
+        if 2 * min(len(counts), small) > len(rles) and len(rles) > FEW:
+            what = (
+                f"most of its {len(rles)} numbers lie in several parts and have fewer than {SMALLEST} pixels"
+            )
+            remedy = "was it made smaller or larger? Do that without smoothing (nearest neighbour)"
+            raise RecordError(builder.source, what, remedy, f"the label image of {image.file_name!r}")
         if 2 * len(counts) > len(rles):
             value, total = next(iter(counts)), sum(counts.values())
             record = f"id {value} of image {image.file_name!r}"
