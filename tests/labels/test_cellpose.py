@@ -60,6 +60,24 @@ def test_names_of_cellpose(tmp_path: Path, image: str, masks: str) -> None:
     assert [a.box for a in only.annotations] == [(3, 2, 9, 8), (12, 10, 28, 18)]
 
 
+@pytest.mark.parametrize("mark", ["_mask", "_label", "_seg", "_GT"])
+def test_marks_of_other_programs(tmp_path: Path, mark: str) -> None:
+    """a.jpg and a_mask.png; not beside other labels, where both may be images."""
+    write(tmp_path, "a.jpg", f"a{mark}.png")
+    write(tmp_path, f"lone{mark}.png", None)
+    dataset = open_dataset(tmp_path)
+    assert [image.file_name for image in dataset] == ["a.jpg"] and len(dataset.image(0).annotations) == 2
+    assert dataset.problems.texts() == {"image without labels left out": 1}
+    (tmp_path / "a.json").write_text("{}")
+    assert not looks_like_cellpose(tmp_path)
+
+
+def test_masks_of_classes(tmp_path: Path) -> None:
+    write(tmp_path, "a.jpg", "a_mask.png")
+    (tmp_path / "_classes.csv").write_text("Pixel Value, Class\n0, background\n1, cat\n")
+    refused(tmp_path, "Roboflow", "classes", "COCO JSON")
+
+
 def test_splits(tmp_path: Path) -> None:
     for split in ("train", "test"):
         write(tmp_path / split, "a.tif", "a_masks.tif")

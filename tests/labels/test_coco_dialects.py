@@ -112,6 +112,13 @@ def test_any_bytes_are_read_or_refused(tmp_path: Path) -> None:
 # ---- iscrowd
 
 
+def test_annotations_by_their_id(folder: Path) -> None:
+    """As LIVECell's single cell types have them."""
+    labels = document()
+    labels["annotations"] = {str(one["id"]): one for one in labels["annotations"]}
+    assert objects(read(folder, labels)) == plain(folder)
+
+
 @pytest.mark.parametrize("zero", ["0", " 0 ", "false", "False"])
 def test_iscrowd_as_text(folder: Path, zero: str) -> None:
     labels = document()

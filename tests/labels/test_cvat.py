@@ -85,6 +85,13 @@ def test_a_good_file(tmp_path: Path) -> None:
     assert (mask(ellipse) != inside).sum() <= 8 and ellipse.area == pytest.approx(np.pi * 72, rel=0.03)
 
 
+def test_a_file_of_another_name(tmp_path: Path) -> None:
+    write(tmp_path, GOOD).rename(tmp_path / "task_12.XML")
+    assert looks_like_cvat(tmp_path) and len(objects(read_cvat(tmp_path))) == 4
+    (tmp_path / "job_3.xml").write_text("<annotations><meta/></annotations>")
+    assert not looks_like_cvat(tmp_path)
+
+
 def test_a_skeleton_grouped_with_a_box(tmp_path: Path) -> None:
     box = '<box label="face" group_id="3" xtl="10" ytl="5" xbr="40" ybr="30"></box>'
     dataset = read_cvat(write(tmp_path, FACE.format('group_id="3"') + box))

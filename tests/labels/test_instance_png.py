@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import time
 import warnings
 import zlib
@@ -17,6 +19,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageDraw
 
 from maskrcnn.cli.main import main
+from maskrcnn.errors import UserError
 from maskrcnn.images.header import upright_size
 from maskrcnn.labels.image_files import check_sizes
 from maskrcnn.labels.open import open_dataset, open_pair
@@ -166,6 +169,27 @@ def test_the_void_colour_is_no_object(tmp_path: Path) -> None:
     assert dataset.problems.texts() == {"region of VOC's void colour 224,224,192 left out": 1}
 
 
+def test_the_border_in_the_palette_of_voc_is_no_object(tmp_path: Path) -> None:
+    """As labelme2voc and VOC write SegmentationObject; in another palette 255 is a number as any."""
+    save(tmp_path, "a", one_object())
+    ids = one_object(value=1).astype(np.uint8)
+    ids[0] = 255
+    label = Image.fromarray(ids, mode="P")
+    for border, count in (((224, 224, 192), 1), ((255, 255, 255), 2)):
+        label.putpalette([0] * 765 + list(border))
+        label.save(tmp_path / "labels/a.png")
+        dataset = read_instance_labels(tmp_path)
+        assert len(dataset.image(0).annotations) == count and len(dataset.problems) == 2 - count
+
+
+def test_no_background(tmp_path: Path) -> None:
+    """As of ilastik, whose background is 1: it is read as an object, and told."""
+    save(tmp_path, "a", one_object(value=1) + np.uint16(1))
+    save(tmp_path, "b", one_object())
+    dataset = read_instance_labels(tmp_path)
+    assert dataset.problems.texts() == {"label image without a pixel of background": 1}
+
+
 def test_colours_that_run_into_each_other(tmp_path: Path) -> None:
     """A photo, or objects with smooth edges: each shade would be an object."""
     noise = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
@@ -223,8 +247,117 @@ def test_labels_that_are_a_stack(tmp_path: Path) -> None:
     refused(tmp_path, "labels/a.tif", "stack of 3 pages")
 
 
+@pytest.mark.parametrize("images", ["images", "imgs", "IMG", "Image"])
+@pytest.mark.parametrize("labels", ["labels", "Masks", "mask", "gt", "annotations"])
+def test_folders_of_other_names(images: str, labels: str, tmp_path: Path) -> None:
+    for stem in ("a", "b"):
+        save(tmp_path, stem, one_object())
+    (tmp_path / "images").rename(tmp_path / images)
+    (tmp_path / "labels").rename(tmp_path / labels)
+    dataset = open_dataset(tmp_path)
+    assert [len(image.annotations) for image in dataset] == [1, 1] and not dataset.problems
+    assert dataset.pixels(0).shape == (8, 10, 3)
+
+
+def test_a_second_folder_of_label_images(tmp_path: Path) -> None:
+    """One is read, and the other is told."""
+    save(tmp_path, "a", one_object())
+    shutil.copytree(tmp_path / "labels", tmp_path / "mask")
+    dataset = read_instance_labels(tmp_path)
+    assert dataset.problems.texts() == {"second folder of label images left out": 1}
+    assert "'mask'" in dataset.problems.lines()[0]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "words"),
+    [(".jpg", ["compression", "PNG or TIFF"]), (".bmp", ["not read", "PNG"]), (".npz", ["numpy.save"])],
+)
+def test_label_images_in_formats_that_are_not_read(suffix: str, words: list[str], tmp_path: Path) -> None:
+    """Also of one image only: it would be left out."""
+    for stem in ("a", "b"):
+        save(tmp_path, stem, one_object())
+    for stem in ("b", "a"):
+        (tmp_path / f"labels/{stem}.png").unlink()
+        (tmp_path / f"labels/{stem}{suffix}").write_bytes(b"")
+        assert looks_like_instance_png(tmp_path)
+        refused(tmp_path, "labels", f"'{stem}{suffix}'", *words)
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float32])
+def test_arrays(dtype: type, tmp_path: Path) -> None:
+    save(tmp_path, "a", one_object())
+    (tmp_path / "labels/a.png").unlink()
+    path = tmp_path / "labels/a.npy"
+    np.save(path, one_object(value=7).astype(dtype))
+    assert [a.box for a in open_dataset(tmp_path).image(0).annotations] == [(3, 2, 9, 5)]
+    for wrong, words in (
+        (np.zeros((8, 9)), ("a.npy", "10 x 8", "9 x 8")),
+        (np.zeros((8, 10, 2)), ("a.npy", "2 channels")),
+        (one_object() / np.float32(7), ("a.npy", "float32")),
+        (one_object().astype(np.int32) - 1, ("a.npy", "below 0")),
+        (np.array([{}]), ("a.npy", "cannot be decoded")),
+    ):
+        np.save(path, wrong)
+        refused(tmp_path, *words)
+
+
+def test_a_mask_with_smooth_edges(tmp_path: Path) -> None:
+    """As of a mask that was a JPEG: each grey would be an object."""
+    disc = Image.new("L", (400, 400))
+    ImageDraw.Draw(disc).ellipse((60, 60, 340, 340), fill=255)
+    save(tmp_path, "a", np.asarray(disc.resize((40, 40), Image.Resampling.LANCZOS)))
+    refused(tmp_path, "a.png", "smooth edges", "plain number")
+
+
+def test_label_images_that_were_smoothed(tmp_path: Path) -> None:
+    """Each number between two would be an object."""
+    ids = np.zeros((24, 32), np.uint8)
+    ids[3:12, 3:12], ids[3:12, 16:28], ids[14:22, 5:25] = 60, 120, 200
+    save(tmp_path, "a", np.asarray(Image.fromarray(ids).resize((96, 72), Image.Resampling.BICUBIC)))
+    refused(tmp_path, "the label image of 'a.png'", "several parts", "nearest neighbour")
+
+
+@pytest.mark.parametrize("name", ["labels.json", "annotations/instances_default.json"])
+def test_labels_of_coco_beside_label_images(name: str, tmp_path: Path) -> None:
+    """Label images have no classes, and the .json was passed over without a word."""
+    save(tmp_path, "a", one_object())
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    annotation = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [3, 2, 6, 3], "area": 18, "iscrowd": 0}
+    image = {"id": 1, "file_name": "a.png", "height": 8, "width": 10}
+    categories = [{"id": 1, "name": "cat"}]
+    document = {"images": [image], "annotations": [annotation], "categories": categories}
+    (tmp_path / name).write_text(json.dumps(document))
+    claims.refused(lambda: open_dataset(tmp_path), "instance-png and coco", "say which", error=UserError)
+    assert open_dataset(f"instance-png:{tmp_path}").classes == ["object"]
+    assert open_dataset(f"coco:{tmp_path}").classes == ["cat"]
+    (tmp_path / name).write_text('{"camera": 1}')
+    assert open_dataset(tmp_path).classes == ["object"]
+
+
+def test_a_mask_for_each_object_in_one_folder(tmp_path: Path) -> None:
+    save(tmp_path, "a", one_object())
+    for number in "01":
+        Image.fromarray(one_object()).save(tmp_path / f"labels/a_{number}.png")
+    (tmp_path / "labels/a.png").unlink()
+    refused(tmp_path, "'a_0.png'", "labels/a/")
+
+
+@pytest.mark.parametrize("name", ["_classes.csv", "../class_dict.csv", "ADE_train_1_seg.png"])
+def test_numbers_that_are_classes(name: str, tmp_path: Path) -> None:
+    """Roboflow's semantic masks; all of a class would be one object."""
+    save(tmp_path / "train", "a", one_object())
+    (tmp_path / "train" / name).write_text("Pixel Value, Class\n0, background\n1, cat\n")
+    refused(tmp_path / "train", "classes", "COCO JSON")
+
+
+def test_class_maps_of_vistas(tmp_path: Path) -> None:
+    save(tmp_path, "a", one_object())
+    shutil.copytree(tmp_path / "labels", tmp_path / "instances")
+    refused(tmp_path, "Mapillary Vistas", "panoptic_2018.json")
+
+
 @pytest.mark.parametrize("name", ["labels", "masks"])
-@pytest.mark.parametrize("mark", ["_mask", "_label"])
+@pytest.mark.parametrize("mark", ["_mask", "_label", "_seg", "_cp_masks", "-MASK"])
 def test_names_that_end_in_a_mark(name: str, mark: str, tmp_path: Path) -> None:
     for stem in ("a", "b_mask"):
         save(tmp_path, stem, one_object())

@@ -11,7 +11,7 @@ from make_samples import SAMPLES
 
 from maskrcnn.labels.detect import detect
 from maskrcnn.labels.open import open_dataset
-from maskrcnn.labels.readers.json_file import glance, load_json
+from maskrcnn.labels.readers.json_file import glance, load_json, only_json
 
 ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be"]
 FORMATS = sorted({path.relative_to(SAMPLES).parts[0] for path in SAMPLES.rglob("*.json")})
@@ -49,3 +49,10 @@ def test_a_mark_changes_nothing(tmp_path: Path, name: str, encoding: str) -> Non
     found, wanted = detect(ours), detect(source)
     assert (found and found.name) == (wanted and wanted.name)
     assert len(open_dataset(ours, "train")) == len(open_dataset(source, "train"))
+
+
+def test_the_only_file_in_capitals(tmp_path: Path) -> None:
+    (tmp_path / "LABELS.JSON").write_text("{}")
+    assert only_json(tmp_path) == tmp_path / "LABELS.JSON"
+    (tmp_path / "more.json").write_text("{}")
+    assert only_json(tmp_path) is None

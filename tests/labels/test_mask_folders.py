@@ -10,6 +10,7 @@ import pytest
 from fuzz import Subject, check_spoilt
 from PIL import Image
 
+from maskrcnn.labels.open import open_dataset
 from maskrcnn.labels.readers.mask_folders import looks_like_mask_folders, read_mask_folders
 from maskrcnn.masks.rle import rle_bitmap
 
@@ -48,6 +49,31 @@ def test_a_good_folder(tmp_path: Path) -> None:
     assert [a.box for a in first.annotations] == [(1.0, 2.0, 9.0, 8.0), (15.0, 9.0, 23.0, 15.0)]
     np.testing.assert_array_equal(rle_bitmap(first.annotations[0].rle), bitmap(1, 2) != 0)
     assert first.annotations[1].area == 47.0
+
+
+@pytest.mark.parametrize("names", [("images", "masks"), ("imgs", "Labels")])
+def test_masks_in_folders_of_their_images(names: tuple[str, str], tmp_path: Path) -> None:
+    """images/ID.png and masks/ID/*.png."""
+    write(tmp_path / "dsb")
+    for kind, name in zip(("images", "masks"), names, strict=True):
+        for stem in ("a1", "b2"):
+            place = tmp_path / "set" / name / stem
+            place.parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "dsb" / stem / kind).rename(place)
+    for stem in ("a1", "b2"):
+        (tmp_path / "set" / names[0] / stem / f"{stem}.png").rename(
+            tmp_path / "set" / names[0] / f"{stem}.png"
+        )
+        (tmp_path / "set" / names[0] / stem).rmdir()
+    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "set" / names[0] / "lone.png")
+    dataset = open_dataset(tmp_path / "set")
+    assert [len(image.annotations) for image in dataset] == [2, 0]
+    assert dataset.problems.texts() == {"folder without masks left out": 1}
+    (tmp_path / "set" / names[1] / "a1/m3.jpg").write_bytes(b"")
+    refused(tmp_path / "set", "m3.jpg", "PNG or TIFF")
+    (tmp_path / "set" / names[1] / "a1/m3.jpg").unlink()
+    (tmp_path / "set" / names[0] / "b2.png").unlink()
+    refused(tmp_path / "set", "1 folder of masks", "'b2'")
 
 
 @pytest.mark.parametrize("name", ["dsb2018", "data-science-bowl-2018", "My_Nuclei", "windsbach"])

@@ -139,7 +139,7 @@ def test_what_is_not_there(tmp_path: Path) -> None:
     coco(tmp_path / "b/set/train.json", tmp_path / "b/set/train")
     with pytest.raises(UserError, match="no labels found, but in 'set' there are; give .*b/set'"):
         open_dataset(tmp_path / "b")
-    with pytest.raises(UserError, match="no labels found; give a label file"):
+    with pytest.raises(UserError, match="no labels found in it .b/., .*; give a label file"):
         open_dataset(tmp_path)
     shutil.rmtree(tmp_path / "b")
     (tmp_path / "a.txt").touch()

@@ -83,6 +83,15 @@ def test_layouts_of_cvat_and_fiftyone(tmp_path: Path) -> None:
     assert open_dataset(tmp_path / "one", "train").classes == ["Cat", "Dog, large"]
 
 
+def test_images_of_another_suffix(tmp_path: Path) -> None:
+    """Open Images has JPEGs; CVAT exports what was uploaded."""
+    path = write(tmp_path, name="default-annotations-bbox.csv", images="images/default")
+    (tmp_path / "images/default/a.jpg").unlink()
+    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "images/default/a.png")
+    (image,) = repaired(path)
+    assert image.file_name == "a.png" and len(image.annotations) == 2
+
+
 def test_images_that_are_not_there(tmp_path: Path) -> None:
     """Who has downloaded some of the images has all of the rows."""
     row = "c,xclick,/m/01,1,0.25,0.5,0.1,0.6,0,0,0,0,0"

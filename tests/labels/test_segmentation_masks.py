@@ -94,7 +94,8 @@ def test_a_background_of_another_colour(folder: Folder) -> None:
 
 
 def test_palettes_and_colours_of_voc(folder: Folder) -> None:
-    """Without labelmap.txt; the palette of VOC has the colour of each class at its number."""
+    """Without labelmap.txt; the palette of VOC has the colour of each class at its number, and labelme2voc
+    writes class_names.txt."""
     (folder.path / "labelmap.txt").unlink()
     palette = np.zeros((256, 3), np.uint8)
     palette[[1, 2, 8, 12, 255]] = [FIRST, SECOND, (64, 0, 0), (64, 0, 128), VOID]
@@ -105,9 +106,16 @@ def test_palettes_and_colours_of_voc(folder: Folder) -> None:
         image = Image.fromarray(pixels)
         image.putpalette(palette.tobytes())
         image.save(folder.path / name / "a.png")
-    dataset = folder.repaired()
+    dataset = folder.repaired("no list of classes: colours have the names of Pascal VOC")
     assert len(dataset.classes) == 20
     assert found(dataset)[0][1] == [("dog", (20, 5, 25, 10), 25), ("cat", (2, 3, 10, 9), 48)]
+    names = "".join(f"{name}\n" for name in "abcdefghijkl")
+    folder.text("class_names.txt", f"__ignore__\n_background_\n{names}")
+    dataset = folder.repaired()
+    assert dataset.classes == list("abcdefghijkl")
+    assert found(dataset)[0][1] == [("l", (20, 5, 25, 10), 25), ("h", (2, 3, 10, 9), 48)]
+    folder.text("class_names.txt", "_background_\n")
+    folder.refused("class_names.txt", "1 name", "_background_")
 
 
 def test_colours_left_out_of_the_labelmap(folder: Folder) -> None:

@@ -158,6 +158,13 @@ def test_several_devkits(devkit: Devkit) -> None:
     assert not looks_like_voc(devkit.devkit)
 
 
+def test_a_suffix_in_capitals(devkit: Devkit) -> None:
+    for stem in SCENES:
+        devkit.xml(stem).rename(devkit.xml(stem).with_suffix(".XML"))
+    assert looks_like_voc(devkit.root)
+    check_scenes(devkit.repaired(), SCENES)
+
+
 def test_beside_the_images(tmp_path: Path) -> None:
     for stem, scene in SCENES.items():
         Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / f"{stem}.jpg")

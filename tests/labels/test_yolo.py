@@ -146,6 +146,15 @@ def test_image_without_a_label_file_is_empty(files: Files) -> None:
     assert [len(image.annotations) for image in files.repaired()] == [2, 0]
 
 
+def test_a_suffix_in_capitals(files: Files) -> None:
+    """The labels of an image were passed over, so that it was empty."""
+    text = files.folder / "labels/train/a.txt"
+    text.rename(text.with_suffix(".TXT"))
+    assert [len(image.annotations) for image in files.repaired()] == [2, 0]
+    files.write("labels/train/lost.TXT", box_line(0, 1, 2, 3, 4))
+    files.repaired("label file without an image left out")
+
+
 def test_polygon_over_the_border(files: Files) -> None:
     files.label(polygon_line(0, SQUARE - [10.0, 0.0]))
     (annotation,) = files.repaired().image(0).annotations

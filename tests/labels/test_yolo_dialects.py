@@ -431,3 +431,17 @@ def test_only_names_and_two_places_of_one_split(folder: Folder) -> None:
 def test_two_images_do_not_share_the_labels_of_one(folder: Folder, other: str) -> None:
     folder.pairs("images", "labels", "a", "b").images(other).text("classes.txt", "cat\ndog\n")
     refused(lambda: read_yolo(folder.path), "share a name", "a.png", other, "labels/a.txt")
+
+
+@pytest.mark.parametrize("images", [".", "images"])
+def test_names_of_makesense(images: str, tmp_path: Path) -> None:
+    """Texts and labels.txt; the images are put beside them or into images/."""
+    labels = tmp_path / ("labels" if images == "images" else ".")
+    for folder in (tmp_path / images, labels):
+        folder.mkdir(exist_ok=True)
+    Image.new("RGB", (20, 10)).save(tmp_path / images / "a.jpg")
+    (labels / "a.txt").write_text("1 0.5 0.5 0.2 0.2\n")
+    (tmp_path / "labels.txt").write_text("cat\ndog\n")
+    dataset = open_dataset(tmp_path)
+    assert dataset.classes == ["cat", "dog"] and [a.label for a in dataset.image(0).annotations] == [1]
+    assert not dataset.problems

@@ -22,7 +22,7 @@ from maskrcnn.labels.readers.instance_png import (
     looks_like_instance_png,
     read_instance_labels,
 )
-from maskrcnn.labels.readers.json_file import only_json
+from maskrcnn.labels.readers.json_file import JSONS, glance, only_json
 from maskrcnn.labels.readers.kitti_mots import looks_like_kitti_mots, read_kitti_mots
 from maskrcnn.labels.readers.kitti_semantic import looks_like_kitti_semantic, read_kitti_semantic
 from maskrcnn.labels.readers.label_studio import looks_like_label_studio, read_label_studio
@@ -48,6 +48,7 @@ from maskrcnn.labels.readers.voc import has_voc_split, looks_like_voc, read_voc
 from maskrcnn.labels.readers.yolo import has_split, looks_like_yolo, read_yolo
 from maskrcnn.labels.types import Dataset
 
+TRIED = 20  # files of JSON that are looked into beside label images
 Read = Callable[..., Dataset]  # of a path, and of what `Format.takes` says
 
 
@@ -129,6 +130,8 @@ def detect(path: Path) -> Format | None:
     *others, coco = formats()
     # any other .json is taken for COCO's, whose reader says what is wrong with it
     found = [each for each in others if each.looks_like(path)] or [coco] * coco.looks_like(path)
+    if [each.name for each in found] in (["instance-png"], ["cellpose"]) and _coco_in(path):
+        found.append(coco)
     if len(found) > 1:
         names = " and ".join(each.name for each in found)
         raise UserError(f"{path}: looks like {names}; say which one is meant, as in {found[0].name}:{path}")
@@ -139,6 +142,13 @@ def looks_like_coco(path: Path) -> bool:
     """Whether `path` is a .json, or a folder whose only .json is one; `detect` asks the others first."""
     file = only_json(path)
     return file is not None and file.is_file() and not looks_like_supervisely(file.parent)
+
+
+def _coco_in(folder: Path) -> bool:
+    """Whether COCO's labels lie beside label images, which have none of its classes."""
+    files = [*folder.glob(JSONS), *folder.glob(f"annotations/{JSONS}")][:TRIED]
+    texts = (glance(file) for file in files)
+    return any('"category_id"' in text and '"image_id"' in text for text in texts)
 
 
 def _cityscapes_has(path: Path, split: str) -> bool:

@@ -17,6 +17,7 @@ from maskrcnn.labels.match_classes import with_class
 from maskrcnn.labels.options import PLAIN, LabelOptions
 from maskrcnn.labels.readers.foreign_json import foreign_json, foreign_lines
 from maskrcnn.labels.readers.json_file import load_json, only_json
+from maskrcnn.labels.readers.not_read import contents, not_read
 from maskrcnn.labels.split_names import SPLIT_NAMES, SPLITS, Split, split_of
 from maskrcnn.labels.types import Dataset
 
@@ -72,7 +73,7 @@ def open_dataset(
         below = _folder_below(path, named, options)
         if below is not None:
             raise UserError(f"{path}: no labels found, but in {below.name!r} there are; give {str(below)!r}")
-        raise UserError(f"{path}: no labels found; give {LAYOUTS}")
+        raise UserError(_nothing(path))
     return _checked(opener, headers, options)
 
 
@@ -168,6 +169,9 @@ def _known(path: Path) -> Format:
         foreign = foreign_lines(path)
         if foreign is not None:
             raise UserError(f"{path}: {foreign.name}, which is not read; {foreign.remedy}")
+        unread = not_read(path)
+        if unread is not None:
+            raise UserError(f"{path}: {unread[0].name}, which is not read; {unread[0].remedy}")
         raise UserError(f"{path}: not a label file; give {LAYOUTS}")
     return found
 
@@ -292,6 +296,17 @@ def _refuse_several(folder: Path, pattern: str = "*.json") -> None:
     if foreign is not None:
         raise UserError(f"{folder}: {files[0]!r} is {foreign.name}, which is not read; {foreign.remedy}")
     raise UserError(f"{folder}: holds {files[0]!r} and {files[1]!r}; name the one that is meant")
+
+
+def _nothing(folder: Path) -> str:
+    """A line about a folder without labels: what there is, and what was looked for."""
+    unread = not_read(folder)
+    if unread is not None:
+        kind, file = unread
+        where = f"{file.relative_to(folder).as_posix()!r:.200}"
+        return f"{folder}: no labels found but {kind.name} ({where}), which is not read; {kind.remedy}"
+    what = f"{folder}: no labels found in it ({contents(folder)}), nor images/ beside masks/ of label images"
+    return f"{what}; give {LAYOUTS}"
 
 
 def _folder_below(folder: Path, named: Format | None, options: LabelOptions) -> Path | None:

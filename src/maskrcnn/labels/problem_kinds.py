@@ -107,6 +107,10 @@ class ProblemKind(Enum):
         "separate parts that share a number",
         "a mask of the foreground? Give each object its own number, or take each part for one: --split-parts",
     )
+    NO_BACKGROUND = (
+        "label image without a pixel of background",
+        "nothing to do if objects cover all of it; else save the background, as ilastik's 1, as 0",
+    )
     VOID_COLOUR = (
         "region of VOC's void colour 224,224,192 left out",
         "nothing to do: it is no object; paint one that is in another colour",
@@ -114,6 +118,10 @@ class ProblemKind(Enum):
     IMAGE_WITHOUT_LABELS = (
         "image without labels left out",
         "add its label image, all 0 when nothing is in it",
+    )
+    OTHER_LABEL_IMAGES = (
+        "second folder of label images left out",
+        "nothing to do if the first is meant; else move it out of there",
     )
     NO_CLASS = "object without a class dropped", "give every object a class"
     IMAGE_WITHOUT_XML = (
@@ -138,6 +146,10 @@ class ProblemKind(Enum):
         "number the masks in the order of the objects; the box is kept",
     )
     MASK_WITHOUT_OBJECT = "mask without an object in the XML dropped", "add the object to the XML"
+    VOC_NAMES = (
+        "no list of classes: colours have the names of Pascal VOC",
+        "nothing to do if they are VOC's; else write labelmap.txt or class_names.txt, as labelme2voc does",
+    )
     VOC_FILENAME = (
         "filename in the XML that is not its image's passed over",
         "correct <filename>; images are found by the XML's name",

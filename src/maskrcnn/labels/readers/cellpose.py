@@ -1,5 +1,6 @@
 """Cellpose's folders: beside each image NAME.tif or NAME_img.png its label image, NAME_masks.tif or
-NAME_cp_masks.png, or what its window saves, NAME_seg.npy.
+NAME_cp_masks.png, or what its window saves, NAME_seg.npy. Label images of other programs, as NAME_mask.png or
+NAME_label.tif, are read alike where no other labels are in the folder.
 
 The names are those of cellpose.readthedocs.io (Inputs, Outputs). NAME_seg.npy is a pickle, which may hold a
 program: nothing but its arrays is read (`maskrcnn.array_pickle`).
@@ -19,12 +20,18 @@ from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problem_kinds import ProblemKind
-from maskrcnn.labels.readers.instance_png import IMAGE_SUFFIXES, LABEL_SUFFIXES
 from maskrcnn.labels.readers.label_image import add_instances, ids_of_colours, read_ids
+from maskrcnn.labels.readers.label_image_names import (
+    IMAGE_SUFFIXES,
+    LABEL_SUFFIXES,
+    bare_stem,
+    refuse_classes,
+)
 from maskrcnn.labels.types import DEFAULT_CLASS
 from maskrcnn.shell import counted
 
 MASKS, PICKLE, IMAGE = "_masks", "_seg.npy", "_img"
+OTHER_LABELS = {".json", ".geojson", ".xml", ".txt"}  # beside which a.png and a_mask.png may both be images
 OUTPUTS = ("_flows", "_outlines", "_output", "_dP", "_cellprob")  # images that Cellpose writes beside these
 
 
@@ -44,6 +51,7 @@ def read_cellpose(source: Path, split_parts: bool = False) -> FileDataset:
         what = f"{counted(len(orphans), 'label file')} without an image, the first is"
         remedy = "restore the images or delete the labels"
         raise RecordError(source, f"{what} {labels[orphans[0]].name!r}", remedy)
+    refuse_classes(source, source)
     builder = LabelBuilder(source, source)
     builder.add_classes([DEFAULT_CLASS])
     for name, image in images.items():
@@ -127,14 +135,20 @@ def _files(folder: Path) -> tuple[dict[str, Path], dict[str, Path], dict[str, Pa
     images: dict[str, Path] = {}
     masks: dict[str, Path] = {}
     pickles: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
+    paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    alone = not any(path.suffix.lower() in OTHER_LABELS for path in paths)
+    stems = {path.stem.removesuffix(IMAGE) for path in paths if path.suffix.lower() in IMAGE_SUFFIXES}
+    for path in paths:
         stem, suffix = path.stem, path.suffix.lower()
-        if path.name.startswith(".") or stem.endswith(OUTPUTS):
+        if stem.endswith(OUTPUTS):
             continue
+        owner = bare_stem(stem, stems) if alone and suffix in LABEL_SUFFIXES else stem
         if path.name.endswith(PICKLE):
             pickles[path.name.removesuffix(PICKLE)] = path
         elif suffix in LABEL_SUFFIXES and stem.endswith(MASKS):
             _add(masks, stem.removesuffix(MASKS).removesuffix("_cp"), path)
+        elif owner != stem:
+            _add(masks, owner, path)
         elif suffix in IMAGE_SUFFIXES:
             _add(images, stem.removesuffix(IMAGE), path)
     return images, masks, pickles

@@ -89,6 +89,9 @@ def _load(path: Path) -> dict[str, Any]:
     foreign = not_coco(document, path)
     if foreign is not None:
         raise foreign
+    by_id = document.get("annotations")
+    if isinstance(by_id, dict) and by_id:  # of LIVECell's single cell types
+        document["annotations"] = list(by_id.values())
     for key in ("images", "annotations", "categories"):
         if not isinstance(document.get(key), list):
             state = "is not a list" if key in document else "is missing"

@@ -5,53 +5,64 @@ colours, are instance ids, 0 or black for background.
 from __future__ import annotations
 
 import os
-from collections.abc import Container
+from collections.abc import Callable, Container
 from pathlib import Path
 
 from maskrcnn.errors import RecordError
-from maskrcnn.images.header import SUFFIXES
+from maskrcnn.images.multichannel import ARRAY_SUFFIX
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problem_kinds import ProblemKind
+from maskrcnn.labels.readers.json_file import JSONS
 from maskrcnn.labels.readers.label_image import add_instances, ids_of_colours, read_ids
+from maskrcnn.labels.readers.label_image_names import (
+    IMAGE_FOLDERS,
+    IMAGE_SUFFIXES,
+    LABEL_FOLDERS,
+    LABEL_SUFFIXES,
+    image_stem,
+    named_folders,
+    numbered_stem,
+    refuse_classes,
+)
 from maskrcnn.labels.split_names import SPLITS, split_of
 from maskrcnn.labels.types import DEFAULT_CLASS
 from maskrcnn.shell import counted
 
-IMAGE_SUFFIXES = set(SUFFIXES)
-LABEL_SUFFIXES = {".png", ".tif", ".tiff"}
-MARKS = ("_mask", "_masks", "_label", "_labels")  # how the name of a label image may go on after its image's
+READ = LABEL_SUFFIXES | {ARRAY_SUFFIX}
+UNREAD = (IMAGE_SUFFIXES | {".npz", ".mat", ".h5", ".hdf5"}) - READ
+StemOf = Callable[[str, Container[str]], str | None]  # from a label image's stem to its image's
+LOSSY = {".jpg", ".jpeg", ".jpe", ".jfif", ".webp"}
 
 
 def read_instance_labels(folder: Path, split: str | None = None, split_parts: bool = False) -> FileDataset:
-    """Read `folder`/images and `folder`/labels or masks. Images are numbered from 1 in the order of their
-    names.
+    """Read `folder`/images and `folder`/labels or masks, or what else they are called. Images are numbered
+    from 1 in the order of their names.
 
     Args:
-        folder: holds `images` and `labels`, or `masks` as for StarDist.
+        folder: holds a folder of `IMAGE_FOLDERS` and one of `LABEL_FOLDERS`.
         split: "train", "val" or "test": in `images`/train and `labels`/train. None: `images` itself.
         split_parts: each separate part of an id is an object of its own.
 
     Raises:
-        DataError: no images, a label image that is unreadable, without its image or of another size, or a
-            symbolic link out of `labels`.
+        DataError: no images, a label image that is unreadable, without its image or of another size, one that
+            has classes for numbers, or a symbolic link out of `labels`.
     """
     folder = Path(folder)
     name = str(folder)
-    places = None if split is None else _split_folders(folder, split)
-    photos, beside = places or (folder / "images", folder / ("masks" if _holds_masks(folder) else "labels"))
+    pairs = _split_places(folder, split) if split else _places(folder) or _places(folder, numbered_stem)
+    photos, beside = pairs[0] if pairs else (folder / "images", folder / "labels")
     images = _by_stem(photos, IMAGE_SUFFIXES)
-    labels = _by_image(_by_stem(beside, LABEL_SUFFIXES), images)
-    orphans = sorted(labels.keys() - images.keys())
-    if orphans:
-        what = (
-            f"{counted(len(orphans), 'label image')} without an image in images, the first is "
-            f"{labels[orphans[0]].name!r}"
-        )
-        raise RecordError(name, what, "restore the images or delete the labels")
+    labels = _by_image(_by_stem(beside, READ), images)
+    _refuse_unread(beside, images, labels)
+    _refuse_orphans(folder, images, labels)
+    refuse_classes(folder, beside)
+    _refuse_vistas(beside)
     builder = LabelBuilder(folder, photos)
     builder.add_classes([DEFAULT_CLASS])
+    for _, other in pairs[1:]:
+        builder.problems.note(ProblemKind.OTHER_LABEL_IMAGES, repr(other.name))
     for stem in sorted(images.keys() - labels.keys()):
         builder.problems.note(ProblemKind.IMAGE_WITHOUT_LABELS, f"{images[stem].name!r}")
     for stem in sorted(labels):
@@ -70,41 +81,61 @@ def read_instance_labels(folder: Path, split: str | None = None, split_parts: bo
 
 def has_instance_split(folder: Path, split: str) -> bool:
     """Whether images/ and labels/ or masks/ have a folder each for "train", "val" or "test"."""
-    return _split_folders(folder, split) is not None
-
-
-def _split_folders(folder: Path, split: str) -> tuple[Path, Path] | None:
-    """images/train and labels/train or masks/train; None where others may say what the labels are."""
-    if (folder / "annotations").is_dir() or next(folder.glob("*.json"), None) is not None:
-        return None
-    named = [path for path in sorted((folder / "images").glob("*/")) if split_of(path.name) == split]
-    pairs = ((path, folder / name / path.name) for path in named for name in ("labels", "masks"))
-    return next((pair for pair in pairs if _pairs(*pair)), None)
+    return bool(_split_places(folder, split))
 
 
 def looks_like_instance_png(source: Path) -> bool:
     """Whether `source` is a folder with images/ beside labels/ or masks/, and label images in the latter."""
     if any(has_instance_split(source, split) for split in SPLITS):
         return True
+    if has_label_images(source) or _places(source, numbered_stem):
+        return True
     labels = source / "labels"
     if not (source / "images").is_dir() or not labels.is_dir():
-        return _holds_masks(source)
-    suffixes = {file.suffix.lower() for file in labels.iterdir() if not file.name.startswith(".")}
-    return bool(suffixes & LABEL_SUFFIXES) or not suffixes
-
-
-def _holds_masks(folder: Path) -> bool:
-    """Whether masks/ instead of labels/ has a label image for one of images/."""
-    if (folder / "labels").is_dir():
         return False
-    return _pairs(folder / "images", folder / "masks")
+    suffixes = {file.suffix.lower() for file in labels.iterdir() if not file.name.startswith(".")}
+    return bool(suffixes & READ) or not suffixes
 
 
-def _pairs(images: Path, labels: Path) -> bool:
-    """Whether a folder has a label image for one of the images of another."""
-    found = _stems(labels, LABEL_SUFFIXES)
-    beside = _stems(images, IMAGE_SUFFIXES) if found else set()  # of YOLO there may be a million
-    return not beside.isdisjoint(_image_stem(stem, beside) for stem in found)
+def has_label_images(folder: Path) -> bool:
+    """Whether a folder in it has label images for the images of another."""
+    return bool(_places(folder))
+
+
+def _places(folder: Path, stem_of: StemOf = image_stem) -> list[tuple[Path, Path]]:
+    """The folder of images and that of their label images; more than one where several are called so."""
+    images, labels = named_folders(folder, IMAGE_FOLDERS), named_folders(folder, LABEL_FOLDERS)
+    return [(photos, beside) for photos in images for beside in labels if _pairs(photos, beside, stem_of)]
+
+
+def _split_places(folder: Path, split: str) -> list[tuple[Path, Path]]:
+    """images/train and labels/train or masks/train; none where others may say what the labels are."""
+    if (folder / "annotations").is_dir() or next(folder.glob(JSONS), None) is not None:
+        return []
+    images, labels = named_folders(folder, IMAGE_FOLDERS), named_folders(folder, LABEL_FOLDERS)
+    named = [path for photos in images for path in sorted(photos.glob("*/")) if split_of(path.name) == split]
+    pairs = [(path, beside / path.name) for path in named for beside in labels]
+    return [pair for pair in pairs if _pairs(*pair)]
+
+
+def _pairs(images: Path, labels: Path, stem_of: StemOf = image_stem) -> bool:
+    """Whether a folder has a label image for one of the images of another, or what someone may take for it
+    and nothing else.
+    """
+    found = _stems(labels, READ)
+    suspects = set() if found or _others(labels) else _stems(labels, UNREAD)
+    beside = _stems(images, IMAGE_SUFFIXES) if found or suspects else set()  # of YOLO there may be a million
+    return any(stem_of(stem, beside) in beside for stem in found | suspects)
+
+
+def _others(folder: Path) -> bool:
+    """Whether a folder has files, or folders, that are no images."""
+    try:
+        with os.scandir(folder) as entries:
+            names = (entry.name for entry in entries if not entry.name.startswith("."))
+            return any(os.path.splitext(name)[1].lower() not in READ | UNREAD for name in names)
+    except OSError:
+        return True
 
 
 def _stems(folder: Path, suffixes: set[str]) -> set[str]:
@@ -115,17 +146,11 @@ def _stems(folder: Path, suffixes: set[str]) -> set[str]:
     return {stem for stem, suffix in split if suffix.lower() in suffixes}
 
 
-def _image_stem(stem: str, images: Container[str]) -> str:
-    """The stem of a label image's image: the same, or without a mark."""
-    bare = next((stem.removesuffix(mark) for mark in MARKS if stem.endswith(mark)), stem)
-    return bare if stem not in images and bare in images else stem
-
-
 def _by_image(labels: dict[str, Path], images: Container[str]) -> dict[str, Path]:
     """Label images by the stem of their image."""
     found: dict[str, Path] = {}
     for stem, path in labels.items():
-        image = _image_stem(stem, images)
+        image = image_stem(stem, images)
         if image in found:
             what = f"{found[image].name!r} and {path.name!r} are for the same image"
             raise RecordError(path.parent, what, "delete one")
@@ -146,3 +171,50 @@ def _by_stem(folder: Path, suffixes: set[str]) -> dict[str, Path]:
                 )
             found[path.stem] = path
     return found
+
+
+# ---- what is refused
+
+
+def _refuse_unread(folder: Path, images: dict[str, Path], labels: Container[str]) -> None:
+    """Refuse label images in a format that is not read: their image would have none."""
+    unread = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in UNREAD]
+    unread = [
+        path for path in unread if (stem := image_stem(path.stem, images)) in images and stem not in labels
+    ]
+    if not unread:
+        return
+    what = (
+        f"{counted(len(unread), 'label image')} in a format that is not read, the first is {unread[0].name!r}"
+    )
+    remedy = "convert them to PNG or TIFF of one channel, or save arrays with numpy.save"
+    if unread[0].suffix.lower() in LOSSY:
+        what += ": its compression changes the numbers, which makes objects of what is none"
+        remedy = "export them anew as PNG or TIFF; converting these files does not bring the numbers back"
+    raise RecordError(folder, what, remedy)
+
+
+def _refuse_orphans(folder: Path, images: dict[str, Path], labels: dict[str, Path]) -> None:
+    """Refuse label images without an image."""
+    orphans = sorted(labels.keys() - images.keys())
+    if not orphans:
+        return
+    what = (
+        f"{counted(len(orphans), 'label image')} without an image in images, the first is "
+        f"{labels[orphans[0]].name!r}"
+    )
+    remedy = "restore the images or delete the labels"
+    if (stem := numbered_stem(orphans[0], images)) is not None:
+        remedy = (
+            f"a mask for each object of {images[stem].name!r}? Put those into a folder of their own, "
+            f"{labels[orphans[0]].parent.name}/{stem}/"
+        )
+    raise RecordError(folder, what, remedy)
+
+
+def _refuse_vistas(labels: Path) -> None:
+    """Refuse the class maps of Mapillary Vistas, which lie beside the instances."""
+    numbered = named_folders(labels.parent, ("instances",)) if labels.name.lower() == "labels" else []
+    if any(_pairs(labels.parent / "images", one) for one in numbered):
+        what = "beside 'instances': class maps, as of Mapillary Vistas"
+        raise RecordError(labels, what, "give panoptic/panoptic_2018.json there, which is COCO panoptic")

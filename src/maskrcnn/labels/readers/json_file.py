@@ -11,6 +11,7 @@ from typing import Any
 
 from maskrcnn.errors import RecordError, one_line
 
+JSONS = "*.[jJ][sS][oO][nN]"  # what tools on Windows write is in capitals at times
 GLANCE = 1 << 16  # bytes at either end of a file; divisible by 4, as UTF-32 needs
 
 
@@ -33,7 +34,7 @@ def load_json(path: Path, remedy: str = "export it anew") -> Any:
 def only_json(source: Path) -> Path | None:
     """The .json file that is meant: itself, or the only one of a folder but for hidden ones."""
     if source.is_dir():
-        found = [path for path in source.glob("*.json") if not path.name.startswith(".")]
+        found = [path for path in source.glob(JSONS) if not path.name.startswith(".")]
         return found[0] if len(found) == 1 else None
     return source if source.suffix.lower() == ".json" and source.is_file() else None
 

@@ -16,15 +16,17 @@ from pycocotools import mask as coco_mask
 
 from maskrcnn.errors import DataError, RecordError, one_line
 from maskrcnn.images.header import unmapped, upright_size
-from maskrcnn.images.multichannel import refuse_special
+from maskrcnn.images.multichannel import ARRAY_SUFFIX, open_array, refuse_special
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.types import LabelledImage
-from maskrcnn.masks.rle import Rle, rle_box
+from maskrcnn.masks.rle import Rle, rle_area, rle_box
 
 VOC_VOID = (224, 224, 192)  # the colour of borders, and of what nobody knows
+VOC_BORDER = 255  # the index of that colour in VOC's palette
 VOID_COLOUR = 224 + 256 * 224 + 65536 * 192  # the same as an id
 LARGEST_FLOAT = 2**24  # up to which a float of 32 bits holds every whole number
+FEW = 20  # numbers of a label image, among which some may be scattered
 SMALLEST = 10  # pixels: most colours of a label image in colour have as many
 
 
@@ -80,7 +82,8 @@ def read_ids(
     Args:
         image: the image that it labels, or its height and width. Where there is no such file, others will say
             so.
-        of_colours: makes ids of a label image in colour, (H, W, 3 or 4); None: it is refused.
+        of_colours: makes ids of a label image in colour, (H, W, 3 or 4); None: it is refused, and numbers are
+            taken as they are.
 
     Raises:
         DataError: unreadable, in colour, or of another size than its image.
@@ -89,17 +92,43 @@ def read_ids(
         size = upright_size(image) if image.is_file() else None
     else:
         size = image
-    with open_label_image(path, size) as label:
-        mode, ids = label.mode, np.asarray(label)
-    if of_colours is not None and mode in ("RGB", "RGBA"):
-        ids = of_colours(ids, path)
+    if path.suffix.lower() == ARRAY_SUFFIX:
+        mode, ids = _array(path, size)
+        indexed = False
+    else:
+        with open_label_image(path, size) as label:
+            mode, ids, palette = f"mode {label.mode}", np.asarray(label), label.getpalette() or []
+        indexed = label.mode == "P"
+        if of_colours is not None and indexed and palette[3 * VOC_BORDER :][:3] == list(VOC_VOID):
+            ids = np.where(ids == VOC_BORDER, VOID_COLOUR, ids.astype(np.int32))
+        if of_colours is not None and label.mode in ("RGB", "RGBA"):
+            ids = of_colours(ids, path)
     if ids.dtype.kind == "f" and (np.abs(ids) <= LARGEST_FLOAT).all() and (ids == np.floor(ids)).all():
         ids = ids.astype(np.int32)
     if ids.ndim != 2 or ids.dtype.kind == "f":
         raise RecordError(
-            path, f"a label image has one channel of whole numbers, not mode {mode}", "save it as 16-bit PNG"
+            path, f"a label image has one channel of whole numbers, not {mode}", "save it as 16-bit PNG"
+        )
+    if of_colours is None:  # others say what their numbers may be
+        return ids
+    if ids.dtype == np.uint8 and not indexed:
+        _refuse_smooth(ids, path)
+    if ids.dtype.kind == "i" and ids.size and ids.min() < 0:
+        raise RecordError(
+            path, f"a label image has no number below 0, as {ids.min()}", "save background as 0"
         )
     return ids
+
+
+def _array(path: Path, size: tuple[int, int] | None) -> tuple[str, np.ndarray]:
+    """What numpy.save wrote of a label image: its kind in words, and the ids (H, W)."""
+    array = open_array(path)
+    height, width, channels = array.shape
+    if size is not None and size != (height, width):
+        sizes = f"{size[1]} x {size[0]} (width x height) but the array {width} x {height}"
+        raise RecordError(path, f"its image is {sizes}", "restore the image that was labelled")
+    kind = f"{channels} channels" if channels > 1 else f"{array.dtype}"
+    return kind, np.array(array[..., 0] if channels == 1 else array)
 
 
 def ids_of_colours(pixels: np.ndarray, path: Path) -> np.ndarray:
@@ -119,6 +148,15 @@ def ids_of_colours(pixels: np.ndarray, path: Path) -> np.ndarray:
         )
         raise RecordError(path, what, "save one plain colour for each object, or one number, as 16-bit PNG")
     return ids
+
+
+def _refuse_smooth(ids: np.ndarray, path: Path) -> None:
+    """Refuse a mask of 0 and 255 with smooth edges, or one that was a JPEG: each grey would be an object."""
+    counts = np.bincount(ids.reshape(-1), minlength=256)[1:]
+    numbers = np.count_nonzero(counts)
+    if counts.argmax() == 254 and numbers > 2 and 2 * (counts[counts > 0] < SMALLEST).sum() > numbers:
+        what = f"{numbers} numbers, most in fewer than {SMALLEST} pixels beside 255: a mask with smooth edges"
+        raise RecordError(path, what, "save one plain number for each object, and nothing between them and 0")
 
 
 def voc_colour(index: int) -> tuple[int, int, int]:
@@ -168,11 +206,16 @@ def add_instances(
 
     Where most ids lie in several parts, their number is counted as a problem: it may be a mask of the
     foreground, or of classes. Parts that touch at a corner are one.
+
+    Raises:
+        DataError: the ids are what smoothing makes of others.
     """
     rles = rles_by_id(ids)
     if rles.pop(VOID_COLOUR, None) is not None:
         record = f"image {image.file_name!r}"
         builder.problems.note(ProblemKind.VOID_COLOUR, record, image.file_name)
+    elif ids.all():
+        builder.problems.note(ProblemKind.NO_BACKGROUND, f"image {image.file_name!r}", image.file_name)
     parts = {value: _parts(ids, value, rle) for value, rle in rles.items()}
     if split_parts:
         numbers = np.zeros(ids.shape, np.int32)
@@ -184,6 +227,13 @@ def add_instances(
     else:
         names = {value: f"id {value}" for value in rles}
         counts = {value: count for value, (_, part) in parts.items() if (count := int(part.max())) > 1}
+        small = sum(rle_area(rle) < SMALLEST for rle in rles.values())
+        if 2 * min(len(counts), small) > len(rles) and len(rles) > FEW:
+            what = (
+                f"most of its {len(rles)} numbers lie in several parts and have fewer than {SMALLEST} pixels"
+            )
+            remedy = "was it made smaller or larger? Do that without smoothing (nearest neighbour)"
+            raise RecordError(builder.source, what, remedy, f"the label image of {image.file_name!r}")
         if 2 * len(counts) > len(rles):
             value, total = next(iter(counts)), sum(counts.values())
             record = f"id {value} of image {image.file_name!r}"

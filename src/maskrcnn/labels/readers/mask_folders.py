@@ -1,6 +1,6 @@
-"""A folder for each image: ID/images/ID.png and ID/masks/*.png, one label image for each object.
+"""An image file for each object: ID/images/ID.png and ID/masks/*.png, or images/ID.png and masks/ID/*.png.
 
-The layout of the Data Science Bowl 2018 (bbbc.broadinstitute.org/BBBC038,
+The first is the layout of the Data Science Bowl 2018 (bbbc.broadinstitute.org/BBBC038,
 kaggle.com/c/data-science-bowl-2018/data). Everything but 0 is the object.
 """
 
@@ -15,8 +15,15 @@ from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problem_kinds import ProblemKind
-from maskrcnn.labels.readers.instance_png import IMAGE_SUFFIXES, LABEL_SUFFIXES, looks_like_instance_png
+from maskrcnn.labels.readers.instance_png import has_label_images
 from maskrcnn.labels.readers.label_image import open_label_image, read_object
+from maskrcnn.labels.readers.label_image_names import (
+    IMAGE_FOLDERS,
+    IMAGE_SUFFIXES,
+    LABEL_FOLDERS,
+    LABEL_SUFFIXES,
+    named_folders,
+)
 from maskrcnn.labels.types import DEFAULT_CLASS
 from maskrcnn.masks.rle import bitmap_rle
 from maskrcnn.shell import counted
@@ -25,15 +32,36 @@ TRIED_FOLDERS = 20  # so many are looked at before `looks_like_mask_folders` giv
 
 
 def looks_like_mask_folders(source: Path) -> bool:
-    """Whether the folder holds folders with images/ and masks/ of one image each."""
+    """Whether the folder holds folders with images/ and masks/ of one image each, or is a folder with both
+    where masks/ has a folder for an image.
+    """
+    if _places(source) is not None:
+        return True
     try:
         folders = [path for path in Path(source).iterdir() if path.is_dir()]
     except OSError:
         return False
     return any(
-        (path / "images").is_dir() and (path / "masks").is_dir() and not looks_like_instance_png(path)
+        (path / "images").is_dir() and (path / "masks").is_dir() and not _is_whole(path)
         for path in sorted(folders)[:TRIED_FOLDERS]
     )
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a folder of images/ and masks/ is a data set of its own, or holds arrays, as PanNuke's."""
+    return has_label_images(folder) or _places(folder) is not None or any(folder.glob("images/**/*.npy"))
+
+
+def _places(source: Path) -> tuple[dict[str, Path], Path] | None:
+    """Images by their stem, and the folder that has a folder of masks for one of them."""
+    for photos in named_folders(source, IMAGE_FOLDERS):
+        for masks in named_folders(source, LABEL_FOLDERS):
+            below = {path.name for path in masks.glob("*/")}
+            paths = sorted(photos.iterdir()) if below else []
+            images = {path.stem: path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES}
+            if not below.isdisjoint(images):
+                return images, masks
+    return None
 
 
 def read_mask_folders(source: Path) -> FileDataset:
@@ -45,17 +73,40 @@ def read_mask_folders(source: Path) -> FileDataset:
     source = Path(source)
     builder = LabelBuilder(source, source)
     builder.add_classes([DEFAULT_CLASS])
+    places = _places(source)
+    if places is not None:
+        _read_beside(*places, builder)
+        return builder.build()
     folders = [path for path in _listed(source) if (path / "images").is_dir() or (path / "masks").is_dir()]
     for folder in folders:
         if not (folder / "masks").is_dir():
             builder.problems.note(ProblemKind.FOLDER_WITHOUT_MASKS, f"{folder.name!r}")
             continue
-        image = builder.add_image(_only_image(folder).relative_to(source).as_posix())
-        for path in _listed(folder / "masks"):
-            if path.suffix.lower() in LABEL_SUFFIXES:
-                refuse_leaving(source, path)
-                builder.add_object(image, 0, f"mask {path.name!r}", rle=bitmap_rle(_mask(path, image.size)))
+        _add_image(_only_image(folder), folder / "masks", builder)
     return builder.build()
+
+
+def _read_beside(images: dict[str, Path], masks: Path, builder: LabelBuilder) -> None:
+    """images/ID.png with masks/ID/*.png."""
+    folders = {path.name: path for path in _listed(masks) if path.is_dir()}
+    if lost := sorted(folders.keys() - images.keys()):
+        what = f"{counted(len(lost), 'folder')} of masks without an image, the first is {lost[0]!r}"
+        raise RecordError(masks, what, "restore the images or delete the masks")
+    for stem, path in images.items():
+        if stem in folders:
+            _add_image(path, folders[stem], builder)
+        else:
+            builder.problems.note(ProblemKind.FOLDER_WITHOUT_MASKS, f"{path.name!r}")
+
+
+def _add_image(photo: Path, masks: Path, builder: LabelBuilder) -> None:
+    image = builder.add_image(photo.relative_to(builder.folder).as_posix())
+    paths = [path for path in _listed(masks) if path.suffix.lower() in IMAGE_SUFFIXES]
+    for path in paths:
+        refuse_leaving(builder.folder, path)
+        if path.suffix.lower() not in LABEL_SUFFIXES:
+            raise RecordError(path, "a mask in a format that is not read", "export it as PNG or TIFF")
+        builder.add_object(image, 0, f"mask {path.name!r}", rle=bitmap_rle(_mask(path, image.size)))
 
 
 def _listed(folder: Path) -> list[Path]:

@@ -11,13 +11,14 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from maskrcnn.errors import RecordError, UserError, one_line
+from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving, relative_name
@@ -74,7 +75,7 @@ def read_open_images(source: Path, split: str | None = None, image_folder: Path 
         names = {name: name for name in used}
     ids = builder.add_classes(sorted(names.values()))
     for image_name, rows in images.items():
-        image = builder.add_image(image_name)
+        image = builder.add_image(present.files[image_name])
         for row in rows:
             sides = [
                 side * length for side, length in zip(row.sides, (image.width, image.height) * 2, strict=True)
@@ -158,6 +159,7 @@ class Present:
     """Which images are there."""
 
     folder: Path
+    files: dict[str, str] = field(default_factory=dict)  # by the name that Open Images would give them
     absent: int = 0  # rows whose image is not
     first: int = 0  # line of the first of these
 
@@ -178,14 +180,22 @@ def _boxes(path: Path, image_folder: Path | None) -> tuple[dict[str, list[Row]],
         )
     folder = _folder(path, [name for _, name, _ in waiting], image_folder)
     present = Present(folder)
-    there: dict[str, bool] = {}
+    for name in dict.fromkeys(name for _, name, _ in waiting):
+        if (file := _file(folder, name)) is not None:
+            present.files[name] = file
     for line, name, found in waiting:
-        if there.setdefault(name, os.path.isfile(folder / name)):
+        if name in present.files:
             images.setdefault(name, []).append(found)
         else:
             present.first = present.first or line
             present.absent += 1
     return images, present
+
+
+def _file(folder: Path, name: str) -> str | None:
+    """The image that is there: NAME.jpg or, of other tools, one with another suffix."""
+    tries = (name, *(name.removesuffix(".jpg") + suffix for suffix in SUFFIXES))
+    return next((one for one in tries if os.path.isfile(folder / one)), None)
 
 
 def _folder(path: Path, names: list[str], image_folder: Path | None) -> Path:
@@ -196,7 +206,7 @@ def _folder(path: Path, names: list[str], image_folder: Path | None) -> Path:
     places = [f"{up}{inner}" for up in ("", "../") for inner in (f"images/{word}", word, "images", "data")]
     for folder in [image_folder] if image_folder is not None else [path.parent / place for place in places]:
         try:
-            listed = set(os.listdir(folder))
+            listed = {os.path.splitext(name)[0] + ".jpg" for name in os.listdir(folder)}
         except OSError:
             continue
         if any(name in listed for name in names):

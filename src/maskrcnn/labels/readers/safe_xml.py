@@ -10,6 +10,7 @@ from xml.parsers import expat
 
 from maskrcnn.errors import RecordError
 
+XMLS = "*.[xX][mM][lL]"  # what tools on Windows write is in capitals at times
 MAX_BYTES = 200 * 2**20
 MAX_DEPTH = 100  # elements inside elements
 MAX_ELEMENTS = 5_000_000  # some 500 MB as Python objects; in 200 MB there is room for ten times as many

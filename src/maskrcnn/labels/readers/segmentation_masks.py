@@ -2,13 +2,15 @@
 
 The format: docs.cvat.ai/docs/dataset_management/formats/format-smask. In SegmentationObject/NAME.png each
 colour but black is an object, in SegmentationClass/NAME.png its colour is its class's, which labelmap.txt
-lists as name:r,g,b:parts:actions; without that file colours and classes are those of VOC. The images are in
-JPEGImages, and ImageSets/Segmentation has a list of names for each subset. A listed image without masks has
-no object: CVAT writes none for it.
+lists as name:r,g,b:parts:actions; without that file colours are those of VOC, and classes the lines of
+class_names.txt (labelme2voc), else those of VOC, which is counted. The images are in JPEGImages, and
+ImageSets/Segmentation has a list of names for each subset. A listed image without masks has no object: CVAT
+writes none for it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,18 +24,26 @@ from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.folder_files import files_under
 from maskrcnn.labels.readers.label_image import VOC_VOID, open_label_image, rles_by_id, voc_colour
+from maskrcnn.labels.readers.safe_xml import XMLS
 from maskrcnn.labels.readers.text_lines import read_lines
 from maskrcnn.labels.split_names import other_subsets, split_of, subsets_of
 from maskrcnn.labels.types import DEFAULT_CLASS, LabelledImage
+from maskrcnn.shell import counted
 
 OBJECTS, CLASSES, LISTS, LABELMAP = "SegmentationObject", "SegmentationClass", "ImageSets", "labelmap.txt"
+CLASS_NAMES = "class_names.txt"  # of LabelMe's labelme2voc.py
 IMAGE_FOLDERS = ("JPEGImages", "images")
 BACKGROUND = "background"
+OF_LABELME = {
+    "_background_": BACKGROUND,
+    "__ignore__": None,
+}  # lines of it that are no class; None: no colour
 VOC_CLASSES = (
     *(BACKGROUND, "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train"),
     "tvmonitor",
 )
+MOST_NAMES = 256  # as many as VOC's palette has colours
 MOST_OBJECTS = 10_000  # colours of an image; a photo has more
 
 
@@ -54,7 +64,7 @@ def looks_like_segmentation_masks(source: Path) -> bool:
     source = Path(source)
     if not (source / OBJECTS).is_dir():
         return False
-    return not any(next((source / name).glob("**/*.xml"), None) for name in ("Annotations", "annotations"))
+    return not any(next((source / name).glob(f"**/{XMLS}"), None) for name in ("Annotations", "annotations"))
 
 
 def read_segmentation_masks(source: Path, split: str | None = None) -> FileDataset:
@@ -70,7 +80,7 @@ def read_segmentation_masks(source: Path, split: str | None = None) -> FileDatas
     """
     layout = _layout(Path(source))
     builder = LabelBuilder(layout.root, layout.images)
-    names = _class_colours(layout)
+    names = _class_colours(layout, builder)
     labels = builder.add_classes([name for name in dict.fromkeys(names.values()) if name != BACKGROUND])
     for key in _wanted(layout, split, builder):
         if key not in layout.files:
@@ -144,11 +154,11 @@ def _wanted(layout: Layout, split: str | None, builder: LabelBuilder) -> list[st
 # ---- colours
 
 
-def _class_colours(layout: Layout) -> dict[int, str]:
+def _class_colours(layout: Layout, builder: LabelBuilder) -> dict[int, str]:
     """The names of classes by their colour."""
     path = layout.root / LABELMAP
     if not path.is_file():
-        names: tuple[str, ...] = VOC_CLASSES if layout.classes else (BACKGROUND, DEFAULT_CLASS)
+        names = _voc_ordered(layout, builder)
         return {_packed(*voc_colour(index)): name for index, name in enumerate(names)}
     refuse_leaving(layout.root, path)
     found: dict[int, str] = {}
@@ -160,6 +170,22 @@ def _class_colours(layout: Layout) -> dict[int, str]:
     if not layout.classes and len(set(found.values()) - {BACKGROUND}) > 1:
         raise RecordError(layout.root, f"no {CLASSES}, which tells the classes of objects", "export anew")
     return found
+
+
+def _voc_ordered(layout: Layout, builder: LabelBuilder) -> Sequence[str]:
+    """The names of classes in the order of VOC's palette, the background first."""
+    path = layout.root / CLASS_NAMES
+    if not layout.classes:
+        return BACKGROUND, DEFAULT_CLASS
+    if not path.is_file():
+        builder.problems.note(ProblemKind.VOC_NAMES, f"folder {CLASSES!r}")
+        return VOC_CLASSES
+    refuse_leaving(layout.root, path)
+    names = [name for line in read_lines(path) if (name := OF_LABELME.get(line, line)) is not None]
+    if not 2 <= len(names) <= MOST_NAMES:
+        remedy = "write _background_ and then the name of a class in each line"
+        raise RecordError(path, f"{counted(len(names), 'name')} of colours", remedy)
+    return names
 
 
 def _label(line: str, index: int, path: Path) -> tuple[str, int]:
@@ -251,7 +277,7 @@ def _object_classes(
         if name is None:
             raise RecordError(
                 path,
-                f"the colour {_shown(colour)} of an object is not in {LABELMAP}",
+                f"the colour {_shown(colour)} of an object is not in {LABELMAP} or {CLASS_NAMES}",
                 f"add a line NAME:{_shown(colour)}::",
             )
         if name != BACKGROUND:

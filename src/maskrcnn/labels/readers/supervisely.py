@@ -27,7 +27,7 @@ from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.folder_files import has_folders
-from maskrcnn.labels.readers.json_file import load_json
+from maskrcnn.labels.readers.json_file import JSONS, load_json
 from maskrcnn.labels.readers.label_image import quiet, read_object
 from maskrcnn.labels.shapes import holed_rle, placed_rle, sound
 from maskrcnn.labels.types import LabelledImage
@@ -120,7 +120,7 @@ def _annotation_files(source: Path, builder: LabelBuilder) -> Iterator[tuple[Pat
     """Each ann/NAME.json with img/NAME."""
     for dataset in _datasets(source):
         labelled = set()
-        for path in sorted((dataset / "ann").glob("*.json")):
+        for path in sorted((dataset / "ann").glob(JSONS)):
             if not path.name.startswith("."):
                 refuse_leaving(source, path)
                 labelled.add(path.stem)

@@ -7,6 +7,7 @@ from pathlib import Path
 from maskrcnn.errors import RecordError
 
 LARGEST = 100 * 2**20  # bytes
+TEXTS = "*.[tT][xX][tT]"  # what tools on Windows write is in capitals at times
 
 
 def read_text(path: Path) -> str:

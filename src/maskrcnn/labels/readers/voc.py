@@ -26,7 +26,7 @@ from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.problems import Problems
 from maskrcnn.labels.readers.folder_files import files_under
 from maskrcnn.labels.readers.label_image import read_ids, rles_by_id, voc_numbers
-from maskrcnn.labels.readers.safe_xml import parse_xml
+from maskrcnn.labels.readers.safe_xml import XMLS, parse_xml
 from maskrcnn.labels.readers.text_lines import read_lines
 from maskrcnn.labels.split_names import other_subsets, split_of
 from maskrcnn.labels.types import LabelledImage
@@ -106,7 +106,7 @@ def looks_like_voc(source: Path) -> bool:
     try:
         root = _root(Path(source))
         labels = _labels_folder(root)
-        files = labels.glob("*.xml") if labels == root else labels.glob("**/*.xml")
+        files = labels.glob(XMLS) if labels == root else labels.glob(f"**/{XMLS}")
         first = next((path for path in files if path.name[0] != "."), None)
         if first is None:
             return False
@@ -125,7 +125,7 @@ def _root(source: Path) -> Path:
     """The folder that holds Annotations or the XML files: `source` or the one VOC* folder in it."""
     if not source.is_dir():
         raise UserError(f"{source}: no such folder; give a folder with Annotations and JPEGImages")
-    if _labels_folder(source) != source or next(source.glob("*.xml"), None):
+    if _labels_folder(source) != source or next(source.glob(XMLS), None):
         return source
     inner = [*source.glob("VOC*"), *source.glob("VOCdevkit/VOC*")]
     roots = sorted(path for path in inner if (path / "Annotations").is_dir())
@@ -163,8 +163,8 @@ def _layout(root: Path, image_folder: Path | None) -> Layout:
 
 def _labels_folder(root: Path) -> Path:
     found = next((root / name for name in LABELS_FOLDERS if (root / name).is_dir()), None)
-    if found is None and next(root.glob("*.xml"), None) is None:
-        found = next((root / name for name in XML_FOLDERS if next((root / name).glob("*.xml"), None)), None)
+    if found is None and next(root.glob(XMLS), None) is None:
+        found = next((root / name for name in XML_FOLDERS if next((root / name).glob(XMLS), None)), None)
     return root if found is None else found
 
 
@@ -192,7 +192,7 @@ def has_voc_split(source: Path, split: str) -> bool:
     if sets.is_dir() or labels == root:
         return _list_file(sets, split) is not None
     folders = [folder for folder in labels.iterdir() if split_of(folder.name) == split]
-    return any(next(folder.glob("**/*.xml"), None) for folder in folders)
+    return any(next(folder.glob(f"**/{XMLS}"), None) for folder in folders)
 
 
 def _list_file(sets: Path, split: str) -> Path | None:

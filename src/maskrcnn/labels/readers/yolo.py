@@ -28,7 +28,7 @@ from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problem_kinds import ProblemKind
-from maskrcnn.labels.readers.text_lines import read_text
+from maskrcnn.labels.readers.text_lines import TEXTS, read_text
 from maskrcnn.labels.readers.yolo_description import (
     NAMES_FILES,
     Description,
@@ -163,6 +163,7 @@ def _of_label_studio(folder: Path, label: str) -> str | None:
 def _label_file(folder: Path, image: str) -> str:
     """The text of an image's labels, or where it would be."""
     names = label_names(image)
+    names += [posixpath.splitext(name)[0] + ".TXT" for name in names]
     return next((name for name in names if os.path.isfile(folder / name)), names[0])
 
 
@@ -254,7 +255,7 @@ def _note_orphans(description: Description, labels: set[str], builder: LabelBuil
         if not os.path.isdir(path):
             continue
         refuse_leaving(description.folder, path)
-        for name in sorted(file.name for file in path.glob("*.txt")):
+        for name in sorted(file.name for file in path.glob(TEXTS)):
             label = posixpath.join(folder, name)
             # other splits may lie in the same folder where the split is a list
             known = name in NAMES_FILES or name.startswith(".")

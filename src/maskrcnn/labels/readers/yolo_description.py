@@ -3,8 +3,8 @@
 - data.yaml of Ultralytics, Roboflow and CVAT (docs.ultralytics.com/datasets/detect): `names`, `train`, `val`,
   `test`. Where it names no split, or there is none, images are looked for in the folders that are usual.
 - obj.data of Darknet and of CVAT's YOLO 1.1 (github.com/AlexeyAB/darknet): lines of key = value.
-- classes.txt of LabelImg and Label Studio, obj.names, or Roboflow's _darknet.labels: the name of a class in
-  each line. Label Studio's notes.json says the same.
+- classes.txt of LabelImg and Label Studio, obj.names, Roboflow's _darknet.labels, makesense.ai's labels.txt:
+  the name of a class in each line. Label Studio's notes.json says the same.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from maskrcnn.errors import RecordError, UserError
 from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.image_files import refuse_leaving, relative_name
 from maskrcnn.labels.readers.json_file import load_json
-from maskrcnn.labels.readers.text_lines import read_lines, read_text
+from maskrcnn.labels.readers.text_lines import TEXTS, read_lines, read_text
 from maskrcnn.labels.split_names import SPLIT_NAMES, split_of
 from maskrcnn.labels.values import whole
 from maskrcnn.safe_files import parse_yaml
@@ -30,7 +30,7 @@ from maskrcnn.shell import counted
 MAX_CLASSES = 100_000
 MAX_KEYPOINTS = 1000
 YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
-NAMES_FILES = ("classes.txt", "obj.names", "classes.names", "_darknet.labels")
+NAMES_FILES = ("classes.txt", "obj.names", "classes.names", "_darknet.labels", "labels.txt")
 NOTES = "notes.json"  # of Label Studio
 DARKNET_KEYS = ("classes", "names", "backup", "eval", "labels", "top")
 TRIED_TEXTS = 100  # texts that are looked into before a folder is taken for something else
@@ -169,8 +169,8 @@ def _has_labels(folder: Path, place: str) -> bool:
     for name in label_names(f"{place}/x.jpg"):
         texts = folder / posixpath.dirname(name)
         paired = posixpath.normpath(posixpath.dirname(name)) == posixpath.normpath(place)
-        files = (path for path in texts.glob("*.txt") if path.name not in NAMES_FILES)
-        deeper = iter(()) if paired else texts.glob("*/*.txt")
+        files = (path for path in texts.glob(TEXTS) if path.name not in NAMES_FILES)
+        deeper = iter(()) if paired else texts.glob(f"*/{TEXTS}")
         for path in (*islice(files, TRIED_TEXTS), *islice(deeper, TRIED_TEXTS)):
             if is_label_text(path) and (not paired or _has_image_beside(path)):
                 return True

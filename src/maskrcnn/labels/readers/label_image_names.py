@@ -1,0 +1,71 @@
+"""What label images are called: their folders and suffixes, and how their names go on after their image's."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Container
+from pathlib import Path
+
+from maskrcnn.errors import RecordError
+from maskrcnn.images.header import SUFFIXES
+
+IMAGE_SUFFIXES = set(SUFFIXES)
+LABEL_SUFFIXES = {".png", ".tif", ".tiff"}
+# of one folder beside another, in any case, the first before the others
+IMAGE_FOLDERS = ("images", "imgs", "img", "image", "tissue images")  # the last of NuInsSeg
+LABEL_FOLDERS = (
+    *("labels", "masks", "label", "mask", "gt", "groundtruth", "ground_truth", "label masks"),
+    "annotations",
+)
+# how the name of a label image may go on after its image's
+MARKS = (
+    *("_cp_masks", "_mask", "_masks", "_label", "_labels", "_seg", "_segmentation", "_gt", "_instance"),
+    *("_instances", "-mask", "-masks", "-label", "-labels"),
+)
+# files that say that the numbers beside them are classes, and whose they are
+CLASS_LISTS = {
+    "_classes.csv": "Roboflow's semantic masks",
+    "class_dict.csv": "CamVid's",
+    "label_colors.txt": "CamVid's",
+    "ADE_*_seg.png": "ADE20K's",
+}
+
+
+def image_stem(stem: str, images: Container[str]) -> str:
+    """The stem of a label image's image: the same, or without a mark."""
+    return stem if stem in images else bare_stem(stem, images)
+
+
+def bare_stem(stem: str, images: Container[str]) -> str:
+    """A stem without its mark, where that is an image's; else as it stands."""
+    lower = stem.lower()
+    bare = (stem[: -len(mark)] for mark in MARKS if lower.endswith(mark))
+    return next((one for one in bare if one in images), stem)
+
+
+def numbered_stem(stem: str, images: Container[str]) -> str | None:
+    """The image that a mask belongs to with others, as a_0 and a_1 to a; None where it does not look so."""
+    match = re.fullmatch(r"(.+)[_-]\d{1,6}", stem)
+    return match[1] if match and stem not in images and match[1] in images else None
+
+
+def named_folders(folder: Path, names: tuple[str, ...]) -> list[Path]:
+    """The folders in one that are called so in any case, in the order of the names."""
+    try:
+        with os.scandir(folder) as entries:
+            found = {entry.name.lower(): Path(entry.path) for entry in entries if entry.is_dir()}
+    except OSError:
+        return []
+    return [found[name] for name in names if name in found]
+
+
+def refuse_classes(folder: Path, labels: Path) -> None:
+    """Refuse label images whose numbers are known to be classes: all of a class would be one object."""
+    for place in dict.fromkeys((labels, labels.parent, folder, folder.parent)):
+        for name, whose in CLASS_LISTS.items():
+            if next(place.glob(name), None) is not None:
+                what = (
+                    f"{whose}, as {name!r} beside them says: their numbers are classes, and objects have none"
+                )
+                raise RecordError(labels, what, "export instances, as COCO JSON")
