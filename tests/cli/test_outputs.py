@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from maskrcnn.cli.common import check_outputs
 from maskrcnn.cli.main import main
+from maskrcnn.cli.outputs import check_outputs
 from maskrcnn.errors import UserError
 from maskrcnn.images.write import save_image
 from maskrcnn.labels.synthetic import Synthetic

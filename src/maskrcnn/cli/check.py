@@ -15,12 +15,11 @@ from maskrcnn.cli.common import (
     Images,
     LabelSettings,
     SplitParts,
-    check_outputs,
-    files_of,
     label_options,
     recipe_names,
     told_progress,
 )
+from maskrcnn.cli.outputs import check_outputs, files_of
 from maskrcnn.errors import DataError
 from maskrcnn.shell import printable
 

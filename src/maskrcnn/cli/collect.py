@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from maskrcnn.cli.common import check_outputs, choice, progress_bar, say
+from maskrcnn.cli.common import choice, progress_bar, say
+from maskrcnn.cli.outputs import check_outputs
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.shell import counted, nearest, printable
 

@@ -14,7 +14,6 @@ from maskrcnn.cli.common import (
     Images,
     LabelSettings,
     SplitParts,
-    check_outputs,
     choice,
     label_options,
     load_network,
@@ -22,6 +21,7 @@ from maskrcnn.cli.common import (
     say,
     tell_repairs,
 )
+from maskrcnn.cli.outputs import check_outputs
 from maskrcnn.cli.verb import Verb
 from maskrcnn.errors import UserError
 from maskrcnn.files import locked

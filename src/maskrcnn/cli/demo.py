@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maskrcnn.cli.common import MODEL_HELP, check_outputs, load_runner
+from maskrcnn.cli.common import MODEL_HELP, load_runner
+from maskrcnn.cli.outputs import check_outputs
 from maskrcnn.errors import UserError
 
 if TYPE_CHECKING:

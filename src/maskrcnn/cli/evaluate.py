@@ -21,15 +21,14 @@ from maskrcnn.cli.common import (
     Tta,
     Weights,
     augmented,
-    check_outputs,
     choice,
-    files_of,
     label_options,
     load_runner,
     say,
     tell_repairs,
     told_progress,
 )
+from maskrcnn.cli.outputs import check_outputs, files_of
 from maskrcnn.cli.value_range import ValueRangeOption, parse_value_range, set_value_range
 from maskrcnn.errors import UserError
 from maskrcnn.shell import nearest

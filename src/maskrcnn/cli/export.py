@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from maskrcnn.cli.common import Weights, check_outputs, choice, load_network, say
+from maskrcnn.cli.common import Weights, choice, load_network, say
+from maskrcnn.cli.outputs import check_outputs
 from maskrcnn.cli.value_range import ValueRangeOption, parse_value_range
 from maskrcnn.errors import UserError
 from maskrcnn.shell import printable

@@ -15,7 +15,6 @@ from maskrcnn.cli.common import (
     Tta,
     Weights,
     augmented,
-    check_outputs,
     choice,
     load_runner,
     one_of,
@@ -24,6 +23,7 @@ from maskrcnn.cli.common import (
     say,
     tell_names_without_font,
 )
+from maskrcnn.cli.outputs import check_outputs
 from maskrcnn.cli.predict_shards import WHERE, Block, MaxFailures, Ray, Shard, predict_in_parts
 from maskrcnn.cli.predict_videos import (
     AllowNetwork,

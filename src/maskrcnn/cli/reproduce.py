@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maskrcnn.cli.common import Settings, check_outputs, one_of, say, seconds_of, share_of
+from maskrcnn.cli.common import Settings, one_of, say, seconds_of, share_of
+from maskrcnn.cli.outputs import check_outputs
 from maskrcnn.errors import UserError
 from maskrcnn.shell import first_of
 

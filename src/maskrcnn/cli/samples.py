@@ -15,9 +15,7 @@ from maskrcnn.cli.common import (
     Recipe,
     Settings,
     SplitParts,
-    check_outputs,
     choose_settings,
-    files_of,
     label_data,
     progress_bar,
     recipe_for,
@@ -25,6 +23,7 @@ from maskrcnn.cli.common import (
     tell_names_without_font,
     tell_repairs,
 )
+from maskrcnn.cli.outputs import check_outputs, files_of
 from maskrcnn.shell import printable
 
 

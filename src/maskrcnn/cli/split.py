@@ -14,12 +14,12 @@ from maskrcnn.cli.common import (
     Images,
     LabelSettings,
     SplitParts,
-    check_outputs,
     choice,
     label_options,
     progress_bar,
     tell_repairs,
 )
+from maskrcnn.cli.outputs import check_outputs
 from maskrcnn.shell import printable
 
 

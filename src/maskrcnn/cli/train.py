@@ -18,7 +18,6 @@ from maskrcnn.cli.common import (
     Recipe,
     Settings,
     SplitParts,
-    check_outputs,
     choose_settings,
     label_data,
     progress_bar,
@@ -28,6 +27,7 @@ from maskrcnn.cli.common import (
     tell_names_without_font,
     tell_repairs,
 )
+from maskrcnn.cli.outputs import check_outputs
 from maskrcnn.errors import UserError
 from maskrcnn.shell import shell_command
 
