@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -184,6 +185,7 @@ def test_a_folder_that_holds_a_run_is_refused_before_the_data_are_read(
     def unread(*_: Any, **__: Any) -> None:
         raise AssertionError("the data are read")
 
+    importlib.import_module("maskrcnn.labels.split")  # later it would take the patch for good
     monkeypatch.setattr("maskrcnn.labels.open.open_dataset", unread)
     (tmp_path / "config.yaml").touch()
     assert main(["train", "synthetic", "--recipe", "quick", "--run", str(tmp_path)]) == 2
