@@ -23,7 +23,7 @@ TILED = 1600  # long side of the network's input above which tiles are better
 STRIDES = (4, 8, 16, 32, 64)
 WIDEST_STEP = 2.5  # between the anchors of two levels
 REACH = 1.6  # factor by which an object may be smaller or larger than every anchor: an IoU of 0.4
-RATIO_REACH = 2.5  # the same of height / width
+RATIO_REACH = 4.0  # the same of height / width: an IoU of a third, above what makes an anchor negative
 
 
 def advise_sides(draft: Draft, stats: Statistics, device: str) -> float:
