@@ -141,6 +141,20 @@ def write_open_images(dataset: Dataset, folder: Path) -> None:
     (folder / "train-annotations-object-segmentation.csv").write_text("\n".join(masks) + "\n")
 
 
+def write_run_lengths(dataset: Dataset, folder: Path) -> None:
+    lines = ["ImageId,ClassId,EncodedPixels"]
+    for _, name, pixels, items in labelled_images(dataset):
+        save(folder / "train" / f"{name}.png", pixels)
+        for item in objects(items):
+            counts = runs(item.mask)
+            starts = np.cumsum(counts)[:-1:2] + 1
+            pairs = zip(starts.tolist(), counts[1::2], strict=True)
+            lines.append(f"{name},{item.name},{' '.join(f'{start} {length}' for start, length in pairs)}")
+        if not objects(items):
+            lines.append(f"{name},,")
+    (folder / "train.csv").write_text("\n".join(lines) + "\n")
+
+
 def write_segmentation_masks(dataset: Dataset, folder: Path) -> None:
     colours = {name: (250 - 40 * label, 50 + 30 * label, 83) for label, name in enumerate(dataset.classes)}
     lines = ["# label:color_rgb:parts:actions", "background:0,0,0::"]
@@ -261,6 +275,7 @@ WRITERS: dict[str, Callable[[Dataset, Path], None]] = {
     "kitti-semantic": write_kitti_semantic,
     "datumaro": write_datumaro,
     "open-images": write_open_images,
+    "run-lengths": write_run_lengths,
     "segmentation-masks": write_segmentation_masks,
     "cellpose": write_cellpose,
     "qupath": write_qupath,

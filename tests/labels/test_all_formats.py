@@ -88,6 +88,7 @@ FORMATS = {
     "kitti-semantic": Holds(names=CITYSCAPES),
     "datumaro": Holds(source="annotations/train.json"),
     "open-images": Holds(empty=False, box_error=1e-3),
+    "run-lengths": Holds(crowds=False),
     "segmentation-masks": Holds(crowds=False),
     "cellpose": Holds(crowds=False, one_class="object"),
     "qupath": Holds(crowds=False, holes=False, least_iou=0.99),

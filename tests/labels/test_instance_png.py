@@ -397,6 +397,22 @@ def test_a_folder_for_each_split(tmp_path: Path, name: str) -> None:
     assert not looks_like_instance_png(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("images", "labels"), [("{}_images", "{}_masks"), ("{}", "{}_masks"), ("{}_Images", "{}_labels")]
+)
+def test_folders_named_after_split_and_kind(images: str, labels: str, tmp_path: Path) -> None:
+    """train_images/ and train_masks/, and Carvana's train/ and train_masks/ with NAME_mask."""
+    for stem, split in (("a", "train"), ("b", "val")):
+        save(tmp_path / "made", stem, one_object())
+        (tmp_path / "made/labels" / f"{stem}.png").rename(tmp_path / "made/labels" / f"{stem}_mask.png")
+        (tmp_path / "made/images").rename(tmp_path / images.format(split))
+        (tmp_path / "made/labels").rename(tmp_path / labels.format(split))
+    (tmp_path / "made").rmdir()
+    train, val = open_pair(tmp_path)
+    assert val is not None and [image.file_name for image in (*train, *val)] == ["a.png", "b.png"]
+    assert train.pixels(0).shape == (8, 10, 3) and len(val.image(0).annotations) == 1
+
+
 def test_floats_of_imagej(tmp_path: Path) -> None:
     save(tmp_path, "a", one_object())
     (tmp_path / "labels/a.png").unlink()

@@ -10,7 +10,7 @@ import pytest
 from fuzz import Subject, check_spoilt
 from PIL import Image
 
-from maskrcnn.labels.open import open_dataset
+from maskrcnn.labels.open import open_dataset, open_pair
 from maskrcnn.labels.readers.mask_folders import looks_like_mask_folders, read_mask_folders
 from maskrcnn.masks.rle import rle_bitmap
 
@@ -49,6 +49,22 @@ def test_a_good_folder(tmp_path: Path) -> None:
     assert [a.box for a in first.annotations] == [(1.0, 2.0, 9.0, 8.0), (15.0, 9.0, 23.0, 15.0)]
     np.testing.assert_array_equal(rle_bitmap(first.annotations[0].rle), bitmap(1, 2) != 0)
     assert first.annotations[1].area == 47.0
+
+
+@pytest.mark.parametrize("place", ["{1}/{0}", "{0}_{1}"])
+def test_splits_of_masks_in_folders_of_their_images(place: str, tmp_path: Path) -> None:
+    """images/train/ID.png and masks/train/ID/*.png."""
+    write(tmp_path / "dsb")
+    for split, stem in (("train", "a1"), ("val", "b2")):
+        images, masks = (tmp_path / place.format(split, kind) for kind in ("images", "masks"))
+        masks.mkdir(parents=True)
+        images.parent.mkdir(exist_ok=True)
+        (tmp_path / "dsb" / stem / "images").rename(images)
+        (tmp_path / "dsb" / stem / "masks").rename(masks / stem)
+    Image.fromarray(bitmap(2, 3)).save(tmp_path / place.format("val", "masks") / "b2/m1.png")
+    train, val = open_pair(tmp_path)
+    assert val is not None and [len(image.annotations) for image in (*train, *val)] == [2, 1]
+    assert train.pixels(0).shape == (HEIGHT, WIDTH, 3)
 
 
 @pytest.mark.parametrize("names", [("images", "masks"), ("imgs", "Labels")])

@@ -20,8 +20,6 @@ FILES = [
     ("polygons.jsonl", '{"annotations": [{"coordinates": []}]}', "HuBMAP"),
     ("train/cells.tfrecord", "", "TFRecord"),
     ("train-00000-of-00001.parquet", "", "Parquet"),
-    ("train.csv", "ImageId,ClassId,EncodedPixels\n", "Kaggle"),
-    ("train.csv", "id,annotation,width,height\n", "Kaggle"),
     ("a.csv", "index,shape-type,vertex-index\n", "napari"),
     ("labels.csv", "filename,width,height,class,xmin\n", "a table"),
     ("training/label_2/0.txt", "", "KITTI"),
@@ -50,9 +48,9 @@ def test_it_is_called_by_its_name(name: str, text: str, word: str, tmp_path: Pat
 
 
 def test_a_file(tmp_path: Path) -> None:
-    path = tmp_path / "train.csv"
-    path.write_text("ImageId,EncodedPixels\n")
-    claims.refused(lambda: open_dataset(path), path, "Kaggle", "label images", error=UserError)
+    path = tmp_path / "labels.csv"
+    path.write_text("filename,width,height,class,xmin\n")
+    claims.refused(lambda: open_dataset(path), path, "a table", "COCO JSON", error=UserError)
 
 
 def test_what_is_there(tmp_path: Path) -> None:

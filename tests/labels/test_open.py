@@ -131,6 +131,17 @@ def test_synthetic() -> None:
     np.testing.assert_array_equal(open_dataset("synthetic", "val").pixels(1), val.pixels(1))
 
 
+def test_several_folders_below(tmp_path: Path) -> None:
+    """As of two tasks that CVAT exported."""
+    for name in ("task_1", "task_2"):
+        coco(tmp_path / name / "train.json", tmp_path / name / "train")
+    with pytest.raises(UserError, match="in 'task_1' and 'task_2' there are; give .*task_1', or another"):
+        open_dataset(tmp_path)
+    coco(tmp_path / "task_3/train.json", tmp_path / "task_3/train")
+    with pytest.raises(UserError, match="in 'task_1' and 'task_2' and others there are; give"):
+        open_dataset(tmp_path)
+
+
 def test_what_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
         open_dataset(tmp_path / "none")

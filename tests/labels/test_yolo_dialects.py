@@ -178,6 +178,31 @@ def test_only_names(folder: Folder, places: str) -> None:
     assert len(open_val(folder.path)) == 2
 
 
+@pytest.mark.parametrize("labels", ["Labels", "labels"])
+@pytest.mark.parametrize("places", ["Images/{}", "{}/Images"])
+@pytest.mark.parametrize("train", ["Train", "train"])
+def test_folders_in_capitals(folder: Folder, places: str, train: str, labels: str) -> None:
+    images = places.format(train)
+    folder.pairs(images, images.replace("Images", labels), "a", "b").text("classes.txt", "cat\ndog\n")
+    assert folder.read("train") == [(f"{images}/a.png", 2), (f"{images}/b.png", 1)]
+
+
+@pytest.mark.parametrize("name", ["DATA.YAML", "Data.yaml", "DATA.YML", "my.YAML"])
+def test_a_description_in_capitals(folder: Folder, name: str) -> None:
+    folder.pairs("Images", "Labels", "a").text(name, "train: images\nnames: [cat, dog]\n")
+    assert folder.read("train") == folder.read("train", name) == [("Images/a.png", 2)]
+    folder.text(name, "names: [")
+    folder.refused(name)
+    assert folder.text(name, "names: [cat, dog]").read() == [("Images/a.png", 2)]
+
+
+def test_a_part_that_is_no_split_in_capitals(folder: Folder) -> None:
+    folder.pairs("Images/Train", "Labels/Train", "a").pairs("Images/Extra", "Labels/Extra", "b")
+    folder.text("classes.txt", "cat\ndog\n").text("Labels/Train/lone.txt", DOG)
+    kinds = ("subset that is no split left out", "label file without an image left out")
+    repaired(read_yolo(folder.path, "train"), *kinds)
+
+
 def test_only_names_and_a_part_that_is_no_split(folder: Folder) -> None:
     folder.pairs("images/train", "labels/train", "a").pairs("images/holdout", "labels/holdout", "b")
     folder.text("data.yaml", "names: {'0': cat, '1': dog}\n")

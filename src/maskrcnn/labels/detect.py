@@ -28,7 +28,11 @@ from maskrcnn.labels.readers.kitti_semantic import looks_like_kitti_semantic, re
 from maskrcnn.labels.readers.label_studio import looks_like_label_studio, read_label_studio
 from maskrcnn.labels.readers.labelme import looks_like_labelme, read_labelme
 from maskrcnn.labels.readers.lvis import looks_like_lvis, read_lvis
-from maskrcnn.labels.readers.mask_folders import looks_like_mask_folders, read_mask_folders
+from maskrcnn.labels.readers.mask_folders import (
+    has_mask_folders_split,
+    looks_like_mask_folders,
+    read_mask_folders,
+)
 from maskrcnn.labels.readers.mpii import looks_like_mpii, read_mpii
 from maskrcnn.labels.readers.open_images import (
     has_open_images_split,
@@ -37,6 +41,7 @@ from maskrcnn.labels.readers.open_images import (
 )
 from maskrcnn.labels.readers.penn_fudan import looks_like_penn_fudan, read_penn_fudan
 from maskrcnn.labels.readers.qupath import looks_like_qupath, read_qupath
+from maskrcnn.labels.readers.run_lengths import looks_like_run_lengths, read_run_lengths
 from maskrcnn.labels.readers.segmentation_masks import (
     has_mask_split,
     looks_like_segmentation_masks,
@@ -80,7 +85,13 @@ def formats() -> list[Format]:
         ),
         Format("cellpose", looks_like_cellpose, read_cellpose, takes=("split_parts",)),
         Format("penn-fudan", looks_like_penn_fudan, read_penn_fudan),
-        Format("mask-folders", looks_like_mask_folders, read_mask_folders),
+        Format(
+            "mask-folders",
+            looks_like_mask_folders,
+            read_mask_folders,
+            read_mask_folders,
+            has_mask_folders_split,
+        ),
         Format("supervisely", looks_like_supervisely, read_supervisely),
         Format(
             "segmentation-masks",
@@ -105,6 +116,12 @@ def formats() -> list[Format]:
             read_open_images,
             has_open_images_split,
             takes=("image_folder",),
+        ),
+        Format(
+            "run-lengths",
+            looks_like_run_lengths,
+            read_run_lengths,
+            takes=("image_folder", "split_parts"),
         ),
         Format("mpii", looks_like_mpii, read_mpii, takes=("image_folder",)),
         Format("qupath", looks_like_qupath, read_qupath, takes=("class_attribute",)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
+from itertools import islice
 from pathlib import Path
 
 from maskrcnn.config.data import DataConfig
@@ -70,9 +71,11 @@ def open_dataset(
     opener = whole or next(iter(parts.values()), None)
     if opener is None:
         _refuse_several(path)
-        below = _folder_below(path, named, options)
-        if below is not None:
-            raise UserError(f"{path}: no labels found, but in {below.name!r} there are; give {str(below)!r}")
+        below = list(islice(_folders_below(path, named, options), 3))
+        if below:
+            names = " and ".join([repr(each.name) for each in below[:2]] + ["others"] * (len(below) > 2))
+            remedy = f"give {str(below[0])!r}" + ", or another of them" * (len(below) > 1)
+            raise UserError(f"{path}: no labels found, but in {names} there are; {remedy}")
         raise UserError(_nothing(path))
     return _checked(opener, headers, options)
 
@@ -309,16 +312,15 @@ def _nothing(folder: Path) -> str:
     return f"{what}; give {LAYOUTS}"
 
 
-def _folder_below(folder: Path, named: Format | None, options: LabelOptions) -> Path | None:
-    """The first folder in it with labels, as where an archive was unpacked into one of its own."""
+def _folders_below(folder: Path, named: Format | None, options: LabelOptions) -> Iterator[Path]:
+    """The folders in it with labels, as where an archive was unpacked into one, or several tasks of CVAT."""
     for below in sorted(folder.glob("*/"))[:TRIED_FOLDERS]:
         try:
             splits = (_find_split(below, split, named, options) for split in SPLITS)
             if _whole(below, named, options) or any(splits) or _annotations(below, named, options):
-                return below
+                yield below
         except (UserError, OSError):
             continue
-    return None
 
 
 def _whole(path: Path, named: Format | None, options: LabelOptions) -> Opener | None:

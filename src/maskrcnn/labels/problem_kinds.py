@@ -258,6 +258,14 @@ class ProblemKind(Enum):
         "image without an annotation left out",
         "add its label image and an entry in annotations",
     )
+    IMAGE_WITHOUT_ROW = (
+        "image without a row of run lengths left out",
+        "add a row without runs where nothing is in it",
+    )
+    RUNS_ALONG_ROWS = (
+        "run lengths read along the rows",
+        "nothing to do: the runs show it; Kaggle's usually go down the columns",
+    )
     STUFF = (
         "stuff segment left out",
         "nothing to do: stuff has no instances; set isthing to 1 for what should be found",

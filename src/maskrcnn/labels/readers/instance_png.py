@@ -25,8 +25,9 @@ from maskrcnn.labels.readers.label_image_names import (
     named_folders,
     numbered_stem,
     refuse_classes,
+    split_folders,
 )
-from maskrcnn.labels.split_names import SPLITS, split_of
+from maskrcnn.labels.split_names import SPLIT_NAMES, SPLITS, split_of
 from maskrcnn.labels.types import DEFAULT_CLASS
 from maskrcnn.shell import counted
 
@@ -42,7 +43,8 @@ def read_instance_labels(folder: Path, split: str | None = None, split_parts: bo
 
     Args:
         folder: holds a folder of `IMAGE_FOLDERS` and one of `LABEL_FOLDERS`.
-        split: "train", "val" or "test": in `images`/train and `labels`/train. None: `images` itself.
+        split: "train", "val" or "test": in `images`/train and `labels`/train, or train_images and
+            train_masks. None: `images` itself.
         split_parts: each separate part of an id is an object of its own.
 
     Raises:
@@ -109,13 +111,17 @@ def _places(folder: Path, stem_of: StemOf = image_stem) -> list[tuple[Path, Path
 
 
 def _split_places(folder: Path, split: str) -> list[tuple[Path, Path]]:
-    """images/train and labels/train or masks/train; none where others may say what the labels are."""
+    """images/train and masks/train, train_images and train_masks, or Carvana's train and train_masks.
+
+    None where others may say what the labels are.
+    """
     if (folder / "annotations").is_dir() or next(folder.glob(JSONS), None) is not None:
         return []
-    images, labels = named_folders(folder, IMAGE_FOLDERS), named_folders(folder, LABEL_FOLDERS)
-    named = [path for photos in images for path in sorted(photos.glob("*/")) if split_of(path.name) == split]
-    pairs = [(path, beside / path.name) for path in named for beside in labels]
-    return [pair for pair in pairs if _pairs(*pair)]
+    if (word := split_of(split)) is None:
+        return []
+    images = split_folders(folder, IMAGE_FOLDERS, word) + named_folders(folder, SPLIT_NAMES[word])
+    labels = split_folders(folder, LABEL_FOLDERS, word)
+    return [(photos, beside) for photos in images for beside in labels if _pairs(photos, beside)]
 
 
 def _pairs(images: Path, labels: Path, stem_of: StemOf = image_stem) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from maskrcnn.errors import RecordError
 from maskrcnn.images.header import SUFFIXES
+from maskrcnn.labels.split_names import SPLIT_NAMES, Split, split_of
 
 IMAGE_SUFFIXES = set(SUFFIXES)
 LABEL_SUFFIXES = {".png", ".tif", ".tiff"}
@@ -58,6 +59,14 @@ def named_folders(folder: Path, names: tuple[str, ...]) -> list[Path]:
     except OSError:
         return []
     return [found[name] for name in names if name in found]
+
+
+def split_folders(folder: Path, names: tuple[str, ...], split: Split) -> list[Path]:
+    """The folders of a split: in those of `names`, as images/train, or beside each other, as train_images."""
+    below = [path for each in named_folders(folder, names) for path in sorted(each.glob("*/"))]
+    words = SPLIT_NAMES[split]
+    joined = named_folders(folder, tuple(f"{word}_{name}" for word in words for name in names))
+    return [path for path in below if split_of(path.name) == split] + joined
 
 
 def refuse_classes(folder: Path, labels: Path) -> None:

@@ -1,4 +1,5 @@
-"""An image file for each object: ID/images/ID.png and ID/masks/*.png, or images/ID.png and masks/ID/*.png.
+"""An image file for each object: ID/images/ID.png and ID/masks/*.png, or images/ID.png and masks/ID/*.png,
+which images/train and masks/train may have too.
 
 The first is the layout of the Data Science Bowl 2018 (bbbc.broadinstitute.org/BBBC038,
 kaggle.com/c/data-science-bowl-2018/data). Everything but 0 is the object.
@@ -23,7 +24,9 @@ from maskrcnn.labels.readers.label_image_names import (
     LABEL_FOLDERS,
     LABEL_SUFFIXES,
     named_folders,
+    split_folders,
 )
+from maskrcnn.labels.split_names import SPLITS, split_of
 from maskrcnn.labels.types import DEFAULT_CLASS
 from maskrcnn.masks.rle import bitmap_rle
 from maskrcnn.shell import counted
@@ -35,7 +38,7 @@ def looks_like_mask_folders(source: Path) -> bool:
     """Whether the folder holds folders with images/ and masks/ of one image each, or is a folder with both
     where masks/ has a folder for an image.
     """
-    if _places(source) is not None:
+    if any(_places(source, split) is not None for split in (None, *SPLITS)):
         return True
     try:
         folders = [path for path in Path(source).iterdir() if path.is_dir()]
@@ -52,10 +55,15 @@ def _is_whole(folder: Path) -> bool:
     return has_label_images(folder) or _places(folder) is not None or any(folder.glob("images/**/*.npy"))
 
 
-def _places(source: Path) -> tuple[dict[str, Path], Path] | None:
+def _places(source: Path, split: str | None = None) -> tuple[dict[str, Path], Path] | None:
     """Images by their stem, and the folder that has a folder of masks for one of them."""
-    for photos in named_folders(source, IMAGE_FOLDERS):
-        for masks in named_folders(source, LABEL_FOLDERS):
+    word = None if split is None else split_of(split)
+    images_at, masks_at = (
+        named_folders(source, names) if word is None else split_folders(source, names, word)
+        for names in (IMAGE_FOLDERS, LABEL_FOLDERS)
+    )
+    for photos in images_at:
+        for masks in masks_at:
             below = {path.name for path in masks.glob("*/")}
             paths = sorted(photos.iterdir()) if below else []
             images = {path.stem: path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES}
@@ -64,8 +72,16 @@ def _places(source: Path) -> tuple[dict[str, Path], Path] | None:
     return None
 
 
-def read_mask_folders(source: Path) -> FileDataset:
+def has_mask_folders_split(source: Path, split: str) -> bool:
+    """Whether images/ and masks/ have a folder for "train", "val" or "test", with a folder for each image."""
+    return _places(source, split) is not None
+
+
+def read_mask_folders(source: Path, split: str | None = None) -> FileDataset:
     """Read a folder of such folders.
+
+    Args:
+        split: "train", "val" or "test": of images/train and masks/train/ID/*.png. None: all.
 
     Raises:
         DataError: a folder with several images or none, a mask that is unreadable or of another size.
@@ -73,7 +89,7 @@ def read_mask_folders(source: Path) -> FileDataset:
     source = Path(source)
     builder = LabelBuilder(source, source)
     builder.add_classes([DEFAULT_CLASS])
-    places = _places(source)
+    places = _places(source, split)
     if places is not None:
         _read_beside(*places, builder)
         return builder.build()

@@ -39,12 +39,6 @@ KINDS = (
     NotRead("prompts for a language model", ("*.jsonl", "*/*.jsonl"), EXPORT, ('"prefix"', '"suffix"')),
     NotRead("TFRecord", ("*.tfrecord*", "*/*.tfrecord*"), "convert it to COCO JSON"),
     NotRead("Parquet", ("*.parquet", "*/*.parquet"), "save its images, and its labels as COCO JSON"),
-    NotRead(
-        "a table of run lengths, as on Kaggle",
-        ("*.csv",),
-        f"{AS_IMAGES}: runs are start and length, from 1, down the columns",
-        ("EncodedPixels", "id,annotation,"),
-    ),
     NotRead("BDD100K's folders", ("labels/ins_seg/*",), "give polygons/ins_seg_train.json in there"),
     NotRead("a table of shapes from napari", ("*.csv",), "save a Labels layer as TIFF", ("shape-type",)),
     NotRead("a table", ("*.csv", "*/*.csv"), "convert it to COCO JSON", ("xmin", "x_min", "bbox")),

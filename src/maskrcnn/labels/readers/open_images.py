@@ -25,6 +25,7 @@ from maskrcnn.labels.image_files import refuse_leaving, relative_name
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.files_by_name import folder_of_images
 from maskrcnn.labels.readers.label_image import open_label_image, read_object
+from maskrcnn.labels.readers.via_files import LONGEST_CELL
 from maskrcnn.labels.split_names import SPLIT_NAMES, split_of
 from maskrcnn.labels.types import LabelledImage
 from maskrcnn.labels.values import number
@@ -129,8 +130,13 @@ def _box_file(source: Path, split: str | None) -> Path:
     return found[0]
 
 
-def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Lines and their cells by column."""
+def csv_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Lines and their cells by column.
+
+    Raises:
+        DataError: not readable, or without one of `columns`, or with a row of another length.
+    """
+    before = csv.field_size_limit(LONGEST_CELL)
     try:
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             reader = csv.reader(file)
@@ -152,6 +158,8 @@ def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str,
                 yield reader.line_num, dict(zip(header, cells, strict=True))
     except (OSError, csv.Error) as error:
         raise RecordError(path, f"not readable as CSV ({one_line(error)})", "correct it") from None
+    finally:
+        csv.field_size_limit(before)
 
 
 @dataclass
@@ -168,7 +176,7 @@ def _boxes(path: Path, image_folder: Path | None) -> tuple[dict[str, list[Row]],
     """Rows by the name of their image, and where the images are."""
     images: dict[str, list[Row]] = {}
     waiting: list[tuple[int, str, Row]] = []
-    for line, row in _rows(path, ("ImageID", "LabelName", *SIDES)):
+    for line, row in csv_rows(path, ("ImageID", "LabelName", *SIDES)):
         name = f"{row['ImageID']}.jpg"
         if not row["ImageID"] or not row["LabelName"] or relative_name(name) is None:
             raise RecordError(
@@ -237,7 +245,7 @@ def _add_masks(path: Path, images: dict[str, list[Row]], builder: LabelBuilder) 
     folders = [path.parent / name for name in (".", "masks")] + [path.parent.parent / "masks"]
     folders += [folder / word for folder in folders[1:] for words in SPLIT_NAMES.values() for word in words]
     columns = ("MaskPath", "ImageID", "LabelName", *(f"Box{side}" for side in SIDES))
-    for line, row in _rows(masks, columns):
+    for line, row in csv_rows(masks, columns):
         rows = images.get(f"{row['ImageID']}.jpg", [])
         sides = np.array([number(row[f"Box{side}"]) for side in SIDES])
         same = [

@@ -104,8 +104,8 @@ def looks_like_yolo(source: Path) -> bool:
             return bool(describe(source).subsets)
     except DataError:
         # of which `read_yolo` says what is wrong
-        named = None if path is None else path.name
-        return named in ("data.yaml", "obj.data") or (named in NAMES_FILES and path != source)
+        named = "" if path is None else path.name
+        return named.lower() in ("data.yaml", "obj.data") or (named in NAMES_FILES and path != source)
     except UserError:
         return False
     if not source.is_dir():
@@ -262,7 +262,7 @@ def _note_orphans(description: Description, labels: set[str], builder: LabelBuil
             if known or label in labels or _has_image(description, label):
                 continue
             # beside images lie other texts too
-            if "labels" in folder.split("/") or is_label_text(path / name):
+            if "labels" in folder.lower().split("/") or is_label_text(path / name):
                 builder.problems.note(ProblemKind.LABELS_WITHOUT_IMAGE, f"{label!r}")
 
 
@@ -271,6 +271,6 @@ def _has_image(description: Description, label: str) -> bool:
     parts = stem.split("/")
     stems = [stem]
     for index, part in enumerate(parts[:-1]):
-        if part == "labels":
-            stems.append("/".join([*parts[:index], "images", *parts[index + 1 :]]))
+        if part.lower() == "labels":
+            stems += ["/".join([*parts[:index], name, *parts[index + 1 :]]) for name in ("images", "Images")]
     return any(os.path.isfile(description.folder / (s + suffix)) for s in stems for suffix in SUFFIXES)

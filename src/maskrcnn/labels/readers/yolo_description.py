@@ -29,7 +29,7 @@ from maskrcnn.shell import counted
 
 MAX_CLASSES = 100_000
 MAX_KEYPOINTS = 1000
-YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
+YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml", "DATA.YAML", "DATA.YML")
 NAMES_FILES = ("classes.txt", "obj.names", "classes.names", "_darknet.labels", "labels.txt")
 NOTES = "notes.json"  # of Label Studio
 DARKNET_KEYS = ("classes", "names", "backup", "eval", "labels", "top")
@@ -66,7 +66,7 @@ def describe(source: Path) -> Description:
     if source != path:
         folder = source if source.is_dir() else source.parent
     else:
-        folder = path.parent.parent if path.parent.name == "labels" else path.parent
+        folder = path.parent.parent if path.parent.name.lower() == "labels" else path.parent
     subsets: dict[str, list[Any]] = {"": [source.name]} if is_list_of_images(source) else usual_places(folder)
     return Description(path, folder, _listed_classes(path), subsets)
 
@@ -87,7 +87,7 @@ def description_file(source: Path) -> Path | None:
     for name in (*YAML_NAMES, "obj.data"):
         if (source / name).is_file():
             return source / name
-    for pattern in ("*.y*ml", "*.data"):
+    for pattern in ("*.[yY]*[mM][lL]", "*.data"):
         files = sorted(source.glob(pattern))
         if len(files) > 1:
             raise UserError(
@@ -106,21 +106,32 @@ def usual_places(folder: Path) -> dict[str, list[Any]]:
     for split, aliases in SPLIT_NAMES.items():
         for alias in aliases:
             places = (f"images/{alias}", f"{alias}/images", alias, f"obj_{alias}_data")
-            with_labels = [place for place in places if _has_labels(folder, place)]
+            there = [in_any_case(folder, place) for place in places]
+            with_labels = [place for place in there if _has_labels(folder, place)]
             if is_list_of_images(folder / f"{alias}.txt"):
                 with_labels = [f"{alias}.txt"]
             if with_labels:
                 found.setdefault(split, []).append(with_labels[0])
             # perhaps of the same images, so not taken but told, as a part that no split has
             found |= {f"./{place}": [place] for place in with_labels[1:]}
-    for other in sorted([*folder.glob("images/*/"), *folder.glob("*/images/")] if found else []):
+    for other in sorted([*folder.glob("[iI]mages/*/"), *folder.glob("*/[iI]mages/")] if found else []):
         name = other.relative_to(folder).as_posix()
-        subset = name.removeprefix("images/").removesuffix("/images")
-        if split_of(subset) is None and subset != "images" and _has_labels(folder, name):
+        subset = name[len("images/") :] if name.lower().startswith("images/") else name[: -len("/images")]
+        if split_of(subset) is None and subset.lower() != "images" and _has_labels(folder, name):
             found[subset] = [name]  # a part that no split would take, which is told
     if not found:
-        place = next((place for place in ("images", ".") if _has_labels(folder, place)), None)
+        there = [in_any_case(folder, "images"), "."]
+        place = next((place for place in there if _has_labels(folder, place)), None)
         found = {} if place is None else {"": [place]}
+    return found
+
+
+def in_any_case(folder: Path, place: str) -> str:
+    """A place in a folder, with capitals, as Images/Train, where it is there only so."""
+    found = ""
+    for part in place.split("/"):
+        tries = [posixpath.join(found, each) for each in (part, part.capitalize())]
+        found = next((one for one in tries if os.path.exists(folder / one)), tries[0])
     return found
 
 
@@ -155,16 +166,17 @@ def label_names(image: str) -> list[str]:
     beside = PurePosixPath(image).with_suffix(".txt")
     parts = beside.parts
     found = []
-    for folder in ("images", "JPEGImages"):
+    for folder in ("images", "Images", "JPEGImages"):
         if folder in parts[:-1]:
             last = max(index for index, part in enumerate(parts[:-1]) if part == folder)
-            found.append("/".join([*parts[:last], "labels", *parts[last + 1 :]]))
+            for labels in ("Labels", "labels") if folder == "Images" else ("labels", "Labels"):
+                found.append("/".join([*parts[:last], labels, *parts[last + 1 :]]))
     return [*found, str(beside)]
 
 
 def _has_labels(folder: Path, place: str) -> bool:
     """Whether a folder of images has texts of labels: in its folder called labels, or beside the images."""
-    if place == "." and any((folder / name).is_dir() for name in ("images", "labels")):
+    if place == "." and any((folder / in_any_case(folder, name)).is_dir() for name in ("images", "labels")):
         return False
     for name in label_names(f"{place}/x.jpg"):
         texts = folder / posixpath.dirname(name)

@@ -17,7 +17,7 @@ from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.image_files import refuse_leaving, relative_name
 from maskrcnn.labels.readers.folder_files import files_under
 from maskrcnn.labels.readers.text_lines import read_text
-from maskrcnn.labels.readers.yolo_description import Description, label_names
+from maskrcnn.labels.readers.yolo_description import Description, in_any_case, label_names
 from maskrcnn.labels.split_names import subsets_of
 
 LONGEST_PATH = 50  # folders that a name is shortened by
@@ -92,7 +92,7 @@ def _locate(description: Description, key: str, entry: str) -> str:
     if bare.lower().endswith((".txt", *SUFFIXES)):
         tries += _shortened(entry)
     else:
-        tries += _below(entry, folder)
+        tries += [*_below(entry, folder), in_any_case(folder, bare)]
     for attempt in tries:
         name = _inside(attempt, folder)
         if name is not None and os.path.exists(folder / name):
