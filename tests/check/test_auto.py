@@ -133,6 +133,15 @@ def test_a_smaller_side_makes_smaller_mosaics() -> None:
     assert max(config.data.augment.canvas) <= 256 and max(config.data.augment.short_sides) <= 256
 
 
+@pytest.mark.parametrize(
+    ("images", "objects", "epochs"), [(500, 20_000, 8), (50, 2_000, 80), (50, 50, 160), (100_000, 700_000, 5)]
+)
+def test_length_counts_views_of_objects_and_of_images(images: int, objects: int, epochs: int) -> None:
+    """30,000 of objects, but 4,000 to 8,000 of images and five epochs at least."""
+    stats = labels({"cat": objects}, ANIMALS.sides, images=images)
+    assert advise("d", stats, machine=CPU, val_images=9).config.train.epochs == epochs
+
+
 def test_tiles_that_are_not_wanted_are_not_advised() -> None:
     """And the sides are those of whole images."""
     large = {"short_sides": [2000.0] * 5, "long_sides": [3000.0] * 5}

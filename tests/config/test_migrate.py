@@ -23,6 +23,7 @@ def test_an_old_recipe_is_the_one_of_today(name: str) -> None:
     old, new = load_config(OLD / f"{name}.yaml"), load_config(name)
     old.model.input.tile_side = new.model.input.tile_side  # which is new
     old.train.evaluate_every_epochs = new.train.evaluate_every_epochs  # ten times, or never, since then
+    old.data.augment.turn = new.data.augment.turn  # nuclei are turned since then
     if old.data.augment.mosaic:
         assert old.data.augment.canvas == new.data.augment.canvas
         old.data.augment.mosaic_canvas = None  # which follows the sides now

@@ -199,7 +199,7 @@ def _advise_augmentation(draft: Draft, stats: Statistics) -> None:
         changes.append("data.augment.rotate=0")
     draft.overrides += changes
     augment = draft.config.data.augment
-    shown = {"flip": augment.flip, "colour": augment.colour, "mosaic": augment.mosaic}
+    shown = {"flip": augment.flip, "turn": augment.turn, "colour": augment.colour, "mosaic": augment.mosaic}
     shown |= {"copy-paste": augment.copy_paste, "rotate": augment.rotate}
     draft.reasons.append(
         "augmentation: "

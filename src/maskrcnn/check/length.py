@@ -15,7 +15,7 @@ from maskrcnn.images.tiles import tile_grid
 from maskrcnn.shell import counted
 
 OBJECT_VIEWS = 30_000  # views of objects after which narrow networks have stopped learning fast
-IMAGE_VIEWS = 8_000  # the same of images, where objects are few
+IMAGE_VIEWS = (4_000, 8_000)  # of images, at least and, where objects are few, at most
 FINE_TUNED = 3  # a model that knows such objects needs so many times less
 EPOCHS = (5, 200)
 EVALUATIONS = 10
@@ -47,7 +47,8 @@ def advise_length(
     """Epochs, and where all is `chosen` what hangs on them: warm-up, average, evaluations, early stop."""
     config = draft.config
     images = max(1, stats.images - (val_images if config.data.val_share else 0))
-    views = min(OBJECT_VIEWS / max(stats.objects, 1), max(IMAGE_VIEWS / images, EPOCHS[0]))
+    least, most = (views / images for views in IMAGE_VIEWS)
+    views = max(min(OBJECT_VIEWS / max(stats.objects, 1), max(most, EPOCHS[0])), least)
     fewer = FINE_TUNED if config.train.init else 1
     wanted = int(np.clip(math.ceil(views / fewer), *EPOCHS))
     evaluations, epochs = EVALUATIONS, float(wanted)
