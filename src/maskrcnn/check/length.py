@@ -1,4 +1,4 @@
-"""How long to train and how often to evaluate: by the number of objects, or by the time there is."""
+"""How long to train and how often to evaluate: by the number of images, or by the time there is."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from maskrcnn.errors import UserError
 from maskrcnn.images.tiles import tile_grid
 from maskrcnn.shell import counted
 
-OBJECT_VIEWS = 30_000  # views of objects after which narrow networks have stopped learning fast
-IMAGE_VIEWS = (4_000, 8_000)  # of images, at least and, where objects are few, at most
+IMAGE_VIEWS = 8_000  # after which narrow networks have stopped learning fast, crowded images or not
 FINE_TUNED = 3  # a model that knows such objects needs so many times less
 EPOCHS = (5, 200)
 EVALUATIONS = 10
@@ -23,7 +22,7 @@ EVALUATED = 0.2  # share of the time that evaluations may take
 SPARE = 0.85  # share of the time that is planned: steps differ, and other programs run
 START_UP = 10.0  # seconds before the first step and after the last
 PATIENCE = 5  # evaluations: half of the training
-LONGER = 3  # times as long as the objects ask for, at most, where there is time
+LONGER = 3  # times as long as the images ask for, at most, where there is time
 
 
 @dataclass(frozen=True)
@@ -47,30 +46,29 @@ def advise_length(
     """Epochs, and where all is `chosen` what hangs on them: warm-up, average, evaluations, early stop."""
     config = draft.config
     images = max(1, stats.images - (val_images if config.data.val_share else 0))
-    least, most = (views / images for views in IMAGE_VIEWS)
-    views = max(min(OBJECT_VIEWS / max(stats.objects, 1), max(most, EPOCHS[0])), least)
     fewer = FINE_TUNED if config.train.init else 1
-    wanted = int(np.clip(math.ceil(views / fewer), *EPOCHS))
+    samples = images * _samples_of_an_image(stats, config.data.tiles)  # of an epoch
+    wanted = int(np.clip(math.ceil(IMAGE_VIEWS / samples / fewer), *EPOCHS))
     evaluations, epochs = EVALUATIONS, float(wanted)
     if seconds is not None and cost is not None:
         evaluations = _evaluations(seconds, cost, val_images)
         evaluated = evaluations + bool(config.train.init)  # the start itself first
         epochs = _epochs_in(seconds, cost, images, evaluated * val_images, wanted)
-        said = f"{epochs:g} epochs fit into {seconds / 60:.3g} minutes; the objects ask for {wanted}"
+        said = f"{epochs:g} epochs fit into {seconds / 60:.3g} minutes; the images ask for {wanted}"
         if epochs == LONGER * wanted:
-            said = f"{epochs:g} epochs: {LONGER} times what the objects ask for, and more would help little"
+            said = f"{epochs:g} epochs: {LONGER} times what the images ask for, and more would help little"
         draft.reasons.append(said)
     elif draft.asks("train.epochs"):
         epochs = config.train.epochs
-        draft.reasons.append(f"{epochs:g} epochs, as asked for; the objects ask for {wanted}")
+        draft.reasons.append(f"{epochs:g} epochs, as asked for; the images ask for {wanted}")
     else:
-        why = f"{counted(wanted * stats.objects, 'view')} of {counted(stats.objects, 'object')}"
+        parts = "" if config.data.tiles is None else " in tiles"
+        why = f"{counted(round(wanted * samples), 'view')} of {counted(images, 'image')}{parts}"
         draft.reasons.append(f"{counted(wanted, 'epoch')}: {why}")
     draft.overrides.append(f"train.epochs={epochs:g}")
     if not chosen:
         return
-    samples = epochs * images * _samples_of_an_image(stats, config.data.tiles)
-    iterations = max(1, round(samples / config.train.batch))
+    iterations = max(1, round(epochs * samples / config.train.batch))
     about = "" if config.data.tiles is None else "about "
     decay = float(np.clip(1 - 10 / iterations, 0.9, 0.999))
     draft.add(
