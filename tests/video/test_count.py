@@ -139,7 +139,7 @@ def test_wrong_zones_are_one_line(zones, line, tmp_path, blocks, monkeypatch, ca
     monkeypatch.chdir(tmp_path)
     Path("zones.json").write_text(json.dumps(zones))
     clip(Path("clip.mp4"), 2)
-    assert main(["predict", "any", "clip.mp4", "--count", "zones.json", "--save", ""]) == 2
+    assert main(["predict", "any", "clip.mp4", "--count", "zones.json", "--no-overlay"]) == 2
     assert capsys.readouterr().err == f"maskrcnn: error: {line}\n"
 
 

@@ -163,19 +163,19 @@ def test_two_videos_of_one_name_are_told_apart(tmp_path: Path, fixed: FixedModel
         write_clip(tmp_path / folder / "clip.mp4", 1)
     clips = [str(tmp_path / folder / "clip.mp4") for folder in ("a", "b")]
     again = clips[0]  # is predicted once, as images are
-    assert main(["predict", "any", *clips, again, "--out", str(tmp_path / "out"), "--save", ""]) == 0
+    assert main(["predict", "any", *clips, again, "--out", str(tmp_path / "out"), "--no-overlay"]) == 0
     shown = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert shown == [LOCK, "clip.jsonl", "clip_2.jsonl", "journal.jsonl"]
 
 
-@pytest.mark.parametrize("save", ["overlay", ""])
-def test_a_full_disk_is_one_line_and_what_was_written_stays(save, tmp_path, fixed, capsys) -> None:
+@pytest.mark.parametrize("more", [[], ["--no-overlay"]], ids=["overlay", "none"])
+def test_a_full_disk_is_one_line_and_what_was_written_stays(more, tmp_path, fixed, capsys) -> None:
     resource = pytest.importorskip("resource")
     clip, out = write_clip(tmp_path / "clip.mp4", 200), tmp_path / "out"
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (15_000, before[1]))
-        code = main(["predict", "any", str(clip), "--out", str(out), "--save", save])
+        code = main(["predict", "any", str(clip), "--out", str(out), *more])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     told = capsys.readouterr().err

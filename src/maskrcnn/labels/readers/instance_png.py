@@ -126,8 +126,10 @@ def _split_places(folder: Path, split: str) -> list[tuple[Path, Path]]:
 
 def _pairs(images: Path, labels: Path, stem_of: StemOf = image_stem) -> bool:
     """Whether a folder has a label image for one of the images of another, or what someone may take for it
-    and nothing else.
+    and nothing else. In annotations/ there are label images alone: beside a .json they are images.
     """
+    if labels.name.lower() == "annotations" and _others(labels):
+        return False
     found = _stems(labels, READ)
     suspects = set() if found or _others(labels) else _stems(labels, UNREAD)
     beside = _stems(images, IMAGE_SUFFIXES) if found or suspects else set()  # of YOLO there may be a million
