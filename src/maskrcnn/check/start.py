@@ -55,6 +55,7 @@ def choose_start(stats: Statistics, machine: Machine, asked: Sequence[str] = ())
 
 
 def _by_labels(stats: Statistics, machine: Machine) -> Draft:
+    """The same, whatever a person wants."""
     names = [name for name, count in stats.classes.items() if count]
     if len(names) == 1 and (PERSON_NAMES.search(names[0]) or list(stats.visible) == COCO_NAMES):
         reason = f"start: {PERSON}, a shipped model that knows the class {names[0]!r}"

@@ -57,9 +57,7 @@ def open_label_image(
                     path, f"a stack of {pages} pages", "save each as a file of its own, as its image"
                 )
             # before anything is decoded, so that a file that claims to be huge costs nothing
-            if size is not None and size != (image.height, image.width):
-                sizes = f"{size[1]} x {size[0]} (width x height) but the mask {image.width} x {image.height}"
-                raise RecordError(path, f"its image is {sizes}", "restore the image that was labelled")
+            _refuse_size(path, size, (image.height, image.width), "mask")
             yield unmapped(image)
     except DataError:
         raise
@@ -124,11 +122,16 @@ def _array(path: Path, size: tuple[int, int] | None) -> tuple[str, np.ndarray]:
     """What numpy.save wrote of a label image: its kind in words, and the ids (H, W)."""
     array = open_array(path)
     height, width, channels = array.shape
-    if size is not None and size != (height, width):
-        sizes = f"{size[1]} x {size[0]} (width x height) but the array {width} x {height}"
-        raise RecordError(path, f"its image is {sizes}", "restore the image that was labelled")
+    _refuse_size(path, size, (height, width), "array")
     kind = f"{channels} channels" if channels > 1 else f"{array.dtype}"
     return kind, np.array(array[..., 0] if channels == 1 else array)
+
+
+def _refuse_size(path: Path, size: tuple[int, int] | None, own: tuple[int, int], what: str) -> None:
+    """Refuse a label image of another height and width than its image's; None: that is not known."""
+    if size is not None and size != own:
+        sizes = f"{size[1]} x {size[0]} (width x height) but the {what} {own[1]} x {own[0]}"
+        raise RecordError(path, f"its image is {sizes}", "restore the image that was labelled")
 
 
 def ids_of_colours(pixels: np.ndarray, path: Path) -> np.ndarray:

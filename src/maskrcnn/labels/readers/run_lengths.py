@@ -86,21 +86,7 @@ def read_run_lengths(
         files = _by_name(folder)
     builder = LabelBuilder(path, folder)
     ids = builder.add_classes(sorted({row.name for of_image in rows.values() for row in of_image} - {""}))
-    images: dict[str, list[Row]] = {}
-    for name, of_image in rows.items():
-        if len(found := files.get(name, [])) > 1:
-            remedy = "keep one, or say where the images are: --images FOLDER"
-            raise RecordError(path, f"may be {found[0]!r} or {found[1]!r}", remedy, f"image {name!r:.200}")
-        if found:
-            images.setdefault(found[0], []).extend(of_image)
-        else:
-            builder.problems.note(
-                ProblemKind.ANNOTATION_WITHOUT_IMAGE, of_image[0].record, count=len(of_image)
-            )
-    tops = {name.rpartition("/")[0].partition("/")[0] for name in images}  # not those of another split
-    for name in sorted({name for found in files.values() for name in found} - images.keys()):
-        if name.rpartition("/")[0].partition("/")[0] in tops:
-            builder.problems.note(ProblemKind.IMAGE_WITHOUT_ROW, repr(name), name)
+    images = _present(rows, files, builder)
     masks: list[tuple[LabelledImage, list[tuple[Row, np.ndarray]]]] = []
     for name, of_image in images.items():
         image = builder.add_image(name, size=next((row.size for row in of_image if all(row.size)), None))
@@ -120,6 +106,35 @@ def read_run_lengths(
             split_parts,
         )
     return builder.build()
+
+
+def _present(
+    rows: dict[str, list[Row]], files: dict[str, list[str]], builder: LabelBuilder
+) -> dict[str, list[Row]]:
+    """The rows by the file of their image. Rows whose image is missing, and images without a row, are
+    counted.
+
+    Raises:
+        DataError: a row may mean several images.
+    """
+    images: dict[str, list[Row]] = {}
+    for name, of_image in rows.items():
+        if len(found := files.get(name, [])) > 1:
+            remedy = "keep one, or say where the images are: --images FOLDER"
+            raise RecordError(
+                builder.source, f"may be {found[0]!r} or {found[1]!r}", remedy, f"image {name!r:.200}"
+            )
+        if found:
+            images.setdefault(found[0], []).extend(of_image)
+        else:
+            builder.problems.note(
+                ProblemKind.ANNOTATION_WITHOUT_IMAGE, of_image[0].record, count=len(of_image)
+            )
+    tops = {name.rpartition("/")[0].partition("/")[0] for name in images}  # not those of another split
+    for name in sorted({name for found in files.values() for name in found} - images.keys()):
+        if name.rpartition("/")[0].partition("/")[0] in tops:
+            builder.problems.note(ProblemKind.IMAGE_WITHOUT_ROW, repr(name), name)
+    return images
 
 
 def looks_like_run_lengths(source: Path) -> bool:
