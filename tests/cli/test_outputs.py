@@ -182,5 +182,7 @@ def test_a_report_among_the_results_of_predict(
     name: str, tmp_path: Path, error_line: Callable[[], str]
 ) -> None:
     report = tmp_path / "out" / name
-    assert main(["predict", "no-such-model", "no.png", "--out", f"{tmp_path}/out", "--json", str(report)]) == 2
+    assert (
+        main(["predict", "no-such-model", "no.png", "--out", f"{tmp_path}/out", "--json", str(report)]) == 2
+    )
     assert f"{report}: --json would replace a result" in error_line()
