@@ -233,8 +233,10 @@ def test_simplify() -> None:
     assert np.array_equal(exact[0], found.masks.polygons()[0][0])
     assert rings[0].dtype == np.float32 and 3 * len(rings[0]) <= len(exact[0])
     assert np.allclose(rings[0].mean(0), (25, 20), atol=0.6)
-    with pytest.raises(UserError, match="tolerance=-1"):
-        found.simplify(-1)
+    for outline in (found.simplify, found.masks.polygons, lambda wrong: found.to_labelme(tolerance=wrong)):
+        for wrong in (-1, float("nan"), "few"):
+            with pytest.raises(UserError, match=f"tolerance={wrong!r}"):
+                outline(wrong)
     found.masks = None
     with pytest.raises(UserError, match="no masks"):
         found.simplify()

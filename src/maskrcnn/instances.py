@@ -21,7 +21,7 @@ from maskrcnn.errors import DataError, UserError, one_line
 from maskrcnn.files import new_file
 from maskrcnn.masks.masks import Index, Masks, chosen_rows, same
 from maskrcnn.masks.packed import PackedMasks
-from maskrcnn.masks.polygons import check_tolerance
+from maskrcnn.masks.polygons import check_tolerance, window_rings
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -244,8 +244,8 @@ class Instances:
         Args:
             tolerance: pixels that outlines may be off the masks, for fewer points.
         """
+        check_tolerance("to_labelme: tolerance", tolerance)
         from maskrcnn.masks.labelme import labelme_file, labelme_shapes
-        from maskrcnn.masks.polygons import window_rings
 
         shapes: list[dict[str, Any]] = []
         windows = [None] * len(self) if self.masks is None else self.masks.windows()

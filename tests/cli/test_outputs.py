@@ -175,3 +175,14 @@ def test_a_run_replaces_nothing_that_is_of_no_run(
     assert main(["train", "synthetic", "--recipe", "quick", "--run", str(tmp_path)]) == 2
     assert f"{tmp_path / name}: is of no run" in error_line()
     assert (tmp_path / name).read_text() == "labels" and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", ["objects.csv", "a.PNG", "labelme/a.json"])
+def test_a_report_among_the_results_of_predict(
+    name: str, tmp_path: Path, error_line: Callable[[], str]
+) -> None:
+    report = tmp_path / "out" / name
+    assert (
+        main(["predict", "no-such-model", "no.png", "--out", f"{tmp_path}/out", "--json", str(report)]) == 2
+    )
+    assert f"{report}: --json would replace a result" in error_line()

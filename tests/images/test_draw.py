@@ -174,7 +174,7 @@ def test_colours() -> None:
     assert colours_of(found, {"cat": "lime"}) == [instance_colour(0)] * 2
     found.track_ids = np.array([12, 3])
     assert colours_of(found, None) == [instance_colour(12), instance_colour(3)]
-    for wrong in ("classes", [], ["no colour"], [(1, 2)], [(1, 2, 256)], [5], {"person": None}):
+    for wrong in ("classes", 5, [], ["no colour"], [(1, 2)], [(1, 2, 256)], [5], {"person": None}):
         with pytest.raises(UserError, match="colour"):
             draw_instances(np.zeros((500, 500, 3), np.uint8), found, colours=wrong)
 

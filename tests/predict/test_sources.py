@@ -27,6 +27,29 @@ def test_find_images_in_files_folders_and_patterns(tmp_path: Path) -> None:
     assert names(f"{tmp_path}/b.png", str(tmp_path)) == ["b.png", "a.JPG"]
 
 
+def test_an_image_in_two_spellings_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shots = tmp_path / "shots"
+    shots.mkdir()
+    for name in ("a.png", "b.png", "film.mp4"):
+        (shots / name).write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    both = [Path("shots/a.png"), Path("shots/b.png")]
+    assert find_sources(["shots", str(shots)]) == (both, [Path("shots/film.mp4")])
+    assert find_images(["shots/../shots/b.png", "./shots"]) == [Path("shots/../shots/b.png"), both[0]]
+    (tmp_path / "latest").symlink_to(shots)
+    assert find_images(["shots", "latest"]) == both
+    (shots / "again").symlink_to(shots)  # ** follows links
+    assert len(find_images(["shots/**/*.png"])) == 2
+    (shots / "c.png").symlink_to("a.png")  # a link to an image is asked for by its own name
+    assert find_images(["shots"]) == [*both, Path("shots/c.png")]
+
+
+def test_a_link_that_leads_nowhere_is_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"")
+    (tmp_path / "b.png").symlink_to("gone.png")
+    assert find_images([tmp_path]) == [tmp_path / "a.png", tmp_path / "b.png"]
+
+
 def test_a_file_whose_name_looks_like_a_pattern(tmp_path: Path) -> None:
     path = tmp_path / "shot[1].png"
     path.write_bytes(b"")

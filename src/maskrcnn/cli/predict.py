@@ -157,6 +157,7 @@ def predict(
     check_outputs(out, kind="folder")
     if json:
         check_outputs(json, out / "results.json", out / "journal.jsonl")
+        _check_report(json, out)
     wanted = parse_value_range(value_range)
     runner: dict[str, Any] = {"device": device, "engine": engine, "trust_code": trust_code}
     if shard is not None or ray is not None:
@@ -196,6 +197,18 @@ def predict(
         predict_and_tell(model, videos, out, track=track, count=count, **options)
     else:
         _predict_images(model, found, out, json, batch=batch, simplify=simplify, pages=pages, **options)
+
+
+def _check_report(json: Path, out: Path) -> None:
+    """
+    Raises:
+        UserError: `--json` may be the name of a table, an overlay or a label file in `out`.
+    """
+    report, folder = json.resolve(), out.resolve()
+    if not report.is_relative_to(folder):
+        return
+    if report.suffix.lower() != ".json" or report.relative_to(folder).parts[0] in LABELS:
+        raise UserError(f"{json}: --json would replace a result; name it {out / 'report.json'}, say")
 
 
 def _load(weights: str, found: Sources, value_range: Wanted | None, *, tta: bool, **options: Any) -> Runner:

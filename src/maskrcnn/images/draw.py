@@ -183,7 +183,7 @@ def colours_of(instances: Drawable, colours: Colours) -> list[Colour]:
     if colours is None:
         return [instance_colour(row) for row in own]
     labels = instances.labels.tolist()
-    if isinstance(colours, str):
+    if isinstance(colours, str) or not isinstance(colours, Iterable):
         if colours != "class":
             raise UserError(f'plot: colours={colours!r:.40}: give "class", a list of colours or a dict')
         return [instance_colour(label) for label in labels]

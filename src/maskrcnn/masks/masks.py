@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from maskrcnn.masks.paste import Window, paste_edges, paste_windows, window_edges
-from maskrcnn.masks.polygons import window_rings
+from maskrcnn.masks.polygons import check_tolerance, window_rings
 from maskrcnn.masks.rle import Rle, edges_rle
 
 Index = int | slice | list[int] | np.ndarray
@@ -98,7 +98,11 @@ class Masks:
 
         Args:
             tolerance: pixels that a ring may be off the edges, for fewer points (`window_rings`).
+
+        Raises:
+            UserError: a tolerance that is no number of pixels.
         """
+        check_tolerance("polygons: tolerance", tolerance)
         parts = (window_rings(*window, tolerance) for window in self.windows())
         return [[outer.astype(np.float32) for outer, _ in rings] for rings in parts]
 

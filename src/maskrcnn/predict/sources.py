@@ -50,7 +50,7 @@ def find_sources(sources: Iterable[str | Path]) -> Sources:
     A file is taken as it is, whatever its suffix. A folder gives the images directly in it, sorted by name; a
     pattern (`shots/*.jpg`, `shots/**/*.png`) what it matches, sorted. In both, hidden files and other
     suffixes are passed over. The part of a pattern that exists is no pattern: in `shots[1]/*.jpg` the folder
-    may be called shots[1].
+    may be called shots[1]. An image that is named twice, also by another path to its folder, is one.
 
     Raises:
         UserError: no source at all, one that does not exist, or one with no image in it.
@@ -69,7 +69,22 @@ def find_names(sources: Iterable[str | Path]) -> Names:
         passed.update(dict.fromkeys(found.passed_over))
     if not images:
         raise UserError("no images given; name files, folders or patterns such as 'shots/*.jpg'")
-    return Names(list(images), [name for name in passed if name not in images])
+    return Names(_once(images), _once(name for name in passed if name not in images))
+
+
+def _once(names: Iterable[str]) -> list[str]:
+    """Names without those of a folder that was named in another spelling before: relative, absolute, or by a
+    link to it. Links to files are files of their own.
+    """
+    names = list(names)
+    # a folder is asked once, and no name is held twice: there may be millions
+    real = {folder: os.path.realpath(folder) for folder in dict.fromkeys(map(os.path.dirname, names))}
+    if len(set(real.values())) == len(real):
+        return names
+    known: dict[tuple[str, str], str] = {}
+    for name in names:
+        known.setdefault((real[os.path.dirname(name)], os.path.basename(name)), name)
+    return list(known.values())
 
 
 def passed_over_line(paths: list[Path]) -> str:
@@ -134,9 +149,16 @@ def _choose(paths: Iterable[Path]) -> Names:
     anything.
     """
     shown = [
-        str(path) for path in paths if not path.name.startswith(".") and (path.is_file() or is_zarr(path))
+        str(path)
+        for path in paths
+        # a link that leads nowhere was an image: whoever reads it says so
+        if not path.name.startswith(".") and (path.is_file() or is_zarr(path) or _is_broken(path))
     ]
     return choose_names(sorted(shown, key=lambda name: name.replace(os.sep, "\0")))  # as paths are sorted
+
+
+def _is_broken(path: Path) -> bool:
+    return path.is_symlink() and not path.exists()
 
 
 def choose_names(shown: list[str]) -> Names:
