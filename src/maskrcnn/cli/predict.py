@@ -207,7 +207,7 @@ def _check_report(json: Path, out: Path) -> None:
     report, folder = json.resolve(), out.resolve()
     if not report.is_relative_to(folder):
         return
-    if report.suffix.lower() != ".json" or report.relative_to(folder).parts[0] in LABELS:
+    if report.suffix.lower() != ".json" or set(LABELS) & {*report.relative_to(folder).parts[:1]}:
         raise UserError(f"{json}: --json would replace a result; name it {out / 'report.json'}, say")
 
 
