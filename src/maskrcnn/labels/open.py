@@ -212,7 +212,9 @@ def _find_split(folder: Path, split: Split, named: Format | None, options: Label
         return _opener(whole, folder, options, split)
     names = SPLIT_NAMES[split]
     found: dict[Path, Opener] = {}
-    for suffix in (".json", ""):
+    for suffix in (".json", "", ".csv"):
+        if found and suffix == ".csv":
+            break  # masks of which a table beside them, as of TGS salt, may have the runs
         paths = [path for name in names for path in _like(folder, f"{name}{suffix}")]
         if found:  # a folder beside a label file has its images, as a rule: looking for labels takes seconds
             paths = [path for path in paths if not _holds_images_alone(path)]

@@ -123,6 +123,11 @@ class ProblemKind(Enum):
         "second folder of label images left out",
         "nothing to do if the first is meant; else move it out of there",
     )
+    CLASS_SPACES = "spaces around the name of a class left out", "nothing to do, or correct the name"
+    CLASSES_ALIKE = (
+        "classes whose names differ only in case, spaces or dashes",
+        "nothing to do if they are two; else give them one name in the labels",
+    )
     NO_CLASS = "object without a class dropped", "give every object a class"
     IMAGE_WITHOUT_XML = (
         "image without an XML file left out",

@@ -42,6 +42,9 @@ KINDS = (
     NotRead("BDD100K's folders", ("labels/ins_seg/*",), "give polygons/ins_seg_train.json in there"),
     NotRead("a table of shapes from napari", ("*.csv",), "save a Labels layer as TIFF", ("shape-type",)),
     NotRead("a table", ("*.csv", "*/*.csv"), "convert it to COCO JSON", ("xmin", "x_min", "bbox")),
+    NotRead(
+        "a table of images", ("*.csv", "*/*.csv"), "convert it to COCO JSON", (".jpg,", ".jpeg,", ".png,")
+    ),
     NotRead("KITTI's boxes", ("label_2/*.txt", "*/label_2/*.txt"), "convert them to COCO JSON"),
     NotRead("KITTI's boxes", ("labels/*.txt",), "convert them to COCO JSON", (" -10 ", " -1 ", ".00 ")),
     NotRead(

@@ -37,6 +37,7 @@ from maskrcnn.labels.readers.yolo_description import (
     is_label_text,
     label_names,
     usual_places,
+    words_of,
 )
 from maskrcnn.labels.readers.yolo_images import images_of
 from maskrcnn.labels.split_names import other_subsets, split_of
@@ -207,7 +208,7 @@ def _numbers(line: str, record: str, description: Description) -> np.ndarray:
         return RecordError(description.path, what, remedy, record)
 
     try:
-        numbers = np.array([float(word) for word in line.split()], dtype=np.float64)
+        numbers = np.array([float(word) for word in words_of(line)], dtype=np.float64)
     except ValueError:
         raise refused(f"is not all numbers, {line.strip()!r:.80}", "export it again") from None
     pose = 5 + description.keypoints * description.values
