@@ -152,3 +152,12 @@ def subjects(folder: Path) -> list[Subject]:
 
 def test_any_bytes_are_read_or_refused(tmp_path: Path) -> None:
     check_spoilt(subjects(tmp_path))
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".bmp"])
+def test_masks_in_other_lossless_formats(suffix: str, tmp_path: Path) -> None:
+    write(tmp_path)
+    for path in tmp_path.glob("*/masks/*.png"):
+        Image.open(path).save(path.with_suffix(suffix))
+        path.unlink()
+    assert [a.area for a in read_mask_folders(tmp_path).image(0).annotations] == [47.0, 47.0]

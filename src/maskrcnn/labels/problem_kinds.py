@@ -133,6 +133,10 @@ class ProblemKind(Enum):
         "image without an XML file left out",
         "label it, or write an XML file without objects when nothing is in it",
     )
+    XML_IN_NO_LIST = (
+        "XML file that no list of ImageSets names left out",
+        "add its name to train.txt or val.txt, or nothing to do if it is not wanted",
+    )
     IMAGE_WITHOUT_GTFINE = "image without gtFine labels left out", "add its labels, or delete the image"
     IMAGE_WITHOUT_MASK_IMAGE = (
         "image without a mask image left out",

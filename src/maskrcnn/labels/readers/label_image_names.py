@@ -38,7 +38,10 @@ CLASS_LISTS = {
 
 
 def image_stem(stem: str, images: Container[str]) -> str:
-    """The stem of a label image's image: the same, or without a mark."""
+    """The stem of a label image's image: the same, or without a mark or the image's suffix."""
+    base, suffix = os.path.splitext(stem)  # a.jpg.png of a.jpg
+    if stem not in images and base in images and suffix.lower() in IMAGE_SUFFIXES:
+        return base
     return stem if stem in images else bare_stem(stem, images)
 
 

@@ -36,8 +36,8 @@ from maskrcnn.shell import counted
 # what the columns are called, in lower case, the first before the others
 COLUMNS = {
     "image": (
-        *("imageid", "image_id", "filename", "imageid_classid", "image_label", "id", "image", "img"),
-        *("image_name", "img_name", "img_id", "file_name", "image_path", "img_path", "path"),
+        *("filename", "file_name", "image_name", "img_name", "image_path", "img_path", "path"),
+        *("imageid", "image_id", "img_id", "imageid_classid", "image_label", "image", "img", "id"),
     ),
     "runs": (
         *("encodedpixels", "encoded_pixels", "rle", "rle_mask", "mask_rle", "encoding"),
