@@ -265,3 +265,10 @@ def subjects(folder: Path) -> list[Subject]:
 
 def test_any_bytes_are_read_or_refused(tmp_path: Path) -> None:
     check_spoilt(subjects(tmp_path))
+
+
+def test_another_table_of_no_split(tmp_path: Path) -> None:
+    """What it names is told as left out."""
+    path = write(tmp_path, "new.csv", "id,rle", f"a,{CELLS[0]}", images=("images/a.png", "images/b.png"))
+    write(tmp_path, "old.csv", "id,rle", f"b,{CELLS[1]}", images=())
+    assert len(repaired(path, LEFT_OUT)) == 1

@@ -193,7 +193,12 @@ def voc_numbers(pixels: np.ndarray, path: Path) -> np.ndarray:
 
 
 def read_object(image: Image.Image) -> np.ndarray:
-    """Where an opened image is not black, whatever its mode: bool (H, W). Opacity counts as a colour."""
+    """Where an opened image is not black, whatever its mode: bool (H, W). Opacity counts as a colour, but a
+    transparent one of a palette is none.
+    """
+    if image.mode == "P" and "transparency" in image.info:
+        pixels = np.asarray(image.convert("RGBA"))
+        return (pixels[..., :3] != 0).any(axis=2) & (pixels[..., 3] > 0)
     values = np.asarray(image.convert("RGB") if image.mode == "P" else image)
     return values != 0 if values.ndim == 2 else (values != 0).any(axis=2)
 

@@ -29,6 +29,7 @@ from maskrcnn.labels.readers.label_image import rles_by_id
 from maskrcnn.labels.readers.label_image_names import LABEL_FOLDERS
 from maskrcnn.labels.readers.open_images import csv_rows
 from maskrcnn.labels.refused import Refused
+from maskrcnn.labels.split_names import split_of
 from maskrcnn.labels.types import DEFAULT_CLASS, LabelledImage
 from maskrcnn.masks.rle import edges_rle
 from maskrcnn.shell import counted
@@ -146,9 +147,11 @@ def _present(
 
 
 def _named_beside(path: Path) -> set[str]:
-    """What the other tables beside one, as those of other splits, call their images."""
+    """What the tables of other splits beside that of one call their images."""
+    own = split_of(path.stem)
+    tables = [each for each in _tables(path.parent) if own and split_of(each.stem) not in (None, own)]
     try:
-        return {name for other in _tables(path.parent) if other != path for name in _rows(other)}
+        return {name for other in tables for name in _rows(other)}
     except DataError:  # of which its own reading says what is wrong
         return set()
 

@@ -205,7 +205,9 @@ def _read_labels(
         if len(shares) == 4:
             x, y, w, h = shares.tolist()
             leaves = max(x + w / 2, y + h / 2) > 1 + FAR or min(x - w / 2, y - h / 2) < -FAR
-            counts.update({"all": 1, "leaving": leaves, "corners": 0 <= x < w <= 1 and 0 <= y < h <= 1})
+            counts["all"] += 1
+            counts["leaving"] += leaves
+            counts["corners"] += 0 <= x < w <= 1 and 0 <= y < h <= 1
             builder.add_object(image, class_label, record, box=_box(shares, image.size))
         elif description.keypoints:
             keypoints = _keypoints(description, shares[4:], image.size)
