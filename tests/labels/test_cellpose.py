@@ -188,3 +188,12 @@ def subjects(folder: Path) -> list[Subject]:
 
 def test_any_bytes_are_read_or_refused(tmp_path: Path) -> None:
     check_spoilt(subjects(tmp_path))
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".bmp"])
+def test_masks_in_other_lossless_formats(suffix: str, tmp_path: Path) -> None:
+    ids = np.zeros((20, 30), np.uint8)
+    ids[2:8, 2:8], ids[10:16, 10:16] = 1, 2
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.jpg")
+    Image.fromarray(ids).save(tmp_path / f"a_cp_masks{suffix}")
+    assert [a.area for a in read_cellpose(tmp_path).image(0).annotations] == [36.0, 36.0]

@@ -98,7 +98,7 @@ def test_a_document_in_each_line(tmp_path: Path) -> None:
     path = tmp_path / "export.ndjson"
     for text, words in (
         ('{"data_row": {}, "projects": {}}\n' * 2, "export of Labelbox"),
-        ("{", "not a label file"),
+        ("{", "lines of JSON, which is not read"),
     ):
         path.write_text(text)
         with pytest.raises(UserError, match=words):

@@ -259,6 +259,49 @@ def test_folders_of_other_names(images: str, labels: str, tmp_path: Path) -> Non
     assert dataset.pixels(0).shape == (8, 10, 3)
 
 
+@pytest.mark.parametrize("suffix", [".gif", ".bmp"])
+def test_palettes_without_an_order(suffix: str, tmp_path: Path) -> None:
+    """Carvana's GIFs: colours count, not their places in the palette; black is background."""
+    save(tmp_path, "a", one_object())
+    (tmp_path / "labels/a.png").unlink()
+    indices = np.ones(one_object().shape, np.uint8)
+    indices[1:4, 1:5], indices[5:8, 1:5] = 0, 2
+    image = Image.fromarray(indices, "P")
+    image.putpalette([255, 0, 0, 0, 0, 0, 0, 255, 0])
+    image.save(tmp_path / "labels" / f"a_mask{suffix}")
+    assert [a.area for a in read_instance_labels(tmp_path).image(0).annotations] == [12, 12]
+
+
+def test_what_is_transparent_in_a_gif(tmp_path: Path) -> None:
+    save(tmp_path, "a", one_object())
+    (tmp_path / "labels/a.png").unlink()
+    image = Image.fromarray(np.where(one_object() > 0, 1, 3).astype(np.uint8), "P")
+    image.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0, 9, 9, 9])
+    image.save(tmp_path / "labels/a.gif", transparency=3)
+    assert len(read_instance_labels(tmp_path).image(0).annotations) == 1
+    image.save(tmp_path / "labels/a.gif", save_all=True, append_images=[Image.new("P", image.size)])
+    refused(tmp_path, "a.gif", "a stack of 2 pages")
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"), [("JPEGImages", "Masks"), ("raw", "mask_images"), ("inputs", "targets")]
+)
+def test_other_names_of_the_folders(images: str, labels: str, tmp_path: Path) -> None:
+    save(tmp_path, "a", one_object())
+    (tmp_path / "labels/a.png").rename(tmp_path / "labels/a.jpg.png")
+    (tmp_path / "images").rename(tmp_path / images)
+    (tmp_path / "labels").rename(tmp_path / labels)
+    assert len(open_dataset(tmp_path).image(0).annotations) == 1
+
+
+def test_label_images_with_names_of_their_own(tmp_path: Path) -> None:
+    save(tmp_path, "a", one_object())
+    (tmp_path / "labels").rename(tmp_path / "masks")
+    (tmp_path / "masks/a.png").rename(tmp_path / "masks/mask_a.png")
+    words = ("'masks/mask_a.png' beside 'images/a.png'", "give each the name of its image")
+    claims.refused(lambda: open_dataset(tmp_path), *words, error=UserError)
+
+
 def test_a_second_folder_of_label_images(tmp_path: Path) -> None:
     """One is read, and the other is told."""
     save(tmp_path, "a", one_object())
@@ -270,7 +313,7 @@ def test_a_second_folder_of_label_images(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("suffix", "words"),
-    [(".jpg", ["compression", "PNG or TIFF"]), (".bmp", ["not read", "PNG"]), (".npz", ["numpy.save"])],
+    [(".jpg", ["compression", "PNG or TIFF"]), (".webp", ["compression", "PNG"]), (".npz", ["numpy.save"])],
 )
 def test_label_images_in_formats_that_are_not_read(suffix: str, words: list[str], tmp_path: Path) -> None:
     """Also of one image only: it would be left out."""

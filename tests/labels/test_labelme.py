@@ -397,3 +397,18 @@ def test_images_in_another_folder(tmp_path: Path, stated: str | None) -> None:
     extra = "image without an annotation file left out"
     repaired(read_labelme(tmp_path / "labels", far), *kinds, extra)
     assert len(repaired(read_labelme(tmp_path / "labels/a.json", far), *kinds)) == 1
+
+
+def test_spaces_around_a_label(tmp_path: Path) -> None:
+    """One class, and the spaces are told; names that differ in case stay apart, which is told too."""
+    files = Files(tmp_path)
+    files.shapes(shape("cat ", SQUARE), shape(" cat", SQUARE), shape("Cat", SQUARE))
+    dataset = files.read()
+    assert dataset.classes == ["cat", "Cat"] or dataset.classes == ["Cat", "cat"]
+    assert sorted(dataset.classes[a.label] for image in dataset for a in image.annotations) == [
+        *("Cat", "cat", "cat", "cat")
+    ]
+    assert dataset.problems.texts() == {
+        "spaces around the name of a class left out": 2,
+        "classes whose names differ only in case, spaces or dashes": 1,
+    }

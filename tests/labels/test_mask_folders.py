@@ -152,3 +152,23 @@ def subjects(folder: Path) -> list[Subject]:
 
 def test_any_bytes_are_read_or_refused(tmp_path: Path) -> None:
     check_spoilt(subjects(tmp_path))
+
+
+def test_a_background_that_is_transparent(tmp_path: Path) -> None:
+    """A GIF's background may have any colour."""
+    write(tmp_path)
+    path = tmp_path / "a1/masks/m1.png"
+    image = Image.fromarray((np.asarray(Image.open(path)) > 0).astype(np.uint8), "P")
+    image.putpalette([9, 9, 9, 255, 0, 0])
+    image.save(path.with_suffix(".gif"), transparency=0)
+    path.unlink()
+    assert read_mask_folders(tmp_path).image(0).annotations[0].area == 47.0
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".bmp"])
+def test_masks_in_other_lossless_formats(suffix: str, tmp_path: Path) -> None:
+    write(tmp_path)
+    for path in tmp_path.glob("*/masks/*.png"):
+        Image.open(path).save(path.with_suffix(suffix))
+        path.unlink()
+    assert [a.area for a in read_mask_folders(tmp_path).image(0).annotations] == [47.0, 47.0]

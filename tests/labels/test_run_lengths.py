@@ -178,7 +178,7 @@ def test_runs_that_touch_are_one(tmp_path: Path) -> None:
     ("cell", "words"),
     [
         ("1 2 x 4", "'x' among its runs"),
-        ("-1", "'-1' among its runs"),
+        ("-2", "'-2' among its runs"),
         ("1 2 3", "3 numbers"),
         ("0 2", "of 0"),
         ("5 0", "of 0"),
@@ -208,8 +208,31 @@ def test_tables_that_are_refused(tmp_path: Path) -> None:
     write(tmp_path, "train.csv", "id,EncodedPixels,width,height", "a,1 2,9,9", images=())
     claims.refused(lambda: open_dataset(path), "a.png", "9 x 9")
     claims.refused(lambda: read_run_lengths(tmp_path / "none"), "no table of run lengths")
-    write(tmp_path, "val.csv", "id,EncodedPixels", "a,1 2", images=())
-    claims.refused(lambda: open_dataset(tmp_path), "'train.csv' and 'val.csv'", error=UserError)
+    write(tmp_path, "extra.csv", "id,EncodedPixels", "a,1 2", images=())
+    claims.refused(lambda: open_dataset(tmp_path), "'extra.csv' and 'train.csv'", error=UserError)
+
+
+@pytest.mark.parametrize(
+    "columns", ["img,rle_mask", "image,mask_rle", "path,mask", ",id,rle", "id,image,rle"]
+)
+@pytest.mark.parametrize("nothing", ["", "-1", "nan", "None"])
+def test_other_columns_and_no_mask(columns: str, nothing: str, tmp_path: Path) -> None:
+    """Of Carvana, TGS salt and SIIM; pandas writes a column without a name first."""
+    rows = [["1", "2.png", CELLS[0]], ["2", "1.png", nothing]]
+    lines = [",".join(row[-len(columns.split(",")) :]) for row in rows]
+    dataset = repaired(write(tmp_path, "labels.csv", columns, *lines, images=("1.png", "2.png")))
+    assert [image.file_name for image in dataset] == ["2.png", "1.png"] and not dataset.image(1).annotations
+    same(dataset, A)
+
+
+@pytest.mark.parametrize("val", ["val", "valid", "Validation"])
+def test_a_table_for_each_split(val: str, tmp_path: Path) -> None:
+    """The images of the other are none without a row."""
+    write(tmp_path, "train.csv", "id,rle", f"a,{CELLS[0]}", images=("images/a.png", "images/b.png"))
+    write(tmp_path, f"{val}.csv", "id,rle", f"b,{CELLS[1]}", images=())
+    for dataset, mask in zip(open_pair(tmp_path), (A, B), strict=True):
+        assert dataset is not None and len(dataset) == 1 and not dataset.problems
+        same(dataset, mask)
 
 
 def test_other_tables_are_none(tmp_path: Path) -> None:
@@ -242,3 +265,10 @@ def subjects(folder: Path) -> list[Subject]:
 
 def test_any_bytes_are_read_or_refused(tmp_path: Path) -> None:
     check_spoilt(subjects(tmp_path))
+
+
+def test_another_table_of_no_split(tmp_path: Path) -> None:
+    """What it names is told as left out."""
+    path = write(tmp_path, "new.csv", "id,rle", f"a,{CELLS[0]}", images=("images/a.png", "images/b.png"))
+    write(tmp_path, "old.csv", "id,rle", f"b,{CELLS[1]}", images=())
+    assert len(repaired(path, LEFT_OUT)) == 1

@@ -219,7 +219,8 @@ def test_a_folder_for_each_split(devkit: Devkit) -> None:
 def test_a_split_that_names_what_is_not_there(devkit: Devkit) -> None:
     devkit.list("Main/train", "2007_000001\n../../etc/passwd\n2007_9\n")
     dataset = read_voc(devkit.root, "train")
-    assert len(dataset) == 1 and dataset.problems.texts() == {"image without an XML file left out": 2}
+    lost = {"image without an XML file left out": 2, "XML file that no list of ImageSets names left out": 2}
+    assert len(dataset) == 1 and dataset.problems.texts() == lost
     devkit.list("Main/val", "2007_9\n")
     with pytest.raises(DataError, match="none of its names"):
         read_voc(devkit.root, "val")
@@ -509,3 +510,21 @@ def subjects(folder: Path) -> list[Subject]:
 
 def test_any_bytes_are_read_or_refused(tmp_path: Path) -> None:
     check_spoilt(subjects(tmp_path))
+
+
+def test_a_file_that_no_list_names(devkit: Devkit) -> None:
+    stems = sorted(SCENES)
+    devkit.list("Main/train", stems[0] + "\r\n")
+    lines = read_voc(devkit.root, "train").problems.lines()
+    named = [line for line in lines if "no list of ImageSets" in line]
+    assert (len(named) == 1 and repr(stems[1]) in named[0]) == (len(stems) > 1)
+
+
+def test_an_empty_file_among_others(tmp_path: Path) -> None:
+    """It is named, whichever is looked into first."""
+    for stem, scene in SCENES.items():
+        Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / f"{stem}.jpg")
+        (tmp_path / f"{stem}.xml").write_text(xml(stem, scene))
+    (tmp_path / "empty.xml").write_text("")
+    assert looks_like_voc(tmp_path)
+    refused(lambda: open_dataset(tmp_path), "empty.xml", "not valid XML")

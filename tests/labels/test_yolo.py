@@ -361,3 +361,33 @@ def subjects(folder: Path) -> list[Subject]:
 
 def test_any_bytes_are_read_or_refused(tmp_path: Path) -> None:
     check_spoilt(subjects(tmp_path))
+
+
+@pytest.mark.parametrize("mark", [",", ", ", "\t", ";"])
+@pytest.mark.parametrize("end", ["", ","])
+def test_other_marks_between_numbers(mark: str, end: str, files: Files) -> None:
+    files.label(box_line(0, 1, 2, 11, 12).strip().replace(" ", mark) + (end and mark) + "\n")
+    assert files.repaired().image(0).annotations[0].box == pytest.approx((1, 2, 11, 12), abs=1e-3)
+
+
+@pytest.mark.parametrize("mark", [" ", ";"])
+def test_decimal_commas(mark: str, files: Files) -> None:
+    files.label(mark.join(("0", "0,1", "0,2", "0,1", "0,1")) + "\n")
+    files.refused("line 1", "not all numbers")
+
+
+def test_keypoints_without_kpt_shape(files: Files) -> None:
+    """They would be read as the points of a polygon."""
+    files.label("0 0.5 0.5 0.4 0.4 0.4 0.4 2 0.6 0.6 0\n")
+    files.refused("line 1", "2 keypoints", "kpt_shape: [2, 3]")
+
+
+def test_corners_for_a_centre_and_a_size(files: Files) -> None:
+    files.label("0 0.1 0.1 0.9 0.9\n0 0.5 0.5 0.95 0.98\n0 0.6 0.2 0.9 0.5\n1 0.2 0.2 0.9 0.9\n")
+    files.refused("3 of 4 boxes", "x1, y1, x2, y2", "the centre")
+
+
+def test_classes_that_are_alike(files: Files) -> None:
+    files.write("data.yaml", "train: images/train\nnames: [traffic light, Traffic_Light]\n")
+    dataset = files.repaired("classes whose names differ only in case, spaces or dashes")
+    assert "'traffic light' and 'Traffic_Light'" in dataset.problems.lines()[0]

@@ -20,6 +20,7 @@ from maskrcnn.config.model import KeypointSchema
 from maskrcnn.errors import RecordError
 from maskrcnn.images.header import LARGEST, upright_size
 from maskrcnn.labels.annotation_masks import annotation_rle
+from maskrcnn.labels.class_names import names_alike
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import present_name
 from maskrcnn.labels.keypoint_schema import read_schema
@@ -28,16 +29,13 @@ from maskrcnn.labels.problems import Problem, Problems
 from maskrcnn.labels.refused import Refused, RefusedRecords
 from maskrcnn.labels.shapes import drawable
 from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage
-from maskrcnn.labels.values import whole
+from maskrcnn.labels.values import short, whole
 from maskrcnn.masks.rle import MIN_POINTS, Rle, rle_area, rle_box
 
 Box = tuple[float, float, float, float]
 
-ROUNDING = (
-    0.05  # pixels: files round coordinates, so a box may leave its image by this much and still be right
-)
-
-
+# pixels: files round coordinates, so a box may leave its image by this much and still be right
+ROUNDING = 0.05
 NO_BOXES = (ProblemKind.NO_BOX, ProblemKind.ZERO_AREA_BOX, ProblemKind.NON_FINITE)
 
 
@@ -76,6 +74,7 @@ class LabelBuilder:
         Raises:
             DataError: no name, one that cannot be shown, or a name or an id that is there already.
         """
+        name = self._bare(name)
         if not isinstance(name, str) or not name:
             raise RecordError(
                 self.source, "has no name", "add it", f"entry {len(self.classes)} of categories"
@@ -103,7 +102,12 @@ class LabelBuilder:
             ids: the format's own. Where they are not different whole numbers, or None: 1, 2, ...
         """
         numbers = own_ids(ids if ids is not None else [None] * len(names))
-        return {name: self.add_class(name, number) for name, number in zip(names, numbers, strict=True)}
+        labels: dict[str, int] = {}
+        for name, number in zip(names, numbers, strict=True):
+            bare = self._bare(name)
+            seen = bare in self.classes and name not in labels  # spelt with other spaces
+            labels[name] = self.classes.index(bare) if seen else self.add_class(bare, number)
+        return labels
 
     def add_keypoints(self, label: int, fields: dict[str, Any]) -> None:
         """Say what the keypoints of a class are. A training has one set: of several the first counts.
@@ -149,7 +153,7 @@ class LabelBuilder:
         if not (0 < height <= LARGEST and 0 < width <= LARGEST and height * width <= LARGEST):
             raise RecordError(
                 self.source,
-                f"has height {_short(stated[0])} and width {_short(stated[1])}",
+                f"has height {short(stated[0])} and width {short(stated[1])}",
                 f"write its real size, at most {LARGEST:,} pixels",
                 f"image {file_name!r}",
             )
@@ -243,6 +247,8 @@ class LabelBuilder:
                 "label at least one object",
             )
         self._note_only_crowds()
+        for one, other in names_alike(self.classes):
+            self.problems.note(ProblemKind.CLASSES_ALIKE, f"{one!r} and {other!r}")
         info = DatasetInfo(str(self.source), self.classes, self.class_ids, self.keypoints, self.problems)
         dataset = FileDataset(self.images, info)
         if refused:
@@ -258,6 +264,13 @@ class LabelBuilder:
             record = f"annotation {labelled[0].annotations[0].id} of image {labelled[0].file_name!r}"
             count = sum(len(image.annotations) for image in labelled)
             self.problems.note(ProblemKind.ONLY_CROWDS, record, labelled[0].file_name, count)
+
+    def _bare(self, name: Any) -> Any:
+        """The name of a class without spaces around it, which are counted."""
+        bare = (name.strip() or name) if isinstance(name, str) else name
+        if bare != name:
+            self.problems.note(ProblemKind.CLASS_SPACES, f"category {name!r}")
+        return bare
 
     def _missing(self) -> list[Refused]:
         if not self.missing:
@@ -384,13 +397,3 @@ def _inside(box: Box, image: LabelledImage) -> bool:
     x0, y0, x1, y1 = box
     right, lower = image.width + ROUNDING, image.height + ROUNDING
     return x0 >= -ROUNDING and y0 >= -ROUNDING and x1 <= right and y1 <= lower
-
-
-def _short(value: Any) -> str:
-    return (
-        f"{value!r:.40}"
-        if not isinstance(value, int)
-        else f"{value}"
-        if abs(value) < 10**20
-        else "beyond measure"
-    )

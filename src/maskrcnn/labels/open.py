@@ -17,6 +17,7 @@ from maskrcnn.labels.image_files import check_sizes
 from maskrcnn.labels.match_classes import with_class
 from maskrcnn.labels.options import PLAIN, LabelOptions
 from maskrcnn.labels.readers.foreign_json import foreign_json, foreign_lines
+from maskrcnn.labels.readers.instance_png import unpaired
 from maskrcnn.labels.readers.json_file import load_json, only_json
 from maskrcnn.labels.readers.not_read import contents, not_read
 from maskrcnn.labels.split_names import SPLIT_NAMES, SPLITS, Split, split_of
@@ -212,8 +213,13 @@ def _find_split(folder: Path, split: Split, named: Format | None, options: Label
         return _opener(whole, folder, options, split)
     names = SPLIT_NAMES[split]
     found: dict[Path, Opener] = {}
-    for suffix in (".json", ""):
+    for suffix in (".json", "", ".csv"):
+        if found and suffix == ".csv":
+            break  # masks of which a table beside them, as of TGS salt, may have the runs
         paths = [path for name in names for path in _like(folder, f"{name}{suffix}")]
+        others = _like(folder, "*.csv") if paths and suffix == ".csv" else ()
+        if any(split_of(path.stem) is None and _whole(path, named, options) for path in others):
+            break  # a person has to say what that is
         if found:  # a folder beside a label file has its images, as a rule: looking for labels takes seconds
             paths = [path for path in paths if not _holds_images_alone(path)]
         openers = {path: opener for path in paths if (opener := _whole(path, named, options))}
@@ -308,6 +314,11 @@ def _nothing(folder: Path) -> str:
         kind, file = unread
         where = f"{file.relative_to(folder).as_posix()!r:.200}"
         return f"{folder}: no labels found but {kind.name} ({where}), which is not read; {kind.remedy}"
+    names = unpaired(folder)
+    if names is not None:
+        shown = " beside ".join(repr(path.relative_to(folder).as_posix()) for path in names)
+        remedy = "give each the name of its image, or that and _mask"
+        return f"{folder}: no label image has the name of an image, the first is {shown}; {remedy}"
     what = f"{folder}: no labels found in it ({contents(folder)}), nor images/ beside masks/ of label images"
     return f"{what}; give {LAYOUTS}"
 

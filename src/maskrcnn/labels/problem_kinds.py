@@ -123,10 +123,19 @@ class ProblemKind(Enum):
         "second folder of label images left out",
         "nothing to do if the first is meant; else move it out of there",
     )
+    CLASS_SPACES = "spaces around the name of a class left out", "nothing to do, or correct the name"
+    CLASSES_ALIKE = (
+        "classes whose names differ only in case, spaces or dashes",
+        "nothing to do if they are two; else give them one name in the labels",
+    )
     NO_CLASS = "object without a class dropped", "give every object a class"
     IMAGE_WITHOUT_XML = (
         "image without an XML file left out",
         "label it, or write an XML file without objects when nothing is in it",
+    )
+    XML_IN_NO_LIST = (
+        "XML file that no list of ImageSets names left out",
+        "add its name to train.txt or val.txt, or nothing to do if it is not wanted",
     )
     IMAGE_WITHOUT_GTFINE = "image without gtFine labels left out", "add its labels, or delete the image"
     IMAGE_WITHOUT_MASK_IMAGE = (

@@ -51,3 +51,10 @@ def points(values: Any) -> np.ndarray:
         for pair in pairs
     ]
     return np.array(rows, dtype=np.float64).reshape(-1, 2)
+
+
+def short(value: Any) -> str:
+    """A value of any kind in a message."""
+    if isinstance(value, int):
+        return f"{value}" if abs(value) < 10**20 else "beyond measure"
+    return f"{value!r:.40}"

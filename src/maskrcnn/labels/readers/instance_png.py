@@ -63,7 +63,7 @@ def read_instance_labels(folder: Path, split: str | None = None, split_parts: bo
     _refuse_vistas(beside)
     builder = LabelBuilder(folder, photos)
     builder.add_classes([DEFAULT_CLASS])
-    for _, other in pairs[1:]:
+    for other in dict.fromkeys(each for _, each in pairs if each != beside):
         builder.problems.note(ProblemKind.OTHER_LABEL_IMAGES, repr(other.name))
     for stem in sorted(images.keys() - labels.keys()):
         builder.problems.note(ProblemKind.IMAGE_WITHOUT_LABELS, f"{images[stem].name!r}")
@@ -144,6 +144,16 @@ def _others(folder: Path) -> bool:
             return any(os.path.splitext(name)[1].lower() not in READ | UNREAD for name in names)
     except OSError:
         return True
+
+
+def unpaired(folder: Path) -> tuple[Path, Path] | None:
+    """The first label image and the first image where none has the name of one."""
+    for photos in named_folders(folder, IMAGE_FOLDERS):
+        for beside in named_folders(folder, LABEL_FOLDERS):
+            label, image = _by_stem(beside, READ), _by_stem(photos, IMAGE_SUFFIXES)
+            if label and image:
+                return min(label.values()), min(image.values())
+    return None
 
 
 def _stems(folder: Path, suffixes: set[str]) -> set[str]:

@@ -27,6 +27,8 @@ VOC_BORDER = 255  # the index of that colour in VOC's palette
 VOID_COLOUR = 224 + 256 * 224 + 65536 * 192  # the same as an id
 LARGEST_FLOAT = 2**24  # up to which a float of 32 bits holds every whole number
 FEW = 20  # numbers of a label image, among which some may be scattered
+LOSSLESS = ("PNG", "TIFF", "GIF", "BMP")
+WITHOUT_ORDER = ("GIF", "BMP")  # tools sort their palettes as they like: what counts are the colours
 SMALLEST = 10  # pixels: most colours of a label image in colour have as many
 
 
@@ -37,7 +39,7 @@ def quiet() -> warnings.catch_warnings[None]:
 
 @contextmanager
 def open_label_image(
-    path: Path, size: tuple[int, int] | None = None, formats: tuple[str, ...] = ("PNG", "TIFF")
+    path: Path, size: tuple[int, int] | None = None, formats: tuple[str, ...] = LOSSLESS
 ) -> Iterator[Image.Image]:
     """The image with its header read and nothing decoded yet.
 
@@ -95,6 +97,8 @@ def read_ids(
         indexed = False
     else:
         with open_label_image(path, size) as label:
+            if label.format in WITHOUT_ORDER and label.mode == "P":
+                label = label.convert("RGBA")
             mode, ids, palette = f"mode {label.mode}", np.asarray(label), label.getpalette() or []
         indexed = label.mode == "P"
         if of_colours is not None and indexed and palette[3 * VOC_BORDER :][:3] == list(VOC_VOID):
@@ -189,7 +193,12 @@ def voc_numbers(pixels: np.ndarray, path: Path) -> np.ndarray:
 
 
 def read_object(image: Image.Image) -> np.ndarray:
-    """Where an opened image is not black, whatever its mode: bool (H, W). Opacity counts as a colour."""
+    """Where an opened image is not black, whatever its mode: bool (H, W). Opacity counts as a colour, but a
+    transparent one of a palette is none.
+    """
+    if image.mode == "P" and "transparency" in image.info:
+        pixels = np.asarray(image.convert("RGBA"))
+        return (pixels[..., :3] != 0).any(axis=2) & (pixels[..., 3] > 0)
     values = np.asarray(image.convert("RGB") if image.mode == "P" else image)
     return values != 0 if values.ndim == 2 else (values != 0).any(axis=2)
 

@@ -12,12 +12,16 @@ from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.split_names import SPLIT_NAMES, Split, split_of
 
 IMAGE_SUFFIXES = set(SUFFIXES)
-LABEL_SUFFIXES = {".png", ".tif", ".tiff"}
+LABEL_SUFFIXES = {".png", ".tif", ".tiff", ".gif", ".bmp"}
 # of one folder beside another, in any case, the first before the others
-IMAGE_FOLDERS = ("images", "imgs", "img", "image", "tissue images")  # the last of NuInsSeg
+IMAGE_FOLDERS = (
+    *("images", "imgs", "img", "image", "tissue images", "jpegimages", "raw", "input", "inputs"),  # NuInsSeg
+    *("original", "originals", "orig", "original_images", "photos", "frames", "rgb"),
+)
 LABEL_FOLDERS = (
-    *("labels", "masks", "label", "mask", "gt", "groundtruth", "ground_truth", "label masks"),
-    "annotations",
+    *("labels", "masks", "label", "mask", "gt", "groundtruth", "ground_truth", "ground truth"),
+    *("annotations", "label masks", "label_images", "mask_images", "instance_masks", "binary_masks"),
+    *("annotation", "segmentations", "segmentation", "targets", "target"),
 )
 # how the name of a label image may go on after its image's
 MARKS = (
@@ -34,7 +38,10 @@ CLASS_LISTS = {
 
 
 def image_stem(stem: str, images: Container[str]) -> str:
-    """The stem of a label image's image: the same, or without a mark."""
+    """The stem of a label image's image: the same, or without a mark or the image's suffix."""
+    base, suffix = os.path.splitext(stem)  # a.jpg.png of a.jpg
+    if stem not in images and base in images and suffix.lower() in IMAGE_SUFFIXES:
+        return base
     return stem if stem in images else bare_stem(stem, images)
 
 
@@ -65,7 +72,8 @@ def split_folders(folder: Path, names: tuple[str, ...], split: Split) -> list[Pa
     """The folders of a split: in those of `names`, as images/train, or beside each other, as train_images."""
     below = [path for each in named_folders(folder, names) for path in sorted(each.glob("*/"))]
     words = SPLIT_NAMES[split]
-    joined = named_folders(folder, tuple(f"{word}_{name}" for word in words for name in names))
+    both = tuple(each for word in words for name in names for each in (f"{word}_{name}", f"{name}_{word}"))
+    joined = named_folders(folder, both)
     return [path for path in below if split_of(path.name) == split] + joined
 
 

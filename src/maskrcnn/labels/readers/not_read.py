@@ -37,11 +37,16 @@ KINDS = (
     ),
     NotRead("polygons of HuBMAP", ("*.jsonl",), AS_IMAGES, ('"coordinates"',)),
     NotRead("prompts for a language model", ("*.jsonl", "*/*.jsonl"), EXPORT, ('"prefix"', '"suffix"')),
+    NotRead("a project of VoTT", ("*.vott",), EXPORT),
+    NotRead("lines of JSON", ("*.jsonl", "*/*.jsonl", "*.ndjson", "*/*.ndjson"), EXPORT),
     NotRead("TFRecord", ("*.tfrecord*", "*/*.tfrecord*"), "convert it to COCO JSON"),
     NotRead("Parquet", ("*.parquet", "*/*.parquet"), "save its images, and its labels as COCO JSON"),
     NotRead("BDD100K's folders", ("labels/ins_seg/*",), "give polygons/ins_seg_train.json in there"),
     NotRead("a table of shapes from napari", ("*.csv",), "save a Labels layer as TIFF", ("shape-type",)),
     NotRead("a table", ("*.csv", "*/*.csv"), "convert it to COCO JSON", ("xmin", "x_min", "bbox")),
+    NotRead(
+        "a table of images", ("*.csv", "*/*.csv"), "convert it to COCO JSON", (".jpg,", ".jpeg,", ".png,")
+    ),
     NotRead("KITTI's boxes", ("label_2/*.txt", "*/label_2/*.txt"), "convert them to COCO JSON"),
     NotRead("KITTI's boxes", ("labels/*.txt",), "convert them to COCO JSON", (" -10 ", " -1 ", ".00 ")),
     NotRead(
@@ -82,7 +87,7 @@ KINDS = (
     NotRead("HDF5, as of ilastik", ("*.h5", "*.hdf5", "*.ilp"), "export label images there, as PNG or TIFF"),
     NotRead(
         "an archive",
-        ("*.zip", "*.tar", "*.tgz", "*.tar.gz", "*.7z", "*.rar"),
+        ("*.zip", "*.tar", "*.tgz", "*.gz", "*.7z", "*.rar"),
         "unpack it, and give its folder",
     ),
 )

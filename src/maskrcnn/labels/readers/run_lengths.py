@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from maskrcnn.errors import RecordError, UserError
+from maskrcnn.errors import DataError, RecordError, UserError
 from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
@@ -29,20 +29,28 @@ from maskrcnn.labels.readers.label_image import rles_by_id
 from maskrcnn.labels.readers.label_image_names import LABEL_FOLDERS
 from maskrcnn.labels.readers.open_images import csv_rows
 from maskrcnn.labels.refused import Refused
+from maskrcnn.labels.split_names import split_of
 from maskrcnn.labels.types import DEFAULT_CLASS, LabelledImage
 from maskrcnn.masks.rle import edges_rle
 from maskrcnn.shell import counted
 
 # what the columns are called, in lower case, the first before the others
 COLUMNS = {
-    "image": ("imageid", "image_id", "filename", "imageid_classid", "image_label", "id"),
-    "runs": ("encodedpixels", "rle", "encoding", "annotation", "segmentation"),
+    "image": (
+        *("filename", "file_name", "image_name", "img_name", "image_path", "img_path", "path"),
+        *("imageid", "image_id", "img_id", "imageid_classid", "image_label", "image", "img", "id"),
+    ),
+    "runs": (
+        *("encodedpixels", "encoded_pixels", "rle", "rle_mask", "mask_rle", "encoding"),
+        *("annotation", "segmentation", "mask"),
+    ),
     "class": ("classid", "class_id", "class", "label", "cell_type", "category", "category_id", "categoryid"),
     "height": ("height", "img_height"),
     "width": ("width", "img_width"),
 }
 JOINED = ("imageid_classid", "image_label")  # a.jpg_3: the image and the class
-ANYTHING = ("annotation", "segmentation")  # of which a table may also have texts
+ANYTHING = ("annotation", "segmentation", "mask")  # of which a table may also have texts
+NOTHING = ("-1", "nan", "none", "null")  # how tables say that a row has no mask
 HEAD = 4096  # bytes that are looked into
 DIGITS = 12  # of a number, at most
 
@@ -130,11 +138,22 @@ def _present(
             builder.problems.note(
                 ProblemKind.ANNOTATION_WITHOUT_IMAGE, of_image[0].record, count=len(of_image)
             )
+    others = {name for key in _named_beside(builder.source) for name in files.get(key, [])}
     tops = {name.rpartition("/")[0].partition("/")[0] for name in images}  # not those of another split
     for name in sorted({name for found in files.values() for name in found} - images.keys()):
-        if name.rpartition("/")[0].partition("/")[0] in tops:
+        if name.rpartition("/")[0].partition("/")[0] in tops and name not in others:
             builder.problems.note(ProblemKind.IMAGE_WITHOUT_ROW, repr(name), name)
     return images
+
+
+def _named_beside(path: Path) -> set[str]:
+    """What the tables of other splits beside that of one call their images."""
+    own = split_of(path.stem)
+    tables = [each for each in _tables(path.parent) if own and split_of(each.stem) not in (None, own)]
+    try:
+        return {name for other in tables for name in _rows(other)}
+    except DataError:  # of which its own reading says what is wrong
+        return set()
 
 
 def looks_like_run_lengths(source: Path) -> bool:
@@ -165,8 +184,9 @@ def _columns(path: Path) -> dict[str, str]:
     found = {key: named[name] for key, names in COLUMNS.items() for name in reversed(names) if name in named}
     if not {"image", "runs"} <= found.keys():
         return {}
-    text = (first.get(found["runs"]) or "0").strip()
-    if found["runs"].strip().lower() in ANYTHING and not text[:1].isdigit():
+    text = (first.get(found["runs"]) or "").strip().lower()
+    numbers = text in NOTHING or all(letter.isdigit() or letter == " " for letter in text)
+    if found["runs"].strip().lower() in ANYTHING and not numbers:
         return {}
     return {key: cell.strip() for key, cell in found.items()}
 
@@ -183,8 +203,10 @@ def _rows(path: Path) -> dict[str, list[Row]]:
             name = cells[named["class"]].strip()
         if not image:
             raise RecordError(path, "names no image", "add it", f"line {line}")
-        size = (cells.get(named.get("height", ""), ""), cells.get(named.get("width", ""), ""))
-        found[image].append(Row(f"line {line}", name, cells[named["runs"]].strip(), size))
+        height, width = (cells[named[side]] if side in named else "" for side in ("height", "width"))
+        runs = cells[named["runs"]].strip()
+        runs = "" if runs.lower() in NOTHING else runs
+        found[image].append(Row(f"line {line}", name, runs, (height, width)))
     if not found:
         raise RecordError(path, "empty data set, it has no row", "add what was labelled")
     return found

@@ -24,6 +24,12 @@ def read_text(path: Path) -> str:
         raise RecordError(path, "not text", "save it as UTF-8") from None
 
 
+def listed_names(folder: Path) -> set[str]:
+    """All that the lists in a folder's folders name; flags after a name may be there."""
+    lines = {line for path in folder.glob(f"*/{TEXTS}") if path.is_file() for line in read_lines(path)}
+    return lines | {line.rpartition(" ")[0].strip() for line in lines}
+
+
 def read_lines(path: Path) -> list[str]:
     """The lines of a text file, stripped, without empty ones. What is not UTF-8 becomes a replacement
     character.

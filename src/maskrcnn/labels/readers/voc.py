@@ -12,6 +12,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -24,10 +25,11 @@ from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.problems import Problems
+from maskrcnn.labels.readers.files_by_name import TRIED
 from maskrcnn.labels.readers.folder_files import files_under
 from maskrcnn.labels.readers.label_image import read_ids, rles_by_id, voc_numbers
 from maskrcnn.labels.readers.safe_xml import XMLS, parse_xml
-from maskrcnn.labels.readers.text_lines import read_lines
+from maskrcnn.labels.readers.text_lines import listed_names, read_lines
 from maskrcnn.labels.split_names import other_subsets, split_of
 from maskrcnn.labels.types import LabelledImage
 from maskrcnn.masks.rle import Rle, rle_box
@@ -102,23 +104,20 @@ def read_voc(source: Path, split: str | None = None, image_folder: Path | None =
 
 
 def looks_like_voc(source: Path) -> bool:
-    """Whether `source` is a folder of VOC's XML files, as far as one of them tells."""
+    """Whether `source` is a folder of VOC's XML files, as far as a few of them tell."""
     try:
         root = _root(Path(source))
         labels = _labels_folder(root)
         files = labels.glob(XMLS) if labels == root else labels.glob(f"**/{XMLS}")
-        first = next((path for path in files if path.name[0] != "."), None)
-        if first is None:
-            return False
-        with first.open("rb") as file:
-            head = file.read(8192)
+        heads = []
+        for path in islice((path for path in files if path.name[0] != "."), TRIED):  # one may be empty
+            with path.open("rb") as file:
+                heads.append(file.read(8192))
     except (OSError, UserError):
         return False
-    return (
-        b"<annotation" in head
-        and b"<annotations" not in head
-        and any(tag in head for tag in (b"<bndbox", b"<size", b"<segmented"))
-    )
+    tags = (b"<bndbox", b"<size", b"<segmented")
+    voc = (head for head in heads if b"<annotation" in head and b"<annotations" not in head)
+    return any(tag in head for head in voc for tag in tags)
 
 
 def _root(source: Path) -> Path:
@@ -224,6 +223,8 @@ def _listed(layout: Layout, split: str, problems: Problems) -> list[str]:
             f"{', '.join(known[:12]) or 'no list at all'}"
         )
     refuse_leaving(sets, path)
+    if split == "train" and (lost := sorted(layout.xmls.keys() - listed_names(sets))):
+        problems.note(ProblemKind.XML_IN_NO_LIST, repr(lost[0]), count=len(lost))
     names = []
     for line in read_lines(path):
         name, _, flag = line.rpartition(" ")

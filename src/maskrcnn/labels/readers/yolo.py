@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 import os
 import posixpath
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from maskrcnn.labels.readers.yolo_description import (
     is_label_text,
     label_names,
     usual_places,
+    words_of,
 )
 from maskrcnn.labels.readers.yolo_images import images_of
 from maskrcnn.labels.split_names import other_subsets, split_of
@@ -46,6 +48,9 @@ from maskrcnn.shell import counted
 
 # a share of the image's side beyond this is a pixel; a little outside the image is an honest polygon
 LARGEST_SHARE = 2.0
+SOME = 4  # boxes, of which something can be told
+FAR = 0.02  # share of a side by which a box leaves its image for more than sloppiness
+VISIBLE = {0.0, 1.0, 2.0}  # what the visibility of a keypoint may be
 
 
 def read_yolo(source: Path, split: str | None = None) -> FileDataset:
@@ -80,12 +85,17 @@ def read_yolo(source: Path, split: str | None = None) -> FileDataset:
             remedy,
         )
     _refuse_shared(description, labels)
+    counts = Counter[str]()  # of boxes
     for image, text in labels.items():
         if os.path.isfile(description.folder / image):
-            _read_labels(description, builder, text, builder.add_image(image))
+            _read_labels(description, builder, text, builder.add_image(image), counts)
         else:
             builder.image_count += 1
             builder.missing.append(image)
+    total, leaving = counts["all"], counts["leaving"]
+    if counts["corners"] == total >= SOME and 2 * leaving > total:
+        what = f"{leaving} of {total} boxes leave their image: they are corners x1, y1, x2, y2"
+        raise RecordError(description.path, what, "write the centre, the width and the height")
     for subset in other_subsets(description.subsets):
         builder.problems.note(ProblemKind.OTHER_SUBSET, repr(subset))
     _note_orphans(description, set(labels.values()), builder)
@@ -179,7 +189,9 @@ def _refuse_shared(description: Description, labels: dict[str, str]) -> None:
             )
 
 
-def _read_labels(description: Description, builder: LabelBuilder, label: str, image: LabelledImage) -> None:
+def _read_labels(
+    description: Description, builder: LabelBuilder, label: str, image: LabelledImage, counts: Counter[str]
+) -> None:
     path = description.folder / label
     if not os.path.isfile(path):
         return
@@ -191,6 +203,11 @@ def _read_labels(description: Description, builder: LabelBuilder, label: str, im
         numbers = _numbers(line, record, description)
         class_label, shares = builder.class_ids.index(int(numbers[0])), numbers[1:]
         if len(shares) == 4:
+            x, y, w, h = shares.tolist()
+            leaves = max(x + w / 2, y + h / 2) > 1 + FAR or min(x - w / 2, y - h / 2) < -FAR
+            counts["all"] += 1
+            counts["leaving"] += leaves
+            counts["corners"] += 0 <= x < w <= 1 and 0 <= y < h <= 1
             builder.add_object(image, class_label, record, box=_box(shares, image.size))
         elif description.keypoints:
             keypoints = _keypoints(description, shares[4:], image.size)
@@ -207,7 +224,7 @@ def _numbers(line: str, record: str, description: Description) -> np.ndarray:
         return RecordError(description.path, what, remedy, record)
 
     try:
-        numbers = np.array([float(word) for word in line.split()], dtype=np.float64)
+        numbers = np.array([float(word) for word in words_of(line)], dtype=np.float64)
     except ValueError:
         raise refused(f"is not all numbers, {line.strip()!r:.80}", "export it again") from None
     pose = 5 + description.keypoints * description.values
@@ -215,6 +232,10 @@ def _numbers(line: str, record: str, description: Description) -> np.ndarray:
         if len(numbers) not in (5, pose):
             wanted = f"kpt_shape asks for {pose}: class, box, keypoints"
             raise refused(f"has {counted(len(numbers), 'number')} but {wanted}", "correct one")
+    elif len(numbers) % 3 == 2 and 2.0 in numbers[7::3] and set(numbers[7::3].tolist()) <= VISIBLE:
+        count = (len(numbers) - 5) // 3
+        what = f"has a box and what seem to be {count} keypoints with their visibility"
+        raise refused(what, f"write kpt_shape: [{count}, 3] into data.yaml, or export polygons")
     elif len(numbers) != 5 and (len(numbers) < 7 or len(numbers) % 2 == 0):
         remedy = "write a class and 4 for a box, or the x, y of 3 or more points"
         raise refused(f"has {counted(len(numbers), 'number')}", remedy)

@@ -155,10 +155,20 @@ def _first_line(path: Path) -> str:
 def is_label_text(path: Path) -> bool:
     """Whether the first line of a text is a class and the coordinates of a box or of points."""
     try:
-        numbers = [float(word) for word in _first_line(path).split()]
+        numbers = [float(word) for word in words_of(_first_line(path))]
     except ValueError:
         return False
     return len(numbers) >= 5 and numbers[0] >= 0 and numbers[0].is_integer()
+
+
+def words_of(line: str) -> list[str]:
+    """The numbers of a line, as texts: between spaces, or between commas or semicolons, which may end it.
+
+    Decimal commas stay in the words, which are then no numbers.
+    """
+    line = line.strip().rstrip(",;")
+    mark = next((each for each in ";," if each in line), None)
+    return [word.strip() for word in line.split(mark)]
 
 
 def label_names(image: str) -> list[str]:
