@@ -74,8 +74,7 @@ def _repaired(dataset: Dataset, unusable: set[int], fixed: Fixed) -> FileDataset
 
 
 def _images(dataset: Dataset, unusable: set[int], fixed: Fixed) -> Iterator[LabelledImage]:
-    for index in range(len(dataset)):
-        image = dataset.image(index)
+    for index, image in enumerate(dataset):
         if index in unusable:
             fixed.changes["image that cannot be used left out"] += 1
             fixed.changes["object of such an image left out"] += len(image.annotations)

@@ -84,7 +84,7 @@ class StatisticsCounter:
         self._sizes[
             "small" if annotation.area < SMALL else "large" if annotation.area >= LARGE else "medium"
         ] += 1
-        found.with_mask += bool(annotation.polygons) or annotation.rle is not None
+        found.with_mask += annotation.has_mask
         if annotation.keypoints is not None and (annotation.keypoints[:, 2] > 0).any():
             found.with_keypoints += 1
             self._visible += annotation.keypoints[:, 2] > 0
@@ -114,8 +114,8 @@ class StatisticsCounter:
 def describe(dataset: Dataset) -> Statistics:
     """Counts and sizes of a split, from its labels alone."""
     counter = StatisticsCounter(dataset.info)
-    for index in range(len(dataset)):
-        counter.add(dataset.image(index))
+    for image in dataset:
+        counter.add(image)
     return counter.statistics()
 
 

@@ -14,7 +14,7 @@ from maskrcnn.evaluate.examples import Example, draw_example
 from maskrcnn.evaluate.found import Result, gather
 from maskrcnn.evaluate.report import ROWS, TITLES
 from maskrcnn.evaluate.stardist import ObjectMatches
-from maskrcnn.evaluate.truth import Kind, Truth, images_of, read_truth
+from maskrcnn.evaluate.truth import Kind, Truth, read_truth
 from maskrcnn.labels.types import Dataset, of_each_class
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def _images(
     """Images with objects or detections, worst first: by F1 of what has the score, then by AP50."""
     average = {number: row["ap"] for number, row in every.image_diagnostics()["img_summary"].items()}
     told = sure.image_diagnostics()
-    records = {image.image_id: index for index, image in enumerate(images_of(dataset))}
+    records = {image.image_id: index for index, image in enumerate(dataset)}
     names = {number: image_id for image_id, number in truth.images.items()}
     labels: dict[int, list[int]] = {}
     for row, record in enumerate(truth.annotations):

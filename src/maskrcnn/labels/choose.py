@@ -48,7 +48,7 @@ def label_counts(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     if isinstance(dataset, FileDataset):
         labels, crowd = dataset.packed.labels, (dataset.packed.flags & FLAG_CROWD) > 0
     else:
-        found = [a for index in range(len(dataset)) for a in dataset.image(index).annotations]
+        found = [a for image in dataset for a in image.annotations]
         labels = np.array([a.label for a in found], np.int64)
         crowd = np.array([a.crowd for a in found], bool)
     crowd_labels = labels[crowd & (labels != ANY_CLASS)]

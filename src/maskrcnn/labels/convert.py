@@ -39,8 +39,7 @@ def _write_coco(datasets: dict[str, Dataset], folder: Path, left_out: LeftOut) -
 def _write_yolo(datasets: dict[str, Dataset], folder: Path, left_out: LeftOut) -> None:
     """Data sets with keypoints and no masks as poses."""
     writer = YoloWriter(folder, left_out)
-    images = (d.image(index) for d in datasets.values() for index in range(len(d)))
-    writer.poses = not any(a.polygons or a.rle for image in images for a in image.annotations)
+    writer.poses = not any(dataset.has_masks for dataset in datasets.values())
     _write_each(datasets, writer)
 
 
@@ -48,8 +47,7 @@ def _write_each(datasets: dict[str, Dataset], writer: FormatWriter) -> None:
     """Every image of every split, with its copy."""
     for split, dataset in datasets.items():
         taken: set[str] = set()
-        for index in range(len(dataset)):
-            image = dataset.image(index)
+        for index, image in enumerate(dataset):
             images = writer.image_folder(split)
             name = copy_image(dataset, index, images, taken, flat=writer.flat, plain=writer.plain)
             writer.begin(split, name, image, dataset.info)
@@ -96,9 +94,9 @@ def convert_data(
         raise UserError(f"--out {out}: is not empty; name a new folder")
     datasets, unread = _splits(source, options)
     for dataset in datasets.values() if channels == 3 else ():
-        for path in (dataset.image(index).path for index in range(len(dataset))):
-            if path is not None:
-                refuse_stack(path)
+        for image in dataset:
+            if image.path is not None:
+                refuse_stack(image.path)
     left_out = LeftOut()
     with new_folder(out) as unfinished, telling(lambda: f"{out} is not written"):
         WRITERS[to](datasets, unfinished, left_out)

@@ -20,7 +20,7 @@ VISIBLE, HIDDEN = 2, 1  # visibilities of a keypoint in COCO
 
 def draw_objects(annotations: list[Annotation], rng: np.random.Generator) -> list[Annotation]:
     """A random half of the objects that have a mask, at least one of them if there is one."""
-    masked = [a for a in annotations if (a.polygons or a.rle) and not a.crowd]
+    masked = [a for a in annotations if a.has_mask and not a.crowd]
     if not masked:
         return []
     chosen = rng.random(len(masked)) < TAKEN

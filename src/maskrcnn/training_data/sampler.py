@@ -127,9 +127,7 @@ def repeat_factors(dataset: Dataset, threshold: float) -> np.ndarray:
     Args:
         threshold: share of images, 0 to 1, below which a class is rare. Crowds are no objects.
     """
-    classes = [
-        sorted({a.label for a in dataset.image(i).annotations if not a.crowd}) for i in range(len(dataset))
-    ]
+    classes = [sorted({a.label for a in image.annotations if not a.crowd}) for image in dataset]
     images = np.bincount([label for labels in classes for label in labels], minlength=len(dataset.classes))
     of_class = np.sqrt(threshold * len(dataset) / np.maximum(images, 1)).clip(min=1.0)
     return np.array([of_class[labels].max(initial=1.0) for labels in classes], np.float64)

@@ -68,7 +68,7 @@ def make_targets(
     has_mask = np.zeros(len(annotations), bool)
     for i in np.flatnonzero(large):
         annotation = annotations[i]
-        if mask_side == 0 or annotation.crowd or not (annotation.polygons or annotation.rle):
+        if mask_side == 0 or annotation.crowd or not annotation.has_mask:
             continue
         masks[i] = mask_bitmap(annotation, view, mask_boxes[i], (mask_side, mask_side))
         has_mask[i] = masks[i].any()

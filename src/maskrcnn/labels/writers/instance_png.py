@@ -18,8 +18,7 @@ def write_instance_png(datasets: dict[str, Dataset], folder: Path, left_out: Lef
     """Writes every split into `folder`/SPLIT/images and `folder`/SPLIT/labels."""
     for split, dataset in datasets.items():
         taken: set[str] = set()
-        for index in range(len(dataset)):
-            image = dataset.image(index)
+        for index, image in enumerate(dataset):
             name = copy_image(dataset, index, folder / split / "images", taken, flat=True)
             path = (folder / split / "labels" / name).with_suffix(".png")
             path.parent.mkdir(parents=True, exist_ok=True)
