@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -68,7 +69,8 @@ def export(
     refuse(model.config)
     if target == "openvino":
         refuse_for_openvino(model.config)
-    _refuse_existing(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out}: is there already; name a new folder for the export")
     # a refusal, Ctrl-C or a full disk leaves nothing that looks like an export
     with new_folder(out) as unfinished, telling(lambda: f"{out} is not written"):
         record = _write(model, target, unfinished, source, calibrate, images, say)
@@ -81,16 +83,10 @@ def export(
         wrong = verification.refusal(rows, limits)
         if wrong:
             raise UserError(f"export to {target} refused: {wrong}")
-        write_export(
-            unfinished, record.model_copy(update={"verified": verification.as_records(rows)}), model.config
-        )
+        record = record.model_copy(update={"verified": [asdict(row) for row in rows]})
+        write_export(unfinished, record, model.config)
         del engine  # Windows renames no folder of which a file is open
     return out
-
-
-def _refuse_existing(out: Path) -> None:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out}: is there already; name a new folder for the export")
 
 
 def check_target(to: str, int8: bool = False) -> Target:

@@ -80,10 +80,9 @@ def describe_model(model: Runner, **settings: object) -> Run:
 
 def _weights(model: Runner) -> str:
     """SHA-256 of a network's tensors, or what an exported folder says of them."""
-    runner = model.runner if isinstance(model, Augmented) else model
-    network = runner.network if isinstance(runner, TorchEngine) else runner
+    network = model.network if isinstance(model, TorchEngine) else model
     if not isinstance(network, nn.Module):
-        return str(getattr(runner, "weights", ""))
+        return str(getattr(model, "weights", ""))
     found = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
         found.update(name.encode())

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from maskrcnn.model.mask_rcnn import MaskRCNN
+from maskrcnn.shell import first_of
 from maskrcnn.weights.first_convolution import STEM, adapt_first_convolution
 
 
@@ -43,8 +44,7 @@ class Transfer:
         if self.adapted:
             lines.append(f"  {STEM}: adapted from {self.adapted[0]} input channels to {self.adapted[1]}")
         for name, classes in self.by_class.items():
-            shown = ", ".join(classes[:5]) + (" ..." if len(classes) > 5 else "")
-            lines.append(f"  {name}: rows of {shown or 'no class'}; the rest start anew")
+            lines.append(f"  {name}: rows of {first_of(classes, 5) or 'no class'}; the rest start anew")
         lines += [f"  {part}: {count} tensors start anew" for part, count in _parts(self.fresh).items()]
         lines += [
             f"  {part}: {count} tensors of {source} are not used"
