@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from maskrcnn.errors import UserError
 from maskrcnn.instances import Instances
 
 if TYPE_CHECKING:
     import pyarrow
 
 Row = dict[str, Any]  # plain values, by the columns of `schema`
-
-
-def demand_pyarrow(what: str) -> None:
-    """
-    Raises:
-        UserError: pyarrow, which `what` needs, is not installed.
-    """
-    if find_spec("pyarrow") is None:
-        raise UserError(f"{what}: needs pyarrow; pip install 'maskrcnn[parquet]'")
 
 
 def schema(id_type: pyarrow.DataType | None = None) -> pyarrow.Schema:
