@@ -318,7 +318,7 @@ def _same(a: Path, b: Path) -> bool:
     return a.exists() and b.exists() and os.path.samefile(a, b)
 
 
-def print_split(parts: dict[str, Subset], console: Console | None = None) -> None:
+def print_split(parts: dict[str, Subset]) -> None:
     """Images and objects of each class in each part; crowds are not counted."""
     table = Table("class", title="images / objects", title_justify="left")
     rows: dict[str, dict[str, tuple[int, int]]] = {}
@@ -333,7 +333,7 @@ def print_split(parts: dict[str, Subset], console: Console | None = None) -> Non
     empty = [str(sum(not image.annotations for image in part)) for part in parts.values()]
     table.add_section()
     table.add_row("images without an object", *empty)
-    (console or Console(soft_wrap=True)).print(table)
+    Console(soft_wrap=True).print(table)
 
 
 def _class_counts(part: Dataset) -> dict[str, tuple[int, int]]:
