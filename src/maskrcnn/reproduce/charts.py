@@ -121,7 +121,7 @@ def draw_examples(
     width = max(row.shape[1] for row in rows)
     rows = [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows]
     head = _captions(["image", *models], width)
-    save_image(Image.fromarray(np.vstack([head, *rows])), path, quality=90)
+    save_image(Image.fromarray(np.vstack([head, *rows])), path)
     return [path]
 
 
