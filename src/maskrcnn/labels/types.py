@@ -1,4 +1,4 @@
-"""Labelled images in memory: the one form every reader under `formats/` produces and everything else
+"""Labelled images in memory: the one form every reader under `readers/` produces and everything else
 consumes.
 
 Boxes are xyxy in the pixels of the upright image, continuous and half-open. A class is an index into
