@@ -247,12 +247,10 @@ def _tell(summary: Summary) -> None:
     print(printable(f"found {found} in {counted(summary.images, 'image')}: {summary.results.parent}"))
     if summary.resumed:
         say(f"{summary.resumed} of them were done before; --no-resume does them again")
-    for line in summary.notes[:MOST_LINES]:
-        say(line)
+    say(*summary.notes[:MOST_LINES])
     if len(summary.notes) > MOST_LINES:
         say(f"and {len(summary.notes) - MOST_LINES} more such lines")
-    for line in summary.unreadable:
-        say(f"warning: {line}")
+    say(*(f"warning: {line}" for line in summary.unreadable))
     if summary.passed_over:
         say(f"warning: {passed_over_line(summary.passed_over)}")
     skipped = len(summary.unreadable) + len(summary.passed_over)
