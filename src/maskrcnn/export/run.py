@@ -32,6 +32,8 @@ from maskrcnn.stop import telling
 from maskrcnn.version import __version__
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from maskrcnn.labels.types import Dataset
     from maskrcnn.model.mask_rcnn import MaskRCNN
 
@@ -115,8 +117,13 @@ def check_target(to: str, int8: bool = False) -> Target:
 
 def digest(model: MaskRCNN) -> str:
     """SHA-256 of a network's settings and tensors."""
-    found = hashlib.sha256(json.dumps(model.config.model_dump(mode="json"), sort_keys=True).encode())
-    for name, tensor in sorted(model.state_dict().items()):
+    return weights_digest(model, json.dumps(model.config.model_dump(mode="json"), sort_keys=True))
+
+
+def weights_digest(network: nn.Module, before: str = "") -> str:
+    """SHA-256 of a network's tensors, and of a text before them."""
+    found = hashlib.sha256(before.encode())
+    for name, tensor in sorted(network.state_dict().items()):
         found.update(name.encode())
         found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return found.hexdigest()

@@ -20,6 +20,7 @@ from torch import nn
 
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import UserError
+from maskrcnn.export.run import weights_digest
 from maskrcnn.instances import Instances, Masks
 from maskrcnn.masks.paste import Window
 from maskrcnn.masks.rle import crop_rle, json_rle, rle_bitmap, rle_box
@@ -83,11 +84,7 @@ def _weights(model: Runner) -> str:
     network = model.network if isinstance(model, TorchEngine) else model
     if not isinstance(network, nn.Module):
         return str(getattr(model, "weights", ""))
-    found = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
-        found.update(name.encode())
-        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()
+    return weights_digest(network)
 
 
 class RunJournal:
