@@ -12,7 +12,7 @@ from maskrcnn.labels.open import open_dataset, open_split
 from maskrcnn.labels.options import PLAIN, LabelOptions
 from maskrcnn.labels.split_names import SPLITS
 from maskrcnn.labels.types import Dataset
-from maskrcnn.labels.writers.coco import write_coco
+from maskrcnn.labels.writers.coco import write_coco_copies
 from maskrcnn.labels.writers.cvat import CvatWriter
 from maskrcnn.labels.writers.format_writer import FormatWriter
 from maskrcnn.labels.writers.geojson import GeoJsonWriter
@@ -27,13 +27,6 @@ from maskrcnn.labels.writers.yolo import YoloWriter
 from maskrcnn.stop import telling
 
 Writer = Callable[[dict[str, Dataset], Path, LeftOut], None]
-
-
-def _write_coco(datasets: dict[str, Dataset], folder: Path, left_out: LeftOut) -> None:
-    for split, dataset in datasets.items():
-        taken: set[str] = set()
-        names = [copy_image(dataset, index, folder / split, taken) for index in range(len(dataset))]
-        write_coco(dataset, folder / f"{split}.json", file_names=names)
 
 
 def _write_yolo(datasets: dict[str, Dataset], folder: Path, left_out: LeftOut) -> None:
@@ -61,7 +54,7 @@ def _by(kind: type[FormatWriter]) -> Writer:
 
 
 WRITERS: dict[str, Writer] = {
-    "coco": _write_coco,
+    "coco": lambda datasets, folder, left_out: write_coco_copies(datasets, folder),
     "yolo": _write_yolo,
     "labelme": _by(LabelMeWriter),
     "voc": write_voc,

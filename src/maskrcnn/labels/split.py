@@ -26,8 +26,7 @@ from maskrcnn.labels.open import open_dataset, open_split
 from maskrcnn.labels.options import PLAIN, LabelOptions
 from maskrcnn.labels.subset import Subset
 from maskrcnn.labels.types import Dataset, LabelledImage
-from maskrcnn.labels.writers.coco import write_coco
-from maskrcnn.labels.writers.image_copy import copy_image
+from maskrcnn.labels.writers.coco import write_coco, write_coco_copies
 from maskrcnn.progress import Progress
 from maskrcnn.shell import counted, printable
 
@@ -288,10 +287,7 @@ def _copy_parts(parts: dict[str, Subset], out: Path) -> None:
     """The parts' labels and images."""
     _refuse_filled(out)
     with new_folder(out) as folder:
-        for name, part in parts.items():
-            taken: set[str] = set()
-            file_names = [copy_image(part, index, folder / name, taken) for index in range(len(part))]
-            write_coco(part, folder / f"{name}.json", file_names=file_names)
+        write_coco_copies(parts, folder)
 
 
 def _refuse_filled(out: Path) -> None:
