@@ -12,7 +12,7 @@ from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.packed import FLAG_CROWD
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.types import ANY_CLASS, Annotation, Dataset, LabelledImage
-from maskrcnn.shell import did_you_mean
+from maskrcnn.shell import did_you_mean, first_of
 
 
 def choose_labels(dataset: Dataset, settings: DataConfig, *, strict: bool = True) -> Dataset:
@@ -151,6 +151,6 @@ def _known(dataset: Dataset, names: list[str], strict: bool) -> list[str]:
     wrong = [name for name in names if name not in dataset.classes]
     if wrong and (strict or len(wrong) == len(names)):
         hint = did_you_mean(wrong[0], dataset.classes)
-        known = ", ".join(dataset.classes[:10]) + (" and more" if len(dataset.classes) > 10 else "")
+        known = first_of(dataset.classes, 10)
         raise UserError(f"data.classes: {wrong[0]!r} is not a class of {dataset.name} ({known}){hint}")
     return list(dict.fromkeys(name for name in names if name in dataset.classes))

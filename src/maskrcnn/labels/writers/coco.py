@@ -84,14 +84,9 @@ def write_coco(
     if len({annotation["id"] for annotation in annotations}) < len(annotations):
         for number, annotation in enumerate(annotations, start=1):
             annotation["id"] = number
-    _write(
-        {
-            "images": images,
-            "annotations": annotations,
-            "categories": _categories(dataset.info, with_keypoints),
-        },
-        json_path,
-    )
+    categories = _categories(dataset.info, with_keypoints)
+    document = {"images": images, "annotations": annotations, "categories": categories}
+    write_text(json_path, json.dumps(document, allow_nan=False))
 
 
 class CocoWriter(FormatWriter):
@@ -223,7 +218,3 @@ def _new_name(file_name: str, index: int, taken: set[str], suffix: str) -> str:
         name = str(PurePosixPath(name).with_suffix("")) + f"-{index:06d}{suffix}"
     taken.add(name)
     return name
-
-
-def _write(document: dict[str, Any], path: Path) -> None:
-    write_text(path, json.dumps(document, allow_nan=False))

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from maskrcnn.files import write_text
-from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
+from maskrcnn.labels.types import Dataset, LabelledImage
 from maskrcnn.labels.writers.image_copy import copy_image
 from maskrcnn.labels.writers.instance_png import instance_ids
 from maskrcnn.labels.writers.left_out import LeftOut
@@ -29,7 +29,7 @@ def write_voc(datasets: dict[str, Dataset], folder: Path, left_out: LeftOut) -> 
     for split, dataset in datasets.items():
         stems = []
         for index, image in enumerate(dataset):
-            image.annotations = [a for a in image.annotations if not _is_crowd(a, left_out)]
+            image.annotations = [a for a in image.annotations if not left_out.is_crowd(a)]
             name = copy_image(dataset, index, folder / "JPEGImages", taken, plain=True)
             stem = Path(name).with_suffix("")
             stems.append(stem.as_posix())
@@ -42,12 +42,6 @@ def write_voc(datasets: dict[str, Dataset], folder: Path, left_out: LeftOut) -> 
         sets = folder / "ImageSets" / "Main"
         sets.mkdir(parents=True, exist_ok=True)
         write_text(sets / f"{split}.txt", "".join(f"{stem}\n" for stem in stems))
-
-
-def _is_crowd(annotation: Annotation, left_out: LeftOut) -> bool:
-    if annotation.crowd:
-        left_out.note("crowd region")
-    return annotation.crowd
 
 
 def _write_masks(
