@@ -77,10 +77,8 @@ def coco_results(row: Mapping[str, Any], category_ids: Mapping[str, int]) -> lis
                 result["segmentation_score"] = row["mask_scores"][place]
         if row["keypoints"] is not None:
             flat = row["keypoints"][place]
-            result["keypoints"] = [
-                value if axis % 3 == 2 else value - 0.5  # COCO's are indices of pixels
-                for axis, value in enumerate(flat)
-            ]
+            # COCO's are indices of pixels
+            result["keypoints"] = [value if axis % 3 == 2 else value - 0.5 for axis, value in enumerate(flat)]
             if row["keypoint_scores"] is not None:
                 result["keypoints_score"] = row["keypoint_scores"][place]
         results.append(result)

@@ -24,9 +24,8 @@ class Transfer:
 
     copied: list[str] = field(default_factory=list)  # whole tensors
     by_class: dict[str, list[str]] = field(default_factory=dict)  # tensor: the classes whose rows were copied
-    adapted: tuple[int, int] | None = (
-        None  # input channels of the other and ours, where the first convolution differs
-    )
+    # input channels of the other and ours, where the first convolution differs
+    adapted: tuple[int, int] | None = None
     fresh: list[str] = field(default_factory=list)  # tensors that start anew
     unused: list[str] = field(default_factory=list)  # the other's tensors that have no place
 
