@@ -58,8 +58,7 @@ class EpochSampler(Sampler[list[tuple[int, int, int]]]):
         if batch % (world * accumulate):
             raise UserError(
                 f"train.batch={batch} cannot be shared equally by {world} processes x {accumulate} "
-                "accumulated steps: "
-                f"make it a multiple of {world * accumulate}"
+                f"accumulated steps: make it a multiple of {world * accumulate}"
             )
         self.n, self.batch, self.rank, self.world, self.accumulate = n, batch, rank, world, accumulate
         self.tall, self.factors, self.endless = tall, factors, endless
@@ -156,6 +155,5 @@ def describe_repeats(factors: np.ndarray) -> str:
     repeated = int((factors > 1).sum())
     return (
         f"images of rare classes are repeated: {repeated} of {len(factors)} come up to {factors.max():.2f} "
-        "times, "
-        f"an epoch has {epoch_length(factors)}"
+        f"times, an epoch has {epoch_length(factors)}"
     )

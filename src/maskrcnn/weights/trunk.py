@@ -185,8 +185,7 @@ def _check_caffe2(config: ModelConfig, path: Path) -> None:
     if config.input.order != "bgr":
         raise UserError(
             f"trunk {path}: expects BGR: set model.input.order=bgr, model.input.mean=[103.53,116.28,123.675] "
-            "and "
-            "model.input.std=[1,1,1] (X-101: [57.375,57.12,58.395]), and for ResNets "
+            "and model.input.std=[1,1,1] (X-101: [57.375,57.12,58.395]), and for ResNets "
             "model.backbone.stride_in_1x1=true"
         )
 
