@@ -144,9 +144,8 @@ def _download(url: str, partial: Path, path: Path, progress: Progress | None) ->
     start = partial.stat().st_size if partial.exists() else 0
     response = _open(url, start, path)
     if response is None:
-        partial.unlink(
-            missing_ok=True
-        )  # the server has no more than that: it is not the beginning of this file
+        # the server has no more than that: it is not the beginning of this file
+        partial.unlink(missing_ok=True)
         return _download(url, partial, path, progress)
     with response:
         done, total = _extent(response)

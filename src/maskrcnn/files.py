@@ -75,13 +75,13 @@ def write_text(path: Path, text: str, *, flush: bool = True) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write indented JSON as `new_file` does.
+    """Write JSON as `new_file` does, indented, with names in their own script.
 
     Raises:
         ValueError: NaN or infinity, which JSON does not have.
         OSError: as `new_file`.
     """
-    write_text(path, json.dumps(content, allow_nan=False, indent=1) + "\n")
+    write_text(path, json.dumps(content, allow_nan=False, ensure_ascii=False, indent=1) + "\n")
 
 
 @contextmanager

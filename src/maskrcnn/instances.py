@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -214,13 +213,11 @@ class Instances:
             scale: micrometres per pixel, for further columns such as `area_um2`.
 
         Raises:
-            UserError: scikit-image is not installed, or a scale that is not above 0.
+            UserError: scikit-image is not installed, or a scale that nothing can have.
         """
         from maskrcnn.masks.measure import measure
 
-        if scale is not None and not (isinstance(scale, Real) and 0 < scale < float("inf")):
-            raise UserError(f"measure: scale={scale!r:.40}: give micrometres per pixel, above 0")
-        return measure(self, None if scale is None else float(scale))
+        return measure(self, scale)
 
     def to_pandas(self, scale: float | None = None) -> DataFrame:
         """`measure` as a pandas table, with `track_id` where objects were tracked.
@@ -349,8 +346,7 @@ class Instances:
         `bbox` is x, y, width, height; `segmentation` is RLE with counts as text; `keypoints` is flat x, y,
         score, where x and y are pixel indices as in COCO's labels: half a pixel less than ours;
         `segmentation_score` and `keypoints_score`, where there are any, rank the objects when masks and
-        keypoints are evaluated. `track_id` is
-        there where objects were tracked.
+        keypoints are evaluated. `track_id` is there where objects were tracked.
         """
         ids = self.labels + 1 if self.class_ids is None else self.class_ids
         masks = [None] * len(self) if self.masks is None else self.masks.rle()

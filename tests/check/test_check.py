@@ -14,6 +14,7 @@ from maskrcnn.check.findings import Finding, Findings
 from maskrcnn.check.fix import write_fixed
 from maskrcnn.check.images import inspect_image
 from maskrcnn.check.kinds import CheckKind
+from maskrcnn.check.report import Report
 from maskrcnn.check.run import check, write_reports
 from maskrcnn.check.statistics import describe
 from maskrcnn.cli.main import main
@@ -251,6 +252,14 @@ def test_what_cannot_be_used_is_left_out_of_the_copy(folder: Path, tmp_path: Pat
     assert again.exit_code == 0 and not [f.text for f in again.findings if "anchor" not in f.text]
     assert again.statistics["train"].images == 28
     assert (tmp_path / "fixed/train" / files[5].name).read_bytes() == files[5].read_bytes()
+
+
+def test_generated_images_have_a_copy_too(tmp_path: Path) -> None:
+    report = Report("synthetic", datasets={"train": Synthetic(2)})
+    (written,) = write_fixed(report, tmp_path / "fixed").written
+    again = read_coco(written)
+    assert [len(image.annotations) for image in again] == [len(image.annotations) for image in Synthetic(2)]
+    assert all(np.array_equal(again.pixels(index), Synthetic(2).pixels(index)) for index in range(2))
 
 
 def test_nothing_left_is_no_copy(folder: Path, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def drawn(text: str) -> bytes:
     return image.tobytes()
 
 
-def make_font(path: Path, letters: str, largest_plane: bool = False) -> Path:
+def make_font(path: Path, letters: str) -> Path:
     """A font whose letters are bars of different heights."""
     builder_module = pytest.importorskip("fontTools.fontBuilder")
     from fontTools.pens.ttGlyphPen import TTGlyphPen

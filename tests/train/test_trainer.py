@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,11 +22,12 @@ from safetensors.torch import load_file
 
 from maskrcnn.config.load import Config
 from maskrcnn.errors import DataError, UserError
+from maskrcnn.labels.types import Dataset
 from maskrcnn.model.build import build
 from maskrcnn.shell import shell_command
-from maskrcnn.train import trainer
+from maskrcnn.train import evaluation, trainer
 from maskrcnn.train.checkpoint import read_state
-from maskrcnn.train.evaluation import Scores, Share
+from maskrcnn.train.evaluation import Scores, evaluate_together
 from maskrcnn.train.log import read_metrics
 from maskrcnn.train.trainer import Trainer, train
 from maskrcnn.training_data.fill_config import fill_config
@@ -166,11 +168,20 @@ def test_two_processes_find_and_score_what_one_does(tmp_path: Path) -> None:
     assert not other["found"]  # one process scores
 
 
-def test_processes_share_out_the_images_to_evaluate() -> None:
-    data = tiny_data("val")
-    shares = [Share(data, rank, 2) for rank in range(2)]
-    ids = [share.image(i).image_id for share in shares for i in range(len(share))]
-    assert sorted(map(str, ids)) == sorted(str(data.image(i).image_id) for i in range(len(data)))
+def test_processes_share_out_the_images_to_evaluate(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, config, ids = tiny_data("val"), tiny_config(), list[str]()
+
+    def find(network: Any, share: Dataset, **_: Any) -> list[Any]:
+        ids.extend(str(image.image_id) for image in share)
+        return []
+
+    monkeypatch.setattr(evaluation, "find_all", find)
+    network: Any = tiny_network(config)
+    for rank in range(2):
+        process: Any = SimpleNamespace(process_index=rank, num_processes=2, is_main_process=True)
+        evaluate_together(network, data, config, process)
+        assert len(ids) == (rank + 1) * len(data) / 2
+    assert sorted(ids) == sorted(str(image.image_id) for image in data)
 
 
 def test_accumulated_steps_equal_one_large_step(tmp_path: Path) -> None:

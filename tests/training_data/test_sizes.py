@@ -17,7 +17,6 @@ from maskrcnn.labels.subset import Subset
 from maskrcnn.labels.synthetic import Synthetic
 from maskrcnn.labels.types import Dataset
 from maskrcnn.labels.writers.coco import write_coco
-from maskrcnn.train.evaluation import Share
 from maskrcnn.training_data.fill_config import fill_tile_side
 from maskrcnn.training_data.loader import test_loader
 from maskrcnn.training_data.tiles import TiledDataset
@@ -36,7 +35,6 @@ def wrapped(dataset: Dataset) -> list[Dataset]:
         Subset(dataset, [2, 0]),
         with_channels(dataset, 1),
         choose_labels(dataset, DataConfig(classes=[name])),
-        Share(dataset, 1, 2),
         TiledDataset(dataset, TilesConfig(side=80, overlap=16)),
         Synthetic(2, seed=1),
     ]

@@ -20,7 +20,8 @@ from maskrcnn import MaskRCNN
 from maskrcnn.errors import UserError
 from maskrcnn.model.build import build
 from maskrcnn.weights.load import load_model
-from maskrcnn.weights.store import DIGEST, WEIGHTS, find_model, save_model, shipped_models
+from maskrcnn.weights.shipped_models import shipped_models
+from maskrcnn.weights.store import DIGEST, WEIGHTS, find_model, save_model
 from maskrcnn.weights.trunk import load_trunk
 
 TRUNK = Path(__file__).parents[3] / "shared" / "weights" / "mobilenetv2_1.0_imagenet_fp32_bn.npz"
@@ -47,7 +48,7 @@ def test_half_precision_is_loaded_as_single(tmp_path: Path) -> None:
         torch.testing.assert_close(tensor, model.state_dict()[name], rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", shipped_models())
+@pytest.mark.parametrize("name", [model.name for model in shipped_models()])
 def test_a_shipped_model_has_its_digest(name: str) -> None:
     """With which its tensors are compared when it is loaded."""
     with safe_open(find_model(name) / WEIGHTS, "pt") as file:

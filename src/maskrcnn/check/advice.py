@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from maskrcnn.check.draft import Draft, listed
+from maskrcnn.check.draft import Draft, compact
 from maskrcnn.check.geometry import advise_anchors, advise_sides
 from maskrcnn.check.length import Cost, advise_length
 from maskrcnn.check.machine import Machine
@@ -130,8 +130,8 @@ def _advise_channels(draft: Draft, mean: Sequence[float], std: Sequence[float]) 
     draft.add(
         f"images of {counted(len(mean), 'channel')}: the first convolution is adapted, and learns",
         f"model.input.channels={len(mean)}",
-        f"model.input.mean={listed(mean)}",
-        f"model.input.std={listed(std)}",
+        f"model.input.mean={compact(mean)}",
+        f"model.input.std={compact(std)}",
         "model.backbone.freeze=0",
     )
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from maskrcnn.check.advice import Advice, advise
 from maskrcnn.check.images import SplitFacts, channels_of, inspect_images, mean_and_deviation
-from maskrcnn.check.length import Cost
 from maskrcnn.check.machine import Machine
 from maskrcnn.check.measure import measure
 from maskrcnn.check.statistics import describe
@@ -49,24 +49,13 @@ def choose(
         mean, std = mean_and_deviation(train, facts, channels)
     machine, stats = Machine.here(), describe(train)
 
-    def advised(cost: Cost | None = None) -> Advice:
-        return advise(
-            source,
-            stats,
-            val_images=0 if val is None else len(val),
-            machine=machine,
-            asked=asked,
-            seconds=seconds,
-            cost=cost,
-            mean=mean,
-            std=std,
-            options=options,
-        )
-
+    images = 0 if val is None else len(val)
+    advised = partial(advise, source, stats, val_images=images, machine=machine, asked=asked)
+    advised = partial(advised, seconds=seconds, mean=mean, std=std, options=options)
     advice = advised()
     if seconds is None:
         return advice
     cost = measure(advice.config, train, val, machine.device)
-    advice = advised(cost)
+    advice = advised(cost=cost)
     advice.note_cost(cost, len(train))
     return advice

@@ -42,11 +42,6 @@ def _key(override: str) -> str:
     return override.partition("=")[0].strip()
 
 
-def listed(values: Sequence[float]) -> str:
-    """Numbers as the value of an override."""
-    return "[" + ",".join(f"{value:g}" for value in values) + "]"
-
-
-def compact(values: list[Any]) -> str:
-    """Lists as the value of an override."""
-    return str(values).replace(" ", "")
+def compact(values: Sequence[Any]) -> str:
+    """A list as the value of an override."""
+    return str(list(values)).replace(" ", "")

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from maskrcnn.check.kinds import CheckKind, Severity
+from maskrcnn.images.tiles import Box
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.problems import Problem
 
 MOST_RECORDS = 12  # kept of each kind, to look at
-Box = tuple[float, float, float, float]  # xyxy
 WRONG_ALL_OVER = (
     ProblemKind.SWAPPED_BOX,
     ProblemKind.ONLY_CROWDS,

@@ -4,10 +4,9 @@ right.
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from maskrcnn.check.kinds import CheckKind
@@ -17,10 +16,9 @@ from maskrcnn.errors import DataError, UserError
 from maskrcnn.files import new_folder
 from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.file_dataset import FileDataset
-from maskrcnn.labels.image_files import relative_name
-from maskrcnn.labels.problems import Problems
+from maskrcnn.labels.subset import Subset
 from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
-from maskrcnn.labels.writers.coco import write_coco
+from maskrcnn.labels.writers.coco import write_coco_copies
 from maskrcnn.masks.rle import rle_area, rle_box
 
 
@@ -51,7 +49,7 @@ def write_fixed(report: Report, folder: Path) -> Fixed:
     if not report.datasets:
         raise DataError(f"--fix: {next(iter(report.findings)).line}")
     parts = {
-        split: _repaired(data, report.unusable.get(split, set()), fixed)
+        split: _Repaired(data, report.unusable.get(split, set()), fixed)
         for split, data in report.datasets.items()
     }
     for split, part in parts.items():
@@ -63,19 +61,24 @@ def write_fixed(report: Report, folder: Path) -> Fixed:
         if group.refused:
             fixed.changes[f"{group.text} left out"] += group.count
     with new_folder(folder) as unfinished:
-        for split, part in parts.items():
-            _write(part, unfinished, split)
-            fixed.written.append(folder / f"{split}.json")
+        write_coco_copies(parts, unfinished)
+    fixed.written += [folder / f"{split}.json" for split in parts]
     return fixed
 
 
-def _repaired(dataset: Dataset, unusable: set[int], fixed: Fixed) -> FileDataset:
-    return FileDataset(_images(dataset, unusable, fixed), replace(dataset.info, problems=Problems()))
+class _Repaired(Subset):
+    """The images of a data set that can be used, their labels put right."""
+
+    def __init__(self, dataset: Dataset, unusable: set[int], fixed: Fixed) -> None:
+        super().__init__(dataset, [index for index in range(len(dataset)) if index not in unusable])
+        self._labels = FileDataset(_images(dataset, unusable, fixed), self.info)
+
+    def image(self, index: int) -> LabelledImage:
+        return self._labels.image(index)
 
 
 def _images(dataset: Dataset, unusable: set[int], fixed: Fixed) -> Iterator[LabelledImage]:
-    for index in range(len(dataset)):
-        image = dataset.image(index)
+    for index, image in enumerate(dataset):
         if index in unusable:
             fixed.changes["image that cannot be used left out"] += 1
             fixed.changes["object of such an image left out"] += len(image.annotations)
@@ -100,17 +103,3 @@ def _mend(annotation: Annotation, image: LabelledImage, fixed: Fixed) -> None:
         annotation.box = rle_box(rle)
         fixed.changes["box taken from the mask"] += 1
         _mend(annotation, image, fixed)  # its area may be wrong too
-
-
-def _write(part: FileDataset, folder: Path, split: str) -> None:
-    if any(image.path is None for image in part):  # generated ones
-        write_coco(part, folder / f"{split}.json", folder / split)
-        return
-    names: list[str] = []
-    for number, image in enumerate(part):
-        name = relative_name(image.file_name) or f"{number}{Path(image.file_name).suffix}"
-        assert image.path is not None
-        (folder / split / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(image.path, folder / split / name)
-        names.append(name)
-    write_coco(part, folder / f"{split}.json", file_names=names)

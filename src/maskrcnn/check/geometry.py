@@ -11,9 +11,8 @@ from maskrcnn.check.statistics import Statistics
 from maskrcnn.config.load import Config
 from maskrcnn.config.model import RpnConfig
 
-WANTED_SIDE = (
-    24.0  # pixels of the network's input that three in four objects should have: less costs masks, more time
-)
+# pixels of the network's input that three in four objects should have: less costs masks, more time
+WANTED_SIDE = 24.0
 PLENTY = 64.0  # pixels from which on an object need not be seen larger
 SIDES = (256, 1024)  # short sides that are reasonable on the machines people have
 ENOUGH = {"cpu": 480, "mps": 640, "cuda": 800}  # short side that images of large objects are shrunk to

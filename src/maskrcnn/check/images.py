@@ -78,8 +78,7 @@ def inspect_images(
     workers = usable_cores()
     ahead: deque[tuple[LabelledImage, Future[ImageFacts]]] = deque()
     with ThreadPoolExecutor(workers) as pool:
-        for index in range(len(dataset)):
-            image = dataset.image(index)
+        for image in dataset:
             ahead.append((image, pool.submit(inspect_image, image, channels, value_range)))
             if len(ahead) >= 2 * workers:
                 image, future = ahead.popleft()

@@ -84,8 +84,7 @@ def _samples(report: Report) -> list[dict[str, str]]:
         image = dataset.image(index)
         preview = thumbnail(dataset, index)
         if preview is not None:
-            count = len(image.annotations)
-            record = f"{image.file_name}: {count} object{'s' * (count != 1)}"
+            record = f"{image.file_name}: {counted(len(image.annotations), 'object')}"
             shown.append({"image": preview, "record": record})
     return shown
 

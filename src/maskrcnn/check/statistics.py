@@ -34,17 +34,14 @@ class Statistics:
     long_sides: list[float] = field(default_factory=list)
     per_image: list[float] = field(default_factory=list)  # percentiles of objects in an image
     most_in_image: int = 0
-    visible: dict[str, float] = field(
-        default_factory=dict
-    )  # share of objects with keypoints that have this one
+    # share of objects with keypoints that have this one
+    visible: dict[str, float] = field(default_factory=dict)
     # of every image and object, for plots and advice
-    image_sizes: np.ndarray = field(
-        default_factory=lambda: np.zeros((0, 2), np.int64)
-    )  # (N, 2) height, width
+    # (N, 2) height, width
+    image_sizes: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int64))
     counts: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))  # (N,) objects in each image
-    box_sizes: np.ndarray = field(
-        default_factory=lambda: np.zeros((0, 2))
-    )  # (A, 2) width, height, image by image
+    # (A, 2) width, height, image by image
+    box_sizes: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
 
     @property
     def all_sides(self) -> np.ndarray:
@@ -84,7 +81,7 @@ class StatisticsCounter:
         self._sizes[
             "small" if annotation.area < SMALL else "large" if annotation.area >= LARGE else "medium"
         ] += 1
-        found.with_mask += bool(annotation.polygons) or annotation.rle is not None
+        found.with_mask += annotation.has_mask
         if annotation.keypoints is not None and (annotation.keypoints[:, 2] > 0).any():
             found.with_keypoints += 1
             self._visible += annotation.keypoints[:, 2] > 0
@@ -114,8 +111,8 @@ class StatisticsCounter:
 def describe(dataset: Dataset) -> Statistics:
     """Counts and sizes of a split, from its labels alone."""
     counter = StatisticsCounter(dataset.info)
-    for index in range(len(dataset)):
-        counter.add(dataset.image(index))
+    for image in dataset:
+        counter.add(image)
     return counter.statistics()
 
 

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw
 
 from maskrcnn.errors import DataError
 from maskrcnn.images.draw import as_shown
+from maskrcnn.images.tiles import Box
 from maskrcnn.images.write import encoded
 from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
@@ -18,7 +19,6 @@ from maskrcnn.pages import as_base64
 SIDE = 360  # pixels; shown at half that
 COLOURS = [(255, 90, 90), (90, 200, 255), (255, 200, 60), (120, 230, 120), (220, 130, 255), (255, 150, 80)]
 MARKED, OTHERS = (255, 60, 60), (90, 200, 255)
-Box = tuple[float, float, float, float]  # xyxy
 Colour = tuple[int, int, int]
 
 
@@ -80,9 +80,7 @@ def _draw_outline(
             draw.ellipse([x - 2, y - 2, x + 2, y + 2], fill=(*colour, 255), outline=(255, 255, 255, 255))
 
 
-def _window(
-    box: tuple[float, float, float, float] | None, height: int, width: int
-) -> tuple[int, int, int, int]:
+def _window(box: Box | None, height: int, width: int) -> tuple[int, int, int, int]:
     """The part of the image to show: all of it, or the box with as much again around it."""
     if box is None:
         return 0, 0, width, height

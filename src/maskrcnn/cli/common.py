@@ -178,9 +178,10 @@ def told_progress(title: str, line: Callable[[int, int | None], str]) -> Iterato
         yield update
 
 
-def say(line: str) -> None:
+def say(*lines: str) -> None:
     """Tell what is being done, on stderr."""
-    print(printable(line), file=sys.stderr)
+    for line in lines:
+        print(printable(line), file=sys.stderr)
 
 
 def tell_names_without_font(names: list[str]) -> None:
@@ -317,6 +318,7 @@ def recipe_for(data: str, recipe: str | None) -> str:
 
 
 def choose_settings(
+    source: str,
     data: str,
     train: Dataset,
     val: Dataset | None,
@@ -324,17 +326,19 @@ def choose_settings(
     options: LabelOptions,
     seconds: float | None = None,
 ) -> tuple[Config, str]:
-    """The settings that `auto` stands for, each choice told, and their text as a recipe."""
+    """The settings of a recipe; of `auto` with each choice told, and with their text as a recipe."""
+    from maskrcnn.config.load import load_config
+
+    if source != AUTO:
+        return load_config(source, set_), ""
     from maskrcnn.check.advice import recipe_text
     from maskrcnn.check.auto import choose
 
     advice = choose(data, train, val, asked=set_ or [], seconds=seconds, options=options)
-    for line in advice.reasons:
-        say(f"auto: {line}")
+    say(*(f"auto: {line}" for line in advice.reasons))
     return advice.config, recipe_text(advice.config, advice.reasons)
 
 
 def tell_repairs(dataset: Dataset | None) -> None:
     """Print what was repaired while reading: nothing is dropped in silence."""
-    for line in [] if dataset is None else dataset.problems.lines():
-        say(f"warning: {line}")
+    say(*(f"warning: {line}" for line in ([] if dataset is None else dataset.problems.lines())))

@@ -147,8 +147,7 @@ def _as_the_model_sees(dataset: Dataset, config: ModelConfig, wanted: Wanted | N
     from maskrcnn.training_data.fill_config import value_range_of
 
     dataset, lines = take_class(dataset, config.classes)
-    for line in lines + passed_over(dataset, config.classes):
-        say(line)
+    say(*lines, *passed_over(dataset, config.classes))
     set_value_range(config, wanted, partial(value_range_of, dataset, config.input.channels))
     return with_channels(dataset, config.input.channels, config.input.value_range)
 

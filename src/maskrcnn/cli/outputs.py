@@ -53,7 +53,7 @@ def files_of(*datasets: Dataset | None) -> Iterator[str | Path | None]:
     for dataset in datasets:
         if dataset is not None:
             yield dataset.info.name
-            paths = (dataset.image(index).path for index in range(len(dataset)))
+            paths = (image.path for image in dataset)
             yield from (each for path in paths if path for each in (path, path.with_suffix(".json")))
 
 

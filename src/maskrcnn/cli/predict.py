@@ -66,8 +66,7 @@ Save = Annotated[
         help="What else than results.json is written, with commas between: overlay, each image with its"
         " objects drawn; csv or parquet, tables of objects (size, shape, brightness) and of images (counts);"
         " summary, that of images alone; to be corrected: labelme, label-studio, cvat, yolo, coco-dataset;"
-        " labels, label images; geojson, for QuPath; map, the same"
-        " in the coordinates of a GeoTIFF.",
+        " labels, label images; geojson, for QuPath; map, the same in the coordinates of a GeoTIFF.",
     ),
 ]
 Scale = Annotated[
@@ -260,12 +259,10 @@ def _tell(summary: Summary) -> None:
     print(printable(f"found {found} in {counted(summary.images, 'image')}: {summary.results.parent}"))
     if summary.resumed:
         say(f"{summary.resumed} of them were done before; --no-resume does them again")
-    for line in summary.notes[:MOST_LINES]:
-        say(line)
+    say(*summary.notes[:MOST_LINES])
     if len(summary.notes) > MOST_LINES:
         say(f"and {len(summary.notes) - MOST_LINES} more such lines")
-    for line in summary.unreadable:
-        say(f"warning: {line}")
+    say(*(f"warning: {line}" for line in summary.unreadable))
     if summary.passed_over:
         say(f"warning: {passed_over_line(summary.passed_over)}")
     skipped = len(summary.unreadable) + len(summary.passed_over)

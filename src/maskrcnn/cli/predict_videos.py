@@ -10,7 +10,7 @@ import typer
 
 from maskrcnn.cli.common import progress_bar, refuse_options, say
 from maskrcnn.errors import DataError, UserError
-from maskrcnn.shell import printable
+from maskrcnn.shell import counted, printable
 
 if TYPE_CHECKING:
     from maskrcnn.runtime.engine import Runner
@@ -131,7 +131,7 @@ def _tell(summary: VideoSummary, out: Path, tracked: bool) -> bool:
     shown = summary.source.shown
     found = ", ".join(f"{count} {name}" for name, count in summary.objects.most_common()) or "nothing"
     verb = "followed" if tracked else "found"
-    print(printable(f"{verb} {found} in {_frames(summary.frames)} of {shown}: {out}"))
+    print(printable(f"{verb} {found} in {counted(summary.frames, 'frame')} of {shown}: {out}"))
     if summary.resumed:
         say(f"{shown}: was done before; --no-resume does it again")
     if summary.anew:
@@ -143,17 +143,13 @@ def _tell(summary: VideoSummary, out: Path, tracked: bool) -> bool:
     for line in summary.unreadable[:MOST_LINES]:
         say(f"warning: {line}")
     if summary.damaged:
-        say(f"warning: {shown}: {_frames(summary.damaged)} damaged or missing")
+        say(f"warning: {shown}: {counted(summary.damaged, 'frame')} damaged or missing")
     if summary.audio_left_out:
         say(f"warning: {shown}: an MP4 cannot hold its audio ({summary.audio_left_out}), which is left out")
     if summary.dropped:
-        say(f"{shown}: {_frames(summary.dropped)} dropped, to keep up with the source")
+        say(f"{shown}: {counted(summary.dropped, 'frame')} dropped, to keep up with the source")
     if summary.lost:
         say(f"{shown}: lost {summary.lost} times and found again; the gaps are marked in the .jsonl")
     if summary.failed:
         say(f"warning: {summary.failed}")
     return bool(summary.damaged or summary.failed)
-
-
-def _frames(count: int) -> str:
-    return f"{count} frame{'' if count == 1 else 's'}"

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from maskrcnn.cli.common import (
-    AUTO,
     ClassAttribute,
     Data,
     Images,
@@ -39,7 +38,6 @@ def samples(
 ) -> None:
     """Draw training samples: augmented images with their labels."""
     check_outputs(out, kind="image")
-    from maskrcnn.config.load import load_config
     from maskrcnn.labels.match_classes import take_class
     from maskrcnn.labels.open import open_pair
     from maskrcnn.labels.options import LabelOptions
@@ -51,13 +49,9 @@ def samples(
     dataset, val = open_pair(data, options=options)
     check_outputs(out, kind="image", inputs=files_of(dataset, val))
     tell_repairs(dataset)
-    if source == AUTO:
-        config, _ = choose_settings(data, dataset, val, set_, options)
-    else:
-        config = load_config(source, set_)
+    config, _ = choose_settings(source, data, dataset, val, set_, options)
     dataset, lines = take_class(dataset, config.model.classes)
-    for line in lines:
-        say(line)
+    say(*lines)
     with progress_bar("decoding large images") as progress:
         config, dataset, _, _ = prepare_data(config, dataset, progress=progress)
     tell_names_without_font(config.model.classes)

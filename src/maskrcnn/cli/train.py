@@ -59,7 +59,6 @@ def train(
     ] = False,
 ) -> None:
     """Train a model on labelled images."""
-    from maskrcnn.config.load import load_config
     from maskrcnn.train.run_folder import goes_on
 
     if resume and run is None:
@@ -92,17 +91,12 @@ def train(
     refuse_only_crowds(train_data)
     for dataset in (train_data, val_data):
         tell_repairs(dataset)
-    if chosen:
-        config, text = choose_settings(data, train_data, val_data, set_, options, seconds)
-    else:
-        config, text = load_config(source, set_), ""
+    config, text = choose_settings(source, data, train_data, val_data, set_, options, seconds)
     train_data, val_data, lines = take_only_class(config, train_data, val_data)
-    for line in lines:
-        say(line)
+    say(*lines)
     with progress_bar("decoding large images") as progress:
         config, train_data, val_data, lines = prepare_data(config, train_data, val_data, progress)
-    for line in lines:
-        say(line)
+    say(*lines)
     tell_names_without_font(config.model.classes)
     command = shell_command(["maskrcnn", *sys.argv[1:]])
     trainer.train(config, train_data, val_data, folder, resume=resume, command=command, recipe=text)

@@ -20,7 +20,7 @@ import numpy as np
 
 from maskrcnn.errors import DataError
 from maskrcnn.evaluate.found import FIELDS, Result, gather
-from maskrcnn.evaluate.truth import Kind, has_masks, labelled_kinds, read_truth
+from maskrcnn.evaluate.truth import Kind, labelled_kinds, read_truth
 from maskrcnn.labels.match_classes import labels_for, passed_over, take_class
 from maskrcnn.labels.types import Dataset
 from maskrcnn.masks.encoding import encode, encoders
@@ -126,7 +126,7 @@ def comparable_kinds(model: Runner, dataset: Dataset) -> tuple[list[Kind], list[
     """
     config, kinds, notes = model.config, list[Kind](["bbox"]), list[str]()
     if config.mask_head is not None:
-        if has_masks(dataset):
+        if dataset.has_masks:
             kinds.append("segm")
         else:
             notes.append("masks are not scored: the labels have none")

@@ -12,9 +12,9 @@ from maskrcnn import pages
 from maskrcnn.evaluate.coco import Scores, match
 from maskrcnn.evaluate.examples import Example, draw_example
 from maskrcnn.evaluate.found import Result, gather
-from maskrcnn.evaluate.report import ROWS, TITLES
+from maskrcnn.evaluate.report import TITLES, figure_rows
 from maskrcnn.evaluate.stardist import ObjectMatches
-from maskrcnn.evaluate.truth import Kind, Truth, images_of, read_truth
+from maskrcnn.evaluate.truth import Kind, Truth, read_truth
 from maskrcnn.labels.types import Dataset, of_each_class
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def write_page(
         kinds=[TITLES[kind] for kind in matched],
         main=TITLES[main],
         score=score,
-        rows=_rows(scores),
+        rows=figure_rows(scores),
         sizes=_sizes(scores, main),
         classes=_classes(scores, main),
         curves=_curves(matched),
@@ -82,20 +82,6 @@ def write_page(
         images=images,
         objects=objects,
     )
-
-
-def _rows(scores: Scores) -> list[list[str]]:
-    """A row for each figure: its name and its value of each kind."""
-    others = [key for kind in scores.kinds for key in scores[kind] if key not in ROWS]
-    rows = []
-    for key in [*ROWS, *dict.fromkeys(others)]:
-        if any(key in scores[kind] for kind in scores.kinds):
-            rows.append([key, *(_percent(scores[kind].get(key)) for kind in scores.kinds)])
-    return rows
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"
 
 
 def _bar(value: float, most: float = 100.0) -> int:
@@ -181,7 +167,7 @@ def _images(
     """Images with objects or detections, worst first: by F1 of what has the score, then by AP50."""
     average = {number: row["ap"] for number, row in every.image_diagnostics()["img_summary"].items()}
     told = sure.image_diagnostics()
-    records = {image.image_id: index for index, image in enumerate(images_of(dataset))}
+    records = {image.image_id: index for index, image in enumerate(dataset)}
     names = {number: image_id for image_id, number in truth.images.items()}
     labels: dict[int, list[int]] = {}
     for row, record in enumerate(truth.annotations):

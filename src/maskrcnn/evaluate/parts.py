@@ -97,8 +97,7 @@ def _lines(others: int, score: object, model: Runner) -> list[str]:
 def _places(dataset: Dataset) -> dict[str, int]:
     """The place of each image by its path and by its file name, where no other has the same."""
     names: list[tuple[str, int]] = []
-    for place in range(len(dataset)):
-        image = dataset.image(place)
+    for place, image in enumerate(dataset):
         own = {str(PurePosixPath(image.file_name))}
         if image.path is not None:
             own.add(os.path.abspath(image.path))

@@ -35,9 +35,9 @@ def print_scores(scores: Scores, console: Console | None = None) -> None:
         console.print(printable(f"note: {note}"), markup=False)
 
 
-def print_objects(objects: ObjectMatches, console: Console | None = None) -> None:
+def print_objects(objects: ObjectMatches) -> None:
     """Print the figures of matched objects, one row a threshold, and the counting error."""
-    console = console or Console()
+    console = Console()
     table = Table(title=f"objects of a score of {objects.score:g} or more, matched", title_justify="left")
     names = ("IoU", "precision", "recall", "F1", "AP", "mean_IoU", "TP", "FP", "FN")
     for name in names:
@@ -60,12 +60,19 @@ def _figure_table(scores: Scores) -> Table:
     table = Table("")
     for kind in scores.kinds:
         table.add_column(TITLES[kind], justify="right")
-    others = [key for kind in scores.kinds for key in scores[kind] if key not in ROWS]
-    for key in [*ROWS, *dict.fromkeys(others)]:
-        figures = [_figure(scores[kind][key]) if key in scores[kind] else "" for kind in scores.kinds]
-        if any(figures):
-            table.add_row(key, *figures)
+    for row in figure_rows(scores):
+        table.add_row(*row)
     return table
+
+
+def figure_rows(scores: Scores) -> list[list[str]]:
+    """A row for each figure: its name and its value of each kind; empty where a kind has no such figure."""
+    others = [key for kind in scores.kinds for key in scores[kind] if key not in ROWS]
+    rows = [
+        [key, *(_figure(scores[kind][key]) if key in scores[kind] else "" for kind in scores.kinds)]
+        for key in [*ROWS, *dict.fromkeys(others)]
+    ]
+    return [row for row in rows if any(row[1:])]
 
 
 def _class_table(scores: Scores, names: list[str]) -> Table:

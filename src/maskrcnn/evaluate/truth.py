@@ -6,7 +6,7 @@ never found, and a missing area puts the object in no size range.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -71,13 +71,13 @@ def read_truth(dataset: Dataset, *, masks: bool) -> Truth:
     points = len(dataset.keypoints.names) if dataset.keypoints else 0
     sizes: dict[int | str, tuple[int, int]] = {}
     records, crowd, masked = list[dict[str, Any]](), list[bool](), list[bool]()
-    for image in images_of(dataset):
+    for image in dataset:
         sizes[image.image_id] = (image.height, image.width)
         for annotation in of_each_class(image.annotations, len(dataset.classes)):
             record = _record(annotation, image, masks, points)
             records.append({"id": len(records) + 1, "image_id": image.image_id} | record)
             crowd.append(annotation.crowd)
-            masked.append(has_mask(annotation))
+            masked.append(annotation.has_mask)
     # COCO breaks ties between equal scores by the order of the images' ids
     ids = in_order(sizes)
     images = {image_id: number for number, image_id in enumerate(ids, 1)}
@@ -97,10 +97,6 @@ def read_truth(dataset: Dataset, *, masks: bool) -> Truth:
     )
 
 
-def images_of(dataset: Dataset) -> Iterator[LabelledImage]:
-    return (dataset.image(index) for index in range(len(dataset)))
-
-
 def in_order(ids: Iterable[int | str]) -> list[int | str]:
     """The ids of images in the order in which they are numbered."""
     ids = list(ids)
@@ -109,17 +105,8 @@ def in_order(ids: Iterable[int | str]) -> list[int | str]:
 
 def labelled_kinds(dataset: Dataset) -> list[Kind]:
     """What there is to score."""
-    there = {"bbox": True, "segm": has_masks(dataset), "keypoints": dataset.keypoints is not None}
+    there = {"bbox": True, "segm": dataset.has_masks, "keypoints": dataset.keypoints is not None}
     return [kind for kind in KINDS if there[kind]]
-
-
-def has_masks(dataset: Dataset) -> bool:
-    """Whether any object has a mask."""
-    return any(has_mask(a) for image in images_of(dataset) for a in image.annotations)
-
-
-def has_mask(annotation: Annotation) -> bool:
-    return bool(annotation.polygons) or annotation.rle is not None
 
 
 def _record(annotation: Annotation, image: LabelledImage, masks: bool, points: int) -> dict[str, Any]:
@@ -128,8 +115,9 @@ def _record(annotation: Annotation, image: LabelledImage, masks: bool, points: i
     record: dict[str, Any] = {"category_id": annotation.label + 1, "bbox": [x0, y0, x1 - x0, y1 - y0]}
     area = float(annotation.area)
     if area <= 0:  # the label does not state it
-        masked = has_mask(annotation)
-        area = float(coco_mask.area(_mask(annotation, image))) if masked else (x1 - x0) * (y1 - y0)
+        area = (x1 - x0) * (y1 - y0)
+        if annotation.has_mask:
+            area = float(coco_mask.area(_mask(annotation, image)))
     if masks:
         record["segmentation"] = _mask(annotation, image)
     return record | {"area": area} | (_keypoints(annotation.keypoints, points) if points else {})

@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -31,6 +32,8 @@ from maskrcnn.stop import telling
 from maskrcnn.version import __version__
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from maskrcnn.labels.types import Dataset
     from maskrcnn.model.mask_rcnn import MaskRCNN
 
@@ -68,7 +71,8 @@ def export(
     refuse(model.config)
     if target == "openvino":
         refuse_for_openvino(model.config)
-    _refuse_existing(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out}: is there already; name a new folder for the export")
     # a refusal, Ctrl-C or a full disk leaves nothing that looks like an export
     with new_folder(out) as unfinished, telling(lambda: f"{out} is not written"):
         record = _write(model, target, unfinished, source, calibrate, images, say)
@@ -81,16 +85,10 @@ def export(
         wrong = verification.refusal(rows, limits)
         if wrong:
             raise UserError(f"export to {target} refused: {wrong}")
-        write_export(
-            unfinished, record.model_copy(update={"verified": verification.as_records(rows)}), model.config
-        )
+        record = record.model_copy(update={"verified": [asdict(row) for row in rows]})
+        write_export(unfinished, record, model.config)
         del engine  # Windows renames no folder of which a file is open
     return out
-
-
-def _refuse_existing(out: Path) -> None:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out}: is there already; name a new folder for the export")
 
 
 def check_target(to: str, int8: bool = False) -> Target:
@@ -119,8 +117,13 @@ def check_target(to: str, int8: bool = False) -> Target:
 
 def digest(model: MaskRCNN) -> str:
     """SHA-256 of a network's settings and tensors."""
-    found = hashlib.sha256(json.dumps(model.config.model_dump(mode="json"), sort_keys=True).encode())
-    for name, tensor in sorted(model.state_dict().items()):
+    return weights_digest(model, json.dumps(model.config.model_dump(mode="json"), sort_keys=True))
+
+
+def weights_digest(network: nn.Module, before: str = "") -> str:
+    """SHA-256 of a network's tensors, and of a text before them."""
+    found = hashlib.sha256(before.encode())
+    for name, tensor in sorted(network.state_dict().items()):
         found.update(name.encode())
         found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return found.hexdigest()

@@ -8,8 +8,8 @@ like.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from rich.table import Table
@@ -24,6 +24,7 @@ from maskrcnn.runtime.engine import refuse_overflow
 if TYPE_CHECKING:
     from maskrcnn.runtime.engine import Engine
 
+COMPARED = ("boxes", "scores", "masks", "keypoints")
 # detections over all images: with fewer the threshold is lowered until there are so many
 ENOUGH, WANTED = 12, 40
 NEAR_IOU = 0.005  # to the NMS threshold, where rounding decides
@@ -114,15 +115,13 @@ def compare(
     """One line: what both found on the images of a case."""
     height, width = case.images.shape[-2:]
     row = Row(case.name, f"{height} x {width}", len(case.images), score, 0, 0, 0, 0, 0)
-    differences: dict[str, list[Tensor]] = {name: [] for name in ("boxes", "scores", "masks", "keypoints")}
+    differences: dict[str, list[Tensor]] = {name: [] for name in COMPARED}
     for image in range(len(case.images)):
         ours, theirs = _of(expected, image), _of(found, image)
         left, right = _match(ours, theirs, limits.iou)
-        row.eager, row.engine, row.matched = (
-            row.eager + len(ours.scores),
-            row.engine + len(theirs.scores),
-            row.matched + len(left),
-        )
+        row.eager += len(ours.scores)
+        row.engine += len(theirs.scores)
+        row.matched += len(left)
         for this, other, taken in ((ours, theirs, left), (theirs, ours, right)):
             alone = torch.ones(len(this.scores), dtype=torch.bool)
             alone[taken] = False
@@ -143,7 +142,7 @@ def compare(
 
 def refusal(rows: list[Row], limits: Limits) -> str | None:
     """Why the export must not be handed out; None where it may."""
-    for name in ("boxes", "scores", "masks", "keypoints"):
+    for name in COMPARED:
         worst = max(
             (row for row in rows if getattr(row, name) is not None),
             key=lambda r: getattr(r, name),
@@ -153,8 +152,7 @@ def refusal(rows: list[Row], limits: Limits) -> str | None:
             unit = " pixels" if name in ("boxes", "keypoints") else ""
             return (
                 f"{name} differ by {getattr(worst, name):.3g}{unit} from PyTorch's on the images "
-                f"{worst.images!r}, "
-                f"{worst.size}; at most {getattr(limits, name):g} is allowed"
+                f"{worst.images!r}, {worst.size}; at most {getattr(limits, name):g} is allowed"
             )
     unlike, total = sum(row.unlike for row in rows), sum(row.eager + row.engine for row in rows)
     if unlike > limits.unlike * max(total, 1):
@@ -168,11 +166,7 @@ def refusal(rows: list[Row], limits: Limits) -> str | None:
 def as_table(rows: list[Row], title: str) -> Table:
     """The rows for a terminal."""
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
-    parts = [
-        p
-        for p in ("boxes", "scores", "masks", "keypoints")
-        if any(getattr(row, p) is not None for row in rows)
-    ]
+    parts = [part for part in COMPARED if any(getattr(row, part) is not None for row in rows)]
     units = {"boxes": "boxes px", "keypoints": "points px"}
     counts = ("batch", "torch", "engine", "matched", "limit", "unlike")
     for name in ("images", "size", *counts, *(units.get(part, part) for part in parts)):
@@ -184,11 +178,6 @@ def as_table(rows: list[Row], title: str) -> Table:
             row.images, row.size, *map(str, numbers), *("" if v is None else f"{v:.1e}" for v in values)
         )
     return table
-
-
-def as_records(rows: list[Row]) -> list[dict[str, Any]]:
-    """The rows for JSON."""
-    return [asdict(row) for row in rows]
 
 
 def _of(found: RawDetections, image: int) -> RawDetections:

@@ -223,7 +223,7 @@ def _draw_mask(canvas: np.ndarray, window: tuple[int, int, np.ndarray], colour: 
     tinted = cv2.addWeighted(part, 1 - style.fill, np.full_like(part, colour), style.fill, 0)
     np.copyto(part, tinted, where=bitmap[:, :, None])
     contours, _ = cv2.findContours(bitmap.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    rings = [_fixed(_smooth(contour[:, 0], 2 * style.outline + 1) + (x0, y0)) for contour in contours]
+    rings = [fixed(_smooth(contour[:, 0], 2 * style.outline + 1) + (x0, y0)) for contour in contours]
     cv2.polylines(canvas, rings, True, colour, style.outline, cv2.LINE_AA, SUBPIXEL)
 
 
@@ -270,7 +270,7 @@ def _draw_skeleton(
     rim = 0 if side < 100 else max(1, width // 2)
     dark, light = _towards(colour, 0, 0.7), _towards(colour, 255, 0.6)
     # OpenCV's whole coordinates are pixel centres, ours are corners
-    places = _fixed(np.nan_to_num(points[:, :2]) - 0.5)
+    places = fixed(np.nan_to_num(points[:, :2]) - 0.5)
     lines = [(places[a].tolist(), places[b].tolist()) for a, b in limbs if shown[a] and shown[b]]
     for tone, thickness in ((dark, width + 2 * rim), (light, width)):
         for start, end in lines:
@@ -384,6 +384,6 @@ def _towards(colour: Colour, end: int, share: float) -> Colour:
     return red, green, blue
 
 
-def _fixed(points: np.ndarray) -> np.ndarray:
+def fixed(points: np.ndarray) -> np.ndarray:
     """Float coordinates as the fixed-point integers that OpenCV draws with `SUBPIXEL`."""
     return np.rint(points * (1 << SUBPIXEL)).astype(np.int32)

@@ -10,12 +10,11 @@ from PIL import Image
 from maskrcnn.errors import UserError, one_line
 from maskrcnn.files import new_file
 
+QUALITY = 92  # of JPEG and WebP, of 100
 
-def save_image(image: Image.Image, path: Path, quality: int = 90) -> None:
+
+def save_image(image: Image.Image, path: Path) -> None:
     """Write an image as RGB in the format of the path's suffix.
-
-    Args:
-        quality: of JPEG and WebP.
 
     Raises:
         OSError: the disk is full or may not be written to; an older file is whole then.
@@ -24,7 +23,7 @@ def save_image(image: Image.Image, path: Path, quality: int = 90) -> None:
     kind = Image.registered_extensions()[path.suffix.lower()]
     with new_file(path, flush=False) as unfinished:
         try:
-            image.convert("RGB").save(unfinished, kind, quality=quality)
+            image.convert("RGB").save(unfinished, kind, quality=QUALITY)
         except (OSError, ValueError) as error:
             if isinstance(error, OSError) and error.errno is not None:  # the disk's, not Pillow's
                 raise
@@ -34,7 +33,7 @@ def save_image(image: Image.Image, path: Path, quality: int = 90) -> None:
             ) from None
 
 
-def encoded(image: Image.Image, kind: str, quality: int = 90) -> bytes:
+def encoded(image: Image.Image, kind: str, quality: int = QUALITY) -> bytes:
     """An image as a file of a kind, "JPEG" or "PNG"; JPEG as RGB."""
     file = io.BytesIO()
     (image.convert("RGB") if kind == "JPEG" else image).save(file, kind, quality=quality)

@@ -163,9 +163,8 @@ def save_labels(labels: FileDataset, path: Path, key: str) -> None:
     }
     text, arrays = json.dumps(description), labels.packed.arrays()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, unfinished = tempfile.mkstemp(
-        prefix=f".{path.name}.", dir=path.parent
-    )  # for this user only, as it stays
+    # for this user only, as it stays
+    handle, unfinished = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     os.close(handle)
     try:
         save_file(arrays, unfinished, {"description": text, "digest": _digest(text, arrays)})

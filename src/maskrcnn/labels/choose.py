@@ -12,7 +12,7 @@ from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.packed import FLAG_CROWD
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.types import ANY_CLASS, Annotation, Dataset, LabelledImage
-from maskrcnn.shell import did_you_mean
+from maskrcnn.shell import did_you_mean, first_of
 
 
 def choose_labels(dataset: Dataset, settings: DataConfig, *, strict: bool = True) -> Dataset:
@@ -48,7 +48,7 @@ def label_counts(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     if isinstance(dataset, FileDataset):
         labels, crowd = dataset.packed.labels, (dataset.packed.flags & FLAG_CROWD) > 0
     else:
-        found = [a for index in range(len(dataset)) for a in dataset.image(index).annotations]
+        found = [a for image in dataset for a in image.annotations]
         labels = np.array([a.label for a in found], np.int64)
         crowd = np.array([a.crowd for a in found], bool)
     crowd_labels = labels[crowd & (labels != ANY_CLASS)]
@@ -151,6 +151,6 @@ def _known(dataset: Dataset, names: list[str], strict: bool) -> list[str]:
     wrong = [name for name in names if name not in dataset.classes]
     if wrong and (strict or len(wrong) == len(names)):
         hint = did_you_mean(wrong[0], dataset.classes)
-        known = ", ".join(dataset.classes[:10]) + (" and more" if len(dataset.classes) > 10 else "")
+        known = first_of(dataset.classes, 10)
         raise UserError(f"data.classes: {wrong[0]!r} is not a class of {dataset.name} ({known}){hint}")
     return list(dict.fromkeys(name for name in names if name in dataset.classes))

@@ -12,7 +12,7 @@ from maskrcnn.labels.open import open_dataset, open_split
 from maskrcnn.labels.options import PLAIN, LabelOptions
 from maskrcnn.labels.split_names import SPLITS
 from maskrcnn.labels.types import Dataset
-from maskrcnn.labels.writers.coco import write_coco
+from maskrcnn.labels.writers.coco import write_coco_copies
 from maskrcnn.labels.writers.cvat import CvatWriter
 from maskrcnn.labels.writers.format_writer import FormatWriter
 from maskrcnn.labels.writers.geojson import GeoJsonWriter
@@ -29,18 +29,10 @@ from maskrcnn.stop import telling
 Writer = Callable[[dict[str, Dataset], Path, LeftOut], None]
 
 
-def _write_coco(datasets: dict[str, Dataset], folder: Path, left_out: LeftOut) -> None:
-    for split, dataset in datasets.items():
-        taken: set[str] = set()
-        names = [copy_image(dataset, index, folder / split, taken) for index in range(len(dataset))]
-        write_coco(dataset, folder / f"{split}.json", file_names=names)
-
-
 def _write_yolo(datasets: dict[str, Dataset], folder: Path, left_out: LeftOut) -> None:
     """Data sets with keypoints and no masks as poses."""
     writer = YoloWriter(folder, left_out)
-    images = (d.image(index) for d in datasets.values() for index in range(len(d)))
-    writer.poses = not any(a.polygons or a.rle for image in images for a in image.annotations)
+    writer.poses = not any(dataset.has_masks for dataset in datasets.values())
     _write_each(datasets, writer)
 
 
@@ -48,8 +40,7 @@ def _write_each(datasets: dict[str, Dataset], writer: FormatWriter) -> None:
     """Every image of every split, with its copy."""
     for split, dataset in datasets.items():
         taken: set[str] = set()
-        for index in range(len(dataset)):
-            image = dataset.image(index)
+        for index, image in enumerate(dataset):
             images = writer.image_folder(split)
             name = copy_image(dataset, index, images, taken, flat=writer.flat, plain=writer.plain)
             writer.begin(split, name, image, dataset.info)
@@ -63,7 +54,7 @@ def _by(kind: type[FormatWriter]) -> Writer:
 
 
 WRITERS: dict[str, Writer] = {
-    "coco": _write_coco,
+    "coco": lambda datasets, folder, left_out: write_coco_copies(datasets, folder),
     "yolo": _write_yolo,
     "labelme": _by(LabelMeWriter),
     "voc": write_voc,
@@ -96,9 +87,9 @@ def convert_data(
         raise UserError(f"--out {out}: is not empty; name a new folder")
     datasets, unread = _splits(source, options)
     for dataset in datasets.values() if channels == 3 else ():
-        for path in (dataset.image(index).path for index in range(len(dataset))):
-            if path is not None:
-                refuse_stack(path)
+        for image in dataset:
+            if image.path is not None:
+                refuse_stack(image.path)
     left_out = LeftOut()
     with new_folder(out) as unfinished, telling(lambda: f"{out} is not written"):
         WRITERS[to](datasets, unfinished, left_out)

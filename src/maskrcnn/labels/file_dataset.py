@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -25,9 +25,6 @@ class FileDataset(Dataset):
 
     def __len__(self) -> int:
         return len(self.packed)
-
-    def __iter__(self) -> Iterator[LabelledImage]:
-        return (self.image(index) for index in range(len(self)))
 
     def image(self, index: int) -> LabelledImage:
         """Labels of the image at `index`: a fresh copy that the caller may change.

@@ -10,9 +10,8 @@ from maskrcnn.errors import ImageError, RecordError
 from maskrcnn.images.header import upright_size
 from maskrcnn.labels.types import Dataset, LabelledImage
 
-CHECKED_HEADERS = (
-    20  # images whose size is compared with the labels on opening; the others when they are read
-)
+# images whose size is compared with the labels on opening; the others when they are read
+CHECKED_HEADERS = 20
 
 
 def relative_name(file_name: str) -> str | None:

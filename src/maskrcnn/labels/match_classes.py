@@ -22,8 +22,7 @@ def with_class(dataset: Dataset, name: str) -> Dataset:
     if not name.strip() or not name.isprintable():
         raise UserError(f"--class {name!r}: is no name; give one, as --class nucleus")
     if len(dataset.classes) != 1:
-        names = ", ".join(dataset.classes[:10])
-        own = f"{counted(len(dataset.classes), 'class')} of its own ({names})"
+        own = f"{counted(len(dataset.classes), 'class')} of its own ({first_of(dataset.classes, 10)})"
         raise UserError(f"--class {name}: {dataset.name} has {own}; omit it")
     renamed = copy.copy(dataset)
     renamed.info = replace(dataset.info, classes=[name])
@@ -72,10 +71,11 @@ def labels_for(dataset: Dataset, classes: list[str]) -> list[int]:
 def passed_over(dataset: Dataset, classes: list[str]) -> list[str]:
     """A line on the classes of the data set that are not in `classes` and that no object has."""
     unknown = [name for name in dataset.classes if name not in classes]
-    unused = [name for name in unknown if name not in _used(dataset, unknown)]
+    used = _used(dataset, unknown)  # which goes through all labels
+    unused = [name for name in unknown if name not in used]
     if not classes or not unused:
         return []
-    names = ", ".join(map(repr, unused[:10]))
+    names = first_of([repr(name) for name in unused], 10)
     return [f"{dataset.name}: no object has the class {names}, which the model does not know: passed over"]
 
 

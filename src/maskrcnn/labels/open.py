@@ -28,8 +28,7 @@ Opener = Callable[[], Dataset]
 
 LAYOUTS = (
     "a label file or the folder that a labelling tool wrote (docs/data.md lists the formats), a folder with "
-    "train and val"
-    " of those, or synthetic"
+    "train and val of those, or synthetic"
 )
 
 

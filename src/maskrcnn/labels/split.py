@@ -26,8 +26,7 @@ from maskrcnn.labels.open import open_dataset, open_split
 from maskrcnn.labels.options import PLAIN, LabelOptions
 from maskrcnn.labels.subset import Subset
 from maskrcnn.labels.types import Dataset, LabelledImage
-from maskrcnn.labels.writers.coco import write_coco
-from maskrcnn.labels.writers.image_copy import copy_image
+from maskrcnn.labels.writers.coco import write_coco, write_coco_copies
 from maskrcnn.progress import Progress
 from maskrcnn.shell import counted, printable
 
@@ -127,9 +126,8 @@ def _parts(dataset: Dataset, assigned: np.ndarray, shares: dict[str, float]) -> 
 def _files_together(assigned: np.ndarray, dataset: Dataset) -> np.ndarray:
     """The part of each image, where one file under several ids is in the part of the first."""
     first: dict[Path | int, int] = {}
-    for index in range(len(dataset)):
-        path = dataset.image(index).path
-        assigned[index] = assigned[first.setdefault(index if path is None else path, index)]
+    for index, image in enumerate(dataset):
+        assigned[index] = assigned[first.setdefault(index if image.path is None else image.path, index)]
     return assigned
 
 
@@ -163,8 +161,8 @@ def image_strata(dataset: Dataset) -> list[list[int]]:
     """
     numbers: dict[tuple[int, int], int] = {}
     found = []
-    for index in range(len(dataset)):
-        labels = [annotation.label for annotation in dataset.image(index).annotations if not annotation.crowd]
+    for image in dataset:
+        labels = [annotation.label for annotation in image.annotations if not annotation.crowd]
         keys = [
             (label, level)
             for label in sorted(set(labels))
@@ -185,7 +183,7 @@ def group_keys(dataset: Dataset, grouping: Grouping, progress: Progress | None =
         from maskrcnn.labels.duplicates import duplicate_groups
 
         return duplicate_groups(dataset, progress)
-    names = [dataset.image(index).file_name for index in range(len(dataset))]
+    names = [image.file_name for image in dataset]
     if grouping.source == "folder":
         return [posixpath.dirname(name.replace("\\", "/")) for name in names]
     if grouping.source is not None:
@@ -245,7 +243,7 @@ def _listed_groups(names: list[str], path: Path) -> list[str]:
 
 def _refuse_useless(parts: dict[str, Subset]) -> None:
     for part in parts.values():
-        if all(a.crowd for index in range(len(part)) for a in part.image(index).annotations):
+        if all(a.crowd for image in part for a in image.annotations):
             what = "images, but none with an object" if len(part) else "images"
             raise RecordError(
                 part.name,
@@ -256,7 +254,7 @@ def _refuse_useless(parts: dict[str, Subset]) -> None:
 
 def _write_parts(parts: dict[str, Subset], dataset: Dataset, out: Path) -> None:
     """The parts' labels, with file names relative to the folder of the images."""
-    root, names = _common_root([dataset.image(index) for index in range(len(dataset))])
+    root, names = _common_root(list(dataset))
     beside = _same(out, root) or _same(out / "images", root)
     taken = [out / f"{name}.json" for name in parts if (out / f"{name}.json").exists()]
     if beside and taken:
@@ -289,10 +287,7 @@ def _copy_parts(parts: dict[str, Subset], out: Path) -> None:
     """The parts' labels and images."""
     _refuse_filled(out)
     with new_folder(out) as folder:
-        for name, part in parts.items():
-            taken: set[str] = set()
-            file_names = [copy_image(part, index, folder / name, taken) for index in range(len(part))]
-            write_coco(part, folder / f"{name}.json", file_names=file_names)
+        write_coco_copies(parts, folder)
 
 
 def _refuse_filled(out: Path) -> None:
@@ -319,7 +314,7 @@ def _same(a: Path, b: Path) -> bool:
     return a.exists() and b.exists() and os.path.samefile(a, b)
 
 
-def print_split(parts: dict[str, Subset], console: Console | None = None) -> None:
+def print_split(parts: dict[str, Subset]) -> None:
     """Images and objects of each class in each part; crowds are not counted."""
     table = Table("class", title="images / objects", title_justify="left")
     rows: dict[str, dict[str, tuple[int, int]]] = {}
@@ -331,17 +326,17 @@ def print_split(parts: dict[str, Subset], console: Console | None = None) -> Non
     for kind in ["", *ordered]:
         cells = [f"{counts[kind][0]} / {counts[kind][1]}" for counts in rows.values()]
         table.add_row(Text(printable(kind) or "all"), *cells, end_section=not kind)
-    empty = [str(sum(not part.image(i).annotations for i in range(len(part)))) for part in parts.values()]
+    empty = [str(sum(not image.annotations for image in part)) for part in parts.values()]
     table.add_section()
     table.add_row("images without an object", *empty)
-    (console or Console(soft_wrap=True)).print(table)
+    Console(soft_wrap=True).print(table)
 
 
 def _class_counts(part: Dataset) -> dict[str, tuple[int, int]]:
     """Images and objects by class; of all classes under ""."""
     images, objects = dict.fromkeys(part.classes, 0), dict.fromkeys(part.classes, 0)
-    for index in range(len(part)):
-        labels = [part.classes[a.label] for a in part.image(index).annotations if not a.crowd]
+    for image in part:
+        labels = [part.classes[a.label] for a in image.annotations if not a.crowd]
         for name in set(labels):
             images[name] += 1
         for name in labels:

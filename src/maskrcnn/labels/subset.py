@@ -58,7 +58,7 @@ def without_empty(dataset: Dataset) -> tuple[Dataset, list[str]]:
     """
     kept: list[int] = []
     empty: list[str] = []
-    for image in (dataset.image(index) for index in range(len(dataset))):
+    for image in dataset:
         if image.annotations:
             kept.append(len(kept) + len(empty))
         else:

@@ -1,4 +1,4 @@
-"""Labelled images in memory: the one form every reader under `formats/` produces and everything else
+"""Labelled images in memory: the one form every reader under `readers/` produces and everything else
 consumes.
 
 Boxes are xyxy in the pixels of the upright image, continuous and half-open. A class is an index into
@@ -8,6 +8,7 @@ write.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -35,6 +36,10 @@ class Annotation:
     crowd: bool = False
     area: float = 0.0  # of the mask where there is one, as the file states it or as we measured it
     id: int = 0  # in the user's file
+
+    @property
+    def has_mask(self) -> bool:
+        return bool(self.polygons) or self.rle is not None
 
 
 def of_each_class(annotations: list[Annotation], classes: int) -> list[Annotation]:
@@ -64,6 +69,11 @@ class LabelledImage:
     def size(self) -> tuple[int, int]:
         """Height and width."""
         return self.height, self.width
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether any object has one."""
+        return any(annotation.has_mask for annotation in self.annotations)
 
 
 @dataclass(frozen=True)
@@ -104,6 +114,15 @@ class Dataset(Protocol):
         return self.info.problems
 
     def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[LabelledImage]:
+        """The labels of all images in their order."""
+        return (self.image(index) for index in range(len(self)))
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether any object has one; looked for anew each time."""
+        return any(image.has_masks for image in self)
 
     def image(self, index: int) -> LabelledImage:
         """Labels of the image at `index`."""

@@ -73,7 +73,7 @@ def measure(
         if window is not None:
             values |= _shape(*window, pixels)
         if scale is not None:
-            values |= _scaled(values, scale)
+            values |= _scaled(values, float(scale))
         rows.append(values)
     return rows
 

@@ -45,7 +45,9 @@ def bitmap_rings(bitmap: np.ndarray) -> list[tuple[np.ndarray, list[np.ndarray]]
     for number, contour in enumerate(contours):
         if levels[0][number][3] >= 0 and len(contour) >= 3:
             parts[int(levels[0][number][3])][1].append(contour[:, 0] / 2)
-    return sorted((part for part in parts.values() if len(part[0]) >= 3), key=lambda part: -_area(part[0]))
+    return sorted(
+        (part for part in parts.values() if len(part[0]) >= 3), key=lambda part: -abs(signed_area(part[0]))
+    )
 
 
 def window_rings(
@@ -193,7 +195,3 @@ def signed_area(ring: np.ndarray) -> float:
     """What a ring (n, 2) encloses; the sign tells which way round it goes."""
     x, y = ring.T
     return float((x * np.roll(y, -1) - y * np.roll(x, -1)).sum()) / 2
-
-
-def _area(ring: np.ndarray) -> float:
-    return abs(signed_area(ring))

@@ -101,9 +101,8 @@ def _mask_head(config: ModelConfig, inputs: int) -> MaskHead | MLPMaskHead:
     """The mask head; `inputs` channels come in, at half the pooled size from C4's fifth stage."""
     head = config.mask_head
     assert head is not None
-    masks = (
-        1 if head.class_agnostic else len(config.classes) + (head.loss == "softmax")
-    )  # the background last
+    # the background last
+    masks = 1 if head.class_agnostic else len(config.classes) + (head.loss == "softmax")
     if head.kind == "fcn":
         return MaskHead(head, inputs, masks)
     assert config.box_head is not None  # the shared stage pools for it

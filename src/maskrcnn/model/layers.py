@@ -42,9 +42,8 @@ class FrozenBatchNorm(nn.Module):
         return x * scale[:, None, None] + shift[:, None, None]
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
-        state_dict.pop(
-            prefix + "num_batches_tracked", None
-        )  # a batch norm's count of its batches is no weight
+        # a batch norm's count of its batches is no weight
+        state_dict.pop(prefix + "num_batches_tracked", None)
         super()._load_from_state_dict(state_dict, prefix, *others)
 
 

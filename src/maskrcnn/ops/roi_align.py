@@ -255,9 +255,8 @@ def _axis(
     slot = torch.arange(slots, device=ends.device, dtype=ends.dtype)
     fraction = (slot + 0.5) / count.clamp(min=1).unsqueeze(-1)  # (N, S)
     bin_index = torch.arange(size, device=ends.device, dtype=ends.dtype)
-    where = (
-        first[:, None, None] + (bin_index[:, None] + fraction[:, None, :]) * bins[:, None, None]
-    )  # (N, size, S)
+    # (N, size, S)
+    where = first[:, None, None] + (bin_index[:, None] + fraction[:, None, :]) * bins[:, None, None]
     last = (length - 1)[:, None, None].to(ends.dtype)
     # A sample over one cell outside the map counts as zero (a maximum leaves it out); nearer ones take the
     # border's value.

@@ -140,7 +140,8 @@ def predict_files(
     summary, left_out = Summary(results=out / RESULTS, passed_over=passed_over), LeftOut()
     with contextlib.ExitStack() as stack:
         stack.enter_context(naming(out))
-        stack.enter_context(telling(lambda: _done_line(summary.images, len(images), out)))
+        line = "{} of {} images are done: {}; the same command goes on"
+        stack.enter_context(telling(lambda: line.format(summary.images, len(images), out)))
         stack.enter_context(locked(out / LOCK, wait=False))
         names = [(image.name, image.path) for image in images]
         this = describe_run(model, names, score=score, tiles=tiles)
@@ -161,10 +162,6 @@ def predict_files(
         ]
     summary.notes += left_out.lines()
     return summary
-
-
-def _done_line(done: int, images: int, out: Path) -> str:
-    return f"{done} of {images} images are done: {out}; the same command goes on"
 
 
 def _write(run: Run, image: WrittenImage, part: Finished, writers: list[Writer]) -> bool:

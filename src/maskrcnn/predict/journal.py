@@ -20,6 +20,7 @@ from torch import nn
 
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import UserError
+from maskrcnn.export.run import weights_digest
 from maskrcnn.instances import Instances, Masks
 from maskrcnn.masks.paste import Window
 from maskrcnn.masks.rle import crop_rle, json_rle, rle_bitmap, rle_box
@@ -80,15 +81,10 @@ def describe_model(model: Runner, **settings: object) -> Run:
 
 def _weights(model: Runner) -> str:
     """SHA-256 of a network's tensors, or what an exported folder says of them."""
-    runner = model.runner if isinstance(model, Augmented) else model
-    network = runner.network if isinstance(runner, TorchEngine) else runner
+    network = model.network if isinstance(model, TorchEngine) else model
     if not isinstance(network, nn.Module):
-        return str(getattr(runner, "weights", ""))
-    found = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
-        found.update(name.encode())
-        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()
+        return str(getattr(model, "weights", ""))
+    return weights_digest(network)
 
 
 class RunJournal:

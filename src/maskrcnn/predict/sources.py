@@ -15,6 +15,7 @@ from maskrcnn.images.multichannel import ARRAY_SUFFIX
 from maskrcnn.images.slide_regions import SUFFIXES as SLIDES
 from maskrcnn.images.zarr_regions import SUFFIX as ZARR
 from maskrcnn.images.zarr_regions import is_zarr
+from maskrcnn.shell import counted
 
 FILMS = tuple(".mov .mp4 .m4v .avi .mkv .webm .wmv .mpg .mpeg .3gp .mts .m2ts .flv .ogv .mxf".split())
 # Formats of cameras, microscopes, scanners and phones
@@ -90,7 +91,7 @@ def _once(names: Iterable[str]) -> list[str]:
 def passed_over_line(paths: list[Path]) -> str:
     """How many files were passed over, of which formats, the first and the remedy."""
     kinds = ", ".join(dict.fromkeys(path.suffix for path in paths))
-    files = f"{len(paths)} file{'s' * (len(paths) > 1)} of formats that are not read ({kinds})"
+    files = f"{counted(len(paths), 'file')} of formats that are not read ({kinds})"
     suffixes = {path.suffix.lower() for path in paths}
     remedy = "convert them to JPEG or PNG"
     if suffixes & set(HEIC_SUFFIXES):

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from maskrcnn.evaluate.resampled import Matches
-from maskrcnn.evaluate.truth import images_of, in_order
+from maskrcnn.evaluate.truth import in_order
 from maskrcnn.files import new_file
 from maskrcnn.images.write import save_image
 from maskrcnn.instances import Instances
@@ -121,13 +121,13 @@ def draw_examples(
     width = max(row.shape[1] for row in rows)
     rows = [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows]
     head = _captions(["image", *models], width)
-    save_image(Image.fromarray(np.vstack([head, *rows])), path, quality=90)
+    save_image(Image.fromarray(np.vstack([head, *rows])), path)
     return [path]
 
 
 def _by_id(dataset: Dataset) -> list[int]:
     """The images' places in the order of their ids, which is that of `Matches`."""
-    places = {image.image_id: index for index, image in enumerate(images_of(dataset))}
+    places = {image.image_id: index for index, image in enumerate(dataset)}
     return [places[image_id] for image_id in in_order(places)]
 
 

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from maskrcnn.evaluate.resampled import Matches, match_images
-from maskrcnn.evaluate.truth import KIND_NAMES
+from maskrcnn.evaluate.truth import KIND_NAMES, Kind
 from maskrcnn.files import write_json, write_text
 from maskrcnn.pages import as_base64, write_page
 from maskrcnn.reproduce.charts import draw_curves, draw_examples, draw_outcome
 from maskrcnn.reproduce.compare import FIGURES, Outcome, compare
 from maskrcnn.reproduce.runs import Plan, Study, read_found
-from maskrcnn.reproduce.table import Kind
 
 COLOURS = {"agrees": "fine", "contradicts": "error", "not resolved": "warning"}
 

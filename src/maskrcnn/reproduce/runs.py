@@ -241,12 +241,9 @@ class Study:
         """
         jobs = self.jobs(plan.seeds)
         for number, job in enumerate(jobs):
-            name = f"{job.variant.name}, seed {job.seed}"
-            if job.done or number % share[1] != share[0] - 1:
+            if job.done or number % share[1] != share[0] - 1 or self.waits_for(job):
                 continue
-            if self.waits_for(job):
-                continue
-            say(f"training {number + 1} of {len(jobs)}: {name}")
+            say(f"training {number + 1} of {len(jobs)}: {job.variant.name}, seed {job.seed}")
             train_and_find(
                 self.config(job, plan.steps), self.train_data, self.val_data, job.folder, "maskrcnn reproduce"
             )

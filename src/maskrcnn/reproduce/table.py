@@ -11,12 +11,12 @@ from pydantic import model_validator
 from maskrcnn.config.load import Config, load_config
 from maskrcnn.config.section import Section, validate
 from maskrcnn.errors import UserError
+from maskrcnn.evaluate.truth import Kind
 from maskrcnn.safe_files import parse_yaml
 
 FOLDER = Path(__file__).parent / "tables"
 RECIPE = "quick"  # small enough for three seeds on two cores
 PLANNED = ("train.seed", "train.epochs", "train.evaluate_every_epochs", "train.init")
-Kind = Literal["bbox", "segm", "keypoints"]
 
 
 class Variant(Section):

@@ -19,9 +19,10 @@ from maskrcnn.predict.augment import Augmented
 from maskrcnn.predict.large import Tiles
 from maskrcnn.predict.predictor import check_batch, check_score, predict_opened
 from maskrcnn.predict.reading import SourceImage, open_image
+from maskrcnn.predict.table import demand_pyarrow
 from maskrcnn.runtime.engine import Runner
 from maskrcnn.scale.remote import REMOTE, read_address
-from maskrcnn.scale.rows import Row, demand_pyarrow, found_row, schema
+from maskrcnn.scale.rows import Row, found_row, schema
 from maskrcnn.system_errors import OUT_OF_REACH, REMEDIES
 
 if TYPE_CHECKING:

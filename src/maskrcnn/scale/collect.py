@@ -15,7 +15,7 @@ from maskrcnn.predict.table import table_line
 from maskrcnn.progress import Progress
 from maskrcnn.scale.parts import NAME, PART, Run, missing_blocks, read_run, strange_parts
 from maskrcnn.scale.rows import Row, coco_results, schema
-from maskrcnn.shell import counted
+from maskrcnn.shell import counted, first_of
 
 Format = Literal["coco", "csv", "parquet"]
 SUFFIXES: dict[Format, str] = {"coco": ".json", "csv": ".csv", "parquet": ".parquet"}
@@ -46,7 +46,7 @@ def whole_run(folder: Path) -> Run:
             f"{strange[0]}: is of another run than the folder's, as are {len(strange) - 1} more; remove them"
         )
     if missing := missing_blocks(run):
-        first = ", ".join(map(str, missing[:MOST_NAMED])) + ", ..." * (len(missing) > MOST_NAMED)
+        first = first_of([str(number) for number in missing], MOST_NAMED)
         raise DataError(
             f"{folder}: {len(missing)} of {counted(len(run.blocks), 'part')} are missing (numbers {first}); "
             "run the command that wrote the others again, for each of its shards"

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from maskrcnn.errors import DataError, UserError, one_line
 from maskrcnn.files import new_file, write_json
+from maskrcnn.predict.table import demand_pyarrow
 from maskrcnn.safe_files import parse_json
 from maskrcnn.scale.addresses import Addresses
-from maskrcnn.scale.rows import Row, demand_pyarrow, schema
+from maskrcnn.scale.rows import Row, schema
 
 if TYPE_CHECKING:
     from pyarrow.parquet import FileMetaData
@@ -84,8 +85,8 @@ class Run:
         with new_file(self.part(block)) as unfinished:
             parquet.write_table(table, unfinished, compression="zstd")
 
-    def done(self, block: int) -> tuple[int, int] | None:
-        """How many images the part of a block has, and how many of them could not be read; None: no part.
+    def failures(self, block: int) -> int | None:
+        """How many images of the part of a block could not be read; None: no part.
 
         Raises:
             DataError: the part is damaged.
@@ -97,7 +98,7 @@ class Run:
         counted = (found.metadata or {}).get(FAILURES, b"")
         if found.num_rows != len(self.places(block)) or not counted.isdigit():
             raise DataError(f"{path}: is not the part that its name says; {_AGAIN}")
-        return found.num_rows, int(counted)
+        return int(counted)
 
     def rows(self, block: int) -> Iterator[Row]:
         """The rows of a part, which are those of the block, each once and in order.

@@ -68,9 +68,10 @@ class BlockWorker:
 
         block = int(row["block"])
         predictor, run = self.loaded
-        if done := run.done(block):
-            return {"failures": done[1]}
-        return {"failures": predict_block(predictor, run, block, row["addresses"].split("\n"))}
+        failures = run.failures(block)
+        if failures is None:
+            failures = predict_block(predictor, run, block, row["addresses"].split("\n"))
+        return {"failures": failures}
 
 
 def _load(weights: str, options: Mapping[str, Any], here: str) -> BatchPredictor:
@@ -154,7 +155,7 @@ def predict_on_ray(
         missing = missing_blocks(run)
         there = set(run.blocks) - set(missing)
         summary.images = summary.resumed = sum(len(run.places(number)) for number in there)
-        summary.failures = sum(done[1] for number in there if (done := run.done(number)))
+        summary.failures = sum(run.failures(number) or 0 for number in there)
         items = [{"block": number, "addresses": found.lines(run.places(number))} for number in missing]
         for row in _results(items, model, str(run.folder)):
             summary.images += len(run.places(row["block"]))

@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from maskrcnn.errors import UserError
 from maskrcnn.instances import Instances
 
 if TYPE_CHECKING:
     import pyarrow
 
 Row = dict[str, Any]  # plain values, by the columns of `schema`
-
-
-def demand_pyarrow(what: str) -> None:
-    """
-    Raises:
-        UserError: pyarrow, which `what` needs, is not installed.
-    """
-    if find_spec("pyarrow") is None:
-        raise UserError(f"{what}: needs pyarrow; pip install 'maskrcnn[parquet]'")
 
 
 def schema(id_type: pyarrow.DataType | None = None) -> pyarrow.Schema:
@@ -88,10 +77,8 @@ def coco_results(row: Mapping[str, Any], category_ids: Mapping[str, int]) -> lis
                 result["segmentation_score"] = row["mask_scores"][place]
         if row["keypoints"] is not None:
             flat = row["keypoints"][place]
-            result["keypoints"] = [
-                value if axis % 3 == 2 else value - 0.5  # COCO's are indices of pixels
-                for axis, value in enumerate(flat)
-            ]
+            # COCO's are indices of pixels
+            result["keypoints"] = [value if axis % 3 == 2 else value - 0.5 for axis, value in enumerate(flat)]
             if row["keypoint_scores"] is not None:
                 result["keypoints_score"] = row["keypoint_scores"][place]
         results.append(result)

@@ -74,12 +74,11 @@ def predict_shard(
     with telling(line):
         for number in sorted(own, key=lambda number: number in missing):
             places = run.places(number)
-            done = run.done(number)  # another process may have done it meanwhile
-            if done is None:
+            failures = run.failures(number)
+            if failures is None:
                 failures = predict_block(predictor, run, number, found.between(places))
-            else:
-                failures = done[1]
-                summary.resumed += len(places) if number not in missing else 0
+            elif number not in missing:  # else another process has done it meanwhile
+                summary.resumed += len(places)
             summary.images += len(places)
             summary.failures += failures
             if progress:

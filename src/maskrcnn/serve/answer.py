@@ -16,8 +16,6 @@ from maskrcnn.instances import Instances
 from maskrcnn.masks.rle import rle_area
 from maskrcnn.pages import as_base64
 
-JPEG_QUALITY = 92  # of an overlay
-
 
 class MaskForm(StrEnum):
     """How masks are written."""
@@ -47,15 +45,9 @@ class Found(BaseModel):
     keypoints_score: float | None = Field(None, description="What ranks the object by its keypoints.")
 
 
-PERSON: dict[str, Any] = {
-    "category_id": 1,
-    "category_name": "person",
-    "score": 0.98,
-    "bbox": [1.0, 0.5, 2.0, 2.25],
-    "area": 4,
-}
-MASK = {"segmentation": {"size": [3, 4], "counts": "32103"}}
-EXAMPLE: dict[str, Any] = {"model": "person-mobilenet", "width": 4, "height": 3, "objects": [PERSON | MASK]}
+PERSON: dict[str, Any] = {"category_id": 1, "category_name": "person", "score": 0.98, "area": 4}
+PERSON |= {"bbox": [1.0, 0.5, 2.0, 2.25], "segmentation": {"size": [3, 4], "counts": "32103"}}
+EXAMPLE: dict[str, Any] = {"model": "person-mobilenet", "width": 4, "height": 3, "objects": [PERSON]}
 
 
 class Answer(BaseModel):
@@ -115,7 +107,7 @@ def _png(bitmap: np.ndarray) -> str:
 
 def to_overlay(found: Instances) -> bytes:
     """The image with the objects drawn on it, JPEG."""
-    return encoded(found.plot(), "JPEG", JPEG_QUALITY)
+    return encoded(found.plot(), "JPEG")
 
 
 def model_info(name: str, config: ModelConfig) -> ModelInfo:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.process_collector import ProcessCollector
 
@@ -15,23 +17,13 @@ class Metrics:
     def __init__(self) -> None:
         own = self.registry = CollectorRegistry()
         ProcessCollector(registry=own)
-        self.responses = Counter(
-            "maskrcnn_responses", "By route and status.", ("route", "status"), registry=own
-        )
-        self.seconds = Histogram(
-            "maskrcnn_request_seconds", "From head to answer.", ("route",), buckets=SECONDS, registry=own
-        )
-        self.stage = Histogram(
-            "maskrcnn_stage_seconds",
-            "By stage: decode, queue, network, answer.",
-            ("stage",),
-            buckets=SECONDS,
-            registry=own,
-        )
-        self.batch = Histogram(
-            "maskrcnn_batch_images", "Images of a forward pass.", buckets=IMAGES, registry=own
-        )
-        self.images = Counter("maskrcnn_images", "Images predicted.", ("model",), registry=own)
-        self.objects = Counter("maskrcnn_objects", "Objects found.", ("model",), registry=own)
+        count = partial(Counter, registry=own)
+        timed = partial(Histogram, buckets=SECONDS, registry=own)
+        self.responses = count("maskrcnn_responses", "By route and status.", ("route", "status"))
+        self.seconds = timed("maskrcnn_request_seconds", "From head to answer.", ("route",))
+        self.stage = timed("maskrcnn_stage_seconds", "By stage: decode, queue, network, answer.", ("stage",))
+        self.batch = Histogram("maskrcnn_batch_images", "Images of a pass.", buckets=IMAGES, registry=own)
+        self.images = count("maskrcnn_images", "Images predicted.", ("model",))
+        self.objects = count("maskrcnn_objects", "Objects found.", ("model",))
         self.accepted = Gauge("maskrcnn_accepted_images", "Accepted, not yet answered.", registry=own)
-        self.hung_up = Counter("maskrcnn_hung_up", "Clients gone before their answer.", registry=own)
+        self.hung_up = count("maskrcnn_hung_up", "Clients gone before their answer.")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
@@ -15,32 +13,13 @@ from maskrcnn.evaluate.coco import UNMEASURED, Scores, comparable_kinds, find_al
 from maskrcnn.evaluate.found import Result
 from maskrcnn.evaluate.resampled import match_images
 from maskrcnn.evaluate.truth import KIND_NAMES
-from maskrcnn.labels.types import Dataset, LabelledImage
+from maskrcnn.labels.subset import Subset
+from maskrcnn.labels.types import Dataset
 from maskrcnn.progress import Progress
 from maskrcnn.train.checkpoint import TrainingState
 
 LARGEST_BATCH = 4
 TENTHS = 10  # evaluations of a training that does not say how many
-
-
-class Share(Dataset):
-    """Every `world`-th image of a data set, from `rank` on."""
-
-    def __init__(self, dataset: Dataset, rank: int, world: int) -> None:
-        self.indices = range(rank, len(dataset), world)
-        self.dataset, self.info = dataset, dataset.info
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def image(self, index: int) -> LabelledImage:
-        return self.dataset.image(self.indices[index])
-
-    def size(self, index: int) -> tuple[int, int]:
-        return self.dataset.size(self.indices[index])
-
-    def pixels(self, index: int) -> Any:
-        return self.dataset.pixels(self.indices[index])
 
 
 def evaluate_together(
@@ -60,7 +39,7 @@ def evaluate_together(
     """
     rank, world = accelerator.process_index, accelerator.num_processes
     batch = max(1, min(LARGEST_BATCH, config.train.batch // (world * config.train.accumulate)))
-    share = Share(dataset, rank, world)
+    share = Subset(dataset, range(rank, len(dataset), world))
     own = find_all(network, share, batch=batch, workers=config.data.workers, progress=progress)  # type: ignore[arg-type]
     results = gather_object(list(own))
     if found is not None:

@@ -10,9 +10,9 @@ from accelerate.utils import gather_object
 from torch import Tensor
 
 from maskrcnn.errors import UserError
+from maskrcnn.files import write_json
 from maskrcnn.images.batch import Targets
 from maskrcnn.shell import first_of
-from maskrcnn.train.run_folder import write_json
 
 
 @dataclass

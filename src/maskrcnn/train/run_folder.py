@@ -24,7 +24,7 @@ import yaml
 from maskrcnn.config.load import Config
 from maskrcnn.environment import describe_environment
 from maskrcnn.errors import UserError
-from maskrcnn.files import locked, remove_unfinished, write_text
+from maskrcnn.files import locked, remove_unfinished, write_json, write_text
 from maskrcnn.labels.types import ANY_CLASS, Annotation, Dataset, LabelledImage
 from maskrcnn.shell import shell_command
 from maskrcnn.system_errors import refusal
@@ -180,11 +180,6 @@ def describe_data(dataset: Dataset) -> dict[str, Any]:
         "objects_per_class": {name: per_class[name] for name in dataset.classes},
         "repairs": dataset.problems.texts(),
     }
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON for people: indented, names in their own script."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def _add_image(hasher: Any, image: LabelledImage) -> None:

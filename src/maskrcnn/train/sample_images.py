@@ -36,11 +36,16 @@ def draw_training(batch: Batch, targets: Targets, config: ModelConfig, folder: P
     folder.mkdir(parents=True, exist_ok=True)
     count = min(len(batch.images), SAMPLES - first)
     for row in range(count):
-        height, width = batch.sizes[row].tolist()
-        pixels = batch.images[row, :, :height, :width].permute(1, 2, 0).to(torch.uint8).contiguous().numpy()
-        labels = labels_as_instances(targets, row, (height, width), config)
-        save_image(draw_instances(pixels, labels, scores=False), folder / f"train_{first + row}.jpg")
+        save_image(draw_sample(batch, targets, row, config), folder / f"train_{first + row}.jpg")
     return first + count
+
+
+def draw_sample(batch: Batch, targets: Targets, row: int, config: ModelConfig) -> Image.Image:
+    """One image of a training batch with its labels."""
+    height, width = batch.sizes[row].tolist()
+    pixels = batch.images[row, :, :height, :width].permute(1, 2, 0).to(torch.uint8).contiguous().numpy()
+    labels = labels_as_instances(targets, row, (height, width), config)
+    return draw_instances(pixels, labels, scores=False)
 
 
 def labels_as_instances(targets: Targets, row: int, size: tuple[int, int], config: ModelConfig) -> Instances:

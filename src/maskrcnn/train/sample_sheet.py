@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import islice
-
 from PIL import Image
 
 from maskrcnn.config.load import Config
-from maskrcnn.images.draw import draw_instances
 from maskrcnn.labels.match_classes import labels_for
 from maskrcnn.labels.types import Dataset
-from maskrcnn.train.sample_images import labels_as_instances
+from maskrcnn.train.sample_images import draw_sample
 from maskrcnn.training_data.loader import train_loader
 
 COLUMNS = 4
@@ -32,11 +29,8 @@ def draw_sheet(dataset: Dataset, config: Config, count: int) -> Image.Image:
     while len(drawn) < count:
         loader = train_loader(dataset, labels_for(dataset, config.model.classes), config, epoch=epoch)
         for batch, targets, _ in loader:
-            for row in islice(range(len(batch.images)), count - len(drawn)):
-                height, width = batch.sizes[row].tolist()
-                pixels = batch.images[row, :3, :height, :width].permute(1, 2, 0).contiguous().numpy()
-                labels = labels_as_instances(targets, row, (height, width), config.model)
-                drawn.append(draw_instances(pixels, labels, scores=False).convert("RGB"))
+            for row in range(min(len(batch.images), count - len(drawn))):
+                drawn.append(draw_sample(batch, targets, row, config.model).convert("RGB"))
             if len(drawn) == count:
                 break
         epoch += 1

@@ -111,8 +111,7 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     if accelerator.num_processes != world:
         raise UserError(
             f"{world} processes were started but {accelerator.num_processes} found each other; start them "
-            "with torchrun, "
-            "as many as there are GPUs, and create no Accelerator before training"
+            "with torchrun, as many as there are GPUs, and create no Accelerator before training"
         )
     return accelerator
 
@@ -185,8 +184,7 @@ def _refuse_random(network: nn.Module, given: set[str], config: TrainConfig) -> 
     if random:
         raise UserError(
             f"{len(random)} parameters of the backbone would stay random, {random[0]} first: give it weights "
-            "with "
-            "train.trunk=NAME (maskrcnn models lists them) or train.init=MODEL, or let it learn with "
+            "with train.trunk=NAME (maskrcnn models lists them) or train.init=MODEL, or let it learn with "
             "model.backbone.freeze=0 and train.backbone_lr_factor above 0"
         )
 

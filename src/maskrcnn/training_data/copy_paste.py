@@ -11,7 +11,7 @@ import numpy as np
 
 from maskrcnn.images.view import View, transform_boxes
 from maskrcnn.labels.types import Annotation
-from maskrcnn.training_data.targets import SMALLEST_SIDE, ObjectTargets, extent, mask_bitmap
+from maskrcnn.training_data.targets import ARRAYS, SMALLEST_SIDE, ObjectTargets, extent, mask_bitmap
 
 TAKEN = 0.5  # share of an image's objects that are pasted
 LEAST_LEFT = 0.1  # share of an object's mask; one of which less is left is neither object nor background
@@ -20,7 +20,7 @@ VISIBLE, HIDDEN = 2, 1  # visibilities of a keypoint in COCO
 
 def draw_objects(annotations: list[Annotation], rng: np.random.Generator) -> list[Annotation]:
     """A random half of the objects that have a mask, at least one of them if there is one."""
-    masked = [a for a in annotations if (a.polygons or a.rle) and not a.crowd]
+    masked = [a for a in annotations if a.has_mask and not a.crowd]
     if not masked:
         return []
     chosen = rng.random(len(masked)) < TAKEN
@@ -51,10 +51,7 @@ def paste_targets(below: ObjectTargets, above: ObjectTargets, stencil: np.ndarra
     An object without a mask keeps its box. One that is hidden altogether is gone; one of which little is left
     becomes a region to ignore.
     """
-    left = _hide(below, stencil)
-    fields = [f.name for f in dataclasses.fields(ObjectTargets) if f.name != "seed"]
-    joined = {name: np.concatenate([getattr(left, name), getattr(above, name)]) for name in fields}
-    return ObjectTargets(**joined, seed=below.seed)
+    return ObjectTargets.joined([_hide(below, stencil), above], below.seed)
 
 
 def _hide(objects: ObjectTargets, stencil: np.ndarray) -> ObjectTargets:
@@ -79,8 +76,7 @@ def _hide(objects: ObjectTargets, stencil: np.ndarray) -> ObjectTargets:
         ignore=ignore,
         keypoints=_hide_keypoints(objects.keypoints, stencil),
     )
-    rows = {f.name: getattr(result, f.name)[kept] for f in dataclasses.fields(result) if f.name != "seed"}
-    return ObjectTargets(**rows, seed=objects.seed)
+    return ObjectTargets(**{name: getattr(result, name)[kept] for name in ARRAYS}, seed=objects.seed)
 
 
 def _under(stencil: np.ndarray, cover: np.ndarray, side: int) -> np.ndarray:

@@ -8,7 +8,6 @@ given back when it ends.
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from maskrcnn.environment import child_environment
 from maskrcnn.errors import DataError, UserError, one_line
 from maskrcnn.files import cache_folder, locked, new_file
 from maskrcnn.images.read import ValueRange, read_image
@@ -123,22 +123,11 @@ def decode_apart(path: Path, channels: int, file: Path, value_range: ValueRange 
     with locked(file.with_suffix(".lock")):
         if file.exists():  # another process was quicker
             return
-        command = [
-            sys.executable,
-            "-P",
-            "-m",
-            "maskrcnn.training_data.decoded",
-            str(path),
-            str(channels),
-            str(file),
-        ]
-        command += [repr(float(value)) for value in value_range or ()]
-        # this package, wherever it was found
-        search = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]).rstrip(
-            os.pathsep
+        command = [sys.executable, "-P", "-m", "maskrcnn.training_data.decoded"]
+        command += [str(path), str(channels), str(file), *(repr(float(value)) for value in value_range or ())]
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", env=child_environment()
         )
-        environment = {**os.environ, "PYTHONPATH": search}
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", env=environment)
     if done.returncode == 0:
         return
     said = done.stderr.strip().splitlines()[-1:] or [""]

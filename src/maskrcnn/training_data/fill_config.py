@@ -30,7 +30,7 @@ def fill_config(config: Config, dataset: Dataset) -> Config:
                 "add --set model.keypoint_head=null to train without"
             )
         model = model.model_copy(update={"keypoints": dataset.keypoints})
-    if model.mask_head is not None and not _any_mask(dataset):
+    if model.mask_head is not None and not dataset.has_masks:
         raise DataError(
             f"{dataset.name}: the recipe trains masks and the labels have none; "
             "add --set model.mask_head=null to train boxes only"
@@ -71,8 +71,3 @@ def value_range_of(
     looked_at = range(0, len(dataset), max(1, len(dataset) // IMAGES))
     paths = [path for path in (dataset.image(index).path for index in looked_at) if path is not None]
     return find_value_range(paths, channels, percentiles)
-
-
-def _any_mask(dataset: Dataset) -> bool:
-    images = (dataset.image(index) for index in range(len(dataset)))
-    return any(a.polygons or a.rle is not None for image in images for a in image.annotations)

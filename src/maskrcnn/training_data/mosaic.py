@@ -44,11 +44,7 @@ def join_pixels(canvas: tuple[int, int], tiles: list[Tile], images: list[np.ndar
 
 def join_targets(tiles: list[Tile], parts: list[ObjectTargets], seed: int) -> ObjectTargets:
     """The objects of all tiles, given in their tiles' pixels, in the canvas's pixels."""
-    moved = [_shift(part, tile) for tile, part in zip(tiles, parts, strict=True)]
-    fields = [f.name for f in dataclasses.fields(ObjectTargets) if f.name != "seed"]
-    return ObjectTargets(
-        **{name: np.concatenate([getattr(part, name) for part in moved]) for name in fields}, seed=seed
-    )
+    return ObjectTargets.joined([_shift(part, tile) for tile, part in zip(tiles, parts, strict=True)], seed)
 
 
 def _cuts(side: int, grid: int, rng: np.random.Generator) -> list[int]:

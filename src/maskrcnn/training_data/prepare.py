@@ -76,8 +76,7 @@ def prepare_data(
     if slow:
         lines.append(
             f"{slow} images are decoded anew for each of their tiles, which is slow and takes the memory of "
-            "them all: "
-            f"{tiles.cache_gb:g} GB hold no more; raise data.tiles.cache_gb"
+            f"them all: {tiles.cache_gb:g} GB hold no more; raise data.tiles.cache_gb"
         )
     return config, tiled[0], tiled[1] if len(tiled) > 1 else val, lines
 

@@ -58,8 +58,7 @@ class EpochSampler(Sampler[list[tuple[int, int, int]]]):
         if batch % (world * accumulate):
             raise UserError(
                 f"train.batch={batch} cannot be shared equally by {world} processes x {accumulate} "
-                "accumulated steps: "
-                f"make it a multiple of {world * accumulate}"
+                f"accumulated steps: make it a multiple of {world * accumulate}"
             )
         self.n, self.batch, self.rank, self.world, self.accumulate = n, batch, rank, world, accumulate
         self.tall, self.factors, self.endless = tall, factors, endless
@@ -127,9 +126,7 @@ def repeat_factors(dataset: Dataset, threshold: float) -> np.ndarray:
     Args:
         threshold: share of images, 0 to 1, below which a class is rare. Crowds are no objects.
     """
-    classes = [
-        sorted({a.label for a in dataset.image(i).annotations if not a.crowd}) for i in range(len(dataset))
-    ]
+    classes = [sorted({a.label for a in image.annotations if not a.crowd}) for image in dataset]
     images = np.bincount([label for labels in classes for label in labels], minlength=len(dataset.classes))
     of_class = np.sqrt(threshold * len(dataset) / np.maximum(images, 1)).clip(min=1.0)
     return np.array([of_class[labels].max(initial=1.0) for labels in classes], np.float64)
@@ -158,6 +155,5 @@ def describe_repeats(factors: np.ndarray) -> str:
     repeated = int((factors > 1).sum())
     return (
         f"images of rare classes are repeated: {repeated} of {len(factors)} come up to {factors.max():.2f} "
-        "times, "
-        f"an epoch has {epoch_length(factors)}"
+        f"times, an epoch has {epoch_length(factors)}"
     )

@@ -7,7 +7,8 @@ business.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -36,6 +37,15 @@ class ObjectTargets:
     has_mask: np.ndarray  # (n,) bool
     keypoints: np.ndarray  # (n, K, 3) float32
     seed: int
+
+    @classmethod
+    def joined(cls, parts: Sequence[ObjectTargets], seed: int) -> ObjectTargets:
+        """The objects of all parts."""
+        arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in ARRAYS}
+        return cls(**arrays, seed=seed)
+
+
+ARRAYS = tuple(field.name for field in fields(ObjectTargets) if field.name != "seed")
 
 
 def make_targets(
@@ -68,7 +78,7 @@ def make_targets(
     has_mask = np.zeros(len(annotations), bool)
     for i in np.flatnonzero(large):
         annotation = annotations[i]
-        if mask_side == 0 or annotation.crowd or not (annotation.polygons or annotation.rle):
+        if mask_side == 0 or annotation.crowd or not annotation.has_mask:
             continue
         masks[i] = mask_bitmap(annotation, view, mask_boxes[i], (mask_side, mask_side))
         has_mask[i] = masks[i].any()
@@ -120,7 +130,7 @@ def collate_targets(objects: list[ObjectTargets], few_shapes: bool = False) -> T
     targets = empty_targets(len(objects), slots, objects[0].masks.shape[-1], objects[0].keypoints.shape[1])
     for b, each in enumerate(objects):
         n = len(each.boxes)
-        for name in ("boxes", "labels", "ignore", "masks", "mask_boxes", "has_mask", "keypoints"):
+        for name in ARRAYS:
             getattr(targets, name)[b, :n] = torch.from_numpy(getattr(each, name))
         targets.valid[b, :n] = torch.from_numpy(~each.ignore)
         targets.seeds[b] = each.seed

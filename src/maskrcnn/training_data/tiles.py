@@ -87,9 +87,8 @@ class TiledDataset(Dataset):
         wrong = size_disagreement(image, pixels.shape[0], pixels.shape[1])
         if wrong:
             raise wrong
-        return np.array(
-            pixels[top : top + height, left : left + width]
-        )  # a copy: the rest is never in memory
+        # a copy: the rest is never in memory
+        return np.array(pixels[top : top + height, left : left + width])
 
     @property
     def line(self) -> str:

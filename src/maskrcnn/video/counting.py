@@ -15,6 +15,7 @@ import numpy as np
 
 from maskrcnn.instances import Instances
 from maskrcnn.labels.writers.growing_file import GrowingFile
+from maskrcnn.masks.polygons import contains
 from maskrcnn.predict.table import table_line
 from maskrcnn.video.zones import Zone
 
@@ -166,7 +167,7 @@ class _ZoneCounter:
         """Objects (N,) at their places (N, 2)."""
         chosen = [row for row, name in enumerate(found.names) if name in (self._zone.classes or [name])]
         away = _distances(places, self._points) > self._hysteresis(found.boxes)
-        inside = _inside(places, self._points) if self._closed else np.zeros(len(places), bool)
+        inside = contains(self._points, places) if self._closed else np.zeros(len(places), bool)
         tracks = ids.tolist()
         for row in chosen:
             if tracks[row] not in self._seen:
@@ -247,20 +248,10 @@ def _distances(places: np.ndarray, line: np.ndarray) -> np.ndarray:
     return distances
 
 
-def _inside(places: np.ndarray, ring: np.ndarray) -> np.ndarray:
-    """bool (N,): which places (N, 2) lie in a closed ring (P + 1, 2): a ray to the right crosses it oddly."""
-    (x0, y0), (x1, y1) = ring[:-1].T, ring[1:].T
-    x, y = places[:, :1], places[:, 1:]
-    spans = (y0 <= y) != (y1 <= y)
-    where = x0 + (y - y0) * (x1 - x0) / np.where(y1 == y0, 1, y1 - y0)
-    odd: np.ndarray = (spans & (x < where)).sum(axis=1) % 2 == 1
-    return odd
-
-
 def _depth(ring: np.ndarray) -> float:
     """About how far from its border the middle of a closed ring lies, in pixels."""
     low, high = ring.min(axis=0), ring.max(axis=0)
     steps = (np.arange(64) + 0.5) / 64
     grid = np.stack(np.meshgrid(*(low + steps[:, None] * (high - low)).T), axis=2).reshape(-1, 2)
-    within = grid[_inside(grid, ring)]
+    within = grid[contains(ring, grid)]
     return float(_distances(within, ring).max()) if len(within) else 0.0

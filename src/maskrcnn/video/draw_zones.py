@@ -8,14 +8,13 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-from maskrcnn.images.draw import Style
+from maskrcnn.images.draw import SUBPIXEL, Style, fixed
 from maskrcnn.images.font import with_font
 from maskrcnn.video.counting import Row
 from maskrcnn.video.zones import Zone
 
 LIGHT, DARK = (255, 255, 255), (20, 20, 20)
 FILL = 0.12  # opacity of an area
-SUBPIXEL = 4  # bits after the point in the coordinates that OpenCV draws
 MOST_CLASSES = 4  # that a zone's tag names
 
 
@@ -33,14 +32,14 @@ def draw_zones(pixels: np.ndarray, zones: Sequence[Zone], rows: Iterable[Row]) -
     style = Style.of(canvas.shape[0], canvas.shape[1], 1)
     thick = 2 * style.outline
     for zone in zones:
-        points = _fixed(zone.points)
+        points = fixed(zone.points - 0.5)  # OpenCV's whole coordinates are pixel centres
         if zone.kind == "polygon":
             bright = cv2.fillPoly(canvas.copy(), [points], LIGHT, cv2.LINE_AA, SUBPIXEL)
             canvas = cv2.addWeighted(canvas, 1 - FILL, bright, FILL, 0)
         for colour, width in ((DARK, thick + 2 * style.outline), (LIGHT, thick)):
             cv2.polylines(canvas, [points], zone.kind == "polygon", colour, width, cv2.LINE_AA, SUBPIXEL)
             if zone.kind == "line":
-                start, tip = (_fixed(point).tolist() for point in _arrow(zone.points, 2 * style.letters))
+                start, tip = (fixed(point - 0.5).tolist() for point in _arrow(zone.points, 2 * style.letters))
                 cv2.arrowedLine(canvas, start, tip, colour, width, cv2.LINE_AA, SUBPIXEL, 0.4)
     image = Image.fromarray(canvas)
     pen = ImageDraw.Draw(image)
@@ -87,8 +86,3 @@ def _counts(row: Row) -> str:
     name = f"{row.name}: " if row.name else ""
     inside = "" if row.inside is None else f"{row.inside} inside, "
     return f"{name}{inside}{row.entered} in, {row.left} out"
-
-
-def _fixed(points: np.ndarray) -> np.ndarray:
-    """Continuous coordinates as OpenCV draws them with `SUBPIXEL`: its whole ones are pixel centres."""
-    return np.rint((points - 0.5) * (1 << SUBPIXEL)).astype(np.int32)

@@ -8,18 +8,15 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
+AHEAD = 4  # items that may wait; `put` waits for room
 
 
 class Overlapped(Generic[Item]):
     """Does `work` with one item after the other, while the caller makes the next."""
 
-    def __init__(self, work: Callable[[Item], None], ahead: int = 4) -> None:
-        """
-        Args:
-            ahead: items that may wait; `put` waits for room.
-        """
+    def __init__(self, work: Callable[[Item], None]) -> None:
         self._work = work
-        self._waiting: queue.Queue[Item | None] = queue.Queue(ahead)
+        self._waiting: queue.Queue[Item | None] = queue.Queue(AHEAD)
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import struct
 import subprocess
 import sys
-from pathlib import Path
+from contextlib import suppress
 from typing import IO, Any
 
 import numpy as np
 
+from maskrcnn.environment import child_environment
 from maskrcnn.stop import unstopped_children
 
 HEADER = struct.Struct("<IQ")  # bytes of the JSON and of the pixels
@@ -50,13 +50,11 @@ def start_child(role: str, task: dict[str, Any]) -> subprocess.Popen[bytes]:
     Raises:
         OSError: the system starts no more processes.
     """
-    folders = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, folders))}
     # -P: no module of the folder that we happen to be in is imported
     command = [sys.executable, "-P", "-m", "maskrcnn.video.child", role]
     with unstopped_children():
         child = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, pipesize=PIPE
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=child_environment(), pipesize=PIPE
         )
     assert child.stdin is not None
     send(child.stdin, task)
@@ -69,7 +67,5 @@ def end_child(child: subprocess.Popen[bytes]) -> None:
     child.wait()
     for file in (child.stdin, child.stdout):
         assert file is not None
-        try:
+        with suppress(OSError):  # what was still to be written has nowhere to go
             file.close()
-        except OSError:  # what was still to be written has nowhere to go
-            pass

@@ -38,9 +38,8 @@ class VideoSummary:
 
     source: Source
     frames: int = 0  # that were predicted
-    objects: Counter[str] = field(
-        default_factory=Counter
-    )  # by class name: tracks, or else those of all frames
+    # by class name: tracks, or else those of all frames
+    objects: Counter[str] = field(default_factory=Counter)
     failed: str | None = None  # why it ended before its end
     damaged: int = 0  # frames that are missing or visibly wrong
     unreadable: list[str] = field(default_factory=list)  # a line for each image of a sequence

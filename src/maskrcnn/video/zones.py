@@ -11,6 +11,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from maskrcnn.config.section import Section, validate
 from maskrcnn.errors import UserError
+from maskrcnn.masks.polygons import signed_area
 from maskrcnn.safe_files import parse_json
 from maskrcnn.shell import nearest
 
@@ -50,7 +51,7 @@ class Zone(Section):
         steps = np.diff(points, axis=0, append=points[:1] if self.polygon else points[:0])
         if (np.hypot(*steps.T) < SHORTEST).any():
             raise ValueError(f"{self.kind}: has the same point twice in a row; leave one of them out")
-        if self.polygon and abs(area(points)) < 1:
+        if self.polygon and abs(signed_area(points)) < 1:
             raise ValueError("polygon: has no area; give its corners in order around it")
         return self
 
@@ -105,12 +106,6 @@ def check_size(zones: Sequence[Zone], size: tuple[int, int], video: str) -> None
                 f"{video}: the zone {zone.name!r} lies outside its frames of {size[1]} x {size[0]} pixels; "
                 "correct its points, which are x and y in pixels"
             )
-
-
-def area(points: np.ndarray) -> float:
-    """Square pixels inside a polygon (P, 2); negative where its corners go the other way round."""
-    x, y = points.T
-    return float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2
 
 
 def _check_classes(zone: Zone, classes: Sequence[str], where: str) -> None:

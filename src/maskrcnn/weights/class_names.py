@@ -8,22 +8,19 @@ COCO = (
     "person bicycle car motorcycle airplane bus train truck boat traffic_light fire_hydrant stop_sign "
     "parking_meter bench "
     "bird cat dog horse sheep cow elephant bear zebra giraffe backpack umbrella handbag tie suitcase frisbee "
-    "skis "
-    "snowboard sports_ball kite baseball_bat baseball_glove skateboard surfboard tennis_racket bottle "
+    "skis snowboard sports_ball kite baseball_bat baseball_glove skateboard surfboard tennis_racket bottle "
     "wine_glass cup fork "
     "knife spoon bowl banana apple sandwich orange broccoli carrot hot_dog pizza donut cake chair couch "
     "potted_plant bed "
     "dining_table toilet tv laptop mouse remote keyboard cell_phone microwave oven toaster sink refrigerator "
-    "book clock "
-    "vase scissors teddy_bear hair_drier toothbrush"
+    "book clock vase scissors teddy_bear hair_drier toothbrush"
 )
 # ids of COCO's 91 planned categories that no image was labelled with
 COCO_UNUSED = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91)
 CITYSCAPES = "person rider car truck bus train motorcycle bicycle"
 VOC = (
     "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person "
-    "pottedplant sheep "
-    "sofa train tvmonitor"
+    "pottedplant sheep sofa train tvmonitor"
 )
 
 

@@ -104,8 +104,7 @@ def convert_file(
     if config is not None and library.name != "detectron2":
         raise UserError(
             f"--config {config}: only detectron2's checkpoints have a YAML, {path} is {library.name}'s; "
-            "leave it out, "
-            "or give the name of a published checkpoint with the same settings"
+            "leave it out, or give the name of a published checkpoint with the same settings"
         )
     if style is not None and library.name != "mmdet":
         raise UserError(
@@ -130,8 +129,7 @@ def convert_file(
         if style is None and mmdet.needs_style(state):
             raise UserError(
                 f"{path}: mmdetection's tensors do not tell their style; give --style pytorch (RGB, as most) "
-                "or caffe "
-                "(BGR, a deviation of 1), or --config with the name of a published checkpoint"
+                "or caffe (BGR, a deviation of 1), or --config with the name of a published checkpoint"
             )
         with _telling_settings(path):
             settings = mmdet.config_of(state, style=style or "pytorch")

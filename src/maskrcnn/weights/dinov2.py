@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from maskrcnn.errors import UserError
 from maskrcnn.model.backbone.vit import PATCH, PRETRAINED, STAGES, ViT
+from maskrcnn.shell import first_of
 
 MARK = "blocks.0.ls1.gamma"
 # of a block: our name of a layer, theirs, and the scale behind it
@@ -36,8 +37,8 @@ def trunk_tensors(theirs: dict[str, Tensor], backbone: ViT, path: Path) -> dict[
         UserError: another file, or a ViT of another depth or kind.
     """
     if MARK not in theirs:
-        some = ", ".join(sorted(theirs)[:3])
-        raise UserError(f"trunk {path}: not a ViT of DINOv2's: has no {MARK}; its tensors are {some} ...")
+        some = first_of(sorted(theirs), 3)
+        raise UserError(f"trunk {path}: not a ViT of DINOv2's: has no {MARK}; its tensors are {some}")
     depth = len({match[0] for name in theirs if (match := re.match(r"blocks\.\d+\.", name))})
     own = len({name.rpartition(".norm1.")[0] for name in backbone.state_dict() if ".norm1." in name})
     if depth != own or "blocks.0.mlp.fc1.weight" not in theirs:

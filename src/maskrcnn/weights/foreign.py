@@ -63,8 +63,8 @@ def guess_library(names: Mapping[str, Tensor]) -> Library:
     ):
         if any(name.startswith(mark) for name in names):
             return LIBRARIES[library]
-    shown = ", ".join(sorted(names)[:3])
-    raise UserError(f"not a detector of {', '.join(LIBRARIES)}: its tensors are {shown} ...")
+    shown = first_of(sorted(names), 3)
+    raise UserError(f"not a detector of {', '.join(LIBRARIES)}: its tensors are {shown}")
 
 
 def load_foreign(model: MaskRCNN, state: Mapping[str, Tensor], library: Library, where: str) -> None:

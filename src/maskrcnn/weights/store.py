@@ -27,6 +27,7 @@ from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.safe_files import parse_json
 from maskrcnn.shell import first_of
 from maskrcnn.weights.checkpoint_file import refuse_not_finite
+from maskrcnn.weights.shipped_models import shipped_models
 
 COUNT = ".num_batches_tracked"  # of batches that a batch norm saw, which is no weight
 DIGEST = "sha256"  # in the file's metadata; files of others have none
@@ -171,7 +172,7 @@ def find_model(source: str | Path) -> Path:
     for folder in (path, path / "weights" / "best", path / "weights" / "last"):
         if (folder / WEIGHTS).is_file():
             return folder
-    names = ", ".join(shipped_models()) or "none"
+    names = ", ".join(model.name for model in shipped_models())
     if path.exists():
         raise UserError(f"{path}: holds no {WEIGHTS}; give a model folder or a run folder")
     raise UserError(
@@ -187,8 +188,3 @@ def _near(path: Path) -> str:
     near = difflib.get_close_matches(path.name, [each.name for each in here.iterdir() if each.is_dir()], 3)
     hint = f"near it: {', '.join(str(here / name) for name in near)}; " if near else ""
     return hint + (f"on the Hugging Face hub: hf://{path}; " if len(path.parts) == 2 else "")
-
-
-def shipped_models() -> list[str]:
-    """Names of the models inside the package."""
-    return sorted(p.parent.name for p in (Path(__file__).parent / "shipped").glob(f"*/{WEIGHTS}"))

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from maskrcnn.model.mask_rcnn import MaskRCNN
+from maskrcnn.shell import first_of
 from maskrcnn.weights.first_convolution import STEM, adapt_first_convolution
 
 
@@ -23,9 +24,8 @@ class Transfer:
 
     copied: list[str] = field(default_factory=list)  # whole tensors
     by_class: dict[str, list[str]] = field(default_factory=dict)  # tensor: the classes whose rows were copied
-    adapted: tuple[int, int] | None = (
-        None  # input channels of the other and ours, where the first convolution differs
-    )
+    # input channels of the other and ours, where the first convolution differs
+    adapted: tuple[int, int] | None = None
     fresh: list[str] = field(default_factory=list)  # tensors that start anew
     unused: list[str] = field(default_factory=list)  # the other's tensors that have no place
 
@@ -43,8 +43,7 @@ class Transfer:
         if self.adapted:
             lines.append(f"  {STEM}: adapted from {self.adapted[0]} input channels to {self.adapted[1]}")
         for name, classes in self.by_class.items():
-            shown = ", ".join(classes[:5]) + (" ..." if len(classes) > 5 else "")
-            lines.append(f"  {name}: rows of {shown or 'no class'}; the rest start anew")
+            lines.append(f"  {name}: rows of {first_of(classes, 5) or 'no class'}; the rest start anew")
         lines += [f"  {part}: {count} tensors start anew" for part, count in _parts(self.fresh).items()]
         lines += [
             f"  {part}: {count} tensors of {source} are not used"

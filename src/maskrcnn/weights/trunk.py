@@ -14,6 +14,7 @@ from maskrcnn.model.backbone.backbone import Backbone
 from maskrcnn.model.backbone.efficientnet_lite import EFFICIENTNETS, EfficientNetLite
 from maskrcnn.model.backbone.mobilenet import InvertedResidual, MobileNet, MobileNetV2
 from maskrcnn.model.backbone.vit import ViT
+from maskrcnn.shell import first_of
 from maskrcnn.weights import detectron2, dinov2, torchvision
 from maskrcnn.weights.adapter_trunk import load_adapter_trunk
 from maskrcnn.weights.checkpoint_file import read_checkpoint
@@ -153,7 +154,8 @@ def _resnet_names(parts: list[str], tensors: dict[str, Tensor], path: Path) -> d
     if "conv1.weight" in tensors:
         return {part: [rename(part, torchvision.BACKBONE)] for part in parts}
     raise UserError(
-        f"trunk {path}: not a ResNet of torchvision, detectron2 or Caffe2; its tensors are {_some(tensors)}"
+        f"trunk {path}: not a ResNet of torchvision, detectron2 or Caffe2; its tensors are"
+        f" {first_of(sorted(tensors), 3)}"
     )
 
 
@@ -183,8 +185,7 @@ def _check_caffe2(config: ModelConfig, path: Path) -> None:
     if config.input.order != "bgr":
         raise UserError(
             f"trunk {path}: expects BGR: set model.input.order=bgr, model.input.mean=[103.53,116.28,123.675] "
-            "and "
-            "model.input.std=[1,1,1] (X-101: [57.375,57.12,58.395]), and for ResNets "
+            "and model.input.std=[1,1,1] (X-101: [57.375,57.12,58.395]), and for ResNets "
             "model.backbone.stride_in_1x1=true"
         )
 
@@ -239,7 +240,3 @@ def _gluon_names(backbone: MobileNet) -> dict[str, list[str]]:
         leaves |= {f"norm.{leaf}": f"{norm}_{leaf}" for leaf in ("running_mean", "running_var")}
         names |= {f"{ours}.{leaf}": [f"mobilenetv20_features_{theirs}"] for leaf, theirs in leaves.items()}
     return names
-
-
-def _some(names: dict[str, Tensor]) -> str:
-    return ", ".join(sorted(names)[:3]) + " ..."

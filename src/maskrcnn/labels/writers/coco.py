@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
 
@@ -16,9 +16,21 @@ from maskrcnn.labels.image_files import relative_name
 from maskrcnn.labels.keypoint_schema import write_schema
 from maskrcnn.labels.types import Annotation, Dataset, DatasetInfo, LabelledImage, of_each_class
 from maskrcnn.labels.writers.format_writer import FormatWriter
+from maskrcnn.labels.writers.image_copy import copy_image
 from maskrcnn.labels.writers.left_out import LeftOut
 
 DECIMALS = 6  # of keypoints: adding and taking away half a pixel leaves noise behind
+
+
+def write_coco_copies(datasets: Mapping[str, Dataset], folder: Path) -> None:
+    """Each split as COCO JSON beside a folder of its images, which are copied as they are.
+
+    Errors are those of `write_coco`.
+    """
+    for split, dataset in datasets.items():
+        taken: set[str] = set()
+        names = [copy_image(dataset, index, folder / split, taken) for index in range(len(dataset))]
+        write_coco(dataset, folder / f"{split}.json", file_names=names)
 
 
 def write_coco(
@@ -72,14 +84,9 @@ def write_coco(
     if len({annotation["id"] for annotation in annotations}) < len(annotations):
         for number, annotation in enumerate(annotations, start=1):
             annotation["id"] = number
-    _write(
-        {
-            "images": images,
-            "annotations": annotations,
-            "categories": _categories(dataset.info, with_keypoints),
-        },
-        json_path,
-    )
+    categories = _categories(dataset.info, with_keypoints)
+    document = {"images": images, "annotations": annotations, "categories": categories}
+    write_text(json_path, json.dumps(document, allow_nan=False))
 
 
 class CocoWriter(FormatWriter):
@@ -211,7 +218,3 @@ def _new_name(file_name: str, index: int, taken: set[str], suffix: str) -> str:
         name = str(PurePosixPath(name).with_suffix("")) + f"-{index:06d}{suffix}"
     taken.add(name)
     return name
-
-
-def _write(document: dict[str, Any], path: Path) -> None:
-    write_text(path, json.dumps(document, allow_nan=False))

@@ -6,7 +6,6 @@ row by row through its own box.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
@@ -14,11 +13,11 @@ import numpy as np
 
 from maskrcnn.labels.annotation_masks import annotation_rings, annotation_window
 from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage
-from maskrcnn.labels.writers.format_writer import FormatWriter
+from maskrcnn.labels.writers.format_writer import ShapesWriter
 from maskrcnn.labels.writers.growing_file import GrowingFile
 
 
-class CvatWriter(FormatWriter):
+class CvatWriter(ShapesWriter):
     """annotations.xml, whole after every image; its subsets are the splits."""
 
     plain = True
@@ -32,15 +31,6 @@ class CvatWriter(FormatWriter):
             self._file = GrowingFile(self.folder / "annotations.xml", _head(info), "</annotations>\n", "")
             self._images = 0
         super().begin(split, name, image, info)
-        self._shapes: list[str] = []
-        self._number = 0
-
-    def add(self, annotations: Sequence[Annotation], scores: Sequence[float] | None = None) -> None:
-        for annotation in annotations:
-            self._number += 1
-            if not self.is_crowd(annotation):
-                self.note_keypoints(annotation)
-                self._shapes += self._shapes_of(annotation)
 
     def end(self) -> None:
         named = {
@@ -52,13 +42,13 @@ class CvatWriter(FormatWriter):
         if self.split:
             named["subset"] = self.split.capitalize()
         self._images += 1
-        self._file.add(["".join([f"  <image{_attributes(named)}>\n", *self._shapes, "  </image>\n"])])
+        self._file.add(["".join([f"  <image{_attributes(named)}>\n", *self.shapes, "  </image>\n"])])
 
     def close(self) -> None:
         if self.name:
             self._file.close()
 
-    def _shapes_of(self, annotation: Annotation) -> list[str]:
+    def shapes_of(self, annotation: Annotation) -> list[str]:
         common = {"label": self.class_name(annotation), "source": "auto" if self.drafts else "manual"}
         common["occluded"], common["z_order"] = "0", "0"
         parts = annotation_rings(annotation, self.image, self.tolerance)
@@ -68,7 +58,7 @@ class CvatWriter(FormatWriter):
         if any(holes for _, holes in parts):
             return [f"    <mask{_attributes(common | self._mask(annotation))}></mask>\n"]
         if len(parts) > 1:
-            common["group_id"] = str(self._number)
+            common["group_id"] = str(self.number)
         rings = (";".join(f"{_number(x)},{_number(y)}" for x, y in ring.tolist()) for ring, _ in parts)
         return [f"    <polygon{_attributes(common | {'points': ring})}></polygon>\n" for ring in rings]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage
 from maskrcnn.labels.writers.left_out import LeftOut
@@ -74,13 +75,22 @@ class FormatWriter:
     def class_name(self, annotation: Annotation) -> str:
         return self.info.classes[annotation.label]
 
-    def is_crowd(self, annotation: Annotation) -> bool:
-        """Whether it is a crowd, which is noted as left out."""
-        if annotation.crowd:
-            self.left_out.note("crowd region")
-        return annotation.crowd
 
-    def note_keypoints(self, annotation: Annotation) -> None:
-        """Notes visible keypoints as left out."""
-        if annotation.keypoints is not None and (annotation.keypoints[:, 2] > 0).any():
-            self.left_out.note("keypoints of an object")
+class ShapesWriter(FormatWriter):
+    """A format whose objects are shapes of an image, several of which may be one object."""
+
+    def begin(self, split: str, name: str, image: LabelledImage, info: DatasetInfo) -> None:
+        super().begin(split, name, image, info)
+        self.shapes: list[Any] = []
+        self.number = 0  # of the object, from 1
+
+    def add(self, annotations: Sequence[Annotation], scores: Sequence[float] | None = None) -> None:
+        for annotation in annotations:
+            self.number += 1
+            if not self.left_out.is_crowd(annotation):
+                self.left_out.note_keypoints(annotation)
+                self.shapes += self.shapes_of(annotation)
+
+    def shapes_of(self, annotation: Annotation) -> Sequence[Any]:
+        """The shapes of an object."""
+        raise NotImplementedError

@@ -43,7 +43,9 @@ class GeoJsonWriter(FormatWriter):
         shown = [None] * len(annotations) if scores is None else scores
         pairs = zip(annotations, shown, strict=True)
         assert self._file is not None
-        self._file.add([json.dumps(self._feature(*pair)) for pair in pairs if not self.is_crowd(pair[0])])
+        self._file.add(
+            [json.dumps(self._feature(*pair)) for pair in pairs if not self.left_out.is_crowd(pair[0])]
+        )
 
     def end(self) -> None:
         self.close()
@@ -67,7 +69,7 @@ class GeoJsonWriter(FormatWriter):
         return ring
 
     def _feature(self, annotation: Annotation, score: float | None) -> dict[str, Any]:
-        self.note_keypoints(annotation)
+        self.left_out.note_keypoints(annotation)
         parts = annotation_rings(annotation, self.image, self.tolerance)
         if not parts:
             self.left_out.note("box drawn as an outline")

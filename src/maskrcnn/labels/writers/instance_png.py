@@ -18,8 +18,7 @@ def write_instance_png(datasets: dict[str, Dataset], folder: Path, left_out: Lef
     """Writes every split into `folder`/SPLIT/images and `folder`/SPLIT/labels."""
     for split, dataset in datasets.items():
         taken: set[str] = set()
-        for index in range(len(dataset)):
-            image = dataset.image(index)
+        for index, image in enumerate(dataset):
             name = copy_image(dataset, index, folder / split / "images", taken, flat=True)
             path = (folder / split / "labels" / name).with_suffix(".png")
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -33,12 +32,10 @@ def instance_ids(image: LabelledImage, left_out: LeftOut, most: int = 65_535) ->
     ids = np.zeros((image.height, image.width), np.uint16)
     number = 0
     for annotation in image.annotations:
-        if annotation.crowd:
-            left_out.note("crowd region")
+        if left_out.is_crowd(annotation):
             continue
         rle = annotation_rle(annotation, image.height, image.width)
-        if annotation.keypoints is not None and (annotation.keypoints[:, 2] > 0).any():
-            left_out.note("keypoints of an object")
+        left_out.note_keypoints(annotation)
         if rle is None:
             left_out.note("object without a mask")
             continue

@@ -42,9 +42,9 @@ class LabelStudioWriter(FormatWriter):
     def add(self, annotations: Sequence[Annotation], scores: Sequence[float] | None = None) -> None:
         shown = [None] * len(annotations) if scores is None else scores
         for annotation, score in zip(annotations, shown, strict=True):
-            if self.is_crowd(annotation):
+            if self.left_out.is_crowd(annotation):
                 continue
-            self.note_keypoints(annotation)
+            self.left_out.note_keypoints(annotation)
             region = self._region(annotation)
             if score is not None:
                 region["score"] = score

@@ -65,7 +65,7 @@ class LabelTiffWriter(FormatWriter):
         assert self._path is not None
         ids = tifffile.memmap(self._path, mode="r+")
         for annotation in annotations:
-            if not self.is_crowd(annotation):
+            if not self.left_out.is_crowd(annotation):
                 self._draw(annotation, ids)
         ids.flush()
 
@@ -83,7 +83,7 @@ class LabelTiffWriter(FormatWriter):
             self._path = None
 
     def _draw(self, annotation: Annotation, ids: np.ndarray) -> None:
-        self.note_keypoints(annotation)
+        self.left_out.note_keypoints(annotation)
         window = annotation_window(annotation, self.image)
         if window is None:
             self.left_out.note("object without a mask")

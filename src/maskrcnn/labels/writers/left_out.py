@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+from maskrcnn.labels.types import Annotation
+
 # kind: why
 REASONS = {
     "crowd region": "the format has no crowds; a training will take it for background",
@@ -31,6 +33,17 @@ class LeftOut:
         assert kind in REASONS, kind
         if count:
             self.counts[kind] += count
+
+    def is_crowd(self, annotation: Annotation) -> bool:
+        """Whether it is a crowd, which is noted."""
+        if annotation.crowd:
+            self.note("crowd region")
+        return annotation.crowd
+
+    def note_keypoints(self, annotation: Annotation) -> None:
+        """Note visible keypoints."""
+        if annotation.keypoints is not None and (annotation.keypoints[:, 2] > 0).any():
+            self.note("keypoints of an object")
 
     def lines(self) -> list[str]:
         return [f"lost: {kind}: {count}; {REASONS[kind]}" for kind, count in self.counts.items()]

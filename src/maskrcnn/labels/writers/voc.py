@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from maskrcnn.files import write_text
-from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
+from maskrcnn.labels.types import Dataset, LabelledImage
 from maskrcnn.labels.writers.image_copy import copy_image
 from maskrcnn.labels.writers.instance_png import instance_ids
 from maskrcnn.labels.writers.left_out import LeftOut
@@ -28,9 +28,8 @@ def write_voc(datasets: dict[str, Dataset], folder: Path, left_out: LeftOut) -> 
     palette = _palette()
     for split, dataset in datasets.items():
         stems = []
-        for index in range(len(dataset)):
-            image = dataset.image(index)
-            image.annotations = [a for a in image.annotations if not _is_crowd(a, left_out)]
+        for index, image in enumerate(dataset):
+            image.annotations = [a for a in image.annotations if not left_out.is_crowd(a)]
             name = copy_image(dataset, index, folder / "JPEGImages", taken, plain=True)
             stem = Path(name).with_suffix("")
             stems.append(stem.as_posix())
@@ -38,24 +37,18 @@ def write_voc(datasets: dict[str, Dataset], folder: Path, left_out: LeftOut) -> 
             path.parent.mkdir(parents=True, exist_ok=True)
             document = ElementTree.tostring(_document(image, name, dataset), encoding="unicode")
             write_text(path, document, flush=False)
-            if any(a.polygons or a.rle is not None for a in image.annotations):
+            if image.has_masks:
                 _write_masks(image, dataset, folder, stem, palette, left_out)
         sets = folder / "ImageSets" / "Main"
         sets.mkdir(parents=True, exist_ok=True)
         write_text(sets / f"{split}.txt", "".join(f"{stem}\n" for stem in stems))
 
 
-def _is_crowd(annotation: Annotation, left_out: LeftOut) -> bool:
-    if annotation.crowd:
-        left_out.note("crowd region")
-    return annotation.crowd
-
-
 def _write_masks(
     image: LabelledImage, dataset: Dataset, folder: Path, stem: Path, palette: list[int], left_out: LeftOut
 ) -> None:
     """The object image, in the order of the XML, and the class image."""
-    owners = [a for a in image.annotations if a.polygons or a.rle is not None]
+    owners = [a for a in image.annotations if a.has_mask]
     ids = instance_ids(replace(image, annotations=owners), left_out, MOST_OBJECTS)
     labels = np.array([0, *(a.label + 1 for a in owners)])
     for kind, values in (("SegmentationObject", ids), ("SegmentationClass", labels[ids])):
@@ -69,14 +62,14 @@ def _write_masks(
 def _document(image: LabelledImage, name: str, dataset: Dataset) -> ElementTree.Element:
     """VOC counts pixels from 1, and a box's end is its last pixel."""
     root = ElementTree.Element("annotation")
-    masks = any(a.polygons or a.rle is not None for a in image.annotations)
+    masks = image.has_masks
     for key, value in (("folder", "JPEGImages"), ("filename", name), ("segmented", int(masks))):
         ElementTree.SubElement(root, key).text = str(value)
     size = ElementTree.SubElement(root, "size")
     for key, value in (("width", image.width), ("height", image.height), ("depth", 3)):
         ElementTree.SubElement(size, key).text = str(value)
     # the objects of the label image are matched by their order, so those that have masks come first
-    for annotation in sorted(image.annotations, key=lambda a: not (a.polygons or a.rle is not None)):
+    for annotation in sorted(image.annotations, key=lambda a: not a.has_mask):
         thing = ElementTree.SubElement(root, "object")
         for key, value in (("name", dataset.classes[annotation.label]), ("truncated", 0), ("difficult", 0)):
             ElementTree.SubElement(thing, key).text = str(value)

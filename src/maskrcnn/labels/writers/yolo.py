@@ -42,7 +42,7 @@ class YoloWriter(FormatWriter):
         self._lines: list[str] = []
 
     def add(self, annotations: Sequence[Annotation], scores: Sequence[float] | None = None) -> None:
-        self._lines += [self._line(one) for one in annotations if not self.is_crowd(one)]
+        self._lines += [self._line(one) for one in annotations if not self.left_out.is_crowd(one)]
 
     def end(self) -> None:
         path = self.own_file(self.split, self.name)
@@ -69,7 +69,7 @@ class YoloWriter(FormatWriter):
             none = np.zeros((len(self._first.keypoints.names), 3))
             points = none if annotation.keypoints is None else annotation.keypoints
             return _text(annotation.label, box + (points / (width, height, 1)).reshape(-1).tolist())
-        self.note_keypoints(annotation)
+        self.left_out.note_keypoints(annotation)
         parts = annotation_rings(annotation, self.image, self.tolerance)
         if not parts:
             return _text(annotation.label, box)

@@ -17,7 +17,6 @@ from maskrcnn.predict.tiles import best_first, merge
 from maskrcnn.predict.writers.results import overlay_name
 from maskrcnn.predict.writers.writer import WrittenImage
 
-QUALITY = 92  # of JPEG
 LONGEST = 10_000  # pixels: images with a longer side are drawn reduced
 REDUCED = 5_000  # pixels, to at most this side
 STRIP = 1024  # rows of a large image that are read together, about
@@ -48,7 +47,7 @@ class OverlayWriter:
             factor = reduction(self._image.size)
             size, pixels = self._image.size, self._image.pixels
             found.pixels = whole_pixels(pixels, size) if factor == 1 else reduced_pixels(pixels, size, factor)
-            save_image(found.plot(enlarge=True), path, quality=QUALITY)
+            save_image(found.plot(enlarge=True), path)
         self._found = []
         self.written.append(path)
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maskrcnn.errors import UserError
 from maskrcnn.files import new_file, write_text
 from maskrcnn.instances import Instances
 from maskrcnn.labels.writers.growing_file import GrowingFile, Mark
 from maskrcnn.masks.measure import BOX, demand_scikit_image, measure
-from maskrcnn.predict.table import table_line
+from maskrcnn.predict.table import demand_pyarrow, table_line
 from maskrcnn.predict.writers.writer import WrittenImage
 
 if TYPE_CHECKING:
@@ -117,8 +115,7 @@ class ParquetTable:
         Raises:
             UserError: pyarrow is not installed.
         """
-        if find_spec("pyarrow") is None:
-            raise UserError("parquet: needs pyarrow; pip install 'maskrcnn[parquet]'")
+        demand_pyarrow("parquet")
         self._file = contextlib.ExitStack()
         self._unfinished = self._file.enter_context(new_file(path))
         self._writer: ParquetWriter | None = None
