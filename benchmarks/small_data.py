@@ -6,10 +6,10 @@ Each seed draws its own order of the training images, of which the sizes are the
 all ways; every training has the same batch and the same steps (or, by --time, what takes as long) and is
 measured once, at its end, on the whole val split. The ways:
 
-- auto: what `maskrcnn train DATA` chooses for these images;
+- auto: what `maskrcnn train DATA` chooses for these images, started from a shipped model;
 - recipe: the shipped recipe of such objects, as it is;
-- trunk, scratch, shipped: as auto, but started from an ImageNet trunk, from random weights with group norms
-  (He et al. 2019), or from a shipped model;
+- trunk, scratch: as auto, but started from an ImageNet trunk, or from random weights with group norms (He et
+  al. 2019);
 - any other name: as auto, started from that model.
 
 --change KEY=VALUE adds --of (auto) with a setting changed, and the difference. The first way, or --of, is
@@ -57,16 +57,16 @@ from maskrcnn.safe_files import parse_json
 from maskrcnn.train.run_folder import describe_data
 from maskrcnn.train.setup import take_only_class
 from maskrcnn.tuning import tune
-from maskrcnn.weights.load import load_model
+from maskrcnn.weights.load import find_folder, load_model
+from maskrcnn.weights.store import load_model_config
 
 GENERATED = "generated images of ten classes"
-WAYS = ("auto", "recipe", "trunk", "scratch", "shipped")
+WAYS = ("auto", "recipe", "trunk", "scratch")
 TRUNK = ["train.init=null", "train.trunk=mobilenetv2-imagenet"]
 SCRATCH = [
     *("train.init=null", "train.trunk=null", "train.backbone_lr_factor=1"),
     *("model.backbone.freeze=0", "model.backbone.norm=group"),
 ]
-OTHER_START = "person-mobilenet"  # where no shipped model knows the classes
 PLACES = {"data.workers", "train.log"}  # settings that change no result
 
 
@@ -176,8 +176,6 @@ class SmallData:
     def _start(self, start: str) -> list[str]:
         if start in ("auto", "recipe"):
             return []
-        if start == "shipped":
-            return [f"train.init={self.shipped or OTHER_START}"]
         return {"trunk": TRUNK, "scratch": SCRATCH}.get(start, [f"train.init={start}"])
 
     @cached_property
@@ -186,9 +184,16 @@ class SmallData:
         return self._advice(self.train, []).config
 
     @property
-    def shipped(self) -> str | None:
-        """The model that auto starts from, where it takes one."""
+    def start(self) -> str | None:
+        """The model that auto starts from."""
         return self.whole.train.init
+
+    @property
+    def known(self) -> bool:
+        """Whether that model knows the classes, so that it can be measured untrained."""
+        if self.start is None:
+            return False
+        return load_model_config(find_folder(self.start)).classes == self.untrained.train.classes
 
     def _steps(self, way: Way) -> int:
         """Of each training of the way: as asked, or what --time is enough for, measured once."""
@@ -222,17 +227,17 @@ class SmallData:
             if number % parts == part - 1 and not job.done:
                 say(f"training {number + 1} of {len(jobs)}: {name}")
                 train_and_find(job.config, job.train, job.val, job.folder, " ".join(sys.argv))
-        if part == 1 and self.shipped and not self.untrained.done:
-            say(f"{self.shipped}, untrained")
-            model = load_model(self.shipped)
+        if part == 1 and self.known and not self.untrained.done:
+            say(f"{self.start}, untrained")
+            model = load_model(self.start)
             write_json(self.untrained.folder / FOUND, list(find_all(model, self.untrained.val)))
 
     @cached_property
     def untrained(self) -> Job:
         """What auto starts from, as it is: measured, not trained."""
-        _, val, _ = take_only_class(self.whole, self.train, self.val)
+        train, val, _ = take_only_class(self.whole, self.train, self.val)
         name = hashlib.sha256(self.digest.encode()).hexdigest()[:12]
-        return Job(self.whole, self.train, val, self.options.out / f"untrained-{self.shipped}-{name}")
+        return Job(self.whole, train, val, self.options.out / f"untrained-{self.start}-{name}")
 
     # ---- report
 
@@ -263,7 +268,7 @@ class SmallData:
 
     def untrained_ap(self) -> dict[str, float] | None:
         """AP of what auto starts from, where that is a model and was measured."""
-        if not self.shipped or not self.untrained.done:
+        if not self.known or not self.untrained.done:
             return None
         return {kind: _matches(self.untrained, kind).average_precision()["AP"] for kind in self.kinds}
 
@@ -273,7 +278,7 @@ class SmallData:
         lines = table(rows, self.kinds, self.base.name)
         if untrained:
             figures = [f"{KIND_NAMES[kind]} AP {figure:.1f}" for kind, figure in untrained.items()]
-            lines += ["", f"{self.shipped}, untrained: {', '.join(figures)}"]
+            lines += ["", f"{self.start}, untrained: {', '.join(figures)}"]
         waiting = [name for name, job in self.jobs().items() if not job.done]
         lines += ["", f"Not done: {'; '.join(waiting)}"] if waiting else []
         told = [f"{self.source}: {len(self.val)} val images", f"batch {self.options.batch}"]

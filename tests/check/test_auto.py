@@ -28,6 +28,7 @@ from maskrcnn.errors import UserError
 from maskrcnn.files import write_json
 from maskrcnn.labels.split import Grouping, hold_out, split_data
 from maskrcnn.labels.synthetic import Synthetic
+from maskrcnn.labels.types import DEFAULT_CLASS
 from maskrcnn.labels.writers.coco import write_coco
 from maskrcnn.model.build import build
 from maskrcnn.training_data.tiles import TiledDataset
@@ -92,13 +93,15 @@ def test_a_start_whose_anchors_do_not_fit_gets_others() -> None:
 
 
 def test_a_start_sees_objects_at_the_side_that_it_was_made_for() -> None:
-    """Small images are enlarged to it, as far as the anchors fit; other starts leave them as they are."""
+    """Small images are enlarged to it, as far as the anchors fit; without a start they are left as they are."""
     small = {"short_sides": [320.0] * 5, "long_sides": [480.0] * 5}
     people, shapes = (labels({name: 300}, [62.0, 121, 180, 240, 319], **small) for name in ("person", "cube"))
     advice = advise("d", people, machine=CPU)
     assert (advice.config.model.input.short_side, advice.config.model.input.long_side) == (480, 736)
     assert "short side 480, the start's own" in "".join(advice.reasons)
-    assert advise("d", shapes, machine=CPU).config.model.input.short_side == 320
+    assert advise("d", shapes, machine=CPU).config.model.input.short_side == 480
+    alone = advise("d", shapes, machine=CPU, asked=["train.init=null"])
+    assert alone.config.model.input.short_side == 320
     assert advise("d", NUCLEI, machine=CPU).config.model.input.short_side == 640
     large = labels({"person": 300}, [150.0, 250, 280, 300, 319], **small)
     assert advise("d", large, machine=CPU).config.model.input.short_side == 480
@@ -109,9 +112,26 @@ def test_a_start_sees_objects_at_the_side_that_it_was_made_for() -> None:
 
 def test_animals_are_no_nuclei() -> None:
     config = advise("d", ANIMALS, machine=CPU).config
-    assert config.train.init is None and config.train.trunk == "mobilenetv2-imagenet"
-    assert len(config.model.rpn.ratios) == 3 or config.model.rpn.ratios == [1.0]
+    assert config.train.init == "person-mobilenet" and not config.model.classes
+    assert config.model.rpn.ratios == [0.5, 1.0, 2.0]
     assert config.model.keypoint_head is None and config.model.neck.channels == 128
+
+
+def test_a_start_that_does_not_know_the_classes() -> None:
+    """It trains as long as without one, and lends its name to no object."""
+    things = labels({DEFAULT_CLASS: 300}, [30.0, 60, 120, 200, 300])
+    advice = advise("d", things, machine=CPU, val_images=9)
+    assert advice.reasons[0].startswith("start: person-mobilenet: no shipped model knows these classes")
+    assert advice.config.model.classes == [DEFAULT_CLASS]
+    alone = advise("d", things, machine=CPU, val_images=9, asked=["train.init=null"])
+    assert advice.config.train.epochs == alone.config.train.epochs
+    asked = advise("d", things, machine=CPU, val_images=9, asked=["train.init=nuclei-mobilenet"]).config
+    assert not asked.model.classes and 2.9 < advice.config.train.epochs / asked.train.epochs <= 3
+    for words in (["train.trunk=mobilenetv2-imagenet"], ["model.backbone.kind=resnet50", "train.trunk=null"]):
+        other = advise("d", ANIMALS, machine=CPU, asked=words)
+        assert other.config.train.init is None and "as asked for" in other.reasons[0]
+    other = advise("d", ANIMALS, machine=CPU, asked=["model.backbone.kind=resnet50"])
+    assert other.config.train.init is None and "the network that is asked for" in other.reasons[0]
 
 
 def test_the_settings_fit_the_machine() -> None:
@@ -170,9 +190,9 @@ def test_a_published_model_is_taken_from_the_cache_and_never_fetched(monkeypatch
     entry = find_published("torchvision/maskrcnn_resnet50_fpn")
     monkeypatch.setattr(start, "fetch_converted", lambda name: pytest.fail(f"{name} was asked for"))
     monkeypatch.setattr(start, "is_downloaded", lambda other: False)
-    assert advise("d", ANIMALS, machine=GPU).config.train.init is None
+    assert advise("d", ANIMALS, machine=GPU).config.train.init == "person-mobilenet"
     monkeypatch.setattr(start, "is_downloaded", lambda other: other.name == entry.name)
-    assert advise("d", ANIMALS, machine=CPU).config.train.init is None  # too slow there
+    assert advise("d", ANIMALS, machine=CPU).config.train.init == "person-mobilenet"  # the other is too slow
     monkeypatch.setattr(start, "fetch_converted", lambda name: SHIPPED / "nuclei-mobilenet")
     config = advise("d", ANIMALS, machine=GPU).config
     assert config.train.init == entry.name and config.train.trunk is None

@@ -47,8 +47,9 @@ def test_the_rate_reaches_each_group_by_its_multiple(kind: str) -> None:
     assert [group["lr"] for group in optimizer.param_groups] == [2.0, 2.0, 0.2, 0.2]
 
 
-def test_the_rate_scales_linearly_with_the_batch() -> None:
+def test_the_rate_scales_with_the_batch() -> None:
     assert peak_rate(TrainConfig(lr=0.02, batch=4, reference_batch=16)) == 0.005
+    assert peak_rate(TrainConfig(lr=0.02, batch=4, reference_batch=16, optimizer="adamw")) == 0.01
     assert peak_rate(TrainConfig(lr=0.02, batch=4, reference_batch=16, scale_lr=False)) == 0.02
 
 

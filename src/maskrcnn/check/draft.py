@@ -17,6 +17,7 @@ class Draft:
     reasons: list[str] = field(default_factory=list)
     overrides: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)  # overrides that a person wants: these win
+    familiar: bool = True  # whether a model to start from knows such objects
     _read: tuple[list[str], Config] | None = field(default=None, init=False)
 
     def add(self, reason: str, *overrides: str) -> None:

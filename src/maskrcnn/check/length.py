@@ -46,13 +46,14 @@ def advise_length(
     """Epochs, and where all is `chosen` what hangs on them: warm-up, average, evaluations, early stop."""
     config = draft.config
     images = max(1, stats.images - (val_images if config.data.val_share else 0))
-    fewer = FINE_TUNED if config.train.init else 1
+    known = config.train.init is not None and draft.familiar
+    fewer = FINE_TUNED if known else 1
     samples = images * _samples_of_an_image(stats, config.data.tiles)  # of an epoch
     wanted = int(np.clip(math.ceil(IMAGE_VIEWS / samples / fewer), *EPOCHS))
     evaluations, epochs = EVALUATIONS, float(wanted)
     if seconds is not None and cost is not None:
         evaluations = _evaluations(seconds, cost, val_images)
-        evaluated = evaluations + bool(config.train.init)  # the start itself first
+        evaluated = evaluations + known  # the start itself first
         epochs = _epochs_in(seconds, cost, images, evaluated * val_images, wanted)
         said = f"{epochs:g} epochs fit into {seconds / 60:.3g} minutes; the images ask for {wanted}"
         if epochs == LONGER * wanted:

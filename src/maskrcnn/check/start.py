@@ -1,4 +1,4 @@
-"""What a training starts from: a model that knows such objects already, else an ImageNet trunk."""
+"""What a training starts from: a model that knows such objects already, else one that has learned others."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ CROWDED = 10  # objects of an image, in the middle, from which on nameless ones 
 ROUND = 1.6  # sides of a cell's box, at most, in the middle half of them: those at a border are cut
 # of the network, and not of the data that a published one was trained on
 OF_THE_DATA = ("classes", "class_ids", "keypoints", "input.tile_side")
+OTHER_NETWORK = ("train.trunk", "model.backbone.kind", "model.neck.kind")  # of which no start has the weights
 FINE_TUNING = ("train.lr=0.0002", "train.reference_batch=16", "train.trunk=null")
 
 
@@ -41,22 +42,30 @@ def choose_start(stats: Statistics, machine: Machine, asked: Sequence[str] = ())
         UserError: there is no such model as that.
     """
     draft = _by_labels(stats, machine)
+    chosen = draft.config.train.init
     draft.asked = list(asked)
     train = draft.config.train
     if draft.asks("train.init") and train.init is not None:
         own = Draft(train.init if train.init in shipped_recipes() else draft.recipe, asked=list(asked))
-        own.overrides = _settings_of(load_model_config(find_folder(train.init)), own.config)
+        model = load_model_config(find_folder(train.init))
+        own.overrides = [*_settings_of(model, own.config), "train.trunk=null"]
         own.reasons = [f"start: {train.init}, as asked for, and its network"]
-        own.overrides.append("train.trunk=null")
+        known = {*model.classes} | ({DEFAULT_CLASS} if len(model.classes) == 1 else set())
+        own.familiar = draft.familiar if train.init == chosen else known.issuperset(_used(stats))
         return own
+    if not draft.familiar and any(map(draft.asks, OTHER_NETWORK)):
+        draft.overrides = ["train.init=null"]
+    train = draft.config.train
     if draft.asks("train.init") or draft.asks("train.trunk"):
         draft.reasons = [f"start: {train.init or train.trunk or 'random weights'}, as asked for"]
+    elif train.init is None:
+        draft.reasons = [f"start: {train.trunk}: no shipped model has the network that is asked for"]
     return draft
 
 
 def _by_labels(stats: Statistics, machine: Machine) -> Draft:
     """The same, whatever a person wants."""
-    names = [name for name, count in stats.classes.items() if count]
+    names = _used(stats)
     if len(names) == 1 and (PERSON_NAMES.search(names[0]) or list(stats.visible) == COCO_NAMES):
         reason = f"start: {PERSON}, a shipped model that knows the class {names[0]!r}"
         return Draft(PERSON, [reason], [f"train.init={PERSON}"])
@@ -70,8 +79,16 @@ def _by_labels(stats: Statistics, machine: Machine) -> Draft:
         where = "published for COCO, and in the cache already"
         draft.add(f"start: {best.name}, {where}", f"train.init={best.name}", *FINE_TUNING)
         return draft
-    trunk = load_trunk_name(Draft(PERSON).config)
-    return Draft(PERSON, [f"start: {trunk}, an ImageNet trunk: no shipped model knows these classes"])
+    reason = f"start: {PERSON}: no shipped model knows these classes, but it has learned to outline objects"
+    draft = Draft(PERSON, [reason], [f"train.init={PERSON}"], familiar=False)
+    if list(stats.classes) == [DEFAULT_CLASS]:  # which would be taken for the only class of the start
+        draft.overrides.append(f"model.classes=[{DEFAULT_CLASS}]")
+    return draft
+
+
+def _used(stats: Statistics) -> list[str]:
+    """The classes that objects have."""
+    return [name for name, count in stats.classes.items() if count]
 
 
 def load_trunk_name(config: Config) -> str | None:

@@ -23,7 +23,8 @@ class TrainConfig(Section):
     reference_batch: int = Field(16, gt=0, le=16_384)
     """Images in the step that `lr` is meant for."""
     scale_lr: bool = True
-    """Multiply `lr` by `batch` / `reference_batch` (Goyal et al. 2017)."""
+    """Multiply `lr` by `batch` / `reference_batch` (Goyal et al. 2017), for AdamW by the square root of it
+    (Malladi et al. 2022)."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """SGD with momentum, or AdamW."""
     lr: float = Field(0.02, gt=0, le=1e3)

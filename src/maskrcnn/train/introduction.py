@@ -18,7 +18,9 @@ def introduction(
     settings, accelerator = config.train, learner.accelerator
     count, learn = learner.parameters()
     val = f", {len(val_data)} to evaluate on" if val_data is not None else ", none to evaluate on"
-    scaled = f" = {settings.lr:g} x {settings.batch}/{settings.reference_batch}" if settings.scale_lr else ""
+    ratio = f"{settings.batch}/{settings.reference_batch}"
+    ratio = f"the square root of {ratio}" if settings.optimizer == "adamw" else ratio
+    scaled = f" = {settings.lr:g} x {ratio}" if settings.scale_lr else ""
     warmup = warmup_iterations(settings, total)
     shortened = (
         f" (shortened from {settings.warmup_iterations:g})" if warmup < settings.warmup_iterations else ""

@@ -84,10 +84,11 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
 
 
 def peak_rate(config: TrainConfig) -> float:
-    """The learning rate after warm-up: `lr`, scaled from `reference_batch` to our batch (Goyal et al.
-    2017).
+    """The learning rate after warm-up: `lr`, scaled from `reference_batch` to our batch, of SGD in proportion
+    (Goyal et al. 2017), of AdamW by the square root (Malladi et al. 2022).
     """
-    return config.lr * (config.batch / config.reference_batch if config.scale_lr else 1.0)
+    ratio = config.batch / config.reference_batch if config.scale_lr else 1.0
+    return config.lr * (math.sqrt(ratio) if config.optimizer == "adamw" else ratio)
 
 
 def warmup_iterations(config: TrainConfig, total: int) -> float:
