@@ -212,19 +212,16 @@ def _find_split(folder: Path, split: Split, named: Format | None, options: Label
         return _opener(whole, folder, options, split)
     names = SPLIT_NAMES[split]
     found: dict[Path, Opener] = {}
-    for suffix in (".json", "", ".csv"):
-        if found and suffix == ".csv":
-            break  # masks of which a table beside them, as of TGS salt, may have the runs
+    for suffix in (".json", ""):
         paths = [path for name in names for path in _like(folder, f"{name}{suffix}")]
-        others = _like(folder, "*.csv") if paths and suffix == ".csv" else ()
-        if any(split_of(path.stem) is None and _whole(path, named, options) for path in others):
-            break  # a person has to say what that is
         if found:  # a folder beside a label file has its images, as a rule: looking for labels takes seconds
             paths = [path for path in paths if not _holds_images_alone(path)]
         openers = {path: opener for path in paths if (opener := _whole(path, named, options))}
         if openers:
             path = _only(list(openers))
             found[path] = openers[path]
+    if not found:  # else a table may have the runs of the masks that were found, as of TGS salt
+        found |= _split_table(folder, split, named, options)
     for stem in ("instances_", "person_keypoints_", "", "lvis_v*_"):
         patterns = (f"{stem}{name}*.json" for name in names)
         files = [path for pattern in patterns for path in _like(folder / "annotations", pattern)]
@@ -239,6 +236,19 @@ def _find_split(folder: Path, split: Split, named: Format | None, options: Label
             "meant, or move the other out of there"
         )
     return next(iter(found.values()), None)
+
+
+def _split_table(
+    folder: Path, split: Split, named: Format | None, options: LabelOptions
+) -> dict[Path, Opener]:
+    """The table of a split; none beside a table of which a person has to say what it is."""
+    tables = list(_like(folder, "*.csv"))
+    own = [path for path in tables if path.stem.lower() in SPLIT_NAMES[split]]
+    others = [path for path in tables if split_of(path.stem) is None] if own else []
+    if any(_whole(path, named, options) for path in others):
+        return {}
+    openers = {path: opener for path in own if (opener := _whole(path, named, options))}
+    return {path: openers[path] for path in [_only(list(openers))]} if openers else {}
 
 
 def _holds_images_alone(folder: Path) -> bool:

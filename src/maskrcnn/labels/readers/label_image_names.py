@@ -39,10 +39,10 @@ CLASS_LISTS = {
 
 def image_stem(stem: str, images: Container[str]) -> str:
     """The stem of a label image's image: the same, or without a mark or the image's suffix."""
+    if stem in images:
+        return stem
     base, suffix = os.path.splitext(stem)  # a.jpg.png of a.jpg
-    if stem not in images and base in images and suffix.lower() in IMAGE_SUFFIXES:
-        return base
-    return stem if stem in images else bare_stem(stem, images)
+    return base if base in images and suffix.lower() in IMAGE_SUFFIXES else bare_stem(stem, images)
 
 
 def bare_stem(stem: str, images: Container[str]) -> str:

@@ -138,11 +138,13 @@ def _present(
             builder.problems.note(
                 ProblemKind.ANNOTATION_WITHOUT_IMAGE, of_image[0].record, count=len(of_image)
             )
-    others = {name for key in _named_beside(builder.source) for name in files.get(key, [])}
     tops = {name.rpartition("/")[0].partition("/")[0] for name in images}  # not those of another split
-    for name in sorted({name for found in files.values() for name in found} - images.keys()):
-        if name.rpartition("/")[0].partition("/")[0] in tops and name not in others:
-            builder.problems.note(ProblemKind.IMAGE_WITHOUT_ROW, repr(name), name)
+    unnamed = {name for found in files.values() for name in found} - images.keys()
+    unnamed = {name for name in unnamed if name.rpartition("/")[0].partition("/")[0] in tops}
+    if unnamed:  # the other tables are read for these alone
+        unnamed -= {name for key in _named_beside(builder.source) for name in files.get(key, [])}
+    for name in sorted(unnamed):
+        builder.problems.note(ProblemKind.IMAGE_WITHOUT_ROW, repr(name), name)
     return images
 
 

@@ -109,15 +109,17 @@ def looks_like_voc(source: Path) -> bool:
         root = _root(Path(source))
         labels = _labels_folder(root)
         files = labels.glob(XMLS) if labels == root else labels.glob(f"**/{XMLS}")
-        heads = []
-        for path in islice((path for path in files if path.name[0] != "."), TRIED):  # one may be empty
-            with path.open("rb") as file:
-                heads.append(file.read(8192))
+        return any(map(_begins_voc, islice((path for path in files if path.name[0] != "."), TRIED)))
     except (OSError, UserError):
         return False
-    tags = (b"<bndbox", b"<size", b"<segmented")
-    voc = (head for head in heads if b"<annotation" in head and b"<annotations" not in head)
-    return any(tag in head for head in voc for tag in tags)
+
+
+def _begins_voc(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(8192)
+    if b"<annotation" not in head or b"<annotations" in head:
+        return False
+    return any(tag in head for tag in (b"<bndbox", b"<size", b"<segmented"))
 
 
 def _root(source: Path) -> Path:

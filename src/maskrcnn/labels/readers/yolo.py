@@ -92,10 +92,7 @@ def read_yolo(source: Path, split: str | None = None) -> FileDataset:
         else:
             builder.image_count += 1
             builder.missing.append(image)
-    total, leaving = counts["all"], counts["leaving"]
-    if counts["corners"] == total >= SOME and 2 * leaving > total:
-        what = f"{leaving} of {total} boxes leave their image: they are corners x1, y1, x2, y2"
-        raise RecordError(description.path, what, "write the centre, the width and the height")
+    _refuse_corners(counts, description.path)
     for subset in other_subsets(description.subsets):
         builder.problems.note(ProblemKind.OTHER_SUBSET, repr(subset))
     _note_orphans(description, set(labels.values()), builder)
@@ -203,11 +200,7 @@ def _read_labels(
         numbers = _numbers(line, record, description)
         class_label, shares = builder.class_ids.index(int(numbers[0])), numbers[1:]
         if len(shares) == 4:
-            x, y, w, h = shares.tolist()
-            leaves = max(x + w / 2, y + h / 2) > 1 + FAR or min(x - w / 2, y - h / 2) < -FAR
-            counts["all"] += 1
-            counts["leaving"] += leaves
-            counts["corners"] += 0 <= x < w <= 1 and 0 <= y < h <= 1
+            _count_corners(shares, counts)
             builder.add_object(image, class_label, record, box=_box(shares, image.size))
         elif description.keypoints:
             keypoints = _keypoints(description, shares[4:], image.size)
@@ -215,6 +208,22 @@ def _read_labels(
         else:
             ring = shares.reshape(-1, 2) * [image.width, image.height]
             builder.add_object(image, class_label, record, polygons=[ring])
+
+
+def _count_corners(shares: np.ndarray, counts: Counter[str]) -> None:
+    """Count a box of 4 shares, whether it leaves its image, and whether it may be corners x1, y1, x2, y2."""
+    x, y, w, h = shares.tolist()
+    counts["all"] += 1
+    counts["leaving"] += max(x + w / 2, y + h / 2) > 1 + FAR or min(x - w / 2, y - h / 2) < -FAR
+    counts["corners"] += 0 <= x < w <= 1 and 0 <= y < h <= 1
+
+
+def _refuse_corners(counts: Counter[str], path: Path) -> None:
+    """Refuse boxes of which all may be corners, and most leave their image if they are not."""
+    total, leaving = counts["all"], counts["leaving"]
+    if counts["corners"] == total >= SOME and 2 * leaving > total:
+        what = f"{leaving} of {total} boxes leave their image: they are corners x1, y1, x2, y2"
+        raise RecordError(path, what, "write the centre, the width and the height")
 
 
 def _numbers(line: str, record: str, description: Description) -> np.ndarray:
