@@ -280,6 +280,10 @@ class TestConfig(Section):
     """Detections have a score above this."""
     nms_iou: Fraction = 0.5
     """IoU above which NMS drops the detection of the same class with the lower score."""
+    box_vote: Fraction | None = 0.6
+    """IoU above which candidates of the same class have a say in where a detection is: its box is their mean,
+    weighted by their score and by what their IoU is above this (Gidaris and Komodakis 2015); null: its own
+    box, as other libraries have it."""
     detections: Boxes = 100
     """Detections of an image, at most."""
     candidates: Boxes = 1000

@@ -136,6 +136,7 @@ def config_of(settings: Mapping[str, Any], *, data: str = "COCO") -> ModelConfig
             "test": {
                 "score": heads["SCORE_THRESH_TEST"],
                 "nms_iou": heads["NMS_THRESH_TEST"],
+                "box_vote": None,
                 "mask_rank": "score",
                 "detections": (
                     model["RPN"]["POST_NMS_TOPK_TEST"] if alone else settings["TEST"]["DETECTIONS_PER_IMAGE"]

@@ -129,6 +129,7 @@ def config_of(state: Mapping[str, Tensor], *, data: str = "COCO", eps: float = 1
             "test": {
                 "min_size": 1e-2,
                 "candidates": 2000,
+                "box_vote": None,
                 "mask_rank": "score",
                 "paste": "integer_boxes" if masks else "continuous",
             },
