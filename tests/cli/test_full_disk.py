@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "model"))
 from small import small_model
 
 from maskrcnn.cli.main import main
+from maskrcnn.images.write import save_image
 from maskrcnn.labels.convert import WRITERS
 from maskrcnn.labels.synthetic import Synthetic
 from maskrcnn.labels.writers.coco import write_coco
@@ -114,3 +115,13 @@ def test_a_split_beside_its_images_is_whole_or_not_there(
     assert main(["split", str(labels), "--val", "0.4", "--out", str(labels.parent)]) == 2
     assert "val.json: No space left" in error_line()
     assert sorted(path.name for path in labels.parent.iterdir()) == before
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".gif", ".tif", ".bmp"])
+def test_an_image_that_its_end_does_not_fit(cramped: Cramped, suffix: str) -> None:
+    """Pillow's own JPEG writer takes the end of the disk for the end of the image."""
+    pixels = np.random.default_rng(0).integers(0, 255, (96, 96, 3), np.uint8)
+    path = cramped(8192) / f"a{suffix}"
+    with pytest.raises(OSError, match="No space left|File too large"):
+        save_image(Image.fromarray(pixels), path)
+    assert not list(path.parent.iterdir())
