@@ -9,7 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from maskrcnn.errors import UserError
+from maskrcnn.errors import UserError, one_line
+from maskrcnn.files import refuse_empty
 from maskrcnn.images.header import HEIC_REMEDY, HEIC_SUFFIXES, SUFFIXES
 from maskrcnn.images.multichannel import ARRAY_SUFFIX
 from maskrcnn.images.slide_regions import SUFFIXES as SLIDES
@@ -112,9 +113,13 @@ def is_many(source: str | Path) -> bool:
 
 
 def _find(source: str) -> Names:
-    if not source:  # of a variable of the shell that is not set, say; Path would take this folder
-        raise UserError("'': an empty name; give a file, a folder or a pattern")
+    refuse_empty(source, "a file, a folder or a pattern")
     path = Path(os.path.expanduser(source))
+    try:
+        path.exists()
+    except OSError as error:  # longer than any name, say, as the content of a file is
+        name = source if len(source) < 200 else f"{source[:60]}..."
+        raise UserError(f"{name}: {one_line(error.strerror).lower()}; check the name") from None
     if is_zarr(path):
         return Names([str(path)], [])
     if path.is_dir():
