@@ -21,7 +21,10 @@ from maskrcnn.cli.main import main
 from maskrcnn.images.write import save_image
 from maskrcnn.labels.convert import WRITERS
 from maskrcnn.labels.synthetic import Synthetic
+from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage
 from maskrcnn.labels.writers.coco import write_coco
+from maskrcnn.labels.writers.label_tiff import LabelTiffWriter
+from maskrcnn.labels.writers.left_out import LeftOut
 from maskrcnn.weights.store import save_model
 
 Cramped = Callable[[int], Path]
@@ -125,3 +128,17 @@ def test_an_image_that_its_end_does_not_fit(cramped: Cramped, suffix: str) -> No
     with pytest.raises(OSError, match="No space left|File too large"):
         save_image(Image.fromarray(pixels), path)
     assert not list(path.parent.iterdir())
+
+
+def test_a_label_image_that_its_objects_do_not_fit(cramped: Cramped) -> None:
+    """It was mapped into memory, and a full disk ended the process by SIGBUS."""
+    pytest.importorskip("tifffile", reason="tifffile is not installed")
+    out = cramped(100_000) / "out"
+    writer = LabelTiffWriter(out, LeftOut())
+    ring = np.array([[0, 0], [300, 0], [300, 300], [0, 300]], np.float64)
+    everything = Annotation((0, 0, 300, 300), 0, polygons=[ring], area=90_000)
+    with pytest.raises(OSError, match="No space left|File too large"):
+        writer.begin("", "a.png", LabelledImage(1, "a.png", None, 300, 300), DatasetInfo("a", ["a"], [1]))
+        writer.add([everything])
+    writer.close()
+    assert not [path for path in out.rglob("*") if path.is_file()]
