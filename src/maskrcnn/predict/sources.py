@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 from collections.abc import Iterable
@@ -9,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from maskrcnn.errors import UserError, one_line
+from maskrcnn.errors import UserError
 from maskrcnn.files import refuse_empty
 from maskrcnn.images.header import HEIC_REMEDY, HEIC_SUFFIXES, SUFFIXES
 from maskrcnn.images.multichannel import ARRAY_SUFFIX
@@ -117,9 +118,11 @@ def _find(source: str) -> Names:
     path = Path(os.path.expanduser(source))
     try:
         path.exists()
-    except OSError as error:  # longer than any name, say, as the content of a file is
-        name = source if len(source) < 200 else f"{source[:60]}..."
-        raise UserError(f"{name}: {one_line(error.strerror).lower()}; check the name") from None
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        # the content of a file, perhaps
+        raise UserError(f"{source[:60]}...: longer than any file's name; check the name") from None
     if is_zarr(path):
         return Names([str(path)], [])
     if path.is_dir():
