@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent / "model"))
 from small import small_config
 
 from maskrcnn import Instances, MaskRCNN
+from maskrcnn.errors import UserError
 from maskrcnn.model.build import build
 from maskrcnn.predict.predictor import predict_pixels
 
@@ -120,3 +121,12 @@ def test_neighbours_in_a_batch_change_nothing() -> None:
             assert len(found) == len(expected) > 0
             assert np.allclose(found.scores, expected.scores, atol=1e-5)
             assert np.allclose(found.boxes, expected.boxes, atol=1e-2)
+
+
+def test_an_empty_name_is_not_this_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="an empty name"):
+        network().save_pretrained("")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(UserError, match="an empty name"):
+        MaskRCNN.from_pretrained("")

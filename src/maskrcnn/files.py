@@ -174,6 +174,16 @@ def new_folder(path: Path, *, shared: bool = False) -> Iterator[Path]:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
+def refuse_empty(name: str | Path, wanted: str = "a folder") -> None:
+    """Refuse the name that a variable of a shell has that is not set: Path would take this folder.
+
+    Raises:
+        UserError: it is empty.
+    """
+    if name == "":
+        raise UserError(f"'': an empty name; give {wanted}")
+
+
 def make_folder(out: Path) -> None:
     """
     Raises:

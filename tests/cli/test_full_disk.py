@@ -18,9 +18,13 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "model"))
 from small import small_model
 
 from maskrcnn.cli.main import main
+from maskrcnn.images.write import save_image
 from maskrcnn.labels.convert import WRITERS
 from maskrcnn.labels.synthetic import Synthetic
+from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage
 from maskrcnn.labels.writers.coco import write_coco
+from maskrcnn.labels.writers.label_tiff import LabelTiffWriter
+from maskrcnn.labels.writers.left_out import LeftOut
 from maskrcnn.weights.store import save_model
 
 Cramped = Callable[[int], Path]
@@ -114,3 +118,27 @@ def test_a_split_beside_its_images_is_whole_or_not_there(
     assert main(["split", str(labels), "--val", "0.4", "--out", str(labels.parent)]) == 2
     assert "val.json: No space left" in error_line()
     assert sorted(path.name for path in labels.parent.iterdir()) == before
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".gif", ".tif", ".bmp"])
+def test_an_image_that_its_end_does_not_fit(cramped: Cramped, suffix: str) -> None:
+    """Pillow's own JPEG writer takes the end of the disk for the end of the image."""
+    pixels = np.random.default_rng(0).integers(0, 255, (96, 96, 3), np.uint8)
+    path = cramped(8192) / f"a{suffix}"
+    with pytest.raises(OSError, match="No space left|File too large"):
+        save_image(Image.fromarray(pixels), path)
+    assert not list(path.parent.iterdir())
+
+
+def test_a_label_image_that_its_objects_do_not_fit(cramped: Cramped) -> None:
+    """It was mapped into memory, and a full disk ended the process by SIGBUS."""
+    pytest.importorskip("tifffile", reason="tifffile is not installed")
+    out = cramped(100_000) / "out"
+    writer = LabelTiffWriter(out, LeftOut())
+    ring = np.array([[0, 0], [300, 0], [300, 300], [0, 300]], np.float64)
+    everything = Annotation((0, 0, 300, 300), 0, polygons=[ring], area=90_000)
+    with pytest.raises(OSError, match="No space left|File too large"):
+        writer.begin("", "a.png", LabelledImage(1, "a.png", None, 300, 300), DatasetInfo("a", ["a"], [1]))
+        writer.add([everything])
+    writer.close()
+    assert not [path for path in out.rglob("*") if path.is_file()]

@@ -264,3 +264,12 @@ def test_evaluate_writes_the_figures(tmp_path: Path, capsys: pytest.CaptureFixtu
     for result in json.loads(found.read_text()):
         assert isinstance(result["segmentation"]["counts"], str)
         assert result["category_id"] in labels.class_ids
+
+
+def test_a_start_that_is_not_there_is_told_before_the_data_are_prepared(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error_line: Callable[[], str]
+) -> None:
+    """Large images are decoded then, which takes long."""
+    monkeypatch.setattr("maskrcnn.training_data.prepare.prepare_data", lambda *_: pytest.fail("prepared"))
+    arguments = ["train", "synthetic", "--set", "train.init=nix", "--run", str(tmp_path / "run")]
+    assert main(arguments) == 2 and "model 'nix': neither a shipped model" in error_line()

@@ -12,6 +12,7 @@ import typer
 from maskrcnn.cli import predict as cli_predict
 from maskrcnn.cli.main import app, main
 from maskrcnn.cli.predict_videos import named_on_stdin
+from maskrcnn.errors import UserError
 from maskrcnn.predict.kinds import KINDS
 
 PUBLISHED = "torchvision/maskrcnn_resnet50_fpn"
@@ -109,5 +110,8 @@ def test_no_option_or_argument_is_an_empty_text(tmp_path: Path, error_line: Call
 def test_standard_input_is_read_once(
     tmp_path: Path, error_line: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("sys.stdin", None)  # closed, as by <&-
+    with pytest.raises(UserError, match="no path came"):
+        named_on_stdin(["-"])
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{tmp_path}/a.png\n"))
     assert named_on_stdin(["-", "b.png", "-", "b.png"]) == [f"{tmp_path}/a.png", "b.png"]

@@ -139,5 +139,7 @@ def test_low_scores_other_classes_and_hidden_objects_do_not_match() -> None:
     assert match_objects(Labels(known, classes=2), results_of(known, category=2)).hits[0] == 0
     twice = match_objects(Labels(known), results_of(known) * 2)
     assert (
-        twice.found.tolist() == [1] and twice.hits[0] == 1 and "1 objects lie under others" in twice.notes[0]
+        twice.found.tolist() == [1]
+        and twice.hits[0] == 1
+        and "1 object wholly hidden under others" in twice.notes[0]
     )

@@ -342,6 +342,12 @@ def test_heic_without_its_library_names_the_extra(tmp_path: Path, monkeypatch: p
             read(tmp_path / "a.jpg")
 
 
+def test_an_archive_is_to_be_unpacked(tmp_path: Path) -> None:
+    (tmp_path / "images.zip").write_bytes(b"PK\3\4")
+    with pytest.raises(ImageError, match="unpack it"):
+        read_image(tmp_path / "images.zip")
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_an_image_without_a_number_is_refused(tmp_path: Path, value: float) -> None:
     """Else every pixel is the lowest value, and nothing is found in it."""

@@ -18,10 +18,10 @@ from maskrcnn.images.regions import ArrayRegions
 from maskrcnn.instances import Instances, Masks
 from maskrcnn.labels.annotation_masks import annotation_window
 from maskrcnn.labels.open import open_dataset
-from maskrcnn.labels.types import DatasetInfo
+from maskrcnn.labels.types import Annotation, DatasetInfo
 from maskrcnn.labels.writers.label_tiff import LabelTiffWriter
 from maskrcnn.labels.writers.left_out import LeftOut
-from maskrcnn.masks.rle import polygons_rle, rle_bitmap
+from maskrcnn.masks.rle import bitmap_rle, polygons_rle, rle_bitmap
 from maskrcnn.predict.files import predict_files
 from maskrcnn.predict.kinds import LABELS
 from maskrcnn.predict.predictor import predict
@@ -199,6 +199,7 @@ def test_label_images_are_written_in_parts(tmp_path: Path) -> None:
         labels.begin(WrittenImage(1, name, Path(f"{name}.png"), name, size, None))  # type: ignore[arg-type]
         labels.add(found[:2])
         labels.add(found[2:])
+        writer.add([Annotation((1, 1, 2, 2), 0, rle=bitmap_rle(np.zeros(size, np.uint8)), area=0)])
         if name == "a":
             labels.end()
     labels.close()

@@ -106,6 +106,20 @@ def test_pages_are_images(tmp_path: Path) -> None:
     assert "3 pages" in summary.unreadable[0] and "--pages" in summary.unreadable[0]
 
 
+@pytest.mark.parametrize("name", ["a.npy", "a.tif"])
+def test_an_image_without_a_number_is_refused_in_tiles_too(tmp_path: Path, name: str) -> None:
+    """It was said to hold nothing; one with a number in a corner is an image."""
+    nothing = np.full((4 * SIDE, 4 * SIDE, 3), np.nan, np.float32)
+    for images in (0, 1):
+        nothing[-1, -1] = np.nan if not images else 0.5
+        np.save(tmp_path / name, nothing) if name == "a.npy" else tifffile.imwrite(tmp_path / name, nothing)
+        summary = predict_files(
+            BlobModel(), [tmp_path / name], tmp_path / f"out{images}", tiles=SIDE, save=()
+        )
+        assert summary.images == images and len(summary.unreadable) == 1 - images
+    assert images or "all of its samples are NaN" in summary.unreadable[0]
+
+
 def test_small_pages_are_predicted_whole(tmp_path: Path) -> None:
     path = tmp_path / "stack.tif"
     pages = [blobs(SIDE, SIDE, seed) for seed in range(3)]

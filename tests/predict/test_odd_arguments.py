@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import threading
 from collections.abc import Iterator
@@ -64,6 +65,18 @@ def test_an_image_that_is_none_is_one_line(model: MaskRCNN, image: object) -> No
     with pytest.raises(UserError) as error:
         model.predict(image)  # type: ignore[arg-type]
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("image", ["truncated", "closed", "mode"])
+def test_a_pillow_image_that_cannot_be_decoded_is_one_line(model: MaskRCNN, image: str) -> None:
+    """Pillow decodes when the pixels are asked for, so a damaged upload is found by us."""
+    file = io.BytesIO()
+    Image.fromarray(pixels()).save(file, "JPEG")
+    opened = Image.open(io.BytesIO(file.getvalue()[: 800 if image == "truncated" else None]))
+    if image == "closed":
+        opened.close()
+    with pytest.raises(DataError, match=r"a Pillow image of mode .*: cannot be decoded \(.*\); replace it"):
+        model.predict(opened if image != "mode" else Image.new("La", (9, 9)))
 
 
 @pytest.mark.parametrize("kind", [np.int8, np.bool_, np.uint8, np.uint16])

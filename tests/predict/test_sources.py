@@ -71,6 +71,13 @@ def test_an_empty_name_is_not_this_folder(tmp_path: Path, monkeypatch: pytest.Mo
         find_images([""])
 
 
+def test_a_name_that_no_system_has_is_one_line() -> None:
+    """Such as the text of an image in base64; it was an OSError with all of it."""
+    with pytest.raises(UserError, match="longer than any file's name") as caught:
+        find_images(["/9j/" + "x" * 5000])
+    assert len(str(caught.value)) < 200
+
+
 def test_a_pattern_under_a_folder_whose_name_looks_like_one(tmp_path: Path) -> None:
     for folder in ("shots[1]", "shots1"):
         (tmp_path / folder / "more").mkdir(parents=True)

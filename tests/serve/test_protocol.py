@@ -92,6 +92,12 @@ def test_json_in_and_out(service: Served, runner: TorchEngine) -> None:
     assert service.ask("GET", "/v2/models/none/ready").status == 404
 
 
+def test_settings_in_the_address_are_refused(service: Served) -> None:
+    """They were lost: the answer was that of the default score."""
+    answer = service.ask("POST", "/v2/models/small/infer?score=0.9", b"{}")
+    assert answer.status == 422 and "into the JSON" in answer.error
+
+
 IMAGE = pixels(4, 5)
 
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from maskrcnn.evaluate.truth import Kind
     from maskrcnn.labels.types import Dataset
     from maskrcnn.runtime.engine import Runner
+    from maskrcnn.scale.parts import Run
 
 METRICS = ("coco", "stardist")
 
@@ -103,14 +104,13 @@ def evaluate(
         raise UserError(f"--metrics {metrics}: {nearest(metrics, METRICS)}")
     wanted = parse_value_range(value_range)
     from maskrcnn.evaluate.coco import comparable_kinds, score_results
-    from maskrcnn.evaluate.parts import check_engine
+    from maskrcnn.evaluate.parts import open_parts
     from maskrcnn.evaluate.report import print_objects, print_scores
     from maskrcnn.evaluate.stardist import match_objects
     from maskrcnn.files import write_json
     from maskrcnn.labels.open import open_named
 
-    if parts:
-        check_engine(parts, engine)
+    run = open_parts(parts, engine) if parts else None
     options = label_options(class_name, images, class_attribute, split_parts, set_)
     dataset = open_named(data, split, options=options)
     check_outputs(json, results, html, inputs=files_of(dataset))
@@ -121,7 +121,7 @@ def evaluate(
     kinds, notes = comparable_kinds(model, dataset)
     if metrics == "stardist" and "segm" not in kinds:
         raise UserError("--metrics stardist matches masks, which the model or the labels do not have")
-    found, lines = _find(model, dataset, parts, results, batch, workers)
+    found, lines = _find(model, dataset, run, results, batch, workers)
     notes += lines
     matched: dict[Kind, hotcoco.COCOeval] = {}
     scores = score_results(dataset, found, kinds, most=model.config.test.detections, matched=matched)
@@ -153,9 +153,9 @@ def _as_the_model_sees(dataset: Dataset, config: ModelConfig, wanted: Wanted | N
 
 
 def _find(
-    model: Runner, dataset: Dataset, parts: Path | None, results: Path | None, batch: int, workers: int
+    model: Runner, dataset: Dataset, run: Run | None, results: Path | None, batch: int, workers: int
 ) -> tuple[list[Result], list[str]]:
-    """The detections, those in `parts` where it is given, and what is to be told of them.
+    """The detections, those of `run` where it is given, and what is to be told of them.
 
     They are written to `results`, also where a signal stops the work.
     """
@@ -172,10 +172,10 @@ def _find(
         return f"{done} of {total} images are done{f': {results}' if results else ''}" if done else ""
 
     with told_progress("evaluating", reached) as progress:
-        if parts is None:
+        if run is None:
             found.extend(find_all(model, dataset, batch=batch, workers=workers, progress=progress))
         else:
-            found, lines = read_parts(parts, model, dataset, progress)
+            found, lines = read_parts(run, model, dataset, progress)
     if results:
         write_json(results, found)
         say(f"what this model found is written to {results}")

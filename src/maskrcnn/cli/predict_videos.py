@@ -96,7 +96,8 @@ def paths_on_stdin() -> list[str]:
     Raises:
         UserError: there is none.
     """
-    paths = [line for line in (line.rstrip("\r\n").removeprefix("\ufeff") for line in sys.stdin) if line]
+    lines = sys.stdin or ()  # None where it is closed
+    paths = [line for line in (line.rstrip("\r\n").removeprefix("\ufeff") for line in lines) if line]
     if not paths:
         raise UserError("-: no path came on standard input; give one a line")
     return paths

@@ -83,6 +83,7 @@ def train(
     from maskrcnn.train.run_folder import refuse_folder
     from maskrcnn.train.setup import take_only_class
     from maskrcnn.training_data.prepare import prepare_data
+    from maskrcnn.weights.load import find_folder
 
     refuse_folder(folder, resume)  # before the data are read, which may take long
     options = LabelOptions(class_name, images, class_attribute, split_parts, label_settings)
@@ -92,6 +93,8 @@ def train(
     for dataset in (train_data, val_data):
         tell_repairs(dataset)
     config, text = choose_settings(source, data, train_data, val_data, set_, options, seconds)
+    if config.train.init and not resume:
+        find_folder(config.train.init)  # a name that is wrong, before large images are decoded
     train_data, val_data, lines = take_only_class(config, train_data, val_data)
     say(*lines)
     with progress_bar("decoding large images") as progress:

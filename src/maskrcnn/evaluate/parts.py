@@ -14,14 +14,15 @@ from maskrcnn.predict.journal import describe_model
 from maskrcnn.progress import Progress
 from maskrcnn.runtime.engine import Runner
 from maskrcnn.scale.collect import Collected, rows_of, whole_run
+from maskrcnn.scale.parts import Run
 from maskrcnn.scale.rows import coco_results
 from maskrcnn.shell import counted
 
 
 def read_parts(
-    folder: Path, model: Runner, dataset: Dataset, progress: Progress | None = None
+    run: Run, model: Runner, dataset: Dataset, progress: Progress | None = None
 ) -> tuple[list[Result], list[str]]:
-    """The results of `model` in the parts in `folder`, under the labels' own image and category ids.
+    """The results of `model` in the parts of `run`, under the labels' own image and category ids.
 
     An image is known by its address: the labels' path or file name, of which it may have more in front.
 
@@ -29,11 +30,11 @@ def read_parts(
         The results, and lines about what is not in the labels.
 
     Raises:
-        UserError: no run there, or by another model or engine.
-        DataError: parts or labelled images are missing, an image is there twice or could not be read, or is
-            of another size than its labels.
+        UserError: it is by another model or engine.
+        DataError: labelled images are missing, an image is there twice or could not be read, or is of another
+            size than its labels.
     """
-    run, found = whole_run(folder), Collected()
+    folder, found = run.folder, Collected()
     own = {name: describe_model(model)[name] for name in ("weights", "engine", "augmentation")}
     differ = [name for name, value in own.items() if run.record.get(name) != value]
     if differ:
@@ -66,8 +67,8 @@ def read_parts(
     return results, _lines(found.images - len(seen), run.record.get("score"), model)
 
 
-def check_engine(folder: Path, engine: str | None) -> None:
-    """Before a network is exported for it, which takes a minute: whether the results are that engine's.
+def open_parts(folder: Path, engine: str | None) -> Run:
+    """The run in a folder, whose results are found to be that engine's before a network is exported for it.
 
     Args:
         engine: as it was typed.
@@ -76,9 +77,11 @@ def check_engine(folder: Path, engine: str | None) -> None:
         UserError: no run in the folder, or one by another engine.
         DataError: parts are missing.
     """
-    known = whole_run(folder).record.get("engine")
+    run = whole_run(folder)
+    known = run.record.get("engine")
     if engine not in (None, "auto", known):
         raise UserError(f"{folder}: was predicted with --engine {known}, not {engine}; give that")
+    return run
 
 
 def _lines(others: int, score: object, model: Runner) -> list[str]:

@@ -48,8 +48,8 @@ def print_objects(objects: ObjectMatches) -> None:
     console.print(table)
     counting = objects.counting()
     console.print(
-        f"objects counted in an image: found less labelled {counting['mean_error']:+.2f} in the mean, "
-        f"{counting['mean_absolute_error']:.2f} without the sign, "
+        f"objects counted in an image: found minus labelled {counting['mean_error']:+.2f} on average, "
+        f"{counting['mean_absolute_error']:.2f} whatever the sign, "
         f"{100 * counting['exact']:.0f}% of {counted(len(objects.image_ids), 'image')} exact"
     )
     for note in objects.notes:

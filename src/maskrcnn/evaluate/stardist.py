@@ -17,6 +17,7 @@ from maskrcnn.evaluate.found import Result, gather
 from maskrcnn.evaluate.truth import read_truth
 from maskrcnn.labels.types import Dataset
 from maskrcnn.masks.rle import rle_bitmap
+from maskrcnn.shell import counted
 
 THRESHOLDS = np.arange(50, 91, 5) / 100  # of IoU
 
@@ -109,7 +110,7 @@ def match_objects(dataset: Dataset, results: Sequence[Result], *, score: float =
     if left := int(np.count_nonzero(~solid)):
         notes.append(f"{left} labelled objects are crowds or have no mask: no objects here, only background")
     if hidden:
-        notes.append(f"{hidden} objects lie under others with every pixel: they do not count")
+        notes.append(f"{counted(hidden, 'object')} wholly hidden under others: not counted")
     return ObjectMatches(score, THRESHOLDS, hits, sums, labelled, counts, list(truth.images), notes)
 
 

@@ -203,8 +203,8 @@ def refuse_pages(count: int, path: Path | str, kind: str = "TIFF") -> None:
         raise ImageError(
             path,
             f"a {kind} of {count} pages",
-            "predict takes each for an image with --pages; else save each as a file of its own (or, if they "
-            f"are channels of one image, set model.input.channels={count})",
+            "save each as a file of its own, or let `maskrcnn predict --pages` take each for an image (or, if"
+            f" they are channels of one image, set model.input.channels={count})",
         )
 
 

@@ -33,6 +33,8 @@ RANGE_REMEDY = (
     " model.config.input.value_range"
 )
 NO_NUMBER = "all of its samples are NaN or infinite, so it shows nothing"
+AGAIN = "save it again from its source"
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 ROUNDED_ONE = 1.001  # the largest value that fractions from 0 to 1 may have
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -83,11 +85,12 @@ def refuse_no_number(samples: np.ndarray, path: Path) -> None:
     Raises:
         ImageError: all are NaN or infinite.
     """
-    if _no_number(samples):
-        raise ImageError(path, NO_NUMBER, "save it again from its source")
+    if no_number(samples):
+        raise ImageError(path, NO_NUMBER, AGAIN)
 
 
-def _no_number(samples: np.ndarray) -> bool:
+def no_number(samples: np.ndarray) -> bool:
+    """Whether all are NaN or infinite."""
     return samples.dtype.kind == "f" and not np.isfinite(samples).any()
 
 
@@ -150,8 +153,9 @@ def read_samples(path: Path, channels: int = 3) -> np.ndarray:
     except UnidentifiedImageError:
         if is_tiff(path):  # of samples that Pillow has no mode for
             return read_tiff(path, MOST_BYTES)
-        known = ", ".join(FORMATS)
-        raise ImageError(path, f"not an image of a known format ({known})", "convert it to PNG") from None
+        known, packed = ", ".join(FORMATS), Path(path).suffix.lower() in ARCHIVES
+        remedy = "unpack it and name the folder" if packed else "convert it to PNG"
+        raise ImageError(path, f"not an image of a known format ({known})", remedy) from None
     # decoders raise whatever they stumble over (struct.error, SyntaxError, KeyError, ...) on damaged bytes
     except Exception as error:  # noqa: BLE001
         raise ImageError(
@@ -212,11 +216,12 @@ def as_pixels(
 
     Raises:
         UserError: another shape or type, or samples that need a `value_range` or are all NaN.
+        ImageError: a Pillow image that cannot be decoded.
     """
     if isinstance(image, Image.Image):
         if 0 in image.size:
             raise UserError(f"predict: an image of {image.width} x {image.height} pixels shows nothing")
-        return from_pillow(image, channels, value_range)
+        return _from_lazy(image, channels, value_range)
     if not isinstance(image, np.ndarray) or image.dtype.kind not in "buif":
         kind = getattr(image, "dtype", type(image).__name__)
         raise UserError(
@@ -231,7 +236,7 @@ def as_pixels(
             else f"(H, W, {channels}), as the model takes it"
         )
         raise UserError(f"predict: an array of shape {image.shape} is not an image; give {shapes}")
-    if _no_number(flat):
+    if no_number(flat):
         raise UserError(f"predict: an array of shape {image.shape}: {NO_NUMBER}; give the image's numbers")
     samples = to_uint8(flat, value_range)
     if samples.shape[2] == channels:
@@ -241,6 +246,23 @@ def as_pixels(
     if samples.shape[2] == 4:
         return from_pillow(Image.fromarray(samples, "RGBA"))
     return np.ascontiguousarray(np.broadcast_to(samples, (*samples.shape[:2], 3)))
+
+
+def _from_lazy(image: Image.Image, channels: int, value_range: ValueRange | None) -> np.ndarray:
+    """`from_pillow` of an image whose file may not be decoded yet, and may be damaged.
+
+    Raises:
+        ImageError: it cannot be decoded, or is of a mode that Pillow does not convert.
+    """
+    try:
+        return from_pillow(image, channels, value_range)
+    except UserError:
+        raise
+    # as in read_image
+    except Exception as error:  # noqa: BLE001
+        name = getattr(image, "filename", "") or f"a Pillow image of mode {image.mode}"
+        reason = f"cannot be decoded ({one_line(error):.120})"
+        raise ImageError(name, reason, "replace it, or convert it to RGB") from None
 
 
 def to_uint8(samples: np.ndarray, value_range: ValueRange | None = None) -> np.ndarray:

@@ -10,11 +10,11 @@ import numpy as np
 
 from maskrcnn.errors import ImageError
 from maskrcnn.images.multichannel import ARRAY_SUFFIX, is_tiff, open_array
-from maskrcnn.images.read import ValueRange, model_pixels, refuse_no_number
+from maskrcnn.images.read import AGAIN, NO_NUMBER, ValueRange, model_pixels, no_number, refuse_no_number
 from maskrcnn.images.slide_regions import SUFFIXES as SLIDES
 from maskrcnn.images.slide_regions import open_slide_regions
 from maskrcnn.images.tiff_regions import TiffSamples, count_tiff_images, open_tiff_regions
-from maskrcnn.images.tiles import Window
+from maskrcnn.images.tiles import Window, tile_grid
 from maskrcnn.images.zarr_regions import count_zarr_images, is_zarr, open_zarr_regions
 
 MOST_SIDE = 10**8  # pixels; a header costs nothing
@@ -99,6 +99,17 @@ class FileRegions:
         if (window.height, window.width) == self.size:  # a tile without a number may be one of a map
             refuse_no_number(samples, self._path)
         return model_pixels(samples, self._path, self.channels, self._range)
+
+    def refuse_no_number(self, side: int) -> None:
+        """Refuse a float image without a number; reads tiles of `side` pixels until one has any.
+
+        Raises:
+            ImageError: as `read`.
+        """
+        grid = tile_grid(*self.size, side, 0)
+        windows = (grid.tile(number)[0] for number in range(len(grid)))
+        if all(no_number(self._samples.read(window)) for window in windows):
+            raise ImageError(self._path, NO_NUMBER, AGAIN)
 
     def close(self) -> None:
         self._samples.close()

@@ -23,7 +23,8 @@ def save_image(image: Image.Image, path: Path) -> None:
     kind = Image.registered_extensions()[path.suffix.lower()]
     with new_file(path, flush=False) as unfinished:
         try:
-            image.convert("RGB").save(unfinished, kind, quality=QUALITY)
+            # in memory first: a JPEG that Pillow writes itself ends where the disk is full, without an error
+            unfinished.write_bytes(encoded(image.convert("RGB"), kind))
         except (OSError, ValueError) as error:
             if isinstance(error, OSError) and error.errno is not None:  # the disk's, not Pillow's
                 raise

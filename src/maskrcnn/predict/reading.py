@@ -58,7 +58,7 @@ def open_image(image: SourceImage, config: InputConfig, tiles: Tiles) -> tuple[R
     One that is predicted whole is in memory, as is one of a format that has no regions.
 
     Raises:
-        ImageError: it cannot be read, or is too large to be predicted whole.
+        ImageError: it cannot be read, has no number, or is too large to be predicted whole.
     """
     form = config.channels, config.value_range
     regions = open_regions(image.path, *form, image.page)
@@ -67,6 +67,11 @@ def open_image(image: SourceImage, config: InputConfig, tiles: Tiles) -> tuple[R
         return whole, tile_side(config, whole.size, tiles)
     side = tile_side(config, regions.size, tiles)
     if side is not None:
+        try:
+            regions.refuse_no_number(side)
+        except ImageError:
+            regions.close()
+            raise
         return regions, side
     height, width = regions.size
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 from collections.abc import Iterable
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from maskrcnn.errors import UserError
+from maskrcnn.files import refuse_empty
 from maskrcnn.images.header import HEIC_REMEDY, HEIC_SUFFIXES, SUFFIXES
 from maskrcnn.images.multichannel import ARRAY_SUFFIX
 from maskrcnn.images.slide_regions import SUFFIXES as SLIDES
@@ -112,9 +114,15 @@ def is_many(source: str | Path) -> bool:
 
 
 def _find(source: str) -> Names:
-    if not source:  # of a variable of the shell that is not set, say; Path would take this folder
-        raise UserError("'': an empty name; give a file, a folder or a pattern")
+    refuse_empty(source, "a file, a folder or a pattern")
     path = Path(os.path.expanduser(source))
+    try:
+        path.exists()
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        # the content of a file, perhaps
+        raise UserError(f"{source[:60]}...: longer than any file's name; check the name") from None
     if is_zarr(path):
         return Names([str(path)], [])
     if path.is_dir():

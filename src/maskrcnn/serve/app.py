@@ -10,6 +10,7 @@ import re
 import traceback
 from collections.abc import Awaitable, Callable
 from functools import partial
+from http import HTTPStatus
 from importlib.resources import files
 from typing import Annotated, Any
 
@@ -32,6 +33,10 @@ from maskrcnn.version import __version__
 
 ERRORS = (AnyHTTPException, RequestValidationError, UserError, Exception)
 JSON = "application/json"
+UNKNOWN = {  # what Starlette says in two words
+    404: "no such address; /openapi.json lists all",
+    405: "not asked by this method; /openapi.json says by which",
+}
 HUNG_UP = 499  # nobody reads it; nginx's number for it
 
 
@@ -182,6 +187,8 @@ def _add_protocol(app: FastAPI, service: Service) -> None:
     @app.post("/v2/models/{model}/infer", responses=TENSORS, openapi_extra=WANTED)
     @app.post("/v2/models/{model}/versions/1/infer", responses=TENSORS, openapi_extra=WANTED)
     async def infer(request: Request, model: str) -> Response:
+        if request.query_params:  # it would be lost
+            raise HTTPException(422, "settings go into the JSON, as parameters, not into the address")
         name, runner = service.runner(model)
         length = request.headers.get(protocol.HEADER)
 
@@ -202,6 +209,9 @@ async def _in_time(
     work: Callable[[T], Awaitable[Response]],
 ) -> Response:
     """`work` on the body once the queue has room, within the deadline and unless the client hangs up."""
+    names = [name for name, _ in request.query_params.multi_items()]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise HTTPException(422, f"{twice[0]}: given more than once; give it once")
     gone, seconds = None, service.options.deadline_s
     try:
         with service.room(size=int(request.headers.get("content-length", MOST_BYTES))):
@@ -238,7 +248,9 @@ def _json(name: str, masks: MaskForm, found: Instances) -> bytes:
 async def _refused(request: Request, error: Exception) -> Response:
     """Every error as one line of JSON."""
     if isinstance(error, AnyHTTPException):
-        return refusal(error.status_code, error.detail, error.headers)
+        bare = error.detail == HTTPStatus(error.status_code).phrase
+        line = UNKNOWN.get(error.status_code, error.detail) if bare else error.detail
+        return refusal(error.status_code, line, error.headers)
     if isinstance(error, RequestValidationError):
         return refusal(422, "; ".join(map(_why, error.errors())))
     if isinstance(error, UserError):

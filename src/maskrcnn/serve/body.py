@@ -36,7 +36,8 @@ async def read_images(request: Request, most: int) -> list[bytes]:
     except (AnyHTTPException, ClientDisconnect):
         raise
     except Exception as error:  # noqa: BLE001 - parsers raise whatever they stumble over
-        raise HTTPException(400, f"{getattr(error, 'message', error)!s:.100}: {wanted}") from None
+        reason = f"{getattr(error, 'message', error)!s:.100}".rstrip(".")
+        raise HTTPException(400, f"{reason}: {wanted}") from None
     images = [await file.read() for name, file in files if name == FIELD and isinstance(file, UploadFile)]
     if not 0 < len(images) == len(files):
         raise HTTPException(400, wanted)

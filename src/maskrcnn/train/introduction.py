@@ -30,6 +30,7 @@ def introduction(
         f"{count / 1e6:.1f} M parameters, of which {learn / 1e6:.1f} M learn",
         f"learning rate {peak_rate(settings):g}{scaled}, {settings.schedule} schedule, "
         f"warm-up of {warmup:g} iterations{shortened}",
-        f"{counted(total, 'iteration')} of {counted(settings.batch, 'image')} ({settings.epochs:g} epochs) "
+        f"{counted(total, 'iteration')} of {counted(settings.batch, 'image')} "
+        f"({settings.epochs:g} epoch{'' if settings.epochs == 1 else 's'}) "
         f"on {accelerator.num_processes} x {accelerator.device}, {settings.precision}; run in {run}",
     ]

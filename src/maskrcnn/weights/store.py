@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.config.section import validate
 from maskrcnn.errors import UserError
-from maskrcnn.files import make_folder, new_file, write_json, write_text
+from maskrcnn.files import make_folder, new_file, refuse_empty, write_json, write_text
 from maskrcnn.model.build import build
 from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.safe_files import parse_json
@@ -41,8 +41,9 @@ def save_model(model: MaskRCNN, folder: str | Path, card: str = "", *, half: boo
     place last.
 
     Raises:
-        UserError: a file is in the way of `folder`.
+        UserError: a file is in the way of `folder`, or its name is empty.
     """
+    refuse_empty(folder)
     folder = Path(folder)
     make_folder(folder)
     tensors = {}
@@ -163,6 +164,7 @@ def find_model(source: str | Path) -> Path:
     Raises:
         UserError: none of these.
     """
+    refuse_empty(source)
     shipped = Path(__file__).parent / "shipped"
     if Path(str(source)).name == str(source) and (shipped / str(source) / WEIGHTS).is_file():
         return shipped / str(source)

@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from maskrcnn.labels.annotation_masks import annotation_window
 from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage
 from maskrcnn.labels.writers.format_writer import FormatWriter
 from maskrcnn.labels.writers.left_out import LeftOut
+
+BYTES = 4  # of a pixel
 
 
 class LabelTiffWriter(FormatWriter):
@@ -55,19 +58,16 @@ class LabelTiffWriter(FormatWriter):
         self.close()
         super().begin(split, name, image, info)
         self._path = path = self._new.enter_context(new_file(self.own_file(split, name), flush=False))
-        tifffile.memmap(path, shape=image.size, dtype=np.uint32).flush()
+        self._begin = int(tifffile.memmap(path, shape=image.size, dtype=np.uint32).offset)
         self._number = 0
 
     def add(self, annotations: Sequence[Annotation], scores: Sequence[float] | None = None) -> None:
-        import tifffile
-
-        # opened for each tile of a large image: what was written is out of memory then
         assert self._path is not None
-        ids = tifffile.memmap(self._path, mode="r+")
-        for annotation in annotations:
-            if not self.left_out.is_crowd(annotation):
-                self._draw(annotation, ids)
-        ids.flush()
+        # not mapped into memory: where the disk is full, that ends the process without a line
+        with self._path.open("r+b") as file:
+            for annotation in annotations:
+                if not self.left_out.is_crowd(annotation):
+                    self._draw(annotation, file)
 
     def end(self) -> None:
         self._new.close()
@@ -82,7 +82,7 @@ class LabelTiffWriter(FormatWriter):
             self._path.unlink(missing_ok=True)
             self._path = None
 
-    def _draw(self, annotation: Annotation, ids: np.ndarray) -> None:
+    def _draw(self, annotation: Annotation, file: BinaryIO) -> None:
         self.left_out.note_keypoints(annotation)
         window = annotation_window(annotation, self.image)
         if window is None:
@@ -92,9 +92,20 @@ class LabelTiffWriter(FormatWriter):
         if len(self.info.classes) > 1:
             self.left_out.note("class name")
         x0, y0, bitmap = window
-        part = ids[y0 : y0 + bitmap.shape[0], x0 : x0 + bitmap.shape[1]]
+        rows = y0 + np.arange(bitmap.shape[0])
+        places = (self._begin + BYTES * (rows * self.image.width + x0)).tolist()
+        part = np.array([_read_row(file, place, bitmap.shape[1]) for place in places], np.uint32)
+        part = part.reshape(bitmap.shape)  # of an empty mask too
         free = bitmap & (part == 0)
         self.left_out.note("pixels that two objects share", int(bitmap.sum() - free.sum()))
         if not free.any():
             self.left_out.note("object hidden by others")
         part[free] = self._number
+        for place, row in zip(places, part, strict=True):
+            file.seek(place)
+            file.write(row.tobytes())
+
+
+def _read_row(file: BinaryIO, place: int, width: int) -> np.ndarray:
+    file.seek(place)
+    return np.frombuffer(file.read(BYTES * width), np.uint32)
