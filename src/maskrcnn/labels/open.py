@@ -93,7 +93,7 @@ def open_split(
     if str(source) == "synthetic":
         return None if split == "test" else _synthetic(split, headers, options)
     named, path = _named(source)
-    if path.is_dir() or (named or _known(path)).read_split:
+    if path.is_dir() or (named or _known(path)).has_split:
         opener = _find_split(path, split, named, options)
     else:
         sibling = _sibling(path, split)
@@ -181,9 +181,8 @@ def _known(path: Path) -> Format:
 
 def _opener(found: Format, path: Path, options: LabelOptions, split: Split | None = None) -> Opener:
     arguments = options.reader_arguments(found.name, found.takes)
-    if split is not None and found.read_split is not None:
-        read_split = found.read_split
-        return lambda: read_split(path, split, **arguments)
+    if split is not None and found.has_split is not None:
+        return lambda: found.read(path, split, **arguments)
     if found.name in ("coco", "lvis"):
         path = only_json(path) or path
     return lambda: found.read(path, **arguments)
