@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from maskrcnn.errors import RecordError, UserError, one_line
-from maskrcnn.files import new_folder
+from maskrcnn.files import new_folder, refuse_filled
 from maskrcnn.labels.assign_parts import assign_groups, assign_random, assign_stratified
 from maskrcnn.labels.choose import refuse_only_crowds
 from maskrcnn.labels.image_files import relative_name
@@ -260,7 +260,7 @@ def _write_parts(parts: dict[str, Subset], dataset: Dataset, out: Path) -> None:
     if beside and taken:
         raise UserError(f"{taken[0]}: is there already; name another folder with --out")
     if not beside:
-        _refuse_filled(out)
+        refuse_filled(out)
     with nullcontext(out) if beside else new_folder(out) as folder:
         if not beside:
             try:
@@ -285,14 +285,9 @@ def _write_parts(parts: dict[str, Subset], dataset: Dataset, out: Path) -> None:
 
 def _copy_parts(parts: dict[str, Subset], out: Path) -> None:
     """The parts' labels and images."""
-    _refuse_filled(out)
+    refuse_filled(out)
     with new_folder(out) as folder:
         write_coco_copies(parts, folder)
-
-
-def _refuse_filled(out: Path) -> None:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"--out {out}: is not empty; name a new folder")
 
 
 def _common_root(images: list[LabelledImage]) -> tuple[Path, list[str]]:
