@@ -194,6 +194,8 @@ def test_a_published_model_is_taken_from_the_cache_and_never_fetched(monkeypatch
     assert advise("d", ANIMALS, machine=GPU).config.train.init == "person-mobilenet"
     monkeypatch.setattr(start, "is_downloaded", lambda other: other.name == entry.name)
     assert advise("d", ANIMALS, machine=CPU).config.train.init == "person-mobilenet"  # the other is too slow
+    own = advise("d", ANIMALS, machine=GPU, asked=["train.init=person-mobilenet"]).config
+    assert own.train.init == "person-mobilenet"  # and nothing is converted for it
     monkeypatch.setattr(start, "fetch_converted", lambda name: SHIPPED / "nuclei-mobilenet")
     config = advise("d", ANIMALS, machine=GPU).config
     assert config.train.init == entry.name and config.train.trunk is None
