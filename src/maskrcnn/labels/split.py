@@ -24,6 +24,7 @@ from maskrcnn.labels.image_files import relative_name
 from maskrcnn.labels.image_places import find_images
 from maskrcnn.labels.open import open_dataset, open_split
 from maskrcnn.labels.options import PLAIN, LabelOptions
+from maskrcnn.labels.split_names import SPLITS
 from maskrcnn.labels.subset import Subset
 from maskrcnn.labels.types import Dataset, LabelledImage
 from maskrcnn.labels.writers.coco import write_coco, write_coco_copies
@@ -31,7 +32,6 @@ from maskrcnn.progress import Progress
 from maskrcnn.shell import counted, printable
 
 WAYS = ("random", "stratified", "group")
-PARTS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def _files_together(assigned: np.ndarray, dataset: Dataset) -> np.ndarray:
 
 
 def _shares(val: float, test: float) -> dict[str, float]:
-    shares = dict(zip(PARTS, (1.0 - val - test, val, test), strict=True))
+    shares = dict(zip(SPLITS, (1.0 - val - test, val, test), strict=True))
     if val < 0 or test < 0 or shares["train"] <= 1e-9:
         raise UserError(
             f"--val {val:g} --test {test:g}: nothing is left to train on; they are shares that stay below 1"
