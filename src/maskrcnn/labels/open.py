@@ -329,8 +329,9 @@ def _refuse_several(folder: Path, pattern: str = "*.json") -> None:
     files = sorted(file.name for file in _like(folder, pattern))
     if len(files) < 2:
         return
+    found = detect(folder / files[0])
     foreign = foreign_json(load_json(folder / files[0]))  # of which there may be one for each image
-    if foreign is not None:
+    if foreign is not None and (found is None or found.name == "coco"):
         raise UserError(f"{folder}: {files[0]!r} is {foreign.name}, which is not read; {foreign.remedy}")
     raise UserError(f"{folder}: holds {files[0]!r} and {files[1]!r}; name the one that is meant")
 
