@@ -125,9 +125,8 @@ class Golden:
         """The checkpoint's own settings, but with everything sampled and everything trained, as the goldens
         were.
         """
-        config = config_for(
-            entry_of(self.source, self.name, state), state, eps=1e-5
-        )  # the goldens' norms are fresh ones
+        config = config_for(entry_of(self.source, self.name, state), state)
+        config.backbone.norm_eps = 1e-5  # the goldens' norms are fresh ones
         config.rpn.samples = config.roi.samples = EVERYTHING
         config.backbone.freeze = 0
         config.backbone.drop_path = 0.0

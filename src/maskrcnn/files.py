@@ -192,7 +192,23 @@ def make_folder(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
-        raise UserError(f"{out}: a file is in the way; name a folder for the results") from None
+        raise in_the_way(out) from None
+
+
+def refuse_filled(out: Path) -> None:
+    """
+    Raises:
+        UserError: `out` is a file, or a folder that holds something.
+    """
+    if out.exists() and not out.is_dir():
+        raise in_the_way(out)
+    if out.is_dir() and any(out.iterdir()):
+        raise UserError(f"{out}: is not empty; name a new folder")
+
+
+def in_the_way(out: Path) -> UserError:
+    """That a file has the name of a folder that is to be made."""
+    return UserError(f"{out}: a file is in the way; name a folder for the results")
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -177,8 +177,9 @@ def test_what_is_asked_for_wins_and_the_rest_fits_it() -> None:
     assert (advice.config.train.init, advice.config.train.epochs, advice.config.train.lr) == (None, 2, 0.5)
     assert not any("kept from the start" in reason for reason in advice.reasons)
     assert advice.reasons[0] == "start: mobilenetv2-imagenet, as asked for"
-    never = advise("d", NUCLEI, machine=CPU, val_images=9, asked=["train.evaluate_every_epochs=0"]).config
-    assert never.train.evaluate_every_epochs == 0 and never.train.patience is None
+    for name in ("train.evaluate_every_epochs", "train.evaluate_every"):  # now and in earlier versions
+        never = advise("d", NUCLEI, machine=CPU, val_images=9, asked=[f"{name}=0"]).config
+        assert never.train.evaluate_every_epochs == 0 and never.train.patience is None
     told = advise("d", NUCLEI, machine=CPU, asked=["train.batch=1"])
     assert sum("; but train.batch=1, as asked for" in reason for reason in told.reasons) == 1
     small = told.config
@@ -193,6 +194,8 @@ def test_a_published_model_is_taken_from_the_cache_and_never_fetched(monkeypatch
     assert advise("d", ANIMALS, machine=GPU).config.train.init == "person-mobilenet"
     monkeypatch.setattr(start, "is_downloaded", lambda other: other.name == entry.name)
     assert advise("d", ANIMALS, machine=CPU).config.train.init == "person-mobilenet"  # the other is too slow
+    own = advise("d", ANIMALS, machine=GPU, asked=["train.init=person-mobilenet"]).config
+    assert own.train.init == "person-mobilenet"  # and nothing is converted for it
     monkeypatch.setattr(start, "fetch_converted", lambda name: SHIPPED / "nuclei-mobilenet")
     config = advise("d", ANIMALS, machine=GPU).config
     assert config.train.init == entry.name and config.train.trunk is None

@@ -211,6 +211,8 @@ def test_a_repaired_copy(folder: Path, tmp_path: Path) -> None:
     assert [len(again.image(i).annotations) for i in range(30)] == objects
     with pytest.raises(UserError, match="not empty"):
         write_fixed(report, tmp_path / "fixed")
+    with pytest.raises(UserError, match="a file is in the way"):
+        write_fixed(report, written.written[0])
 
 
 def test_what_cannot_be_used_is_left_out_of_the_copy(folder: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from fuzz import Subject, check_spoilt
 from PIL import Image
 
+from maskrcnn.errors import UserError
 from maskrcnn.labels.detect import detect
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.open import open_dataset
@@ -104,3 +105,12 @@ def subjects(folder: Path) -> list[Subject]:
 
 def test_any_bytes_are_read_or_refused(tmp_path: Path) -> None:
     check_spoilt(subjects(tmp_path))
+
+
+def test_two_files_are_not_told_to_be_of_a_kind_that_is_not_read(tmp_path: Path) -> None:
+    Image.new("RGB", (9, 8)).save(tmp_path / "a.jpg")
+    box = {"label": "cat", "coordinates": {"x": 4, "y": 4, "width": 4, "height": 2}}
+    for name in ("one.json", "two.json"):
+        (tmp_path / name).write_text(json.dumps([{"image": "a.jpg", "annotations": [box]}]))
+    with pytest.raises(UserError, match=r"holds 'one\.json' and 'two\.json'; name the one that is meant"):
+        open_dataset(tmp_path)

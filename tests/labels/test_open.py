@@ -13,8 +13,10 @@ from claims import refused
 from PIL import Image
 
 from maskrcnn.errors import DataError, UserError
+from maskrcnn.labels.detect import Format, detect
 from maskrcnn.labels.match_classes import labels_for
 from maskrcnn.labels.open import open_dataset, open_pair
+from maskrcnn.labels.options import LabelOptions
 
 SHARED = Path(__file__).parents[3] / "shared"
 
@@ -191,3 +193,17 @@ def test_classes_meet_by_name(tmp_path: Path) -> None:
 def test_real_folders(name: str) -> None:
     train, val = open_pair(SHARED / "data" / name)
     assert val is not None and len(train) > len(val) and train.classes == val.classes
+
+
+def test_a_folder_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of 20,000 label files takes seconds to tell apart from the folders of other tools."""
+    seen = []
+
+    def counted(path: Path) -> Format | None:
+        seen.append(path)
+        return detect(path)
+
+    labels(tmp_path)
+    monkeypatch.setattr("maskrcnn.labels.open.detect", counted)
+    assert len(open_dataset(tmp_path, options=LabelOptions(class_name="nucleus"))) == 1
+    assert seen.count(tmp_path) == 1

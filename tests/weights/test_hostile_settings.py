@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "model"))
 from small import small_model
 
 from maskrcnn.errors import UserError
-from maskrcnn.weights import store
+from maskrcnn.weights import store, torchvision
 from maskrcnn.weights.detectron2 import config_of
 from maskrcnn.weights.detectron2_yaml import read_yaml, zoo_bases
 from maskrcnn.weights.load import load_model
@@ -177,3 +177,15 @@ def test_a_yaml_of_detectron2_of_any_content_is_one_line(tmp_path: Path, content
     with pytest.raises(UserError) as error:
         config_of(read_yaml(path))
     assert "\n" not in str(error.value) and str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("channels", [0, 10**5])
+def test_a_detector_of_torchvisions_that_is_none_is_one_line(channels: int) -> None:
+    state = {
+        "roi_heads.box_predictor.cls_score.weight": torch.zeros(1).expand(3, 1024),
+        "backbone.body.layer1.0.conv2.weight": torch.zeros(1).expand(64, 64, 3, 3),
+        "backbone.fpn.inner_blocks.0.0.weight": torch.zeros(1).expand(channels, 256, 1, 1),
+    }
+    with pytest.raises(UserError, match=r"channels") as error:
+        torchvision.config_of(state)
+    assert "\n" not in str(error.value)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from maskrcnn.config.load import Config, load_config
+from maskrcnn.config.migrate import setting_of
 
 
 @dataclass
@@ -22,7 +23,7 @@ class Draft:
 
     def add(self, reason: str, *overrides: str) -> None:
         """A choice; what a person asks for in its place is said with it."""
-        own = [each for each in self.asked if _key(each) in map(_key, overrides)]
+        own = [each for each in self.asked if setting_of(each) in map(setting_of, overrides)]
         self.reasons.append(reason + (f"; but {', '.join(own)}, as asked for" if own else ""))
         self.overrides += overrides
 
@@ -36,11 +37,7 @@ class Draft:
 
     def asks(self, key: str) -> bool:
         """Whether a person wants a value of their own for a setting."""
-        return any(_key(override) == key for override in self.asked)
-
-
-def _key(override: str) -> str:
-    return override.partition("=")[0].strip()
+        return any(setting_of(override) == key for override in self.asked)
 
 
 def compact(values: Sequence[Any]) -> str:

@@ -12,8 +12,8 @@ from pathlib import Path
 from maskrcnn.check.kinds import CheckKind
 from maskrcnn.check.labels import mask_fault
 from maskrcnn.check.report import Report
-from maskrcnn.errors import DataError, UserError
-from maskrcnn.files import new_folder
+from maskrcnn.errors import DataError
+from maskrcnn.files import new_folder, refuse_filled
 from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.subset import Subset
@@ -39,12 +39,11 @@ def write_fixed(report: Report, folder: Path) -> Fixed:
     boxes and areas that contradict their mask are taken from the mask. The original is never touched.
 
     Raises:
-        UserError: the folder exists and is not empty.
+        UserError: the folder is not empty, or a file.
         DataError: the labels cannot be read, or nothing is left of a split.
         OSError: the disk is full or may not be written to.
     """
-    if folder.exists() and any(folder.iterdir()):
-        raise UserError(f"--fix {folder}: is not empty; name a new folder")
+    refuse_filled(folder)
     fixed = Fixed()
     if not report.datasets:
         raise DataError(f"--fix: {next(iter(report.findings)).line}")

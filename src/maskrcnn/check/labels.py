@@ -8,7 +8,7 @@ from maskrcnn.check.findings import Finding, Findings
 from maskrcnn.check.kinds import FEW, IMBALANCE, CheckKind
 from maskrcnn.check.statistics import Statistics
 from maskrcnn.labels.annotation_masks import annotation_rle
-from maskrcnn.labels.builder import box_iou
+from maskrcnn.labels.builder import box_iou, fits_swapped
 from maskrcnn.labels.types import Annotation, LabelledImage
 from maskrcnn.masks.rle import rle_area, rle_box
 from maskrcnn.shell import counted
@@ -66,12 +66,11 @@ def mask_fault(annotation: Annotation, image: LabelledImage) -> CheckKind | None
     if area == 0:
         return CheckKind.EMPTY_MASK
     found = rle_box(rle)
-    overlap = box_iou(found, annotation.box)
-    if overlap < 0.2 and box_iou(found, (y0, x0, y1, x1)) > 0.5:
+    if fits_swapped(found, annotation.box):
         return CheckKind.SWAPPED_BOX
     if max(x0 - found[0], y0 - found[1], found[2] - x1, found[3] - y1) > LOOSE:
         return CheckKind.MASK_LEAVES_BOX
-    if overlap < 0.5:
+    if box_iou(found, annotation.box) < 0.5:
         return CheckKind.LOOSE_BOX
     if not annotation.crowd and not area / AREA_FACTOR <= annotation.area <= area * AREA_FACTOR:
         return CheckKind.WRONG_AREA

@@ -13,10 +13,11 @@ from maskrcnn.config.keypoints import COCO_NAMES
 from maskrcnn.config.load import Config
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.config.section import dotted
+from maskrcnn.labels.match_classes import takes_nameless
 from maskrcnn.labels.types import DEFAULT_CLASS
 from maskrcnn.weights.convert import fetch_converted
 from maskrcnn.weights.load import find_folder
-from maskrcnn.weights.published import Published, is_downloaded, published_checkpoints
+from maskrcnn.weights.published import Published, is_downloaded, is_published, published_checkpoints
 from maskrcnn.weights.shipped_models import shipped_recipes
 from maskrcnn.weights.store import load_model_config
 from maskrcnn.weights.trunk import shipped_trunks
@@ -50,9 +51,14 @@ def choose_start(stats: Statistics, machine: Machine, asked: Sequence[str] = ())
         model = load_model_config(find_folder(train.init))
         own.overrides = [*_settings_of(model, own.config), "train.trunk=null"]
         own.reasons = [f"start: {train.init}, as asked for, and its network"]
-        known = {*model.classes} | ({DEFAULT_CLASS} if len(model.classes) == 1 else set())
-        own.familiar = draft.familiar if train.init == chosen else known.issuperset(_used(stats))
+        known = {*model.classes}.issuperset(_used(stats))
+        own.familiar = known or takes_nameless(list(stats.classes), model.classes)
+        if train.init == chosen:
+            own.familiar = draft.familiar
         return own
+    if chosen is not None and is_published(chosen):
+        theirs = load_model_config(fetch_converted(chosen))
+        draft.overrides = [*_settings_of(theirs, draft.config), *draft.overrides]
     if not draft.familiar and any(map(draft.asks, OTHER_NETWORK)):
         draft.overrides = ["train.init=null"]
     train = draft.config.train
@@ -64,7 +70,7 @@ def choose_start(stats: Statistics, machine: Machine, asked: Sequence[str] = ())
 
 
 def _by_labels(stats: Statistics, machine: Machine) -> Draft:
-    """The same, whatever a person wants."""
+    """The same, whatever a person wants, and without the settings of a published network."""
     names = _used(stats)
     if len(names) == 1 and (PERSON_NAMES.search(names[0]) or list(stats.visible) == COCO_NAMES):
         reason = f"start: {PERSON}, a shipped model that knows the class {names[0]!r}"
@@ -74,11 +80,8 @@ def _by_labels(stats: Statistics, machine: Machine) -> Draft:
         return Draft(NUCLEI, [reason], [f"train.init={NUCLEI}"])
     best = _downloaded() if machine.device == "cuda" else None
     if best is not None:
-        draft = Draft(PERSON)
-        draft.overrides = _settings_of(load_model_config(fetch_converted(best.name)), draft.config)
-        where = "published for COCO, and in the cache already"
-        draft.add(f"start: {best.name}, {where}", f"train.init={best.name}", *FINE_TUNING)
-        return draft
+        reason = f"start: {best.name}, published for COCO, and in the cache already"
+        return Draft(PERSON, [reason], [f"train.init={best.name}", *FINE_TUNING])
     reason = f"start: {PERSON}: no shipped model knows these classes, but it has learned to outline objects"
     draft = Draft(PERSON, [reason], [f"train.init={PERSON}"], familiar=False)
     if list(stats.classes) == [DEFAULT_CLASS]:  # which would be taken for the only class of the start

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from maskrcnn.config.migrate import setting_of
 from maskrcnn.errors import UserError
 from maskrcnn.shell import first_of, printable
 from maskrcnn.stop import telling
@@ -254,10 +255,10 @@ def label_options(
     from maskrcnn.config.load import load_config
     from maskrcnn.labels.options import LABEL_SETTINGS, LabelOptions
 
-    known = [f"data.{name}" for name in LABEL_SETTINGS]
     for setting in set_ or []:
-        if setting.partition("=")[0].strip() not in known:
-            raise UserError(f"--set {setting}: here only {', '.join(known)} can be set; leave it out")
+        if setting_of(setting) not in LABEL_SETTINGS:
+            only = ", ".join(LABEL_SETTINGS)
+            raise UserError(f"--set {setting}: here only {only} can be set; leave it out")
     data = load_config(recipe or {}, set_).data if recipe or set_ else None
     return LabelOptions(class_name, images, class_attribute, split_parts, data)
 
@@ -271,8 +272,7 @@ def label_data(recipe: str, set_: list[str] | None) -> DataConfig:
 
     if recipe != AUTO:
         return load_config(recipe, set_).data
-    known = [f"data.{name}" for name in LABEL_SETTINGS]
-    return load_config({}, [each for each in set_ or [] if each.partition("=")[0].strip() in known]).data
+    return load_config({}, [each for each in set_ or [] if setting_of(each) in LABEL_SETTINGS]).data
 
 
 def refuse_options(options: dict[str, object], reason: str) -> None:

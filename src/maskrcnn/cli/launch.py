@@ -36,7 +36,7 @@ def launch(
     ] = 0,
 ) -> None:
     """Train with several processes, on one machine or many."""
-    run = _checked(context, words)
+    run = _run_folder(context, words)
     most = _most_machines(machines)
     several = most > 1
     if (rank is not None, address is not None) != (several, several):
@@ -59,7 +59,7 @@ def launch(
     _start(options, words)
 
 
-def _checked(context: typer.Context, words: list[str]) -> Any:
+def _run_folder(context: typer.Context, words: list[str]) -> Any:
     """The run's folder, once the command is known to be one, and not only by each process."""
     if words[0] != "train":
         raise UserError(f"launch {words[0]:.40}: several processes are for train")

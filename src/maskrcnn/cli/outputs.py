@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from maskrcnn.errors import UserError
+from maskrcnn.files import in_the_way, refuse_filled
 
 if TYPE_CHECKING:
     from maskrcnn.labels.types import Dataset
@@ -61,10 +62,10 @@ def _check_kind(path: Path, kind: Output) -> None:
     """Refuse a path that something of another kind has, and an image that no format has a suffix for."""
     if kind in ("file", "image") and path.is_dir():
         raise UserError(f"{path}: is a folder; give the name of a file")
-    if kind in ("folder", "new folder") and path.exists() and not path.is_dir():
-        raise UserError(f"{path}: a file is in the way; name a folder for the results")
-    if kind == "new folder" and path.is_dir() and any(path.iterdir()):
-        raise UserError(f"{path}: is not empty; name a new folder")
+    if kind == "folder" and path.exists() and not path.is_dir():
+        raise in_the_way(path)
+    if kind == "new folder":
+        refuse_filled(path)
     if kind == "image":
         _check_image_format(path)
 

@@ -28,6 +28,7 @@ from maskrcnn.cli.common import (
     tell_repairs,
 )
 from maskrcnn.cli.outputs import check_outputs
+from maskrcnn.config.migrate import setting_of
 from maskrcnn.errors import UserError
 from maskrcnn.shell import shell_command
 
@@ -111,7 +112,7 @@ def _seconds(time: str | None, chosen: bool, set_: list[str] | None) -> float | 
         return None
     if not chosen:
         raise UserError("--time: only auto fits its length to it; leave --recipe out, or set train.epochs")
-    if any(each.partition("=")[0].strip() == "train.epochs" for each in set_ or []):
+    if any(setting_of(each) == "train.epochs" for each in set_ or []):
         raise UserError("--time and train.epochs both say how long to train; leave one out")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("--time: each of several processes would measure another; set train.epochs")

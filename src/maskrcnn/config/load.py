@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import model_validator
 
 from maskrcnn.config.data import DataConfig
-from maskrcnn.config.migrate import migrate, migrate_name
+from maskrcnn.config.migrate import migrate, setting_of
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.config.section import Section, validate
 from maskrcnn.config.train import TrainConfig
@@ -96,7 +96,7 @@ def _override(settings: dict[str, Any], override: str) -> dict[str, Any]:
             pass
     result = dict(settings)
     inner = result
-    *parents, last = migrate_name(key.strip()).split(".")
+    *parents, last = setting_of(override).split(".")
     for part in parents:
         below = inner.get(part)
         inner[part] = dict(below) if isinstance(below, dict) else {}

@@ -16,8 +16,9 @@ RENAMED = {
 }
 
 
-def migrate_name(key: str) -> str:
-    """Today's dotted name of a setting."""
+def setting_of(override: str) -> str:
+    """Today's dotted name of the setting that `a.b=value` sets."""
+    key = override.partition("=")[0].strip()
     return RENAMED.get(key, key)
 
 

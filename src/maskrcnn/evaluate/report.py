@@ -1,4 +1,4 @@
-"""An evaluation as a table on the screen and as JSON files."""
+"""An evaluation as a table on the screen."""
 
 from __future__ import annotations
 

@@ -97,11 +97,11 @@ def match_objects(dataset: Dataset, results: Sequence[Result], *, score: float =
         rows = best_first[found.image[best_first] == place + 1]
         known, known_hidden = _label_image([each["segmentation"] for each in own], height, width)
         seen, seen_hidden = _label_image([found.masks[row] for row in rows], height, width)
-        hidden += len(known_hidden) + len(seen_hidden)
+        hidden += known_hidden + seen_hidden
         classes = np.array([each["category_id"] for each in own], np.int64)
         iou = iou_table(known, seen, len(own), len(rows))
         iou[classes[:, None] != found.category[rows]] = 0
-        labelled[place], counts[place] = len(own) - len(known_hidden), len(rows) - len(seen_hidden)
+        labelled[place], counts[place] = len(own) - known_hidden, len(rows) - seen_hidden
         for index, threshold in enumerate(THRESHOLDS):
             matched = matched_iou(iou, threshold)
             hits[index] += len(matched)
@@ -143,13 +143,12 @@ def matched_iou(iou: np.ndarray, threshold: float) -> np.ndarray:
     return values[kept]
 
 
-def _label_image(rles: Sequence[Any], height: int, width: int) -> tuple[np.ndarray, list[int]]:
-    """int32 (H, W): objects by number from 1, a pixel the first one's; and which have no pixel left."""
+def _label_image(rles: Sequence[Any], height: int, width: int) -> tuple[np.ndarray, int]:
+    """int32 (H, W): objects by number from 1, a pixel the first one's; and how many have no pixel left."""
     ids = np.zeros((height, width), np.int32)
-    hidden = []
+    hidden = 0
     for number, rle in enumerate(rles, 1):
         free = (rle_bitmap(rle) != 0) & (ids == 0)
         ids[free] = number
-        if not free.any():
-            hidden.append(number)
+        hidden += not free.any()
     return ids, hidden

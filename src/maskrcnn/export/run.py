@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, get_args
 from maskrcnn.errors import UserError
 from maskrcnn.export import verify as verification
 from maskrcnn.export.graph import least_side, refuse, trace, write_program
-from maskrcnn.files import new_folder
+from maskrcnn.files import new_folder, refuse_filled
 from maskrcnn.runtime.engine import open_export
 from maskrcnn.runtime.exported_folder import (
     GRAPHS,
@@ -71,8 +71,7 @@ def export(
     refuse(model.config)
     if target == "openvino":
         refuse_for_openvino(model.config)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out}: is there already; name a new folder for the export")
+    refuse_filled(out)
     # a refusal, Ctrl-C or a full disk leaves nothing that looks like an export
     with new_folder(out) as unfinished, telling(lambda: f"{out} is not written"):
         record = _write(model, target, unfinished, source, calibrate, images, say)

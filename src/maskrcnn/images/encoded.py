@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from maskrcnn.errors import ImageError, one_line
-from maskrcnn.images.header import FORMATS, HEIC_REMEDY, HEIC_STARTS, LARGEST, refuse_header
+from maskrcnn.images.header import FORMATS, LARGEST, is_heic, open_heic, refuse_header
 from maskrcnn.images.read import UnknownRange, ValueRange, from_pillow
 
 NAME = "image"  # what messages call it
@@ -58,15 +58,10 @@ def _opened(data: bytes) -> Image.Image:
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
-        if data[4:8] != b"ftyp" or data[8:12] not in HEIC_STARTS:
+        if not is_heic(data):
             known = ", ".join(FORMATS)
             raise ImageError(NAME, f"not one of a known format ({known})", "convert it to PNG") from None
-    try:
-        from pillow_heif import HeifImageFile
-    except ImportError:
-        raise ImageError(NAME, "HEIC, for which pillow-heif is not installed", HEIC_REMEDY) from None
-    opened: Image.Image = HeifImageFile(io.BytesIO(data))
-    return opened
+    return open_heic(io.BytesIO(data), NAME)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 import mmap
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
@@ -19,6 +19,7 @@ from maskrcnn.images.multichannel import (
     ARRAY_SUFFIX,
     MOST_PAGES,
     NOT_FULL,
+    ORIENTATION,
     SAMPLES,
     imagej_images,
     is_tiff,
@@ -34,10 +35,10 @@ SUFFIXES = (
     *(".ppm", ".pgm", ".pbm", ".pnm", ".avif", *HEIC_SUFFIXES),
 )
 HEIC_STARTS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1")
+HEIC_START = 12  # bytes that tell it
 HEIC_REMEDY = "pip install 'maskrcnn[heic]', or convert it to JPEG"
 LARGEST = 178_956_970  # pixels, 0.5 GB of RGB; where Pillow itself refuses
 MOST_BYTES = 6 * LARGEST  # of what Pillow does not read: as many pixels of RGB with 16 bits
-ORIENTATION = 0x0112  # the EXIF tag
 SUBFILE, BITS, DESCRIPTION, PLANES = 254, 258, 270, 284  # TIFF tags: what a page is, a channel's bits, ...
 
 
@@ -52,13 +53,30 @@ def open_image(path: Path) -> Image.Image:
     try:
         return Image.open(path, formats=FORMATS)
     except UnidentifiedImageError:
-        if not _is_heic(path):
+        with path.open("rb") as file:
+            start = file.read(HEIC_START)
+        if not is_heic(start):
             raise
+    return open_heic(path, path)
+
+
+def is_heic(start: bytes) -> bool:
+    """Whether a file that begins with `start` is HEIC, whatever it is called: phones export some as .jpg."""
+    return start[4:8] == b"ftyp" and start[8:HEIC_START] in HEIC_STARTS
+
+
+def open_heic(file: Path | BinaryIO, path: Path | str) -> Image.Image:
+    """A HEIC image that is open but not decoded; `path` is what it is called in messages.
+
+    Raises:
+        ImageError: pillow-heif is not installed.
+        Exception: whatever it raises of a damaged file.
+    """
     try:
         from pillow_heif import HeifImageFile
     except ImportError:
         raise ImageError(path, "a HEIC image, for which pillow-heif is not installed", HEIC_REMEDY) from None
-    opened: Image.Image = HeifImageFile(path)
+    opened: Image.Image = HeifImageFile(file)
     return opened
 
 
@@ -69,13 +87,6 @@ def unmapped(image: Image.Image) -> Image.Image:
     if isinstance(image, ImageFile.ImageFile) and image.format == "TIFF":
         image.filename = ""
     return image
-
-
-def _is_heic(path: Path) -> bool:
-    """Whether a file begins as HEIC does, whatever it is called: phones export some as .jpg."""
-    with path.open("rb") as file:
-        start = file.read(12)
-    return start[4:8] == b"ftyp" and start[8:] in HEIC_STARTS
 
 
 def upright_size(path: Path) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from maskrcnn.errors import ImageError, one_line
 
 ARRAY_SUFFIX = ".npy"
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-ORIENTATION, SAMPLES = 274, 277  # TIFF tags
+ORIENTATION, SAMPLES = 274, 277  # tags of TIFF, the first of EXIF too
 MOST_PAGES = 1000
 NOT_FULL = 1 | 4  # bits of a page's NewSubfileType: a smaller level, a mask
 IMAGEJ = re.compile(r"ImageJ=.*?\bimages=(\d{1,9})\b", re.DOTALL)  # how its descriptions begin

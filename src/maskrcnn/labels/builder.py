@@ -19,6 +19,7 @@ import numpy as np
 from maskrcnn.config.model import KeypointSchema
 from maskrcnn.errors import RecordError
 from maskrcnn.images.header import LARGEST, upright_size
+from maskrcnn.images.tiles import Box
 from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.class_names import names_alike
 from maskrcnn.labels.file_dataset import FileDataset
@@ -31,8 +32,6 @@ from maskrcnn.labels.shapes import drawable
 from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage
 from maskrcnn.labels.values import short, whole
 from maskrcnn.masks.rle import MIN_POINTS, Rle, rle_area, rle_box
-
-Box = tuple[float, float, float, float]
 
 # pixels: files round coordinates, so a box may leave its image by this much and still be right
 ROUNDING = 0.05
@@ -379,6 +378,11 @@ def box_iou(a: Box, b: Box) -> float:
     return both / total if total > 0 else 0.0
 
 
+def fits_swapped(inside: Box, box: Box) -> bool:
+    """Whether a box, xyxy, is the one around its object, `inside`, with x and y swapped."""
+    return box_iou(inside, box) < 0.2 < 0.5 < box_iou(inside, (box[1], box[0], box[3], box[2]))
+
+
 def _box_of_mask(mask: Rle | None) -> Box:
     if mask is None or rle_area(mask) == 0:
         raise _Dropped(ProblemKind.NO_BOX)
@@ -387,10 +391,7 @@ def _box_of_mask(mask: Rle | None) -> Box:
 
 def _mask_says_swapped(box: Box, image: LabelledImage, found: Annotation) -> bool:
     rle = annotation_rle(found, image.height, image.width)
-    if rle is None or rle_area(rle) == 0:
-        return False
-    inside = rle_box(rle)
-    return box_iou(inside, box) < 0.2 < 0.5 < box_iou(inside, (box[1], box[0], box[3], box[2]))
+    return rle is not None and rle_area(rle) > 0 and fits_swapped(rle_box(rle), box)
 
 
 def _inside(box: Box, image: LabelledImage) -> bool:

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 
 from maskrcnn.errors import RecordError
-from maskrcnn.images.read import ValueRange, read_image
-from maskrcnn.labels.image_files import size_disagreement
+from maskrcnn.images.read import ValueRange
+from maskrcnn.labels.image_files import labelled_pixels
 from maskrcnn.labels.types import Dataset, LabelledImage
 
 
@@ -58,8 +58,4 @@ class ChannelDataset(Dataset):
                     self.name, "generated images have 3 channels", "leave model.input.channels at 3 or 1"
                 )
             return cv2.cvtColor(self.dataset.pixels(index), cv2.COLOR_RGB2GRAY)[:, :, None]
-        pixels = read_image(image.path, self.channels, self.info.value_range)
-        wrong = size_disagreement(image, pixels.shape[0], pixels.shape[1])
-        if wrong:
-            raise wrong
-        return pixels
+        return labelled_pixels(image, self.channels, self.info.value_range)

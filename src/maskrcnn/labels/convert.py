@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from maskrcnn.errors import DataError, UserError
-from maskrcnn.files import new_folder
+from maskrcnn.files import new_folder, refuse_filled
 from maskrcnn.images.header import refuse_stack
 from maskrcnn.labels.open import open_dataset, open_split
 from maskrcnn.labels.options import PLAIN, LabelOptions
@@ -83,8 +83,7 @@ def convert_data(
     """
     if to not in WRITERS:
         raise UserError(f"--to {to}: there are {', '.join(WRITERS)}")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"--out {out}: is not empty; name a new folder")
+    refuse_filled(out)
     datasets, unread = _splits(source, options)
     for dataset in datasets.values() if channels == 3 else ():
         for image in dataset:

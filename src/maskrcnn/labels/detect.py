@@ -54,53 +54,38 @@ from maskrcnn.labels.readers.yolo import has_split, looks_like_yolo, read_yolo
 from maskrcnn.labels.types import Dataset
 
 TRIED = 20  # files of JSON that are looked into beside label images
-Read = Callable[..., Dataset]  # of a path, and of what `Format.takes` says
 
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of label files. `read_split` where one folder of it holds several splits."""
+    """A kind of label files."""
 
     name: str
     looks_like: Callable[[Path], bool]
-    read: Read
-    read_split: Read | None = None  # of a path and a split
-    has_split: Callable[[Path, str], bool] | None = None
+    read: Callable[..., Dataset]  # of a path, perhaps a split, and what `takes` says
+    has_split: Callable[[Path, str], bool] | None = None  # where one folder holds several: `read` takes one
     takes: tuple[str, ...] = ()  # keyword arguments of `read` that `LabelOptions` may have a value for
 
 
 def formats() -> list[Format]:
     """All of them; the first that can be told by little comes first."""
     return [
-        Format("yolo", looks_like_yolo, read_yolo, read_yolo, has_split),
-        Format("cityscapes", looks_like_cityscapes, read_cityscapes, read_cityscapes, _cityscapes_has),
-        Format("voc", looks_like_voc, read_voc, read_voc, has_voc_split, takes=("image_folder",)),
+        Format("yolo", looks_like_yolo, read_yolo, has_split),
+        Format("cityscapes", looks_like_cityscapes, read_cityscapes, _cityscapes_has),
+        Format("voc", looks_like_voc, read_voc, has_voc_split, takes=("image_folder",)),
         Format(
             "instance-png",
             looks_like_instance_png,
-            read_instance_labels,
             read_instance_labels,
             has_instance_split,
             takes=("split_parts",),
         ),
         Format("cellpose", looks_like_cellpose, read_cellpose, takes=("split_parts",)),
         Format("penn-fudan", looks_like_penn_fudan, read_penn_fudan),
-        Format(
-            "mask-folders",
-            looks_like_mask_folders,
-            read_mask_folders,
-            read_mask_folders,
-            has_mask_folders_split,
-        ),
+        Format("mask-folders", looks_like_mask_folders, read_mask_folders, has_mask_folders_split),
         Format("supervisely", looks_like_supervisely, read_supervisely),
-        Format(
-            "segmentation-masks",
-            looks_like_segmentation_masks,
-            read_segmentation_masks,
-            read_segmentation_masks,
-            has_mask_split,
-        ),
-        Format("cvat", looks_like_cvat, read_cvat, read_cvat, has_cvat_split, takes=("image_folder",)),
+        Format("segmentation-masks", looks_like_segmentation_masks, read_segmentation_masks, has_mask_split),
+        Format("cvat", looks_like_cvat, read_cvat, has_cvat_split, takes=("image_folder",)),
         Format("labelme", looks_like_labelme, read_labelme, takes=("image_folder",)),
         Format("via", looks_like_via, read_via, takes=("class_attribute", "image_folder")),
         Format("kitti-mots", looks_like_kitti_mots, read_kitti_mots),
@@ -113,15 +98,11 @@ def formats() -> list[Format]:
             "open-images",
             looks_like_open_images,
             read_open_images,
-            read_open_images,
             has_open_images_split,
             takes=("image_folder",),
         ),
         Format(
-            "run-lengths",
-            looks_like_run_lengths,
-            read_run_lengths,
-            takes=("image_folder", "split_parts"),
+            "run-lengths", looks_like_run_lengths, read_run_lengths, takes=("image_folder", "split_parts")
         ),
         Format("mpii", looks_like_mpii, read_mpii, takes=("image_folder",)),
         Format("qupath", looks_like_qupath, read_qupath, takes=("class_attribute",)),

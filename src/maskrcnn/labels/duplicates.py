@@ -9,11 +9,10 @@ from functools import partial
 import numpy as np
 
 from maskrcnn.environment import usable_cores
-from maskrcnn.errors import DataError, RecordError
+from maskrcnn.errors import DataError
 from maskrcnn.images.fingerprint import fingerprint, near_duplicates, similar_hashes
-from maskrcnn.images.read import ValueRange, read_image
 from maskrcnn.images.value_range import find_value_range
-from maskrcnn.labels.image_files import size_disagreement
+from maskrcnn.labels.image_files import labelled_pixels
 from maskrcnn.labels.types import Dataset, LabelledImage
 from maskrcnn.progress import Progress
 
@@ -25,7 +24,7 @@ def duplicate_groups(dataset: Dataset, progress: Progress | None = None) -> list
     """
     count = len(dataset)
     paths = [path for path in (dataset.image(index).path for index in range(count)) if path is not None]
-    pixels = partial(_pixels, value_range=find_value_range(paths))
+    pixels = partial(labelled_pixels, value_range=find_value_range(paths))
     hashes, usable = np.zeros(count, np.uint64), np.zeros(count, bool)
     with ThreadPoolExecutor(usable_cores()) as pool:
         for index, bits in enumerate(pool.map(lambda i: _hash(dataset.image(i), pixels), range(count))):
@@ -44,18 +43,10 @@ def duplicate_groups(dataset: Dataset, progress: Progress | None = None) -> list
 def _hash(image: LabelledImage, read: Callable[[LabelledImage], np.ndarray]) -> int | None:
     """The difference hash of an image; None for one that cannot be told from others, or not be used."""
     try:
-        pixels = read(image)
+        found = fingerprint(read(image))
     except DataError:
         return None
-    found = fingerprint(pixels)
-    wrong = size_disagreement(image, pixels.shape[0], pixels.shape[1])
-    return None if found.flat or wrong else found.bits
-
-
-def _pixels(image: LabelledImage, value_range: ValueRange | None) -> np.ndarray:
-    if image.path is None:
-        raise RecordError(image.file_name, "generated, not a file", "name a data set of files")
-    return read_image(image.path, value_range=value_range)
+    return None if found.flat else found.bits
 
 
 def _first(groups: list[int], index: int) -> int:

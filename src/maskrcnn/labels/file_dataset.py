@@ -6,8 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from maskrcnn.images.read import read_image
-from maskrcnn.labels.image_files import size_disagreement
+from maskrcnn.labels.image_files import labelled_pixels
 from maskrcnn.labels.packed import PackedLabels, pack
 from maskrcnn.labels.types import Dataset, DatasetInfo, LabelledImage
 
@@ -47,10 +46,4 @@ class FileDataset(Dataset):
         Raises:
             DataError: the file is unreadable, or not of the size that its labels are for.
         """
-        image = self.image(index)
-        assert image.path is not None, "a reader always says where the image is"
-        pixels = read_image(image.path)
-        wrong = size_disagreement(image, pixels.shape[0], pixels.shape[1])
-        if wrong:
-            raise wrong
-        return pixels
+        return labelled_pixels(self.image(index))

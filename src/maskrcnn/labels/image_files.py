@@ -6,8 +6,11 @@ import os
 import posixpath
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+import numpy as np
+
 from maskrcnn.errors import ImageError, RecordError
 from maskrcnn.images.header import upright_size
+from maskrcnn.images.read import ValueRange, read_image
 from maskrcnn.labels.types import Dataset, LabelledImage
 
 # images whose size is compared with the labels on opening; the others when they are read
@@ -72,6 +75,32 @@ def size_disagreement(image: LabelledImage, height: int, width: int) -> ImageErr
     return ImageError(image.path, f"the image is {sizes}", remedy)
 
 
+def refuse_other_size(image: LabelledImage, height: int, width: int) -> None:
+    """
+    Raises:
+        ImageError: the image has another size than its labels are for.
+    """
+    wrong = size_disagreement(image, height, width)
+    if wrong:
+        raise wrong
+
+
+def labelled_pixels(
+    image: LabelledImage, channels: int = 3, value_range: ValueRange | None = None
+) -> np.ndarray:
+    """The image in a file, as `read_image` gives it: uint8 (H, W, channels), of the size that was labelled.
+
+    Raises:
+        DataError: the file is unreadable, of another number of channels, or of another size; or there is no
+            file.
+    """
+    if image.path is None:
+        raise RecordError(image.file_name, "generated, not a file", "name a data set of files")
+    pixels = read_image(image.path, channels, value_range)
+    refuse_other_size(image, *pixels.shape[:2])
+    return pixels
+
+
 def check_sizes(dataset: Dataset) -> None:
     """Compare the size of the first images with their labels'.
 
@@ -81,6 +110,4 @@ def check_sizes(dataset: Dataset) -> None:
     for index in range(min(CHECKED_HEADERS, len(dataset))):
         image = dataset.image(index)
         if image.path is not None:
-            wrong = size_disagreement(image, *upright_size(image.path))
-            if wrong:
-                raise wrong
+            refuse_other_size(image, *upright_size(image.path))

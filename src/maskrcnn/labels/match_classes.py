@@ -29,13 +29,20 @@ def with_class(dataset: Dataset, name: str) -> Dataset:
     return renamed
 
 
+def takes_nameless(names: list[str], classes: list[str]) -> bool:
+    """Whether labels of the classes `names`, that is without class names, are taken for the only one of a
+    model's `classes`.
+    """
+    return names == [DEFAULT_CLASS] and len(classes) == 1
+
+
 def take_class(dataset: Dataset, classes: list[str]) -> tuple[Dataset, list[str]]:
     """A data set whose labels have no class names under the name of a model's only class, and a line that
     says so.
 
     A data set with names of its own, also one given by --class, stays as it is.
     """
-    if dataset.classes != [DEFAULT_CLASS] or len(classes) != 1 or dataset.classes == classes:
+    if not takes_nameless(dataset.classes, classes) or dataset.classes == classes:
         return dataset, []
     line = f"{dataset.name}: its class {DEFAULT_CLASS!r} is taken for the model's only class {classes[0]!r}"
     return with_class(dataset, classes[0]), [line]

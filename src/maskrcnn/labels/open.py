@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path
@@ -32,6 +33,25 @@ LAYOUTS = (
 )
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What a person said of a source."""
+
+    named: Format | None  # by FORMAT:PATH
+    options: LabelOptions
+    _found: dict[Path, Format | None] = field(default_factory=dict)
+
+    def kind(self, path: Path) -> Format | None:
+        """The format of the labels at `path`, for which each is looked at once: a large folder takes seconds.
+
+        Raises:
+            UserError: as `detect`.
+        """
+        if self.named is None and path not in self._found:
+            self._found[path] = detect(path)
+        return self.named or self._found[path]
+
+
 def open_dataset(
     source: str | Path, split: Split | None = None, *, headers: bool = True, options: LabelOptions = PLAIN
 ) -> Dataset:
@@ -53,16 +73,16 @@ def open_dataset(
     """
     if str(source) == "synthetic":
         return _synthetic(split or "train", headers, options)
-    named, path = _named(source)
+    path, asked = _asked(source, options)
     if not path.is_dir():
-        return _checked(_file(path, named, split, options), headers, options)
-    parts = {name: opener for name in SPLITS if (opener := _find_split(path, name, named, options))}
+        return _checked(_file(path, split, asked), headers, options)
+    parts = {name: opener for name in SPLITS if (opener := _find_split(path, name, asked))}
     if split in parts:
         return _checked(parts[split], headers, options)
     whole = None
-    if not parts.keys() - {"test"} and not _lists(path, "test", named):
+    if not parts.keys() - {"test"} and not _lists(path, "test", asked):
         # a folder called test may also lie beside labels of one part
-        whole = _whole(path, named, options) or _annotations(path, named, options)
+        whole = _whole(path, asked) or _annotations(path, asked)
     if split is not None and parts and whole is None:
         raise UserError(
             f"{path}: has no {split!r} split, only {' and '.join(parts)}; "
@@ -71,7 +91,7 @@ def open_dataset(
     opener = whole or next(iter(parts.values()), None)
     if opener is None:
         _refuse_several(path)
-        below = list(islice(_folders_below(path, named, options), 3))
+        below = list(islice(_folders_below(path, asked), 3))
         if below:
             names = " and ".join([repr(each.name) for each in below[:2]] + ["others"] * (len(below) > 2))
             remedy = f"give {str(below[0])!r}" + ", or another of them" * (len(below) > 1)
@@ -92,12 +112,12 @@ def open_split(
     """
     if str(source) == "synthetic":
         return None if split == "test" else _synthetic(split, headers, options)
-    named, path = _named(source)
-    if path.is_dir() or (named or _known(path)).read_split:
-        opener = _find_split(path, split, named, options)
+    path, asked = _asked(source, options)
+    if path.is_dir() or _known(path, asked).has_split:
+        opener = _find_split(path, split, asked)
     else:
         sibling = _sibling(path, split)
-        opener = _file(sibling, named, None, options) if sibling else None
+        opener = _file(sibling, None, asked) if sibling else None
     return None if opener is None else _checked(opener, headers, options, strict=False)
 
 
@@ -137,11 +157,11 @@ def _synthetic(split: Split, headers: bool, options: LabelOptions) -> Dataset:
     return _checked(lambda: Synthetic(split=split), headers, options)
 
 
-def _named(source: str | Path) -> tuple[Format | None, Path]:
-    """The format that a FORMAT:PATH names, and the path."""
+def _asked(source: str | Path, options: LabelOptions) -> tuple[Path, _Asked]:
+    """The path of a source, which may be a FORMAT:PATH, and what was said of it."""
     name, colon, rest = str(source).partition(":")
     named = find_format(name) if colon else None
-    return (named, Path(rest)) if named else (None, Path(source))
+    return Path(rest) if named else Path(source), _Asked(named, options)
 
 
 def _checked(opener: Opener, headers: bool, options: LabelOptions, *, strict: bool = True) -> Dataset:
@@ -153,21 +173,23 @@ def _checked(opener: Opener, headers: bool, options: LabelOptions, *, strict: bo
     return dataset
 
 
-def _file(path: Path, named: Format | None, split: Split | None, options: LabelOptions) -> Opener:
+def _file(path: Path, split: Split | None, asked: _Asked) -> Opener:
     """The labels in a file that must be there."""
-    found = named or _known(path)
+    found = _known(path, asked)
     has_split = found.has_split
     parts = [] if has_split is None else [each for each in SPLITS if has_split(path, each)]
     if parts and split is not None and split not in parts:
         raise UserError(f"{path}: has no {split!r} split, only {' and '.join(parts)}; add it")
-    return _opener(found, path, options, split if parts else None)
+    return _opener(found, path, asked.options, split if parts else None)
 
 
-def _known(path: Path) -> Format:
+def _known(path: Path, asked: _Asked) -> Format:
     """The format of a label file."""
+    if asked.named is not None:
+        return asked.named
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; give {LAYOUTS}")
-    found = detect(path)
+    found = asked.kind(path)
     if found is None:
         foreign = foreign_lines(path)
         if foreign is not None:
@@ -181,9 +203,8 @@ def _known(path: Path) -> Format:
 
 def _opener(found: Format, path: Path, options: LabelOptions, split: Split | None = None) -> Opener:
     arguments = options.reader_arguments(found.name, found.takes)
-    if split is not None and found.read_split is not None:
-        read_split = found.read_split
-        return lambda: read_split(path, split, **arguments)
+    if split is not None and found.has_split is not None:
+        return lambda: found.read(path, split, **arguments)
     if found.name in ("coco", "lvis"):
         path = only_json(path) or path
     return lambda: found.read(path, **arguments)
@@ -197,35 +218,35 @@ def _sibling(path: Path, split: Split) -> Path | None:
     return next((sibling for sibling in siblings if sibling.is_file() and sibling != path), None)
 
 
-def _lists(path: Path, split: Split, named: Format | None) -> bool:
+def _lists(path: Path, split: Split, asked: _Asked) -> bool:
     """Whether the labels themselves say what belongs to a split."""
-    found = named or detect(path)
+    found = asked.kind(path)
     return found is not None and found.has_split is not None and found.has_split(path, split)
 
 
-def _find_split(folder: Path, split: Split, named: Format | None, options: LabelOptions) -> Opener | None:
+def _find_split(folder: Path, split: Split, asked: _Asked) -> Opener | None:
     """The labels of a split: by the format's own lists, in a file or folder of its name, or in COCO's
     layout.
     """
-    whole = named or detect(folder)
-    if whole is not None and whole.has_split is not None and whole.has_split(folder, split):
-        return _opener(whole, folder, options, split)
+    whole = asked.kind(folder)
+    if whole is not None and _lists(folder, split, asked):
+        return _opener(whole, folder, asked.options, split)
     names = SPLIT_NAMES[split]
     found: dict[Path, Opener] = {}
     for suffix in (".json", ""):
         paths = [path for name in names for path in _like(folder, f"{name}{suffix}")]
         if found:  # a folder beside a label file has its images, as a rule: looking for labels takes seconds
             paths = [path for path in paths if not _holds_images_alone(path)]
-        openers = {path: opener for path in paths if (opener := _whole(path, named, options))}
+        openers = {path: opener for path in paths if (opener := _whole(path, asked))}
         if openers:
             path = _only(list(openers))
             found[path] = openers[path]
     if not found:  # else a table may have the runs of the masks that were found, as of TGS salt
-        found |= _split_table(folder, split, named, options)
+        found |= _split_table(folder, split, asked)
     for stem in ("instances_", "person_keypoints_", "", "lvis_v*_"):
         patterns = (f"{stem}{name}*.json" for name in names)
         files = [path for pattern in patterns for path in _like(folder / "annotations", pattern)]
-        opener = _whole(_only(list(dict.fromkeys(files))), named, options) if files else None
+        opener = _whole(_only(list(dict.fromkeys(files))), asked) if files else None
         if opener is not None:
             found[_only(files)] = opener
             break
@@ -238,16 +259,14 @@ def _find_split(folder: Path, split: Split, named: Format | None, options: Label
     return next(iter(found.values()), None)
 
 
-def _split_table(
-    folder: Path, split: Split, named: Format | None, options: LabelOptions
-) -> dict[Path, Opener]:
+def _split_table(folder: Path, split: Split, asked: _Asked) -> dict[Path, Opener]:
     """The table of a split; none beside a table of which a person has to say what it is."""
     tables = list(_like(folder, "*.csv"))
     own = [path for path in tables if path.stem.lower() in SPLIT_NAMES[split]]
     others = [path for path in tables if split_of(path.stem) is None] if own else []
-    if any(_whole(path, named, options) for path in others):
+    if any(_whole(path, asked) for path in others):
         return {}
-    openers = {path: opener for path in own if (opener := _whole(path, named, options))}
+    openers = {path: opener for path in own if (opener := _whole(path, asked))}
     return {path: openers[path] for path in [_only(list(openers))]} if openers else {}
 
 
@@ -279,10 +298,10 @@ def _only(paths: list[Path]) -> Path:
     return first
 
 
-def _annotations(folder: Path, named: Format | None, options: LabelOptions) -> Opener | None:
+def _annotations(folder: Path, asked: _Asked) -> Opener | None:
     """The labels of a COCO export without train and val: annotations/instances_default.json, as CVAT's."""
     for pattern in ("instances_*.json", "person_keypoints_*.json", "*.json"):
-        openers = [_whole(file, named, options) for file in _like(folder / "annotations", pattern)]
+        openers = [_whole(file, asked) for file in _like(folder / "annotations", pattern)]
         found = [opener for opener in openers if opener is not None]
         if len(found) == 1:
             return found[0]
@@ -310,8 +329,9 @@ def _refuse_several(folder: Path, pattern: str = "*.json") -> None:
     files = sorted(file.name for file in _like(folder, pattern))
     if len(files) < 2:
         return
+    found = detect(folder / files[0])
     foreign = foreign_json(load_json(folder / files[0]))  # of which there may be one for each image
-    if foreign is not None:
+    if foreign is not None and (found is None or found.name == "coco"):
         raise UserError(f"{folder}: {files[0]!r} is {foreign.name}, which is not read; {foreign.remedy}")
     raise UserError(f"{folder}: holds {files[0]!r} and {files[1]!r}; name the one that is meant")
 
@@ -332,18 +352,20 @@ def _nothing(folder: Path) -> str:
     return f"{what}; give {LAYOUTS}"
 
 
-def _folders_below(folder: Path, named: Format | None, options: LabelOptions) -> Iterator[Path]:
+def _folders_below(folder: Path, asked: _Asked) -> Iterator[Path]:
     """The folders in it with labels, as where an archive was unpacked into one, or several tasks of CVAT."""
     for below in sorted(folder.glob("*/"))[:TRIED_FOLDERS]:
         try:
-            splits = (_find_split(below, split, named, options) for split in SPLITS)
-            if _whole(below, named, options) or any(splits) or _annotations(below, named, options):
+            splits = (_find_split(below, split, asked) for split in SPLITS)
+            if _whole(below, asked) or any(splits) or _annotations(below, asked):
                 yield below
         except (UserError, OSError):
             continue
 
 
-def _whole(path: Path, named: Format | None, options: LabelOptions) -> Opener | None:
+def _whole(path: Path, asked: _Asked) -> Opener | None:
     """The labels at `path` as one data set; None where there are none."""
-    found = named if named is not None and named.looks_like(path) else None if named else detect(path)
-    return None if found is None else _opener(found, path, options)
+    found = asked.kind(path)
+    if found is None or (asked.named is not None and not found.looks_like(path)):
+        return None
+    return _opener(found, path, asked.options)

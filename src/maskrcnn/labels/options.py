@@ -15,7 +15,8 @@ REFUSALS = {
     "class_attribute": ("--class-attribute", "say what the class is"),
     "split_parts": ("--split-parts", "have no label images whose numbers could have parts"),
 }
-LABEL_SETTINGS = ("classes", "other_classes", "crowds")  # of DataConfig: what labels are taken for
+# what labels are taken for
+LABEL_SETTINGS = ("data.classes", "data.other_classes", "data.crowds")
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,11 @@ class LabelOptions:
         words = [
             word for option, value in named.items() if value is not None for word in (option, str(value))
         ]
-        for name in LABEL_SETTINGS:
+        for setting in LABEL_SETTINGS:
+            name = setting.removeprefix("data.")
             value = getattr(self.data or DataConfig(), name)
             if value != getattr(recipe or DataConfig(), name):
-                words += ["--set", f"data.{name}={json.dumps(value, ensure_ascii=False)}"]
+                words += ["--set", f"{setting}={json.dumps(value, ensure_ascii=False)}"]
         return words + ["--split-parts"] * self.split_parts
 
 

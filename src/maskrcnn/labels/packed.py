@@ -12,6 +12,7 @@ from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -56,8 +57,7 @@ class PackedLabels:
 
     def image(self, index: int) -> LabelledImage:
         """A fresh copy of what was packed at `index`, 0 .. len - 1."""
-        head = json.loads(self.heads[self.head_starts[index] : self.head_starts[index + 1]].tobytes())
-        image_id, file_name, path, not_exhaustive, negative, ids = head
+        image_id, file_name, path, not_exhaustive, negative, ids = self._head(index)
         height, width = self.sizes[index].tolist()
         begin, end = self.object_starts[index : index + 2].tolist()
         annotations = [
@@ -80,10 +80,14 @@ class PackedLabels:
 
     def path(self, index: int) -> str | None:
         """Where the image at `index` is, without the rest of it."""
-        found: str | None = json.loads(
-            self.heads[self.head_starts[index] : self.head_starts[index + 1]].tobytes()
-        )[2]
+        found: str | None = self._head(index)[2]
         return found
+
+    def _head(self, index: int) -> list[Any]:
+        """What `_head` wrote of the image at `index`."""
+        begin, end = self.head_starts[index : index + 2].tolist()
+        head: list[Any] = json.loads(self.heads[begin:end].tobytes())
+        return head
 
     def _add_shape(self, number: int, annotation: Annotation, size: list[int]) -> None:
         """The mask and keypoints of object `number`."""

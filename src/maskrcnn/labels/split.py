@@ -17,13 +17,14 @@ from rich.table import Table
 from rich.text import Text
 
 from maskrcnn.errors import RecordError, UserError, one_line
-from maskrcnn.files import new_folder
+from maskrcnn.files import new_folder, refuse_filled
 from maskrcnn.labels.assign_parts import assign_groups, assign_random, assign_stratified
 from maskrcnn.labels.choose import refuse_only_crowds
 from maskrcnn.labels.image_files import relative_name
 from maskrcnn.labels.image_places import find_images
 from maskrcnn.labels.open import open_dataset, open_split
 from maskrcnn.labels.options import PLAIN, LabelOptions
+from maskrcnn.labels.split_names import SPLITS
 from maskrcnn.labels.subset import Subset
 from maskrcnn.labels.types import Dataset, LabelledImage
 from maskrcnn.labels.writers.coco import write_coco, write_coco_copies
@@ -31,7 +32,6 @@ from maskrcnn.progress import Progress
 from maskrcnn.shell import counted, printable
 
 WAYS = ("random", "stratified", "group")
-PARTS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def _files_together(assigned: np.ndarray, dataset: Dataset) -> np.ndarray:
 
 
 def _shares(val: float, test: float) -> dict[str, float]:
-    shares = dict(zip(PARTS, (1.0 - val - test, val, test), strict=True))
+    shares = dict(zip(SPLITS, (1.0 - val - test, val, test), strict=True))
     if val < 0 or test < 0 or shares["train"] <= 1e-9:
         raise UserError(
             f"--val {val:g} --test {test:g}: nothing is left to train on; they are shares that stay below 1"
@@ -260,7 +260,7 @@ def _write_parts(parts: dict[str, Subset], dataset: Dataset, out: Path) -> None:
     if beside and taken:
         raise UserError(f"{taken[0]}: is there already; name another folder with --out")
     if not beside:
-        _refuse_filled(out)
+        refuse_filled(out)
     with nullcontext(out) if beside else new_folder(out) as folder:
         if not beside:
             try:
@@ -285,14 +285,9 @@ def _write_parts(parts: dict[str, Subset], dataset: Dataset, out: Path) -> None:
 
 def _copy_parts(parts: dict[str, Subset], out: Path) -> None:
     """The parts' labels and images."""
-    _refuse_filled(out)
+    refuse_filled(out)
     with new_folder(out) as folder:
         write_coco_copies(parts, folder)
-
-
-def _refuse_filled(out: Path) -> None:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"--out {out}: is not empty; name a new folder")
 
 
 def _common_root(images: list[LabelledImage]) -> tuple[Path, list[str]]:

@@ -11,12 +11,12 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from maskrcnn.config.keypoints import coco_keypoints
 from maskrcnn.errors import UserError
 from maskrcnn.labels.stick_figure import INK, Drawing, draw_stick_figure
 from maskrcnn.labels.types import Annotation, Dataset, DatasetInfo, LabelledImage
+from maskrcnn.masks.rle import bitmap_rle, rle_box
 
 SHAPES = ["circle", "square", "triangle", "star"]
 FINE = ["ring", "cross", "arrow", "comb"]  # small and of thin strokes: a mask off by a few pixels misses them
@@ -143,27 +143,18 @@ def _annotate(visible: np.ndarray, label: int, keypoints: np.ndarray | None, num
         keypoints = keypoints.copy()
         x, y = np.floor(keypoints[:, :2]).astype(int).T
         keypoints[:, 2] = np.where(visible[y, x], 2, 1)
-    rle = coco_mask.encode(np.asfortranarray(visible.astype(np.uint8)))
-    x1, y1, x2, y2 = (float(side) for side in _extent(visible))
-    return Annotation(
-        (x1, y1, x2, y2), label, rle=rle, keypoints=keypoints, area=float(visible.sum()), id=number
-    )
+    rle = bitmap_rle(visible)
+    return Annotation(rle_box(rle), label, rle=rle, keypoints=keypoints, area=float(visible.sum()), id=number)
 
 
 def _paint(rng: np.random.Generator, pixels: np.ndarray, drawing: Drawing) -> None:
     """Fill the object with a texture of its own, in place."""
-    x1, y1, x2, y2 = _extent(drawing.mask)
-    window = (slice(y1, y2), slice(x1, x2))
+    left, top, width, height = cv2.boundingRect(drawing.mask.view(np.uint8))
+    window = (slice(top, top + height), slice(left, left + width))
     inside = drawing.mask[window]
-    pixels[window][inside] = _fill(rng, (y2 - y1, x2 - x1))[inside]
+    pixels[window][inside] = _fill(rng, (height, width))[inside]
     if drawing.ink is not None:
         pixels[drawing.ink] = INK
-
-
-def _extent(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """The smallest box around the set pixels: x1, y1, x2, y2, half-open."""
-    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def _draw_object(rng: np.random.Generator, name: str, side: tuple[int, int]) -> Drawing:

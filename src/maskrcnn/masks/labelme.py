@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -53,11 +54,10 @@ def labelme_shapes(
 
 def _mask_shape(x0: int, y0: int, bitmap: np.ndarray) -> dict[str, Any]:
     """A PNG over the box of whole pixels around the mask; the second point is its last pixel."""
-    rows, columns = np.flatnonzero(bitmap.any(axis=1)), np.flatnonzero(bitmap.any(axis=0))
-    bitmap = bitmap[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    x0, y0 = x0 + int(columns[0]), y0 + int(rows[0])
+    left, top, width, height = cv2.boundingRect(bitmap.astype(np.uint8))
+    x0, y0 = x0 + left, y0 + top
     buffer = io.BytesIO()
-    Image.fromarray(bitmap).save(buffer, "PNG")
+    Image.fromarray(bitmap[top : top + height, left : left + width]).save(buffer, "PNG")
     png = base64.b64encode(buffer.getvalue()).decode("ascii")
-    last = [float(x0 + bitmap.shape[1] - 1), float(y0 + bitmap.shape[0] - 1)]
+    last = [float(x0 + width - 1), float(y0 + height - 1)]
     return {"shape_type": "mask", "points": [[float(x0), float(y0)], last], "mask": png}

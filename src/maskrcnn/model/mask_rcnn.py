@@ -68,9 +68,8 @@ class MaskRCNN(nn.Module):
         self.config = config
         self.backbone, self.neck, self.rpn, self.roi_features = backbone, neck, rpn, roi_features
         self.box_head, self.mask_head, self.keypoint_head = box_head, mask_head, keypoint_head
-        statistics = (config.input.mean, config.input.std)
-        self.register_buffer("mean", _channels(statistics[0]), persistent=False)
-        self.register_buffer("std", _channels(statistics[1]), persistent=False)
+        self.register_buffer("mean", _channels(config.input.mean), persistent=False)
+        self.register_buffer("std", _channels(config.input.std), persistent=False)
         sigmas = config.keypoints.sigmas if config.keypoints else []
         self.register_buffer("sigmas", torch.tensor(sigmas, dtype=torch.float32), persistent=False)
 

@@ -2,8 +2,8 @@
 are.
 
 Every candidate draws a key; the best keys win. Keys are a hash of the image's seed and the candidate's index,
-so a image's sample does not depend on its neighbours in the batch, on the number of processes, or on what ran
-before.
+so an image's sample does not depend on its neighbours in the batch, on the number of processes, or on what
+ran before.
 """
 
 from __future__ import annotations

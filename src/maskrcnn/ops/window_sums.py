@@ -5,13 +5,11 @@ neighbouring samples are at most one cell apart and share cells: together they t
 1)^2. So, step by step:
 
 1. `_windows` adds up, along each axis, the samples' weights per cell. A bin's weights are the outer product
-  of the two.
+   of the two.
 2. Boxes on one level need windows of many sizes. They are sorted by window size, so that boxes of one size
-  form one
-   dense tensor of table rows and weights, without padding.
+   form one dense tensor of table rows and weights, without padding.
 3. `_sums_of` joins the sizes into a single `embedding_bag`, whose bags may have different lengths. Its
-  backward
-   (`gathered_sums`, which RoIAlign with fixed sampling uses as well) is an `embedding_bag`, too.
+   backward (`gathered_sums`, which RoIAlign with fixed sampling uses as well) is an `embedding_bag`, too.
 """
 
 from __future__ import annotations

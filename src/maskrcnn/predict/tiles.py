@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 
 from maskrcnn.images.tiles import Grid
@@ -311,8 +312,5 @@ def _drawn_box(box: np.ndarray) -> Bitmap:
 def _cropped(bitmap: Bitmap) -> Bitmap:
     """The same without the empty rows and columns around the object."""
     x0, y0, pixels = bitmap
-    rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
-    if not len(rows):
-        return x0, y0, pixels[:0, :0]
-    top, left = int(rows[0]), int(columns[0])
-    return x0 + left, y0 + top, pixels[top : int(rows[-1]) + 1, left : int(columns[-1]) + 1]
+    left, top, width, height = cv2.boundingRect(pixels.view(np.uint8))
+    return x0 + left, y0 + top, pixels[top : top + height, left : left + width]

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import model_validator
 
 from maskrcnn.config.load import Config, load_config
+from maskrcnn.config.migrate import setting_of
 from maskrcnn.config.section import Section, validate
 from maskrcnn.errors import UserError
 from maskrcnn.evaluate.truth import Kind
@@ -99,7 +100,7 @@ class Table(Section):
         """
         settled = {*PLANNED, *(name for variant in self.variants for name in variant.set)}
         for override in overrides:
-            key = override.partition("=")[0].strip()
+            key = setting_of(override)
             for name in settled:
                 if f"{name}.".startswith(f"{key}.") or f"{key}.".startswith(f"{name}."):
                     raise UserError(f"--set {override}: the table itself settles {name}; leave it out")

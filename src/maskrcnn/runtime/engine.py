@@ -24,11 +24,7 @@ ENGINES = ("torch", "openvino", "onnxruntime")
 FASTEST = {"mobilenetv2": ("openvino", "onnxruntime", "torch")}
 FASTEST_OF_OTHERS = ("torch", "openvino", "onnxruntime")
 FASTEST_OF_EXPORTS = ("openvino", "onnxruntime", "torch")
-_TARGETS = {
-    "openvino": "openvino",
-    "onnxruntime": "onnx",
-    "torch": "torch",
-}  # what each engine's export is called
+EXTRAS = {"openvino": "openvino", "onnxruntime": "onnx"}  # of the package, that installs each engine
 
 
 class Engine(Protocol):
@@ -146,17 +142,14 @@ def choose(name: str, device: str | torch.device = "cpu", backbone: str = "") ->
         UserError: no such engine, not installed, or none that runs on `device`.
     """
     on_cpu = torch.device(device).type == "cpu"
+    if name == "auto" and not on_cpu:
+        return "torch"
     if name == "auto":
-        return (
-            next(each for each in FASTEST.get(backbone, FASTEST_OF_OTHERS) if installed(each))
-            if on_cpu
-            else "torch"
-        )
+        return next(each for each in FASTEST.get(backbone, FASTEST_OF_OTHERS) if installed(each))
     if name not in ENGINES:
         raise UserError(f"--engine {name}: there are: {', '.join(ENGINES)}, auto")
     if not installed(name):
-        extra = _TARGETS[name]
-        raise UserError(f"--engine {name}: not installed; pip install 'maskrcnn[{extra}]'")
+        raise UserError(f"--engine {name}: not installed; pip install 'maskrcnn[{EXTRAS[name]}]'")
     if name != "torch" and not on_cpu:
         raise UserError(f"--engine {name}: runs on the CPU; leave --device out, or take --engine torch")
     return name

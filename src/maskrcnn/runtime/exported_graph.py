@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import UserError
+from maskrcnn.images.batch import round_up
 from maskrcnn.model.mask_rcnn import RawDetections
 from maskrcnn.runtime.exported_folder import Record, SideRange
 
@@ -25,14 +29,33 @@ def fitted(images: Tensor, sides: SideRange) -> Tensor:
         raise UserError(
             f"an image of {height} x {width} pixels is larger than the {sides.most} of the exported graph"
         )
-    padding = [
-        max(sides.least, -(-side // sides.multiple) * sides.multiple) - side for side in (width, height)
-    ]
+    padding = [max(sides.least, round_up(side, sides.multiple)) - side for side in (width, height)]
     if any(padding):
         images = F.pad(images, (0, padding[0], 0, padding[1]))
     if images.dtype != torch.uint8:
         images = images.round().clamp(0, 255).to(torch.uint8)
     return images.contiguous()
+
+
+def inputs(
+    record: Record,
+    config: ModelConfig,
+    takes: Collection[str],
+    images: Tensor,
+    sizes: Tensor,
+    score: float | None,
+) -> dict[str, np.ndarray]:
+    """What `Engine.__call__` is given as the arrays of a graph whose inputs are called `takes`.
+
+    Raises:
+        UserError: as `fitted`.
+    """
+    given = {
+        "images": fitted(images, record.sides).numpy(),
+        "sizes": sizes.to(torch.int64).numpy(),
+        "score": np.array(config.test.score if score is None else score, np.float32),
+    }
+    return {name: array for name, array in given.items() if name in takes}
 
 
 def detections(record: Record, config: ModelConfig, arrays: dict[str, Tensor]) -> RawDetections:

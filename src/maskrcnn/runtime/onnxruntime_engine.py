@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,7 +11,7 @@ from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import UserError
 from maskrcnn.model.mask_rcnn import RawDetections
 from maskrcnn.runtime.exported_folder import Record
-from maskrcnn.runtime.exported_graph import detections, fitted, last_line
+from maskrcnn.runtime.exported_graph import detections, inputs, last_line
 from maskrcnn.runtime.onnx_file import refuse_external_data
 
 
@@ -41,12 +40,7 @@ class OnnxRuntimeEngine:
         self._takes = {tensor.name for tensor in self._session.get_inputs()}
 
     def __call__(self, images: Tensor, sizes: Tensor, score: float | None = None) -> RawDetections:
-        given = {
-            "images": fitted(images, self._record.sides).numpy(),
-            "sizes": sizes.to(torch.int64).numpy(),
-            "score": np.array(self.config.test.score if score is None else score, np.float32),
-        }
-        takes = {name: array for name, array in given.items() if name in self._takes}
+        takes = inputs(self._record, self.config, self._takes, images, sizes, score)
         try:
             found = self._session.run(self._record.outputs, takes)
         except Exception as error:  # noqa: BLE001  # as above

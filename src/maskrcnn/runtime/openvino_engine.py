@@ -6,7 +6,6 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,7 +13,7 @@ from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import UserError
 from maskrcnn.model.mask_rcnn import RawDetections
 from maskrcnn.runtime.exported_folder import Record
-from maskrcnn.runtime.exported_graph import detections, fitted, last_line
+from maskrcnn.runtime.exported_graph import detections, inputs, last_line
 from maskrcnn.runtime.onnx_file import refuse_external_data
 from maskrcnn.runtime.openvino import openvino, refuse_for_openvino
 
@@ -45,15 +44,11 @@ class OpenVinoEngine:
         self._threads = threading.local()
 
     def __call__(self, images: Tensor, sizes: Tensor, score: float | None = None) -> RawDetections:
-        given = {
-            "images": fitted(images, self._record.sides).numpy(),
-            "sizes": sizes.to(torch.int64).numpy(),
-            "score": np.array(self.config.test.score if score is None else score, np.float32),
-        }
         request = self._request()
         takes = {name for tensor in request.model_inputs for name in tensor.get_names()}
+        given = inputs(self._record, self.config, takes, images, sizes, score)
         try:
-            found = request.infer({name: array for name, array in given.items() if name in takes})
+            found = request.infer(given)
             # a copy each: the request writes its next answer into the same memory
             arrays = {name: torch.from_numpy(found[name].copy()) for name in self._record.outputs}
         except (RuntimeError, KeyError) as error:

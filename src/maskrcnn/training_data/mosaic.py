@@ -9,32 +9,23 @@ import dataclasses
 
 import numpy as np
 
+from maskrcnn.images.tiles import Window
 from maskrcnn.training_data.targets import ObjectTargets
 
 WANDER = 0.2  # how far a line between tiles may move, as a share of the mean tile
 
 
-@dataclasses.dataclass
-class Tile:
-    """One cell of a mosaic, in the canvas's pixels."""
-
-    top: int
-    left: int
-    height: int
-    width: int
-
-
-def draw_tiles(canvas: tuple[int, int], grid: int, rng: np.random.Generator) -> list[Tile]:
+def draw_tiles(canvas: tuple[int, int], grid: int, rng: np.random.Generator) -> list[Window]:
     """A canvas (height, width) cut into `grid` x `grid` tiles along lines that wander about the even ones."""
     rows, columns = (_cuts(side, grid, rng) for side in canvas)
     return [
-        Tile(top, left, bottom - top, right - left)
+        Window(left, top, right - left, bottom - top)
         for top, bottom in zip(rows, rows[1:], strict=False)
         for left, right in zip(columns, columns[1:], strict=False)
     ]
 
 
-def join_pixels(canvas: tuple[int, int], tiles: list[Tile], images: list[np.ndarray]) -> np.ndarray:
+def join_pixels(canvas: tuple[int, int], tiles: list[Window], images: list[np.ndarray]) -> np.ndarray:
     """uint8 (H, W, C): each image in its tile, whose size it has."""
     result = np.zeros((*canvas, images[0].shape[2]), images[0].dtype)
     for tile, pixels in zip(tiles, images, strict=True):
@@ -42,7 +33,7 @@ def join_pixels(canvas: tuple[int, int], tiles: list[Tile], images: list[np.ndar
     return result
 
 
-def join_targets(tiles: list[Tile], parts: list[ObjectTargets], seed: int) -> ObjectTargets:
+def join_targets(tiles: list[Window], parts: list[ObjectTargets], seed: int) -> ObjectTargets:
     """The objects of all tiles, given in their tiles' pixels, in the canvas's pixels."""
     return ObjectTargets.joined([_shift(part, tile) for tile, part in zip(tiles, parts, strict=True)], seed)
 
@@ -53,7 +44,7 @@ def _cuts(side: int, grid: int, rng: np.random.Generator) -> list[int]:
     return [0, *(round(cut) for cut in inner), side]
 
 
-def _shift(part: ObjectTargets, tile: Tile) -> ObjectTargets:
+def _shift(part: ObjectTargets, tile: Window) -> ObjectTargets:
     shift = np.array([tile.left, tile.top], np.float32)
     keypoints = part.keypoints.copy()
     keypoints[..., :2] += np.where(keypoints[..., 2:] > 0, shift, 0)  # unlabelled points stay zeros

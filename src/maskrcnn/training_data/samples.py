@@ -13,12 +13,13 @@ from maskrcnn.config.load import Config
 from maskrcnn.config.model import InputConfig
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.images.batch import ScaledImage, as_tensor, scale_image
+from maskrcnn.images.tiles import Window
 from maskrcnn.images.view import View, warp_image
 from maskrcnn.labels.types import Dataset, LabelledImage
 from maskrcnn.training_data.augment import draw_paste_view, draw_tile_view, draw_view, jitter_colour
 from maskrcnn.training_data.copy_paste import draw_objects, draw_stencil, paste_targets
 from maskrcnn.training_data.corruption import corrupt
-from maskrcnn.training_data.mosaic import Tile, draw_tiles, join_pixels, join_targets
+from maskrcnn.training_data.mosaic import draw_tiles, join_pixels, join_targets
 from maskrcnn.training_data.targets import ObjectTargets, make_targets
 
 # of an image and its pixels, uint8 (H, W, C), to others of the same size; all chance from the generator
@@ -134,7 +135,7 @@ class TrainSamples(TorchDataset[Sample]):
         return Sample(pixels, targets, names, (1.0, 1.0), canvas)
 
     def _tile(
-        self, index: int, tile: Tile, seed: int, rng: np.random.Generator
+        self, index: int, tile: Window, seed: int, rng: np.random.Generator
     ) -> tuple[np.ndarray, ObjectTargets]:
         image, source = self._read(index, rng)
         view = draw_tile_view(self.augment, image.height, image.width, (tile.height, tile.width), rng)

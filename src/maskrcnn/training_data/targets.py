@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+import cv2
 import numpy as np
 import torch
 
@@ -174,8 +175,8 @@ def _boxes(annotations: list[Annotation], view: View) -> np.ndarray:
 
 def extent(bitmap: np.ndarray, box: np.ndarray) -> np.ndarray:
     """The smallest box (4,) around the set pixels of a bitmap that covers `box`."""
-    columns, rows = np.flatnonzero(bitmap.any(axis=0)), np.flatnonzero(bitmap.any(axis=1))
-    ends = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float64)
+    left, top, width, height = cv2.boundingRect(bitmap)
+    ends = np.array([left, top, left + width, top + height], np.float64)
     return np.tile(box[:2], 2) + ends * np.tile((box[2:] - box[:2]) / bitmap.shape[::-1], 2)
 
 

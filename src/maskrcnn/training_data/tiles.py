@@ -13,7 +13,7 @@ from maskrcnn.config.data import TilesConfig
 from maskrcnn.images.multichannel import ARRAY_SUFFIX, open_array
 from maskrcnn.images.tiles import Window, tile_windows
 from maskrcnn.labels.file_dataset import FileDataset
-from maskrcnn.labels.image_files import size_disagreement
+from maskrcnn.labels.image_files import refuse_other_size
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.types import Annotation, Dataset, LabelledImage
 from maskrcnn.training_data.crop import crop_annotation, extent
@@ -84,9 +84,7 @@ class TiledDataset(Dataset):
         if image.path is not None and not file.exists():
             decode_apart(image.path, self.channels, file, self.info.value_range)
         pixels = open_array(file)
-        wrong = size_disagreement(image, pixels.shape[0], pixels.shape[1])
-        if wrong:
-            raise wrong
+        refuse_other_size(image, *pixels.shape[:2])
         # a copy: the rest is never in memory
         return np.array(pixels[top : top + height, left : left + width])
 

@@ -11,7 +11,7 @@ import pickle
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from typing import Any
@@ -199,7 +199,7 @@ def _quiet_deaths() -> Iterator[Callable[[], Any]]:
     for without end.
     """
     if CHILD_ENDED is None or threading.current_thread() is not threading.main_thread():
-        yield _unwatched
+        yield nullcontext
         return
     before = signal.signal(CHILD_ENDED, signal.SIG_DFL)
 
@@ -217,8 +217,3 @@ def _quiet_deaths() -> Iterator[Callable[[], Any]]:
         yield watched
     finally:
         signal.signal(CHILD_ENDED, before)
-
-
-@contextmanager
-def _unwatched() -> Iterator[None]:
-    yield

@@ -52,7 +52,7 @@ class FrameReader:
     ) -> None:
         """
         Args:
-            ahead: frames that may wait.
+            ahead: frames that may wait, 2 or more.
             hangs: seconds without a frame after which the decoder is killed.
             given_up: seconds after which a live source that is lost is given up.
             channels, value_range: of images, as `read_image` takes them.
@@ -165,7 +165,7 @@ class FrameReader:
                     self.live, self.total = message["live"], message["frames"]
                     self.time_base = LIVE_BASE if self.live else self._base
                 elif message["kind"] == "frame":
-                    self._put(self._frame(message["number"], message["ticks"], pixels, self._before))
+                    self._put(self._frame(message["number"], message["ticks"], pixels))
                 elif message["kind"] == "lost":
                     self._note_loss()
                     if self._is_given_up():
@@ -188,8 +188,8 @@ class FrameReader:
     def _is_given_up(self) -> bool:
         return self._lost_since is not None and time.monotonic() - self._lost_since > self._given_up
 
-    def _frame(self, number: int, ticks: int, pixels: np.ndarray, before: SourceFrame | None) -> SourceFrame:
-        """A frame as this connection has it; `before` is the last one of the connection before."""
+    def _frame(self, number: int, ticks: int, pixels: np.ndarray) -> SourceFrame:
+        """A frame as this connection has it."""
         seconds = float(ticks * self._base)
         if not self.live:
             return SourceFrame(number, seconds, ticks, pixels)
@@ -202,6 +202,7 @@ class FrameReader:
         if self._last is not None:
             ticks = max(ticks, self._last.ticks + 1)
         seconds = float(ticks * LIVE_BASE)
+        before = self._before
         if before is None:
             return SourceFrame(number, seconds, ticks, pixels)
         gap = (before.seconds, seconds) if before is self._last else None
@@ -215,9 +216,8 @@ class FrameReader:
             if self.live and len(self._waiting) >= self._ahead:
                 oldest = self._waiting.popleft()
                 self.dropped += 1
-                first = self._waiting[0] if self._waiting else frame
-                if oldest.gap is not None and self._waiting:
-                    self._waiting[0] = replace(first, gap=oldest.gap)
+                if oldest.gap is not None:
+                    self._waiting[0] = replace(self._waiting[0], gap=oldest.gap)
             self._changed.wait_for(lambda: self._closed or len(self._waiting) < self._ahead)
             self._waiting.append(frame)
             self._changed.notify_all()

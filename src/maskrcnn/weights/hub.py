@@ -11,9 +11,9 @@ from pathlib import Path
 
 from maskrcnn.errors import UserError, one_line
 from maskrcnn.model.mask_rcnn import MaskRCNN
-from maskrcnn.weights.store import save_model
+from maskrcnn.weights.store import CARD, CONFIG, WEIGHTS, save_model
 
-FILES = ("config.json", "model.safetensors", "README.md")
+FILES = (CONFIG, WEIGHTS, CARD)
 PREFIX = "hf://"
 TAGS = "---\nlibrary_name: maskrcnn\ntags: [mask-rcnn, instance-segmentation, object-detection]\n---\n"
 

@@ -60,12 +60,11 @@ def find_published(name: str) -> Published:
     raise UserError(f"{name}: no published checkpoint of that name{hint} (maskrcnn models lists them)")
 
 
-def config_for(entry: Published, state: Mapping[str, Tensor], *, eps: float | None = None) -> ModelConfig:
-    """Our settings of a published detector.
+def config_for(entry: Published, state: Mapping[str, Tensor]) -> ModelConfig:
+    """Our settings of a published detector, whose state dict is `state`, under present names.
 
-    Args:
-        state: its state dict, under present names.
-        eps: of the backbone's batch norms, where it is not the published one.
+    Raises:
+        UserError: the state dict is another network's.
     """
     config = entry.config
     if entry.library == "detectron2" and vitdet.MARK in state:
@@ -73,9 +72,7 @@ def config_for(entry: Published, state: Mapping[str, Tensor], *, eps: float | No
     if entry.library == "detectron2":
         return detectron2.config_of(resolve(config), data=entry.data)
     if entry.library == "torchvision":
-        return torchvision.config_of(
-            state, data=entry.data, eps=config.get("bn_eps", 1e-5) if eps is None else eps
-        )
+        return torchvision.config_of(state, data=entry.data, eps=config.get("bn_eps", 1e-5))
     return mmdet.config_of(
         state,
         style=config.get("style", "pytorch"),

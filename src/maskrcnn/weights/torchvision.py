@@ -13,6 +13,7 @@ from torch import Tensor
 
 from maskrcnn.config.keypoints import coco_keypoints
 from maskrcnn.config.model import ModelConfig
+from maskrcnn.config.section import validate
 from maskrcnn.errors import UserError
 from maskrcnn.weights.class_names import classes_of
 from maskrcnn.weights.rename import Rules, backbone_kind, count_names, rename
@@ -77,7 +78,7 @@ def config_of(state: Mapping[str, Tensor], *, data: str = "COCO", eps: float = 1
         eps: of the backbone's batch norms; 0 for the files published for version 1.
 
     Raises:
-        UserError: not a ResNet-FPN detector of torchvision's.
+        UserError: not a ResNet-FPN detector of torchvision's, or one larger than any that we build.
     """
     try:
         count = state["roi_heads.box_predictor.cls_score.weight"].shape[0] - 1
@@ -92,7 +93,8 @@ def config_of(state: Mapping[str, Tensor], *, data: str = "COCO", eps: float = 1
     depth = 101 if "backbone.body.layer3.22.conv1.weight" in state else 50
     norm = "batch" if second else "none"
     beta = 1 / 9
-    return ModelConfig.model_validate(
+    return validate(
+        ModelConfig,
         {
             "classes": names,
             "class_ids": ids,
@@ -133,5 +135,6 @@ def config_of(state: Mapping[str, Tensor], *, data: str = "COCO", eps: float = 1
                 "mask_rank": "score",
                 "paste": "integer_boxes" if masks else "continuous",
             },
-        }
+        },
+        "the converted settings",
     )

@@ -38,14 +38,14 @@ def write_voc(datasets: dict[str, Dataset], folder: Path, left_out: LeftOut) -> 
             document = ElementTree.tostring(_document(image, name, dataset), encoding="unicode")
             write_text(path, document, flush=False)
             if image.has_masks:
-                _write_masks(image, dataset, folder, stem, palette, left_out)
+                _write_masks(image, folder, stem, palette, left_out)
         sets = folder / "ImageSets" / "Main"
         sets.mkdir(parents=True, exist_ok=True)
         write_text(sets / f"{split}.txt", "".join(f"{stem}\n" for stem in stems))
 
 
 def _write_masks(
-    image: LabelledImage, dataset: Dataset, folder: Path, stem: Path, palette: list[int], left_out: LeftOut
+    image: LabelledImage, folder: Path, stem: Path, palette: list[int], left_out: LeftOut
 ) -> None:
     """The object image, in the order of the XML, and the class image."""
     owners = [a for a in image.annotations if a.has_mask]
