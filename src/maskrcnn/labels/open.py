@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from itertools import islice
@@ -18,11 +19,13 @@ from maskrcnn.labels.match_classes import with_class
 from maskrcnn.labels.options import PLAIN, LabelOptions
 from maskrcnn.labels.readers.foreign_json import foreign_json, foreign_lines
 from maskrcnn.labels.readers.instance_png import unpaired
-from maskrcnn.labels.readers.json_file import load_json, only_json
+from maskrcnn.labels.readers.json_file import MOST_FILES, has_labels, load_json, only_json
+from maskrcnn.labels.readers.label_image_names import named_folders
 from maskrcnn.labels.readers.not_read import contents, not_read
 from maskrcnn.labels.split_names import SPLIT_NAMES, SPLITS, Split, split_of
 from maskrcnn.labels.types import Dataset
 
+ANNOTATIONS = ("annotations", "annotation", "annos", "ann", "labels", "json", "jsons")  # with COCO's .json
 TRIED_FOLDERS = 10  # in a folder without labels
 Opener = Callable[[], Dataset]
 
@@ -216,19 +219,23 @@ def _find_split(folder: Path, split: Split, named: Format | None, options: Label
         paths = [path for name in names for path in _like(folder, f"{name}{suffix}")]
         if found:  # a folder beside a label file has its images, as a rule: looking for labels takes seconds
             paths = [path for path in paths if not _holds_images_alone(path)]
-        openers = {path: opener for path in paths if (opener := _whole(path, named, options))}
-        if openers:
-            path = _only(list(openers))
-            found[path] = openers[path]
+        for find in (_whole, _annotations):
+            openers = {path: opener for path in paths if (opener := find(path, named, options))}
+            if openers:
+                path = _only(list(openers))
+                found[path] = openers[path]
+                break
     if not found:  # else a table may have the runs of the masks that were found, as of TGS salt
         found |= _split_table(folder, split, named, options)
-    for stem in ("instances_", "person_keypoints_", "", "lvis_v*_"):
+    for stem in ("instances_", "instances_mini", "person_keypoints_", "", "lvis_v*_"):
         patterns = (f"{stem}{name}*.json" for name in names)
         files = [path for pattern in patterns for path in _like(folder / "annotations", pattern)]
         opener = _whole(_only(list(dict.fromkeys(files))), named, options) if files else None
         if opener is not None:
             found[_only(files)] = opener
             break
+    if not found and whole is None:  # of files of one kind, one an image, the names say nothing
+        found = _told_by_name(folder, split, named, options)
     if len(found) > 1:
         first, second = (str(path.relative_to(folder)) for path in list(found)[:2])
         raise UserError(
@@ -236,6 +243,22 @@ def _find_split(folder: Path, split: Split, named: Format | None, options: Label
             "meant, or move the other out of there"
         )
     return next(iter(found.values()), None)
+
+
+def _told_by_name(
+    folder: Path, split: Split, named: Format | None, options: LabelOptions
+) -> dict[Path, Opener]:
+    """The .json of a split by a word of its name, as train_annotations.json or livecell_coco_train.json."""
+    for place in (folder, *named_folders(folder, ANNOTATIONS)):
+        files = []
+        for path in _like(place, "*.json"):
+            words = (word.rstrip("0123456789") for word in re.split(r"[_.\- ]", path.stem))
+            if {split_of(word) for word in words} - {None} == {split}:
+                files.append(path)
+        opener = _whole(_only(files), named, options) if files else None
+        if opener is not None:
+            return {_only(files): opener}
+    return {}
 
 
 def _split_table(
@@ -281,13 +304,14 @@ def _only(paths: list[Path]) -> Path:
 
 def _annotations(folder: Path, named: Format | None, options: LabelOptions) -> Opener | None:
     """The labels of a COCO export without train and val: annotations/instances_default.json, as CVAT's."""
-    for pattern in ("instances_*.json", "person_keypoints_*.json", "*.json"):
-        openers = [_whole(file, named, options) for file in _like(folder / "annotations", pattern)]
-        found = [opener for opener in openers if opener is not None]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            _refuse_several(folder / "annotations", pattern)
+    for place in named_folders(folder, ANNOTATIONS):
+        for pattern in ("instances_*.json", "person_keypoints_*.json", "*.json"):
+            openers = [_whole(file, named, options) for file in _like(place, pattern)]
+            found = [opener for opener in openers if opener is not None]
+            if len(found) == 1:
+                return found[0]
+            if found:
+                _refuse_several(place, pattern)
     return None
 
 
@@ -313,7 +337,16 @@ def _refuse_several(folder: Path, pattern: str = "*.json") -> None:
     foreign = foreign_json(load_json(folder / files[0]))  # of which there may be one for each image
     if foreign is not None:
         raise UserError(f"{folder}: {files[0]!r} is {foreign.name}, which is not read; {foreign.remedy}")
-    raise UserError(f"{folder}: holds {files[0]!r} and {files[1]!r}; name the one that is meant")
+    if len(files) <= MOST_FILES:
+        files = [name for name in files if _may_be_labels(folder / name)]
+    if len(files) > 1:
+        raise UserError(f"{folder}: holds {files[0]!r} and {files[1]!r}; name the one that is meant")
+
+
+def _may_be_labels(path: Path) -> bool:
+    """Whether a .json is more than settings, of which some lie beside labels."""
+    found = detect(path)
+    return found is not None and (found.name != "coco" or has_labels(path))
 
 
 def _nothing(folder: Path) -> str:
@@ -339,7 +372,11 @@ def _folders_below(folder: Path, named: Format | None, options: LabelOptions) ->
             splits = (_find_split(below, split, named, options) for split in SPLITS)
             if _whole(below, named, options) or any(splits) or _annotations(below, named, options):
                 yield below
-        except (UserError, OSError):
+            else:
+                _refuse_several(below)
+        except UserError:  # of which giving that folder says what is wrong
+            yield below
+        except OSError:
             continue
 
 

@@ -42,6 +42,10 @@ class ProblemKind(Enum):
     )
     IMAGE_SIZE_READ = "missing image size read from the image", "add width and height"
     BACKSLASHES = "backslash in file_name read as a slash", "write / between folders"
+    NEAR_NAME = (
+        "image file of that name in other letters, or with another suffix, taken",
+        "write file_name as the file is called",
+    )
     LEADING_FOLDERS = (
         "leading folders of file_name left off",
         "write file_name relative to the folder of the images",
@@ -79,6 +83,11 @@ class ProblemKind(Enum):
         "nothing to do: Roboflow writes one above the classes",
     )
     PAIRS = "polygon of x, y pairs accepted", "write x1, y1, x2, y2, x3, y3, ... for each polygon"
+    SEGMENTATION_TEXT = "segmentation in quotes read", "write the list or the object itself"
+    NESTED_POLYGON = (
+        "polygon inside a second list accepted",
+        "write the segmentation as a list of polygons, each a list of numbers",
+    )
     RLE_IN_LIST = "RLE inside a list accepted", "write the RLE itself as the segmentation"
     KEYPOINTS_UNNAMED = (
         "object whose category does not name its keypoints: they are called k1, k2, ...",

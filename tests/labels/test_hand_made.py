@@ -1,0 +1,271 @@
+"""Folders as people put them together by hand: files moved, renamed and saved anew by other programs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from claims import refused, repaired
+from PIL import Image
+
+from maskrcnn.errors import UserError
+from maskrcnn.labels.open import open_dataset, open_pair
+from maskrcnn.labels.types import Dataset
+
+WIDTH, HEIGHT = 40, 30
+BOXES = {"a": [[2, 3, 10, 12], [20, 5, 12, 20]], "b": [[4, 4, 16, 8]]}  # x, y, width, height
+NEAR = "image file of that name in other letters, or with another suffix, taken"
+
+
+def images(folder: Path, suffix: str = ".png", stems: str = "ab") -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for stem in stems:
+        Image.new("RGB", (WIDTH, HEIGHT), (9, 9, 9)).save(folder / f"{stem}{suffix}")
+
+
+def ring(box: list[int]) -> list[int]:
+    x, y, w, h = box
+    return [x, y, x + w, y, x + w, y + h, x, y + h]
+
+
+def document(stems: str = "ab", name: str = "{}.png") -> dict[str, Any]:
+    """COCO's, with an id for each object and all the lists that tools write."""
+    records = [(number, stem, box) for number, stem in enumerate(stems, 1) for box in BOXES[stem]]
+    return {
+        "info": {},
+        "images": [
+            {"id": number, "file_name": name.format(stem), "width": WIDTH, "height": HEIGHT}
+            for number, stem in enumerate(stems, 1)
+        ],
+        "annotations": [
+            {
+                "id": position,
+                "image_id": number,
+                "category_id": 1,
+                "bbox": box,
+                "area": box[2] * box[3],
+                "iscrowd": 0,
+                "segmentation": [ring(box)],
+            }
+            for position, (number, _, box) in enumerate(records, 1)
+        ],
+        "categories": [{"id": 1, "name": "cat"}],
+    }
+
+
+def write(path: Path, labels: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(labels))
+    return path
+
+
+def count(dataset: Dataset) -> tuple[int, int]:
+    """Images, and objects with a mask."""
+    found = [a for image in dataset for a in image.annotations]
+    return len(dataset), sum(a.polygons is not None or a.rle is not None for a in found)
+
+
+# ---- COCO: which file is meant
+
+
+@pytest.mark.parametrize(
+    ("train", "val"),
+    [
+        ("train_annotations.json", "val_annotations.json"),
+        ("instances_train2017.json", "instances_val2017.json"),
+        ("livecell_coco_train.json", "livecell_coco_val.json"),
+        ("Annotations/set-train.json", "Annotations/set-val.json"),
+        ("labels/train.json", "labels/valid.json"),
+        ("annotations/instances_minitrain2017.json", "annotations/instances_val2017.json"),
+        ("train/annotations/instances_default.json", "val/annotations/instances_default.json"),
+    ],
+)
+def test_splits_told_by_the_names_of_files(tmp_path: Path, train: str, val: str) -> None:
+    images(tmp_path / "images")
+    for name, stem in ((train, "a"), (val, "b")):
+        path = write(tmp_path / name, document(stem))
+        if name.endswith("default.json"):
+            images(path.parent.parent / "images", stems=stem)
+    pair = open_pair(tmp_path)
+    assert [count(part) for part in pair if part] == [(1, 2), (1, 1)]
+
+
+@pytest.mark.parametrize("name", ["Annotations", "annotation", "annos", "labels"])
+def test_a_folder_of_annotations_by_another_name(tmp_path: Path, name: str) -> None:
+    images(tmp_path / "images")
+    write(tmp_path / name / "instances_default.json", document())
+    assert count(open_dataset(tmp_path)) == (2, 3)
+
+
+def test_settings_beside_labels_are_not_meant(tmp_path: Path) -> None:
+    images(tmp_path / "images")
+    write(tmp_path / "result.json", document())
+    write(tmp_path / "classes.json", ["cat"])
+    assert count(open_dataset(tmp_path)) == (2, 3)
+
+
+def test_two_label_files_are_no_list_of_images(tmp_path: Path) -> None:
+    """COCO's file of images without labels has the same keys but one."""
+    write(tmp_path / "one.json", document())
+    write(tmp_path / "two.json", document())
+    refused(lambda: open_dataset(tmp_path), "'one.json' and 'two.json'; name the one", error=UserError)
+    (tmp_path / "two.json").unlink()
+    write(tmp_path / "one.json", document() | {"categories": {"1": "cat"}})
+    refused(lambda: open_dataset(tmp_path), "'categories' is not a list")
+
+
+def test_a_folder_in_it_with_several_files_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "data/annotations.json", document())
+    write(tmp_path / "data/annotations_unofficial.json", document())
+    refused(lambda: open_dataset(tmp_path), "in 'data' there are", error=UserError)
+
+
+# ---- COCO: which image is meant
+
+
+@pytest.mark.parametrize(
+    ("there", "written"),
+    [
+        *[(".JPG", "{}.jpg"), (".jpeg", "{}.jpg"), (".jpg", "{}"), (".PNG", "images\\{}.png")],
+        (".png", "C:\\x\\{}.PNG"),
+    ],
+)
+def test_names_of_images_in_other_letters(tmp_path: Path, there: str, written: str) -> None:
+    """Windows and macOS find A.JPG as a.jpg."""
+    images(tmp_path / "images", there)
+    write(tmp_path / "train.json", document(name=written))
+    dataset = repaired(open_dataset(tmp_path), *[NEAR] * 2)
+    assert count(dataset) == (2, 3)
+    assert [Path(image.file_name).name for image in dataset] == [f"a{there}", f"b{there}"]
+
+
+def test_one_image_in_other_letters(tmp_path: Path) -> None:
+    images(tmp_path / "images", stems="a")
+    images(tmp_path / "images", ".PNG", stems="b")
+    write(tmp_path / "train.json", document())
+    assert count(repaired(open_dataset(tmp_path), NEAR)) == (2, 3)
+
+
+def test_a_file_that_another_record_names_is_not_taken(tmp_path: Path) -> None:
+    images(tmp_path / "images", ".jpg", stems="a")
+    labels = document("a", "{}.jpg")
+    labels["images"].append(labels["images"][0] | {"id": 2, "file_name": "a.png"})
+    write(tmp_path / "train.json", labels)
+    refused(lambda: open_dataset(tmp_path), "1 of 2 image files are missing", "a.png")
+
+
+def test_of_two_files_in_other_letters_none_is_taken(tmp_path: Path) -> None:
+    images(tmp_path / "images", ".JPG", stems="aA")
+    images(tmp_path / "images", ".png", stems="b")
+    write(tmp_path / "train.json", document())
+    refused(lambda: open_dataset(tmp_path), "1 of 2 image files are missing", "a.png")
+
+
+def test_images_deep_below_images(tmp_path: Path) -> None:
+    """As LIVECell's, whose folders say nothing of the label file."""
+    images(tmp_path / "images/livecell_train_val_images/A172")
+    path = write(tmp_path / "annotations/LIVECell/x.json", document())
+    assert count(open_dataset(path)) == (2, 3)
+    images(tmp_path / "images/others")
+    refused(lambda: open_dataset(path), "'a.png' not found in")
+
+
+# ---- COCO: what is written in other forms
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+def test_polygons_in_a_second_list(tmp_path: Path, pairs: bool) -> None:
+    images(tmp_path / "images")
+    labels = document()
+    for record in labels["annotations"]:
+        flat = record["segmentation"][0]
+        record["segmentation"] = [[[flat[i : i + 2] for i in range(0, 8, 2)] if pairs else flat]]
+    write(tmp_path / "train.json", labels)
+    kinds = ["polygon inside a second list accepted"] + ["polygon of x, y pairs accepted"] * pairs
+    assert count(repaired(open_dataset(tmp_path), *kinds * 3)) == (2, 3)
+
+
+def test_several_rings_in_a_second_list_are_refused(tmp_path: Path) -> None:
+    """The second may be a hole of the first."""
+    images(tmp_path / "images")
+    labels = document()
+    outer, inner = ring([2, 2, 30, 20]), ring([8, 8, 4, 4])
+    labels["annotations"][0]["segmentation"] = [[outer, inner]]
+    write(tmp_path / "train.json", labels)
+    refused(lambda: open_dataset(tmp_path), "annotation 1 of image 'a.png' is nested too deep")
+
+
+def test_segmentation_in_quotes(tmp_path: Path) -> None:
+    images(tmp_path / "images")
+    labels = document()
+    for record in labels["annotations"]:
+        record["segmentation"] = json.dumps(record["segmentation"])
+    write(tmp_path / "train.json", labels)
+    assert count(repaired(open_dataset(tmp_path), *["segmentation in quotes read"] * 3)) == (2, 3)
+
+
+def test_names_and_sizes_of_another_type(tmp_path: Path) -> None:
+    images(tmp_path / "images")
+    labels = document()
+    labels["categories"][0]["name"] = 7
+    labels["images"][0] |= {"width": str(WIDTH), "height": str(HEIGHT)}
+    labels["images"][1] |= {"width": 0, "height": 0}
+    write(tmp_path / "train.json", labels)
+    dataset = repaired(open_dataset(tmp_path), "missing image size read from the image")
+    assert dataset.classes == ["7"] and count(dataset) == (2, 3)
+    assert [image.size for image in dataset] == [(HEIGHT, WIDTH)] * 2
+
+
+def test_keypoints_in_a_list_each(tmp_path: Path) -> None:
+    images(tmp_path / "images")
+    labels = document("b")
+    labels["categories"][0] |= {"keypoints": ["p", "q"], "flip_pairs": [], "sigmas": [0.1, 0.1]}
+    labels["annotations"][0]["keypoints"] = [[5, 5, 2], [8, 8, 1]]
+    write(tmp_path / "train.json", labels)
+    found = next(iter(open_dataset(tmp_path))).annotations[0].keypoints
+    assert found is not None and found.tolist() == [[5.5, 5.5, 2], [8.5, 8.5, 1]]
+
+
+# ---- YOLO
+
+
+def yolo(folder: Path, lines: dict[str, list[str]], yaml: str = "names: [cat]\n") -> Path:
+    images(folder / "images", stems="".join(lines))
+    (folder / "labels").mkdir()
+    (folder / "data.yaml").write_text(f"train: images\n{yaml}")
+    for stem, of_image in lines.items():
+        (folder / "labels" / f"{stem}.txt").write_text("\n".join(of_image))
+    return folder
+
+
+def pose(x: float, y: float, w: float, h: float, count: int) -> str:
+    """A box and keypoints in it, without visibility."""
+    points = [
+        (x + (0.1 + 0.8 * k / count - 0.5) * w, y + (0.4 - 0.7 * (k % 3) / 3) * h) for k in range(count)
+    ]
+    return " ".join(f"{value:.4f}" for value in (x, y, w, h, *(v for point in points for v in point)))
+
+
+@pytest.mark.parametrize("count", [2, 4, 17])
+def test_poses_without_visibility_are_no_outlines(tmp_path: Path, count: int) -> None:
+    """Their lines have an even number of coordinates, as those of outlines."""
+    boxes = [(0.3, 0.4, 0.2, 0.3), (0.7, 0.5, 0.3, 0.4), (0.5, 0.6, 0.1, 0.2), (0.6, 0.3, 0.2, 0.2)]
+    yolo(tmp_path, {"a": [f"0 {pose(*box, count)}" for box in boxes]})
+    refused(lambda: open_dataset(tmp_path), f"{count} keypoints", f"kpt_shape: [{count}, 2]")
+
+
+def test_outlines_of_as_many_points_each_stay_outlines(tmp_path: Path) -> None:
+    """Turned boxes, and contours that were resampled, in every part of the image."""
+    angles = np.linspace(0, 2 * np.pi, 32, endpoint=False)
+    for number, points in enumerate((4, 32)):
+        turned = angles[:: 32 // points]
+        lines = []
+        for x in (0.2, 0.5, 0.8):
+            for y in (0.2, 0.5, 0.8):
+                outline = np.stack([x + 0.1 * np.cos(turned), y + 0.15 * np.sin(turned)], axis=1)
+                lines.append("0 " + " ".join(f"{value:.4f}" for value in outline.reshape(-1)))
+        folder = yolo(tmp_path / str(number), {"a": lines})
+        assert count(open_dataset(folder)) == (1, 9)
