@@ -269,3 +269,177 @@ def test_outlines_of_as_many_points_each_stay_outlines(tmp_path: Path) -> None:
                 lines.append("0 " + " ".join(f"{value:.4f}" for value in outline.reshape(-1)))
         folder = yolo(tmp_path / str(number), {"a": lines})
         assert count(open_dataset(folder)) == (1, 9)
+
+
+def test_paths_that_lead_out_and_in_again(tmp_path: Path) -> None:
+    """As Supervisely writes them, for a folder that has another name now."""
+    folder = yolo(tmp_path / "set", {"a": ["0 0.5 0.5 0.2 0.2"]})
+    (folder / "images").rename(folder / "x")
+    for name in ("images", "labels"):
+        (folder / name / "train").mkdir(parents=True)
+    (folder / "x/a.png").rename(folder / "images/train/a.png")
+    (folder / "labels/a.txt").rename(folder / "labels/train/a.txt")
+    (folder / "data.yaml").write_text("train: ../project 7/images/train\nnames: [cat]\n")
+    assert len(open_dataset(folder)) == 1
+
+
+def test_settings_of_a_training_beside_a_description(tmp_path: Path) -> None:
+    folder = yolo(tmp_path, {"a": ["0 0.5 0.5 0.2 0.2"]})
+    (folder / "data.yaml").rename(folder / "mine.yaml")
+    (folder / "args.yaml").write_text("lr: 1\n")
+    assert open_dataset(folder).classes == ["cat"]
+    (folder / "other.yaml").write_text("names: [dog]\n")
+    refused(lambda: open_dataset(folder), "'mine.yaml' and 'other.yaml'; name the one", error=UserError)
+
+
+# ---- label images and masks
+
+
+def label_image(path: Path, stem: str) -> None:
+    drawn = np.zeros((HEIGHT, WIDTH), np.uint8)
+    for number, (x, y, w, h) in enumerate(BOXES[stem], 1):
+        drawn[y : y + h, x : x + w] = number
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(drawn).save(path)
+
+
+@pytest.mark.parametrize(
+    ("image", "label"),
+    [
+        ("images/mask_{}.png", "masks/mask_{}.png"),
+        ("images/image_{}.png", "masks/mask_{}.png"),
+        ("images/Image_{}.png", "labels/Label_{}.png"),
+        ("images/p1_img_{}.png", "masks/p1_mask_{}.png"),
+        ("images/{}.png", "masks/mask-{}.png"),
+        ("images/{}.png", "masks/{}.mask.png"),
+        ("rawimages/{}.png", "groundtruth/{}.png"),
+        ("images/p1/{}.png", "masks/p1/{}.png"),
+        ("images/images/{}.png", "masks/masks/{}.png"),
+        ("img/data/{}.png", "masks/annotated/{}.png"),
+    ],
+)
+def test_label_images_by_other_names(tmp_path: Path, image: str, label: str) -> None:
+    for stem in "ab":
+        path = tmp_path / image.format(stem)
+        images(path.parent, stems=stem)
+        (path.parent / f"{stem}.png").rename(path)
+        label_image(tmp_path / label.format(stem), stem)
+    dataset = repaired(open_dataset(tmp_path))
+    assert count(dataset) == (2, 3)
+    assert all(image.path is not None and image.path.is_file() for image in dataset)
+
+
+@pytest.mark.parametrize("loose", [False, True])
+def test_label_images_of_several_folders(tmp_path: Path, loose: bool) -> None:
+    """Files beside the folders, or names that are there twice, change nothing."""
+    for place in ("p1", "p2", *(["."] if loose else [])):
+        images(tmp_path / "images" / place)
+        for stem in "ab":
+            label_image(tmp_path / "masks" / place / f"{stem}.png", stem)
+    dataset = open_dataset(tmp_path)
+    assert count(dataset) == ((6, 9) if loose else (4, 6))
+    assert len({image.file_name for image in dataset}) == len(dataset)
+
+
+def test_folders_of_classes_are_told(tmp_path: Path) -> None:
+    images(tmp_path / "images")
+    for name in ("cat", "dog"):
+        label_image(tmp_path / "masks" / name / "a.png", "a")
+    refused(lambda: open_dataset(tmp_path), "one folder deeper, in 'masks/cat'", error=UserError)
+
+
+def test_a_folder_among_the_masks_of_an_image(tmp_path: Path) -> None:
+    """It was passed over, and its objects with it."""
+    images(tmp_path / "images")
+    for stem in "ab":
+        label_image(tmp_path / "masks" / stem / "0.png", stem)
+    label_image(tmp_path / "masks/a/cat/1.png", "a")
+    refused(lambda: open_dataset(tmp_path), "masks/a/cat", "move the masks into 'a'")
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("images/{}.jpg", "masks/{}.jpg/0.png"),
+        ("images/{}.png", "masks/{}_masks/0.png"),
+        ("{}/image.png", "{}/masks/0.png"),
+        ("{0}/{0}.png", "{0}/mask/0.png"),
+        ("{0}/image/{0}.png", "{0}/masks/0.png"),
+    ],
+)
+def test_masks_of_each_image_in_other_places(tmp_path: Path, image: str, mask: str) -> None:
+    for stem in "ab":
+        path = tmp_path / image.format(stem)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (WIDTH, HEIGHT), (9, 9, 9)).save(path)
+        label_image(tmp_path / mask.format(stem), stem)
+    images(tmp_path / "c", stems="a")
+    assert count(open_dataset(tmp_path)) == (2, 2)
+
+
+def test_mapillary_is_told_which_file_to_give(tmp_path: Path) -> None:
+    write(tmp_path / "config_v1.2.json", {"labels": []})
+    write(tmp_path / "config_v2.0.json", {"labels": []})
+    write(tmp_path / "training/v2.0/panoptic/panoptic_2020.json", {"images": []})
+    refused(lambda: open_dataset(tmp_path), "panoptic_2020.json", "--images", error=UserError)
+
+
+# ---- LabelMe, VOC, and texts as Windows saves them
+
+
+def test_labels_of_spaces_and_of_numbers(tmp_path: Path) -> None:
+    images(tmp_path, stems="a")
+    shape = {"label": 7, "points": [[2, 2], [9, 2], [9, 9]], "shape_type": "polygon"}
+    labels = {"shapes": [shape], "imagePath": "a.png", "imageHeight": HEIGHT, "imageWidth": WIDTH}
+    write(tmp_path / "a.json", labels)
+    assert open_dataset(tmp_path).classes == ["7"]
+    shape["label"] = "  "
+    write(tmp_path / "a.json", labels)
+    refused(lambda: open_dataset(tmp_path), "a.json", "shape 1 has no label")
+
+
+def voc(folder: Path, xmls: str, encoding: str = "utf-8") -> None:
+    (folder / xmls).mkdir(parents=True)
+    for stem in "ab":
+        boxes = "".join(
+            f"<object><name>cat</name><bndbox><xmin>{x + 1}</xmin><ymin>{y + 1}</ymin>"
+            f"<xmax>{x + w}</xmax><ymax>{y + h}</ymax></bndbox></object>"
+            for x, y, w, h in BOXES[stem]
+        )
+        size = f"<size><width>{WIDTH}</width><height>{HEIGHT}</height></size>"
+        text = f'<?xml version="1.0" encoding="{encoding}"?><annotation>{size}{boxes}</annotation>'
+        (folder / xmls / f"{stem}.xml").write_text(text, encoding=encoding)
+
+
+@pytest.mark.parametrize(
+    ("photos", "xmls"), [("imgs", "xmls"), ("Images", "Labels"), ("img", "ann"), ("Photos", "annotation")]
+)
+def test_folders_of_voc_by_other_names(tmp_path: Path, photos: str, xmls: str) -> None:
+    voc(tmp_path, xmls)
+    images(tmp_path / photos)
+    assert sum(len(image.annotations) for image in open_dataset(tmp_path)) == 3
+
+
+def test_voc_in_utf_16(tmp_path: Path) -> None:
+    voc(tmp_path, "Annotations", "utf-16")
+    images(tmp_path / "JPEGImages")
+    assert sum(len(image.annotations) for image in open_dataset(tmp_path)) == 3
+
+
+@pytest.mark.parametrize("name", ["{}.png", "/data/VOC/JPEGImages/{}.png", "C:\\VOC\\{}.xml"])
+def test_lists_of_voc_with_suffixes_and_folders(tmp_path: Path, name: str) -> None:
+    voc(tmp_path, "Annotations")
+    images(tmp_path / "JPEGImages")
+    (tmp_path / "ImageSets/Main").mkdir(parents=True)
+    for split, stem in (("train", "a"), ("val", "b")):
+        (tmp_path / f"ImageSets/Main/{split}.txt").write_text(name.format(stem))
+    pair = open_pair(tmp_path)
+    assert [len(repaired(part)) for part in pair] == [1, 1]
+
+
+def test_yolo_in_utf_16(tmp_path: Path) -> None:
+    """As PowerShell's > saves texts."""
+    folder = yolo(tmp_path, {"a": ["0 0.5 0.5 0.2 0.2"]})
+    for path in (folder / "data.yaml", folder / "labels/a.txt"):
+        path.write_text(path.read_text(), encoding="utf-16")
+    assert len(next(iter(open_dataset(folder))).annotations) == 1

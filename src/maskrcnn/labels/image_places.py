@@ -15,13 +15,12 @@ from typing import Any
 from maskrcnn.errors import RecordError
 from maskrcnn.labels.image_files import NearNames, relative_name
 from maskrcnn.labels.problem_kinds import ProblemKind
-from maskrcnn.labels.readers.label_image_names import named_folders
 from maskrcnn.labels.split_names import SPLIT_NAMES, split_of
 
 TRIED_IMAGES = 20  # so many, spread over the file, are looked for
 PREFIXES = ("instances_", "person_keypoints_")
 SPLIT_WORDS = {"train", "val", "valid", "validation", "test", "default"}
-IMAGE_NAMES = ("images", "imgs", "image", "img", "data")
+IMAGE_NAMES = ("images", "Images", "imgs", "img", "data")
 MOST_BELOW = 1000  # folders of one of these that are looked into
 MOST_FOLDERS = 16  # before a name; deeper ones are not tried without their first
 
@@ -121,9 +120,8 @@ def _near_place(
 def _deeper_place(json_path: Path, sample: Sequence[dict[str, Any]], given: Path | None) -> Place | None:
     """The only folder in one called images, in any depth, that holds all the images, as LIVECell's."""
     above = [json_path.parent, _above(json_path.parent), _above(_above(json_path.parent))]
-    tops = (
-        [given] if given is not None else [top for each in above for top in named_folders(each, IMAGE_NAMES)]
-    )
+    beside = [each / name for each in above for name in IMAGE_NAMES]
+    tops = [each for each in beside if each.is_dir()] if given is None else [given]
     names = [name for record in sample if (name := Spelling().name(record)) is not None]
     found = {
         os.path.realpath(folder): Path(folder)

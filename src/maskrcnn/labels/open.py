@@ -356,11 +356,9 @@ def _nothing(folder: Path) -> str:
         kind, file = unread
         where = f"{file.relative_to(folder).as_posix()!r:.200}"
         return f"{folder}: no labels found but {kind.name} ({where}), which is not read; {kind.remedy}"
-    names = unpaired(folder)
-    if names is not None:
-        shown = " beside ".join(repr(path.relative_to(folder).as_posix()) for path in names)
-        remedy = "give each the name of its image, or that and _mask"
-        return f"{folder}: no label image has the name of an image, the first is {shown}; {remedy}"
+    loose = unpaired(folder)
+    if loose is not None:
+        return f"{folder}: {loose}"
     what = f"{folder}: no labels found in it ({contents(folder)}), nor images/ beside masks/ of label images"
     return f"{what}; give {LAYOUTS}"
 

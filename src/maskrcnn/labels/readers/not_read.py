@@ -9,6 +9,8 @@ from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path
 
+from maskrcnn.safe_files import decoded
+
 HEAD = 4096  # bytes of a file that are looked into
 MOST_SHOWN = 4  # kinds of files, and folders, that are named
 MOST_COUNTED = 10_000  # files of a folder
@@ -41,6 +43,11 @@ KINDS = (
     NotRead("lines of JSON", ("*.jsonl", "*/*.jsonl", "*.ndjson", "*/*.ndjson"), EXPORT),
     NotRead("TFRecord", ("*.tfrecord*", "*/*.tfrecord*"), "convert it to COCO JSON"),
     NotRead("Parquet", ("*.parquet", "*/*.parquet"), "save its images, and its labels as COCO JSON"),
+    NotRead(
+        "Mapillary Vistas",
+        ("*/v?.?/panoptic/*.json", "v?.?/panoptic/*.json"),
+        "give that file, and its images with --images, as training/images",
+    ),
     NotRead("BDD100K's folders", ("labels/ins_seg/*",), "give polygons/ins_seg_train.json in there"),
     NotRead("a table of shapes from napari", ("*.csv",), "save a Labels layer as TIFF", ("shape-type",)),
     NotRead("a table", ("*.csv", "*/*.csv"), "convert it to COCO JSON", ("xmin", "x_min", "bbox")),
@@ -124,7 +131,7 @@ def _has_words(path: Path, words: tuple[str, ...]) -> bool:
         return not words
     try:
         with path.open("rb") as file:
-            head = file.read(HEAD)
+            head = decoded(file.read(HEAD), "ignore")
     except OSError:
         return False
-    return any(word.encode() in head for word in words)
+    return any(word in head for word in words)

@@ -115,7 +115,7 @@ def looks_like_yolo(source: Path) -> bool:
         named = "" if path is None else path.name
         return named.lower() in ("data.yaml", "obj.data") or (named in NAMES_FILES and path != source)
     except UserError:
-        return False
+        return path is None and bool(usual_places(source))  # several describe it
     if not source.is_dir():
         return False
     # labels without names: not where another format's may lie
