@@ -443,3 +443,23 @@ def test_yolo_in_utf_16(tmp_path: Path) -> None:
     for path in (folder / "data.yaml", folder / "labels/a.txt"):
         path.write_text(path.read_text(), encoding="utf-16")
     assert len(next(iter(open_dataset(folder))).annotations) == 1
+
+
+def test_via_and_createml_in_other_letters(tmp_path: Path) -> None:
+    """Of these too Windows finds a.JPG as a.jpg."""
+    images(tmp_path / "via", ".JPG", "b")
+    outline = {"name": "rect", "x": 2, "y": 3, "width": 9, "height": 8}
+    region = {"shape_attributes": outline, "region_attributes": {"name": "cat"}}
+    write(tmp_path / "via/via.json", {"b": {"filename": "b.jpg", "size": 1, "regions": [region]}})
+    images(tmp_path / "createml", ".PNG", "b")
+    box = {"label": "cat", "coordinates": {"x": 9, "y": 9, "width": 6, "height": 6}}
+    write(tmp_path / "createml/x.json", [{"image": "b.png", "annotations": [box]}])
+    for name in ("via", "createml"):
+        dataset = repaired(open_dataset(tmp_path / name), NEAR)
+        assert sum(len(image.annotations) for image in dataset) == 1
+
+
+def test_a_data_set_of_fiftyone_is_called_by_its_name(tmp_path: Path) -> None:
+    write(tmp_path / "metadata.json", {"version": "1"})
+    write(tmp_path / "samples.json", {"samples": []})
+    refused(lambda: open_dataset(tmp_path), "FiftyOne", "COCODetectionDataset", error=UserError)

@@ -53,14 +53,14 @@ class NearNames:
         self.folder = folder
         self._listed: dict[str, dict[str, list[str]]] = {}
 
-    def find(self, file_name: str) -> str | None:
+    def find(self, file_name: str, any_suffix: bool = True) -> str | None:
         """The only image that is meant, relative to the folder; None where there is none or several."""
         above, name = posixpath.split(file_name)
         if above not in self._listed:
             self._listed[above] = self._list(above)
         lower = name.lower()
         stem, suffix = posixpath.splitext(lower)
-        keys = (lower, f"/{stem if suffix in SUFFIXES else lower}")
+        keys = (lower, f"/{stem if suffix in SUFFIXES else lower}") if any_suffix else (lower,)
         found = next((names for key in keys if (names := self._listed[above].get(key))), [])
         return posixpath.join(above, found[0]) if len(found) == 1 else None
 

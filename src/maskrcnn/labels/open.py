@@ -334,9 +334,10 @@ def _refuse_several(folder: Path, pattern: str = "*.json") -> None:
     files = sorted(file.name for file in _like(folder, pattern))
     if len(files) < 2:
         return
-    foreign = foreign_json(load_json(folder / files[0]))  # of which there may be one for each image
-    if foreign is not None:
-        raise UserError(f"{folder}: {files[0]!r} is {foreign.name}, which is not read; {foreign.remedy}")
+    for name in files[:2]:
+        foreign = foreign_json(load_json(folder / name))  # of which there may be one for each image
+        if foreign is not None:
+            raise UserError(f"{folder}: {name!r} is {foreign.name}, which is not read; {foreign.remedy}")
     if len(files) <= MOST_FILES:
         files = [name for name in files if _may_be_labels(folder / name)]
     if len(files) > 1:

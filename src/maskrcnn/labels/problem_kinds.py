@@ -342,7 +342,10 @@ class ProblemKind(Enum):
     UNUSABLE_RLE = "RLE that cannot be used", "encode the mask again"
     SEGMENTATION_NO_MASK = "segmentation that is no mask", "correct it"
     KEYPOINT_COUNT = "keypoints of another number than their names", "correct them"
-    IMAGE_MISSING = "image file that is missing", "restore them or delete their entries from the labels"
+    IMAGE_MISSING = (
+        "image file that is missing",
+        "restore them or delete their entries; where they lie elsewhere, say so: --images FOLDER",
+    )
     IMAGE_WITHOUT_ID = "image without an id", "give it a whole number"
     IMAGE_ID_TWICE = "image with the id of another", "give each its own, or delete one"
     IMAGE_WITHOUT_NAME = "image without a file_name", "add it"

@@ -16,6 +16,8 @@ from maskrcnn.masks.rle import MIN_POINTS, Rle, bitmap_rle, polygons_rle, rle_bi
 LONGEST_OUTLINE = 4_000_000
 ELLIPSE_ERROR = 0.05  # pixels between an ellipse and its outline
 
+Box = tuple[float, float, float, float]
+
 
 def drawable(ring: np.ndarray) -> bool:
     """Whether an outline (n, 2) is short enough to be drawn; one that is not finite is left to others to
@@ -96,3 +98,10 @@ def _turned(ring: np.ndarray, degrees: float, pivot: tuple[float, float]) -> np.
 def box_around(points: np.ndarray) -> list[float]:
     """The box xyxy around points (n, 2)."""
     return [*points.min(axis=0).tolist(), *points.max(axis=0).tolist()]
+
+
+def box_iou(a: Box, b: Box) -> float:
+    """Overlap of two boxes xyxy over their union."""
+    both = max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    total = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both
+    return both / total if total > 0 else 0.0

@@ -75,6 +75,7 @@ KINDS = (
     _object("an export of Hasty", "project_name label_classes images"),
     _object("a file of V7 Darwin", "item annotations"),
     _object("a file of V7 Darwin", "image annotations", inner="original_filename"),
+    _object("FiftyOne's own data set", "samples", "export it there as fiftyone.types.COCODetectionDataset"),
     _object("a release of Segments.ai", "dataset", inner="samples"),
     _object("a file of SuperAnnotate", "metadata instances"),
     _object("Scalabel's JSON", "frames config"),
