@@ -248,10 +248,10 @@ def _find_split(folder: Path, split: Split, named: Format | None, options: Label
 def _told_by_name(
     folder: Path, split: Split, named: Format | None, options: LabelOptions
 ) -> dict[Path, Opener]:
-    """The .json of a split by a word of its name, as train_annotations.json or livecell_coco_train.json."""
+    """The .json or table of a split by a word of its name, as train_annotations.json or train_labels.csv."""
     for place in (folder, *named_folders(folder, ANNOTATIONS)):
         files = []
-        for path in _like(place, "*.json"):
+        for path in (*_like(place, "*.json"), *_like(place, "*.csv")):
             words = (word.rstrip("0123456789") for word in re.split(r"[_.\- ]", path.stem))
             if {split_of(word) for word in words} - {None} == {split}:
                 files.append(path)

@@ -277,8 +277,8 @@ class ProblemKind(Enum):
         "add its label image and an entry in annotations",
     )
     IMAGE_WITHOUT_ROW = (
-        "image without a row of run lengths left out",
-        "add a row without runs where nothing is in it",
+        "image without a row in the table left out",
+        "add a row of its name alone where nothing is in it",
     )
     RUNS_ALONG_ROWS = (
         "run lengths read along the rows",

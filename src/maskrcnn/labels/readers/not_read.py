@@ -17,6 +17,8 @@ MOST_COUNTED = 10_000  # files of a folder
 EXPORT = "export COCO JSON there"
 AS_IMAGES = "write them as label images, images/NAME.jpg and labels/NAME.png, or as COCO JSON"
 
+AS_BOXES = "call its columns filename, class, xmin, ymin, xmax, ymax, or convert it to COCO JSON"
+
 
 @dataclass(frozen=True)
 class NotRead:
@@ -50,10 +52,8 @@ KINDS = (
     ),
     NotRead("BDD100K's folders", ("labels/ins_seg/*",), "give polygons/ins_seg_train.json in there"),
     NotRead("a table of shapes from napari", ("*.csv",), "save a Labels layer as TIFF", ("shape-type",)),
-    NotRead("a table", ("*.csv", "*/*.csv"), "convert it to COCO JSON", ("xmin", "x_min", "bbox")),
-    NotRead(
-        "a table of images", ("*.csv", "*/*.csv"), "convert it to COCO JSON", (".jpg,", ".jpeg,", ".png,")
-    ),
+    NotRead("a table", ("*.csv", "*/*.csv"), AS_BOXES, ("xmin", "x_min", "bbox")),
+    NotRead("a table of images", ("*.csv", "*/*.csv"), AS_BOXES, (".jpg,", ".jpeg,", ".png,")),
     NotRead("KITTI's boxes", ("label_2/*.txt", "*/label_2/*.txt"), "convert them to COCO JSON"),
     NotRead("KITTI's boxes", ("labels/*.txt",), "convert them to COCO JSON", (" -10 ", " -1 ", ".00 ")),
     NotRead(
