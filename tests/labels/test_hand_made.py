@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -463,3 +464,38 @@ def test_a_data_set_of_fiftyone_is_called_by_its_name(tmp_path: Path) -> None:
     write(tmp_path / "metadata.json", {"version": "1"})
     write(tmp_path / "samples.json", {"samples": []})
     refused(lambda: open_dataset(tmp_path), "FiftyOne", "COCODetectionDataset", error=UserError)
+
+
+@pytest.mark.parametrize(
+    "form", ["{}.json", "annotations/instances_{}.json", "{}/labels.json", "{}/annotations/x.json"]
+)
+def test_labels_beside_the_splits_are_told(tmp_path: Path, form: str) -> None:
+    """They were left out without a word."""
+    images(tmp_path / "images")
+    for name, stem in (("train", "a"), ("val", "b"), ("extra", "b")):
+        path = write(tmp_path / form.format(name), document(stem))
+        if "{}/" in form:
+            images(tmp_path / name, stems=stem)
+        assert path.is_file()
+    train, val = open_pair(tmp_path)
+    repaired(train, "labels beside the splits left out")
+    assert "extra" in train.problems.lines()[0]
+    assert val is not None and not val.problems.texts()
+
+
+@pytest.mark.parametrize("other", ["extra/", ""])
+def test_label_images_beside_the_splits_are_told(tmp_path: Path, other: str) -> None:
+    for place in ("train/", "val/", other):
+        images(tmp_path / "images" / place)
+        for stem in "ab":
+            label_image(tmp_path / "masks" / place / f"{stem}.png", stem)
+    train, val = open_pair(tmp_path)
+    repaired(train, "labels beside the splits left out")
+    assert val is not None and len(train) == len(val) == 2
+
+
+def test_accents_as_macos_writes_them(tmp_path: Path) -> None:
+    images(tmp_path / "images", stems="b")
+    (tmp_path / "images/b.png").rename(tmp_path / "images" / unicodedata.normalize("NFD", "é.png"))
+    write(tmp_path / "train.json", document("b", unicodedata.normalize("NFC", "é.png")))
+    assert count(repaired(open_dataset(tmp_path), NEAR)) == (1, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import unicodedata
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from maskrcnn.errors import ImageError, RecordError
@@ -58,7 +59,7 @@ class NearNames:
         above, name = posixpath.split(file_name)
         if above not in self._listed:
             self._listed[above] = self._list(above)
-        lower = name.lower()
+        lower = _plain(name)
         stem, suffix = posixpath.splitext(lower)
         keys = (lower, f"/{stem if suffix in SUFFIXES else lower}") if any_suffix else (lower,)
         found = next((names for key in keys if (names := self._listed[above].get(key))), [])
@@ -71,11 +72,16 @@ class NearNames:
         except (OSError, ValueError):  # a name that no folder can have
             return names
         for name in listed:
-            lower = name.lower()
+            lower = _plain(name)
             if lower.endswith(SUFFIXES) and not name.startswith("."):
                 names.setdefault(lower, []).append(name)
                 names.setdefault(f"/{posixpath.splitext(lower)[0]}", []).append(name)
         return names
+
+
+def _plain(name: str) -> str:
+    """In small letters, each of which is one code: macOS writes accents apart."""
+    return unicodedata.normalize("NFC", name).lower()
 
 
 def refuse_leaving(folder: Path, path: Path) -> None:

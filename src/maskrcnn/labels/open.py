@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator
-from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path
 
@@ -14,25 +12,28 @@ from maskrcnn.errors import UserError
 from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.choose import choose_labels
 from maskrcnn.labels.detect import Format, detect, find_format
+from maskrcnn.labels.folder_lines import (
+    LAYOUTS,
+    TRIED_FOLDERS,
+    beside_splits,
+    files_like,
+    no_labels,
+    refuse_several,
+    splits_named,
+)
 from maskrcnn.labels.image_files import check_sizes
 from maskrcnn.labels.match_classes import with_class
 from maskrcnn.labels.options import PLAIN, LabelOptions
-from maskrcnn.labels.readers.foreign_json import foreign_json, foreign_lines
-from maskrcnn.labels.readers.instance_png import unpaired
-from maskrcnn.labels.readers.json_file import MOST_FILES, has_labels, load_json, only_json
+from maskrcnn.labels.problem_kinds import ProblemKind
+from maskrcnn.labels.readers.foreign_json import foreign_lines
+from maskrcnn.labels.readers.json_file import only_json
 from maskrcnn.labels.readers.label_image_names import named_folders
-from maskrcnn.labels.readers.not_read import contents, not_read
+from maskrcnn.labels.readers.not_read import not_read
 from maskrcnn.labels.split_names import SPLIT_NAMES, SPLITS, Split, split_of
 from maskrcnn.labels.types import Dataset
 
 ANNOTATIONS = ("annotations", "annotation", "annos", "ann", "labels", "json", "jsons")  # with COCO's .json
-TRIED_FOLDERS = 10  # in a folder without labels
 Opener = Callable[[], Dataset]
-
-LAYOUTS = (
-    "a label file or the folder that a labelling tool wrote (docs/data.md lists the formats), a folder with "
-    "train and val of those, or synthetic"
-)
 
 
 def open_dataset(
@@ -73,13 +74,13 @@ def open_dataset(
         )
     opener = whole or next(iter(parts.values()), None)
     if opener is None:
-        _refuse_several(path)
+        refuse_several(path)
         below = list(islice(_folders_below(path, named, options), 3))
         if below:
             names = " and ".join([repr(each.name) for each in below[:2]] + ["others"] * (len(below) > 2))
             remedy = f"give {str(below[0])!r}" + ", or another of them" * (len(below) > 1)
             raise UserError(f"{path}: no labels found, but in {names} there are; {remedy}")
-        raise UserError(_nothing(path))
+        raise UserError(no_labels(path))
     return _checked(opener, headers, options)
 
 
@@ -216,7 +217,7 @@ def _find_split(folder: Path, split: Split, named: Format | None, options: Label
     names = SPLIT_NAMES[split]
     found: dict[Path, Opener] = {}
     for suffix in (".json", ""):
-        paths = [path for name in names for path in _like(folder, f"{name}{suffix}")]
+        paths = [path for name in names for path in files_like(folder, f"{name}{suffix}")]
         if found:  # a folder beside a label file has its images, as a rule: looking for labels takes seconds
             paths = [path for path in paths if not _holds_images_alone(path)]
         for find in (_whole, _annotations):
@@ -229,7 +230,7 @@ def _find_split(folder: Path, split: Split, named: Format | None, options: Label
         found |= _split_table(folder, split, named, options)
     for stem in ("instances_", "instances_mini", "person_keypoints_", "", "lvis_v*_"):
         patterns = (f"{stem}{name}*.json" for name in names)
-        files = [path for pattern in patterns for path in _like(folder / "annotations", pattern)]
+        files = [path for pattern in patterns for path in files_like(folder / "annotations", pattern)]
         opener = _whole(_only(list(dict.fromkeys(files))), named, options) if files else None
         if opener is not None:
             found[_only(files)] = opener
@@ -242,7 +243,21 @@ def _find_split(folder: Path, split: Split, named: Format | None, options: Label
             f"{folder}: {first!r} and {second!r} both hold labels of the {split} split; give the one that is "
             "meant, or move the other out of there"
         )
-    return next(iter(found.values()), None)
+    for path, opener in found.items():
+        return _noting(opener, path) if split == "train" else opener
+    return None
+
+
+def _noting(opener: Opener, path: Path) -> Opener:
+    """The same, with labels beside those at `path` counted that no split has."""
+
+    def read() -> Dataset:
+        dataset = opener()
+        for name in beside_splits(path):
+            dataset.problems.note(ProblemKind.BESIDE_SPLITS, repr(name))
+        return dataset
+
+    return read
 
 
 def _told_by_name(
@@ -250,11 +265,8 @@ def _told_by_name(
 ) -> dict[Path, Opener]:
     """The .json or table of a split by a word of its name, as train_annotations.json or train_labels.csv."""
     for place in (folder, *named_folders(folder, ANNOTATIONS)):
-        files = []
-        for path in (*_like(place, "*.json"), *_like(place, "*.csv")):
-            words = (word.rstrip("0123456789") for word in re.split(r"[_.\- ]", path.stem))
-            if {split_of(word) for word in words} - {None} == {split}:
-                files.append(path)
+        paths = (*files_like(place, "*.json"), *files_like(place, "*.csv"))
+        files = [path for path in paths if splits_named(path) == {split}]
         opener = _whole(_only(files), named, options) if files else None
         if opener is not None:
             return {_only(files): opener}
@@ -265,7 +277,7 @@ def _split_table(
     folder: Path, split: Split, named: Format | None, options: LabelOptions
 ) -> dict[Path, Opener]:
     """The table of a split; none beside a table of which a person has to say what it is."""
-    tables = list(_like(folder, "*.csv"))
+    tables = list(files_like(folder, "*.csv"))
     own = [path for path in tables if path.stem.lower() in SPLIT_NAMES[split]]
     others = [path for path in tables if split_of(path.stem) is None] if own else []
     if any(_whole(path, named, options) for path in others):
@@ -306,62 +318,13 @@ def _annotations(folder: Path, named: Format | None, options: LabelOptions) -> O
     """The labels of a COCO export without train and val: annotations/instances_default.json, as CVAT's."""
     for place in named_folders(folder, ANNOTATIONS):
         for pattern in ("instances_*.json", "person_keypoints_*.json", "*.json"):
-            openers = [_whole(file, named, options) for file in _like(place, pattern)]
+            openers = [_whole(file, named, options) for file in files_like(place, pattern)]
             found = [opener for opener in openers if opener is not None]
             if len(found) == 1:
                 return found[0]
             if found:
-                _refuse_several(place, pattern)
+                refuse_several(place, pattern)
     return None
-
-
-def _like(folder: Path, pattern: str) -> Iterator[Path]:
-    """What a folder holds under a name in upper or lower case.
-
-    The shortest comes first: of instances_val2017.json and instances_val2017_fixed.json that is the plain
-    one.
-    """
-    try:
-        names = [name for name in os.listdir(folder) if fnmatchcase(name.lower(), pattern)]
-    except OSError:
-        return iter(())
-    ordered = sorted(names, key=lambda name: (not fnmatchcase(name, pattern), len(name), name))
-    return (folder / name for name in ordered if not name.startswith("."))
-
-
-def _refuse_several(folder: Path, pattern: str = "*.json") -> None:
-    """Refuse a folder of several label files, of which a person has to choose."""
-    files = sorted(file.name for file in _like(folder, pattern))
-    if len(files) < 2:
-        return
-    for name in files[:2]:
-        foreign = foreign_json(load_json(folder / name))  # of which there may be one for each image
-        if foreign is not None:
-            raise UserError(f"{folder}: {name!r} is {foreign.name}, which is not read; {foreign.remedy}")
-    if len(files) <= MOST_FILES:
-        files = [name for name in files if _may_be_labels(folder / name)]
-    if len(files) > 1:
-        raise UserError(f"{folder}: holds {files[0]!r} and {files[1]!r}; name the one that is meant")
-
-
-def _may_be_labels(path: Path) -> bool:
-    """Whether a .json is more than settings, of which some lie beside labels."""
-    found = detect(path)
-    return found is not None and (found.name != "coco" or has_labels(path))
-
-
-def _nothing(folder: Path) -> str:
-    """A line about a folder without labels: what there is, and what was looked for."""
-    unread = not_read(folder)
-    if unread is not None:
-        kind, file = unread
-        where = f"{file.relative_to(folder).as_posix()!r:.200}"
-        return f"{folder}: no labels found but {kind.name} ({where}), which is not read; {kind.remedy}"
-    loose = unpaired(folder)
-    if loose is not None:
-        return f"{folder}: {loose}"
-    what = f"{folder}: no labels found in it ({contents(folder)}), nor images/ beside masks/ of label images"
-    return f"{what}; give {LAYOUTS}"
 
 
 def _folders_below(folder: Path, named: Format | None, options: LabelOptions) -> Iterator[Path]:
@@ -372,7 +335,7 @@ def _folders_below(folder: Path, named: Format | None, options: LabelOptions) ->
             if _whole(below, named, options) or any(splits) or _annotations(below, named, options):
                 yield below
             else:
-                _refuse_several(below)
+                refuse_several(below)
         except UserError:  # of which giving that folder says what is wrong
             yield below
         except OSError:

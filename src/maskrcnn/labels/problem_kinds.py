@@ -296,6 +296,10 @@ class ProblemKind(Enum):
         "paint the object in one class's colour",
     )
     OTHER_SUBSET = ("subset that is no split left out", "name it train, val or test, or read it by itself")
+    BESIDE_SPLITS = (
+        "labels beside the splits left out",
+        "nothing to do if the splits have the same; else put them into a train, val or test split",
+    )
     KEYPOINTS_WITHOUT_FLIP = (
         "keypoints without flip_idx left in place",
         "add flip_idx, the keypoint that each becomes in a mirror, to data.yaml",

@@ -67,6 +67,11 @@ def read_instance_labels(folder: Path, split: str | None = None, split_parts: bo
     if not deeper:
         below = [] if split else [(path, beside / path.name) for path in sorted(photos.glob("*/"))]
         deeper = [(photos, beside), *(place for place in below if _pairs(*place))]
+    if split == "train" and split_of(photos.name) and split_of(beside.name):
+        subsets = [path.name for path in sorted(photos.parent.glob("*/")) if split_of(path.name) is None]
+        for each in (".", *subsets):
+            if _pairs(photos.parent / each, beside.parent / each):
+                builder.problems.note(ProblemKind.BESIDE_SPLITS, repr((photos.parent / each).name))
     for place in deeper:
         _read_pair(*place, builder, split_parts)
     if not builder.images:
