@@ -109,6 +109,13 @@ def test_folders_of_another_machine(tmp_path: Path) -> None:
     claims.refused(lambda: read_box_table(path), "'/1/a.jpg' and '/2/a.jpg' would both be 'a.jpg'")
 
 
+def test_names_in_other_letters(tmp_path: Path) -> None:
+    lines = rows("{stem}.jpg,{x0},{y0},{x1},{y1},{name}")
+    path = write(tmp_path / "boxes.csv", *lines, suffix=".JPG")
+    kind = "image file of that name in other letters, or with another suffix, taken"
+    assert found(claims.repaired(read_box_table(path), kind, kind)) == BOXES
+
+
 def test_shares_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "boxes.csv", "filename,xmin,ymin,xmax,ymax", "a.jpg,0.1,0.1,0.5,0.5", images="a")
     claims.refused(lambda: open_dataset(path), path, "shares of the image", "multiply x by the width")

@@ -122,8 +122,12 @@ def present_images(
         DataError: a row may mean several images.
     """
     images: dict[str, list[Any]] = {}
+    lower = {key.lower(): names for key, names in files.items()}
     for name, of_image in rows.items():
-        if len(found := files.get(name, [])) > 1:
+        found = files.get(name, [])
+        if not found and (found := lower.get(name.lower(), [])):
+            builder.problems.note(ProblemKind.NEAR_NAME, f"image {name!r:.200}", found[0])
+        if len(found) > 1:
             remedy = "keep one, or say where the images are: --images FOLDER"
             raise RecordError(
                 builder.source, f"may be {found[0]!r} or {found[1]!r}", remedy, f"image {name!r:.200}"
