@@ -5,6 +5,7 @@ They are short, flat, of plain values and without aliases, which can grow to any
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Callable
 from functools import cache
@@ -83,16 +84,27 @@ def parse_json(path: Path, remedy: str) -> dict[str, Any]:
     return settings
 
 
+def decoded(content: bytes, errors: str = "strict") -> str:
+    """A text in UTF-8, or in UTF-16 as Windows' programs save it with a byte order mark, which goes.
+
+    Raises:
+        UnicodeDecodeError: in another encoding, where `errors` is "strict".
+    """
+    marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if marked else "utf-8-sig", errors)
+
+
 def _text(path: Path, language: str, kind: Kind, largest: int) -> str:
     try:
         if path.exists() and not path.is_file():  # a pipe could keep us waiting for ever
             raise kind(path, f"not readable as {language} (not a file)", "give a file")
         if path.stat().st_size > largest:
             raise kind(path, f"larger than {largest // 10**6} MB", "give the small file of settings")
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8"
-        raise kind(path, f"not readable as {language} ({reason})", "check the file") from None
+        return decoded(path.read_bytes())
+    except OSError as error:
+        raise kind(path, f"not readable as {language} ({error.strerror})", "check the file") from None
+    except UnicodeDecodeError:
+        raise kind(path, f"not readable as {language} (not UTF-8)", "save it as UTF-8") from None
 
 
 def _refuse_bombs(text: str, where: str, kind: Kind) -> None:

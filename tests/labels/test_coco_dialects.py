@@ -466,7 +466,7 @@ def test_rles_in_a_list(folder: Path, compressed: bool) -> None:
 @pytest.mark.parametrize(
     "segmentation",
     [
-        [[[[6, 4], [20, 4], [20, 16]]]],
+        [[[[6, 4], [20, 4], [20, 16]], [[8, 5], [9, 5], [9, 6]]]],
         [[{"x": 6, "y": 4}, {"x": 20, "y": 4}, {"x": 20, "y": 16}]],
         [{"x": 6, "y": 4}, {"x": 20, "y": 4}, {"x": 20, "y": 16}],
     ],

@@ -297,8 +297,8 @@ def test_other_names_of_the_folders(images: str, labels: str, tmp_path: Path) ->
 def test_label_images_with_names_of_their_own(tmp_path: Path) -> None:
     save(tmp_path, "a", one_object())
     (tmp_path / "labels").rename(tmp_path / "masks")
-    (tmp_path / "masks/a.png").rename(tmp_path / "masks/mask_a.png")
-    words = ("'masks/mask_a.png' beside 'images/a.png'", "give each the name of its image")
+    (tmp_path / "masks/a.png").rename(tmp_path / "masks/of_a.png")
+    words = ("'masks/of_a.png' beside 'images/a.png'", "give each the name of its image")
     claims.refused(lambda: open_dataset(tmp_path), *words, error=UserError)
 
 

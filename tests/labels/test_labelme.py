@@ -295,7 +295,7 @@ def test_two_files_for_a_image(files: Files) -> None:
     files.refused("'a.json' and 'sub/b.json'", "'a.jpg'")
 
 
-@pytest.mark.parametrize("label", [None, "", 7, ["x"]])
+@pytest.mark.parametrize("label", [None, "", " ", ["x"]])
 def test_shape_without_a_label(files: Files, label: Any) -> None:
     files.first["shapes"][0]["label"] = label
     files.refused("a.json", "shape 1 has no label")

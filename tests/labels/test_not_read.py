@@ -34,7 +34,7 @@ FILES = [
     ("Fold 1/images/fold1/images.npy", "", "PanNuke"),
     ("mpii_human_pose_v1_u12_1.mat", "", "MATLAB"),
     ("a_Objects.h5", "", "ilastik"),
-    ("labels_my-project.csv", "cat,5,5,25,20,a.jpg,96,64\n", "a table of images"),
+    ("labels_my-project.csv", "TRAIN,gs://x/a.jpg,cat,0.1,0.2,,,0.3,0.4,,\n", "a table of images"),
     ("train/metadata.jsonl", '{"file_name": "a.jpg"}', "lines of JSON"),
     ("project.vott", "{}", "VoTT"),
     ("labels.json.gz", "", "an archive"),

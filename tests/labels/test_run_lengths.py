@@ -20,7 +20,7 @@ from maskrcnn.labels.options import LabelOptions
 from maskrcnn.labels.readers.run_lengths import looks_like_run_lengths, read_run_lengths
 
 HEIGHT, WIDTH = 32, 48
-LEFT_OUT = "image without a row of run lengths left out"
+LEFT_OUT = "image without a row in the table left out"
 NO_IMAGE = "annotation without an image dropped"
 ALONG = "run lengths read along the rows"
 

@@ -8,7 +8,7 @@ from maskrcnn.check.findings import Finding, Findings
 from maskrcnn.check.kinds import FEW, IMBALANCE, CheckKind
 from maskrcnn.check.statistics import Statistics
 from maskrcnn.labels.annotation_masks import annotation_rle
-from maskrcnn.labels.builder import box_iou, fits_swapped
+from maskrcnn.labels.shapes import box_iou, fits_swapped
 from maskrcnn.labels.types import Annotation, LabelledImage
 from maskrcnn.masks.rle import rle_area, rle_box
 from maskrcnn.shell import counted

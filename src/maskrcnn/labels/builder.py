@@ -23,12 +23,12 @@ from maskrcnn.images.tiles import Box
 from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.class_names import names_alike
 from maskrcnn.labels.file_dataset import FileDataset
-from maskrcnn.labels.image_files import present_name
+from maskrcnn.labels.image_files import NearNames, present_name
 from maskrcnn.labels.keypoint_schema import read_schema
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.problems import Problem, Problems
 from maskrcnn.labels.refused import Refused, RefusedRecords
-from maskrcnn.labels.shapes import drawable
+from maskrcnn.labels.shapes import drawable, fits_swapped
 from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage
 from maskrcnn.labels.values import short, whole
 from maskrcnn.masks.rle import MIN_POINTS, Rle, rle_area, rle_box
@@ -66,6 +66,7 @@ class LabelBuilder:
         self.problems = Problems(str(source))
         self.offered = 0  # objects, those that were dropped too
         self._with_keypoints: set[int] = set()  # labels
+        self._names = NearNames(folder)
 
     def add_class(self, name: Any, class_id: Any) -> int:
         """Add a class and return its label.
@@ -147,6 +148,11 @@ class LabelBuilder:
                 f"image {file_name!r}",
             )
         path = self.folder / name
+        if self._names.folder != self.folder:
+            self._names = NearNames(self.folder)
+        if not os.path.isfile(path) and (near := self._names.find(name, any_suffix=False)) is not None:
+            self.problems.note(ProblemKind.NEAR_NAME, f"image {file_name!r}", near)
+            name, path = near, self.folder / near
         stated = upright_size(path) if size is None else size
         height, width = (whole(side) for side in stated)
         if not (0 < height <= LARGEST and 0 < width <= LARGEST and height * width <= LARGEST):
@@ -369,18 +375,6 @@ def own_ids(ids: Sequence[Any]) -> list[int]:
     if all(type(number) is int and abs(number) < 2**53 for number in ids) and len(set(ids)) == len(ids):
         return list(ids)
     return list(range(1, len(ids) + 1))
-
-
-def box_iou(a: Box, b: Box) -> float:
-    """Overlap of two boxes xyxy over their union."""
-    both = max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
-    total = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both
-    return both / total if total > 0 else 0.0
-
-
-def fits_swapped(inside: Box, box: Box) -> bool:
-    """Whether a box, xyxy, is the one around its object, `inside`, with x and y swapped."""
-    return box_iou(inside, box) < 0.2 < 0.5 < box_iou(inside, (box[1], box[0], box[3], box[2]))
 
 
 def _box_of_mask(mask: Rle | None) -> Box:

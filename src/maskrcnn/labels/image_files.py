@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import posixpath
+import unicodedata
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
 from maskrcnn.errors import ImageError, RecordError
-from maskrcnn.images.header import upright_size
+from maskrcnn.images.header import SUFFIXES, upright_size
 from maskrcnn.images.read import ValueRange, read_image
 from maskrcnn.labels.types import Dataset, LabelledImage
 
@@ -44,6 +45,46 @@ def present_name(folder: Path, file_name: str) -> str | None:
         if plain is not None and os.path.isfile(folder / plain):
             return plain
     return name
+
+
+class NearNames:
+    """Finds images in a folder whose name has other letters, as a.JPG for a.jpg, or another suffix or none.
+
+    Each folder is listed once: systems that pass over the case of letters find the first kind themselves.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._listed: dict[str, dict[str, list[str]]] = {}
+
+    def find(self, file_name: str, any_suffix: bool = True) -> str | None:
+        """The only image that is meant, relative to the folder; None where there is none or several."""
+        above, name = posixpath.split(file_name)
+        if above not in self._listed:
+            self._listed[above] = self._list(above)
+        lower = _plain(name)
+        stem, suffix = posixpath.splitext(lower)
+        keys = (lower, f"/{stem if suffix in SUFFIXES else lower}") if any_suffix else (lower,)
+        found = next((names for key in keys if (names := self._listed[above].get(key))), [])
+        return posixpath.join(above, found[0]) if len(found) == 1 else None
+
+    def _list(self, above: str) -> dict[str, list[str]]:
+        names: dict[str, list[str]] = {}
+        try:
+            listed = sorted(os.listdir(self.folder / above))
+        except (OSError, ValueError):  # a name that no folder can have
+            return names
+        for name in listed:
+            lower = _plain(name)
+            if lower.endswith(SUFFIXES) and not name.startswith("."):
+                names.setdefault(lower, []).append(name)
+                names.setdefault(f"/{posixpath.splitext(lower)[0]}", []).append(name)
+        return names
+
+
+def _plain(name: str) -> str:
+    """In small letters, each of which is one code: macOS writes accents apart."""
+    return unicodedata.normalize("NFC", name).lower()
 
 
 def refuse_leaving(folder: Path, path: Path) -> None:

@@ -8,17 +8,20 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from maskrcnn.errors import RecordError
-from maskrcnn.labels.image_files import relative_name
+from maskrcnn.labels.image_files import NearNames, relative_name
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.split_names import SPLIT_NAMES, split_of
 
 TRIED_IMAGES = 20  # so many, spread over the file, are looked for
 PREFIXES = ("instances_", "person_keypoints_")
 SPLIT_WORDS = {"train", "val", "valid", "validation", "test", "default"}
+IMAGE_NAMES = ("images", "Images", "imgs", "img", "data")
+MOST_BELOW = 1000  # folders of one of these that are looked into
 MOST_FOLDERS = 16  # before a name; deeper ones are not tried without their first
 
 
@@ -90,9 +93,43 @@ def find_images(json_path: Path, records: Sequence[dict[str, Any]], given: Path 
                 best, most = Place(folder, spelling), held
             if best is not None and most == len(sample):
                 return best
+    best = best or _near_place(folders, upper, sample, records) or _deeper_place(json_path, sample, given)
     if best is None:
         raise _not_found(json_path, sample, given)
     return best
+
+
+def _near_place(
+    folders: Sequence[Path],
+    upper: Path | None,
+    sample: Sequence[dict[str, Any]],
+    records: Sequence[dict[str, Any]],
+) -> Place | None:
+    """The first place that holds an image with other letters or another suffix."""
+    near = [(folder, NearNames(folder)) for folder in folders]
+    for spelling in _spellings(sample):
+        if spelling.dropped and not _tells_apart(spelling, records):
+            continue
+        names = [name for record in sample if (name := spelling.name(record)) is not None]
+        for folder, like in near:
+            if any(like.find(name) for name in names if "/" in name or folder != upper):
+                return Place(folder, spelling)
+    return None
+
+
+def _deeper_place(json_path: Path, sample: Sequence[dict[str, Any]], given: Path | None) -> Place | None:
+    """The only folder in one called images, in any depth, that holds all the images, as LIVECell's."""
+    above = [json_path.parent, _above(json_path.parent), _above(_above(json_path.parent))]
+    beside = [each / name for each in above for name in IMAGE_NAMES]
+    tops = [each for each in beside if each.is_dir()] if given is None else [given]
+    names = [name for record in sample if (name := Spelling().name(record)) is not None]
+    found = {
+        os.path.realpath(folder): Path(folder)
+        for top in tops
+        for folder, *_ in islice(os.walk(top), MOST_BELOW)
+        if len(names) == len(sample) and all(os.path.isfile(os.path.join(folder, name)) for name in names)
+    }
+    return Place(next(iter(found.values()))) if len(found) == 1 else None
 
 
 def image_folders(json_path: Path, given: Path | None = None) -> list[Path]:

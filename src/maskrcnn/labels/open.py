@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path
 
@@ -14,23 +13,28 @@ from maskrcnn.errors import UserError
 from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.choose import choose_labels
 from maskrcnn.labels.detect import Format, detect, find_format
+from maskrcnn.labels.folder_lines import (
+    LAYOUTS,
+    TRIED_FOLDERS,
+    beside_splits,
+    files_like,
+    no_labels,
+    refuse_several,
+    splits_named,
+)
 from maskrcnn.labels.image_files import check_sizes
 from maskrcnn.labels.match_classes import with_class
 from maskrcnn.labels.options import PLAIN, LabelOptions
-from maskrcnn.labels.readers.foreign_json import foreign_json, foreign_lines
-from maskrcnn.labels.readers.instance_png import unpaired
-from maskrcnn.labels.readers.json_file import load_json, only_json
-from maskrcnn.labels.readers.not_read import contents, not_read
+from maskrcnn.labels.problem_kinds import ProblemKind
+from maskrcnn.labels.readers.foreign_json import foreign_lines
+from maskrcnn.labels.readers.json_file import only_json
+from maskrcnn.labels.readers.label_image_names import named_folders
+from maskrcnn.labels.readers.not_read import not_read
 from maskrcnn.labels.split_names import SPLIT_NAMES, SPLITS, Split, split_of
 from maskrcnn.labels.types import Dataset
 
-TRIED_FOLDERS = 10  # in a folder without labels
+ANNOTATIONS = ("annotations", "annotation", "annos", "ann", "labels", "json", "jsons")  # with COCO's .json
 Opener = Callable[[], Dataset]
-
-LAYOUTS = (
-    "a label file or the folder that a labelling tool wrote (docs/data.md lists the formats), a folder with "
-    "train and val of those, or synthetic"
-)
 
 
 @dataclass(frozen=True)
@@ -90,13 +94,13 @@ def open_dataset(
         )
     opener = whole or next(iter(parts.values()), None)
     if opener is None:
-        _refuse_several(path)
+        refuse_several(path)
         below = list(islice(_folders_below(path, asked), 3))
         if below:
             names = " and ".join([repr(each.name) for each in below[:2]] + ["others"] * (len(below) > 2))
             remedy = f"give {str(below[0])!r}" + ", or another of them" * (len(below) > 1)
             raise UserError(f"{path}: no labels found, but in {names} there are; {remedy}")
-        raise UserError(_nothing(path))
+        raise UserError(no_labels(path))
     return _checked(opener, headers, options)
 
 
@@ -234,34 +238,63 @@ def _find_split(folder: Path, split: Split, asked: _Asked) -> Opener | None:
     names = SPLIT_NAMES[split]
     found: dict[Path, Opener] = {}
     for suffix in (".json", ""):
-        paths = [path for name in names for path in _like(folder, f"{name}{suffix}")]
+        paths = [path for name in names for path in files_like(folder, f"{name}{suffix}")]
         if found:  # a folder beside a label file has its images, as a rule: looking for labels takes seconds
             paths = [path for path in paths if not _holds_images_alone(path)]
-        openers = {path: opener for path in paths if (opener := _whole(path, asked))}
-        if openers:
-            path = _only(list(openers))
-            found[path] = openers[path]
+        for find in (_whole, _annotations):
+            openers = {path: opener for path in paths if (opener := find(path, asked))}
+            if openers:
+                path = _only(list(openers))
+                found[path] = openers[path]
+                break
     if not found:  # else a table may have the runs of the masks that were found, as of TGS salt
         found |= _split_table(folder, split, asked)
-    for stem in ("instances_", "person_keypoints_", "", "lvis_v*_"):
+    for stem in ("instances_", "instances_mini", "person_keypoints_", "", "lvis_v*_"):
         patterns = (f"{stem}{name}*.json" for name in names)
-        files = [path for pattern in patterns for path in _like(folder / "annotations", pattern)]
+        files = [path for pattern in patterns for path in files_like(folder / "annotations", pattern)]
         opener = _whole(_only(list(dict.fromkeys(files))), asked) if files else None
         if opener is not None:
             found[_only(files)] = opener
             break
+    if not found and whole is None:  # of files of one kind, one an image, the names say nothing
+        found = _told_by_name(folder, split, asked)
     if len(found) > 1:
         first, second = (str(path.relative_to(folder)) for path in list(found)[:2])
         raise UserError(
             f"{folder}: {first!r} and {second!r} both hold labels of the {split} split; give the one that is "
             "meant, or move the other out of there"
         )
-    return next(iter(found.values()), None)
+    for path, opener in found.items():
+        return _noting(opener, path) if split == "train" else opener
+    return None
+
+
+def _noting(opener: Opener, path: Path) -> Opener:
+    """The same, with labels beside those at `path` counted that no split has."""
+
+    def read() -> Dataset:
+        dataset = opener()
+        for name in beside_splits(path):
+            dataset.problems.note(ProblemKind.BESIDE_SPLITS, repr(name))
+        return dataset
+
+    return read
+
+
+def _told_by_name(folder: Path, split: Split, asked: _Asked) -> dict[Path, Opener]:
+    """The .json or table of a split by a word of its name, as train_annotations.json or train_labels.csv."""
+    for place in (folder, *named_folders(folder, ANNOTATIONS)):
+        paths = (*files_like(place, "*.json"), *files_like(place, "*.csv"))
+        files = [path for path in paths if splits_named(path) == {split}]
+        opener = _whole(_only(files), asked) if files else None
+        if opener is not None:
+            return {_only(files): opener}
+    return {}
 
 
 def _split_table(folder: Path, split: Split, asked: _Asked) -> dict[Path, Opener]:
     """The table of a split; none beside a table of which a person has to say what it is."""
-    tables = list(_like(folder, "*.csv"))
+    tables = list(files_like(folder, "*.csv"))
     own = [path for path in tables if path.stem.lower() in SPLIT_NAMES[split]]
     others = [path for path in tables if split_of(path.stem) is None] if own else []
     if any(_whole(path, asked) for path in others):
@@ -300,56 +333,15 @@ def _only(paths: list[Path]) -> Path:
 
 def _annotations(folder: Path, asked: _Asked) -> Opener | None:
     """The labels of a COCO export without train and val: annotations/instances_default.json, as CVAT's."""
-    for pattern in ("instances_*.json", "person_keypoints_*.json", "*.json"):
-        openers = [_whole(file, asked) for file in _like(folder / "annotations", pattern)]
-        found = [opener for opener in openers if opener is not None]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            _refuse_several(folder / "annotations", pattern)
+    for place in named_folders(folder, ANNOTATIONS):
+        for pattern in ("instances_*.json", "person_keypoints_*.json", "*.json"):
+            openers = [_whole(file, asked) for file in files_like(place, pattern)]
+            found = [opener for opener in openers if opener is not None]
+            if len(found) == 1:
+                return found[0]
+            if found:
+                refuse_several(place, pattern)
     return None
-
-
-def _like(folder: Path, pattern: str) -> Iterator[Path]:
-    """What a folder holds under a name in upper or lower case.
-
-    The shortest comes first: of instances_val2017.json and instances_val2017_fixed.json that is the plain
-    one.
-    """
-    try:
-        names = [name for name in os.listdir(folder) if fnmatchcase(name.lower(), pattern)]
-    except OSError:
-        return iter(())
-    ordered = sorted(names, key=lambda name: (not fnmatchcase(name, pattern), len(name), name))
-    return (folder / name for name in ordered if not name.startswith("."))
-
-
-def _refuse_several(folder: Path, pattern: str = "*.json") -> None:
-    """Refuse a folder of several label files, of which a person has to choose."""
-    files = sorted(file.name for file in _like(folder, pattern))
-    if len(files) < 2:
-        return
-    found = detect(folder / files[0])
-    foreign = foreign_json(load_json(folder / files[0]))  # of which there may be one for each image
-    if foreign is not None and (found is None or found.name == "coco"):
-        raise UserError(f"{folder}: {files[0]!r} is {foreign.name}, which is not read; {foreign.remedy}")
-    raise UserError(f"{folder}: holds {files[0]!r} and {files[1]!r}; name the one that is meant")
-
-
-def _nothing(folder: Path) -> str:
-    """A line about a folder without labels: what there is, and what was looked for."""
-    unread = not_read(folder)
-    if unread is not None:
-        kind, file = unread
-        where = f"{file.relative_to(folder).as_posix()!r:.200}"
-        return f"{folder}: no labels found but {kind.name} ({where}), which is not read; {kind.remedy}"
-    names = unpaired(folder)
-    if names is not None:
-        shown = " beside ".join(repr(path.relative_to(folder).as_posix()) for path in names)
-        remedy = "give each the name of its image, or that and _mask"
-        return f"{folder}: no label image has the name of an image, the first is {shown}; {remedy}"
-    what = f"{folder}: no labels found in it ({contents(folder)}), nor images/ beside masks/ of label images"
-    return f"{what}; give {LAYOUTS}"
 
 
 def _folders_below(folder: Path, asked: _Asked) -> Iterator[Path]:
@@ -359,7 +351,11 @@ def _folders_below(folder: Path, asked: _Asked) -> Iterator[Path]:
             splits = (_find_split(below, split, asked) for split in SPLITS)
             if _whole(below, asked) or any(splits) or _annotations(below, asked):
                 yield below
-        except (UserError, OSError):
+            else:
+                refuse_several(below)
+        except UserError:  # of which giving that folder says what is wrong
+            yield below
+        except OSError:
             continue
 
 

@@ -42,6 +42,10 @@ class ProblemKind(Enum):
     )
     IMAGE_SIZE_READ = "missing image size read from the image", "add width and height"
     BACKSLASHES = "backslash in file_name read as a slash", "write / between folders"
+    NEAR_NAME = (
+        "image file of that name in other letters, or with another suffix, taken",
+        "write file_name as the file is called",
+    )
     LEADING_FOLDERS = (
         "leading folders of file_name left off",
         "write file_name relative to the folder of the images",
@@ -79,6 +83,11 @@ class ProblemKind(Enum):
         "nothing to do: Roboflow writes one above the classes",
     )
     PAIRS = "polygon of x, y pairs accepted", "write x1, y1, x2, y2, x3, y3, ... for each polygon"
+    SEGMENTATION_TEXT = "segmentation in quotes read", "write the list or the object itself"
+    NESTED_POLYGON = (
+        "polygon inside a second list accepted",
+        "write the segmentation as a list of polygons, each a list of numbers",
+    )
     RLE_IN_LIST = "RLE inside a list accepted", "write the RLE itself as the segmentation"
     KEYPOINTS_UNNAMED = (
         "object whose category does not name its keypoints: they are called k1, k2, ...",
@@ -268,8 +277,8 @@ class ProblemKind(Enum):
         "add its label image and an entry in annotations",
     )
     IMAGE_WITHOUT_ROW = (
-        "image without a row of run lengths left out",
-        "add a row without runs where nothing is in it",
+        "image without a row in the table left out",
+        "add a row of its name alone where nothing is in it",
     )
     RUNS_ALONG_ROWS = (
         "run lengths read along the rows",
@@ -287,6 +296,10 @@ class ProblemKind(Enum):
         "paint the object in one class's colour",
     )
     OTHER_SUBSET = ("subset that is no split left out", "name it train, val or test, or read it by itself")
+    BESIDE_SPLITS = (
+        "labels beside the splits left out",
+        "nothing to do if the splits have the same; else put them into a train, val or test split",
+    )
     KEYPOINTS_WITHOUT_FLIP = (
         "keypoints without flip_idx left in place",
         "add flip_idx, the keypoint that each becomes in a mirror, to data.yaml",
@@ -333,7 +346,10 @@ class ProblemKind(Enum):
     UNUSABLE_RLE = "RLE that cannot be used", "encode the mask again"
     SEGMENTATION_NO_MASK = "segmentation that is no mask", "correct it"
     KEYPOINT_COUNT = "keypoints of another number than their names", "correct them"
-    IMAGE_MISSING = "image file that is missing", "restore them or delete their entries from the labels"
+    IMAGE_MISSING = (
+        "image file that is missing",
+        "restore them or delete their entries; where they lie elsewhere, say so: --images FOLDER",
+    )
     IMAGE_WITHOUT_ID = "image without an id", "give it a whole number"
     IMAGE_ID_TWICE = "image with the id of another", "give each its own, or delete one"
     IMAGE_WITHOUT_NAME = "image without a file_name", "add it"

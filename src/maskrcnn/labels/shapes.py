@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from maskrcnn.images.tiles import Box
 from maskrcnn.masks.rle import MIN_POINTS, Rle, bitmap_rle, polygons_rle, rle_bitmap, union_rle
 
 # pycocotools walks an outline in fifths of a pixel and holds every step: some 300 MB at this length, and it
@@ -96,3 +97,15 @@ def _turned(ring: np.ndarray, degrees: float, pivot: tuple[float, float]) -> np.
 def box_around(points: np.ndarray) -> list[float]:
     """The box xyxy around points (n, 2)."""
     return [*points.min(axis=0).tolist(), *points.max(axis=0).tolist()]
+
+
+def box_iou(a: Box, b: Box) -> float:
+    """Overlap of two boxes xyxy over their union."""
+    both = max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    total = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both
+    return both / total if total > 0 else 0.0
+
+
+def fits_swapped(inside: Box, box: Box) -> bool:
+    """Whether a box, xyxy, is the one around its object, `inside`, with x and y swapped."""
+    return box_iou(inside, box) < 0.2 < 0.5 < box_iou(inside, (box[1], box[0], box[3], box[2]))

@@ -18,7 +18,7 @@ from maskrcnn.images.header import upright_size
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.cache import cached_labels
 from maskrcnn.labels.file_dataset import FileDataset
-from maskrcnn.labels.image_files import relative_name
+from maskrcnn.labels.image_files import NearNames, relative_name
 from maskrcnn.labels.image_places import Spelling, find_images
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.problems import Problem
@@ -27,7 +27,7 @@ from maskrcnn.labels.readers.foreign_json import not_coco
 from maskrcnn.labels.readers.json_file import load_json
 from maskrcnn.labels.refused import Refused
 from maskrcnn.labels.types import LabelledImage
-from maskrcnn.labels.values import other_kind
+from maskrcnn.labels.values import number, other_kind
 from maskrcnn.shell import counted
 
 MAX_PIXELS = 2**31  # of an image; an RLE counts them in 32 bits
@@ -131,7 +131,8 @@ def _add_categories(document: dict[str, Any], builder: LabelBuilder) -> dict[int
                 class_id = number
             elif isinstance(raw, str):
                 class_id = next(free)
-            label = builder.add_class(fields.get("name"), class_id)
+            name = fields.get("name")
+            label = builder.add_class(str(name) if type(name) in (int, float) else name, class_id)
             if class_id is not raw:
                 builder.problems.note(ProblemKind.CATEGORY_ID_NO_NUMBER, f"{where}, id {raw!r:.40}")
             label_of[raw if isinstance(raw, str) else builder.class_ids[label]] = label
@@ -174,11 +175,12 @@ def _add_images(
             raise  # else every record is refused below, for what its name is
     by_id: dict[int | str, LabelledImage] = {}
     files = set[str]()
-    # x/a.png without its folder is not the a.png that another record names
-    whole = {relative_name(record["file_name"]) for record in named} if spelling.dropped else set()
+    # x/a.png without its folder, or A.png, is not the a.png that another record names
+    whole = {relative_name(record["file_name"]) for record in named}
+    near = NearNames(builder.folder)
     for position, record in enumerate(records):
         try:
-            file_name = _file_name(record, position, spelling, whole, builder)
+            file_name = _file_name(record, position, spelling, whole, near, builder)
             image = _image(record, file_name, by_id, builder)
         except FileNotFoundError:
             builder.missing.append(file_name)
@@ -227,10 +229,15 @@ def _has_name(record: Any) -> bool:
 
 
 def _file_name(
-    record: Any, position: int, spelling: Spelling, whole: set[str | None], builder: LabelBuilder
+    record: Any,
+    position: int,
+    spelling: Spelling,
+    whole: set[str | None],
+    near: NearNames,
+    builder: LabelBuilder,
 ) -> str:
     """The normalised name of an image's file, relative to the folder of the images; none of `whole` where
-    leading folders had to go.
+    it is not as written.
     """
     source = str(builder.source)
     if not _has_name(record):
@@ -246,6 +253,12 @@ def _file_name(
             if each.kind is not None and found != as_written:
                 builder.problems.note(each.kind, f"image {record['file_name']!r}", found)
             return found
+    for each in (spelling, Spelling(slashes=True)):
+        name = each.name(record)
+        found = None if name is None else near.find(name)
+        if found is not None and found not in whole:
+            builder.problems.note(ProblemKind.NEAR_NAME, f"image {record['file_name']!r}", found)
+            return found
     if as_written is None:
         what = (
             f"file_name {record['file_name']!r} of image {record.get('id')!r} leaves the folder of the images"
@@ -259,7 +272,8 @@ def _size(record: dict[str, Any], file_name: str, path: Path, builder: LabelBuil
     """Height and width as the record states them, or as the image's header does where it is silent."""
     where, source = f"image {file_name!r}", str(builder.source)
     stated: Sequence[Any] = (record.get("height"), record.get("width"))
-    if any(side is None for side in stated):
+    stated = [number(side) if isinstance(side, str) else side for side in stated]
+    if any(side is None for side in stated) or list(stated) == [0, 0]:
         builder.problems.note(ProblemKind.IMAGE_SIZE_READ, where, file_name)
         try:
             stated = upright_size(path)

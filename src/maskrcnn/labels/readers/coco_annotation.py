@@ -5,6 +5,7 @@ COCO's boxes are x, y, width, height. Its keypoints are pixel indices, so half a
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import Any
 
@@ -132,6 +133,13 @@ class AnnotationReader:
         """Rings or an RLE, at most one of them; a list of numbers that is no ring becomes one without a
         point.
         """
+        if isinstance(raw, str) and raw:  # tables keep it so
+            try:
+                raw = json.loads(raw)
+            except (ValueError, RecursionError):
+                pass
+            else:
+                self.builder.note(ProblemKind.SEGMENTATION_TEXT, record, image)
         if not raw:
             return None, None
         if isinstance(raw, dict):
@@ -153,6 +161,9 @@ class AnnotationReader:
 
     def _rings(self, raw: list[Any], record: str, image: LabelledImage) -> list[np.ndarray]:
         """Rings of a list of polygons, whose points may be pairs, or of a single polygon."""
+        if all(isinstance(part, list) and len(part) == 1 and isinstance(part[0], list) for part in raw):
+            self.builder.note(ProblemKind.NESTED_POLYGON, record, image)
+            raw = [part[0] for part in raw]
         if not isinstance(raw[0], list):
             self.builder.note(ProblemKind.FLAT_POLYGON, record, image)
             raw = [raw]
@@ -212,7 +223,9 @@ def _is_plain(value: Any) -> bool:
 
 
 def _is_nested(point: Any) -> bool:
-    return isinstance(point, list) and any(isinstance(value, (list, dict)) for value in point)
+    """Whether what should be x, y is a ring, or more."""
+    long = isinstance(point, list) and len(point) >= 2 * MIN_POINTS
+    return long or (isinstance(point, list) and any(isinstance(value, (list, dict)) for value in point))
 
 
 def _ring(numbers: Any) -> np.ndarray:
@@ -228,6 +241,8 @@ def read_keypoints(raw: Any) -> np.ndarray | None:
     if not raw:
         return None
     numbers = _floats(raw)
+    if numbers is not None and numbers.shape[1:] == (3,):  # a list for each
+        numbers = numbers.reshape(-1)
     if numbers is None or numbers.ndim != 1 or len(numbers) % 3:
         return np.zeros((0, 3))
     return numbers.reshape(-1, 3) + [0.5, 0.5, 0.0]

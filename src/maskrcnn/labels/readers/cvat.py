@@ -32,6 +32,7 @@ from maskrcnn.labels.shapes import box_around, ellipse_ring, joined_rle, placed_
 from maskrcnn.labels.split_names import other_subsets, split_of, subsets_of
 from maskrcnn.labels.values import number, whole
 from maskrcnn.masks.rle import Rle
+from maskrcnn.safe_files import decoded
 
 FILE_NAME = "annotations.xml"
 FRAME_SUFFIXES = (".PNG", ".png", ".jpg", ".jpeg")
@@ -70,10 +71,10 @@ def looks_like_cvat(source: Path) -> bool:
         return False
     try:
         with path.open("rb") as file:
-            head = file.read(1 << 20)
+            head = decoded(file.read(1 << 20), "ignore")
     except OSError:
         return False
-    return b"<annotations" in head and any(tag in head for tag in (b"<image ", b"<track ", b"<meta"))
+    return "<annotations" in head and any(tag in head for tag in ("<image ", "<track ", "<meta"))
 
 
 def has_cvat_split(source: Path, split: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from maskrcnn.errors import RecordError
 from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.builder import LabelBuilder
-from maskrcnn.labels.image_files import present_name, refuse_leaving
+from maskrcnn.labels.image_files import NearNames, present_name, refuse_leaving, relative_name
 from maskrcnn.labels.image_places import image_folders
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.folder_files import files_under
@@ -112,12 +112,13 @@ def folder_of_images(
     wanted = list(dict.fromkeys(names))
     sample = wanted[:TRIED_IMAGES]
     folders = [path.parent / name for name in more if given is None] + image_folders(path, given)
-    folder = first_folder(folders, sample)
+    folder = first_folder(folders, sample) or _near_folder(folders, sample)
     if folder is None:
         looked = ", ".join(str(folder) for folder in folders[:8])
         remedy = "put the images into one of these folders, or say where they are: --images FOLDER"
         raise RecordError(path, f"not found in {looked}", remedy, f"image {(sample or [''])[0]!r:.200}")
-    if missing := [name for name in wanted if not _is_there(folder, name)]:
+    near = NearNames(folder)
+    if missing := [name for name in wanted if not (_is_there(folder, name) or _is_near(near, name))]:
         what = f"{len(missing)} of {len(wanted)} image files are missing, the first is"
         first = f"{str(folder / missing[0])!r:.300}"
         raise RecordError(path, f"{what} {first}", "restore them or delete their entries")
@@ -132,6 +133,17 @@ def first_folder(folders: Sequence[Path], names: Sequence[str]) -> Path | None:
 def _is_there(folder: Path, name: str) -> bool:
     here = present_name(folder, name)
     return here is not None and os.path.isfile(folder / here)
+
+
+def _near_folder(folders: Sequence[Path], names: Sequence[str]) -> Path | None:
+    """The first folder that has one of the names in other letters."""
+    listed = [NearNames(folder) for folder in folders]
+    return next((each.folder for each in listed if any(_is_near(each, name) for name in names)), None)
+
+
+def _is_near(near: NearNames, name: str) -> bool:
+    inside = relative_name(name)
+    return inside is not None and near.find(inside, any_suffix=False) is not None
 
 
 def first_files(source: Path, suffixes: tuple[str, ...]) -> list[Path]:

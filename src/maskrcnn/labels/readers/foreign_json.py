@@ -22,10 +22,11 @@ class ForeignJson:
     remedy: str = AS_COCO
     inner: str = ""  # a key that the value, or the first value, of one of these has
     listed: bool = False  # the file is a list of such objects
+    without: str = ""  # a key that it does not have
 
 
-def _object(name: str, keys: str, remedy: str = AS_COCO, inner: str = "") -> ForeignJson:
-    return ForeignJson(name, frozenset(keys.split()), remedy, inner)
+def _object(name: str, keys: str, remedy: str = AS_COCO, inner: str = "", without: str = "") -> ForeignJson:
+    return ForeignJson(name, frozenset(keys.split()), remedy, inner, without=without)
 
 
 def _list(name: str, keys: str, remedy: str = AS_COCO, inner: str = "") -> ForeignJson:
@@ -74,6 +75,7 @@ KINDS = (
     _object("an export of Hasty", "project_name label_classes images"),
     _object("a file of V7 Darwin", "item annotations"),
     _object("a file of V7 Darwin", "image annotations", inner="original_filename"),
+    _object("FiftyOne's own data set", "samples", "export it there as fiftyone.types.COCODetectionDataset"),
     _object("a release of Segments.ai", "dataset", inner="samples"),
     _object("a file of SuperAnnotate", "metadata instances"),
     _object("Scalabel's JSON", "frames config"),
@@ -84,6 +86,7 @@ KINDS = (
         "COCO's image info, which has no labels",
         "images categories info",
         "give labels of a train or val split",
+        without="annotations",
     ),
     _object(
         "one file of Cityscapes",
@@ -103,7 +106,11 @@ def foreign_json(document: Any) -> ForeignJson | None:
     first = next((entry for entry in document if isinstance(entry, dict)), None) if listed else document
     if not isinstance(first, dict):
         return None
-    fitting = (kind for kind in KINDS if kind.listed == listed and kind.keys <= first.keys())
+    fitting = (
+        kind
+        for kind in KINDS
+        if kind.listed == listed and kind.keys <= first.keys() and kind.without not in first
+    )
     return next((kind for kind in fitting if not kind.inner or _has_inner(first, kind)), None)
 
 

@@ -54,31 +54,49 @@ def read_instance_labels(folder: Path, split: str | None = None, split_parts: bo
     folder = Path(folder)
     name = str(folder)
     pairs = _split_places(folder, split) if split else _places(folder) or _places(folder, numbered_stem)
+    deeper = [] if pairs or split else _deeper_places(folder)
     photos, beside = pairs[0] if pairs else (folder / "images", folder / "labels")
-    images = _by_stem(photos, IMAGE_SUFFIXES)
-    labels = _by_image(_by_stem(beside, READ), images)
-    _refuse_unread(beside, images, labels)
-    _refuse_orphans(folder, images, labels)
+    if deeper:
+        photos, beside = deeper[0][0].parent, deeper[0][1].parent
     refuse_classes(folder, beside)
     _refuse_vistas(beside)
     builder = LabelBuilder(folder, photos)
     builder.add_classes([DEFAULT_CLASS])
     for other in dict.fromkeys(each for _, each in pairs if each != beside):
         builder.problems.note(ProblemKind.OTHER_LABEL_IMAGES, repr(other.name))
-    for stem in sorted(images.keys() - labels.keys()):
-        builder.problems.note(ProblemKind.IMAGE_WITHOUT_LABELS, f"{images[stem].name!r}")
-    for stem in sorted(labels):
-        refuse_leaving(beside, labels[stem])
-        ids = read_ids(labels[stem], images[stem], ids_of_colours)
-        image = builder.add_image(images[stem].name, size=ids.shape)
-        add_instances(ids, image, 0, builder, split_parts)
+    if not deeper:
+        below = [] if split else [(path, beside / path.name) for path in sorted(photos.glob("*/"))]
+        deeper = [(photos, beside), *(place for place in below if _pairs(*place))]
+    if split == "train" and split_of(photos.name) and split_of(beside.name):
+        subsets = [path.name for path in sorted(photos.parent.glob("*/")) if split_of(path.name) is None]
+        for each in (".", *subsets):
+            if _pairs(photos.parent / each, beside.parent / each):
+                builder.problems.note(ProblemKind.BESIDE_SPLITS, repr((photos.parent / each).name))
+    for place in deeper:
+        _read_pair(*place, builder, split_parts)
     if not builder.images:
         raise RecordError(name, "empty data set", "put images into images and label images into labels")
     if not any(image.annotations for image in builder.images):
         raise RecordError(
-            name, f"all {len(labels)} label images are 0 everywhere", "label at least one instance"
+            name, f"all {len(builder.images)} label images are 0 everywhere", "label at least one instance"
         )
     return builder.build()
+
+
+def _read_pair(photos: Path, beside: Path, builder: LabelBuilder, split_parts: bool) -> None:
+    """Add the images of a folder with their label images in another."""
+    images = _by_stem(photos, IMAGE_SUFFIXES)
+    labels = _by_image(_by_stem(beside, READ), images)
+    _refuse_unread(beside, images, labels)
+    _refuse_orphans(builder.source, images, labels)
+    names = {stem: path.relative_to(builder.folder).as_posix() for stem, path in images.items()}
+    for stem in sorted(images.keys() - labels.keys()):
+        builder.problems.note(ProblemKind.IMAGE_WITHOUT_LABELS, repr(names[stem]))
+    for stem in sorted(labels):
+        refuse_leaving(beside, labels[stem])
+        ids = read_ids(labels[stem], images[stem], ids_of_colours)
+        image = builder.add_image(names[stem], size=ids.shape)
+        add_instances(ids, image, 0, builder, split_parts)
 
 
 def has_instance_split(folder: Path, split: str) -> bool:
@@ -90,7 +108,7 @@ def looks_like_instance_png(source: Path) -> bool:
     """Whether `source` is a folder with images/ beside labels/ or masks/, and label images in the latter."""
     if any(has_instance_split(source, split) for split in SPLITS):
         return True
-    if has_label_images(source) or _places(source, numbered_stem):
+    if has_label_images(source) or _places(source, numbered_stem) or _deeper_places(source):
         return True
     labels = source / "labels"
     if not (source / "images").is_dir() or not labels.is_dir():
@@ -110,12 +128,38 @@ def _places(folder: Path, stem_of: StemOf = image_stem) -> list[tuple[Path, Path
     return [(photos, beside) for photos in images for beside in labels if _pairs(photos, beside, stem_of)]
 
 
+def _deeper_places(folder: Path) -> list[tuple[Path, Path]]:
+    """The folders in that of images and in that of their label images, as images/p1 and masks/p1, where
+    these hold nothing else, and each of one has its like in the other, or both have one.
+    """
+    if _others_say(folder):
+        return []
+    for photos in named_folders(folder, IMAGE_FOLDERS):
+        for beside in named_folders(folder, LABEL_FOLDERS):
+            images, labels = (
+                sorted(path for path in place.glob("*/") if not path.name.startswith("."))
+                for place in (photos, beside)
+            )
+            alike = [path.name for path in images] == [path.name for path in labels]
+            loose = _stems(photos, IMAGE_SUFFIXES) or _stems(beside, IMAGE_SUFFIXES)
+            if not loose and (alike or len(images) == len(labels) == 1):
+                pairs = list(zip(images, labels, strict=True))
+                if pairs and all(_pairs(*pair) for pair in pairs):
+                    return pairs
+    return []
+
+
+def _others_say(folder: Path) -> bool:
+    """Whether other files may say what the labels are."""
+    return (folder / "annotations").is_dir() or next(folder.glob(JSONS), None) is not None
+
+
 def _split_places(folder: Path, split: str) -> list[tuple[Path, Path]]:
     """images/train and masks/train, train_images and train_masks, or Carvana's train and train_masks.
 
     None where others may say what the labels are.
     """
-    if (folder / "annotations").is_dir() or next(folder.glob(JSONS), None) is not None:
+    if _others_say(folder):
         return []
     if (word := split_of(split)) is None:
         return []
@@ -146,22 +190,34 @@ def _others(folder: Path) -> bool:
         return True
 
 
-def unpaired(folder: Path) -> tuple[Path, Path] | None:
-    """The first label image and the first image where none has the name of one."""
+def unpaired(folder: Path) -> str | None:
+    """What is wrong with label images that do not lie as those of images, and what to do."""
+
+    def shown(*paths: Path) -> str:
+        return " beside ".join(repr(path.relative_to(folder).as_posix()) for path in paths)
+
     for photos in named_folders(folder, IMAGE_FOLDERS):
         for beside in named_folders(folder, LABEL_FOLDERS):
             label, image = _by_stem(beside, READ), _by_stem(photos, IMAGE_SUFFIXES)
             if label and image:
-                return min(label.values()), min(image.values())
+                first = shown(min(label.values()), min(image.values()))
+                remedy = "give each the name of its image, or that and _mask"
+                return f"no label image has the name of an image, the first is {first}; {remedy}"
+            below = [path for path in sorted(beside.glob("*/")) if _pairs(photos, path)]
+            if below:
+                what = f"the label images of {photos.name!r} lie one folder deeper, in {shown(below[0])}"
+                remedy = f"move them into {beside.name!r}; they have no classes: of several write COCO JSON"
+                return f"{what}; {remedy}"
     return None
 
 
 def _stems(folder: Path, suffixes: set[str]) -> set[str]:
     try:
-        split = [os.path.splitext(name) for name in os.listdir(folder)]
+        with os.scandir(folder) as entries:
+            split = [(*os.path.splitext(entry.name), entry) for entry in entries]
+            return {stem for stem, suffix, entry in split if suffix.lower() in suffixes and entry.is_file()}
     except OSError:
         return set()
-    return {stem for stem, suffix in split if suffix.lower() in suffixes}
 
 
 def _by_image(labels: dict[str, Path], images: Container[str]) -> dict[str, Path]:
@@ -182,7 +238,7 @@ def _by_stem(folder: Path, suffixes: set[str]) -> dict[str, Path]:
         raise RecordError(folder, "no such folder", "label images lie in labels, beside images")
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in suffixes and not path.name.startswith("."):
+        if path.suffix.lower() in suffixes and not path.name.startswith(".") and not path.is_dir():
             if path.stem in found:
                 raise RecordError(
                     folder, f"{found[path.stem].name!r} and {path.name!r} share a stem", "rename one"
@@ -196,7 +252,9 @@ def _by_stem(folder: Path, suffixes: set[str]) -> dict[str, Path]:
 
 def _refuse_unread(folder: Path, images: dict[str, Path], labels: Container[str]) -> None:
     """Refuse label images in a format that is not read: their image would have none."""
-    unread = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in UNREAD]
+    unread = [
+        path for path in sorted(folder.iterdir()) if path.suffix.lower() in UNREAD and not path.is_dir()
+    ]
     unread = [
         path for path in unread if (stem := image_stem(path.stem, images)) in images and stem not in labels
     ]

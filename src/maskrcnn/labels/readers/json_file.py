@@ -12,6 +12,7 @@ from typing import Any
 from maskrcnn.errors import RecordError, one_line
 
 JSONS = "*.[jJ][sS][oO][nN]"  # what tools on Windows write is in capitals at times
+MOST_FILES = 20  # of JSON in a folder, of which one may be meant
 GLANCE = 1 << 16  # bytes at either end of a file; divisible by 4, as UTF-32 needs
 
 
@@ -32,11 +33,20 @@ def load_json(path: Path, remedy: str = "export it anew") -> Any:
 
 
 def only_json(source: Path) -> Path | None:
-    """The .json file that is meant: itself, or the only one of a folder but for hidden ones."""
+    """The .json file that is meant: itself, or the only one of a folder but for hidden ones, and but for
+    those without lists of images and labels where one has them.
+    """
     if source.is_dir():
         found = [path for path in source.glob(JSONS) if not path.name.startswith(".")]
+        if 1 < len(found) <= MOST_FILES:
+            found = [path for path in found if has_labels(path)]
         return found[0] if len(found) == 1 else None
     return source if source.suffix.lower() == ".json" and source.is_file() else None
+
+
+def has_labels(path: Path) -> bool:
+    """Whether a file of JSON seems to list images, or labels of some."""
+    return any(key in glance(path) for key in ('"images"', '"annotations"', '"image_id"'))
 
 
 def glance(path: Path, count: int = GLANCE) -> str:

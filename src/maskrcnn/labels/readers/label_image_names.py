@@ -16,7 +16,7 @@ LABEL_SUFFIXES = {".png", ".tif", ".tiff", ".gif", ".bmp"}
 # of one folder beside another, in any case, the first before the others
 IMAGE_FOLDERS = (
     *("images", "imgs", "img", "image", "tissue images", "jpegimages", "raw", "input", "inputs"),  # NuInsSeg
-    *("original", "originals", "orig", "original_images", "photos", "frames", "rgb"),
+    *("original", "originals", "orig", "original_images", "photos", "frames", "rgb", "rawimages"),
 )
 LABEL_FOLDERS = (
     *("labels", "masks", "label", "mask", "gt", "groundtruth", "ground_truth", "ground truth"),
@@ -28,6 +28,8 @@ MARKS = (
     *("_cp_masks", "_mask", "_masks", "_label", "_labels", "_seg", "_segmentation", "_gt", "_instance"),
     *("_instances", "-mask", "-masks", "-label", "-labels"),
 )
+# what stands for "image" in the name of a label image, as in mask_001 of image_001
+MARK_WORDS = re.compile(r"(?<![a-z])(?:masks?|labels?|seg|gt)(?![a-z])", re.IGNORECASE)
 # files that say that the numbers beside them are classes, and whose they are
 CLASS_LISTS = {
     "_classes.csv": "Roboflow's semantic masks",
@@ -46,16 +48,20 @@ def image_stem(stem: str, images: Container[str]) -> str:
 
 
 def bare_stem(stem: str, images: Container[str]) -> str:
-    """A stem without its mark, where that is an image's; else as it stands."""
+    """A stem without its mark, or with "image" for it, where that is an image's; else as it stands."""
     lower = stem.lower()
-    bare = (stem[: -len(mark)] for mark in MARKS if lower.endswith(mark))
+    bare = [stem[: -len(mark)] for mark in MARKS if lower.endswith(mark)]
+    if (word := MARK_WORDS.search(stem)) is not None:
+        words = ("image", "img", "images", "Image", "Img", "IMG", "")
+        bare += [(stem[: word.start()] + one + stem[word.end() :]).strip("_-. ") for one in words]
     return next((one for one in bare if one in images), stem)
 
 
 def numbered_stem(stem: str, images: Container[str]) -> str | None:
     """The image that a mask belongs to with others, as a_0 and a_1 to a; None where it does not look so."""
-    match = re.fullmatch(r"(.+)[_-]\d{1,6}", stem)
-    return match[1] if match and stem not in images and match[1] in images else None
+    match = re.fullmatch(r"(.+?)([_-][A-Za-z]+)?[_-]\d{1,6}", stem)
+    owners = [] if match is None or stem in images else [match[1] + (match[2] or ""), match[1]]
+    return next((owner for owner in owners if owner in images), None)
 
 
 def named_folders(folder: Path, names: tuple[str, ...]) -> list[Path]:

@@ -123,7 +123,10 @@ def _load_all(names: list[str], root: Path, builder: LabelBuilder) -> list[tuple
         if labels.get("imageData"):
             labels["imageData"] = True
         for position, shape in enumerate(labels["shapes"], start=1):
-            if not isinstance(shape, dict) or not isinstance(shape.get("label"), str) or not shape["label"]:
+            if isinstance(shape, dict) and type(shape.get("label")) in (int, float):
+                shape["label"] = f"{shape['label']}"
+            label = shape.get("label") if isinstance(shape, dict) else None
+            if not isinstance(label, str) or not label.strip():
                 raise RecordError(
                     root / name, "has no label", "give it one or delete it", f"shape {position}"
                 )

@@ -23,6 +23,7 @@ from maskrcnn.labels.readers.label_image_names import (
     IMAGE_SUFFIXES,
     LABEL_FOLDERS,
     LABEL_SUFFIXES,
+    image_stem,
     named_folders,
     split_folders,
 )
@@ -45,9 +46,19 @@ def looks_like_mask_folders(source: Path) -> bool:
     except OSError:
         return False
     return any(
-        (path / "images").is_dir() and (path / "masks").is_dir() and not _is_whole(path)
+        _masks_in(path) is not None and len(_images_in(path)) == 1 and not _is_whole(path)
         for path in sorted(folders)[:TRIED_FOLDERS]
     )
+
+
+def _masks_in(folder: Path) -> Path | None:
+    return next(iter(named_folders(folder, ("masks", "mask"))), None)
+
+
+def _images_in(folder: Path) -> list[Path]:
+    """The images in the folder images in one, or in itself."""
+    place = next(iter(named_folders(folder, ("images", "image"))), folder)
+    return [path for path in _listed(place) if path.suffix.lower() in IMAGE_SUFFIXES]
 
 
 def _is_whole(folder: Path) -> bool:
@@ -64,10 +75,10 @@ def _places(source: Path, split: str | None = None) -> tuple[dict[str, Path], Pa
     )
     for photos in images_at:
         for masks in masks_at:
-            below = {path.name for path in masks.glob("*/")}
+            below = [path.name for path in masks.glob("*/")]
             paths = sorted(photos.iterdir()) if below else []
             images = {path.stem: path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES}
-            if not below.isdisjoint(images):
+            if any(image_stem(name, images) in images for name in below):
                 return images, masks
     return None
 
@@ -93,18 +104,18 @@ def read_mask_folders(source: Path, split: str | None = None) -> FileDataset:
     if places is not None:
         _read_beside(*places, builder)
         return builder.build()
-    folders = [path for path in _listed(source) if (path / "images").is_dir() or (path / "masks").is_dir()]
-    for folder in folders:
-        if not (folder / "masks").is_dir():
+    for folder in [path for path in _listed(source) if path.is_dir()]:
+        masks = _masks_in(folder)
+        if masks is not None:
+            _add_image(_only_image(folder), masks, builder)
+        elif _images_in(folder):
             builder.problems.note(ProblemKind.FOLDER_WITHOUT_MASKS, f"{folder.name!r}")
-            continue
-        _add_image(_only_image(folder), folder / "masks", builder)
     return builder.build()
 
 
 def _read_beside(images: dict[str, Path], masks: Path, builder: LabelBuilder) -> None:
     """images/ID.png with masks/ID/*.png."""
-    folders = {path.name: path for path in _listed(masks) if path.is_dir()}
+    folders = {image_stem(path.name, images): path for path in _listed(masks) if path.is_dir()}
     if lost := sorted(folders.keys() - images.keys()):
         what = f"{counted(len(lost), 'folder')} of masks without an image, the first is {lost[0]!r}"
         raise RecordError(masks, what, "restore the images or delete the masks")
@@ -117,8 +128,12 @@ def _read_beside(images: dict[str, Path], masks: Path, builder: LabelBuilder) ->
 
 def _add_image(photo: Path, masks: Path, builder: LabelBuilder) -> None:
     image = builder.add_image(photo.relative_to(builder.folder).as_posix())
-    paths = [path for path in _listed(masks) if path.suffix.lower() in IMAGE_SUFFIXES]
-    for path in paths:
+    listed = _listed(masks)
+    if below := [path for path in listed if path.is_dir()]:
+        what = "a folder where masks should lie, of which nobody knows whether it is a class"
+        remedy = f"move the masks into {masks.name!r}, or write COCO JSON with classes"
+        raise RecordError(below[0], what, remedy)
+    for path in [path for path in listed if path.suffix.lower() in IMAGE_SUFFIXES]:
         refuse_leaving(builder.folder, path)
         if path.suffix.lower() not in LABEL_SUFFIXES:
             raise RecordError(path, "a mask in a format that is not read", "export it as PNG or TIFF")
@@ -133,12 +148,10 @@ def _listed(folder: Path) -> list[Path]:
 
 
 def _only_image(folder: Path) -> Path:
-    found = []
-    if (folder / "images").is_dir():
-        found = [path for path in _listed(folder / "images") if path.suffix.lower() in IMAGE_SUFFIXES]
+    found = _images_in(folder)
     if len(found) != 1:
         raise RecordError(
-            folder / "images",
+            next(iter(named_folders(folder, ("images", "image"))), folder),
             f"{counted(len(found), 'image')} where the masks beside it need one",
             "keep each image in a folder of its own",
         )

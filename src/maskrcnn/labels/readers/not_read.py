@@ -9,11 +9,15 @@ from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path
 
+from maskrcnn.safe_files import decoded
+
 HEAD = 4096  # bytes of a file that are looked into
 MOST_SHOWN = 4  # kinds of files, and folders, that are named
 MOST_COUNTED = 10_000  # files of a folder
 EXPORT = "export COCO JSON there"
 AS_IMAGES = "write them as label images, images/NAME.jpg and labels/NAME.png, or as COCO JSON"
+
+AS_BOXES = "call its columns filename, class, xmin, ymin, xmax, ymax, or convert it to COCO JSON"
 
 
 @dataclass(frozen=True)
@@ -41,12 +45,15 @@ KINDS = (
     NotRead("lines of JSON", ("*.jsonl", "*/*.jsonl", "*.ndjson", "*/*.ndjson"), EXPORT),
     NotRead("TFRecord", ("*.tfrecord*", "*/*.tfrecord*"), "convert it to COCO JSON"),
     NotRead("Parquet", ("*.parquet", "*/*.parquet"), "save its images, and its labels as COCO JSON"),
+    NotRead(
+        "Mapillary Vistas",
+        ("*/v?.?/panoptic/*.json", "v?.?/panoptic/*.json"),
+        "give that file, and its images with --images, as training/images",
+    ),
     NotRead("BDD100K's folders", ("labels/ins_seg/*",), "give polygons/ins_seg_train.json in there"),
     NotRead("a table of shapes from napari", ("*.csv",), "save a Labels layer as TIFF", ("shape-type",)),
-    NotRead("a table", ("*.csv", "*/*.csv"), "convert it to COCO JSON", ("xmin", "x_min", "bbox")),
-    NotRead(
-        "a table of images", ("*.csv", "*/*.csv"), "convert it to COCO JSON", (".jpg,", ".jpeg,", ".png,")
-    ),
+    NotRead("a table", ("*.csv", "*/*.csv"), AS_BOXES, ("xmin", "x_min", "bbox")),
+    NotRead("a table of images", ("*.csv", "*/*.csv"), AS_BOXES, (".jpg,", ".jpeg,", ".png,")),
     NotRead("KITTI's boxes", ("label_2/*.txt", "*/label_2/*.txt"), "convert them to COCO JSON"),
     NotRead("KITTI's boxes", ("labels/*.txt",), "convert them to COCO JSON", (" -10 ", " -1 ", ".00 ")),
     NotRead(
@@ -124,7 +131,7 @@ def _has_words(path: Path, words: tuple[str, ...]) -> bool:
         return not words
     try:
         with path.open("rb") as file:
-            head = file.read(HEAD)
+            head = decoded(file.read(HEAD), "ignore")
     except OSError:
         return False
-    return any(word.encode() in head for word in words)
+    return any(word in head for word in words)

@@ -8,16 +8,14 @@ all.
 
 from __future__ import annotations
 
-import csv
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from maskrcnn.errors import RecordError, UserError, one_line
+from maskrcnn.errors import RecordError, UserError
 from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
@@ -25,12 +23,11 @@ from maskrcnn.labels.image_files import refuse_leaving, relative_name
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.files_by_name import folder_of_images
 from maskrcnn.labels.readers.label_image import open_label_image, read_object
-from maskrcnn.labels.readers.via_files import LONGEST_CELL
+from maskrcnn.labels.readers.tables import csv_rows, table_form
 from maskrcnn.labels.split_names import SPLIT_NAMES, split_of
 from maskrcnn.labels.types import LabelledImage
 from maskrcnn.labels.values import number
 from maskrcnn.masks.rle import Rle, bitmap_rle
-from maskrcnn.shell import counted
 
 BOXES, MASKS = "annotations-bbox.csv", "annotations-object-segmentation.csv"
 FIFTYONE = "detections.csv"  # as FiftyOne calls the boxes
@@ -108,9 +105,8 @@ def _box_files(source: Path) -> list[Path]:
 
 
 def _glance(path: Path) -> bool:
-    with path.open("rb") as file:
-        head = file.read(4096).decode("utf-8-sig", "ignore")
-    return "ImageID" in head and all(side in head for side in SIDES)
+    rows = table_form(path).rows
+    return bool(rows) and {"ImageID", *SIDES} <= set(rows[0])
 
 
 def _is_of(path: Path, split: str) -> bool:
@@ -128,38 +124,6 @@ def _box_file(source: Path, split: str | None) -> Path:
     if source.is_dir():
         refuse_leaving(source, found[0])
     return found[0]
-
-
-def csv_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Lines and their cells by column.
-
-    Raises:
-        DataError: not readable, or without one of `columns`, or with a row of another length.
-    """
-    before = csv.field_size_limit(LONGEST_CELL)
-    try:
-        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-            reader = csv.reader(file)
-            header = [cell.strip() for cell in next(reader, [])]
-            if any(name not in header for name in columns):
-                raise RecordError(
-                    path, f"its first line lacks one of {', '.join(columns)}", "download it again"
-                )
-            for cells in reader:
-                if not cells:
-                    continue
-                if len(cells) != len(header):
-                    raise RecordError(
-                        path,
-                        f"has {counted(len(cells), 'cell')} and not {len(header)}",
-                        "correct it",
-                        f"line {reader.line_num}",
-                    )
-                yield reader.line_num, dict(zip(header, cells, strict=True))
-    except (OSError, csv.Error) as error:
-        raise RecordError(path, f"not readable as CSV ({one_line(error)})", "correct it") from None
-    finally:
-        csv.field_size_limit(before)
 
 
 @dataclass

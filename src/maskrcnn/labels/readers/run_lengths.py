@@ -7,8 +7,6 @@ it. A row without runs says that nothing is in the image.
 
 from __future__ import annotations
 
-import csv
-import posixpath
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +15,14 @@ import cv2
 import numpy as np
 
 from maskrcnn.errors import DataError, RecordError, UserError
-from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.problems import Problem
 from maskrcnn.labels.readers.files_by_name import MOST_FILES, folder_of_images
-from maskrcnn.labels.readers.folder_files import files_under
 from maskrcnn.labels.readers.label_image import rles_by_id
-from maskrcnn.labels.readers.label_image_names import LABEL_FOLDERS
-from maskrcnn.labels.readers.open_images import csv_rows
+from maskrcnn.labels.readers.tables import csv_rows, images_by_name, present_images, table_form
 from maskrcnn.labels.refused import Refused
 from maskrcnn.labels.split_names import split_of
 from maskrcnn.labels.types import DEFAULT_CLASS, LabelledImage
@@ -51,7 +46,6 @@ COLUMNS = {
 JOINED = ("imageid_classid", "image_label")  # a.jpg_3: the image and the class
 ANYTHING = ("annotation", "segmentation", "mask")  # of which a table may also have texts
 NOTHING = ("-1", "nan", "none", "null")  # how tables say that a row has no mask
-HEAD = 4096  # bytes that are looked into
 DIGITS = 12  # of a number, at most
 
 
@@ -88,13 +82,13 @@ def read_run_lengths(
         refuse_leaving(Path(source), path)
     rows = _rows(path)
     folder = image_folder or path.parent
-    files = _by_name(folder)
+    files = images_by_name(folder)
     if files.keys().isdisjoint(rows):
         folder = folder_of_images(path, list(rows)[:1], image_folder)  # or it says where it looked
-        files = _by_name(folder)
+        files = images_by_name(folder)
     builder = LabelBuilder(path, folder)
     ids = builder.add_classes(sorted({row.name for of_image in rows.values() for row in of_image} - {""}))
-    images = _present(rows, files, builder)
+    images = present_images(rows, files, builder, lambda: _named_beside(path))
     masks: list[tuple[LabelledImage, list[tuple[Row, np.ndarray]]]] = []
     for name, of_image in images.items():
         image = builder.add_image(name, size=next((row.size for row in of_image if all(row.size)), None))
@@ -116,38 +110,6 @@ def read_run_lengths(
     return builder.build()
 
 
-def _present(
-    rows: dict[str, list[Row]], files: dict[str, list[str]], builder: LabelBuilder
-) -> dict[str, list[Row]]:
-    """The rows by the file of their image. Rows whose image is missing, and images without a row, are
-    counted.
-
-    Raises:
-        DataError: a row may mean several images.
-    """
-    images: dict[str, list[Row]] = {}
-    for name, of_image in rows.items():
-        if len(found := files.get(name, [])) > 1:
-            remedy = "keep one, or say where the images are: --images FOLDER"
-            raise RecordError(
-                builder.source, f"may be {found[0]!r} or {found[1]!r}", remedy, f"image {name!r:.200}"
-            )
-        if found:
-            images.setdefault(found[0], []).extend(of_image)
-        else:
-            builder.problems.note(
-                ProblemKind.ANNOTATION_WITHOUT_IMAGE, of_image[0].record, count=len(of_image)
-            )
-    tops = {name.rpartition("/")[0].partition("/")[0] for name in images}  # not those of another split
-    unnamed = {name for found in files.values() for name in found} - images.keys()
-    unnamed = {name for name in unnamed if name.rpartition("/")[0].partition("/")[0] in tops}
-    if unnamed:  # the other tables are read for these alone
-        unnamed -= {name for key in _named_beside(builder.source) for name in files.get(key, [])}
-    for name in sorted(unnamed):
-        builder.problems.note(ProblemKind.IMAGE_WITHOUT_ROW, repr(name), name)
-    return images
-
-
 def _named_beside(path: Path) -> set[str]:
     """What the tables of other splits beside that of one call their images."""
     own = split_of(path.stem)
@@ -167,7 +129,7 @@ def _tables(source: Path) -> list[Path]:
     try:
         paths = [source]
         if source.is_dir():
-            paths = sorted(source.glob("*.csv"))
+            paths = [path for path in sorted(source.glob("*.[cC][sS][vV]")) if path.name[0] != "."]
             paths = [path for path in paths if "submission" not in path.name] * (len(paths) <= MOST_FILES)
         return [path for path in paths if path.suffix.lower() == ".csv" and path.is_file() and _columns(path)]
     except OSError:
@@ -176,13 +138,9 @@ def _tables(source: Path) -> list[Path]:
 
 def _columns(path: Path) -> dict[str, str]:
     """What a table calls its `COLUMNS`; empty where it is none of run lengths."""
-    with path.open("rb") as file:
-        lines = csv.DictReader(file.read(HEAD).decode("utf-8-sig", "ignore").splitlines()[:2])
-    try:
-        named = {cell.strip().lower(): cell for cell in lines.fieldnames or ()}
-        first = next(lines, {})
-    except csv.Error:
-        return {}
+    header, *others = table_form(path).rows[:2] or [[]]
+    named = {cell.lower(): cell for cell in header}
+    first = dict(zip(header, others[0], strict=False)) if others else {}
     found = {key: named[name] for key, names in COLUMNS.items() for name in reversed(names) if name in named}
     if not {"image", "runs"} <= found.keys():
         return {}
@@ -211,18 +169,6 @@ def _rows(path: Path) -> dict[str, list[Row]]:
         found[image].append(Row(f"line {line}", name, runs, (height, width)))
     if not found:
         raise RecordError(path, "empty data set, it has no row", "add what was labelled")
-    return found
-
-
-def _by_name(folder: Path) -> dict[str, list[str]]:
-    """The images in a folder, those among masks left out, by all that a row may call them."""
-    found: defaultdict[str, list[str]] = defaultdict(list)
-    for name in files_under(folder):
-        *above, base = name.lower().split("/")
-        if base.endswith(SUFFIXES) and set(LABEL_FOLDERS).isdisjoint(above):
-            base = posixpath.basename(name)
-            for key in {name, base, posixpath.splitext(base)[0]}:
-                found[key].append(name)
     return found
 
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 from maskrcnn.errors import RecordError
+from maskrcnn.safe_files import decoded
 
 LARGEST = 100 * 2**20  # bytes
 TEXTS = "*.[tT][xX][tT]"  # what tools on Windows write is in capitals at times
 
 
 def read_text(path: Path) -> str:
-    """A text file in UTF-8, with or without a byte order mark.
+    """A text file in UTF-8, or in UTF-16 as Windows' programs save it.
 
     Raises:
         DataError: unreadable, or no text.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return decoded(path.read_bytes())
     except OSError as error:
         raise RecordError(path, f"not readable ({error.strerror})", "check the file") from None
     except UnicodeDecodeError:
@@ -40,7 +41,7 @@ def read_lines(path: Path) -> list[str]:
     try:
         if path.stat().st_size > LARGEST:
             raise RecordError(path, f"larger than {LARGEST >> 20} MB", "give the right file")
-        text = path.read_text(encoding="utf-8-sig", errors="replace")
+        text = decoded(path.read_bytes(), "replace")
     except OSError as error:
         raise RecordError(path, f"not readable ({error.strerror})", "check the file") from None
     return [line.strip() for line in text.splitlines() if line.strip()]

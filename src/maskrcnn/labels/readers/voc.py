@@ -16,8 +16,6 @@ from itertools import islice
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-import numpy as np
-
 from maskrcnn.errors import DataError, RecordError, UserError
 from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.builder import ROUNDING, LabelBuilder
@@ -27,22 +25,19 @@ from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.problems import Problems
 from maskrcnn.labels.readers.files_by_name import TRIED
 from maskrcnn.labels.readers.folder_files import files_under
-from maskrcnn.labels.readers.label_image import read_ids, rles_by_id, voc_numbers
+from maskrcnn.labels.readers.label_image_names import IMAGE_FOLDERS, named_folders
 from maskrcnn.labels.readers.safe_xml import XMLS, parse_xml
 from maskrcnn.labels.readers.text_lines import listed_names, read_lines
+from maskrcnn.labels.readers.voc_masks import Box, object_mask, object_masks
 from maskrcnn.labels.split_names import other_subsets, split_of
 from maskrcnn.labels.types import LabelledImage
-from maskrcnn.masks.rle import Rle, rle_box
+from maskrcnn.masks.rle import Rle
+from maskrcnn.safe_files import decoded
 
-VOID = 255  # in SegmentationObject: the border of an object, or nobody knows
 PARTS = ("_train", "_val", "_trainval", "_test")  # how ImageSets/Main/dog_train.txt ends
-LABELS_FOLDERS = ("Annotations", "annotations")
-XML_FOLDERS = ("labels", "xmls", "xml")  # where XML files lie in them
-IMAGE_FOLDERS = ("JPEGImages", "images")
+LABELS_FOLDERS = ("annotations",)
+XML_FOLDERS = ("labels", "xmls", "xml", "annotation", "ann", "annots")  # where XML files lie in them
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
-
-
-Box = tuple[float, float, float, float]
 
 
 @dataclass
@@ -116,10 +111,10 @@ def looks_like_voc(source: Path) -> bool:
 
 def _begins_voc(path: Path) -> bool:
     with path.open("rb") as file:
-        head = file.read(8192)
-    if b"<annotation" not in head or b"<annotations" in head:
+        head = decoded(file.read(8192), "ignore")
+    if "<annotation" not in head or "<annotations" in head:
         return False
-    return any(tag in head for tag in (b"<bndbox", b"<size", b"<segmented"))
+    return any(tag in head for tag in ("<bndbox", "<size", "<segmented"))
 
 
 def _root(source: Path) -> Path:
@@ -145,7 +140,7 @@ def _layout(root: Path, image_folder: Path | None) -> Layout:
     labels = _labels_folder(root)
     images = image_folder
     if images is None:
-        images = next((root / name for name in IMAGE_FOLDERS if (root / name).is_dir()), labels)
+        images = next(iter(named_folders(root, ("jpegimages", *IMAGE_FOLDERS))), labels)
     layout = Layout(root, labels, images, {}, {})
     for name in _files(images, root):
         if name.lower().endswith(SUFFIXES):
@@ -163,10 +158,10 @@ def _layout(root: Path, image_folder: Path | None) -> Layout:
 
 
 def _labels_folder(root: Path) -> Path:
-    found = next((root / name for name in LABELS_FOLDERS if (root / name).is_dir()), None)
-    if found is None and next(root.glob(XMLS), None) is None:
-        found = next((root / name for name in XML_FOLDERS if next((root / name).glob(XMLS), None)), None)
-    return root if found is None else found
+    found = named_folders(root, LABELS_FOLDERS)
+    if not found and next(root.glob(XMLS), None) is None:
+        found = [folder for folder in named_folders(root, XML_FOLDERS) if next(folder.glob(XMLS), None)]
+    return found[0] if found else root
 
 
 def _files(folder: Path, root: Path) -> list[str]:
@@ -225,16 +220,18 @@ def _listed(layout: Layout, split: str, problems: Problems) -> list[str]:
             f"{', '.join(known[:12]) or 'no list at all'}"
         )
     refuse_leaving(sets, path)
-    if split == "train" and (lost := sorted(layout.xmls.keys() - listed_names(sets))):
+    listed = {_stem(name, layout) for name in listed_names(sets)} if split == "train" else layout.xmls.keys()
+    if lost := sorted(layout.xmls.keys() - listed):
         problems.note(ProblemKind.XML_IN_NO_LIST, repr(lost[0]), count=len(lost))
     names = []
     for line in read_lines(path):
         name, _, flag = line.rpartition(" ")
         # the lists of one class say after each name whether the class is in the image: 1, 0 for difficult, -1
         # for no
-        key = name.strip() if line not in layout.xmls and flag in ("1", "0", "-1") else line
-        if key != line and flag == "-1":
+        flagged = line not in layout.xmls and flag in ("1", "0", "-1")
+        if flagged and flag == "-1":
             continue
+        key = _stem(name.strip() if flagged else line, layout)
         if key in layout.xmls:
             names.append(key)
         else:
@@ -242,6 +239,12 @@ def _listed(layout: Layout, split: str, problems: Problems) -> list[str]:
     if not names:
         raise RecordError(path, f"none of its names has an XML file in {layout.labels}", "correct the list")
     return list(dict.fromkeys(names))
+
+
+def _stem(name: str, layout: Layout) -> str:
+    """The key of an XML file that a list names with a suffix, or with folders of another machine."""
+    stems = (name, _key(name), _key(posixpath.basename(name.replace("\\", "/"))))
+    return next((stem for stem in stems if stem in layout.xmls), name)
 
 
 def _read_xml(layout: Layout, key: str, builder: LabelBuilder) -> Iterator[Object]:
@@ -256,7 +259,7 @@ def _read_xml(layout: Layout, key: str, builder: LabelBuilder) -> Iterator[Objec
     file_name = _image(layout, key, root, builder.problems)
     image = builder.add_image(file_name, size=_size(root, path, builder.problems))
     objects = root.findall("object")
-    masks = _masks(layout, key, image.size, len(objects), builder.problems)
+    masks = object_masks(layout.root, key, image.size, len(objects), builder.problems)
     for position, element in enumerate(objects, start=1):
         source = f"object {position} of {path.relative_to(layout.labels).as_posix()!r}"
         name = (element.findtext("name") or "").strip()
@@ -266,7 +269,7 @@ def _read_xml(layout: Layout, key: str, builder: LabelBuilder) -> Iterator[Objec
             continue
         _count_lost(element, source, builder.problems)
         box = _box(element)
-        mask = None if masks is None else _mask(masks.get(position), box, source, builder.problems)
+        mask = None if masks is None else object_mask(masks.get(position), box, source, builder.problems)
         if mask is not None and box is None:
             builder.problems.note(ProblemKind.BOX_FROM_MASK, source)
         yield Object(image, name, source, box, mask)
@@ -300,37 +303,6 @@ def _image(layout: Layout, key: str, root: Element, problems: Problems) -> str:
     if stated:
         problems.note(ProblemKind.VOC_FILENAME, f"{stated!r} of {files[0]!r}")
     return files[0]
-
-
-def _masks(
-    layout: Layout, key: str, size: tuple[int, int], count: int, problems: Problems
-) -> dict[int, Rle] | None:
-    """RLEs by the position of their object in the XML file, from 1; None where the image has no masks."""
-    folder = layout.root / "SegmentationObject"
-    path = folder / f"{key}.png"
-    if not path.is_file():
-        return None
-    refuse_leaving(folder, path)
-    ids = read_ids(path, size, voc_numbers)
-    masks = rles_by_id(np.where(ids == VOID, 0, ids))
-    for extra in [value for value in masks if not 1 <= value <= count]:
-        problems.note(ProblemKind.MASK_WITHOUT_OBJECT, f"id {extra} of {path.name!r}")
-        del masks[extra]
-    return masks
-
-
-def _mask(mask: Rle | None, box: Box | None, source: str, problems: Problems) -> Rle | None:
-    """The mask of an object in an image that has masks, where it has one that shares a pixel with its box."""
-    if mask is None:
-        problems.note(ProblemKind.OBJECT_WITHOUT_PIXELS, source)
-        return None
-    x0, y0, x1, y1 = rle_box(mask)
-    if box is not None and np.isfinite(box).all():
-        left, right, top, bottom = *sorted(box[::2]), *sorted(box[1::2])
-        if x1 <= left or x0 >= right or y1 <= top or y0 >= bottom:
-            problems.note(ProblemKind.MASK_OUTSIDE_BOX, source)
-            return None
-    return mask
 
 
 def _box(element: Element) -> Box | None:

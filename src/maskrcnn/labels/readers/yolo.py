@@ -93,6 +93,7 @@ def read_yolo(source: Path, split: str | None = None) -> FileDataset:
             builder.image_count += 1
             builder.missing.append(image)
     _refuse_corners(counts, description.path)
+    _refuse_poses(counts, description.path)
     for subset in other_subsets(description.subsets):
         builder.problems.note(ProblemKind.OTHER_SUBSET, repr(subset))
     _note_orphans(description, set(labels.values()), builder)
@@ -114,7 +115,7 @@ def looks_like_yolo(source: Path) -> bool:
         named = "" if path is None else path.name
         return named.lower() in ("data.yaml", "obj.data") or (named in NAMES_FILES and path != source)
     except UserError:
-        return False
+        return path is None and bool(usual_places(source))  # several describe it
     if not source.is_dir():
         return False
     # labels without names: not where another format's may lie
@@ -206,6 +207,7 @@ def _read_labels(
             keypoints = _keypoints(description, shares[4:], image.size)
             builder.add_object(image, class_label, record, box=_box(shares, image.size), keypoints=keypoints)
         else:
+            _count_pose(shares, counts)
             ring = shares.reshape(-1, 2) * [image.width, image.height]
             builder.add_object(image, class_label, record, polygons=[ring])
 
@@ -224,6 +226,30 @@ def _refuse_corners(counts: Counter[str], path: Path) -> None:
     if counts["corners"] == total >= SOME and 2 * leaving > total:
         what = f"{leaving} of {total} boxes leave their image: they are corners x1, y1, x2, y2"
         raise RecordError(path, what, "write the centre, the width and the height")
+
+
+def _count_pose(shares: np.ndarray, counts: Counter[str]) -> None:
+    """Count the points of an outline, whether they may be a box and keypoints in it, and whether its second
+    point, the width and the height then, is far from them, as no point of an outline is.
+    """
+    points = shares.reshape(-1, 2)
+    lower, upper = points[0] - points[1] / 2, points[0] + points[1] / 2
+    rest = points[2:][(points[2:] != 0).any(axis=1)]  # 0, 0 is an unlabelled keypoint
+    in_image = (lower >= -FAR).all() and (upper <= 1 + FAR).all()
+    counts["outlines"] += 1
+    counts[f"of {len(points)}"] += 1
+    counts["poses"] += bool(in_image and (rest >= lower - FAR).all() and (rest <= upper + FAR).all())
+    counts["far"] += bool((points[1] < lower).any() or (points[1] > upper).any())
+
+
+def _refuse_poses(counts: Counter[str], path: Path) -> None:
+    """Refuse outlines of as many points each, of which all may be a box and keypoints."""
+    total = counts["outlines"]
+    size = next((key for key, count in counts.items() if key.startswith("of ") and count == total), None)
+    if size is not None and counts["poses"] == total >= SOME and 4 * counts["far"] >= total:
+        count = int(size[3:]) - 2
+        what = f"all {total} lines have a box and what seem to be {count} keypoints in it, without visibility"
+        raise RecordError(path, what, f"write kpt_shape: [{count}, 2] into data.yaml, or export polygons")
 
 
 def _numbers(line: str, record: str, description: Description) -> np.ndarray:

@@ -24,7 +24,7 @@ from maskrcnn.labels.readers.json_file import load_json
 from maskrcnn.labels.readers.text_lines import TEXTS, read_lines, read_text
 from maskrcnn.labels.split_names import SPLIT_NAMES, split_of
 from maskrcnn.labels.values import whole
-from maskrcnn.safe_files import parse_yaml
+from maskrcnn.safe_files import decoded, parse_yaml
 from maskrcnn.shell import counted
 
 MAX_CLASSES = 100_000
@@ -88,7 +88,9 @@ def description_file(source: Path) -> Path | None:
         if (source / name).is_file():
             return source / name
     for pattern in ("*.[yY]*[mM][lL]", "*.data"):
-        files = sorted(source.glob(pattern))
+        files = [path for path in sorted(source.glob(pattern)) if not path.name.startswith(".")]
+        if len(files) > 1 and pattern != "*.data":  # settings of a training may lie there too
+            files = [path for path in files if _is_yolo(path)]
         if len(files) > 1:
             raise UserError(
                 f"{source}: holds {files[0].name!r} and {files[1].name!r}; name the one that is meant"
@@ -147,7 +149,7 @@ def _first_line(path: Path) -> str:
     try:
         with path.open("rb") as file:
             head = file.read(1 << 16)
-        return next((line.strip() for line in head.decode("utf-8-sig").splitlines() if line.strip()), "")
+        return next((line.strip() for line in decoded(head).splitlines() if line.strip()), "")
     except (OSError, ValueError):
         return ""
 

@@ -132,12 +132,10 @@ def _shortened(entry: str) -> Iterator[str]:
 
 
 def _below(entry: str, folder: Path) -> Iterator[str]:
-    """What an absolute path of a folder says below a folder of the data set's name, or its last two folders:
-    one alone, as "images", may be any data set's.
+    """What a path of a folder says below a folder of the data set's name, or its last two folders: one alone,
+    as "images", may be any data set's.
     """
     parts = _parts(entry)
-    if not (entry.startswith("/") or PureWindowsPath(entry).drive):
-        return
     for begin in range(max(1, len(parts) - LONGEST_PATH), len(parts)):
         if len(parts) - begin >= 2 or parts[begin - 1] == folder.absolute().name:
             yield "/".join(parts[begin:])

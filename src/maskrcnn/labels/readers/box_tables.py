@@ -1,0 +1,230 @@
+"""Tables of boxes, a row each: an image, four numbers, perhaps a class.
+
+So write TensorFlow's and Roboflow's CSV (filename, width, height, class, xmin, ymin, xmax, ymax), VoTT,
+Kaggle's wheat (bbox as "[x, y, width, height]"), and without a header keras-retinanet (path, x1, y1, x2, y2,
+class) and makesense.ai (class, x, y, width, height, image, its width and height). A row without numbers says
+that nothing is in the image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from maskrcnn.errors import DataError, RecordError
+from maskrcnn.images.header import SUFFIXES
+from maskrcnn.labels.builder import LabelBuilder
+from maskrcnn.labels.file_dataset import FileDataset
+from maskrcnn.labels.image_files import refuse_leaving
+from maskrcnn.labels.problem_kinds import ProblemKind
+from maskrcnn.labels.readers.files_by_name import MOST_FILES, folder_of_images
+from maskrcnn.labels.readers.open_images import looks_like_open_images
+from maskrcnn.labels.readers.run_lengths import COLUMNS as RUNS
+from maskrcnn.labels.readers.run_lengths import NOTHING, looks_like_run_lengths
+from maskrcnn.labels.readers.tables import csv_rows, images_by_name, present_images, table_form
+from maskrcnn.labels.split_names import split_of
+from maskrcnn.labels.types import DEFAULT_CLASS
+from maskrcnn.labels.values import number
+
+# what the columns are called, in lower case, the first before the others
+IMAGES = (*RUNS["image"], "file", "filepath", "frame", "image_filename")
+CLASSES = (
+    "class",
+    "label",
+    "class_name",
+    "classname",
+    "category",
+    "label_name",
+    "class_id",
+    "classid",
+    "name",
+)
+CORNERS = (
+    ("xmin", "ymin", "xmax", "ymax"),
+    ("x_min", "y_min", "x_max", "y_max"),
+    ("x1", "y1", "x2", "y2"),
+    ("left", "top", "right", "bottom"),
+)
+SIZES = (
+    ("x", "y", "w", "h"),
+    ("x", "y", "width", "height"),
+    ("left", "top", "width", "height"),
+    ("bbox_x", "bbox_y", "bbox_width", "bbox_height"),
+    ("bbox_x", "bbox_y", "bbox_w", "bbox_h"),
+    ("bbox",),  # x, y, width, height as one text
+)
+# of tables without a header, by the number of their cells: what these are, and which of them is the image
+BARE = {
+    6: (("image", "x1", "y1", "x2", "y2", "class"), 0),
+    8: (("class", "x", "y", "w", "h", "image", "of_width", "of_height"), 5),
+}
+EMPTY = ("", *NOTHING, "[]")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of a table say what, as it calls them."""
+
+    header: tuple[str, ...]  # empty where the table has its own
+    image: str
+    sides: tuple[str, ...]
+    corners: bool  # the sides are x1, y1, x2, y2
+    name: str  # of the class; "" where there is none
+
+
+@dataclass
+class Row:
+    """One row; its sides are xyxy, None where there is no box."""
+
+    record: str
+    name: str
+    box: list[float] | None
+
+
+def read_box_table(source: Path, image_folder: Path | None = None) -> FileDataset:
+    """Read a table, or the only one in a folder. Images are numbered from 1 in the table's order.
+
+    Args:
+        image_folder: the folder of the images; None: the table's, and those in it.
+
+    Raises:
+        DataError: the table cannot be used; one line with the record and the remedy.
+    """
+    path = _table(Path(source))
+    columns = None if path is None else _columns(path)
+    if path is None or columns is None:
+        raise RecordError(source, "no table of boxes", "give its CSV")
+    if path != source:
+        refuse_leaving(Path(source), path)
+    rows = _rows(path, columns)
+    folder = image_folder or path.parent
+    files = images_by_name(folder)
+    if files.keys().isdisjoint(tail for name in rows for tail in _tails(name)):
+        folder = folder_of_images(path, list(rows)[:1], image_folder)  # or it says where it looked
+        files = images_by_name(folder)
+    builder = LabelBuilder(path, folder)
+    rows = _shortened(rows, files, builder)
+    names = {row.name for of_image in rows.values() for row in of_image if row.box is not None}
+    ids = builder.add_classes(sorted(names - {""}))
+    for name, of_image in present_images(rows, files, builder, lambda: _named_beside(path)).items():
+        image = builder.add_image(name)
+        for row in of_image:
+            if row.box is not None and not row.name:
+                builder.note(ProblemKind.NO_CLASS, row.record, image)
+            elif row.box is not None:
+                builder.add_object(image, ids[row.name], row.record, box=row.box)
+    return builder.build()
+
+
+def looks_like_box_table(source: Path) -> bool:
+    """Whether `source` is a table of boxes, or a folder whose only one it is."""
+    return _table(Path(source)) is not None
+
+
+def _table(source: Path) -> Path | None:
+    """The table that is meant. Beside another kind of labels, deeper, it may say the same."""
+    try:
+        if not source.is_dir():
+            return source if _is_table(source) else None
+        tables = [path for path in sorted(source.glob("*.[cC][sS][vV]")) if path.name[0] != "."]
+        found = [path for path in tables if _is_table(path)] if len(tables) <= MOST_FILES else []
+        deeper = next(source.glob("*/*.[jJ][sS][oO][nN]"), None)
+        return found[0] if len(found) == 1 and deeper is None else None
+    except OSError:
+        return None
+
+
+def _is_table(path: Path) -> bool:
+    if path.suffix.lower() != ".csv" or not path.is_file() or _columns(path) is None:
+        return False
+    return not (looks_like_open_images(path) or looks_like_run_lengths(path))
+
+
+def _columns(path: Path) -> Columns | None:
+    """What the columns of a table are; None where it is none of boxes."""
+    rows = table_form(path).rows
+    called = {cell.lower(): cell for cell in rows[0]} if rows else {}
+    image = next((called[name] for name in IMAGES if name in called), None)
+    name = next((called[name] for name in CLASSES if name in called), "")
+    for places, corners in ((CORNERS, True), (SIZES, False)):
+        for sides in places:
+            if image is not None and all(side in called for side in sides):
+                return Columns((), image, tuple(called[side] for side in sides), corners, name)
+    for count, (header, place) in BARE.items():
+        for row in rows:
+            numbers = [number(cell) for cell in row[1:5]]
+            named = len(row) == count and row[place].lower().endswith(SUFFIXES)
+            if named and all(map(math.isfinite, numbers)):
+                return Columns(header, "image", header[1:5], count == 6, "class")
+    return None
+
+
+def _rows(path: Path, columns: Columns) -> dict[str, list[Row]]:
+    """The rows by what they call their image."""
+    found: defaultdict[str, list[Row]] = defaultdict(list)
+    needed = (columns.image, *columns.sides, *([columns.name] if columns.name else []))
+    for line, cells in csv_rows(path, needed, columns.header):
+        image = cells[columns.image].strip().replace("\\", "/")
+        if not image:
+            raise RecordError(path, "names no image", "add it", f"line {line}")
+        name = cells[columns.name].strip() if columns.name else DEFAULT_CLASS
+        found[image].append(Row(f"line {line}", name, _box([cells[side] for side in columns.sides], columns)))
+    boxes = [row.box for of_image in found.values() for row in of_image if row.box is not None]
+    if not boxes:
+        raise RecordError(path, "empty data set, it has no box", "add what was labelled")
+    if all(0 <= side <= 1 for box in boxes for side in box):
+        remedy = "multiply x by the width and y by the height of the image"
+        raise RecordError(path, "all boxes lie between 0 and 1: they are shares of the image", remedy)
+    return found
+
+
+def _box(cells: list[str], columns: Columns) -> list[float] | None:
+    """xyxy of the cells of a row, NaN for what is no number."""
+    if all(cell.strip().lower() in EMPTY for cell in cells):
+        return None
+    if len(cells) == 1:
+        cells = cells[0].strip().strip("[]()").replace(",", " ").split()
+        cells = cells if len(cells) == 4 else ["nan"] * 4
+    x, y, right, lower = map(number, cells)
+    return [x, y, right, lower] if columns.corners else [x, y, x + right, y + lower]
+
+
+def _tails(name: str) -> Iterator[str]:
+    """A name, and what is left of it without its first folder, without the first two, and so on."""
+    parts = [part for part in name.split("/") if part]
+    return ("/".join(parts[begin:]) for begin in range(len(parts)))
+
+
+def _shortened(
+    rows: dict[str, list[Row]], files: dict[str, list[str]], builder: LabelBuilder
+) -> dict[str, list[Row]]:
+    """The rows by names without the folders of another machine.
+
+    Raises:
+        DataError: two images would be one.
+    """
+    names: dict[str, str] = {}
+    for name in rows:
+        short = next((tail for tail in (name, *_tails(name)) if tail in files), name)
+        if short != name:
+            builder.problems.note(ProblemKind.LEADING_FOLDERS, f"image {name!r:.200}")
+        if (other := names.setdefault(short, name)) != name:
+            what = f"{other!r:.200} and {name!r:.200} would both be {short!r}"
+            raise RecordError(builder.source, what, "restore the folders of the images")
+    return {short: rows[name] for short, name in names.items()}
+
+
+def _named_beside(path: Path) -> set[str]:
+    """What the tables of other splits beside that of one call their images."""
+    named: set[str] = set()
+    for other in path.parent.glob("*.[cC][sS][vV]"):
+        if split_of(path.stem) and split_of(other.stem) not in (None, split_of(path.stem)):
+            columns = _columns(other)
+            try:
+                named |= set() if columns is None else _rows(other, columns).keys()
+            except DataError:  # of which its own reading says what is wrong
+                continue
+    return named

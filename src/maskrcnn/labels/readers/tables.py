@@ -1,0 +1,148 @@
+"""Tables that anyone may have saved: commas, semicolons or tabs between the cells, in UTF-8 or UTF-16."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import posixpath
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from maskrcnn.errors import RecordError, one_line
+from maskrcnn.images.header import SUFFIXES
+from maskrcnn.labels.builder import LabelBuilder
+from maskrcnn.labels.problem_kinds import ProblemKind
+from maskrcnn.labels.readers.folder_files import files_under
+from maskrcnn.labels.readers.label_image_names import LABEL_FOLDERS
+from maskrcnn.labels.readers.via_files import LONGEST_CELL
+from maskrcnn.safe_files import decoded
+from maskrcnn.shell import counted
+
+HEAD = 4096  # bytes that are looked into
+MARKS = ",;\t"  # between cells
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a table is written."""
+
+    encoding: str
+    mark: str  # between cells
+    skipped: int  # lines before the header: Excel's "sep=;"
+    rows: list[list[str]]  # the first, with the header
+
+
+def table_form(path: Path) -> Form:
+    """The form of a table, as its first bytes show it.
+
+    Raises:
+        OSError: not readable.
+    """
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+    encoding = "utf-16" if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    lines = decoded(head, "ignore").splitlines()
+    skipped = int(bool(lines) and lines[0].lower().startswith("sep=") and len(lines[0]) == len("sep=;"))
+    first = lines[skipped] if len(lines) > skipped else ""
+    mark = lines[0][-1] if skipped else max(MARKS, key=first.count)
+    try:
+        rows = [[cell.strip() for cell in row] for row in csv.reader(lines[skipped:], delimiter=mark) if row]
+    except csv.Error:
+        rows = []
+    return Form(encoding, mark, skipped, rows)
+
+
+def csv_rows(
+    path: Path, columns: tuple[str, ...], header: tuple[str, ...] = ()
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Lines and their cells by column.
+
+    Args:
+        columns: that there must be.
+        header: what the columns are called where the table does not say it.
+
+    Raises:
+        DataError: not readable, or without one of `columns`, or with a row of another length.
+    """
+    before = csv.field_size_limit(LONGEST_CELL)
+    try:
+        form = table_form(path)
+        with path.open(encoding=form.encoding, errors="replace", newline="") as file:
+            for _ in range(form.skipped):
+                file.readline()
+            reader = csv.reader(file, delimiter=form.mark)
+            names = list(header) or [cell.strip() for cell in next(reader, [])]
+            if any(name not in names for name in columns):
+                raise RecordError(
+                    path, f"its first line lacks one of {', '.join(columns)}", "download it again"
+                )
+            for cells in reader:
+                if not cells:
+                    continue
+                line = reader.line_num + form.skipped
+                if len(cells) != len(names):
+                    what = f"has {counted(len(cells), 'cell')} and not {len(names)}"
+                    raise RecordError(path, what, "correct it", f"line {line}")
+                yield line, dict(zip(names, cells, strict=True))
+    except (OSError, UnicodeError, csv.Error) as error:
+        raise RecordError(path, f"not readable as CSV ({one_line(error)})", "correct it") from None
+    finally:
+        csv.field_size_limit(before)
+
+
+def images_by_name(folder: Path) -> dict[str, list[str]]:
+    """The images in a folder, those among masks left out, by all that a row may call them."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for name in files_under(folder):
+        *above, base = name.lower().split("/")
+        if base.endswith(SUFFIXES) and set(LABEL_FOLDERS).isdisjoint(above):
+            base = posixpath.basename(name)
+            for key in {name, base, posixpath.splitext(base)[0]}:
+                found[key].append(name)
+    return found
+
+
+def present_images(
+    rows: dict[str, list[Any]],
+    files: dict[str, list[str]],
+    builder: LabelBuilder,
+    beside: Callable[[], set[str]],
+) -> dict[str, list[Any]]:
+    """The rows by the file of their image. Rows whose image is missing, and images without a row, are
+    counted.
+
+    Args:
+        rows: by what they call their image; each has a `record`.
+        beside: what the tables of other splits beside this one call their images.
+
+    Raises:
+        DataError: a row may mean several images.
+    """
+    images: dict[str, list[Any]] = {}
+    lower = {key.lower(): names for key, names in files.items()}
+    for name, of_image in rows.items():
+        found = files.get(name, [])
+        if not found and (found := lower.get(name.lower(), [])):
+            builder.problems.note(ProblemKind.NEAR_NAME, f"image {name!r:.200}", found[0])
+        if len(found) > 1:
+            remedy = "keep one, or say where the images are: --images FOLDER"
+            raise RecordError(
+                builder.source, f"may be {found[0]!r} or {found[1]!r}", remedy, f"image {name!r:.200}"
+            )
+        if found:
+            images.setdefault(found[0], []).extend(of_image)
+        else:
+            builder.problems.note(
+                ProblemKind.ANNOTATION_WITHOUT_IMAGE, of_image[0].record, count=len(of_image)
+            )
+    tops = {name.rpartition("/")[0].partition("/")[0] for name in images}  # not those of another split
+    unnamed = {name for found in files.values() for name in found} - images.keys()
+    unnamed = {name for name in unnamed if name.rpartition("/")[0].partition("/")[0] in tops}
+    if unnamed:  # the other tables are read for these alone
+        unnamed -= {name for key in beside() for name in files.get(key, [])}
+    for name in sorted(unnamed):
+        builder.problems.note(ProblemKind.IMAGE_WITHOUT_ROW, repr(name), name)
+    return images
