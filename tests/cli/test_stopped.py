@@ -162,11 +162,12 @@ def test_an_image_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: py
     save_image(Image.new("RGBA", (8, 8)), path)
     before = path.read_bytes()
 
-    def full(self: Image.Image, out: Path, *_: Any, **__: Any) -> None:
-        Path(out).write_bytes(b"half")
+    def full(self: Path, content: bytes) -> None:
+        with self.open("wb") as file:
+            file.write(content[:4])
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Image.Image, "save", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="No space"):
         save_image(Image.new("RGB", (8, 8)), path)
     assert path.read_bytes() == before and [file.name for file in tmp_path.iterdir()] == ["a.jpg"]
