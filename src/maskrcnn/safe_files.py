@@ -90,8 +90,12 @@ def decoded(content: bytes, errors: str = "strict") -> str:
     Raises:
         UnicodeDecodeError: in another encoding, where `errors` is "strict".
     """
-    marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return content.decode("utf-16" if marked else "utf-8-sig", errors)
+    return content.decode(encoding_of(content), errors)
+
+
+def encoding_of(start: bytes) -> str:
+    """The encoding of a text that begins so, by its byte order mark: UTF-8 or UTF-16."""
+    return "utf-16" if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
 
 
 def _text(path: Path, language: str, kind: Kind, largest: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -101,14 +102,14 @@ class FileRegions:
         return model_pixels(samples, self._path, self.channels, self._range)
 
     def refuse_no_number(self, side: int) -> None:
-        """Refuse a float image without a number; reads tiles of `side` pixels until one has any.
+        """Refuse a float image without a number; reads a pixel, then tiles of `side`, until one has any.
 
         Raises:
             ImageError: as `read`.
         """
         grid = tile_grid(*self.size, side, 0)
-        windows = (grid.tile(number)[0] for number in range(len(grid)))
-        if all(no_number(self._samples.read(window)) for window in windows):
+        tiles = (grid.tile(number)[0] for number in range(len(grid)))
+        if all(no_number(self._samples.read(window)) for window in chain([Window(0, 0, 1, 1)], tiles)):
             raise ImageError(self._path, NO_NUMBER, AGAIN)
 
     def close(self) -> None:

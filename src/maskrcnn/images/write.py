@@ -36,6 +36,8 @@ def save_image(image: Image.Image, path: Path) -> None:
 
 def encoded(image: Image.Image, kind: str, quality: int = QUALITY) -> bytes:
     """An image as a file of a kind, "JPEG" or "PNG"; JPEG as RGB."""
+    if kind == "JPEG" and image.mode != "RGB":
+        image = image.convert("RGB")
     file = io.BytesIO()
-    (image.convert("RGB") if kind == "JPEG" else image).save(file, kind, quality=quality)
+    image.save(file, kind, quality=quality)
     return file.getvalue()

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from maskrcnn.errors import DataError, RecordError
+from maskrcnn.errors import RecordError
 from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
@@ -24,8 +24,7 @@ from maskrcnn.labels.readers.files_by_name import MOST_FILES, folder_of_images
 from maskrcnn.labels.readers.open_images import looks_like_open_images
 from maskrcnn.labels.readers.run_lengths import COLUMNS as RUNS
 from maskrcnn.labels.readers.run_lengths import NOTHING, looks_like_run_lengths
-from maskrcnn.labels.readers.tables import csv_rows, images_by_name, present_images, table_form
-from maskrcnn.labels.split_names import split_of
+from maskrcnn.labels.readers.tables import csv_rows, images_by_name, named_beside, present_images, table_form
 from maskrcnn.labels.types import DEFAULT_CLASS
 from maskrcnn.labels.values import number
 
@@ -61,6 +60,7 @@ BARE = {
     6: (("image", "x1", "y1", "x2", "y2", "class"), 0),
     8: (("class", "x", "y", "w", "h", "image", "of_width", "of_height"), 5),
 }
+TABLES = "*.[cC][sS][vV]"
 EMPTY = ("", *NOTHING, "[]")
 
 
@@ -109,7 +109,9 @@ def read_box_table(source: Path, image_folder: Path | None = None) -> FileDatase
     rows = _shortened(rows, files, builder)
     names = {row.name for of_image in rows.values() for row in of_image if row.box is not None}
     ids = builder.add_classes(sorted(names - {""}))
-    for name, of_image in present_images(rows, files, builder, lambda: _named_beside(path)).items():
+    for name, of_image in present_images(
+        rows, files, builder, lambda: named_beside(path, path.parent.glob(TABLES), _names)
+    ).items():
         image = builder.add_image(name)
         for row in of_image:
             if row.box is not None and not row.name:
@@ -129,7 +131,7 @@ def _table(source: Path) -> Path | None:
     try:
         if not source.is_dir():
             return source if _is_table(source) else None
-        tables = [path for path in sorted(source.glob("*.[cC][sS][vV]")) if path.name[0] != "."]
+        tables = [path for path in sorted(source.glob(TABLES)) if path.name[0] != "."]
         found = [path for path in tables if _is_table(path)] if len(tables) <= MOST_FILES else []
         deeper = next(source.glob("*/*.[jJ][sS][oO][nN]"), None)
         return found[0] if len(found) == 1 and deeper is None else None
@@ -217,14 +219,7 @@ def _shortened(
     return {short: rows[name] for short, name in names.items()}
 
 
-def _named_beside(path: Path) -> set[str]:
-    """What the tables of other splits beside that of one call their images."""
-    named: set[str] = set()
-    for other in path.parent.glob("*.[cC][sS][vV]"):
-        if split_of(path.stem) and split_of(other.stem) not in (None, split_of(path.stem)):
-            columns = _columns(other)
-            try:
-                named |= set() if columns is None else _rows(other, columns).keys()
-            except DataError:  # of which its own reading says what is wrong
-                continue
-    return named
+def _names(path: Path) -> set[str]:
+    """What a table, if it is one of boxes, calls its images."""
+    columns = _columns(path)
+    return set() if columns is None else set(_rows(path, columns))

@@ -16,7 +16,6 @@ MOST_SHOWN = 4  # kinds of files, and folders, that are named
 MOST_COUNTED = 10_000  # files of a folder
 EXPORT = "export COCO JSON there"
 AS_IMAGES = "write them as label images, images/NAME.jpg and labels/NAME.png, or as COCO JSON"
-
 AS_BOXES = "call its columns filename, class, xmin, ymin, xmax, ymax, or convert it to COCO JSON"
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from maskrcnn.errors import DataError, RecordError, UserError
+from maskrcnn.errors import RecordError, UserError
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
@@ -22,9 +22,8 @@ from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.problems import Problem
 from maskrcnn.labels.readers.files_by_name import MOST_FILES, folder_of_images
 from maskrcnn.labels.readers.label_image import rles_by_id
-from maskrcnn.labels.readers.tables import csv_rows, images_by_name, present_images, table_form
+from maskrcnn.labels.readers.tables import csv_rows, images_by_name, named_beside, present_images, table_form
 from maskrcnn.labels.refused import Refused
-from maskrcnn.labels.split_names import split_of
 from maskrcnn.labels.types import DEFAULT_CLASS, LabelledImage
 from maskrcnn.masks.rle import edges_rle
 from maskrcnn.shell import counted
@@ -88,7 +87,7 @@ def read_run_lengths(
         files = images_by_name(folder)
     builder = LabelBuilder(path, folder)
     ids = builder.add_classes(sorted({row.name for of_image in rows.values() for row in of_image} - {""}))
-    images = present_images(rows, files, builder, lambda: _named_beside(path))
+    images = present_images(rows, files, builder, lambda: named_beside(path, _tables(path.parent), _rows))
     masks: list[tuple[LabelledImage, list[tuple[Row, np.ndarray]]]] = []
     for name, of_image in images.items():
         image = builder.add_image(name, size=next((row.size for row in of_image if all(row.size)), None))
@@ -108,16 +107,6 @@ def read_run_lengths(
             split_parts,
         )
     return builder.build()
-
-
-def _named_beside(path: Path) -> set[str]:
-    """What the tables of other splits beside that of one call their images."""
-    own = split_of(path.stem)
-    tables = [each for each in _tables(path.parent) if own and split_of(each.stem) not in (None, own)]
-    try:
-        return {name for other in tables for name in _rows(other)}
-    except DataError:  # of which its own reading says what is wrong
-        return set()
 
 
 def looks_like_run_lengths(source: Path) -> bool:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import posixpath
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from maskrcnn.errors import RecordError, one_line
+from maskrcnn.errors import DataError, RecordError, one_line
 from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.folder_files import files_under
 from maskrcnn.labels.readers.label_image_names import LABEL_FOLDERS
 from maskrcnn.labels.readers.via_files import LONGEST_CELL
-from maskrcnn.safe_files import decoded
+from maskrcnn.labels.split_names import split_of
+from maskrcnn.safe_files import decoded, encoding_of
 from maskrcnn.shell import counted
 
 HEAD = 4096  # bytes that are looked into
@@ -43,7 +43,6 @@ def table_form(path: Path) -> Form:
     """
     with path.open("rb") as file:
         head = file.read(HEAD)
-    encoding = "utf-16" if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     lines = decoded(head, "ignore").splitlines()
     skipped = int(bool(lines) and lines[0].lower().startswith("sep=") and len(lines[0]) == len("sep=;"))
     first = lines[skipped] if len(lines) > skipped else ""
@@ -52,7 +51,7 @@ def table_form(path: Path) -> Form:
         rows = [[cell.strip() for cell in row] for row in csv.reader(lines[skipped:], delimiter=mark) if row]
     except csv.Error:
         rows = []
-    return Form(encoding, mark, skipped, rows)
+    return Form(encoding_of(head), mark, skipped, rows)
 
 
 def csv_rows(
@@ -146,3 +145,15 @@ def present_images(
     for name in sorted(unnamed):
         builder.problems.note(ProblemKind.IMAGE_WITHOUT_ROW, repr(name), name)
     return images
+
+
+def named_beside(path: Path, tables: Iterable[Path], names: Callable[[Path], Iterable[str]]) -> set[str]:
+    """What those of `tables` that are of other splits than the one at `path` call their images."""
+    own, named = split_of(path.stem), set[str]()
+    for other in tables:
+        if own and split_of(other.stem) not in (None, own):
+            try:
+                named.update(names(other))
+            except DataError:  # of which its own reading says what is wrong
+                continue
+    return named

@@ -18,6 +18,7 @@ from xml.etree.ElementTree import Element
 
 from maskrcnn.errors import DataError, RecordError, UserError
 from maskrcnn.images.header import SUFFIXES
+from maskrcnn.images.tiles import Box
 from maskrcnn.labels.builder import ROUNDING, LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
@@ -28,7 +29,7 @@ from maskrcnn.labels.readers.folder_files import files_under
 from maskrcnn.labels.readers.label_image_names import IMAGE_FOLDERS, named_folders
 from maskrcnn.labels.readers.safe_xml import XMLS, parse_xml
 from maskrcnn.labels.readers.text_lines import listed_names, read_lines
-from maskrcnn.labels.readers.voc_masks import Box, object_mask, object_masks
+from maskrcnn.labels.readers.voc_masks import object_mask, object_masks
 from maskrcnn.labels.split_names import other_subsets, split_of
 from maskrcnn.labels.types import LabelledImage
 from maskrcnn.masks.rle import Rle

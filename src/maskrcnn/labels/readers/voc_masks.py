@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from maskrcnn.images.tiles import Box
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.problems import Problems
@@ -13,8 +14,6 @@ from maskrcnn.labels.readers.label_image import read_ids, rles_by_id, voc_number
 from maskrcnn.masks.rle import Rle, rle_box
 
 VOID = 255  # the border of an object, or nobody knows
-
-Box = tuple[float, float, float, float]
 
 
 def object_masks(
