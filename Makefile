@@ -10,8 +10,9 @@ PEER ?= ../shared/tools/torchvision_peer.sh
 demo: $(STAMP)
 	$(VENV)/bin/maskrcnn demo --out out/demo.png
 
+# a process on each core, and a thread in each: more than cores would wait for one another
 test: $(STAMP)
-	$(PY) -m pytest
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist worksteal
 
 test-slow: $(STAMP)
 	$(PY) -m pytest -m slow
