@@ -297,8 +297,8 @@ def test_what_is_printed_to_continue_is_quoted(
     stop_after(monkeypatch, 1, lambda: os.kill(os.getpid(), signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
         run_tiny(run, tiny_config(epochs=0.5))
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if "continue with" in line]
-    assert shlex.split(line.partition("continue with ")[2]) == ["--resume", "--run", str(run)]
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "goes on with" in line]
+    assert shlex.split(line.partition("goes on with ")[2]) == ["--resume", "--run", str(run)]
 
 
 def test_a_finished_run_can_be_given_more_epochs(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The card of a shipped model and docs/models.md say what was measured (`figures.json`, by `maskrcnn evaluate`)."""
+"""A shipped model's card and docs/models.md say what was measured: `figures.json`, by `maskrcnn evaluate`."""
 
 import json
 import re

@@ -286,7 +286,8 @@ class Trainer:
         self._settle()
         self._save()
         again = shell_command(["--resume", "--run", str(self.run)])
-        self.log.note(f"stopped after iteration {self.progress.iteration}; continue with {again}")
+        done = self.progress.iteration
+        self.log.note(f"stopped after iteration {done}; the same command goes on with {again}")
 
     # ---- evaluate
 
