@@ -246,25 +246,27 @@ def test_a_backbone_that_would_stay_random_is_refused(tmp_path: Path) -> None:
     train(frozen, people(), None, tmp_path / "second")
 
 
-def test_one_head_alone_learns_on_a_detector_that_stays(tmp_path: Path) -> None:
+@pytest.mark.parametrize("head", ["box_head", "mask_head"])
+def test_one_head_alone_learns_on_a_detector_that_stays(tmp_path: Path, head: str) -> None:
     config = small_config(1)
     config.model.backbone.norm = "batch"
     config.train.epochs = 2 / 8
     detector = train(config, people(), None, tmp_path / "detector")
     config.train.init = str(detector)
-    config.train.only = "mask_head"
-    found = train(config, people(), None, tmp_path / "masks")
+    config.train.only = head  # type: ignore[assignment]
+    found = train(config, people(), None, tmp_path / "head")
     before, after = (load_file(folder / "model.safetensors") for folder in (detector, found))
     changed = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
-    assert changed and all(name.startswith("mask_head.") for name in changed)
+    assert changed and all(name.startswith(f"{head}.") for name in changed)
     assert len(load_model(found).state_dict()) == len(
         before
     )  # though its frozen norms were saved without counts
 
     config.model.neck.channels = 24  # another detector: its heads do not fit
-    with pytest.raises(UserError, match="train.only=mask_head: .* would stay random"):
+    with pytest.raises(UserError, match=f"train.only={head}: .* would stay random"):
         train(config, people(), None, tmp_path / "other")
     config.model.neck.channels, config.model.mask_head = 16, None
+    config.train.only = "mask_head"
     with pytest.raises(UserError, match="train.only=mask_head but model.mask_head is null"):
         train(config, people(), None, tmp_path / "none")
     with pytest.raises(ValueError, match="set train.init=MODEL"):

@@ -63,7 +63,7 @@ class TrainConfig(Section):
     patience: Positive | None = None
     """Evaluations without a better one after which the training stops, once it was better than its start;
     null: never."""
-    only: Literal["mask_head", "keypoint_head"] | None = None
+    only: Literal["box_head", "mask_head", "keypoint_head"] | None = None
     """The head that learns alone, on a detector that stays as `init` gave it; null: all learn together."""
     best: Literal["bbox", "segm", "keypoints", "mean"] = "mean"
     """Which AP decides what weights are the best; `mean` is over all kinds that the network finds."""
