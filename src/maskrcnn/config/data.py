@@ -125,8 +125,19 @@ class DataConfig(Section):
     """Share of the images that is kept to evaluate on where there is no val split; null: none is."""
     empty: Literal["keep", "drop"] = "keep"
     """Training images without an object: kept, they are negatives."""
+    backgrounds: Annotated[int, Field(ge=32)] | None = None
+    """The largest part of a training image without an object is a negative too, where both of its sides have
+    so many pixels; null: none."""
     workers: int = Field(2, ge=0, le=1024)
     """Processes that read and prepare images; 0: the training does it itself."""
+
+    @model_validator(mode="after")
+    def _backgrounds(self) -> DataConfig:
+        if self.backgrounds is not None and self.tiles is not None:
+            raise ValueError(
+                "backgrounds and tiles: tiles without an object are negatives (tiles.empty); set one to null"
+            )
+        return self
 
     @model_validator(mode="after")
     def _percentiles(self) -> DataConfig:

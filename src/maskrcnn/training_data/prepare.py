@@ -12,6 +12,7 @@ from maskrcnn.labels.subset import without_empty
 from maskrcnn.labels.types import Dataset
 from maskrcnn.progress import Progress
 from maskrcnn.shell import counted
+from maskrcnn.training_data.backgrounds import WithBackgrounds
 from maskrcnn.training_data.decoded import GIGABYTE, DecodedImages
 from maskrcnn.training_data.fill_config import fill_config, fill_tile_side, fill_value_range
 from maskrcnn.training_data.tiles import TiledDataset
@@ -61,6 +62,9 @@ def prepare_data(
         lines.append(f"{longest} will be predicted in tiles of {side} (model.input.tile_side; 0: whole)")
     if config.data.classes and config.data.other_classes == "ignore":
         _refuse_without_ignoring(config, "data.other_classes: objects of other classes")
+    if config.data.backgrounds is not None:
+        train = more = WithBackgrounds(train, config.data.backgrounds)
+        lines.append(more.line)
     if tiles is None:
         return config, train, val, lines
     _refuse_without_ignoring(config, "data.tiles: remnants of objects at the borders of tiles")

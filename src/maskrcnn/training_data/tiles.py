@@ -119,7 +119,7 @@ class TiledDataset(Dataset):
                         if part.remnant:
                             record = f"annotation {part.annotation.id} of image {image.file_name!r}"
                             self.problems.note(ProblemKind.REMNANT, record, image.file_name)
-                    yield _tile(image, window, parts)
+                    yield tile_image(image, window, parts)
 
     def _used(self, parts: list[Part]) -> bool:
         """Whether a tile is used: each with an object, and of the others the asked share, spread evenly."""
@@ -185,7 +185,7 @@ def _judged(annotation: Annotation, share: float, enough: bool) -> Part:
     return Part(replace(annotation, crowd=True), share, True)
 
 
-def _tile(image: LabelledImage, window: Window, parts: list[Part]) -> LabelledImage:
+def tile_image(image: LabelledImage, window: Window, parts: list[Part]) -> LabelledImage:
     """The labels of a tile, which is an image of its own."""
     here = {part.annotation.label for part in parts}
     negative = image.negative
