@@ -15,6 +15,7 @@ from PIL import Image
 from maskrcnn.errors import UserError
 from maskrcnn.labels.open import open_dataset, open_pair
 from maskrcnn.labels.types import Dataset
+from maskrcnn.masks.rle import bitmap_rle, rle_area
 
 WIDTH, HEIGHT = 40, 30
 BOXES = {"a": [[2, 3, 10, 12], [20, 5, 12, 20]], "b": [[4, 4, 16, 8]]}  # x, y, width, height
@@ -132,6 +133,8 @@ def test_a_folder_in_it_with_several_files_is_named(tmp_path: Path) -> None:
     [
         *[(".JPG", "{}.jpg"), (".jpeg", "{}.jpg"), (".jpg", "{}"), (".PNG", "images\\{}.png")],
         (".png", "C:\\x\\{}.PNG"),
+        (" 1.png", "{}%201.png"),
+        (" ü.png", "set/{}%20%C3%BC.png"),
     ],
 )
 def test_names_of_images_in_other_letters(tmp_path: Path, there: str, written: str) -> None:
@@ -141,6 +144,22 @@ def test_names_of_images_in_other_letters(tmp_path: Path, there: str, written: s
     dataset = repaired(open_dataset(tmp_path), *[NEAR] * 2)
     assert count(dataset) == (2, 3)
     assert [Path(image.file_name).name for image in dataset] == [f"a{there}", f"b{there}"]
+
+
+def test_percent_signs_in_names(tmp_path: Path) -> None:
+    """A file that is called so comes first, and none leads out of the folder."""
+    images(tmp_path / "images", "%201.png")
+    images(tmp_path / "images", " 1.png")
+    images(tmp_path)
+    write(tmp_path / "train.json", document(name="{}%201.png"))
+    assert [Path(image.file_name).name for image in repaired(open_dataset(tmp_path))] == [
+        "a%201.png",
+        "b%201.png",
+    ]
+    labels = document(name="{}%201.png")
+    labels["images"][0]["file_name"] = "%2e%2e/a.png"
+    write(tmp_path / "train.json", labels)
+    refused(lambda: open_dataset(tmp_path), "1 of 2 image files are missing")
 
 
 def test_one_image_in_other_letters(tmp_path: Path) -> None:
@@ -206,6 +225,34 @@ def test_segmentation_in_quotes(tmp_path: Path) -> None:
         record["segmentation"] = json.dumps(record["segmentation"])
     write(tmp_path / "train.json", labels)
     assert count(repaired(open_dataset(tmp_path), *["segmentation in quotes read"] * 3)) == (2, 3)
+
+
+@pytest.mark.parametrize("mark", ["'", '"'])
+def test_counts_that_are_bytes_for_python(tmp_path: Path, mark: str) -> None:
+    images(tmp_path / "images")
+    labels = document()
+    drawn = np.random.default_rng(3).random((HEIGHT, WIDTH)) > 0.9  # its string has backslashes
+    counts = bitmap_rle(drawn)["counts"].decode()
+    assert "\\" in counts
+    for record in labels["annotations"]:
+        written = counts.replace("\\", "\\\\")
+        record["segmentation"] = {"size": [HEIGHT, WIDTH], "counts": f"b{mark}{written}{mark}"}
+        record |= {"bbox": [0, 0, WIDTH, HEIGHT], "area": int(drawn.sum())}
+    write(tmp_path / "train.json", labels)
+    dataset = repaired(open_dataset(tmp_path), *["segmentation in quotes read"] * 3)
+    assert all(
+        a.rle is not None and rle_area(a.rle) == drawn.sum() for image in dataset for a in image.annotations
+    )
+
+
+@pytest.mark.parametrize(("there", "written"), [("}],", "},\n ],"), ('"cat"}', '"cat", }')])
+def test_trailing_commas_are_told(tmp_path: Path, there: str, written: str) -> None:
+    images(tmp_path / "images")
+    text = json.dumps(document()).replace(there, written, 1)
+    (tmp_path / "train.json").write_text(text)
+    refused(lambda: open_dataset(tmp_path), "at line", "delete the comma before the bracket")
+    (tmp_path / "train.json").write_text(text[: text.index(written)] + ",")
+    refused(lambda: open_dataset(tmp_path), "at line", "correct the file")
 
 
 def test_names_and_sizes_of_another_type(tmp_path: Path) -> None:
@@ -499,3 +546,18 @@ def test_accents_as_macos_writes_them(tmp_path: Path) -> None:
     (tmp_path / "images/b.png").rename(tmp_path / "images" / unicodedata.normalize("NFD", "é.png"))
     write(tmp_path / "train.json", document("b", unicodedata.normalize("NFC", "é.png")))
     assert count(repaired(open_dataset(tmp_path), NEAR)) == (1, 1)
+
+
+def test_points_that_are_objects(tmp_path: Path) -> None:
+    images(tmp_path, stems="a")
+    points = [{"x": 2, "y": 3}, {"x": 12, "y": 3}, {"x": 12, "y": 15}, {"x": 2, "y": 15}]
+    shapes = [
+        {"label": "cat", "points": points, "shape_type": "polygon"},
+        {"label": "cat", "points": points[::2], "shape_type": "rectangle"},
+    ]
+    labels = {"shapes": shapes, "imagePath": "a.png", "imageHeight": HEIGHT, "imageWidth": WIDTH}
+    write(tmp_path / "a.json", labels)
+    assert [a.box for a in repaired(open_dataset(tmp_path)).image(0).annotations] == [(2, 3, 12, 15)] * 2
+    points[2] = {"x": 12}  # type: ignore[typeddict-item]
+    write(tmp_path / "a.json", labels)
+    assert len(repaired(open_dataset(tmp_path), "non-finite coordinates dropped").image(0).annotations) == 1

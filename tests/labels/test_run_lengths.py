@@ -101,6 +101,12 @@ def test_a_mask_over_whole_rows(tmp_path: Path) -> None:
     same(repaired(write(tmp_path, "train.csv", *lines, images=("a.png",)), ALONG), B, A, mask)
 
 
+def test_a_table_with_tabs_by_its_own_suffix(tmp_path: Path) -> None:
+    path = write(tmp_path, "train.tsv", "ImageId\tEncodedPixels", f"a\t{encoded(A)}", images=("a.png",))
+    same(repaired(path), A)
+    assert len(open_dataset(tmp_path)) == 1
+
+
 def test_severstal(tmp_path: Path) -> None:
     both = encoded(A | B)
     lines = ["ImageId,ClassId,EncodedPixels", f"a.jpg,3,{both}", f"b.jpg,1,{CELLS[0]}"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from maskrcnn.errors import UserError
 from maskrcnn.labels.readers.bdd100k import looks_like_bdd100k, read_bdd100k
-from maskrcnn.labels.readers.box_tables import looks_like_box_table, read_box_table
+from maskrcnn.labels.readers.box_tables import has_box_split, looks_like_box_table, read_box_table
 from maskrcnn.labels.readers.cellpose import looks_like_cellpose, read_cellpose
 from maskrcnn.labels.readers.cityscapes import looks_like_cityscapes, read_cityscapes
 from maskrcnn.labels.readers.coco import read_coco
@@ -111,7 +111,7 @@ def formats() -> list[Format]:
         Format("label-studio", looks_like_label_studio, read_label_studio, takes=("image_folder",)),
         Format("coco-panoptic", looks_like_coco_panoptic, read_coco_panoptic, takes=("image_folder",)),
         Format("lvis", looks_like_lvis, read_lvis, takes=("image_folder",)),
-        Format("boxes", looks_like_box_table, read_box_table, takes=("image_folder",)),
+        Format("boxes", looks_like_box_table, read_box_table, has_box_split, takes=("image_folder",)),
         Format("coco", looks_like_coco, read_coco, takes=("image_folder",)),
     ]
 

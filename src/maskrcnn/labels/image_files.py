@@ -6,6 +6,7 @@ import os
 import posixpath
 import unicodedata
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from urllib.parse import unquote
 
 import numpy as np
 
@@ -48,7 +49,8 @@ def present_name(folder: Path, file_name: str) -> str | None:
 
 
 class NearNames:
-    """Finds images in a folder whose name has other letters, as a.JPG for a.jpg, or another suffix or none.
+    """Finds images in a folder whose name has other letters, as a.JPG for a.jpg or a b.jpg for a%20b.jpg, or
+    another suffix or none.
 
     Each folder is listed once: systems that pass over the case of letters find the first kind themselves.
     """
@@ -59,6 +61,10 @@ class NearNames:
 
     def find(self, file_name: str, any_suffix: bool = True) -> str | None:
         """The only image that is meant, relative to the folder; None where there is none or several."""
+        found, plain = self._find(file_name, any_suffix), relative_name(unquote(file_name))
+        return found if found or plain in (None, file_name) else self._find(plain or "", any_suffix)
+
+    def _find(self, file_name: str, any_suffix: bool) -> str | None:
         above, name = posixpath.split(file_name)
         if above not in self._listed:
             self._listed[above] = self._list(above)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from maskrcnn.errors import RecordError, one_line
 
 JSONS = "*.[jJ][sS][oO][nN]"  # what tools on Windows write is in capitals at times
 MOST_FILES = 20  # of JSON in a folder, of which one may be meant
+TRAILING = re.compile(r",\s*[\]}]")
 GLANCE = 1 << 16  # bytes at either end of a file; divisible by 4, as UTF-32 needs
 
 
@@ -25,6 +27,8 @@ def load_json(path: Path, remedy: str = "export it anew") -> Any:
     try:
         return json.loads(path.read_bytes())
     except json.JSONDecodeError as error:
+        if TRAILING.match(error.doc, max(error.doc.rfind(",", 0, error.pos + 1), 0)):
+            remedy = "delete the comma before the bracket there"
         raise RecordError(
             path, f"not readable as JSON at line {error.lineno}, column {error.colno} ({error.msg})", remedy
         ) from None

@@ -22,7 +22,15 @@ from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.problems import Problem
 from maskrcnn.labels.readers.files_by_name import MOST_FILES, folder_of_images
 from maskrcnn.labels.readers.label_image import rles_by_id
-from maskrcnn.labels.readers.tables import csv_rows, images_by_name, named_beside, present_images, table_form
+from maskrcnn.labels.readers.tables import (
+    TABLE_SUFFIXES,
+    TABLES,
+    csv_rows,
+    images_by_name,
+    named_beside,
+    present_images,
+    table_form,
+)
 from maskrcnn.labels.refused import Refused
 from maskrcnn.labels.types import DEFAULT_CLASS, LabelledImage
 from maskrcnn.masks.rle import edges_rle
@@ -118,9 +126,13 @@ def _tables(source: Path) -> list[Path]:
     try:
         paths = [source]
         if source.is_dir():
-            paths = [path for path in sorted(source.glob("*.[cC][sS][vV]")) if path.name[0] != "."]
+            paths = [path for path in sorted(source.glob(TABLES)) if path.name[0] != "."]
             paths = [path for path in paths if "submission" not in path.name] * (len(paths) <= MOST_FILES)
-        return [path for path in paths if path.suffix.lower() == ".csv" and path.is_file() and _columns(path)]
+        return [
+            path
+            for path in paths
+            if path.suffix.lower() in TABLE_SUFFIXES and path.is_file() and _columns(path)
+        ]
     except OSError:
         return []
 

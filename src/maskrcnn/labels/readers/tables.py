@@ -17,12 +17,13 @@ from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.folder_files import files_under
 from maskrcnn.labels.readers.label_image_names import LABEL_FOLDERS
 from maskrcnn.labels.readers.via_files import LONGEST_CELL
-from maskrcnn.labels.split_names import split_of
+from maskrcnn.labels.split_names import splits_named
 from maskrcnn.safe_files import decoded, encoding_of
 from maskrcnn.shell import counted
 
 HEAD = 4096  # bytes that are looked into
 MARKS = ",;\t"  # between cells
+TABLES, TABLE_SUFFIXES = "*.[cCtT][sS][vV]", (".csv", ".tsv")
 
 
 @dataclass(frozen=True)
@@ -149,9 +150,9 @@ def present_images(
 
 def named_beside(path: Path, tables: Iterable[Path], names: Callable[[Path], Iterable[str]]) -> set[str]:
     """What those of `tables` that are of other splits than the one at `path` call their images."""
-    own, named = split_of(path.stem), set[str]()
+    own, named = splits_named(path), set[str]()
     for other in tables:
-        if own and split_of(other.stem) not in (None, own):
+        if own and splits_named(other) not in (set(), own):
             try:
                 named.update(names(other))
             except DataError:  # of which its own reading says what is wrong
