@@ -13,7 +13,7 @@ from claims import refused, repaired
 from PIL import Image
 
 from maskrcnn.errors import UserError
-from maskrcnn.labels.open import open_dataset, open_pair
+from maskrcnn.labels.open import open_dataset, open_pair, open_split
 from maskrcnn.labels.types import Dataset
 from maskrcnn.masks.rle import bitmap_rle, rle_area
 
@@ -331,6 +331,38 @@ def test_paths_that_lead_out_and_in_again(tmp_path: Path) -> None:
     assert len(open_dataset(folder)) == 1
 
 
+@pytest.mark.parametrize("form", ["{split}_{what}", "{what}_{split}", "{split}_{what}/deep"])
+@pytest.mark.parametrize("yaml", ["", "train: ../train_images\nval: val_images\n"])
+def test_yolo_in_folders_with_the_split_in_their_names(tmp_path: Path, form: str, yaml: str) -> None:
+    for split, stem in (("train", "a"), ("val", "b")):
+        images(tmp_path / form.format(split=split, what="images"), stems=stem)
+        path = tmp_path / form.format(split=split, what="labels") / f"{stem}.txt"
+        path.parent.mkdir(parents=True)
+        path.write_text("0 0.5 0.5 0.2 0.2\n" * (1 if stem == "a" else 2))
+    (tmp_path / "data.yaml").write_text(("" if form[1] == "w" else yaml) + "names: [cat]\n")
+    pair = open_pair(tmp_path)
+    assert [[len(image.annotations) for image in part] for part in pair if part] == [[1], [2]]
+
+
+@pytest.mark.parametrize("what", ["annotations", "labels", "xmls"])
+def test_voc_in_folders_with_the_split_in_their_names(tmp_path: Path, what: str) -> None:
+    for split, stem in (("train", "a"), ("val", "ab")):
+        images(tmp_path / f"{split}_images", stems=stem)
+        path = tmp_path / f"{split}_{what}" / f"{stem[-1]}.xml"
+        path.parent.mkdir()
+        objects = "".join(
+            f"<object><name>cat</name><bndbox><xmin>{x + 1}</xmin><ymin>{y + 1}</ymin><xmax>{x + w}</xmax>"
+            f"<ymax>{y + h}</ymax></bndbox></object>"
+            for x, y, w, h in BOXES[stem[-1]]
+        )
+        size = f"<size><width>{WIDTH}</width><height>{HEIGHT}</height></size>"
+        path.write_text(f"<annotation>{size}{objects}</annotation>")
+    train, val = open_pair(tmp_path)
+    assert val is not None and open_split(tmp_path, "test") is None
+    assert [len(image.annotations) for image in repaired(train)] == [2]
+    assert [len(image.annotations) for image in repaired(val, "image without an XML file left out")] == [1]
+
+
 def test_settings_of_a_training_beside_a_description(tmp_path: Path) -> None:
     folder = yolo(tmp_path, {"a": ["0 0.5 0.5 0.2 0.2"]})
     (folder / "data.yaml").rename(folder / "mine.yaml")
@@ -361,6 +393,9 @@ def label_image(path: Path, stem: str) -> None:
         ("images/{}.png", "masks/mask-{}.png"),
         ("images/{}.png", "masks/{}.mask.png"),
         ("rawimages/{}.png", "groundtruth/{}.png"),
+        ("images/{}.png", "instances/{}.png"),
+        ("rgb/{}.png", "instance_segmentation/{}.png"),
+        ("images/{}.png", "Segs/{}_seg.png"),
         ("images/p1/{}.png", "masks/p1/{}.png"),
         ("images/images/{}.png", "masks/masks/{}.png"),
         ("img/data/{}.png", "masks/annotated/{}.png"),
@@ -375,6 +410,56 @@ def test_label_images_by_other_names(tmp_path: Path, image: str, label: str) -> 
     dataset = repaired(open_dataset(tmp_path))
     assert count(dataset) == (2, 3)
     assert all(image.path is not None and image.path.is_file() for image in dataset)
+
+
+def test_splits_of_instances_are_no_sequences(tmp_path: Path) -> None:
+    """KITTI MOTS has a folder for each sequence there, and classes in its numbers."""
+    for split, stem in (("train", "a"), ("val", "b")):
+        images(tmp_path / "images" / split, stems=stem)
+        label_image(tmp_path / "instances" / split / f"{stem}.png", stem)
+    assert [count(repaired(part)) for part in open_pair(tmp_path) if part] == [(1, 2), (1, 1)]
+
+
+@pytest.mark.parametrize("save", [np.save, np.savez, np.savez_compressed])
+def test_label_images_that_are_arrays(tmp_path: Path, save: Any) -> None:
+    images(tmp_path / "images")
+    (tmp_path / "labels").mkdir()
+    for stem in "ab":
+        label_image(tmp_path / "drawn.png", stem)
+        with (tmp_path / f"labels/{stem}.{'npy' if save is np.save else 'npz'}").open("wb") as file:
+            save(file, np.asarray(Image.open(tmp_path / "drawn.png")))
+    assert count(repaired(open_dataset(tmp_path))) == (2, 3)
+
+
+def test_arrays_that_are_no_label_image(tmp_path: Path) -> None:
+    images(tmp_path / "images", stems="a")
+    path = tmp_path / "labels/a.npz"
+    path.parent.mkdir()
+    ids = np.ones((HEIGHT, WIDTH), np.uint8)
+    for arrays, *words in (
+        ({"x": ids, "y": ids}, "holds 2 arrays ('x', 'y')", "numpy.save"),
+        ({}, "holds 0 arrays"),
+        ({"x": np.zeros(10**7)}, "'x' is larger than its image"),
+        ({"x": ids[:-1]}, "its image is 40 x 30"),
+        ({"x": np.array([{}], object)}, "cannot be decoded"),
+    ):
+        np.savez_compressed(path, **arrays)
+        refused(lambda: open_dataset(tmp_path), path, *words)
+    path.write_bytes(b"PK")
+    refused(lambda: open_dataset(tmp_path), path, "cannot be decoded")
+
+
+@pytest.mark.parametrize("opaque", [False, True])
+def test_numbers_with_opacity(tmp_path: Path, opaque: bool) -> None:
+    images(tmp_path / "images")
+    for stem in "ab":
+        path = tmp_path / f"labels/{stem}.png"
+        label_image(path, stem)
+        drawn = Image.open(path)
+        drawn.putalpha(255 if opaque else drawn.point(lambda value: 255 * bool(value)))
+        assert drawn.mode == "LA"
+        drawn.save(path)
+    assert count(repaired(open_dataset(tmp_path))) == (2, 3)
 
 
 @pytest.mark.parametrize("loose", [False, True])

@@ -315,6 +315,10 @@ def test_brush_that_is_none(files: Files, rle: Any, word: str) -> None:
         ("https://host/a%20b.png", "a b.png"),
         ("odd #1 100%.png", "odd #1 100%.png"),
         ("../../a.png", "a.png"),
+        ("/data/upload/3/0a1b2c3d-my_photo_1.png", "images/my photo (1).png"),  # as Django stores it
+        ("/data/upload/3/0a1b2c3d-B%C3%A4r.png", "images/Ba\u0308r.png"),  # as macOS writes it
+        ("/data/upload/3/0a1b2c3d-%E7%8C%AB.png", "猫.png"),
+        ("s3://bucket/set/B.PNG", "export/b.png"),
     ],
 )
 def test_where_images_are_found(files: Files, address: str, place: str) -> None:

@@ -99,7 +99,7 @@ def test_missing(tmp_path: Path) -> None:
         (b"<a>&x;</a>", "undefined entity"),
         (b"<a/><a/>", "junk"),
         (b"<a>\xff</a>", "not valid XML"),
-        (b"<?xml version='1.0' encoding='iso2022_jp'?><a/>", "UTF-8"),
+        (b"<?xml version='1.0' encoding='johab'?><a/>", "UTF-8"),
         (b"<?xml version='1.0' encoding='zlib'?><a/>", "UTF-8"),
         (b"<?xml version='1.0' encoding='none'?><a/>", "UTF-8"),
         (b"\x89PNG\r\n\x1a\n", "not valid XML"),

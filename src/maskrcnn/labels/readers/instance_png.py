@@ -15,7 +15,8 @@ from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.json_file import JSONS
-from maskrcnn.labels.readers.label_image import add_instances, ids_of_colours, read_ids
+from maskrcnn.labels.readers.kitti_mots import LABELS as MOTS
+from maskrcnn.labels.readers.label_image import ARRAYS_SUFFIX, add_instances, ids_of_colours, read_ids
 from maskrcnn.labels.readers.label_image_names import (
     IMAGE_FOLDERS,
     IMAGE_SUFFIXES,
@@ -31,8 +32,8 @@ from maskrcnn.labels.split_names import SPLIT_NAMES, SPLITS, split_of
 from maskrcnn.labels.types import DEFAULT_CLASS
 from maskrcnn.shell import counted
 
-READ = LABEL_SUFFIXES | {ARRAY_SUFFIX}
-UNREAD = (IMAGE_SUFFIXES | {".npz", ".mat", ".h5", ".hdf5"}) - READ
+READ = LABEL_SUFFIXES | {ARRAY_SUFFIX, ARRAYS_SUFFIX}
+UNREAD = (IMAGE_SUFFIXES | {".mat", ".h5", ".hdf5"}) - READ
 StemOf = Callable[[str, Container[str]], str | None]  # from a label image's stem to its image's
 LOSSY = {".jpg", ".jpeg", ".jpe", ".jfif", ".webp"}
 
@@ -136,6 +137,8 @@ def _deeper_places(folder: Path) -> list[tuple[Path, Path]]:
         return []
     for photos in named_folders(folder, IMAGE_FOLDERS):
         for beside in named_folders(folder, LABEL_FOLDERS):
+            if beside.name == MOTS:
+                continue
             images, labels = (
                 sorted(path for path in place.glob("*/") if not path.name.startswith("."))
                 for place in (photos, beside)
