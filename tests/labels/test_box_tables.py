@@ -116,6 +116,30 @@ def test_a_column_says_the_split(tmp_path: Path, header: str, form: str) -> None
         assert [box for _, *box in boxes[stem]] == [pytest.approx(box) for _, *box in BOXES[stem]]
 
 
+def test_the_size_of_the_image_in_the_table(tmp_path: Path) -> None:
+    """Images made smaller after labelling: the boxes were clipped to them. Or it is the size of the box."""
+    form = "{stem}.jpg,96,64,{name},{x0},{y0},{x1},{y1}"
+    path = write(tmp_path / "boxes.csv", TENSORFLOW, *rows(form))
+    claims.refused(lambda: open_dataset(path), "a.jpg", "48 x 32", "96 x 64")
+    path = write(path, TENSORFLOW, *rows("{stem}.jpg,{w},{h},{name},{x0},{y0},{x1},{y1}"))
+    assert found(claims.repaired(open_dataset(path))) == BOXES
+    lines = rows("{stem}.jpg,48,32,{name},{x0},{y0},{x1},{y1}")
+    path = write(path, TENSORFLOW, *lines, "b.jpg,,,dog,5,5,60,20")
+    clipped = claims.repaired(open_dataset(path), "box clipped to the image")
+    assert found(clipped) == BOXES | {"b": [*BOXES["b"], ("dog", 5, 5, 48, 20)]}
+
+
+def test_percent_signs_in_names(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "boxes.csv",
+        *rows("s3://x/{stem}%20%C3%BC.jpg,{x0},{y0},{x1},{y1},{name}"),
+        suffix=" ü.jpg",
+    )
+    assert (
+        found(claims.repaired(read_box_table(path), *["leading folders of file_name left off"] * 2)) == BOXES
+    )
+
+
 def test_shares_of_vertex_without_a_split(tmp_path: Path) -> None:
     lines = ["gs://x/a.jpg,cat,0.25,0.5,,,0.5,1,,", "gs://x/b.jpg,,,,,,,,,"]
     path = write(tmp_path / "boxes.csv", *lines)

@@ -193,6 +193,15 @@ def test_images_deep_below_images(tmp_path: Path) -> None:
     refused(lambda: open_dataset(path), "'a.png' not found in")
 
 
+@pytest.mark.parametrize("form", ["{}_images", "images_{}"])
+@pytest.mark.parametrize("place", ["", "annotations/"])
+def test_images_in_folders_with_the_split_in_their_names(tmp_path: Path, form: str, place: str) -> None:
+    for split, stem in (("train", "a"), ("val", "b")):
+        images(tmp_path / form.format(split), stems=stem)
+        write(tmp_path / f"{place}{split}.json", document(stem))
+    assert [count(repaired(part)) for part in open_pair(tmp_path) if part] == [(1, 2), (1, 1)]
+
+
 # ---- COCO: what is written in other forms
 
 
@@ -344,23 +353,27 @@ def test_yolo_in_folders_with_the_split_in_their_names(tmp_path: Path, form: str
     assert [[len(image.annotations) for image in part] for part in pair if part] == [[1], [2]]
 
 
-@pytest.mark.parametrize("what", ["annotations", "labels", "xmls"])
-def test_voc_in_folders_with_the_split_in_their_names(tmp_path: Path, what: str) -> None:
-    for split, stem in (("train", "a"), ("val", "ab")):
-        images(tmp_path / f"{split}_images", stems=stem)
-        path = tmp_path / f"{split}_{what}" / f"{stem[-1]}.xml"
-        path.parent.mkdir()
+@pytest.mark.parametrize("form", ["{split}_annotations", "{split}_labels", "xmls_{split}", "labels/{split}"])
+def test_voc_in_folders_with_the_split_in_their_names(tmp_path: Path, form: str) -> None:
+    for split, stem in (("train", "a"), ("val", "b")):
+        images(tmp_path / ("images/" + split if "/" in form else f"{split}_images"), stems=stem)
+        path = tmp_path / form.format(split=split) / f"{stem}.xml"
+        path.parent.mkdir(parents=True)
         objects = "".join(
             f"<object><name>cat</name><bndbox><xmin>{x + 1}</xmin><ymin>{y + 1}</ymin><xmax>{x + w}</xmax>"
             f"<ymax>{y + h}</ymax></bndbox></object>"
-            for x, y, w, h in BOXES[stem[-1]]
+            for x, y, w, h in BOXES[stem]
         )
         size = f"<size><width>{WIDTH}</width><height>{HEIGHT}</height></size>"
         path.write_text(f"<annotation>{size}{objects}</annotation>")
     train, val = open_pair(tmp_path)
     assert val is not None and open_split(tmp_path, "test") is None
     assert [len(image.annotations) for image in repaired(train)] == [2]
-    assert [len(image.annotations) for image in repaired(val, "image without an XML file left out")] == [1]
+    assert [len(image.annotations) for image in repaired(val)] == [1]
+    if "/" not in form:
+        images(tmp_path / "val_images", stems="ac")
+        counted = repaired(open_split(tmp_path, "val"), *["image without an XML file left out"] * 2)
+        assert len(counted) == 1
 
 
 def test_settings_of_a_training_beside_a_description(tmp_path: Path) -> None:
@@ -631,6 +644,14 @@ def test_accents_as_macos_writes_them(tmp_path: Path) -> None:
     (tmp_path / "images/b.png").rename(tmp_path / "images" / unicodedata.normalize("NFD", "é.png"))
     write(tmp_path / "train.json", document("b", unicodedata.normalize("NFC", "é.png")))
     assert count(repaired(open_dataset(tmp_path), NEAR)) == (1, 1)
+
+
+def test_percent_signs_in_image_paths(tmp_path: Path) -> None:
+    images(tmp_path, " 1.png", stems="a")
+    shape = {"label": "cat", "points": [[2, 2], [9, 2], [9, 9]], "shape_type": "polygon"}
+    labels = {"shapes": [shape], "imagePath": "a%201.png", "imageHeight": HEIGHT, "imageWidth": WIDTH}
+    write(tmp_path / "x.json", labels)
+    assert [image.file_name for image in repaired(open_dataset(tmp_path))] == ["a 1.png"]
 
 
 def test_points_that_are_objects(tmp_path: Path) -> None:

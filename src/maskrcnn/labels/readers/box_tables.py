@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 from maskrcnn.errors import RecordError
 from maskrcnn.images.header import SUFFIXES
@@ -65,6 +66,8 @@ SIZES = (
     ("bbox_x", "bbox_y", "bbox_w", "bbox_h"),
     ("bbox",),  # x, y, width, height as one text
 )
+# of the whole image, where the sides of the box are others
+IMAGE_SIZES = (("image_height", "image_width"), ("img_height", "img_width"), ("height", "width"))
 SPLIT_COLUMNS = ("split", "set", "subset", "ml_use")
 VERTICES = ("x1", "y1", "x2", "y2", "x3", "y3", "x4", "y4")  # of Vertex AI, shares of the image
 # of tables without a header, by the number of their cells: what these are, and which of them are sides
@@ -88,6 +91,7 @@ class Columns:
     corners: bool  # the sides are x1, y1, x2, y2
     name: str  # of the class; "" where there is none
     split: str = ""  # the same
+    size: tuple[str, ...] = ()  # the image's height and width
 
     @property
     def shares(self) -> bool:
@@ -103,6 +107,7 @@ class Row:
     name: str
     split: str
     box: list[float] | None
+    size: tuple[float, float] | None  # the image's height and width, as the table says
 
 
 def read_box_table(source: Path, split: str | None = None, image_folder: Path | None = None) -> FileDataset:
@@ -125,7 +130,9 @@ def read_box_table(source: Path, split: str | None = None, image_folder: Path | 
     rows = _rows(path, columns)
     folder = image_folder or path.parent
     files = images_by_name(folder)
-    if files.keys().isdisjoint(tail for name in rows for tail in _tails(name)):
+    if files.keys().isdisjoint(
+        tail for name in rows for each in (name, unquote(name)) for tail in _tails(each)
+    ):
         folder = folder_of_images(path, list(rows)[:1], image_folder)  # or it says where it looked
         files = images_by_name(folder)
     builder = LabelBuilder(path, folder)
@@ -143,7 +150,7 @@ def read_box_table(source: Path, split: str | None = None, image_folder: Path | 
     for name, of_image in present_images(
         chosen, files, builder, lambda: others | named_beside(path, path.parent.glob(TABLES), _names)
     ).items():
-        image = builder.add_image(name)
+        image = builder.add_image(name, size=next((row.size for row in of_image if row.size), None))
         scale = (image.width, image.height) * 2 if columns.shares else (1, 1, 1, 1)
         for row in of_image:
             if row.box is not None and not row.name:
@@ -198,20 +205,30 @@ def _columns(path: Path) -> Columns | None:
     for places, corners in ((CORNERS, True), (SIZES, False)):
         for sides in places:
             if image is not None and all(side in called for side in sides):
-                return Columns((), image, tuple(called[side] for side in sides), corners, name, split)
+                sizes = (each for each in IMAGE_SIZES if called.keys() >= {*each} and not {*each} & {*sides})
+                size = tuple(called[side] for side in next(sizes, ()))
+                return Columns((), image, tuple(called[side] for side in sides), corners, name, split, size)
     for count, (header, places) in BARE.items():
         for row in rows:
             numbers = [number(cell) for cell in row[places] if cell]
             named = len(row) == count and row[header.index("image")].lower().endswith(SUFFIXES)
             if named and len(numbers) > 3 and all(map(math.isfinite, numbers)):
-                return Columns(header, "image", header[places], count != 8, "class", "split" * (count == 11))
+                return Columns(
+                    header,
+                    "image",
+                    header[places],
+                    count != 8,
+                    "class",
+                    "split" * (count == 11),
+                    ("of_height", "of_width") if count == 8 else (),
+                )
     return None
 
 
 def _rows(path: Path, columns: Columns) -> dict[str, list[Row]]:
     """The rows by what they call their image."""
     found: defaultdict[str, list[Row]] = defaultdict(list)
-    needed = (columns.image, *columns.sides, *filter(None, (columns.name, columns.split)))
+    needed = (columns.image, *columns.sides, *columns.size, *filter(None, (columns.name, columns.split)))
     for line, cells in csv_rows(path, needed, columns.header):
         image = cells[columns.image].strip().replace("\\", "/")
         if not image:
@@ -224,8 +241,15 @@ def _rows(path: Path, columns: Columns) -> dict[str, list[Row]]:
                 path, "has a corner above 1, which Vertex AI's never are", remedy, f"line {line}"
             )
         split = cells[columns.split].strip() if columns.split else ""
-        found[image].append(Row(f"line {line}", name, split, box))
-    boxes = [row.box for of_image in found.values() for row in of_image if row.box is not None]
+        sides = [number(cells[side]) for side in columns.size]
+        size = (sides[0], sides[1]) if sides and min(sides) > 0 else None
+        found[image].append(Row(f"line {line}", name, split, box, size))
+    every = [row for of_image in found.values() for row in of_image]
+    sized = [row for row in every if row.size is not None]
+    if 2 * sum(map(_inside, sized)) <= len(sized):  # they are the box's
+        for row in sized:
+            row.size = None
+    boxes = [row.box for row in every if row.box is not None]
     if not boxes:
         raise RecordError(path, "empty data set, it has no box", "add what was labelled")
     if not columns.shares and all(0 <= side <= 1 for box in boxes for side in box):
@@ -250,6 +274,12 @@ def _box(cells: list[str], columns: Columns) -> list[float] | None:
     return [x, y, right, lower] if columns.corners else [x, y, x + right, y + lower]
 
 
+def _inside(row: Row) -> bool:
+    """Whether a box, as far as it is one, lies in an image of the size that its row has."""
+    height, width = row.size or (math.inf, math.inf)
+    return row.box is None or not (row.box[2] > width + 1 or row.box[3] > height + 1)
+
+
 def _tails(name: str) -> Iterator[str]:
     """A name, and what is left of it without its first folder, without the first two, and so on."""
     parts = [part for part in name.split("/") if part]
@@ -266,7 +296,8 @@ def _shortened(
     """
     names: dict[str, str] = {}
     for name in rows:
-        short = next((tail for tail in (name, *_tails(name)) if tail in files), name)
+        tails = (tail for each in (name, unquote(name)) for tail in (each, *_tails(each)))
+        short = next((tail for tail in tails if tail in files), name)
         if short != name:
             builder.problems.note(ProblemKind.LEADING_FOLDERS, f"image {name!r:.200}")
         if (other := names.setdefault(short, name)) != name:

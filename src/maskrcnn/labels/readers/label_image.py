@@ -112,7 +112,11 @@ def read_ids(
             ids = np.where(ids == VOC_BORDER, VOID_COLOUR, ids.astype(np.int32))
         if of_colours is not None and label.mode in ("RGB", "RGBA"):
             ids = of_colours(ids, path)
-    if ids.dtype.kind == "f" and (np.abs(ids) <= LARGEST_FLOAT).all() and (ids == np.floor(ids)).all():
+    if (
+        ids.dtype.kind == "f"
+        and float(np.abs(ids).max(initial=0)) <= LARGEST_FLOAT
+        and (ids == np.floor(ids)).all()
+    ):
         ids = ids.astype(np.int32)
     if ids.ndim != 2 or ids.dtype.kind == "f":
         raise RecordError(

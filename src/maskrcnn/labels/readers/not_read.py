@@ -50,6 +50,7 @@ KINDS = (
         "give that file, and its images with --images, as training/images",
     ),
     NotRead("BDD100K's folders", ("labels/ins_seg/*",), "give polygons/ins_seg_train.json in there"),
+    NotRead("a table of tasks from Label Studio", ("*.[ct]sv",), "export JSON there", ("annotation_id",)),
     NotRead("a table of shapes from napari", ("*.csv",), "save a Labels layer as TIFF", ("shape-type",)),
     NotRead("a table", ("*.csv", "*/*.csv"), AS_BOXES, ("xmin", "x_min", "bbox")),
     NotRead("a table of images", ("*.csv", "*/*.csv"), AS_BOXES, (".jpg,", ".jpeg,", ".png,")),

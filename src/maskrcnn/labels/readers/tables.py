@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from maskrcnn.errors import DataError, RecordError, one_line
 from maskrcnn.images.header import SUFFIXES
@@ -125,7 +126,7 @@ def present_images(
     lower = {key.lower(): names for key, names in files.items()}
     for name, of_image in rows.items():
         found = files.get(name, [])
-        if not found and (found := lower.get(name.lower(), [])):
+        if not found and (found := lower.get(name.lower(), lower.get(unquote(name).lower(), []))):
             builder.problems.note(ProblemKind.NEAR_NAME, f"image {name!r:.200}", found[0])
         if len(found) > 1:
             remedy = "keep one, or say where the images are: --images FOLDER"

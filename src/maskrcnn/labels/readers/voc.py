@@ -166,7 +166,9 @@ def _labels_folder(root: Path, split: str | None = None) -> Path:
     """The folder of the XML files; where each split has its own, that of one, or of the first."""
     found = named_folders(root, LABELS_FOLDERS)
     if not found and next(root.glob(XMLS), None) is None:
-        found = [folder for folder in named_folders(root, XML_FOLDERS) if next(folder.glob(XMLS), None)]
+        for folder in named_folders(root, XML_FOLDERS):
+            places = [folder, *(path for path in folder.glob("*/") if split_of(path.name))]
+            found += [folder] * any(next(place.glob(XMLS), None) for place in places)
         found += [path for word in SPLITS if split in (None, word) for path in _joined(root, word)]
     return found[0] if found else root
 
