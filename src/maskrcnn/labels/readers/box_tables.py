@@ -208,15 +208,15 @@ def _columns(path: Path) -> Columns | None:
                 sizes = (each for each in IMAGE_SIZES if called.keys() >= {*each} and not {*each} & {*sides})
                 size = tuple(called[side] for side in next(sizes, ()))
                 return Columns((), image, tuple(called[side] for side in sides), corners, name, split, size)
-    for count, (header, places) in BARE.items():
+    for count, (header, own) in BARE.items():
         for row in rows:
-            numbers = [number(cell) for cell in row[places] if cell]
+            numbers = [number(cell) for cell in row[own] if cell]
             named = len(row) == count and row[header.index("image")].lower().endswith(SUFFIXES)
             if named and len(numbers) > 3 and all(map(math.isfinite, numbers)):
                 return Columns(
                     header,
                     "image",
-                    header[places],
+                    header[own],
                     count != 8,
                     "class",
                     "split" * (count == 11),

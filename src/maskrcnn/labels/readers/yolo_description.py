@@ -108,9 +108,8 @@ def usual_places(folder: Path) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {}
     for split, aliases in SPLIT_NAMES.items():
         for alias in aliases:
-            places = (f"images/{alias}", f"{alias}/images", alias, f"obj_{alias}_data")
-            places += (f"{alias}_images", f"images_{alias}")
-            there = [in_any_case(folder, place) for place in places]
+            forms = ("images/{}", "{}/images", "{}", "obj_{}_data", "{}_images", "images_{}")
+            there = [in_any_case(folder, form.format(alias)) for form in forms]
             with_labels = [place for place in there if _has_labels(folder, place)]
             if is_list_of_images(folder / f"{alias}.txt"):
                 with_labels = [f"{alias}.txt"]
