@@ -116,6 +116,14 @@ def test_a_column_says_the_split(tmp_path: Path, header: str, form: str) -> None
         assert [box for _, *box in boxes[stem]] == [pytest.approx(box) for _, *box in BOXES[stem]]
 
 
+@pytest.mark.parametrize(("encoding", "names"), [("latin-1", ("Bär", "Bör")), ("gbk", ("猫咪", "狗狗"))])
+def test_another_encoding_is_refused(tmp_path: Path, encoding: str, names: tuple[str, str]) -> None:
+    """Letters became replacement characters, and so two classes one."""
+    lines = [f"a.jpg,1,1,9,9,{name}" for name in names]
+    path = write(tmp_path / "boxes.csv", *lines, images="a", encoding=encoding)
+    claims.refused(lambda: open_dataset(path), path, "save it as UTF-8")
+
+
 def test_the_size_of_the_image_in_the_table(tmp_path: Path) -> None:
     """Images made smaller after labelling: the boxes were clipped to them. Or it is the size of the box."""
     form = "{stem}.jpg,96,64,{name},{x0},{y0},{x1},{y1}"

@@ -667,3 +667,13 @@ def test_points_that_are_objects(tmp_path: Path) -> None:
     points[2] = {"x": 12}  # type: ignore[typeddict-item]
     write(tmp_path / "a.json", labels)
     assert len(repaired(open_dataset(tmp_path), "non-finite coordinates dropped").image(0).annotations) == 1
+
+
+def test_names_of_classes_in_another_encoding_are_refused(tmp_path: Path) -> None:
+    """Letters became replacement characters, and so two classes one."""
+    images(tmp_path, stems="a")
+    shape = {"label": "x", "points": [[2, 2], [9, 2], [9, 9]], "shape_type": "polygon"}
+    labels = {"shapes": [shape], "imagePath": "a.png", "imageHeight": HEIGHT, "imageWidth": WIDTH}
+    write(tmp_path / "a.json", labels)
+    (tmp_path / "labels.txt").write_bytes("Bär\nBör\n".encode("latin-1"))
+    refused(lambda: open_dataset(tmp_path), "labels.txt", "save it as UTF-8")

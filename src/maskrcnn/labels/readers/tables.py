@@ -71,7 +71,7 @@ def csv_rows(
     before = csv.field_size_limit(LONGEST_CELL)
     try:
         form = table_form(path)
-        with path.open(encoding=form.encoding, errors="replace", newline="") as file:
+        with path.open(encoding=form.encoding, newline="") as file:
             for _ in range(form.skipped):
                 file.readline()
             reader = csv.reader(file, delimiter=form.mark)
@@ -88,7 +88,9 @@ def csv_rows(
                     what = f"has {counted(len(cells), 'cell')} and not {len(names)}"
                     raise RecordError(path, what, "correct it", f"line {line}")
                 yield line, dict(zip(names, cells, strict=True))
-    except (OSError, UnicodeError, csv.Error) as error:
+    except UnicodeError:  # replacement characters would make one class of two
+        raise RecordError(path, "not text in UTF-8, nor in UTF-16", "save it as UTF-8") from None
+    except (OSError, csv.Error) as error:
         raise RecordError(path, f"not readable as CSV ({one_line(error)})", "correct it") from None
     finally:
         csv.field_size_limit(before)
