@@ -7,6 +7,7 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from claims import refused, repaired
@@ -460,6 +461,16 @@ def test_arrays_that_are_no_label_image(tmp_path: Path) -> None:
         refused(lambda: open_dataset(tmp_path), path, *words)
     path.write_bytes(b"PK")
     refused(lambda: open_dataset(tmp_path), path, "cannot be decoded")
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_colours_of_16_bits_are_refused(tmp_path: Path, channels: int) -> None:
+    """Of 1 to 600 only 0, 1 and 2 were left."""
+    images(tmp_path / "images", stems="a")
+    (tmp_path / "labels").mkdir()
+    ids = np.arange(HEIGHT * WIDTH, dtype=np.uint16).reshape(HEIGHT, WIDTH) // 2
+    cv2.imwrite(str(tmp_path / "labels/a.png"), np.stack([ids] * channels, axis=2))
+    refused(lambda: open_dataset(tmp_path), "a.png", "16 bits in each channel", "one channel")
 
 
 @pytest.mark.parametrize("opaque", [False, True])

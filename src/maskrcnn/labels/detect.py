@@ -42,7 +42,11 @@ from maskrcnn.labels.readers.open_images import (
 )
 from maskrcnn.labels.readers.penn_fudan import looks_like_penn_fudan, read_penn_fudan
 from maskrcnn.labels.readers.qupath import looks_like_qupath, read_qupath
-from maskrcnn.labels.readers.run_lengths import looks_like_run_lengths, read_run_lengths
+from maskrcnn.labels.readers.run_lengths import (
+    has_run_lengths_split,
+    looks_like_run_lengths,
+    read_run_lengths,
+)
 from maskrcnn.labels.readers.segmentation_masks import (
     has_mask_split,
     looks_like_segmentation_masks,
@@ -103,7 +107,11 @@ def formats() -> list[Format]:
             takes=("image_folder",),
         ),
         Format(
-            "run-lengths", looks_like_run_lengths, read_run_lengths, takes=("image_folder", "split_parts")
+            "run-lengths",
+            looks_like_run_lengths,
+            read_run_lengths,
+            has_run_lengths_split,
+            takes=("image_folder", "split_parts"),
         ),
         Format("mpii", looks_like_mpii, read_mpii, takes=("image_folder",)),
         Format("qupath", looks_like_qupath, read_qupath, takes=("class_attribute",)),

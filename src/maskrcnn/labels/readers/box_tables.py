@@ -27,15 +27,17 @@ from maskrcnn.labels.readers.open_images import looks_like_open_images
 from maskrcnn.labels.readers.run_lengths import COLUMNS as RUNS
 from maskrcnn.labels.readers.run_lengths import NOTHING, looks_like_run_lengths
 from maskrcnn.labels.readers.tables import (
+    SPLIT_COLUMNS,
     TABLE_SUFFIXES,
     TABLES,
     csv_rows,
+    has_rows_of,
     images_by_name,
     named_beside,
+    of_split,
     present_images,
     table_form,
 )
-from maskrcnn.labels.split_names import other_subsets, split_of, subsets_of
 from maskrcnn.labels.types import DEFAULT_CLASS
 from maskrcnn.labels.values import number
 
@@ -68,7 +70,6 @@ SIZES = (
 )
 # of the whole image, where the sides of the box are others
 IMAGE_SIZES = (("image_height", "image_width"), ("img_height", "img_width"), ("height", "width"))
-SPLIT_COLUMNS = ("split", "set", "subset", "ml_use")
 VERTICES = ("x1", "y1", "x2", "y2", "x3", "y3", "x4", "y4")  # of Vertex AI, shares of the image
 # of tables without a header, by the number of their cells: what these are, and which of them are sides
 BARE = {
@@ -139,13 +140,7 @@ def read_box_table(source: Path, split: str | None = None, image_folder: Path | 
     rows = _shortened(rows, files, builder)
     names = {row.name for of_image in rows.values() for row in of_image if row.box is not None}
     ids = builder.add_classes(sorted(names - {""}))
-    subsets = [row.split for of_image in rows.values() for row in of_image]
-    for subset in other_subsets(subsets):
-        builder.problems.note(ProblemKind.OTHER_SUBSET, repr(subset), count=subsets.count(subset))
-    wanted = set(subsets_of(split, subsets))
-    chosen = {
-        name: kept for name, of_image in rows.items() if (kept := [x for x in of_image if x.split in wanted])
-    }
+    chosen = of_split(rows, split, builder)
     others = rows.keys() - chosen.keys()
     for name, of_image in present_images(
         chosen, files, builder, lambda: others | named_beside(path, path.parent.glob(TABLES), _names)
@@ -172,7 +167,7 @@ def has_box_split(source: Path, split: str) -> bool:
     columns = None if path is None else _columns(path)
     if path is None or columns is None or not columns.split:
         return False
-    return any(split_of(row.split) == split for of_image in _rows(path, columns).values() for row in of_image)
+    return has_rows_of(_rows(path, columns), split)
 
 
 def _table(source: Path) -> Path | None:

@@ -100,6 +100,9 @@ def read_ids(
         indexed = False
     else:
         with open_label_image(path, size) as label:
+            if label.mode in ("RGB", "RGBA", "LA") and ";16" in str(getattr(label, "tile", "")):
+                what = f"16 bits in each channel of mode {label.mode}, of which only the high 8 can be read"
+                raise RecordError(path, what, "save the numbers as 16-bit PNG of one channel")
             if label.format in WITHOUT_ORDER and label.mode == "P":
                 label = label.convert("RGBA")
             mode, ids, palette = f"mode {label.mode}", np.asarray(label), label.getpalette() or []

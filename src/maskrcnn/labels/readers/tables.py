@@ -18,12 +18,13 @@ from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.folder_files import files_under
 from maskrcnn.labels.readers.label_image_names import LABEL_FOLDERS
 from maskrcnn.labels.readers.via_files import LONGEST_CELL
-from maskrcnn.labels.split_names import splits_named
+from maskrcnn.labels.split_names import other_subsets, split_of, splits_named, subsets_of
 from maskrcnn.safe_files import decoded, encoding_of
 from maskrcnn.shell import counted
 
 HEAD = 4096  # bytes that are looked into
 MARKS = ",;\t"  # between cells
+SPLIT_COLUMNS = ("split", "set", "subset", "ml_use")
 TABLES, TABLE_SUFFIXES = "*.[cCtT][sS][vV]", (".csv", ".tsv")
 
 
@@ -149,6 +150,26 @@ def present_images(
     for name in sorted(unnamed):
         builder.problems.note(ProblemKind.IMAGE_WITHOUT_ROW, repr(name), name)
     return images
+
+
+def of_split(rows: dict[str, list[Any]], split: str | None, builder: LabelBuilder) -> dict[str, list[Any]]:
+    """The rows of a split; those of subsets that are none are counted.
+
+    Args:
+        rows: by what they call their image; each has a `split`, "" where no column says it.
+        split: "train", "val" or "test". None: the first of them that there is, or all where there is none.
+    """
+    subsets = [row.split for of_image in rows.values() for row in of_image]
+    for subset in other_subsets(subsets):
+        builder.problems.note(ProblemKind.OTHER_SUBSET, repr(subset), count=subsets.count(subset))
+    wanted = set(subsets_of(split, subsets))
+    chosen = {name: [row for row in of_image if row.split in wanted] for name, of_image in rows.items()}
+    return {name: of_image for name, of_image in chosen.items() if of_image}
+
+
+def has_rows_of(rows: dict[str, list[Any]], split: str) -> bool:
+    """Whether a row is of "train", "val" or "test"."""
+    return any(split_of(row.split) == split for of_image in rows.values() for row in of_image)
 
 
 def named_beside(path: Path, tables: Iterable[Path], names: Callable[[Path], Iterable[str]]) -> set[str]:
