@@ -688,3 +688,15 @@ def test_names_of_classes_in_another_encoding_are_refused(tmp_path: Path) -> Non
     write(tmp_path / "a.json", labels)
     (tmp_path / "labels.txt").write_bytes("Bär\nBör\n".encode("latin-1"))
     refused(lambda: open_dataset(tmp_path), "labels.txt", "save it as UTF-8")
+
+
+def test_boxes_of_voc_that_were_passed_over(tmp_path: Path) -> None:
+    """A second one of an object, and objects in a list of their own."""
+    images(tmp_path, stems="a")
+    box = "<bndbox><xmin>3</xmin><ymin>2</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
+    one = f"<object><name>cat</name>{box}</object>"
+    size = f"<size><width>{WIDTH}</width><height>{HEIGHT}</height></size>"
+    (tmp_path / "a.xml").write_text(f"<annotation>{size}<objects>{one}</objects>{one}</annotation>")
+    assert len(repaired(open_dataset(tmp_path)).image(0).annotations) == 2
+    (tmp_path / "a.xml").write_text(f"<annotation>{size}{one.replace(box, 2 * box)}</annotation>")
+    refused(lambda: open_dataset(tmp_path), "a.xml", "object 1 has several boxes", "make each an object")

@@ -350,6 +350,19 @@ def test_refused(files: Files, change: Any, words: list[str]) -> None:
     files.refused(*words)
 
 
+def test_a_task_of_two_images(files: Files) -> None:
+    """The objects of both were taken for the first's."""
+    for number, one in enumerate(files.regions):
+        one["to_name"] = f"image{number % 2}"
+    files.task["data"]["image2"] = "/data/upload/1/b.png"
+    files.refused("task 11", "'image0' and 'image1'", "a task of its own")
+
+
+def test_two_tasks_of_one_image(files: Files) -> None:
+    files.tasks.append(copy.deepcopy(files.task) | {"id": 12})
+    assert len(files.lost("image file under a second id")) == 2
+
+
 def test_json_that_is_none(files: Files) -> None:
     files.json.write_bytes(b"[" * 100_000)
     assert not looks_like_label_studio(files.json)

@@ -136,6 +136,10 @@ def _tasks(content: list[dict[str, Any]], builder: LabelBuilder) -> Iterator[Tas
             raise RecordError(
                 builder.source, "is no list of objects", "export anew", f"the result of {record}"
             )
+        places = {f"{one['to_name']!r:.40}" for one in regions if _kind(one) in KINDS and "to_name" in one}
+        if len(places) > 1:
+            what = f"has regions on {' and '.join(sorted(places)[:2])}"
+            raise RecordError(builder.source, what, "give each image a task of its own", record)
         address = _address(data if isinstance(data, dict) else {}, builder.source, record)
         yield Task(record, raw.get("id"), address, "", regions)
 
@@ -164,13 +168,9 @@ def _address(data: dict[str, Any], source: Path, record: str) -> str:
     """The address of the image: `image`, or the only text that ends as an image's name does."""
     if isinstance(data.get("image"), str) and data["image"]:
         return str(data["image"])
+    texts = [value for value in data.values() if isinstance(value, str)]
     found = [
-        value
-        for value in data.values()
-        if isinstance(value, str)
-        and unquote(value).lower().partition("?")[0].endswith(SUFFIXES)
-        or isinstance(value, str)
-        and "?d=" in value
+        text for text in texts if unquote(text).lower().partition("?")[0].endswith(SUFFIXES) or "?d=" in text
     ]
     if len(found) != 1:
         raise RecordError(source, "has no image in data.image", "export a project of images", record)

@@ -41,7 +41,7 @@ KINDS = (
     NotRead("polygons of HuBMAP", ("*.jsonl",), AS_IMAGES, ('"coordinates"',)),
     NotRead("prompts for a language model", ("*.jsonl", "*/*.jsonl"), EXPORT, ('"prefix"', '"suffix"')),
     NotRead("a project of VoTT", ("*.vott",), EXPORT),
-    NotRead("lines of JSON", ("*.jsonl", "*/*.jsonl", "*.ndjson", "*/*.ndjson"), EXPORT),
+    NotRead("lines of JSON", ("*.jsonl", "*/*.jsonl", "*.ndjson", "*/*.ndjson", "*.manifest"), EXPORT),
     NotRead("TFRecord", ("*.tfrecord*", "*/*.tfrecord*"), "convert it to COCO JSON"),
     NotRead("Parquet", ("*.parquet", "*/*.parquet"), "save its images, and its labels as COCO JSON"),
     NotRead(

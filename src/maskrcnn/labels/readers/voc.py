@@ -276,7 +276,7 @@ def _read_xml(layout: Layout, key: str, builder: LabelBuilder) -> Iterator[Objec
         )
     file_name = _image(layout, key, root, builder.problems)
     image = builder.add_image(file_name, size=_size(root, path, builder.problems))
-    objects = root.findall("object")
+    objects = list(root.iter("object"))  # some lie in a list of their own
     masks = object_masks(layout.root, key, image.size, len(objects), builder.problems)
     for position, element in enumerate(objects, start=1):
         source = f"object {position} of {path.relative_to(layout.labels).as_posix()!r}"
@@ -285,6 +285,8 @@ def _read_xml(layout: Layout, key: str, builder: LabelBuilder) -> Iterator[Objec
         if not name or rotated:
             builder.problems.note(ProblemKind.VOC_ROTATED_BOX if rotated else ProblemKind.NO_CLASS, source)
             continue
+        if len(element.findall("bndbox")) > 1:
+            raise RecordError(path, "has several boxes", "make each an object", f"object {position}")
         _count_lost(element, source, builder.problems)
         box = _box(element)
         mask = None if masks is None else object_mask(masks.get(position), box, source, builder.problems)
