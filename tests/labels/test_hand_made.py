@@ -514,6 +514,30 @@ def test_a_folder_among_the_masks_of_an_image(tmp_path: Path) -> None:
     refused(lambda: open_dataset(tmp_path), "masks/a/cat", "move the masks into 'a'")
 
 
+def test_masks_that_are_arrays_are_refused(tmp_path: Path) -> None:
+    """They were passed over, and their image was one without an object."""
+    for stem in "ab":
+        images(tmp_path / stem / "images", stems=stem)
+        label_image(tmp_path / stem / "masks/0.png", stem)
+    np.save(tmp_path / "a/masks/1.npy", np.ones((HEIGHT, WIDTH), bool))
+    refused(lambda: open_dataset(tmp_path), "1.npy", "PNG or TIFF")
+
+
+def test_a_label_image_in_a_folder_for_masks(tmp_path: Path) -> None:
+    """All its objects were one."""
+    images(tmp_path / "images", stems="a")
+    label_image(tmp_path / "masks/a/0.png", "a")
+    refused(lambda: open_dataset(tmp_path), "masks/a/0.png", "1 to 2", "a mask of its own")
+
+
+def test_numbers_that_are_none_of_kitti_mots(tmp_path: Path) -> None:
+    images(tmp_path / "images/p1")
+    for stem in "ab":
+        label_image(tmp_path / f"instances/p1/{stem}.png", stem)
+    refused(lambda: open_dataset(tmp_path), "a.png", "has the number 1", f"instance-png:{tmp_path}")
+    assert count(repaired(open_dataset(f"instance-png:{tmp_path}"))) == (2, 3)
+
+
 @pytest.mark.parametrize(
     ("image", "mask"),
     [
@@ -530,6 +554,8 @@ def test_masks_of_each_image_in_other_places(tmp_path: Path, image: str, mask: s
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (WIDTH, HEIGHT), (9, 9, 9)).save(path)
         label_image(tmp_path / mask.format(stem), stem)
+        drawn = Image.open(tmp_path / mask.format(stem))
+        drawn.point(lambda value: 255 * bool(value)).save(tmp_path / mask.format(stem))
     images(tmp_path / "c", stems="a")
     assert count(open_dataset(tmp_path)) == (2, 2)
 

@@ -139,6 +139,8 @@ def detect(path: Path) -> Format | None:
     # any other .json is taken for COCO's, whose reader says what is wrong with it; boxes may be masks' too
     found = [each for each in others if each.looks_like(path)] or [coco] * coco.looks_like(path)
     found = found or [tables] * tables.looks_like(path)
+    if [each.name for each in found] == ["instance-png", "kitti-mots"]:
+        del found[0]  # of instances/, whose numbers tell; if they are not its own, its reader says so
     if [each.name for each in found] in (["instance-png"], ["cellpose"]) and _coco_in(path):
         found.append(coco)
     if len(found) > 1:

@@ -15,7 +15,6 @@ from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.json_file import JSONS
-from maskrcnn.labels.readers.kitti_mots import LABELS as MOTS
 from maskrcnn.labels.readers.label_image import ARRAYS_SUFFIX, add_instances, ids_of_colours, read_ids
 from maskrcnn.labels.readers.label_image_names import (
     IMAGE_FOLDERS,
@@ -137,8 +136,6 @@ def _deeper_places(folder: Path) -> list[tuple[Path, Path]]:
         return []
     for photos in named_folders(folder, IMAGE_FOLDERS):
         for beside in named_folders(folder, LABEL_FOLDERS):
-            if beside.name == MOTS:
-                continue
             images, labels = (
                 sorted(path for path in place.glob("*/") if not path.name.startswith("."))
                 for place in (photos, beside)

@@ -48,6 +48,10 @@ def read_kitti_mots(source: Path) -> FileDataset:
                     builder.add_object(image, one, record, rle=rle, crowd=True)
             elif kind in CLASSES:
                 builder.add_object(image, list(CLASSES).index(kind), record, rle=rle)
+            elif kind == 0:
+                what = f"has the number {value}; 1000 times a class is added to those of KITTI MOTS"
+                remedy = f"if it is not of that, say so: instance-png:{source}"
+                raise RecordError(labels / label, what, remedy)
             else:
                 builder.problems.note(ProblemKind.UNLISTED_SEGMENT, record)
     return builder.build()
