@@ -265,6 +265,16 @@ def test_trailing_commas_are_told(tmp_path: Path, there: str, written: str) -> N
     refused(lambda: open_dataset(tmp_path), "at line", "correct the file")
 
 
+def test_a_key_that_is_there_twice(tmp_path: Path) -> None:
+    """Of two lists put into one file the first was lost."""
+    images(tmp_path / "images")
+    text = json.dumps(document())
+    (tmp_path / "train.json").write_text(text[:-1] + ', "annotations": []}')
+    refused(lambda: open_dataset(tmp_path), "train.json", "'annotations' is there twice", "correct the file")
+    (tmp_path / "train.json").write_text(text[:-1] + ', "info": {}}')
+    assert count(open_dataset(tmp_path)) == (2, 3)
+
+
 def test_names_and_sizes_of_another_type(tmp_path: Path) -> None:
     images(tmp_path / "images")
     labels = document()
