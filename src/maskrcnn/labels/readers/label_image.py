@@ -106,9 +106,7 @@ def read_ids(
             if label.format in WITHOUT_ORDER and label.mode == "P":
                 label = label.convert("RGBA")
             mode, ids, palette = f"mode {label.mode}", np.asarray(label), label.getpalette() or []
-            if (
-                of_colours is not None and label.mode == "LA"
-            ):  # what is transparent is background, as in colours
+            if of_colours is not None and label.mode == "LA":  # transparent is background, as in colours
                 ids = np.where(ids[..., 1] > 0, ids[..., 0], 0)
         indexed = label.mode == "P"
         if of_colours is not None and indexed and palette[3 * VOC_BORDER :][:3] == list(VOC_VOID):
@@ -165,7 +163,7 @@ def _only_array(path: Path, size: tuple[int, int] | None) -> np.ndarray:
             path, f"its array {names} is larger than its image", "save the ids of one image alone"
         )
     with as_image_error(path), np.load(path, allow_pickle=False) as arrays:
-        array: np.ndarray = np.atleast_3d(arrays[arrays.files[0]])
+        array: np.ndarray = np.atleast_3d(arrays[members[0].filename])
     if array.ndim != 3 or array.dtype.kind not in "buif":
         raise RecordError(path, "not an image of numbers", "save the ids (height, width) with numpy.save")
     return array
