@@ -71,14 +71,7 @@ def parse_xml(path: Path) -> Element:
             raise RecordError(path, "no such file", "restore it")
         if path.stat().st_size > MAX_BYTES:
             raise RecordError(path, f"larger than {MAX_BYTES >> 20} MB", "export the labels in parts")
-        with path.open("rb") as file:
-            declared = DECLARED.match(file.read(HEAD))
-            file.seek(0)
-            encoding = None if declared is None else ENCODINGS.get(declared[1].decode().lower())
-            if encoding is None:
-                parser.ParseFile(file)
-            else:  # a text is parsed as UTF-8, whatever it declares
-                parser.Parse(file.read().decode(encoding), True)
+        _feed(parser, path)
     except OSError as error:
         raise RecordError(path, f"not readable ({error.strerror})", "check the file") from None
     except expat.ExpatError as error:
@@ -92,3 +85,15 @@ def parse_xml(path: Path) -> Element:
     except (ValueError, LookupError) as error:
         raise RecordError(path, f"not valid XML ({one_line(error):.200})", "save it as UTF-8") from None
     return builder.close()
+
+
+def _feed(parser: expat.XMLParserType, path: Path) -> None:
+    """Parse a file; of one of `ENCODINGS` the text, which is parsed as UTF-8 whatever it declares."""
+    with path.open("rb") as file:
+        declared = DECLARED.match(file.read(HEAD))
+        file.seek(0)
+        encoding = None if declared is None else ENCODINGS.get(declared[1].decode().lower())
+        if encoding is None:
+            parser.ParseFile(file)
+        else:
+            parser.Parse(file.read().decode(encoding), True)
