@@ -11,7 +11,7 @@ from PIL import Image
 
 from maskrcnn.errors import UserError
 from maskrcnn.labels.detect import detect
-from maskrcnn.labels.open import open_dataset, open_pair
+from maskrcnn.labels.open import open_dataset, open_pair, open_split
 from maskrcnn.labels.options import LabelOptions
 from maskrcnn.labels.readers.box_tables import looks_like_box_table, read_box_table
 from maskrcnn.labels.types import Dataset
@@ -78,13 +78,86 @@ def test_what_tools_write(tmp_path: Path, header: str, form: str, encoding: str)
         ("train/_annotations.csv", "valid/_annotations.csv"),
         ("train.csv", "val.csv"),
         ("train_labels.csv", "val_labels.csv"),
+        ("train.tsv", "val_labels.tsv"),
     ],
 )
 def test_splits(tmp_path: Path, train: str, val: str) -> None:
     tensorflow(tmp_path / train, "a")
     tensorflow(tmp_path / val, "b")
     pair = open_pair(tmp_path)
-    assert [found(part) for part in pair if part] == [{"a": BOXES["a"]}, {"b": BOXES["b"]}]
+    assert [found(claims.repaired(part)) for part in pair if part] == [{"a": BOXES["a"]}, {"b": BOXES["b"]}]
+
+
+@pytest.mark.parametrize(
+    ("header", "form"),
+    [
+        ("", "{split},gs://pets/{stem}.jpg,{name},{u0},{v0},,,{u1},{v1},,"),
+        ("", "{split},gs://pets/{stem}.jpg,{name},{u0},{v0},{u1},{v0},{u1},{v1},{u0},{v1}"),
+        ("filename,class,xmin,ymin,xmax,ymax,split", "pets/{stem}.jpg,{name},{x0},{y0},{x1},{y1},{split}"),
+    ],
+)
+def test_a_column_says_the_split(tmp_path: Path, header: str, form: str) -> None:
+    lines = [
+        form.replace("{split}", split).format(
+            **dict(zip(("name", "x0", "y0", "x1", "y1"), box, strict=True)),
+            **{"stem": stem, "u0": box[1] / WIDTH, "v0": box[2] / HEIGHT, "u1": box[3] / WIDTH},
+            v1=box[4] / HEIGHT,
+        )
+        for split, stem in (("TRAIN", "a"), ("VALIDATION", "b"), ("UNASSIGNED", "c"))
+        for box in BOXES.get(stem, BOXES["b"])
+    ]
+    write(tmp_path / "boxes.csv", *filter(None, [header]), *lines, images="abc")
+    said = ["leading folders of file_name left off"] * 3 + ["subset that is no split left out"]
+    train, val = open_pair(tmp_path)
+    assert val is not None and open_split(tmp_path, "test") is None
+    for part, stem in ((train, "a"), (val, "b")):
+        boxes = found(claims.repaired(part, *said))
+        assert [name for name, *_ in boxes[stem]] == [name for name, *_ in BOXES[stem]]
+        assert [box for _, *box in boxes[stem]] == [pytest.approx(box) for _, *box in BOXES[stem]]
+
+
+@pytest.mark.parametrize(("encoding", "names"), [("latin-1", ("Bär", "Bör")), ("gbk", ("猫咪", "狗狗"))])
+def test_another_encoding_is_refused(tmp_path: Path, encoding: str, names: tuple[str, str]) -> None:
+    """Letters became replacement characters, and so two classes one."""
+    lines = [f"a.jpg,1,1,9,9,{name}" for name in names]
+    path = write(tmp_path / "boxes.csv", *lines, images="a", encoding=encoding)
+    claims.refused(lambda: open_dataset(path), path, "save it as UTF-8")
+
+
+def test_the_size_of_the_image_in_the_table(tmp_path: Path) -> None:
+    """Images made smaller after labelling: the boxes were clipped to them. Or it is the size of the box."""
+    form = "{stem}.jpg,96,64,{name},{x0},{y0},{x1},{y1}"
+    path = write(tmp_path / "boxes.csv", TENSORFLOW, *rows(form))
+    claims.refused(lambda: open_dataset(path), "a.jpg", "48 x 32", "96 x 64")
+    path = write(path, TENSORFLOW, *rows("{stem}.jpg,{w},{h},{name},{x0},{y0},{x1},{y1}"))
+    assert found(claims.repaired(open_dataset(path))) == BOXES
+    lines = rows("{stem}.jpg,48,32,{name},{x0},{y0},{x1},{y1}")
+    path = write(path, TENSORFLOW, *lines, "b.jpg,,,dog,5,5,60,20")
+    clipped = claims.repaired(open_dataset(path), "box clipped to the image")
+    assert found(clipped) == BOXES | {"b": [*BOXES["b"], ("dog", 5, 5, 48, 20)]}
+
+
+def test_percent_signs_in_names(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "boxes.csv",
+        *rows("s3://x/{stem}%20%C3%BC.jpg,{x0},{y0},{x1},{y1},{name}"),
+        suffix=" ü.jpg",
+    )
+    assert (
+        found(claims.repaired(read_box_table(path), *["leading folders of file_name left off"] * 2)) == BOXES
+    )
+
+
+def test_shares_of_vertex_without_a_split(tmp_path: Path) -> None:
+    lines = ["gs://x/a.jpg,cat,0.25,0.5,,,0.5,1,,", "gs://x/b.jpg,,,,,,,,,"]
+    path = write(tmp_path / "boxes.csv", *lines)
+    expected = {"a": [("cat", 12, 16, 24, 32)], "b": []}
+    assert (
+        found(claims.repaired(read_box_table(path), *["leading folders of file_name left off"] * 2))
+        == expected
+    )
+    write(path, *lines, "gs://x/a.jpg,cat,10,20,,,30,32,,")
+    claims.refused(lambda: read_box_table(path), path, "line 3", "above 1", "write shares of the image")
 
 
 def test_rows_without_a_box_and_images_without_a_row(tmp_path: Path) -> None:
@@ -155,6 +228,7 @@ def subjects(folder: Path) -> list[Subject]:
     paths = [
         write(folder / "one/boxes.csv", "filename,xmin,ymin,xmax,ymax,class", *rows("{stem}.jpg," + form)),
         write(folder / "two/boxes.csv", *rows("{stem}.jpg," + form)),
+        write(folder / "four/boxes.csv", "TRAIN,gs://x/a.jpg,cat,0.1,0.2,,,0.5,0.6,,"),
         write(folder / "three/boxes.csv", "image_id;bbox", *rows("{stem};[{x0}, {y0}, {w}, {h}]")),
     ]
     return [Subject(path.parent, path, read_box_table, looks_like_box_table, [path]) for path in paths]

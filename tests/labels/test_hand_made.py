@@ -7,14 +7,16 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from claims import refused, repaired
 from PIL import Image
 
 from maskrcnn.errors import UserError
-from maskrcnn.labels.open import open_dataset, open_pair
+from maskrcnn.labels.open import open_dataset, open_pair, open_split
 from maskrcnn.labels.types import Dataset
+from maskrcnn.masks.rle import bitmap_rle, rle_area
 
 WIDTH, HEIGHT = 40, 30
 BOXES = {"a": [[2, 3, 10, 12], [20, 5, 12, 20]], "b": [[4, 4, 16, 8]]}  # x, y, width, height
@@ -132,6 +134,8 @@ def test_a_folder_in_it_with_several_files_is_named(tmp_path: Path) -> None:
     [
         *[(".JPG", "{}.jpg"), (".jpeg", "{}.jpg"), (".jpg", "{}"), (".PNG", "images\\{}.png")],
         (".png", "C:\\x\\{}.PNG"),
+        (" 1.png", "{}%201.png"),
+        (" ü.png", "set/{}%20%C3%BC.png"),
     ],
 )
 def test_names_of_images_in_other_letters(tmp_path: Path, there: str, written: str) -> None:
@@ -141,6 +145,22 @@ def test_names_of_images_in_other_letters(tmp_path: Path, there: str, written: s
     dataset = repaired(open_dataset(tmp_path), *[NEAR] * 2)
     assert count(dataset) == (2, 3)
     assert [Path(image.file_name).name for image in dataset] == [f"a{there}", f"b{there}"]
+
+
+def test_percent_signs_in_names(tmp_path: Path) -> None:
+    """A file that is called so comes first, and none leads out of the folder."""
+    images(tmp_path / "images", "%201.png")
+    images(tmp_path / "images", " 1.png")
+    images(tmp_path)
+    write(tmp_path / "train.json", document(name="{}%201.png"))
+    assert [Path(image.file_name).name for image in repaired(open_dataset(tmp_path))] == [
+        "a%201.png",
+        "b%201.png",
+    ]
+    labels = document(name="{}%201.png")
+    labels["images"][0]["file_name"] = "%2e%2e/a.png"
+    write(tmp_path / "train.json", labels)
+    refused(lambda: open_dataset(tmp_path), "1 of 2 image files are missing")
 
 
 def test_one_image_in_other_letters(tmp_path: Path) -> None:
@@ -172,6 +192,15 @@ def test_images_deep_below_images(tmp_path: Path) -> None:
     assert count(open_dataset(path)) == (2, 3)
     images(tmp_path / "images/others")
     refused(lambda: open_dataset(path), "'a.png' not found in")
+
+
+@pytest.mark.parametrize("form", ["{}_images", "images_{}"])
+@pytest.mark.parametrize("place", ["", "annotations/"])
+def test_images_in_folders_with_the_split_in_their_names(tmp_path: Path, form: str, place: str) -> None:
+    for split, stem in (("train", "a"), ("val", "b")):
+        images(tmp_path / form.format(split), stems=stem)
+        write(tmp_path / f"{place}{split}.json", document(stem))
+    assert [count(repaired(part)) for part in open_pair(tmp_path) if part] == [(1, 2), (1, 1)]
 
 
 # ---- COCO: what is written in other forms
@@ -206,6 +235,44 @@ def test_segmentation_in_quotes(tmp_path: Path) -> None:
         record["segmentation"] = json.dumps(record["segmentation"])
     write(tmp_path / "train.json", labels)
     assert count(repaired(open_dataset(tmp_path), *["segmentation in quotes read"] * 3)) == (2, 3)
+
+
+@pytest.mark.parametrize("mark", ["'", '"'])
+def test_counts_that_are_bytes_for_python(tmp_path: Path, mark: str) -> None:
+    images(tmp_path / "images")
+    labels = document()
+    drawn = np.random.default_rng(3).random((HEIGHT, WIDTH)) > 0.9  # its string has backslashes
+    counts = bitmap_rle(drawn)["counts"].decode()
+    assert "\\" in counts
+    for record in labels["annotations"]:
+        written = counts.replace("\\", "\\\\")
+        record["segmentation"] = {"size": [HEIGHT, WIDTH], "counts": f"b{mark}{written}{mark}"}
+        record |= {"bbox": [0, 0, WIDTH, HEIGHT], "area": int(drawn.sum())}
+    write(tmp_path / "train.json", labels)
+    dataset = repaired(open_dataset(tmp_path), *["segmentation in quotes read"] * 3)
+    assert all(
+        a.rle is not None and rle_area(a.rle) == drawn.sum() for image in dataset for a in image.annotations
+    )
+
+
+@pytest.mark.parametrize(("there", "written"), [("}],", "},\n ],"), ('"cat"}', '"cat", }')])
+def test_trailing_commas_are_told(tmp_path: Path, there: str, written: str) -> None:
+    images(tmp_path / "images")
+    text = json.dumps(document()).replace(there, written, 1)
+    (tmp_path / "train.json").write_text(text)
+    refused(lambda: open_dataset(tmp_path), "at line", "delete the comma before the bracket")
+    (tmp_path / "train.json").write_text(text[: text.index(written)] + ",")
+    refused(lambda: open_dataset(tmp_path), "at line", "correct the file")
+
+
+def test_a_key_that_is_there_twice(tmp_path: Path) -> None:
+    """Of two lists put into one file the first was lost."""
+    images(tmp_path / "images")
+    text = json.dumps(document())
+    (tmp_path / "train.json").write_text(text[:-1] + ', "annotations": []}')
+    refused(lambda: open_dataset(tmp_path), "train.json", "'annotations' is there twice", "correct the file")
+    (tmp_path / "train.json").write_text(text[:-1] + ', "info": {}}')
+    assert count(open_dataset(tmp_path)) == (2, 3)
 
 
 def test_names_and_sizes_of_another_type(tmp_path: Path) -> None:
@@ -284,6 +351,42 @@ def test_paths_that_lead_out_and_in_again(tmp_path: Path) -> None:
     assert len(open_dataset(folder)) == 1
 
 
+@pytest.mark.parametrize("form", ["{split}_{what}", "{what}_{split}", "{split}_{what}/deep"])
+@pytest.mark.parametrize("yaml", ["", "train: ../train_images\nval: val_images\n"])
+def test_yolo_in_folders_with_the_split_in_their_names(tmp_path: Path, form: str, yaml: str) -> None:
+    for split, stem in (("train", "a"), ("val", "b")):
+        images(tmp_path / form.format(split=split, what="images"), stems=stem)
+        path = tmp_path / form.format(split=split, what="labels") / f"{stem}.txt"
+        path.parent.mkdir(parents=True)
+        path.write_text("0 0.5 0.5 0.2 0.2\n" * (1 if stem == "a" else 2))
+    (tmp_path / "data.yaml").write_text(("" if form[1] == "w" else yaml) + "names: [cat]\n")
+    pair = open_pair(tmp_path)
+    assert [[len(image.annotations) for image in part] for part in pair if part] == [[1], [2]]
+
+
+@pytest.mark.parametrize("form", ["{split}_annotations", "{split}_labels", "xmls_{split}", "labels/{split}"])
+def test_voc_in_folders_with_the_split_in_their_names(tmp_path: Path, form: str) -> None:
+    for split, stem in (("train", "a"), ("val", "b")):
+        images(tmp_path / ("images/" + split if "/" in form else f"{split}_images"), stems=stem)
+        path = tmp_path / form.format(split=split) / f"{stem}.xml"
+        path.parent.mkdir(parents=True)
+        objects = "".join(
+            f"<object><name>cat</name><bndbox><xmin>{x + 1}</xmin><ymin>{y + 1}</ymin><xmax>{x + w}</xmax>"
+            f"<ymax>{y + h}</ymax></bndbox></object>"
+            for x, y, w, h in BOXES[stem]
+        )
+        size = f"<size><width>{WIDTH}</width><height>{HEIGHT}</height></size>"
+        path.write_text(f"<annotation>{size}{objects}</annotation>")
+    train, val = open_pair(tmp_path)
+    assert val is not None and open_split(tmp_path, "test") is None
+    assert [len(image.annotations) for image in repaired(train)] == [2]
+    assert [len(image.annotations) for image in repaired(val)] == [1]
+    if "/" not in form:
+        images(tmp_path / "val_images", stems="ac")
+        counted = repaired(open_split(tmp_path, "val"), *["image without an XML file left out"] * 2)
+        assert len(counted) == 1
+
+
 def test_settings_of_a_training_beside_a_description(tmp_path: Path) -> None:
     folder = yolo(tmp_path, {"a": ["0 0.5 0.5 0.2 0.2"]})
     (folder / "data.yaml").rename(folder / "mine.yaml")
@@ -314,6 +417,9 @@ def label_image(path: Path, stem: str) -> None:
         ("images/{}.png", "masks/mask-{}.png"),
         ("images/{}.png", "masks/{}.mask.png"),
         ("rawimages/{}.png", "groundtruth/{}.png"),
+        ("images/{}.png", "instances/{}.png"),
+        ("rgb/{}.png", "instance_segmentation/{}.png"),
+        ("images/{}.png", "Segs/{}_seg.png"),
         ("images/p1/{}.png", "masks/p1/{}.png"),
         ("images/images/{}.png", "masks/masks/{}.png"),
         ("img/data/{}.png", "masks/annotated/{}.png"),
@@ -328,6 +434,66 @@ def test_label_images_by_other_names(tmp_path: Path, image: str, label: str) -> 
     dataset = repaired(open_dataset(tmp_path))
     assert count(dataset) == (2, 3)
     assert all(image.path is not None and image.path.is_file() for image in dataset)
+
+
+def test_splits_of_instances_are_no_sequences(tmp_path: Path) -> None:
+    """KITTI MOTS has a folder for each sequence there, and classes in its numbers."""
+    for split, stem in (("train", "a"), ("val", "b")):
+        images(tmp_path / "images" / split, stems=stem)
+        label_image(tmp_path / "instances" / split / f"{stem}.png", stem)
+    assert [count(repaired(part)) for part in open_pair(tmp_path) if part] == [(1, 2), (1, 1)]
+
+
+@pytest.mark.parametrize("save", [np.save, np.savez, np.savez_compressed])
+def test_label_images_that_are_arrays(tmp_path: Path, save: Any) -> None:
+    images(tmp_path / "images")
+    (tmp_path / "labels").mkdir()
+    for stem in "ab":
+        label_image(tmp_path / "drawn.png", stem)
+        with (tmp_path / f"labels/{stem}.{'npy' if save is np.save else 'npz'}").open("wb") as file:
+            save(file, np.asarray(Image.open(tmp_path / "drawn.png")))
+    assert count(repaired(open_dataset(tmp_path))) == (2, 3)
+
+
+def test_arrays_that_are_no_label_image(tmp_path: Path) -> None:
+    images(tmp_path / "images", stems="a")
+    path = tmp_path / "labels/a.npz"
+    path.parent.mkdir()
+    ids = np.ones((HEIGHT, WIDTH), np.uint8)
+    for arrays, *words in (
+        ({"x": ids, "y": ids}, "holds 2 arrays ('x', 'y')", "numpy.save"),
+        ({}, "holds 0 arrays"),
+        ({"x": np.zeros(10**7)}, "'x' is larger than its image"),
+        ({"x": ids[:-1]}, "its image is 40 x 30"),
+        ({"x": np.array([{}], object)}, "cannot be decoded"),
+    ):
+        np.savez_compressed(path, **arrays)
+        refused(lambda: open_dataset(tmp_path), path, *words)
+    path.write_bytes(b"PK")
+    refused(lambda: open_dataset(tmp_path), path, "cannot be decoded")
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_colours_of_16_bits_are_refused(tmp_path: Path, channels: int) -> None:
+    """Of 1 to 600 only 0, 1 and 2 were left."""
+    images(tmp_path / "images", stems="a")
+    (tmp_path / "labels").mkdir()
+    ids = np.arange(HEIGHT * WIDTH, dtype=np.uint16).reshape(HEIGHT, WIDTH) // 2
+    cv2.imwrite(str(tmp_path / "labels/a.png"), np.stack([ids] * channels, axis=2))
+    refused(lambda: open_dataset(tmp_path), "a.png", "16 bits in each channel", "one channel")
+
+
+@pytest.mark.parametrize("opaque", [False, True])
+def test_numbers_with_opacity(tmp_path: Path, opaque: bool) -> None:
+    images(tmp_path / "images")
+    for stem in "ab":
+        path = tmp_path / f"labels/{stem}.png"
+        label_image(path, stem)
+        drawn = Image.open(path)
+        drawn.putalpha(255 if opaque else drawn.point(lambda value: 255 * bool(value)))
+        assert drawn.mode == "LA"
+        drawn.save(path)
+    assert count(repaired(open_dataset(tmp_path))) == (2, 3)
 
 
 @pytest.mark.parametrize("loose", [False, True])
@@ -358,6 +524,30 @@ def test_a_folder_among_the_masks_of_an_image(tmp_path: Path) -> None:
     refused(lambda: open_dataset(tmp_path), "masks/a/cat", "move the masks into 'a'")
 
 
+def test_masks_that_are_arrays_are_refused(tmp_path: Path) -> None:
+    """They were passed over, and their image was one without an object."""
+    for stem in "ab":
+        images(tmp_path / stem / "images", stems=stem)
+        label_image(tmp_path / stem / "masks/0.png", stem)
+    np.save(tmp_path / "a/masks/1.npy", np.ones((HEIGHT, WIDTH), bool))
+    refused(lambda: open_dataset(tmp_path), "1.npy", "PNG or TIFF")
+
+
+def test_a_label_image_in_a_folder_for_masks(tmp_path: Path) -> None:
+    """All its objects were one."""
+    images(tmp_path / "images", stems="a")
+    label_image(tmp_path / "masks/a/0.png", "a")
+    refused(lambda: open_dataset(tmp_path), "masks/a/0.png", "1 to 2", "a mask of its own")
+
+
+def test_numbers_that_are_none_of_kitti_mots(tmp_path: Path) -> None:
+    images(tmp_path / "images/p1")
+    for stem in "ab":
+        label_image(tmp_path / f"instances/p1/{stem}.png", stem)
+    refused(lambda: open_dataset(tmp_path), "a.png", "has the number 1", f"instance-png:{tmp_path}")
+    assert count(repaired(open_dataset(f"instance-png:{tmp_path}"))) == (2, 3)
+
+
 @pytest.mark.parametrize(
     ("image", "mask"),
     [
@@ -374,6 +564,8 @@ def test_masks_of_each_image_in_other_places(tmp_path: Path, image: str, mask: s
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (WIDTH, HEIGHT), (9, 9, 9)).save(path)
         label_image(tmp_path / mask.format(stem), stem)
+        drawn = Image.open(tmp_path / mask.format(stem))
+        drawn.point(lambda value: 255 * bool(value)).save(tmp_path / mask.format(stem))
     images(tmp_path / "c", stems="a")
     assert count(open_dataset(tmp_path)) == (2, 2)
 
@@ -499,3 +691,48 @@ def test_accents_as_macos_writes_them(tmp_path: Path) -> None:
     (tmp_path / "images/b.png").rename(tmp_path / "images" / unicodedata.normalize("NFD", "é.png"))
     write(tmp_path / "train.json", document("b", unicodedata.normalize("NFC", "é.png")))
     assert count(repaired(open_dataset(tmp_path), NEAR)) == (1, 1)
+
+
+def test_percent_signs_in_image_paths(tmp_path: Path) -> None:
+    images(tmp_path, " 1.png", stems="a")
+    shape = {"label": "cat", "points": [[2, 2], [9, 2], [9, 9]], "shape_type": "polygon"}
+    labels = {"shapes": [shape], "imagePath": "a%201.png", "imageHeight": HEIGHT, "imageWidth": WIDTH}
+    write(tmp_path / "x.json", labels)
+    assert [image.file_name for image in repaired(open_dataset(tmp_path))] == ["a 1.png"]
+
+
+def test_points_that_are_objects(tmp_path: Path) -> None:
+    images(tmp_path, stems="a")
+    points = [{"x": 2, "y": 3}, {"x": 12, "y": 3}, {"x": 12, "y": 15}, {"x": 2, "y": 15}]
+    shapes = [
+        {"label": "cat", "points": points, "shape_type": "polygon"},
+        {"label": "cat", "points": points[::2], "shape_type": "rectangle"},
+    ]
+    labels = {"shapes": shapes, "imagePath": "a.png", "imageHeight": HEIGHT, "imageWidth": WIDTH}
+    write(tmp_path / "a.json", labels)
+    assert [a.box for a in repaired(open_dataset(tmp_path)).image(0).annotations] == [(2, 3, 12, 15)] * 2
+    points[2] = {"x": 12}  # type: ignore[typeddict-item]
+    write(tmp_path / "a.json", labels)
+    assert len(repaired(open_dataset(tmp_path), "non-finite coordinates dropped").image(0).annotations) == 1
+
+
+def test_names_of_classes_in_another_encoding_are_refused(tmp_path: Path) -> None:
+    """Letters became replacement characters, and so two classes one."""
+    images(tmp_path, stems="a")
+    shape = {"label": "x", "points": [[2, 2], [9, 2], [9, 9]], "shape_type": "polygon"}
+    labels = {"shapes": [shape], "imagePath": "a.png", "imageHeight": HEIGHT, "imageWidth": WIDTH}
+    write(tmp_path / "a.json", labels)
+    (tmp_path / "labels.txt").write_bytes("Bär\nBör\n".encode("latin-1"))
+    refused(lambda: open_dataset(tmp_path), "labels.txt", "save it as UTF-8")
+
+
+def test_boxes_of_voc_that_were_passed_over(tmp_path: Path) -> None:
+    """A second one of an object, and objects in a list of their own."""
+    images(tmp_path, stems="a")
+    box = "<bndbox><xmin>3</xmin><ymin>2</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
+    one = f"<object><name>cat</name>{box}</object>"
+    size = f"<size><width>{WIDTH}</width><height>{HEIGHT}</height></size>"
+    (tmp_path / "a.xml").write_text(f"<annotation>{size}<objects>{one}</objects>{one}</annotation>")
+    assert len(repaired(open_dataset(tmp_path)).image(0).annotations) == 2
+    (tmp_path / "a.xml").write_text(f"<annotation>{size}{one.replace(box, 2 * box)}</annotation>")
+    refused(lambda: open_dataset(tmp_path), "a.xml", "object 1 has several boxes", "make each an object")

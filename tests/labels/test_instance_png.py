@@ -313,7 +313,7 @@ def test_a_second_folder_of_label_images(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("suffix", "words"),
-    [(".jpg", ["compression", "PNG or TIFF"]), (".webp", ["compression", "PNG"]), (".npz", ["numpy.save"])],
+    [(".jpg", ["compression", "PNG or TIFF"]), (".webp", ["compression", "PNG"]), (".mat", ["numpy.save"])],
 )
 def test_label_images_in_formats_that_are_not_read(suffix: str, words: list[str], tmp_path: Path) -> None:
     """Also of one image only: it would be left out."""

@@ -315,6 +315,10 @@ def test_brush_that_is_none(files: Files, rle: Any, word: str) -> None:
         ("https://host/a%20b.png", "a b.png"),
         ("odd #1 100%.png", "odd #1 100%.png"),
         ("../../a.png", "a.png"),
+        ("/data/upload/3/0a1b2c3d-my_photo_1.png", "images/my photo (1).png"),  # as Django stores it
+        ("/data/upload/3/0a1b2c3d-B%C3%A4r.png", "images/Ba\u0308r.png"),  # as macOS writes it
+        ("/data/upload/3/0a1b2c3d-%E7%8C%AB.png", "猫.png"),
+        ("s3://bucket/set/B.PNG", "export/b.png"),
     ],
 )
 def test_where_images_are_found(files: Files, address: str, place: str) -> None:
@@ -344,6 +348,19 @@ def test_where_images_are_found(files: Files, address: str, place: str) -> None:
 def test_refused(files: Files, change: Any, words: list[str]) -> None:
     change(files.tasks)
     files.refused(*words)
+
+
+def test_a_task_of_two_images(files: Files) -> None:
+    """The objects of both were taken for the first's."""
+    for number, one in enumerate(files.regions):
+        one["to_name"] = f"image{number % 2}"
+    files.task["data"]["image2"] = "/data/upload/1/b.png"
+    files.refused("task 11", "'image0' and 'image1'", "a task of its own")
+
+
+def test_two_tasks_of_one_image(files: Files) -> None:
+    files.tasks.append(copy.deepcopy(files.task) | {"id": 12})
+    assert len(files.lost("image file under a second id")) == 2
 
 
 def test_json_that_is_none(files: Files) -> None:

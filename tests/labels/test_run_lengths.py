@@ -15,7 +15,7 @@ from maskrcnn.cli.main import main
 from maskrcnn.errors import UserError
 from maskrcnn.labels.detect import detect
 from maskrcnn.labels.file_dataset import FileDataset
-from maskrcnn.labels.open import open_dataset, open_pair
+from maskrcnn.labels.open import open_dataset, open_pair, open_split
 from maskrcnn.labels.options import LabelOptions
 from maskrcnn.labels.readers.run_lengths import looks_like_run_lengths, read_run_lengths
 
@@ -99,6 +99,22 @@ def test_a_mask_over_whole_rows(tmp_path: Path) -> None:
     mask[3:9] = True
     lines = ["id,rle", f"a,{encoded(B, 'C')}", f"a,{encoded(A, 'C')}", f"a,{encoded(mask, 'C')}"]
     same(repaired(write(tmp_path, "train.csv", *lines, images=("a.png",)), ALONG), B, A, mask)
+
+
+def test_a_table_with_tabs_by_its_own_suffix(tmp_path: Path) -> None:
+    path = write(tmp_path, "train.tsv", "ImageId\tEncodedPixels", f"a\t{encoded(A)}", images=("a.png",))
+    same(repaired(path), A)
+    assert len(open_dataset(tmp_path)) == 1
+
+
+def test_a_column_says_the_split(tmp_path: Path) -> None:
+    lines = ["ImageId,EncodedPixels,Split", f"a,{encoded(A)},train", f"b,{encoded(B)},val", "c,,rest"]
+    write(tmp_path, "x.csv", *lines, images=("a.png", "b.png", "c.png"))
+    for split, name in (("train", "a.png"), ("val", "b.png")):
+        dataset = open_split(tmp_path, split)
+        assert dataset is not None and [image.file_name for image in dataset] == [name]
+        claims.repaired(dataset, "subset that is no split left out")
+    assert open_split(tmp_path, "test") is None
 
 
 def test_severstal(tmp_path: Path) -> None:

@@ -42,6 +42,22 @@ def test_encodings(tmp_path: Path, encoding: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        *[(each, "猫和狗") for each in ("gb2312", "GBK", "gb18030", "Shift_JIS", "euc-jp")],
+        *[("big5", "貓"), ("EUC-KR", "고양이")],
+    ],
+)
+def test_encodings_of_several_bytes_a_letter(tmp_path: Path, encoding: str, text: str) -> None:
+    path = tmp_path / "a.xml"
+    start = f"<?xml version='1.0' encoding='{encoding}'?>"
+    path.write_bytes(f"{start}<a b='{text}'>{text}</a>".encode(encoding))
+    assert parse_xml(path).text == text and parse_xml(path).attrib == {"b": text}
+    refused(path, start.encode() + LAUGHS, "DOCTYPE")
+    refused(path, start.encode() + b"<a>\x8e</a>", "save it as UTF-8")
+
+
+@pytest.mark.parametrize(
     "content", [LAUGHS, OUTSIDE, b"<!DOCTYPE a><a/>", b"<!DOCTYPE a SYSTEM 'http://x/y'><a/>"]
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
@@ -83,7 +99,7 @@ def test_missing(tmp_path: Path) -> None:
         (b"<a>&x;</a>", "undefined entity"),
         (b"<a/><a/>", "junk"),
         (b"<a>\xff</a>", "not valid XML"),
-        (b"<?xml version='1.0' encoding='shift_jis'?><a/>", "UTF-8"),
+        (b"<?xml version='1.0' encoding='johab'?><a/>", "UTF-8"),
         (b"<?xml version='1.0' encoding='zlib'?><a/>", "UTF-8"),
         (b"<?xml version='1.0' encoding='none'?><a/>", "UTF-8"),
         (b"\x89PNG\r\n\x1a\n", "not valid XML"),

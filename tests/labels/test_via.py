@@ -89,10 +89,10 @@ class Files:
         path.write_text(json.dumps(document))
         return path
 
-    def write_csv(self) -> Path:
-        path = self.folder / "via_export.csv"
+    def write_csv(self, name: str = "via_export.csv", mark: str = ",") -> Path:
+        path = self.folder / name
         with path.open("w", newline="") as file:
-            writer = csv.writer(file)
+            writer = csv.writer(file, delimiter=mark)
             writer.writerow(HEADER)
             for entry in (self.a, self.b):
                 start = [
@@ -206,6 +206,15 @@ def test_long_polygon_in_csv(files: Files) -> None:
     before = csv.field_size_limit()
     assert len(read_via(files.write_csv()).image(0).annotations[0].polygons[0]) == 20_000
     assert csv.field_size_limit() == before
+
+
+@pytest.mark.parametrize(("name", "mark"), [("x.csv", ";"), ("x.csv", "\t"), ("x.tsv", "\t")])
+def test_tables_that_excel_saved(files: Files, name: str, mark: str) -> None:
+    plain, path = read_via(files.write_csv()), files.write_csv(name, mark)
+    assert looks_like_via(path)
+    assert [a.box for image in read_via(path) for a in image.annotations] == [
+        a.box for image in plain for a in image.annotations
+    ]
 
 
 # ---- classes

@@ -67,6 +67,7 @@ class LabelBuilder:
         self.offered = 0  # objects, those that were dropped too
         self._with_keypoints: set[int] = set()  # labels
         self._names = NearNames(folder)
+        self._paths: set[Path] = set()  # of images
 
     def add_class(self, name: Any, class_id: Any) -> int:
         """Add a class and return its label.
@@ -162,6 +163,9 @@ class LabelBuilder:
                 f"write its real size, at most {LARGEST:,} pixels",
                 f"image {file_name!r}",
             )
+        if path in self._paths:
+            self.problems.note(ProblemKind.FILE_TWICE, f"image {name!r}", name)
+        self._paths.add(path)
         self.image_count += 1
         image = LabelledImage(self.image_count if image_id is None else image_id, name, path, height, width)
         if os.path.isfile(path):

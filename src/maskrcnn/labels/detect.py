@@ -8,7 +8,7 @@ from pathlib import Path
 
 from maskrcnn.errors import UserError
 from maskrcnn.labels.readers.bdd100k import looks_like_bdd100k, read_bdd100k
-from maskrcnn.labels.readers.box_tables import looks_like_box_table, read_box_table
+from maskrcnn.labels.readers.box_tables import has_box_split, looks_like_box_table, read_box_table
 from maskrcnn.labels.readers.cellpose import looks_like_cellpose, read_cellpose
 from maskrcnn.labels.readers.cityscapes import looks_like_cityscapes, read_cityscapes
 from maskrcnn.labels.readers.coco import read_coco
@@ -42,7 +42,11 @@ from maskrcnn.labels.readers.open_images import (
 )
 from maskrcnn.labels.readers.penn_fudan import looks_like_penn_fudan, read_penn_fudan
 from maskrcnn.labels.readers.qupath import looks_like_qupath, read_qupath
-from maskrcnn.labels.readers.run_lengths import looks_like_run_lengths, read_run_lengths
+from maskrcnn.labels.readers.run_lengths import (
+    has_run_lengths_split,
+    looks_like_run_lengths,
+    read_run_lengths,
+)
 from maskrcnn.labels.readers.segmentation_masks import (
     has_mask_split,
     looks_like_segmentation_masks,
@@ -103,7 +107,11 @@ def formats() -> list[Format]:
             takes=("image_folder",),
         ),
         Format(
-            "run-lengths", looks_like_run_lengths, read_run_lengths, takes=("image_folder", "split_parts")
+            "run-lengths",
+            looks_like_run_lengths,
+            read_run_lengths,
+            has_run_lengths_split,
+            takes=("image_folder", "split_parts"),
         ),
         Format("mpii", looks_like_mpii, read_mpii, takes=("image_folder",)),
         Format("qupath", looks_like_qupath, read_qupath, takes=("class_attribute",)),
@@ -111,7 +119,7 @@ def formats() -> list[Format]:
         Format("label-studio", looks_like_label_studio, read_label_studio, takes=("image_folder",)),
         Format("coco-panoptic", looks_like_coco_panoptic, read_coco_panoptic, takes=("image_folder",)),
         Format("lvis", looks_like_lvis, read_lvis, takes=("image_folder",)),
-        Format("boxes", looks_like_box_table, read_box_table, takes=("image_folder",)),
+        Format("boxes", looks_like_box_table, read_box_table, has_box_split, takes=("image_folder",)),
         Format("coco", looks_like_coco, read_coco, takes=("image_folder",)),
     ]
 
@@ -131,6 +139,8 @@ def detect(path: Path) -> Format | None:
     # any other .json is taken for COCO's, whose reader says what is wrong with it; boxes may be masks' too
     found = [each for each in others if each.looks_like(path)] or [coco] * coco.looks_like(path)
     found = found or [tables] * tables.looks_like(path)
+    if [each.name for each in found] == ["instance-png", "kitti-mots"]:
+        del found[0]  # of instances/, whose numbers tell; if they are not its own, its reader says so
     if [each.name for each in found] in (["instance-png"], ["cellpose"]) and _coco_in(path):
         found.append(coco)
     if len(found) > 1:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -14,7 +13,7 @@ from maskrcnn.labels.readers.foreign_json import foreign_json
 from maskrcnn.labels.readers.instance_png import unpaired
 from maskrcnn.labels.readers.json_file import MOST_FILES, has_labels, load_json
 from maskrcnn.labels.readers.not_read import contents, not_read
-from maskrcnn.labels.split_names import Split, split_of
+from maskrcnn.labels.split_names import splits_named
 
 TRIED_FOLDERS = 10  # in a folder, that are looked into for labels
 
@@ -72,12 +71,6 @@ def no_labels(folder: Path) -> str:
         return f"{folder}: {loose}"
     what = f"{folder}: no labels found in it ({contents(folder)}), nor images/ beside masks/ of label images"
     return f"{what}; give {LAYOUTS}"
-
-
-def splits_named(path: Path) -> set[Split]:
-    """The splits that words of a file's or folder's name are."""
-    words = (word.rstrip("0123456789") for word in re.split(r"[-_. ]", path.stem))
-    return {split for word in words if (split := split_of(word)) is not None}
 
 
 def beside_splits(found: Path) -> list[str]:

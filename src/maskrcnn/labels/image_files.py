@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from urllib.parse import unquote
 
 import numpy as np
 
@@ -48,21 +51,30 @@ def present_name(folder: Path, file_name: str) -> str | None:
 
 
 class NearNames:
-    """Finds images in a folder whose name has other letters, as a.JPG for a.jpg, or another suffix or none.
+    """Finds images in a folder whose name has other letters, as a.JPG for a.jpg or a b.jpg for a%20b.jpg, or
+    another suffix or none.
 
     Each folder is listed once: systems that pass over the case of letters find the first kind themselves.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, plain: Callable[[str], str] | None = None) -> None:
+        """
+        Args:
+            plain: what names that mean one file have in common; None: their letters.
+        """
+        self.folder, self._plain = folder, plain or plain_name
         self._listed: dict[str, dict[str, list[str]]] = {}
 
     def find(self, file_name: str, any_suffix: bool = True) -> str | None:
         """The only image that is meant, relative to the folder; None where there is none or several."""
+        found, plain = self._find(file_name, any_suffix), relative_name(unquote(file_name))
+        return found if found or plain in (None, file_name) else self._find(plain or "", any_suffix)
+
+    def _find(self, file_name: str, any_suffix: bool) -> str | None:
         above, name = posixpath.split(file_name)
         if above not in self._listed:
             self._listed[above] = self._list(above)
-        lower = _plain(name)
+        lower = self._plain(name)
         stem, suffix = posixpath.splitext(lower)
         keys = (lower, f"/{stem if suffix in SUFFIXES else lower}") if any_suffix else (lower,)
         found = next((names for key in keys if (names := self._listed[above].get(key))), [])
@@ -75,16 +87,21 @@ class NearNames:
         except (OSError, ValueError):  # a name that no folder can have
             return names
         for name in listed:
-            lower = _plain(name)
+            lower = self._plain(name)
             if lower.endswith(SUFFIXES) and not name.startswith("."):
                 names.setdefault(lower, []).append(name)
                 names.setdefault(f"/{posixpath.splitext(lower)[0]}", []).append(name)
         return names
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """In small letters, each of which is one code: macOS writes accents apart."""
     return unicodedata.normalize("NFC", name).lower()
+
+
+def uploaded_name(name: str) -> str:
+    """The same as Django makes of it, and with that Label Studio: "a b (1).jpg" becomes a_b_1.jpg."""
+    return re.sub(r"[^-\w.]", "", plain_name(name).strip().replace(" ", "_"))
 
 
 def refuse_leaving(folder: Path, path: Path) -> None:

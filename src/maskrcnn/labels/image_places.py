@@ -144,11 +144,11 @@ def image_folders(json_path: Path, given: Path | None = None) -> list[Path]:
     here = json_path.parent
     parent = _above(here)
     beside = [json_path.stem, *(f"images/{split}" for split in splits), "images", ""]
-    in_each = [f"{split}/images" for split in splits]
+    in_each = [form.format(split) for form in ("{}/images", "{}_images", "images_{}") for split in splits]
     above = [*(f"images/{split}" for split in splits), "images", *in_each, *splits]
     rest = [*in_each, *splits, *(f"data/{split}" for split in splits), "data", "JPEGImages"]
     folders = [here / place for place in beside] + [parent / place for place in above]
-    folders += [here / place for place in rest] + [parent / place for place in rest[2 * len(splits) :]]
+    folders += [here / place for place in rest] + [parent / place for place in rest[4 * len(splits) :]]
     return list(dict.fromkeys([*folders, parent]))
 
 

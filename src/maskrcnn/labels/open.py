@@ -20,7 +20,6 @@ from maskrcnn.labels.folder_lines import (
     files_like,
     no_labels,
     refuse_several,
-    splits_named,
 )
 from maskrcnn.labels.image_files import check_sizes
 from maskrcnn.labels.match_classes import with_class
@@ -30,7 +29,7 @@ from maskrcnn.labels.readers.foreign_json import foreign_lines
 from maskrcnn.labels.readers.json_file import only_json
 from maskrcnn.labels.readers.label_image_names import named_folders
 from maskrcnn.labels.readers.not_read import not_read
-from maskrcnn.labels.split_names import SPLIT_NAMES, SPLITS, Split, split_of
+from maskrcnn.labels.split_names import SPLIT_NAMES, SPLITS, Split, split_of, splits_named
 from maskrcnn.labels.types import Dataset
 
 ANNOTATIONS = ("annotations", "annotation", "annos", "ann", "labels", "json", "jsons")  # with COCO's .json
@@ -284,7 +283,7 @@ def _noting(opener: Opener, path: Path) -> Opener:
 def _told_by_name(folder: Path, split: Split, asked: _Asked) -> dict[Path, Opener]:
     """The .json or table of a split by a word of its name, as train_annotations.json or train_labels.csv."""
     for place in (folder, *named_folders(folder, ANNOTATIONS)):
-        paths = (*files_like(place, "*.json"), *files_like(place, "*.csv"))
+        paths = (*files_like(place, "*.json"), *files_like(place, "*.[ct]sv"))
         files = [path for path in paths if splits_named(path) == {split}]
         opener = _whole(_only(files), asked) if files else None
         if opener is not None:
@@ -294,7 +293,7 @@ def _told_by_name(folder: Path, split: Split, asked: _Asked) -> dict[Path, Opene
 
 def _split_table(folder: Path, split: Split, asked: _Asked) -> dict[Path, Opener]:
     """The table of a split; none beside a table of which a person has to say what it is."""
-    tables = list(files_like(folder, "*.csv"))
+    tables = list(files_like(folder, "*.[ct]sv"))
     own = [path for path in tables if path.stem.lower() in SPLIT_NAMES[split]]
     others = [path for path in tables if split_of(path.stem) is None] if own else []
     if any(_whole(path, asked) for path in others):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Literal, get_args
 
 Split = Literal["train", "val", "test"]
@@ -18,6 +20,12 @@ SPLIT_NAMES: dict[Split, tuple[str, ...]] = {
 def split_of(name: str) -> Split | None:
     """The split that a tool calls so, in upper or lower case; None for another name."""
     return next((split for split, names in SPLIT_NAMES.items() if name.strip().lower() in names), None)
+
+
+def splits_named(path: Path) -> set[Split]:
+    """The splits that words of a file's or folder's name are."""
+    words = (word.rstrip("0123456789") for word in re.split(r"[-_. ]", path.stem))
+    return {split for word in words if (split := split_of(word)) is not None}
 
 
 def subsets_of(split: str | None, subsets: Iterable[str]) -> list[str]:

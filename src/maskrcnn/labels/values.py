@@ -42,8 +42,9 @@ def other_kind(value: Any) -> int | str | None:
 
 
 def points(values: Any) -> np.ndarray:
-    """(n, 2) of a list of pairs; a pair that is none becomes NaN."""
+    """(n, 2) of a list of pairs, or of objects with x and y; what is none becomes NaN."""
     pairs = values if isinstance(values, list) else []
+    pairs = [[pair.get("x"), pair.get("y")] if isinstance(pair, dict) else pair for pair in pairs]
     rows = [
         [number(pair[0]), number(pair[1])]
         if isinstance(pair, list) and len(pair) == 2

@@ -2,8 +2,9 @@
 
 So write TensorFlow's and Roboflow's CSV (filename, width, height, class, xmin, ymin, xmax, ymax), VoTT,
 Kaggle's wheat (bbox as "[x, y, width, height]"), and without a header keras-retinanet (path, x1, y1, x2, y2,
-class) and makesense.ai (class, x, y, width, height, image, its width and height). A row without numbers says
-that nothing is in the image.
+class), makesense.ai (class, x, y, width, height, image, its width and height) and Vertex AI, once AutoML
+(split, image, class, the corners as shares of the image, of which two may be missing). A row without numbers
+says that nothing is in the image.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 from maskrcnn.errors import RecordError
 from maskrcnn.images.header import SUFFIXES
@@ -24,7 +26,18 @@ from maskrcnn.labels.readers.files_by_name import MOST_FILES, folder_of_images
 from maskrcnn.labels.readers.open_images import looks_like_open_images
 from maskrcnn.labels.readers.run_lengths import COLUMNS as RUNS
 from maskrcnn.labels.readers.run_lengths import NOTHING, looks_like_run_lengths
-from maskrcnn.labels.readers.tables import csv_rows, images_by_name, named_beside, present_images, table_form
+from maskrcnn.labels.readers.tables import (
+    SPLIT_COLUMNS,
+    TABLE_SUFFIXES,
+    TABLES,
+    csv_rows,
+    has_rows_of,
+    images_by_name,
+    named_beside,
+    of_split,
+    present_images,
+    table_form,
+)
 from maskrcnn.labels.types import DEFAULT_CLASS
 from maskrcnn.labels.values import number
 
@@ -55,12 +68,17 @@ SIZES = (
     ("bbox_x", "bbox_y", "bbox_w", "bbox_h"),
     ("bbox",),  # x, y, width, height as one text
 )
-# of tables without a header, by the number of their cells: what these are, and which of them is the image
+# of the whole image, where the sides of the box are others
+IMAGE_SIZES = (("image_height", "image_width"), ("img_height", "img_width"), ("height", "width"))
+VERTICES = ("x1", "y1", "x2", "y2", "x3", "y3", "x4", "y4")  # of Vertex AI, shares of the image
+# of tables without a header, by the number of their cells: what these are, and which of them are sides
 BARE = {
-    6: (("image", "x1", "y1", "x2", "y2", "class"), 0),
-    8: (("class", "x", "y", "w", "h", "image", "of_width", "of_height"), 5),
+    6: (("image", "x1", "y1", "x2", "y2", "class"), slice(1, 5)),
+    8: (("class", "x", "y", "w", "h", "image", "of_width", "of_height"), slice(1, 5)),
+    10: (("image", "class", *VERTICES), slice(2, 10)),
+    11: (("split", "image", "class", *VERTICES), slice(3, 11)),
 }
-TABLES = "*.[cC][sS][vV]"
+SHARE = 1.01  # what a share may be by rounding
 EMPTY = ("", *NOTHING, "[]")
 
 
@@ -73,6 +91,13 @@ class Columns:
     sides: tuple[str, ...]
     corners: bool  # the sides are x1, y1, x2, y2
     name: str  # of the class; "" where there is none
+    split: str = ""  # the same
+    size: tuple[str, ...] = ()  # the image's height and width
+
+    @property
+    def shares(self) -> bool:
+        """Whether the sides are corners as shares of the image."""
+        return self.sides == VERTICES
 
 
 @dataclass
@@ -81,13 +106,17 @@ class Row:
 
     record: str
     name: str
+    split: str
     box: list[float] | None
+    size: tuple[float, float] | None  # the image's height and width, as the table says
 
 
-def read_box_table(source: Path, image_folder: Path | None = None) -> FileDataset:
+def read_box_table(source: Path, split: str | None = None, image_folder: Path | None = None) -> FileDataset:
     """Read a table, or the only one in a folder. Images are numbered from 1 in the table's order.
 
     Args:
+        split: "train", "val" or "test", as a column says. None: the first of them that there is, or all where
+            no row is of one.
         image_folder: the folder of the images; None: the table's, and those in it.
 
     Raises:
@@ -102,28 +131,43 @@ def read_box_table(source: Path, image_folder: Path | None = None) -> FileDatase
     rows = _rows(path, columns)
     folder = image_folder or path.parent
     files = images_by_name(folder)
-    if files.keys().isdisjoint(tail for name in rows for tail in _tails(name)):
+    if files.keys().isdisjoint(
+        tail for name in rows for each in (name, unquote(name)) for tail in _tails(each)
+    ):
         folder = folder_of_images(path, list(rows)[:1], image_folder)  # or it says where it looked
         files = images_by_name(folder)
     builder = LabelBuilder(path, folder)
     rows = _shortened(rows, files, builder)
     names = {row.name for of_image in rows.values() for row in of_image if row.box is not None}
     ids = builder.add_classes(sorted(names - {""}))
+    chosen = of_split(rows, split, builder)
+    others = rows.keys() - chosen.keys()
     for name, of_image in present_images(
-        rows, files, builder, lambda: named_beside(path, path.parent.glob(TABLES), _names)
+        chosen, files, builder, lambda: others | named_beside(path, path.parent.glob(TABLES), _names)
     ).items():
-        image = builder.add_image(name)
+        image = builder.add_image(name, size=next((row.size for row in of_image if row.size), None))
+        scale = (image.width, image.height) * 2 if columns.shares else (1, 1, 1, 1)
         for row in of_image:
             if row.box is not None and not row.name:
                 builder.note(ProblemKind.NO_CLASS, row.record, image)
             elif row.box is not None:
-                builder.add_object(image, ids[row.name], row.record, box=row.box)
+                box = [side * length for side, length in zip(row.box, scale, strict=True)]
+                builder.add_object(image, ids[row.name], row.record, box=box)
     return builder.build()
 
 
 def looks_like_box_table(source: Path) -> bool:
     """Whether `source` is a table of boxes, or a folder whose only one it is."""
     return _table(Path(source)) is not None
+
+
+def has_box_split(source: Path, split: str) -> bool:
+    """Whether a column of the table says "train", "val" or "test" of a row."""
+    path = _table(Path(source))
+    columns = None if path is None else _columns(path)
+    if path is None or columns is None or not columns.split:
+        return False
+    return has_rows_of(_rows(path, columns), split)
 
 
 def _table(source: Path) -> Path | None:
@@ -140,7 +184,7 @@ def _table(source: Path) -> Path | None:
 
 
 def _is_table(path: Path) -> bool:
-    if path.suffix.lower() != ".csv" or not path.is_file() or _columns(path) is None:
+    if path.suffix.lower() not in TABLE_SUFFIXES or not path.is_file() or _columns(path) is None:
         return False
     return not (looks_like_open_images(path) or looks_like_run_lengths(path))
 
@@ -150,34 +194,60 @@ def _columns(path: Path) -> Columns | None:
     rows = table_form(path).rows
     called = {cell.lower(): cell for cell in rows[0]} if rows else {}
     image = next((called[name] for name in IMAGES if name in called), None)
-    name = next((called[name] for name in CLASSES if name in called), "")
+    name, split = (
+        next((called[name] for name in names if name in called), "") for names in (CLASSES, SPLIT_COLUMNS)
+    )
     for places, corners in ((CORNERS, True), (SIZES, False)):
         for sides in places:
             if image is not None and all(side in called for side in sides):
-                return Columns((), image, tuple(called[side] for side in sides), corners, name)
-    for count, (header, place) in BARE.items():
+                sizes = (each for each in IMAGE_SIZES if called.keys() >= {*each} and not {*each} & {*sides})
+                size = tuple(called[side] for side in next(sizes, ()))
+                return Columns((), image, tuple(called[side] for side in sides), corners, name, split, size)
+    for count, (header, own) in BARE.items():
         for row in rows:
-            numbers = [number(cell) for cell in row[1:5]]
-            named = len(row) == count and row[place].lower().endswith(SUFFIXES)
-            if named and all(map(math.isfinite, numbers)):
-                return Columns(header, "image", header[1:5], count == 6, "class")
+            numbers = [number(cell) for cell in row[own] if cell]
+            named = len(row) == count and row[header.index("image")].lower().endswith(SUFFIXES)
+            if named and len(numbers) > 3 and all(map(math.isfinite, numbers)):
+                return Columns(
+                    header,
+                    "image",
+                    header[own],
+                    count != 8,
+                    "class",
+                    "split" * (count == 11),
+                    ("of_height", "of_width") if count == 8 else (),
+                )
     return None
 
 
 def _rows(path: Path, columns: Columns) -> dict[str, list[Row]]:
     """The rows by what they call their image."""
     found: defaultdict[str, list[Row]] = defaultdict(list)
-    needed = (columns.image, *columns.sides, *([columns.name] if columns.name else []))
+    needed = (columns.image, *columns.sides, *columns.size, *filter(None, (columns.name, columns.split)))
     for line, cells in csv_rows(path, needed, columns.header):
         image = cells[columns.image].strip().replace("\\", "/")
         if not image:
             raise RecordError(path, "names no image", "add it", f"line {line}")
         name = cells[columns.name].strip() if columns.name else DEFAULT_CLASS
-        found[image].append(Row(f"line {line}", name, _box([cells[side] for side in columns.sides], columns)))
-    boxes = [row.box for of_image in found.values() for row in of_image if row.box is not None]
+        box = _box([cells[side] for side in columns.sides], columns)
+        if columns.shares and box is not None and max(box) > SHARE:
+            remedy = "write shares of the image, or the columns filename, class, xmin, ymin, xmax, ymax"
+            raise RecordError(
+                path, "has a corner above 1, which Vertex AI's never are", remedy, f"line {line}"
+            )
+        split = cells[columns.split].strip() if columns.split else ""
+        sides = [number(cells[side]) for side in columns.size]
+        size = (sides[0], sides[1]) if sides and min(sides) > 0 else None
+        found[image].append(Row(f"line {line}", name, split, box, size))
+    every = [row for of_image in found.values() for row in of_image]
+    sized = [row for row in every if row.size is not None]
+    if 2 * sum(map(_inside, sized)) <= len(sized):  # they are the box's
+        for row in sized:
+            row.size = None
+    boxes = [row.box for row in every if row.box is not None]
     if not boxes:
         raise RecordError(path, "empty data set, it has no box", "add what was labelled")
-    if all(0 <= side <= 1 for box in boxes for side in box):
+    if not columns.shares and all(0 <= side <= 1 for box in boxes for side in box):
         remedy = "multiply x by the width and y by the height of the image"
         raise RecordError(path, "all boxes lie between 0 and 1: they are shares of the image", remedy)
     return found
@@ -190,8 +260,19 @@ def _box(cells: list[str], columns: Columns) -> list[float] | None:
     if len(cells) == 1:
         cells = cells[0].strip().strip("[]()").replace(",", " ").split()
         cells = cells if len(cells) == 4 else ["nan"] * 4
+    if columns.shares:
+        across, down = (
+            [number(cell) for cell in cells[axis::2] if cell.strip()] or [math.nan] for axis in (0, 1)
+        )
+        return [min(across), min(down), max(across), max(down)]
     x, y, right, lower = map(number, cells)
     return [x, y, right, lower] if columns.corners else [x, y, x + right, y + lower]
+
+
+def _inside(row: Row) -> bool:
+    """Whether a box, as far as it is one, lies in an image of the size that its row has."""
+    height, width = row.size or (math.inf, math.inf)
+    return row.box is None or not (row.box[2] > width + 1 or row.box[3] > height + 1)
 
 
 def _tails(name: str) -> Iterator[str]:
@@ -210,7 +291,8 @@ def _shortened(
     """
     names: dict[str, str] = {}
     for name in rows:
-        short = next((tail for tail in (name, *_tails(name)) if tail in files), name)
+        tails = (tail for each in (name, unquote(name)) for tail in (each, *_tails(each)))
+        short = next((tail for tail in tails if tail in files), name)
         if short != name:
             builder.problems.note(ProblemKind.LEADING_FOLDERS, f"image {name!r:.200}")
         if (other := names.setdefault(short, name)) != name:

@@ -153,6 +153,10 @@ class AnnotationReader:
         return self._rings(raw, record, image), None
 
     def _rle(self, raw: dict[str, Any], record: str, image: LabelledImage) -> Rle:
+        counts = raw.get("counts")
+        if isinstance(counts, str) and counts[:2] in ("b'", 'b"') and counts[1] == counts[-1]:
+            self.builder.note(ProblemKind.SEGMENTATION_TEXT, record, image)  # Python's str() of bytes
+            raw = raw | {"counts": counts[2:-1].replace("\\\\", "\\")}
         try:
             return json_rle(raw, image.height, image.width)
         except ValueError as error:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from maskrcnn.errors import RecordError, one_line
 
 JSONS = "*.[jJ][sS][oO][nN]"  # what tools on Windows write is in capitals at times
 MOST_FILES = 20  # of JSON in a folder, of which one may be meant
+TRAILING = re.compile(r",\s*[\]}]")
 GLANCE = 1 << 16  # bytes at either end of a file; divisible by 4, as UTF-32 needs
 
 
@@ -23,13 +25,23 @@ def load_json(path: Path, remedy: str = "export it anew") -> Any:
         DataError: missing, not JSON, or nested too deep.
     """
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(path.read_bytes(), object_pairs_hook=_without_loss)
     except json.JSONDecodeError as error:
+        if TRAILING.match(error.doc, max(error.doc.rfind(",", 0, error.pos + 1), 0)):
+            remedy = "delete the comma before the bracket there"
         raise RecordError(
             path, f"not readable as JSON at line {error.lineno}, column {error.colno} ({error.msg})", remedy
         ) from None
     except (OSError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise RecordError(path, f"not readable as JSON ({one_line(error)})", remedy) from None
+
+
+def _without_loss(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; of a key that is there twice Python would keep the last value."""
+    found = dict(pairs)
+    if len(found) < len(pairs) and (lost := [key for key, value in pairs if found[key] != value]):
+        raise ValueError(f"the key {lost[0]!r:.80} is there twice, with two values")
+    return found
 
 
 def only_json(source: Path) -> Path | None:

@@ -14,6 +14,7 @@ from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.files_by_name import images_of_labels
 from maskrcnn.labels.readers.label_image import read_ids, rles_by_id
+from maskrcnn.labels.split_names import split_of
 
 LABELS = "instances"
 IMAGES = ("image_02", "training/image_02", "images", "../image_02", "../training/image_02")
@@ -47,6 +48,10 @@ def read_kitti_mots(source: Path) -> FileDataset:
                     builder.add_object(image, one, record, rle=rle, crowd=True)
             elif kind in CLASSES:
                 builder.add_object(image, list(CLASSES).index(kind), record, rle=rle)
+            elif kind == 0:
+                what = f"has the number {value}; 1000 times a class is added to those of KITTI MOTS"
+                remedy = f"if it is not of that, say so: instance-png:{source}"
+                raise RecordError(labels / label, what, remedy)
             else:
                 builder.problems.note(ProblemKind.UNLISTED_SEGMENT, record)
     return builder.build()
@@ -55,7 +60,8 @@ def read_kitti_mots(source: Path) -> FileDataset:
 def looks_like_kitti_mots(source: Path) -> bool:
     """Whether `source` holds instances/ with folders of PNGs, and images."""
     try:
-        sequences = [path for path in (Path(source) / LABELS).iterdir() if path.is_dir()]
+        folders = [path for path in (Path(source) / LABELS).iterdir() if path.is_dir()]
+        sequences = [path for path in folders if split_of(path.name) is None]
         return any((Path(source) / name).is_dir() for name in IMAGES) and any(
             next(path.glob("*.png"), None) for path in sequences[:3]
         )

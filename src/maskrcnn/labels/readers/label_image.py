@@ -5,6 +5,7 @@ RLEs.
 from __future__ import annotations
 
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from pycocotools import mask as coco_mask
 
 from maskrcnn.errors import DataError, RecordError, one_line
 from maskrcnn.images.header import unmapped, upright_size
-from maskrcnn.images.multichannel import ARRAY_SUFFIX, open_array, refuse_special
+from maskrcnn.images.multichannel import ARRAY_SUFFIX, as_image_error, open_array, refuse_special
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.types import LabelledImage
@@ -25,10 +26,12 @@ from maskrcnn.masks.rle import Rle, rle_area, rle_box
 VOC_VOID = (224, 224, 192)  # the colour of borders, and of what nobody knows
 VOC_BORDER = 255  # the index of that colour in VOC's palette
 VOID_COLOUR = 224 + 256 * 224 + 65536 * 192  # the same as an id
+ARRAYS_SUFFIX = ".npz"
 LARGEST_FLOAT = 2**24  # up to which a float of 32 bits holds every whole number
 FEW = 20  # numbers of a label image, among which some may be scattered
 LOSSLESS = ("PNG", "TIFF", "GIF", "BMP")
 WITHOUT_ORDER = ("GIF", "BMP")  # tools sort their palettes as they like: what counts are the colours
+LARGEST_ID, NPY_HEADER = 8, 4096  # bytes
 SMALLEST = 10  # pixels: most colours of a label image in colour have as many
 
 
@@ -92,20 +95,29 @@ def read_ids(
         size = upright_size(image) if image.is_file() else None
     else:
         size = image
-    if path.suffix.lower() == ARRAY_SUFFIX:
+    if path.suffix.lower() in (ARRAY_SUFFIX, ARRAYS_SUFFIX):
         mode, ids = _array(path, size)
         indexed = False
     else:
         with open_label_image(path, size) as label:
+            if label.mode in ("RGB", "RGBA", "LA") and ";16" in str(getattr(label, "tile", "")):
+                what = f"16 bits in each channel of mode {label.mode}, of which only the high 8 can be read"
+                raise RecordError(path, what, "save the numbers as 16-bit PNG of one channel")
             if label.format in WITHOUT_ORDER and label.mode == "P":
                 label = label.convert("RGBA")
             mode, ids, palette = f"mode {label.mode}", np.asarray(label), label.getpalette() or []
+            if of_colours is not None and label.mode == "LA":  # transparent is background, as in colours
+                ids = np.where(ids[..., 1] > 0, ids[..., 0], 0)
         indexed = label.mode == "P"
         if of_colours is not None and indexed and palette[3 * VOC_BORDER :][:3] == list(VOC_VOID):
             ids = np.where(ids == VOC_BORDER, VOID_COLOUR, ids.astype(np.int32))
         if of_colours is not None and label.mode in ("RGB", "RGBA"):
             ids = of_colours(ids, path)
-    if ids.dtype.kind == "f" and (np.abs(ids) <= LARGEST_FLOAT).all() and (ids == np.floor(ids)).all():
+    if (
+        ids.dtype.kind == "f"
+        and float(np.abs(ids).max(initial=0)) <= LARGEST_FLOAT
+        and (ids == np.floor(ids)).all()
+    ):
         ids = ids.astype(np.int32)
     if ids.ndim != 2 or ids.dtype.kind == "f":
         raise RecordError(
@@ -123,12 +135,38 @@ def read_ids(
 
 
 def _array(path: Path, size: tuple[int, int] | None) -> tuple[str, np.ndarray]:
-    """What numpy.save wrote of a label image: its kind in words, and the ids (H, W)."""
-    array = open_array(path)
+    """What numpy.save or numpy.savez wrote of a label image: its kind in words, and the ids (H, W)."""
+    array = open_array(path) if path.suffix.lower() == ARRAY_SUFFIX else _only_array(path, size)
     height, width, channels = array.shape
     _refuse_size(path, size, (height, width), "array")
     kind = f"{channels} channels" if channels > 1 else f"{array.dtype}"
     return kind, np.array(array[..., 0] if channels == 1 else array)
+
+
+def _only_array(path: Path, size: tuple[int, int] | None) -> np.ndarray:
+    """The array in a .npz file, as (H, W, C).
+
+    Raises:
+        DataError: there are several, or one that is larger than an image of that size can be.
+    """
+    refuse_special(path)
+    with as_image_error(path), zipfile.ZipFile(path) as file:
+        members = [member for member in file.infolist() if member.filename.lower().endswith(ARRAY_SUFFIX)]
+    names = ", ".join(f"{member.filename[: -len(ARRAY_SUFFIX)]!r:.40}" for member in members[:4])
+    if len(members) != 1:
+        raise RecordError(
+            path, f"holds {len(members)} arrays ({names})", "save that of the ids with numpy.save"
+        )
+    height, width = size or (0, 0)
+    if members[0].file_size > height * width * LARGEST_ID + NPY_HEADER:
+        raise RecordError(
+            path, f"its array {names} is larger than its image", "save the ids of one image alone"
+        )
+    with as_image_error(path), np.load(path, allow_pickle=False) as arrays:
+        array: np.ndarray = np.atleast_3d(arrays[members[0].filename])
+    if array.ndim != 3 or array.dtype.kind not in "buif":
+        raise RecordError(path, "not an image of numbers", "save the ids (height, width) with numpy.save")
+    return array
 
 
 def _refuse_size(path: Path, size: tuple[int, int] | None, own: tuple[int, int], what: str) -> None:

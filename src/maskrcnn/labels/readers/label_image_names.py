@@ -21,7 +21,9 @@ IMAGE_FOLDERS = (
 LABEL_FOLDERS = (
     *("labels", "masks", "label", "mask", "gt", "groundtruth", "ground_truth", "ground truth"),
     *("annotations", "label masks", "label_images", "mask_images", "instance_masks", "binary_masks"),
-    *("annotation", "segmentations", "segmentation", "targets", "target"),
+    *("annotation", "segmentations", "segmentation", "targets", "target", "instances", "instance"),
+    *("instance_labels", "instance_maps", "instance_segmentation", "instance_ids", "label_maps", "labelmaps"),
+    *("seg", "segs", "msk", "msks", "gts", "gt_masks", "ground_truths"),
 )
 # how the name of a label image may go on after its image's
 MARKS = (
@@ -77,10 +79,14 @@ def named_folders(folder: Path, names: tuple[str, ...]) -> list[Path]:
 def split_folders(folder: Path, names: tuple[str, ...], split: Split) -> list[Path]:
     """The folders of a split: in those of `names`, as images/train, or beside each other, as train_images."""
     below = [path for each in named_folders(folder, names) for path in sorted(each.glob("*/"))]
+    return [path for path in below if split_of(path.name) == split] + joined_folders(folder, names, split)
+
+
+def joined_folders(folder: Path, names: tuple[str, ...], split: Split) -> list[Path]:
+    """The folders in one whose names are of `names` and of a split, as train_images or images_train."""
     words = SPLIT_NAMES[split]
     both = tuple(each for word in words for name in names for each in (f"{word}_{name}", f"{name}_{word}"))
-    joined = named_folders(folder, both)
-    return [path for path in below if split_of(path.name) == split] + joined
+    return named_folders(folder, both)
 
 
 def refuse_classes(folder: Path, labels: Path) -> None:

@@ -25,6 +25,7 @@ from maskrcnn.errors import RecordError, one_line
 from maskrcnn.images.header import SUFFIXES, upright_size
 from maskrcnn.labels.builder import LabelBuilder, own_ids
 from maskrcnn.labels.file_dataset import FileDataset
+from maskrcnn.labels.image_files import NearNames, uploaded_name
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.json_file import glance, load_json, only_json
 from maskrcnn.labels.readers.label_image import quiet
@@ -37,15 +38,7 @@ from maskrcnn.masks.rle import bitmap_rle
 HEAD = 1 << 20  # bytes that are looked at to tell the format
 KINDS = ("polygon", "rectangle", "brush", "bitmask", "ellipse", "keypoint")
 NO_SHAPES = (
-    "choices",
-    "textarea",
-    "number",
-    "rating",
-    "taxonomy",
-    "datetime",
-    "relation",
-    "ranker",
-    "pairwise",
+    *("choices", "textarea", "number", "rating", "taxonomy", "datetime", "relation", "ranker", "pairwise"),
 )
 MIN_FIELDS = ("annotator", "annotation_id", "lead_time")  # of a task of JSON-MIN
 UPLOADED = re.compile(r"[0-9a-f]{8}-(.+)")  # the tool puts eight digits before the name of an uploaded file
@@ -95,7 +88,7 @@ def read_label_studio(source: Path, image_folder: Path | None = None) -> FileDat
         raise RecordError(
             path, "predictions only", "submit the tasks in Label Studio and export them as JSON"
         )
-    _find_images(tasks, path, root)
+    _find_images(tasks, path, root, builder)
     first_labels = [
         (_kind(region), _labels(region)[0]) for task in tasks for region in task.regions if _labels(region)
     ]
@@ -143,6 +136,10 @@ def _tasks(content: list[dict[str, Any]], builder: LabelBuilder) -> Iterator[Tas
             raise RecordError(
                 builder.source, "is no list of objects", "export anew", f"the result of {record}"
             )
+        places = {f"{one['to_name']!r:.40}" for one in regions if _kind(one) in KINDS and "to_name" in one}
+        if len(places) > 1:
+            what = f"has regions on {' and '.join(sorted(places)[:2])}"
+            raise RecordError(builder.source, what, "give each image a task of its own", record)
         address = _address(data if isinstance(data, dict) else {}, builder.source, record)
         yield Task(record, raw.get("id"), address, "", regions)
 
@@ -171,20 +168,16 @@ def _address(data: dict[str, Any], source: Path, record: str) -> str:
     """The address of the image: `image`, or the only text that ends as an image's name does."""
     if isinstance(data.get("image"), str) and data["image"]:
         return str(data["image"])
+    texts = [value for value in data.values() if isinstance(value, str)]
     found = [
-        value
-        for value in data.values()
-        if isinstance(value, str)
-        and unquote(value).lower().partition("?")[0].endswith(SUFFIXES)
-        or isinstance(value, str)
-        and "?d=" in value
+        text for text in texts if unquote(text).lower().partition("?")[0].endswith(SUFFIXES) or "?d=" in text
     ]
     if len(found) != 1:
         raise RecordError(source, "has no image in data.image", "export a project of images", record)
     return found[0]
 
 
-def _find_images(tasks: list[Task], path: Path, root: Path) -> None:
+def _find_images(tasks: list[Task], path: Path, root: Path, builder: LabelBuilder) -> None:
     """Set `file_name` of each task.
 
     Raises:
@@ -192,11 +185,16 @@ def _find_images(tasks: list[Task], path: Path, root: Path) -> None:
     """
     missing: list[Task] = []
     addresses: dict[str, str] = {}
+    near = NearNames(root, uploaded_name)
     for task in tasks:
-        names = (
-            f"{folder}{name}" for name in _names(task.address) for folder in ("", "images/", f"{path.stem}/")
-        )
+        places = ("", "images/", f"{path.stem}/")
+        names = [f"{folder}{name}" for name in _names(task.address) for folder in places]
         task.file_name = next((name for name in names if os.path.isfile(root / name)), "")
+        if not task.file_name and (
+            found := next(filter(None, (near.find(name, False) for name in names)), "")
+        ):
+            task.file_name = found
+            builder.problems.note(ProblemKind.NEAR_NAME, f"{task.record}, {task.address!r:.200}", found)
         if not task.file_name:
             missing.append(task)
         elif addresses.setdefault(task.file_name, task.address) != task.address:

@@ -18,6 +18,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 from PIL import Image
@@ -155,7 +156,7 @@ def _find_image(
     here, stem = posixpath.dirname(name), posixpath.splitext(name)[0]
     elsewhere = folder != root  # a person named it: no path from the file leads there
     if isinstance(stated, str) and stated:
-        for attempt in (stated, stated.replace("\\", "/")):
+        for attempt in (stated, stated.replace("\\", "/"), unquote(stated)):
             more = [attempt, posixpath.basename(attempt)] if elsewhere else []
             for image in map(relative_name, [posixpath.join(here, attempt), *more]):
                 if image is None or image.lower().endswith(".json"):  # some tools write the file's own name

@@ -32,6 +32,7 @@ from maskrcnn.labels.types import DEFAULT_CLASS
 from maskrcnn.masks.rle import bitmap_rle
 from maskrcnn.shell import counted
 
+ARRAYS = {".npy", ".npz", ".mat", ".h5", ".hdf5"}
 TRIED_FOLDERS = 20  # so many are looked at before `looks_like_mask_folders` gives up
 
 
@@ -133,11 +134,12 @@ def _add_image(photo: Path, masks: Path, builder: LabelBuilder) -> None:
         what = "a folder where masks should lie, of which nobody knows whether it is a class"
         remedy = f"move the masks into {masks.name!r}, or write COCO JSON with classes"
         raise RecordError(below[0], what, remedy)
-    for path in [path for path in listed if path.suffix.lower() in IMAGE_SUFFIXES]:
+    for path in [path for path in listed if path.suffix.lower() in IMAGE_SUFFIXES | ARRAYS]:
         refuse_leaving(builder.folder, path)
         if path.suffix.lower() not in LABEL_SUFFIXES:
             raise RecordError(path, "a mask in a format that is not read", "export it as PNG or TIFF")
-        builder.add_object(image, 0, f"mask {path.name!r}", rle=bitmap_rle(_mask(path, image.size)))
+        mask = _mask(path, image.size, alone=len(listed) == 1)
+        builder.add_object(image, 0, f"mask {path.name!r}", rle=bitmap_rle(mask))
 
 
 def _listed(folder: Path) -> list[Path]:
@@ -158,9 +160,18 @@ def _only_image(folder: Path) -> Path:
     return found[0]
 
 
-def _mask(path: Path, size: tuple[int, int]) -> np.ndarray:
-    """The object as bool (H, W)."""
+def _mask(path: Path, size: tuple[int, int], alone: bool) -> np.ndarray:
+    """The object as bool (H, W).
+
+    Args:
+        alone: it is the only one of its image: refused where it has the numbers of several objects.
+    """
     with open_label_image(path, size) as mask:
+        numbers = np.unique(np.asarray(mask)) if alone else np.zeros(0)
+        if len(numbers) > 2 and np.array_equal(numbers, np.arange(len(numbers))):
+            what = f"the only mask of its image, with the numbers 1 to {len(numbers) - 1}"
+            remedy = "give each object a mask of its own, or lay label images, images/ beside labels/"
+            raise RecordError(path, what, remedy)
         if mask.mode in ("RGBA", "LA"):
             return read_object(mask.convert(mask.mode[:-1]))  # an opaque background is no object
         return read_object(mask)

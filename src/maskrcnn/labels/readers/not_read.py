@@ -41,7 +41,7 @@ KINDS = (
     NotRead("polygons of HuBMAP", ("*.jsonl",), AS_IMAGES, ('"coordinates"',)),
     NotRead("prompts for a language model", ("*.jsonl", "*/*.jsonl"), EXPORT, ('"prefix"', '"suffix"')),
     NotRead("a project of VoTT", ("*.vott",), EXPORT),
-    NotRead("lines of JSON", ("*.jsonl", "*/*.jsonl", "*.ndjson", "*/*.ndjson"), EXPORT),
+    NotRead("lines of JSON", ("*.jsonl", "*/*.jsonl", "*.ndjson", "*/*.ndjson", "*.manifest"), EXPORT),
     NotRead("TFRecord", ("*.tfrecord*", "*/*.tfrecord*"), "convert it to COCO JSON"),
     NotRead("Parquet", ("*.parquet", "*/*.parquet"), "save its images, and its labels as COCO JSON"),
     NotRead(
@@ -50,6 +50,7 @@ KINDS = (
         "give that file, and its images with --images, as training/images",
     ),
     NotRead("BDD100K's folders", ("labels/ins_seg/*",), "give polygons/ins_seg_train.json in there"),
+    NotRead("a table of tasks from Label Studio", ("*.[ct]sv",), "export JSON there", ("annotation_id",)),
     NotRead("a table of shapes from napari", ("*.csv",), "save a Labels layer as TIFF", ("shape-type",)),
     NotRead("a table", ("*.csv", "*/*.csv"), AS_BOXES, ("xmin", "x_min", "bbox")),
     NotRead("a table of images", ("*.csv", "*/*.csv"), AS_BOXES, (".jpg,", ".jpeg,", ".png,")),

@@ -71,7 +71,7 @@ def _boxes(folder: Path, stem: str) -> dict[int, Box] | None:
         return None
     found: dict[int, Box] = {}
     refuse_leaving(folder, path)
-    for line in read_lines(path):
+    for line in read_lines(path, "replace"):
         if match := BOX.match(line):
             person, x0, y0, x1, y1 = (int(digits) for digits in match.groups())
             found[person] = (x0, y0, x1, y1)

@@ -22,7 +22,18 @@ from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.problems import Problem
 from maskrcnn.labels.readers.files_by_name import MOST_FILES, folder_of_images
 from maskrcnn.labels.readers.label_image import rles_by_id
-from maskrcnn.labels.readers.tables import csv_rows, images_by_name, named_beside, present_images, table_form
+from maskrcnn.labels.readers.tables import (
+    SPLIT_COLUMNS,
+    TABLE_SUFFIXES,
+    TABLES,
+    csv_rows,
+    has_rows_of,
+    images_by_name,
+    named_beside,
+    of_split,
+    present_images,
+    table_form,
+)
 from maskrcnn.labels.refused import Refused
 from maskrcnn.labels.types import DEFAULT_CLASS, LabelledImage
 from maskrcnn.masks.rle import edges_rle
@@ -41,6 +52,7 @@ COLUMNS = {
     "class": ("classid", "class_id", "class", "label", "cell_type", "category", "category_id", "categoryid"),
     "height": ("height", "img_height"),
     "width": ("width", "img_width"),
+    "split": SPLIT_COLUMNS,
 }
 JOINED = ("imageid_classid", "image_label")  # a.jpg_3: the image and the class
 ANYTHING = ("annotation", "segmentation", "mask")  # of which a table may also have texts
@@ -56,14 +68,17 @@ class Row:
     name: str  # of the class, "" where there is none
     runs: str
     size: tuple[str, str]  # height and width, "" where the table has none
+    split: str  # the same
 
 
 def read_run_lengths(
-    source: Path, image_folder: Path | None = None, split_parts: bool = False
+    source: Path, split: str | None = None, image_folder: Path | None = None, split_parts: bool = False
 ) -> FileDataset:
     """Read a table, or the only one in a folder. Images are numbered from 1 in the table's order.
 
     Args:
+        split: "train", "val" or "test", as a column says. None: the first of them that there is, or all where
+            no row is of one.
         image_folder: the folder of the images; None: the table's, and those in it.
         split_parts: each separate part of a mask is an object of its own.
 
@@ -87,7 +102,11 @@ def read_run_lengths(
         files = images_by_name(folder)
     builder = LabelBuilder(path, folder)
     ids = builder.add_classes(sorted({row.name for of_image in rows.values() for row in of_image} - {""}))
-    images = present_images(rows, files, builder, lambda: named_beside(path, _tables(path.parent), _rows))
+    chosen = of_split(rows, split, builder)
+    others = rows.keys() - chosen.keys()
+    images = present_images(
+        chosen, files, builder, lambda: others | named_beside(path, _tables(path.parent), _rows)
+    )
     masks: list[tuple[LabelledImage, list[tuple[Row, np.ndarray]]]] = []
     for name, of_image in images.items():
         image = builder.add_image(name, size=next((row.size for row in of_image if all(row.size)), None))
@@ -114,13 +133,23 @@ def looks_like_run_lengths(source: Path) -> bool:
     return bool(_tables(Path(source)))
 
 
+def has_run_lengths_split(source: Path, split: str) -> bool:
+    """Whether a column of the only table says "train", "val" or "test" of a row."""
+    tables = _tables(Path(source))
+    return len(tables) == 1 and "split" in _columns(tables[0]) and has_rows_of(_rows(tables[0]), split)
+
+
 def _tables(source: Path) -> list[Path]:
     try:
         paths = [source]
         if source.is_dir():
-            paths = [path for path in sorted(source.glob("*.[cC][sS][vV]")) if path.name[0] != "."]
+            paths = [path for path in sorted(source.glob(TABLES)) if path.name[0] != "."]
             paths = [path for path in paths if "submission" not in path.name] * (len(paths) <= MOST_FILES)
-        return [path for path in paths if path.suffix.lower() == ".csv" and path.is_file() and _columns(path)]
+        return [
+            path
+            for path in paths
+            if path.suffix.lower() in TABLE_SUFFIXES and path.is_file() and _columns(path)
+        ]
     except OSError:
         return []
 
@@ -155,7 +184,8 @@ def _rows(path: Path) -> dict[str, list[Row]]:
         height, width = (cells[named[side]] if side in named else "" for side in ("height", "width"))
         runs = cells[named["runs"]].strip()
         runs = "" if runs.lower() in NOTHING else runs
-        found[image].append(Row(f"line {line}", name, runs, (height, width)))
+        split = cells[named["split"]].strip() if "split" in named else ""
+        found[image].append(Row(f"line {line}", name, runs, (height, width), split))
     if not found:
         raise RecordError(path, "empty data set, it has no row", "add what was labelled")
     return found

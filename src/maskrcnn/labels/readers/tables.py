@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from maskrcnn.errors import DataError, RecordError, one_line
 from maskrcnn.images.header import SUFFIXES
@@ -17,12 +18,14 @@ from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.folder_files import files_under
 from maskrcnn.labels.readers.label_image_names import LABEL_FOLDERS
 from maskrcnn.labels.readers.via_files import LONGEST_CELL
-from maskrcnn.labels.split_names import split_of
+from maskrcnn.labels.split_names import other_subsets, split_of, splits_named, subsets_of
 from maskrcnn.safe_files import decoded, encoding_of
 from maskrcnn.shell import counted
 
 HEAD = 4096  # bytes that are looked into
 MARKS = ",;\t"  # between cells
+SPLIT_COLUMNS = ("split", "set", "subset", "ml_use")
+TABLES, TABLE_SUFFIXES = "*.[cCtT][sS][vV]", (".csv", ".tsv")
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def csv_rows(
     before = csv.field_size_limit(LONGEST_CELL)
     try:
         form = table_form(path)
-        with path.open(encoding=form.encoding, errors="replace", newline="") as file:
+        with path.open(encoding=form.encoding, newline="") as file:
             for _ in range(form.skipped):
                 file.readline()
             reader = csv.reader(file, delimiter=form.mark)
@@ -86,7 +89,9 @@ def csv_rows(
                     what = f"has {counted(len(cells), 'cell')} and not {len(names)}"
                     raise RecordError(path, what, "correct it", f"line {line}")
                 yield line, dict(zip(names, cells, strict=True))
-    except (OSError, UnicodeError, csv.Error) as error:
+    except UnicodeError:  # replacement characters would make one class of two
+        raise RecordError(path, "not text in UTF-8, nor in UTF-16", "save it as UTF-8") from None
+    except (OSError, csv.Error) as error:
         raise RecordError(path, f"not readable as CSV ({one_line(error)})", "correct it") from None
     finally:
         csv.field_size_limit(before)
@@ -124,7 +129,7 @@ def present_images(
     lower = {key.lower(): names for key, names in files.items()}
     for name, of_image in rows.items():
         found = files.get(name, [])
-        if not found and (found := lower.get(name.lower(), [])):
+        if not found and (found := lower.get(name.lower(), lower.get(unquote(name).lower(), []))):
             builder.problems.note(ProblemKind.NEAR_NAME, f"image {name!r:.200}", found[0])
         if len(found) > 1:
             remedy = "keep one, or say where the images are: --images FOLDER"
@@ -147,11 +152,31 @@ def present_images(
     return images
 
 
+def of_split(rows: dict[str, list[Any]], split: str | None, builder: LabelBuilder) -> dict[str, list[Any]]:
+    """The rows of a split; those of subsets that are none are counted.
+
+    Args:
+        rows: by what they call their image; each has a `split`, "" where no column says it.
+        split: "train", "val" or "test". None: the first of them that there is, or all where there is none.
+    """
+    subsets = [row.split for of_image in rows.values() for row in of_image]
+    for subset in other_subsets(subsets):
+        builder.problems.note(ProblemKind.OTHER_SUBSET, repr(subset), count=subsets.count(subset))
+    wanted = set(subsets_of(split, subsets))
+    chosen = {name: [row for row in of_image if row.split in wanted] for name, of_image in rows.items()}
+    return {name: of_image for name, of_image in chosen.items() if of_image}
+
+
+def has_rows_of(rows: dict[str, list[Any]], split: str) -> bool:
+    """Whether a row is of "train", "val" or "test"."""
+    return any(split_of(row.split) == split for of_image in rows.values() for row in of_image)
+
+
 def named_beside(path: Path, tables: Iterable[Path], names: Callable[[Path], Iterable[str]]) -> set[str]:
     """What those of `tables` that are of other splits than the one at `path` call their images."""
-    own, named = split_of(path.stem), set[str]()
+    own, named = splits_named(path), set[str]()
     for other in tables:
-        if own and split_of(other.stem) not in (None, own):
+        if own and splits_named(other) not in (set(), own):
             try:
                 named.update(names(other))
             except DataError:  # of which its own reading says what is wrong

@@ -21,6 +21,7 @@ from maskrcnn.labels.image_files import refuse_leaving, relative_name
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.files_by_name import folder_of_images
 from maskrcnn.labels.readers.json_file import glance, load_json
+from maskrcnn.labels.readers.tables import TABLE_SUFFIXES
 from maskrcnn.labels.readers.via_3 import is_via_3, read_project_3
 from maskrcnn.labels.readers.via_files import (
     Project,
@@ -72,7 +73,7 @@ def read_via(
 
 
 def _read(path: Path) -> Project:
-    if path.suffix.lower() == ".csv":
+    if path.suffix.lower() in TABLE_SUFFIXES:
         return read_csv(path)
     document = load_json(path)
     return read_project_3(path, document) if is_via_3(document) else read_json(path, document)
@@ -104,7 +105,7 @@ def _via_file(source: Path) -> Path:
 def _via_files(source: Path) -> list[Path]:
     """`source` itself or the files in it, those that look like VIA's."""
     if source.is_dir():
-        files = sorted(path for path in source.iterdir() if path.suffix.lower() in (".json", ".csv"))
+        files = sorted(path for path in source.iterdir() if path.suffix.lower() in (".json", *TABLE_SUFFIXES))
         for path in files:
             refuse_leaving(source, path)
         return [path for path in files if path.is_file() and _glance(path)]
@@ -113,7 +114,7 @@ def _via_files(source: Path) -> list[Path]:
 
 def _glance(path: Path) -> bool:
     text = glance(path)
-    if path.suffix.lower() == ".csv":
+    if path.suffix.lower() in TABLE_SUFFIXES:
         of_via_3 = "# CSV_HEADER = " in text and "spatial_coordinates" in text
         return of_via_3 or (text.lstrip('#"').startswith("filename") and "region_" in text)
     if '"_via_img_metadata"' in text:

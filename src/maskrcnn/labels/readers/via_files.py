@@ -123,7 +123,8 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         raise RecordError(path, f"not readable as text ({one_line(error)})", "save it as UTF-8") from None
     before = csv.field_size_limit(LONGEST_CELL)
     try:
-        reader = csv.reader(io.StringIO(text, newline=""))
+        mark = max(",;\t", key=text.partition("\n")[0].count)  # Excel's, where it saved the table anew
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark)
         header = [cell.strip().lstrip("#") for cell in next(reader, [])]
         if any(name not in header for name in HEADER):
             raise RecordError(

@@ -26,11 +26,11 @@ from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.problems import Problems
 from maskrcnn.labels.readers.files_by_name import TRIED
 from maskrcnn.labels.readers.folder_files import files_under
-from maskrcnn.labels.readers.label_image_names import IMAGE_FOLDERS, named_folders
+from maskrcnn.labels.readers.label_image_names import IMAGE_FOLDERS, joined_folders, named_folders
 from maskrcnn.labels.readers.safe_xml import XMLS, parse_xml
 from maskrcnn.labels.readers.text_lines import listed_names, read_lines
 from maskrcnn.labels.readers.voc_masks import object_mask, object_masks
-from maskrcnn.labels.split_names import other_subsets, split_of
+from maskrcnn.labels.split_names import SPLITS, other_subsets, split_of
 from maskrcnn.labels.types import LabelledImage
 from maskrcnn.masks.rle import Rle
 from maskrcnn.safe_files import decoded
@@ -74,17 +74,19 @@ def read_voc(source: Path, split: str | None = None, image_folder: Path | None =
             folder of XML files and images.
         split: a list in ImageSets, "train" for ImageSets/Main/train.txt or, where that is missing,
             ImageSets/Segmentation/train.txt; "Segmentation/train" for a list in another folder. Without
-            ImageSets the folder Annotations/train. None: every XML file.
+            ImageSets the folder Annotations/train, or train_annotations beside train_images. None: every XML
+            file.
         image_folder: the folder of the images; None: JPEGImages and the like, else that of the XML files.
 
     Raises:
         UserError: there is no such split, or several VOC folders.
         DataError: the labels cannot be used.
     """
-    layout = _layout(_root(Path(source)), image_folder)
+    layout = _layout(_root(Path(source)), image_folder, split)
     builder = LabelBuilder(Path(source), layout.images)
-    wanted = sorted(layout.xmls) if split is None else _listed(layout, split, builder.problems)
-    for key in sorted(layout.files.keys() - layout.xmls.keys()) if split is None else ():
+    whole = split is None or layout.labels in _joined(layout.root, split)
+    wanted = sorted(layout.xmls) if split is None or whole else _listed(layout, split, builder.problems)
+    for key in sorted(layout.files.keys() - layout.xmls.keys()) if whole else ():
         builder.problems.note(ProblemKind.IMAGE_WITHOUT_XML, repr(layout.files[key][0]))
     objects = [found for key in wanted for found in _read_xml(layout, key, builder)]
     counted_from = _counted_from([one.box for one in objects if one.box is not None])
@@ -137,11 +139,13 @@ def _root(source: Path) -> Path:
     return roots[0]
 
 
-def _layout(root: Path, image_folder: Path | None) -> Layout:
-    labels = _labels_folder(root)
+def _layout(root: Path, image_folder: Path | None, split: str | None) -> Layout:
+    labels = _labels_folder(root, split)
     images = image_folder
     if images is None:
-        images = next(iter(named_folders(root, ("jpegimages", *IMAGE_FOLDERS))), labels)
+        found = named_folders(root, ("jpegimages", *IMAGE_FOLDERS))
+        own = next((word for word in SPLITS if labels in _joined(root, word)), None)
+        images = next(iter(joined_folders(root, IMAGE_FOLDERS, own) if own else found), labels)
     layout = Layout(root, labels, images, {}, {})
     for name in _files(images, root):
         if name.lower().endswith(SUFFIXES):
@@ -158,11 +162,22 @@ def _layout(root: Path, image_folder: Path | None) -> Layout:
     return layout
 
 
-def _labels_folder(root: Path) -> Path:
+def _labels_folder(root: Path, split: str | None = None) -> Path:
+    """The folder of the XML files; where each split has its own, that of one, or of the first."""
     found = named_folders(root, LABELS_FOLDERS)
     if not found and next(root.glob(XMLS), None) is None:
-        found = [folder for folder in named_folders(root, XML_FOLDERS) if next(folder.glob(XMLS), None)]
+        for folder in named_folders(root, XML_FOLDERS):
+            places = [folder, *(path for path in folder.glob("*/") if split_of(path.name))]
+            found += [folder] * any(next(place.glob(XMLS), None) for place in places)
+        found += [path for word in SPLITS if split in (None, word) for path in _joined(root, word)]
     return found[0] if found else root
+
+
+def _joined(root: Path, split: str) -> list[Path]:
+    """The folders of XML files of a split, as train_annotations."""
+    word = split_of(split)
+    folders = [] if word is None else joined_folders(root, (*LABELS_FOLDERS, *XML_FOLDERS), word)
+    return [folder for folder in folders if next(folder.glob(XMLS), None)]
 
 
 def _files(folder: Path, root: Path) -> list[str]:
@@ -186,6 +201,8 @@ def has_voc_split(source: Path, split: str) -> bool:
     except (DataError, UserError):
         return False
     sets, labels = root / "ImageSets", _labels_folder(root)
+    if any(labels in _joined(root, word) for word in SPLITS):
+        return bool(_joined(root, split))
     if sets.is_dir() or labels == root:
         return _list_file(sets, split) is not None
     folders = [folder for folder in labels.iterdir() if split_of(folder.name) == split]
@@ -259,7 +276,7 @@ def _read_xml(layout: Layout, key: str, builder: LabelBuilder) -> Iterator[Objec
         )
     file_name = _image(layout, key, root, builder.problems)
     image = builder.add_image(file_name, size=_size(root, path, builder.problems))
-    objects = root.findall("object")
+    objects = list(root.iter("object"))  # some lie in a list of their own
     masks = object_masks(layout.root, key, image.size, len(objects), builder.problems)
     for position, element in enumerate(objects, start=1):
         source = f"object {position} of {path.relative_to(layout.labels).as_posix()!r}"
@@ -268,6 +285,8 @@ def _read_xml(layout: Layout, key: str, builder: LabelBuilder) -> Iterator[Objec
         if not name or rotated:
             builder.problems.note(ProblemKind.VOC_ROTATED_BOX if rotated else ProblemKind.NO_CLASS, source)
             continue
+        if len(element.findall("bndbox")) > 1:
+            raise RecordError(path, "has several boxes", "make each an object", f"object {position}")
         _count_lost(element, source, builder.problems)
         box = _box(element)
         mask = None if masks is None else object_mask(masks.get(position), box, source, builder.problems)

@@ -113,7 +113,8 @@ def looks_like_yolo(source: Path) -> bool:
     except DataError:
         # of which `read_yolo` says what is wrong
         named = "" if path is None else path.name
-        return named.lower() in ("data.yaml", "obj.data") or (named in NAMES_FILES and path != source)
+        texts = named in NAMES_FILES and path != source and bool(usual_places(source))
+        return named.lower() in ("data.yaml", "obj.data") or texts
     except UserError:
         return path is None and bool(usual_places(source))  # several describe it
     if not source.is_dir():

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -107,8 +108,8 @@ def usual_places(folder: Path) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {}
     for split, aliases in SPLIT_NAMES.items():
         for alias in aliases:
-            places = (f"images/{alias}", f"{alias}/images", alias, f"obj_{alias}_data")
-            there = [in_any_case(folder, place) for place in places]
+            forms = ("images/{}", "{}/images", "{}", "obj_{}_data", "{}_images", "images_{}")
+            there = [in_any_case(folder, form.format(alias)) for form in forms]
             with_labels = [place for place in there if _has_labels(folder, place)]
             if is_list_of_images(folder / f"{alias}.txt"):
                 with_labels = [f"{alias}.txt"]
@@ -174,15 +175,18 @@ def words_of(line: str) -> list[str]:
 
 
 def label_names(image: str) -> list[str]:
-    """Where the labels of an image may be: labels/A/b.txt for images/A/b.jpg, else beside it."""
+    """Where the labels of an image may be: labels/A/b.txt for images/A/b.jpg, A_labels/ for A_images/, else
+    beside it.
+    """
     beside = PurePosixPath(image).with_suffix(".txt")
     parts = beside.parts
     found = []
     for folder in ("images", "Images", "JPEGImages"):
-        if folder in parts[:-1]:
-            last = max(index for index, part in enumerate(parts[:-1]) if part == folder)
-            for labels in ("Labels", "labels") if folder == "Images" else ("labels", "Labels"):
-                found.append("/".join([*parts[:last], labels, *parts[last + 1 :]]))
+        word = re.compile(rf"(?<![^_-]){folder}(?![^_-])")
+        last = max((index for index, part in enumerate(parts[:-1]) if word.search(part)), default=None)
+        for labels in ("Labels", "labels") if folder == "Images" else ("labels", "Labels"):
+            if last is not None:
+                found.append("/".join([*parts[:last], word.sub(labels, parts[last]), *parts[last + 1 :]]))
     return [*found, str(beside)]
 
 
