@@ -8,11 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from maskrcnn.config.section import dotted
 from maskrcnn.files import write_json
 from maskrcnn.labels.synthetic import Synthetic
+from maskrcnn.labels.writers.coco import write_coco
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -50,6 +53,25 @@ def test_gpu_goes_through_on_a_cpu(tmp_path):
     assert {row["task"].split(",")[0] for row in rows} == {
         *("training", "network", "image to RLE", "data loader alone")
     }
+
+
+def test_false_finds(tmp_path):
+    out, folder = tmp_path / "figures.json", tmp_path / "nothing"
+    folder.mkdir()
+    Image.fromarray(np.full((120, 160, 3), 128, np.uint8)).save(folder / "grey.png")
+    command = [sys.executable, str(BENCHMARKS / "false_finds.py"), "person-mobilenet", "nuclei-mobilenet"]
+    write_coco(Synthetic(count=3, seed=0), tmp_path / "labels.json", tmp_path / "images")
+    for more in (["--images", str(folder)], ["--data", str(tmp_path / "labels.json"), "--least", "50"]):
+        done = subprocess.run(
+            [*command, *more, "--json", str(out)], capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        written = json.loads(out.read_text())
+        assert set(written["figures"]) == {"person-mobilenet", "nuclei-mobilenet"}
+        for figures in written["figures"].values():
+            assert figures["0.5"]["each"] >= figures["0.7"]["each"] >= figures["0.9"]["each"] >= 0
+            assert figures["0.9"]["images with any"] <= 1
+    assert written["images"] > 1
 
 
 def test_tiles(tmp_path):
