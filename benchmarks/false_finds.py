@@ -19,9 +19,9 @@ from measure import machine
 
 from maskrcnn.api import MaskRCNN
 from maskrcnn.files import write_json
-from maskrcnn.images.header import SUFFIXES
 from maskrcnn.images.read import read_image
 from maskrcnn.labels.open import open_pair
+from maskrcnn.predict.sources import find_images
 from maskrcnn.training_data.backgrounds import WithBackgrounds
 from maskrcnn.tuning import tune
 
@@ -34,12 +34,6 @@ def windows(data: str, least: int) -> Iterator[np.ndarray]:
     dataset = val or train
     with_windows = WithBackgrounds(dataset, least)
     return (with_windows.pixels(index) for index in range(len(dataset), len(with_windows)))
-
-
-def files(folder: Path) -> Iterator[np.ndarray]:
-    """The images of a folder."""
-    paths = [path for path in sorted(folder.iterdir()) if path.name.lower().endswith(SUFFIXES)]
-    return (read_image(path) for path in paths)
 
 
 def main(words: list[str] | None = None) -> None:
@@ -57,7 +51,12 @@ def main(words: list[str] | None = None) -> None:
         model.mask_head = model.keypoint_head = None
         model.config.mask_head = model.config.keypoint_head = None
     found: dict[str, list[np.ndarray]] = {name: [] for name in models}
-    for image in windows(options.data, options.least) if options.data else files(options.images):
+    images = (
+        windows(options.data, options.least)
+        if options.data
+        else map(read_image, find_images([options.images]))
+    )
+    for image in images:
         for name, model in models.items():
             found[name].append(np.asarray(model.predict(image, score=SCORES[0]).scores))
     figures = {}

@@ -163,9 +163,7 @@ class LabelBuilder:
                 f"write its real size, at most {LARGEST:,} pixels",
                 f"image {file_name!r}",
             )
-        if path in self._paths:
-            self.problems.note(ProblemKind.FILE_TWICE, f"image {name!r}", name)
-        self._paths.add(path)
+        self.note_file(name)
         self.image_count += 1
         image = LabelledImage(self.image_count if image_id is None else image_id, name, path, height, width)
         if os.path.isfile(path):
@@ -173,6 +171,13 @@ class LabelBuilder:
         else:
             self.missing.append(name)
         return image
+
+    def note_file(self, name: str) -> None:
+        """Count an image whose file is that of one before; `name` is relative to the folder."""
+        path = self.folder / name
+        if path in self._paths:
+            self.problems.note(ProblemKind.FILE_TWICE, f"image {name!r}", name)
+        self._paths.add(path)
 
     def add_object(
         self,

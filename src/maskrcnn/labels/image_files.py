@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-import re
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -50,6 +49,11 @@ def present_name(folder: Path, file_name: str) -> str | None:
     return name
 
 
+def in_small_letters(name: str) -> str:
+    """In small letters, each of which is one code: macOS writes accents apart."""
+    return unicodedata.normalize("NFC", name).lower()
+
+
 class NearNames:
     """Finds images in a folder whose name has other letters, as a.JPG for a.jpg or a b.jpg for a%20b.jpg, or
     another suffix or none.
@@ -57,12 +61,12 @@ class NearNames:
     Each folder is listed once: systems that pass over the case of letters find the first kind themselves.
     """
 
-    def __init__(self, folder: Path, plain: Callable[[str], str] | None = None) -> None:
+    def __init__(self, folder: Path, plain: Callable[[str], str] = in_small_letters) -> None:
         """
         Args:
-            plain: what names that mean one file have in common; None: their letters.
+            plain: what names that mean one file have in common.
         """
-        self.folder, self._plain = folder, plain or plain_name
+        self.folder, self._plain = folder, plain
         self._listed: dict[str, dict[str, list[str]]] = {}
 
     def find(self, file_name: str, any_suffix: bool = True) -> str | None:
@@ -92,16 +96,6 @@ class NearNames:
                 names.setdefault(lower, []).append(name)
                 names.setdefault(f"/{posixpath.splitext(lower)[0]}", []).append(name)
         return names
-
-
-def plain_name(name: str) -> str:
-    """In small letters, each of which is one code: macOS writes accents apart."""
-    return unicodedata.normalize("NFC", name).lower()
-
-
-def uploaded_name(name: str) -> str:
-    """The same as Django makes of it, and with that Label Studio: "a b (1).jpg" becomes a_b_1.jpg."""
-    return re.sub(r"[^-\w.]", "", plain_name(name).strip().replace(" ", "_"))
 
 
 def refuse_leaving(folder: Path, path: Path) -> None:

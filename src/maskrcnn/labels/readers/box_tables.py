@@ -34,7 +34,6 @@ from maskrcnn.labels.readers.tables import (
     has_rows_of,
     images_by_name,
     named_beside,
-    of_split,
     present_images,
     table_form,
 )
@@ -131,19 +130,15 @@ def read_box_table(source: Path, split: str | None = None, image_folder: Path | 
     rows = _rows(path, columns)
     folder = image_folder or path.parent
     files = images_by_name(folder)
-    if files.keys().isdisjoint(
-        tail for name in rows for each in (name, unquote(name)) for tail in _tails(each)
-    ):
+    if files.keys().isdisjoint(tail for name in rows for tail in _tails(name)):
         folder = folder_of_images(path, list(rows)[:1], image_folder)  # or it says where it looked
         files = images_by_name(folder)
     builder = LabelBuilder(path, folder)
     rows = _shortened(rows, files, builder)
     names = {row.name for of_image in rows.values() for row in of_image if row.box is not None}
     ids = builder.add_classes(sorted(names - {""}))
-    chosen = of_split(rows, split, builder)
-    others = rows.keys() - chosen.keys()
     for name, of_image in present_images(
-        chosen, files, builder, lambda: others | named_beside(path, path.parent.glob(TABLES), _names)
+        rows, split, files, builder, lambda: named_beside(path, path.parent.glob(TABLES), _names)
     ).items():
         image = builder.add_image(name, size=next((row.size for row in of_image if row.size), None))
         scale = (image.width, image.height) * 2 if columns.shares else (1, 1, 1, 1)
@@ -167,7 +162,7 @@ def has_box_split(source: Path, split: str) -> bool:
     columns = None if path is None else _columns(path)
     if path is None or columns is None or not columns.split:
         return False
-    return has_rows_of(_rows(path, columns), split)
+    return has_rows_of(path, columns.split, split, columns.header)
 
 
 def _table(source: Path) -> Path | None:
@@ -276,9 +271,12 @@ def _inside(row: Row) -> bool:
 
 
 def _tails(name: str) -> Iterator[str]:
-    """A name, and what is left of it without its first folder, without the first two, and so on."""
-    parts = [part for part in name.split("/") if part]
-    return ("/".join(parts[begin:]) for begin in range(len(parts)))
+    """A name, and what is left of it without its first folder, without the first two, and so on; then the
+    same of what it is without percent signs.
+    """
+    for each in (name, unquote(name)):
+        parts = [part for part in each.split("/") if part]
+        yield from ("/".join(parts[begin:]) for begin in range(len(parts)))
 
 
 def _shortened(
@@ -291,8 +289,7 @@ def _shortened(
     """
     names: dict[str, str] = {}
     for name in rows:
-        tails = (tail for each in (name, unquote(name)) for tail in (each, *_tails(each)))
-        short = next((tail for tail in tails if tail in files), name)
+        short = next((tail for tail in _tails(name) if tail in files), name)
         if short != name:
             builder.problems.note(ProblemKind.LEADING_FOLDERS, f"image {name!r:.200}")
         if (other := names.setdefault(short, name)) != name:

@@ -174,7 +174,6 @@ def _add_images(
         if any(relative_name(record["file_name"]) for record in named):
             raise  # else every record is refused below, for what its name is
     by_id: dict[int | str, LabelledImage] = {}
-    files = set[str]()
     # x/a.png without its folder, or A.png, is not the a.png that another record names
     whole = {relative_name(record["file_name"]) for record in named}
     near = NearNames(builder.folder)
@@ -189,9 +188,7 @@ def _add_images(
         else:
             by_id[image.image_id] = image
             builder.images.append(image)
-            if file_name in files:
-                builder.problems.note(ProblemKind.FILE_TWICE, f"image {file_name!r}", file_name)
-            files.add(file_name)
+            builder.note_file(file_name)
     return by_id
 
 

@@ -15,7 +15,7 @@ from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.json_file import JSONS
-from maskrcnn.labels.readers.label_image import ARRAYS_SUFFIX, add_instances, ids_of_colours, read_ids
+from maskrcnn.labels.readers.label_image import ARRAYS, ARRAYS_SUFFIX, add_instances, ids_of_colours, read_ids
 from maskrcnn.labels.readers.label_image_names import (
     IMAGE_FOLDERS,
     IMAGE_SUFFIXES,
@@ -32,7 +32,7 @@ from maskrcnn.labels.types import DEFAULT_CLASS
 from maskrcnn.shell import counted
 
 READ = LABEL_SUFFIXES | {ARRAY_SUFFIX, ARRAYS_SUFFIX}
-UNREAD = (IMAGE_SUFFIXES | {".mat", ".h5", ".hdf5"}) - READ
+UNREAD = (IMAGE_SUFFIXES | ARRAYS) - READ
 StemOf = Callable[[str, Container[str]], str | None]  # from a label image's stem to its image's
 LOSSY = {".jpg", ".jpeg", ".jpe", ".jfif", ".webp"}
 

@@ -4,6 +4,7 @@ RLEs.
 
 from __future__ import annotations
 
+import math
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ VOC_VOID = (224, 224, 192)  # the colour of borders, and of what nobody knows
 VOC_BORDER = 255  # the index of that colour in VOC's palette
 VOID_COLOUR = 224 + 256 * 224 + 65536 * 192  # the same as an id
 ARRAYS_SUFFIX = ".npz"
+ARRAYS = {ARRAY_SUFFIX, ARRAYS_SUFFIX, ".mat", ".h5", ".hdf5"}  # in which masks are saved, read or not
 LARGEST_FLOAT = 2**24  # up to which a float of 32 bits holds every whole number
 FEW = 20  # numbers of a label image, among which some may be scattered
 LOSSLESS = ("PNG", "TIFF", "GIF", "BMP")
@@ -113,11 +115,9 @@ def read_ids(
             ids = np.where(ids == VOC_BORDER, VOID_COLOUR, ids.astype(np.int32))
         if of_colours is not None and label.mode in ("RGB", "RGBA"):
             ids = of_colours(ids, path)
-    if (
-        ids.dtype.kind == "f"
-        and float(np.abs(ids).max(initial=0)) <= LARGEST_FLOAT
-        and (ids == np.floor(ids)).all()
-    ):
+    # as Python's float: NumPy's of 16 bits cannot be compared with numbers that are so large
+    largest = float(np.abs(ids).max(initial=0)) if ids.dtype.kind == "f" else math.inf
+    if largest <= LARGEST_FLOAT and (ids == np.floor(ids)).all():
         ids = ids.astype(np.int32)
     if ids.ndim != 2 or ids.dtype.kind == "f":
         raise RecordError(

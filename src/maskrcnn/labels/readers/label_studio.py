@@ -25,7 +25,7 @@ from maskrcnn.errors import RecordError, one_line
 from maskrcnn.images.header import SUFFIXES, upright_size
 from maskrcnn.labels.builder import LabelBuilder, own_ids
 from maskrcnn.labels.file_dataset import FileDataset
-from maskrcnn.labels.image_files import NearNames, uploaded_name
+from maskrcnn.labels.image_files import NearNames, in_small_letters
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.json_file import glance, load_json, only_json
 from maskrcnn.labels.readers.label_image import quiet
@@ -177,6 +177,11 @@ def _address(data: dict[str, Any], source: Path, record: str) -> str:
     return found[0]
 
 
+def _uploaded_name(name: str) -> str:
+    """What Django makes of a name, and with that Label Studio: a_b_1.jpg of "a b (1).jpg"."""
+    return re.sub(r"[^-\w.]", "", in_small_letters(name).strip().replace(" ", "_"))
+
+
 def _find_images(tasks: list[Task], path: Path, root: Path, builder: LabelBuilder) -> None:
     """Set `file_name` of each task.
 
@@ -185,7 +190,7 @@ def _find_images(tasks: list[Task], path: Path, root: Path, builder: LabelBuilde
     """
     missing: list[Task] = []
     addresses: dict[str, str] = {}
-    near = NearNames(root, uploaded_name)
+    near = NearNames(root, _uploaded_name)
     for task in tasks:
         places = ("", "images/", f"{path.stem}/")
         names = [f"{folder}{name}" for name in _names(task.address) for folder in places]

@@ -17,7 +17,7 @@ from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.instance_png import has_label_images
-from maskrcnn.labels.readers.label_image import open_label_image, read_object
+from maskrcnn.labels.readers.label_image import ARRAYS, open_label_image, read_object
 from maskrcnn.labels.readers.label_image_names import (
     IMAGE_FOLDERS,
     IMAGE_SUFFIXES,
@@ -32,7 +32,6 @@ from maskrcnn.labels.types import DEFAULT_CLASS
 from maskrcnn.masks.rle import bitmap_rle
 from maskrcnn.shell import counted
 
-ARRAYS = {".npy", ".npz", ".mat", ".h5", ".hdf5"}
 TRIED_FOLDERS = 20  # so many are looked at before `looks_like_mask_folders` gives up
 
 

@@ -30,7 +30,6 @@ from maskrcnn.labels.readers.tables import (
     has_rows_of,
     images_by_name,
     named_beside,
-    of_split,
     present_images,
     table_form,
 )
@@ -102,10 +101,8 @@ def read_run_lengths(
         files = images_by_name(folder)
     builder = LabelBuilder(path, folder)
     ids = builder.add_classes(sorted({row.name for of_image in rows.values() for row in of_image} - {""}))
-    chosen = of_split(rows, split, builder)
-    others = rows.keys() - chosen.keys()
     images = present_images(
-        chosen, files, builder, lambda: others | named_beside(path, _tables(path.parent), _rows)
+        rows, split, files, builder, lambda: named_beside(path, _tables(path.parent), _rows)
     )
     masks: list[tuple[LabelledImage, list[tuple[Row, np.ndarray]]]] = []
     for name, of_image in images.items():
@@ -136,7 +133,8 @@ def looks_like_run_lengths(source: Path) -> bool:
 def has_run_lengths_split(source: Path, split: str) -> bool:
     """Whether a column of the only table says "train", "val" or "test" of a row."""
     tables = _tables(Path(source))
-    return len(tables) == 1 and "split" in _columns(tables[0]) and has_rows_of(_rows(tables[0]), split)
+    column = _columns(tables[0]).get("split") if len(tables) == 1 else None
+    return column is not None and has_rows_of(tables[0], column, split)
 
 
 def _tables(source: Path) -> list[Path]:

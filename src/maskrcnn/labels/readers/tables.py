@@ -17,13 +17,12 @@ from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.folder_files import files_under
 from maskrcnn.labels.readers.label_image_names import LABEL_FOLDERS
-from maskrcnn.labels.readers.via_files import LONGEST_CELL
 from maskrcnn.labels.split_names import other_subsets, split_of, splits_named, subsets_of
 from maskrcnn.safe_files import decoded, encoding_of
 from maskrcnn.shell import counted
 
 HEAD = 4096  # bytes that are looked into
-MARKS = ",;\t"  # between cells
+LONGEST_CELL = 2**27  # characters; Python's own limit is less than a long polygon
 SPLIT_COLUMNS = ("split", "set", "subset", "ml_use")
 TABLES, TABLE_SUFFIXES = "*.[cCtT][sS][vV]", (".csv", ".tsv")
 
@@ -49,12 +48,17 @@ def table_form(path: Path) -> Form:
     lines = decoded(head, "ignore").splitlines()
     skipped = int(bool(lines) and lines[0].lower().startswith("sep=") and len(lines[0]) == len("sep=;"))
     first = lines[skipped] if len(lines) > skipped else ""
-    mark = lines[0][-1] if skipped else max(MARKS, key=first.count)
+    mark = lines[0][-1] if skipped else cell_mark(first)
     try:
         rows = [[cell.strip() for cell in row] for row in csv.reader(lines[skipped:], delimiter=mark) if row]
     except csv.Error:
         rows = []
     return Form(encoding_of(head), mark, skipped, rows)
+
+
+def cell_mark(line: str) -> str:
+    """What parts the cells of a line."""
+    return max(",;\t", key=line.count)
 
 
 def csv_rows(
@@ -111,15 +115,17 @@ def images_by_name(folder: Path) -> dict[str, list[str]]:
 
 def present_images(
     rows: dict[str, list[Any]],
+    split: str | None,
     files: dict[str, list[str]],
     builder: LabelBuilder,
     beside: Callable[[], set[str]],
 ) -> dict[str, list[Any]]:
-    """The rows by the file of their image. Rows whose image is missing, and images without a row, are
-    counted.
+    """The rows of a split by the file of their image. Rows whose image is missing or whose subset is no
+    split, and images without a row, are counted.
 
     Args:
-        rows: by what they call their image; each has a `record`.
+        rows: by what they call their image; each has a `record`, and a `split`, "" where no column says it.
+        split: "train", "val" or "test". None: the first of them that there is, or all where there is none.
         beside: what the tables of other splits beside this one call their images.
 
     Raises:
@@ -127,7 +133,8 @@ def present_images(
     """
     images: dict[str, list[Any]] = {}
     lower = {key.lower(): names for key, names in files.items()}
-    for name, of_image in rows.items():
+    chosen = _of_split(rows, split, builder)
+    for name, of_image in chosen.items():
         found = files.get(name, [])
         if not found and (found := lower.get(name.lower(), lower.get(unquote(name).lower(), []))):
             builder.problems.note(ProblemKind.NEAR_NAME, f"image {name!r:.200}", found[0])
@@ -146,19 +153,14 @@ def present_images(
     unnamed = {name for found in files.values() for name in found} - images.keys()
     unnamed = {name for name in unnamed if name.rpartition("/")[0].partition("/")[0] in tops}
     if unnamed:  # the other tables are read for these alone
-        unnamed -= {name for key in beside() for name in files.get(key, [])}
+        unnamed -= {name for key in (rows.keys() - chosen.keys()) | beside() for name in files.get(key, [])}
     for name in sorted(unnamed):
         builder.problems.note(ProblemKind.IMAGE_WITHOUT_ROW, repr(name), name)
     return images
 
 
-def of_split(rows: dict[str, list[Any]], split: str | None, builder: LabelBuilder) -> dict[str, list[Any]]:
-    """The rows of a split; those of subsets that are none are counted.
-
-    Args:
-        rows: by what they call their image; each has a `split`, "" where no column says it.
-        split: "train", "val" or "test". None: the first of them that there is, or all where there is none.
-    """
+def _of_split(rows: dict[str, list[Any]], split: str | None, builder: LabelBuilder) -> dict[str, list[Any]]:
+    """The rows of a split, as of `present_images`; those of subsets that are none are counted."""
     subsets = [row.split for of_image in rows.values() for row in of_image]
     for subset in other_subsets(subsets):
         builder.problems.note(ProblemKind.OTHER_SUBSET, repr(subset), count=subsets.count(subset))
@@ -167,9 +169,11 @@ def of_split(rows: dict[str, list[Any]], split: str | None, builder: LabelBuilde
     return {name: of_image for name, of_image in chosen.items() if of_image}
 
 
-def has_rows_of(rows: dict[str, list[Any]], split: str) -> bool:
-    """Whether a row is of "train", "val" or "test"."""
-    return any(split_of(row.split) == split for of_image in rows.values() for row in of_image)
+def has_rows_of(path: Path, column: str, split: str, header: tuple[str, ...] = ()) -> bool:
+    """Whether a column says "train", "val" or "test" of a row; reads as far as the first. `header`: as of
+    `csv_rows`.
+    """
+    return any(split_of(cells[column].strip()) == split for _, cells in csv_rows(path, (column,), header))
 
 
 def named_beside(path: Path, tables: Iterable[Path], names: Callable[[Path], Iterable[str]]) -> set[str]:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from maskrcnn.errors import RecordError, one_line
+from maskrcnn.labels.readers.tables import LONGEST_CELL, cell_mark
 from maskrcnn.shell import counted
 
 HEADER = ["filename", "file_size", "file_attributes", "region_count", "region_id", "region_shape_attributes"]
 HEADER += ["region_attributes"]
-LONGEST_CELL = 2**27  # characters; Python's own limit is less than a long polygon
 
 
 @dataclass
@@ -123,7 +123,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         raise RecordError(path, f"not readable as text ({one_line(error)})", "save it as UTF-8") from None
     before = csv.field_size_limit(LONGEST_CELL)
     try:
-        mark = max(",;\t", key=text.partition("\n")[0].count)  # Excel's, where it saved the table anew
+        mark = cell_mark(text.partition("\n")[0])  # Excel's, where it saved the table anew
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark)
         header = [cell.strip().lstrip("#") for cell in next(reader, [])]
         if any(name not in header for name in HEADER):

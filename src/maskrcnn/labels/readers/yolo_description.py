@@ -34,6 +34,8 @@ YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml", "DATA.YAML
 NAMES_FILES = ("classes.txt", "obj.names", "classes.names", "_darknet.labels", "labels.txt")
 NOTES = "notes.json"  # of Label Studio
 DARKNET_KEYS = ("classes", "names", "backup", "eval", "labels", "top")
+# what is `labels` in the name of a folder of labels, as a word of it
+IMAGE_WORDS = {name: re.compile(rf"(?<![^_-]){name}(?![^_-])") for name in ("images", "Images", "JPEGImages")}
 TRIED_TEXTS = 100  # texts that are looked into before a folder is taken for something else
 
 
@@ -181,8 +183,7 @@ def label_names(image: str) -> list[str]:
     beside = PurePosixPath(image).with_suffix(".txt")
     parts = beside.parts
     found = []
-    for folder in ("images", "Images", "JPEGImages"):
-        word = re.compile(rf"(?<![^_-]){folder}(?![^_-])")
+    for folder, word in IMAGE_WORDS.items():
         last = max((index for index, part in enumerate(parts[:-1]) if word.search(part)), default=None)
         for labels in ("Labels", "labels") if folder == "Images" else ("labels", "Labels"):
             if last is not None:
