@@ -59,6 +59,8 @@ def found(dataset: Dataset) -> dict[str, list[tuple[object, ...]]]:
         ("image_id,width,height,bbox,source,class", '{stem},48,32,"[{x0}.0, {y0}.0, {w}.0, {h}.0]",x,{name}'),
         ("image,label,x,y,width,height", "{stem}.jpg,{name},{x0},{y0},{w},{h}"),
         ("Frame;Left;Top;Right;Bottom;Class", "{stem}.jpg;{x0};{y0};{x1};{y1};{name}"),
+        ("image;width;height;x;y;w;h;class", "{stem}.jpg;48,0;32,0;{x0},00;{y0},00;{w},00;{h},00;{name}"),
+        ("image;xmin;ymin;xmax;ymax;class", "{stem}.jpg;{x0},0;{y0}.0;+{x1};{y1},;{name}"),
         ("img_path\tx1\ty1\tx2\ty2\tcategory", "{stem}.jpg\t{x0}\t{y0}\t{x1}\t{y1}\t{name}"),
         ("sep=;\nfilename;xmin;ymin;xmax;ymax;class", "{stem}.jpg;{x0};{y0};{x1};{y1};{name}"),
         ("", "{stem}.jpg,{x0},{y0},{x1},{y1},{name}"),
@@ -172,6 +174,14 @@ def test_boxes_that_cannot_be_used_are_counted(tmp_path: Path) -> None:
     path = write(tmp_path / "boxes.csv", *lines, images="a")
     kinds = ("non-finite coordinates dropped", "object without a class dropped")
     assert found(claims.repaired(read_box_table(path), *kinds)) == {"a": [("cat", 1, 1, 9, 9)]}
+
+
+def test_a_comma_is_no_decimal_point_between_commas(tmp_path: Path) -> None:
+    rows = ['a.jpg,1,1,"9,5",9,cat', "a.jpg,1,1,9,9,cat"]
+    path = write(tmp_path / "boxes.csv", "image,xmin,ymin,xmax,ymax,class", *rows, images="a")
+    assert found(claims.repaired(read_box_table(path), "non-finite coordinates dropped")) == {
+        "a": [("cat", 1, 1, 9, 9)]
+    }
 
 
 def test_folders_of_another_machine(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ OBJECT = """\t<object>
 """
 # class, and box xyxy as we have it
 DOG, CAT, BIRD = ("dog", (3, 2, 13, 12)), ("cat", (0, 0, 30, 20)), ("dog", (20, 5, 21, 6))
+NEAR_NAME = "image file of that name in other letters, or with another suffix, taken"
 Scene = list[tuple[str, tuple[int, int, int, int]]]
 SCENES: dict[str, Scene] = {"2007_000001": [DOG, CAT], "2007_000002": [], "2007_000003": [BIRD]}
 
@@ -175,6 +176,17 @@ def test_beside_the_images(tmp_path: Path) -> None:
     dataset = read_voc(tmp_path)
     check_scenes(dataset, SCENES)
     assert looks_like_voc(tmp_path) and not dataset.problems
+
+
+def test_an_xml_file_of_another_name_than_its_image(tmp_path: Path) -> None:
+    (stem, scene), *_ = SCENES.items()
+    for name in (f"{stem} 1.jpg", "unlabelled.jpg"):
+        Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / name)
+    text = xml(stem, scene).replace(f"{stem}.jpg", f"{stem}%201.jpg")
+    (tmp_path / f"{stem}%201.xml").write_text(text)
+    kinds = ("image without an XML file left out", NEAR_NAME)
+    dataset = repaired(read_voc(tmp_path), *kinds)
+    assert [image.file_name for image in dataset] == [f"{stem} 1.jpg"]
 
 
 def test_splits(devkit: Devkit) -> None:

@@ -219,19 +219,20 @@ def _rows(path: Path, columns: Columns) -> dict[str, list[Row]]:
     """The rows by what they call their image."""
     found: defaultdict[str, list[Row]] = defaultdict(list)
     needed = (columns.image, *columns.sides, *columns.size, *filter(None, (columns.name, columns.split)))
+    point = "." if table_form(path).mark == "," else ","  # what numbers may have for it
     for line, cells in csv_rows(path, needed, columns.header):
         image = cells[columns.image].strip().replace("\\", "/")
         if not image:
             raise RecordError(path, "names no image", "add it", f"line {line}")
         name = cells[columns.name].strip() if columns.name else DEFAULT_CLASS
-        box = _box([cells[side] for side in columns.sides], columns)
+        box = _box([cells[side] for side in columns.sides], columns, point)
         if columns.shares and box is not None and max(box) > SHARE:
             remedy = "write shares of the image, or the columns filename, class, xmin, ymin, xmax, ymax"
             raise RecordError(
                 path, "has a corner above 1, which Vertex AI's never are", remedy, f"line {line}"
             )
         split = cells[columns.split].strip() if columns.split else ""
-        sides = [number(cells[side]) for side in columns.size]
+        sides = [number(cells[side].replace(point, ".")) for side in columns.size]
         size = (sides[0], sides[1]) if sides and min(sides) > 0 else None
         found[image].append(Row(f"line {line}", name, split, box, size))
     every = [row for of_image in found.values() for row in of_image]
@@ -248,13 +249,15 @@ def _rows(path: Path, columns: Columns) -> dict[str, list[Row]]:
     return found
 
 
-def _box(cells: list[str], columns: Columns) -> list[float] | None:
-    """xyxy of the cells of a row, NaN for what is no number."""
+def _box(cells: list[str], columns: Columns, point: str) -> list[float] | None:
+    """xyxy of the cells of a row, NaN for what is no number; `point` is a decimal point, too."""
     if all(cell.strip().lower() in EMPTY for cell in cells):
         return None
     if len(cells) == 1:
         cells = cells[0].strip().strip("[]()").replace(",", " ").split()
         cells = cells if len(cells) == 4 else ["nan"] * 4
+    else:
+        cells = [cell.replace(point, ".") for cell in cells]
     if columns.shares:
         across, down = (
             [number(cell) for cell in cells[axis::2] if cell.strip()] or [math.nan] for axis in (0, 1)

@@ -86,9 +86,11 @@ def read_voc(source: Path, split: str | None = None, image_folder: Path | None =
     builder = LabelBuilder(Path(source), layout.images)
     whole = split is None or layout.labels in _joined(layout.root, split)
     wanted = sorted(layout.xmls) if split is None or whole else _listed(layout, split, builder.problems)
-    for key in sorted(layout.files.keys() - layout.xmls.keys()) if whole else ():
-        builder.problems.note(ProblemKind.IMAGE_WITHOUT_XML, repr(layout.files[key][0]))
     objects = [found for key in wanted for found in _read_xml(layout, key, builder)]
+    taken = {image.file_name for image in builder.images}  # an XML file may be of one of another name
+    for key in sorted(layout.files.keys() - layout.xmls.keys()) if whole else ():
+        if taken.isdisjoint(layout.files[key]):
+            builder.problems.note(ProblemKind.IMAGE_WITHOUT_XML, repr(layout.files[key][0]))
     counted_from = _counted_from([one.box for one in objects if one.box is not None])
     labels = builder.add_classes(_classes(layout.root, {one.name for one in objects}))
     for one in objects:
