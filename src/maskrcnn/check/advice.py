@@ -205,7 +205,7 @@ def _advise_augmentation(draft: Draft, stats: Statistics) -> None:
         "augmentation: "
         + ", ".join(f"{name} {value:g}" for name, value in shown.items() if value)
         + ("; pasted objects need masks" if stats.with_mask < stats.objects else "")
-        + ("" if augment.turn else "; what has no up, as cells or aerial images, wants data.augment.turn=0.75")
+        + ("" if augment.turn else "; for what has no up, as cells, data.augment.turn=0.75")
     )
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from maskrcnn.instances import Instances
 
 SURE = 0.5  # keypoints of at least this probability are counted
+SCORE = 0.75  # F1 of person-mobilenet's boxes is highest near it, see docs/models.md
 
 
 def demo(
@@ -34,7 +35,7 @@ def demo(
 
     runner = load_runner(model, "cpu")
     start = time.perf_counter()
-    (found,) = predict_pixels(runner, [photograph], score=0.5)
+    (found,) = predict_pixels(runner, [photograph], score=SCORE)
     seconds = time.perf_counter() - start
     from maskrcnn.images.write import save_image
 
@@ -75,7 +76,7 @@ def _table(found: Instances) -> Table:
         columns["keypoints"] = [
             f"{int((points[:, 2] > SURE).sum())} of {len(points)}" for points in found.keypoints
         ]
-    table = Table(*columns, caption=None if len(found) else "nothing above a score of 0.5")
+    table = Table(*columns, caption=f"objects of a score of {SCORE:g} or more")
     for row in zip(*columns.values(), strict=True):
         table.add_row(*row)
     return table

@@ -68,7 +68,7 @@ def evaluate(
     ] = "coco",
     score: Annotated[
         float,
-        typer.Option(min=0, max=1, help="Least score of objects that stardist and the page count or draw."),
+        typer.Option(min=0, max=1, help="Least score of objects that are counted one by one, or drawn."),
     ] = 0.5,
     batch: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 1,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
@@ -107,6 +107,7 @@ def evaluate(
     from maskrcnn.evaluate.parts import open_parts
     from maskrcnn.evaluate.report import print_objects, print_scores
     from maskrcnn.evaluate.stardist import match_objects
+    from maskrcnn.evaluate.which_score import which_score
     from maskrcnn.files import write_json
     from maskrcnn.labels.open import open_named
 
@@ -127,16 +128,28 @@ def evaluate(
     scores = score_results(dataset, found, kinds, most=model.config.test.detections, matched=matched)
     scores.notes = notes + scores.notes
     print_scores(scores)
+    chosen = which_score(dataset, found, score=score, most=model.config.test.detections)
+    if chosen:
+        say(chosen.line())
     objects = match_objects(dataset, found, score=score) if metrics == "stardist" else None
     if objects is not None:
         print_objects(objects)
     if json:
-        write_json(json, scores.to_dict() | ({"stardist": objects.to_dict()} if objects else {}))
+        more = {"at_score": chosen, "stardist": objects}
+        write_json(json, scores.to_dict() | {name: one.to_dict() for name, one in more.items() if one})
     if html:
         from maskrcnn.evaluate.page import write_page
 
         write_page(
-            html, f"{weights} on {data}", dataset, found, scores, matched, score=score, objects=objects
+            html,
+            f"{weights} on {data}",
+            dataset,
+            found,
+            scores,
+            matched,
+            score=score,
+            chosen=chosen,
+            objects=objects,
         )
 
 

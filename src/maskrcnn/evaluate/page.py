@@ -15,6 +15,7 @@ from maskrcnn.evaluate.found import Result, gather
 from maskrcnn.evaluate.report import TITLES, figure_rows
 from maskrcnn.evaluate.stardist import ObjectMatches
 from maskrcnn.evaluate.truth import Kind, Truth, read_truth
+from maskrcnn.evaluate.which_score import WhichScore
 from maskrcnn.labels.types import Dataset, of_each_class
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def write_page(
     matched: dict[Kind, hotcoco.COCOeval],
     *,
     score: float = 0.5,
+    chosen: WhichScore | None = None,
     objects: ObjectMatches | None = None,
 ) -> None:
     """Writes the page.
@@ -53,6 +55,7 @@ def write_page(
         results: what `scores` were made of.
         matched: the same, from `score_results`.
         score: detections have it at least where single ones are counted or drawn.
+        chosen: precision and recall at scores.
         objects: matched as stardist does, where asked for.
     """
     main: Kind = "segm" if "segm" in matched else "bbox"
@@ -70,6 +73,7 @@ def write_page(
         kinds=[TITLES[kind] for kind in matched],
         main=TITLES[main],
         score=score,
+        chosen=chosen.line() if chosen else "",
         rows=figure_rows(scores),
         sizes=_sizes(scores, main),
         classes=_classes(scores, main),
