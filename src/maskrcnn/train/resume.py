@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from maskrcnn.config.load import Config
 from maskrcnn.config.section import dotted
@@ -48,9 +48,8 @@ def progress_of(state: dict[str, Any], path: Path) -> TrainingState:
     """
     try:
         progress = TrainingState(**state["progress"])
-        progress.iteration + progress.evaluated_at + progress.stale  # noqa: B018  # they are numbers
-        return progress
-    except (KeyError, TypeError):
+        return TypeAdapter(TrainingState).validate_json(json.dumps(vars(progress)), strict=True)
+    except (KeyError, TypeError, ValidationError):
         raise UserError(f"{path}: damaged; start a new run from weights/last") from None
 
 
