@@ -15,7 +15,8 @@ from maskrcnn.config.train import TrainConfig
 from maskrcnn.errors import UserError
 from maskrcnn.safe_files import parse_yaml_text
 from maskrcnn.shell import shell_command
-from maskrcnn.train.checkpoint import TrainingState
+from maskrcnn.train.checkpoint import TrainingState, read_state
+from maskrcnn.weights.store import is_whole
 
 # settings that a resumed run may change; any other would make it neither the old run nor a new one
 FREE_TO_CHANGE = {
@@ -38,6 +39,34 @@ FREE_TO_CHANGE = {
 
 class Complete(Exception):  # noqa: N818  # a state, not a mistake
     """There is nothing left to do in a run; says so, and how to do more."""
+
+
+def state_of(run: Path) -> dict[str, Any] | None:
+    """The state of a run; None where it was killed before it saved one.
+
+    Raises:
+        UserError: as `read_state`; or the run has weights, which a training from its first step would replace.
+    """
+    path = run / "state.pt"
+    if path.exists():
+        return read_state(path)
+    if (run / "weights").exists():
+        init = shell_command([f"train.init={run / 'weights' / 'last'}"])
+        raise UserError(
+            f"{path}: is not there, and the run would begin anew over its weights; put it back, or start a "
+            f"new run from these weights with --set {init}"
+        )
+    return None
+
+
+def forget_lost_best(progress: TrainingState, run: Path) -> list[str]:
+    """Let the next evaluation be the best one where the weights of the best so far are gone or cut off."""
+    best = run / "weights" / "best"
+    if progress.best is None or is_whole(best):
+        return []
+    line = f"{best}: is not there or damaged; the best AP, {progress.best:.1f}, was of these weights and is "
+    progress.best, progress.best_iteration, progress.stale = None, 0, 0
+    return [line + "forgotten"]
 
 
 def progress_of(state: dict[str, Any], path: Path) -> TrainingState:
