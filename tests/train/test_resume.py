@@ -184,6 +184,36 @@ def test_a_state_that_does_not_fit_is_one_line(tmp_path: Path, changes: dict[str
     assert (run / "config.yaml").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"iteration": 3, "kind": "train"}',
+        '{"iteration": 3, "epoch": 0.1, "kind": "evaluation"}',
+        '{"iteration": 3, "epoch": 0.1, "kind": "evaluation", "scores": [1]}',
+        '{"iteration": 3, "epoch": 0.1, "kind": "evaluation", "scores": {"bbox": {"AP": 3, "AP50": "x"}}}',
+    ],
+)
+def test_a_line_that_the_report_could_not_use_is_told_at_the_start(tmp_path: Path, line: str) -> None:
+    run = tmp_path / "run"
+    run_tiny(run, tiny_config(epochs=0.5))
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write(line + "\n")
+    with pytest.raises(UserError, match=r"metrics.jsonl: line \d+ is damaged"):
+        run_tiny(run, tiny_config(epochs=1), resume=True)
+
+
+def test_other_labels_to_evaluate_on_are_refused_and_none_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, more = tmp_path / "run", tiny_config(epochs=1)
+    run_tiny(run, tiny_config(epochs=0.5), val=True)
+    others = tiny_data("train")
+    with pytest.raises(UserError, match="the labels of .* have changed since it began"):
+        train(more, tiny_data(), others, run, network=tiny_network(more), resume=True)
+    run_tiny(run, more, resume=True)
+    assert "is left out, on which it was evaluated before" in capsys.readouterr().out
+
+
 def test_a_run_that_lost_its_state_is_not_begun_anew_over_its_weights(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run_tiny(run, tiny_config(epochs=0.5))

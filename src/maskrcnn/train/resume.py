@@ -143,10 +143,13 @@ def check_unchanged(run: Path, config: Config, data: dict[str, Any]) -> list[str
     train = described.get("train")
     if not isinstance(train, dict) or "digest" not in train:
         raise UserError(f"{run / 'data.json'}: is damaged; remove it to resume without a look at the labels")
-    if train["digest"] != data["train"]["digest"]:
-        raise UserError(
-            f"{run}: the labels of {data['train']['source']} have changed since it began; {remedy}"
-        )
+    val, now_val = described.get("val"), data["val"]
+    if isinstance(val, dict) and now_val is None:
+        notes.append(f"{val.get('source')} is left out, on which it was evaluated before; now it is on nothing")
+    for old, split in ((train, data["train"]), (val, now_val)):
+        # figures on other labels do not compare with the best so far
+        if isinstance(old, dict) and split is not None and old.get("digest") != split["digest"]:
+            raise UserError(f"{run}: the labels of {split['source']} have changed since it began; {remedy}")
     return notes
 
 
