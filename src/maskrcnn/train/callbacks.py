@@ -42,6 +42,9 @@ class Several(Callback):
     """Tells several."""
 
     def __init__(self, callbacks: Sequence[Callback]) -> None:
+        for callback in callbacks:  # before a training is lost to it
+            if not isinstance(callback, Callback):
+                raise TypeError(f"callbacks: {callback!r} is no Callback; derive from it, and give an instance")
         self.callbacks = callbacks
 
     def on_step(self, iteration: int, figures: dict[str, float]) -> None:

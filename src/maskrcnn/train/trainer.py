@@ -124,6 +124,7 @@ class Trainer:
         augment: Augment | None,
     ) -> None:
         refuse_missing(config.train.log)
+        told = Several(callbacks)
         self.accelerator = make_accelerator(config.train)
         follows: list[str] = []
         if resume:
@@ -132,6 +133,7 @@ class Trainer:
         self.settings = self.config.train
         self.train_data, self.val_data, self.run = train_data, val_data, run
         self.main = self.accelerator.is_main_process
+        self.callbacks = told if self.main else Several(())
         shapes = shapes_of(self.config) if self.settings.compile is True else None
         self.loader = train_loader(
             train_data,
@@ -178,7 +180,6 @@ class Trainer:
         self.asked = False  # some process was, by a signal
         self.scores: dict[str, Any] | None = None
         self.worst: list[tuple[int, float]] = []  # images of the last evaluation, and what was found of each
-        self.callbacks = Several(callbacks if self.main else ())
         self.drawn = 0 if state is None else SAMPLES
         self._pending: Step | None = None
         self._saved_at = self._clock = time.monotonic()
