@@ -373,7 +373,10 @@ def test_an_image_without_a_number_is_refused(tmp_path: Path, value: float) -> N
     ("content", "line"),
     [
         (b"", "an empty file, not an image; copy or download it again"),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n", "Git LFS.*; .*git lfs pull"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n",
+            "Git LFS.*; .*git lfs pull",
+        ),
         (b"\n<!DOCTYPE html><html><body>404</body></html>", r"a web page \(HTML\), not an image; download"),
     ],
 )

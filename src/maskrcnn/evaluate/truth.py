@@ -74,8 +74,8 @@ def read_truth(dataset: Dataset, *, masks: bool) -> Truth:
     records, crowd, masked = list[dict[str, Any]](), list[bool](), list[bool]()
     for image in dataset:
         if image.image_id in sizes:
-            line = f"{image.file_name}: its image_id {image.image_id!r} is another image's too; give each its own"
-            raise DataError(f"{dataset.name}: {line}")
+            line = f"its image_id {image.image_id!r} is another image's too; give each its own"
+            raise DataError(f"{dataset.name}: {image.file_name}: {line}")
         refuse_unfit(image, len(dataset.classes))
         sizes[image.image_id] = (image.height, image.width)
         for annotation in of_each_class(image.annotations, len(dataset.classes)):

@@ -45,7 +45,7 @@ def state_of(run: Path) -> dict[str, Any] | None:
     """The state of a run; None where it was killed before it saved one.
 
     Raises:
-        UserError: as `read_state`; or the run has weights, which a training from its first step would replace.
+        UserError: as `read_state`; or the run has weights, which a beginning would replace.
     """
     path = run / "state.pt"
     if path.exists():
@@ -145,7 +145,7 @@ def check_unchanged(run: Path, config: Config, data: dict[str, Any]) -> list[str
         raise UserError(f"{run / 'data.json'}: is damaged; remove it to resume without a look at the labels")
     val, now_val = described.get("val"), data["val"]
     if isinstance(val, dict) and now_val is None:
-        notes.append(f"{val.get('source')} is left out, on which it was evaluated before; now it is on nothing")
+        notes.append(f"{val.get('source')} is left out, on which it was evaluated before: now on nothing")
     for old, split in ((train, data["train"]), (val, now_val)):
         # figures on other labels do not compare with the best so far
         if isinstance(old, dict) and split is not None and old.get("digest") != split["digest"]:

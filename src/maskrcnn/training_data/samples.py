@@ -208,8 +208,8 @@ def _pixels(dataset: Dataset, index: int, channels: int) -> np.ndarray:
         image = dataset.image(index)
         raise UnreadableImage(f"{image.path or image.file_name}: not readable: {error}") from None
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim != 3:
-        form = getattr(pixels, "dtype", type(pixels).__name__), tuple(getattr(pixels, "shape", ()))
-        raise _unfit(dataset, index, f"its pixels are {form[0]} {form[1]}; give uint8 (height, width, channels)")
+        kind, shape = getattr(pixels, "dtype", type(pixels).__name__), tuple(getattr(pixels, "shape", ()))
+        raise _unfit(dataset, index, f"its pixels are {kind} {shape}; give uint8 (height, width, channels)")
     if pixels.shape[2] != channels:
         remedy = f"open the data set with_channels({channels})"
         raise _unfit(dataset, index, f"has {pixels.shape[2]} channels, the model takes {channels}; {remedy}")
