@@ -301,6 +301,7 @@ MASK = rle_of(np.eye(40, dtype=np.uint8))
         ({"score": 10**400}, ["'score'", "finite"]),
         ({"bbox": [0.0, 0.0, math.inf, 1.0]}, ["'bbox'", "inf", "4 finite numbers"]),
         ({"bbox": [0.0, 0.0, 1.0]}, ["'bbox'", "4 finite numbers"]),
+        ({"bbox": [9.0, 9.0, -5.0, -5.0]}, ["'bbox'", "a width or height below 0"]),
         ({"bbox": [0.0, 0.0, "1", 1.0]}, ["'bbox'"]),
         ({"bbox": [[0.0], 0.0, 1.0, 1.0]}, ["'bbox'"]),
         ({"keypoints": [1.0, 1.0, 2.0]}, ["'keypoints'", "6 finite numbers"]),

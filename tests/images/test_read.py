@@ -367,3 +367,24 @@ def test_an_image_without_a_number_is_refused(tmp_path: Path, value: float) -> N
     nothing[0, 0] = 0.5
     np.save(tmp_path / "a.npy", nothing)
     assert read_image(tmp_path / "a.npy")[0, 0].tolist() == as_pixels(nothing)[0, 0].tolist() == [128] * 3
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b"", "an empty file, not an image; copy or download it again"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n",
+            "Git LFS.*; .*git lfs pull",
+        ),
+        (b"\n<!DOCTYPE html><html><body>404</body></html>", r"a web page \(HTML\), not an image; download"),
+    ],
+)
+def test_what_a_download_left_is_said_of_the_pixels_and_of_the_size(
+    tmp_path: Path, content: bytes, line: str
+) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(content)
+    for read in (read_image, upright_size):
+        with pytest.raises(ImageError, match=line):
+            read(path)

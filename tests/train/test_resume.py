@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from maskrcnn.cli.main import main
 from maskrcnn.config.load import Config
@@ -161,6 +162,10 @@ def test_a_damaged_file_of_a_run_is_one_line(tmp_path: Path, name: str, spoil: A
         {"progress": None},
         {"progress": {"iteration": 4, "unknown": 1}},
         {"progress": {"iteration": "four"}},
+        {"progress": {"iteration": 4.5}},
+        {"progress": {"iteration": -3}},
+        {"progress": {"iteration": 4, "best": "high"}},
+        {"progress": {"iteration": 4, "seconds": None}},
         {"model": {}},
         {"optimizer": {"state": {}, "param_groups": []}},
         {"optimizer": 3},
@@ -177,6 +182,73 @@ def test_a_state_that_does_not_fit_is_one_line(tmp_path: Path, changes: dict[str
         run_tiny(run, tiny_config(epochs=1), resume=True)
     assert "\n" not in str(error.value)
     assert (run / "config.yaml").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"iteration": 3, "kind": "train"}',
+        '{"iteration": 3, "epoch": 0.1, "kind": "evaluation"}',
+        '{"iteration": 3, "epoch": 0.1, "kind": "evaluation", "scores": [1]}',
+        '{"iteration": 3, "epoch": 0.1, "kind": "evaluation", "scores": {"bbox": {"AP": 3, "AP50": "x"}}}',
+    ],
+)
+def test_a_line_that_the_report_could_not_use_is_told_at_the_start(tmp_path: Path, line: str) -> None:
+    run = tmp_path / "run"
+    run_tiny(run, tiny_config(epochs=0.5))
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write(line + "\n")
+    with pytest.raises(UserError, match=r"metrics.jsonl: line \d+ is damaged"):
+        run_tiny(run, tiny_config(epochs=1), resume=True)
+
+
+def test_other_labels_to_evaluate_on_are_refused_and_none_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, more = tmp_path / "run", tiny_config(epochs=1)
+    run_tiny(run, tiny_config(epochs=0.5), val=True)
+    others = tiny_data("train")
+    with pytest.raises(UserError, match="the labels of .* have changed since it began"):
+        train(more, tiny_data(), others, run, network=tiny_network(more), resume=True)
+    run_tiny(run, more, resume=True)
+    assert "is left out, on which it was evaluated before" in capsys.readouterr().out
+
+
+def test_a_run_that_lost_its_state_is_not_begun_anew_over_its_weights(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run_tiny(run, tiny_config(epochs=0.5))
+    (run / "state.pt").unlink()
+    before = contents(run)
+    with pytest.raises(UserError, match=r"state.pt: is not there.*train.init=\S*/weights/last"):
+        run_tiny(run, tiny_config(epochs=1), resume=True)
+    assert contents(run) == before
+
+
+def test_the_first_weights_come_after_a_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a kill between the two leaves what looks like a run that lost its state."""
+    run, there = tmp_path / "run", []
+    monkeypatch.setattr(Trainer, "_save_weights", lambda *_: there.append((run / "state.pt").exists()))
+    run_tiny(run, tiny_config(epochs=0.5))
+    assert there == [True]
+
+
+@pytest.mark.parametrize("spoil", [_half, Path.unlink])
+def test_a_best_that_is_lost_is_said_and_the_next_one_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], spoil: Any
+) -> None:
+    figures = iter([7.0, 3.0, 3.0])
+    monkeypatch.setattr(
+        trainer,
+        "evaluate_together",
+        lambda *_, **__: Scores({"bbox": {"AP": next(figures), "AP50": None}}, {}, 6, 6, 6),
+    )
+    run, best = tmp_path / "run", tmp_path / "run" / "weights" / "best" / "model.safetensors"
+    run_tiny(run, tiny_config(epochs=0.5, evaluate_every_epochs=0.5), val=True)
+    spoil(best)
+    run_tiny(run, tiny_config(epochs=1, evaluate_every_epochs=0.5), val=True, resume=True)
+    out = capsys.readouterr().out
+    assert "weights/best: is not there or damaged; the best AP, 7.0" in out and "best AP 3.0 in" in out
+    assert load_file(best)
 
 
 def test_a_folder_that_holds_a_run_is_refused_before_the_data_are_read(

@@ -166,3 +166,10 @@ def test_an_own_augmentation_that_changes_the_size_is_refused() -> None:
     own = TrainSamples(data, labels, config, lambda image, pixels, rng: (image, pixels[1:]))
     with pytest.raises(ValueError, match="must return uint8 of the size"):
         own[0, 0, 0]
+
+
+@pytest.mark.parametrize("callbacks", [[Callback], [print], "abc"])
+def test_what_is_no_callback_is_refused_before_the_folder_is_made(tmp_path: Path, callbacks: Any) -> None:
+    with pytest.raises(TypeError, match="is no Callback; derive from it, and give an instance"):
+        run(tmp_path / "run", callbacks=callbacks)
+    assert not (tmp_path / "run").exists()

@@ -95,6 +95,9 @@ def _columns(results: list[Result], kinds: Sequence[Kind], truth: Truth) -> Foun
     found = Found(image, category, _numbers(results, "score"))
     if "bbox" in kinds:
         found.boxes = _numbers(results, "bbox", (4,))
+        if (found.boxes[:, 2:] < 0).any():  # two of them would make an area above 0
+            size = f"{shorten(results[0]['bbox'])}, of a width or height below 0; give x, y, width, height"
+            raise _Unfit(f"{_who(results)}: 'bbox' is {size}")
     if "keypoints" in kinds:
         found.keypoints = _numbers(results, "keypoints", (3 * truth.points,))
     if "segm" in kinds:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from maskrcnn.errors import DataError
 from maskrcnn.labels.annotation_masks import annotation_rle
-from maskrcnn.labels.types import Annotation, Dataset, LabelledImage, of_each_class
+from maskrcnn.labels.types import Annotation, Dataset, LabelledImage, of_each_class, refuse_unfit
 
 if TYPE_CHECKING:
     import hotcoco
@@ -72,6 +73,10 @@ def read_truth(dataset: Dataset, *, masks: bool) -> Truth:
     sizes: dict[int | str, tuple[int, int]] = {}
     records, crowd, masked = list[dict[str, Any]](), list[bool](), list[bool]()
     for image in dataset:
+        if image.image_id in sizes:
+            line = f"its image_id {image.image_id!r} is another image's too; give each its own"
+            raise DataError(f"{dataset.name}: {image.file_name}: {line}")
+        refuse_unfit(image, len(dataset.classes))
         sizes[image.image_id] = (image.height, image.width)
         for annotation in of_each_class(image.annotations, len(dataset.classes)):
             record = _record(annotation, image, masks, points)

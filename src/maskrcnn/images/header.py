@@ -36,6 +36,7 @@ SUFFIXES = (
 )
 HEIC_STARTS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1")
 HEIC_START = 12  # bytes that tell it
+READ_START = 100  # bytes that tell what a file is that is no image
 HEIC_REMEDY = "pip install 'maskrcnn[heic]', or convert it to JPEG"
 LARGEST = 178_956_970  # pixels, 0.5 GB of RGB; where Pillow itself refuses
 MOST_BYTES = 6 * LARGEST  # of what Pillow does not read: as many pixels of RGB with 16 bits
@@ -46,7 +47,7 @@ def open_image(path: Path) -> Image.Image:
     """An image that is open but not decoded, of one of `FORMATS`, or HEIC where pillow-heif is installed.
 
     Raises:
-        ImageError: it is HEIC and pillow-heif is not installed.
+        ImageError: it is HEIC and pillow-heif is not installed, or is no image at all.
         Exception: whatever Pillow raises of a file that is missing, damaged or of another format.
     """
     refuse_special(path)
@@ -54,10 +55,25 @@ def open_image(path: Path) -> Image.Image:
         return Image.open(path, formats=FORMATS)
     except UnidentifiedImageError:
         with path.open("rb") as file:
-            start = file.read(HEIC_START)
+            start = file.read(READ_START)
+        _refuse_no_image(start, path)
         if not is_heic(start):
             raise
     return open_heic(path, path)
+
+
+def _refuse_no_image(start: bytes, path: Path) -> None:
+    """Refuse what a download or a copy leaves where an image should be, by what it begins with.
+
+    Raises:
+        ImageError: an empty file, the pointer of Git LFS, or a web page.
+    """
+    if not start:
+        raise ImageError(path, "an empty file, not an image", "copy or download it again")
+    if start.startswith(b"version https://git-lfs"):
+        raise ImageError(path, "a pointer of Git LFS, not the image", "fetch the images: git lfs pull")
+    if start.lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        raise ImageError(path, "a web page (HTML), not an image", "download the image itself")
 
 
 def is_heic(start: bytes) -> bool:

@@ -16,6 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from maskrcnn.config.model import KeypointSchema
+from maskrcnn.errors import RecordError
 from maskrcnn.images.read import ValueRange
 from maskrcnn.labels.problems import Problems
 from maskrcnn.masks.rle import Rle
@@ -135,3 +136,23 @@ class Dataset(Protocol):
     def pixels(self, index: int) -> np.ndarray:
         """The image at `index`, upright, as uint8 (H, W, C): RGB unless it was opened with other channels."""
         ...
+
+
+def refuse_unfit(image: LabelledImage, classes: int) -> None:
+    """See to an image's labels, as a data set of a person's own gives them; the readers' are right.
+
+    Raises:
+        RecordError: a box that is none, lies outside of the image or is of no class; names the object.
+    """
+    for place, annotation in enumerate(image.annotations):
+        box, label = annotation.box, annotation.label
+        what = remedy = ""
+        if not (label in range(classes) or (label == ANY_CLASS and annotation.crowd)):
+            what, remedy = f"label {label!r} is no index into the {classes} classes", "give one, from 0"
+        elif len(box) != 4 or not (box[0] < box[2] and box[1] < box[3]):  # so that NaN is none too
+            what, remedy = f"box {tuple(box)} is none", "give x1, y1, x2, y2 with x1 < x2 and y1 < y2"
+        elif not (box[0] < image.width and box[1] < image.height and box[2] > 0 and box[3] > 0):
+            what = f"box {tuple(box)} is outside of the image, {image.width} x {image.height}"
+            remedy = "give pixels, x1, y1, x2, y2"
+        if what:
+            raise RecordError(image.file_name, what, remedy, f"annotation {place}:")

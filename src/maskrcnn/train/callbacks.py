@@ -42,6 +42,10 @@ class Several(Callback):
     """Tells several."""
 
     def __init__(self, callbacks: Sequence[Callback]) -> None:
+        for callback in callbacks:  # before a training is lost to it
+            if not isinstance(callback, Callback):
+                remedy = "derive from it, and give an instance"
+                raise TypeError(f"callbacks: {callback!r} is no Callback; {remedy}")
         self.callbacks = callbacks
 
     def on_step(self, iteration: int, figures: dict[str, float]) -> None:

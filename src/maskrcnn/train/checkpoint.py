@@ -6,10 +6,11 @@ import random
 import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from pydantic import Field, FiniteFloat, NonNegativeInt
 
 from maskrcnn.errors import UserError, one_line
 from maskrcnn.files import new_file
@@ -21,12 +22,13 @@ VERSION = 1
 class TrainingState:
     """How far a training has come."""
 
-    iteration: int = 0  # optimiser steps done
-    evaluated_at: int = 0  # iteration of the last evaluation; -1: what it starts from is to be evaluated too
-    best: float | None = None  # AP of the best evaluation, percent
-    best_iteration: int = 0
-    stale: int = 0  # evaluations since the best
-    seconds: float = 0.0  # of training and evaluating, over all resumes
+    iteration: NonNegativeInt = 0  # optimiser steps done
+    # iteration of the last evaluation; -1: what it starts from is to be evaluated too
+    evaluated_at: Annotated[int, Field(ge=-1)] = 0
+    best: FiniteFloat | None = None  # AP of the best evaluation, percent
+    best_iteration: NonNegativeInt = 0
+    stale: NonNegativeInt = 0  # evaluations since the best
+    seconds: FiniteFloat = 0.0  # of training and evaluating, over all resumes
     stopped_early: bool = False
     finished: bool = False
 

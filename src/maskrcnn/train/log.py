@@ -193,15 +193,27 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
-            known = isinstance(record["iteration"], int) and isinstance(record["kind"], str)
-        except (ValueError, TypeError, KeyError, RecursionError):
-            known = False
-        if known:
-            records.append(record)
-        elif number < len(lines):
-            raise UserError(f"{path}: line {number} is damaged; remove that line, or the whole file")
+            records.append(_record_of(line))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            if number < len(lines):
+                remedy = "remove that line, or the whole file"
+                raise UserError(f"{path}: line {number} is damaged; {remedy}") from None
     return records
+
+
+def _record_of(line: bytes) -> dict[str, Any]:
+    """A line of metrics.jsonl, with what the report and a resume ask of it.
+
+    Raises:
+        ValueError, TypeError, KeyError, AttributeError, RecursionError: damaged.
+    """
+    record = json.loads(line)
+    known = isinstance(record["iteration"], int) and isinstance(record["epoch"], int | float)
+    scores = record["scores"].values() if record["kind"] == "evaluation" else ()
+    figures = [kind[name] for kind in scores for name in ("AP", "AP50")]
+    if not known or not all(figure is None or isinstance(figure, int | float) for figure in figures):
+        raise ValueError("a figure is no number")
+    return record  # type: ignore[no-any-return]
 
 
 def drop_after(path: Path, iteration: int, evaluated_at: int) -> None:

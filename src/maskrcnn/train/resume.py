@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from maskrcnn.config.load import Config
 from maskrcnn.config.section import dotted
@@ -15,7 +15,8 @@ from maskrcnn.config.train import TrainConfig
 from maskrcnn.errors import UserError
 from maskrcnn.safe_files import parse_yaml_text
 from maskrcnn.shell import shell_command
-from maskrcnn.train.checkpoint import TrainingState
+from maskrcnn.train.checkpoint import TrainingState, read_state
+from maskrcnn.weights.store import is_whole
 
 # settings that a resumed run may change; any other would make it neither the old run nor a new one
 FREE_TO_CHANGE = {
@@ -40,6 +41,34 @@ class Complete(Exception):  # noqa: N818  # a state, not a mistake
     """There is nothing left to do in a run; says so, and how to do more."""
 
 
+def state_of(run: Path) -> dict[str, Any] | None:
+    """The state of a run; None where it was killed before it saved one.
+
+    Raises:
+        UserError: as `read_state`; or the run has weights, which a beginning would replace.
+    """
+    path = run / "state.pt"
+    if path.exists():
+        return read_state(path)
+    if (run / "weights").exists():
+        init = shell_command([f"train.init={run / 'weights' / 'last'}"])
+        raise UserError(
+            f"{path}: is not there, and the run would begin anew over its weights; put it back, or start a "
+            f"new run from these weights with --set {init}"
+        )
+    return None
+
+
+def forget_lost_best(progress: TrainingState, run: Path) -> list[str]:
+    """Let the next evaluation be the best one where the weights of the best so far are gone or cut off."""
+    best = run / "weights" / "best"
+    if progress.best is None or is_whole(best):
+        return []
+    line = f"{best}: is not there or damaged; the best AP, {progress.best:.1f}, was of these weights and is "
+    progress.best, progress.best_iteration, progress.stale = None, 0, 0
+    return [line + "forgotten"]
+
+
 def progress_of(state: dict[str, Any], path: Path) -> TrainingState:
     """How far the training had come whose state was read from `path`.
 
@@ -48,9 +77,8 @@ def progress_of(state: dict[str, Any], path: Path) -> TrainingState:
     """
     try:
         progress = TrainingState(**state["progress"])
-        progress.iteration + progress.evaluated_at + progress.stale  # noqa: B018  # they are numbers
-        return progress
-    except (KeyError, TypeError):
+        return TypeAdapter(TrainingState).validate_json(json.dumps(vars(progress)), strict=True)
+    except (KeyError, TypeError, ValidationError):
         raise UserError(f"{path}: damaged; start a new run from weights/last") from None
 
 
@@ -115,10 +143,13 @@ def check_unchanged(run: Path, config: Config, data: dict[str, Any]) -> list[str
     train = described.get("train")
     if not isinstance(train, dict) or "digest" not in train:
         raise UserError(f"{run / 'data.json'}: is damaged; remove it to resume without a look at the labels")
-    if train["digest"] != data["train"]["digest"]:
-        raise UserError(
-            f"{run}: the labels of {data['train']['source']} have changed since it began; {remedy}"
-        )
+    val, now_val = described.get("val"), data["val"]
+    if isinstance(val, dict) and now_val is None:
+        notes.append(f"{val.get('source')} is left out, on which it was evaluated before: now on nothing")
+    for old, split in ((train, data["train"]), (val, now_val)):
+        # figures on other labels do not compare with the best so far
+        if isinstance(old, dict) and split is not None and old.get("digest") != split["digest"]:
+            raise UserError(f"{run}: the labels of {split['source']} have changed since it began; {remedy}")
     return notes
 
 

@@ -25,7 +25,7 @@ from maskrcnn.config.load import Config
 from maskrcnn.environment import describe_environment
 from maskrcnn.errors import UserError
 from maskrcnn.files import locked, remove_unfinished, write_json, write_text
-from maskrcnn.labels.types import ANY_CLASS, Annotation, Dataset, LabelledImage
+from maskrcnn.labels.types import ANY_CLASS, Annotation, Dataset, LabelledImage, refuse_unfit
 from maskrcnn.shell import shell_command
 from maskrcnn.system_errors import refusal
 
@@ -161,6 +161,7 @@ def describe_data(dataset: Dataset) -> dict[str, Any]:
     looked_at = min(len(dataset), GENERATED_SAMPLE) if generated else len(dataset)
     for index in range(looked_at):
         image = dataset.image(index)
+        refuse_unfit(image, len(dataset.classes))
         _add_image(hasher, image)
         for annotation in image.annotations:
             counts["objects"] += 1

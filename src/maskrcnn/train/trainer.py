@@ -26,7 +26,7 @@ from maskrcnn.shell import printable, shell_command
 from maskrcnn.stop import StopRequest
 from maskrcnn.train import run_folder
 from maskrcnn.train.callbacks import Callback, Several
-from maskrcnn.train.checkpoint import TrainingState, random_state, read_state, write_state
+from maskrcnn.train.checkpoint import TrainingState, random_state, write_state
 from maskrcnn.train.evaluation import (
     best_line,
     evaluate_together,
@@ -42,7 +42,14 @@ from maskrcnn.train.nonfinite import refuse_step
 from maskrcnn.train.optimizer import rate_at
 from maskrcnn.train.processes import follow_processes, together
 from maskrcnn.train.report import write_card, write_plots, write_report
-from maskrcnn.train.resume import Complete, check_unchanged, continue_from, progress_of
+from maskrcnn.train.resume import (
+    Complete,
+    check_unchanged,
+    continue_from,
+    forget_lost_best,
+    progress_of,
+    state_of,
+)
 from maskrcnn.train.sample_images import SAMPLES, draw_found, draw_training, draw_worst
 from maskrcnn.train.setup import determinism, fit_to_data, make_accelerator, make_network
 from maskrcnn.train.trackers import refuse_missing
@@ -117,6 +124,7 @@ class Trainer:
         augment: Augment | None,
     ) -> None:
         refuse_missing(config.train.log)
+        told = Several(callbacks)
         self.accelerator = make_accelerator(config.train)
         follows: list[str] = []
         if resume:
@@ -125,6 +133,7 @@ class Trainer:
         self.settings = self.config.train
         self.train_data, self.val_data, self.run = train_data, val_data, run
         self.main = self.accelerator.is_main_process
+        self.callbacks = told if self.main else Several(())
         shapes = shapes_of(self.config) if self.settings.compile is True else None
         self.loader = train_loader(
             train_data,
@@ -143,9 +152,9 @@ class Trainer:
         if self.main:
             run_folder.open_run(run, resume, held)
         self.accelerator.wait_for_everyone()
-        state = read_state(run / "state.pt") if resume and (run / "state.pt").exists() else None
+        state = state_of(run) if resume else None
         self.progress = TrainingState() if state is None else progress_of(state, run / "state.pt")
-        self.notes = follows + self._compare(resume)
+        self.notes = follows + self._compare(resume) + forget_lost_best(self.progress, run)
         if state is not None and (val_data is None or self.progress.evaluated_at == self.progress.iteration):
             continue_from(self.progress, self.settings, self.total, self.per_epoch, run)
         misfits: list[str] = []
@@ -171,7 +180,6 @@ class Trainer:
         self.asked = False  # some process was, by a signal
         self.scores: dict[str, Any] | None = None
         self.worst: list[tuple[int, float]] = []  # images of the last evaluation, and what was found of each
-        self.callbacks = Several(callbacks if self.main else ())
         self.drawn = 0 if state is None else SAMPLES
         self._pending: Step | None = None
         self._saved_at = self._clock = time.monotonic()
@@ -358,6 +366,8 @@ class Trainer:
         if not self.main:
             return
         if weights:
+            if not (self.run / "state.pt").exists():  # weights without one are a run that has lost it
+                self._save(weights=False)
             with self.learner.averaged():
                 for name in ("last", "best") if best else ("last",):
                     self._save_weights(self.run / "weights" / name)

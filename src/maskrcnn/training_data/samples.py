@@ -207,13 +207,21 @@ def _pixels(dataset: Dataset, index: int, channels: int) -> np.ndarray:
     except OSError as error:
         image = dataset.image(index)
         raise UnreadableImage(f"{image.path or image.file_name}: not readable: {error}") from None
+    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim != 3:
+        kind, shape = getattr(pixels, "dtype", type(pixels).__name__), tuple(getattr(pixels, "shape", ()))
+        raise _unfit(dataset, index, f"its pixels are {kind} {shape}; give uint8 (height, width, channels)")
     if pixels.shape[2] != channels:
-        name = dataset.image(index).file_name
-        raise UnreadableImage(
-            f"{name}: has {pixels.shape[2]} channels, the model takes {channels}; open the data set "
-            f"with_channels({channels})"
-        )
+        remedy = f"open the data set with_channels({channels})"
+        raise _unfit(dataset, index, f"has {pixels.shape[2]} channels, the model takes {channels}; {remedy}")
+    if pixels.shape[:2] != tuple(dataset.size(index)):
+        (height, width), stated = pixels.shape[:2], dataset.size(index)
+        line = f"is {width} x {height} pixels, its labels are for {stated[1]} x {stated[0]}; make them agree"
+        raise _unfit(dataset, index, line)
     return pixels
+
+
+def _unfit(dataset: Dataset, index: int, line: str) -> UnreadableImage:
+    return UnreadableImage(f"{dataset.image(index).file_name}: {line}")
 
 
 def _scale(view: View) -> tuple[float, float]:

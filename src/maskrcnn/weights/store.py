@@ -150,6 +150,16 @@ def _refuse_others(expected: dict[str, torch.Tensor], path: Path) -> None:
         raise UserError(f"{path}: does not fit its config: {first_of(wrong, 3, '; ')}")
 
 
+def is_whole(folder: Path) -> bool:
+    """Whether a model folder has its files, and none of them ends too early."""
+    try:
+        load_model_config(folder)
+        with safe_open(folder / WEIGHTS, "pt"):  # compares the header with the file's length
+            return True
+    except (UserError, OSError, SafetensorError):
+        return False
+
+
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
     try:
