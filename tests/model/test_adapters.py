@@ -166,7 +166,7 @@ def test_a_trunk_of_other_settings_says_which(library: Any, tmp_path: Path) -> N
     with pytest.raises(UserError, match="set model.backbone.kind=transformers:dinov2"):
         load_trunk(model_with("transformers:resnet", **RESNET), tmp_path)
     (tmp_path / "preprocessor_config.json").write_text(json.dumps({"image_mean": [0.5] * 3}))
-    with pytest.raises(UserError, match=r"expects model.input.mean=\[127.5, 127.5, 127.5\]"):
+    with pytest.raises(UserError, match=r"add --set 'model.input.mean=\[127.5,127.5,127.5\]'$"):
         load_trunk(model, tmp_path)
     with pytest.raises(UserError, match="takes hf://OWNER/NAME or a folder"):
         load_trunk(model, "torchvision/resnet50_v1")

@@ -184,8 +184,12 @@ def test_efficientnet_lite_pads_as_tensorflow_does() -> None:
 @pytest.mark.parametrize(
     ("image", "backbone", "said"),
     [
-        ({}, {}, r"train.trunk=efficientnet_lite0: expects model.input.mean=\[127.0,127.0,127.0\]"),
-        (IMAGE, {"norm_eps": 1e-5}, "expects model.backbone.norm_eps=0.001"),
+        (
+            {},
+            {"norm_eps": 1e-5},
+            r"lite0: was.* add .*mean=\[127.0,127.0,127.0\]' .*std=\[128.0,.*' .*norm_eps=0.001'$",
+        ),
+        (IMAGE, {"norm_eps": 1e-5}, "add --set 'model.backbone.norm_eps=0.001'$"),
         (IMAGE, {"kind": "efficientnet_lite2"}, "has no _blocks.16._expand_conv.weight|the backbone needs"),
     ],
 )

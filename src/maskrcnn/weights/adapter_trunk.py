@@ -99,12 +99,21 @@ def _check_input(config: ModelConfig, told: object, prefix: str, source: str | P
     """Raises where the network was trained on images of another mean or deviation."""
     if not isinstance(told, dict) or config.input.channels != 3:
         return
+    lacking = []
     for name in ("mean", "std"):
         wanted = told.get(prefix + name)
         if isinstance(wanted, list) and len(wanted) == 3:
             wanted = [round(255 * float(value), 3) for value in wanted]
             if max(abs(a - b) for a, b in zip(wanted, getattr(config.input, name), strict=True)) > 0.01:
-                raise UserError(f"train.trunk={source}: expects model.input.{name}={wanted}; set it")
+                lacking.append(f"model.input.{name}={wanted}")
+    refuse_other_settings(source, lacking)
+
+
+def refuse_other_settings(source: str | Path, lacking: list[str]) -> None:
+    """Raises where settings that a trunk was trained with are lacking; names them all."""
+    if lacking:
+        settings = " ".join(f"--set '{one.replace(' ', '')}'" for one in lacking)
+        raise UserError(f"train.trunk={source}: was trained with other settings; add {settings}")
 
 
 def _plain(value: object) -> object:

@@ -16,7 +16,7 @@ from maskrcnn.model.backbone.mobilenet import InvertedResidual, MobileNet, Mobil
 from maskrcnn.model.backbone.vit import ViT
 from maskrcnn.shell import first_of
 from maskrcnn.weights import detectron2, dinov2, torchvision
-from maskrcnn.weights.adapter_trunk import load_adapter_trunk
+from maskrcnn.weights.adapter_trunk import load_adapter_trunk, refuse_other_settings
 from maskrcnn.weights.checkpoint_file import read_checkpoint
 from maskrcnn.weights.first_convolution import STEM, adapt_first_convolution
 from maskrcnn.weights.published import fetch_published, find_published, is_published
@@ -192,14 +192,12 @@ def _check_caffe2(config: ModelConfig, path: Path) -> None:
 
 def _check_efficientnet(config: ModelConfig, source: str | Path) -> None:
     """EfficientNet-Lite was trained on other inputs and norms than our defaults."""
-    image, wanted = config.input, EFFICIENTNET_INPUT
-    if image.channels == 3 and (image.mean != [wanted[0]] * 3 or image.std != [wanted[1]] * 3):
-        raise UserError(
-            f"train.trunk={source}: expects model.input.mean=[{','.join([str(wanted[0])] * 3)}] and "
-            f"model.input.std=[{','.join([str(wanted[1])] * 3)}]; set both"
-        )
+    image, (mean, std), lacking = config.input, EFFICIENTNET_INPUT, []
+    if image.channels == 3 and (image.mean != [mean] * 3 or image.std != [std] * 3):
+        lacking += [f"model.input.mean=[{mean},{mean},{mean}]", f"model.input.std=[{std},{std},{std}]"]
     if config.backbone.norm != "group" and config.backbone.norm_eps != 1e-3:
-        raise UserError(f"train.trunk={source}: expects model.backbone.norm_eps=0.001; set it")
+        lacking.append("model.backbone.norm_eps=0.001")
+    refuse_other_settings(source, lacking)
 
 
 def _efficientnet_names(backbone: MobileNet) -> dict[str, list[str]]:
