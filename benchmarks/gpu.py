@@ -215,9 +215,6 @@ def step_of(bench: Bench, count: int, compiles: bool, graphs: bool = True, strea
     """Training steps as `maskrcnn train` makes them, bf16: a step's figures are read after the next began."""
     config = TrainConfig(batch=count, precision="bf16", compile=compiles)
     network = bench.network().train()
-    for name, parameter in network.named_parameters():
-        if name.startswith(("backbone.stem", "backbone.stages.0")):
-            parameter.requires_grad_(False)
     accelerator = make_accelerator(config)
     with contextlib.nullcontext() if graphs else mock.patch.object(learners, "CompiledForward", ungraphed):
         learner = Learner(network, config, accelerator, 1 if compiles else None)

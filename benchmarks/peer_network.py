@@ -41,18 +41,19 @@ def ours(state: dict[str, Tensor], score: float = 0.0) -> MaskRCNN:
 
 
 def theirs(peer: Any, state: dict[str, Tensor], *, best: bool = False, score: float = 0.0) -> nn.Module:
-    """Theirs as it comes; at its best with plain batch norms and channels-last memory, which it does not do
-    by itself.
+    """Theirs with the frozen norms of its published weights, which its own builder makes for those alone;
+    at its best with plain batch norms and channels-last memory.
     """
-    layers = {"norm_layer": nn.BatchNorm2d} if best else {}
-    network = peer.models.detection.maskrcnn_resnet50_fpn(
-        weights=None, weights_backbone=None, box_score_thresh=score, **layers
+    detection = peer.models.detection
+    norm = nn.BatchNorm2d if best else peer.ops.FrozenBatchNorm2d
+    body = detection.backbone_utils.resnet_fpn_backbone(
+        backbone_name="resnet50", weights=None, norm_layer=norm
     )
-    network.load_state_dict(state, strict=False)
+    network: nn.Module = detection.MaskRCNN(body, num_classes=91, box_score_thresh=score)
+    network.load_state_dict(state)
     if best:
         network.to(memory_format=torch.channels_last)
-    result: nn.Module = network.eval()
-    return result
+    return network.eval()
 
 
 def image() -> Tensor:

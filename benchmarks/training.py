@@ -101,10 +101,6 @@ def way(name: str, batch: int, device: str = "cpu", bf16: bool = False) -> Calla
             return network([pixels.float() / 255] * batch, given)
 
     network.train()
-    for part in ("backbone.body.conv1", "backbone.body.layer1", "backbone.stem", "backbone.stages.0"):
-        for parameter_name, parameter in network.named_parameters():
-            if parameter_name.startswith(part):
-                parameter.requires_grad_(False)
     optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=1e-6, momentum=0.9)
 
     def step() -> None:
