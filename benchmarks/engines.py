@@ -73,7 +73,7 @@ def make(folder: Path) -> None:
 
 
 def main() -> None:
-    parser = arguments(__doc__.splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--serve")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the exported graphs are kept")
     options = parser.parse_args()

@@ -181,10 +181,9 @@ def batch_of(bench: Bench, count: int) -> tuple[Batch, Targets, list[str]]:
     boxes, _ = boxes_and_masks()
     boxes = boxes * (bench.width / WIDTH)
     targets = empty_targets(count, 32, 112, 0)
-    for part in (targets.boxes, targets.mask_boxes):
-        part[:, :OBJECTS] = boxes
+    targets.boxes[:, :OBJECTS] = targets.mask_boxes[:, :OBJECTS] = boxes
     targets.valid[:, :OBJECTS], targets.has_mask[:, :OBJECTS] = True, True
-    targets.masks[:, :OBJECTS] = torch.ones(112, 112, dtype=torch.uint8)
+    targets.masks[:, :OBJECTS] = 1
     targets.seeds[:] = torch.arange(count)
     images = torch.zeros(count, 3, *bench.padded, dtype=torch.uint8)
     images[:, :, : bench.height, : bench.width] = bench.pixels()
@@ -407,7 +406,7 @@ def table_of(rows: list[Row]) -> Table:
 
 
 def main() -> None:
-    parser = arguments(__doc__.splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--minutes", type=float, default=6.5, help="nothing new is begun after so many")
     parser.add_argument("--cpu-check", action="store_true", help="the whole script on a CPU, small")
     options = parser.parse_args()

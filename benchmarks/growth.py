@@ -105,9 +105,8 @@ def work(sweep: str, size: int) -> tuple[Callable[[], Any], float]:
     count = size if sweep.startswith("ground truths") else 10
     targets = empty_targets(1, count, 112, 0)
     corner = torch.rand(count, 2) * (side - 40)
-    targets.boxes[0], targets.mask_boxes[0] = (
-        torch.cat([corner, corner + 8 + 30 * torch.rand(count, 2)], 1),
-    ) * 2
+    corners = torch.cat([corner, corner + 8 + 30 * torch.rand(count, 2)], 1)
+    targets.boxes[0] = targets.mask_boxes[0] = corners
     targets.valid[:], targets.has_mask[:], targets.masks[:] = True, True, 1
 
     def step() -> None:
@@ -126,7 +125,7 @@ def measure(sweep: str, size: int, rounds: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = arguments(__doc__.splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--plot", type=Path, help="draw the curves here; else beside the JSON")
     parser.add_argument(
         "--one", nargs=2, metavar=("SWEEP", "SIZE"), help="measure one point (the others call this)"

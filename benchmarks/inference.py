@@ -130,7 +130,7 @@ def nms_share(rounds: int) -> str:
 
 
 def main() -> None:
-    parser = arguments(__doc__.splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--serve")
     options = parser.parse_args()
     if options.serve:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measure import in_child, machine, peak_memory
+from measure import arguments, in_child, machine, peak_memory
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
@@ -222,31 +222,27 @@ def filled(parts: Sequence[tuple[np.ndarray, list[np.ndarray]]], height: int, wi
 
 
 def main() -> None:
-    """Run everything."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments(__doc__, rounds=False)
     parser.add_argument("--images", type=int, default=120_000)
     parser.add_argument(
         "--outlines", type=Path, nargs="+", help="labelled images whose outlines are measured"
     )
     parser.add_argument("--tolerance", type=float, default=0.5, help="of those outlines, pixels")
-    parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--workers", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--objects", action="store_true", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.outlines:
-        found = [outlines(data, arguments.tolerance) for data in arguments.outlines]
+    options = parser.parse_args()
+    if options.outlines:
+        found = [outlines(data, options.tolerance) for data in options.outlines]
         print(json.dumps(found, indent=1))
         return
-    if arguments.measure:
-        print(json.dumps(measure(arguments.measure, arguments.workers, arguments.objects)))
+    if options.measure:
+        print(json.dumps(measure(options.measure, options.workers, options.objects)))
         return
     with tempfile.TemporaryDirectory(prefix="maskrcnn-labels-") as scratch:
         os.environ["MASKRCNN_CACHE"] = str(Path(scratch) / "cache")
-        path = generate(Path(scratch) / "data", arguments.images)
-        figures: dict[str, Any] = {"images": arguments.images, "json_mb": path.stat().st_size >> 20}
+        path = generate(Path(scratch) / "data", options.images)
+        figures: dict[str, Any] = {"images": options.images, "json_mb": path.stat().st_size >> 20}
         again = partial(in_child, __file__, "--measure", str(path))
         figures["first"], figures["second"] = again(), again()
         figures["cache_mb"] = (
@@ -255,8 +251,8 @@ def main() -> None:
         epochs = {f"arrays {count}": again("--workers", str(count)) for count in (0, 2, 4)}
         figures["epochs"] = epochs | {"objects 2": again("--workers", "2", "--objects")}
     print_figures(figures)
-    if arguments.json:
-        write_json(arguments.json, {"machine": machine(), **figures})
+    if options.json:
+        write_json(options.json, {"machine": machine(), **figures})
 
 
 if __name__ == "__main__":

@@ -182,11 +182,13 @@ def torchvision() -> Any | None:
     return found
 
 
-def arguments(about: str) -> argparse.ArgumentParser:
-    """The options that every benchmark has."""
-    parser = argparse.ArgumentParser(description=about)
+def arguments(about: str | None, rounds: bool = True) -> argparse.ArgumentParser:
+    """The options that every benchmark has, or every one that goes in rounds."""
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=about, formatter_class=form)
     parser.add_argument("--json", type=Path, help="write the figures here")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds that count")
+    if rounds:
+        parser.add_argument("--rounds", type=int, default=5, help="rounds that count")
     return parser
 
 

@@ -201,7 +201,7 @@ def beside_others(peer: Any, rounds: int, busy: int) -> list[Line]:
 
 
 def main() -> None:
-    parser = arguments(__doc__.splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument(
         "--plain-allocator", action="store_true", help="only with memory and threads as Python comes"
     )

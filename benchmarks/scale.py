@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -27,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from measure import machine, peak_memory
+from measure import arguments, machine, peak_memory
 from PIL import Image
 
 from maskrcnn.config.model import ModelConfig
@@ -216,11 +215,8 @@ def calculate_cost(rate: float) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments(__doc__, rounds=False)
     parser.add_argument("what", nargs="+", choices=["kills", "memory", "ray", "cost"])
-    parser.add_argument("--json", type=Path)
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--block", type=int, default=50)

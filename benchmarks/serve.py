@@ -307,7 +307,7 @@ def overloaded(
 
 
 def main() -> None:
-    parser = arguments(__doc__.splitlines()[0])
+    parser = arguments(__doc__)
     add = parser.add_argument
     add("--model", action="append", metavar="NAME=WEIGHTS", help="default: fp32=person-mobilenet")
     add("--engine", default="auto")

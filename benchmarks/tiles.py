@@ -453,8 +453,7 @@ def peer(name: str, folder: Path | None, side: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = arguments(__doc__ or "")
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = arguments(__doc__, rounds=False)
     parser.add_argument("sections", nargs="*", choices=[*SECTIONS, []], help="which to run")
     parser.add_argument("--discs", type=int, default=10_000, help="how many")
     parser.add_argument("--side", type=int, default=2048, help="of the images for whole, model and peers")

@@ -142,7 +142,7 @@ def by_pixels(before: Shapes, now: Shapes) -> np.ndarray:
 
 
 def main() -> None:
-    parser = arguments(__doc__.splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--videos", type=int, default=20, help="generated videos to score")
     parser.add_argument("--seed", type=int, default=2000, help="of the first of them")
     options = parser.parse_args()

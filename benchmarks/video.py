@@ -322,7 +322,7 @@ def kills(count: int) -> None:
 
 
 def main() -> None:
-    parser = arguments(__doc__.splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--frames", type=int)
     parser.add_argument("--growth", action="store_true", help="memory over many frames")
     parser.add_argument("--kills", type=int, metavar="N", help="kill a stream so often")
