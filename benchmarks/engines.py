@@ -15,14 +15,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from inference import GFLOP, way
-from measure import OURS, PEER, Apart, Line, arguments, in_turns, peak_gflops, report, serve, torchvision
-from peer_network import HEIGHT, WIDTH, image, ours, state_of
+from inference import GFLOP, to_masks, way
+from measure import (
+    OURS,
+    PEER,
+    Apart,
+    Line,
+    arguments,
+    in_turns,
+    peak_gflops,
+    report,
+    serve,
+    share_of_peak,
+    torchvision,
+)
+from peer_network import HEIGHT, WIDTH, ours, state_of
 
 from maskrcnn.export.quantise import quantise
 from maskrcnn.export.run import export
 from maskrcnn.labels.synthetic import Synthetic
-from maskrcnn.predict.predictor import predict_pixels
 from maskrcnn.runtime.engine import open_export
 from maskrcnn.runtime.exported_folder import is_export, read_export, write_export
 from maskrcnn.tuning import tune
@@ -35,19 +46,11 @@ CALIBRATION = 8  # generated images; random weights have no accuracy to keep
 
 
 def engine_way(name: str, folder: Path) -> Callable[[], Any]:
-    """What is measured: from pixels to full-size masks."""
+    """What is measured under that name."""
     if name in (OURS, PEER):
         return way(name)
     tune()
-    engine = open_export(folder / FOLDERS[name])
-    array = image().permute(1, 2, 0).contiguous().numpy()
-
-    def whole() -> Any:
-        (found,) = predict_pixels(engine, [array], score=None)
-        assert found.masks is not None and len(found) == 100, len(found)
-        return found.masks.bitmaps()
-
-    return whole
+    return to_masks(open_export(folder / FOLDERS[name]))
 
 
 def make(folder: Path) -> None:
@@ -70,7 +73,7 @@ def make(folder: Path) -> None:
 
 
 def main() -> None:
-    parser = arguments(__doc__.splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--serve")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the exported graphs are kept")
     options = parser.parse_args()
@@ -90,7 +93,7 @@ def main() -> None:
         line = Line("torch" if who == OURS else who, {OURS: seconds[who], PEER: seconds[PEER]}, AIMS.get(who))
         line.notes = {
             "GB": memory[who],
-            "share of fp32 peak": f"{GFLOP / line.median(OURS) / max(peaks):.0%}",
+            "share of fp32 peak": share_of_peak(GFLOP, line.median(OURS), max(peaks)),
         }
         lines.append(line)
     report(

@@ -89,7 +89,7 @@ def largest_difference(mine: Any, theirs: dict[str, Any]) -> float:
 
 
 def main() -> None:
-    parser = arguments(__doc__.splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--images", type=int, default=500)
     options = parser.parse_args()
     generated = Synthetic(options.images, side=(480, 640))

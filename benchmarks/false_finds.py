@@ -10,12 +10,11 @@ own. In the images of `--images` nothing that the models know may be seen.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from measure import machine
+from measure import arguments, machine
 
 from maskrcnn.api import MaskRCNN
 from maskrcnn.files import write_json
@@ -37,13 +36,12 @@ def windows(data: str, least: int) -> Iterator[np.ndarray]:
 
 
 def main(words: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = arguments(__doc__, rounds=False)
     parser.add_argument("models", nargs="+")
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--data", help="labelled images; of several splits, the val split")
     where.add_argument("--images", type=Path, help="a folder of images in which nothing is")
     parser.add_argument("--least", type=int, default=150, help="pixels of a part's sides")
-    parser.add_argument("--json", type=Path, help="write the figures here")
     options = parser.parse_args(words)
     tune()
     models = {name: MaskRCNN.from_pretrained(name) for name in options.models}

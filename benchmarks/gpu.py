@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import json
 import os
 import statistics
 import time
@@ -29,7 +28,7 @@ from unittest import mock
 
 import numpy as np
 import torch
-from measure import arguments, machine, torchvision
+from measure import arguments, in_words, machine, torchvision
 from peer_network import HEIGHT, WIDTH, image, ours, state_of, theirs
 from rich.console import Console
 from rich.table import Table
@@ -40,6 +39,7 @@ from maskrcnn.config.keypoints import coco_keypoints
 from maskrcnn.config.load import load_config
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.config.train import TrainConfig
+from maskrcnn.files import write_json
 from maskrcnn.images.batch import Batch, Targets, empty_targets
 from maskrcnn.labels.open import open_dataset
 from maskrcnn.labels.synthetic import Synthetic
@@ -181,10 +181,9 @@ def batch_of(bench: Bench, count: int) -> tuple[Batch, Targets, list[str]]:
     boxes, _ = boxes_and_masks()
     boxes = boxes * (bench.width / WIDTH)
     targets = empty_targets(count, 32, 112, 0)
-    for part in (targets.boxes, targets.mask_boxes):
-        part[:, :OBJECTS] = boxes
+    targets.boxes[:, :OBJECTS] = targets.mask_boxes[:, :OBJECTS] = boxes
     targets.valid[:, :OBJECTS], targets.has_mask[:, :OBJECTS] = True, True
-    targets.masks[:, :OBJECTS] = torch.ones(112, 112, dtype=torch.uint8)
+    targets.masks[:, :OBJECTS] = 1
     targets.seeds[:] = torch.arange(count)
     images = torch.zeros(count, 3, *bench.padded, dtype=torch.uint8)
     images[:, :, : bench.height, : bench.width] = bench.pixels()
@@ -407,7 +406,7 @@ def table_of(rows: list[Row]) -> Table:
 
 
 def main() -> None:
-    parser = arguments(__doc__.splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--minutes", type=float, default=6.5, help="nothing new is begun after so many")
     parser.add_argument("--cpu-check", action="store_true", help="the whole script on a CPU, small")
     options = parser.parse_args()
@@ -437,13 +436,12 @@ def print_and_write(bench: Bench, out: Path | None) -> None:
     where = machine() | {"card": torch.cuda.get_device_name() if bench.device == "cuda" else "none: a CPU"}
     console = Console(width=200)
     console.print(table_of(bench.rows))
-    console.print(", ".join(f"{key} {value}" for key, value in where.items()), highlight=False)
+    console.print(in_words(where), highlight=False)
     if bench.peer is None:
         console.print("torchvision is not installed, so there are our own rows only")
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
         rows = [asdict(row) | {"images_per_s": row.rate} for row in bench.rows]
-        out.write_text(json.dumps({"machine": where, "rows": rows}, indent=1))
+        write_json(out, {"machine": where, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -10,21 +10,19 @@ of a step and its ratio to a straight line through the first row: 1 is linear, b
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from measure import arguments, machine, peak_memory
+from measure import OURS, arguments, in_child, in_turns, in_words, machine, peak_memory
 from rich.console import Console
 from rich.table import Table
 
 from maskrcnn.config.load import load_config
 from maskrcnn.evaluate.coco import score_results
+from maskrcnn.files import write_json
 from maskrcnn.images.batch import empty_targets
 from maskrcnn.instances import Masks
 from maskrcnn.labels.file_dataset import FileDataset
@@ -107,9 +105,8 @@ def work(sweep: str, size: int) -> tuple[Callable[[], Any], float]:
     count = size if sweep.startswith("ground truths") else 10
     targets = empty_targets(1, count, 112, 0)
     corner = torch.rand(count, 2) * (side - 40)
-    targets.boxes[0], targets.mask_boxes[0] = (
-        torch.cat([corner, corner + 8 + 30 * torch.rand(count, 2)], 1),
-    ) * 2
+    corners = torch.cat([corner, corner + 8 + 30 * torch.rand(count, 2)], 1)
+    targets.boxes[0] = targets.mask_boxes[0] = corners
     targets.valid[:], targets.has_mask[:], targets.masks[:] = True, True, 1
 
     def step() -> None:
@@ -123,17 +120,12 @@ def measure(sweep: str, size: int, rounds: int) -> dict[str, float]:
     """Median seconds and peak memory, in this process."""
     tune()
     way, amount = work(sweep, size)
-    way()
-    seconds = []
-    for _ in range(rounds):
-        begin = time.perf_counter()
-        way()
-        seconds.append(time.perf_counter() - begin)
-    return {"size": size, "amount": amount, "seconds": float(np.median(seconds)), "memory": peak_memory()}
+    seconds = float(np.median(in_turns({OURS: way}, rounds)[OURS]))
+    return {"size": size, "amount": amount, "seconds": seconds, "memory": peak_memory()}
 
 
 def main() -> None:
-    parser = arguments(__doc__.splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--plot", type=Path, help="draw the curves here; else beside the JSON")
     parser.add_argument(
         "--one", nargs=2, metavar=("SWEEP", "SIZE"), help="measure one point (the others call this)"
@@ -143,19 +135,14 @@ def main() -> None:
         print(json.dumps(measure(options.one[0], int(options.one[1]), options.rounds)))
         return
     found: dict[str, list[dict[str, float]]] = {}
+    rounds = "--rounds", str(options.rounds)
     for sweep, sizes in SWEEPS.items():
-        found[sweep] = []
-        for size in sizes:
-            command = [sys.executable, __file__, "--one", sweep, str(size), "--rounds", str(options.rounds)]
-            found[sweep].append(
-                json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-            )
+        found[sweep] = [in_child(__file__, "--one", sweep, str(size), *rounds) for size in sizes]
         show(sweep, found[sweep])
     where = machine()
-    print(", ".join(f"{key} {value}" for key, value in where.items()))
+    print(in_words(where))
     if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps({"machine": where, "sweeps": found}, indent=1))
+        write_json(options.json, {"machine": where, "sweeps": found})
     plot = options.plot or (options.json and options.json.with_suffix(".png"))
     if plot:
         draw(found, plot)

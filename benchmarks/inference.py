@@ -33,10 +33,11 @@ from peer_network import HEIGHT, WIDTH, image, ours, state_of, theirs
 
 from maskrcnn.ops.nms import nms
 from maskrcnn.predict.predictor import predict_pixels
+from maskrcnn.runtime.engine import Runner
 from maskrcnn.runtime.torch_engine import TorchEngine
 from maskrcnn.tuning import tune
 
-GFLOP = 538.0  # of the whole network at this size, 1,000 proposals and 100 detections (issue 4)
+GFLOP = 538.0  # of direct convolutions: the network at this size, 1,000 proposals and 100 detections
 BEST = "torchvision at its best"
 BACKBONE = ", backbone and pyramid"
 ONE_THREAD = ", one thread"
@@ -55,22 +56,28 @@ def way(name: str) -> Callable[[], Any]:
     state, pixels = state_of(peer), image()
     batch = torch.nn.functional.pad(pixels[None].float() / 255, (0, 1344 - WIDTH))
     if who == OURS:
-        engine, array = TorchEngine(ours(state)), pixels.permute(1, 2, 0).contiguous().numpy()
+        engine = TorchEngine(ours(state))
         last = batch.to(memory_format=torch.channels_last)
         if alone:
             return no_grad(lambda: engine.network.neck(engine.network.backbone(last)))
-
-        def whole() -> Any:
-            (found,) = predict_pixels(engine, [array], score=None)
-            assert found.masks is not None
-            return found, found.masks.bitmaps()
-
-        return whole
+        return to_masks(engine)
     other: Any = theirs(peer, state, best=who == BEST)
     if alone:
         given = batch.to(memory_format=torch.channels_last) if who == BEST else batch
         return no_grad(lambda: other.backbone(given))
     return no_grad(lambda: other([pixels.float() / 255])[0])
+
+
+def to_masks(engine: Runner) -> Callable[[], Any]:
+    """From pixels to what is found with full-size masks."""
+    array = image().permute(1, 2, 0).contiguous().numpy()
+
+    def whole() -> Any:
+        (found,) = predict_pixels(engine, [array], score=None)
+        assert found.masks is not None and len(found) == 100, len(found)
+        return found, found.masks.bitmaps()
+
+    return whole
 
 
 def no_grad(work: Callable[[], Any]) -> Callable[[], Any]:
@@ -123,7 +130,7 @@ def nms_share(rounds: int) -> str:
 
 
 def main() -> None:
-    parser = arguments(__doc__.splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--serve")
     options = parser.parse_args()
     if options.serve:

@@ -17,20 +17,26 @@ import argparse
 import json
 import multiprocessing
 import os
-import resource
-import subprocess
-import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measure import arguments, in_child, machine, peak_memory
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
+from torch.utils.data import DataLoader
+
+from maskrcnn.files import write_json
+from maskrcnn.labels.annotation_masks import annotation_window
+from maskrcnn.labels.open import open_dataset
+from maskrcnn.masks.polygons import window_rings
+from maskrcnn.masks.rle import polygons_rle, rle_bitmap
 
 HEIGHT, WIDTH = 480, 640
 OBJECTS, POINTS, CLASSES, KEYPOINTS = 4, 16, 80, 17
@@ -41,8 +47,6 @@ MASK_EVERY, KEYPOINTS_EVERY = 8, 4  # every so many objects an RLE in place of a
 
 def generate(folder: Path, count: int) -> Path:
     """A COCO file of `count` images in `folder`, written as it is made up."""
-    from maskrcnn.masks.rle import polygons_rle
-
     rng = np.random.default_rng(0)
     (folder / "images").mkdir(parents=True)
     names = [f"{number:06d}.png" for number in range(count)]
@@ -110,10 +114,6 @@ class Counted:
 
 def measure(path: Path, workers: int | None, as_objects: bool) -> dict[str, Any]:
     """Open the labels and, unless `workers` is None, go through them once with so many processes."""
-    from torch.utils.data import DataLoader
-
-    from maskrcnn.labels.open import open_dataset
-
     before = memory(os.getpid())
     started, processor = time.perf_counter(), time.process_time()
     dataset = open_dataset(path)
@@ -131,7 +131,7 @@ def measure(path: Path, workers: int | None, as_objects: bool) -> dict[str, Any]
         figures["epoch_seconds"] = round(time.perf_counter() - started, 2)
         figures["main"] = memory(os.getpid())
         figures["workers"] = [memory(child.pid or 0) for child in multiprocessing.active_children()]
-    figures["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    figures["peak_mb"] = peak_memory() >> 20
     return figures
 
 
@@ -141,17 +141,6 @@ def memory(process: int) -> dict[str, int]:
     kb = {words[0].rstrip(":"): int(words[1]) for words in lines}
     private = kb["Private_Clean"] + kb["Private_Dirty"]
     return {"rss": kb["Rss"] >> 10, "pss": kb["Pss"] >> 10, "private": private >> 10}
-
-
-def run(path: Path, *flags: str) -> dict[str, Any]:
-    """`measure` in a process of its own."""
-    command = [sys.executable, __file__, "--measure", str(path), *flags]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)}: {done.stderr}")
-    print(done.stderr, end="", file=sys.stderr)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
 
 
 def print_figures(figures: dict[str, Any]) -> None:
@@ -190,10 +179,6 @@ def print_figures(figures: dict[str, Any]) -> None:
 
 def outlines(data: Path, tolerance: float) -> dict[str, Any]:
     """Points and IoU of the simplified outlines of all masks of the val split."""
-    from maskrcnn.labels.annotation_masks import annotation_window
-    from maskrcnn.labels.open import open_dataset
-    from maskrcnn.masks.polygons import window_rings
-
     dataset, rows = open_dataset(data, "val"), []
     for index in range(len(dataset)):
         image = dataset.image(index)
@@ -228,8 +213,6 @@ def points(parts: Sequence[tuple[np.ndarray, list[np.ndarray]]]) -> int:
 
 def filled(parts: Sequence[tuple[np.ndarray, list[np.ndarray]]], height: int, width: int) -> np.ndarray:
     """The pixels inside rings, bool (height, width), as every reader of them gets them."""
-    from maskrcnn.masks.rle import polygons_rle, rle_bitmap
-
     inside = np.zeros((height, width), bool)
     for outer, holes in parts:
         rles = [polygons_rle([ring], height, width) for ring in (outer, *holes)]
@@ -239,40 +222,37 @@ def filled(parts: Sequence[tuple[np.ndarray, list[np.ndarray]]], height: int, wi
 
 
 def main() -> None:
-    """Run everything."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments(__doc__, rounds=False)
     parser.add_argument("--images", type=int, default=120_000)
     parser.add_argument(
         "--outlines", type=Path, nargs="+", help="labelled images whose outlines are measured"
     )
     parser.add_argument("--tolerance", type=float, default=0.5, help="of those outlines, pixels")
-    parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--workers", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--objects", action="store_true", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.outlines:
-        found = [outlines(data, arguments.tolerance) for data in arguments.outlines]
+    options = parser.parse_args()
+    if options.outlines:
+        found = [outlines(data, options.tolerance) for data in options.outlines]
         print(json.dumps(found, indent=1))
         return
-    if arguments.measure:
-        print(json.dumps(measure(arguments.measure, arguments.workers, arguments.objects)))
+    if options.measure:
+        print(json.dumps(measure(options.measure, options.workers, options.objects)))
         return
     with tempfile.TemporaryDirectory(prefix="maskrcnn-labels-") as scratch:
         os.environ["MASKRCNN_CACHE"] = str(Path(scratch) / "cache")
-        path = generate(Path(scratch) / "data", arguments.images)
-        figures: dict[str, Any] = {"images": arguments.images, "json_mb": path.stat().st_size >> 20}
-        figures["first"], figures["second"] = run(path), run(path)
+        path = generate(Path(scratch) / "data", options.images)
+        figures: dict[str, Any] = {"images": options.images, "json_mb": path.stat().st_size >> 20}
+        again = partial(in_child, __file__, "--measure", str(path))
+        figures["first"], figures["second"] = again(), again()
         figures["cache_mb"] = (
             sum(f.stat().st_size for f in Path(scratch, "cache").rglob("*.safetensors")) >> 20
         )
-        epochs = {f"arrays {count}": run(path, "--workers", str(count)) for count in (0, 2, 4)}
-        figures["epochs"] = epochs | {"objects 2": run(path, "--workers", "2", "--objects")}
+        epochs = {f"arrays {count}": again("--workers", str(count)) for count in (0, 2, 4)}
+        figures["epochs"] = epochs | {"objects 2": again("--workers", "2", "--objects")}
     print_figures(figures)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    if options.json:
+        write_json(options.json, {"machine": machine(), **figures})
 
 
 if __name__ == "__main__":

@@ -16,13 +16,11 @@ the true IoU, which is all that any estimate of the IoU (mask scoring, Huang et 
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measure import machine
+from measure import arguments, machine
 from pycocotools import mask as coco_mask
 
 from maskrcnn.evaluate.coco import find_all, score_results
@@ -100,11 +98,10 @@ def ways(pairs: list[Pair], least: float) -> dict[str, list[Result]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = arguments(__doc__, rounds=False)
     parser.add_argument("model")
     parser.add_argument("data", help="labelled images; of several splits, the val split")
     parser.add_argument("--least", type=float, default=0.1, help="IoU from which a detection is of an object")
-    parser.add_argument("--json", type=Path, help="write the figures here")
     options = parser.parse_args()
     tune()
     model = load_model(options.model)

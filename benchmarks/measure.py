@@ -21,6 +21,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from maskrcnn.files import write_json
+
 OURS, PEER = "ours", "torchvision"
 BEGIN = time.monotonic()
 
@@ -120,12 +122,36 @@ def serve(way: Callable[[], Any]) -> None:
     print("done", peak_memory(), flush=True)
 
 
-def peak_memory() -> int:
-    """Bytes that this process has held at most; Linux only. `getrusage` would count what its parent held,
-    too.
+def peak_memory(process: int | str = "self") -> int:
+    """Bytes that a process has held at most, 0 where it has ended; Linux only. `getrusage` would count what
+    its parent held, too.
     """
-    status = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+    status = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next((int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM")), 0)
+
+
+def held_memory(process: int | str, kind: str = "Pss:") -> int:
+    """Bytes that a process and its children hold now, 0 where it has ended; Linux only.
+
+    Args:
+        kind: "Pss:" counts each one's part of what several share; "Pss_Anon:" leaves out files, such as
+            libraries, which other programs may share from now on.
+    """
+    try:
+        children = Path(f"/proc/{process}/task").glob("*/children")
+        below = sum(held_memory(child, kind) for file in children for child in file.read_text().split())
+        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return below + next(1024 * int(line.split()[1]) for line in lines if line.startswith(kind))
+
+
+def in_child(script: str, *options: str) -> dict[str, Any]:
+    """The JSON on the last line that a script prints in a process of its own."""
+    done = subprocess.run([sys.executable, script, *options], capture_output=True, text=True)
+    if done.returncode:
+        raise ChildProcessError(done.stderr.strip() or f"{script} ended with {done.returncode}")
+    return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 def peak_gflops(side: int = 2048, rounds: int = 5) -> float:
@@ -156,23 +182,21 @@ def torchvision() -> Any | None:
     return found
 
 
-def arguments(about: str) -> argparse.ArgumentParser:
-    """The options that every benchmark has."""
-    parser = argparse.ArgumentParser(description=about)
+def arguments(about: str | None, rounds: bool = True) -> argparse.ArgumentParser:
+    """The options that every benchmark has, or every one that goes in rounds."""
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=about, formatter_class=form)
     parser.add_argument("--json", type=Path, help="write the figures here")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds that count")
+    if rounds:
+        parser.add_argument("--rounds", type=int, default=5, help="rounds that count")
     return parser
 
 
 def machine() -> dict[str, Any]:
     """Where and with what the figures were taken."""
+    describe = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     try:
-        commit = subprocess.run(
-            ["git", "describe", "--always", "--dirty"],
-            capture_output=True,
-            text=True,
-            cwd=Path(__file__).parent,
-        ).stdout.strip()
+        commit = subprocess.run(describe, capture_output=True, text=True).stdout.strip()
     except OSError:
         commit = ""
     peer = torchvision()
@@ -186,6 +210,11 @@ def machine() -> dict[str, Any]:
         "load": Path("/proc/loadavg").read_text().split()[0] if Path("/proc/loadavg").exists() else "",
         "took_s": round(time.monotonic() - BEGIN),
     }
+
+
+def in_words(facts: dict[str, Any]) -> str:
+    """On one line."""
+    return ", ".join(f"{key} {value}" for key, value in facts.items())
 
 
 def report(title: str, lines: list[Line], out: Path | None, **more: Any) -> None:
@@ -207,8 +236,8 @@ def report(title: str, lines: list[Line], out: Path | None, **more: Any) -> None
         table.add_row(line.name, *cells, *[str(line.notes.get(key, "")) for key in extra])
     console = Console(width=None if sys.stdout.isatty() else 150)  # else a log gets tables of 80 columns
     console.print(table)
-    told = {key: value for key, value in (where | more).items() if not isinstance(value, list | dict)}
-    console.print(", ".join(f"{key} {value}" for key, value in told.items()), highlight=False)
+    told = {key: value for key, value in more.items() if not isinstance(value, list | dict)}
+    console.print(in_words(where | told), highlight=False)
     if out is not None:
         rows = [
             {"name": line.name, "seconds": line.seconds, "aims": line.aims()}
@@ -216,8 +245,7 @@ def report(title: str, lines: list[Line], out: Path | None, **more: Any) -> None
             | line.notes
             for line in lines
         ]
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps({"title": title, "machine": where, "lines": rows} | more, indent=1))
+        write_json(out, {"title": title, "machine": where, "lines": rows} | more)
 
 
 def _ratio(line: Line, who: str) -> str:

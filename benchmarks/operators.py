@@ -7,7 +7,7 @@ First tuned (`maskrcnn.tune`), as `maskrcnn` is and to the peer's benefit too, t
 memory and threads as Python comes (FILE gets "-plain" in its name); with --plain-allocator only that.
 
 With --busy N each row, and a whole image, quiet and beside N processes that keep a core busy each, tuned
-only: the last column is ours beside them over ours quiet, per core left (aim: at most 2).
+only: the last columns are the time beside them over the quiet time per core left (aim for ours: at most 2).
 """
 
 from __future__ import annotations
@@ -21,16 +21,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from inference import way
 from measure import OURS, PEER, Line, arguments, busy_processes, in_turns, report, torchvision
-from peer_network import image, ours, state_of, theirs
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
 from maskrcnn.instances import Masks
 from maskrcnn.ops.nms import nms
 from maskrcnn.ops.roi_align import roi_align
-from maskrcnn.predict.predictor import predict_pixels
-from maskrcnn.runtime.torch_engine import TorchEngine
 from maskrcnn.tuning import SPINS, tune
 
 HEIGHT, WIDTH = 800, 1344
@@ -163,23 +161,6 @@ def suppress(peer: Any, rounds: int) -> Line:
     return Line("NMS, 5 levels of 1,000 boxes", in_turns(ways, rounds))
 
 
-def whole_image(peer: Any, rounds: int) -> Line:
-    """One image through both networks of `inference.py`, ours with full-size masks out."""
-    state, pixels = state_of(peer), image()
-    network, array = ours(state), pixels.permute(1, 2, 0).contiguous().numpy()
-    other = theirs(peer, state)
-
-    engine = TorchEngine(network)
-
-    def predicted() -> Any:
-        (found,) = predict_pixels(engine, [array], score=None)
-        assert found.masks is not None
-        return found.masks.bitmaps()
-
-    ways = {OURS: predicted, PEER: lambda: other([pixels.float() / 255])[0]}
-    return Line("whole image", in_turns(ways, rounds))
-
-
 def operators(peer: Any, rounds: int) -> list[Line]:
     """Every operator's row."""
     lines = []
@@ -196,7 +177,10 @@ def beside_others(peer: Any, rounds: int, busy: int) -> list[Line]:
 
     def rows() -> list[Line]:
         torch.manual_seed(0)
-        return operators(peer, rounds) + ([whole_image(peer, rounds)] if peer is not None else [])
+        lines = operators(peer, rounds)
+        if peer is not None:
+            lines.append(Line("whole image", in_turns({who: way(who) for who in (OURS, PEER)}, rounds)))
+        return lines
 
     quiet = rows()
     with busy_processes(busy):
@@ -217,7 +201,7 @@ def beside_others(peer: Any, rounds: int, busy: int) -> list[Line]:
 
 
 def main() -> None:
-    parser = arguments(__doc__.splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument(
         "--plain-allocator", action="store_true", help="only with memory and threads as Python comes"
     )

@@ -10,7 +10,6 @@ cannot be run.
 
 from __future__ import annotations
 
-import argparse
 import copy
 import importlib.util
 import json
@@ -23,6 +22,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from measure import arguments
+from peer_network import ellipses
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -345,22 +346,12 @@ def targets_of(golden: Golden) -> Targets:
     config = golden.model.config
     count = len(config.keypoints.names) if config.keypoints else 0
     targets = empty_targets(1, 3, 0, count)
-    targets.boxes[0], targets.valid[0], targets.has_mask[0] = (
-        torch.tensor(OBJECTS, dtype=torch.float32),
-        True,
-        True,
-    )
+    targets.boxes[0] = torch.tensor(OBJECTS, dtype=torch.float32)
+    targets.valid[:] = targets.has_mask[:] = True
     first = 1 if golden.library.background_first else 0
     labels = [first] * 3 if len(config.classes) == 1 else OBJECT_LABELS
     targets.labels[0] = torch.tensor(labels) - first
-    y, x = torch.arange(HEIGHT)[:, None] + 0.5, torch.arange(WIDTH)[None] + 0.5
-    masks = []
-    for x1, y1, x2, y2 in OBJECTS:
-        inside = ((x - (x1 + x2) / 2) / ((x2 - x1) / 2)) ** 2 + (
-            (y - (y1 + y2) / 2) / ((y2 - y1) / 2)
-        ) ** 2 <= 1
-        masks.append(inside.to(torch.uint8))
-    targets.masks = torch.stack(masks)[None]
+    targets.masks = ellipses(OBJECTS, HEIGHT, WIDTH)[None]
     targets.mask_boxes[0] = torch.tensor([0.0, 0.0, WIDTH, HEIGHT])
     rng = np.random.default_rng(7)
     for i, (x1, y1, x2, y2) in enumerate(OBJECTS if count else []):
@@ -398,12 +389,9 @@ def golden_files(folder: Path, only: str = "") -> list[Path]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments(__doc__, rounds=False)
     parser.add_argument("--goldens", type=Path, required=True)
     parser.add_argument("--only", default="", help="goldens with this in their name")
-    parser.add_argument("--json", type=Path, help="write the figures here")
     args = parser.parse_args()
     files = golden_files(args.goldens, args.only)
     if not files:

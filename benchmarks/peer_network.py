@@ -1,4 +1,4 @@
-"""torchvision's Mask R-CNN and ours with the same weights."""
+"""torchvision's Mask R-CNN and ours with the same weights, and what both are given."""
 
 from __future__ import annotations
 
@@ -63,3 +63,13 @@ def image() -> Tensor:
     fine = torch.rand(1, 3, HEIGHT, WIDTH, generator=generator)
     smooth = nn.functional.interpolate(coarse, (HEIGHT, WIDTH), mode="bicubic")
     return ((0.8 * smooth + 0.2 * fine).clamp(0, 1) * 255).to(torch.uint8)[0]
+
+
+def ellipses(boxes: list[list[float]], height: int, width: int) -> Tensor:
+    """(N, height, width) uint8: the ellipse that fills each box, xyxy."""
+    y, x = torch.arange(height)[:, None] + 0.5, torch.arange(width)[None] + 0.5
+    masks = []
+    for x1, y1, x2, y2 in boxes:
+        across, down = (x - (x1 + x2) / 2) / ((x2 - x1) / 2), (y - (y1 + y2) / 2) / ((y2 - y1) / 2)
+        masks.append(across**2 + down**2 <= 1)
+    return torch.stack(masks).to(torch.uint8)

@@ -13,11 +13,9 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
@@ -28,10 +26,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from measure import machine
+from measure import arguments, machine, peak_memory
 from PIL import Image
 
 from maskrcnn.config.model import ModelConfig
+from maskrcnn.files import write_json
 from maskrcnn.model.build import build
 from maskrcnn.scale.parts import read_run
 from maskrcnn.weights.store import save_model
@@ -147,26 +146,21 @@ def measure_memory(folder: Path, lists: list[int], ray: bool) -> dict[str, Any]:
             lines.writelines(f"/bucket/of/photographs/day-{n % 365:03d}/{n:09d}.jpg\n" for n in range(count))
         # no image is there, so all that counts is the list; one block of it
         words = ["--ray", "local", "--max-failures", "0"] if ray else ["--shard", f"1/{-(-count // 256)}"]
-        script = f"exec {' '.join(command(model, '-', folder / str(count), 256, *words))} < {file}"
-        found[str(count)] = _peak(script)
+        found[str(count)] = _peak(command(model, "-", folder / str(count), 256, *words), file)
     return {"MB at images listed": found, "ray": ray}
 
 
-def _peak(script: str) -> int:
-    """MB that the process of a command took at most, without those that it started."""
-    running = subprocess.Popen(["sh", "-c", script], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    peak = 0
+def _peak(words: list[str], file: Path) -> int:
+    """MB that the process of a command that reads a file took at most, without those that it started."""
+    quiet, peak = subprocess.DEVNULL, 0
+    with file.open() as lines:
+        running = subprocess.Popen(words, stdin=lines, stdout=quiet, stderr=quiet)
     while running.poll() is None:
-        try:
-            status = Path(f"/proc/{running.pid}/status").read_text()
-        except OSError:
-            break
-        lines = [line for line in status.splitlines() if line.startswith("VmHWM")]
-        peak = max([peak, *(int(line.split()[1]) for line in lines)])
+        peak = max(peak, peak_memory(running.pid))
         time.sleep(0.02)
-    code = running.wait()
-    assert code == 3, code  # images that are not there; any other is of work that was not done
-    return max(peak // 1024, 0 if peak else resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)
+    # images that are not there; any other code is of work that was not done
+    assert running.returncode == 3, running.returncode
+    return peak >> 20
 
 
 def measure_ray(folder: Path, seconds: float, block: int) -> dict[str, Any]:
@@ -221,11 +215,8 @@ def calculate_cost(rate: float) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments(__doc__, rounds=False)
     parser.add_argument("what", nargs="+", choices=["kills", "memory", "ray", "cost"])
-    parser.add_argument("--json", type=Path)
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--block", type=int, default=50)
@@ -255,8 +246,7 @@ def main() -> None:
                 found[what] = calculate_cost(rate)
         print(what, json.dumps(found[what], indent=1))
         if given.json:
-            given.json.parent.mkdir(parents=True, exist_ok=True)
-            given.json.write_text(json.dumps(found, indent=1) + "\n")
+            write_json(given.json, found)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measure import OURS, Apart, Line, arguments, in_turns, report, serve
+from measure import OURS, Apart, Line, arguments, held_memory, in_turns, report, serve
 
 DIRECT, LITSERVE = "direct", "LitServe"
 CLIENTS = (1, 4, 16, 64)
@@ -100,19 +100,6 @@ def running(words: list[str], port: int, path: str) -> Iterator[int]:
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
-
-
-def memory(process: int) -> int:
-    """Bytes that a process and its children hold."""
-    total = 0
-    for status in Path("/proc").glob("[0-9]*/status"):
-        with suppress(OSError):
-            text = status.read_text()
-            parent = re.search(r"PPid:\s+(\d+)", text)
-            if int(status.parent.name) == process or (parent and int(parent[1]) == process):
-                held = re.search(r"VmRSS:\s+(\d+)", text)
-                total += int(held[1]) * 1024 if held else 0
-    return total
 
 
 # ---- clients
@@ -230,11 +217,11 @@ async def open_loop(
             task.add_done_callback(asked.discard)
             number += 1
         if now - looked > 1:  # it costs the server's processor some milliseconds
-            peak, looked = max(peak, memory(process)), now
+            peak, looked = max(peak, held_memory(process)), now
         await asyncio.sleep(min(0.02, 1 / rate))
     for task in list(asked):
         task.cancel()
-    return statuses, taken, max(peak, memory(process))
+    return statuses, taken, max(peak, held_memory(process))
 
 
 # ---- what is measured
@@ -260,13 +247,13 @@ def beside_direct(name: str, port: int, request: bytes, apart: dict[int, Apart],
 def under_load(
     name: str, who: str, port: int, request: bytes, seconds: float
 ) -> tuple[list[dict[str, Any]], float]:
-    """The closed loop's figures, and the most images a second."""
+    """The closed loop's figures, times 0 where no answer was good, and the most images a second."""
     rows, best = [], 0.0
     for clients in CLIENTS:
         taken, statuses, whole = asyncio.run(closed_loop(port, request, clients, seconds))
         rate = len(taken) / whole
         best = max(best, rate)
-        p50, p99 = np.percentile(taken or [np.nan], (50, 99)) * 1e3
+        p50, p99 = np.percentile(taken or [0.0], (50, 99)) * 1e3
         rows.append(
             {
                 "model": name,
@@ -294,13 +281,13 @@ def overloaded(
         return len(found) / whole
 
     beside = [closed()]
-    before, cpu = memory(process), time.process_time()
+    before, cpu = held_memory(process), time.process_time()
     statuses, taken, peak = asyncio.run(open_loop(port, request, 3 * rate, seconds, process))
     cpu = (time.process_time() - cpu) / seconds
     if who == OURS:  # the other first answers all that nobody waits for any more
         beside.append(closed())
     good = statuses[200] / seconds / float(np.mean(beside))
-    p99 = float(np.percentile(taken or [np.nan], 99))
+    p99 = float(np.percentile(taken or [0.0], 99))
     row = {
         "model": name,
         "who": who,
@@ -320,7 +307,7 @@ def overloaded(
 
 
 def main() -> None:
-    parser = arguments(__doc__.splitlines()[0])
+    parser = arguments(__doc__)
     add = parser.add_argument
     add("--model", action="append", metavar="NAME=WEIGHTS", help="default: fp32=person-mobilenet")
     add("--engine", default="auto")

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measure import machine
+from measure import arguments, machine
 
 from maskrcnn.check.advice import Advice
 from maskrcnn.check.auto import choose
@@ -356,7 +356,7 @@ def draw(
 
 def parser() -> argparse.ArgumentParser:
     """What can be asked for."""
-    found = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    found = arguments(__doc__, rounds=False)
     found.add_argument("--data", help=f"labelled images with a val split; else {GENERATED}")
     found.add_argument("--sizes", nargs="+", default=["25", "50", "100", "250", "500", "all"])
     found.add_argument("--ways", nargs="+", default=list(WAYS), help="also names of models to start from")
@@ -371,7 +371,6 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--only", default="1/1", help="K/N: of N processes, do the K-th's part")
     found.add_argument("--draws", type=int, default=DRAWS, help="of the bootstrap")
     found.add_argument("--out", type=Path, default=Path("out/small-data"))
-    found.add_argument("--json", type=Path, help="write the figures here")
     return found
 
 

@@ -21,7 +21,7 @@ AT_MOST = {"maskrcnn --help": 500}  # milliseconds
 
 
 def main() -> None:
-    options = arguments(__doc__.splitlines()[0]).parse_args()
+    options = arguments(__doc__).parse_args()
     lines = []
     for name, command in COMMANDS.items():
 

@@ -14,8 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -26,10 +24,11 @@ from unittest import mock
 import cv2
 import numpy as np
 import torch
-from measure import arguments, machine, peak_memory
+from measure import arguments, in_child, in_words, machine, peak_memory
 from tile_peers import PEERS, Find, Window, pairs
 
 from maskrcnn.config.model import InputConfig, ModelConfig, TestConfig
+from maskrcnn.files import write_json
 from maskrcnn.images.regions import ArrayRegions
 from maskrcnn.images.tiles import Grid
 from maskrcnn.instances import Instances, Masks
@@ -201,11 +200,11 @@ def model(data: Path, side: int, piece: int) -> Iterator[tuple[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         np.save(f"{folder}/pixels.npy", pixels)
         np.save(f"{folder}/labelled.npy", labelled)
-        got = in_child("--at-once", folder)
+        got = in_child(__file__, "--at-once", folder)
         yield "at once: found, mask AP against the labels", [got["found"], f"{got['ap']:.2%}"]
         yield "at once: seconds, MB above before", [round(got["seconds"], 1), round(got["memory"] / 1e6)]
         for times, part in OTHER_TILES:
-            got = in_child("--other-tiles", str(times), str(part), "--case", folder)
+            got = in_child(__file__, "--other-tiles", str(times), str(part), "--case", folder)
             name = f"tiles of {times} x tile_side that share 1/{part}"
             shares = [f"{got[each] / got['expected']:.2%}" for each in ("right", "half")]
             yield f"{name}: found, matched at IoU 0.9 and 0.5", [got["found"], *shares]
@@ -369,7 +368,7 @@ def slides(sides: list[int]) -> Iterator[tuple[str, Any]]:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "slide.tif"
             expected = write_slide(path, side // PATTERN * PATTERN)
-            got = in_child("--slide", str(path))
+            got = in_child(__file__, "--slide", str(path))
         yield f"{side:,} x {side:,}: blobs, found", [expected, got["found"]]
         spent = [round(got["seconds"], 1), round(got["cpu"], 1)]
         yield "seconds, of the processor alone", spent
@@ -398,10 +397,9 @@ def beside_peers(*case: str) -> Iterator[tuple[str, Any]]:
     ours: dict[str, Any] = {}
     for name in PEERS:
         try:
-            got = in_child("--peer", name, *case)
-        except subprocess.CalledProcessError as error:
-            last = (error.stderr.strip().splitlines() or [f"ended with {error.returncode}"])[-1]
-            yield name, f"not measured: {last:.90}"
+            got = in_child(__file__, "--peer", name, *case)
+        except ChildProcessError as error:
+            yield name, f"not measured: {str(error).splitlines()[-1]:.90}"
             continue
         ours = ours or got
         shares = [f"{got[part] / got['expected']:.2%}" for part in ("right", "half")]
@@ -454,16 +452,8 @@ def peer(name: str, folder: Path | None, side: int) -> dict[str, Any]:
     return spent | {"expected": len(expected), "found": len(found), "right": right, "half": half}
 
 
-def in_child(*options: str) -> dict[str, Any]:
-    """What this script prints with these options in a process of its own."""
-    command = [sys.executable, __file__, *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
-
-
 def main() -> None:
-    parser = arguments(__doc__ or "")
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = arguments(__doc__, rounds=False)
     parser.add_argument("sections", nargs="*", choices=[*SECTIONS, []], help="which to run")
     parser.add_argument("--discs", type=int, default=10_000, help="how many")
     parser.add_argument("--side", type=int, default=2048, help="of the images for whole, model and peers")
@@ -504,10 +494,10 @@ def main() -> None:
         for about, value in ways[name]():
             lines.append({"section": name, "name": about, "value": value})
             print(f"{name:8} {about}: {value}", flush=True)
-    print(machine())
+    where = machine()
+    print(in_words(where))
     if given.json:
-        given.json.parent.mkdir(parents=True, exist_ok=True)
-        given.json.write_text(json.dumps({"machine": machine(), "lines": lines}, indent=1))
+        write_json(given.json, {"machine": where, "lines": lines})
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from rich.table import Table
 from tracking_scores import Matched, hota, idf1
 
 from maskrcnn.instances import Instances, Masks
-from maskrcnn.video.overlap import Shapes
+from maskrcnn.video.overlap import Shapes, shared_areas
 from maskrcnn.video.tracker import Tracker
 
 FRAME = (1080, 1920)  # for the time
@@ -129,18 +129,20 @@ def timed(update: Update, frames: list[Instances]) -> None:
 
 
 def by_pixels(before: Shapes, now: Shapes) -> np.ndarray:
-    """Shared areas of masks that are pasted into bitmaps of the frame's size."""
+    """Shared areas of masks that are pasted into bitmaps of the frame's size; of boxes as the tracker has
+    them."""
+    if before.cells is None or now.cells is None:
+        return shared_areas(before, now)
     bitmaps = [
         Masks(each.cells.astype(np.float32), each.boxes, FRAME).bitmaps().reshape(len(each.boxes), -1)
         for each in (before, now)
-        if each.cells is not None
     ]
     shared = [[np.count_nonzero(a & b) for b in bitmaps[1]] for a in bitmaps[0]]
     return np.array(shared, np.float64).reshape(len(before.boxes), len(now.boxes))
 
 
 def main() -> None:
-    parser = arguments(__doc__.splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--videos", type=int, default=20, help="generated videos to score")
     parser.add_argument("--seed", type=int, default=2000, help="of the first of them")
     options = parser.parse_args()
@@ -161,7 +163,7 @@ def main() -> None:
     few: dict[str, Callable[[], Any]] = {OURS: lambda: timed(Tracker().update, frames[:2])}
 
     def slow() -> None:
-        with mock.patch("maskrcnn.video.overlap.shared_areas", _either):
+        with mock.patch("maskrcnn.video.overlap.shared_areas", by_pixels):
             timed(Tracker().update, frames[:2])
 
     few["bitmaps"] = slow
@@ -172,11 +174,5 @@ def main() -> None:
     report("The time of tracking", lines, options.json, scores=found)
 
 
-def _either(before: Shapes, now: Shapes) -> np.ndarray:
-    return by_pixels(before, now) if before.cells is not None else SHARED(before, now)
-
-
 if __name__ == "__main__":
-    from maskrcnn.video.overlap import shared_areas as SHARED
-
     main()

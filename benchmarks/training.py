@@ -32,7 +32,7 @@ from measure import (
     share_of_peak,
     torchvision,
 )
-from peer_network import HEIGHT, WIDTH, image, ours, state_of, theirs
+from peer_network import HEIGHT, WIDTH, ellipses, image, ours, state_of, theirs
 from rich.console import Console
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
@@ -56,14 +56,7 @@ def boxes_and_masks() -> tuple[torch.Tensor, torch.Tensor]:
     sides = torch.rand(OBJECTS, 2, generator=generator) * 250 + 60
     corner = torch.rand(OBJECTS, 2, generator=generator) * (torch.tensor([WIDTH, HEIGHT]) - sides)
     boxes = torch.cat([corner, corner + sides], 1)
-    y, x = torch.arange(HEIGHT)[:, None] + 0.5, torch.arange(WIDTH)[None] + 0.5
-    masks = []
-    for x1, y1, x2, y2 in boxes.tolist():
-        inside = ((x - (x1 + x2) / 2) / ((x2 - x1) / 2)) ** 2 + (
-            (y - (y1 + y2) / 2) / ((y2 - y1) / 2)
-        ) ** 2 <= 1
-        masks.append(inside.to(torch.uint8))
-    return boxes, torch.stack(masks)
+    return boxes, ellipses(boxes.tolist(), HEIGHT, WIDTH)
 
 
 def way(name: str, batch: int, device: str = "cpu", bf16: bool = False) -> Callable[[], Any]:
@@ -77,13 +70,9 @@ def way(name: str, batch: int, device: str = "cpu", bf16: bool = False) -> Calla
         tune()
         network = ours(state).to(device)
         targets = empty_targets(batch, OBJECTS, 112, 0)
-        targets.boxes[:], targets.valid[:], targets.has_mask[:], targets.mask_boxes[:] = (
-            boxes,
-            True,
-            True,
-            boxes,
-        )
-        targets.masks[:] = torch.ones(112, 112, dtype=torch.uint8)
+        targets.boxes[:] = targets.mask_boxes[:] = boxes
+        targets.valid[:] = targets.has_mask[:] = True
+        targets.masks[:] = 1
         targets.seeds[:] = torch.arange(batch)
         images = torch.nn.functional.pad(pixels, (0, 1344 - WIDTH)).expand(batch, -1, -1, -1).to(device)
         sizes = torch.tensor([[HEIGHT, WIDTH]] * batch, device=device)
@@ -189,7 +178,7 @@ def loaders(large_step: float) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    parser = arguments(__doc__.splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--batch", type=int, nargs="*", default=[1, 2])
     parser.add_argument("--serve")
     options = parser.parse_args()

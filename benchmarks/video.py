@@ -32,12 +32,13 @@ from typing import Any
 import av
 import numpy as np
 import torch
-from measure import OURS, arguments, machine
+from measure import OURS, arguments, held_memory, in_words, machine
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
 from maskrcnn.config.model import InputConfig, ModelConfig
+from maskrcnn.files import write_json
 from maskrcnn.images.draw import draw_instances
 from maskrcnn.model.mask_rcnn import RawDetections
 from maskrcnn.predict.predictor import predict_pixels
@@ -199,25 +200,10 @@ def measured(way: str, network: str, clip: Path, frames: int) -> tuple[float, in
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     peak = 0
     while process.poll() is None:
-        peak = max(peak, memory(process.pid))
+        peak = max(peak, held_memory(process.pid))
         time.sleep(0.2)
     assert process.stdout is not None
     return json.loads(process.stdout.read().splitlines()[-1])["seconds"], peak
-
-
-def memory(pid: int | str, kind: str = "Pss:") -> int:
-    """Bytes that a process and its children hold, their part of what is shared with any other; Linux only.
-
-    Args:
-        kind: "Pss_Anon:" leaves out files, such as libraries, which other programs may share from now on.
-    """
-    try:
-        children = Path(f"/proc/{pid}/task").glob("*/children")
-        below = sum(memory(child, kind) for file in children for child in file.read_text().split())
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:  # it has ended
-        return 0
-    return below + next(1024 * int(line.split()[1]) for line in lines if line.startswith(kind))
 
 
 def throughput(rounds: int, frames: int, out: Path | None) -> None:
@@ -243,10 +229,9 @@ def throughput(rounds: int, frames: int, out: Path | None) -> None:
             print(f"ours reaches {share:.0%} of the slowest stage alone, the {slowest}; aim: at least 95%")
             found[network] = ways
     where = machine()
-    print(", ".join(f"{key} {value}" for key, value in where.items()))
+    print(in_words(where))
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps({"machine": where, "ways": found}, indent=1))
+        write_json(out, {"machine": where, "ways": found})
 
 
 def growth(frames: int) -> None:
@@ -257,7 +242,7 @@ def growth(frames: int) -> None:
 
         def progress(done: int, total: int | None) -> None:
             if done % 500 == 0 or done == frames:
-                after[done] = memory("self", "Pss_Anon:")
+                after[done] = held_memory("self", "Pss_Anon:")
                 print(f"{done} frames: {after[done] / 1e6:.0f} MB", flush=True)
 
         tune()
@@ -337,7 +322,7 @@ def kills(count: int) -> None:
 
 
 def main() -> None:
-    parser = arguments(__doc__.splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--frames", type=int)
     parser.add_argument("--growth", action="store_true", help="memory over many frames")
     parser.add_argument("--kills", type=int, metavar="N", help="kill a stream so often")
@@ -349,7 +334,7 @@ def main() -> None:
         one(options.one[0], options.one[1], Path(options.one[2]), options.frames)
     elif options.growth or options.kills:
         growth(options.frames or 10_000) if options.growth else kills(options.kills)
-        print(", ".join(f"{key} {value}" for key, value in machine().items()))
+        print(in_words(machine()))
     else:
         throughput(options.rounds, options.frames or 300, options.json)
 
