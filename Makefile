@@ -39,8 +39,8 @@ docs: $(STAMP)
 	$(PY) -m mkdocs build --strict -q -d out/docs
 
 lint: $(STAMP)
-	$(PY) -m ruff check src tests benchmarks
-	$(PY) -m ruff format --check src tests benchmarks
+	$(PY) -m ruff check src tests benchmarks tools
+	$(PY) -m ruff format --check src tests benchmarks tools
 	$(PY) -m mypy
 	$(VENV)/bin/lint-imports --no-cache
 
@@ -52,4 +52,4 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) out build dist
+	rm -rf $(VENV) .venv-peer out build dist

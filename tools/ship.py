@@ -1,7 +1,7 @@
 """Turns a finished run into a shipped model: half-precision weights, config and card under
 src/maskrcnn/weights/shipped.
 
-    python tools/ship.py RUN NAME VAL_DATA [--limit "one line"]...
+    python tools/ship.py RUN NAME VAL_DATA --commit COMMIT [--limit "one line"]...
 
 The figures on the card are measured here, on the half-precision weights as they will be loaded.
 """
@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import argparse
 import json
-from functools import reduce
 from pathlib import Path
 
 import yaml
 
+from maskrcnn.config.load import load_config
 from maskrcnn.evaluate.coco import evaluate
 from maskrcnn.evaluate.truth import KIND_NAMES
 from maskrcnn.labels.open import open_dataset
+from maskrcnn.train.log import read_metrics
 from maskrcnn.weights.load import load_model
 from maskrcnn.weights.store import WEIGHTS, save_model
 
@@ -45,11 +46,9 @@ def main() -> None:
 
     folder = SHIPPED / args.name
     model = load_model(args.run)
-    for setting in args.settings:
-        key, _, value = setting.partition("=")
-        *sections, last = key.split(".")
-        setattr(reduce(getattr, sections, model.config), last, yaml.safe_load(value))
-        args.limit.append(f"Changed after the training, for the test only: `model.{setting}`.")
+    settings = [f"model.{setting}" for setting in args.settings]
+    model.config = load_config({"model": model.config.model_dump()}, settings).model
+    args.limit += [f"Changed after the training, for the test only: `{setting}`." for setting in settings]
     save_model(model, folder, half=True)
     scores = evaluate(load_model(folder), open_dataset(args.val, "val")).kinds
     card = write_card(args.run, args.name, scores, args.data, args.limit, args.commit)
@@ -69,10 +68,7 @@ def write_card(
     """The card of a shipped model: what it was trained on, how, what it reaches, what it cannot do."""
     labels = json.loads((run / "data.json").read_text(encoding="utf-8"))
     train = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))["train"]
-    evaluations = [
-        json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    ]
-    evaluations = [e for e in evaluations if e["kind"] == "evaluation"]
+    evaluations = [e for e in read_metrics(run / "metrics.jsonl") if e["kind"] == "evaluation"]
     lines = [
         f"# {name}",
         "",
