@@ -16,7 +16,7 @@ def matches(share: float, seed: int, images: int = 60) -> Matches:
     hit = np.tile(rng.random(images) < share, (10, 1))
     everything = np.ones((10, images), bool)
     objects = np.ones(images, np.int64)
-    return Matches(images, [ClassMatches(np.arange(images), hit, everything, objects)])
+    return Matches(images, [ClassMatches(np.ones(images), np.arange(images), hit, everything, objects)])
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_pairing_cancels_what_images_have_in_common() -> None:
         hit = one.classes[0].hit.copy()
         hit[:, np.flatnonzero(~hit[0])[:3]] = True
         better.append(
-            Matches(60, [ClassMatches(one.classes[0].image, hit, hit | True, one.classes[0].objects)])
+            Matches(60, [ClassMatches(np.ones(60), np.arange(60), hit, hit | True, one.classes[0].objects)])
         )
     seen = compare(Comparison(of="better", to="base"), {"better": better, "base": base}, draws=300)
     assert seen.verdict == "agrees"

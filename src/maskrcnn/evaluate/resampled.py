@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from maskrcnn.evaluate.coco import match
+from maskrcnn.evaluate.coco import COUNTED, match
 from maskrcnn.evaluate.found import Result, gather
 from maskrcnn.evaluate.truth import Kind, read_truth
 from maskrcnn.labels.types import Dataset
@@ -22,6 +22,7 @@ RECALLS = np.linspace(0, 1, 101)
 class ClassMatches:
     """The detections of a class, best first, at T thresholds of IoU or OKS."""
 
+    score: np.ndarray  # float64 (N,)
     image: np.ndarray  # int64 (N,): place of the image in the set's ids
     hit: np.ndarray  # bool (T, N): found an object
     counted: np.ndarray  # bool (T, N): not in a crowd
@@ -57,8 +58,9 @@ class Matches:
         return np.divide(hits, objects, out=np.full(self.images, np.nan), where=objects > 0)
 
 
-def match_images(dataset: Dataset, results: list[Result], kind: Kind) -> Matches:
-    """Which of `results` (COCO results with the ids of `dataset`) found an object.
+def match_images(dataset: Dataset, results: list[Result], kind: Kind, most: int = COUNTED) -> Matches:
+    """Which of `results` (COCO results with the ids of `dataset`) found an object, of at most `most` of an
+    image and class.
 
     Raises:
         DataError: as `maskrcnn.evaluate.coco.score_results`.
@@ -66,7 +68,7 @@ def match_images(dataset: Dataset, results: list[Result], kind: Kind) -> Matches
     truth = read_truth(dataset, masks=kind == "segm")
     found = gather(results, [kind], truth)
     labels = truth.coco(kind)
-    evaluator = match(labels, found.coco(labels, kind), kind, truth.sigmas)
+    evaluator = match(labels, found.coco(labels, kind), kind, truth.sigmas, most)
     everything = evaluator.params.area_rng[0]
     rows = [row for row in evaluator.eval_imgs if row is not None and row["aRng"] == everything]
     classes = []
@@ -88,8 +90,10 @@ def _class_matches(rows: list[dict[str, object]], images: int) -> ClassMatches:
         places.append(np.full(len(scores[-1]), place))
         hits.append(np.asarray(row["dtMatched"], bool).reshape(10, -1))
         counted.append(~np.asarray(row["dtIgnore"], bool).reshape(10, -1))
-    order = np.argsort(-np.concatenate(scores), kind="stable")
+    score = np.concatenate(scores)
+    order = np.argsort(-score, kind="stable")
     return ClassMatches(
+        score[order],
         np.concatenate(places)[order],
         np.concatenate(hits, axis=1)[:, order],
         np.concatenate(counted, axis=1)[:, order],

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from maskrcnn.evaluate.coco import COUNTED, match
-from maskrcnn.evaluate.found import Result, gather
-from maskrcnn.evaluate.truth import read_truth
+from maskrcnn.evaluate.coco import COUNTED
+from maskrcnn.evaluate.found import Result
+from maskrcnn.evaluate.resampled import match_images
 from maskrcnn.labels.types import Dataset
 
 GRID = np.arange(1, 100) / 100  # scores that are tried
@@ -62,24 +62,13 @@ def which_score(
     Raises:
         DataError: as `maskrcnn.evaluate.coco.score_results`.
     """
-    truth = read_truth(dataset, masks=False)
-    labels = truth.coco("bbox")
-    evaluator = match(labels, gather(results, ["bbox"], truth).coco(labels, "bbox"), "bbox", most=most)
-    everything = evaluator.params.area_rng[0]
-    rows = [row for row in evaluator.eval_imgs if row is not None and row["aRng"] == everything]
-    objects = sum(len(row["gtIgnore"]) - sum(row["gtIgnore"]) for row in rows)
+    classes = match_images(dataset, results, "bbox", most).classes
+    objects = sum(int(one.objects.sum()) for one in classes)
     # the first threshold is 0.5
-    found = [
-        (row_score, bool(hit))
-        for row in rows
-        for row_score, hit, ignored in zip(
-            row["dtScores"], row["dtMatched"][0], row["dtIgnore"][0], strict=True
-        )
-        if not ignored
-    ]
-    if not objects or not found:
+    scores = np.concatenate([np.zeros(0), *(one.score[one.counted[0]] for one in classes)])
+    hits = np.concatenate([np.zeros(0, bool), *(one.hit[0, one.counted[0]] for one in classes)])
+    if not objects or not len(scores):
         return None
-    scores, hits = np.array([one for one, _ in found]), np.array([hit for _, hit in found])
 
     def at(least: float) -> AtScore:
         kept = scores >= least
