@@ -300,7 +300,11 @@ def networks(bench: Bench, count: int) -> None:
 
     def to_rle(runner: Runner) -> Step:
         return lambda: encode(
-            (found.masks for found in predict_pixels(runner, [array] * count, score=None)), pool
+            (
+                found.masks
+                for found in predict_pixels(runner, [array] * count, score=runner.config.test.score)
+            ),
+            pool,
         )
 
     def peers(rle: bool) -> Step:

@@ -73,7 +73,7 @@ def to_masks(engine: Runner) -> Callable[[], Any]:
     array = image().permute(1, 2, 0).contiguous().numpy()
 
     def whole() -> Any:
-        (found,) = predict_pixels(engine, [array], score=None)
+        (found,) = predict_pixels(engine, [array], score=engine.config.test.score)
         assert found.masks is not None and len(found) == 100, len(found)
         return found, found.masks.bitmaps()
 

@@ -81,7 +81,7 @@ class MaskRCNN(mask_rcnn.MaskRCNN):
         self,
         source: predictor.One | Iterable[predictor.One],
         *,
-        score: float | None = 0.5,
+        score: float | None = None,
         batch: int = 1,
         tiles: predictor.Tiles = "auto",
         tta: bool = False,
@@ -95,7 +95,7 @@ class MaskRCNN(mask_rcnn.MaskRCNN):
                 RGBA: 8 or 16 bits, or floats from 0 to 1, others are refused without
                 `config.input.value_range`; a Pillow image; an address. Or a folder, a pattern such as
                 'shots/*.jpg', or any number of these.
-            score: the least score of an object, 0 to 1; None: the model's `test.score`.
+            score: the least score of an object, 0 to 1; None: the model's own, `config.test.predict_score`.
             batch: images of one shape that go through the network together, at most.
             tiles: "auto" predicts images that are far larger than the model is made for in overlapping tiles,
                 each object once; a number: those larger than so many pixels, in tiles of that side; "off".
@@ -129,7 +129,7 @@ class MaskRCNN(mask_rcnn.MaskRCNN):
         self,
         source: str | Path | int,
         *,
-        score: float = 0.5,
+        score: float | None = None,
         track: bool = False,
         count: str | Path | None = None,
         batch: int = 1,
@@ -145,7 +145,7 @@ class MaskRCNN(mask_rcnn.MaskRCNN):
         Args:
             source: a video file, the number of a camera, an address (rtsp://, http://), or, with `fps`, the
                 images that are its frames: a folder, a pattern or a numbered name such as shots/%05d.png.
-            score: the least score of an object; one that goes on with a track may have less.
+            score: as `predict` takes it; an object that goes on with a track may have less.
             track: objects keep their `found.track_ids` from frame to frame.
             count: the file of zones at which tracked objects are counted: `frame.counts`.
             batch: frames that go through the network together.

@@ -78,6 +78,8 @@ def test_the_line() -> None:
         "boxes at IoU 0.5: F1 is highest at --score 0.56 (precision 100.0, recall 100.0);"
         " at 0.3 they are 50.0 and 100.0"
     )
+    best = which_score(DATA, results, score=found.best.score)
+    assert best is not None and best.line() == found.line().partition(";")[0]
     assert found.to_dict()["given"] == {
         "score": 0.3,
         "precision": 50.0,

@@ -32,8 +32,8 @@ def test_one_graph_serves_images_alone_and_together(monkeypatch: pytest.MonkeyPa
     noise = np.random.default_rng(0)
     # 64 x 72, 64 x 96 and 64 x 90 pixels for the network: all are padded to 64 x 96
     images = [noise.integers(0, 256, (*size, 3), dtype=np.uint8) for size in ((64, 72), (64, 96), (128, 180))]
-    together = predict_pixels(engine, images, score=None)
-    alone = [predict_pixels(engine, [image], score=None)[0] for image in images]
+    together = predict_pixels(engine, images, score=engine.config.test.score)
+    alone = [predict_pixels(engine, [image], score=engine.config.test.score)[0] for image in images]
     assert counter.frame_count == 1 and engine.batch == 2
     for one, other in zip(together, alone, strict=True):
         assert len(one) and np.array_equal(one.labels, other.labels)

@@ -88,13 +88,18 @@ def test_a_score_asked_for_takes_the_place_of_the_models_own(network: MaskRCNN) 
     # what is of exactly this score is wanted, and a network takes what is above
     for least, score in zip(asked[1:], (0.0, 0.005, 0.5), strict=True):
         assert least is not None and score - 1e-6 < least < score
-    model_score = network.config.test.score
+    kept = network.config.test.model_copy()
     try:
-        network.config.test.score = 1.0
-        assert len(predict_pixels(network, [pixels()], score=0.0)[0]) > 0
-        assert len(predict_pixels(network, [pixels()], score=None)[0]) == 0
+        network.config.test.score = 1.0  # what is asked for goes before it
+        everything = predict_pixels(network, [pixels()], score=0.0)[0].scores
+        assert len(everything) > 0
+        for own in (1.0, float(everything[len(everything) // 2])):
+            network.config.test.predict_score = own  # of the model, where none is asked for
+            assert predict_pixels(network, [pixels()])[0].scores.tolist() == [
+                s for s in everything if s >= own
+            ]
     finally:
-        network.config.test.score = model_score
+        network.config.test = kept
 
 
 def test_what_wraps_a_network_is_called_as_it_is(network: MaskRCNN) -> None:

@@ -59,6 +59,18 @@ def test_an_answer_is_what_predict_finds_bit_for_bit(service: Served, runner: To
     assert names == found.names and found.masks is not None and areas == found.masks.areas().tolist()
 
 
+def test_the_score_is_the_models_own_where_none_is_asked_for(service: Served, runner: TorchEngine) -> None:
+    image = pixels()
+    scores = [float(score) for score in expected(runner, image).scores]
+    kept, own = runner.config.test.predict_score, scores[1]
+    runner.config.test.predict_score = own
+    try:
+        objects = service.predict(encoded(image)).json["objects"]
+    finally:
+        runner.config.test.predict_score = kept
+    assert [one["score"] for one in objects] == [score for score in scores if score >= own]
+
+
 def test_answers_do_not_depend_on_what_else_is_asked(service: Served, runner: TorchEngine) -> None:
     images = [pixels(seed=seed, height=64 + 8 * (seed % 3)) for seed in range(12)]
     bodies = [encoded(image) for image in images]

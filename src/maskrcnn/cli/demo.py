@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from maskrcnn.instances import Instances
 
 SURE = 0.5  # keypoints of at least this probability are counted
-SCORE = 0.75  # F1 of person-mobilenet's boxes is highest near it, see docs/models.md
 
 
 def demo(
@@ -35,7 +34,7 @@ def demo(
 
     runner = load_runner(model, "cpu")
     start = time.perf_counter()
-    (found,) = predict_pixels(runner, [photograph], score=SCORE)
+    (found,) = predict_pixels(runner, [photograph])
     seconds = time.perf_counter() - start
     from maskrcnn.images.write import save_image
 
@@ -44,7 +43,7 @@ def demo(
     console = Console()
     height, width = photograph.shape[:2]
     console.print(f"{model} on NASA's portrait of Eileen Collins, {width} x {height}: {seconds:.1f} s")
-    console.print(_table(found))
+    console.print(_table(found, runner.config.test.predict_score))
     console.print(f"drawn: {out}", soft_wrap=True)
     console.print(
         f"your own images:   maskrcnn predict {model} IMAGE_OR_FOLDER --out predictions", soft_wrap=True
@@ -61,8 +60,12 @@ def demo_photograph() -> np.ndarray:
     return data.astronaut()[..., :3].copy()
 
 
-def _table(found: Instances) -> Table:
-    """A row for each object: name, score, box, area of the mask, number of keypoints found."""
+def _table(found: Instances, score: float) -> Table:
+    """A row for each object: name, score, box, area of the mask, number of keypoints found.
+
+    Args:
+        score: what each has at least.
+    """
     from rich.table import Table
 
     columns: dict[str, list[str]] = {
@@ -76,7 +79,7 @@ def _table(found: Instances) -> Table:
         columns["keypoints"] = [
             f"{int((points[:, 2] > SURE).sum())} of {len(points)}" for points in found.keypoints
         ]
-    table = Table(*columns, caption=f"objects of a score of {SCORE:g} or more")
+    table = Table(*columns, caption=f"objects of a score of {score:g} or more")
     for row in zip(*columns.values(), strict=True):
         table.add_row(*row)
     return table

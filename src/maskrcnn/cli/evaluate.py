@@ -67,9 +67,13 @@ def evaluate(
         str, choice("coco|stardist", "stardist: matched objects and counting errors beside COCO's figures.")
     ] = "coco",
     score: Annotated[
-        float,
-        typer.Option(min=0, max=1, help="Least score of objects that are counted one by one, or drawn."),
-    ] = 0.5,
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Least score of objects that are counted one by one, or drawn. [default: as predict has it]",
+        ),
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 1,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
     class_name: ClassName = None,
@@ -110,6 +114,7 @@ def evaluate(
     from maskrcnn.evaluate.which_score import which_score
     from maskrcnn.files import write_json
     from maskrcnn.labels.open import open_named
+    from maskrcnn.predict.predictor import kept_score
 
     run = open_parts(parts, engine) if parts else None
     options = label_options(class_name, images, class_attribute, split_parts, set_)
@@ -118,6 +123,7 @@ def evaluate(
     tell_repairs(dataset)
     model = load_runner(weights, device, engine, trust_code=trust_code)
     dataset = _as_the_model_sees(dataset, model.config, wanted)
+    score = kept_score(score, model.config)
     model = augmented(model) if tta else model
     kinds, notes = comparable_kinds(model, dataset)
     if metrics == "stardist" and "segm" not in kinds:

@@ -126,7 +126,12 @@ def predict(
     out: Annotated[Path, typer.Option(help="Folder for the overlays and results.json.")] = Path(
         "predictions"
     ),
-    score: Annotated[float, typer.Option(min=0, max=1, help="Keep objects with at least this score.")] = 0.5,
+    score: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Keep objects with at least this score. [default: the model's, mostly 0.5]"
+        ),
+    ] = None,
     tiles: Tiles = "auto",
     pages: Pages = False,
     save: Save = "overlay",

@@ -278,6 +278,8 @@ class TestConfig(Section):
 
     score: Fraction = 0.05
     """Detections have a score above this."""
+    predict_score: Fraction = 0.5
+    """Score from which prediction keeps an object where no other is asked for. Evaluation takes all."""
     nms_iou: Fraction = 0.5
     """IoU above which NMS drops the detection of the same class with the lower score."""
     box_vote: Fraction | None = 0.6

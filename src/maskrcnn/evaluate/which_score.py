@@ -41,11 +41,13 @@ class WhichScore:
     def line(self) -> str:
         """For the terminal."""
         best, given = self.best, self.given
-        return (
+        line = (
             f"boxes at IoU 0.5: F1 is highest at --score {best.score:g} (precision {best.precision:.1f},"
-            f" recall {best.recall:.1f}); at {given.score:g} they are {given.precision:.1f} and"
-            f" {given.recall:.1f}"
+            f" recall {best.recall:.1f})"
         )
+        if given == best:
+            return line
+        return f"{line}; at {given.score:g} they are {given.precision:.1f} and {given.recall:.1f}"
 
 
 def which_score(

@@ -31,7 +31,7 @@ from maskrcnn.predict.kinds import (
     spare_sources,
 )
 from maskrcnn.predict.large import TiledImage, Tiles, tile_side
-from maskrcnn.predict.predictor import check_batch, check_score, predict_pixels, tiled
+from maskrcnn.predict.predictor import check_batch, kept_score, predict_pixels, tiled
 from maskrcnn.predict.reading import LazyImage, SourceImage, open_image, source_images
 from maskrcnn.predict.sources import Sources, find_sources
 from maskrcnn.predict.writers.overlay import OverlayWriter, reduction
@@ -79,7 +79,7 @@ class Run:
     model: Runner
     images: list[SourceImage]
     stems: list[str]
-    score: float | None
+    score: float
     tiles: Tiles
     summary: Summary
     journal: Journal
@@ -94,7 +94,7 @@ def predict_files(
     sources: Sequence[str | Path] | Sources,
     out: str | Path,
     *,
-    score: float | None = 0.5,
+    score: float | None = None,
     batch: int = 1,
     tiles: Tiles = "auto",
     save: Collection[str] = ("overlay",),
@@ -112,7 +112,7 @@ def predict_files(
 
     Args:
         sources: files, folders and patterns, or what `find_sources` found in them.
-        tiles: as `predict` takes it.
+        score, tiles: as `predict` takes them.
         save: any of `KINDS`, what else is written.
         scale: micrometres per pixel, for the tables.
         simplify: pixels that outlines for a person to edit may be off the masks, for fewer points.
@@ -124,7 +124,7 @@ def predict_files(
             another run's results, or is written by another process; or an overlay would replace its image.
     """
     check_batch(batch)
-    check_score(score)
+    score = kept_score(score, model.config)
     check_scale(scale)
     check_tolerance("simplify", simplify)
     check_kinds(save)

@@ -71,7 +71,7 @@ def predict(
     model: Runner,
     source: One | Iterable[One],
     *,
-    score: float | None = 0.5,
+    score: float | None = None,
     batch: int = 1,
     tiles: Tiles = "auto",
     tta: bool = False,
@@ -86,7 +86,7 @@ def predict(
             (8 bits as they are; 16 bits and floats 0 to 1 scaled to 8; others refused without
             `model.config.input.value_range`); a Pillow image; an address. Or a folder, a pattern such as
             'shots/*.jpg', or any number of these.
-        score: objects with a lower score are left out, whatever the model's `test.score`; None: `test.score`.
+        score: objects with a lower score are left out; None: the model's own, `test.predict_score`.
         batch: at most so many images go through the network together: those of one shape.
         tiles: "auto" predicts images in overlapping tiles that are more than twice as long as those that the
             model is made for (`model.input.tile_side`); a number of pixels, all that are longer than it, in
@@ -105,7 +105,7 @@ def predict(
         DataError: an image that cannot be read.
     """
     check_batch(batch)
-    check_score(score)
+    score = kept_score(score, model.config)
     for name, value in {"tta": tta, "allow_network": allow_network}.items():
         if not isinstance(value, bool):
             raise UserError(f"{name}={value!r:.40}: give True or False")
@@ -131,7 +131,7 @@ def predict_pixels(
     model: Runner,
     pixels: list[np.ndarray],
     *,
-    score: float | None = 0.5,
+    score: float | None = None,
     paths: list[Path | None] | None = None,
     tiles: Tiles = "off",
     progress: Progress | None = None,
@@ -141,7 +141,7 @@ def predict_pixels(
     Those of one padded shape go through the network together; each in tiles goes on its own, with `progress`
     called for its tiles.
     """
-    check_score(score)
+    score = kept_score(score, model.config)
     config = model.config.input
     opened = [(ArrayRegions(image), tile_side(config, image.shape[:2], tiles)) for image in pixels]
     return predict_opened(model, opened, score, paths or [None] * len(pixels), progress)
@@ -150,7 +150,7 @@ def predict_pixels(
 def predict_opened(
     model: Runner,
     images: Sequence[tuple[RegionImage, int | None]],
-    score: float | None,
+    score: float,
     paths: Sequence[Path | None],
     progress: Progress | None = None,
     batches: Iterable[tuple[list[int], Batch]] | None = None,
@@ -171,7 +171,7 @@ def predict_opened(
             warnings.warn(prediction.full_line(), stacklevel=4)
     for places, batch in whole_batches(model, images) if batches is None else batches:
         raw = run_network(model, batch.images, batch.sizes, score)
-        found |= zip(places, finish(raw, batch, model.config, score=score or 0.0), strict=True)
+        found |= zip(places, finish(raw, batch, model.config, score=score), strict=True)
     for place, (image, _) in enumerate(images):
         instances = found[place]
         instances.pixels = image.pixels if isinstance(image, ArrayRegions) else None
@@ -217,7 +217,7 @@ def open_pixels(
     return whole, tile_side(config, whole.size, tiles)
 
 
-def tiled(model: Runner, image: RegionImage, side: int, *, score: float | None = 0.5) -> TiledImage:
+def tiled(model: Runner, image: RegionImage, side: int, *, score: float) -> TiledImage:
     """An image whose objects are found in overlapping tiles of `side` pixels."""
 
     def find(tile: np.ndarray) -> Instances:
@@ -226,10 +226,17 @@ def tiled(model: Runner, image: RegionImage, side: int, *, score: float | None =
     return TiledImage(image, side, find, most=model.config.test.detections, config=model.config.input)
 
 
-def check_score(score: float | None) -> None:
-    """Refuse a score that nothing can have, NaN too."""
-    if score is not None and not (isinstance(score, Real) and 0 <= score <= 1):
+def kept_score(score: float | None, config: ModelConfig) -> float:
+    """The score from which objects are kept: what is asked for, or the model's own.
+
+    Raises:
+        UserError: a score that nothing can have, NaN too.
+    """
+    if score is None:
+        return config.test.predict_score
+    if not (isinstance(score, Real) and 0 <= score <= 1):
         raise UserError(f"score={score!r:.40}: scores are from 0 to 1")
+    return score
 
 
 def check_batch(batch: int) -> None:

@@ -17,7 +17,7 @@ from maskrcnn.images.multichannel import refuse_special
 from maskrcnn.images.regions import RegionImage
 from maskrcnn.predict.augment import Augmented
 from maskrcnn.predict.large import Tiles
-from maskrcnn.predict.predictor import check_batch, check_score, predict_opened
+from maskrcnn.predict.predictor import check_batch, kept_score, predict_opened
 from maskrcnn.predict.reading import SourceImage, open_image
 from maskrcnn.predict.table import demand_pyarrow
 from maskrcnn.runtime.engine import Runner
@@ -51,7 +51,7 @@ class BatchPredictor:
         *,
         engine: str | None = None,
         device: str | None = None,
-        score: float | None = 0.5,
+        score: float | None = None,
         tiles: Tiles = "auto",
         tta: bool = False,
         batch: int = 1,
@@ -73,14 +73,14 @@ class BatchPredictor:
         """
         demand_pyarrow("BatchPredictor")
         check_batch(batch)
-        check_score(score)
         if isinstance(weights, str | Path):
             weights = open_runner(str(weights), device, engine, trust_code=trust_code)
         runner = weights
         if value_range is not None:
             runner.config.input.value_range = value_range
         self.model: Runner = Augmented(runner) if tta else runner
-        self.score, self.tiles, self.batch, self.allow_network = score, tiles, batch, allow_network
+        self.score = kept_score(score, runner.config)
+        self.tiles, self.batch, self.allow_network = tiles, batch, allow_network
 
     def __call__(self, batch: Any) -> Any:
         """

@@ -52,7 +52,9 @@ class BatchQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     model: str | None = Field(None, max_length=200, description="Its name; else the first that is served.")
-    score: float = Field(0.5, ge=0, le=1, description="Keep objects with at least this.", examples=[0.5])
+    score: float | None = Field(
+        None, ge=0, le=1, description="Keep objects with at least this; else the model's own.", examples=[0.5]
+    )
     masks: MaskForm = Field(MaskForm.rle, description="How masks are written.", examples=["polygon"])
 
 

@@ -27,7 +27,7 @@ KINDS = {np.dtype("<f4"): "FP32", np.dtype("<i8"): "INT64", np.dtype(object): "B
 class Parameters(BaseModel):
     """What the protocol leaves to each of its objects."""
 
-    score: float = Field(0.5, ge=0, le=1)  # of the request, as the next
+    score: float | None = Field(None, ge=0, le=1)  # of the request, as the next
     binary_data_output: bool = False
     binary_data_size: int | None = None  # of an input: its bytes behind the JSON
     binary_data: bool | None = None  # of an output

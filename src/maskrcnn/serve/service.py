@@ -16,6 +16,7 @@ from maskrcnn.config.model import InputConfig
 from maskrcnn.images.encoded import decode_image, encoded_size
 from maskrcnn.images.read import as_pixels
 from maskrcnn.instances import Instances
+from maskrcnn.predict.predictor import kept_score
 from maskrcnn.runtime.engine import Runner
 from maskrcnn.serve.batcher import Batcher
 from maskrcnn.serve.metrics import Metrics
@@ -81,9 +82,12 @@ class Service:
             self.metrics.accepted.dec(images)
 
     async def predict(
-        self, name: str, image: bytes | np.ndarray, score: float, encode: Callable[[Instances], T]
+        self, name: str, image: bytes | np.ndarray, score: float | None, encode: Callable[[Instances], T]
     ) -> T:
         """Find the objects in an encoded image, or in one as `as_pixels` has it; `encode` makes the answer.
+
+        Args:
+            score: as `predict` takes it.
 
         Raises:
             UserError: an image that is too large or cannot be used.
@@ -91,7 +95,7 @@ class Service:
         runner = self.models[name]
         async with self._decoded:
             pixels = self.in_thread("decode", _decoded, image, runner.config.input)
-            found = await self.batcher.predict(runner, pixels, score)
+            found = await self.batcher.predict(runner, pixels, kept_score(score, runner.config))
         self.metrics.images.labels(name).inc()
         self.metrics.objects.labels(name).inc(len(found))
         return await self.in_thread("answer", encode, found)

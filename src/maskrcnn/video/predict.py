@@ -13,7 +13,7 @@ from typing import Any, Self
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.files import locked, make_folder
 from maskrcnn.predict.files import LOCK, numbered_stems
-from maskrcnn.predict.predictor import Tiles
+from maskrcnn.predict.predictor import Tiles, kept_score
 from maskrcnn.predict.writers.tables import FrameTables
 from maskrcnn.progress import Progress
 from maskrcnn.runtime.engine import Runner, device_of
@@ -67,7 +67,7 @@ def predict_videos(
     sources: Sequence[Source],
     out: Path,
     *,
-    score: float = 0.5,
+    score: float | None = None,
     batch: int | None = None,
     tiles: Tiles = "auto",
     save: Collection[str] = ("overlay",),
@@ -85,6 +85,7 @@ def predict_videos(
     comes: after a stop the files are whole up to the last frame that was done.
 
     Args:
+        score: as `VideoStream` takes it.
         batch: frames that go through the network together; None: 1 on a CPU.
         save: "overlay", NAME.mp4 with the objects drawn, timing and audio as in the source; "csv", tables of
             all objects and of their count in each frame (`FrameTables`).
@@ -100,6 +101,7 @@ def predict_videos(
         OSError: the disk is full.
     """
     check_videos(sources, save)
+    score = kept_score(score, model.config)
     stems = numbered_stems([source.name for source in sources])
     for source, stem in zip(sources, stems, strict=True):
         if "overlay" in save and Path(source.address).resolve() == (out / f"{stem}.mp4").resolve():

@@ -17,7 +17,7 @@ from maskrcnn.instances import Instances
 from maskrcnn.predict.large import Tiles
 from maskrcnn.predict.predictor import (
     check_batch,
-    check_score,
+    kept_score,
     open_pixels,
     predict_opened,
     whole_batches,
@@ -57,7 +57,7 @@ class VideoStream:
         model: Runner,
         source: Source,
         *,
-        score: float = 0.5,
+        score: float | None = None,
         batch: int = 1,
         track: bool = False,
         zones: Sequence[Zone] = (),
@@ -67,7 +67,8 @@ class VideoStream:
     ) -> None:
         """
         Args:
-            score: objects with a lower score are left out, except those that go on with a track.
+            score: objects with a lower score are left out, except those that go on with a track; None: the
+                model's own, `test.predict_score`.
             batch: frames that go through the network together; ids do not depend on it.
             track: give each object an id that it has in all frames.
             zones: lines and areas at which tracked objects are counted.
@@ -78,10 +79,10 @@ class VideoStream:
             UserError: an argument out of its range; scipy is not installed and `track` is wanted.
         """
         check_batch(batch)
-        check_score(score)
         config = model.config.input
-        self._model, self._score, self._batch, self._tiles = model, score, batch, tiles
-        self._tracker = Tracker(score=score) if track or zones else None
+        self._model, self._batch, self._tiles = model, batch, tiles
+        self._score = kept_score(score, model.config)
+        self._tracker = Tracker(score=self._score) if track or zones else None
         self.zones, self._counter = zones, Counter(zones)
         self.reader = FrameReader(
             source,
