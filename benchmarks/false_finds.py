@@ -60,10 +60,11 @@ def main(words: list[str] | None = None) -> None:
     figures = {}
     print(f"{len(next(iter(found.values())))} images; with any, and found in each, by score")
     for name, scores in found.items():
-        counts = np.array([[int((each >= score).sum()) for score in SCORES] for each in scores])
+        asked = sorted({*SCORES, models[name].config.test.predict_score})  # and its own
+        counts = np.array([[int((each >= score).sum()) for score in asked] for each in scores])
         figures[name] = {
             f"{score}": {"images with any": float(any_), "each": float(each)}
-            for score, any_, each in zip(SCORES, (counts > 0).mean(0), counts.mean(0), strict=True)
+            for score, any_, each in zip(asked, (counts > 0).mean(0), counts.mean(0), strict=True)
         }
         rows = figures[name].items()
         cells = (f"{score}: {row['images with any']:.0%}, {row['each']:.2f}" for score, row in rows)

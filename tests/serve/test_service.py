@@ -143,6 +143,7 @@ def test_what_is_served(service: Served) -> None:
     models = service.ask("GET", "/models").json
     assert [one["name"] for one in models] == ["small", "other"]
     assert models[0]["keypoint_names"] == ["a", "b", "c"] and models[0]["has_masks"]
+    assert models[0]["score"] == 0.5
     assert (
         service.ask("GET", "/v2/health/live").status == service.ask("GET", "/v2/health/ready").status == 200
     )

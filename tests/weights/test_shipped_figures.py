@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from maskrcnn.weights.store import load_model_config
+
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "src" / "maskrcnn" / "weights" / "shipped"
 KINDS = {"bbox": "box", "segm": "mask", "keypoints": "keypoint"}
@@ -16,8 +18,9 @@ def measured(name: str) -> dict[str, dict[str, str]]:
     """By the documents' word for a kind, as they round."""
     figures = json.loads((SHIPPED / name / "figures.json").read_text())
     return {
-        KINDS[kind]: {key: f"{value:.1f}" for key, value in row.items() if value is not None}
-        for kind, row in figures.items()
+        word: {key: f"{value:.1f}" for key, value in figures[kind].items() if value is not None}
+        for kind, word in KINDS.items()
+        if kind in figures
     }
 
 
@@ -49,3 +52,13 @@ def test_the_table_of_models(name: str) -> None:
     assert all(value == row[kind]["AP@400"] for kind, value in re.findall(r"(box|mask) (\d+\.\d)", more))
     for text, end in ((alone, ""), (more, "@400")):
         assert all(value == row["mask"][f"AP50{end}"] for value in re.findall(r"\(AP50 (\d+\.\d)", text))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_score_from_which_it_keeps_objects(name: str) -> None:
+    figures = json.loads((SHIPPED / name / "figures.json").read_text())["at_score"]
+    best, half = figures["best"], figures["given"]
+    assert load_model_config(SHIPPED / name).test.predict_score == best["score"] and half["score"] == 0.5
+    page = (ROOT / "docs" / "models.md").read_text()
+    for row in (best, half):
+        assert f"| `{name}` | {row['score']:g} | {row['precision']:.1f} | {row['recall']:.1f} |" in page

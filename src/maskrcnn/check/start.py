@@ -28,7 +28,7 @@ CELL_NAMES = re.compile(r"nucle(us|i)|\bcells?\b", re.IGNORECASE)
 CROWDED = 10  # objects of an image, in the middle, from which on nameless ones are taken for cells
 ROUND = 1.6  # sides of a cell's box, at most, in the middle half of them: those at a border are cut
 # of the network, and not of the data that a published one was trained on
-OF_THE_DATA = ("classes", "class_ids", "keypoints", "input.tile_side")
+OF_THE_DATA = ("classes", "class_ids", "keypoints", "input.tile_side", "test.predict_score")
 OTHER_NETWORK = ("train.trunk", "model.backbone.kind", "model.neck.kind")  # of which no start has the weights
 FINE_TUNING = ("train.lr=0.0002", "train.reference_batch=16", "train.trunk=null")
 

@@ -112,7 +112,8 @@ def predict_files(
 
     Args:
         sources: files, folders and patterns, or what `find_sources` found in them.
-        score, tiles: as `predict` takes them.
+        score: as `predict` takes it.
+        tiles: likewise.
         save: any of `KINDS`, what else is written.
         scale: micrometres per pixel, for the tables.
         simplify: pixels that outlines for a person to edit may be off the masks, for fewer points.

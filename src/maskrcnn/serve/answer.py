@@ -75,6 +75,7 @@ class ModelInfo(BaseModel):
     has_masks: bool
     keypoint_names: list[str]
     skeleton: list[tuple[int, int]] = Field(description="Pairs of places in keypoint_names.")
+    score: float = Field(description="Objects with at least this are kept where a request names no score.")
 
 
 def to_answer(found: Instances, model: str, form: MaskForm) -> dict[str, Any]:
@@ -119,4 +120,5 @@ def model_info(name: str, config: ModelConfig) -> ModelInfo:
         has_masks=config.mask_head is not None,
         keypoint_names=list(points.names) if points else [],
         skeleton=list(points.skeleton) if points else [],
+        score=config.test.predict_score,
     )
