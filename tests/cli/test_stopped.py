@@ -63,7 +63,7 @@ def test_a_stopped_prediction_keeps_what_was_found(
 ) -> None:
     images, out = three_images(tmp_path / "in"), tmp_path / "out"
     stop_at(monkeypatch, "maskrcnn.predict.files.open_image", 3)
-    assert main(["predict", "person-mobilenet", str(images), "--out", str(out)]) == 143
+    assert main(["predict", "person-mobilenet", str(images), "--out", str(out), "--score", "0.5"]) == 143
     assert (
         error_line()
         == f"maskrcnn: error: terminated; 2 of 3 images are done: {out}; the same command goes on"

@@ -10,6 +10,7 @@ import pytest
 from blob_model import BlobModel, blobs
 from PIL import Image
 
+from maskrcnn.cli.common import tell_score
 from maskrcnn.predict.files import predict_files
 from maskrcnn.predict.predictor import predict
 
@@ -57,3 +58,13 @@ def test_the_models_own_score(way: Any, tmp_path: Path) -> None:
         found.append(way(model, path, tmp_path / f"{number}"))
     assert found == [count, count, 0] and count > 2
     assert way(model, path, tmp_path / "asked", score=0.5) == count
+
+
+def test_a_score_that_is_not_the_usual_one_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    config = BlobModel().config
+    tell_score(None, config)
+    config.test.predict_score = 0.78
+    tell_score(0.6, config)
+    assert not capsys.readouterr().err
+    tell_score(None, config)
+    assert capsys.readouterr().err == "objects are kept from a score of 0.78 on; --score asks for another\n"

@@ -19,6 +19,7 @@ from maskrcnn.stop import telling
 if TYPE_CHECKING:
     from maskrcnn.config.data import DataConfig
     from maskrcnn.config.load import Config
+    from maskrcnn.config.model import ModelConfig
     from maskrcnn.labels.options import LabelOptions
     from maskrcnn.labels.types import Dataset
     from maskrcnn.model.mask_rcnn import MaskRCNN
@@ -183,6 +184,13 @@ def say(*lines: str) -> None:
     """Tell what is being done, on stderr."""
     for line in lines:
         print(printable(line), file=sys.stderr)
+
+
+def tell_score(asked: float | None, config: ModelConfig) -> None:
+    """Say from which score objects are kept, where nobody asked for one and it is not the usual one."""
+    usual = type(config.test).model_fields["predict_score"].default
+    if asked is None and config.test.predict_score != usual:
+        say(f"objects are kept from a score of {config.test.predict_score:g} on; --score asks for another")
 
 
 def tell_names_without_font(names: list[str]) -> None:

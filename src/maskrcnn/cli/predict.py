@@ -22,6 +22,7 @@ from maskrcnn.cli.common import (
     refuse_options,
     say,
     tell_names_without_font,
+    tell_score,
 )
 from maskrcnn.cli.outputs import check_outputs
 from maskrcnn.cli.predict_shards import WHERE, Block, MaxFailures, Ray, Shard, predict_in_parts
@@ -195,6 +196,7 @@ def predict(
     else:
         refuse_options({"--bf16": bf16}, "is for --compile")
     model = _load(weights, found, wanted, tta=tta, **runner)
+    tell_score(score, model.config)
     if "overlay" in kinds:
         tell_names_without_font(model.config.classes)
     if videos:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from maskrcnn.cli.common import load_runner, progress_bar, say, share_of
+from maskrcnn.cli.common import load_runner, progress_bar, say, share_of, tell_score
 from maskrcnn.cli.predict_videos import paths_on_stdin
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.shell import counted, printable
@@ -100,6 +100,7 @@ def predict_in_parts(
 
         engine, device, trust = (options.pop(name) for name in ("engine", "device", "trust_code"))
         predictor = BatchPredictor(load_runner(weights, device, engine, trust_code=trust), **options)
+        tell_score(options["score"], predictor.model.config)
         with progress_bar("predicting") as progress:
             summary = predict_shard(predictor, found, out, shard=share, progress=progress, **common)
     _tell(summary, found, out, told_limit=limit is not None)
