@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from maskrcnn.check import auto, length, start
+from maskrcnn.check import auto, length, machine, start
 from maskrcnn.check.advice import advise
 from maskrcnn.check.length import Cost
 from maskrcnn.check.machine import Machine
@@ -108,6 +108,18 @@ def test_a_start_sees_objects_at_the_side_that_it_was_made_for() -> None:
     tiny = {"short_sides": [64.0] * 5, "long_sides": [64.0] * 5}
     cells = labels({"nucleus": 900}, [7.0, 11, 15, 24, 55], 30, **tiny)
     assert advise("d", cells, machine=CPU).config.model.input.short_side == 256
+
+
+def test_bf16_is_for_processors_on_which_it_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for seconds in (0.5, 2.0):
+
+        def product(kind: torch.dtype, seconds: float = seconds) -> float:
+            return seconds if kind == torch.bfloat16 else 1.0
+
+        monkeypatch.setattr(machine, "product_seconds", product)
+        assert Machine.here().bf16 == (seconds < 1)
 
 
 def test_animals_are_no_nuclei() -> None:
