@@ -136,6 +136,8 @@ IMAGE = pixels(4, 5)
             None,
             "score",
         ),
+        ({"inputs": [image_input(IMAGE, data=[0] * 60)], "parameters": {"scores": 0.9}}, None, "parameters.scores"),
+        ({"inputs": [image_input(IMAGE, data=[0] * 60, parameters={"score": 0.9})]}, None, "0.parameters.score"),
         ({"inputs": [image_input(IMAGE, data=[0] * 60)], "outputs": [{"name": "x"}]}, None, "no such output"),
     ],
 )  # fmt: skip

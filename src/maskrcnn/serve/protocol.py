@@ -24,13 +24,23 @@ EXAMPLE = {"parameters": {"score": 0.5}, "inputs": [IMAGE]}
 KINDS = {np.dtype("<f4"): "FP32", np.dtype("<i8"): "INT64", np.dtype(object): "BYTES"}
 
 
-class Parameters(BaseModel):
-    """What the protocol leaves to each of its objects."""
+class Parameters(BaseModel, extra="forbid"):
+    """What the protocol leaves to each of its objects: here to a request."""
 
-    score: float | None = Field(None, ge=0, le=1)  # of the request, as the next
+    score: float | None = Field(None, ge=0, le=1)
     binary_data_output: bool = False
-    binary_data_size: int | None = None  # of an input: its bytes behind the JSON
-    binary_data: bool | None = None  # of an output
+
+
+class InputParameters(BaseModel, extra="forbid"):
+    """The same of an input."""
+
+    binary_data_size: int | None = None  # its bytes behind the JSON
+
+
+class OutputParameters(BaseModel, extra="forbid"):
+    """The same of an output."""
+
+    binary_data: bool | None = None
 
 
 class Input(BaseModel):
@@ -39,7 +49,7 @@ class Input(BaseModel):
     name: Literal["image", "encoded"]
     datatype: str
     shape: list[int]
-    parameters: Parameters = Parameters()
+    parameters: InputParameters = InputParameters()
     data: Any = None
 
 
@@ -47,7 +57,7 @@ class Output(BaseModel):
     """An output that is wanted."""
 
     name: str
-    parameters: Parameters = Parameters()
+    parameters: OutputParameters = OutputParameters()
 
 
 class Wanted(BaseModel):
