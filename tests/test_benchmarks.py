@@ -108,7 +108,7 @@ def test_small_data_shares_subsets_and_equal_trainings(small_data, tmp_path):
     auto, recipe, trunk, scratch, changed = (study.job(way, 4, 0) for way in study.ways)
     assert len({job.folder for job in (auto, recipe, trunk, scratch)}) == 4
     # no shipped model knows these classes, so auto's start is not measured untrained
-    assert auto.config.train.init == study.start == "person-mobilenet" and not study.known
+    assert auto.config.train.init == study.start == "person-efficientnet" and not study.known
     assert len(study.jobs()) == 2 * 3 * 5
     for job in (auto, recipe, scratch, trunk, changed):
         assert job.train.indices.tolist() == auto.train.indices.tolist()

@@ -117,7 +117,7 @@ def test_windows_has_no_resource_module(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("side", [(100, 100), (256, 256), (256, 260), (900, 900), (64, 400)])
-@pytest.mark.parametrize("recipe", ["nuclei-mobilenet", "person-mobilenet", "quick"])
+@pytest.mark.parametrize("recipe", ["nuclei-mobilenet", "person-efficientnet", "person-mobilenet", "quick"])
 def test_the_advice_is_a_recipe_that_loads(side: tuple[int, int], recipe: str, tmp_path: Path) -> None:
     write_coco(Synthetic(3, seed=1, side=side), tmp_path / "train.json", tmp_path / "train")
     advice = check(str(tmp_path), recipe=recipe, measured=False).advice

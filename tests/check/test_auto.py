@@ -73,7 +73,9 @@ def shapes_of(model: ModelConfig) -> dict[str, torch.Size]:
 
 
 @pytest.mark.parametrize(
-    ("stats", "name"), [(NUCLEI, "nuclei-mobilenet"), (PEOPLE, "person-mobilenet")], ids=["nuclei", "people"]
+    ("stats", "name"),
+    [(NUCLEI, "nuclei-mobilenet"), (PEOPLE, "person-efficientnet")],
+    ids=["nuclei", "people"],
 )
 def test_nothing_of_a_start_begins_anew(stats: Statistics, name: str) -> None:
     config = advise("d", stats, machine=CPU).config
@@ -124,7 +126,7 @@ def test_bf16_is_for_processors_on_which_it_is_faster(monkeypatch: pytest.Monkey
 
 def test_animals_are_no_nuclei() -> None:
     config = advise("d", ANIMALS, machine=CPU).config
-    assert config.train.init == "person-mobilenet" and not config.model.classes
+    assert config.train.init == "person-efficientnet" and not config.model.classes
     assert config.model.rpn.ratios == [0.5, 1.0, 2.0]
     assert config.model.keypoint_head is None and config.model.neck.channels == 128
 
@@ -133,7 +135,7 @@ def test_a_start_that_does_not_know_the_classes() -> None:
     """It trains as long as without one, and lends its name to no object."""
     things = labels({DEFAULT_CLASS: 300}, [30.0, 60, 120, 200, 300])
     advice = advise("d", things, machine=CPU, val_images=9)
-    assert advice.reasons[0].startswith("start: person-mobilenet: no shipped model knows these classes")
+    assert advice.reasons[0].startswith("start: person-efficientnet: no shipped model knows these classes")
     assert advice.config.model.classes == [DEFAULT_CLASS]
     alone = advise("d", things, machine=CPU, val_images=9, asked=["train.init=null"])
     assert advice.config.train.epochs == alone.config.train.epochs
@@ -203,9 +205,11 @@ def test_a_published_model_is_taken_from_the_cache_and_never_fetched(monkeypatch
     entry = find_published("torchvision/maskrcnn_resnet50_fpn")
     monkeypatch.setattr(start, "fetch_converted", lambda name: pytest.fail(f"{name} was asked for"))
     monkeypatch.setattr(start, "is_downloaded", lambda other: False)
-    assert advise("d", ANIMALS, machine=GPU).config.train.init == "person-mobilenet"
+    assert advise("d", ANIMALS, machine=GPU).config.train.init == "person-efficientnet"
     monkeypatch.setattr(start, "is_downloaded", lambda other: other.name == entry.name)
-    assert advise("d", ANIMALS, machine=CPU).config.train.init == "person-mobilenet"  # the other is too slow
+    assert (
+        advise("d", ANIMALS, machine=CPU).config.train.init == "person-efficientnet"
+    )  # the other is too slow
     own = advise("d", ANIMALS, machine=GPU, asked=["train.init=person-mobilenet"]).config
     assert own.train.init == "person-mobilenet"  # and nothing is converted for it
     monkeypatch.setattr(start, "fetch_converted", lambda name: SHIPPED / "nuclei-mobilenet")
@@ -360,7 +364,7 @@ def test_contradictions_are_one_line(
     assert told in lines[-1] and lines[-1].startswith("maskrcnn: error")
 
 
-@pytest.mark.parametrize("name", ["nuclei-mobilenet", "person-mobilenet"])
+@pytest.mark.parametrize("name", ["nuclei-mobilenet", "person-efficientnet", "person-mobilenet"])
 @pytest.mark.parametrize("known", [True, False], ids=["its name", "a folder"])
 @pytest.mark.parametrize("labels_", [ANIMALS, NUCLEI], ids=["animals", "nuclei"])
 def test_a_start_that_is_asked_for_brings_its_network(labels_: Statistics, name: str, known: bool) -> None:

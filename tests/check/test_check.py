@@ -324,7 +324,7 @@ def test_advice_follows_the_objects() -> None:
     dataset = Synthetic(40, seed=3)
     stats = describe(dataset)
     advice = advise("d", stats)
-    assert advice.recipe == advice.config.train.init == "person-mobilenet"  # shapes, no nuclei
+    assert advice.recipe == advice.config.train.init == "person-efficientnet"  # shapes, no nuclei
     assert advice.config.train.epochs == 200
     stats.sides = [4.0, 5.0, 6.0, 7.0, 8.0]
     small = advise("d", stats, asked=["train.init=null"])

@@ -218,7 +218,12 @@ def test_int8_finds_the_same_and_nothing_leaves_the_machine(exports: dict[str, P
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "data"), [("person-mobilenet", "coco_person_480"), ("nuclei-mobilenet", "nuclei")]
+    ("name", "data"),
+    [
+        ("person-efficientnet", "coco_person_480"),
+        ("person-mobilenet", "coco_person_480"),
+        ("nuclei-mobilenet", "nuclei"),
+    ],
 )
 def test_int8_loses_at_most_half_a_point(name: str, data: str, tmp_path: Path) -> None:
     pytest.importorskip("nncf")

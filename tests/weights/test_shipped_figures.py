@@ -25,7 +25,7 @@ def measured(name: str) -> dict[str, dict[str, str]]:
 
 
 def test_there_are_shipped_models() -> None:
-    assert NAMES == ["nuclei-mobilenet", "person-mobilenet"]
+    assert NAMES == ["nuclei-mobilenet", "person-efficientnet", "person-mobilenet"]
 
 
 @pytest.mark.parametrize("name", NAMES)

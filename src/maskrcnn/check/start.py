@@ -22,7 +22,7 @@ from maskrcnn.weights.shipped_models import shipped_recipes
 from maskrcnn.weights.store import load_model_config
 from maskrcnn.weights.trunk import shipped_trunks
 
-PERSON, NUCLEI = "person-mobilenet", "nuclei-mobilenet"
+PERSON, NUCLEI = "person-efficientnet", "nuclei-mobilenet"
 PERSON_NAMES = re.compile(r"\b(person|people|pedestrian|human|man|woman|child|player)s?\b", re.IGNORECASE)
 CELL_NAMES = re.compile(r"nucle(us|i)|\bcells?\b", re.IGNORECASE)
 CROWDED = 10  # objects of an image, in the middle, from which on nameless ones are taken for cells

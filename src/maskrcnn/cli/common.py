@@ -55,13 +55,13 @@ def recipe_names(incomplete: str) -> list[str]:
 
 
 MODEL_HELP = (
-    "A shipped model (person-mobilenet, nuclei-mobilenet), model folder, run folder or published checkpoint"
-    " (see: maskrcnn models)."
+    "A shipped model (person-efficientnet, person-mobilenet, nuclei-mobilenet), model folder, run folder or"
+    " published checkpoint (see: maskrcnn models)."
 )
 AUTO = "auto"  # the recipe that is chosen from the data
 RECIPES = (
-    "auto|nuclei-mobilenet|person-mobilenet|quick|faster-r50-fpn-1x|r50-c4-1x|r50-fpn-1x|r50-fpn-3x|r101-fpn-3x|"
-    "x101-fpn-3x|r50-fpn-keypoint-3x|r50-fpn-lsj-100ep|FILE"
+    "auto|nuclei-mobilenet|person-efficientnet|person-mobilenet|quick|faster-r50-fpn-1x|r50-c4-1x|r50-fpn-1x|"
+    "r50-fpn-3x|r101-fpn-3x|x101-fpn-3x|r50-fpn-keypoint-3x|r50-fpn-lsj-100ep|FILE"
 )
 Weights = Annotated[str, typer.Argument(metavar="WEIGHTS", help=MODEL_HELP, autocompletion=_model_names)]
 Data = Annotated[

@@ -23,7 +23,7 @@ SURE = 0.5  # keypoints of at least this probability are counted
 
 def demo(
     out: Annotated[Path, typer.Option(help="The image to write.")] = Path("maskrcnn-demo.png"),
-    model: Annotated[str, typer.Option(help=MODEL_HELP)] = "person-mobilenet",
+    model: Annotated[str, typer.Option(help=MODEL_HELP)] = "person-efficientnet",
 ) -> None:
     """Find the people in a real photograph and draw them."""
     check_outputs(out, kind="image")

@@ -47,7 +47,7 @@ class Found(BaseModel):
 
 PERSON: dict[str, Any] = {"category_id": 1, "category_name": "person", "score": 0.98, "area": 4}
 PERSON |= {"bbox": [1.0, 0.5, 2.0, 2.25], "segmentation": {"size": [3, 4], "counts": "32103"}}
-EXAMPLE: dict[str, Any] = {"model": "person-mobilenet", "width": 4, "height": 3, "objects": [PERSON]}
+EXAMPLE: dict[str, Any] = {"model": "person-efficientnet", "width": 4, "height": 3, "objects": [PERSON]}
 
 
 class Answer(BaseModel):
