@@ -5,7 +5,8 @@
 RECIPE names the new backbone and its trunk; all else must be as in MODEL, but the box head may have fewer
 units. First the pyramid's lateral convolutions are fitted by least squares, so that each gives nearly what
 the old one gave. Then backbone and pyramid learn, for `--steps`, to give the old pyramid's levels: of any
-images, no label is looked at (FitNets, Romero et al. 2015). RPN and heads are MODEL's throughout.
+images, no label is looked at (FitNets, Romero et al. 2015). RPN and heads are MODEL's throughout. OUT is a
+start for `train.init`; OUT/fitted is what the fit alone gives.
 """
 
 from __future__ import annotations
