@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import resource
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,6 +16,11 @@ CALM = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("search", **CALM)
 settings.register_profile("maskrcnn", derandomize=True, **CALM)
 settings.load_profile("maskrcnn")
+
+
+def pytest_configure() -> None:
+    # a shell starts what it runs in the background with SIGINT ignored, and so would our tests' processes be
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)
