@@ -35,11 +35,11 @@ from measure import arguments, machine
 
 from maskrcnn.check.advice import Advice
 from maskrcnn.check.auto import choose
-from maskrcnn.check.machine import Machine
 from maskrcnn.check.measure import measure
 from maskrcnn.cli.common import say, seconds_of, share_of
 from maskrcnn.config.load import Config, load_config
 from maskrcnn.config.section import dotted
+from maskrcnn.environment import best_device
 from maskrcnn.errors import UserError
 from maskrcnn.evaluate.coco import find_all
 from maskrcnn.evaluate.resampled import Matches, match_images
@@ -210,7 +210,7 @@ class SmallData:
         with locked(self.options.out / ".lock"):
             known = parse_json(path, "remove it to measure anew") if path.is_file() else {}
             if key not in known:
-                cost = measure(job.config.model_copy(deep=True), job.train, device=Machine.here().device)
+                cost = measure(job.config.model_copy(deep=True), job.train, device=best_device())
                 known[key] = max(
                     1, int(seconds_of("--time", self.options.time) / cost.step / job.config.train.batch)
                 )

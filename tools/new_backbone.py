@@ -34,6 +34,7 @@ from maskrcnn.train.setup import fit_to_data
 from maskrcnn.training_data.loader import train_loader
 from maskrcnn.weights.load import load_model
 from maskrcnn.weights.store import save_model
+from maskrcnn.weights.transfer import transfer
 from maskrcnn.weights.trunk import load_trunk
 
 FITTED = 48  # batches that the lateral convolutions and the smaller box head are fitted on
@@ -61,28 +62,17 @@ def main() -> None:
     old = load_model(args.model)
     new = build(config.model)
     assert config.train.trunk is not None
-    load_trunk(new, config.train.trunk)
+    print(*transfer(new, old).lines(args.model), sep="\n")
+    load_trunk(new, config.train.trunk)  # in place of what fits of the old backbone
     loader = train_loader(data, classes, config, endless=True)
     batches = (batch for batch, _, _ in loader)
 
     seen = list(islice(batches, FITTED))
-    keep_parts(new, old)
     fit_laterals(new, old, seen)
     fit_box_head(new, old, seen)
     save_model(new, args.out / "fitted", half=True)
     imitate(new, old, batches, config, args.steps)
     save_model(new, args.out / "weights" / "last")
-
-
-def keep_parts(new: MaskRCNN, old: MaskRCNN) -> None:
-    """Copies what both networks have alike: all but the backbone, lateral convolutions and a smaller box
-    head.
-    """
-    theirs = {name: x for name, x in old.state_dict().items() if not name.startswith("backbone.")}
-    ours = new.state_dict()
-    same = {name: x for name, x in theirs.items() if name in ours and x.shape == ours[name].shape}
-    new.load_state_dict(same, strict=False)
-    print("not copied:", *(name for name in ours if name not in same and not name.startswith("backbone.")))
 
 
 @torch.no_grad()
@@ -109,27 +99,20 @@ def fit_box_head(new: MaskRCNN, old: MaskRCNN, batches: list[Batch]) -> None:
     if head.fcs[0].out_features == was.fcs[0].out_features:
         return
     roi_features = torch.cat([some_rois(old, batch) for batch in batches])
-    x = roi_features.permute(0, 2, 3, 1).flatten(1)
-    kept: Tensor | None = None  # which units of the layer before are there
-    reduced = x
+    # what a layer takes, of all units and of those that are left
+    x = reduced = roi_features.permute(0, 2, 3, 1).flatten(1)
     followers = [*list(was.fcs)[1:], None]
     for layer, small, after in zip(was.fcs, head.fcs, followers, strict=True):
-        y = layer(x).relu()
+        given = layer(x)
         takes = torch.cat([was.score.weight, was.deltas.weight]) if after is None else after.weight
-        most = (y.square().mean(0).sqrt() * takes.norm(dim=0)).topk(small.out_features).indices.sort().values
-        if kept is None:
-            weight, bias = layer.weight, layer.bias
-        else:
-            sums = Sums(reduced.shape[1], layer.out_features)
-            sums.add(reduced, layer(x))
-            weight, bias, _ = sums.solve()
+        busy = given.relu().square().mean(0).sqrt() * takes.norm(dim=0)
+        most = busy.topk(small.out_features).indices.sort().values
+        weight, bias = (layer.weight, layer.bias) if reduced is x else fit(reduced, given)[:2]
         small.weight.copy_(weight[most])
         small.bias.copy_(bias[most])
-        x, kept, reduced = y, most, small(reduced).relu()
+        x, reduced = given.relu(), small(reduced).relu()
     for layer, small in ((was.score, head.score), (was.deltas, head.deltas)):
-        sums = Sums(reduced.shape[1], layer.out_features)
-        sums.add(reduced, layer(x))
-        weight, bias, left = sums.solve()
+        weight, bias, left = fit(reduced, layer(x))
         small.weight.copy_(weight)
         small.bias.copy_(bias)
         print(f"box head, {small.out_features} outputs: {left:.1%} of the variance is not explained")
@@ -145,7 +128,7 @@ def imitate(
         parameter.requires_grad_(parameter.requires_grad and name.startswith(("backbone.", "neck.")))
     optimizer, learning = make_optimizer(new, config.train), [p for p in new.parameters() if p.requires_grad]
     new.train()
-    began, shown = time.monotonic(), torch.zeros(5)
+    began, shown = time.monotonic(), torch.zeros(4)
     for step, batch in enumerate(islice(batches, steps)):
         with torch.autocast("cpu", torch.bfloat16, enabled=config.train.precision == "bf16"):
             with torch.no_grad():
@@ -162,9 +145,9 @@ def imitate(
         set_rate(optimizer, rate_at(config.train, step, steps))
         optimizer.step()
         optimizer.zero_grad()
-        shown += torch.cat([apart.detach(), torch.ones(1)])
+        shown += apart.detach()
         if (step + 1) % every == 0:
-            parts = " ".join(f"{value:.3f}" for value in (shown[:4] / shown[4]).tolist())
+            parts = " ".join(f"{value:.3f}" for value in (shown / every).tolist())
             rate = (step + 1) * config.train.batch / (time.monotonic() - began)
             print(f"{step + 1}/{steps}  {parts}  {rate:.1f} images/s", flush=True)
             shown.zero_()
@@ -188,6 +171,13 @@ def some_rois(model: MaskRCNN, batch: Batch, most: int = 40) -> Tensor:
     image = torch.arange(len(batch.images)).repeat_interleave(proposals.valid.shape[1])
     valid = proposals.valid.flatten()
     return model.roi_features.for_box(levels, proposals.boxes.flatten(0, 1)[valid], image[valid])
+
+
+def fit(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, float]:
+    """What `Sums.solve` gives of rows x and y alone."""
+    sums = Sums(x.shape[1], y.shape[1])
+    sums.add(x, y)
+    return sums.solve()
 
 
 class Sums:

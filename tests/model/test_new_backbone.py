@@ -11,6 +11,7 @@ from maskrcnn.config.load import Config, load_config
 from maskrcnn.images.batch import Batch
 from maskrcnn.model.build import build
 from maskrcnn.model.mask_rcnn import MaskRCNN
+from maskrcnn.weights.transfer import transfer
 from maskrcnn.weights.trunk import load_trunk
 
 ROOT = Path(__file__).parents[2]
@@ -55,7 +56,7 @@ def apart(new: MaskRCNN, old: MaskRCNN, batch: Batch) -> float:
 def test_on_the_same_backbone_the_fit_finds_the_old_convolutions(tool: ModuleType) -> None:
     old, new = network("mobilenetv2", "model.box_head.fc_channels=64"), network("mobilenetv2")
     new.backbone.load_state_dict(old.backbone.state_dict())
-    tool.keep_parts(new, old)
+    transfer(new, old)
     torch.nn.init.normal_(new.neck.lateral[1].conv.weight)  # type: ignore[union-attr, index]
     before = apart(new, old, batches(1)[0])
     tool.fit_laterals(new, old, batches(4))
@@ -80,7 +81,8 @@ def test_units_that_do_nothing_are_left_out_without_loss(tool: ModuleType) -> No
 
 def test_imitation_brings_the_levels_nearer_and_leaves_the_heads(tool: ModuleType) -> None:
     old, new = network("mobilenetv2"), network("efficientnet_lite0")
-    tool.keep_parts(new, old)
+    transfer(new, old)
+    load_trunk(new, "efficientnet_lite0-imagenet")
     before = apart(new, old, batches(1)[0])
     heads = {name: x.clone() for name, x in new.state_dict().items() if name.startswith(("rpn", "box_head"))}
     tool.imitate(new, old, iter(batches(1) * 8), settings("efficientnet_lite0"), steps=8, every=4)
