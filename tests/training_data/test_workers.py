@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -68,6 +70,29 @@ def test_so_does_a_limit_of_few_open_files(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(workers, "FEWEST_FILES", 1 << 62)
     monkeypatch.setattr("resource.getrlimit", lambda _: (40, 40))
     check(list(loader()))
+
+
+@posix
+def test_workers_never_free_what_the_parent_left_over(tmp_path: Path) -> None:
+    class Left:
+        """Such as an OpenVINO model: freed in a fork, it would wait for threads that are not there."""
+
+        def __del__(self) -> None:
+            (tmp_path / str(os.getpid())).touch()
+
+    class Collecting(Numbers):
+        def __getitem__(self, index: int) -> Tensor:
+            gc.collect()
+            return super().__getitem__(index)
+
+    gc.collect()
+    left = Left()
+    left.itself = left  # type: ignore[attr-defined]
+    del left
+    batches = WorkerLoader(Collecting(), [[0, 1], [2, 3]], collate, 2, persistent=False)
+    check(list(batches), 2)
+    gc.collect()
+    assert [path.name for path in tmp_path.iterdir()] == [str(os.getpid())]
 
 
 def test_no_room_for_the_locks_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ worker's pipe, which is slower and always works. Docker gives `/dev/shm` 64 MB u
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import signal
@@ -62,7 +63,7 @@ class WorkerLoader(DataLoader[Any]):
             return super().__iter__()
         try:
             _try_locks(self.num_workers)
-            with unstopped_children():
+            with unstopped_children(), _garbage_stays_here():
                 source = super().__iter__()
         except (OSError, RuntimeError) as error:
             refused = refusal(error)
@@ -82,6 +83,19 @@ def _try_locks(workers: int) -> None:
     context = torch.multiprocessing.get_context()
     locks = [context.Lock() for _ in range(4 * workers + 16)]
     del locks
+
+
+@contextmanager
+def _garbage_stays_here() -> Iterator[None]:
+    """Processes that are forked inside never free what this one has left over.
+
+    A fork has no thread but one, and an OpenVINO model that is freed there waits for its threads for ever.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 @dataclass(frozen=True)
