@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from PIL import Image
 from pycocotools import mask as coco_mask
 
@@ -152,6 +153,30 @@ def test_coco_results_without_masks_keypoints_and_ids() -> None:
     results = found.to_coco(7)
     assert [result["category_id"] for result in results] == [1, 2, 1, 2]
     assert all(set(result) == {"image_id", "category_id", "bbox", "score"} for result in results)
+
+
+@given(st.data())
+def test_a_masks_extent_is_that_of_its_pixels(data: st.DataObject) -> None:
+    """Of the pixels of a much larger image, of which the extent's sides are at most two."""
+    large = 640
+    count, rows, columns = (data.draw(st.integers(1, 4)) for _ in range(3))
+    values = st.sampled_from([0.0, 0.2, 0.75, 1.0])
+    maps = data.draw(arrays(np.float32, (count, rows, columns), elements=values))
+    corners = data.draw(arrays(np.float32, (count, 2, 2), elements=st.floats(0, 0.5, width=16), unique=True))
+    boxes = np.concatenate([corners.min(1), corners.max(1) + 0.5], 1)
+    masks = Masks(maps, boxes, (1, 1), data.draw(st.sampled_from([0.1, 0.5, 0.6])))
+    for extent, bitmap in zip(masks.extents(), masks.enlarged(large).bitmaps(), strict=True):
+        if not bitmap.any():
+            assert np.isnan(extent).all()
+            continue
+        y, x = np.nonzero(bitmap)
+        seen = np.clip(large * extent, 0, large)
+        np.testing.assert_allclose(seen, [x.min(), y.min(), x.max() + 1, y.max() + 1], atol=2)
+
+
+def test_no_mask_has_no_extent() -> None:
+    empty = Masks(np.zeros((0, 28, 28), np.float32), np.zeros((0, 4), np.float32), (8, 8))
+    assert empty.extents().shape == (0, 4)
 
 
 def test_expected_iou() -> None:

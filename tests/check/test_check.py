@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,9 @@ from maskrcnn.cli.main import main
 from maskrcnn.config.load import load_config
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.labels.readers.coco import read_coco
+from maskrcnn.labels.subset import Subset
 from maskrcnn.labels.synthetic import Synthetic
-from maskrcnn.labels.types import LabelledImage
+from maskrcnn.labels.types import Dataset, LabelledImage
 from maskrcnn.labels.writers.coco import write_coco
 
 
@@ -94,7 +96,7 @@ def test_statistics_by_hand(tmp_path: Path) -> None:
     stats = describe(read_coco(tmp_path / "x.json"))
     assert (stats.images, stats.empty, stats.objects, stats.crowds, stats.with_mask) == (2, 1, 2, 1, 0)
     assert stats.classes == {"thing": 2, "other": 0} and stats.sizes == {"small": 1, "medium": 1, "large": 0}
-    assert stats.sides[2] == 42 and stats.ratios[0] < 4 and stats.most_in_image == 2
+    assert stats.loose == 0 and stats.sides[2] == 42 and stats.ratios[0] < 4 and stats.most_in_image == 2
 
 
 def test_images_that_cannot_be_used(folder: Path) -> None:
@@ -332,6 +334,31 @@ def test_advice_follows_the_objects() -> None:
     assert int(side.partition("=")[2]) == 256  # twice the images' 128, no more
     stats.with_mask = 0
     assert "model.mask_head=null" in advise("d", stats).overrides
+
+
+def test_boxes_that_are_not_around_their_masks_are_left_to_the_box_head() -> None:
+    dataset = Synthetic(40, seed=3)
+    assert describe(dataset).loose == 0
+    stats = describe(Amodal(dataset))
+    assert stats.loose > stats.with_mask / 2
+    assert "model.test.box_from_mask=0" in advise("d", stats).overrides
+    stats.loose = stats.with_mask // 2
+    assert advise("d", stats).config.model.test.box_from_mask == 0.75
+
+
+class Amodal(Subset):
+    """Boxes reach beyond what is seen of their objects."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        super().__init__(dataset, list(range(len(dataset))))
+
+    def image(self, index: int) -> LabelledImage:
+        image = super().image(index)
+        wider = [
+            replace(each, box=(*each.box[:2], each.box[2] + 0.5 * (each.box[2] - each.box[0]), each.box[3]))
+            for each in image.annotations
+        ]
+        return replace(image, annotations=wider)
 
 
 def test_exit_codes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

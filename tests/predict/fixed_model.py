@@ -38,7 +38,7 @@ def answer(images: int = 1) -> Raw:
     )
     scores = torch.tensor([0.6, 0.9, 0.2, 0.99, 0.95])
     valid = torch.tensor([True, True, True, False, True])
-    masks = torch.full((5, 28, 28), 0.9)
+    masks = torch.ones(5, 28, 28)
     points = torch.tensor([[10.0, 5, 0.7], [38, 59, 0.3]]).expand(5, 2, 3)
     labels = torch.tensor([0, 1, 0, 1, 1])
     return Raw(*(t.expand(images, *t.shape).clone() for t in (boxes, scores, labels, valid, masks, points)))

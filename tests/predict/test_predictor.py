@@ -71,6 +71,31 @@ def test_finish_with_unequal_scales_per_axis_and_image() -> None:
     assert np.allclose(found[1].boxes[1], [16, 8, 80, 120])
 
 
+def test_finish_moves_a_box_towards_where_its_mask_ends() -> None:
+    batch, raw = make_batch([image()], config().input), answer()
+    raw.masks[0, 0, :, :7] = 0  # the cat's left quarter, and the dog's right half
+    raw.masks[0, 1, :, 14:] = 0
+    found = {}
+    for share in (0, 0.5, 1):
+        settings = config()
+        settings.test.box_from_mask = share
+        (found[share],) = finish(raw, batch, settings, score=0.5)
+        assert found[share].masks == found[0].masks
+    assert np.allclose(found[0].boxes, [[180, 20, 256, 100], [16, 8, 80, 120]])
+    # the dog's mask ends at 390, outside the image
+    assert np.allclose(found[0.5].boxes, [[180, 20, 256, 100], [24, 8, 80, 120]])
+    assert np.allclose(found[1].boxes, [[180, 20, 256, 100], [32, 8, 80, 120]])
+    (usual,) = finish(raw, batch, config(), score=0.5)
+    assert np.allclose(usual.boxes[1], [28, 8, 80, 120])
+
+
+def test_an_empty_mask_moves_no_box() -> None:
+    raw = answer()
+    raw.masks[:] = 0.4
+    (found,) = finish(raw, make_batch([image()], config().input), config(), score=0.5)
+    assert np.allclose(found.boxes, [[180, 20, 256, 100], [16, 8, 80, 120]])
+
+
 def test_finish_leaves_out_what_is_not_finite() -> None:
     raw = answer()
     raw.boxes[0, 0, 0] = float("nan")

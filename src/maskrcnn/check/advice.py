@@ -143,6 +143,11 @@ def _advise_heads(draft: Draft, stats: Statistics) -> None:
         draft.add("no mask head: the labels have no masks", "model.mask_head=null")
     if not stats.with_keypoints and model.keypoint_head is not None:
         draft.add("no keypoint head: the labels have no keypoints", "model.keypoint_head=null")
+    if 2 * stats.loose > stats.with_mask:
+        draft.add(
+            "boxes as the box head has them: the labels' are not those around the masks",
+            "model.test.box_from_mask=0",
+        )
 
 
 def _advise_slots(draft: Draft, stats: Statistics, machine: Machine) -> None:

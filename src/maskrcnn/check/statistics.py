@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from maskrcnn.labels.shapes import box_iou
 from maskrcnn.labels.types import Annotation, Dataset, DatasetInfo, LabelledImage
+from maskrcnn.masks.rle import mask_box
 
 SHARES = (5, 25, 50, 75, 95)  # percentiles
+FITS = 0.8  # IoU of a box and the one around its mask: a pixel more or less is much for small ones
 SMALL, LARGE = 32.0**2, 96.0**2  # COCO's bounds between small, medium and large, in pixels of area
 
 
@@ -26,6 +29,7 @@ class Statistics:
     crowds: int = 0
     with_mask: int = 0
     with_keypoints: int = 0
+    loose: int = 0  # objects whose box is not the one around their mask
     classes: dict[str, int] = field(default_factory=dict)  # objects of each, in the order of the labels
     sizes: dict[str, int] = field(default_factory=dict)  # small, medium, large by COCO's bounds
     sides: list[float] = field(default_factory=list)  # percentiles of sqrt(box area), pixels
@@ -82,6 +86,9 @@ class StatisticsCounter:
             "small" if annotation.area < SMALL else "large" if annotation.area >= LARGE else "medium"
         ] += 1
         found.with_mask += annotation.has_mask
+        around = mask_box(annotation.polygons, annotation.rle)
+        if around is not None and box_iou(around, annotation.box) < FITS:
+            found.loose += 1
         if annotation.keypoints is not None and (annotation.keypoints[:, 2] > 0).any():
             found.with_keypoints += 1
             self._visible += annotation.keypoints[:, 2] > 0

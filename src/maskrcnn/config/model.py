@@ -286,6 +286,9 @@ class TestConfig(Section):
     """IoU above which candidates of the same class have a say in where a detection is: its box is their mean,
     weighted by their score and by what their IoU is above this (Gidaris and Komodakis 2015); null: its own
     box, as other libraries have it."""
+    box_from_mask: Fraction = 0.75
+    """Share of the way that the sides of a detection's box go to where its mask ends; 0: none, as other
+    libraries have it."""
     detections: Boxes = 100
     """Detections of an image, at most."""
     candidates: Boxes = 1000

@@ -135,9 +135,32 @@ class Masks:
         either = np.where(chosen, 1, self.probabilities).sum(axis=(1, 2))
         return (both / np.maximum(either, 1e-9)).astype(np.float32)
 
+    def extents(self) -> np.ndarray:
+        """float64 (N, 4) xyxy: the box around each mask to a fraction of a pixel, also outside the image; NaN
+        where no cell reaches the threshold.
+
+        Between cell centres, and towards the zeros around a map, probabilities are linear, as in `windows`.
+        """
+        maps, mirrored = self.probabilities, self.probabilities[:, ::-1, ::-1]
+        begin = np.stack([_first(maps, self.threshold), _first(maps.swapaxes(1, 2), self.threshold)], 1)
+        end = np.stack([_first(mirrored, self.threshold), _first(mirrored.swapaxes(1, 2), self.threshold)], 1)
+        corners = self.boxes.astype(np.float64).reshape(-1, 2, 2)
+        cells = (corners[:, 1] - corners[:, 0]) / (maps.shape[2], maps.shape[1])  # pixels, width and height
+        return np.concatenate([corners[:, 0] + begin * cells, corners[:, 1] - end * cells], 1)
+
     def areas(self) -> np.ndarray:
         """int64 (N,): pixels of each mask."""
         return np.array([(edges[1::2] - edges[::2]).sum() for edges in self.edges()], dtype=np.int64)
+
+
+def _first(maps: np.ndarray, threshold: float) -> np.ndarray:
+    """(N,) cells from the left side of each map (N, rows, columns) to where it reaches the threshold."""
+    reached = maps.max(axis=1, initial=0) >= threshold
+    column, row = reached.argmax(axis=1), np.arange(len(maps))
+    here = maps[row, :, column]
+    before = np.where(column[:, None] > 0, maps[row, :, column - 1], 0)
+    share = np.where(here >= threshold, (threshold - before) / np.maximum(here - before, 1e-9), 1).min(axis=1)
+    return np.where(reached.any(axis=1), column - 0.5 + share, np.nan)
 
 
 def same(one: Any, other: Any) -> bool:

@@ -67,6 +67,18 @@ def rle_box(rle: Rle) -> tuple[float, float, float, float]:
     return (x, y, x + width, y + height)
 
 
+def mask_box(
+    polygons: Sequence[np.ndarray] | None, rle: Rle | None
+) -> tuple[float, float, float, float] | None:
+    """The box xyxy around a mask, which is rings of points or an RLE; None around nothing."""
+    rings = [ring for ring in polygons or () if len(ring) >= MIN_POINTS]
+    if rings:
+        points = np.concatenate(rings)
+        (x0, y0), (x1, y1) = points.min(0).tolist(), points.max(0).tolist()
+        return x0, y0, x1, y1
+    return rle_box(rle) if rle is not None and rle_area(rle) else None
+
+
 def crop_rle(rle: Rle, left: int, top: int, width: int, height: int) -> Rle:
     """The part of a mask in a window that lies inside its image; the image is never decoded.
 

@@ -248,9 +248,9 @@ def check_batch(batch: int) -> None:
 def finish(raw: RawDetections, batch: Batch, config: ModelConfig, *, score: float = 0.0) -> list[Instances]:
     """The network's fixed-shape answer as one Instances per image, in original pixels and best first.
 
-    Boxes are clipped to the image; masks stay over the box that the network looked at. Left out are slots
-    that are not valid, scores below `score`, and boxes with nothing inside the image or coordinates that are
-    not finite.
+    Boxes are clipped to the image and then moved towards their masks' extents (`test.box_from_mask`); masks
+    stay over the box that the network looked at. Left out are slots that are not valid, scores below `score`,
+    and boxes with nothing inside the image or coordinates that are not finite.
 
     Args:
         raw: what the network gave for `batch`, on any device.
@@ -276,7 +276,7 @@ def finish(raw: RawDetections, batch: Batch, config: ModelConfig, *, score: floa
         by_iou = masks is not None and config.test.mask_rank == "expected_iou"
         found.append(
             Instances(
-                boxes=inside[rows].astype(np.float32),
+                boxes=_refined(inside[rows], masks, config.test.box_from_mask).astype(np.float32),
                 scores=scores[rows],
                 labels=labels[rows].astype(np.int64),
                 names=[config.classes[label] for label in labels[rows]],
@@ -333,6 +333,16 @@ def _masks(
     if settings.paste == "integer_boxes":
         boxes = integer_boxes(boxes, maps.shape[-1])
     return Masks(maps, boxes.astype(np.float32), size, settings.mask_threshold)
+
+
+def _refined(boxes: np.ndarray, masks: Masks | None, share: float) -> np.ndarray:
+    """Boxes (N, 4), inside the image, whose sides went that share of the way to where their masks end."""
+    if masks is None or not share:
+        return boxes
+    height, width = masks.size
+    extents = np.clip(masks.extents(), 0, (width, height, width, height))
+    solid = (extents[:, 2:] > extents[:, :2]).all(axis=1)  # an empty mask says nothing
+    return np.where(solid[:, None], boxes + share * (extents - boxes), boxes)
 
 
 def _keypoints(raw: RawDetections, index: int, rows: np.ndarray, scale: np.ndarray) -> np.ndarray | None:

@@ -137,6 +137,7 @@ def config_of(settings: Mapping[str, Any], *, data: str = "COCO") -> ModelConfig
                 "score": heads["SCORE_THRESH_TEST"],
                 "nms_iou": heads["NMS_THRESH_TEST"],
                 "box_vote": None,
+                "box_from_mask": 0.0,
                 "mask_rank": "score",
                 "detections": (
                     model["RPN"]["POST_NMS_TOPK_TEST"] if alone else settings["TEST"]["DETECTIONS_PER_IMAGE"]

@@ -140,7 +140,7 @@ def config_of(
                 if masks
                 else None
             ),
-            "test": {"candidates": 2000, "box_vote": None, "mask_rank": "score"},
+            "test": {"candidates": 2000, "box_vote": None, "box_from_mask": 0.0, "mask_rank": "score"},
         },
         "the converted settings",
     )

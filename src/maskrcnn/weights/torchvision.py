@@ -132,6 +132,7 @@ def config_of(state: Mapping[str, Tensor], *, data: str = "COCO", eps: float = 1
                 "min_size": 1e-2,
                 "candidates": 2000,
                 "box_vote": None,
+                "box_from_mask": 0.0,
                 "mask_rank": "score",
                 "paste": "integer_boxes" if masks else "continuous",
             },

@@ -71,7 +71,7 @@ def config_of(state: Mapping[str, Tensor], *, data: str = "COCO") -> ModelConfig
             "roi": {"sampling_ratio": 0, "ignore_iou": None},
             "box_head": {**convs, "fcs": 1},
             "mask_head": {**convs, "target_sampling": 0},
-            "test": {"candidates": 2000, "box_vote": None, "mask_rank": "score"},
+            "test": {"candidates": 2000, "box_vote": None, "box_from_mask": 0.0, "mask_rank": "score"},
         },
         "the converted settings",
     )

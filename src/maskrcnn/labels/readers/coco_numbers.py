@@ -15,7 +15,7 @@ import numpy as np
 
 from maskrcnn.errors import RecordError
 from maskrcnn.labels.types import LabelledImage
-from maskrcnn.masks.rle import MIN_POINTS, Rle, rle_area, rle_box
+from maskrcnn.masks.rle import Rle, mask_box
 
 Box = Sequence[float]
 
@@ -118,7 +118,7 @@ class CocoNumbers:
         """Whether a box may be corners: against its mask, or else against its image."""
         x, y, x2, y2 = box
         corners = (x, y, x2 - x, y2 - y)
-        mask = _mask_box(polygons, rle)
+        mask = mask_box(polygons, rle)
         if mask is not None:
             if _same(mask, corners) and not _same(mask, box):
                 self._masked += 1
@@ -131,14 +131,6 @@ class CocoNumbers:
         # at x = 0 both are the same
         across, down = x2 > (1 + FAR) * image.width, y2 > (1 + FAR) * image.height
         self._leaving += (across and x > SAME) or (down and y > SAME)
-
-
-def _mask_box(polygons: Sequence[np.ndarray] | None, rle: Rle | None) -> Box | None:
-    rings = [ring for ring in polygons or () if len(ring) >= MIN_POINTS]
-    if rings:
-        points = np.concatenate(rings)
-        return tuple(np.concatenate([points.min(0), points.max(0)]).tolist())
-    return rle_box(rle) if rle is not None and rle_area(rle) else None
 
 
 def _same(a: Box, b: Box) -> bool:
