@@ -19,9 +19,9 @@ from maskrcnn.model.mask_rcnn import MaskRCNN, RawDetections
 from maskrcnn.runtime.exported_folder import read_export
 
 ENGINES = ("torch", "openvino", "onnxruntime")
-# fastest first, as docs/export.md measured them: Winograd's algorithm wins in a ResNet; MobileNetV2 has no
-# convolution for it
-FASTEST = {"mobilenetv2": ("openvino", "onnxruntime", "torch")}
+# fastest first, as docs/export.md measured them: Winograd's algorithm wins in a ResNet; depthwise backbones have
+# no convolution for it
+FASTEST = dict.fromkeys(("mobilenetv2", "efficientnet_lite0"), ("openvino", "onnxruntime", "torch"))
 FASTEST_OF_OTHERS = ("torch", "openvino", "onnxruntime")
 FASTEST_OF_EXPORTS = ("openvino", "onnxruntime", "torch")
 EXTRAS = {"openvino": "openvino", "onnxruntime": "onnx"}  # of the package, that installs each engine
