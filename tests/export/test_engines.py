@@ -137,6 +137,7 @@ def test_auto_takes_the_fastest_that_is_installed(
         choose("auto", "cpu", "mobilenetv2") == "openvino"
         and choose("auto", "cuda", "mobilenetv2") == "torch"
     )
+    assert choose("auto", "cpu", "efficientnet_lite0") == "openvino"
     assert choose("auto", "cpu", "resnet50") == "torch"
     there.remove("openvino")
     assert choose("auto", "cpu", "mobilenetv2") == "onnxruntime"

@@ -19,8 +19,8 @@ from maskrcnn.model.mask_rcnn import MaskRCNN, RawDetections
 from maskrcnn.runtime.exported_folder import read_export
 
 ENGINES = ("torch", "openvino", "onnxruntime")
-# fastest first, as docs/export.md measured them: Winograd's algorithm wins in a ResNet; depthwise backbones have
-# no convolution for it
+# fastest first, as docs/export.md measured them: Winograd's algorithm wins in a ResNet; depthwise backbones
+# have no convolution for it
 FASTEST = dict.fromkeys(("mobilenetv2", "efficientnet_lite0"), ("openvino", "onnxruntime", "torch"))
 FASTEST_OF_OTHERS = ("torch", "openvino", "onnxruntime")
 FASTEST_OF_EXPORTS = ("openvino", "onnxruntime", "torch")
