@@ -62,7 +62,6 @@ from maskrcnn.weights.store import load_model_config
 
 GENERATED = "generated images of ten classes"
 WAYS = ("auto", "recipe", "trunk", "scratch")
-TRUNK = ["train.init=null", "train.trunk=mobilenetv2-imagenet"]
 SCRATCH = [
     *("train.init=null", "train.trunk=null", "train.backbone_lr_factor=1"),
     *("model.backbone.freeze=0", "model.backbone.norm=group"),
@@ -176,7 +175,8 @@ class SmallData:
     def _start(self, start: str) -> list[str]:
         if start in ("auto", "recipe"):
             return []
-        return {"trunk": TRUNK, "scratch": SCRATCH}.get(start, [f"train.init={start}"])
+        trunk = ["train.init=null", f"train.trunk={self.whole.model.backbone.kind}-imagenet"]
+        return {"trunk": trunk, "scratch": SCRATCH}.get(start, [f"train.init={start}"])
 
     @cached_property
     def whole(self) -> Config:

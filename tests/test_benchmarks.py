@@ -16,6 +16,7 @@ from maskrcnn.config.section import dotted
 from maskrcnn.files import write_json
 from maskrcnn.labels.synthetic import Synthetic
 from maskrcnn.labels.writers.coco import write_coco
+from maskrcnn.weights.trunk import shipped_trunks
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -115,6 +116,9 @@ def test_small_data_shares_subsets_and_equal_trainings(small_data, tmp_path):
         assert (job.config.train.batch, job.config.train.epochs) == (4, 9)  # an epoch is one step
     one, other = (dotted(job.config.model_dump()) for job in (auto, changed))
     assert {key for key in one if one[key] != other[key]} == {"train.ema"} and other["train.ema"] == 0.5
+    kind = trunk.config.model.backbone.kind
+    assert trunk.config.train.trunk == f"{kind}-imagenet" in shipped_trunks()
+    assert trunk.config.train.init is None
     assert scratch.config.train.trunk is None and scratch.config.train.init is None
 
 
