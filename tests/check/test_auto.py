@@ -144,6 +144,16 @@ def test_a_start_that_does_not_know_the_classes() -> None:
     for words in (["train.trunk=mobilenetv2-imagenet"], ["model.backbone.kind=resnet50", "train.trunk=null"]):
         other = advise("d", ANIMALS, machine=CPU, asked=words)
         assert other.config.train.init is None and "as asked for" in other.reasons[0]
+    for trunk, kind in (
+        ("mobilenetv2-imagenet", "mobilenetv2"),
+        ("efficientnet_lite0-imagenet", "efficientnet_lite0"),
+        ("torchvision/resnext101_32x8d_v1", "resnext101_32x8d"),
+        ("own.pth", "efficientnet_lite0"),  # a file may be of any backbone: the recipe's
+    ):
+        other = advise("d", ANIMALS, machine=CPU, asked=[f"train.trunk={trunk}"])
+        assert other.config.model.backbone.kind == kind
+    both = advise("d", ANIMALS, machine=CPU, asked=["train.trunk=own", "model.backbone.kind=resnet50"])
+    assert both.config.model.backbone.kind == "resnet50"
     other = advise("d", ANIMALS, machine=CPU, asked=["model.backbone.kind=resnet50"])
     assert other.config.train.init is None and "the network that is asked for" in other.reasons[0]
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from maskrcnn.check.draft import Draft
 from maskrcnn.check.machine import Machine
 from maskrcnn.check.statistics import Statistics
+from maskrcnn.config.backbone import KINDS
 from maskrcnn.config.keypoints import COCO_NAMES
 from maskrcnn.config.load import Config
 from maskrcnn.config.model import ModelConfig
@@ -62,6 +63,9 @@ def choose_start(stats: Statistics, machine: Machine, asked: Sequence[str] = ())
     if not draft.familiar and any(map(draft.asks, OTHER_NETWORK)):
         draft.overrides = ["train.init=null"]
     train = draft.config.train
+    kind = _backbone_of(train.trunk)
+    if train.init is None and kind is not None and draft.asks("train.trunk"):
+        draft.overrides = [f"model.backbone.kind={kind}", *draft.overrides]
     if draft.asks("train.init") or draft.asks("train.trunk"):
         draft.reasons = [f"start: {train.init or train.trunk or 'random weights'}, as asked for"]
     elif train.init is None:
@@ -101,6 +105,12 @@ def load_trunk_name(config: Config) -> str | None:
         return config.train.trunk
     trunks = [*shipped_trunks(), *(entry.name for entry in published_checkpoints() if entry.kind == "trunk")]
     return next((name for name in trunks if name.rpartition("/")[2].startswith(backbone.kind)), None)
+
+
+def _backbone_of(trunk: str | None) -> str | None:
+    """The kind of backbone that a trunk's name begins with."""
+    name = (trunk or "").rpartition("/")[2]
+    return max((kind for kind in KINDS if name.startswith(kind)), key=len, default=None)
 
 
 def _cells(name: str, stats: Statistics) -> bool:
