@@ -175,8 +175,9 @@ class SmallData:
     def _start(self, start: str) -> list[str]:
         if start in ("auto", "recipe"):
             return []
-        trunk = ["train.init=null", f"train.trunk={self.whole.model.backbone.kind}-imagenet"]
-        return {"trunk": trunk, "scratch": SCRATCH}.get(start, [f"train.init={start}"])
+        if start == "trunk":
+            return ["train.init=null", f"train.trunk={self.whole.model.backbone.kind}-imagenet"]
+        return SCRATCH if start == "scratch" else [f"train.init={start}"]
 
     @cached_property
     def whole(self) -> Config:

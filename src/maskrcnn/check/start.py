@@ -104,7 +104,7 @@ def load_trunk_name(config: Config) -> str | None:
     if config.train.trunk or config.train.init or not backbone.freeze:
         return config.train.trunk
     trunks = [*shipped_trunks(), *(entry.name for entry in published_checkpoints() if entry.kind == "trunk")]
-    return next((name for name in trunks if name.rpartition("/")[2].startswith(backbone.kind)), None)
+    return next((name for name in trunks if _backbone_of(name) == backbone.kind), None)
 
 
 def _backbone_of(trunk: str | None) -> str | None:

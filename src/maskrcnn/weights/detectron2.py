@@ -13,6 +13,7 @@ from maskrcnn.config.section import validate
 from maskrcnn.errors import UserError
 from maskrcnn.weights import vitdet
 from maskrcnn.weights.class_names import classes_of
+from maskrcnn.weights.conventions import AS_FOUND
 from maskrcnn.weights.rename import Rules, backbone_kind, rename
 
 _BLOCK: Rules = [
@@ -136,9 +137,7 @@ def config_of(settings: Mapping[str, Any], *, data: str = "COCO") -> ModelConfig
             "test": {
                 "score": heads["SCORE_THRESH_TEST"],
                 "nms_iou": heads["NMS_THRESH_TEST"],
-                "box_vote": None,
-                "box_from_mask": 0.0,
-                "mask_rank": "score",
+                **AS_FOUND,
                 "detections": (
                     model["RPN"]["POST_NMS_TOPK_TEST"] if alone else settings["TEST"]["DETECTIONS_PER_IMAGE"]
                 ),

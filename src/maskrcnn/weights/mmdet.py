@@ -18,6 +18,7 @@ from maskrcnn.errors import UserError
 from maskrcnn.model.backbone.convnext import CONVNEXTS
 from maskrcnn.model.backbone.swin import SWINS
 from maskrcnn.weights.class_names import classes_of
+from maskrcnn.weights.conventions import AS_FOUND
 from maskrcnn.weights.rename import Rules, backbone_kind, count_names, rename
 from maskrcnn.weights.torchvision import BACKBONE
 
@@ -140,7 +141,7 @@ def config_of(
                 if masks
                 else None
             ),
-            "test": {"candidates": 2000, "box_vote": None, "box_from_mask": 0.0, "mask_rank": "score"},
+            "test": {"candidates": 2000, **AS_FOUND},
         },
         "the converted settings",
     )

@@ -16,6 +16,7 @@ from maskrcnn.config.model import ModelConfig
 from maskrcnn.config.section import validate
 from maskrcnn.errors import UserError
 from maskrcnn.weights.class_names import classes_of
+from maskrcnn.weights.conventions import AS_FOUND
 from maskrcnn.weights.rename import Rules, backbone_kind, count_names, rename
 
 # names of 2019, as in the files that are published for its first version
@@ -131,9 +132,7 @@ def config_of(state: Mapping[str, Tensor], *, data: str = "COCO", eps: float = 1
             "test": {
                 "min_size": 1e-2,
                 "candidates": 2000,
-                "box_vote": None,
-                "box_from_mask": 0.0,
-                "mask_rank": "score",
+                **AS_FOUND,
                 "paste": "integer_boxes" if masks else "continuous",
             },
         },

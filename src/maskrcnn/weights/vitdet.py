@@ -14,6 +14,7 @@ from maskrcnn.config.section import validate
 from maskrcnn.errors import UserError
 from maskrcnn.model.backbone.vit import STAGES, VITS
 from maskrcnn.weights.class_names import classes_of
+from maskrcnn.weights.conventions import AS_FOUND
 from maskrcnn.weights.rename import Rules, rename
 
 MARK = "backbone.net.pos_embed"  # a state dict with it is one of these
@@ -71,7 +72,7 @@ def config_of(state: Mapping[str, Tensor], *, data: str = "COCO") -> ModelConfig
             "roi": {"sampling_ratio": 0, "ignore_iou": None},
             "box_head": {**convs, "fcs": 1},
             "mask_head": {**convs, "target_sampling": 0},
-            "test": {"candidates": 2000, "box_vote": None, "box_from_mask": 0.0, "mask_rank": "score"},
+            "test": {"candidates": 2000, **AS_FOUND},
         },
         "the converted settings",
     )
