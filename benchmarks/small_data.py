@@ -211,7 +211,7 @@ class SmallData:
         with locked(self.options.out / ".lock"):
             known = parse_json(path, "remove it to measure anew") if path.is_file() else {}
             if key not in known:
-                cost = measure(job.config.model_copy(deep=True), job.train, device=best_device())
+                cost = measure(job.config.model_copy(deep=True), job.train, None, best_device())
                 known[key] = max(
                     1, int(seconds_of("--time", self.options.time) / cost.step / job.config.train.batch)
                 )

@@ -10,16 +10,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from maskrcnn.check import run
 from maskrcnn.check.advice import advise
 from maskrcnn.check.findings import Finding, Findings
 from maskrcnn.check.fix import write_fixed
 from maskrcnn.check.images import inspect_image
 from maskrcnn.check.kinds import CheckKind
+from maskrcnn.check.length import Cost
 from maskrcnn.check.report import Report
 from maskrcnn.check.run import check, write_reports
 from maskrcnn.check.statistics import describe
 from maskrcnn.cli.main import main
-from maskrcnn.config.load import load_config
+from maskrcnn.config.load import Config, load_config
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.labels.readers.coco import read_coco
 from maskrcnn.labels.subset import Subset
@@ -78,6 +80,17 @@ def test_the_classes_of_the_recipe_are_those_that_are_checked(folder: Path, tmp_
     assert 'data.classes=["triangle"]' in report["advice"]["command"]
     assert main([*command, "--set", "data.classes=[]"]) == 0
     assert json.loads(out.read_text())["statistics"]["train"]["classes"] == every
+
+
+def test_a_class_that_the_recipe_does_not_name_is_an_error(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("model:\n  classes: [circle]\ntrain:\n  trunk: mobilenetv2-imagenet\n")
+    report = check(str(folder), recipe=str(path))
+    unknown = [finding for finding in report.findings if finding.kind is CheckKind.NOT_OF_RECIPE]
+    assert unknown and unknown[0].severity == "error" and "circle" not in unknown[0].line
+    others = sorted(report.statistics["train"].classes, reverse=True)
+    path.write_text(f"model:\n  classes: {json.dumps(others)}\n")  # another order is measured
+    assert check(str(folder), recipe=str(path)).advice.seconds_per_image > 0
 
 
 def test_statistics_by_hand(tmp_path: Path) -> None:
@@ -370,6 +383,19 @@ def test_exit_codes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = capsys.readouterr()
     assert path.name in output.out and len(output.err.strip().splitlines()) == 1
     assert main(["check", str(folder / "nothing")]) == 2
+
+
+def test_a_step_is_measured_on_the_device_that_trains(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def note(config: Config, train: Dataset, val: Dataset | None, device: str) -> Cost:
+        asked.append(device)
+        return Cost(1.0, 1.0, None)
+
+    monkeypatch.setattr(run, "measure", note)
+    monkeypatch.setattr(run, "best_device", lambda: "cuda")
+    check(str(folder))
+    assert asked == ["cuda"]
 
 
 def test_two_steps_are_measured(folder: Path) -> None:

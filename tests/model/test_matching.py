@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from maskrcnn.model import matching
-from maskrcnn.model.matching import match, match_low_quality
+from maskrcnn.model.matching import match
 from maskrcnn.ops.boxes import pairwise_ioa, pairwise_iou
 
 
@@ -84,17 +84,17 @@ def test_equal_the_loops_at_any_budget(
     boxes, objects, valid, ignore = scene
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(matching, "_OVERLAPS", budget)
-        found = match(boxes, objects, valid, ignore, limit)
-        chosen, slots = match_low_quality(boxes, objects, valid, least)
+        found = match(boxes, objects, valid, ignore, limit, least)
+        assert not match(boxes, objects, valid, ignore, limit).rescued.any()
     shape = (objects.shape[0], boxes.shape[1])
-    assert all(t.shape == shape for t in (*found, chosen, slots))
+    assert all(t.shape == shape for t in found)
     best, index, ignored = slow_match(boxes, objects, valid, ignore, limit)
     assert found.iou.flatten().tolist() == best
     assert found.index.flatten().tolist() == index
     assert found.ignored.flatten().tolist() == ignored
     low, low_index = slow_low_quality(boxes, objects, valid, least)
-    assert chosen.flatten().tolist() == low
-    assert slots.flatten().tolist() == low_index
+    assert found.rescued.flatten().tolist() == low
+    assert found.rescuer.flatten().tolist() == low_index
 
 
 def test_chunks_cover_the_objects_within_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,22 +114,21 @@ def test_chunks_cover_the_objects_within_the_budget(monkeypatch: pytest.MonkeyPa
 def test_no_objects_and_no_boxes() -> None:
     for n, g in [(4, 0), (0, 0)]:
         none = torch.zeros(2, g, dtype=torch.bool)
-        found = match(torch.rand(2, n, 4), torch.zeros(2, g, 4), none, none, 0.5)
-        chosen, _ = match_low_quality(torch.rand(2, n, 4), torch.zeros(2, g, 4), none, 0.0)
+        found = match(torch.rand(2, n, 4), torch.zeros(2, g, 4), none, none, 0.5, 0.0)
         assert found.iou.shape == (2, n)
-        assert not found.iou.any() and not found.ignored.any() and not chosen.any()
+        assert not found.iou.any() and not found.ignored.any() and not found.rescued.any()
 
 
 def test_low_quality_by_hand() -> None:
     anchors = torch.tensor([[[0.0, 0, 10, 10], [0, 0, 10, 10], [50, 50, 60, 60], [80, 80, 90, 90]]])
     objects = torch.tensor([[[0.0, 0, 4, 5], [58, 58, 70, 70], [200, 200, 210, 210], [0, 0, 10, 10]]])
     valid = torch.tensor([[True, True, True, False]])
-    chosen, index = match_low_quality(anchors, objects, valid, 0.0)
+    found = match(anchors, objects, valid, ~valid, None, 0.0)
     # both anchors that tie for the first object; nothing for the object that no anchor touches
-    assert chosen.tolist() == [[True, True, True, False]]
-    assert index.tolist() == [[0, 0, 1, 0]]
-    chosen, _ = match_low_quality(anchors, objects, valid, 0.1)
-    assert chosen.tolist() == [[True, True, False, False]]
+    assert found.rescued.tolist() == [[True, True, True, False]]
+    assert found.rescuer.tolist() == [[0, 0, 1, 0]]
+    found = match(anchors, objects, valid, ~valid, None, 0.1)
+    assert found.rescued.tolist() == [[True, True, False, False]]
 
 
 def test_a_box_in_a_crowd_is_ignored_but_keeps_its_object() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from maskrcnn.cli.main import main
 from maskrcnn.config.load import Config
 from maskrcnn.errors import UserError
 from maskrcnn.evaluate.coco import Scores
+from maskrcnn.stop import StopRequest
 from maskrcnn.train import trainer
 from maskrcnn.train.checkpoint import read_state
 from maskrcnn.train.evaluation import scores_line
@@ -71,6 +73,27 @@ def test_a_run_is_not_resumed_with_fewer_epochs_than_were_done(
     with pytest.raises(UserError, match=r"8 iterations \(1 epochs\) are done, more than the 4 .*epochs=2"):
         run_tiny(run, tiny_config(epochs=0.5), resume=True)
     assert (run / "config.yaml").read_bytes() == before
+
+
+def test_a_run_stopped_between_evaluations_is_not_resumed_with_fewer_epochs_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    monkeypatch.setattr(Trainer, "_evaluate", lambda self: self._interrupt())  # before it is evaluated
+    monkeypatch.setattr(StopRequest, "leave", lambda self: sys.exit(0))
+    with pytest.raises(SystemExit):
+        run_tiny(run, tiny_config(epochs=1), val=True)
+    with pytest.raises(UserError, match=r"8 iterations .* are done, more than the 4"):
+        run_tiny(run, tiny_config(epochs=0.5), val=True, resume=True)
+
+
+def test_a_complete_run_without_val_that_goes_on_with_one_is_finished_anew(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run_tiny(run, tiny_config(epochs=1))
+    assert "No val split" in (run / "report.md").read_text()
+    run_tiny(run, tiny_config(epochs=2), val=True, resume=True)
+    report = (run / "report.md").read_text()
+    assert "No val split" not in report and "16 iterations" in report
 
 
 def test_a_run_that_was_stopped_early_goes_on_with_more_patience(

@@ -124,6 +124,20 @@ def test_samples_are_the_same_each_time_and_have_more_objects(mosaic):
     assert more > 0
 
 
+def test_what_is_hidden_is_gone_for_a_network_without_a_mask_head_too():
+    dataset = Synthetic(6)
+    settings_ = config()
+    boxes_alone = settings_.model_copy(deep=True)
+    boxes_alone.model.mask_head = None
+    for seed in range(6):
+        one, two = (
+            TrainSamples(dataset, list(range(len(dataset.classes))), each)[seed, seed, 3]
+            for each in (settings_, boxes_alone)
+        )
+        assert np.array_equal(one.targets.boxes, two.targets.boxes)
+        assert np.array_equal(one.targets.ignore, two.targets.ignore)
+
+
 def test_an_epoch_of_everything_can_be_trained_on():
     dataset = Synthetic(4, people=True)
     settings_ = config(rotate=20, turn=0.5, blur=1.0, noise=1.0, jpeg=1.0)

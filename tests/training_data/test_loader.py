@@ -108,7 +108,8 @@ def test_workers_change_nothing_and_the_loader_goes_on():
     first = list(alone)
     alone.batch_sampler.set_epoch(1)
     second = list(alone)
-    crew = train_loader(data, list(range(5)), config(workers=2), start=1)
+    crew = train_loader(data, list(range(5)), config(workers=2))
+    crew.batch_sampler.set_epoch(0, 1)
     for expected in (first[1:], second):
         got = list(crew)
         assert len(got) == len(expected)

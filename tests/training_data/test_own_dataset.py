@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from maskrcnn.config.load import Config
 from maskrcnn.config.model import InputConfig
 from maskrcnn.errors import DataError
 from maskrcnn.evaluate.truth import read_truth
 from maskrcnn.labels.synthetic import Synthetic
 from maskrcnn.labels.types import Dataset, LabelledImage
 from maskrcnn.train.run_folder import describe_data
-from maskrcnn.training_data.samples import TestSamples, UnreadableImage
+from maskrcnn.training_data.samples import TestSamples, TrainSamples, UnreadableImage
 
 
 class Own(Dataset):
@@ -82,3 +83,31 @@ def test_two_images_of_one_id_are_not_scored_as_one() -> None:
 
     with pytest.raises(DataError, match="its image_id 1 is another image's too"):
         read_truth(Same(), masks=False)
+
+
+class Kept(Dataset):
+    """Labels that lie in memory and are given out as they are."""
+
+    def __init__(self, base: Dataset) -> None:
+        self.base, self.info, self.images = base, base.info, list(base)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def image(self, index: int) -> LabelledImage:
+        return self.images[index]
+
+    def pixels(self, index: int) -> np.ndarray:
+        return self.base.pixels(index)
+
+
+@pytest.mark.parametrize("mosaic", [0.0, 1.0])
+def test_augmentation_leaves_the_labels_as_they_are(mosaic: float) -> None:
+    data = Kept(Synthetic(4))
+    before = describe_data(data)
+    augment = {"copy_paste": 1.0, "mosaic": mosaic, "mosaic_canvas": [96, 128]}
+    labels = list(range(len(data.classes)))
+    samples = TrainSamples(data, labels, Config.model_validate({"data": {"augment": augment}}))
+    for seed in range(12):
+        samples[seed % 4, seed, 1]
+    assert describe_data(data) == before

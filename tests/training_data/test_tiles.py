@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from maskrcnn.check.advice import advise
+from maskrcnn.check.anchors import check_anchors
+from maskrcnn.check.findings import Findings
 from maskrcnn.check.statistics import describe
 from maskrcnn.cli.main import main
 from maskrcnn.config.data import TilesConfig
@@ -338,7 +340,9 @@ def test_the_cache_is_bounded(tmp_path: Path, cache: Path, monkeypatch: pytest.M
     for name in ("a.png", "b.png"):
         store = DecodedImages(size * 3 // 2)
         TiledDataset(scan(tmp_path, name), TILES, decoded=store)
-        store.fill()
+        told: list[tuple[int, int]] = []
+        store.fill(lambda done, of, told=told: told.append((done, of)))
+        assert told == [(0, size), (size, size)]
         assert len(list(cache.glob("*.npy"))) == 1  # the other training's made room
     config = load_config({}, ["model.mask_head=null"])
     config.data.tiles = TilesConfig(side=40, overlap=10, cache_gb=0)
@@ -461,6 +465,12 @@ def test_check_advises_tiles_that_can_be_trained_on(tmp_path: Path, cache: Path)
     form = prepare_data(config, dataset)[0].model.input
     assert tile_side(form, (10_000, 10_000), "auto") == tiles.side  # what predict takes
     assert tile_side(form, (2 * tiles.side, 2 * tiles.side), "auto") is None
+    # and the anchors are measured against what the tiles show
+    stats.box_sizes = np.full((stats.objects, 2), 28.0)
+    stats.image_sizes = np.full((5, 2), 10_000)
+    findings = Findings()
+    check_anchors(dataset, stats, config, "train", findings)
+    assert not list(findings)
     stats.sides = [300.0, 400, 500, 600, 900]  # large enough in whole images
     assert load_config(advice.recipe, advise("scans", stats).overrides).data.tiles is None
 

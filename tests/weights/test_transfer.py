@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from maskrcnn.config.model import ModelConfig
@@ -52,6 +53,22 @@ def test_other_shapes_and_heads_are_counted() -> None:
     assert "neck.lateral.0.conv.weight" in done.fresh and "mask_head.deconv.weight" in done.unused
     text = "\n".join(done.lines("narrow"))
     assert "neck: " in text and "start anew" in text and "mask_head: 6 tensors of narrow are not used" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"order": "bgr"}, "--set 'model.input.order=bgr'"),
+        ({"mean": [1, 2, 3.5]}, "--set 'model.input.mean=[1.0,2.0,3.5]'"),
+        ({"std": [1, 1, 1], "order": "bgr"}, "order=bgr' --set 'model.input.std=[1.0,1.0,1.0]'"),
+    ],
+)
+def test_what_the_backbone_saw_otherwise_is_said(changes: dict[str, object], line: str) -> None:
+    done = transfer(model(["a"]), model(["a"], input=changes))
+    assert not done.whole and not done.fresh
+    assert line in done.lines("theirs")[-1] and len(done.lines("theirs")) == 2
+    same = transfer(model(["a"], input=changes), model(["a"], input=changes))
+    assert same.whole and len(same.lines("theirs")) == 1
 
 
 def test_the_same_classes_are_copied_whole() -> None:

@@ -14,7 +14,7 @@ from maskrcnn.check.draft import Draft, compact
 from maskrcnn.check.geometry import advise_anchors, advise_sides
 from maskrcnn.check.length import Cost, advise_length
 from maskrcnn.check.machine import Machine
-from maskrcnn.check.start import choose_start, load_trunk_name
+from maskrcnn.check.start import choose_start, find_trunk
 from maskrcnn.check.statistics import Statistics
 from maskrcnn.config.load import Config, load_config
 from maskrcnn.labels.options import PLAIN, LabelOptions
@@ -119,7 +119,7 @@ def _advise_trunk(draft: Draft) -> None:
     config = draft.config
     if config.train.trunk or config.train.init or not config.model.backbone.freeze:
         return
-    trunk = load_trunk_name(config)
+    trunk = find_trunk(config)
     if trunk:
         draft.add("the recipe freezes a part of the backbone and names no weights", f"train.trunk={trunk}")
     else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 
 from maskrcnn.check.findings import MOST_RECORDS, Finding, Findings
@@ -55,9 +57,10 @@ def best_overlap(boxes: np.ndarray, shapes: np.ndarray) -> np.ndarray:
 def _scales(stats: Statistics, config: Config) -> np.ndarray:
     """(A, 2) the network's pixels per pixel of the image along x and y, of each object's image."""
     settings = config.model.input
+    most = sys.maxsize if config.data.tiles is None else config.data.tiles.side  # a side that it sees at once
     sizes, which = np.unique(stats.image_sizes, axis=0, return_inverse=True)
     views = [
-        resized_view(height, width, settings.short_side, settings.long_side)
+        resized_view(min(height, most), min(width, most), settings.short_side, settings.long_side)
         for height, width in sizes.tolist()
     ]
     return np.array([view.factor for view in views]).reshape(-1, 2)[np.repeat(which.ravel(), stats.counts)]

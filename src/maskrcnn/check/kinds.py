@@ -42,6 +42,11 @@ class CheckKind(Enum):
         "use the same classes in both, or it counts as never found",
         "error",
     )
+    NOT_OF_RECIPE = (
+        "class that the recipe does not name",
+        "add it to model.classes, or leave it out with data.classes: train refuses it",
+        "error",
+    )
     UNKNOWN_UNUSED_CLASS = ("class that neither train nor an object has", "nothing to do: it is passed over")
     MOSTLY_CROWDS = (
         "crowd regions that are more than the objects",

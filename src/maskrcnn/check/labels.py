@@ -8,6 +8,7 @@ from maskrcnn.check.findings import Finding, Findings
 from maskrcnn.check.kinds import FEW, IMBALANCE, CheckKind
 from maskrcnn.check.statistics import Statistics
 from maskrcnn.labels.annotation_masks import annotation_rle
+from maskrcnn.labels.match_classes import takes_nameless
 from maskrcnn.labels.shapes import box_iou, fits_swapped
 from maskrcnn.labels.types import Annotation, LabelledImage
 from maskrcnn.masks.rle import rle_area, rle_box
@@ -54,6 +55,15 @@ def check_classes(statistics: dict[str, Statistics], findings: Findings) -> None
             if name not in train.classes:
                 kind = CheckKind.CLASS_OF_VAL_ALONE if count else CheckKind.UNKNOWN_UNUSED_CLASS
                 findings.add(Finding(kind, split, f"class {name!r}", 0))
+
+
+def check_known(stats: Statistics, classes: list[str], split: str, findings: Findings) -> None:
+    """Classes that objects have and that are not of the `classes` that a recipe names; if none, all are."""
+    if not classes or takes_nameless(list(stats.classes), classes):
+        return
+    for name, count in stats.classes.items():
+        if count and name not in classes:
+            findings.add(Finding(CheckKind.NOT_OF_RECIPE, split, f"class {name!r}", 0))
 
 
 def mask_fault(annotation: Annotation, image: LabelledImage) -> CheckKind | None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+import numpy as np
 import torch
 
 from maskrcnn.check.length import Cost
@@ -14,10 +15,12 @@ from maskrcnn.config.load import Config
 from maskrcnn.environment import usable_cores
 from maskrcnn.evaluate.coco import find_all
 from maskrcnn.images.batch import Batch, Targets
+from maskrcnn.labels.match_classes import labels_for
 from maskrcnn.labels.subset import Subset
 from maskrcnn.labels.types import Dataset
 from maskrcnn.model.build import build
 from maskrcnn.model.mask_rcnn import MaskRCNN
+from maskrcnn.training_data.decoded import GIGABYTE, DecodedImages
 from maskrcnn.training_data.fill_config import fill_config
 from maskrcnn.training_data.loader import train_loader
 from maskrcnn.training_data.tiles import TiledDataset
@@ -28,7 +31,7 @@ MEASURED_BATCH = 2  # images of a step that is measured
 T = TypeVar("T")
 
 
-def measure(config: Config, train: Dataset, val: Dataset | None = None, device: str = "cpu") -> Cost:
+def measure(config: Config, train: Dataset, val: Dataset | None, device: str) -> Cost:
     """Runs training steps with random weights and looks at one image of `val`, or else of `train`.
 
     The first step warms up; of the others the fastest counts, which what else the machine does slowed least.
@@ -37,17 +40,18 @@ def measure(config: Config, train: Dataset, val: Dataset | None = None, device: 
         config: without the classes of the data, or with them.
     """
     config = fill_config(config, train)
-    images, seen = len(train), val or train
-    seen_images = len(seen)
+    seen = val or train
+    views, views_seen = 1.0, 1.0  # of an image
     if config.data.tiles is not None:
-        channels = config.model.input.channels
-        train = TiledDataset(train, config.data.tiles, channels=channels)
-        seen = TiledDataset(seen, config.data.tiles, channels=channels, keep_empty=True)
+        tiles, tiles_seen = _tiled(train, config), _tiled(seen, config, keep_empty=True)
+        views, views_seen = len(tiles) / len(train), len(tiles_seen) / len(seen)
+        train, seen = _largest(tiles), tiles_seen
     config.data.workers = 0
     # one process, and the memory of one part: the recipe's own parts need not divide so small a batch
     config.train.batch, config.train.accumulate = min(MEASURED_BATCH, len(train)), 1
     network = build(config.model).train().to(device)
-    batches = iter(train_loader(train, list(range(len(train.classes))), config, endless=True))
+    labels = labels_for(train, config.model.classes)
+    batches = iter(train_loader(train, labels, config, endless=True))
     bf16 = config.train.precision == "bf16"
     times: list[float] = []
     reading: list[float] = []
@@ -65,9 +69,30 @@ def measure(config: Config, train: Dataset, val: Dataset | None = None, device: 
         _timed(step, times)
     # on a CPU workers take turns with the training
     seconds = min(times[1:]) + sum(reading) / len(reading) / usable_cores()
-    per_image = seconds / config.train.batch * len(train) / images
-    evaluation = _seconds_to_find(network.eval(), seen) * len(seen) / seen_images
-    return Cost(per_image, evaluation, _peak_memory_gb())
+    evaluation = _seconds_to_find(network.eval(), seen) * views_seen
+    return Cost(seconds / config.train.batch * views, evaluation, _peak_memory_gb())
+
+
+def _tiled(dataset: Dataset, config: Config, *, keep_empty: bool = False) -> TiledDataset:
+    """Tiles as a training has them, of images that are decoded once."""
+    assert config.data.tiles is not None
+    decoded = DecodedImages(
+        int(config.data.tiles.cache_gb * GIGABYTE), value_range=config.model.input.value_range
+    )
+    return TiledDataset(
+        dataset,
+        config.data.tiles,
+        channels=config.model.input.channels,
+        decoded=decoded,
+        keep_empty=keep_empty,
+    )
+
+
+def _largest(tiles: TiledDataset) -> Dataset:
+    """The tiles of the image that has most, which is decoded, as a training does before its first step."""
+    found = Subset(tiles, np.flatnonzero(tiles.sources == np.bincount(tiles.sources).argmax()).tolist())
+    found.pixels(0)
+    return found
 
 
 def _seconds_to_find(network: MaskRCNN, dataset: Dataset) -> float:

@@ -19,16 +19,18 @@ from maskrcnn.check.images import (
     mean_and_deviation,
 )
 from maskrcnn.check.kinds import CheckKind
-from maskrcnn.check.labels import check_annotations, check_classes
+from maskrcnn.check.labels import check_annotations, check_classes, check_known
 from maskrcnn.check.measure import measure
 from maskrcnn.check.page import write_page
 from maskrcnn.check.report import Report
 from maskrcnn.check.statistics import StatisticsCounter
 from maskrcnn.config.load import Config, load_config
+from maskrcnn.environment import best_device
 from maskrcnn.errors import RecordError, UserError
 from maskrcnn.files import write_json
 from maskrcnn.images.read import ValueRange
 from maskrcnn.labels.channels import with_channels
+from maskrcnn.labels.match_classes import take_class
 from maskrcnn.labels.open import open_dataset, open_split, open_val
 from maskrcnn.labels.options import PLAIN, LabelOptions
 from maskrcnn.labels.problems import Problem
@@ -194,8 +196,10 @@ def _advise(
         options=options,
         val=val,
     )
+    classes = advice.config.model.classes
     for split, dataset in report.datasets.items():
         check_anchors(dataset, report.statistics[split], advice.config, split, report.findings)
+        check_known(report.statistics[split], classes, split, report.findings)
     if measured and not report.findings.errors:
-        cost = measure(advice.config, report.datasets["train"], other)
-        advice.note_cost(cost, len(report.datasets["train"]))
+        trained = take_class(report.datasets["train"], classes)[0]
+        advice.note_cost(measure(advice.config, trained, other, best_device()), len(trained))

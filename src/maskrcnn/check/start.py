@@ -98,13 +98,10 @@ def _used(stats: Statistics) -> list[str]:
     return [name for name, count in stats.classes.items() if count]
 
 
-def load_trunk_name(config: Config) -> str | None:
-    """The recipe's trunk or, where it freezes a backbone and names none, one that fits."""
-    backbone = config.model.backbone
-    if config.train.trunk or config.train.init or not backbone.freeze:
-        return config.train.trunk
+def find_trunk(config: Config) -> str | None:
+    """A trunk for the recipe's backbone; None where there is none."""
     trunks = [*shipped_trunks(), *(entry.name for entry in published_checkpoints() if entry.kind == "trunk")]
-    return next((name for name in trunks if _backbone_of(name) == backbone.kind), None)
+    return next((name for name in trunks if _backbone_of(name) == config.model.backbone.kind), None)
 
 
 def _backbone_of(trunk: str | None) -> str | None:

@@ -15,7 +15,7 @@ from maskrcnn.config.model import RpnConfig
 from maskrcnn.images.batch import Targets
 from maskrcnn.model.anchors import cell_anchors, grid_anchors
 from maskrcnn.model.losses import box_loss, objectness_loss
-from maskrcnn.model.matching import match, match_low_quality
+from maskrcnn.model.matching import match
 from maskrcnn.model.sampling import random_keys, sample
 from maskrcnn.ops import boxes as box_ops
 from maskrcnn.ops.nms import nms
@@ -115,18 +115,17 @@ class RPN(nn.Module):
         config = self.config
         anchors = torch.cat(output.anchors)
         with torch.no_grad():
-            all_anchors = anchors.unsqueeze(0)
-            matched = match(all_anchors, targets.boxes, targets.valid, targets.ignore, config.ignore_iou)
-            rescued, rescuer = match_low_quality(
-                all_anchors, targets.boxes, targets.valid, config.low_quality_min_iou
+            matched = match(
+                anchors.unsqueeze(0),
+                *(targets.boxes, targets.valid, targets.ignore),
+                config.ignore_iou,
+                config.low_quality_min_iou,
             )
-            positive = (matched.iou >= config.positive_iou) | rescued
+            positive = (matched.iou >= config.positive_iou) | matched.rescued
             negative = (matched.iou < config.negative_iou) & ~positive & ~matched.ignored
-            index = (
-                torch.where(rescued, rescuer, matched.index)
-                if config.low_quality_overrides
-                else matched.index
-            )
+            index = matched.index
+            if config.low_quality_overrides:
+                index = torch.where(matched.rescued, matched.rescuer, index)
             keys = random_keys(targets.seeds, anchors.shape[0], stream=0)
             chosen = sample(
                 positive, negative, keys, samples=config.samples, positive_fraction=config.positive_fraction

@@ -42,10 +42,10 @@ def evaluate_together(
     share = Subset(dataset, range(rank, len(dataset), world))
     own = find_all(network, share, batch=batch, workers=config.data.workers, progress=progress)  # type: ignore[arg-type]
     results = gather_object(list(own))
-    if found is not None:
-        found += results
     scores: list[Scores | None] = [None]
     if accelerator.is_main_process:
+        if found is not None:
+            found += results
         kinds, notes = comparable_kinds(network, dataset)  # type: ignore[arg-type]
         scored = score_results(dataset, results, kinds)
         scored.notes = notes + scored.notes

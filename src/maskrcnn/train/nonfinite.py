@@ -75,16 +75,7 @@ def refuse_step(
     path = run / "nonfinite.json"
     if main:
         write_json(path, {"iteration": iteration, "parts": records})
-    remedy = f"lower train.lr or set train.clip=1, and see {path}"
-    raise UserError(nonfinite_message(iteration, names, bad, remedy))
-
-
-def nonfinite_message(iteration: int, names: list[str], bad: list[str], remedy: str) -> str:
-    """One line for the person.
-
-    Args:
-        names: of the images.
-        bad: the losses, or the gradient, that are not finite.
-        remedy: what to do.
-    """
-    return f"iteration {iteration}: {', '.join(bad)} not finite on {first_of(names, 6)}; {remedy}"
+    raise UserError(
+        f"iteration {iteration}: {', '.join(bad)} not finite on {first_of(names, 6)}; lower train.lr or set "
+        f"train.clip=1, and see {path}"
+    )

@@ -83,24 +83,29 @@ def progress_of(state: dict[str, Any], path: Path) -> TrainingState:
 
 
 def continue_from(
-    progress: TrainingState, config: TrainConfig, total: int, per_epoch: int, run: Path
+    progress: TrainingState, config: TrainConfig, total: int, per_epoch: int, run: Path, *, evaluated: bool
 ) -> None:
     """Set `progress` to go on to iteration `total`.
+
+    Args:
+        evaluated: whether no evaluation of the present weights is due.
 
     Raises:
         Complete: it is done, or was stopped early.
         UserError: more is done than `train.epochs` asks for now.
     """
     done = progress.iteration
-    progress.stopped_early = config.patience is not None and progress.stale >= config.patience
-    if progress.finished and progress.stopped_early:
+    if evaluated:
+        progress.stopped_early = config.patience is not None and progress.stale >= config.patience
+    complete = progress.finished and evaluated
+    if complete and progress.stopped_early:
         raise Complete(
             f"complete: stopped early after {done} of {total} iterations, no better for {progress.stale} "
             f"evaluations; for more add --set train.patience={2 * progress.stale}"
         )
     epochs = done / per_epoch
     more = f"--set train.epochs={int(epochs) + 1}"
-    if progress.finished and done >= total:
+    if complete and done >= total:
         unit = "epoch" if epochs == 1 else "epochs"
         raise Complete(
             f"complete: {done} of {done} iterations ({epochs:.4g} {unit}) are done; for more add {more}"

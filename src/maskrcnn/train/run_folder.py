@@ -1,7 +1,8 @@
 """A run's folder: what it holds so that it explains itself, and who may begin or resume in it.
 
 config.yaml, command.txt, env.json, data.json, metrics.jsonl, plots/, samples/, weights/last, weights/best,
-state.pt and, at the end, report.md.
+state.pt; recipe.yaml where `auto` made one, nonfinite.json where a loss was not finite and, at the end,
+report.md and report.html.
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ LAUNCHED = "MASKRCNN_LAUNCHED"  # in the environment of what `maskrcnn launch` s
 LOCK = ".lock"  # held by the process that trains
 SIGNS_OF_A_RUN = ("config.yaml", "state.pt", "metrics.jsonl", "weights")
 # what else a run writes, none of it before its config.yaml
-OTHERS_OF_A_RUN = ("data.json", "env.json", "command.txt", "samples", "plots", "report.md", "report.html")
+OTHERS_OF_A_RUN = (
+    *("data.json", "env.json", "command.txt", "recipe.yaml", "nonfinite.json"),
+    *("samples", "plots", "report.md", "report.html"),
+)
 GENERATED_SAMPLE = 32  # images of a generated data set that the digest looks at
 
 

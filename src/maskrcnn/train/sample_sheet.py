@@ -24,16 +24,12 @@ def draw_sheet(dataset: Dataset, config: Config, count: int) -> Image.Image:
     config = config.model_copy(deep=True)
     config.data.workers = 0
     config.train.accumulate = 1
+    batches = iter(train_loader(dataset, labels_for(dataset, config.model.classes), config, endless=True))
     drawn: list[Image.Image] = []
-    epoch = 0
     while len(drawn) < count:
-        loader = train_loader(dataset, labels_for(dataset, config.model.classes), config, epoch=epoch)
-        for batch, targets, _ in loader:
-            for row in range(min(len(batch.images), count - len(drawn))):
-                drawn.append(draw_sample(batch, targets, row, config.model).convert("RGB"))
-            if len(drawn) == count:
-                break
-        epoch += 1
+        batch, targets, _ = next(batches)
+        for row in range(min(len(batch.images), count - len(drawn))):
+            drawn.append(draw_sample(batch, targets, row, config.model).convert("RGB"))
     return _sheet(drawn)
 
 

@@ -155,8 +155,9 @@ class Trainer:
         state = state_of(run) if resume else None
         self.progress = TrainingState() if state is None else progress_of(state, run / "state.pt")
         self.notes = follows + self._compare(resume) + forget_lost_best(self.progress, run)
-        if state is not None and (val_data is None or self.progress.evaluated_at == self.progress.iteration):
-            continue_from(self.progress, self.settings, self.total, self.per_epoch, run)
+        if state is not None:
+            evaluated = val_data is None or self.progress.evaluated_at == self.progress.iteration
+            continue_from(self.progress, self.settings, self.total, self.per_epoch, run, evaluated=evaluated)
         misfits: list[str] = []
         if network is None:  # before the folder is written to: one that is refused leaves no run behind
             network, misfits, whole = make_network(self.config, resume=state is not None)

@@ -78,10 +78,11 @@ class DecodedImages:
         missing = {file: entry for file, entry in self._wanted.items() if not file.exists()}
         for file in self._wanted.keys() - missing.keys():
             file.touch()
+        total = sum(size for _, _, size in missing.values())
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if missing:
-                self._make_room(sum(size for _, _, size in missing.values()))
+                self._make_room(total)
         except OSError as error:
             raise UserError(
                 f"{self.folder}: cannot be written ({error.strerror}); set MASKRCNN_CACHE to a folder that "
@@ -90,9 +91,11 @@ class DecodedImages:
         done = 0
         for file, (path, channels, size) in missing.items():
             if progress:
-                progress(done, self.bytes)
+                progress(done, total)
             decode_apart(path, channels, file, self.value_range)
             done += size
+        if progress and missing:
+            progress(total, total)
 
     def _make_room(self, needed: int) -> None:
         others = [file for file in self.folder.glob("[!.]*.npy") if file not in self._wanted]

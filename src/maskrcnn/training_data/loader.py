@@ -27,20 +27,19 @@ def train_loader(
     labels: list[int],
     config: Config,
     *,
-    epoch: int = 0,
-    start: int = 0,
     rank: int = 0,
     world: int = 1,
     endless: bool = False,
     shapes: Shapes | None = None,
     augment: Augment | None = None,
 ) -> DataLoader[Sample]:
-    """Batches (Batch, Targets, names) for one process from global batch `start` of an epoch on: of that
-    epoch, or `endless` of those that follow too.
+    """Batches (Batch, Targets, names) for one process: of the first epoch, or `endless` of those that follow
+    too.
 
-    Its `batch_sampler` is an `EpochSampler`: call `loader.batch_sampler.set_epoch(epoch, start)` before each
-    further epoch; the workers stay. With `train.accumulate` above 1 each global batch comes in that many
-    parts. Where there are `shapes`, images are padded to one of them, and objects to few numbers of slots.
+    Its `batch_sampler` is an `EpochSampler`: `loader.batch_sampler.set_epoch(epoch, start)` says which epoch
+    comes next, and from which of its global batches on; the workers stay. With `train.accumulate` above 1
+    each global batch comes in that many parts. Where there are `shapes`, images are padded to one of them,
+    and objects to few numbers of slots.
 
     Args:
         augment: a person's own change of images and labels.
@@ -49,12 +48,10 @@ def train_loader(
     sampler = EpochSampler(
         len(dataset),
         config.train.seed,
-        epoch,
-        rank,
-        world,
-        config.train.batch,
+        rank=rank,
+        world=world,
+        batch=config.train.batch,
         accumulate=config.train.accumulate,
-        start=start,
         tall=None if config.data.augment.crop else _tall(dataset),
         factors=None if threshold is None else repeat_factors(dataset, threshold),
         endless=endless,

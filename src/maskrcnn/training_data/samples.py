@@ -74,7 +74,9 @@ class TrainSamples(TorchDataset[Sample]):
         self.channels = config.model.input.channels
         self.augment = config.data.augment
         self.own = augment
-        self.mask_side = config.data.mask_side if config.model.mask_head else 0
+        # copy-paste finds by their masks which objects it hides
+        masked = config.model.mask_head is not None or config.data.augment.copy_paste > 0
+        self.mask_side = config.data.mask_side if masked else 0
         wanted = (config.model.keypoints or dataset.keypoints) if config.model.keypoint_head else None
         if wanted and dataset.keypoints and wanted.names != dataset.keypoints.names:
             raise DataError(
@@ -109,7 +111,7 @@ class TrainSamples(TorchDataset[Sample]):
         """The sample with objects of another image pasted in."""
         image, source = self._read(int(rng.integers(len(self.dataset))), rng)
         view = draw_paste_view(self.augment, image.height, image.width, sample.pixels.shape[:2], rng)
-        image.annotations = draw_objects(image.annotations, rng)
+        image = dataclasses.replace(image, annotations=draw_objects(image.annotations, rng))
         if not image.annotations:
             return sample
         pixels, targets = self._augmented(image, source, view, seed, rng)
@@ -129,17 +131,17 @@ class TrainSamples(TorchDataset[Sample]):
         tiles = draw_tiles(canvas, grids[int(step_rng.integers(len(grids)))], rng)
         indices = rng.permutation([index, *rng.integers(len(self.dataset), size=len(tiles) - 1)])
         parts = [self._tile(int(i), tile, seed, rng) for i, tile in zip(indices, tiles, strict=True)]
-        pixels = join_pixels(canvas, tiles, [pixels for pixels, _ in parts])
-        targets = join_targets(tiles, [targets for _, targets in parts], seed)
-        names = " + ".join(self.dataset.image(int(i)).file_name for i in indices)
-        return Sample(pixels, targets, names, (1.0, 1.0), canvas)
+        pixels = join_pixels(canvas, tiles, [pixels for pixels, _, _ in parts])
+        targets = join_targets(tiles, [targets for _, targets, _ in parts], seed)
+        return Sample(pixels, targets, " + ".join(name for _, _, name in parts), (1.0, 1.0), canvas)
 
     def _tile(
         self, index: int, tile: Window, seed: int, rng: np.random.Generator
-    ) -> tuple[np.ndarray, ObjectTargets]:
+    ) -> tuple[np.ndarray, ObjectTargets, str]:
+        """Pixels, objects and the image's name."""
         image, source = self._read(index, rng)
         view = draw_tile_view(self.augment, image.height, image.width, (tile.height, tile.width), rng)
-        return self._augmented(image, source, view, seed, rng)
+        return *self._augmented(image, source, view, seed, rng), image.file_name
 
     def _read(self, index: int, rng: np.random.Generator) -> tuple[LabelledImage, np.ndarray]:
         """An image with its labels, as the person's own augmentation leaves them."""

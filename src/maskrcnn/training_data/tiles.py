@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -77,16 +78,24 @@ class TiledDataset(Dataset):
         source, left, top, width, height = self._places[index].tolist()
         if not width:
             return self.dataset.pixels(source)
-        image = self.dataset.image(source)
-        file = self._array_file(image)
-        if file is None:
+        # not the image with all its labels, which may be many
+        name, size = self._labels.packed.path(index), self.dataset.size(source)
+        path = None if name is None else Path(name)
+        file = self._array_file(path, size)
+        if path is None or file is None:
             return self.dataset.pixels(source)[top : top + height, left : left + width].copy()
-        if image.path is not None and not file.exists():
-            decode_apart(image.path, self.channels, file, self.info.value_range)
+        if not file.exists():
+            decode_apart(path, self.channels, file, self.info.value_range)
         pixels = open_array(file)
-        refuse_other_size(image, *pixels.shape[:2])
+        if pixels.shape[:2] != size:
+            refuse_other_size(self.dataset.image(source), *pixels.shape[:2])
         # a copy: the rest is never in memory
         return np.array(pixels[top : top + height, left : left + width])
+
+    @property
+    def sources(self) -> np.ndarray:
+        """(n,) int64: the index of the image that each tile is of."""
+        return self._places[:, 0]
 
     @property
     def line(self) -> str:
@@ -110,7 +119,7 @@ class TiledDataset(Dataset):
                 continue
             self.counts["cut"] += 1
             self.counts["objects"] += sum(not a.crowd for a in image.annotations)
-            if self._array_file(image) is None and image.path is not None:
+            if self._array_file(image.path, image.size) is None and image.path is not None:
                 self.counts["not kept"] += 1
             for window, parts in crop_tiles(image, self.tiles):
                 if self._used(parts):
@@ -136,17 +145,17 @@ class TiledDataset(Dataset):
         counts["remnants"] += sum(part.remnant for part in parts)
         return True
 
-    def _array_file(self, image: LabelledImage) -> Path | None:
+    def _array_file(self, path: Path | None, size: tuple[int, int]) -> Path | None:
         """The array file of an image's pixels, there or to come; None where each tile decodes the image."""
-        if image.path is None:
+        if path is None:
             return None
-        if image.path.suffix.lower() == ARRAY_SUFFIX:
-            array = open_array(image.path)
+        if path.suffix.lower() == ARRAY_SUFFIX:
+            array = open_array(path)
             if array.dtype == np.uint8 and array.shape[2] == self.channels:
-                return image.path
+                return path
         if self._decoded is None:
             return None
-        return self._decoded.reserve(image.path, self.channels, image.height * image.width)
+        return self._decoded.reserve(path, self.channels, math.prod(size))
 
 
 @dataclass

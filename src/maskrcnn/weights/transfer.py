@@ -8,11 +8,14 @@ one class gives it to another of one, whatever the two call it.
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from maskrcnn.config.model import ModelConfig
 from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.shell import first_of
 from maskrcnn.weights.first_convolution import STEM, adapt_first_convolution
@@ -28,11 +31,12 @@ class Transfer:
     adapted: tuple[int, int] | None = None
     fresh: list[str] = field(default_factory=list)  # tensors that start anew
     unused: list[str] = field(default_factory=list)  # the other's tensors that have no place
+    otherwise: list[str] = field(default_factory=list)  # settings that the other's backbone was trained with
 
     @property
     def whole(self) -> bool:
         """Whether nothing of the network is new: it finds what the other finds."""
-        return not (self.by_class or self.adapted or self.fresh)
+        return not (self.by_class or self.adapted or self.fresh or self.otherwise)
 
     def lines(self, source: str) -> list[str]:
         """For the terminal: one line for each part of the network that does not start from `source` as a
@@ -44,11 +48,17 @@ class Transfer:
             lines.append(f"  {STEM}: adapted from {self.adapted[0]} input channels to {self.adapted[1]}")
         for name, classes in self.by_class.items():
             lines.append(f"  {name}: rows of {first_of(classes, 5) or 'no class'}; the rest start anew")
-        lines += [f"  {part}: {count} tensors start anew" for part, count in _parts(self.fresh).items()]
+        fresh = Counter(map(_part, self.fresh))
+        lines += [f"  {part}: {count} tensors start anew" for part, count in fresh.items()]
         lines += [
             f"  {part}: {count} tensors of {source} are not used"
-            for part, count in _parts(self.unused).items()
+            for part, count in Counter(map(_part, self.unused)).items()
         ]
+        if self.otherwise:
+            settings = " ".join(f"--set '{setting}'" for setting in self.otherwise)
+            lines.append(
+                f"  backbone: was trained with other settings; to start from it as it is: {settings}"
+            )
         return lines
 
 
@@ -78,7 +88,23 @@ def transfer(network: MaskRCNN, other: MaskRCNN) -> Transfer:
             else:
                 done.fresh.append(name)
     done.unused = [name for name in theirs if name not in own]
+    same_channels = network.config.input.channels == other.config.input.channels
+    if same_channels and any(_part(name) == "backbone" for name in done.copied):
+        done.otherwise = _other_settings(network.config, other.config)
     return done
+
+
+def _other_settings(own: ModelConfig, theirs: ModelConfig) -> list[str]:
+    """What `theirs` says otherwise of what a backbone sees and how it strides."""
+    pairs = {
+        **{f"model.input.{key}": (own.input, theirs.input, key) for key in ("order", "mean", "std")},
+        "model.backbone.stride_in_1x1": (own.backbone, theirs.backbone, "stride_in_1x1"),
+    }
+    found = []
+    for name, (mine, other, key) in pairs.items():
+        if getattr(mine, key) != getattr(other, key):
+            found.append(f"{name}={json.dumps(getattr(other, key), separators=(',', ':'))}".replace('"', ""))
+    return found
 
 
 def _rows(name: str, network: MaskRCNN) -> list[str] | None:
@@ -106,9 +132,6 @@ def _copy_rows(tensor: Tensor, given: Tensor, mine: list[str], theirs: list[str]
     return [name for name in shared if name]
 
 
-def _parts(names: list[str]) -> dict[str, int]:
-    """How many of the tensors belong to each part of the network."""
-    counts: dict[str, int] = {}
-    for name in names:
-        counts[name.partition(".")[0]] = counts.get(name.partition(".")[0], 0) + 1
-    return counts
+def _part(name: str) -> str:
+    """The part of the network that a tensor belongs to."""
+    return name.partition(".")[0]
