@@ -163,3 +163,13 @@ def subjects(folder: Path) -> list[Subject]:
 
 def test_any_bytes_are_read_or_refused(tmp_path: Path) -> None:
     check_spoilt(subjects(tmp_path))
+
+
+def test_a_box_that_is_none_is_counted(files: Files) -> None:
+    files.segments[0]["bbox"] = [2, 3, 8]
+    dataset = files.read()
+    assert dataset.image(0).annotations[0].box == (2, 3, 10, 9)
+    assert (
+        dataset.problems.texts()["box without an area, or not of four finite numbers, taken from the mask"]
+        == 1
+    )

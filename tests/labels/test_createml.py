@@ -114,3 +114,9 @@ def test_two_files_are_not_told_to_be_of_a_kind_that_is_not_read(tmp_path: Path)
         (tmp_path / name).write_text(json.dumps([{"image": "a.jpg", "annotations": [box]}]))
     with pytest.raises(UserError, match=r"holds 'one\.json' and 'two\.json'; name the one that is meant"):
         open_dataset(tmp_path)
+
+
+def test_a_suffix_in_capitals(tmp_path: Path) -> None:
+    path = write(tmp_path, *good())
+    path.rename(tmp_path / "_ANNOTATIONS.CREATEML.JSON")
+    assert len(repaired(tmp_path)) == 2

@@ -76,3 +76,8 @@ def subjects(folder: Path) -> list[Subject]:
 
 def test_any_bytes_are_read_or_refused(tmp_path: Path) -> None:
     check_spoilt(subjects(tmp_path))
+
+
+def test_a_line_is_counted_as_an_editor_does(tmp_path: Path) -> None:
+    write(tmp_path, f"\n{UPRIGHT}\n1 2 3\n")
+    claims.refused(lambda: read_dota(tmp_path), "line 4", "has 3 words")

@@ -78,3 +78,9 @@ def subjects(folder: Path) -> list[Subject]:
 
 def test_any_bytes_are_read_or_refused(tmp_path: Path) -> None:
     check_spoilt(subjects(tmp_path))
+
+
+def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:
+    write(tmp_path)
+    write(tmp_path, suffix=".jpg")
+    claims.refused(lambda: read_kitti_mots(tmp_path), "'0000/000003.jpg' and '0000/000003.png' share a name")

@@ -172,3 +172,15 @@ def test_masks_in_other_lossless_formats(suffix: str, tmp_path: Path) -> None:
         Image.open(path).save(path.with_suffix(suffix))
         path.unlink()
     assert [a.area for a in read_mask_folders(tmp_path).image(0).annotations] == [47.0, 47.0]
+
+
+def test_two_images_of_one_name_are_refused_and_hidden_files_passed_over(tmp_path: Path) -> None:
+    for name in ("a.png", "._a.png", "b.png"):
+        (tmp_path / "images").mkdir(exist_ok=True)
+        Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "images" / name)
+    (tmp_path / "masks" / "a").mkdir(parents=True)
+    Image.fromarray(bitmap(1, 2)).save(tmp_path / "masks" / "a" / "1.png")
+    dataset = read_mask_folders(tmp_path)
+    assert dataset.problems.texts() == {"folder without masks left out": 1}  # of b.png
+    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "images" / "a.jpg")
+    refused(tmp_path, "'a.jpg' and 'a.png' share a stem")

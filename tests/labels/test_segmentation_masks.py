@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import claims
@@ -243,3 +244,8 @@ def subjects(folder: Path) -> list[Subject]:
 
 def test_any_bytes_are_read_or_refused(tmp_path: Path) -> None:
     check_spoilt(subjects(tmp_path))
+
+
+def test_without_objects_it_is_refused(folder: Folder) -> None:
+    shutil.rmtree(folder.path / "SegmentationObject")
+    claims.refused(lambda: read_segmentation_masks(folder.path), "no folder SegmentationObject")

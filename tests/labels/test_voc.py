@@ -19,6 +19,7 @@ from maskrcnn.labels.detect import detect
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.open import open_dataset, open_pair
 from maskrcnn.labels.options import LabelOptions
+from maskrcnn.labels.readers.label_image import voc_colour
 from maskrcnn.labels.readers.voc import looks_like_voc, read_voc
 from maskrcnn.labels.writers.left_out import LeftOut
 from maskrcnn.labels.writers.voc import write_voc
@@ -68,7 +69,7 @@ def ids_of(scene: Scene) -> np.ndarray:
 def save_ids(path: Path, ids: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     label = Image.fromarray(ids, mode="P")
-    label.putpalette([(37 * k) % 256 for k in range(768)])
+    label.putpalette([part for index in range(256) for part in voc_colour(index)])
     label.save(path)
 
 

@@ -77,9 +77,7 @@ class LabelBuilder:
         """
         name = self._bare(name)
         if not isinstance(name, str) or not name:
-            raise RecordError(
-                self.source, "has no name", "add it", f"entry {len(self.classes)} of categories"
-            )
+            raise RecordError(self.source, "has no name", "add it", f"id {short(class_id)} of categories")
         record = f"category {name!r}"
         if not name.isprintable():
             raise RecordError(self.source, "has control characters in its name", "remove them", record)
@@ -149,8 +147,6 @@ class LabelBuilder:
                 f"image {file_name!r}",
             )
         path = self.folder / name
-        if self._names.folder != self.folder:
-            self._names = NearNames(self.folder)
         if not os.path.isfile(path) and (near := self._names.find(name, any_suffix=False)) is not None:
             self.problems.note(ProblemKind.NEAR_NAME, f"image {file_name!r}", near)
             name, path = near, self.folder / near

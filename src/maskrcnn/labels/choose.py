@@ -36,11 +36,20 @@ def choose_labels(dataset: Dataset, settings: DataConfig, *, strict: bool = True
         names = _known(dataset, settings.classes, strict)
         labels = [names.index(name) if name in names else None for name in dataset.classes]
         chosen = Chosen(chosen, labels, ignore=settings.other_classes == "ignore")
-    if strict and chosen is not dataset and not label_counts(chosen)[0].any():
+    if strict and chosen is not dataset and all(a.crowd for image in chosen for a in image.annotations):
         raise RecordError(
             dataset.name, f"no object is left by data.classes={settings.classes}", "choose others"
         )
     return chosen
+
+
+def with_classes(dataset: Dataset, names: list[str]) -> Dataset:
+    """The data set with the list of classes `names`, which has all of its own."""
+    if dataset.classes == names:
+        return dataset
+    found = Chosen(dataset, [names.index(name) for name in dataset.classes])
+    found.info = replace(found.info, classes=names, class_ids=list(range(1, len(names) + 1)))
+    return found
 
 
 def label_counts(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.files import new_folder, refuse_filled
 from maskrcnn.images.header import refuse_stack
+from maskrcnn.labels.choose import with_classes
 from maskrcnn.labels.open import open_dataset, open_split
 from maskrcnn.labels.options import PLAIN, LabelOptions
 from maskrcnn.labels.split_names import SPLITS
@@ -89,6 +90,9 @@ def convert_data(
         for image in dataset:
             if image.path is not None:
                 refuse_stack(image.path)
+    if to != "coco":  # of which each split has a file of its own, with its own classes
+        names = list(dict.fromkeys(name for dataset in datasets.values() for name in dataset.classes))
+        datasets = {split: with_classes(dataset, names) for split, dataset in datasets.items()}
     left_out = LeftOut()
     with new_folder(out) as unfinished, telling(lambda: f"{out} is not written"):
         WRITERS[to](datasets, unfinished, left_out)

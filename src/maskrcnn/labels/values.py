@@ -58,4 +58,7 @@ def short(value: Any) -> str:
     """A value of any kind in a message."""
     if isinstance(value, int):
         return f"{value}" if abs(value) < 10**20 else "beyond measure"
-    return f"{value!r:.40}"
+    try:
+        return repr(value)[:40]
+    except (ValueError, RecursionError):  # a number of more digits than Python writes, or lists too deep
+        return "beyond measure"

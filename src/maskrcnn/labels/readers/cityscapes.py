@@ -27,6 +27,7 @@ from maskrcnn.labels.readers.json_file import load_json
 from maskrcnn.labels.readers.label_image import read_ids, rles_by_id
 from maskrcnn.labels.split_names import SPLITS
 from maskrcnn.labels.types import LabelledImage
+from maskrcnn.labels.values import short
 from maskrcnn.masks.rle import MIN_POINTS, Rle
 
 CLASSES = dict(person=24, rider=25, car=26, truck=27, bus=28, train=31, motorcycle=32, bicycle=33)
@@ -152,7 +153,7 @@ def _from_polygons(path: Path, height: int, width: int, problems: Problems) -> l
     stated = (document.get("imgHeight"), document.get("imgWidth"))
     if stated != (height, width):
         what = (
-            f"imgHeight and imgWidth are {_short(stated[0])} and {_short(stated[1])} but its image is "
+            f"imgHeight and imgWidth are {short(stated[0])} and {short(stated[1])} but its image is "
             f"{height} x {width} (height x width)"
         )
         raise RecordError(path, what, "restore the image that was labelled")
@@ -212,11 +213,3 @@ def _ring(record: Any, source: str, problems: Problems) -> tuple[list[tuple[floa
 
 def _name(class_id: int) -> str:
     return next(name for name, known in CLASSES.items() if known == class_id)
-
-
-def _short(value: Any) -> str:
-    """A value of a file for a message, however long it is."""
-    try:
-        return repr(value)[:40]
-    except (ValueError, RecursionError):  # a number of more digits than Python writes, or lists too deep
-        return "no size"

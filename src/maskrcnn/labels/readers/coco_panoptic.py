@@ -19,12 +19,11 @@ from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import present_name, refuse_leaving
 from maskrcnn.labels.image_places import image_folders
 from maskrcnn.labels.problem_kinds import ProblemKind
-from maskrcnn.labels.readers.coco_annotation import stated_area
+from maskrcnn.labels.readers.coco_annotation import stated_area, xyxy
 from maskrcnn.labels.readers.files_by_name import first_folder
 from maskrcnn.labels.readers.json_file import glance, load_json
 from maskrcnn.labels.readers.label_image import open_label_image, rles_by_id
 from maskrcnn.labels.types import LabelledImage
-from maskrcnn.labels.values import number
 from maskrcnn.masks.rle import Rle
 
 HEAD = 1 << 20  # bytes that are looked at to tell the format
@@ -195,7 +194,7 @@ def _add_segments(
                 image,
                 things[category_id],
                 f"segment {segment_id}",
-                box=_box(segment.get("bbox")),
+                box=xyxy(segment.get("bbox")),
                 rle=rle,
                 crowd=bool(segment.get("iscrowd")),
                 area=area,
@@ -204,11 +203,3 @@ def _add_segments(
                 builder.note(ProblemKind.AREA_COMPUTED, f"segment {segment_id}", image)
     for unlisted in masks:
         builder.problems.note(ProblemKind.UNLISTED_SEGMENT, f"segment {unlisted} of image {name!r}", name)
-
-
-def _box(raw: Any) -> list[float] | None:
-    """xyxy, or None where the segment has none."""
-    if not isinstance(raw, list) or len(raw) != 4:
-        return None
-    x, y, width, height = (number(value) for value in raw)
-    return [x, y, x + width, y + height]

@@ -62,7 +62,7 @@ def read_createml(source: Path, image_folder: Path | None = None) -> FileDataset
 
 def looks_like_createml(source: Path) -> bool:
     """Whether `source` is such a .json, or a folder with one."""
-    return holds_one(Path(source), ".json", _glance)
+    return holds_one(Path(source), _glance)
 
 
 def _glance(path: Path) -> bool:

@@ -17,7 +17,7 @@ from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.files_by_name import image_of_each
 from maskrcnn.labels.readers.folder_files import files_under
-from maskrcnn.labels.readers.text_lines import read_lines
+from maskrcnn.labels.readers.text_lines import read_text
 from maskrcnn.labels.shapes import box_around
 from maskrcnn.labels.values import number
 from maskrcnn.shell import counted
@@ -48,8 +48,8 @@ def read_dota(source: Path) -> FileDataset:
         refuse_leaving(source, source / label)
         lines[label] = [
             (position, words)
-            for position, line in enumerate(read_lines(source / label), start=1)
-            if not (words := line.split())[0].lower().startswith(HEAD)
+            for position, line in enumerate(read_text(source / label).splitlines(), start=1)
+            if (words := line.split()) and not words[0].lower().startswith(HEAD)
         ]
         for position, words in lines[label]:
             if len(words) not in (9, 10):

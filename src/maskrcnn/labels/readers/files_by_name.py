@@ -15,8 +15,8 @@ from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.image_files import NearNames, present_name, refuse_leaving, relative_name
 from maskrcnn.labels.image_places import image_folders
 from maskrcnn.labels.problem_kinds import ProblemKind
-from maskrcnn.labels.readers.folder_files import files_under
-from maskrcnn.labels.readers.json_file import load_json
+from maskrcnn.labels.readers.folder_files import by_stem
+from maskrcnn.labels.readers.json_file import JSONS, load_json
 from maskrcnn.shell import counted
 
 MOST_FOLDERS = 1000  # that are looked into for a label file
@@ -78,12 +78,10 @@ def images_of_labels(labels: Path, builder: LabelBuilder) -> Iterator[tuple[str,
     builder's folder. Images without one are counted.
 
     Raises:
-        DataError: a label image has no image, or is a link that leads out of the folder.
+        DataError: a label image has no image, two images share a name, or a label image is a link that leads
+            out of the folder.
     """
-    images, masks = (
-        {posixpath.splitext(name)[0]: name for name in files_under(folder) if name.lower().endswith(suffixes)}
-        for folder, suffixes in ((builder.folder, SUFFIXES), (labels, ".png"))
-    )
+    images, masks = by_stem(builder.folder, SUFFIXES), by_stem(labels, (".png",))
     if lost := sorted(masks.keys() - images.keys()):
         what = (
             f"{counted(len(lost), 'label image')} without an image in {str(builder.folder)!r}, the first is"
@@ -166,14 +164,15 @@ def first_files(source: Path, suffixes: tuple[str, ...]) -> list[Path]:
     return []
 
 
-def only_file(source: Path, suffix: str, looks_like: Callable[[Path], bool]) -> Path | None:
-    """`source` itself, or the only file of a suffix in the folder `source` that looks like it.
+def only_file(source: Path, looks_like: Callable[[Path], bool]) -> Path | None:
+    """`source` itself, or the only file of JSON in the folder `source` that looks like it.
 
     None in a folder with many, which are then one for each image.
     """
     if not source.is_dir():
-        return source if source.suffix.lower() == suffix and source.is_file() and looks_like(source) else None
-    files = sorted(path for path in source.glob(f"*{suffix}") if not path.name.startswith("."))
+        is_json = source.suffix.lower() == ".json" and source.is_file()
+        return source if is_json and looks_like(source) else None
+    files = sorted(path for path in source.glob(JSONS) if not path.name.startswith("."))
     found = (
         [path for path in files if path.is_file() and looks_like(path)] if len(files) <= MOST_FILES else []
     )
@@ -186,15 +185,15 @@ def load_only(source: Path, kind: str, looks_like: Callable[[Path], bool]) -> tu
     Raises:
         DataError: there is none, or it is not readable.
     """
-    path = only_file(source, ".json", looks_like)
+    path = only_file(source, looks_like)
     if path is None:
         raise RecordError(source, f"not one .json of {kind}", "give the label file itself")
     return path, load_json(path)
 
 
-def holds_one(source: Path, suffix: str, looks_like: Callable[[Path], bool]) -> bool:
+def holds_one(source: Path, looks_like: Callable[[Path], bool]) -> bool:
     """Whether there is an `only_file`; false where the folder cannot be looked into."""
     try:
-        return only_file(source, suffix, looks_like) is not None
+        return only_file(source, looks_like) is not None
     except OSError:
         return False

@@ -27,6 +27,22 @@ def need_folders(source: Path, *names: str) -> list[Path]:
     return folders
 
 
+def by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
+    """The files of these suffixes, as `files_under` names them, by their name without it.
+
+    Raises:
+        DataError: two of them share it.
+    """
+    found: dict[str, str] = {}
+    for name in files_under(folder):
+        if name.lower().endswith(suffixes):
+            stem = posixpath.splitext(name)[0]
+            if stem in found:
+                raise RecordError(folder, f"{found[stem]!r} and {name!r} share a name", "rename one")
+            found[stem] = name
+    return found
+
+
 def files_under(folder: Path) -> list[str]:
     """The files in `folder` and its subfolders, as sorted names relative to `folder`; hidden ones are passed
     over.

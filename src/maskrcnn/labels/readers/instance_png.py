@@ -85,8 +85,8 @@ def read_instance_labels(folder: Path, split: str | None = None, split_parts: bo
 
 def _read_pair(photos: Path, beside: Path, builder: LabelBuilder, split_parts: bool) -> None:
     """Add the images of a folder with their label images in another."""
-    images = _by_stem(photos, IMAGE_SUFFIXES)
-    labels = _by_image(_by_stem(beside, READ), images)
+    images = images_by_stem(photos, IMAGE_SUFFIXES)
+    labels = _by_image(images_by_stem(beside, READ), images)
     _refuse_unread(beside, images, labels)
     _refuse_orphans(builder.source, images, labels)
     names = {stem: path.relative_to(builder.folder).as_posix() for stem, path in images.items()}
@@ -141,7 +141,7 @@ def _deeper_places(folder: Path) -> list[tuple[Path, Path]]:
                 for place in (photos, beside)
             )
             alike = [path.name for path in images] == [path.name for path in labels]
-            loose = _stems(photos, IMAGE_SUFFIXES) or _stems(beside, IMAGE_SUFFIXES)
+            loose = stems_in(photos, IMAGE_SUFFIXES) or stems_in(beside, IMAGE_SUFFIXES)
             if not loose and (alike or len(images) == len(labels) == 1):
                 pairs = list(zip(images, labels, strict=True))
                 if pairs and all(_pairs(*pair) for pair in pairs):
@@ -174,9 +174,10 @@ def _pairs(images: Path, labels: Path, stem_of: StemOf = image_stem) -> bool:
     """
     if labels.name.lower() == "annotations" and _others(labels):
         return False
-    found = _stems(labels, READ)
-    suspects = set() if found or _others(labels) else _stems(labels, UNREAD)
-    beside = _stems(images, IMAGE_SUFFIXES) if found or suspects else set()  # of YOLO there may be a million
+    found = stems_in(labels, READ)
+    # the images last: of YOLO there may be a million
+    suspects = set() if found or _others(labels) else stems_in(labels, UNREAD)
+    beside = stems_in(images, IMAGE_SUFFIXES) if found or suspects else set()
     return any(stem_of(stem, beside) in beside for stem in found | suspects)
 
 
@@ -198,7 +199,7 @@ def unpaired(folder: Path) -> str | None:
 
     for photos in named_folders(folder, IMAGE_FOLDERS):
         for beside in named_folders(folder, LABEL_FOLDERS):
-            label, image = _by_stem(beside, READ), _by_stem(photos, IMAGE_SUFFIXES)
+            label, image = images_by_stem(beside, READ), images_by_stem(photos, IMAGE_SUFFIXES)
             if label and image:
                 first = shown(min(label.values()), min(image.values()))
                 remedy = "give each the name of its image, or that and _mask"
@@ -211,7 +212,7 @@ def unpaired(folder: Path) -> str | None:
     return None
 
 
-def _stems(folder: Path, suffixes: set[str]) -> set[str]:
+def stems_in(folder: Path, suffixes: set[str]) -> set[str]:
     try:
         with os.scandir(folder) as entries:
             split = [(*os.path.splitext(entry.name), entry) for entry in entries]
@@ -232,7 +233,7 @@ def _by_image(labels: dict[str, Path], images: Container[str]) -> dict[str, Path
     return found
 
 
-def _by_stem(folder: Path, suffixes: set[str]) -> dict[str, Path]:
+def images_by_stem(folder: Path, suffixes: set[str]) -> dict[str, Path]:
     """The images in a folder by the stem of their name."""
     if not folder.is_dir():
         raise RecordError(folder, "no such folder", "label images lie in labels, beside images")

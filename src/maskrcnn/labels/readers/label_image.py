@@ -242,11 +242,30 @@ def read_object(image: Image.Image) -> np.ndarray:
 
 
 def rles_by_id(ids: np.ndarray) -> dict[int, Rle]:
-    """The RLE of each id but 0 in an array (H, W) of whole numbers, in the order of the ids."""
+    """The RLE of each id but 0 in an array (H, W) of whole numbers, in the order of the ids.
+
+    In one pass over the pixels for all: the runs of equal ids down the columns are the runs of their RLEs.
+    """
     if ids.dtype == bool:
         ids = ids.astype(np.uint8)
-    values = np.unique(ids[ids != 0])
-    return dict(zip(values.tolist(), _instance_rles(ids), strict=True))
+    height, width = ids.shape
+    pixels = ids.reshape(-1, order="F")
+    starts = np.concatenate([[0], np.flatnonzero(pixels[1:] != pixels[:-1]) + 1])
+    ends = np.append(starts[1:], pixels.size)
+    owners = pixels[starts]
+    order = np.argsort(owners, kind="stable")
+    order = order[owners[order] != 0]
+    if len(order) == 0:
+        return {}
+    starts, ends, owners = starts[order], ends[order], owners[order]
+    firsts = np.flatnonzero(np.append(True, owners[1:] != owners[:-1]))
+    plain = []
+    for first, last in zip(firsts, np.append(firsts[1:], len(owners)), strict=True):
+        # where the value changes: background up to the first run, object to its end, ...
+        edges = np.stack([starts[first:last], ends[first:last]], axis=1).reshape(-1)
+        counts = np.diff(edges, prepend=0, append=pixels.size)
+        plain.append({"size": [height, width], "counts": counts.tolist()})
+    return dict(zip(owners[firsts].tolist(), coco_mask.frPyObjects(plain, height, width), strict=True))
 
 
 def add_instances(
@@ -297,28 +316,3 @@ def _parts(ids: np.ndarray, value: int, rle: Rle) -> tuple[tuple[slice, slice], 
     x0, y0, x1, y1 = map(int, rle_box(rle))
     place = (slice(y0, y1), slice(x0, x1))
     return place, cv2.connectedComponents((ids[place] == value).astype(np.uint8), connectivity=8)[1]
-
-
-def _instance_rles(ids: np.ndarray) -> list[Rle]:
-    """In one pass over the pixels for all instances: the runs of equal ids down the columns are the runs of
-    their RLEs.
-    """
-    height, width = ids.shape
-    pixels = ids.reshape(-1, order="F")
-    starts = np.concatenate([[0], np.flatnonzero(pixels[1:] != pixels[:-1]) + 1])
-    ends = np.append(starts[1:], pixels.size)
-    owners = pixels[starts]
-    order = np.argsort(owners, kind="stable")
-    order = order[owners[order] != 0]
-    if len(order) == 0:
-        return []
-    starts, ends, owners = starts[order], ends[order], owners[order]
-    firsts = np.flatnonzero(np.append(True, owners[1:] != owners[:-1]))
-    plain = []
-    for first, last in zip(firsts, np.append(firsts[1:], len(owners)), strict=True):
-        # where the value changes: background up to the first run, object to its end, ...
-        edges = np.stack([starts[first:last], ends[first:last]], axis=1).reshape(-1)
-        counts = np.diff(edges, prepend=0, append=pixels.size)
-        plain.append({"size": [height, width], "counts": counts.tolist()})
-    rles: list[Rle] = coco_mask.frPyObjects(plain, height, width)
-    return rles

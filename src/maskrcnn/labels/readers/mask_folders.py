@@ -16,7 +16,7 @@ from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problem_kinds import ProblemKind
-from maskrcnn.labels.readers.instance_png import has_label_images
+from maskrcnn.labels.readers.instance_png import has_label_images, images_by_stem, stems_in
 from maskrcnn.labels.readers.label_image import ARRAYS, open_label_image, read_object
 from maskrcnn.labels.readers.label_image_names import (
     IMAGE_FOLDERS,
@@ -66,8 +66,8 @@ def _is_whole(folder: Path) -> bool:
     return has_label_images(folder) or _places(folder) is not None or any(folder.glob("images/**/*.npy"))
 
 
-def _places(source: Path, split: str | None = None) -> tuple[dict[str, Path], Path] | None:
-    """Images by their stem, and the folder that has a folder of masks for one of them."""
+def _places(source: Path, split: str | None = None) -> tuple[Path, Path] | None:
+    """A folder of images, and the one that has a folder of masks for one of them."""
     word = None if split is None else split_of(split)
     images_at, masks_at = (
         named_folders(source, names) if word is None else split_folders(source, names, word)
@@ -76,10 +76,9 @@ def _places(source: Path, split: str | None = None) -> tuple[dict[str, Path], Pa
     for photos in images_at:
         for masks in masks_at:
             below = [path.name for path in masks.glob("*/")]
-            paths = sorted(photos.iterdir()) if below else []
-            images = {path.stem: path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES}
+            images = stems_in(photos, IMAGE_SUFFIXES) if below else set()
             if any(image_stem(name, images) in images for name in below):
-                return images, masks
+                return photos, masks
     return None
 
 
@@ -113,8 +112,9 @@ def read_mask_folders(source: Path, split: str | None = None) -> FileDataset:
     return builder.build()
 
 
-def _read_beside(images: dict[str, Path], masks: Path, builder: LabelBuilder) -> None:
+def _read_beside(photos: Path, masks: Path, builder: LabelBuilder) -> None:
     """images/ID.png with masks/ID/*.png."""
+    images = images_by_stem(photos, IMAGE_SUFFIXES)
     folders = {image_stem(path.name, images): path for path in _listed(masks) if path.is_dir()}
     if lost := sorted(folders.keys() - images.keys()):
         what = f"{counted(len(lost), 'folder')} of masks without an image, the first is {lost[0]!r}"

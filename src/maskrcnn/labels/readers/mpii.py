@@ -69,7 +69,7 @@ def read_mpii(source: Path, image_folder: Path | None = None) -> FileDataset:
 
 def looks_like_mpii(source: Path) -> bool:
     """Whether `source` is such a .json, or a folder with one."""
-    return holds_one(Path(source), ".json", _glance)
+    return holds_one(Path(source), _glance)
 
 
 def _glance(path: Path) -> bool:

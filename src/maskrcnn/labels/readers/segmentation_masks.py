@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 
 from maskrcnn.errors import RecordError, UserError
-from maskrcnn.images.header import SUFFIXES, upright_size
+from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problem_kinds import ProblemKind
-from maskrcnn.labels.readers.folder_files import files_under
+from maskrcnn.labels.readers.folder_files import by_stem, files_under
 from maskrcnn.labels.readers.label_image import VOC_VOID, open_label_image, rles_by_id, voc_colour
 from maskrcnn.labels.readers.safe_xml import XMLS
 from maskrcnn.labels.readers.text_lines import read_lines
@@ -104,23 +104,19 @@ def _layout(root: Path) -> Layout:
         raise RecordError(
             root, f"no folder {IMAGE_FOLDERS[0]}", "put the images there, or export with 'Save images'"
         )
-    files: dict[str, str] = {}
-    for name in files_under(images):
-        if name.lower().endswith(SUFFIXES):
-            key = name.rpartition(".")[0]
-            if key in files:
-                raise RecordError(images, f"{files[key]!r} and {name!r} share a name", "rename one")
-            files[key] = name
-    masks = [
+    if not (root / OBJECTS).is_dir():
+        raise RecordError(root, f"no folder {OBJECTS}", "put the masks of the objects there")
+    objects, classes = (
         {name[:-4]: folder / name for name in files_under(folder) if name.lower().endswith(".png")}
-        for folder in (root / OBJECTS, root / CLASSES)
         if folder.is_dir()
-    ]
+        else {}
+        for folder in (root / OBJECTS, root / CLASSES)
+    )
     lists = {}
     for path in _list_files(root):
         refuse_leaving(root / LISTS, path)
         lists[path.stem] = list(dict.fromkeys(read_lines(path)))
-    return Layout(root, images, files, masks[0], masks[1] if len(masks) > 1 else {}, lists)
+    return Layout(root, images, by_stem(images, SUFFIXES), objects, classes, lists)
 
 
 def _list_files(root: Path) -> list[Path]:
@@ -232,8 +228,7 @@ def _add_objects(
     """Add an object for each colour of an image's mask."""
     path = layout.objects[key]
     refuse_leaving(layout.root / OBJECTS, path)
-    size = upright_size(layout.images / layout.files[key])
-    objects = _colours(path, size)
+    objects = _colours(path, image.size)
     found = np.unique(objects[objects != 0])
     if len(found) > MOST_OBJECTS:
         raise RecordError(

@@ -10,10 +10,14 @@ from maskrcnn.images.tiles import Box
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.problems import Problems
-from maskrcnn.labels.readers.label_image import read_ids, rles_by_id, voc_numbers
+from maskrcnn.labels.readers.label_image import (
+    VOC_BORDER,
+    VOID_COLOUR,
+    read_ids,
+    rles_by_id,
+    voc_numbers,
+)
 from maskrcnn.masks.rle import Rle, rle_box
-
-VOID = 255  # the border of an object, or nobody knows
 
 
 def object_masks(
@@ -26,7 +30,7 @@ def object_masks(
         return None
     refuse_leaving(folder, path)
     ids = read_ids(path, size, voc_numbers)
-    masks = rles_by_id(np.where(ids == VOID, 0, ids))
+    masks = rles_by_id(np.where(np.isin(ids, (VOC_BORDER, VOID_COLOUR)), 0, ids))
     for extra in [value for value in masks if not 1 <= value <= count]:
         problems.note(ProblemKind.MASK_WITHOUT_OBJECT, f"id {extra} of {path.name!r}")
         del masks[extra]

@@ -24,7 +24,7 @@ def write_instance_png(datasets: dict[str, Dataset], folder: Path, left_out: Lef
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(instance_ids(image, left_out)).save(path)
             if len(dataset.classes) > 1:
-                left_out.note("class name", len(image.annotations))
+                left_out.note("class name", sum(a.has_mask and not a.crowd for a in image.annotations))
 
 
 def instance_ids(image: LabelledImage, left_out: LeftOut, most: int = 65_535) -> np.ndarray:

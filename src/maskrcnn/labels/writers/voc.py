@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from maskrcnn.files import write_text
+from maskrcnn.labels.readers.label_image import voc_colour
 from maskrcnn.labels.types import Dataset, LabelledImage
 from maskrcnn.labels.writers.image_copy import copy_image
 from maskrcnn.labels.writers.instance_png import instance_ids
@@ -25,7 +26,7 @@ def write_voc(datasets: dict[str, Dataset], folder: Path, left_out: LeftOut) -> 
     ImageSets.
     """
     taken: set[str] = set()
-    palette = _palette()
+    palette = [part for index in range(256) for part in voc_colour(index)]
     for split, dataset in datasets.items():
         stems = []
         for index, image in enumerate(dataset):
@@ -37,6 +38,9 @@ def write_voc(datasets: dict[str, Dataset], folder: Path, left_out: LeftOut) -> 
             path.parent.mkdir(parents=True, exist_ok=True)
             document = ElementTree.tostring(_document(image, name, dataset), encoding="unicode")
             write_text(path, document, flush=False)
+            for annotation in image.annotations:
+                if not annotation.has_mask:
+                    left_out.note_keypoints(annotation)
             if image.has_masks:
                 _write_masks(image, folder, stem, palette, left_out)
         sets = folder / "ImageSets" / "Main"
@@ -78,14 +82,3 @@ def _document(image: LabelledImage, name: str, dataset: Dataset) -> ElementTree.
         for key, number in (("xmin", x0 + 1), ("ymin", y0 + 1), ("xmax", x1), ("ymax", y1)):
             ElementTree.SubElement(box, key).text = f"{number:.6g}"
     return root
-
-
-def _palette() -> list[int]:
-    """VOC's colours: the bits of the index go to red, green and blue in turn, to their high bits first."""
-    colours = []
-    for index in range(256):
-        rgb = [0, 0, 0]
-        for bit in range(8):
-            rgb[bit % 3] |= (index >> bit & 1) << (7 - bit // 3)
-        colours += rgb
-    return colours
