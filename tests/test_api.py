@@ -15,10 +15,13 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent / "model"))
 from small import small_config
 
-from maskrcnn import Instances, MaskRCNN
+from maskrcnn import Instances, MaskRCNN, api
 from maskrcnn.errors import UserError
 from maskrcnn.model.build import build
+from maskrcnn.predict.journal import describe_model
 from maskrcnn.predict.predictor import predict_pixels
+from maskrcnn.runtime.compiled_engine import CompiledEngine
+from maskrcnn.runtime.torch_engine import TorchEngine
 
 THREADS = 4
 PIXELS = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
@@ -98,10 +101,10 @@ def test_what_it_keeps_is_no_part_of_the_network() -> None:
     model = network()
     names = list(model.state_dict())
     expected = found_by(model)
-    assert model._optimised is not None and model._optimised[1] is model._engine()
+    assert model._engines["torch"][1] is model._engine("torch")
     assert list(model.state_dict()) == names
     for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
-        assert other._optimised is None
+        assert not other._engines
         same(found_by(other), expected)
     model.train()
     assert found_by(model) is not None and model.training
@@ -130,3 +133,31 @@ def test_an_empty_name_is_not_this_folder(tmp_path: Path, monkeypatch: pytest.Mo
     assert not list(tmp_path.iterdir())
     with pytest.raises(UserError, match="an empty name"):
         MaskRCNN.from_pretrained("")
+
+
+def test_an_engine_is_opened_once_for_the_same_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+
+    def note(model: MaskRCNN, name: str) -> TorchEngine:
+        opened.append(name)
+        return TorchEngine(model)
+
+    monkeypatch.setattr(api, "engine_of", note)
+    model = network()
+    for engine in ("openvino", "openvino", None, "openvino", "torch"):
+        model.predict(PIXELS, engine=engine)
+    assert opened == ["openvino", "torch"]
+    with torch.no_grad():
+        next(model.parameters()).mul_(2)
+    model.predict(PIXELS, engine="openvino")
+    assert opened == ["openvino", "torch", "openvino"]
+
+
+def test_weights_are_told_apart_whatever_runs_them() -> None:
+    model = network()
+    runners = model, TorchEngine(model), CompiledEngine(model)
+    assert len({describe_model(runner)["weights"] for runner in runners}) == 1
+    before = describe_model(model)["weights"]
+    with torch.no_grad():
+        next(model.parameters()).mul_(2)
+    assert describe_model(TorchEngine(model))["weights"] != before

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self, Unpack, overload
+from typing import Any, Self, TypedDict, Unpack, overload
 
 from maskrcnn.errors import UserError
 from maskrcnn.export.cached import engine_of
@@ -12,7 +12,8 @@ from maskrcnn.instances import Instances
 from maskrcnn.model import mask_rcnn
 from maskrcnn.model.optimise import fingerprint
 from maskrcnn.predict import predictor
-from maskrcnn.runtime.torch_engine import TorchEngine, refuse_nan
+from maskrcnn.runtime.engine import Runner
+from maskrcnn.runtime.torch_engine import refuse_nan
 from maskrcnn.video.predict import check_videos
 from maskrcnn.video.source import video_source
 from maskrcnn.video.stream import VideoStream
@@ -22,11 +23,22 @@ from maskrcnn.weights.load import load_model
 from maskrcnn.weights.store import save_model
 
 
+class PredictOptions(TypedDict, total=False):
+    """What `predict` takes besides the images; it says what each is, and its default."""
+
+    score: float | None
+    batch: int
+    tiles: predictor.Tiles
+    tta: bool
+    engine: str | None
+    allow_network: bool
+
+
 class MaskRCNN(mask_rcnn.MaskRCNN):
     """Mask R-CNN (He et al. 2017), an `nn.Module`; its shapes and losses are described at its base class."""
 
-    # the optimised copy that predicted last, and the fingerprint of what it was made of
-    _optimised: tuple[tuple[object, ...], TorchEngine] | None = None
+    # by their name, the engines that predicted last, each with the fingerprint of what it was made of
+    _engines: Mapping[str, tuple[tuple[object, ...], Runner]] = {}
 
     @classmethod
     def from_pretrained(cls, source: str | Path) -> Self:
@@ -64,17 +76,17 @@ class MaskRCNN(mask_rcnn.MaskRCNN):
 
     @overload
     def predict(  # type: ignore[overload-overlap]  # text is iterable too
-        self, source: predictor.Pixels, **options: Unpack[predictor.PredictOptions]
+        self, source: predictor.Pixels, **options: Unpack[PredictOptions]
     ) -> Instances: ...
 
     @overload
     def predict(  # type: ignore[overload-overlap]  # text is iterable too
-        self, source: str | Path, **options: Unpack[predictor.PredictOptions]
+        self, source: str | Path, **options: Unpack[PredictOptions]
     ) -> Instances | Any: ...
 
     @overload
     def predict(
-        self, source: Iterable[predictor.One], **options: Unpack[predictor.PredictOptions]
+        self, source: Iterable[predictor.One], **options: Unpack[PredictOptions]
     ) -> list[Instances]: ...
 
     def predict(
@@ -110,19 +122,21 @@ class MaskRCNN(mask_rcnn.MaskRCNN):
             UserError: no such file, an array that is no image, an argument out of its range.
             DataError: an image that cannot be read.
         """
-        runner = self._engine() if engine in (None, "torch") else self
-        options = {"score": score, "batch": batch, "tiles": tiles, "tta": tta}
-        return predictor.predict(runner, source, engine=engine, allow_network=allow_network, **options)  # type: ignore[call-overload, no-any-return]
+        runner = self._engine(engine or "torch")
+        return predictor.predict(
+            runner, source, score=score, batch=batch, tiles=tiles, tta=tta, allow_network=allow_network
+        )
 
-    def _engine(self) -> MaskRCNN | TorchEngine:
-        """On a CPU an optimised copy of the network as it is now; threads may call this at once."""
+    def _engine(self, name: str) -> Runner:
+        """The network as it is now, by an engine, which is kept on a CPU. Threads may call this at once."""
         if next(self.parameters()).device.type != "cpu":
             refuse_nan(self)
-            return self
-        now, known = fingerprint(self), self._optimised
+            return engine_of(self, name)
+        now, known = fingerprint(self), self._engines.get(name)
         if known is None or known[0] != now:
-            # one assignment of what is complete: another thread sees this one or the one before
-            self._optimised = known = now, TorchEngine(self)
+            known = now, engine_of(self, name)
+            # one assignment of what is complete: another thread sees these or those before
+            self._engines = {**self._engines, name: known}
         return known[1]
 
     def stream(
@@ -162,9 +176,9 @@ class MaskRCNN(mask_rcnn.MaskRCNN):
         if video is None:
             raise UserError(f"{source}: no video; for images that are its frames add fps")
         check_videos([video], ())
-        runner = self._engine() if engine in (None, "torch") else engine_of(self, engine)
+        runner = self._engine(engine or "torch")
         zones = [] if count is None else read_zones(Path(count), self.config.classes)
         return VideoStream(runner, video, score=score, batch=batch, track=track, zones=zones, tiles=tiles)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_optimised"}
+        return {name: value for name, value in self.__dict__.items() if name != "_engines"}

@@ -12,6 +12,7 @@ from PIL import Image
 
 from maskrcnn.check import run
 from maskrcnn.check.advice import advise
+from maskrcnn.check.auto import choose
 from maskrcnn.check.findings import Finding, Findings
 from maskrcnn.check.fix import write_fixed
 from maskrcnn.check.images import inspect_image
@@ -23,6 +24,7 @@ from maskrcnn.check.statistics import describe
 from maskrcnn.cli.main import main
 from maskrcnn.config.load import Config, load_config
 from maskrcnn.errors import DataError, UserError
+from maskrcnn.labels.open import open_dataset
 from maskrcnn.labels.readers.coco import read_coco
 from maskrcnn.labels.subset import Subset
 from maskrcnn.labels.synthetic import Synthetic
@@ -423,3 +425,16 @@ def test_findings_put_errors_first() -> None:
         CheckKind.UNUSABLE_IMAGE,
         CheckKind.RARE_CLASS,
     ] and findings.errors == 3
+
+
+def test_a_step_of_images_of_16_bits_is_measured(tmp_path: Path) -> None:
+    write_coco(Synthetic(4), tmp_path / "train.json", tmp_path / "train")
+    document = json.loads((tmp_path / "train.json").read_text())
+    for image in document["images"]:
+        path = tmp_path / "train" / image["file_name"]
+        grey = np.asarray(Image.open(path).convert("L")).astype(np.uint16) * 16
+        Image.fromarray(grey).save(path)
+    report = check(str(tmp_path))
+    assert report.advice.seconds_per_image > 0 and not report.findings.errors
+    dataset = open_dataset(str(tmp_path), "train")
+    assert choose(str(tmp_path), dataset, None, seconds=600).seconds_per_image > 0

@@ -23,7 +23,9 @@ from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import UserError
 from maskrcnn.export import cached, run, verify
 from maskrcnn.export.cached import engine_of
+from maskrcnn.export.calibrate import CalibrationImages
 from maskrcnn.export.graph import refuse, trace
+from maskrcnn.labels.synthetic import Synthetic
 from maskrcnn.runtime.engine import open_export
 from maskrcnn.runtime.exported_folder import Record, read_export
 from maskrcnn.weights.store import save_model
@@ -310,3 +312,11 @@ def test_records_are_validated() -> None:
 def test_verified_rows_survive_json(exports: dict[str, Path]) -> None:
     record = json.loads((exports["torch"] / "export.json").read_text())
     assert np.isfinite([row["score"] for row in record["verified"]]).all()
+
+
+@pytest.mark.parametrize(("images", "count"), [(10, 3), (5, 3), (3, 5), (800, 300)])
+def test_calibration_images_are_spread_over_the_whole(images: int, count: int) -> None:
+    chosen = CalibrationImages(Synthetic(images), ModelConfig(), count).indices
+    assert len(chosen) == len(set(chosen)) == min(images, count)
+    steps = np.diff([*chosen, images])
+    assert chosen[0] == 0 and steps.max() - steps.min() <= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import struct
 import sys
@@ -14,10 +15,12 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from maskrcnn.errors import DataError, ImageError, UserError
+from maskrcnn.images.encoded import decode_image
 from maskrcnn.images.header import LARGEST, upright_size
 from maskrcnn.images.read import ValueRange, as_pixels, from_pillow, read_image, to_uint8
 from maskrcnn.images.regions import open_regions, whole_pixels
 from maskrcnn.images.tiles import Window
+from maskrcnn.images.value_range import find_value_range
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -388,3 +391,25 @@ def test_what_a_download_left_is_said_of_the_pixels_and_of_the_size(
     for read in (read_image, upright_size):
         with pytest.raises(ImageError, match=line):
             read(path)
+
+
+def test_bytes_in_memory_are_refused_as_a_file_is() -> None:
+    tifffile = pytest.importorskip("tifffile")
+    for pixels, settings, why in (
+        (np.full((8, 10), np.nan, np.float32), {}, "all of its samples are NaN"),
+        (np.zeros((3, 8, 10), np.uint16), {"photometric": "rgb", "planarconfig": "separate"}, "planes"),
+    ):
+        file = io.BytesIO()
+        tifffile.imwrite(file, pixels, **settings)
+        with pytest.raises(ImageError, match=why):
+            decode_image(file.getvalue(), value_range=(0, 1))
+        with pytest.raises(ImageError, match=why):
+            as_pixels(Image.open(io.BytesIO(file.getvalue())), value_range=(0, 1))
+
+
+def test_complex_samples_are_no_image(tmp_path: Path) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((8, 10), np.complex64))
+    with pytest.raises(ImageError, match="its samples are complex64"):
+        read_image(tmp_path / "a.tif")
+    assert find_value_range([tmp_path / "a.tif"]) is None

@@ -105,3 +105,8 @@ def test_the_range_of_a_zarr(tmp_path: Path) -> None:
     samples = np.random.default_rng(0).integers(0, 1024, (90, 130)).astype(np.uint16)
     zarr.create_array(str(tmp_path / "a.zarr"), shape=(90, 130), chunks=(32, 32), dtype="uint16")[:] = samples
     assert find_value_range([tmp_path / "a.zarr"]) == (0, 1023)
+
+
+def test_the_largest_value_of_all(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.full((4, 4), 2**64 - 1, np.uint64))
+    assert find_value_range([tmp_path / "a.npy"]) == (0, 2.0**64)

@@ -308,3 +308,17 @@ def test_a_kill_loses_at_most_one_image(tmp_path: Path) -> None:
 def test_many_kills_at_any_moment(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     kill_often(tmp_path, 40, rng.uniform(0, 1.2, 40).tolist(), 60)
+
+
+def test_an_image_that_broke_since_stays_in_no_file(tmp_path: Path) -> None:
+    """results.json needs no pixels, a table of intensities does."""
+    folder = images(tmp_path / "in")
+    first = run(folder, tmp_path / "out", save=())
+    broken = folder / "2.png"
+    times = broken.stat()
+    broken.write_bytes(b"\0" * times.st_size)
+    os.utime(broken, ns=(times.st_atime_ns, times.st_mtime_ns))  # so that it is the same run
+    summary = run(folder, tmp_path / "out", save=("csv",))
+    assert (first.images, summary.images, len(summary.unreadable)) == (4, 3, 1)
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert {each["file_name"] for each in results} == {str(folder / f"{n}.png") for n in (0, 1, 3)}

@@ -56,10 +56,21 @@ def test_reduced_pixels_are_means() -> None:
     assert small.shape == (512, 16, 3) and np.abs(small - expected).max() <= 1
 
 
+def test_an_image_of_few_rows_is_drawn(tmp_path: Path) -> None:
+    size = (64, 640_000)
+    writer = OverlayWriter(tmp_path)
+    pixels = ArrayRegions(np.zeros((*size, 3), np.uint8))
+    writer.begin(WrittenImage(1, "a.tif", Path("a.tif"), "a", size, pixels))
+    writer.add(objects(size, np.random.default_rng(0)))
+    writer.end()
+    with Image.open(tmp_path / "a.png") as drawn:
+        assert drawn.size == (10_000, 1)
+
+
 def test_a_large_overlay_is_reduced_and_read_in_strips(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert reduction((10_000, 10_000)) == 1 and reduction((10_001, 5)) == 3 and reduction((5, 50_000)) == 10
+    assert reduction((10_000, 10_000)) == 1 and reduction((10_001, 5)) == 3 and reduction((5, 50_000)) == 5
     monkeypatch.setattr(overlay, "LONGEST", 2000)
     monkeypatch.setattr(overlay, "REDUCED", 1000)
     size = (3000, 2500)

@@ -198,11 +198,6 @@ def test_arguments_out_of_range_are_refused() -> None:
             predict(FixedModel(), image(), score=score)
 
 
-def test_an_engine_cannot_be_run_by_another() -> None:
-    with pytest.raises(UserError, match="takes the network itself"):
-        predict(FixedModel(), image(), engine="openvino")
-
-
 def test_a_folder_with_images_that_are_not_read_warns(tmp_path: Path) -> None:
     Image.fromarray(image()).save(tmp_path / "a.png")
     (tmp_path / "b.nef").write_bytes(b"II*\0")

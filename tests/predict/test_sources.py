@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from maskrcnn.errors import UserError
+from maskrcnn.errors import ImageError, UserError
 from maskrcnn.images.header import SUFFIXES
+from maskrcnn.images.read import read_image
+from maskrcnn.images.regions import count_images, open_regions
+from maskrcnn.predict.kinds import spare_sources
 from maskrcnn.predict.sources import NOT_READ, find_images, find_sources, is_many, passed_over_line
 
 
@@ -116,3 +120,26 @@ def test_a_folder_of_nothing_else_says_what_it_has(tmp_path: Path) -> None:
     (tmp_path / "a.cr2").write_bytes(b"")
     with pytest.raises(UserError, match=r"no images .* passed over: 1 file .*\(.cr2\).* convert"):
         find_images([tmp_path])
+
+
+def test_a_pipe_is_not_passed_over_and_a_link_in_a_circle_stops_nothing(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    (tmp_path / "b.png").symlink_to("b.png")
+    paths = find_images([str(tmp_path)])
+    assert [path.name for path in paths] == ["a.png", "b.png"]
+    spare_sources(paths, ["a", "b"], tmp_path / "out")
+    for path, why in zip(paths, ("a pipe or a device", "cannot be decoded"), strict=True):
+        with pytest.raises(ImageError, match=why):
+            read_image(path)
+
+
+def test_a_file_that_may_not_be_read_is_an_image_that_cannot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    path = tmp_path / "a.png"
+    path.write_bytes(b"")
+    monkeypatch.setattr(Path, "open", forbidden)  # root may read anything
+    assert open_regions(path) is None and count_images(path) == 1

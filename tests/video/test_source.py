@@ -18,7 +18,6 @@ def test_a_file_is_a_video_by_its_suffix_and_images_are_not(tmp_path: Path) -> N
     assert source is not None and (source.kind, source.name) == ("file", "My clip")
     assert video_source(str(tmp_path / "a.ts")).kind == "file"  # type: ignore[union-attr]
     assert video_source(str(tmp_path)) is None and video_source("shots/*.png") is None
-    assert video_source(str(tmp_path / "missing.mp4")) is None  # told as any other file that is not there
 
 
 def test_a_number_is_a_camera_unless_there_is_such_a_file(
@@ -77,3 +76,8 @@ def test_images_with_fps_are_frames_in_the_order_of_their_numbers(tmp_path: Path
     for fps in (0, -1, float("nan"), float("inf")):
         with pytest.raises(UserError, match="fps"):
             video_source(str(folder), fps=fps)
+
+
+def test_a_video_that_is_not_there_is_no_image() -> None:
+    with pytest.raises(UserError, match=r"typo.mp4: no such file or folder; check the name"):
+        video_source("typo.mp4")

@@ -15,13 +15,14 @@ from maskrcnn.config.load import Config
 from maskrcnn.environment import usable_cores
 from maskrcnn.evaluate.coco import find_all
 from maskrcnn.images.batch import Batch, Targets
+from maskrcnn.labels.channels import with_channels
 from maskrcnn.labels.match_classes import labels_for
 from maskrcnn.labels.subset import Subset
 from maskrcnn.labels.types import Dataset
 from maskrcnn.model.build import build
 from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.training_data.decoded import GIGABYTE, DecodedImages
-from maskrcnn.training_data.fill_config import fill_config
+from maskrcnn.training_data.fill_config import fill_config, fill_value_range
 from maskrcnn.training_data.loader import train_loader
 from maskrcnn.training_data.tiles import TiledDataset
 
@@ -39,8 +40,9 @@ def measure(config: Config, train: Dataset, val: Dataset | None, device: str) ->
     Args:
         config: without the classes of the data, or with them.
     """
-    config = fill_config(config, train)
-    seen = val or train
+    config = fill_value_range(fill_config(config, train), train)
+    form = config.model.input.channels, config.model.input.value_range
+    train, seen = with_channels(train, *form), with_channels(val or train, *form)
     views, views_seen = 1.0, 1.0  # of an image
     if config.data.tiles is not None:
         tiles, tiles_seen = _tiled(train, config), _tiled(seen, config, keep_empty=True)

@@ -125,7 +125,8 @@ def _tell(summary: ShardSummary, found: Addresses, out: Path, *, told_limit: boo
     """Print what was done and, on stderr, what was not."""
     from maskrcnn.predict.sources import passed_over_line
 
-    print(printable(f"predicted {counted(summary.images, 'image')} of {len(found):,}: {out}"))
+    done = summary.images - summary.failures
+    print(printable(f"predicted {counted(done, 'image')} of {len(found):,}: {out}"))
     if summary.resumed:
         say(f"{summary.resumed} of them were done before")
     if found.passed_over:

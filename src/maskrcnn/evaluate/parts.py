@@ -35,8 +35,8 @@ def read_parts(
             size than its labels.
     """
     folder, found = run.folder, Collected()
-    own = {name: describe_model(model)[name] for name in ("weights", "engine", "augmentation")}
-    differ = [name for name, value in own.items() if run.record.get(name) != value]
+    own = describe_model(model)
+    differ = [name for name in ("weights", "engine", "augmentation") if run.record.get(name) != own[name]]
     if differ:
         raise UserError(f"{folder}: was predicted with other {' and '.join(differ)}; give those")
     category_ids = dict(zip(dataset.classes, dataset.class_ids, strict=True))

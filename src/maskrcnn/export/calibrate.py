@@ -33,8 +33,8 @@ class CalibrationImages:
             )
         self.dataset = with_channels(dataset, config.input.channels, config.input.value_range)
         self.config = config
-        step = max(1, len(dataset) // count)
-        self.indices = list(range(0, len(dataset), step))[:count]
+        count = min(count, len(dataset))
+        self.indices = [number * len(dataset) // count for number in range(count)]
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -4,7 +4,6 @@ out.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from maskrcnn.errors import UserError
 from maskrcnn.export import verify as verification
 from maskrcnn.export.graph import least_side, refuse, trace, write_program
 from maskrcnn.files import new_folder, refuse_filled
+from maskrcnn.model.digest import weights_digest
 from maskrcnn.runtime.engine import open_export
 from maskrcnn.runtime.exported_folder import (
     GRAPHS,
@@ -32,8 +32,6 @@ from maskrcnn.stop import telling
 from maskrcnn.version import __version__
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from maskrcnn.labels.types import Dataset
     from maskrcnn.model.mask_rcnn import MaskRCNN
 
@@ -117,15 +115,6 @@ def check_target(to: str, int8: bool = False) -> Target:
 def digest(model: MaskRCNN) -> str:
     """SHA-256 of a network's settings and tensors."""
     return weights_digest(model, json.dumps(model.config.model_dump(mode="json"), sort_keys=True))
-
-
-def weights_digest(network: nn.Module, before: str = "") -> str:
-    """SHA-256 of a network's tensors, and of a text before them."""
-    found = hashlib.sha256(before.encode())
-    for name, tensor in sorted(network.state_dict().items()):
-        found.update(name.encode())
-        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()
 
 
 def _write(

@@ -17,41 +17,38 @@ NAME = "image"  # what messages call it
 MOST_SCANS = 100  # of a JPEG: each costs a pass over all pixels, and tens of thousands fit into a megabyte
 
 
-def encoded_size(data: bytes, largest: int = LARGEST) -> tuple[int, int]:
-    """Height and width as stored, from the header.
-
-    Raises:
-        ImageError: not an image of `FORMATS`, of more than `largest` pixels, or one that would take far
-            longer to decode than its size tells.
-    """
-    with _as_image_error(largest), _opened(data) as image:
-        width, height = image.size
-        if width * height > largest:
-            raise ImageError(
-                NAME, f"{width} x {height} is more than {largest:,} pixels", "cut it into tiles or shrink it"
-            )
-        refuse_header(image, NAME)
-        # FF DA begins a scan and, by the format's stuffing, is nothing else in a scan's data
-        if image.format == "JPEG" and data.count(b"\xff\xda") > MOST_SCANS:
-            raise ImageError(NAME, f"a JPEG of more than {MOST_SCANS} scans", "save it anew")
-        # less than a bit for each pixel, and not compressed: all of them would be allocated before that shows
-        if any(tile[0] == "raw" for tile in getattr(image, "tile", ())) and width * height > 8 * len(data):
-            raise ImageError(NAME, "truncated", "send it whole, or save it anew")
-        return height, width
-
-
-def decode_image(data: bytes, channels: int = 3, value_range: ValueRange | None = None) -> np.ndarray:
+def decode_image(
+    data: bytes, channels: int = 3, value_range: ValueRange | None = None, largest: int = LARGEST
+) -> np.ndarray:
     """The image, upright, as uint8 (H, W, channels): what `read_image` gives of a file with these bytes.
 
     Raises:
-        ImageError: truncated or damaged, of another number of channels, or samples that need a `value_range`.
+        ImageError: not an image of `FORMATS`, by its header of more than `largest` pixels or one that would
+            take far longer to decode than its size tells; truncated or damaged, of another number of
+            channels, or samples that need a `value_range`.
     """
-    with _as_image_error(), _opened(data) as image:
+    with _as_image_error(largest), _opened(data) as image:
+        _refuse_header(image, data, largest)
         pixels = from_pillow(image, channels, value_range)
         if pixels.shape[2] != channels:
             have = pixels.shape[2]
             raise ImageError(NAME, f"has {have} channels, the model takes {channels}", "convert it")
         return pixels
+
+
+def _refuse_header(image: Image.Image, data: bytes, largest: int) -> None:
+    width, height = image.size
+    if width * height > largest:
+        raise ImageError(
+            NAME, f"{width} x {height} is more than {largest:,} pixels", "cut it into tiles or shrink it"
+        )
+    refuse_header(image, NAME)
+    # FF DA begins a scan and, by the format's stuffing, is nothing else in a scan's data
+    if image.format == "JPEG" and data.count(b"\xff\xda") > MOST_SCANS:
+        raise ImageError(NAME, f"a JPEG of more than {MOST_SCANS} scans", "save it anew")
+    # less than a bit for each pixel, and not compressed: all of them would be allocated before that shows
+    if any(tile[0] == "raw" for tile in getattr(image, "tile", ())) and width * height > 8 * len(data):
+        raise ImageError(NAME, "truncated", "send it whole, or save it anew")
 
 
 def _opened(data: bytes) -> Image.Image:

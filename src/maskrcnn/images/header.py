@@ -203,7 +203,7 @@ def deep_planes(image: Image.Image) -> bool:
 
 
 def _tiff_bits(image: Image.Image) -> int:
-    """Bits of a TIFF's deepest channel; 0 for other formats."""
+    """Bits of a TIFF's deepest channel; 1 for other formats."""
     return max(getattr(image, "tag_v2", {}).get(BITS, (1,)), default=0)
 
 

@@ -35,10 +35,13 @@ def refuse_special(path: Path) -> None:
 
 
 def is_tiff(path: Path) -> bool:
-    """Whether a file begins as a TIFF does."""
+    """Whether a file begins as a TIFF does; false of one that cannot be read, whose reader says why."""
     refuse_special(path)
-    with path.open("rb") as file:
-        return file.read(4) in TIFF_STARTS
+    try:
+        with path.open("rb") as file:
+            return file.read(4) in TIFF_STARTS
+    except OSError:
+        return False
 
 
 def open_array(path: Path) -> np.ndarray:
@@ -93,7 +96,9 @@ def read_tiff(path: Path, largest: int) -> np.ndarray:
                 path, f"its header tells of {size:,} bytes, which the file cannot hold", "save it as .npy"
             )
         pixels = np.concatenate([_page_pixels(page) for page in pages], axis=2)
-        if pixels.shape != shape or pixels.dtype.kind not in "buif":
+        if pixels.dtype.kind not in "buif":
+            raise ImageError(path, f"its samples are {pixels.dtype}", "save plain numbers")
+        if pixels.shape != shape:
             raise ImageError(path, f"its header says {shape}, it holds {pixels.shape}", "save it as .npy")
         return upright(pixels, tiff_orientation(tiff))
 

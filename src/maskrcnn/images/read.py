@@ -170,9 +170,15 @@ def from_pillow(image: Image.Image, channels: int = 3, value_range: ValueRange |
         C is `channels` where that is 1 or 3, else as many as the image has.
 
     Raises:
-        UserError: its samples need a `value_range`.
+        UserError: its samples need a `value_range`, are all NaN, or lie in planes of 16 bits.
     """
-    return _convert_channels(to_uint8(_pillow_samples(image, channels), value_range), channels)
+    if deep_planes(image):
+        name = getattr(image, "filename", "") or "image"
+        raise ImageError(name, "16 bits in planes of one channel each", "save it with interleaved channels")
+    samples = _pillow_samples(image, channels)
+    if no_number(samples):
+        raise ImageError(getattr(image, "filename", "") or "image", NO_NUMBER, AGAIN)
+    return _convert_channels(to_uint8(samples, value_range), channels)
 
 
 def _pillow_samples(image: Image.Image, channels: int) -> np.ndarray:
@@ -239,13 +245,9 @@ def as_pixels(
     if no_number(flat):
         raise UserError(f"predict: an array of shape {image.shape}: {NO_NUMBER}; give the image's numbers")
     samples = to_uint8(flat, value_range)
-    if samples.shape[2] == channels:
-        return np.ascontiguousarray(samples)
-    if channels == 1:
-        return from_pillow(Image.fromarray(samples), 1)
-    if samples.shape[2] == 4:
-        return from_pillow(Image.fromarray(samples, "RGBA"))
-    return np.ascontiguousarray(np.broadcast_to(samples, (*samples.shape[:2], 3)))
+    if samples.shape[2] == 4 != channels:
+        samples = np.array(over_white(Image.fromarray(samples)))
+    return np.ascontiguousarray(_convert_channels(samples, channels))
 
 
 def _from_lazy(image: Image.Image, channels: int, value_range: ValueRange | None) -> np.ndarray:

@@ -48,7 +48,7 @@ def find_value_range(
         return None
     known = percentiles is None and smallest == 0
     if known and not floats:
-        return 0.0, float(2 ** next(bits for bits in DEPTHS if largest < 2**bits) - 1)
+        return 0.0, float(2 ** next((bits for bits in DEPTHS if largest < 2**bits), DEPTHS[-1]) - 1)
     if known and largest <= 1:
         return 0.0, 1.0
     values = np.concatenate(grids)
@@ -67,7 +67,7 @@ def _deep_images(paths: Sequence[Path], channels: int) -> Iterator[np.ndarray]:
             samples = _samples_of(paths[index], channels) if maybe_deep(paths[index]) else None
         except DataError:
             continue  # whoever uses the image says so
-        if samples is not None and samples.dtype.itemsize > 1:
+        if samples is not None and samples.dtype.itemsize > 1 and samples.dtype.kind in "uif":
             seen += samples.size
             yield samples
 

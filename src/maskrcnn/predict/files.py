@@ -172,9 +172,9 @@ def _write(run: Run, image: WrittenImage, part: Finished, writers: list[Writer])
         for writer in writers if part.part == 0 else ():
             writer.begin(image)
         for writer in writers:
-            writer.add(part.found)
-            if part.last:
-                writer.end()
+            writer.add(part.found)  # all of them, before one ends: some keep nothing of an image that fails
+        for writer in writers if part.last else ():
+            writer.end()
     except DataError as error:
         summary.unreadable.append(str(error))
         run.broken.add(image.number)

@@ -20,13 +20,12 @@ from torch import nn
 
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import UserError
-from maskrcnn.export.run import weights_digest
 from maskrcnn.instances import Instances, Masks
 from maskrcnn.masks.paste import Window
 from maskrcnn.masks.rle import crop_rle, json_rle, rle_bitmap, rle_box
+from maskrcnn.model.digest import weights_digest
 from maskrcnn.predict.augment import Augmented
 from maskrcnn.runtime.engine import Runner
-from maskrcnn.runtime.torch_engine import TorchEngine
 from maskrcnn.version import __version__
 
 NAME = "journal.jsonl"
@@ -80,11 +79,8 @@ def describe_model(model: Runner, **settings: object) -> Run:
 
 
 def _weights(model: Runner) -> str:
-    """SHA-256 of a network's tensors, or what an exported folder says of them."""
-    network = model.network if isinstance(model, TorchEngine) else model
-    if not isinstance(network, nn.Module):
-        return str(getattr(model, "weights", ""))
-    return weights_digest(network)
+    """SHA-256 of a network's tensors, or what an engine says of its own."""
+    return weights_digest(model) if isinstance(model, nn.Module) else str(getattr(model, "weights", ""))
 
 
 class RunJournal:

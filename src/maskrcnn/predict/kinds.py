@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,8 +116,8 @@ def spare_sources(paths: list[Path], stems: list[str], out: Path) -> None:
     Raises:
         UserError: an overlay would replace its image.
     """
-    sources = {path.resolve() for path in paths}
-    if any((out / overlay_name(*one)).resolve() in sources for one in zip(paths, stems, strict=True)):
+    sources = {os.path.realpath(path) for path in paths}  # of a link that leads to itself too
+    if any(os.path.realpath(out / overlay_name(*one)) in sources for one in zip(paths, stems, strict=True)):
         raise UserError(
             f"{out}: overlays would replace the images in it; name another folder for the results"
         )

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from numbers import Integral, Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
 import numpy as np
 import torch
@@ -14,13 +13,12 @@ from PIL import Image
 
 from maskrcnn.config.model import InputConfig, ModelConfig, TestConfig
 from maskrcnn.errors import UserError
-from maskrcnn.export.cached import engine_of
 from maskrcnn.images.batch import Batch, batches_of_one_shape, make_batch
 from maskrcnn.images.read import as_pixels
 from maskrcnn.images.regions import ArrayRegions, RegionImage, whole_pixels
 from maskrcnn.instances import Instances, Masks
 from maskrcnn.masks.paste import integer_boxes
-from maskrcnn.model.mask_rcnn import MaskRCNN
+from maskrcnn.model.mask_rcnn import MaskRCNN, RawDetections
 from maskrcnn.ops.heatmaps import decode_resize
 from maskrcnn.predict.augment import Augmented
 from maskrcnn.predict.given import GivenFiles, OpenFile
@@ -30,41 +28,10 @@ from maskrcnn.predict.sources import find_sources, is_many, passed_over_line
 from maskrcnn.progress import Progress
 from maskrcnn.runtime.compiled_engine import CompiledEngine
 from maskrcnn.runtime.engine import Runner, run_network
-
-if TYPE_CHECKING:
-    from maskrcnn.model.mask_rcnn import RawDetections
-
+from maskrcnn.runtime.torch_engine import torch_runner
 
 Pixels = np.ndarray | Image.Image | bytes | bytearray | memoryview | OpenFile
 One = str | Path | Pixels
-
-
-class PredictOptions(TypedDict, total=False):
-    """What `predict` takes besides the images; it says what each is, and its default."""
-
-    score: float | None
-    batch: int
-    tiles: Tiles
-    tta: bool
-    engine: str | None
-    allow_network: bool
-
-
-@overload
-def predict(  # type: ignore[overload-overlap]  # text is iterable too
-    model: Runner, source: Pixels, **options: Unpack[PredictOptions]
-) -> Instances: ...
-
-
-# a path may name a folder or pattern, which only its content tells: Any, so that neither use is an error
-@overload
-def predict(  # type: ignore[overload-overlap]  # text is iterable too
-    model: Runner, source: str | Path, **options: Unpack[PredictOptions]
-) -> Instances | Any: ...
-
-
-@overload
-def predict(model: Runner, source: Iterable[One], **options: Unpack[PredictOptions]) -> list[Instances]: ...
 
 
 def predict(
@@ -75,7 +42,6 @@ def predict(
     batch: int = 1,
     tiles: Tiles = "auto",
     tta: bool = False,
-    engine: str | None = None,
     allow_network: bool = False,
 ) -> Instances | list[Instances]:
     """Find the objects in one or many images.
@@ -93,8 +59,6 @@ def predict(
             tiles of that side; "off" none.
         tta: test-time augmentation: what is found mirrored and at other sizes too is made one
             (`maskrcnn.predict.augment`), for about four times the time.
-        engine: "openvino", "onnxruntime" or "auto" runs a network by it; at the first use it is exported into
-            the cache.
         allow_network: fetch addresses (https); they are refused otherwise.
 
     Returns:
@@ -109,7 +73,7 @@ def predict(
     for name, value in {"tta": tta, "allow_network": allow_network}.items():
         if not isinstance(value, bool):
             raise UserError(f"{name}={value!r:.40}: give True or False")
-    model = _by_engine(model, engine)
+    model = torch_runner(model) if isinstance(model, MaskRCNN) else model
     model = Augmented(model) if tta else model
     one = isinstance(source, One) or not isinstance(source, Iterable)
     found: list[Instances] = []
@@ -290,15 +254,6 @@ def finish(raw: RawDetections, batch: Batch, config: ModelConfig, *, score: floa
             )
         )
     return found
-
-
-def _by_engine(model: Runner, engine: str | None) -> Runner:
-    """The model run by that engine, which only a network can still be given."""
-    if isinstance(model, MaskRCNN):
-        return engine_of(model, engine or "torch")
-    if engine not in (None, "auto", getattr(model, "name", None)):
-        raise UserError(f"predict: engine={engine!r} takes the network itself, not {type(model).__name__}")
-    return model
 
 
 def _images_of(sources: Iterable[One], given: GivenFiles) -> list[Path | np.ndarray | Image.Image]:

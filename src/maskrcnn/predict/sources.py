@@ -160,14 +160,10 @@ def _choose(paths: Iterable[Path]) -> Names:
     shown = [
         str(path)
         for path in paths
-        # a link that leads nowhere was an image: whoever reads it says so
-        if not path.name.startswith(".") and (path.is_file() or is_zarr(path) or _is_broken(path))
+        # of a link that leads nowhere and of a pipe whoever reads it says so
+        if not path.name.startswith(".") and (not path.is_dir() or is_zarr(path))
     ]
     return choose_names(sorted(shown, key=lambda name: name.replace(os.sep, "\0")))  # as paths are sorted
-
-
-def _is_broken(path: Path) -> bool:
-    return path.is_symlink() and not path.exists()
 
 
 def choose_names(shown: list[str]) -> Names:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from maskrcnn.images.shapes import Shapes, scaled_sides
+from maskrcnn.model.digest import weights_digest
 from maskrcnn.model.mask_rcnn import MaskRCNN, RawDetections
 from maskrcnn.model.optimise import fold_norms
 from maskrcnn.ops.graphs import Graphs
@@ -31,6 +32,7 @@ class CompiledEngine(TorchEngine):
             bf16: arithmetic in bfloat16, by autocast.
         """
         refuse_nan(model)
+        self.weights = weights_digest(model)
         self.network = fold_norms(copy.deepcopy(model).eval().requires_grad_(False))
         self.config = self.network.config
         self.device = next(model.parameters()).device

@@ -16,7 +16,7 @@ from maskrcnn.errors import UserError
 from maskrcnn.files import write_json
 from maskrcnn.safe_files import parse_json
 
-RECORD, CONFIG, CARD = "export.json", "config.json", "README.md"
+RECORD, CONFIG = "export.json", "config.json"
 FORMAT = 1
 Target = Literal["openvino", "onnx", "torch"]
 GRAPHS: dict[Target, str] = {"openvino": "model.xml", "onnx": "model.onnx", "torch": "model.pt2"}

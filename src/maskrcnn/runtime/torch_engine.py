@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from maskrcnn.errors import UserError
+from maskrcnn.model.digest import weights_digest
 from maskrcnn.model.mask_rcnn import MaskRCNN, RawDetections
 from maskrcnn.model.optimise import optimise
 
@@ -25,6 +26,7 @@ class TorchEngine:
 
     def __init__(self, model: MaskRCNN) -> None:
         refuse_nan(model)
+        self.weights = weights_digest(model)  # not of the copy, which depends on the processor
         self.network = optimise(model)
         self.config = self.network.config
         self.device = next(model.parameters()).device

@@ -13,7 +13,7 @@ import numpy as np
 from starlette.exceptions import HTTPException
 
 from maskrcnn.config.model import InputConfig
-from maskrcnn.images.encoded import decode_image, encoded_size
+from maskrcnn.images.encoded import decode_image
 from maskrcnn.images.read import as_pixels
 from maskrcnn.instances import Instances
 from maskrcnn.predict.predictor import kept_score
@@ -114,5 +114,4 @@ class Service:
 def _decoded(image: bytes | np.ndarray, config: InputConfig) -> np.ndarray:
     if isinstance(image, np.ndarray):
         return as_pixels(image, config.channels)
-    encoded_size(image, MOST_PIXELS)  # refuses by the header
-    return decode_image(image, config.channels, config.value_range)
+    return decode_image(image, config.channels, config.value_range, MOST_PIXELS)

@@ -34,7 +34,7 @@ class Overlapped(Generic[Item]):
         """Waits until all is done.
 
         Raises:
-            Exception: what the work raised, unless `put` has said so.
+            Exception: what the work raised.
         """
         self._waiting.put(None)
         self._thread.join()

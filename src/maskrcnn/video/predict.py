@@ -22,7 +22,6 @@ from maskrcnn.video.counting import Row
 from maskrcnn.video.decode import EXTRA
 from maskrcnn.video.journal import VideoJournal, describe_videos
 from maskrcnn.video.output import TABLE_COLUMNS, VideoOutput
-from maskrcnn.video.reader import GIVEN_UP, HANGS
 from maskrcnn.video.source import Source
 from maskrcnn.video.stream import VideoStream
 from maskrcnn.video.zones import Zone
@@ -68,14 +67,11 @@ def predict_videos(
     out: Path,
     *,
     score: float | None = None,
-    batch: int | None = None,
     tiles: Tiles = "auto",
     save: Collection[str] = ("overlay",),
     scale: float | None = None,
     track: bool = False,
     zones: Sequence[Zone] = (),
-    hangs: float = HANGS,
-    given_up: float = GIVEN_UP,
     resume: bool = True,
     progress: Progress | None = None,
 ) -> Iterator[VideoSummary]:
@@ -86,11 +82,10 @@ def predict_videos(
 
     Args:
         score: as `VideoStream` takes it.
-        batch: frames that go through the network together; None: 1 on a CPU.
         save: "overlay", NAME.mp4 with the objects drawn, timing and audio as in the source; "csv", tables of
             all objects and of their count in each frame (`FrameTables`).
         scale: micrometres per pixel, for the tables.
-        track, zones, hangs, given_up: as `VideoStream` takes them.
+        track, zones: as `VideoStream` takes them.
         resume: videos that an earlier run of the same command finished in `out` stay as they are, and one in
             whose midst it was stopped is begun anew; false: replace what is there, be it another run's.
         progress: of each video's frames.
@@ -127,12 +122,10 @@ def predict_videos(
                 model,
                 source,
                 score=score,
-                batch=batch or (1 if device_of(model).type == "cpu" else ON_ACCELERATOR),
+                batch=1 if device_of(model).type == "cpu" else ON_ACCELERATOR,
                 track=track,
                 zones=zones,
                 tiles=tiles,
-                hangs=hangs,
-                given_up=given_up,
             )
             output = VideoOutput(stream, out, stem, overlay="overlay" in save, table=table)
             summary = _predict(stream, output, journal, number, progress)

@@ -91,8 +91,7 @@ class FrameReader:
         most = min(most, self._ahead)  # more never wait
         with self._changed:
             while not self._done and len(self._waiting) < (1 if self.live else most):
-                hangs = min(self._hangs, LIVE_HANGS) if self.live else self._hangs
-                if not self._changed.wait(hangs) and self._child is not None:
+                if not self._changed.wait(self._longest) and self._child is not None:
                     self._killed = True
                     self._child.kill()
             if not self._waiting and self._error is not None:
@@ -100,6 +99,11 @@ class FrameReader:
             taken = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
             self._changed.notify_all()
             return taken
+
+    @property
+    def _longest(self) -> float:
+        """Seconds that a frame may take to come."""
+        return min(self._hangs, LIVE_HANGS) if self.live else self._hangs
 
     def close(self) -> None:
         """End the decoder, whatever it does."""
@@ -235,7 +239,7 @@ class FrameReader:
     def _death(self, child: subprocess.Popen[bytes]) -> Exception:
         if self._killed:
             return DataError(
-                f"{self.source.shown}: no frame for {self._hangs:g} s, so the decoder was ended;"
+                f"{self.source.shown}: no frame for {self._longest:g} s, so the decoder was ended;"
                 " check that the source is alive"
             )
         code = child.wait()

@@ -24,7 +24,7 @@ from maskrcnn.predict.predictor import (
 )
 from maskrcnn.runtime.engine import Runner, device_of
 from maskrcnn.video.counting import Counter, Row
-from maskrcnn.video.reader import GIVEN_UP, HANGS, FrameReader, SourceFrame
+from maskrcnn.video.reader import FrameReader, SourceFrame
 from maskrcnn.video.source import Source
 from maskrcnn.video.tracker import LEAST_SCORE, Tracker
 from maskrcnn.video.zones import Zone, check_size
@@ -62,8 +62,6 @@ class VideoStream:
         track: bool = False,
         zones: Sequence[Zone] = (),
         tiles: Tiles = "auto",
-        hangs: float = HANGS,
-        given_up: float = GIVEN_UP,
     ) -> None:
         """
         Args:
@@ -72,8 +70,6 @@ class VideoStream:
             batch: frames that go through the network together; ids do not depend on it.
             track: give each object an id that it has in all frames.
             zones: lines and areas at which tracked objects are counted.
-            hangs: seconds without a frame after which a decoder is killed.
-            given_up: seconds after which a live source that is lost is given up.
 
         Raises:
             UserError: an argument out of its range; scipy is not installed and `track` is wanted.
@@ -87,8 +83,6 @@ class VideoStream:
         self.reader = FrameReader(
             source,
             ahead=batch + AHEAD,
-            hangs=hangs,
-            given_up=given_up,
             channels=config.channels,
             value_range=config.value_range,
         )

@@ -88,7 +88,7 @@ class LabelsWriter:
         path.parent.mkdir(parents=True, exist_ok=True)
         pixels = whole_pixels(image.pixels, image.size)
         if path.suffix == PNG:
-            save_image(Image.fromarray(pixels.squeeze()), path)
+            save_image(Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels), path)
         else:
             with new_file(path, flush=False) as unfinished, unfinished.open("wb") as file:
                 np.save(file, pixels)

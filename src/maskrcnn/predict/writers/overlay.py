@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from maskrcnn.images.regions import Readable, whole_pixels
 from maskrcnn.images.tiles import Window
+from maskrcnn.images.view import resize_image
 from maskrcnn.images.write import save_image
 from maskrcnn.instances import Instances, Masks
 from maskrcnn.masks.paste import Window as Pasted
@@ -57,7 +57,7 @@ class OverlayWriter:
 
 def reduction(size: tuple[int, int]) -> int:
     """How many times smaller an image of this height and width is drawn."""
-    return 1 if max(size) <= LONGEST else -(-max(size) // REDUCED)
+    return 1 if max(size) <= LONGEST else min(-(-max(size) // REDUCED), min(size))
 
 
 def reduced(found: Instances, factor: int) -> Instances:
@@ -89,6 +89,5 @@ def reduced_pixels(pixels: Readable, size: tuple[int, int], factor: int) -> np.n
     for top in range(0, height, rows):
         count = min(rows, height - top)
         strip = pixels.read(Window(0, top * factor, width * factor, count * factor))
-        small = cv2.resize(strip, (width, count), interpolation=cv2.INTER_AREA)
-        strips.append(small.reshape(count, width, -1))
+        strips.append(resize_image(strip, width, count))
     return np.concatenate(strips)
