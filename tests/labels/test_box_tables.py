@@ -246,3 +246,20 @@ def subjects(folder: Path) -> list[Subject]:
 
 def test_any_bytes_are_read_or_refused(tmp_path: Path) -> None:
     check_spoilt(subjects(tmp_path))
+
+
+@pytest.mark.parametrize("column", ["cell_type", "Species", "category_name", "Finding Label"])
+def test_other_names_of_the_class_column(tmp_path: Path, column: str) -> None:
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
+    (tmp_path / "a.csv").write_text(f"filename,{column},xmin,ymin,xmax,ymax\na.png,cat,2,3,10,9\n")
+    assert read_box_table(tmp_path / "a.csv").classes == ["cat"]
+
+
+def test_columns_that_nobody_reads_are_counted(tmp_path: Path) -> None:
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
+    table = "filename,kind,xmin,ymin,xmax,ymax,segmentation\na.png,cat,2,3,10,9,[[1]]\n"
+    (tmp_path / "a.csv").write_text(table)
+    found = read_box_table(tmp_path / "a.csv")
+    assert found.classes == ["object"] and found.problems.texts() == {"column of the table passed over": 2}
+    (tmp_path / "a.csv").write_text(table.replace("kind", "class"))
+    assert "first 'segmentation'" in read_box_table(tmp_path / "a.csv").problems.lines()[0]

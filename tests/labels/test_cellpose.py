@@ -148,7 +148,7 @@ class Call:
         ([[1, 2]], "no array"),
         (np.zeros((4, HEIGHT, WIDTH), np.uint16), "shape (4, 20, 30)"),
         (np.zeros((HEIGHT, WIDTH)), "are float64"),
-        (np.zeros((WIDTH, HEIGHT), np.uint8), "its masks 20 x 30"),
+        (np.zeros((WIDTH, HEIGHT), np.uint8), "the masks 20 x 30"),
     ],
 )
 def test_pickles_that_are_refused(

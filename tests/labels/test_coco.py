@@ -680,3 +680,10 @@ def test_a_polygon_that_runs_far_away_is_not_drawn(files: Files, far: float) -> 
     path.write_text(json.dumps(files.document))
     with pytest.raises(DataError, match="outline too long to draw"):
         read_coco(path, files.folder / "images")
+
+
+def test_keypoints_of_x_and_y_alone_are_refused(files: Files) -> None:
+    files.document["annotations"][0]["keypoints"] = [10, 10, 20, 12, 15, 20]
+    for category in files.document["categories"]:
+        category.pop("keypoints", None)
+    files.refused("has a keypoint of visibility 20; are its keypoints x, y alone?")

@@ -173,3 +173,9 @@ def test_a_box_that_is_none_is_counted(files: Files) -> None:
         dataset.problems.texts()["box without an area, or not of four finite numbers, taken from the mask"]
         == 1
     )
+
+
+@pytest.mark.parametrize("other", [42.0, "42"])
+def test_image_ids_of_another_kind(files: Files, other: object) -> None:
+    files.document["annotations"][0]["image_id"] = other
+    assert len(files.read().image(0).annotations) == 2

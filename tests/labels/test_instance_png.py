@@ -474,7 +474,7 @@ def test_a_tiff_of_64_bits(tmp_path: Path) -> None:
     (tmp_path / "labels/a.png").unlink()
     tifffile = pytest.importorskip("tifffile")
     tifffile.imwrite(tmp_path / "labels/a.tif", one_object().astype(np.int64))
-    refused(tmp_path, "labels/a.tif", "not readable", "8, 16 or 32 bits where it has 64")
+    refused(tmp_path, "labels/a.tif", "not readable", "save it as 16-bit TIFF or PNG")
 
 
 def test_size_that_disagrees(tmp_path: Path) -> None:
@@ -549,3 +549,37 @@ def test_real_nuclei() -> None:
     assert dataset.pixels(0).shape == (image.height, image.width, 3)
     ids = np.asarray(Image.open(SHARED / "data/nuclei/val/labels" / image.file_name))
     assert len(image.annotations) == len(np.unique(ids[ids > 0]))
+
+
+@pytest.mark.parametrize("compression", [None, "deflate"])
+def test_a_tiff_whose_0_is_white_has_the_numbers_that_others_read(
+    tmp_path: Path, compression: str | None
+) -> None:
+    """As ImageJ writes masks."""
+    tifffile = pytest.importorskip("tifffile")
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    ids = np.zeros((20, 30), np.uint8)
+    ids[2:6, 3:9], ids[10:15, 1:4] = 255, 7
+    Image.new("RGB", (30, 20)).save(tmp_path / "images" / "a.png")
+    tifffile.imwrite(tmp_path / "labels" / "a.tif", ids, photometric="miniswhite", compression=compression)
+    (image,) = read_instance_labels(tmp_path)
+    assert [a.box for a in image.annotations] == [(1, 10, 4, 15), (3, 2, 9, 6)]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "metadata", "words"),
+    [
+        (np.uint8, {}, "a stack of 3 slices"),
+        (np.uint16, {}, "a stack of 3 slices"),
+        (np.uint16, None, "16 bits in each channel"),  # whoever wrote it does not say what it is
+    ],
+)
+def test_slices_are_no_colours(tmp_path: Path, dtype: type, metadata: dict | None, words: str) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    Image.new("RGB", (30, 20)).save(tmp_path / "images" / "a.png")
+    slices = np.ones((3, 20, 30), dtype)
+    tifffile.imwrite(tmp_path / "labels" / "a.tif", slices, photometric="rgb", metadata=metadata)
+    claims.refused(lambda: read_instance_labels(tmp_path), words)

@@ -66,3 +66,11 @@ def test_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
     words = ("1 .png", "1 .docx", "raw/", "images/ beside masks/")
     claims.refused(lambda: open_dataset(tmp_path), *words, error=UserError)
+
+
+def test_labelme_of_cvat_is_told(tmp_path: Path) -> None:
+    (tmp_path / "default").mkdir()
+    head = "<annotation><filename>a.jpg</filename><source><sourceAnnotation/></source></annotation>"
+    (tmp_path / "default" / "a.xml").write_text(head)
+    with pytest.raises(UserError, match="LabelMe's XML.*CVAT for images 1.1"):
+        open_dataset(tmp_path)

@@ -159,7 +159,8 @@ def test_airbus(tmp_path: Path) -> None:
 def test_hubmap(column: str, tmp_path: Path) -> None:
     lines = [f"id,organ,{column}", f"10044,prostate,{CELLS[0]} {CELLS[1]}"]
     write(tmp_path, "train.csv", *lines, images=("train_images/10044.tiff",))
-    same(repaired(tmp_path, *["separate parts that share a number"] * 2), A | B)
+    parts = ["separate parts that share a number"] * 2
+    same(repaired(tmp_path, *parts, "column of the table passed over"), A | B)  # the organ
 
 
 def test_images_elsewhere(tmp_path: Path) -> None:

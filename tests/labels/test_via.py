@@ -23,7 +23,7 @@ from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.open import open_dataset
 from maskrcnn.labels.options import LabelOptions
 from maskrcnn.labels.readers.via import looks_like_via, read_via
-from maskrcnn.labels.readers.via_files import HEADER
+from maskrcnn.labels.readers.via_files import HEADER, attribute_values
 from maskrcnn.masks.rle import rle_bitmap
 
 HEIGHT, WIDTH = 20, 30
@@ -542,3 +542,7 @@ def subjects(folder: Path) -> list[Subject]:
 
 def test_any_bytes_are_read_or_refused(tmp_path: Path) -> None:
     check_spoilt(subjects(tmp_path))
+
+
+def test_attributes_that_are_numbers_with_a_point() -> None:
+    assert [attribute_values(value) for value in (0.0, 1.0, 0.5, float("nan"))] == [["0"], ["1"], ["0.5"], []]

@@ -1,1 +1,1 @@
-"""Labelled images: reading, checking, augmenting, batching."""
+"""Labelled images: reading, choosing, splitting, converting."""

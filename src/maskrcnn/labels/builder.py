@@ -35,6 +35,7 @@ from maskrcnn.masks.rle import MIN_POINTS, Rle, rle_area, rle_box
 
 # pixels: files round coordinates, so a box may leave its image by this much and still be right
 ROUNDING = 0.05
+BESIDE = 1.0  # pixels by which a keypoint may lie outside the image: tools round
 NO_BOXES = (ProblemKind.NO_BOX, ProblemKind.ZERO_AREA_BOX, ProblemKind.NON_FINITE)
 
 
@@ -372,6 +373,11 @@ class LabelBuilder:
             self.note(ProblemKind.NON_FINITE_KEYPOINT, record, image)
         keypoints = given.astype(np.float64)
         keypoints[broken | (given[:, 2] <= 0)] = 0.0
+        if not np.isin(given[~broken, 2], (0, 1, 2)).all():
+            self.note(ProblemKind.ODD_VISIBILITY, record, image)
+        there = keypoints[keypoints[:, 2] > 0, :2]
+        if (there < -BESIDE).any() or (there > (image.width + BESIDE, image.height + BESIDE)).any():
+            self.note(ProblemKind.KEYPOINT_OUTSIDE, record, image)
         return keypoints
 
 

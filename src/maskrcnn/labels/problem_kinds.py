@@ -89,6 +89,10 @@ class ProblemKind(Enum):
         "write the segmentation as a list of polygons, each a list of numbers",
     )
     RLE_IN_LIST = "RLE inside a list accepted", "write the RLE itself as the segmentation"
+    OTHER_COLUMN = (
+        "column of the table passed over",
+        "call the one with the classes 'class'; outlines are read from COCO JSON, masks from run lengths",
+    )
     KEYPOINTS_UNNAMED = (
         "object whose category does not name its keypoints: they are called k1, k2, ...",
         "add 'keypoints', their names, to the category, and 'flip_pairs' if left and right are among them",
@@ -101,6 +105,11 @@ class ProblemKind(Enum):
         "non-finite keypoint taken as unlabelled",
         "replace NaN, infinity or null by numbers, or set its visibility to 0",
     )
+    ODD_VISIBILITY = (
+        "keypoint whose visibility is not 0, 1 or 2: above 0 it is taken as labelled",
+        "write x, y and the visibility: 0 not labelled, 1 hidden, 2 visible",
+    )
+    KEYPOINT_OUTSIDE = "keypoint outside the image", "correct it, or set its visibility to 0"
     FOREIGN_KEYPOINTS = "keypoints of another class dropped", "keep one set of keypoint names in a file"
     SKELETON_FROM_0 = "skeleton counted from 0 accepted", "count keypoints from 1 in the skeleton"
     SKELETON_PAIR = "skeleton pair outside the keypoints dropped", "correct the skeleton"

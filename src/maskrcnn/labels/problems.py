@@ -60,11 +60,6 @@ class Problems:
     def __len__(self) -> int:
         return len(self.first)
 
-    def update(self, others: Problems) -> None:
-        """Add another tally."""
-        for problem, count in others:
-            self.note(problem.kind, problem.record, problem.image, count)
-
     def copy(self) -> Problems:
         """A tally of its own."""
         return Problems(self.source, self.counts.copy(), self.first.copy())

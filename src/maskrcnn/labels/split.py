@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import posixpath
 import re
@@ -16,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from maskrcnn.errors import RecordError, UserError, one_line
+from maskrcnn.errors import RecordError, UserError
 from maskrcnn.files import new_folder, refuse_filled
 from maskrcnn.labels.assign_parts import assign_groups, assign_random, assign_stratified
 from maskrcnn.labels.choose import refuse_only_crowds
@@ -24,6 +23,7 @@ from maskrcnn.labels.image_files import relative_name
 from maskrcnn.labels.image_places import find_images
 from maskrcnn.labels.open import open_dataset, open_split
 from maskrcnn.labels.options import PLAIN, LabelOptions
+from maskrcnn.labels.readers.tables import csv_rows
 from maskrcnn.labels.split_names import SPLITS
 from maskrcnn.labels.subset import Subset
 from maskrcnn.labels.types import Dataset, LabelledImage
@@ -214,23 +214,14 @@ def _listed_groups(names: list[str], path: Path) -> list[str]:
         raise UserError(
             f"--groups {path}: no such file; give folder, duplicates, or a CSV file of file_name,group"
         )
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [row for row in csv.reader(file) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"--groups {path}: not readable as CSV: {one_line(error)}") from None
     group_of: dict[str, str] = {}
-    for number, row in enumerate(rows):
-        if len(row) != 2:
-            raise RecordError(
-                path, f"has {counted(len(row), 'column')}", "write file_name,group", f"row {number + 1}"
-            )
-        if number == 0 and row[0].strip().lower() == "file_name":
+    for number, (_, row) in enumerate(csv_rows(path, (), ("file_name", "group"))):
+        name, group = row["file_name"], row["group"]
+        if number == 0 and name.strip().lower() == "file_name":
             continue
-        if group_of.setdefault(row[0], row[1]) != row[1]:
-            raise RecordError(
-                path, f"{row[0]!r} is in the groups {group_of[row[0]]!r} and {row[1]!r}", "leave it one"
-            )
+        if group_of.setdefault(name, group) != group:
+            what = f"{name!r} is in the groups {group_of[name]!r} and {group!r}"
+            raise RecordError(path, what, "leave it one")
     missing = [name for name in names if name not in group_of]
     if missing:
         raise RecordError(

@@ -71,8 +71,9 @@ class Run:
         """The id of each class by its name."""
         return dict(self.record["category_ids"])
 
-    def write(self, block: int, rows: list[Row]) -> None:
-        """The part of a block, whole and on the disk when it has its name.
+    def write(self, block: int, rows: list[Row]) -> int:
+        """The part of a block, whole and on the disk when it has its name; returns how many of its images
+        could not be read.
 
         Raises:
             OSError: it cannot be written.
@@ -84,6 +85,7 @@ class Run:
         table = pa.Table.from_pylist(rows, schema=schema().with_metadata({FAILURES: str(failures)}))
         with new_file(self.part(block)) as unfinished:
             parquet.write_table(table, unfinished, compression="zstd")
+        return failures
 
     def failures(self, block: int) -> int | None:
         """How many images of the part of a block could not be read; None: no part.

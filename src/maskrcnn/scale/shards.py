@@ -35,8 +35,7 @@ def predict_block(predictor: BatchPredictor, run: Run, block: int, addresses: Se
     """
     first = run.places(block).start + 1
     rows = predictor.rows([{"id": id_, "address": one} for id_, one in enumerate(addresses, first)])
-    run.write(block, rows)
-    return sum(row.get("error") is not None for row in rows)
+    return run.write(block, rows)
 
 
 def predict_shard(

@@ -27,6 +27,7 @@ from maskrcnn.labels.readers.open_images import looks_like_open_images
 from maskrcnn.labels.readers.run_lengths import COLUMNS as RUNS
 from maskrcnn.labels.readers.run_lengths import NOTHING, looks_like_run_lengths
 from maskrcnn.labels.readers.tables import (
+    CLASS_COLUMNS,
     SPLIT_COLUMNS,
     TABLE_SUFFIXES,
     TABLES,
@@ -34,6 +35,7 @@ from maskrcnn.labels.readers.tables import (
     has_rows_of,
     images_by_name,
     named_beside,
+    note_other_columns,
     present_images,
     table_form,
 )
@@ -42,17 +44,6 @@ from maskrcnn.labels.values import number
 
 # what the columns are called, in lower case, the first before the others
 IMAGES = (*RUNS["image"], "file", "filepath", "frame", "image_filename")
-CLASSES = (
-    "class",
-    "label",
-    "class_name",
-    "classname",
-    "category",
-    "label_name",
-    "class_id",
-    "classid",
-    "name",
-)
 CORNERS = (
     ("xmin", "ymin", "xmax", "ymax"),
     ("x_min", "y_min", "x_max", "y_max"),
@@ -135,6 +126,9 @@ def read_box_table(source: Path, split: str | None = None, image_folder: Path | 
         files = images_by_name(folder)
     builder = LabelBuilder(path, folder)
     rows = _shortened(rows, files, builder)
+    if not columns.header:
+        known = {side.lower() for side in (*columns.sides, *columns.size, columns.name, columns.split)}
+        note_other_columns(path, {*IMAGES, *known}, bool(columns.name), builder.problems)
     names = {row.name for of_image in rows.values() for row in of_image if row.box is not None}
     ids = builder.add_classes(sorted(names - {""}))
     for name, of_image in present_images(
@@ -190,7 +184,8 @@ def _columns(path: Path) -> Columns | None:
     called = {cell.lower(): cell for cell in rows[0]} if rows else {}
     image = next((called[name] for name in IMAGES if name in called), None)
     name, split = (
-        next((called[name] for name in names if name in called), "") for names in (CLASSES, SPLIT_COLUMNS)
+        next((called[name] for name in names if name in called), "")
+        for names in (CLASS_COLUMNS, SPLIT_COLUMNS)
     )
     for places, corners in ((CORNERS, True), (SIZES, False)):
         for sides in places:

@@ -20,7 +20,7 @@ from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problem_kinds import ProblemKind
-from maskrcnn.labels.readers.label_image import add_instances, ids_of_colours, read_ids
+from maskrcnn.labels.readers.label_image import add_instances, ids_of_colours, read_ids, refuse_size
 from maskrcnn.labels.readers.label_image_names import (
     IMAGE_SUFFIXES,
     LABEL_SUFFIXES,
@@ -109,10 +109,7 @@ def _pickled_ids(path: Path, image: Path) -> np.ndarray:
     if ids.ndim != 2 or ids.dtype.kind not in "iu":
         what = f"its masks are {ids.dtype} of the shape {ids.shape}, not the whole numbers of one image"
         raise RecordError(path, what, "save each plane as a label image, beside its image")
-    size = upright_size(image)
-    if size is not None and ids.shape != size:
-        sizes = f"{size[1]} x {size[0]} (width x height) but its masks {ids.shape[1]} x {ids.shape[0]}"
-        raise RecordError(path, f"its image is {sizes}", "restore the image that was labelled")
+    refuse_size(path, upright_size(image), ids.shape, "masks")
     return ids + 1 if ids.size and ids.min() == -1 else ids  # old files count from -1
 
 

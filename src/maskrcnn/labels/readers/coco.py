@@ -149,8 +149,11 @@ def _unnamed_keypoints(document: dict[str, Any], builder: LabelBuilder) -> dict[
         found = read_keypoints(raw.get("keypoints")) if isinstance(raw, dict) else None
         if found is None or not 0 < len(found) <= MOST_KEYPOINTS or not (found[:, 2] > 0).any():
             continue
+        record = f"annotation {raw.get('id', position)!r:.40}"
+        if (found[:, 2] > 2).any():
+            what = f"has a keypoint of visibility {found[:, 2].max():g}; are its keypoints x, y alone?"
+            raise RecordError(builder.source, what, "write x, y and 0, 1 or 2 for each", record)
         if _is_id(raw.get("category_id")):
-            record = f"annotation {raw.get('id', position)!r:.40}"
             builder.problems.note(
                 ProblemKind.KEYPOINTS_UNNAMED, f"{record} with {counted(len(found), 'keypoint')}"
             )

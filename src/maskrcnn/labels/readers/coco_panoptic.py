@@ -24,6 +24,7 @@ from maskrcnn.labels.readers.files_by_name import first_folder
 from maskrcnn.labels.readers.json_file import glance, load_json
 from maskrcnn.labels.readers.label_image import open_label_image, rles_by_id
 from maskrcnn.labels.types import LabelledImage
+from maskrcnn.labels.values import other_kind
 from maskrcnn.masks.rle import Rle
 
 HEAD = 1 << 20  # bytes that are looked at to tell the format
@@ -90,6 +91,9 @@ def _json_file(source: Path) -> Path | None:
 
 
 def _key(image_id: Any) -> str:
+    """What ids of one image have in common: 7, 7.0 and "7"."""
+    if isinstance(image_id, (float, str)) and isinstance(number := other_kind(image_id), int):
+        image_id = number
     return (
         f"{type(image_id).__name__} {image_id!r:.200}" if not isinstance(image_id, int) else f"{image_id:x}"
     )

@@ -191,11 +191,13 @@ def _of_split(images: list[Element], split: str | None, builder: LabelBuilder) -
 
 
 def _file_name(folder: Path, image: Element) -> str:
-    """The image's name relative to `folder`: in the folder of its subset, in images/ or as it is."""
+    """The image's name relative to `folder`: in the folder of its subset, in images/, as it is or in data/,
+    as FiftyOne writes it.
+    """
     name, subset = image.get("name") or "", image.get("subset") or ""
     if relative_name(name) is None:  # of which the builder says so
         return name
-    places = [f"images/{name}", name]
+    places = [f"images/{name}", name, f"data/{name}"]
     if subset:
         places = [f"images/{subset}/{name}", f"{subset}/{name}", *places]
     if not name.lower().endswith(SUFFIXES):  # a frame of a video

@@ -17,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from pycocotools import mask as coco_mask
 
 from maskrcnn.errors import DataError, RecordError, one_line
-from maskrcnn.images.header import unmapped, upright_size
+from maskrcnn.images.header import deep_planes, unmapped, upright_size
 from maskrcnn.images.multichannel import ARRAY_SUFFIX, as_image_error, open_array, refuse_special
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.problem_kinds import ProblemKind
@@ -34,6 +34,7 @@ FEW = 20  # numbers of a label image, among which some may be scattered
 LOSSLESS = ("PNG", "TIFF", "GIF", "BMP")
 WITHOUT_ORDER = ("GIF", "BMP")  # tools sort their palettes as they like: what counts are the colours
 LARGEST_ID, NPY_HEADER = 8, 4096  # bytes
+DESCRIPTION = 270  # tag of TIFF
 SMALLEST = 10  # pixels: most colours of a label image in colour have as many
 
 
@@ -64,16 +65,28 @@ def open_label_image(
                     path, f"a stack of {pages} pages", "save each as a file of its own, as its image"
                 )
             # before anything is decoded, so that a file that claims to be huge costs nothing
-            _refuse_size(path, size, (image.height, image.width), "mask")
-            yield unmapped(image)
+            refuse_size(path, size, (image.height, image.width), "mask")
+            yield _as_stored(unmapped(image))
     except DataError:
         raise
     # parsers raise whatever they stumble over (struct.error, SyntaxError, KeyError, ...) on damaged bytes
     except Exception as error:  # noqa: BLE001
         remedy = "replace it"
         if isinstance(error, UnidentifiedImageError) and path.suffix.lower() in (".tif", ".tiff"):
-            remedy = "save it with 8, 16 or 32 bits where it has 64, or replace it"
+            remedy = "save it as 16-bit TIFF or PNG, or replace it"
         raise RecordError(path, f"not readable as an image ({one_line(error):.200})", remedy) from None
+
+
+def _as_stored(image: Image.Image) -> Image.Image:
+    """The same image, not decoded yet, with its numbers as other tools read them: of a grey TIFF whose 0 is
+    white, as ImageJ writes masks, Pillow gives 255 less each.
+    """
+    if image.format == "TIFF" and image.mode == "L":
+        image.tile = [  # type: ignore[attr-defined]
+            tile._replace(args=(tile.args[0].replace(";I", ""), *tile.args[1:]))
+            for tile in image.tile  # type: ignore[attr-defined]
+        ]
+    return image
 
 
 def read_ids(
@@ -102,7 +115,9 @@ def read_ids(
         indexed = False
     else:
         with open_label_image(path, size) as label:
-            if label.mode in ("RGB", "RGBA", "LA") and ";16" in str(getattr(label, "tile", "")):
+            _refuse_slices(label, path)
+            deep = ";16" in str(getattr(label, "tile", "")) or deep_planes(label)
+            if label.mode in ("RGB", "RGBA", "LA") and deep:
                 what = f"16 bits in each channel of mode {label.mode}, of which only the high 8 can be read"
                 raise RecordError(path, what, "save the numbers as 16-bit PNG of one channel")
             if label.format in WITHOUT_ORDER and label.mode == "P":
@@ -129,16 +144,26 @@ def read_ids(
         _refuse_smooth(ids, path)
     if ids.dtype.kind == "i" and ids.size and ids.min() < 0:
         raise RecordError(
-            path, f"a label image has no number below 0, as {ids.min()}", "save background as 0"
+            path,
+            f"a label image has no number below 0 or above {2**31 - 1}, as {ids.min()}",
+            "save background as 0 and the objects as 1, 2, 3 and so on",
         )
     return ids
+
+
+def _refuse_slices(label: Image.Image, path: Path) -> None:
+    """Refuse three or four slices of a stack, which tifffile lays into one image as if they were colours."""
+    told = str(getattr(label, "tag_v2", {}).get(DESCRIPTION, ""))
+    if label.mode in ("RGB", "RGBA") and told.startswith(f'{{"shape": [{len(label.mode)}, '):
+        what = f"a stack of {len(label.mode)} slices"
+        raise RecordError(path, what, "save each as a file of its own, as its image")
 
 
 def _array(path: Path, size: tuple[int, int] | None) -> tuple[str, np.ndarray]:
     """What numpy.save or numpy.savez wrote of a label image: its kind in words, and the ids (H, W)."""
     array = open_array(path) if path.suffix.lower() == ARRAY_SUFFIX else _only_array(path, size)
     height, width, channels = array.shape
-    _refuse_size(path, size, (height, width), "array")
+    refuse_size(path, size, (height, width), "array")
     kind = f"{channels} channels" if channels > 1 else f"{array.dtype}"
     return kind, np.array(array[..., 0] if channels == 1 else array)
 
@@ -169,7 +194,7 @@ def _only_array(path: Path, size: tuple[int, int] | None) -> np.ndarray:
     return array
 
 
-def _refuse_size(path: Path, size: tuple[int, int] | None, own: tuple[int, int], what: str) -> None:
+def refuse_size(path: Path, size: tuple[int, int] | None, own: tuple[int, int], what: str) -> None:
     """Refuse a label image of another height and width than its image's; None: that is not known."""
     if size is not None and size != own:
         sizes = f"{size[1]} x {size[0]} (width x height) but the {what} {own[1]} x {own[0]}"

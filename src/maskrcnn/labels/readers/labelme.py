@@ -147,7 +147,7 @@ def _classes(root: Path, used: list[str]) -> list[str]:
 def _find_image(
     name: str, labels: dict[str, Any], root: Path, by_stem: dict[str, list[str]], builder: LabelBuilder
 ) -> str:
-    """The image of a LabelMe file, relative to `root`.
+    """The image of a LabelMe file, relative to the builder's folder.
 
     imagePath is relative to the file; where it leads nowhere, as after renaming, the image of the file's own
     name, else the only one in any folder that is called as imagePath says.

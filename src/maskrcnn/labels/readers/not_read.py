@@ -43,6 +43,12 @@ KINDS = (
     NotRead("a project of VoTT", ("*.vott",), EXPORT),
     NotRead("lines of JSON", ("*.jsonl", "*/*.jsonl", "*.ndjson", "*/*.ndjson", "*.manifest"), EXPORT),
     NotRead("TFRecord", ("*.tfrecord*", "*/*.tfrecord*"), "convert it to COCO JSON"),
+    NotRead(
+        "LabelMe's XML",
+        ("*.xml", "*/*.xml"),
+        "export LabelMe's JSON or COCO JSON there, from CVAT 'CVAT for images 1.1'",
+        ("<polygon>", "<sourceAnnotation", "<submittedBy"),
+    ),
     NotRead("Parquet", ("*.parquet", "*/*.parquet"), "save its images, and its labels as COCO JSON"),
     NotRead(
         "Mapillary Vistas",

@@ -23,6 +23,7 @@ from maskrcnn.labels.problems import Problem
 from maskrcnn.labels.readers.files_by_name import MOST_FILES, folder_of_images
 from maskrcnn.labels.readers.label_image import rles_by_id
 from maskrcnn.labels.readers.tables import (
+    CLASS_COLUMNS,
     SPLIT_COLUMNS,
     TABLE_SUFFIXES,
     TABLES,
@@ -30,6 +31,7 @@ from maskrcnn.labels.readers.tables import (
     has_rows_of,
     images_by_name,
     named_beside,
+    note_other_columns,
     present_images,
     table_form,
 )
@@ -48,7 +50,7 @@ COLUMNS = {
         *("encodedpixels", "encoded_pixels", "rle", "rle_mask", "mask_rle", "encoding"),
         *("annotation", "segmentation", "mask"),
     ),
-    "class": ("classid", "class_id", "class", "label", "cell_type", "category", "category_id", "categoryid"),
+    "class": ("classid", "class_id", *CLASS_COLUMNS),
     "height": ("height", "img_height"),
     "width": ("width", "img_width"),
     "split": SPLIT_COLUMNS,
@@ -100,6 +102,10 @@ def read_run_lengths(
         folder = folder_of_images(path, list(rows)[:1], image_folder)  # or it says where it looked
         files = images_by_name(folder)
     builder = LabelBuilder(path, folder)
+    columns = _columns(path)
+    classes = "class" in columns or columns["image"].lower() in JOINED
+    known = {name for names in COLUMNS.values() for name in names}
+    note_other_columns(path, known, classes, builder.problems)
     ids = builder.add_classes(sorted({row.name for of_image in rows.values() for row in of_image} - {""}))
     images = present_images(
         rows, split, files, builder, lambda: named_beside(path, _tables(path.parent), _rows)

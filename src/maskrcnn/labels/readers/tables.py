@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import posixpath
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from maskrcnn.errors import DataError, RecordError, one_line
 from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.problem_kinds import ProblemKind
+from maskrcnn.labels.problems import Problems
 from maskrcnn.labels.readers.folder_files import files_under
 from maskrcnn.labels.readers.label_image_names import LABEL_FOLDERS
 from maskrcnn.labels.split_names import other_subsets, split_of, splits_named, subsets_of
@@ -23,6 +24,13 @@ from maskrcnn.shell import counted
 
 HEAD = 4096  # bytes that are looked into
 LONGEST_CELL = 2**27  # characters; Python's own limit is less than a long polygon
+CLASS_COLUMNS = (
+    *("class", "label", "class_name", "classname", "category", "label_name", "category_name", "cell_type"),
+    *("species", "class_label", "object_class", "obj_class", "cat_name", "finding label", "finding"),
+    *("class_id", "classid", "category_id", "categoryid", "label_id", "cls", "name"),
+)
+# what columns of outlines may be called
+OUTLINES = ("segmentation", "polygon", "polygons", "mask", "rle", "encodedpixels")
 SPLIT_COLUMNS = ("split", "set", "subset", "ml_use")
 TABLES, TABLE_SUFFIXES = "*.[cCtT][sS][vV]", (".csv", ".tsv")
 
@@ -62,13 +70,14 @@ def cell_mark(line: str) -> str:
 
 
 def csv_rows(
-    path: Path, columns: tuple[str, ...], header: tuple[str, ...] = ()
+    path: Path, columns: tuple[str, ...], header: tuple[str, ...] = (), *, remedy: str = "download it again"
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """Lines and their cells by column.
 
     Args:
         columns: that there must be.
         header: what the columns are called where the table does not say it.
+        remedy: where a column is missing.
 
     Raises:
         DataError: not readable, or without one of `columns`, or with a row of another length.
@@ -80,11 +89,9 @@ def csv_rows(
             for _ in range(form.skipped):
                 file.readline()
             reader = csv.reader(file, delimiter=form.mark)
-            names = list(header) or [cell.strip() for cell in next(reader, [])]
+            names = list(header) or [cell.strip().lstrip("#") for cell in next(reader, [])]
             if any(name not in names for name in columns):
-                raise RecordError(
-                    path, f"its first line lacks one of {', '.join(columns)}", "download it again"
-                )
+                raise RecordError(path, f"its first line lacks one of {', '.join(columns)}", remedy)
             for cells in reader:
                 if not cells:
                     continue
@@ -99,6 +106,18 @@ def csv_rows(
         raise RecordError(path, f"not readable as CSV ({one_line(error)})", "correct it") from None
     finally:
         csv.field_size_limit(before)
+
+
+def note_other_columns(path: Path, known: Collection[str], named: bool, problems: Problems) -> None:
+    """Count the columns of a table that are passed over and may be what a person wants.
+
+    Args:
+        known: what columns are called, in lower case, of which the reader knows what they say.
+        named: one of them says the classes; else any of the others may.
+    """
+    for column in table_form(path).rows[0]:
+        if column and column.lower() not in known and (not named or column.lower() in OUTLINES):
+            problems.note(ProblemKind.OTHER_COLUMN, repr(column))
 
 
 def images_by_name(folder: Path) -> dict[str, list[str]]:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Iterator
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from maskrcnn.errors import RecordError, one_line
-from maskrcnn.labels.readers.tables import LONGEST_CELL, cell_mark
-from maskrcnn.shell import counted
+from maskrcnn.errors import RecordError
+from maskrcnn.labels.readers.tables import csv_rows
 
-HEADER = ["filename", "file_size", "file_attributes", "region_count", "region_id", "region_shape_attributes"]
-HEADER += ["region_attributes"]
+HEADER = (
+    *("filename", "file_size", "file_attributes", "region_count", "region_id"),
+    *("region_shape_attributes", "region_attributes"),
+)
 
 
 @dataclass
@@ -92,7 +91,7 @@ def read_csv(path: Path) -> Project:
         DataError: it cannot be read as one.
     """
     project, sizes, counts = Project(), dict[str, str](), dict[str, str]()
-    for line, row in _rows(path):
+    for line, row in csv_rows(path, HEADER, remedy="export CSV from VIA 2, or save the project of VIA 3"):
         name = row["filename"]
         if not name:
             raise RecordError(path, "has no filename", "export the annotations again", f"line {line}")
@@ -112,40 +111,6 @@ def read_csv(path: Path) -> Project:
         if count and count != str(len(project.regions[name])):
             project.miscounted_images.append(name)
     return project
-
-
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Rows of the CSV with the line that each ends on."""
-    try:
-        content = path.read_bytes()
-        text = content.decode(json.detect_encoding(content)).removeprefix("\ufeff")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecordError(path, f"not readable as text ({one_line(error)})", "save it as UTF-8") from None
-    before = csv.field_size_limit(LONGEST_CELL)
-    try:
-        mark = cell_mark(text.partition("\n")[0])  # Excel's, where it saved the table anew
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark)
-        header = [cell.strip().lstrip("#") for cell in next(reader, [])]
-        if any(name not in header for name in HEADER):
-            raise RecordError(
-                path,
-                f"its first line is not {','.join(HEADER)}",
-                "export CSV from VIA 2, or save the project of VIA 3",
-            )
-        rows = [(reader.line_num, row) for row in reader if row]
-    except csv.Error as error:
-        raise RecordError(path, f"not readable as CSV ({error})", "export the annotations again") from None
-    finally:
-        csv.field_size_limit(before)
-    for line, row in rows:
-        if len(row) != len(header):
-            raise RecordError(
-                path,
-                f"has {counted(len(row), 'cell')}, not {len(header)}",
-                "export the annotations again",
-                f"line {line}",
-            )
-        yield line, dict(zip(header, row, strict=True))
 
 
 def _cell(text: str, path: Path, record: str) -> dict[str, Any]:
@@ -177,6 +142,8 @@ def attribute_values(value: Any) -> list[str]:
     """What an attribute says: one text, or the ticked boxes of several."""
     if isinstance(value, dict):
         return [key for key, ticked in value.items() if ticked is True]
+    if isinstance(value, float) and math.isfinite(value):  # a script's; VIA writes text
+        value = int(value) if value.is_integer() else str(value)
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         return []
     # an int of more than 4300 digits cannot be a text

@@ -145,7 +145,7 @@ def _layout(root: Path, image_folder: Path | None, split: str | None) -> Layout:
     labels = _labels_folder(root, split)
     images = image_folder
     if images is None:
-        found = named_folders(root, ("jpegimages", *IMAGE_FOLDERS))
+        found = named_folders(root, ("jpegimages", *IMAGE_FOLDERS, "data"))  # data/ is FiftyOne's
         own = next((word for word in SPLITS if labels in _joined(root, word)), None)
         images = next(iter(joined_folders(root, IMAGE_FOLDERS, own) if own else found), labels)
     layout = Layout(root, labels, images, {}, {})

@@ -1,4 +1,4 @@
-"""The one shape of a writer of labels: `convert data` and `predict --save` give images to it, one by one."""
+"""The shape of most writers of labels: `convert data` and `predict --save` give images to it, one by one."""
 
 from __future__ import annotations
 

@@ -18,7 +18,6 @@ class FPN(nn.Module):
         super().__init__()
         self.lateral = nn.ModuleList(ConvNorm(c, outputs, 1, norm=norm) for c in channels)
         self.output = nn.ModuleList(ConvNorm(outputs, outputs, 3, norm=norm) for _ in channels)
-        self.channels = [outputs] * (len(channels) + 1)
         self.strides = [*strides, strides[-1] * 2]
 
     def forward(self, levels: list[Tensor]) -> list[Tensor]:

@@ -29,7 +29,6 @@ class SimplePyramid(nn.Module):
             )
             for scale, width in scales
         )
-        self.channels = [outputs] * 5
         self.strides = [4, 8, 16, 32, 64]
 
     def forward(self, levels: list[Tensor]) -> list[Tensor]:
