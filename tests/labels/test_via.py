@@ -299,7 +299,8 @@ def test_what_is_counted(files: Files) -> None:
         (SQUARE | {"all_points_x": [1, 2, 3, 10**400]}, "non-finite coordinates dropped"),
         (SQUARE | {"all_points_x": [1, 2, 3, 1e308]}, "outline too long to draw dropped"),
         ({"name": "circle", "cx": 1, "cy": 1, "r": 1e300}, "outline too long to draw dropped"),
-        ({"name": "circle", "cx": 1, "cy": 1, "r": 0}, "annotation without a usable box dropped"),
+        ({"name": "circle", "cx": 1, "cy": 1, "r": 0}, "outline without a pixel in the image dropped"),
+        ({"name": "circle", "cx": 900, "cy": 1, "r": 9}, "outline without a pixel in the image dropped"),
         ({"name": "circle", "cx": 1, "cy": 1}, "non-finite coordinates dropped"),
         (
             {"name": "ellipse", "cx": 9, "cy": 9, "rx": 3, "ry": 3, "theta": math.inf},

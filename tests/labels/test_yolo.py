@@ -157,7 +157,7 @@ def test_a_suffix_in_capitals(files: Files) -> None:
 
 def test_polygon_over_the_border(files: Files) -> None:
     files.label(polygon_line(0, SQUARE - [10.0, 0.0]))
-    (annotation,) = files.repaired().image(0).annotations
+    (annotation,) = files.repaired("outline cut at the edge of the image").image(0).annotations
     assert annotation.box == (0.0, 2.0, 4.0, 12.0)
     assert rle_bitmap(annotation_rle(annotation, HEIGHT, WIDTH)).sum() == 40
 

@@ -35,7 +35,7 @@ from maskrcnn.masks.rle import MIN_POINTS, Rle, rle_area, rle_box
 
 # pixels: files round coordinates, so a box may leave its image by this much and still be right
 ROUNDING = 0.05
-BESIDE = 1.0  # pixels by which a keypoint may lie outside the image: tools round
+BESIDE = 1.0  # pixels by which a keypoint or an outline may leave the image: tools round
 NO_BOXES = (ProblemKind.NO_BOX, ProblemKind.ZERO_AREA_BOX, ProblemKind.NON_FINITE)
 
 
@@ -220,7 +220,12 @@ class LabelBuilder:
                 if box is not None and mask is not None and rle_area(mask) == 0:
                     self.note(ProblemKind.EMPTY_MASK, record, image)
                     found.polygons = mask = None
-            found.box = _box_of_mask(mask) if box is None else self._box_or_mask(box, image, record, found)
+            if box is not None:
+                found.box = self._box_or_mask(box, image, record, found)
+            elif found.polygons is None:
+                found.box = _box_of_mask(mask)
+            else:
+                found.box = self._box_of_outline(found.polygons, mask, image, record)
         except _Dropped as why:
             self.note(why.kind, record, image)
             return None
@@ -309,6 +314,18 @@ class LabelBuilder:
                 raise _Dropped(ProblemKind.OVERLONG_OUTLINE)
             rings.append(ring)
         return rings or None
+
+    def _box_of_outline(
+        self, rings: list[np.ndarray], mask: Rle | None, image: LabelledImage, record: str
+    ) -> Box:
+        """The box of what an outline shows of the image."""
+        if mask is None or rle_area(mask) == 0:
+            raise _Dropped(ProblemKind.OUTLINE_OUTSIDE)
+        low = min(float(ring.min()) for ring in rings)
+        right, bottom = (max(float(ring[:, axis].max()) for ring in rings) for axis in (0, 1))
+        if low < -BESIDE or right > image.width + BESIDE or bottom > image.height + BESIDE:
+            self.note(ProblemKind.CLIPPED_OUTLINE, record, image)
+        return rle_box(mask)
 
     def _box_or_mask(
         self, given: Sequence[float], image: LabelledImage, record: str, found: Annotation

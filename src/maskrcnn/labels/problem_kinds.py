@@ -23,6 +23,11 @@ class ProblemKind(Enum):
         "write x, y of the upper left corner and a positive width and height",
     )
     CLIPPED_BOX = "box clipped to the image", "correct the bbox: x, y, width, height in pixels"
+    OUTLINE_OUTSIDE = (
+        "outline without a pixel in the image dropped",
+        "correct its points: x and y in pixels of this image",
+    )
+    CLIPPED_OUTLINE = "outline cut at the edge of the image", "correct its points: x and y in pixels"
     BOX_FROM_MASK = "missing box taken from the mask", "add the bbox"
     NEW_BOX_FROM_MASK = (
         "box without an area, or not of four finite numbers, taken from the mask",
