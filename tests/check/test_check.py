@@ -400,6 +400,16 @@ def test_a_step_is_measured_on_the_device_that_trains(folder: Path, monkeypatch:
     assert asked == ["cuda"]
 
 
+def test_a_step_that_is_refused_loses_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> Cost:
+        raise UserError("the cache cannot be written; set MASKRCNN_CACHE")
+
+    monkeypatch.setattr(run, "measure", refuse)
+    report = check(str(folder))
+    assert report.advice is not None and report.findings.errors == 1
+    assert "set MASKRCNN_CACHE" in next(iter(report.findings)).line
+
+
 def test_two_steps_are_measured(folder: Path) -> None:
     report = check(str(folder))
     advice = report.advice

@@ -69,6 +69,8 @@ class CheckKind(Enum):
     # anchors
     BELOW_ANCHORS = "object less than half as large as the smallest anchor", ""
     NO_ANCHOR = "object that no anchor matches", ""
+    # training
+    STEP_REFUSED = "training step that was refused", "", "error"
 
     def __init__(self, text: str, remedy: str, severity: Severity = "warning") -> None:
         self.text = text

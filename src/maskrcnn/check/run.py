@@ -202,4 +202,7 @@ def _advise(
         check_known(report.statistics[split], classes, split, report.findings)
     if measured and not report.findings.errors:
         trained = take_class(report.datasets["train"], classes)[0]
-        advice.note_cost(measure(advice.config, trained, other, best_device()), len(trained))
+        try:
+            advice.note_cost(measure(advice.config, trained, other, best_device()), len(trained))
+        except UserError as error:  # what is known by now is not lost
+            report.findings.add(Finding(CheckKind.STEP_REFUSED, "train", str(error)))
