@@ -27,14 +27,14 @@ def train_loader(
     labels: list[int],
     config: Config,
     *,
+    epoch: int = 0,
     rank: int = 0,
     world: int = 1,
     endless: bool = False,
     shapes: Shapes | None = None,
     augment: Augment | None = None,
 ) -> DataLoader[Sample]:
-    """Batches (Batch, Targets, names) for one process: of the first epoch, or `endless` of those that follow
-    too.
+    """Batches (Batch, Targets, names) for one process: of an epoch, or `endless` of those that follow too.
 
     Its `batch_sampler` is an `EpochSampler`: `loader.batch_sampler.set_epoch(epoch, start)` says which epoch
     comes next, and from which of its global batches on; the workers stay. With `train.accumulate` above 1
@@ -48,9 +48,10 @@ def train_loader(
     sampler = EpochSampler(
         len(dataset),
         config.train.seed,
-        rank=rank,
-        world=world,
-        batch=config.train.batch,
+        epoch,
+        rank,
+        world,
+        config.train.batch,
         accumulate=config.train.accumulate,
         tall=None if config.data.augment.crop else _tall(dataset),
         factors=None if threshold is None else repeat_factors(dataset, threshold),
