@@ -70,7 +70,7 @@ class CheckKind(Enum):
     BELOW_ANCHORS = "object less than half as large as the smallest anchor", ""
     NO_ANCHOR = "object that no anchor matches", ""
     # training
-    STEP_REFUSED = "training step that was refused", "", "error"
+    STEP_REFUSED = "training step that was refused", "a training would be refused too", "error"
 
     def __init__(self, text: str, remedy: str, severity: Severity = "warning") -> None:
         self.text = text
