@@ -432,3 +432,10 @@ def subjects(folder: Path) -> list[Subject]:
 
 def test_any_bytes_are_read_or_refused(tmp_path: Path) -> None:
     check_spoilt(subjects(tmp_path))
+
+
+def test_images_of_fiftyone_lie_in_data(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD)
+    (tmp_path / "images").rename(tmp_path / "data")
+    labels = path.rename(tmp_path / "labels.xml")
+    assert read_cvat(labels).image(0).path == tmp_path / "data" / "a.png"

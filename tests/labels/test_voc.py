@@ -539,3 +539,12 @@ def test_an_empty_file_among_others(tmp_path: Path) -> None:
     (tmp_path / "empty.xml").write_text("")
     assert looks_like_voc(tmp_path)
     refused(lambda: open_dataset(tmp_path), "empty.xml", "not valid XML")
+
+
+def test_images_of_fiftyone_lie_in_data(tmp_path: Path) -> None:
+    devkit = Devkit(tmp_path)
+    (devkit.root / "JPEGImages").rename(tmp_path / "data")
+    (devkit.root / "Annotations").rename(tmp_path / "labels")
+    shutil.rmtree(devkit.devkit)
+    dataset = read_voc(tmp_path)
+    assert len(dataset) == len(SCENES) and all(image.path.parent == tmp_path / "data" for image in dataset)

@@ -277,3 +277,12 @@ def test_cvat_has_images_whose_names_xml_cannot_hold(tmp_path: Path) -> None:
     for index in range(2):
         assert dataset.image(index).annotations
         assert dataset.pixels(index).shape == image().shape
+
+
+def test_an_image_of_one_row_is_saved_as_it_is(tmp_path: Path) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 300, 3), dtype=np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", np.stack([pixels, pixels]), photometric="rgb")
+    predict_files(BlobModel(), [tmp_path / "a.tif"], tmp_path / "out", save=("labelme",), pages=True)
+    saved = list((tmp_path / "out" / "labelme").rglob("*.png"))
+    assert len(saved) == 2 and all(np.array_equal(read_image(path, 3), pixels) for path in saved)
