@@ -10,6 +10,11 @@ import unicodedata
 from collections.abc import Collection, Sequence
 
 
+def set_options(settings: list[str]) -> str:
+    """Settings KEY=VALUE as options of a command."""
+    return " ".join(f"--set '{one.replace(' ', '')}'" for one in settings)
+
+
 def shell_command(words: Sequence[str]) -> str:
     """One line that bash, zsh and other POSIX shells split into `words` again."""
     # zsh replaces a word =ls by the path of ls, which shlex does not know

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -45,7 +46,9 @@ def measure(config: Config, train: Dataset, val: Dataset | None, device: str) ->
     train, seen = with_channels(train, *form), with_channels(val or train, *form)
     views, views_seen = 1.0, 1.0  # of an image
     if config.data.tiles is not None:
-        tiles, tiles_seen = _tiled(train, config), _tiled(seen, config, keep_empty=True)
+        decoded = DecodedImages(int(config.data.tiles.cache_gb * GIGABYTE), value_range=form[1])
+        cut = partial(TiledDataset, tiles=config.data.tiles, channels=form[0], decoded=decoded)
+        tiles, tiles_seen = cut(train), cut(seen, keep_empty=True)
         views, views_seen = len(tiles) / len(train), len(tiles_seen) / len(seen)
         train, seen = _largest(tiles), tiles_seen
     config.data.workers = 0
@@ -73,21 +76,6 @@ def measure(config: Config, train: Dataset, val: Dataset | None, device: str) ->
     seconds = min(times[1:]) + sum(reading) / len(reading) / usable_cores()
     evaluation = _seconds_to_find(network.eval(), seen) * views_seen
     return Cost(seconds / config.train.batch * views, evaluation, _peak_memory_gb())
-
-
-def _tiled(dataset: Dataset, config: Config, *, keep_empty: bool = False) -> TiledDataset:
-    """Tiles as a training has them, of images that are decoded once."""
-    assert config.data.tiles is not None
-    decoded = DecodedImages(
-        int(config.data.tiles.cache_gb * GIGABYTE), value_range=config.model.input.value_range
-    )
-    return TiledDataset(
-        dataset,
-        config.data.tiles,
-        channels=config.model.input.channels,
-        decoded=decoded,
-        keep_empty=keep_empty,
-    )
 
 
 def _largest(tiles: TiledDataset) -> Dataset:

@@ -79,7 +79,7 @@ def read_image(path: Path, channels: int = 3, value_range: ValueRange | None = N
     return model_pixels(samples, path, channels, value_range)
 
 
-def refuse_no_number(samples: np.ndarray, path: Path) -> None:
+def refuse_no_number(samples: np.ndarray, path: Path | str) -> None:
     """Refuse the samples of a whole image in which there is nothing: not one of them is a number.
 
     Raises:
@@ -172,12 +172,11 @@ def from_pillow(image: Image.Image, channels: int = 3, value_range: ValueRange |
     Raises:
         UserError: its samples need a `value_range`, are all NaN, or lie in planes of 16 bits.
     """
+    name = getattr(image, "filename", "") or "image"
     if deep_planes(image):
-        name = getattr(image, "filename", "") or "image"
         raise ImageError(name, "16 bits in planes of one channel each", "save it with interleaved channels")
     samples = _pillow_samples(image, channels)
-    if no_number(samples):
-        raise ImageError(getattr(image, "filename", "") or "image", NO_NUMBER, AGAIN)
+    refuse_no_number(samples, name)
     return _convert_channels(to_uint8(samples, value_range), channels)
 
 

@@ -71,10 +71,11 @@ def _timed(text: str, path: Path, allow_network: bool) -> Source | None:
     scheme = re.match(r"([a-zA-Z][\w+.-]*)://", text)
     if scheme and not path.exists():
         return _address(text, scheme[1].lower(), allow_network)
-    if path.is_file() and path.suffix.lower() in FILMS + MORE_FILMS:
-        return Source("file", str(path), path.stem, text)
-    if path.suffix.lower() in FILMS + MORE_FILMS and not path.exists():
-        raise UserError(f"{text}: no such file or folder; check the name")
+    if path.suffix.lower() in FILMS + MORE_FILMS:
+        if path.is_file():
+            return Source("file", str(path), path.stem, text)
+        if not path.exists():
+            raise UserError(f"{text}: no such file or folder; check the name")
     if text.isdecimal() and len(text) < 4 and int(text) < MOST_CAMERAS and not path.exists():
         return Source("camera", str(int(text)), f"camera{int(text)}", f"camera {int(text)}")
     return None

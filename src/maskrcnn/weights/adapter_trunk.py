@@ -13,6 +13,7 @@ from maskrcnn.errors import UserError, one_line
 from maskrcnn.model.backbone import hf_transformers, timm_models
 from maskrcnn.model.backbone.adapter import Adapter
 from maskrcnn.safe_files import parse_json
+from maskrcnn.shell import set_options
 from maskrcnn.weights import hub
 from maskrcnn.weights.checkpoint_file import read_checkpoint
 
@@ -112,8 +113,8 @@ def _check_input(config: ModelConfig, told: object, prefix: str, source: str | P
 def refuse_other_settings(source: str | Path, lacking: list[str]) -> None:
     """Raises where settings that a trunk was trained with are lacking; names them all."""
     if lacking:
-        settings = " ".join(f"--set '{one.replace(' ', '')}'" for one in lacking)
-        raise UserError(f"train.trunk={source}: was trained with other settings; add {settings}")
+        add = set_options(lacking)
+        raise UserError(f"train.trunk={source}: was trained with other settings; add {add}")
 
 
 def _plain(value: object) -> object:

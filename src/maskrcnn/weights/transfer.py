@@ -8,7 +8,6 @@ one class gives it to another of one, whatever the two call it.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -16,9 +15,13 @@ import torch
 from torch import Tensor
 
 from maskrcnn.config.model import ModelConfig
+from maskrcnn.config.section import dotted
 from maskrcnn.model.mask_rcnn import MaskRCNN
-from maskrcnn.shell import first_of
+from maskrcnn.shell import first_of, set_options
 from maskrcnn.weights.first_convolution import STEM, adapt_first_convolution
+
+# what a backbone must be told as it was trained, or its features are others
+SEEN = ("input.order", "input.mean", "input.std", "backbone.stride_in_1x1")
 
 
 @dataclass
@@ -55,10 +58,8 @@ class Transfer:
             for part, count in Counter(map(_part, self.unused)).items()
         ]
         if self.otherwise:
-            settings = " ".join(f"--set '{setting}'" for setting in self.otherwise)
-            lines.append(
-                f"  backbone: was trained with other settings; to start from it as it is: {settings}"
-            )
+            add = set_options(self.otherwise)
+            lines.append(f"  backbone: was trained with other settings; to start from it as it is: {add}")
         return lines
 
 
@@ -96,15 +97,8 @@ def transfer(network: MaskRCNN, other: MaskRCNN) -> Transfer:
 
 def _other_settings(own: ModelConfig, theirs: ModelConfig) -> list[str]:
     """What `theirs` says otherwise of what a backbone sees and how it strides."""
-    pairs = {
-        **{f"model.input.{key}": (own.input, theirs.input, key) for key in ("order", "mean", "std")},
-        "model.backbone.stride_in_1x1": (own.backbone, theirs.backbone, "stride_in_1x1"),
-    }
-    found = []
-    for name, (mine, other, key) in pairs.items():
-        if getattr(mine, key) != getattr(other, key):
-            found.append(f"{name}={json.dumps(getattr(other, key), separators=(',', ':'))}".replace('"', ""))
-    return found
+    mine, other = (dotted(each.model_dump(mode="json")) for each in (own, theirs))
+    return [f"model.{key}={str(other[key]).lower()}" for key in SEEN if mine[key] != other[key]]
 
 
 def _rows(name: str, network: MaskRCNN) -> list[str] | None:
