@@ -8,9 +8,9 @@ packs them.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ import numpy as np
 from maskrcnn.config.model import KeypointSchema
 from maskrcnn.errors import RecordError
 from maskrcnn.images.header import LARGEST, upright_size
-from maskrcnn.images.tiles import Box
 from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.class_names import names_alike
 from maskrcnn.labels.file_dataset import FileDataset
@@ -28,23 +27,17 @@ from maskrcnn.labels.keypoint_schema import read_schema
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.problems import Problem, Problems
 from maskrcnn.labels.refused import Refused, RefusedRecords
-from maskrcnn.labels.shapes import drawable, fits_swapped
 from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage
+from maskrcnn.labels.usable_shape import (
+    Unusable,
+    box_of_mask,
+    box_of_outline,
+    usable_box,
+    usable_keypoints,
+    usable_rings,
+)
 from maskrcnn.labels.values import short, whole
-from maskrcnn.masks.rle import MIN_POINTS, Rle, rle_area, rle_box
-
-# pixels: files round coordinates, so a box may leave its image by this much and still be right
-ROUNDING = 0.05
-BESIDE = 1.0  # pixels by which a keypoint or an outline may leave the image: tools round
-NO_BOXES = (ProblemKind.NO_BOX, ProblemKind.ZERO_AREA_BOX, ProblemKind.NON_FINITE)
-
-
-class _Dropped(Exception):
-    """The object cannot be used."""
-
-    def __init__(self, kind: ProblemKind) -> None:
-        super().__init__(kind.text)
-        self.kind = kind
+from maskrcnn.masks.rle import Rle, rle_area
 
 
 class LabelBuilder:
@@ -206,28 +199,29 @@ class LabelBuilder:
             Refused: keypoints of another number than the class has.
         """
         self.offered += 1
+        note = partial(self.note, record=record, image=image)
         try:
             found = Annotation((0.0, 0.0, 0.0, 0.0), label, crowd=crowd, id=self.offered)
             if polygons:
-                found.polygons = self._polygons(polygons, image, record)
+                found.polygons = usable_rings(polygons, note)
             elif rle is not None and rle_area(rle) > 0:
                 found.rle = rle
             elif rle is not None:
-                self.note(ProblemKind.EMPTY_MASK, record, image)
+                note(ProblemKind.EMPTY_MASK)
             mask = found.rle  # where it is needed it is drawn, once
             if mask is None and found.polygons is not None and (box is None or area is None):
                 mask = annotation_rle(found, image.height, image.width)
                 if box is not None and mask is not None and rle_area(mask) == 0:
-                    self.note(ProblemKind.EMPTY_MASK, record, image)
+                    note(ProblemKind.EMPTY_MASK)
                     found.polygons = mask = None
             if box is not None:
-                found.box = self._box_or_mask(box, image, record, found)
+                found.box = usable_box(box, image, found, note)
             elif found.polygons is None:
-                found.box = _box_of_mask(mask)
+                found.box = box_of_mask(mask)
             else:
-                found.box = self._box_of_outline(found.polygons, mask, image, record)
-        except _Dropped as why:
-            self.note(why.kind, record, image)
+                found.box = box_of_outline(found.polygons, mask, image, note)
+        except Unusable as why:
+            note(why.kind)
             return None
         if keypoints is not None:
             found.keypoints = self._keypoints(keypoints, image, record, label)
@@ -288,88 +282,6 @@ class LabelBuilder:
             self.problems.note(ProblemKind.CLASS_SPACES, f"category {name!r}")
         return bare
 
-    def _missing(self) -> list[Refused]:
-        if not self.missing:
-            return []
-        kind = ProblemKind.IMAGE_MISSING
-        first = str(self.folder / self.missing[0])
-        what = f"{len(self.missing)} of {self.image_count} image files are missing, the first is {first!r}"
-        said = RecordError(self.source, what, kind.remedy)
-        return [
-            Refused(Problem(kind, f"image {name!r}", name), str(self.source), said) for name in self.missing
-        ]
-
-    def _polygons(
-        self, polygons: Sequence[np.ndarray], image: LabelledImage, record: str
-    ) -> list[np.ndarray] | None:
-        """The rings that enclose something."""
-        rings = []
-        for ring in polygons:
-            if len(ring) < MIN_POINTS:
-                self.note(ProblemKind.SHORT_POLYGON, record, image)
-                continue
-            if not np.isfinite(ring).all():
-                raise _Dropped(ProblemKind.NON_FINITE)
-            if not drawable(ring):
-                raise _Dropped(ProblemKind.OVERLONG_OUTLINE)
-            rings.append(ring)
-        return rings or None
-
-    def _box_of_outline(
-        self, rings: list[np.ndarray], mask: Rle | None, image: LabelledImage, record: str
-    ) -> Box:
-        """The box of what an outline shows of the image."""
-        if mask is None or rle_area(mask) == 0:
-            raise _Dropped(ProblemKind.OUTLINE_OUTSIDE)
-        low = min(float(ring.min()) for ring in rings)
-        right, bottom = (max(float(ring[:, axis].max()) for ring in rings) for axis in (0, 1))
-        if low < -BESIDE or right > image.width + BESIDE or bottom > image.height + BESIDE:
-            self.note(ProblemKind.CLIPPED_OUTLINE, record, image)
-        return rle_box(mask)
-
-    def _box_or_mask(
-        self, given: Sequence[float], image: LabelledImage, record: str, found: Annotation
-    ) -> Box:
-        """xyxy inside the image; of the mask where what is given says nothing."""
-        try:
-            return self._box(given, image, record, found)
-        except _Dropped as why:
-            if why.kind not in NO_BOXES:
-                raise
-            mask = annotation_rle(found, image.height, image.width)
-            if mask is None or rle_area(mask) == 0:
-                raise
-        self.note(ProblemKind.NEW_BOX_FROM_MASK, record, image)
-        return rle_box(mask)
-
-    def _box(self, given: Sequence[float], image: LabelledImage, record: str, found: Annotation) -> Box:
-        """xyxy inside the image."""
-        if len(given) != 4:
-            raise _Dropped(ProblemKind.NO_BOX)
-        first, upper, second, lower = map(float, given)
-        if not (
-            math.isfinite(first) and math.isfinite(upper) and math.isfinite(second) and math.isfinite(lower)
-        ):
-            raise _Dropped(ProblemKind.NON_FINITE)
-        x0, x1 = (first, second) if first <= second else (second, first)
-        y0, y1 = (upper, lower) if upper <= lower else (lower, upper)
-        if x0 == x1 or y0 == y1:
-            raise _Dropped(ProblemKind.ZERO_AREA_BOX)
-        if x0 != first or y0 != upper:
-            self.note(ProblemKind.REVERSED_BOX, record, image)
-        box = (x0, y0, x1, y1)
-        if _inside(box, image):
-            return box
-        if _inside((y0, x0, y1, x1), image) and (
-            x0 >= image.width or y0 >= image.height or _mask_says_swapped(box, image, found)
-        ):
-            raise _Dropped(ProblemKind.SWAPPED_BOX)
-        clipped = (max(x0, 0.0), max(y0, 0.0), min(x1, float(image.width)), min(y1, float(image.height)))
-        if clipped[0] >= clipped[2] or clipped[1] >= clipped[3]:
-            raise _Dropped(ProblemKind.BOX_OUTSIDE)
-        self.note(ProblemKind.CLIPPED_BOX, record, image)
-        return clipped
-
     def _keypoints(
         self, given: np.ndarray, image: LabelledImage, record: str, label: int
     ) -> np.ndarray | None:
@@ -385,17 +297,18 @@ class LabelBuilder:
                 f" {count} names"
             )
             raise Refused(Problem(ProblemKind.KEYPOINT_COUNT, where, image.file_name, what), str(self.source))
-        broken = ~np.isfinite(given).all(axis=1)
-        if broken.any():
-            self.note(ProblemKind.NON_FINITE_KEYPOINT, record, image)
-        keypoints = given.astype(np.float64)
-        keypoints[broken | (given[:, 2] <= 0)] = 0.0
-        if not np.isin(given[~broken, 2], (0, 1, 2)).all():
-            self.note(ProblemKind.ODD_VISIBILITY, record, image)
-        there = keypoints[keypoints[:, 2] > 0, :2]
-        if (there < -BESIDE).any() or (there > (image.width + BESIDE, image.height + BESIDE)).any():
-            self.note(ProblemKind.KEYPOINT_OUTSIDE, record, image)
-        return keypoints
+        return usable_keypoints(given, image, partial(self.note, record=record, image=image))
+
+    def _missing(self) -> list[Refused]:
+        if not self.missing:
+            return []
+        kind = ProblemKind.IMAGE_MISSING
+        first = str(self.folder / self.missing[0])
+        what = f"{len(self.missing)} of {self.image_count} image files are missing, the first is {first!r}"
+        said = RecordError(self.source, what, kind.remedy)
+        return [
+            Refused(Problem(kind, f"image {name!r}", name), str(self.source), said) for name in self.missing
+        ]
 
 
 def own_ids(ids: Sequence[Any]) -> list[int]:
@@ -403,20 +316,3 @@ def own_ids(ids: Sequence[Any]) -> list[int]:
     if all(type(number) is int and abs(number) < 2**53 for number in ids) and len(set(ids)) == len(ids):
         return list(ids)
     return list(range(1, len(ids) + 1))
-
-
-def _box_of_mask(mask: Rle | None) -> Box:
-    if mask is None or rle_area(mask) == 0:
-        raise _Dropped(ProblemKind.NO_BOX)
-    return rle_box(mask)
-
-
-def _mask_says_swapped(box: Box, image: LabelledImage, found: Annotation) -> bool:
-    rle = annotation_rle(found, image.height, image.width)
-    return rle is not None and rle_area(rle) > 0 and fits_swapped(rle_box(rle), box)
-
-
-def _inside(box: Box, image: LabelledImage) -> bool:
-    x0, y0, x1, y1 = box
-    right, lower = image.width + ROUNDING, image.height + ROUNDING
-    return x0 >= -ROUNDING and y0 >= -ROUNDING and x1 <= right and y1 <= lower

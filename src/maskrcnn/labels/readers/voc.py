@@ -19,7 +19,7 @@ from xml.etree.ElementTree import Element
 from maskrcnn.errors import DataError, RecordError, UserError
 from maskrcnn.images.header import SUFFIXES
 from maskrcnn.images.tiles import Box
-from maskrcnn.labels.builder import ROUNDING, LabelBuilder
+from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problem_kinds import ProblemKind
@@ -32,6 +32,7 @@ from maskrcnn.labels.readers.text_lines import listed_names, read_lines
 from maskrcnn.labels.readers.voc_masks import object_mask, object_masks
 from maskrcnn.labels.split_names import SPLITS, other_subsets, split_of
 from maskrcnn.labels.types import LabelledImage
+from maskrcnn.labels.usable_shape import ROUNDING
 from maskrcnn.masks.rle import Rle
 from maskrcnn.safe_files import decoded
 
