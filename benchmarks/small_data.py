@@ -369,7 +369,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--set", action="append", default=[], help="KEY=VALUE of all trainings")
     found.add_argument("--change", nargs="+", action="append", default=[], help="KEY=VALUE over --of")
     found.add_argument("--of", help="what is changed and compared with; else the first of --ways")
-    found.add_argument("--only", default="1/1", help="K/N: of N processes, do the K-th's part")
+    found.add_argument("--only", default="1/1", help="K/N: of N processes, do the K-th share")
     found.add_argument("--draws", type=int, default=DRAWS, help="of the bootstrap")
     found.add_argument("--out", type=Path, default=Path("out/small-data"))
     return found

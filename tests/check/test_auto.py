@@ -321,7 +321,7 @@ def test_none_is_kept_where_few_images_have_an_object(
     write_json(tmp_path / "train.json", labels)
     assert main(["train", str(tmp_path), "--run", str(tmp_path / "run")]) == 0
     assert (len(trained["train"]), trained["val"]) == (10, None)
-    assert "none: 2 images with an object, too few to keep one" in capsys.readouterr().err
+    assert "none: 2 images with an object, too few to set one aside" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("side", [128, 500])

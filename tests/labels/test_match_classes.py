@@ -107,5 +107,8 @@ def test_a_class_that_only_the_val_split_has_is_said(tmp_path: Path) -> None:
     assert val is not None
     config = load_config({}, ["model.mask_head=null"])
     (line,) = (line for line in prepare_data(config, train, val)[3] if "not be learned" in line)
-    assert line.startswith(f"warning: {train.name}: no object has the class 'dog'") and "cow" not in line
+    assert (
+        line.startswith(f"warning: {train.name}: no object to train on has the class 'dog'")
+        and "cow" not in line
+    )
     assert not any("not be learned" in line for line in prepare_data(config, train, train)[3])

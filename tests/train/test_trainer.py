@@ -398,7 +398,7 @@ def test_a_start_that_finds_objects_is_evaluated_first(
     assert (progress["best"], progress["best_iteration"], progress["stopped_early"]) == (30.0, 0, False)
     assert weights.name == "best" and same(load_file(weights / "model.safetensors"), start.state_dict())
     said = capsys.readouterr().out
-    assert "before the first step" in said and "nothing was better than its start, of AP 30.0" in said
+    assert "before the first step" in said and "no evaluation was better than the start (AP 30.0)" in said
     assert f"30.00 of the start, {config.train.init}, in weights" in (tmp_path / "run/report.md").read_text()
 
     left = iter(figures)

@@ -62,9 +62,9 @@ def test_pixels_of_another_form_are_a_line(pixels: Callable[[np.ndarray], Any], 
         ({"label": 9}, r"annotation 0: label 9 is no index into the \d classes"),
         ({"label": "circle"}, "label 'circle' is no index"),
         ({"label": -1}, "label -1 is no index"),  # but of a crowd
-        ({"box": (30, 30, 10, 10)}, r"box \(30, 30, 10, 10\) is none; give x1, y1, x2, y2"),
-        ({"box": (math.nan, 1, 2, 3)}, "is none"),
-        ({"box": (1, 2, 3)}, "is none"),
+        ({"box": (30, 30, 10, 10)}, r"box \(30, 30, 10, 10\) is not a box; give x1, y1, x2, y2"),
+        ({"box": (math.nan, 1, 2, 3)}, "is not a box"),
+        ({"box": (1, 2, 3)}, "is not a box"),
         ({"box": (5000, 5000, 5100, 5100)}, "is outside of the image"),
     ],
 )

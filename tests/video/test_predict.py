@@ -129,7 +129,7 @@ def test_what_cannot_be_read_is_said_and_the_rest_goes_on(tmp_path: Path, fixed:
         (["clip.mp4", "image.png"], "image.png: images and videos are predicted by a command each; give the videos alone"),
         (["image.png", "--track"], "--track: is for videos, and these are images; leave it out"),
         (["image.png", "--allow-network"], "--allow-network: is for videos, and these are images; leave it out"),
-        (["http://127.0.0.1/a.mp4"], "http://127.0.0.1/a.mp4: is on the network, where nothing goes unasked; add --allow-network"),
+        (["http://127.0.0.1/a.mp4"], "http://127.0.0.1/a.mp4: is on the network, which is used only with --allow-network"),
         (["clip.mp4", "--out", "."], ".: clip.mp4 would replace the video itself; name another folder for the results"),
         (["clip.mp4", "--fps", "5"], "clip.mp4: has its own times, and fps is for images; leave it out"),
         (["missing.mp4"], "missing.mp4: no such file or folder; check the name"),

@@ -71,7 +71,7 @@ def test_a_stopped_run_goes_on_with_what_is_not_done(
     assert len(fixed.seen) == seen + 30
     told = capsys.readouterr().err
     assert f"{clips[0]}: was done before" in told
-    assert f"{clips[1]}: an earlier run was stopped in its midst; it was done anew" in told
+    assert f"{clips[1]}: an earlier run stopped partway; it was done again from the start" in told
     made, whole = contents(tmp_path / "out"), contents(tmp_path / "whole")
     for name in ("a.jsonl", "b.jsonl", "objects.csv", "summary.csv"):
         assert made[name] == whole[name]

@@ -37,7 +37,7 @@ def test_the_network_is_asked_only_where_that_is_allowed() -> None:
         "https://example.org/x.mp4",
     ):
         with pytest.raises(
-            UserError, match="is on the network, where nothing goes unasked; add --allow-network"
+            UserError, match="is on the network, which is used only with --allow-network"
         ) as error:
             video_source(address)
         assert "secret" not in str(error.value)

@@ -123,7 +123,10 @@ def _advise_trunk(draft: Draft) -> None:
     if trunk:
         draft.add("the recipe freezes a part of the backbone and names no weights", f"train.trunk={trunk}")
     else:
-        draft.add("there are no weights for this backbone, so all of it learns", "model.backbone.freeze=0")
+        draft.add(
+            "there are no pretrained weights for this backbone, so all of it is trained",
+            "model.backbone.freeze=0",
+        )
 
 
 def _advise_channels(draft: Draft, mean: Sequence[float], std: Sequence[float]) -> None:
@@ -145,7 +148,7 @@ def _advise_heads(draft: Draft, stats: Statistics) -> None:
         draft.add("no keypoint head: the labels have no keypoints", "model.keypoint_head=null")
     if 2 * stats.loose > stats.with_mask:
         draft.add(
-            "boxes as the box head has them: the labels' are not those around the masks",
+            "boxes as the box head gives them: the labels' boxes do not end where their masks do",
             "model.test.box_from_mask=0",
         )
 
@@ -210,7 +213,11 @@ def _advise_augmentation(draft: Draft, stats: Statistics) -> None:
         "augmentation: "
         + ", ".join(f"{name} {value:g}" for name, value in shown.items() if value)
         + ("; pasted objects need masks" if stats.with_mask < stats.objects else "")
-        + ("" if augment.turn else "; for what has no up, as cells, data.augment.turn=0.75")
+        + (
+            ""
+            if augment.turn
+            else "; for objects with no right way up, such as cells, data.augment.turn=0.75"
+        )
     )
 
 
@@ -218,7 +225,7 @@ def _advise_split(draft: Draft, stats: Statistics) -> int:
     """A split where there is none; returns how many images it has."""
     labelled = stats.images - stats.empty
     if labelled < LEAST_IMAGES:
-        draft.add(f"evaluation: none: {counted(labelled, 'image')} with an object, too few to keep one")
+        draft.add(f"evaluation: none: {counted(labelled, 'image')} with an object, too few to set one aside")
         return 0
     share = 0.2 if labelled < FEW_IMAGES else 0.1
     kept = round(share * stats.images)

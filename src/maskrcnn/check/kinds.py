@@ -65,7 +65,7 @@ class CheckKind(Enum):
         "its labels must be for the upright image; the size agrees with that",
     )
     ONE_COLOUR = "image of one colour", "look whether it was exported right"
-    IN_BOTH_SPLITS = "image in both splits", "figures on val are too good by it: move it to one side"
+    IN_BOTH_SPLITS = "image in both splits", "it makes the figures on val too good: keep it in one split only"
     # anchors
     BELOW_ANCHORS = "object less than half as large as the smallest anchor", ""
     NO_ANCHOR = "object that no anchor matches", ""

@@ -101,7 +101,7 @@ def _write_checkpoint(source: str, to: str, out: Path | None) -> None:
     read: list[str | Path] = [source, *(Path(source) / name for name in (WEIGHTS, CONFIG))]  # of a folder
     check_outputs(file, file.with_suffix(".yaml") if to == "detectron2" else None, inputs=read)
     for line in export_file(load_network(source), to, file):
-        print(printable(f"warning: {to} does it otherwise: {line}"))
+        print(printable(f"warning: {to} works differently: {line}"))
     settings = f"; its settings: {file.with_suffix('.yaml')}" if to == "detectron2" else ""
     print(printable(f"{file}: for {to}{settings}"))
 

@@ -71,7 +71,7 @@ def evaluate(
         typer.Option(
             min=0,
             max=1,
-            help="Least score of objects that are counted one by one, or drawn. [default: as predict has it]",
+            help="Least score of objects that are counted one by one, or drawn. [default: as in predict]",
         ),
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 1,

@@ -32,7 +32,8 @@ def launch(
         str | None, typer.Option(metavar="HOST[:PORT]", help="Where machine 0 is found by the others.")
     ] = None,
     restarts: Annotated[
-        int, typer.Option(min=0, help="How often all go on from the last state when one ends early.")
+        int,
+        typer.Option(min=0, help="How often to restart all from the last saved state when one ends early."),
     ] = 0,
 ) -> None:
     """Train with several processes, on one machine or many."""

@@ -64,7 +64,7 @@ Save = Annotated[
     typer.Option(
         metavar="overlay,csv,...",
         autocompletion=one_of("overlay", *TABLES, *LABELS),
-        help="What else than results.json is written, with commas between: overlay, each image with its"
+        help="What to write besides results.json, separated by commas: overlay, each image with its"
         " objects drawn; csv or parquet, tables of objects (size, shape, brightness) and of images (counts);"
         " summary, that of images alone; to be corrected: labelme, label-studio, cvat, yolo, coco-dataset;"
         " labels, label images; geojson, for QuPath; map, the same in the coordinates of a GeoTIFF.",

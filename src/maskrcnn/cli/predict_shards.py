@@ -22,7 +22,7 @@ Shard = Annotated[
     str | None,
     typer.Option(
         metavar="K/N",
-        help="Of N processes that share the work, do the K-th's part: a row an image, in Parquet files that"
+        help="Of N processes that share the work, do the K-th share: a row per image, in Parquet files that"
         " maskrcnn collect joins (docs/scale.md).",
     ),
 ]

@@ -136,7 +136,7 @@ def _tell(summary: VideoSummary, out: Path, tracked: bool) -> bool:
     if summary.resumed:
         say(f"{shown}: was done before; --no-resume does it again")
     if summary.anew:
-        say(f"{shown}: an earlier run was stopped in its midst; it was done anew")
+        say(f"{shown}: an earlier run stopped partway; it was done again from the start")
     for row in summary.counts:
         entered = f"{row.entered} {row.name}".rstrip()
         inside = "" if row.inside is None else f", {row.inside} inside at the end"

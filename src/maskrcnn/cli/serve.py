@@ -25,7 +25,7 @@ def serve(
         list[str], typer.Argument(metavar="[NAME=]WEIGHTS...", help=f"{MODEL_HELP} The first is the default.")
     ],
     host: Annotated[
-        str, typer.Option(help="Another than this machine's own needs --token-file.")
+        str, typer.Option(help="Address to listen on; any but this machine's own needs --token-file.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = 8000,
     token_file: Annotated[
@@ -43,7 +43,7 @@ def serve(
         ),
     ] = 1,
     max_wait_ms: Annotated[
-        float, typer.Option(min=0, max=1000, help="What a batch waits for images that are on their way.")
+        float, typer.Option(min=0, max=1000, help="How long a batch waits for more images.")
     ] = 5,
     queue: Annotated[
         int, typer.Option(min=1, max=100_000, help="Images that may wait; more are refused with 429.")

@@ -31,7 +31,8 @@ class AugmentConfig(Section):
     mosaic_grids: list[Annotated[int, Field(gt=0, le=16)]] = [2]
     """Images per side of such a grid; one number is drawn for each step."""
     turn: Fraction = 0.0
-    """Share of images turned by 90, 180 or 270 degrees: for what has no up, as cells or aerial images."""
+    """Share of images turned by 90, 180 or 270 degrees: for objects with no right way up, such as
+    cells or aerial images."""
     rotate: float = Field(0.0, ge=0, le=45)
     """Largest angle, degrees, by which images are tilted to either side; for quarter turns there is
     `turn`."""

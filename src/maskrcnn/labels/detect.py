@@ -17,6 +17,7 @@ from maskrcnn.labels.readers.createml import looks_like_createml, read_createml
 from maskrcnn.labels.readers.cvat import has_cvat_split, looks_like_cvat, read_cvat
 from maskrcnn.labels.readers.datumaro import looks_like_datumaro, read_datumaro
 from maskrcnn.labels.readers.dota import looks_like_dota, read_dota
+from maskrcnn.labels.readers.folder_files import visible
 from maskrcnn.labels.readers.imagej_rois import looks_like_imagej_rois, read_imagej_rois
 from maskrcnn.labels.readers.instance_png import (
     has_instance_split,
@@ -157,7 +158,7 @@ def looks_like_coco(path: Path) -> bool:
 
 def _coco_in(folder: Path) -> bool:
     """Whether COCO's labels lie beside label images, which have none of its classes."""
-    files = [*folder.glob(JSONS), *folder.glob(f"annotations/{JSONS}")][:TRIED]
+    files = [*visible(folder, JSONS), *visible(folder, f"annotations/{JSONS}")][:TRIED]
     texts = (glance(file) for file in files)
     return any('"category_id"' in text and '"image_id"' in text for text in texts)
 

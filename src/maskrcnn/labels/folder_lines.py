@@ -9,6 +9,7 @@ from pathlib import Path
 
 from maskrcnn.errors import UserError
 from maskrcnn.labels.detect import detect
+from maskrcnn.labels.readers.folder_files import visible
 from maskrcnn.labels.readers.foreign_json import foreign_json
 from maskrcnn.labels.readers.instance_png import unpaired
 from maskrcnn.labels.readers.json_file import MOST_FILES, has_labels, load_json
@@ -75,7 +76,7 @@ def no_labels(folder: Path) -> str:
 
 def beside_splits(found: Path) -> list[str]:
     """The names of labels beside those of a split, files or folders as these, that no split has."""
-    folders = [path for path in sorted(found.parent.glob("*/")) if path.name[0] != "."]
+    folders = visible(found.parent, "*/")
     folders = folders[:TRIED_FOLDERS] if found.is_dir() else []
     files = list(files_like(found.parent, "*.json"))[:MOST_FILES]
     return [

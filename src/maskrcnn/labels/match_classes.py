@@ -20,7 +20,7 @@ def with_class(dataset: Dataset, name: str) -> Dataset:
         UserError: no name, or the data set has several classes.
     """
     if not name.strip() or not name.isprintable():
-        raise UserError(f"--class {name!r}: is no name; give one, as --class nucleus")
+        raise UserError(f"--class {name!r}: is not a name; give one, such as --class nucleus")
     if len(dataset.classes) != 1:
         own = f"{counted(len(dataset.classes), 'class')} of its own ({first_of(dataset.classes, 10)})"
         raise UserError(f"--class {name}: {dataset.name} has {own}; omit it")
@@ -96,8 +96,8 @@ def only_in_val(train: Dataset, val: Dataset) -> list[str]:
         return []
     names = first_of([repr(name) for name in lacking], 10)
     return [
-        f"warning: {train.name}: no object has the class {names}, which objects to evaluate on have: it will"
-        " not be learned; label some"
+        f"warning: {train.name}: no object to train on has the class {names}, but some to evaluate on do: it"
+        " will not be learned; label some"
     ]
 
 

@@ -25,6 +25,7 @@ from maskrcnn.labels.image_files import check_sizes
 from maskrcnn.labels.match_classes import with_class
 from maskrcnn.labels.options import PLAIN, LabelOptions
 from maskrcnn.labels.problem_kinds import ProblemKind
+from maskrcnn.labels.readers.folder_files import visible
 from maskrcnn.labels.readers.foreign_json import foreign_lines
 from maskrcnn.labels.readers.json_file import only_json
 from maskrcnn.labels.readers.label_image_names import named_folders
@@ -345,7 +346,7 @@ def _annotations(folder: Path, asked: _Asked) -> Opener | None:
 
 def _folders_below(folder: Path, asked: _Asked) -> Iterator[Path]:
     """The folders in it with labels, as where an archive was unpacked into one, or several tasks of CVAT."""
-    for below in sorted(folder.glob("*/"))[:TRIED_FOLDERS]:
+    for below in visible(folder, "*/")[:TRIED_FOLDERS]:
         try:
             splits = (_find_split(below, split, asked) for split in SPLITS)
             if _whole(below, asked) or any(splits) or _annotations(below, asked):

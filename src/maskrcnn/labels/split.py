@@ -221,7 +221,7 @@ def _listed_groups(names: list[str], path: Path) -> list[str]:
             continue
         if group_of.setdefault(name, group) != group:
             what = f"{name!r} is in the groups {group_of[name]!r} and {group!r}"
-            raise RecordError(path, what, "leave it one")
+            raise RecordError(path, what, "keep one of them")
     missing = [name for name in names if name not in group_of]
     if missing:
         raise RecordError(

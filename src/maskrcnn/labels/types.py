@@ -150,7 +150,7 @@ def refuse_unfit(image: LabelledImage, classes: int) -> None:
         if not (label in range(classes) or (label == ANY_CLASS and annotation.crowd)):
             what, remedy = f"label {label!r} is no index into the {classes} classes", "give one, from 0"
         elif len(box) != 4 or not (box[0] < box[2] and box[1] < box[3]):  # so that NaN is none too
-            what, remedy = f"box {tuple(box)} is none", "give x1, y1, x2, y2 with x1 < x2 and y1 < y2"
+            what, remedy = f"box {tuple(box)} is not a box", "give x1, y1, x2, y2 with x1 < x2 and y1 < y2"
         elif not (box[0] < image.width and box[1] < image.height and box[2] > 0 and box[3] > 0):
             what = f"box {tuple(box)} is outside of the image, {image.width} x {image.height}"
             remedy = "give pixels, x1, y1, x2, y2"

@@ -44,6 +44,6 @@ def refuse_nan(model: MaskRCNN) -> None:
         # the sum first, as it reads each number once and keeps none; it may overflow all the same
         if not tensor.sum().isfinite() and not tensor.isfinite().all():
             raise UserError(
-                f"the network's {name} holds NaN or infinite numbers, so nothing it found would be true; "
+                f"the network's {name} holds NaN or infinite numbers, so its results would be wrong; "
                 "load other weights, or train with a lower train.lr"
             )

@@ -47,7 +47,7 @@ def open_filesystem(address: str, allow_network: bool) -> tuple[Any, str]:
     from pyarrow import ArrowInvalid, fs
 
     if not allow_network and not address.startswith("file://"):
-        raise UserError(f"{address:.200}: is on the network, where nothing goes unasked; add --allow-network")
+        raise UserError(f"{address:.200}: is on the network, which is used only with --allow-network")
     try:
         found: tuple[Any, str] = fs.FileSystem.from_uri(address)
         return found

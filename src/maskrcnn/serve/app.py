@@ -35,7 +35,7 @@ ERRORS = (AnyHTTPException, RequestValidationError, UserError, Exception)
 JSON = "application/json"
 UNKNOWN = {  # what Starlette says in two words
     404: "no such address; /openapi.json lists all",
-    405: "not asked by this method; /openapi.json says by which",
+    405: "this address does not take that method; see /openapi.json",
 }
 HUNG_UP = 499  # nobody reads it; nginx's number for it
 

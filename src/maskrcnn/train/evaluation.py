@@ -84,7 +84,7 @@ def best_line(progress: TrainingState) -> str:
     if progress.best is None:
         return ""
     if progress.best_iteration == 0:
-        return f"; nothing was better than its start, of AP {progress.best:.1f}, which weights/best holds"
+        return f"; no evaluation was better than the start (AP {progress.best:.1f}), which is in weights/best"
     return f"; best AP {progress.best:.1f} in weights/best"
 
 

@@ -47,7 +47,7 @@ class VideoSummary:
     lost: int = 0  # times that a live source was lost and came back
     counts: Sequence[Row] = ()  # of zones, at the end
     resumed: bool = False  # an earlier run did it
-    anew: bool = False  # an earlier run was stopped in its midst
+    anew: bool = False  # an earlier run stopped partway
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON, for `of_earlier_run`."""

@@ -99,7 +99,7 @@ def _address(text: str, scheme: str, allow_network: bool) -> Source:
     if scheme not in SCHEMES or not parts.hostname:
         raise UserError(f"{shown}: no address of a stream; there are {', '.join(f'{s}://' for s in SCHEMES)}")
     if not allow_network:
-        raise UserError(f"{shown}: is on the network, where nothing goes unasked; add --allow-network")
+        raise UserError(f"{shown}: is on the network, which is used only with --allow-network")
     name = re.sub(r"[^\w.-]+", "_", Path(parts.path).stem or parts.hostname).strip("._") or "stream"
     return Source("network", text, name, shown)
 

@@ -23,6 +23,7 @@ from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.files_by_name import MOST_FILES, folder_of_images
+from maskrcnn.labels.readers.folder_files import visible
 from maskrcnn.labels.readers.open_images import looks_like_open_images
 from maskrcnn.labels.readers.run_lengths import COLUMNS as RUNS
 from maskrcnn.labels.readers.run_lengths import NOTHING, looks_like_run_lengths
@@ -132,7 +133,7 @@ def read_box_table(source: Path, split: str | None = None, image_folder: Path | 
     names = {row.name for of_image in rows.values() for row in of_image if row.box is not None}
     ids = builder.add_classes(sorted(names - {""}))
     for name, of_image in present_images(
-        rows, split, files, builder, lambda: named_beside(path, path.parent.glob(TABLES), _names)
+        rows, split, files, builder, lambda: named_beside(path, visible(path.parent, TABLES), _names)
     ).items():
         image = builder.add_image(name, size=next((row.size for row in of_image if row.size), None))
         scale = (image.width, image.height) * 2 if columns.shares else (1, 1, 1, 1)
@@ -164,7 +165,7 @@ def _table(source: Path) -> Path | None:
     try:
         if not source.is_dir():
             return source if _is_table(source) else None
-        tables = [path for path in sorted(source.glob(TABLES)) if path.name[0] != "."]
+        tables = visible(source, TABLES)
         found = [path for path in tables if _is_table(path)] if len(tables) <= MOST_FILES else []
         deeper = next(source.glob("*/*.[jJ][sS][oO][nN]"), None)
         return found[0] if len(found) == 1 and deeper is None else None

@@ -20,6 +20,7 @@ from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problem_kinds import ProblemKind
+from maskrcnn.labels.readers.folder_files import visible
 from maskrcnn.labels.readers.label_image import add_instances, ids_of_colours, read_ids, refuse_size
 from maskrcnn.labels.readers.label_image_names import (
     IMAGE_SUFFIXES,
@@ -132,7 +133,7 @@ def _files(folder: Path) -> tuple[dict[str, Path], dict[str, Path], dict[str, Pa
     images: dict[str, Path] = {}
     masks: dict[str, Path] = {}
     pickles: dict[str, Path] = {}
-    paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    paths = visible(folder)
     alone = not any(path.suffix.lower() in OTHER_LABELS for path in paths)
     stems = {path.stem.removesuffix(IMAGE) for path in paths if path.suffix.lower() in IMAGE_SUFFIXES}
     for path in paths:

@@ -22,7 +22,7 @@ from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.problems import Problems
-from maskrcnn.labels.readers.folder_files import has_folders, need_folders
+from maskrcnn.labels.readers.folder_files import has_folders, need_folders, visible
 from maskrcnn.labels.readers.json_file import load_json
 from maskrcnn.labels.readers.label_image import read_ids, rles_by_id
 from maskrcnn.labels.split_names import SPLITS
@@ -88,7 +88,7 @@ def looks_like_cityscapes(source: Path) -> bool:
 
 def _split(labels: Path, split: str | None) -> str:
     """The name of the folder in gtFine that is meant."""
-    names = sorted(path.name for path in labels.iterdir() if path.is_dir() and path.name[0] != ".")
+    names = [path.name for path in visible(labels) if path.is_dir()]
     known = [name for name in SPLITS if name in names] + [name for name in names if name not in SPLITS]
     if not known or (split is not None and split not in known):
         wanted = "" if split is None else f" {split!r}"
@@ -98,7 +98,9 @@ def _split(labels: Path, split: str | None) -> str:
 
 def _keys(folder: Path, ending: str) -> set[str]:
     """city/name of each file with that ending."""
-    return {path.relative_to(folder).as_posix().removesuffix(ending) for path in folder.glob(f"*/*{ending}")}
+    return {
+        path.relative_to(folder).as_posix().removesuffix(ending) for path in visible(folder, f"*/*{ending}")
+    }
 
 
 def _read(labels: Path, key: str, builder: LabelBuilder) -> None:

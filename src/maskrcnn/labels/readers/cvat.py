@@ -27,6 +27,7 @@ from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import present_name, relative_name
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.cvat_tracks import frames_of_tracks
+from maskrcnn.labels.readers.folder_files import visible
 from maskrcnn.labels.readers.safe_xml import MAX_BYTES, XMLS, parse_xml
 from maskrcnn.labels.shapes import box_around, ellipse_ring, joined_rle, placed_rle, sound, turned_box
 from maskrcnn.labels.split_names import other_subsets, split_of, subsets_of
@@ -171,7 +172,7 @@ def _add_images(
 def _xml_file(source: Path) -> Path | None:
     """`source` itself; of a folder annotations.xml, else the only XML file in it."""
     if source.is_dir():
-        files = [path for path in source.glob(XMLS) if not path.name.startswith(".")]
+        files = visible(source, XMLS)
         source = files[0] if len(files) == 1 else source / FILE_NAME
     return source if source.suffix.lower() == ".xml" and source.is_file() else None
 

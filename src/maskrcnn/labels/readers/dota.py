@@ -16,7 +16,7 @@ from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.files_by_name import image_of_each
-from maskrcnn.labels.readers.folder_files import files_under
+from maskrcnn.labels.readers.folder_files import files_under, visible
 from maskrcnn.labels.readers.text_lines import read_text
 from maskrcnn.labels.shapes import box_around
 from maskrcnn.labels.values import number
@@ -82,7 +82,7 @@ def looks_like_dota(source: Path) -> bool:
 
 def _folders(source: Path) -> list[Path]:
     try:
-        found = [path for path in source.iterdir() if path.name.lower().startswith(FOLDER) and path.is_dir()]
+        found = [path for path in visible(source) if path.name.lower().startswith(FOLDER) and path.is_dir()]
     except OSError:
         return []
     return sorted(found)

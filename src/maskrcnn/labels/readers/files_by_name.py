@@ -15,7 +15,7 @@ from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.image_files import NearNames, present_name, refuse_leaving, relative_name
 from maskrcnn.labels.image_places import image_folders
 from maskrcnn.labels.problem_kinds import ProblemKind
-from maskrcnn.labels.readers.folder_files import by_stem
+from maskrcnn.labels.readers.folder_files import by_stem, visible
 from maskrcnn.labels.readers.json_file import JSONS, load_json
 from maskrcnn.shell import counted
 
@@ -172,7 +172,7 @@ def only_file(source: Path, looks_like: Callable[[Path], bool]) -> Path | None:
     if not source.is_dir():
         is_json = source.suffix.lower() == ".json" and source.is_file()
         return source if is_json and looks_like(source) else None
-    files = sorted(path for path in source.glob(JSONS) if not path.name.startswith("."))
+    files = visible(source, JSONS)
     found = (
         [path for path in files if path.is_file() and looks_like(path)] if len(files) <= MOST_FILES else []
     )

@@ -27,6 +27,19 @@ def need_folders(source: Path, *names: str) -> list[Path]:
     return folders
 
 
+def visible(folder: Path, pattern: str | None = None) -> list[Path]:
+    """What lies in a folder, sorted, but for hidden files and folders, such as the ._ files of macOS.
+
+    Args:
+        pattern: as `Path.glob` takes it, which passes over a folder that cannot be read; None: all.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    found = folder.iterdir() if pattern is None else folder.glob(pattern)
+    return sorted(path for path in found if not path.name.startswith("."))
+
+
 def by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
     """The files of these suffixes, as `files_under` names them, by their name without it.
 

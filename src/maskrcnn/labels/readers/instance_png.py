@@ -14,6 +14,7 @@ from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problem_kinds import ProblemKind
+from maskrcnn.labels.readers.folder_files import visible
 from maskrcnn.labels.readers.json_file import JSONS
 from maskrcnn.labels.readers.label_image import ARRAYS, ARRAYS_SUFFIX, add_instances, ids_of_colours, read_ids
 from maskrcnn.labels.readers.label_image_names import (
@@ -65,10 +66,10 @@ def read_instance_labels(folder: Path, split: str | None = None, split_parts: bo
     for other in dict.fromkeys(each for _, each in pairs if each != beside):
         builder.problems.note(ProblemKind.OTHER_LABEL_IMAGES, repr(other.name))
     if not deeper:
-        below = [] if split else [(path, beside / path.name) for path in sorted(photos.glob("*/"))]
+        below = [] if split else [(path, beside / path.name) for path in visible(photos, "*/")]
         deeper = [(photos, beside), *(place for place in below if _pairs(*place))]
     if split == "train" and split_of(photos.name) and split_of(beside.name):
-        subsets = [path.name for path in sorted(photos.parent.glob("*/")) if split_of(path.name) is None]
+        subsets = [path.name for path in visible(photos.parent, "*/") if split_of(path.name) is None]
         for each in (".", *subsets):
             if _pairs(photos.parent / each, beside.parent / each):
                 builder.problems.note(ProblemKind.BESIDE_SPLITS, repr((photos.parent / each).name))
@@ -113,7 +114,7 @@ def looks_like_instance_png(source: Path) -> bool:
     labels = source / "labels"
     if not (source / "images").is_dir() or not labels.is_dir():
         return False
-    suffixes = {file.suffix.lower() for file in labels.iterdir() if not file.name.startswith(".")}
+    suffixes = {file.suffix.lower() for file in visible(labels)}
     return bool(suffixes & READ) or not suffixes
 
 
@@ -136,10 +137,7 @@ def _deeper_places(folder: Path) -> list[tuple[Path, Path]]:
         return []
     for photos in named_folders(folder, IMAGE_FOLDERS):
         for beside in named_folders(folder, LABEL_FOLDERS):
-            images, labels = (
-                sorted(path for path in place.glob("*/") if not path.name.startswith("."))
-                for place in (photos, beside)
-            )
+            images, labels = (visible(place, "*/") for place in (photos, beside))
             alike = [path.name for path in images] == [path.name for path in labels]
             loose = stems_in(photos, IMAGE_SUFFIXES) or stems_in(beside, IMAGE_SUFFIXES)
             if not loose and (alike or len(images) == len(labels) == 1):
@@ -204,7 +202,7 @@ def unpaired(folder: Path) -> str | None:
                 first = shown(min(label.values()), min(image.values()))
                 remedy = "give each the name of its image, or that and _mask"
                 return f"no label image has the name of an image, the first is {first}; {remedy}"
-            below = [path for path in sorted(beside.glob("*/")) if _pairs(photos, path)]
+            below = [path for path in visible(beside, "*/") if _pairs(photos, path)]
             if below:
                 what = f"the label images of {photos.name!r} lie one folder deeper, in {shown(below[0])}"
                 remedy = f"move them into {beside.name!r}; they have no classes: of several write COCO JSON"
@@ -238,8 +236,8 @@ def images_by_stem(folder: Path, suffixes: set[str]) -> dict[str, Path]:
     if not folder.is_dir():
         raise RecordError(folder, "no such folder", "label images lie in labels, beside images")
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in suffixes and not path.name.startswith(".") and not path.is_dir():
+    for path in visible(folder):
+        if path.suffix.lower() in suffixes and not path.is_dir():
             if path.stem in found:
                 raise RecordError(
                     folder, f"{found[path.stem].name!r} and {path.name!r} share a stem", "rename one"
@@ -253,9 +251,7 @@ def images_by_stem(folder: Path, suffixes: set[str]) -> dict[str, Path]:
 
 def _refuse_unread(folder: Path, images: dict[str, Path], labels: Container[str]) -> None:
     """Refuse label images in a format that is not read: their image would have none."""
-    unread = [
-        path for path in sorted(folder.iterdir()) if path.suffix.lower() in UNREAD and not path.is_dir()
-    ]
+    unread = [path for path in visible(folder) if path.suffix.lower() in UNREAD and not path.is_dir()]
     unread = [
         path for path in unread if (stem := image_stem(path.stem, images)) in images and stem not in labels
     ]
@@ -266,7 +262,7 @@ def _refuse_unread(folder: Path, images: dict[str, Path], labels: Container[str]
     )
     remedy = "convert them to PNG or TIFF of one channel, or save arrays with numpy.save"
     if unread[0].suffix.lower() in LOSSY:
-        what += ": its compression changes the numbers, which makes objects of what is none"
+        what += ": its compression changes the numbers, which makes objects of noise"
         remedy = "export them anew as PNG or TIFF; converting these files does not bring the numbers back"
     raise RecordError(folder, what, remedy)
 

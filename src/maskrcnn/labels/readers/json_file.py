@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from maskrcnn.errors import RecordError, one_line
+from maskrcnn.labels.readers.folder_files import visible
 
 JSONS = "*.[jJ][sS][oO][nN]"  # what tools on Windows write is in capitals at times
 MOST_FILES = 20  # of JSON in a folder, of which one may be meant
@@ -49,7 +50,7 @@ def only_json(source: Path) -> Path | None:
     those without lists of images and labels where one has them.
     """
     if source.is_dir():
-        found = [path for path in source.glob(JSONS) if not path.name.startswith(".")]
+        found = visible(source, JSONS)
         if 1 < len(found) <= MOST_FILES:
             found = [path for path in found if has_labels(path)]
         return found[0] if len(found) == 1 else None

@@ -13,6 +13,7 @@ from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.files_by_name import images_of_labels
+from maskrcnn.labels.readers.folder_files import visible
 from maskrcnn.labels.readers.label_image import read_ids, rles_by_id
 from maskrcnn.labels.split_names import split_of
 
@@ -60,7 +61,7 @@ def read_kitti_mots(source: Path) -> FileDataset:
 def looks_like_kitti_mots(source: Path) -> bool:
     """Whether `source` holds instances/ with folders of PNGs, and images."""
     try:
-        folders = [path for path in (Path(source) / LABELS).iterdir() if path.is_dir()]
+        folders = [path for path in visible(Path(source) / LABELS) if path.is_dir()]
         sequences = [path for path in folders if split_of(path.name) is None]
         return any((Path(source) / name).is_dir() for name in IMAGES) and any(
             next(path.glob("*.png"), None) for path in sequences[:3]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from maskrcnn.errors import RecordError
 from maskrcnn.images.header import SUFFIXES
+from maskrcnn.labels.readers.folder_files import visible
 from maskrcnn.labels.split_names import SPLIT_NAMES, Split, split_of
 
 IMAGE_SUFFIXES = set(SUFFIXES)
@@ -78,7 +79,7 @@ def named_folders(folder: Path, names: tuple[str, ...]) -> list[Path]:
 
 def split_folders(folder: Path, names: tuple[str, ...], split: Split) -> list[Path]:
     """The folders of a split: in those of `names`, as images/train, or beside each other, as train_images."""
-    below = [path for each in named_folders(folder, names) for path in sorted(each.glob("*/"))]
+    below = [path for each in named_folders(folder, names) for path in visible(each, "*/")]
     return [path for path in below if split_of(path.name) == split] + joined_folders(folder, names, split)
 
 

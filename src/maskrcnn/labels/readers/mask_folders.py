@@ -16,6 +16,7 @@ from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problem_kinds import ProblemKind
+from maskrcnn.labels.readers.folder_files import visible
 from maskrcnn.labels.readers.instance_png import has_label_images, images_by_stem, stems_in
 from maskrcnn.labels.readers.label_image import ARRAYS, open_label_image, read_object
 from maskrcnn.labels.readers.label_image_names import (
@@ -42,7 +43,7 @@ def looks_like_mask_folders(source: Path) -> bool:
     if any(_places(source, split) is not None for split in (None, *SPLITS)):
         return True
     try:
-        folders = [path for path in Path(source).iterdir() if path.is_dir()]
+        folders = [path for path in visible(Path(source)) if path.is_dir()]
     except OSError:
         return False
     return any(
@@ -75,7 +76,7 @@ def _places(source: Path, split: str | None = None) -> tuple[Path, Path] | None:
     )
     for photos in images_at:
         for masks in masks_at:
-            below = [path.name for path in masks.glob("*/")]
+            below = [path.name for path in visible(masks, "*/")]
             images = stems_in(photos, IMAGE_SUFFIXES) if below else set()
             if any(image_stem(name, images) in images for name in below):
                 return photos, masks
@@ -130,7 +131,7 @@ def _add_image(photo: Path, masks: Path, builder: LabelBuilder) -> None:
     image = builder.add_image(photo.relative_to(builder.folder).as_posix())
     listed = _listed(masks)
     if below := [path for path in listed if path.is_dir()]:
-        what = "a folder where masks should lie, of which nobody knows whether it is a class"
+        what = "a folder where masks are expected; it may be a class"
         remedy = f"move the masks into {masks.name!r}, or write COCO JSON with classes"
         raise RecordError(below[0], what, remedy)
     for path in [path for path in listed if path.suffix.lower() in IMAGE_SUFFIXES | ARRAYS]:
@@ -143,7 +144,7 @@ def _add_image(photo: Path, masks: Path, builder: LabelBuilder) -> None:
 
 def _listed(folder: Path) -> list[Path]:
     try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        return visible(folder)
     except OSError as error:
         raise RecordError(folder, f"not readable as a folder ({error.strerror})", "check the path") from None
 

@@ -22,6 +22,7 @@ from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving, relative_name
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.files_by_name import folder_of_images
+from maskrcnn.labels.readers.folder_files import visible
 from maskrcnn.labels.readers.label_image import open_label_image, read_object
 from maskrcnn.labels.readers.tables import csv_rows, table_form
 from maskrcnn.labels.split_names import SPLIT_NAMES, split_of
@@ -98,7 +99,7 @@ def _box_files(source: Path) -> list[Path]:
     try:
         if source.is_dir():
             patterns = [f"{folder}/{name}" for folder in FOLDERS for name in (f"*{BOXES}", FIFTYONE)]
-            files = [path for pattern in patterns for path in sorted(source.glob(pattern))]
+            files = [path for pattern in patterns for path in visible(source, pattern)]
         return [path for path in files if path.suffix.lower() == ".csv" and path.is_file() and _glance(path)]
     except OSError:
         return []
@@ -190,7 +191,7 @@ def _titles(path: Path) -> dict[str, str]:
     """Names of classes by their ids, from the first file of them that is near."""
     for folder in (path.parent, path.parent.parent, path.parent.parent / "metadata"):
         for pattern in NAMES:
-            for file in sorted(folder.glob(pattern)):
+            for file in visible(folder, pattern):
                 refuse_leaving(folder, file)
                 with file.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
                     pairs = [line.strip().partition(",") for line in lines]

@@ -14,7 +14,7 @@ from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problem_kinds import ProblemKind
-from maskrcnn.labels.readers.folder_files import has_folders, need_folders
+from maskrcnn.labels.readers.folder_files import has_folders, need_folders, visible
 from maskrcnn.labels.readers.label_image import read_ids, rles_by_id
 from maskrcnn.labels.readers.text_lines import read_lines
 from maskrcnn.labels.types import LabelledImage
@@ -42,13 +42,13 @@ def read_penn_fudan(source: Path) -> FileDataset:
     """
     source = Path(source)
     images, masks = need_folders(source, *FOLDERS)
-    stems = {path.name.removesuffix(MASK) for path in masks.glob(f"*{MASK}") if path.name[0] != "."}
+    stems = {path.name.removesuffix(MASK) for path in visible(masks, f"*{MASK}")}
     if not stems:
         raise RecordError(masks, f"no *{MASK}", "put the masks of the images there")
     builder = LabelBuilder(source, images)
     builder.add_classes(["person"])
-    for path in sorted(images.glob("*.png")):
-        if path.stem not in stems and path.name[0] != ".":
+    for path in visible(images, "*.png"):
+        if path.stem not in stems:
             builder.problems.note(ProblemKind.IMAGE_WITHOUT_MASK_IMAGE, repr(path.name))
     for stem in sorted(stems):
         path = masks / f"{stem}{MASK}"

@@ -21,6 +21,7 @@ from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.problems import Problem
 from maskrcnn.labels.readers.files_by_name import MOST_FILES, folder_of_images
+from maskrcnn.labels.readers.folder_files import visible
 from maskrcnn.labels.readers.label_image import rles_by_id
 from maskrcnn.labels.readers.tables import (
     CLASS_COLUMNS,
@@ -147,7 +148,7 @@ def _tables(source: Path) -> list[Path]:
     try:
         paths = [source]
         if source.is_dir():
-            paths = [path for path in sorted(source.glob(TABLES)) if path.name[0] != "."]
+            paths = visible(source, TABLES)
             paths = [path for path in paths if "submission" not in path.name] * (len(paths) <= MOST_FILES)
         return [
             path

@@ -22,7 +22,7 @@ from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problem_kinds import ProblemKind
-from maskrcnn.labels.readers.folder_files import by_stem, files_under
+from maskrcnn.labels.readers.folder_files import by_stem, files_under, visible
 from maskrcnn.labels.readers.label_image import VOC_VOID, open_label_image, rles_by_id, voc_colour
 from maskrcnn.labels.readers.safe_xml import XMLS
 from maskrcnn.labels.readers.text_lines import read_lines
@@ -120,7 +120,7 @@ def _layout(root: Path) -> Layout:
 
 
 def _list_files(root: Path) -> list[Path]:
-    return sorted((root / LISTS / "Segmentation").glob("*.txt"))
+    return visible(root / LISTS / "Segmentation", "*.txt")
 
 
 def _wanted(layout: Layout, split: str | None, builder: LabelBuilder) -> list[str]:

@@ -26,7 +26,7 @@ from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problem_kinds import ProblemKind
-from maskrcnn.labels.readers.folder_files import has_folders
+from maskrcnn.labels.readers.folder_files import has_folders, visible
 from maskrcnn.labels.readers.json_file import JSONS, load_json
 from maskrcnn.labels.readers.label_image import quiet, read_object
 from maskrcnn.labels.shapes import holed_rle, placed_rle, sound
@@ -120,12 +120,11 @@ def _annotation_files(source: Path, builder: LabelBuilder) -> Iterator[tuple[Pat
     """Each ann/NAME.json with img/NAME."""
     for dataset in _datasets(source):
         labelled = set()
-        for path in sorted((dataset / "ann").glob(JSONS)):
-            if not path.name.startswith("."):
-                refuse_leaving(source, path)
-                labelled.add(path.stem)
-                yield path, dataset / "img" / path.stem
-        for image in sorted((dataset / "img").iterdir()):
+        for path in visible(dataset / "ann", JSONS):
+            refuse_leaving(source, path)
+            labelled.add(path.stem)
+            yield path, dataset / "img" / path.stem
+        for image in visible(dataset / "img"):
             if image.suffix.lower() in SUFFIXES and image.name not in labelled:
                 builder.problems.note(ProblemKind.IMAGE_WITHOUT_FILE, f"{image.name!r}")
 

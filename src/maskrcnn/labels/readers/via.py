@@ -20,6 +20,7 @@ from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving, relative_name
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.files_by_name import folder_of_images
+from maskrcnn.labels.readers.folder_files import visible
 from maskrcnn.labels.readers.json_file import glance, load_json
 from maskrcnn.labels.readers.tables import TABLE_SUFFIXES
 from maskrcnn.labels.readers.via_3 import is_via_3, read_project_3
@@ -105,7 +106,7 @@ def _via_file(source: Path) -> Path:
 def _via_files(source: Path) -> list[Path]:
     """`source` itself or the files in it, those that look like VIA's."""
     if source.is_dir():
-        files = sorted(path for path in source.iterdir() if path.suffix.lower() in (".json", *TABLE_SUFFIXES))
+        files = [path for path in visible(source) if path.suffix.lower() in (".json", *TABLE_SUFFIXES)]
         for path in files:
             refuse_leaving(source, path)
         return [path for path in files if path.is_file() and _glance(path)]

@@ -25,7 +25,7 @@ from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.problems import Problems
 from maskrcnn.labels.readers.files_by_name import TRIED
-from maskrcnn.labels.readers.folder_files import files_under
+from maskrcnn.labels.readers.folder_files import files_under, visible
 from maskrcnn.labels.readers.label_image_names import IMAGE_FOLDERS, joined_folders, named_folders
 from maskrcnn.labels.readers.safe_xml import XMLS, parse_xml
 from maskrcnn.labels.readers.text_lines import listed_names, read_lines
@@ -127,7 +127,7 @@ def _root(source: Path) -> Path:
     """The folder that holds Annotations or the XML files: `source` or the one VOC* folder in it."""
     if not source.is_dir():
         raise UserError(f"{source}: no such folder; give a folder with Annotations and JPEGImages")
-    if _labels_folder(source) != source or next(source.glob(XMLS), None):
+    if _labels_folder(source) != source or visible(source, XMLS):
         return source
     inner = [*source.glob("VOC*"), *source.glob("VOCdevkit/VOC*")]
     roots = sorted(path for path in inner if (path / "Annotations").is_dir())
@@ -168,10 +168,10 @@ def _layout(root: Path, image_folder: Path | None, split: str | None) -> Layout:
 def _labels_folder(root: Path, split: str | None = None) -> Path:
     """The folder of the XML files; where each split has its own, that of one, or of the first."""
     found = named_folders(root, LABELS_FOLDERS)
-    if not found and next(root.glob(XMLS), None) is None:
+    if not found and not visible(root, XMLS):
         for folder in named_folders(root, XML_FOLDERS):
-            places = [folder, *(path for path in folder.glob("*/") if split_of(path.name))]
-            found += [folder] * any(next(place.glob(XMLS), None) for place in places)
+            places = [folder, *(path for path in visible(folder, "*/") if split_of(path.name))]
+            found += [folder] * any(visible(place, XMLS) for place in places)
         found += [path for word in SPLITS if split in (None, word) for path in _joined(root, word)]
     return found[0] if found else root
 
@@ -180,7 +180,7 @@ def _joined(root: Path, split: str) -> list[Path]:
     """The folders of XML files of a split, as train_annotations."""
     word = split_of(split)
     folders = [] if word is None else joined_folders(root, (*LABELS_FOLDERS, *XML_FOLDERS), word)
-    return [folder for folder in folders if next(folder.glob(XMLS), None)]
+    return [folder for folder in folders if visible(folder, XMLS)]
 
 
 def _files(folder: Path, root: Path) -> list[str]:
@@ -188,7 +188,7 @@ def _files(folder: Path, root: Path) -> list[str]:
     splits.
     """
     if folder == root:
-        return sorted(path.name for path in folder.iterdir() if path.name[0] != "." and path.is_file())
+        return [path.name for path in visible(folder) if path.is_file()]
     return files_under(folder)
 
 
@@ -218,7 +218,7 @@ def _list_file(sets: Path, split: str) -> Path | None:
         path = sets / f"{split}.txt"
         return path if ".." not in split.split("/") and path.is_file() else None
     for kind in ("Main", "Segmentation"):
-        lists = sorted((sets / kind).glob("*.txt"), key=lambda path: (path.stem != split, path.name))
+        lists = sorted(visible(sets / kind, "*.txt"), key=lambda path: (path.stem != split, path.name))
         found = next((path for path in lists if split in (path.stem, split_of(path.stem))), None)
         if found is not None:
             return found
@@ -235,7 +235,7 @@ def _listed(layout: Layout, split: str, problems: Problems) -> list[str]:
             problems.note(ProblemKind.OTHER_SUBSET, repr(other))
         return [key for key in sorted(layout.xmls) if split_of(key.partition("/")[0]) == split]
     if path is None:
-        known = sorted(file.relative_to(sets).with_suffix("").as_posix() for file in sets.glob("*/*.txt"))
+        known = sorted(file.relative_to(sets).with_suffix("").as_posix() for file in visible(sets, "*/*.txt"))
         raise UserError(
             f"{layout.root}: no split {split!r} in ImageSets; there is "
             f"{', '.join(known[:12]) or 'no list at all'}"
@@ -391,5 +391,5 @@ def _listed_classes(root: Path) -> Iterator[str]:
             if name and not line.startswith("#") and name != "background":
                 yield name
         return
-    names = (path.stem.rpartition("_") for path in (root / "ImageSets" / "Main").glob("*_*.txt"))
+    names = (path.stem.rpartition("_") for path in visible(root / "ImageSets" / "Main", "*_*.txt"))
     yield from sorted({name for name, mark, part in names if name and mark + part in PARTS})

@@ -29,6 +29,7 @@ from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problem_kinds import ProblemKind
+from maskrcnn.labels.readers.folder_files import visible
 from maskrcnn.labels.readers.text_lines import TEXTS, read_text
 from maskrcnn.labels.readers.yolo_description import (
     NAMES_FILES,
@@ -312,11 +313,10 @@ def _note_orphans(description: Description, labels: set[str], builder: LabelBuil
         if not os.path.isdir(path):
             continue
         refuse_leaving(description.folder, path)
-        for name in sorted(file.name for file in path.glob(TEXTS)):
+        for name in [file.name for file in visible(path, TEXTS)]:
             label = posixpath.join(folder, name)
             # other splits may lie in the same folder where the split is a list
-            known = name in NAMES_FILES or name.startswith(".")
-            if known or label in labels or _has_image(description, label):
+            if name in NAMES_FILES or label in labels or _has_image(description, label):
                 continue
             # beside images lie other texts too
             if "labels" in folder.lower().split("/") or is_label_text(path / name):

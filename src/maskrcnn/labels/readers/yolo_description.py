@@ -21,6 +21,7 @@ from typing import Any
 from maskrcnn.errors import RecordError, UserError
 from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.image_files import refuse_leaving, relative_name
+from maskrcnn.labels.readers.folder_files import visible
 from maskrcnn.labels.readers.json_file import load_json
 from maskrcnn.labels.readers.text_lines import TEXTS, read_lines, read_text
 from maskrcnn.labels.split_names import SPLIT_NAMES, split_of
@@ -91,7 +92,7 @@ def description_file(source: Path) -> Path | None:
         if (source / name).is_file():
             return source / name
     for pattern in ("*.[yY]*[mM][lL]", "*.data"):
-        files = [path for path in sorted(source.glob(pattern)) if not path.name.startswith(".")]
+        files = visible(source, pattern)
         if len(files) > 1 and pattern != "*.data":  # settings of a training may lie there too
             files = [path for path in files if _is_yolo(path)]
         if len(files) > 1:
@@ -198,7 +199,7 @@ def _has_labels(folder: Path, place: str) -> bool:
     for name in label_names(f"{place}/x.jpg"):
         texts = folder / posixpath.dirname(name)
         paired = posixpath.normpath(posixpath.dirname(name)) == posixpath.normpath(place)
-        files = (path for path in texts.glob(TEXTS) if path.name not in NAMES_FILES)
+        files = (path for path in visible(texts, TEXTS) if path.name not in NAMES_FILES)
         deeper = iter(()) if paired else texts.glob(f"*/{TEXTS}")
         for path in (*islice(files, TRIED_TEXTS), *islice(deeper, TRIED_TEXTS)):
             if is_label_text(path) and (not paired or _has_image_beside(path)):
@@ -359,7 +360,7 @@ def _names_file(folder: Path) -> Path | None:
                 f"not the names of {str(found[0])!r}",
                 "write data.yaml with names, and check which of them the labels of each folder mean",
             )
-    found += [*sorted(folder.glob("*.names")), *folder.glob(NOTES)]
+    found += [*visible(folder, "*.names"), *folder.glob(NOTES)]
     return found[0] if found else None
 
 
