@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from maskrcnn.labels.types import Annotation, LabelledImage
 from maskrcnn.masks.paste import Window
-from maskrcnn.masks.polygons import window_rings
-from maskrcnn.masks.rle import Rle, crop_rle, polygons_rle, rle_bitmap, rle_box
+from maskrcnn.masks.polygons import clip_ring, one_ring, window_rings
+from maskrcnn.masks.rle import (
+    MIN_POINTS,
+    Rle,
+    crop_rle,
+    polygons_rle,
+    rle_area,
+    rle_bitmap,
+    rle_box,
+    union_rle,
+)
 
 
 def annotation_rle(annotation: Annotation, height: int, width: int) -> Rle | None:
@@ -29,6 +40,35 @@ def annotation_window(annotation: Annotation, image: LabelledImage) -> Window | 
         return None
     x0, y0, x1, y1 = map(int, rle_box(rle))
     return x0, y0, rle_bitmap(crop_rle(rle, x0, y0, x1 - x0, y1 - y0)) > 0
+
+
+def annotation_ring(
+    annotation: Annotation, image: LabelledImage, tolerance: float = 0.0
+) -> np.ndarray | None:
+    """All of an object inside the image as one ring (n, 2) of x, y in pixels; None without a mask.
+
+    Its parts and holes are joined by lines of no width. A reader fills by the even-odd rule, so polygons that
+    lie on one another, whose overlap would become a hole, are drawn first.
+
+    Args:
+        tolerance: as `annotation_rings` has it.
+    """
+    parts = annotation_rings(annotation, image, tolerance)
+    if len(parts) > 1 and annotation.polygons is not None and _overlap(annotation.polygons, image):
+        window = annotation_window(annotation, image)
+        parts = window_rings(*window, tolerance) if window is not None else []
+    inside = (0.0, 0.0, float(image.width), float(image.height))
+    if annotation.polygons is not None:
+        parts = [(clip_ring(outer, inside), holes) for outer, holes in parts]
+    parts = [part for part in parts if len(part[0]) >= MIN_POINTS]
+    return one_ring(parts) if parts else None
+
+
+def _overlap(polygons: Sequence[np.ndarray], image: LabelledImage) -> bool:
+    """Whether pixels are inside of several of an object's polygons."""
+    drawn = [polygons_rle([ring], image.height, image.width) for ring in polygons]
+    rles = [rle for rle in drawn if rle is not None]
+    return bool(rles) and sum(map(rle_area, rles)) > rle_area(union_rle(rles))
 
 
 def annotation_rings(

@@ -113,7 +113,7 @@ class LabelBuilder:
         """
         schema = read_schema(fields, self.source, f"category {self.classes[label]!r}", self.problems)
         self.keypoints = self.keypoints or schema
-        if schema is not None and schema == self.keypoints:
+        if schema is not None and self.keypoints is not None and schema.names == self.keypoints.names:
             self._with_keypoints.add(label)
 
     def has_keypoints(self, label: int) -> bool:

@@ -113,6 +113,10 @@ def _splits(source: str, options: LabelOptions) -> tuple[dict[str, Dataset], lis
         else:
             if dataset is not None:
                 datasets[split] = dataset
-    if "train" not in datasets and (not datasets or not Path(source).is_dir()):
-        datasets = {"train": open_dataset(source, "train", options=options)} | datasets
+    if "train" not in datasets:
+        try:
+            datasets = {"train": open_dataset(source, "train", options=options)} | datasets
+        except UserError as error:  # a source of val or test alone has no other part
+            if not datasets or isinstance(error, DataError):
+                raise
     return datasets, lines

@@ -14,6 +14,7 @@ from maskrcnn.labels.readers.foreign_json import foreign_json
 from maskrcnn.labels.readers.instance_png import unpaired
 from maskrcnn.labels.readers.json_file import MOST_FILES, has_labels, load_json
 from maskrcnn.labels.readers.not_read import contents, not_read
+from maskrcnn.labels.readers.voc import begins_voc
 from maskrcnn.labels.split_names import splits_named
 
 TRIED_FOLDERS = 10  # in a folder, that are looked into for labels
@@ -78,7 +79,8 @@ def beside_splits(found: Path) -> list[str]:
     """The names of labels beside those of a split, files or folders as these, that no split has."""
     folders = visible(found.parent, "*/")
     folders = folders[:TRIED_FOLDERS] if found.is_dir() else []
-    files = list(files_like(found.parent, "*.json"))[:MOST_FILES]
+    patterns = ("*.json", "*.geojson", "*.xml")
+    files = [path for pattern in patterns for path in files_like(found.parent, pattern)][:MOST_FILES]
     return [
         path.name
         for path in (*folders, *files)
@@ -88,8 +90,12 @@ def beside_splits(found: Path) -> list[str]:
 
 def _has_labels(path: Path) -> bool:
     try:
+        if path.suffix.lower() == ".xml":
+            return begins_voc(path) or detect(path) is not None
         if not path.is_dir():
             return may_be_labels(path)
         return detect(path) is not None or next(path.glob("annotations/*.json"), None) is not None
     except UserError:  # it looks like several kinds
         return True
+    except OSError:
+        return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from typing import Any
 
 from maskrcnn.config.keypoints import COCO_NAMES, COCO_SIGMAS
@@ -154,6 +155,8 @@ def _flip_by_name(names: list[str], record: str, problems: Problems) -> list[int
     flip = []
     for i, name in enumerate(names):
         mirrored = mirrored_name(name)
+        if mirrored not in index:
+            mirrored = _mirrored_by_letter(name, index.keys()) or mirrored
         if (
             mirrored is not None
             and mirrored not in index
@@ -162,6 +165,16 @@ def _flip_by_name(names: list[str], record: str, problems: Problems) -> list[int
             problems.note(ProblemKind.KEYPOINT_WITHOUT_MIRROR, f"{record}, {name!r}")
         flip.append(i if mirrored is None else index.get(mirrored, i))
     return flip
+
+
+def _mirrored_by_letter(name: str, names: Container[str]) -> str | None:
+    """The only other name that differs in one L and R: a capital, or a small one at either end."""
+    swap = {"L": "R", "R": "L", "l": "r", "r": "l"}
+    ends = (0, len(name) - 1)
+    places = [i for i, letter in enumerate(name) if letter in swap and (letter.isupper() or i in ends)]
+    tries = [f"{name[:i]}{swap[name[i]]}{name[i + 1 :]}" for i in places]
+    found = [each for each in tries if each in names]
+    return found[0] if len(found) == 1 else None
 
 
 def mirrored_name(name: str) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -31,6 +31,7 @@ from maskrcnn.labels.readers.json_file import only_json
 from maskrcnn.labels.readers.label_image_names import named_folders
 from maskrcnn.labels.readers.not_read import not_read
 from maskrcnn.labels.split_names import SPLIT_NAMES, SPLITS, Split, split_of, splits_named
+from maskrcnn.labels.subset import Subset
 from maskrcnn.labels.types import Dataset
 
 ANNOTATIONS = ("annotations", "annotation", "annos", "ann", "labels", "json", "jsons")  # with COCO's .json
@@ -87,11 +88,10 @@ def open_dataset(
     if not parts.keys() - {"test"} and not _lists(path, "test", asked):
         # a folder called test may also lie beside labels of one part
         whole = _whole(path, asked) or _annotations(path, asked)
+    if whole is not None and parts:
+        whole = _without_test(whole, path, split, parts["test"])
     if split is not None and parts and whole is None:
-        raise UserError(
-            f"{path}: has no {split!r} split, only {' and '.join(parts)}; "
-            f"add {split}.json or a folder {split}"
-        )
+        raise _lacks(path, split, parts)
     opener = whole or next(iter(parts.values()), None)
     if opener is None:
         refuse_several(path)
@@ -277,6 +277,33 @@ def _noting(opener: Opener, path: Path) -> Opener:
         for name in beside_splits(path):
             dataset.problems.note(ProblemKind.BESIDE_SPLITS, repr(name))
         return dataset
+
+    return read
+
+
+def _lacks(folder: Path, split: Split, parts: Iterable[Split]) -> UserError:
+    there = " and ".join(parts)
+    return UserError(f"{folder}: has no {split!r} split, only {there}; add {split}.json or a folder {split}")
+
+
+def _without_test(opener: Opener, folder: Path, split: Split | None, test: Opener) -> Opener:
+    """The same without the images of the test split, where the labels of all folders are read; those where
+    there are no others and no split is asked for.
+    """
+    tests = [path for path in visible(folder, "*/") if split_of(path.name) == "test"]
+
+    def read() -> Dataset:
+        dataset = opener()
+        kept = [
+            index
+            for index, image in enumerate(dataset)
+            if image.path is None or not any(image.path.is_relative_to(test) for test in tests)
+        ]
+        if not kept and split is not None:
+            raise _lacks(folder, split, ["test"])
+        if not kept:
+            return test()
+        return dataset if len(kept) == len(dataset) else Subset(dataset, kept)
 
     return read
 

@@ -331,6 +331,10 @@ class ProblemKind(Enum):
         "turned box read as a polygon",
         "nothing to do if the corners are the outline; else draw a polygon",
     )
+    BOX_WITH_OUTLINE = (
+        "outline of a box drawn as a box (isbbox) left out",
+        "nothing to do where boxes are enough; else outline the object",
+    )
     NO_REGIONS = (
         "image without a list of regions taken as empty",
         "export it again, or nothing to do when nothing is in it",

@@ -16,6 +16,7 @@ from maskrcnn.masks.rle import MIN_POINTS, Rle, bitmap_rle, polygons_rle, rle_bi
 # does not notice when memory ends. No real outline comes near
 LONGEST_OUTLINE = 4_000_000
 ELLIPSE_ERROR = 0.05  # pixels between an ellipse and its outline
+CURVE = np.linspace(0, 1, 9)[1:, None]  # where a Bezier curve is drawn
 
 
 def drawable(ring: np.ndarray) -> bool:
@@ -80,6 +81,15 @@ def ellipse_ring(x: float, y: float, rx: float, ry: float, degrees: float) -> np
     with np.errstate(over="ignore", invalid="ignore"):
         ring = np.stack([x + rx * np.cos(angles), y + ry * np.sin(angles)], axis=1)
         return _turned(ring, degrees, (x, y))
+
+
+def curve(control: np.ndarray) -> np.ndarray:
+    """Points (8, 2) along a Bezier curve of control points (n, 2), its end but not its start among them."""
+    points = np.repeat(control[None], len(CURVE), axis=0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        while points.shape[1] > 1:  # de Casteljau
+            points = points[:, :-1] * (1 - CURVE[:, None]) + points[:, 1:] * CURVE[:, None]
+    return points[:, 0]
 
 
 def _turned(ring: np.ndarray, degrees: float, pivot: tuple[float, float]) -> np.ndarray:

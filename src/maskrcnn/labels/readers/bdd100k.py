@@ -18,6 +18,7 @@ from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.files_by_name import folder_of_images, holds_one, load_only
 from maskrcnn.labels.readers.json_file import glance
+from maskrcnn.labels.shapes import curve
 from maskrcnn.labels.types import LabelledImage
 from maskrcnn.labels.values import number, points
 from maskrcnn.masks.rle import json_rle
@@ -25,7 +26,6 @@ from maskrcnn.masks.rle import json_rle
 SHAPES = ("box2d", "poly2d", "rle")
 CORNERS = ("x1", "y1", "x2", "y2")
 FLAGS = ("occluded", "truncated")
-CURVE = np.linspace(0, 1, 9)[1:, None]  # where a Bezier curve is drawn
 
 
 def read_bdd100k(source: Path, image_folder: Path | None = None) -> FileDataset:
@@ -139,10 +139,7 @@ def _drawn(corners: np.ndarray, kinds: str) -> np.ndarray:
     at = 0
     while at < len(corners):
         if found and kinds[at : at + 3] == "CCC" and at + 3 <= len(corners):
-            start, (a, b, end) = found[-1][-1], corners[at : at + 3]
-            with np.errstate(over="ignore", invalid="ignore"):
-                curve = start * (1 - CURVE) ** 3 + 3 * a * (1 - CURVE) ** 2 * CURVE
-                found.append(curve + 3 * b * (1 - CURVE) * CURVE**2 + end * CURVE**3)
+            found.append(curve(np.concatenate([found[-1][-1:], corners[at : at + 3]])))
             at += 3
         else:
             found.append(corners[at : at + 1])

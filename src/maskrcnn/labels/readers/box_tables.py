@@ -22,6 +22,7 @@ from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problem_kinds import ProblemKind
+from maskrcnn.labels.readers.coco_numbers import CocoNumbers
 from maskrcnn.labels.readers.files_by_name import MOST_FILES, folder_of_images
 from maskrcnn.labels.readers.folder_files import visible
 from maskrcnn.labels.readers.open_images import looks_like_open_images
@@ -44,7 +45,8 @@ from maskrcnn.labels.types import DEFAULT_CLASS
 from maskrcnn.labels.values import number
 
 # what the columns are called, in lower case, the first before the others
-IMAGES = (*RUNS["image"], "file", "filepath", "frame", "image_filename")
+NAMES = (*RUNS["image"], "file", "filepath", "frame", "image_filename")
+IMAGES = (*(name for name in NAMES if name != "id"), "id")  # beside a name it is the row's
 CORNERS = (
     ("xmin", "ymin", "xmax", "ymax"),
     ("x_min", "y_min", "x_max", "y_max"),
@@ -132,17 +134,21 @@ def read_box_table(source: Path, split: str | None = None, image_folder: Path | 
         note_other_columns(path, {*IMAGES, *known}, bool(columns.name), builder.problems)
     names = {row.name for of_image in rows.values() for row in of_image if row.box is not None}
     ids = builder.add_classes(sorted(names - {""}))
+    numbers = CocoNumbers()
     for name, of_image in present_images(
         rows, split, files, builder, lambda: named_beside(path, visible(path.parent, TABLES), _names)
     ).items():
         image = builder.add_image(name, size=next((row.size for row in of_image if row.size), None))
         scale = (image.width, image.height) * 2 if columns.shares else (1, 1, 1, 1)
         for row in of_image:
+            if not columns.corners and not columns.shares:
+                numbers.add(image, row.box, None, None, None)
             if row.box is not None and not row.name:
                 builder.note(ProblemKind.NO_CLASS, row.record, image)
             elif row.box is not None:
                 box = [side * length for side, length in zip(row.box, scale, strict=True)]
                 builder.add_object(image, ids[row.name], row.record, box=box)
+    numbers.refuse(path)
     return builder.build()
 
 

@@ -63,6 +63,9 @@ class AnnotationReader:
             return
         label = self._label(raw.get("category_id"), record, image)
         polygons, rle = self._mask(raw.get("segmentation"), record, image)
+        if raw.get("isbbox") is True and (polygons or rle is not None) and raw.get("bbox"):
+            self.builder.note(ProblemKind.BOX_WITH_OUTLINE, record, image)
+            polygons = rle = None  # COCO Annotator's boxes have themselves as their outline
         area = stated_area(raw.get("area"))
         box, keypoints = xyxy(raw.get("bbox")), read_keypoints(raw.get("keypoints"))
         self.numbers.add(image, box, polygons, rle, keypoints)

@@ -120,8 +120,9 @@ def _folder(
 ) -> Path:
     """The folder beside the file, or beside its folder, that holds the first of `names` that any holds."""
     folders = [base / place for base in (path.parent, path.parent.parent) for place in places]
-    if given is not None:
-        folders = image_folders(path, given)
+    if what == "image":
+        like = path.with_name(path.name.removeprefix("panoptic_"))
+        folders = [*folders * (given is None), *image_folders(like, given)]
     folder = first_folder(folders, [name for name in names[:20] if name])
     if folder is not None:
         return folder

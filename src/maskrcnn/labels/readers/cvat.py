@@ -378,6 +378,6 @@ def _one(group: list[Shape], size: tuple[int, int]) -> Shape:
         one.rings = rings
     boxes = [shape.box for shape in group if shape.box is not None]
     if boxes:
-        one.box = box_around(np.reshape(boxes, (-1, 2)))
+        one.box = box_around(np.concatenate([np.reshape(boxes, (-1, 2)), *rings]))
     one.keypoints = next((shape.keypoints for shape in group if shape.keypoints is not None), None)
     return one

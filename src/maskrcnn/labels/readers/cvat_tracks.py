@@ -64,6 +64,8 @@ def frames_of_tracks(root: Element, folder: Path, problems: Problems) -> list[El
             task.frames.append(frame)
             if shape.get("outside", "0") == "0":
                 shape.set("label", track.get("label") or shape.get("label") or "")
+                if group := track.get("group_id"):
+                    shape.set("group_id", group)
                 shapes.append((task, frame, shape))
     places = {name: _place(folder, task.subset) for name, task in tasks.items()}
     _refuse_shared(list(tasks.values()), places, problems.source)

@@ -8,6 +8,7 @@ out.
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,7 +77,9 @@ def looks_like_datumaro(source: Path) -> bool:
 
 def _glance(path: Path) -> bool:
     text = glance(path)
-    return text.startswith("{") and all(f'"{key}"' in text for key in ("items", "categories", "annotations"))
+    keys = ("items", "categories", "annotations", "images")
+    found = [bool(re.search(rf'"{key}"\s*:', text)) for key in keys]
+    return text.startswith("{") and found == [True, True, True, False]
 
 
 def _name(item: dict[str, Any], position: int) -> str:

@@ -23,7 +23,7 @@ from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.files_by_name import first_files, image_of_each
 from maskrcnn.labels.readers.folder_files import files_under
-from maskrcnn.labels.shapes import ellipse_ring, sound
+from maskrcnn.labels.shapes import curve, ellipse_ring, sound
 from maskrcnn.labels.types import DEFAULT_CLASS, LabelledImage
 from maskrcnn.masks.rle import bitmap_rle, polygons_rle, rle_bitmap
 
@@ -179,7 +179,7 @@ def _parse(data: bytes, record: str, builder: LabelBuilder) -> Roi | None:
 
 
 def _composite(data: bytes) -> list[np.ndarray]:
-    """The rings (n, 2) of a composite; of curves their points of control, which are close to them."""
+    """The rings (n, 2) of a composite."""
     values = np.frombuffer(data[: len(data) // 4 * 4], ">f4").astype(np.float64)
     rings: list[list[np.ndarray]] = []
     at = 0
@@ -191,7 +191,9 @@ def _composite(data: bytes) -> list[np.ndarray]:
         if kind == MOVE:
             rings.append([])
         if len(pairs) % 2 == 0 and rings:
-            rings[-1].append(pairs.reshape(-1, 2))
+            control = pairs.reshape(-1, 2)
+            curved = kind in (QUAD, CUBIC) and rings[-1]
+            rings[-1].append(curve(np.concatenate([rings[-1][-1][-1:], control])) if curved else control)
         at += 1 + 2 * POINTS[int(kind)]
     return [np.concatenate(ring) for ring in rings if ring]
 

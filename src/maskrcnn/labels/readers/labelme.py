@@ -202,7 +202,8 @@ def _read_labels(
         if part is None:
             continue
         group = shape.get("group_id")
-        key = (shape["label"], group if isinstance(group, (int, str)) else ("alone", position))
+        grouped = isinstance(group, (int, str)) and group != ""
+        key = (shape["label"], group if grouped else ("alone", position))
         objects.setdefault(key, []).append(part)
     for (label, _), parts in objects.items():
         _add_object(parts, image, ids[label], builder)

@@ -116,7 +116,11 @@ def read_mask_folders(source: Path, split: str | None = None) -> FileDataset:
 def _read_beside(photos: Path, masks: Path, builder: LabelBuilder) -> None:
     """images/ID.png with masks/ID/*.png."""
     images = images_by_stem(photos, IMAGE_SUFFIXES)
-    folders = {image_stem(path.name, images): path for path in _listed(masks) if path.is_dir()}
+    folders: dict[str, Path] = {}
+    for path in [path for path in _listed(masks) if path.is_dir()]:
+        other = folders.setdefault(image_stem(path.name, images), path)
+        if other != path:
+            raise RecordError(masks, f"{other.name!r} and {path.name!r} are of one image", "merge them")
     if lost := sorted(folders.keys() - images.keys()):
         what = f"{counted(len(lost), 'folder')} of masks without an image, the first is {lost[0]!r}"
         raise RecordError(masks, what, "restore the images or delete the masks")
@@ -173,5 +177,6 @@ def _mask(path: Path, size: tuple[int, int], alone: bool) -> np.ndarray:
             remedy = "give each object a mask of its own, or lay label images, images/ beside labels/"
             raise RecordError(path, what, remedy)
         if mask.mode in ("RGBA", "LA"):
-            return read_object(mask.convert(mask.mode[:-1]))  # an opaque background is no object
+            opaque = np.asarray(mask)[..., -1] != 0
+            return read_object(mask.convert(mask.mode[:-1])) & opaque  # an opaque background is no object
         return read_object(mask)

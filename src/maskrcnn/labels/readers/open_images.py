@@ -31,7 +31,7 @@ from maskrcnn.labels.values import number
 from maskrcnn.masks.rle import Rle, bitmap_rle
 
 BOXES, MASKS = "annotations-bbox.csv", "annotations-object-segmentation.csv"
-FIFTYONE = "detections.csv"  # as FiftyOne calls the boxes
+FIFTYONE, FIFTYONE_MASKS = "detections.csv", "segmentations.csv"  # as FiftyOne calls them
 SIDES = ("XMin", "YMin", "XMax", "YMax")
 FOLDERS = (".", "annotations", "labels")
 NAMES = ("*class-descriptions*.csv", "classes.csv")
@@ -203,8 +203,11 @@ def _titles(path: Path) -> dict[str, str]:
 
 def _add_masks(path: Path, images: dict[str, list[Row]], builder: LabelBuilder) -> None:
     """Give the rows of boxes the masks that the second file has for them."""
-    masks = path.with_name(path.name.replace(BOXES, MASKS))
-    if masks == path or not masks.is_file():
+    # the boxes of version 6 have a name of their own, its masks have not
+    names = [path.name.replace(BOXES, MASKS), path.name.removeprefix("oidv6-").replace(BOXES, MASKS)]
+    names = [FIFTYONE_MASKS] if path.name == FIFTYONE else [name for name in names if name.endswith(MASKS)]
+    masks = next((path.with_name(name) for name in names if path.with_name(name).is_file()), None)
+    if masks is None:
         return
     refuse_leaving(path.parent, masks)
     folders = [path.parent / name for name in (".", "masks")] + [path.parent.parent / "masks"]
@@ -218,8 +221,10 @@ def _add_masks(path: Path, images: dict[str, list[Row]], builder: LabelBuilder) 
             for one in rows
             if one.name == row["LabelName"] and one.mask is None and np.abs(sides - one.sides).max() < CLOSE
         ]
-        name = relative_name(row["MaskPath"])
-        file = next((each / name for each in folders if name and os.path.isfile(each / name)), None)
+        name = relative_name(row["MaskPath"]) or ""
+        tries = [name, f"{name[:1].upper()}/{name}", f"{name[:1].lower()}/{name}"] if name else []
+        files = (folder / each for folder in folders for each in tries)  # archives are by the first letter
+        file = next((each for each in files if os.path.isfile(each)), None)
         if same and file is not None:
             refuse_leaving(file.parent, file)
             same[0].mask = file

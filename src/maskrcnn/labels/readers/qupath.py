@@ -33,6 +33,15 @@ SUFFIXES = (".geojson", ".json")
 DETECTED = ("detection", "cell")  # objects that were found inside annotations
 KIND_PROPERTIES = ("objectType", "object_type")
 NO_OBJECTS = ("root", "tile", "tma_core", "unknown")
+# what QuPath before 0.3 wrote as the id of a feature instead
+OLD_KINDS = {
+    "PathAnnotationObject": "annotation",
+    "PathDetectionObject": "detection",
+    "PathCellObject": "cell",
+    "PathTileObject": "tile",
+    "PathRootObject": "root",
+    "TMACoreObject": "tma_core",
+}
 
 
 @dataclass
@@ -122,7 +131,8 @@ def _features(
             raise RecordError(builder.source, "is no object of GeoJSON", "export the objects again", record)
         for inner in (entry.get("childObjects"), properties.get("childObjects")):
             waiting += reversed(inner) if isinstance(inner, list) else []
-        kind = properties.get("objectType", properties.get("object_type", "annotation"))
+        old = OLD_KINDS.get(str(entry.get("id")), "annotation")
+        kind = properties.get("objectType", properties.get("object_type", old))
         geometry = entry.get("geometry")
         if kind == "root":
             continue

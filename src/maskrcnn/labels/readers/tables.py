@@ -25,8 +25,9 @@ from maskrcnn.shell import counted
 HEAD = 4096  # bytes that are looked into
 LONGEST_CELL = 2**27  # characters; Python's own limit is less than a long polygon
 CLASS_COLUMNS = (
-    *("class", "label", "class_name", "classname", "category", "label_name", "category_name", "cell_type"),
-    *("species", "class_label", "object_class", "obj_class", "cat_name", "finding label", "finding"),
+    # beside a name a "class" or "label" is its number
+    *("class_name", "classname", "label_name", "category_name", "cat_name", "class", "label", "category"),
+    *("cell_type", "species", "class_label", "object_class", "obj_class", "finding label", "finding"),
     *("class_id", "classid", "category_id", "categoryid", "label_id", "cls", "name"),
 )
 # what columns of outlines may be called

@@ -10,7 +10,8 @@ it is taken as it stands.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -92,7 +93,8 @@ def read_voc(source: Path, split: str | None = None, image_folder: Path | None =
     for key in sorted(layout.files.keys() - layout.xmls.keys()) if whole else ():
         if taken.isdisjoint(layout.files[key]):
             builder.problems.note(ProblemKind.IMAGE_WITHOUT_XML, repr(layout.files[key][0]))
-    counted_from = _counted_from([one.box for one in objects if one.box is not None])
+    boxes = [one.box for one in objects if one.box is not None]
+    counted_from = _counted_from(boxes + _other_boxes(layout, layout.xmls.keys() - set(wanted)))
     labels = builder.add_classes(_classes(layout.root, {one.name for one in objects}))
     for one in objects:
         box = one.box
@@ -110,12 +112,17 @@ def looks_like_voc(source: Path) -> bool:
         root = _root(Path(source))
         labels = _labels_folder(root)
         files = labels.glob(XMLS) if labels == root else labels.glob(f"**/{XMLS}")
-        return any(map(_begins_voc, islice((path for path in files if path.name[0] != "."), TRIED)))
+        return any(map(begins_voc, islice((path for path in files if path.name[0] != "."), TRIED)))
     except (OSError, UserError):
         return False
 
 
-def _begins_voc(path: Path) -> bool:
+def begins_voc(path: Path) -> bool:
+    """Whether a file begins like one of VOC's XML files.
+
+    Raises:
+        OSError: it cannot be read.
+    """
     with path.open("rb") as file:
         head = decoded(file.read(8192), "ignore")
     if "<annotation" not in head or "<annotations" in head:
@@ -332,6 +339,16 @@ def _box(element: Element) -> Box | None:
     """VOC's corners as they are, in their order; None where one of them is no number."""
     x0, y0, x1, y1 = (_number(element.find("bndbox"), tag) for tag in CORNERS)
     return None if x0 is None or y0 is None or x1 is None or y1 is None else (x0, y0, x1, y1)
+
+
+def _other_boxes(layout: Layout, keys: Iterable[str]) -> list[Box]:
+    """The boxes of XML files that another split lists, as far as they can be read."""
+    boxes = []
+    for key in keys:
+        with suppress(OSError, DataError):
+            root = parse_xml(layout.xmls[key])
+            boxes += [box for each in root.iter("object") if (box := _box(each)) is not None]
+    return boxes
 
 
 def _counted_from(boxes: list[Box]) -> int:

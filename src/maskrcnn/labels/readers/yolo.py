@@ -239,6 +239,7 @@ def _count_pose(shares: np.ndarray, counts: Counter[str]) -> None:
     rest = points[2:][(points[2:] != 0).any(axis=1)]  # 0, 0 is an unlabelled keypoint
     in_image = (lower >= -FAR).all() and (upper <= 1 + FAR).all()
     counts["outlines"] += 1
+    counts["seen"] += len(shares) % 3 == 1 and set(shares[6::3].tolist()) <= VISIBLE
     counts[f"of {len(points)}"] += 1
     counts["poses"] += bool(in_image and (rest >= lower - FAR).all() and (rest <= upper + FAR).all())
     counts["far"] += bool((points[1] < lower).any() or (points[1] > upper).any())
@@ -248,6 +249,10 @@ def _refuse_poses(counts: Counter[str], path: Path) -> None:
     """Refuse outlines of as many points each, of which all may be a box and keypoints."""
     total = counts["outlines"]
     size = next((key for key, count in counts.items() if key.startswith("of ") and count == total), None)
+    if size is not None and counts["seen"] == total >= SOME:
+        count = (2 * int(size[3:]) - 4) // 3
+        what = f"all {total} lines have a box and what seem to be {count} keypoints with their visibility"
+        raise RecordError(path, what, f"write kpt_shape: [{count}, 3] into data.yaml, or export polygons")
     if size is not None and counts["poses"] == total >= SOME and 4 * counts["far"] >= total:
         count = int(size[3:]) - 2
         what = f"all {total} lines have a box and what seem to be {count} keypoints in it, without visibility"
@@ -308,19 +313,26 @@ def _keypoints(description: Description, shares: np.ndarray, size: tuple[int, in
 
 def _note_orphans(description: Description, labels: set[str], builder: LabelBuilder) -> None:
     """Count label files that no image belongs to."""
-    for folder in sorted({posixpath.dirname(label) for label in labels}):
-        path = description.folder / folder
-        if not os.path.isdir(path):
+    places: dict[str, str] = {}  # folders, and the texts in each that are looked at
+    for folder in {posixpath.dirname(label) for label in labels}:
+        parts = folder.split("/")
+        top = next((index for index, part in enumerate(parts, start=1) if part.lower() == "labels"), None)
+        # all below the folder called labels: those of images that were looked for elsewhere too
+        places |= {folder: TEXTS} if top is None else {"/".join(parts[:top]): f"**/{TEXTS}"}
+    texts: dict[str, Path] = {}
+    for place, pattern in places.items():
+        path = description.folder / place
+        if os.path.isdir(path):
+            refuse_leaving(description.folder, path)
+            found = visible(path, pattern)
+            texts |= {posixpath.join(place, text.relative_to(path).as_posix()): text for text in found}
+    for label, path in sorted(texts.items()):
+        # other splits may lie in the same folder
+        if path.name in NAMES_FILES or label in labels or _has_image(description, label):
             continue
-        refuse_leaving(description.folder, path)
-        for name in [file.name for file in visible(path, TEXTS)]:
-            label = posixpath.join(folder, name)
-            # other splits may lie in the same folder where the split is a list
-            if name in NAMES_FILES or label in labels or _has_image(description, label):
-                continue
-            # beside images lie other texts too
-            if "labels" in folder.lower().split("/") or is_label_text(path / name):
-                builder.problems.note(ProblemKind.LABELS_WITHOUT_IMAGE, f"{label!r}")
+        # beside images lie other texts too
+        if "labels" in posixpath.dirname(label).lower().split("/") or is_label_text(path):
+            builder.problems.note(ProblemKind.LABELS_WITHOUT_IMAGE, f"{label!r}")
 
 
 def _has_image(description: Description, label: str) -> bool:
@@ -330,4 +342,5 @@ def _has_image(description: Description, label: str) -> bool:
     for index, part in enumerate(parts[:-1]):
         if part.lower() == "labels":
             stems += ["/".join([*parts[:index], name, *parts[index + 1 :]]) for name in ("images", "Images")]
-    return any(os.path.isfile(description.folder / (s + suffix)) for s in stems for suffix in SUFFIXES)
+    suffixes = (*SUFFIXES, *map(str.upper, SUFFIXES))
+    return any(os.path.isfile(description.folder / (s + suffix)) for s in stems for suffix in suffixes)

@@ -179,16 +179,21 @@ def words_of(line: str) -> list[str]:
 
 def label_names(image: str) -> list[str]:
     """Where the labels of an image may be: labels/A/b.txt for images/A/b.jpg, A_labels/ for A_images/, else
-    beside it.
+    beside it. The last folder called images comes first, as for Ultralytics, before those called so in part.
     """
     beside = PurePosixPath(image).with_suffix(".txt")
     parts = beside.parts
+    places = [
+        (index, folder)
+        for folder, word in IMAGE_WORDS.items()
+        for index in reversed(range(len(parts) - 1))
+        if word.search(parts[index])
+    ]
     found = []
-    for folder, word in IMAGE_WORDS.items():
-        last = max((index for index, part in enumerate(parts[:-1]) if word.search(part)), default=None)
+    for index, folder in sorted(places, key=lambda place: parts[place[0]] != place[1]):
         for labels in ("Labels", "labels") if folder == "Images" else ("labels", "Labels"):
-            if last is not None:
-                found.append("/".join([*parts[:last], word.sub(labels, parts[last]), *parts[last + 1 :]]))
+            renamed = IMAGE_WORDS[folder].sub(labels, parts[index])
+            found.append("/".join([*parts[:index], renamed, *parts[index + 1 :]]))
     return [*found, str(beside)]
 
 
@@ -199,7 +204,7 @@ def _has_labels(folder: Path, place: str) -> bool:
     for name in label_names(f"{place}/x.jpg"):
         texts = folder / posixpath.dirname(name)
         paired = posixpath.normpath(posixpath.dirname(name)) == posixpath.normpath(place)
-        files = (path for path in visible(texts, TEXTS) if path.name not in NAMES_FILES)
+        files = (path for path in texts.glob(TEXTS) if path.name not in NAMES_FILES and path.name[0] != ".")
         deeper = iter(()) if paired else texts.glob(f"*/{TEXTS}")
         for path in (*islice(files, TRIED_TEXTS), *islice(deeper, TRIED_TEXTS)):
             if is_label_text(path) and (not paired or _has_image_beside(path)):

@@ -14,11 +14,10 @@ from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 from maskrcnn.files import write_text
-from maskrcnn.labels.annotation_masks import annotation_rings
+from maskrcnn.labels.annotation_masks import annotation_ring
 from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage
 from maskrcnn.labels.writers.format_writer import FormatWriter
 from maskrcnn.labels.writers.growing_file import GrowingFile
-from maskrcnn.masks.polygons import one_ring
 
 
 class LabelStudioWriter(FormatWriter):
@@ -79,9 +78,9 @@ class LabelStudioWriter(FormatWriter):
             "image_rotation": 0,
         }
         names = [self.class_name(annotation)]
-        parts = annotation_rings(annotation, self.image, self.tolerance)
-        if parts:
-            points = (one_ring(parts) * (100 / width, 100 / height)).tolist()
+        ring = annotation_ring(annotation, self.image, self.tolerance)
+        if ring is not None:
+            points = (ring * (100 / width, 100 / height)).tolist()
             return region | {"value": {"points": points, "closed": True, "polygonlabels": names}}
         x0, y0, x1, y1 = map(float, annotation.box)
         value = {

@@ -18,6 +18,7 @@ REASONS = {
     "pixels that two objects share": "a pixel of a label image has one owner",
     "object hidden by others": "a pixel of a label image has one owner",
     "object beyond number 254 of its image": "its label images count to 254; the box is kept",
+    "class image of classes beyond number 254": "it counts to 254; the classes are in the XML",
     "object beyond number 65535 of its image": "its label images count to 65,535",
 }
 

@@ -55,7 +55,11 @@ def _write_masks(
     owners = [a for a in image.annotations if a.has_mask]
     ids = instance_ids(replace(image, annotations=owners), left_out, MOST_OBJECTS)
     labels = np.array([0, *(a.label + 1 for a in owners)])
-    for kind, values in (("SegmentationObject", ids), ("SegmentationClass", labels[ids])):
+    images = {"SegmentationObject": ids, "SegmentationClass": labels[ids]}
+    if labels.max() > MOST_OBJECTS:
+        left_out.note("class image of classes beyond number 254")
+        del images["SegmentationClass"]
+    for kind, values in images.items():
         path = folder / kind / f"{stem}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         png = Image.fromarray(values.astype(np.uint8), "P")

@@ -14,10 +14,9 @@ import numpy as np
 import yaml
 
 from maskrcnn.files import write_text
-from maskrcnn.labels.annotation_masks import annotation_rings
+from maskrcnn.labels.annotation_masks import annotation_ring
 from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage
 from maskrcnn.labels.writers.format_writer import FormatWriter
-from maskrcnn.masks.polygons import one_ring
 
 
 class YoloWriter(FormatWriter):
@@ -70,11 +69,10 @@ class YoloWriter(FormatWriter):
             points = none if annotation.keypoints is None else annotation.keypoints
             return _text(annotation.label, box + (points / (width, height, 1)).reshape(-1).tolist())
         self.left_out.note_keypoints(annotation)
-        parts = annotation_rings(annotation, self.image, self.tolerance)
-        if not parts:
+        ring = annotation_ring(annotation, self.image, self.tolerance)
+        if ring is None:
             return _text(annotation.label, box)
-        ring = one_ring(parts) / (width, height)
-        return _text(annotation.label, ring.clip(0, 1).reshape(-1).tolist())
+        return _text(annotation.label, (ring / (width, height)).clip(0, 1).reshape(-1).tolist())
 
 
 def _text(label: int, numbers: list[float]) -> str:
