@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from maskrcnn.errors import UserError
+from maskrcnn.errors import DataError, RecordError, UserError
 from maskrcnn.images.batch import Batch
 from maskrcnn.training_data import workers
 from maskrcnn.training_data.workers import WorkerLoader
@@ -143,3 +143,37 @@ def test_workers_end_when_their_parent_says_so() -> None:
         worker.terminate()
         worker.join(10)
         assert worker.exitcode == 0
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+@pytest.mark.parametrize(
+    "error",
+    [
+        UserError("/cache: cannot be written"),
+        DataError("a.jpg: torn"),
+        RecordError("a.json", "is bad", "mend it"),
+    ],
+)
+def test_what_a_data_set_refuses_leaves_a_worker_as_it_is(error: UserError, processes: int) -> None:
+    class Refusing(Numbers):
+        def __getitem__(self, index: int) -> Tensor:
+            if index == 3:
+                raise error
+            return super().__getitem__(index)
+
+    batches = iter(WorkerLoader(Refusing(), [[0, 1], [2, 3]], collate, processes, persistent=False))
+    next(batches)
+    with pytest.raises(type(error)) as caught:
+        next(batches)
+    assert str(caught.value) == str(error) and type(caught.value) is type(error)
+
+
+@posix
+@pytest.mark.parametrize("error", [ValueError("augment: made float32"), FileNotFoundError("no font")])
+def test_a_mistake_in_a_worker_is_not_told_as_a_killed_one(error: Exception) -> None:
+    class Wrong(Numbers):
+        def __getitem__(self, index: int) -> Tensor:
+            raise error
+
+    with pytest.raises(type(error), match=f"(?s)worker process 0.*Traceback.*__getitem__.*{error}"):
+        next(iter(WorkerLoader(Wrong(), [[0, 1]], collate, 1, persistent=False)))

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from maskrcnn.config.load import Config
 from maskrcnn.config.model import InputConfig
-from maskrcnn.errors import DataError, UserError
+from maskrcnn.errors import DataError, UserError, one_line
 from maskrcnn.images.batch import ScaledImage, as_tensor, scale_image
 from maskrcnn.images.tiles import Window
 from maskrcnn.images.view import View, warp_image
@@ -42,16 +42,10 @@ class Sample:
 
 
 class UnreadableImage(DataError):
-    """An image that cannot be read or used.
-
-    Its message stays one line when it crosses from a worker: torch raises it again there as type(message)
-    with the worker's whole traceback as the message, of which this keeps the end.
-    """
+    """An image that cannot be read or used, on one line."""
 
     def __init__(self, message: str) -> None:
-        if message.startswith("Caught "):
-            message = message.rsplit(f"{type(self).__name__}: ", 1)[-1]
-        super().__init__(" ".join(message.split()))
+        super().__init__(one_line(message))
 
 
 class TrainSamples(TorchDataset[Sample]):

@@ -29,6 +29,7 @@ from maskrcnn.system_errors import refusal
 
 FEWEST_FILES = 256  # that may be open, for tensors in shared memory: each is an open file
 DYING = 0.5  # seconds
+DEAD = "DataLoader worker (pid"  # how torch begins to tell of a worker that has ended
 CHILD_ENDED = getattr(signal, "SIGCHLD", None)  # Windows has none
 REMEDY = "use fewer data.workers (0: none), or give /dev/shm more room (docker run --shm-size=2g)"
 
@@ -45,7 +46,7 @@ class WorkerLoader(DataLoader[Any]):
         persistent: bool,
     ) -> None:
         super().__init__(
-            dataset,
+            _Refusing(dataset),
             batch_sampler=batches,  # type: ignore[arg-type]
             collate_fn=partial(_send, collate),
             num_workers=workers,
@@ -57,7 +58,9 @@ class WorkerLoader(DataLoader[Any]):
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         """
         Raises:
-            UserError: on the first batch or a later one: a worker was killed or could not be started.
+            UserError: on the first batch or a later one: a worker was killed or could not be started, or what
+                the data set raised in a worker. Any other error of the data set has the worker's traceback in
+                its text.
         """
         if not self.num_workers:
             return super().__iter__()
@@ -105,6 +108,28 @@ class _Pickled:
     content: bytes
 
 
+@dataclass(frozen=True)
+class _Refused:
+    """What a worker has in place of a sample. torch would send the error with its traceback as its text."""
+
+    error: UserError
+
+
+class _Refusing(Dataset[Any]):
+    """A data set whose refusals come as samples, so that they leave a worker as they are."""
+
+    def __init__(self, dataset: Dataset[Any]) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, key: Any) -> Any:
+        try:
+            return self.dataset[key]
+        except UserError as error:
+            if get_worker_info() is None:
+                raise
+            return _Refused(error)
+
+
 def _begin(worker: int) -> None:
     """A worker's start. It has one thread for its work: workers are parallel among each other already."""
     torch.set_num_threads(1)
@@ -131,6 +156,9 @@ def _send(collate: Callable[..., Any], samples: Any) -> Any:
 
     Done here and not by the queue, whose thread would drop what it cannot send and leave the parent waiting.
     """
+    refused = next((sample for sample in samples if isinstance(sample, _Refused)), None)
+    if refused is not None:
+        return refused
     batch = collate(samples)
     if get_worker_info() is None:
         return batch
@@ -181,10 +209,12 @@ def _received(source: Any) -> Iterator[Any]:
                     for worker in source._workers:
                         worker.join(DYING)
                 ended = [worker.exitcode for worker in source._workers if worker.exitcode]
-                if not ended and "DataLoader worker" not in str(error):
+                if not ended and DEAD not in str(error):  # of the data set, or a mistake of ours
                     raise
                 _abandon(source)
                 raise UserError(_death(ended)) from None
+            if isinstance(batch, _Refused):
+                raise batch.error
             yield pickle.loads(batch.content) if isinstance(batch, _Pickled) else batch  # noqa: S301  # our own
 
 
