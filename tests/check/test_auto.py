@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 import yaml
 
@@ -26,11 +27,13 @@ from maskrcnn.config.load import load_config
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import UserError
 from maskrcnn.files import write_json
+from maskrcnn.labels.open import open_dataset
 from maskrcnn.labels.split import Grouping, hold_out, split_data
 from maskrcnn.labels.synthetic import Synthetic
 from maskrcnn.labels.types import DEFAULT_CLASS
 from maskrcnn.labels.writers.coco import write_coco
 from maskrcnn.model.build import build
+from maskrcnn.training_data.prepare import prepare_data
 from maskrcnn.training_data.tiles import TiledDataset
 from maskrcnn.weights.published import find_published
 from maskrcnn.weights.shipped_models import shipped_recipes
@@ -390,3 +393,23 @@ def test_a_start_that_is_asked_for_brings_its_network(labels_: Statistics, name:
     lacking = {key.partition(".")[0] for key in given if ours.get(key) != given[key]}
     fits = name == "nuclei-mobilenet" and labels_ is NUCLEI  # its anchors
     assert lacking <= ({"keypoint_head"} if fits else {"keypoint_head", "rpn"})
+
+
+@pytest.mark.parametrize("asked", ["data.value_percentiles=[1,99]", "model.input.value_range=[0,4095]"])
+def test_mean_and_deviation_are_those_of_the_values_that_are_trained_on(asked: str, tmp_path: Path) -> None:
+    write_coco(Synthetic(2, seed=1, side=(64, 64)), tmp_path / "train.json", tmp_path / "train")
+    rng = np.random.default_rng(0)
+    for path in (tmp_path / "train").iterdir():
+        pixels = rng.normal(1500, 300, (64, 64, 4)).clip(0, 4000).astype(np.uint16)
+        pixels[0, 0] = 65535
+        tifffile.imwrite(path.with_suffix(".tif"), pixels, photometric="minisblack", planarconfig="contig")
+        path.unlink()
+    labels = (tmp_path / "train.json").read_text()
+    (tmp_path / "train.json").write_text(re.sub(r"\.(png|jpg)", ".tif", labels))
+    dataset = open_dataset(str(tmp_path), "train")
+    config, train, _, _ = prepare_data(
+        auto.choose(str(tmp_path), dataset, None, asked=[asked]).config, dataset
+    )
+    pixels = np.stack([train.pixels(index) for index in range(2)])
+    assert config.model.input.mean == pytest.approx(pixels.mean((0, 1, 2)), abs=0.5)
+    assert config.model.input.std == pytest.approx(pixels.std((0, 1, 2)), abs=0.5)

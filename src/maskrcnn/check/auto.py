@@ -10,10 +10,14 @@ from maskrcnn.check.images import SplitFacts, channels_of, inspect_images, mean_
 from maskrcnn.check.machine import Machine
 from maskrcnn.check.measure import measure
 from maskrcnn.check.statistics import describe
+from maskrcnn.config.load import load_config
+from maskrcnn.config.migrate import setting_of
 from maskrcnn.labels.channels import with_channels
 from maskrcnn.labels.options import PLAIN, LabelOptions
 from maskrcnn.labels.types import Dataset
 from maskrcnn.training_data.fill_config import value_range_of
+
+VALUES = ("data.value_percentiles", "model.input.value_range")  # what pixels are, so mean and deviation too
 
 
 def choose(
@@ -40,7 +44,10 @@ def choose(
     mean: list[float] = []
     std: list[float] = []
     if channels != 3:
-        value_range = value_range_of(train, channels)
+        settings = load_config({}, [each for each in asked if setting_of(each) in VALUES])
+        value_range = settings.model.input.value_range or value_range_of(
+            train, channels, settings.data.value_percentiles
+        )
         train = with_channels(train, channels, value_range)
         val = None if val is None else with_channels(val, channels, value_range)
         facts = SplitFacts()
