@@ -165,7 +165,7 @@ def test_permissions_are_those_of_the_old_file_or_the_umask_or_as_asked(tmp_path
 
 def test_what_a_kill_left_goes_once_it_is_a_day_old(tmp_path: Path) -> None:
     old, recent, other = (
-        tmp_path / name for name in (".a.txt.0000.tmp", ".a.txt.1111.tmp", ".b.txt.0000.tmp")
+        tmp_path / name for name in (".a.txt.00000000.tmp", ".a.txt.1111aaaa.tmp", ".b.txt.00000000.tmp")
     )
     for path in (old, recent, other):
         path.touch()
@@ -174,9 +174,12 @@ def test_what_a_kill_left_goes_once_it_is_a_day_old(tmp_path: Path) -> None:
     write_text(tmp_path / "a.txt", "")
     assert names(tmp_path) == [recent.name, other.name, "a.txt"]
     (tmp_path / "deep").mkdir()
-    (tmp_path / "deep/.c.0000.tmp").mkdir()
+    (tmp_path / "deep/.c.00000000.tmp").mkdir()
+    (tmp_path / ".notes.tmp").touch()  # somebody else's
+    remove_unfinished(tmp_path, deep=False)
+    assert names(tmp_path) == [".notes.tmp", "a.txt", "deep"] and names(tmp_path / "deep") != []
     remove_unfinished(tmp_path)
-    assert names(tmp_path) == ["a.txt", "deep"] and names(tmp_path / "deep") == []
+    assert names(tmp_path) == [".notes.tmp", "a.txt", "deep"] and names(tmp_path / "deep") == []
 
 
 def test_many_processes_write_one_file(tmp_path: Path) -> None:

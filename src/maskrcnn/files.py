@@ -11,6 +11,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -24,6 +25,7 @@ from typing import Any
 from maskrcnn.errors import UserError
 
 ABANDONED = 24 * 3600.0  # seconds without a change after which an unfinished file is nobody's
+UNFINISHED = re.compile(r"\..+\.[0-9a-f]{8}\.tmp", re.DOTALL)  # names that `_beside` makes
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)  # some network drives
 _FAR = 1 << 30  # the byte that is locked on Windows: nobody can read one that is
 
@@ -211,10 +213,13 @@ def in_the_way(out: Path) -> UserError:
     return UserError(f"{out}: a file is in the way; name a folder for the results")
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Remove what killed processes left in a folder, at any depth. Nobody may be writing there."""
-    for file in list(folder.rglob(".*.tmp")):
-        _remove(file)
+def remove_unfinished(folder: Path, *, deep: bool = True) -> None:
+    """Remove what killed processes left in a folder, and with `deep` in those below it. Nobody may be writing
+    there.
+    """
+    for file in list(folder.rglob("*") if deep else folder.glob("*")):
+        if UNFINISHED.fullmatch(file.name):  # other files of such a suffix are somebody else's
+            _remove(file)
 
 
 @contextmanager

@@ -75,6 +75,23 @@ def test_predict_files_never_replaces_a_image_nor_a_file(tmp_path: Path) -> None
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("name", ["results.json", "summary.csv", "a.png"])
+def test_files_that_are_of_no_run_are_not_replaced(name: str, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    Image.fromarray(image()).save(tmp_path / "in/a.png")
+    out = tmp_path / "masks"
+    out.mkdir()
+    (out / name).write_text("mine")
+    save = ("overlay", "summary")
+    with pytest.raises(UserError, match=rf"{name}: is of no run, and a run would replace it; remove it"):
+        predict_files(FixedModel(), [tmp_path / "in"], out, save=save)
+    assert [path.name for path in out.iterdir()] == [name] and (out / name).read_text() == "mine"
+    if name != "results.json":  # what is not written is in nobody's way
+        predict_files(FixedModel(), [tmp_path / "in"], out, save=())
+        assert (out / name).read_text() == "mine"
+    assert predict_files(FixedModel(), [tmp_path / "in"], out, save=save, resume=False).images == 1
+
+
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
 def test_what_was_found_is_kept_when_it_is_interrupted(stop: type[BaseException], tmp_path: Path) -> None:
     for name in ("a.png", "b.png", "c.png"):

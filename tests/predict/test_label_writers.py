@@ -13,6 +13,7 @@ from blob_model import BlobModel, blobs
 from fixed_model import FixedModel, image
 from PIL import Image
 
+from maskrcnn.errors import UserError
 from maskrcnn.images.read import read_image
 from maskrcnn.images.regions import ArrayRegions
 from maskrcnn.instances import Instances, Masks
@@ -20,6 +21,7 @@ from maskrcnn.labels.annotation_masks import annotation_window
 from maskrcnn.labels.open import open_dataset
 from maskrcnn.labels.types import Annotation, DatasetInfo
 from maskrcnn.labels.writers.label_tiff import LabelTiffWriter
+from maskrcnn.labels.writers.labelme import LabelMeWriter
 from maskrcnn.labels.writers.left_out import LeftOut
 from maskrcnn.masks.rle import bitmap_rle, polygons_rle, rle_bitmap
 from maskrcnn.predict.files import predict_files
@@ -277,6 +279,22 @@ def test_cvat_has_images_whose_names_xml_cannot_hold(tmp_path: Path) -> None:
     for index in range(2):
         assert dataset.image(index).annotations
         assert dataset.pixels(index).shape == image().shape
+
+
+def test_an_image_where_its_copy_would_be_is_spared(tmp_path: Path) -> None:
+    source = tmp_path / "out/labelme/a.png"
+    source.parent.mkdir(parents=True)
+    Image.fromarray(image()).save(source)
+    predict_files(FixedModel(), [source], tmp_path / "out", save=())
+    for resume in (True, False):
+        with pytest.raises(UserError, match=r"a\.png: the run reads it and writes label files beside it"):
+            predict_files(FixedModel(), [source], tmp_path / "out", save=["labelme"], resume=resume)
+    info = DatasetInfo("predictions", ["cat"], [1])
+    writer = LabelsWriter(LabelMeWriter(source.parent, LeftOut(), drafts=True), info)
+    pixels = ArrayRegions(image())
+    writer.begin(WrittenImage(1, str(source), source, "a", image().shape[:2], pixels))
+    writer.close()  # the image breaks off
+    assert source.exists()
 
 
 def test_an_image_of_one_row_is_saved_as_it_is(tmp_path: Path) -> None:

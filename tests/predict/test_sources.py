@@ -11,7 +11,7 @@ from maskrcnn.errors import ImageError, UserError
 from maskrcnn.images.header import SUFFIXES
 from maskrcnn.images.read import read_image
 from maskrcnn.images.regions import count_images, open_regions
-from maskrcnn.predict.kinds import spare_sources
+from maskrcnn.predict.kinds import spare_others
 from maskrcnn.predict.sources import NOT_READ, find_images, find_sources, is_many, passed_over_line
 
 
@@ -127,7 +127,9 @@ def test_a_pipe_is_not_passed_over_and_a_link_in_a_circle_stops_nothing(tmp_path
     (tmp_path / "b.png").symlink_to("b.png")
     paths = find_images([str(tmp_path)])
     assert [path.name for path in paths] == ["a.png", "b.png"]
-    spare_sources(paths, ["a", "b"], tmp_path / "out")
+    spare_others(tmp_path, ["b.png", "c.png"], [], first=False)
+    with pytest.raises(UserError, match=r"b\.png: the run reads it"):
+        spare_others(tmp_path, ["b.png"], paths, first=False)
     for path, why in zip(paths, ("a pipe or a device", "cannot be decoded"), strict=True):
         with pytest.raises(ImageError, match=why):
             read_image(path)

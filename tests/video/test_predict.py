@@ -130,7 +130,7 @@ def test_what_cannot_be_read_is_said_and_the_rest_goes_on(tmp_path: Path, fixed:
         (["image.png", "--track"], "--track: is for videos, and these are images; leave it out"),
         (["image.png", "--allow-network"], "--allow-network: is for videos, and these are images; leave it out"),
         (["http://127.0.0.1/a.mp4"], "http://127.0.0.1/a.mp4: is on the network, which is used only with --allow-network"),
-        (["clip.mp4", "--out", "."], ".: clip.mp4 would replace the video itself; name another folder for the results"),
+        (["clip.mp4", "--out", "."], "clip.mp4: the run reads it and would replace it; name another folder for the results"),
         (["clip.mp4", "--fps", "5"], "clip.mp4: has its own times, and fps is for images; leave it out"),
         (["missing.mp4"], "missing.mp4: no such file or folder; check the name"),
         (["-"], "-: no path came on standard input; give one a line"),
@@ -155,6 +155,23 @@ def test_paths_come_on_standard_input(tmp_path: Path, fixed: FixedModel, monkeyp
     assert "in 2 images" in capsys.readouterr().out
     shown = sorted(path.name for path in (tmp_path / "out").iterdir() if path.name[0] != ".")
     assert shown == ["0.png", "1.png", "journal.jsonl", "results.json"]
+
+
+def test_no_source_and_nothing_of_another_is_replaced(tmp_path: Path, fixed: FixedModel, capsys) -> None:
+    first, second = write_clip(tmp_path / "x.mov", 1), write_clip(tmp_path / "x.mp4", 2)
+    before = second.read_bytes()
+    assert main(["predict", "any", str(first), str(second), "--out", str(tmp_path)]) == 2
+    assert f"{second}: the run reads it and would replace it" in capsys.readouterr().err
+    assert main(["predict", "any", str(first), "--out", str(tmp_path)]) == 2
+    assert f"{second}: is of no run, and a run would replace it; remove it" in capsys.readouterr().err
+    assert second.read_bytes() == before
+
+
+def test_a_video_may_be_called_as_the_journal_is(tmp_path: Path, fixed: FixedModel) -> None:
+    arguments = [str(write_clip(tmp_path / "journal.mp4", 2)), "--out", str(tmp_path / "out")]
+    for _ in range(2):
+        assert main(["predict", "any", *arguments]) == 0
+    assert len(lines_of(tmp_path / "out/journal_2.jsonl")) == 2 and len(fixed.seen) == 2
 
 
 def test_two_videos_of_one_name_are_told_apart(tmp_path: Path, fixed: FixedModel) -> None:

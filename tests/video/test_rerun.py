@@ -14,6 +14,9 @@ from test_journal import contents
 from test_reader import server
 
 from maskrcnn.cli.main import main
+from maskrcnn.errors import DataError
+from maskrcnn.video.output import VideoOutput
+from maskrcnn.video.stream import Frame
 
 pytest.importorskip("av")
 SAVE = ["--save", "overlay,csv"]
@@ -75,6 +78,38 @@ def test_a_stopped_run_goes_on_with_what_is_not_done(
     made, whole = contents(tmp_path / "out"), contents(tmp_path / "whole")
     for name in ("a.jsonl", "b.jsonl", "objects.csv", "summary.csv"):
         assert made[name] == whole[name]
+
+
+def test_a_video_that_failed_is_done_again(
+    tmp_path: Path, fixed: FixedModel, clips, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    arguments = ["predict", "any", *clips, "--out", str(tmp_path / "out")]
+    add = VideoOutput.add
+
+    def broken(output: VideoOutput, frame: Frame) -> None:
+        if frame.number == 5 and output._source.shown == clips[0]:
+            raise DataError("the decoder was killed")
+        add(output, frame)
+
+    for save, done in ((["--save", "overlay"], 1), (SAVE, 0)):
+        out = [*arguments[:-1], str(tmp_path / str(done)), *save]
+        with monkeypatch.context() as patched:
+            patched.setattr(VideoOutput, "add", broken)
+            assert main(out) == 3
+        capsys.readouterr()
+        assert main(out) == 0
+        assert capsys.readouterr().err.count("was done before") == done
+    rows = (tmp_path / "0/summary.csv").read_text().splitlines()
+    assert len(rows) == len(set(rows)) and sum(clips[0] in row for row in rows) >= 30
+
+
+def test_counts_that_are_gone_are_told(tmp_path: Path, fixed: FixedModel, clips, capsys) -> None:
+    (tmp_path / "zones.json").write_text('{"zones": [{"name": "l", "line": [[60, 0], [60, 90]]}]}')
+    count = ["--count", str(tmp_path / "zones.json"), "--no-overlay", "--out", str(tmp_path / "out")]
+    assert main(["predict", "any", clips[0], *count]) == 0
+    (tmp_path / "out/a.counts.csv").unlink()
+    assert main(["predict", "any", clips[0], *count]) == 2
+    assert "a.counts.csv: is gone or cut off" in capsys.readouterr().err
 
 
 def test_another_run_replaces_nothing_unasked(

@@ -121,7 +121,7 @@ def test_a_network_streams(tmp_path: Path) -> None:
         (1, 0.07, (96, 128, 3)),
     ]
     assert all(frame.found.track_ids is not None for frame in frames)
-    with pytest.raises(UserError, match="add --allow-network|allow_network"):
+    with pytest.raises(UserError, match="used only with --allow-network"):
         model.stream("http://127.0.0.1/a.mp4")
     with pytest.raises(UserError, match="no video; for images that are its frames add fps"):
         model.stream(tmp_path)

@@ -23,12 +23,14 @@ from maskrcnn.masks.polygons import check_tolerance
 from maskrcnn.predict.journal import NAME as JOURNAL
 from maskrcnn.predict.journal import Finished, Journal, describe_run
 from maskrcnn.predict.kinds import (
+    LABELS,
     RESULTS,
     WriterOptions,
     check_kinds,
     open_writers,
     spare_labels,
-    spare_sources,
+    spare_others,
+    written_names,
 )
 from maskrcnn.predict.large import TiledImage, Tiles, tile_side
 from maskrcnn.predict.predictor import check_batch, kept_score, predict_pixels, tiled
@@ -118,11 +120,13 @@ def predict_files(
         scale: micrometres per pixel, for the tables.
         simplify: pixels that outlines for a person to edit may be off the masks, for fewer points.
         pages: each page of a TIFF is an image of its own, called name[1], name[2] and so on.
-        resume: where `out` has a journal of this run, go on with what is missing; else begin anew.
+        resume: where `out` has a journal of this run, go on with what is missing; false: begin anew, and
+            replace what is there.
 
     Raises:
         UserError: an argument out of its range; no images; `out` is not a folder that can be written, holds
-            another run's results, or is written by another process; or an overlay would replace its image.
+            another run's results, or is written by another process; or an image, or a file that is of no
+            run, would be replaced.
     """
     check_batch(batch)
     score = kept_score(score, model.config)
@@ -133,11 +137,12 @@ def predict_files(
     paths, passed_over = sources if isinstance(sources, Sources) else find_sources(sources)
     images = source_images(paths, pages, model.config.input.channels)
     stems = numbered_stems([image.stem for image in images])
-    if "overlay" in save:
-        spare_sources([image.path for image in images], stems, out)
+    own, there = [image.path for image in images], (out / JOURNAL).exists()
+    labels = [name for name in LABELS if name in save]
+    spare_others(out, written_names(save, own, stems), own, first=resume and not there, labels=labels)
     make_folder(out)
-    if not (resume and (out / JOURNAL).exists()):
-        spare_labels(save, out)
+    if not (resume and there):
+        spare_labels(labels, out)
     summary, left_out = Summary(results=out / RESULTS, passed_over=passed_over), LeftOut()
     with contextlib.ExitStack() as stack:
         stack.enter_context(naming(out))
@@ -149,7 +154,8 @@ def predict_files(
         journal = Journal(out, this, model.config, len(images), resume=resume)
         stack.callback(journal.close)
         if journal.resumed:  # nobody else writes here now
-            remove_unfinished(out)
+            for folder in (out, *(out / name for name in LABELS)):
+                remove_unfinished(folder, deep=folder != out)
         pool = stack.enter_context(encoders(device_of(model).type != "cpu"))
         run = Run(model, images, stems, score, tiles, summary, journal, "overlay" in save, pool, progress)
         writers = open_writers(save, WriterOptions(out, model.config, scale, simplify, left_out), stack)
@@ -300,11 +306,11 @@ def _notes(name: str, found: Instances, config: ModelConfig) -> list[str]:
     return lines
 
 
-def numbered_stems(names: Sequence[str]) -> list[str]:
+def numbered_stems(names: Sequence[str], reserved: Collection[str] = ()) -> list[str]:
     """What the files of each are called: its own name, shortened to what suffixes and numbers leave of
-    the 255 bytes of a file's name, and numbered where two have the same.
+    the 255 bytes of a file's name, and numbered where two have the same, or it is `reserved`.
     """
-    taken: set[str] = set()
+    taken = set(reserved)
     stems = []
     for name in names:
         name = os.fsdecode(os.fsencode(name)[:LONGEST_STEM])

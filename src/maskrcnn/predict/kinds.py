@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,12 +98,15 @@ def _labels(name: str, options: WriterOptions) -> LabelsWriter:
     return LabelsWriter(writer, DatasetInfo("predictions", config.classes, ids, keypoints))
 
 
-def spare_labels(save: Collection[str], out: Path) -> None:
+def spare_labels(labels: Collection[str], out: Path) -> None:
     """
+    Args:
+        labels: names of folders.
+
     Raises:
         UserError: a folder of label files is not empty: a person may have corrected them.
     """
-    for folder in (out / name for name in LABELS if name in save):
+    for folder in (out / name for name in labels):
         if folder.is_dir() and any(folder.iterdir()):
             raise UserError(
                 f"{folder}: holds label files already, which may be corrected ones; name another folder with "
@@ -111,13 +114,41 @@ def spare_labels(save: Collection[str], out: Path) -> None:
             )
 
 
-def spare_sources(paths: list[Path], stems: list[str], out: Path) -> None:
-    """
+def written_names(save: Collection[str], paths: Sequence[Path], stems: Sequence[str]) -> Iterator[str]:
+    """What the files of a run are called; those of labels are in folders of their own."""
+    yield RESULTS
+    if {"summary", *TABLES} & set(save):
+        yield "summary.csv"
+    yield from (f"objects.{kind}" for kind in TABLES if kind in save)
+    if "overlay" in save:
+        yield from map(overlay_name, paths, stems)
+
+
+def spare_others(
+    out: Path, names: Iterable[str], sources: Iterable[Path], *, first: bool, labels: Iterable[str] = ()
+) -> None:
+    """See that a run writes over nothing but what an earlier run wrote.
+
+    Args:
+        out: the folder of the results.
+        names: of the files that it writes there.
+        sources: the images or videos that it reads.
+        first: there is no earlier run's file in `out`.
+        labels: names of the folders of label files there, into which images are linked too.
+
     Raises:
-        UserError: an overlay would replace its image.
+        UserError: it would replace one of its sources, or a file that is of no run.
     """
-    sources = {os.path.realpath(path) for path in paths}  # of a link that leads to itself too
-    if any(os.path.realpath(out / overlay_name(*one)) in sources for one in zip(paths, stems, strict=True)):
-        raise UserError(
-            f"{out}: overlays would replace the images in it; name another folder for the results"
-        )
+    there = [path for name in names if os.path.lexists(path := out / name)]
+    folders = [os.path.realpath(path) + os.sep for name in labels if (path := out / name).is_dir()]
+    # of a link that leads to itself too
+    read = {os.path.realpath(source): source for source in sources} if there or folders else {}
+    remedy = "name another folder for the results"
+    for path in there:
+        if os.path.realpath(path) in read:
+            raise UserError(f"{path}: the run reads it and would replace it; {remedy}")
+        if first:
+            raise UserError(f"{path}: is of no run, and a run would replace it; remove it, or {remedy}")
+    for real, source in read.items():
+        if real.startswith(tuple(folders)):
+            raise UserError(f"{source}: the run reads it and writes label files beside it; {remedy}")

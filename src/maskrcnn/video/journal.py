@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -40,17 +40,14 @@ class VideoJournal(RunJournal):
     def end(self, video: int, told: dict[str, Any], marks: Sequence[Mark | None]) -> None:
         self._put({"video": video, "told": told, "marks": marks})
 
-    def check_files(self, stems: Sequence[str], save: Collection[str]) -> None:
+    def check_files(self, names: Sequence[str]) -> None:
         """
         Args:
-            stems: of the videos that are done.
-            save: what is written of them, as `predict_videos` takes it.
+            names: of the files of the videos that are done, beside the tables.
 
         Raises:
             UserError: a file of theirs is gone or too short.
         """
-        names = [f"{stem}.jsonl" for stem in stems]
-        names += [f"{stem}.mp4" for stem in stems if "overlay" in save]
         least = dict.fromkeys(names, 0)
         least |= {name: mark[0] for name, mark in zip(FrameTables.NAMES, self.marks, strict=True) if mark}
         for name, size in least.items():

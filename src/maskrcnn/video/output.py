@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +22,14 @@ from maskrcnn.video.pipe import end_child, receive, start_child
 from maskrcnn.video.stream import Frame, VideoStream
 
 TABLE_COLUMNS = ("frame", "seconds")
+
+
+def written_names(stems: Sequence[str], save: Collection[str], zones: bool) -> list[str]:
+    """What the files of videos are called, those that `save` asks for and with `zones` their counts; tables
+    are of all videos.
+    """
+    suffixes = [".jsonl", *([".mp4"] if "overlay" in save else ()), *([".counts.csv"] if zones else ())]
+    return [stem + suffix for stem in stems for suffix in suffixes]
 
 
 class VideoOutput:

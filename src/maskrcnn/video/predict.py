@@ -13,6 +13,8 @@ from typing import Any, Self
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.files import locked, make_folder
 from maskrcnn.predict.files import LOCK, numbered_stems
+from maskrcnn.predict.journal import NAME as JOURNAL
+from maskrcnn.predict.kinds import spare_others
 from maskrcnn.predict.predictor import Tiles, kept_score
 from maskrcnn.predict.writers.tables import FrameTables
 from maskrcnn.progress import Progress
@@ -21,7 +23,7 @@ from maskrcnn.stop import telling
 from maskrcnn.video.counting import Row
 from maskrcnn.video.decode import EXTRA
 from maskrcnn.video.journal import VideoJournal, describe_videos
-from maskrcnn.video.output import TABLE_COLUMNS, VideoOutput
+from maskrcnn.video.output import TABLE_COLUMNS, VideoOutput, written_names
 from maskrcnn.video.source import Source
 from maskrcnn.video.stream import VideoStream
 from maskrcnn.video.zones import Zone
@@ -92,17 +94,16 @@ def predict_videos(
 
     Raises:
         UserError: `out` cannot be written, holds another run's results or a recording of a live source, or
-            another process writes into it; a copy would replace its video; PyAV is not installed.
+            another process writes into it; a video, or a file that is of no run, would be replaced; PyAV is
+            not installed.
         OSError: the disk is full.
     """
     check_videos(sources, save)
     score = kept_score(score, model.config)
-    stems = numbered_stems([source.name for source in sources])
-    for source, stem in zip(sources, stems, strict=True):
-        if "overlay" in save and Path(source.address).resolve() == (out / f"{stem}.mp4").resolve():
-            raise UserError(
-                f"{out}: {stem}.mp4 would replace the video itself; name another folder for the results"
-            )
+    stems = numbered_stems([source.name for source in sources], [Path(JOURNAL).stem])
+    names = [*written_names(stems, save, bool(zones)), *(FrameTables.NAMES if "csv" in save else ())]
+    read = [path for source in sources for path in source.images or [Path(source.address)]]
+    spare_others(out, names, read, first=resume and not (out / JOURNAL).exists())
     make_folder(out)
     with contextlib.ExitStack() as stack:
         stack.enter_context(locked(out / LOCK, wait=False))
@@ -110,10 +111,12 @@ def predict_videos(
         run = describe_videos(model, sources, zones, **settings)
         journal = VideoJournal(out, run, len(sources), resume=resume)
         stack.callback(journal.close)
-        journal.check_files([stems[number - 1] for number in journal.done], save)
+        done = [stems[number - 1] for number in journal.done]
+        journal.check_files(written_names(done, save, bool(zones)))
         table = FrameTables(out, scale, TABLE_COLUMNS, journal.marks) if "csv" in save else None
         if table is not None:
             stack.callback(table.close)
+        failed = False
         for number, (source, stem) in enumerate(zip(sources, stems, strict=True), 1):
             if number in journal.done:
                 yield VideoSummary.of_earlier_run(source, journal.done[number])
@@ -129,7 +132,9 @@ def predict_videos(
             )
             output = VideoOutput(stream, out, stem, overlay="overlay" in save, table=table)
             summary = _predict(stream, output, journal, number, progress)
-            if summary.frames:
+            failed |= summary.failed is not None
+            # what failed is done again by the next run, with those behind it in the tables
+            if summary.frames and not (summary.failed if table is None else failed):
                 journal.end(number, summary.to_dict(), (None, None) if table is None else table.marks())
             yield summary
 

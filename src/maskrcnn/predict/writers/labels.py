@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,9 @@ class LabelsWriter:
         if self._skipped:
             return
         copy = self._writer.image_folder("") / name
-        self._copy = copy if self._writer.with_images else None
+        # what leads to the image itself is no copy, and must stay
+        own_copy = self._writer.with_images and os.path.realpath(copy) != os.path.realpath(image.path)
+        self._copy = copy if own_copy else None
         if of_pixels:
             self._save_pixels(image, copy)
         elif self._writer.with_images:
