@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,10 @@ def test_the_settings_fit_the_machine() -> None:
     assert small.train.precision == "fp32" and small.data.workers == 4
     poor = advise("d", PEOPLE, machine=Machine(2, 1.0, "cpu", False)).config
     assert poor.train.batch == 1
+    for processes, parts in ((3, []), (2, ["train.accumulate=3"])):
+        shared = replace(GPU, processes=processes)
+        assert advise("d", PEOPLE, machine=shared, asked=parts).config.train.batch % (6 if parts else 3) == 0
+        assert advise("d", PEOPLE, machine=replace(shared, memory_gb=0.1)).config.train.batch == processes
     crowded = labels({"nucleus": 900}, NUCLEI.sides, 300)
     assert advise("d", crowded, machine=CPU).config.model.test.detections == 400
 

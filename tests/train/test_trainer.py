@@ -155,6 +155,13 @@ def test_two_processes_reach_the_weights_of_one(tmp_path: Path) -> None:
         torch.testing.assert_close(two["model"][name], tensor, atol=1e-5, rtol=0)
 
 
+def test_the_first_process_chooses_for_all(tmp_path: Path) -> None:
+    in_processes(2, tmp_path / "told", "choose")
+    for rank in range(2):
+        told = json.loads((tmp_path / f"told.{rank}.json").read_text())
+        assert told == ["0", "refused by 0", 2, "bf16"]
+
+
 @pytest.mark.slow
 def test_two_processes_find_and_score_what_one_does(tmp_path: Path) -> None:
     """To the last bit, in batches of two images and of four."""

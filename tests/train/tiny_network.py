@@ -191,9 +191,31 @@ def evaluate_small(out: Path) -> None:
     out.with_suffix(f".{accelerator.process_index}.json").write_text(json.dumps(told))
 
 
+def choose_in_each(out: Path) -> None:
+    """Write what each process takes for chosen where each would choose another, and for refused."""
+    from maskrcnn.errors import UserError
+    from maskrcnn.train.setup import make_accelerator, of_first
+
+    rank, refused = os.environ["RANK"], ""
+
+    def refuse() -> None:
+        raise UserError(f"refused by {rank}")
+
+    chosen = of_first(lambda: rank)
+    try:
+        of_first(refuse)
+    except UserError as error:
+        refused = str(error)
+    accelerator = make_accelerator(tiny_config(precision="bf16").train)
+    told = [chosen, refused, accelerator.num_processes, accelerator.mixed_precision]
+    out.with_suffix(f".{rank}.json").write_text(json.dumps(told))
+
+
 if __name__ == "__main__":
     if sys.argv[2] == "killed":
         train_until_killed(Path(sys.argv[1]), int(sys.argv[3]), int(sys.argv[4]))
+    elif sys.argv[2] == "choose":
+        choose_in_each(Path(sys.argv[1]))
     elif sys.argv[2] == "evaluate":
         evaluate_small(Path(sys.argv[1]))
     else:

@@ -183,6 +183,8 @@ def _advise_batch(draft: Draft, stats: Statistics, machine: Machine) -> None:
     batch = min(batch, max(1, stats.images))
     while batch > 1 and batch * megapixels * GB_PER_MEGAPIXEL > machine.memory_gb / 2:
         batch //= 2
+    parts = machine.processes * draft.config.train.accumulate  # which are equally large
+    batch = max(parts, batch // parts * parts)
     workers = min(8, machine.cores - 1 if machine.device == "cuda" else machine.cores, stats.images)
     precision = "bf16" if machine.bf16 else "fp32"
     draft.add(

@@ -334,16 +334,23 @@ def choose_settings(
     options: LabelOptions,
     seconds: float | None = None,
 ) -> tuple[Config, str]:
-    """The settings of a recipe; of `auto` with each choice told, and with their text as a recipe."""
+    """The settings of a recipe; of `auto` with each choice told, and with their text as a recipe. Of several
+    processes the first chooses.
+    """
     from maskrcnn.config.load import load_config
 
     if source != AUTO:
         return load_config(source, set_), ""
-    from maskrcnn.check.advice import recipe_text
+    from maskrcnn.check.advice import Advice, recipe_text
     from maskrcnn.check.auto import choose
+    from maskrcnn.train.setup import of_first
 
-    advice = choose(data, train, val, asked=set_ or [], seconds=seconds, options=options)
-    say(*(f"auto: {line}" for line in advice.reasons))
+    def told() -> Advice:
+        advice = choose(data, train, val, asked=set_ or [], seconds=seconds, options=options)
+        say(*(f"auto: {line}" for line in advice.reasons))
+        return advice
+
+    advice = of_first(told)
     return advice.config, recipe_text(advice.config, advice.reasons)
 
 

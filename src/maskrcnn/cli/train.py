@@ -115,7 +115,9 @@ def _seconds(time: str | None, chosen: bool, set_: list[str] | None) -> float | 
     if any(setting_of(each) == "train.epochs" for each in set_ or []):
         raise UserError("--time and train.epochs both say how long to train; leave one out")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError("--time: each of several processes would measure another; set train.epochs")
+        raise UserError(
+            "--time: steps of one process are measured, and several take another time; set train.epochs"
+        )
     return seconds_of("--time", time)
 
 

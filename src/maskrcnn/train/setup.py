@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import InitProcessGroupKwargs, set_seed
+from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list, set_seed
 from torch import nn
 
 from maskrcnn.config.load import Config
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from maskrcnn.weights.transfer import Transfer
 
 EVALUATION_LIMIT = timedelta(hours=6)  # that the other processes wait for one which scores or saves
+T = TypeVar("T")
 KIND_HEADS = {"segm": "mask_head", "keypoints": "keypoint_head"}
 
 
@@ -114,6 +115,26 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
             "with torchrun, as many as there are GPUs, and create no Accelerator before training"
         )
     return accelerator
+
+
+def of_first(choose: Callable[[], T]) -> T:
+    """What the first process of the training chooses, in each of them: free memory and timings differ.
+
+    Raises:
+        UserError: the first one's, in each.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return choose()
+    chosen: list[Any] = [None]
+    if make_accelerator(TrainConfig()).is_main_process:
+        try:
+            chosen = [choose()]
+        except UserError as error:  # told to the others, who would wait
+            chosen = [error]
+    broadcast_object_list(chosen)
+    if isinstance(chosen[0], UserError):
+        raise chosen[0]
+    return chosen[0]  # type: ignore[no-any-return]
 
 
 def make_network(config: Config, resume: bool) -> tuple[nn.Module, list[str], bool]:
