@@ -71,6 +71,15 @@ def test_every_image_in_every_epoch_with_its_own_seed():
     assert len(list(EpochSampler(10, -3, batch=4))) == 3
 
 
+def test_a_step_draws_from_a_stream_of_its_own():
+    """With the seed of its first image, the same number would decide on the step's mosaic and that image's
+    flip."""
+    batches = [batch for epoch in range(3) for batch in EpochSampler(30, 5, epoch, batch=4)]
+    steps = [{step for _, _, step in batch} for batch in batches]
+    assert all(len(each) == 1 for each in steps) and len(set.union(*steps)) == len(batches)
+    assert not set.union(*steps) & {seed for batch in batches for _, seed, _ in batch}
+
+
 def test_fewer_images_than_a_batch():
     (only,) = EpochSampler(3, 0, batch=8)
     assert len(only) == 8 and len({seed for _, seed, _ in only}) == 8
@@ -81,8 +90,8 @@ def test_upright_images_meet_upright_ones():
     sampler = EpochSampler(30, 0, batch=4, tall=tall)
     batches = [[index for index, _, _ in batch] for batch in sampler]
     assert set(itertools.chain(*batches)) == set(range(30))
-    mixed = [batch for batch in batches[:-1] if 0 < tall[batch].sum() < 4]
-    assert len(mixed) <= 1
+    mixed = [0 < tall[batch].sum() < 4 for batch in batches]
+    assert sum(mixed[:-1]) <= 1
     shares = [list(EpochSampler(30, 0, 0, rank, 2, 4, tall=tall)) for rank in range(2)]
     for step, batch in enumerate(sampler):
         assert [share[step] for share in shares] == [batch[0::2], batch[1::2]]

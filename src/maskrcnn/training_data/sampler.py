@@ -96,21 +96,23 @@ class EpochSampler(Sampler[list[tuple[int, int, int]]]):
         size = self.batch // (self.world * self.accumulate)
         for step in range(start, self.global_batches):
             mine = range(step * self.batch + self.rank, (step + 1) * self.batch, self.world)
-            step_seed = self._sample_seed(epoch, step * self.batch)
-            share = [(int(order[p % len(order)]), self._sample_seed(epoch, p), step_seed) for p in mine]
+            step_seed = self._drawn_seed(epoch, step, 1)
+            share = [(int(order[p % len(order)]), self._drawn_seed(epoch, p + 1), step_seed) for p in mine]
             for part in range(self.accumulate):
                 yield share[part * size : (part + 1) * size]
 
-    def _sample_seed(self, epoch: int, position: int) -> int:
-        """A seed of 63 bits for the image at `position` of an epoch's global order."""
-        words = np.random.SeedSequence([self.seed, epoch, position + 1]).generate_state(1, np.uint64)
-        return int(words[0]) >> 1
+    def _drawn_seed(self, epoch: int, *words: int) -> int:
+        """A seed of 63 bits. Of a step it has a word more than of an image: with an image's own, what is
+        drawn for the step would go with what is drawn for that image.
+        """
+        seed = np.random.SeedSequence([self.seed, epoch, *words]).generate_state(1, np.uint64)
+        return int(seed[0]) >> 1
 
 
 def group_by_aspect(order: np.ndarray, tall: np.ndarray, batch: int, rng: np.random.Generator) -> np.ndarray:
     """`order` with upright images beside upright ones, in batches that are shuffled again.
 
-    At most one batch of an epoch holds both kinds.
+    At most two batches of an epoch hold both kinds: one between them, and the last, which others fill up.
     """
     grouped = np.concatenate([order[~tall[order]], order[tall[order]]])
     whole = len(grouped) // batch

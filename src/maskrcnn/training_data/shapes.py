@@ -13,7 +13,7 @@ def shapes_of(config: Config) -> Shapes:
     """The shapes for the images that `config.data.augment` makes.
 
     Mosaics and crops have one size. Images scaled to a short side are padded to the largest short side, and
-    batches of upright images and lying ones, of which an epoch has one at most, to a square.
+    batches of upright images and lying ones, of which an epoch has two at most, to a square.
     """
     augment = config.data.augment
     sides = set[tuple[int, int]]()
