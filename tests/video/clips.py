@@ -35,6 +35,7 @@ def write_clip(
     size: tuple[int, int] = (96, 128),
     times: Sequence[int] | None = None,
     rotation: int = 0,
+    aspect: int = 1,
     codec: str = "libx264",
     audio: bool | str = False,
     options: dict[str, str] | None = None,
@@ -49,6 +50,7 @@ def write_clip(
         stream.height, stream.width = size
         stream.pix_fmt = "yuv420p"
         stream.codec_context.time_base = stream.time_base = tick
+        stream.codec_context.sample_aspect_ratio = aspect
         if rotation:
             stream.set_display_rotation(rotation)
         name = "aac" if audio is True else audio

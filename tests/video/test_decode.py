@@ -30,6 +30,36 @@ def test_rotation_is_applied(tmp_path: Path, rotation: int, quarters: int) -> No
     assert np.abs(first.pixels.astype(int) - expected).mean() < 8
 
 
+def test_time_that_goes_back_goes_on_by_a_frame(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "a.ts", 10)
+    clip.write_bytes(clip.read_bytes() * 3)
+    video = Video(str(clip))
+    assert [float(each.ticks * video.opened.time_base) for each in video] == [n / 25 for n in range(30)]
+    assert (video.set_back, video.damaged) == (2, 0)
+
+
+def test_raw_frames_have_the_rate_that_their_codec_says(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.h264"), "w") as container:
+        stream = container.add_stream("libx264", rate=5, options={"bf": "0"})
+        stream.height, stream.width = 96, 128
+        for number in range(4):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame(number), "rgb24")))
+        container.mux(stream.encode(None))
+    video = Video(str(tmp_path / "a.h264"))
+    assert [float(each.ticks * video.opened.time_base) for each in video] == [0, 0.2, 0.4, 0.6]
+
+
+def test_a_matroska_file_that_begins_later_lacks_nothing(tmp_path: Path) -> None:
+    video = Video(str(write_clip(tmp_path / "a.mkv", times=[5000 + 40 * number for number in range(30)])))
+    assert len(list(video)) == 30 and video.damaged == 0 and video.opened.frames == 30
+
+
+@pytest.mark.parametrize("rotation, aspect", [(0, 2), (90, 0.5), (180, 2)])
+def test_pixels_that_are_no_squares_turn_too(tmp_path: Path, rotation: int, aspect: float) -> None:
+    clip = write_clip(tmp_path / "a.mp4", 2, rotation=rotation, aspect=2)
+    assert [each.aspect for each in Video(str(clip))] == [aspect] * 2
+
+
 def packets(path: Path) -> list[tuple[int, int]]:
     """Where each frame's packet begins in the file, and its bytes."""
     with av.open(str(path)) as container:

@@ -36,6 +36,18 @@ def test_sound_that_an_mp4_cannot_hold_is_told(tmp_path: Path, fixed: FixedModel
     assert times_of(tmp_path / "out/clip.mp4") == times_of(clip)
 
 
+def test_joined_files_and_pixels_that_are_no_squares_are_copied(tmp_path, fixed: FixedModel, capsys) -> None:
+    clip = write_clip(tmp_path / "clip.ts", 25, audio=True, aspect=2)
+    clip.write_bytes(clip.read_bytes() * 2)
+    assert main(["predict", "any", str(clip), "--out", str(tmp_path / "out")]) == 0
+    assert f"{clip}: its time goes back 1 time" in capsys.readouterr().err
+    assert times_of(tmp_path / "out/clip.mp4") == [number / 25 for number in range(50)]
+    with av.open(str(tmp_path / "out/clip.mp4")) as container:
+        assert container.streams.video[0].sample_aspect_ratio == 2
+    times = [time for time, _ in sound_of(tmp_path / "out/clip.mp4")]
+    assert times == sorted(times) and times[-1] == pytest.approx(2, abs=0.2)
+
+
 @pytest.mark.parametrize("option", [["--pages"], ["--simplify", "2"], ["--json", "figures.json"]])
 def test_options_of_images_are_refused(option: list[str], tmp_path: Path, fixed: FixedModel, capsys) -> None:
     clip = write_clip(tmp_path / "clip.mp4", 2)

@@ -145,6 +145,8 @@ def _tell(summary: VideoSummary, out: Path, tracked: bool) -> bool:
         say(f"warning: {line}")
     if summary.damaged:
         say(f"warning: {shown}: {counted(summary.damaged, 'frame')} damaged or missing")
+    if summary.set_back:
+        say(f"{shown}: its time goes back {counted(summary.set_back, 'time')}; it goes on by a frame there")
     if summary.audio_left_out:
         say(f"warning: {shown}: an MP4 cannot hold its audio ({summary.audio_left_out}), which is left out")
     if summary.dropped:

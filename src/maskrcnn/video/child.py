@@ -77,10 +77,11 @@ def _frames(task: dict[str, Any]) -> Iterator[tuple[dict[str, Any], np.ndarray |
     ratio = known.time_base.as_integer_ratio()
     yield {"kind": "opened", "time_base": ratio, "live": known.live, "frames": known.frames}, None
     for frame in video:
-        yield {"kind": "frame", "number": frame.number, "ticks": frame.ticks}, frame.pixels
+        aspect = frame.aspect.as_integer_ratio()
+        yield {"kind": "frame", "number": frame.number, "ticks": frame.ticks, "aspect": aspect}, frame.pixels
     video.close()
     if not known.live:
-        yield {"kind": "end", "damaged": video.damaged}, None
+        yield {"kind": "end", "damaged": video.damaged, "set_back": video.set_back}, None
 
 
 def _end_for_parent(inbox: IO[bytes]) -> None:

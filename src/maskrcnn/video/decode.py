@@ -50,13 +50,15 @@ class Decoded:
     number: int  # from 0
     ticks: int  # after the first frame, in units of `time_base`; always more than the frame's before
     pixels: np.ndarray  # uint8 (H, W, 3) RGB, upright
+    aspect: Fraction = Fraction(1)  # of a pixel as it is to be shown: its width by its height
 
 
 class Video:
     """A video file or a stream, its frames in the order in which they are shown.
 
-    `damaged` counts frames that are lost or visibly wrong as the decoder says, with what a cut file lacks; it
-    is complete after the last frame.
+    `damaged` counts frames that are lost or visibly wrong as the decoder says, with what a cut file lacks;
+    `set_back` how often the time goes back, as where files were joined: it goes on by a frame then. Both are
+    complete after the last frame.
     """
 
     def __init__(self, address: str, *, network: bool = False) -> None:
@@ -75,11 +77,13 @@ class Video:
         except IndexError:
             raise DataError(f"{address}: has no video in it; give a file with one") from None
         self._stream.thread_type = "AUTO"
-        self.damaged = 0
+        self.damaged = self.set_back = 0
         self._packets = 0  # that should give a frame each
         base = self._stream.time_base or Fraction(1, 90_000)
         live = network and (address.startswith("rtsp") or not self._container.duration)
-        self._rate = self._stream.average_rate or self._stream.guessed_rate or Fraction(25)
+        rates = [self._stream.average_rate, self._stream.guessed_rate, Fraction(25)]
+        # without any times the average is the demuxer's default; the guess knows what the codec says
+        self._rate = next(rate for rate in rates[self._stream.start_time is None :] if rate)
         self._length = _length(self._stream, self._container.format.name)
         frames = self._listed() or (round(self._length * self._rate) if self._length else None)
         self.opened = Opened(base, live, None if live else frames)
@@ -97,11 +101,14 @@ class Video:
             if frame.pts is None or start is None:
                 last = last + step if number else 0
             else:
+                if last - (frame.pts - start) > step:
+                    start = frame.pts - last - step
+                    self.set_back += 1
                 last = max(last + 1, frame.pts - start)
             end = max(end, last + (frame.duration or step))
             self.damaged += bool(frame.is_corrupt)
             interlaced = interlaced or frame.interlaced_frame
-            yield Decoded(number, last, upright(frame))
+            yield Decoded(number, last, upright(frame), self._aspect(frame))
             number += 1
         if not number:
             raise DataError(f"{self._address}: no frame in it can be decoded; convert it to MP4")
@@ -113,6 +120,10 @@ class Video:
 
     def close(self) -> None:
         self._container.close()
+
+    def _aspect(self, frame: VideoFrame) -> Fraction:
+        aspect = self._stream.sample_aspect_ratio or Fraction(1)
+        return 1 / aspect if _is_turned(_matrix(frame)) else aspect
 
     def _listed(self) -> int:
         """Frames in the table of contents of an MP4 or MOV; 0 for other formats, whose tables lack some."""
@@ -149,12 +160,14 @@ def _length(stream: VideoStream, format_: str) -> Fraction | None:
         return stream.frames * stream.time_base
     if stream.duration and stream.time_base:
         return stream.duration * stream.time_base
-    parts = stream.metadata.get("DURATION", "").split(":")  # Matroska: hours, minutes, seconds
+    # Matroska: hours, minutes and seconds at its end, which may have begun later than at 0
+    parts = stream.metadata.get("DURATION", "").split(":")
+    begin = (stream.start_time or 0) * (stream.time_base or 0)
     try:
         hours, minutes, seconds = (Fraction(part) for part in parts)
     except ValueError:
         return None
-    return 3600 * hours + 60 * minutes + seconds
+    return max(3600 * hours + 60 * minutes + seconds - begin, Fraction(0))
 
 
 def _open(address: str, network: bool) -> InputContainer:
@@ -180,21 +193,31 @@ def _open(address: str, network: bool) -> InputContainer:
 def upright(frame: VideoFrame) -> np.ndarray:
     """The pixels uint8 (H, W, 3) RGB as they are to be shown: phones store how they were held."""
     pixels: np.ndarray = frame.to_ndarray(format="rgb24")
-    stored: Any = frame.side_data.get("DISPLAYMATRIX")
-    if stored is None:
-        return pixels
-    # libavutil/display.h: a point (x, y) is shown at (a x + c y, b x + d y)
-    a, b, _, c, d = np.frombuffer(stored, np.int32)[:5].tolist()
-    if abs(b) > abs(a):
+    a, b, c, d = matrix = _matrix(frame)
+    if _is_turned(matrix):
         pixels, a, d = pixels.transpose(1, 0, 2), c, b
     return np.ascontiguousarray(pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
+
+
+def _matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
+    """libavutil/display.h: a, b, c and d, where a point (x, y) is shown at (a x + c y, b x + d y)."""
+    stored: Any = frame.side_data.get("DISPLAYMATRIX")
+    if stored is None:
+        return 1, 0, 0, 1
+    a, b, _, c, d = np.frombuffer(stored, np.int32)[:5].tolist()
+    return a, b, c, d
+
+
+def _is_turned(matrix: tuple[int, int, int, int]) -> bool:
+    """Whether rows are shown as columns."""
+    return abs(matrix[1]) > abs(matrix[0])
 
 
 class Camera:
     """A camera by its number, by OpenCV, whose frames come with the time at which they were there."""
 
     opened = Opened(Fraction(1, 90_000), live=True, frames=None)
-    damaged = 0
+    damaged = set_back = 0
 
     def __init__(self, number: int) -> None:
         """

@@ -40,8 +40,8 @@ def encode(task: dict[str, Any], inbox: IO[bytes]) -> str | None:
         The codec of the source's audio, where an MP4 cannot hold it and it is left out.
 
     Args:
-        task: `path`; `time_base` of the frames' ticks, seconds as two whole numbers; `audio`, the file whose
-            audio is copied, or None.
+        task: `path`; `time_base` of the frames' ticks, seconds, and `aspect` of their pixels, both as two
+            whole numbers; `audio`, the file whose audio is copied, or None.
 
     Raises:
         OSError: the disk is full, or the file cannot be written.
@@ -75,6 +75,7 @@ class _Encoder:
         stream.height, stream.width = (side + side % 2 for side in pixels.shape[:2])
         stream.pix_fmt = "yuv420p"
         context = stream.codec_context
+        context.sample_aspect_ratio = Fraction(*task["aspect"])
         context.colorspace = BT709
         context.color_primaries = context.color_trc = BT709
         context.time_base = stream.time_base = self._base
@@ -131,6 +132,7 @@ class _Audio:
         video = self._source.streams.video[0]
         begin = (video.start_time or 0) * (video.time_base or 0)  # the first frame is at 0 in the copy
         self._shift = round(begin / (self._from.time_base or Fraction(1)))
+        self._last = self._end = -(2**63)  # the last packet's time in the copy, and when it ends
         self._packets = iter(self._source.demux(self._from))
         self._next = next(self._packets, None)
 
@@ -138,10 +140,13 @@ class _Audio:
         """Those that begin up to `until` seconds; None: all."""
         while (packet := self._next) is not None:
             if packet.dts is not None and packet.pts is not None:  # else it marks the end
+                if packet.dts - self._shift < self._last:  # files that were joined, as of the frames
+                    self._shift = packet.dts - self._end
                 pts = packet.pts - self._shift
                 if until is not None and pts * (packet.time_base or 0) > until:
                     return
                 packet.pts, packet.dts, packet.stream = pts, packet.dts - self._shift, self._stream
+                self._last, self._end = packet.dts, packet.dts + (packet.duration or 1)
                 if pts >= 0:  # what is before the first frame would move all of the video
                     self._container.mux(packet)
             self._next = next(self._packets, None)

@@ -142,6 +142,7 @@ class _Encoded:
             task: dict[str, Any] = {
                 "path": str(self._path.absolute()),
                 "time_base": ratio,
+                "aspect": self._stream.reader.aspect.as_integer_ratio(),
                 "audio": self._audio,
             }
             self._child = start_child("encode", task)

@@ -47,6 +47,7 @@ class VideoSummary:
     dropped: int = 0  # frames of a live source
     audio_left_out: str | None = None  # the codec of audio that the annotated copy cannot have
     lost: int = 0  # times that a live source was lost and came back
+    set_back: int = 0  # times that the time goes back
     counts: Sequence[Row] = ()  # of zones, at the end
     resumed: bool = False  # an earlier run did it
     anew: bool = False  # an earlier run stopped partway
@@ -180,6 +181,7 @@ def _predict(
     except DataError as error:
         summary.failed = str(error)
     summary.damaged, summary.unreadable = reader.damaged, reader.unreadable
+    summary.set_back = reader.set_back
     summary.dropped, summary.lost = reader.dropped, reader.lost
     summary.audio_left_out = output.audio_left_out
     return summary

@@ -63,6 +63,8 @@ class FrameReader:
         self.total: int | None = len(source.images) or None  # frames, about
         self.unreadable: list[str] = []  # a line for each image that could not be read
         self.damaged = self.dropped = self.lost = 0  # frames of a file, frames of a live source, connections
+        self.set_back = 0  # how often the time of a file goes back
+        self.aspect = Fraction(1)  # of the last frame's pixels: width by height
         self._ahead, self._hangs, self._given_up = ahead, hangs, given_up
         self._form = channels, value_range
         self._waiting: deque[SourceFrame] = deque()
@@ -169,13 +171,14 @@ class FrameReader:
                     self.live, self.total = message["live"], message["frames"]
                     self.time_base = LIVE_BASE if self.live else self._base
                 elif message["kind"] == "frame":
+                    self.aspect = Fraction(*message["aspect"])
                     self._put(self._frame(message["number"], message["ticks"], pixels))
                 elif message["kind"] == "lost":
                     self._note_loss()
                     if self._is_given_up():
                         return None
                 elif message["kind"] == "end":
-                    self.damaged += message["damaged"]
+                    self.damaged, self.set_back = self.damaged + message["damaged"], message["set_back"]
                     return None
                 else:
                     return self._error_of(message)
