@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from maskrcnn.instances import Instances, Masks
 from maskrcnn.video.counting import Counter, CountsWriter, anchors
+from maskrcnn.video.tracker import Tracker
 from maskrcnn.video.zones import Zone
 
 SIZE = (400, 600)
@@ -211,6 +212,20 @@ def test_a_mask_from_top_to_bottom_has_its_anchors() -> None:
     found = Instances(np.array([[10, 0, 30, 50]]), np.ones(1), np.zeros(1, int), ["x"], (50, 80), bar)
     assert anchors(found)["centre"].tolist() == [[20, 25]]
     assert anchors(found)["bottom"].tolist() == [[20, 50]]
+
+
+@pytest.mark.parametrize("begin", [0, 1, 3])
+def test_a_crossing_right_after_an_object_came_counts(begin: int) -> None:
+    pytest.importorskip("scipy")
+    room = Zone(name="room", polygon=[(100, 100), (295, 100), (295, 390), (100, 390)])
+    tracker, counter = Tracker(), Counter([DOOR, room])
+    for number, x in enumerate([None] * begin + [310, 288, 280, 276, 275, 276, 280, 288, 300, 310]):
+        found = standing() if x is None else standing((500, 200), (x, 200))
+        ids = tracker.update(found, number)
+        counter.update(found, ids, number, tracker.remembered, tracker.first_seen)
+    door, inside = counter.rows
+    assert (door.entered, door.left, door.inside) == (1, 1, None)
+    assert (inside.entered, inside.left, inside.inside) == (1, 1, 0)
 
 
 def test_counts_are_written_as_they_change(tmp_path: Path) -> None:

@@ -50,8 +50,16 @@ class Counter:
 
     def __init__(self, zones: Iterable[Zone]) -> None:
         self._zones = [_ZoneCounter(zone) for zone in zones]
+        self._before: Instances | None = None  # the frame before
 
-    def update(self, found: Instances, ids: np.ndarray, seconds: float, remembered: np.ndarray) -> list[Row]:
+    def update(
+        self,
+        found: Instances,
+        ids: np.ndarray,
+        seconds: float,
+        remembered: np.ndarray,
+        first_seen: np.ndarray | None = None,
+    ) -> list[Row]:
         """The counts that a frame changed.
 
         Args:
@@ -60,15 +68,24 @@ class Counter:
             seconds: when the frame was.
             remembered: ids of tracks that may come back, as of `Tracker.remembered`: an object that is not
                 seen for a moment stays where it was.
+            first_seen: int64 (N,): as of `Tracker.first_seen`, so that what an object did until it had its
+                id counts too; None: of none.
         """
         rows = np.flatnonzero(ids >= 0)
+        before, self._before = self._before, found
         found, ids = found[rows], ids[rows]
-        places = anchors(found) if len(found) else {}
+        places = begins = anchors(found) if len(found) else {}
+        late = np.zeros(0, int) if first_seen is None else np.flatnonzero(first_seen[rows] >= 0)
+        if before is not None and first_seen is not None and len(late):
+            first = anchors(before[first_seen[rows[late]]])
+            begins = {name: where.copy() for name, where in places.items()}
+            for name, where in begins.items():
+                where[late] = first[name]
         changed = []
         for zone in self._zones:
             zone.forget(set(remembered.tolist()), seconds)
             if len(found):
-                zone.see(found, ids, places[zone.anchor], seconds)
+                zone.see(found, ids, begins[zone.anchor], places[zone.anchor], seconds)
             changed += zone.changed()
         return changed
 
@@ -163,17 +180,21 @@ class _ZoneCounter:
             if seen.inside:
                 self._count(seen.name, seconds, inside=-1)
 
-    def see(self, found: Instances, ids: np.ndarray, places: np.ndarray, seconds: float) -> None:
-        """Objects (N,) at their places (N, 2)."""
+    def see(
+        self, found: Instances, ids: np.ndarray, begins: np.ndarray, places: np.ndarray, seconds: float
+    ) -> None:
+        """Objects (N,) at their places (N, 2), which new ones come to from where they began."""
         chosen = [row for row, name in enumerate(found.names) if name in (self._zone.classes or [name])]
         away = _distances(places, self._points) > self._hysteresis(found.boxes)
-        inside = contains(self._points, places) if self._closed else np.zeros(len(places), bool)
+        outside = np.zeros(len(places), bool)
+        inside, began_inside = (
+            contains(self._points, where) if self._closed else outside for where in (places, begins)
+        )
         tracks = ids.tolist()
         for row in chosen:
             if tracks[row] not in self._seen:
-                self._begin(
-                    tracks[row], Seen(places[row], found.names[row], inside=bool(inside[row])), seconds
-                )
+                seen = Seen(begins[row], found.names[row], inside=bool(began_inside[row]))
+                self._begin(tracks[row], seen, seconds)
         before = np.array([self._seen[tracks[row]].place for row in chosen]).reshape(-1, 2)
         crossed = _crossings(before, places[chosen], self._points)
         for row, step in zip(chosen, crossed.tolist(), strict=True):

@@ -149,11 +149,10 @@ class VideoStream:
         changed: list[Row] = []
         if self._tracker is not None:
             ids = self._tracker.update(found, frame.seconds)
+            tracked = self._tracker.remembered, self._tracker.first_seen
+            changed = self._counter.update(found, ids, frame.seconds, *tracked)
             found.track_ids = ids
             found = found[(found.scores >= self._score) | (ids > 0)]
-            assert found.track_ids is not None
-            remembered = self._tracker.remembered
-            changed = self._counter.update(found, found.track_ids, frame.seconds, remembered)
         return Frame(
             frame.number,
             frame.seconds,

@@ -76,6 +76,10 @@ class Tracker:
         self._score, self._keep, self._masks = score, keep, masks
         self._tracks: Tracks | None = None
         self._known = 0  # ids that were given
+        self._begun = np.zeros(0, np.int64)  # objects of the last frame that began the first of the tracks
+        # int64 (N,): of the last frame's objects that have their id from it on, the row in the frame before
+        # in which they began their track, which was not certain then; else -1
+        self.first_seen = self._begun
         self._now = 0.0
 
     def update(self, found: Instances, seconds: float) -> np.ndarray:
@@ -94,20 +98,22 @@ class Tracker:
         seconds = max(seconds, self._now) if self._tracks else seconds
         outlines = shapes(found, self._masks)
         ids = np.full(len(found), NONE, np.int64)
+        self.first_seen = ids.copy()
         fresh = found.scores >= self._score
         going_on: list[Tracks] = []
         if self._tracks is not None:
             old = self._expected(self._tracks, seconds)
             rows, objects = self._match(old, found, outlines)
             ids[objects], fresh[objects] = old.ids[rows], False
-            certain = objects[ids[objects] == NONE]
-            ids[certain] = self._new_ids(len(certain))
+            certain = old.ids[rows] == NONE
+            self.first_seen[objects[certain]] = self._begun[rows[certain]]
+            ids[objects[certain]] = self._new_ids(int(certain.sum()))
             motion = old.motion[rows].corrected(found.boxes[objects])
             seen = _tracks(found, outlines, ids, seconds, objects, motion)
             going_on = [old[self._kept(old, rows, seconds)], seen]
         else:
             ids[fresh] = self._new_ids(int(fresh.sum()))
-        begun = np.flatnonzero(fresh)
+        begun = self._begun = np.flatnonzero(fresh)
         self._tracks = _tracks(found, outlines, ids, seconds, begun, Motion.of(found.boxes[begun]))
         for tracks in going_on:
             self._tracks = self._tracks.followed_by(tracks)
