@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -245,6 +246,33 @@ def test_addresses_of_other_file_systems(tmp_path: Path) -> None:
         BatchPredictor(BlobModel()).rows([{"address": "s3://bucket/one.png"}])
     with pytest.raises(UserError, match="on the network.*--allow-network"):
         find_addresses(["s3://bucket/"])
+
+
+def test_names_in_folders_of_other_machines_are_escaped(tmp_path: Path) -> None:
+    (folder := tmp_path / "photos").mkdir()
+    for number, name in enumerate(["aA.png", "a%41.png", "a b.png", "50%.png", "a#1.png", "b?x=1.png"]):
+        Image.fromarray(blobs(60, 80, seed=number)[0]).save(folder / name)
+    found = find_addresses([f"file://{folder}/"])
+    rows = BatchPredictor(BlobModel()).rows([{"address": one} for one in found.between(range(6))])
+    here = BatchPredictor(BlobModel()).rows([{"address": str(path)} for path in sorted(folder.iterdir())])
+    digests = {unquote(Path(row["address"]).name): row["sha256"] for row in rows}
+    assert digests == {Path(row["address"]).name: row["sha256"] for row in here}
+    rows = BatchPredictor(BlobModel()).rows(
+        [{"address": f"file://{folder}/{name}"} for name in ("a b.png", "50%.png", "aA.png")]
+    )
+    assert [row.get("error") is None for row in rows] == [False, False, True]
+    assert "no address that can be opened" in rows[0]["error"] and "a space as %20" in rows[0]["error"]
+    with pytest.raises(UserError, match="no address that can be opened"):
+        find_addresses([f"file://{folder}/a b/"])
+
+
+def test_one_file_by_two_paths_is_one_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos(tmp_path / "photos", 2)
+    monkeypatch.chdir(tmp_path)
+    listed = ["photos/000.png", "./photos/000.png", "s3://b/a.png", "s3://b//a.png"]
+    found = find_addresses([str(tmp_path / "photos"), "photos"], listed)
+    assert (len(found), found.doubled) == (4, 2)
+    assert {Path(one).name for one in found.between(range(4))} == {"000.png", "001.png", "a.png"}
 
 
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file that cannot be read")

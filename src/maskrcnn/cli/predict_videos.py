@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -62,7 +63,11 @@ def find_videos(
     from maskrcnn.video.source import video_source
 
     found = [video_source(source, allow_network=allow_network, fps=fps) for source in sources]
-    videos = list(dict.fromkeys(video for video in found if video is not None))  # each once, as images
+    each: dict[tuple[str, str], Source] = {}
+    for video in found:
+        if video is not None:
+            each.setdefault(_place(video), video)  # each once, as images
+    videos = list(each.values())
     if not videos:
         options: dict[str, object] = {"--track": track, "--count": count, "--allow-network": allow_network}
         refuse_options(options, "is for videos, and these are images")
@@ -77,6 +82,14 @@ def find_videos(
         if count is not None:
             read_zones(count)
     return videos
+
+
+def _place(video: Source) -> tuple[str, str]:
+    """What a video's file has in common with other spellings of its path; links are files of their own."""
+    if video.kind in ("file", "images"):
+        folder, name = os.path.split(video.address.rstrip("/"))
+        return os.path.realpath(folder), name
+    return video.kind, video.address
 
 
 def named_on_stdin(sources: list[str]) -> list[str]:

@@ -72,21 +72,23 @@ def find_names(sources: Iterable[str | Path]) -> Names:
         passed.update(dict.fromkeys(found.passed_over))
     if not images:
         raise UserError("no images given; name files, folders or patterns such as 'shots/*.jpg'")
-    return Names(_once(images), _once(name for name in passed if name not in images))
+    return Names(once(images), once(name for name in passed if name not in images))
 
 
-def _once(names: Iterable[str]) -> list[str]:
+def once(names: Iterable[str]) -> list[str]:
     """Names without those of a folder that was named in another spelling before: relative, absolute, or by a
-    link to it. Links to files are files of their own.
+    link to it. Links to files are files of their own, and other machines' folders are as they are named.
     """
     names = list(names)
     # a folder is asked once, and no name is held twice: there may be millions
-    real = {folder: os.path.realpath(folder) for folder in dict.fromkeys(map(os.path.dirname, names))}
+    folders = dict.fromkeys(map(os.path.dirname, names))
+    real = {folder: os.path.realpath(folder) for folder in folders if "://" not in folder}
     if len(set(real.values())) == len(real):
         return names
     known: dict[tuple[str, str], str] = {}
     for name in names:
-        known.setdefault((real[os.path.dirname(name)], os.path.basename(name)), name)
+        folder, file = os.path.split(name)
+        known.setdefault((real[folder], file) if folder in real else (name, ""), name)
     return list(known.values())
 
 

@@ -8,10 +8,11 @@ from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import accumulate, groupby
+from urllib.parse import quote
 
-from maskrcnn.errors import UserError
-from maskrcnn.predict.sources import choose_names, find_names
-from maskrcnn.scale.remote import REMOTE, open_filesystem, reaching
+from maskrcnn.errors import UserError, one_line
+from maskrcnn.predict.sources import choose_names, find_names, once
+from maskrcnn.scale.remote import ESCAPES, NO_ADDRESS, REMOTE, open_filesystem, reaching
 
 NO_TEXT = re.compile("[\n\0\ud800-\udfff]")  # NUL: a list in UTF-16; surrogates: bytes that are no UTF-8
 HASHED = 2**20  # characters that are encoded at a time
@@ -74,24 +75,27 @@ def find_addresses(
         images += found.images
         passed_over += found.passed_over
     images.sort()
-    once = [image for image, _ in groupby(images)]
-    for image in once:
+    named = once(image for image, _ in groupby(images))
+    for image in named:
         if NO_TEXT.search(image):
             raise UserError(f"{image:.200}: its name is no text, which a table cannot hold; rename it")
-    starts = array("Q", accumulate((len(image) + 1 for image in once), initial=0))
-    return Addresses("\n".join(once), starts, len(images) - len(once), passed_over)
+    starts = array("Q", accumulate((len(image) + 1 for image in named), initial=0))
+    return Addresses("\n".join(named), starts, len(images) - len(named), passed_over)
 
 
 def _in_folder(source: str, allow_network: bool, passed_over: list[str]) -> list[str]:
     """The images directly in a folder on another machine."""
+    from pyarrow import ArrowInvalid
     from pyarrow.fs import FileSelector, FileType
 
     with reaching(source):
-        filesystem, path = open_filesystem(source, allow_network)
         try:
+            filesystem, path = open_filesystem(source, allow_network)
             entries = filesystem.get_file_info(FileSelector(path.rstrip("/")))
         except FileNotFoundError:
             raise UserError(f"{source}: no such folder; check the name") from None
+        except ArrowInvalid as error:
+            raise UserError(f"{source:.200}: {NO_ADDRESS} ({one_line(error):.120}); {ESCAPES}") from None
     names = sorted(
         entry.base_name
         for entry in entries
@@ -100,5 +104,5 @@ def _in_folder(source: str, allow_network: bool, passed_over: list[str]) -> list
     found = choose_names(names)
     if not found.images:
         raise UserError(f"{source}: no images in this folder; check the name")
-    passed_over += [source + name for name in found.passed_over]
-    return [source + name for name in found.images]
+    passed_over += [source + quote(name, errors="surrogateescape") for name in found.passed_over]
+    return [source + quote(name, errors="surrogateescape") for name in found.images]

@@ -10,24 +10,29 @@ from typing import Any
 from maskrcnn.errors import ImageError, UserError, one_line
 
 REMOTE = re.compile(r"[a-zA-Z][\w+.-]*://")  # what an address of another machine begins with
+NO_ADDRESS = "no address that can be opened"
+ESCAPES = "check it, and write a space as %20 and a % as %25"
 
 
 def read_address(address: str, allow_network: bool) -> bytes:
     """The bytes at an address that `pyarrow.fs` opens.
 
     Raises:
-        ImageError: nothing is there.
-        UserError: it is on the network, without `allow_network`; of a kind that is not known; or the other
-            machine cannot be reached.
+        ImageError: nothing is there, or it is no address that can be opened.
+        UserError: it is on the network, without `allow_network`; or the other machine cannot be reached.
     """
+    from pyarrow import ArrowInvalid
+
     with reaching(address):
-        filesystem, path = open_filesystem(address, allow_network)
         try:
+            filesystem, path = open_filesystem(address, allow_network)
             with filesystem.open_input_stream(path) as stream:
                 data: bytes = stream.read()
                 return data
         except FileNotFoundError:
             raise ImageError(address, "no such file", "check the name") from None
+        except ArrowInvalid as error:
+            raise ImageError(address, f"{NO_ADDRESS} ({one_line(error):.120})", ESCAPES) from None
 
 
 @contextmanager
@@ -43,13 +48,15 @@ def reaching(address: str) -> Iterator[None]:
 
 
 def open_filesystem(address: str, allow_network: bool) -> tuple[Any, str]:
-    """The file system of an address, and its path there. Errors are those of `read_address`."""
-    from pyarrow import ArrowInvalid, fs
+    """The file system of an address, and its path there.
+
+    Raises:
+        UserError: it is on the network, without `allow_network`.
+        ArrowInvalid: of a kind that is not known, or not written as an address.
+    """
+    from pyarrow import fs
 
     if not allow_network and not address.startswith("file://"):
         raise UserError(f"{address:.200}: is on the network, which is used only with --allow-network")
-    try:
-        found: tuple[Any, str] = fs.FileSystem.from_uri(address)
-        return found
-    except ArrowInvalid as error:
-        raise UserError(f"{address:.200}: no address that can be opened ({one_line(error):.120})") from None
+    found: tuple[Any, str] = fs.FileSystem.from_uri(address)
+    return found
