@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +14,9 @@ import pytest
 import tifffile
 import torch
 import yaml
+from torch import Tensor, nn
 
-from maskrcnn.check import auto, length, machine, start
+from maskrcnn.check import auto, length, machine, measure, start
 from maskrcnn.check.advice import advise
 from maskrcnn.check.length import Cost
 from maskrcnn.check.machine import Machine
@@ -28,12 +30,16 @@ from maskrcnn.config.load import load_config
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import UserError
 from maskrcnn.files import write_json
+from maskrcnn.images.view import resized_sides
+from maskrcnn.labels.match_classes import labels_for
 from maskrcnn.labels.open import open_dataset
 from maskrcnn.labels.split import Grouping, hold_out, split_data
+from maskrcnn.labels.subset import Subset
 from maskrcnn.labels.synthetic import Synthetic
-from maskrcnn.labels.types import DEFAULT_CLASS
+from maskrcnn.labels.types import DEFAULT_CLASS, Dataset, LabelledImage
 from maskrcnn.labels.writers.coco import write_coco
 from maskrcnn.model.build import build
+from maskrcnn.training_data.loader import train_loader
 from maskrcnn.training_data.prepare import prepare_data
 from maskrcnn.training_data.tiles import TiledDataset
 from maskrcnn.weights.published import find_published
@@ -252,19 +258,82 @@ def test_other_times_are_refused(text: str) -> None:
 @pytest.mark.parametrize("seconds", [120.0, 1800.0, 36_000.0])
 @pytest.mark.parametrize("step", [0.05, 0.5])
 def test_a_training_fits_into_its_time(seconds: float, step: float) -> None:
-    cost = Cost(step=step, evaluation=step / 2, memory_gb=None)
+    cost = Cost(step=step, evaluation=step / 2, memory_gb=None, samples=100)
     config = advise("d", ANIMALS, machine=CPU, val_images=20, seconds=seconds, cost=cost).config.train
     every = config.evaluate_every_epochs
     evaluations = 10 if every is None else config.epochs / every
     assert 1 <= evaluations <= 10.01
-    planned = config.epochs * 100 * step + evaluations * 20 * step / 2
+    of_epoch = math.ceil(100 / config.batch) * config.batch * step
+    planned = config.epochs * of_epoch + evaluations * 20 * step / 2
     assert planned < 0.85 * seconds
     longest = 3 * advise("d", ANIMALS, machine=CPU, val_images=20).config.train.epochs
     assert planned > 0.5 * seconds or config.epochs == longest or seconds < 200
 
 
+class Costly(nn.Module):
+    """Of which a step takes as long as the measure is told."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def losses(self, images: Tensor, sizes: Tensor, targets: Any) -> dict[str, Tensor]:
+        return {"loss": self.weight}
+
+
+@pytest.mark.parametrize("mosaic", [0.0, 0.5])
+def test_a_step_is_measured_as_an_epoch_has_them(mosaic: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sides and mosaics are drawn, so the cheapest step of a few is not what steps cost; images that come
+    several times, and parts of them, are counted as the training does."""
+
+    def timed(work: Any, times: list[float]) -> Any:
+        batch = (work.__defaults__ or [None])[0]
+        times.append(0.0 if batch is None else float(batch.sizes.prod(1).sum()))
+        return work()
+
+    monkeypatch.setattr(measure, "_timed", timed)
+    monkeypatch.setattr(measure, "build", Costly)
+    asked = [f"data.augment.mosaic={mosaic}", "data.backgrounds=32", "data.repeat_threshold=1"]
+    config = load_config("quick", [*asked, "data.augment.short_sides=[64,128]", "data.augment.long_side=192"])
+    dataset = Synthetic(12, side=(128, 192))
+    cost = measure.measure(config, dataset, None, "cpu")
+    _, train, _, _ = prepare_data(config, dataset)
+    sides = [resized_sides(*image.size, short, 192) for image in train for short in (64, 128)]
+    whole = np.prod(sides, axis=1).mean()
+    assert cost.step == pytest.approx(mosaic * 128 * 128 + (1 - mosaic) * whole)
+    trained_on = train_loader(train, labels_for(train, train.classes), config).batch_sampler
+    assert cost.samples == trained_on.entries > len(train) > 12  # type: ignore[union-attr]
+    assert cost.of_epoch(5) == cost.step * 5 * -(-cost.samples // 5)
+
+
+class Nameless(Subset):
+    """Labels of no class names."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        super().__init__(dataset, range(len(dataset)))
+        self.info = replace(dataset.info, classes=[DEFAULT_CLASS], class_ids=[1])
+
+    def image(self, index: int) -> LabelledImage:
+        image = super().image(index)
+        return replace(image, annotations=[replace(each, label=0) for each in image.annotations])
+
+
+def test_labels_without_class_names_are_measured_as_they_are_trained_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def find(network: nn.Module, dataset: Dataset) -> float:
+        assert dataset.classes == ["cell"]
+        return 2.0
+
+    monkeypatch.setattr(measure, "build", Costly)
+    monkeypatch.setattr(measure, "_seconds_to_find", find)
+    config = load_config("quick", ["model.classes=[cell]"])
+    nameless = Nameless(Synthetic(4, side=(64, 64)))
+    assert measure.measure(config, nameless, nameless, "cpu").evaluation == 2.0
+
+
 def test_too_little_time_is_refused() -> None:
-    cost = Cost(step=30.0, evaluation=10.0, memory_gb=None)
+    cost = Cost(step=30.0, evaluation=10.0, memory_gb=None, samples=100)
     with pytest.raises(UserError, match="too few: a step takes 30"):
         advise("d", ANIMALS, machine=CPU, val_images=20, seconds=60.0, cost=cost)
 
@@ -354,7 +423,7 @@ def test_steps_are_counted_in_tiles(side: int) -> None:
 def test_the_length_is_fitted_by_what_steps_cost(
     tmp_path: Path, trained: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(auto, "measure", lambda *_: Cost(2.0, 0.1, None))
+    monkeypatch.setattr(auto, "measure", lambda *_: Cost(2.0, 0.1, None, 8))
     write_coco(Synthetic(10, seed=1, side=(64, 96)), tmp_path / "train.json", tmp_path / "train")
     assert main(["train", str(tmp_path), "--time", "4m", "--run", str(tmp_path / "run")]) == 0
     epochs = trained["config"].train.epochs

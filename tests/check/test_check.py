@@ -392,7 +392,7 @@ def test_a_step_is_measured_on_the_device_that_trains(folder: Path, monkeypatch:
 
     def note(config: Config, train: Dataset, val: Dataset | None, device: str) -> Cost:
         asked.append(device)
-        return Cost(1.0, 1.0, None)
+        return Cost(1.0, 1.0, None, 1)
 
     monkeypatch.setattr(run, "measure", note)
     monkeypatch.setattr(run, "best_device", lambda: "cuda")

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from maskrcnn.config.train import TrainConfig
 from maskrcnn.errors import UserError
 from maskrcnn.labels.match_classes import labels_for
 from maskrcnn.labels.types import LabelledImage
 from maskrcnn.train.callbacks import Callback
 from maskrcnn.train.checkpoint import TrainingState
+from maskrcnn.train.evaluation import evaluation_due
 from maskrcnn.train.log import Log, read_metrics
 from maskrcnn.train.trainer import Trainer, train
 from maskrcnn.training_data.samples import TrainSamples
@@ -56,6 +58,19 @@ def test_callbacks_are_told_in_order_and_evaluations_come_at_ten_points(tmp_path
         expected.append(("step", iteration, names))
         expected += [("evaluation", iteration, ["bbox"])] * (iteration % 2 == 0)
     assert told.calls == other.calls == [*expected, ("end", "best", True)]
+
+
+@pytest.mark.parametrize(
+    ("total", "per_epoch", "every", "most"), [(103, 10, None, 10), (101, 101, 0.5, 2), (30, 30, 0.1, 10)]
+)
+def test_there_are_no_more_evaluations_than_planned(
+    total: int, per_epoch: int, every: float | None, most: int
+) -> None:
+    progress, settings, count = TrainingState(), TrainConfig(evaluate_every_epochs=every), 0
+    for progress.iteration in range(1, total + 1):
+        if evaluation_due(settings, progress, total, per_epoch):
+            progress.evaluated_at, count = progress.iteration, count + 1
+    assert count == most and progress.evaluated_at == total
 
 
 def test_what_a_callback_raises_ends_the_training_and_a_resume_goes_on(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ class Advice:
     overrides: list[str]
     command: str
     reasons: list[str]
-    seconds_per_image: float | None = None  # of a training step, measured
+    seconds_per_image: float | None = None  # of a training step, measured; where there are tiles, for a tile
     hours: float | None = None
     memory_gb: float | None = None  # the most that this process held while a step ran
 
@@ -48,10 +48,11 @@ class Advice:
     def config(self) -> Config:
         return load_config(self.recipe, self.overrides)
 
-    def note_cost(self, cost: Cost, images: int) -> None:
-        """What was measured, and what it makes of a training on so many images."""
+    def note_cost(self, cost: Cost) -> None:
+        """What was measured, and what it makes of the training."""
+        train = self.config.train
         self.seconds_per_image = round(cost.step, 3)
-        self.hours = round(cost.step * images * self.config.train.epochs / 3600, 2)
+        self.hours = round(cost.of_epoch(train.batch) * train.epochs / 3600, 2)
         self.memory_gb = cost.memory_gb
 
 

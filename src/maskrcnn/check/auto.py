@@ -64,5 +64,5 @@ def choose(
         return advice
     cost = measure(advice.config, train, val, machine.device)
     advice = advised(cost=cost)
-    advice.note_cost(cost, len(train))
+    advice.note_cost(cost)
     return advice

@@ -27,11 +27,16 @@ LONGER = 3  # times as long as the images ask for, at most, where there is time
 
 @dataclass(frozen=True)
 class Cost:
-    """Measured on this machine, seconds an image with all its tiles."""
+    """Measured on this machine, in seconds."""
 
-    step: float  # of training, reading it included
-    evaluation: float
+    step: float  # of training, for an image or a tile, reading it included
+    evaluation: float  # for an image with all its tiles
     memory_gb: float | None  # the most that this process held
+    samples: int  # images or tiles that an epoch has
+
+    def of_epoch(self, batch: int) -> float:
+        """Seconds of an epoch, whose last step is filled up."""
+        return self.step * batch * math.ceil(self.samples / batch)
 
 
 def advise_length(
@@ -48,13 +53,14 @@ def advise_length(
     images = max(1, stats.images - (val_images if config.data.val_share else 0))
     known = config.train.init is not None and draft.familiar
     fewer = FINE_TUNED if known else 1
-    samples = images * _samples_of_an_image(stats, config.data.tiles)  # of an epoch
+    about = images * _samples_of_an_image(stats, config.data.tiles)
+    samples = about if cost is None else cost.samples  # of an epoch
     wanted = int(np.clip(math.ceil(IMAGE_VIEWS / samples / fewer), *EPOCHS))
     evaluations, epochs = EVALUATIONS, float(wanted)
     if seconds is not None and cost is not None:
         evaluations = _evaluations(seconds, cost, val_images)
         evaluated = evaluations + known  # the start itself first
-        epochs = _epochs_in(seconds, cost, images, evaluated * val_images, wanted)
+        epochs = _epochs_in(seconds, cost, config.train.batch, evaluated * val_images, wanted)
         said = f"{epochs:g} epochs fit into {seconds / 60:.3g} minutes; the images ask for {wanted}"
         if epochs == LONGER * wanted:
             said = f"{epochs:g} epochs: {LONGER} times what the images ask for, and more would help little"
@@ -69,18 +75,18 @@ def advise_length(
     draft.overrides.append(f"train.epochs={epochs:g}")
     if not chosen:
         return
-    iterations = max(1, round(epochs * samples / config.train.batch))
-    about = "" if config.data.tiles is None else "about "
+    iterations = max(1, round(epochs * math.ceil(samples / config.train.batch)))
+    roughly = "" if config.data.tiles is None or cost else "about "
     decay = float(np.clip(1 - 10 / iterations, 0.9, 0.999))
     draft.add(
-        f"schedule: {about}{counted(iterations, 'step')} along a cosine, the first tenth warms up; weights "
+        f"schedule: {roughly}{counted(iterations, 'step')} along a cosine, the first tenth warms up; weights "
         f"averaged over the last {1 / (1 - decay):.0f}",
         "train.schedule=cosine",
         f"train.warmup_iterations={min(300, max(1, iterations // 10))}",
         f"train.ema={decay:.4g}",
     )
     if val_images and not draft.asks("train.evaluate_every_epochs"):
-        every = "null" if evaluations == EVALUATIONS else f"{epochs / evaluations:.4g}"
+        every = "null" if evaluations == EVALUATIONS else f"{epochs / evaluations:.6g}"
         stops = evaluations > PATIENCE  # with fewer it could not
         draft.add(
             f"evaluation at {counted(evaluations, 'point')}"
@@ -108,18 +114,17 @@ def _evaluations(seconds: float, cost: Cost, val_images: int) -> int:
     return int(np.clip(EVALUATED * seconds / once, 1, EVALUATIONS))
 
 
-def _epochs_in(seconds: float, cost: Cost, images: int, evaluated: int, wanted: int) -> float:
+def _epochs_in(seconds: float, cost: Cost, batch: int, evaluated: int, wanted: int) -> float:
     """Epochs that fit into the time beside so many evaluated images, to three digits.
 
     Raises:
         UserError: not even one step does.
     """
-    left = SPARE * seconds - START_UP - cost.evaluation * evaluated
-    epochs = min(left / (cost.step * images), LONGER * wanted)
-    if epochs * images < 1:
-        least = (START_UP + cost.evaluation * evaluated + 10 * cost.step) / SPARE
+    beside = START_UP + cost.evaluation * evaluated
+    left = SPARE * seconds - beside
+    if left < cost.step * batch:
         raise UserError(
             f"--time: {seconds:.0f} seconds are too few: a step takes {cost.step:.3g} s an image here; give "
-            f"at least {math.ceil(least / 60)}m"
+            f"at least {math.ceil((beside + cost.step * batch) / SPARE / 60)}m"
         )
-    return float(f"{epochs:.3g}")
+    return float(f"{min(left / cost.of_epoch(batch), LONGER * wanted):.3g}")

@@ -2,66 +2,67 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import TypeVar
 
 import numpy as np
 import torch
 
 from maskrcnn.check.length import Cost
+from maskrcnn.config.data import AugmentConfig
 from maskrcnn.config.load import Config
 from maskrcnn.environment import usable_cores
 from maskrcnn.evaluate.coco import find_all
 from maskrcnn.images.batch import Batch, Targets
-from maskrcnn.labels.channels import with_channels
-from maskrcnn.labels.match_classes import labels_for
+from maskrcnn.images.view import resized_sides
+from maskrcnn.labels.match_classes import labels_for, take_class
 from maskrcnn.labels.subset import Subset
 from maskrcnn.labels.types import Dataset
 from maskrcnn.model.build import build
 from maskrcnn.model.mask_rcnn import MaskRCNN
-from maskrcnn.training_data.decoded import GIGABYTE, DecodedImages
-from maskrcnn.training_data.fill_config import fill_config, fill_value_range
 from maskrcnn.training_data.loader import train_loader
+from maskrcnn.training_data.prepare import prepare_data
 from maskrcnn.training_data.tiles import TiledDataset
 
 ENOUGH = 5.0  # seconds of steps
 STEPS = 4  # at most
 MEASURED_BATCH = 2  # images of a step that is measured
+LOOKED_AT = 500  # images, of whose sizes the mean is taken
 T = TypeVar("T")
 
 
 def measure(config: Config, train: Dataset, val: Dataset | None, device: str) -> Cost:
-    """Runs training steps with random weights and looks at one image of `val`, or else of `train`.
+    """Runs training steps with random weights and looks at one image to evaluate on, where there is one.
 
-    The first step warms up; of the others the fastest counts, which what else the machine does slowed least.
+    The first step warms up; of the others the fastest counts, which what else the machine does slowed least,
+    as much for each pixel as a training has on average: sides and mosaics are drawn.
 
     Args:
         config: without the classes of the data, or with them.
     """
-    config = fill_value_range(fill_config(config, train), train)
-    form = config.model.input.channels, config.model.input.value_range
-    train, seen = with_channels(train, *form), with_channels(val or train, *form)
-    views, views_seen = 1.0, 1.0  # of an image
-    if config.data.tiles is not None:
-        decoded = DecodedImages(int(config.data.tiles.cache_gb * GIGABYTE), value_range=form[1])
-        cut = partial(TiledDataset, tiles=config.data.tiles, channels=form[0], decoded=decoded)
-        tiles, tiles_seen = cut(train), cut(seen, keep_empty=True)
-        views, views_seen = len(tiles) / len(train), len(tiles_seen) / len(seen)
-        train, seen = _largest(tiles), tiles_seen
+    train, _ = take_class(train, config.model.classes)
+    val = None if val is None else take_class(val, config.model.classes or train.classes)[0]
+    config, train, val, _ = prepare_data(config, train, val, decode=False)
+    labels = labels_for(train, config.model.classes)
+    samples = int(train_loader(train, labels, config).batch_sampler.entries)  # type: ignore[union-attr]
+    pixels = _pixels(config.data.augment, train)
+    if isinstance(train, TiledDataset):
+        train = _largest(train)
     config.data.workers = 0
     # one process, and the memory of one part: the recipe's own parts need not divide so small a batch
     config.train.batch, config.train.accumulate = min(MEASURED_BATCH, len(train)), 1
     network = build(config.model).train().to(device)
-    labels = labels_for(train, config.model.classes)
     batches = iter(train_loader(train, labels, config, endless=True))
     bf16 = config.train.precision == "bf16"
     times: list[float] = []
     reading: list[float] = []
+    of_a_pixel: list[float] = []
     while len(times) < 2 or (len(times) < STEPS and sum(times) < ENOUGH):
         batch, targets, _ = _timed(lambda: next(batches), reading)
+        drawn = float(batch.sizes.double().prod(1).sum())
         batch, targets = batch.to(device), targets.to(device)
 
         def step(batch: Batch = batch, targets: Targets = targets) -> None:
@@ -72,10 +73,27 @@ def measure(config: Config, train: Dataset, val: Dataset | None, device: str) ->
                 torch.cuda.synchronize()
 
         _timed(step, times)
+        of_a_pixel.append(times[-1] / drawn)
     # on a CPU workers take turns with the training
-    seconds = min(times[1:]) + sum(reading) / len(reading) / usable_cores()
-    evaluation = _seconds_to_find(network.eval(), seen) * views_seen
-    return Cost(seconds / config.train.batch * views, evaluation, _peak_memory_gb())
+    read = sum(reading) / len(reading) / usable_cores() / config.train.batch
+    evaluation = 0.0 if val is None else _seconds_to_find(network.eval(), val)
+    return Cost(min(of_a_pixel[1:]) * pixels + read, evaluation, _peak_memory_gb(), samples)
+
+
+def _pixels(augment: AugmentConfig, dataset: Dataset) -> float:
+    """Of a training image, on average over what is drawn."""
+    canvas = math.prod(augment.canvas)
+    if augment.crop is not None:
+        whole = float(math.prod(augment.crop))
+    else:
+        sizes = [dataset.size(index) for index in range(0, len(dataset), max(1, len(dataset) // LOOKED_AT))]
+        found = [
+            math.prod(resized_sides(*size, short, augment.long_side))
+            for size in sizes
+            for short in augment.short_sides
+        ]
+        whole = sum(found) / len(found)
+    return augment.mosaic * canvas + (1 - augment.mosaic) * whole
 
 
 def _largest(tiles: TiledDataset) -> Dataset:
@@ -86,11 +104,11 @@ def _largest(tiles: TiledDataset) -> Dataset:
 
 
 def _seconds_to_find(network: MaskRCNN, dataset: Dataset) -> float:
-    """Of one image, the second time."""
+    """Of one image with all its tiles, the second time."""
     times: list[float] = []
     for _ in range(2):
         _timed(lambda: list(find_all(network, Subset(dataset, [0]))), times)
-    return times[-1]
+    return times[-1] * (len(dataset) / len(dataset.dataset) if isinstance(dataset, TiledDataset) else 1)
 
 
 def _timed(work: Callable[[], T], times: list[float]) -> T:

@@ -30,7 +30,6 @@ from maskrcnn.errors import RecordError, UserError
 from maskrcnn.files import write_json
 from maskrcnn.images.read import ValueRange
 from maskrcnn.labels.channels import with_channels
-from maskrcnn.labels.match_classes import take_class
 from maskrcnn.labels.open import open_dataset, open_split, open_val
 from maskrcnn.labels.options import PLAIN, LabelOptions
 from maskrcnn.labels.problems import Problem
@@ -201,8 +200,7 @@ def _advise(
         check_anchors(dataset, report.statistics[split], advice.config, split, report.findings)
         check_known(report.statistics[split], classes, split, report.findings)
     if measured and not report.findings.errors:
-        trained = take_class(report.datasets["train"], classes)[0]
         try:
-            advice.note_cost(measure(advice.config, trained, other, best_device()), len(trained))
+            advice.note_cost(measure(advice.config, report.datasets["train"], other, best_device()))
         except UserError as error:  # what is known by now is not lost
             report.findings.add(Finding(CheckKind.STEP_REFUSED, "train", str(error)))

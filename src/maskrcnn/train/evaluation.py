@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
@@ -62,7 +64,8 @@ def evaluation_due(settings: TrainConfig, progress: TrainingState, total: int, p
         total, per_epoch: iterations of the training and of an epoch.
     """
     iteration, last, epochs = progress.iteration, progress.evaluated_at, settings.evaluate_every_epochs
-    every = max(1, round(total / TENTHS if epochs is None else epochs * per_epoch))
+    # rounded up, past the last digits of a fraction: one more would cost time that was not planned
+    every = max(1, math.ceil((total / TENTHS if epochs is None else epochs * per_epoch) - 1e-3))
     regular = epochs != 0 and iteration // every > last // every
     return iteration != last and (regular or iteration >= total)
 

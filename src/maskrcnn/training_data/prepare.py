@@ -19,11 +19,19 @@ from maskrcnn.training_data.tiles import TiledDataset
 
 
 def prepare_data(
-    config: Config, train: Dataset, val: Dataset | None = None, progress: Progress | None = None
+    config: Config,
+    train: Dataset,
+    val: Dataset | None = None,
+    progress: Progress | None = None,
+    *,
+    decode: bool = True,
 ) -> tuple[Config, Dataset, Dataset | None, list[str]]:
     """What to train and evaluate on, large images decoded.
 
     Where there is no `val`, `data.val_share` of the images of `train` are kept for it.
+
+    Args:
+        decode: False: each large image is decoded when a tile of it is first read.
 
     Returns:
         the settings, with what the data fill in; the data sets; and lines about it for the terminal.
@@ -73,7 +81,8 @@ def prepare_data(
     if val is not None and tiles.val:
         tiled.append(TiledDataset(val, tiles, channels=channels, decoded=decoded, keep_empty=True))
     lines += [dataset.line for dataset in tiled]
-    decoded.fill(progress)
+    if decode:
+        decoded.fill(progress)
     if decoded.bytes:
         lines.append(f"decoded images: {decoded.bytes / GIGABYTE:.2f} GB in {decoded.folder}")
     slow = sum(dataset.counts["not kept"] for dataset in tiled)
