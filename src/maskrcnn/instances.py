@@ -60,6 +60,7 @@ class Instances:
     # (N,) int64: the class of each in the user's own file; None: labels + 1
     class_ids: np.ndarray | None = None
     track_ids: np.ndarray | None = None  # (N,) int64: the same object's in every frame of a video
+    capped: bool = False  # the image or a tile of it has as many as the model gives: there may be more
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -70,7 +71,8 @@ class Instances:
         parts = [name for name in ("masks", "keypoints", "track_ids") if getattr(self, name) is not None]
         on = f" of {self.path.name}" if self.path else ""
         return (
-            f"<Instances: {counts or 'no objects'}; {' and '.join(['boxes', *parts])}; "
+            f"<Instances: {counts or 'no objects'}{', and perhaps more' if self.capped else ''}; "
+            f"{' and '.join(['boxes', *parts])}; "
             f"image{on} {self.size[1]} x {self.size[0]}>"
         )
 
@@ -294,6 +296,7 @@ class Instances:
         arrays = {name: getattr(self, name) for name in PER_OBJECT if name != "masks"}
         record: dict[str, Any] = {"names": self.names, "size": self.size, "channels": self.channels}
         record |= {"path": self.path and str(self.path), "value_range": self.value_range}
+        record["capped"] = self.capped
         record["schema"] = self.keypoint_schema and self.keypoint_schema.model_dump()
         if self.masks is not None:
             record["threshold"], record["known"] = self.masks.threshold, list(self.masks.known)
@@ -331,6 +334,7 @@ class Instances:
                 path=record["path"] and Path(record["path"]),
                 channels=record["channels"],
                 value_range=record["value_range"] and tuple(record["value_range"]),
+                capped=record.get("capped", False),
             )
         except FileNotFoundError:
             raise DataError(f"{path}: no such file; check the name") from None

@@ -16,6 +16,7 @@ from fixed_model import Raw
 from PIL import Image
 
 from maskrcnn.images import regions
+from maskrcnn.instances import Instances
 from maskrcnn.masks.rle import rle_bitmap
 from maskrcnn.predict import reading
 from maskrcnn.predict.files import Summary, predict_files
@@ -223,8 +224,14 @@ def test_full_tiles_are_told(tmp_path: Path) -> None:
     (line,) = [note for note in summary.notes if note.startswith("warning")]
     assert "of 63 tiles there are 5 objects" in line and line.endswith("--tiles 32")
     assert summary.objects["blob"] < count
-    with pytest.warns(UserWarning, match="of 63 tiles there are 5 objects"):
-        predict(BlobModel(most=5), pixels)
+    with pytest.warns(UserWarning, match="1 image with as many objects as the model gives") as told:
+        found = predict(BlobModel(most=5), pixels)
+    assert isinstance(found, Instances) and found.capped and "and perhaps more" in repr(found)
+    found.save(tmp_path / "found.npz")
+    assert Instances.load(tmp_path / "found.npz").capped
+    with pytest.warns(UserWarning, match="2 images with as many"):
+        assert all(one.capped for one in predict(BlobModel(most=5), [pixels[:60, :60]] * 2))
+    assert not any("predictor.py" in str(one.message) for one in told)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         predict(BlobModel(), pixels)

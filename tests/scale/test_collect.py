@@ -37,6 +37,20 @@ def test_coco_is_what_predict_writes(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert f"{count} objects in 7 images" in capsys.readouterr().out and count > 10
 
 
+def test_images_that_may_hold_more_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("maskrcnn.cli.predict_shards.load_runner", lambda *_, **__: BlobModel(most=2))
+    command = ["predict", "m", str(photos(tmp_path / "photos", 5, (1,))), "--out", str(tmp_path / "out")]
+    for _ in range(2):  # a second run knows it of the parts
+        assert main([*command, "--shard", "1/1"]) == 3
+        assert "warning: 4 images with as many objects as the model gives" in capsys.readouterr().err
+    assert main(["collect", str(tmp_path / "out"), "--to", "parquet"]) == 3
+    assert "warning: 4 images with as many objects as the model gives" in capsys.readouterr().err
+    run = read_run(tmp_path / "out")
+    assert [row["capped"] for row in run.rows(0)] == [True, None, True, True, True]
+
+
 @pytest.mark.parametrize("name", ["run.json", "part-000000-0123456789abcdef.parquet"])
 def test_the_run_itself_is_not_written_over(name: str, tmp_path: Path) -> None:
     folder = parts_of(tmp_path).folder

@@ -48,6 +48,7 @@ def test_an_answer_is_what_predict_finds_bit_for_bit(service: Served, runner: To
     answer = service.predict(encoded(image), "?score=0")
     assert answer.status == 200 and answer.headers["content-type"] == "application/json"
     found = expected(runner, image)
+    assert answer.json["capped"] == found.capped == (len(found) >= runner.config.test.detections)
     want = json.loads(json.dumps(found.to_coco(0)))
     assert (answer.json["width"], answer.json["height"], answer.json["model"]) == (128, 96, "small")
     areas, names = [], []

@@ -179,6 +179,14 @@ def test_no_source_and_nothing_of_another_is_replaced(tmp_path: Path, fixed: Fix
     assert second.read_bytes() == before
 
 
+@pytest.mark.parametrize("track", [[], ["--track"]])
+def test_frames_that_may_hold_more_are_counted(track, tmp_path, fixed: FixedModel, capsys) -> None:
+    fixed.config.test.detections = 1
+    clip = write_clip(tmp_path / "clip.mp4", 3)
+    assert main(["predict", "any", str(clip), "--out", str(tmp_path / "out"), "--no-overlay", *track]) == 0
+    assert f"warning: {clip}: 3 frames with as many objects as the model gives" in capsys.readouterr().err
+
+
 def test_a_video_may_be_called_as_the_journal_is(tmp_path: Path, fixed: FixedModel) -> None:
     arguments = [str(write_clip(tmp_path / "journal.mp4", 2)), "--out", str(tmp_path / "out")]
     for _ in range(2):

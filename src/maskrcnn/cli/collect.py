@@ -33,6 +33,10 @@ def collect(
     with progress_bar("collecting") as progress:
         found = join(folder, to, file, progress)
     print(printable(f"{counted(found.objects, 'object')} in {counted(found.images, 'image')}: {file}"))
+    if found.capped:
+        from maskrcnn.predict.predictor import capped_line
+
+        say(f"warning: {capped_line(found.capped, 'image')}")
     if found.failures:
         say(f"warning: the first that could not be read: {found.first_failure}")
         raise DataError(f"{counted(found.failures, 'image')} of them could not be read")

@@ -123,12 +123,15 @@ def _find_addresses(sources: list[str], *, allow_network: bool) -> Addresses:
 
 def _tell(summary: ShardSummary, found: Addresses, out: Path, *, told_limit: bool) -> None:
     """Print what was done and, on stderr, what was not."""
+    from maskrcnn.predict.predictor import capped_line
     from maskrcnn.predict.sources import passed_over_line
 
     done = summary.images - summary.failures
     print(printable(f"predicted {counted(done, 'image')} of {len(found):,}: {out}"))
     if summary.resumed:
         say(f"{summary.resumed} of them were done before")
+    if summary.capped:
+        say(f"warning: {capped_line(summary.capped, 'image')}; add --tiles, half an image's side")
     if found.passed_over:
         say(f"warning: {passed_over_line([Path(name) for name in found.passed_over])}")
     if summary.failures:

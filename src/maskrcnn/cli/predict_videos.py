@@ -158,6 +158,10 @@ def _tell(summary: VideoSummary, out: Path, tracked: bool) -> bool:
         say(f"warning: {line}")
     if summary.damaged:
         say(f"warning: {shown}: {counted(summary.damaged, 'frame')} damaged or missing")
+    if summary.capped:
+        from maskrcnn.predict.predictor import capped_line
+
+        say(f"warning: {shown}: {capped_line(summary.capped, 'frame')}; add --tiles, half a frame's side")
     if summary.set_back:
         say(f"{shown}: its time goes back {counted(summary.set_back, 'time')}; it goes on by a frame there")
     if summary.audio_left_out:

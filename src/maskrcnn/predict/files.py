@@ -298,7 +298,7 @@ def _notes(name: str, found: Instances, config: ModelConfig) -> list[str]:
             f"warning: {name}: {width:,} x {height:,} pixels, {times:.1f} times what the model is made for, "
             "so objects are seen that much smaller; leave out --tiles"
         )
-    if len(found) >= config.test.detections:
+    if found.capped:
         lines.append(
             f"warning: {name}: {len(found)} objects are the most that the model gives for an image "
             "(model.test.detections), so there may be more; add --tiles, with half the image's side"

@@ -29,6 +29,7 @@ from maskrcnn.progress import Progress
 from maskrcnn.runtime.compiled_engine import CompiledEngine
 from maskrcnn.runtime.engine import Runner, run_network
 from maskrcnn.runtime.torch_engine import torch_runner
+from maskrcnn.shell import counted
 
 Pixels = np.ndarray | Image.Image | bytes | bytearray | memoryview | OpenFile
 One = str | Path | Pixels
@@ -61,6 +62,8 @@ def predict(
             (`maskrcnn.predict.augment`), for about four times the time.
         allow_network: fetch addresses (https); they are refused otherwise.
 
+    Warns where an image may hold more objects than the model gives (`Instances.capped`).
+
     Returns:
         the image's Instances for a single image, else a list of them in the order of `find_images`.
 
@@ -83,12 +86,22 @@ def predict(
             group = images[start : start + batch]
             opened = [_open(image, model.config.input, tiles) for image in group]
             found += predict_opened(model, opened, score, [given.own_path(image) for image in group])
+    if capped := sum(instances.capped for instances in found):
+        warnings.warn(f"{capped_line(capped, 'image')}; give tiles=, half an image's side", stacklevel=3)
     if one and not (isinstance(source, str | Path) and is_many(source)):
         return found[0]
     # a folder's worth of decoded images would fill the memory; `plot` reads the file again
     for instances in found:
         instances.pixels = instances.pixels if instances.path is None else None
     return found
+
+
+def capped_line(count: int, noun: str) -> str:
+    """That so many images or frames may hold more, in words."""
+    return (
+        f"{counted(count, noun)} with as many objects as the model gives for one, or for a tile "
+        "(model.test.detections), so there may be more"
+    )
 
 
 def predict_pixels(
@@ -131,13 +144,14 @@ def predict_opened(
             continue
         prediction = tiled(model, image, side, score=score)
         found[place] = prediction.whole(progress)
-        if prediction.full:
-            warnings.warn(prediction.full_line(), stacklevel=4)
+        found[place].capped = prediction.full > 0
     for places, batch in whole_batches(model, images) if batches is None else batches:
         raw = run_network(model, batch.images, batch.sizes, score)
         found |= zip(places, finish(raw, batch, model.config, score=score), strict=True)
-    for place, (image, _) in enumerate(images):
+    for place, (image, side) in enumerate(images):
         instances = found[place]
+        if side is None:
+            instances.capped = len(instances) >= model.config.test.detections
         instances.pixels = image.pixels if isinstance(image, ArrayRegions) else None
         instances.channels, instances.value_range = image.channels, config.value_range
         instances.path = paths[place]

@@ -31,6 +31,7 @@ class Collected:
     objects: int = 0
     failures: int = 0  # images that could not be read
     first_failure: str = ""
+    capped: int = 0  # images with as many objects as the model gives
 
 
 def whole_run(folder: Path) -> Run:
@@ -64,6 +65,7 @@ def rows_of(run: Run, found: Collected, progress: Progress | None = None) -> Ite
         for row in run.rows(block):
             found.images += 1
             found.objects += len(row["boxes"] or ())
+            found.capped += bool(row["capped"])
             if row["error"] is not None:
                 found.failures += 1
                 found.first_failure = found.first_failure or f"{row['address']}: {row['error']}"

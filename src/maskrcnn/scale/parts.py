@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 NAME = "run.json"
 PART = re.compile(r"part-(\d{6,})-([0-9a-f]{16})\.parquet")
 FAILURES = b"maskrcnn.failures"  # images of the part that could not be read
+CAPPED = b"maskrcnn.capped"  # images of it with as many objects as the model gives
 AT_ONCE = 256  # rows in memory when a part is read
 REMEDY = "give the folder of maskrcnn predict --shard or --ray"
 
@@ -82,7 +83,8 @@ class Run:
         from pyarrow import parquet
 
         failures = sum(row.get("error") is not None for row in rows)
-        table = pa.Table.from_pylist(rows, schema=schema().with_metadata({FAILURES: str(failures)}))
+        told = {FAILURES: str(failures), CAPPED: str(sum(bool(row.get("capped")) for row in rows))}
+        table = pa.Table.from_pylist(rows, schema=schema().with_metadata(told))
         with new_file(self.part(block)) as unfinished:
             parquet.write_table(table, unfinished, compression="zstd")
         return failures
@@ -101,6 +103,14 @@ class Run:
         if found.num_rows != len(self.places(block)) or not counted.isdigit():
             raise DataError(f"{path}: is not the part that its name says; {_AGAIN}")
         return int(counted)
+
+    def capped(self, block: int) -> int:
+        """How many images of a part that is there have as many objects as the model gives.
+
+        Raises:
+            DataError: the part is damaged.
+        """
+        return int((_metadata(self.part(block)).metadata or {}).get(CAPPED, b"0"))
 
     def rows(self, block: int) -> Iterator[Row]:
         """The rows of a part, which are those of the block, each once and in order.
@@ -138,6 +148,7 @@ class ShardSummary:
     images: int = 0  # of the share, that are done
     resumed: int = 0  # of them by earlier runs
     failures: int = 0  # of them that could not be read
+    capped: int = 0  # of them with as many objects as the model gives
 
 
 _AGAIN = "remove it, and the command that wrote it makes it anew"

@@ -166,6 +166,7 @@ def predict_on_ray(
                 limit.check(summary.failures, run.images)
     if lost := missing_blocks(run):
         raise DataError(f"{out}: Ray ended without {counted(len(lost), 'part')}; the same command goes on")
+    summary.capped = sum(map(run.capped, run.blocks))
     return summary
 
 

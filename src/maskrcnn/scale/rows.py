@@ -36,6 +36,7 @@ def schema(id_type: pyarrow.DataType | None = None) -> pyarrow.Schema:
             ("keypoints", pa.list_(numbers)),  # x, y, score of one after another; null without
             ("mask_scores", numbers),  # what ranks the masks and keypoints, where that is not `scores`
             ("keypoint_scores", numbers),
+            ("capped", pa.bool_()),  # as many objects as the model gives: there may be more
             ("error", pa.string()),  # why the image could not be read; null where it could
         ]
     )
@@ -54,6 +55,7 @@ def found_row(found: Instances) -> Row:
         "keypoints": None if keypoints is None else [each.ravel().tolist() for each in keypoints],
         "mask_scores": None if found.mask_scores is None else found.mask_scores.tolist(),
         "keypoint_scores": None if found.keypoint_scores is None else found.keypoint_scores.tolist(),
+        "capped": found.capped,
     }
 
 

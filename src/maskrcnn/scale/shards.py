@@ -80,6 +80,7 @@ def predict_shard(
                 summary.resumed += len(places)
             summary.images += len(places)
             summary.failures += failures
+            summary.capped += run.capped(number)
             if progress:
                 progress(summary.images, images)
             if limit:

@@ -48,6 +48,7 @@ class Found(BaseModel):
 PERSON: dict[str, Any] = {"category_id": 1, "category_name": "person", "score": 0.98, "area": 4}
 PERSON |= {"bbox": [1.0, 0.5, 2.0, 2.25], "segmentation": {"size": [3, 4], "counts": "32103"}}
 EXAMPLE: dict[str, Any] = {"model": "person-efficientnet", "width": 4, "height": 3, "objects": [PERSON]}
+EXAMPLE["capped"] = False
 
 
 class Answer(BaseModel):
@@ -59,6 +60,7 @@ class Answer(BaseModel):
     width: int = Field(description="Of the image as a person sees it (EXIF orientation applied).")
     height: int
     objects: list[Found] = Field(description="Best first.")
+    capped: bool = Field(description="As many objects as the model gives: there may be more.")
 
 
 class BatchAnswer(BaseModel):
@@ -97,7 +99,7 @@ def to_answer(found: Instances, model: str, form: MaskForm) -> dict[str, Any]:
         else:
             ((left, top, bitmap),) = found.masks[place].windows()
             one["segmentation"] = {"left": int(left), "top": int(top), "png": _png(bitmap)}
-    return {"model": model, "width": width, "height": height, "objects": objects}
+    return {"model": model, "width": width, "height": height, "objects": objects, "capped": found.capped}
 
 
 def _png(bitmap: np.ndarray) -> str:

@@ -127,7 +127,8 @@ def write_answer(wanted: Wanted, name: str, found: Instances) -> tuple[bytes, di
             tensor["data"] = [one.decode("ascii") for one in flat] if kind == "BYTES" else flat
         tensors.append(tensor)
     id_ = {} if wanted.id is None else {"id": wanted.id}
-    head = json.dumps({"model_name": name, "model_version": "1", "outputs": tensors} | id_).encode()
+    answer = {"model_name": name, "model_version": "1", "parameters": {"capped": found.capped}}
+    head = json.dumps(answer | {"outputs": tensors} | id_).encode()
     if not parts:
         return head, {"Content-Type": "application/json"}
     return head + b"".join(parts), {"Content-Type": "application/octet-stream", HEADER: str(len(head))}

@@ -44,6 +44,7 @@ class VideoSummary:
     failed: str | None = None  # why it ended before its end
     damaged: int = 0  # frames that are missing or visibly wrong
     unreadable: list[str] = field(default_factory=list)  # a line for each image of a sequence
+    capped: int = 0  # frames with as many objects as the model gives
     dropped: int = 0  # frames of a live source
     audio_left_out: str | None = None  # the codec of audio that the annotated copy cannot have
     lost: int = 0  # times that a live source was lost and came back
@@ -176,6 +177,7 @@ def _predict(
                     known.update(new)
                 summary.objects.update(names)
                 summary.counts = frame.counts
+                summary.capped += frame.found.capped
                 if progress:
                     progress(summary.frames, reader.total)
     except DataError as error:

@@ -153,6 +153,8 @@ class VideoStream:
             changed = self._counter.update(found, ids, frame.seconds, *tracked)
             found.track_ids = ids
             found = found[(found.scores >= self._score) | (ids > 0)]
+            # those of a low score, which the tracker alone looks at, may have been as many
+            found.capped = found.capped and len(found) >= self._model.config.test.detections
         return Frame(
             frame.number,
             frame.seconds,
