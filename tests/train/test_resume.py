@@ -221,8 +221,10 @@ def test_a_line_that_the_report_could_not_use_is_told_at_the_start(tmp_path: Pat
     run_tiny(run, tiny_config(epochs=0.5))
     with (run / "metrics.jsonl").open("a") as file:
         file.write(line + "\n")
+    before = contents(run)
     with pytest.raises(UserError, match=r"metrics.jsonl: line \d+ is damaged"):
         run_tiny(run, tiny_config(epochs=1), resume=True)
+    assert contents(run) == before
 
 
 def test_other_labels_to_evaluate_on_are_refused_and_none_are_said(
@@ -270,8 +272,16 @@ def test_a_best_that_is_lost_is_said_and_the_next_one_kept(
     spoil(best)
     run_tiny(run, tiny_config(epochs=1, evaluate_every_epochs=0.5), val=True, resume=True)
     out = capsys.readouterr().out
-    assert "weights/best: is not there or damaged; the best AP, 7.0" in out and "best AP 3.0 in" in out
+    assert "weights/best: is not there or damaged; the best AP, 7.0" in out and "best: mean AP 3.0 at" in out
     assert load_file(best)
+
+
+def test_what_decides_on_the_best_weights_stays(tmp_path: Path) -> None:
+    """The best figure so far would be of another kind."""
+    run = tmp_path / "run"
+    run_tiny(run, tiny_config(epochs=0.5), val=True)
+    with pytest.raises(UserError, match="resumes with train.best=bbox, began with mean"):
+        run_tiny(run, tiny_config(epochs=1, best="bbox"), val=True, resume=True)
 
 
 def test_a_folder_that_holds_a_run_is_refused_before_the_data_are_read(

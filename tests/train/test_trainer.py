@@ -22,7 +22,9 @@ from safetensors.torch import load_file
 
 from maskrcnn.config.load import Config
 from maskrcnn.errors import DataError, UserError
-from maskrcnn.labels.types import Dataset
+from maskrcnn.labels.file_dataset import FileDataset
+from maskrcnn.labels.subset import Subset
+from maskrcnn.labels.types import Annotation, Dataset, DatasetInfo, LabelledImage
 from maskrcnn.model.build import build
 from maskrcnn.shell import shell_command
 from maskrcnn.train import evaluation, trainer
@@ -191,6 +193,27 @@ def test_processes_share_out_the_images_to_evaluate(monkeypatch: pytest.MonkeyPa
     assert sorted(ids) == sorted(str(image.image_id) for image in data)
 
 
+def test_as_many_detections_count_as_the_model_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else an image of 300 objects would be a third found at best, and the worst one."""
+    data, config = tiny_data("val"), tiny_config()
+    config.model.test.detections = 300
+    monkeypatch.setattr(evaluation, "find_all", lambda *_, **__: [])
+    process: Any = SimpleNamespace(process_index=0, num_processes=1, is_main_process=True)
+    scores = evaluate_together(tiny_network(config), data, config, process)
+    assert scores["bbox"]["AP@300"] == 0.0 == evaluation.figure_of_merit(scores, "mean")
+    cells = [
+        Annotation((20.0 * (k % 20), 20.0 * (k // 20), 20.0 * (k % 20) + 15, 20.0 * (k // 20) + 15), 0)
+        for k in range(300)
+    ]
+    full = LabelledImage(1, "1.png", None, 400, 400, cells)
+    dataset = FileDataset([full], DatasetInfo(name="made up", classes=["cell"], class_ids=[1]))
+    found = [
+        {"image_id": 1, "category_id": 1, "score": 1 - k / 1000, "bbox": [*cell.box[:2], 15.0, 15.0]}
+        for k, cell in enumerate(cells)
+    ]
+    assert evaluation.worst_images(dataset, found, scores, 300) == [(0, 1.0)]
+
+
 def test_accumulated_steps_equal_one_large_step(tmp_path: Path) -> None:
     for accumulate in (1, 4):
         run_tiny(tmp_path / str(accumulate), tiny_config(accumulate=accumulate))
@@ -352,13 +375,18 @@ def test_no_images_and_unknown_classes_are_refused_before_training(tmp_path: Pat
         run_tiny(tmp_path / "run", config)
     with pytest.raises(UserError, match=r"train.best=segm but model.mask_head is null"):
         run_tiny(tmp_path / "run", tiny_config(best="segm"))
+    config = small_config(1)
+    config.train.best = "keypoints"
+    with pytest.raises(UserError, match=r"train.best=keypoints but .* has no such labels"):
+        train(config, people(), Subset(tiny_data("val"), [0]), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_the_best_weights_are_kept_and_patience_ends_a_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    figures = iter([10.0, 30.0, 20.0, 25.0, 40.0])
+    """Nothing found, an AP of 0, is no start to be better than."""
+    figures = iter([0.0, 0.0, 0.0, 10.0, 30.0, 20.0, 25.0, 40.0])
     monkeypatch.setattr(
         trainer,
         "evaluate_together",
@@ -368,11 +396,35 @@ def test_the_best_weights_are_kept_and_patience_ends_a_training(
         tmp_path / "run", tiny_config(epochs=5, evaluate_every_epochs=0.5, patience=2), val=True
     )
     progress = read_state(tmp_path / "run" / "state.pt")["progress"]
-    assert (progress["best"], progress["best_iteration"], progress["iteration"]) == (30.0, 8, 16)
+    assert (progress["best"], progress["best_iteration"], progress["iteration"]) == (30.0, 20, 28)
     assert progress["stopped_early"]
     assert weights == tmp_path / "run" / "weights" / "best"
     last = load_file(tmp_path / "run" / "weights" / "last" / "model.safetensors")
     assert not same(load_file(weights / "model.safetensors"), last)
+
+
+def test_all_detections_of_the_model_decide_and_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """COCO counts 100 of an image; and the card of weights has figures of no others."""
+    left = iter([(30.0, 10.0), (20.0, 40.0)])
+
+    def evaluate(*_: Any, **__: Any) -> Scores:
+        usual, most = next(left)
+        numbers = {"AP": usual, "AP50": None, "AP@300": most, "AP50@300": most}
+        return Scores({"bbox": numbers}, {}, 6, 6, 6, notes=["masks are not scored: the labels have none"])
+
+    monkeypatch.setattr(trainer, "evaluate_together", evaluate)
+    config = tiny_config(epochs=1, evaluate_every_epochs=0.5, save_every_seconds=1e-9)
+    stop_after(monkeypatch, 6, lambda: cards.append(last.read_text()))
+    last, cards = tmp_path / "run" / "weights" / "last" / "README.md", list[str]()
+    run_tiny(tmp_path / "run", config, val=True)
+    said = capsys.readouterr().out
+    assert "box AP@300 40.0 (AP50@300 40.0)  best so far" in said
+    assert "best: mean AP 40.0 at iteration 8" in said and said.count("masks are not scored") == 1
+    report = (tmp_path / "run" / "report.md").read_text()
+    assert "| box AP@300 | box AP50@300 |" in report and "Best: mean AP 40.0 at iteration 8" in report
+    assert "AP@300 40.0" in last.read_text() and not any("AP" in card for card in cards) and cards
 
 
 def test_a_start_that_finds_objects_is_evaluated_first(
@@ -405,8 +457,9 @@ def test_a_start_that_finds_objects_is_evaluated_first(
     assert (progress["best"], progress["best_iteration"], progress["stopped_early"]) == (30.0, 0, False)
     assert weights.name == "best" and same(load_file(weights / "model.safetensors"), start.state_dict())
     said = capsys.readouterr().out
-    assert "before the first step" in said and "no evaluation was better than the start (AP 30.0)" in said
-    assert f"30.00 of the start, {config.train.init}, in weights" in (tmp_path / "run/report.md").read_text()
+    told = f"est: mean AP 30.0 of the start, {config.train.init}, in weights/best: nothing was better"
+    assert "before the first step" in said and told in said
+    assert told in (tmp_path / "run/report.md").read_text()
 
     left = iter(figures)
     config.model.box_head.fc_channels = 24
@@ -463,12 +516,12 @@ def test_a_second_training_in_the_folder_is_refused_until_the_first_is_dead(tmp_
     first = subprocess.Popen([sys.executable, "-c", HOLD, str(run)], stdout=subprocess.PIPE, text=True)
     try:
         assert first.stdout is not None and first.stdout.readline() == "held\n"
-        (run / ".state.pt.0000.tmp").touch()
+        (run / ".state.pt.00000000.tmp").touch()
         with pytest.raises(
             UserError, match=f"run: process {first.pid} on .* writes into it; wait, or name another folder"
         ):
             run_tiny(run)
-        assert sorted(path.name for path in run.iterdir()) == [".lock", ".state.pt.0000.tmp"]
+        assert sorted(path.name for path in run.iterdir()) == [".lock", ".state.pt.00000000.tmp"]
     finally:
         first.kill()
         first.communicate()

@@ -185,7 +185,9 @@ def evaluate_small(out: Path) -> None:
     network = build(config.model).eval()
     data = FoundAgain(images, list(find_all(network, images)))
     accelerator, score, found = make_accelerator(config.train), evaluation.score_results, []
-    evaluation.score_results = lambda data, results, kinds: score(data, found.extend(results) or found, kinds)
+    evaluation.score_results = lambda data, results, kinds, most: score(
+        data, found.extend(results) or found, kinds, most=most
+    )
     scores = evaluation.evaluate_together(network, data, config, accelerator)
     told = {"processes": accelerator.num_processes, "scores": scores.to_dict(), "found": found}
     out.with_suffix(f".{accelerator.process_index}.json").write_text(json.dumps(told))

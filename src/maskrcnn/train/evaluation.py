@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 from accelerate import Accelerator
@@ -21,6 +22,7 @@ from maskrcnn.progress import Progress
 from maskrcnn.train.checkpoint import TrainingState
 
 LARGEST_BATCH = 4
+WORST = 8  # images of which the least was found that are drawn
 TENTHS = 10  # evaluations of a training that does not say how many
 
 
@@ -33,7 +35,7 @@ def evaluate_together(
     progress: Progress | None = None,
     found: list[Result] | None = None,
 ) -> Scores:
-    """The scores of `network` on `dataset`, the same in every process.
+    """The scores of `network` on `dataset`, the same in every process, of as many detections as it gives.
 
     Args:
         progress: called with the images of this process that are done, and all of them.
@@ -49,7 +51,7 @@ def evaluate_together(
         if found is not None:
             found += results
         kinds, notes = comparable_kinds(network, dataset)  # type: ignore[arg-type]
-        scored = score_results(dataset, results, kinds)
+        scored = score_results(dataset, results, kinds, most=config.model.test.detections)
         scored.notes = notes + scored.notes
         scores[0] = scored
     broadcast_object_list(scores)
@@ -76,28 +78,56 @@ def worst_images(
     """The images of which the least was found: index, and share of its objects over IoU 0.5 to 0.95.
 
     By masks where they were scored, else by boxes; images without an object are left out.
+
+    Args:
+        most: detections of an image that count.
     """
-    recalled = match_images(dataset, results, "segm" if "segm" in scores else "bbox").recalled()
+    recalled = match_images(dataset, results, "segm" if "segm" in scores else "bbox", most).recalled()
     order = np.argsort(recalled, kind="stable")[: int(np.isfinite(recalled).sum())]  # NaN comes last
-    return [(int(index), float(recalled[index])) for index in order[:most]]
+    return [(int(index), float(recalled[index])) for index in order[:WORST]]
 
 
-def best_line(progress: TrainingState) -> str:
+def judge(progress: TrainingState, figure: float | None, patience: int | None) -> bool:
+    """Count an evaluation of the present weights. Whether they are the best so far.
+
+    Args:
+        figure: what decides (`figure_of_merit`).
+    """
+    better = figure is not None and (progress.best is None or figure > progress.best)
+    if better:
+        progress.best, progress.best_iteration, progress.stale = figure, progress.iteration, 0
+    # from when it was better than its start, and than nothing
+    elif figure is not None and progress.best and progress.best_iteration > 0:
+        progress.stale += 1
+    progress.evaluated_at = progress.iteration
+    progress.stopped_early = patience is not None and progress.stale >= patience
+    return better
+
+
+def best_line(progress: TrainingState, config: TrainConfig) -> str:
     """What the best evaluation found, and whether that is what the training started from."""
     if progress.best is None:
         return ""
+    best = f"best: {config.best} AP {progress.best:.1f}"
     if progress.best_iteration == 0:
-        return f"; no evaluation was better than the start (AP {progress.best:.1f}), which is in weights/best"
-    return f"; best AP {progress.best:.1f} in weights/best"
+        return f"{best} of the start, {config.init}, in weights/best: nothing was better"
+    return f"{best} at iteration {progress.best_iteration}, in weights/best"
 
 
 def figure_of_merit(scores: Scores, best: str) -> float | None:
     """The AP that decides which weights are best, in percent: of one kind, or the mean over all that were
-    scored.
+    scored; of all detections that the model gives.
     """
-    figures = [numbers["AP"] for kind, numbers in scores.kinds.items() if best in (kind, "mean")]
+    figures = [
+        numbers[f"AP{most_of(numbers)}"] for kind, numbers in scores.kinds.items() if best in (kind, "mean")
+    ]
     known = [figure for figure in figures if figure is not None]
     return sum(known) / len(known) if known else None
+
+
+def most_of(numbers: Mapping[str, float | None]) -> str:
+    """What the names of the figures end with that count more than 100 detections, as "@300"; else nothing."""
+    return next((name[2:] for name in numbers if name.startswith("AP@")), "")
 
 
 def scores_line(scores: Scores) -> str:
@@ -107,6 +137,7 @@ def scores_line(scores: Scores) -> str:
         if numbers["AP"] is None:
             parts.append(f"{KIND_NAMES[kind]} AP - ({UNMEASURED[kind]})")
             continue
-        pair = ("-" if numbers[key] is None else f"{numbers[key]:.1f}" for key in ("AP", "AP50"))
-        parts.append("{} AP {} (AP50 {})".format(KIND_NAMES[kind], *pair))
+        names = [f"{name}{most_of(numbers)}" for name in ("AP", "AP50")]
+        pair = ("-" if numbers[name] is None else f"{numbers[name]:.1f}" for name in names)
+        parts.append(f"{KIND_NAMES[kind]} {names[0]} {next(pair)} ({names[1]} {next(pair)})")
     return "  ".join(parts)

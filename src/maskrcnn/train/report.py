@@ -11,6 +11,7 @@ from maskrcnn.files import new_file, write_text
 from maskrcnn.pages import as_base64, write_page
 from maskrcnn.shell import counted
 from maskrcnn.train.checkpoint import TrainingState
+from maskrcnn.train.evaluation import best_line, most_of
 from maskrcnn.train.log import read_metrics
 
 NOT_LOSSES = {"kind", "iteration", "epoch", "lr", "gradient_norm", "images_per_s", "memory_gb"}
@@ -38,7 +39,7 @@ def write_plots(run: Path) -> list[str]:
         points: dict[str, list[tuple[float, float]]] = {}
         for record in evaluations:
             for kind, numbers in record["scores"].items():
-                for figure in ("AP", "AP50"):
+                for figure in _shown(numbers):
                     if numbers[figure] is not None:
                         points.setdefault(f"{KIND_NAMES[kind]} {figure}", []).append(
                             (record["epoch"], numbers[figure])
@@ -77,12 +78,8 @@ def write_report(
         + (f"; stopped early, no better for {progress.stale} evaluations" if progress.stopped_early else ""),
         f"Weights: {weights}; seed {config.train.seed}; precision {config.train.precision}",
     ]
-    if progress.best is not None:
-        best = f"Best: {config.train.best} AP {progress.best:.2f}"
-        if progress.best_iteration:
-            facts.append(f"{best} at iteration {progress.best_iteration}, in weights/best")
-        else:
-            facts.append(f"{best} of the start, {config.train.init}, in weights/best: nothing was better")
+    best = best_line(progress, config.train)
+    facts += [best[0].upper() + best[1:]] if best else []
     evaluations = [r for r in read_metrics(run / "metrics.jsonl") if r["kind"] == "evaluation"]
     rows = _rows(evaluations)
     _write_page(run, facts, rows, plots)
@@ -103,7 +100,11 @@ def write_report(
 def write_card(
     config: Config, data: dict[str, Any], progress: TrainingState, scores: dict[str, Any] | None
 ) -> str:
-    """The card that goes with saved weights."""
+    """The card that goes with saved weights.
+
+    Args:
+        scores: of these weights; None: they were not evaluated.
+    """
     lines = [
         f"# {config.model.backbone.kind}-{config.model.neck.kind}",
         "",
@@ -151,15 +152,18 @@ def _rows(evaluations: list[dict[str, Any]]) -> list[list[str]]:
     """AP and AP50 of each evaluation, below their names."""
     if not evaluations:
         return []
-    kinds = list(evaluations[-1]["scores"])
-    rows = [
-        ["epoch", "iteration", *(f"{KIND_NAMES[kind]} {each}" for kind in kinds for each in ("AP", "AP50"))]
-    ]
+    names = [(kind, name) for kind, numbers in evaluations[-1]["scores"].items() for name in _shown(numbers)]
+    rows = [["epoch", "iteration", *(f"{KIND_NAMES[kind]} {name}" for kind, name in names)]]
     for record in evaluations:
-        figures = [record["scores"].get(kind, {}).get(each) for kind in kinds for each in ("AP", "AP50")]
+        figures = [record["scores"].get(kind, {}).get(name) for kind, name in names]
         cells = [f"{record['epoch']:.2f}", str(record["iteration"])]
         rows.append(cells + ["-" if figure is None else f"{figure:.2f}" for figure in figures])
     return rows
+
+
+def _shown(numbers: dict[str, float | None]) -> list[str]:
+    """The names of AP and AP50 that count all detections of the model."""
+    return [f"{name}{most_of(numbers)}" for name in ("AP", "AP50")]
 
 
 def _table(rows: list[list[str]]) -> list[str]:

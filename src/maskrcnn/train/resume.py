@@ -16,6 +16,7 @@ from maskrcnn.errors import UserError
 from maskrcnn.safe_files import parse_yaml_text
 from maskrcnn.shell import shell_command
 from maskrcnn.train.checkpoint import TrainingState, read_state
+from maskrcnn.train.log import read_metrics
 from maskrcnn.weights.store import is_whole
 
 # settings that a resumed run may change; any other would make it neither the old run nor a new one
@@ -27,7 +28,6 @@ FREE_TO_CHANGE = {
         "init",
         "evaluate_every_epochs",
         "patience",
-        "best",
         "save_every_seconds",
         "deterministic",
         "compile",
@@ -125,8 +125,10 @@ def check_unchanged(run: Path, config: Config, data: dict[str, Any]) -> list[str
         One line for each setting that changed and may, and for what there was nothing to compare with.
 
     Raises:
-        UserError: another setting, or the labels, changed; the first is named with both values.
+        UserError: another setting, or the labels, changed; the first is named with both values. Or the record
+            of the run is damaged.
     """
+    read_metrics(run / "metrics.jsonl")  # what is damaged is refused before anything is written
     init = shell_command([f"train.init={run / 'weights' / 'last'}"])
     remedy = f"set it back, or start a new run from these weights with --set {init}"
     notes = []

@@ -43,7 +43,7 @@ def fit_to_data(config: Config, train_data: Dataset, val_data: Dataset | None) -
     Raises:
         DataError: no image, a class that the settings do not name, or a head that the labels have nothing
             for.
-        UserError: `train.best` asks for a kind that the network does not find.
+        UserError: `train.best` asks for a kind that the network does not find or `val_data` has no labels of.
     """
     for data in (train_data, val_data):
         if data is not None and len(data) == 0:
@@ -58,6 +58,12 @@ def fit_to_data(config: Config, train_data: Dataset, val_data: Dataset | None) -
         )
     if val_data is not None:
         labels_for(val_data, model.classes)
+        best = config.train.best
+        if (best == "segm" and not val_data.has_masks) or (best == "keypoints" and not val_data.keypoints):
+            raise UserError(
+                f"train.best={best} but {val_data.name} has no such labels to evaluate on; "
+                "set train.best=bbox or mean"
+            )
     return config, labels_for(train_data, model.classes)
 
 

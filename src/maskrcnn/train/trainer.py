@@ -32,6 +32,7 @@ from maskrcnn.train.evaluation import (
     evaluate_together,
     evaluation_due,
     figure_of_merit,
+    judge,
     scores_line,
     worst_images,
 )
@@ -57,8 +58,6 @@ from maskrcnn.training_data.loader import train_loader
 from maskrcnn.training_data.sampler import describe_repeats
 from maskrcnn.training_data.samples import Augment
 from maskrcnn.training_data.shapes import describe_shapes, most_graphs, shapes_of
-
-WORST = 8  # images of which the least was found that are drawn
 
 
 def train(
@@ -319,18 +318,11 @@ class Trainer:
                 found=found,
             )
             self._draw(lambda: draw_found(self.learner.network, val_data, self.run / "samples"))
-        figure = figure_of_merit(scores, self.settings.best)
-        better = figure is not None and (progress.best is None or figure > progress.best)
-        if better:
-            progress.best, progress.best_iteration, progress.stale = figure, progress.iteration, 0
-        elif figure is not None and progress.best_iteration > 0:  # better than its start once
-            progress.stale += 1
-        progress.evaluated_at = progress.iteration
-        progress.stopped_early = (
-            self.settings.patience is not None and progress.stale >= self.settings.patience
-        )
+        better = judge(progress, figure_of_merit(scores, self.settings.best), self.settings.patience)
         if found and (progress.stopped_early or progress.iteration >= self.total):  # the last one
-            self.worst = worst_images(val_data, found, scores, WORST)
+            self.worst = worst_images(val_data, found, scores, self.config.model.test.detections)
+        for line in scores.notes if self.scores is None else ():  # the next evaluation has the same
+            self.log.note(line)
         self.scores = scores.kinds
         self.log.evaluation(progress.iteration, scores.kinds, time.monotonic() - started)
         mark = "" if not better else "  best so far" if progress.iteration else "  before the first step"
@@ -357,7 +349,7 @@ class Trainer:
             if self.progress.stopped_early:
                 self.log.note(f"stopped early: no better for {self.progress.stale} evaluations")
             done = f"done in {self.progress.seconds / 60:.1f} minutes: {self.run / 'report.html'}"
-            self.log.note(done + best_line(self.progress))
+            self.log.note("; ".join(filter(None, [done, best_line(self.progress, self.settings)])))
             self.callbacks.on_end(run_folder.saved_weights(self.run), self.run / "report.html")
         self.accelerator.wait_for_everyone()
 
@@ -385,9 +377,8 @@ class Trainer:
     def _save_weights(self, folder: Path) -> None:
         from maskrcnn.weights.store import save_model
 
-        save_model(
-            self.learner.network, folder, write_card(self.config, self.data, self.progress, self.scores)
-        )
+        own = self.scores if self.progress.evaluated_at == self.progress.iteration else None
+        save_model(self.learner.network, folder, write_card(self.config, self.data, self.progress, own))
 
     # ---- small things
 
