@@ -209,6 +209,25 @@ def test_tiles_that_are_not_wanted_are_not_advised() -> None:
     assert advice.config.data.tiles is None and not any("tiles of" in reason for reason in advice.reasons)
 
 
+def test_the_training_follows_the_sides_that_are_asked_for() -> None:
+    """And does not take them for the recipe's own."""
+    asked = ["model.input.short_side=320", "model.input.long_side=320"]
+    advice, usual = (advise("d", NUCLEI, machine=CPU, asked=each) for each in (asked, []))
+    crop, own = advice.config.data.augment.crop, usual.config.data.augment.crop
+    assert crop and own and own[0] / crop[0] == usual.config.model.input.short_side / 320 == 2
+    assert "the start's own" in "".join(usual.reasons) and "the start's own" not in "".join(advice.reasons)
+    large = {"short_sides": [3000.0] * 5, "long_sides": [3000.0] * 5}
+    for sides in ([180.0, 190, 200, 210, 240], [16.0, 18, 20, 22, 24]):  # of which tiles are advised for one
+        stats = labels({"cat": 300}, sides, **large)
+        tiled = advise("d", stats, machine=CPU, asked=["data.tiles.side=512"])
+        assert tiled.config.data.tiles and tiled.config.data.tiles.side == 512
+        assert any(f"under {sides[1]:.0f} pixels in images" in each for each in tiled.reasons)
+        assert any(f"{2 * sides[1]:.0f} in a tile" in each for each in tiled.reasons)
+        asked = ["data.tiles.side=512", "model.input.short_side=512", "model.input.long_side=512"]
+        advice = advise("d", stats, machine=CPU, asked=asked)
+        assert any(f"{sides[1]:.0f} in a tile" in each for each in advice.reasons)
+
+
 def test_what_is_asked_for_wins_and_the_rest_fits_it() -> None:
     asked = ["train.init=null", "train.trunk=mobilenetv2-imagenet", "train.epochs=2", "train.lr=0.5"]
     advice = advise("d", NUCLEI, machine=CPU, asked=asked)

@@ -35,6 +35,11 @@ class Draft:
             self._read = overrides, load_config(self.recipe, overrides)
         return self._read[1]
 
+    @property
+    def unasked(self) -> Config:
+        """The same, whatever a person asks for."""
+        return load_config(self.recipe, self.overrides)
+
     def asks(self, key: str) -> bool:
         """Whether a person wants a value of their own for a setting."""
         return any(setting_of(override) == key for override in self.asked)

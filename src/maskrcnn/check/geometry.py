@@ -29,11 +29,14 @@ def advise_sides(draft: Draft, stats: Statistics, device: str) -> float:
     """Sides of the input, or tiles; returns the network's pixels per pixel of the image."""
     config = draft.config
     side = config.model.input.short_side if draft.asks("model.input.short_side") else None
-    kept = scales_of_start(config, stats)
-    own = config.model.input.short_side if kept else 0
+    kept, theirs = scales_of_start(config, stats), draft.unasked
+    own = theirs.model.input.short_side if kept else 0
     short, long, scale = _side(stats, device, kept, own, side)
     whole = draft.asks("data.tiles") and config.data.tiles is None
-    tiles = None if side or whole else _tiles(stats)
+    if config.data.tiles is not None and (draft.asks("data.tiles.side") or draft.asks("data.tiles")):
+        tiles = config.data.tiles.side, _overlap(stats, config.data.tiles.side)
+    else:
+        tiles = None if side or whole else _tiles(stats)
     quarter = stats.sides[1]
     if tiles is None:
         whose = ", the start's own" if short == own else ""
@@ -42,7 +45,7 @@ def advise_sides(draft: Draft, stats: Statistics, device: str) -> float:
             f"{quarter * scale:.0f} then"
         )
     else:
-        short = long = SIDES[1]
+        short = long = side or SIDES[1]
         scale = short / tiles[0]
         draft.add(
             f"tiles of {tiles[0]} pixels: a quarter of the objects are under {quarter:.0f} pixels in images "
@@ -54,7 +57,7 @@ def advise_sides(draft: Draft, stats: Statistics, device: str) -> float:
             *_ignored_remnants(config),
         )
     draft.overrides += [f"model.input.short_side={short}", f"model.input.long_side={long}"]
-    draft.overrides += _training_sides(config, stats, short, long, scale, whole=tiles is None)
+    draft.overrides += _training_sides(theirs, stats, short, long, scale, whole=tiles is None)
     return scale
 
 
@@ -63,6 +66,9 @@ def _training_sides(
 ) -> list[str]:
     """Sides to train on about those to test at: the recipe's window, as much smaller or larger as the side,
     where objects are small in it, else whole images.
+
+    Args:
+        config: the recipe's, whatever a person asks for.
     """
     augment = config.data.augment
     if augment.crop is not None and whole:
@@ -181,7 +187,12 @@ def _tiles(stats: Statistics) -> tuple[int, int] | None:
     if stats.long_sides[4] * needed <= TILED:
         return None
     side = round(SIDES[1] / needed / 32) * 32
-    return side, int(np.clip(math.ceil(stats.sides[4] / 32) * 32, 64, side // 2))
+    return side, _overlap(stats, side)
+
+
+def _overlap(stats: Statistics, side: int) -> int:
+    """As large objects, of tiles of a side; at most half of it."""
+    return int(np.clip(math.ceil(stats.sides[4] / 32) * 32, min(64, side // 2), side // 2))
 
 
 def _ignored_remnants(config: Config) -> list[str]:
