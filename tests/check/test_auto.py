@@ -200,6 +200,26 @@ def test_length_counts_views_of_images(images: int, objects: int, epochs: int) -
     assert advise("d", stats, machine=CPU, val_images=9).config.train.epochs == epochs
 
 
+@pytest.mark.parametrize(
+    ("images", "val_images", "asked", "trained_on", "said"),
+    [
+        (400, 350, ["data.val_share=0.1"], 400, None),  # not needed: there is a val split
+        (100, 0, ["data.val_share=0.5"], 50, "50 of 100 images are kept for it, as asked for"),
+        (100, 0, ["data.val_share=null"], 100, "none is kept for it, as asked for"),
+        (100, 0, [], 80, "20 of 100 images are kept for it"),
+    ],
+)
+def test_a_share_to_evaluate_on_is_the_one_that_is_asked_for(
+    images: int, val_images: int, asked: list[str], trained_on: int, said: str | None
+) -> None:
+    stats = labels({"cat": 300}, ANIMALS.sides, images=images)
+    advice = advise("d", stats, machine=CPU, val_images=val_images, asked=asked)
+    epochs, told = advice.config.train.epochs, [each for each in advice.reasons if "no val split" in each]
+    assert epochs == math.ceil(8000 / trained_on)
+    assert any("evaluation at" in each for each in advice.reasons) == (asked != ["data.val_share=null"])
+    assert told == ([] if said is None else [f"evaluation: there is no val split, so {said}"])
+
+
 def test_tiles_that_are_not_wanted_are_not_advised() -> None:
     """And the sides are those of whole images."""
     large = {"short_sides": [2000.0] * 5, "long_sides": [3000.0] * 5}

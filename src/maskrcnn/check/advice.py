@@ -105,8 +105,11 @@ def advise(
         _advise_slots(draft, stats, machine)
         _advise_batch(draft, stats, machine)
         _advise_augmentation(draft, stats)
-        val_images = val_images or _advise_split(draft, stats)
-    advise_length(draft, stats, val_images, seconds, cost, chosen=recipe is None)
+        if not val_images:
+            _advise_split(draft, stats)
+    config = draft.config
+    kept = 0 if val_images else round((config.data.val_share or 0) * stats.images)
+    advise_length(draft, stats, val_images, kept, seconds, cost, chosen=recipe is None)
     config = draft.config
     words = ["maskrcnn", "train", source, *options.words(None if recipe is None else config.data)]
     words += [] if val is None else ["--val", val]
@@ -224,16 +227,15 @@ def _advise_augmentation(draft: Draft, stats: Statistics) -> None:
     )
 
 
-def _advise_split(draft: Draft, stats: Statistics) -> int:
-    """A split where there is none; returns how many images it has."""
+def _advise_split(draft: Draft, stats: Statistics) -> None:
+    """A split where there is none, as large as a person asks for or the images allow."""
     labelled = stats.images - stats.empty
-    if labelled < LEAST_IMAGES:
+    share, asked = 0.2 if labelled < FEW_IMAGES else 0.1, ""
+    if draft.asks("data.val_share"):
+        share, asked = draft.config.data.val_share or 0.0, ", as asked for"
+    elif labelled < LEAST_IMAGES:
         draft.add(f"evaluation: none: {counted(labelled, 'image')} with an object, too few to set one aside")
-        return 0
-    share = 0.2 if labelled < FEW_IMAGES else 0.1
-    kept = round(share * stats.images)
-    draft.add(
-        f"evaluation: there is no val split, so {kept} of {counted(stats.images, 'image')} are kept for it",
-        f"data.val_share={share}",
-    )
-    return kept
+        return
+    kept = f"{round(share * stats.images)} of {counted(stats.images, 'image')} are" if share else "none is"
+    draft.reasons.append(f"evaluation: there is no val split, so {kept} kept for it{asked}")
+    draft.overrides += [] if asked else [f"data.val_share={share}"]

@@ -43,14 +43,20 @@ def advise_length(
     draft: Draft,
     stats: Statistics,
     val_images: int,
+    kept: int,
     seconds: float | None,
     cost: Cost | None,
     *,
     chosen: bool,
 ) -> None:
-    """Epochs, and where all is `chosen` what hangs on them: warm-up, average, evaluations, early stop."""
+    """Epochs, and where all is `chosen` what hangs on them: warm-up, average, evaluations, early stop.
+
+    Args:
+        val_images: of the val split.
+        kept: images of `stats` that are kept to evaluate on, where there is no val split.
+    """
     config = draft.config
-    images = max(1, stats.images - (val_images if config.data.val_share else 0))
+    images, val_images = max(1, stats.images - kept), val_images or kept
     known = config.train.init is not None and draft.familiar
     fewer = FINE_TUNED if known else 1
     about = images * _samples_of_an_image(stats, config.data.tiles)
