@@ -219,16 +219,21 @@ def test_rows_of_an_image_that_could_not_be_read_once_stay_its_own(tmp_path: Pat
     small, few = blobs(100, 100, seed=5)
     Image.fromarray(small).save(folder / "b.png")
     chunk = folder / "a.zarr" / "7.0.0"
-    whole = chunk.read_bytes()
-    chunk.write_bytes(b"damaged")
+    whole, state = chunk.read_bytes(), chunk.stat()
+    chunk.write_bytes(b"damaged".ljust(len(whole)))  # as a drive that fails gives it
+    os.utime(chunk, ns=(state.st_atime_ns, state.st_mtime_ns))
     for _ in range(2):
         assert len(predict_files(BlobModel(), [folder], tmp_path / "out", save=()).unreadable) == 1
     chunk.write_bytes(whole)
+    os.utime(chunk, ns=(state.st_atime_ns, state.st_mtime_ns))
     for save in ((), ("summary",)):
         summary = predict_files(BlobModel(), [folder], tmp_path / "out", save=save)
         assert summary.exit_code == 0 and summary.objects == {"blob": count + few}
         results = json.loads((tmp_path / "out" / "results.json").read_text())
         assert Counter(one["file_name"][-6:] for one in results) == {"a.zarr": count, "/b.png": few}
+    chunk.write_bytes(whole)  # in place: the folder's own time stays
+    with pytest.raises(UserError, match="other images"):
+        predict_files(BlobModel(), [folder], tmp_path / "out", save=())
 
 
 def test_an_image_that_a_table_cannot_read_does_not_stop_the_others(tmp_path: Path) -> None:

@@ -58,10 +58,19 @@ def describe_run(
     """
     state_of_all = hashlib.sha256()
     for name, path in files:
-        state = path.stat() if path.exists() else None  # the one who reads it says that it is gone
-        state_of_all.update(json.dumps([name, state and (state.st_size, state.st_mtime_ns)]).encode())
+        state_of_all.update(json.dumps([name, _state(path)]).encode())
     settings = {kind: f"{len(files)} {state_of_all.hexdigest()}", **settings}
     return describe_model(model, **settings)
+
+
+def _state(path: Path) -> Any:
+    """Size and time of a file; of a folder, as of a zarr, whose own time says little, those of all in it."""
+    if not path.exists():  # the one who reads it says that it is gone
+        return None
+    if path.is_dir():
+        return [[each.name, _state(each)] for each in sorted(path.iterdir())]
+    state = path.stat()
+    return state.st_size, state.st_mtime_ns
 
 
 def describe_model(model: Runner, **settings: object) -> Run:
