@@ -141,7 +141,6 @@ def _alike(one: TileView, other: TileView, size: tuple[int, int]) -> list[tuple[
             shared, *areas = _shared_in(strip, one.bitmaps[row], other.bitmaps[column])
             if shared and shared >= ALIKE * (sum(areas) - shared):
                 pairs.append((shared / (sum(areas) - shared), row, column))
-                continue
             if shared and shared >= ALIKE * areas[0] and one.cut(row, size):
                 inside_rows.append((shared / areas[0], row, column))
             if shared and shared >= ALIKE * areas[1] and other.cut(column, size):

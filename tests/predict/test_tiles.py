@@ -129,6 +129,30 @@ def test_discs_at_every_offset_to_a_seam(radius: int, overlap: int) -> None:
     check(found, numbers)
 
 
+def strokes(seed: int) -> np.ndarray:
+    """Lines, or discs and rings, of any length: uint8 (H, W) of 0 and 1."""
+    rng = np.random.default_rng(seed)
+    height, width = rng.integers(40, 330, 2).tolist()
+    pixels = np.zeros((height, width), np.uint8)
+    for _ in range(rng.integers(1, 8)):
+        (a, b), (c, d) = rng.integers(0, [width, height], (2, 2)).tolist()
+        if seed % 2:
+            cv2.line(pixels, (a, b), (c, d), 1, int(rng.integers(2, 6)))
+        else:
+            cv2.circle(pixels, (a, b), int(rng.integers(3, 45)), 1, int(rng.choice([-1, 3])))
+    return pixels
+
+
+# in 269 and 1305 a tile shows an object in two pieces, of which one is alike to what the other tile shows
+@pytest.mark.parametrize("seed", [*range(40), 269, 1305])
+def test_objects_that_tiles_show_in_pieces_come_out_whole(seed: int) -> None:
+    pixels = strokes(seed)
+    count = cv2.connectedComponents(pixels)[0] - 1
+    found = joined(pixels, 64, 32, lambda tile: instances_of(cv2.connectedComponents(tile)[1]))
+    assert len(found) == count and found.masks is not None
+    assert np.array_equal(found.masks.bitmaps().sum(axis=0), pixels)
+
+
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), side=st.integers(24, 60))
 def test_objects_larger_than_a_tile_come_out_whole(seed: int, side: int) -> None:

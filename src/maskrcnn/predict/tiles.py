@@ -239,8 +239,8 @@ def _alike(views: TileViews, one: np.ndarray, other: np.ndarray, grid: Grid) -> 
     iou = shared / (area_one + area_other - shared)
     # a row may be once in each of the other tiles
     once_one, once_other = one * len(grid) + views.tiles[other], other * len(grid) + views.tiles[one]
-    inside_one = (iou < ALIKE) & (shared >= ALIKE * area_one) & views.cut[one]
-    inside_other = (iou < ALIKE) & (shared >= ALIKE * area_other) & views.cut[other]
+    inside_one = (shared >= ALIKE * area_one) & views.cut[one]
+    inside_other = (shared >= ALIKE * area_other) & views.cut[other]
     taken, chosen = set[int](), list[int]()
     for which, likeness, once in (
         (iou >= ALIKE, iou, [once_one, once_other]),
