@@ -316,3 +316,12 @@ def test_503_while_loading_and_draining_and_nothing_is_lost(slow: Slow) -> None:
         slow.go.set()
         assert [one.result().status for one in waiting] == [200] * 4
     assert service.lines[-1] == "stopped: 4 of 4 accepted images answered"
+
+
+def test_images_that_were_refused_are_not_counted_as_answered(slow: Slow) -> None:
+    with served(lambda: {"small": slow}) as service:
+        assert service.predict(encoded(pixels())).status == 200
+        assert service.predict(b"no image").status == 422
+        both = form(encoded(pixels()), b"no image")
+        assert service.ask("POST", "/predict/batch", *both).status == 422
+    assert service.lines[-1] == "stopped: 1 of 4 accepted images answered, 3 refused or given up"

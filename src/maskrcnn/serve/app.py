@@ -147,13 +147,13 @@ def _add_predict(app: FastAPI, service: Service) -> None:
             with service.room(len(images) - 1):
                 each = (service.predict(name, data, query.score, encode) for data in images)
                 found = await asyncio.gather(*each, return_exceptions=True)
-            parts = []
-            for place, one in enumerate(found, 1):
-                if isinstance(one, UserError):
-                    raise HTTPException(422, f"image {place} of {len(images)}: {one}")
-                if isinstance(one, BaseException):
-                    raise one
-                parts.append(one)
+                parts = []
+                for place, one in enumerate(found, 1):
+                    if isinstance(one, UserError):
+                        raise HTTPException(422, f"image {place} of {len(images)}: {one}")
+                    if isinstance(one, BaseException):
+                        raise one
+                    parts.append(one)
             return Response(b'{"answers": [' + b", ".join(parts) + b"]}", media_type=JSON)
 
         return await _in_time(service, request, partial(read_images, request, MOST_IMAGES), work)

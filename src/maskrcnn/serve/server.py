@@ -115,7 +115,9 @@ class Running(uvicorn.Server):
         for task in tasks:  # a failed load, or a defect of the queue, ends the service
             task.add_done_callback(ended)
         await self.serve([listener])
-        say(f"stopped: {self.service.answered} of {self.service.accepted} accepted images answered")
+        answered, failed = self.service.answered - self.service.failed, self.service.failed
+        others = f", {failed} refused or given up" if failed else ""
+        say(f"stopped: {answered} of {self.service.accepted} accepted images answered{others}")
         self.service.close()
         for task in tasks:
             if task.done():

@@ -34,6 +34,7 @@ class Service:
         self.batcher = Batcher(options, self.metrics)
         self.draining = False
         self.accepted = self.answered = 0  # images since the start
+        self.failed = 0  # of those answered, with an error, or not at all
         self._held = 0  # bytes of bodies
         self._threads = ThreadPoolExecutor(2, "images")
         # one batch in the network and one before it: more would only wait there, decoded
@@ -76,6 +77,9 @@ class Service:
         self.metrics.accepted.inc(images)
         try:
             yield
+        except BaseException:
+            self.failed += images
+            raise
         finally:
             self.answered += images
             self._held -= size
