@@ -398,8 +398,26 @@ def test_type_checkers_see_the_types() -> None:
     assert (Path(maskrcnn.__file__).parent / "py.typed").is_file()
 
 
+def test_keypoints_stay_small_numbers_when_they_are_enlarged() -> None:
+    found = replace(some_instances(), keypoints=np.ones((len(some_instances()), 2, 3), np.float32))
+    points = found.enlarged(3).keypoints
+    assert points is not None and points.dtype == np.float32 and points[0, 0].tolist() == [3, 3, 1]
+
+
+@pytest.mark.parametrize("name", ["a.zarr", "a.tif"])
+def test_images_that_are_read_by_windows_are_drawn(name: str, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    if name == "a.zarr":
+        zarr = pytest.importorskip("zarr")
+        zarr.create_array(str(tmp_path / name), shape=pixels.shape, dtype="u1")[:] = pixels
+    else:
+        pytest.importorskip("tifffile").imwrite(tmp_path / name, pixels, photometric="rgb", tile=(32, 32))
+    found = replace(some_instances(), path=tmp_path / name, pixels=None, size=(60, 80))[[]]
+    assert np.array_equal(np.asarray(found.plot()), pixels)
+
+
 def test_to_supervision() -> None:
-    found = some_instances()
+    found = replace(some_instances(), track_ids=np.arange(len(some_instances())) + 5)
     try:
         import supervision  # noqa: F401
     except ImportError:
@@ -409,3 +427,4 @@ def test_to_supervision() -> None:
     detections = found.to_supervision()
     assert np.allclose(detections.xyxy, found.boxes) and detections.data["class_name"].tolist() == found.names
     assert np.array_equal(detections.mask, found.masks.bitmaps())
+    assert detections.tracker_id.tolist() == found.track_ids.tolist()

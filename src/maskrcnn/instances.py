@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -97,7 +98,9 @@ class Instances:
             boxes=self.boxes * factor,
             size=(self.size[0] * factor, self.size[1] * factor),
             masks=None if self.masks is None else self.masks.enlarged(factor),
-            keypoints=None if self.keypoints is None else self.keypoints * (factor, factor, 1),
+            keypoints=None
+            if self.keypoints is None
+            else self.keypoints * np.array([factor, factor, 1], np.float32),
             path=None,
             pixels=None,
         )
@@ -181,7 +184,9 @@ class Instances:
 
     def _pixels(self, wanted_by: str) -> np.ndarray:
         """The image, from memory or its file."""
+        from maskrcnn.images.header import LARGEST
         from maskrcnn.images.read import read_image
+        from maskrcnn.images.regions import open_regions, whole_pixels
 
         if self.pixels is not None:
             return self.pixels
@@ -189,7 +194,14 @@ class Instances:
             raise UserError(
                 f"{wanted_by}: these instances have no image; set found.pixels (H, W, C) or found.path"
             )
-        return read_image(self.path, self.channels, self.value_range)
+        regions = open_regions(self.path, self.channels, self.value_range)  # of a zarr, a slide, a TIFF
+        if regions is None:
+            return read_image(self.path, self.channels, self.value_range)
+        with closing(regions):
+            height, width = regions.size
+            if height * width > LARGEST:
+                raise UserError(f"{self.path}: {width} x {height} pixels are too many; set found.pixels")
+            return whole_pixels(regions, regions.size)
 
     def simplify(self, tolerance: float = 0.5) -> list[list[np.ndarray]]:
         """Each object's outline for a person to edit: its outer rings, float32 (n, 2) of x, y, largest first.
@@ -396,5 +408,6 @@ class Instances:
             confidence=self.scores.astype(np.float32),
             class_id=self.labels.astype(int),
             mask=None if self.masks is None else self.masks.bitmaps(),
+            tracker_id=None if self.track_ids is None else self.track_ids.astype(int),
             data={"class_name": np.array(self.names, dtype=str)},
         )

@@ -248,6 +248,17 @@ def test_addresses_of_other_file_systems(tmp_path: Path) -> None:
         find_addresses(["s3://bucket/"])
 
 
+def test_a_range_of_values_is_the_predictors_own(tmp_path: Path) -> None:
+    model = BlobModel()
+    Image.fromarray(blobs(60, 80)[0][..., 0].astype(np.uint16) * 10).save(tmp_path / "a.png")
+    (seen,) = BatchPredictor(model, value_range=(0, 2000)).rows([{"address": str(tmp_path / "a.png")}])
+    (dark,) = BatchPredictor(model).rows([{"address": str(tmp_path / "a.png")}])
+    assert model.config.input.value_range is None and len(seen["boxes"]) > 0 == len(dark["boxes"])
+    for wrong in ((5, 1), (0, float("nan")), 3):
+        with pytest.raises(UserError, match=r"BatchPredictor: .*value_range"):
+            BatchPredictor(model, value_range=wrong)  # type: ignore[arg-type]
+
+
 def test_names_in_folders_of_other_machines_are_escaped(tmp_path: Path) -> None:
     (folder := tmp_path / "photos").mkdir()
     for number, name in enumerate(["aA.png", "a%41.png", "a b.png", "50%.png", "a#1.png", "b?x=1.png"]):

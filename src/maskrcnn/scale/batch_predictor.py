@@ -8,9 +8,12 @@ import os
 import re
 import tempfile
 from contextlib import suppress
+from copy import copy
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from maskrcnn.config.model import InputConfig
+from maskrcnn.config.section import validate
 from maskrcnn.errors import DataError, ImageError, RecordError, UserError
 from maskrcnn.export.load_runner import open_runner
 from maskrcnn.images.multichannel import refuse_special
@@ -77,7 +80,10 @@ class BatchPredictor:
             weights = open_runner(str(weights), device, engine, trust_code=trust_code)
         runner = weights
         if value_range is not None:
-            runner.config.input.value_range = value_range
+            runner = copy(runner)  # the caller's own keeps its range
+            form = {**runner.config.input.model_dump(), "value_range": value_range}
+            form = {"input": validate(InputConfig, form, "BatchPredictor")}
+            runner.config = runner.config.model_copy(update=form)
         self.model: Runner = Augmented(runner) if tta else runner
         self.score = kept_score(score, runner.config)
         self.tiles, self.batch, self.allow_network = tiles, batch, allow_network
