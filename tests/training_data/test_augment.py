@@ -15,7 +15,7 @@ from maskrcnn.errors import UserError
 from maskrcnn.images.view import View, resized_view, transform_boxes, transform_keypoints, warp_image
 from maskrcnn.labels.types import Annotation, LabelledImage
 from maskrcnn.training_data.augment import draw_view, jitter_colour
-from maskrcnn.training_data.targets import make_targets
+from maskrcnn.training_data.targets import _boxes, make_targets
 
 FLIP = [0, 2, 1]
 SCHEMA = KeypointSchema(names=["nose", "left_eye", "right_eye"], flip=FLIP, sigmas=[0.05] * 3)
@@ -207,6 +207,22 @@ def test_a_tilt_keeps_the_middle_and_lengths():
         and np.isclose(np.linalg.norm(right - middle), 40)
         and abs(right[1] - 25) > 0.1
     )
+
+
+@given(views(turning), st.data())
+def test_a_tilted_box_is_around_the_mask_whatever_the_network_finds(drawn, data):
+    """Around the tilted box of an RLE it would be up to 1.4 times as large."""
+    height, width, view = drawn
+    _, mask = data.draw(ellipses(height, width))
+    mask = mask.astype(np.uint8)
+    mask[:, width // 2] = 1  # a run over several columns
+    labelled = Annotation(extent(mask), 0, rle=coco_mask.encode(np.asfortranarray(mask)))
+    boxes = _boxes([labelled], view)[0]
+    rows, columns = np.nonzero(mask)
+    pixels = [(columns + right, rows + below) for right in (0, 1) for below in (0, 1)]
+    points = view.points(np.concatenate([np.stack(corner, axis=1) for corner in pixels]).astype(float))
+    if not view.upright:
+        assert boxes == pytest.approx([*points.min(axis=0), *points.max(axis=0)])
 
 
 @pytest.mark.parametrize("degrees", [-1, 46])

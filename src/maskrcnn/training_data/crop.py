@@ -9,19 +9,14 @@ import numpy as np
 from maskrcnn.images.tiles import Box, Window
 from maskrcnn.labels.types import Annotation
 from maskrcnn.masks.polygons import clip_ring, contains
-from maskrcnn.masks.rle import MIN_POINTS, crop_rle, polygons_rle, rle_area, rle_box
+from maskrcnn.masks.rle import MIN_POINTS, crop_rle, mask_box, polygons_rle, rle_area, rle_box
 
 NEAR = 1e-6  # pixels
 
 
 def extent(annotation: Annotation) -> Box:
     """The box (xyxy) around an object's mask or, where it has none, its box."""
-    if annotation.rle is not None and rle_area(annotation.rle):
-        return rle_box(annotation.rle)
-    rings = _rings(annotation)
-    if rings:
-        return _around(np.concatenate(rings))
-    return annotation.box
+    return mask_box(annotation.polygons, annotation.rle) or annotation.box
 
 
 def crop_annotation(annotation: Annotation, window: Window) -> tuple[Annotation, float] | None:

@@ -19,7 +19,7 @@ from maskrcnn.images.batch import Targets, empty_targets, round_up
 from maskrcnn.images.view import View, transform_boxes, transform_keypoints
 from maskrcnn.labels.types import Annotation, LabelledImage
 from maskrcnn.masks.polygons import clip_ring
-from maskrcnn.masks.rle import MIN_POINTS, Rle, polygons_rle, rle_bitmap
+from maskrcnn.masks.rle import MIN_POINTS, Rle, polygons_rle, rle_bitmap, string_runs
 from maskrcnn.training_data.shapes import slots_holding
 
 SMALLEST_SIDE = 1.0  # pixels; an object of which the view shows less is left out
@@ -162,15 +162,34 @@ def _sample_rle(rle: Rle, points: np.ndarray) -> np.ndarray:
 
 
 def _boxes(annotations: list[Annotation], view: View) -> np.ndarray:
-    """(n, 4) float64 xyxy in the view's pixels, not clipped to it; in a view that tilts, around the outline
-    if there is one."""
+    """(n, 4) float64 xyxy in the view's pixels, not clipped to it; in a view that tilts, around the mask if
+    there is one."""
     boxes = transform_boxes(np.array([a.box for a in annotations], np.float64).reshape(-1, 4), view)
     if not view.upright:
         for box, annotation in zip(boxes, annotations, strict=True):
-            if annotation.polygons:
-                corners = view.points(np.concatenate(annotation.polygons))
+            corners = (
+                np.concatenate(annotation.polygons) if annotation.polygons else _rle_corners(annotation.rle)
+            )
+            if len(corners):
+                corners = view.points(corners)
                 box[:] = [*corners.min(axis=0), *corners.max(axis=0)]
     return boxes
+
+
+def _rle_corners(rle: Rle | None) -> np.ndarray:
+    """(k, 2) float64 x, y: corners of pixels of a mask, those of its hull among them; it is not decoded."""
+    if rle is None:
+        return np.zeros((0, 2))
+    height = int(rle["size"][0])
+    ends = np.cumsum(string_runs(rle["counts"]))
+    first, last = ends[:-1:2], ends[1::2] - 1
+    first, last = first[first <= last], last[first <= last]
+    # a run that goes on in the next column has both ends of these columns too
+    goes_on = first // height < last // height
+    bottom, top = first[goes_on] // height * height + height - 1, last[goes_on] // height * height
+    columns, rows = np.divmod(np.concatenate([first, last, bottom, bottom + 1, top, top - 1]), height)
+    corners = [(columns + right, rows + below) for right in (0, 1) for below in (0, 1)]
+    return np.concatenate([np.stack(corner, axis=1) for corner in corners]).astype(np.float64)
 
 
 def extent(bitmap: np.ndarray, box: np.ndarray) -> np.ndarray:
