@@ -10,8 +10,10 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
 from maskrcnn.check.run import check, write_reports
 from maskrcnn.check.terminal import print_report
@@ -33,7 +35,8 @@ def test_commands_are_quoted_in_text_page_and_json(folder: Path, capsys: pytest.
     next((folder / "train").glob("*.png")).write_bytes(
         b""
     )  # an error, so that the page offers a repaired copy
-    report = check(str(folder), recipe="nuclei-mobilenet", measured=False)
+    val = str(folder / "train.json")
+    report = check(str(folder), recipe="nuclei-mobilenet", val=val, measured=False)
     print_report(report)
     write_reports(report, folder / "r.json", folder / "r.html")
     page = (folder / "r.html").read_text()
@@ -43,7 +46,7 @@ def test_commands_are_quoted_in_text_page_and_json(folder: Path, capsys: pytest.
     assert [command.split()[1] for command in commands] == ["train", "train", "check", "train"]
     for command in commands:
         words = shlex.split(command)
-        assert words[2] == str(folder)
+        assert words[2] == str(folder) and words[words.index("--val") + 1] == val
         for shell in filter(shutil.which, ("bash", "zsh")):
             said = subprocess.run(
                 [shell, "-c", f"printf '%s\\n' {command}"],
@@ -55,6 +58,27 @@ def test_commands_are_quoted_in_text_page_and_json(folder: Path, capsys: pytest.
             assert said.stdout.splitlines() == words
     assert report.advice is not None
     assert [word for word in shlex.split(commands[0]) if "=" in word] == report.advice.overrides
+
+
+def test_a_command_says_all_that_was_said(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The channels that are advised on are the ones that it trains with."""
+    for path in (folder / "train").iterdir():
+        Image.open(path).convert("L").save(path)
+    said = ["--val", str(folder / "train.json"), "--images", str(folder / "train")]
+    assert main(["check", str(folder / "train.json"), *said, "--no-steps"]) == 0
+    out = capsys.readouterr().out
+    (again,) = re.findall(r"all images are grey: (maskrcnn check .* --channels 1) advises", out)
+    assert sorted(said) == sorted(shlex.split(again)[3:7])
+    assert main([*shlex.split(again)[1:], "--no-steps"]) == 0
+    words = shlex.split(capsys.readouterr().out.splitlines()[-2])
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(
+        "maskrcnn.train.trainer.train", lambda config, *_, **__: given.update(config.model.input)
+    )
+    assert main([*words[1:], "--run", str(tmp_path / "run")]) == 0
+    assert given["channels"] == len(given["mean"]) == 1
 
 
 def test_a_recipe_that_accumulates_is_measured(folder: Path) -> None:

@@ -17,6 +17,7 @@ from maskrcnn.check.machine import Machine
 from maskrcnn.check.start import choose_start, find_trunk
 from maskrcnn.check.statistics import Statistics
 from maskrcnn.config.load import Config, load_config
+from maskrcnn.config.migrate import setting_of
 from maskrcnn.labels.options import PLAIN, LabelOptions
 from maskrcnn.shell import counted, shell_command
 
@@ -26,6 +27,10 @@ MOST_DETECTIONS = 1000
 ROIS_AN_OBJECT = 4  # positive and negative ones that an object should have in training
 MOST_ROIS = {"cpu": 128, "mps": 128, "cuda": 256}
 GB_PER_MEGAPIXEL = 1.7  # of a training step of MobileNetV2; measured
+OF_CHANNELS = (
+    *("model.input.channels", "model.input.mean", "model.input.std"),
+    "model.backbone.freeze",
+)
 CROWDED = 4  # objects of an image, in the middle, from which on mosaics need not add some
 
 
@@ -77,6 +82,7 @@ def advise(
     std: Sequence[float] = (),
     options: LabelOptions = PLAIN,
     val: str | None = None,
+    channels_asked: bool = False,
 ) -> Advice:
     """A recipe, and overrides of it, that fit data and machine.
 
@@ -89,6 +95,7 @@ def advise(
         seconds: that the training may take, for which `cost` is needed.
         mean, std: of the images' channels, where these are not RGB's three.
         options, val: what was said of the labels, for the command.
+        channels_asked: these are not the channels that `train` takes by itself.
     """
     machine = machine or Machine.here()
     if recipe is None:
@@ -96,7 +103,7 @@ def advise(
     else:
         draft = Draft(recipe, asked=list(asked))
         _advise_trunk(draft)
-    if len(mean) not in (0, 3):
+    if mean and (len(mean) != 3 or draft.config.model.input.channels != 3):
         _advise_channels(draft, mean, std)
     _advise_heads(draft, stats)
     scale = advise_sides(draft, stats, machine.device)
@@ -113,8 +120,12 @@ def advise(
     config = draft.config
     words = ["maskrcnn", "train", source, *options.words(None if recipe is None else config.data)]
     words += [] if val is None else ["--val", val]
-    if recipe is not None:
-        words += ["--recipe", recipe, *(word for each in draft.overrides for word in ("--set", each))]
+    typed = draft.overrides
+    if recipe is None and channels_asked:
+        typed = [each for each in typed if setting_of(each) in OF_CHANNELS] or ["model.input.channels=3"]
+    if recipe is not None or channels_asked:
+        words += [] if recipe is None else ["--recipe", recipe]
+        words += [word for each in typed for word in ("--set", each)]
     return Advice(draft.recipe, [*draft.overrides, *asked], shell_command(words), draft.reasons)
 
 

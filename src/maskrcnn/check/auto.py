@@ -43,7 +43,8 @@ def choose(
     channels = channels_of(train)
     mean: list[float] = []
     std: list[float] = []
-    if channels != 3:
+    # a person who says how many says mean and deviation with it
+    if channels != 3 and not any(setting_of(each) == "model.input.channels" for each in asked):
         settings = load_config({}, [each for each in asked if setting_of(each) in VALUES])
         value_range = settings.model.input.value_range or value_range_of(
             train, channels, settings.data.value_percentiles

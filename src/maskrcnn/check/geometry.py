@@ -33,6 +33,7 @@ def advise_sides(draft: Draft, stats: Statistics, device: str) -> float:
     own = theirs.model.input.short_side if kept else 0
     short, long, scale = _side(stats, device, kept, own, side)
     whole = draft.asks("data.tiles") and config.data.tiles is None
+    tiles: tuple[int, int] | None
     if config.data.tiles is not None and (draft.asks("data.tiles.side") or draft.asks("data.tiles")):
         tiles = config.data.tiles.side, _overlap(stats, config.data.tiles.side)
     else:

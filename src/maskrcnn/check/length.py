@@ -58,10 +58,9 @@ def advise_length(
     config = draft.config
     images, val_images = max(1, stats.images - kept), val_images or kept
     known = config.train.init is not None and draft.familiar
-    fewer = FINE_TUNED if known else 1
     about = images * _samples_of_an_image(stats, config.data.tiles)
     samples = about if cost is None else cost.samples  # of an epoch
-    wanted = int(np.clip(math.ceil(IMAGE_VIEWS / samples / fewer), *EPOCHS))
+    wanted = int(np.clip(math.ceil(IMAGE_VIEWS / samples / (FINE_TUNED if known else 1)), *EPOCHS))
     evaluations, epochs = EVALUATIONS, float(wanted)
     if seconds is not None and cost is not None:
         evaluations = _evaluations(seconds, cost, val_images)

@@ -32,7 +32,7 @@ def write_page(report: Report, path: Path) -> None:
         rows=figures(stats) if stats else [],
         classes=_classes(stats),
         sizes=_sizes(stats),
-        fix_command=shell_command(["maskrcnn", "check", report.source, "--fix", "FOLDER"]),
+        fix_command=shell_command(["maskrcnn", "check", report.source, *report.words, "--fix", "FOLDER"]),
         summary=_summary(report),
         samples=_samples(report),
         visible=stats[0].visible if stats else {},

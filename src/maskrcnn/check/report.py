@@ -18,6 +18,9 @@ class Report:
     """All that was found, by split."""
 
     source: str
+    words: list[str] = field(
+        default_factory=list
+    )  # what was typed beside it, for a command that checks again
     datasets: dict[str, Dataset] = field(default_factory=dict)
     statistics: dict[str, Statistics] = field(default_factory=dict)
     findings: Findings = field(default_factory=Findings)

@@ -69,6 +69,8 @@ def check(
     if options.data is None:
         options = replace(options, data=settings.data)
     report = Report(source)
+    report.words = [*options.words(settings.data), *([] if val is None else ["--val", val])]
+    report.words += [] if recipe is None else ["--recipe", recipe]
     unplaced: dict[str, _Unplaced] = {split: {} for split in SPLITS}
     open_other = partial(open_val, source) if val is None else partial(open_dataset, val, "val")
     open_other = partial(open_other, options=options)
@@ -81,7 +83,9 @@ def check(
     )
     if train is None:
         return report
-    channels = channels or channels_of(train, settings.model.input.channels)
+    usual = channels_of(train, settings.model.input.channels)
+    channels = channels or usual
+    report.words += [] if channels == usual else ["--channels", str(channels)]
     value_range = settings.model.input.value_range or value_range_of(
         train, channels, settings.data.value_percentiles
     )
@@ -94,7 +98,7 @@ def check(
     report.mean, report.std = mean_and_deviation(report.datasets["train"], facts["train"], channels)
     report.grey = bool(len(train)) and facts["train"].grey
     if report.statistics["train"].objects:
-        _advise(report, recipe, measured, options, val)
+        _advise(report, recipe, measured, options, val, channels_asked=channels != usual)
     return report
 
 
@@ -181,7 +185,13 @@ def _inspect(
 
 
 def _advise(
-    report: Report, recipe: str | None, measured: bool, options: LabelOptions, val: str | None
+    report: Report,
+    recipe: str | None,
+    measured: bool,
+    options: LabelOptions,
+    val: str | None,
+    *,
+    channels_asked: bool,
 ) -> None:
     """Adds the advice, what its anchors do not fit, and what a step costs."""
     train, other = report.statistics["train"], report.datasets.get("val")
@@ -194,6 +204,7 @@ def _advise(
         std=report.std,
         options=options,
         val=val,
+        channels_asked=channels_asked,
     )
     classes = advice.config.model.classes
     for split, dataset in report.datasets.items():

@@ -54,7 +54,7 @@ def _channels(report: Report) -> list[str]:
     )
     lines = [f"pixels: model.input.mean={report.mean} model.input.std={report.std}{use}"]
     if report.grey and channels == 3:
-        command = shell_command(["maskrcnn", "check", report.source, "--channels", "1"])
+        command = shell_command(["maskrcnn", "check", report.source, *report.words, "--channels", "1"])
         lines.append(f"all images are grey: {command} advises on a model of one channel")
     return lines
 
