@@ -19,6 +19,7 @@ import numpy as np
 from maskrcnn.config.model import KeypointSchema
 from maskrcnn.errors import DataError, UserError, one_line
 from maskrcnn.files import new_file
+from maskrcnn.masks.coco_result import coco_result
 from maskrcnn.masks.masks import Index, Masks, chosen_rows, same
 from maskrcnn.masks.packed import PackedMasks
 from maskrcnn.masks.polygons import check_tolerance, window_rings
@@ -365,29 +366,24 @@ class Instances:
         keypoints are evaluated. `track_id` is there where objects were tracked.
         """
         ids = self.labels + 1 if self.class_ids is None else self.class_ids
-        masks = [None] * len(self) if self.masks is None else self.masks.rle()
+        masks = None if self.masks is None else self.masks.rle()
+
+        def at(values: np.ndarray | None, row: int) -> Any:
+            return None if values is None else values[row].astype(float).tolist()
+
         results = []
         for row in range(len(self)):
-            x0, y0, x1, y1 = self.boxes[row].astype(float).tolist()
-            result: dict[str, Any] = {
-                "image_id": image_id,
-                "category_id": int(ids[row]),
-                "bbox": [x0, y0, x1 - x0, y1 - y0],
-                "score": float(self.scores[row]),
-            }
-            mask = masks[row]
-            if mask is not None:
-                result["segmentation"] = {
-                    "size": list(mask["size"]),
-                    "counts": mask["counts"].decode("ascii"),
-                }
-                if self.mask_scores is not None:
-                    result["segmentation_score"] = float(self.mask_scores[row])
-            if self.keypoints is not None:
-                points = self.keypoints[row].astype(float) - (0.5, 0.5, 0.0)
-                result["keypoints"] = points.ravel().tolist()
-                if self.keypoint_scores is not None:
-                    result["keypoints_score"] = float(self.keypoint_scores[row])
+            result = coco_result(
+                image_id,
+                int(ids[row]),
+                at(self.boxes, row),
+                at(self.scores, row),
+                self.size,
+                counts=None if masks is None else masks[row]["counts"],
+                mask_score=at(self.mask_scores, row),
+                keypoints=at(self.keypoints, row),
+                keypoint_score=at(self.keypoint_scores, row),
+            )
             if self.track_ids is not None:
                 result["track_id"] = int(self.track_ids[row])
             results.append(result)

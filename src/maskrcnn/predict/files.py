@@ -14,7 +14,7 @@ from typing import Any
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import DataError
 from maskrcnn.files import locked, make_folder, naming, remove_unfinished
-from maskrcnn.images.regions import RegionImage, whole_pixels
+from maskrcnn.images.regions import RegionImage
 from maskrcnn.instances import Instances
 from maskrcnn.labels.writers.left_out import LeftOut
 from maskrcnn.masks.encoding import encode, encoders
@@ -33,7 +33,7 @@ from maskrcnn.predict.kinds import (
     written_names,
 )
 from maskrcnn.predict.large import TiledImage, Tiles, tile_side
-from maskrcnn.predict.predictor import check_batch, kept_score, predict_pixels, tiled
+from maskrcnn.predict.predictor import check_batch, kept_score, predict_opened, tiled
 from maskrcnn.predict.reading import LazyImage, SourceImage, open_image, source_images
 from maskrcnn.predict.sources import Sources, find_sources
 from maskrcnn.predict.writers.overlay import OverlayWriter, reduction
@@ -246,12 +246,9 @@ def _predict_readable(run: Run, reading: Reading) -> Iterator[tuple[WrittenImage
             opened[place] = image_read.result()
         except DataError as error:
             run.summary.unreadable.append(str(error))
-    whole = {
-        place: whole_pixels(image, image.size) for place, (image, side) in opened.items() if side is None
-    }
-    found = predict_pixels(
-        run.model, list(whole.values()), score=run.score, paths=[run.images[place].path for place in whole]
-    )
+    whole = {place: one for place, one in opened.items() if one[1] is None}
+    paths = [run.images[place].path for place in whole]
+    found = predict_opened(run.model, list(whole.values()), run.score, paths)
     encode((one.masks for one in found), run.pool)  # for results.json and for the journal
     results = dict(zip(whole, found, strict=True))
     for place, (image, side) in opened.items():

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from maskrcnn.instances import Instances
+from maskrcnn.masks.coco_result import coco_result
 
 if TYPE_CHECKING:
     import pyarrow
@@ -65,23 +66,13 @@ def coco_results(row: Mapping[str, Any], category_ids: Mapping[str, int]) -> lis
     Args:
         category_ids: of the class names.
     """
-    size, results = [row["height"], row["width"]], []
-    for place, (x0, y0, x1, y1) in enumerate(row["boxes"] or ()):
-        result: dict[str, Any] = {
-            "image_id": row["id"],
-            "category_id": category_ids[row["names"][place]],
-            "bbox": [x0, y0, x1 - x0, y1 - y0],
-            "score": row["scores"][place],
-        }
-        if row["rle"] is not None:
-            result["segmentation"] = {"size": size, "counts": row["rle"][place].decode("ascii")}
-            if row["mask_scores"] is not None:
-                result["segmentation_score"] = row["mask_scores"][place]
+    lists = {"counts": "rle", "mask_score": "mask_scores", "keypoint_score": "keypoint_scores"}
+    size, results = (row["height"], row["width"]), []
+    for place, box in enumerate(row["boxes"] or ()):
+        more = {name: row[column] and row[column][place] for name, column in lists.items()}
         if row["keypoints"] is not None:
             flat = row["keypoints"][place]
-            # COCO's are indices of pixels
-            result["keypoints"] = [value if axis % 3 == 2 else value - 0.5 for axis, value in enumerate(flat)]
-            if row["keypoint_scores"] is not None:
-                result["keypoints_score"] = row["keypoint_scores"][place]
-        results.append(result)
+            more["keypoints"] = [flat[start : start + 3] for start in range(0, len(flat), 3)]
+        category = category_ids[row["names"][place]]
+        results.append(coco_result(row["id"], category, box, row["scores"][place], size, **more))
     return results
