@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from maskrcnn.cli.main import main
@@ -57,10 +58,14 @@ def test_a_complete_run_says_so_and_is_left_alone(tmp_path: Path, capsys: pytest
 def test_a_run_from_before_a_setting_that_says_how_to_predict_resumes(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run_tiny(run, tiny_config(epochs=1))
+    settings = yaml.safe_load((run / "config.yaml").read_text())
+    assert settings["model"].pop("class_ids") == [1, 2, 3, 4]
+    (run / "config.yaml").write_text(yaml.safe_dump(settings))
     config = tiny_config(epochs=2)
     config.model.input.tile_side = 64
     run_tiny(run, config, resume=True)
-    assert "tile_side: 64" in (run / "config.yaml").read_text()
+    settings = yaml.safe_load((run / "config.yaml").read_text())["model"]
+    assert settings["input"]["tile_side"] == 64 and settings["class_ids"] == [1, 2, 3, 4]
 
 
 def test_a_run_is_not_resumed_with_fewer_epochs_than_were_done(

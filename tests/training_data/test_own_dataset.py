@@ -14,9 +14,11 @@ from maskrcnn.config.load import Config
 from maskrcnn.config.model import InputConfig
 from maskrcnn.errors import DataError
 from maskrcnn.evaluate.truth import read_truth
+from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.synthetic import Synthetic
-from maskrcnn.labels.types import Dataset, LabelledImage
+from maskrcnn.labels.types import Dataset, DatasetInfo, LabelledImage
 from maskrcnn.train.run_folder import describe_data
+from maskrcnn.training_data.fill_config import fill_config
 from maskrcnn.training_data.samples import TestSamples, TrainSamples, UnreadableImage
 
 
@@ -111,3 +113,19 @@ def test_augmentation_leaves_the_labels_as_they_are(mosaic: float) -> None:
     for seed in range(12):
         samples[seed % 4, seed, 1]
     assert describe_data(data) == before
+
+
+@pytest.mark.parametrize(
+    ("named", "ids"),
+    [([], [7, 3]), (["b", "a"], [3, 7]), (["b"], [3]), (["a", "c"], [])],
+    ids=["none", "other order", "one", "one that has none"],
+)
+def test_classes_that_are_named_keep_the_ids_of_the_labels(named: list[str], ids: list[int]) -> None:
+    info = DatasetInfo(name="d", classes=["a", "b"], class_ids=[7, 3])
+    config = Config.model_validate({"model": {"classes": named, "mask_head": None}})
+    model = fill_config(config, FileDataset([], info)).model
+    assert (model.classes, model.class_ids) == (named or ["a", "b"], ids)
+    own = config.model_copy(
+        update={"model": model.model_copy(update={"class_ids": [5] * len(model.classes)})}
+    )
+    assert fill_config(own, FileDataset([], info)).model.class_ids == [5] * len(model.classes)

@@ -19,7 +19,8 @@ from maskrcnn.train.checkpoint import TrainingState, read_state
 from maskrcnn.train.log import read_metrics
 from maskrcnn.weights.store import is_whole
 
-# settings that a resumed run may change; any other would make it neither the old run nor a new one
+# settings that a resumed run may change; any other would make it neither the old run nor a new one. The ids
+# and the side of tiles are of predictions: an earlier version did not fill them in
 FREE_TO_CHANGE = {
     f"train.{key}"
     for key in (
@@ -34,7 +35,7 @@ FREE_TO_CHANGE = {
         "accumulate",
         "log",
     )
-} | {"data.workers", "data.tiles.cache_gb", "model.input.tile_side"}
+} | {"data.workers", "data.tiles.cache_gb", "model.input.tile_side", "model.class_ids"}
 
 
 class Complete(Exception):  # noqa: N818  # a state, not a mistake

@@ -13,16 +13,20 @@ from maskrcnn.labels.types import Dataset
 
 
 def fill_config(config: Config, dataset: Dataset) -> Config:
-    """A copy of `config` whose classes and keypoint schema come from `dataset` where they were not given.
+    """A copy of `config` whose classes, their ids and keypoint schema come from `dataset` where they were not
+    given.
 
     Raises:
         DataError: the recipe trains masks or keypoints and the labels have none; names the way out.
     """
     model = config.model
-    if not model.classes:
-        # what predicts has room for 64 bits; without ids it counts the classes
-        ids = dataset.class_ids if all(abs(number) < 2**63 for number in dataset.class_ids) else []
-        model = model.model_copy(update={"classes": list(dataset.classes), "class_ids": list(ids)})
+    classes = model.classes or dataset.classes
+    if not model.class_ids:
+        id_of = dict(zip(dataset.classes, dataset.class_ids, strict=True))
+        ids = [id_of.get(name, 2**63) for name in classes]
+        # what predicts has room for 64 bits; without an id for each of the classes it counts them
+        ids = ids if all(abs(number) < 2**63 for number in ids) else []
+        model = model.model_copy(update={"classes": list(classes), "class_ids": ids})
     if model.keypoint_head is not None and model.keypoints is None:
         if dataset.keypoints is None:
             raise DataError(
