@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from maskrcnn.errors import DataError
-from maskrcnn.images import read as reader
+from maskrcnn.images import header
 from maskrcnn.images.header import stored_channels, upright_size
 from maskrcnn.images.multichannel import upright
 from maskrcnn.images.read import from_pillow, read_image
@@ -159,7 +159,7 @@ def test_more_than_the_limit_is_refused_from_the_header(
     tifffile.imwrite(
         tmp_path / "a.tif", noise(5), photometric="minisblack", planarconfig="contig", compression="zlib"
     )
-    monkeypatch.setattr(reader, "MOST_BYTES", 20 * 30 * 5 - 1)
+    monkeypatch.setattr(header, "MOST_BYTES", 20 * 30 * 5 - 1)
     assert "3,000 bytes, more than 2,999" in refused(tmp_path / "a.npy", 5)
     assert "3,000 bytes, more than 2,999" in refused(tmp_path / "a.tif", 5)
 

@@ -10,8 +10,11 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from maskrcnn.errors import ImageError, one_line
-from maskrcnn.images.header import FORMATS, LARGEST, is_heic, open_heic, refuse_header
-from maskrcnn.images.read import UnknownRange, ValueRange, from_pillow
+from maskrcnn.images.header import FORMATS, LARGEST, at_full_size, is_heic, open_heic, refuse_header
+from maskrcnn.images.multichannel import TIFF_STARTS
+from maskrcnn.images.quiet import ignore_warnings_of
+from maskrcnn.images.read import ValueRange, model_pixels, pillow_samples, refuse_no_number, unknown_tiff
+from maskrcnn.images.tiff_regions import read_tiff
 
 NAME = "image"  # what messages call it
 MOST_SCANS = 100  # of a JPEG: each costs a pass over all pixels, and tens of thousands fit into a megabyte
@@ -27,34 +30,34 @@ def decode_image(
             take far longer to decode than its size tells; truncated or damaged, of another number of
             channels, or samples that need a `value_range`.
     """
-    with _as_image_error(largest), _opened(data) as image:
-        _refuse_header(image, data, largest)
-        pixels = from_pillow(image, channels, value_range)
-        if pixels.shape[2] != channels:
-            have = pixels.shape[2]
-            raise ImageError(NAME, f"has {have} channels, the model takes {channels}", "convert it")
-        return pixels
+    with _as_image_error(largest):
+        samples = read_tiff(NAME, channels, data, largest) if data.startswith(TIFF_STARTS) else None
+        if samples is None:
+            with _opened(data) as image:
+                _refuse_header(image, data, largest)
+                samples = pillow_samples(image, channels, NAME)
+        refuse_no_number(samples, NAME)
+        return model_pixels(samples, NAME, channels, value_range, "save it with 8 or 16 bits")
 
 
 def _refuse_header(image: Image.Image, data: bytes, largest: int) -> None:
-    width, height = image.size
-    if width * height > largest:
-        raise ImageError(
-            NAME, f"{width} x {height} is more than {largest:,} pixels", "cut it into tiles or shrink it"
-        )
-    refuse_header(image, NAME)
+    refuse_header(image, NAME, largest)
     # FF DA begins a scan and, by the format's stuffing, is nothing else in a scan's data
     if image.format == "JPEG" and data.count(b"\xff\xda") > MOST_SCANS:
         raise ImageError(NAME, f"a JPEG of more than {MOST_SCANS} scans", "save it anew")
+    width, height = image.size
     # less than a bit for each pixel, and not compressed: all of them would be allocated before that shows
     if any(tile[0] == "raw" for tile in getattr(image, "tile", ())) and width * height > 8 * len(data):
         raise ImageError(NAME, "truncated", "send it whole, or save it anew")
 
 
 def _opened(data: bytes) -> Image.Image:
+    ignore_warnings_of("PIL")
     try:
-        return Image.open(io.BytesIO(data), formats=FORMATS)
+        return at_full_size(Image.open(io.BytesIO(data), formats=FORMATS))
     except UnidentifiedImageError:
+        if data.startswith(TIFF_STARTS):
+            raise unknown_tiff(NAME) from None
         if not is_heic(data):
             known = ", ".join(FORMATS)
             raise ImageError(NAME, f"not one of a known format ({known})", "convert it to PNG") from None
@@ -70,8 +73,6 @@ def _as_image_error(largest: int = LARGEST) -> Iterator[None]:
         raise
     except Image.DecompressionBombError:
         raise ImageError(NAME, f"more than {largest:,} pixels", "cut it into tiles or shrink it") from None
-    except UnknownRange as error:
-        raise ImageError(NAME, error.reason, "save it with 8 or 16 bits") from None
     except Exception as error:  # noqa: BLE001
         raise ImageError(
             NAME, f"cannot be decoded ({one_line(error):.120})", "send it whole, or save it anew"

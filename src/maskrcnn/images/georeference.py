@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 from maskrcnn.errors import ImageError
 from maskrcnn.images.multichannel import as_image_error, is_tiff, open_tiff
+from maskrcnn.images.quiet import ignore_warnings_of
 
 TAGS = (33550, 33922, 34264, 34735)  # pixel scale, tie points, transformation, keys of the reference system
 
@@ -33,7 +33,7 @@ def read_georeference(path: Path) -> Georeference | None:
     Raises:
         ImageError: it has one and rasterio is not installed, or is damaged.
     """
-    if not path.is_file() or not is_tiff(path):
+    if not is_tiff(path):
         return None
     try:
         import rasterio
@@ -43,12 +43,10 @@ def read_georeference(path: Path) -> Georeference | None:
                 return None
         reason = "a GeoTIFF, for whose coordinates rasterio is not installed"
         raise ImageError(path, reason, "pip install 'maskrcnn[geo]'") from None
+    ignore_warnings_of("rasterio")
     # GTiff alone, and nothing of what lies beside it: another format may name files and addresses
     with as_image_error(path), rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR", GDAL_PAM_ENABLED="NO"):
-        with (
-            warnings.catch_warnings(action="ignore"),
-            rasterio.open(path.absolute(), driver="GTiff") as opened,
-        ):
+        with rasterio.open(path.absolute(), driver="GTiff") as opened:
             if opened.crs is None and opened.transform.is_identity:
                 return None
             if not all(abs(number) < MOST for number in tuple(opened.transform)[:6]):

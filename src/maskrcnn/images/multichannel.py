@@ -1,9 +1,9 @@
-"""Images that Pillow has no mode for: NumPy arrays, and TIFFs of several channels or pages."""
+"""Files of NumPy arrays, and what tifffile needs around it to open a TIFF."""
 
 from __future__ import annotations
 
+import io
 import logging
-import math
 import re
 import stat
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ ORIENTATION, SAMPLES = 274, 277  # tags of TIFF, the first of EXIF too
 MOST_PAGES = 1000
 NOT_FULL = 1 | 4  # bits of a page's NewSubfileType: a smaller level, a mask
 IMAGEJ = re.compile(r"ImageJ=.*?\bimages=(\d{1,9})\b", re.DOTALL)  # how its descriptions begin
-MOST_RATIO = 2000  # of an image's bytes to its file's; deflate and LZW reach 1,400 on a single colour
+TIFF_EXTRA = "pip install 'maskrcnn[tiff]'"
 
 
 def refuse_special(path: Path) -> None:
@@ -62,45 +62,17 @@ def open_array(path: Path) -> np.ndarray:
     return array if array.ndim == 3 else array[:, :, None]
 
 
-def tiff_shape(path: Path) -> tuple[int, int, int]:
-    """Height and width (upright) and channels of a TIFF, from its header; grey pages count as channels.
+def tiff_header(path: Path) -> tuple[tuple[int, int], int, int]:
+    """Of a TIFF's first image of full size: height and width, upright, its channels, and bits of each.
 
     Raises:
-        ImageError: not such a TIFF, or tifffile is not installed.
+        ImageError: damaged, or tifffile is not installed.
     """
     with open_tiff(path) as tiff, as_image_error(path):
-        height, width, channels = _page_shape(tiff, path)
-        return (width, height, channels) if tiff_orientation(tiff) >= 5 else (height, width, channels)
-
-
-def read_tiff(path: Path, largest: int) -> np.ndarray:
-    """A TIFF of several channels or pages, upright, as (H, W, C) of its own type.
-
-    Args:
-        largest: bytes above which it is refused from its header.
-
-    Raises:
-        ImageError: damaged, of pages that are no channels, or too large; or tifffile is not installed.
-    """
-    with open_tiff(path) as tiff, as_image_error(path):
-        shape = _page_shape(tiff, path)
-        # tifffile's own sizes too, which count what else a header may claim (depth, wider samples)
-        pages = full_pages(tiff)
-        size = max(sum(page.nbytes for page in pages), math.prod(shape))
-        if size > largest:
-            raise ImageError(
-                path, f"{size:,} bytes, more than {largest:,}", "cut it into tiles or shrink it first"
-            )
-        if size > MOST_RATIO * path.stat().st_size:
-            raise ImageError(
-                path, f"its header tells of {size:,} bytes, which the file cannot hold", "save it as .npy"
-            )
-        pixels = np.concatenate([_page_pixels(page) for page in pages], axis=2)
-        if pixels.dtype.kind not in "buif":
-            raise ImageError(path, f"its samples are {pixels.dtype}", "save plain numbers")
-        if pixels.shape != shape:
-            raise ImageError(path, f"its header says {shape}, it holds {pixels.shape}", "save it as .npy")
-        return upright(pixels, tiff_orientation(tiff))
+        page = full_pages(tiff)[0]
+        height, width = int(page.imagelength), int(page.imagewidth)
+        size = (width, height) if page_orientation(page) >= 5 else (height, width)
+        return size, int(page.samplesperpixel), 8 * page.dtype.itemsize if page.dtype else 8
 
 
 def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
@@ -115,7 +87,7 @@ def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 @contextmanager
-def as_image_error(path: Path) -> Iterator[None]:
+def as_image_error(path: Path | str) -> Iterator[None]:
     """Whatever a parser stumbles over on damaged bytes, as an ImageError."""
     try:
         yield
@@ -129,19 +101,31 @@ def as_image_error(path: Path) -> Iterator[None]:
         raise ImageError(path, f"cannot be decoded ({reason:.120})", remedy) from None
 
 
-def open_tiff(path: Path) -> Any:
+def has_tifffile() -> bool:
+    """Whether tifffile is installed; without it Pillow reads what TIFFs it can."""
+    try:
+        import tifffile  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def open_tiff(path: Path | str, data: bytes | None = None) -> Any:
+    """A tifffile.TiffFile, of a path or of `data`, which `path` then names in messages.
+
+    Raises:
+        ImageError: damaged, or tifffile is not installed.
+    """
     try:
         import tifffile
     except ImportError:
-        raise ImageError(
-            path, "such a TIFF needs tifffile", "pip install 'maskrcnn[tiff]', or save it as .npy"
-        ) from None
+        raise ImageError(path, "such a TIFF needs tifffile", f"{TIFF_EXTRA}, or save it as .npy") from None
     # what it finds odd it would print, when nobody else handles its messages
     logger = logging.getLogger("tifffile")
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())
     with as_image_error(path):
-        return tifffile.TiffFile(path)
+        return tifffile.TiffFile(path if data is None else io.BytesIO(data))
 
 
 def full_pages(tiff: Any) -> list[Any]:
@@ -162,30 +146,8 @@ def imagej_images(description: str) -> int:
     return max(int(found[1]), 1) if found else 1
 
 
-def _page_shape(tiff: Any, path: Path) -> tuple[int, int, int]:
-    """Height, width and channels as stored."""
-    pages = full_pages(tiff)
-    shapes = {(page.imagelength, page.imagewidth, page.samplesperpixel) for page in pages}
-    count = len(pages)
-    shape = next(iter(shapes), (0, 0, 0))
-    if len(shapes) != 1 or 0 in shape or (count > 1 and shape[2] > 1):
-        raise ImageError(
-            path, f"a TIFF of {count} pages that are no channels of one image", "save it as .npy"
-        )
-    return int(shape[0]), int(shape[1]), int(shape[2]) * count
-
-
-def _page_pixels(page: Any) -> np.ndarray:
-    """One page as (H, W, C)."""
-    pixels: np.ndarray = page.asarray()
-    if pixels.ndim == 2:
-        return pixels[:, :, None]
-    # channels that are stored one after the other
-    return np.moveaxis(pixels, 0, 2) if page.axes.startswith("S") else pixels
-
-
-def tiff_orientation(tiff: Any) -> int:
-    """The EXIF orientation of an open TIFF, 1 to 8."""
-    tag = tiff.pages[0].tags.get(ORIENTATION)
+def page_orientation(page: Any) -> int:
+    """The EXIF orientation of a page of a TIFF, 1 to 8."""
+    tag = page.tags.get(ORIENTATION)
     value = getattr(tag, "value", 1)
     return value if value in range(1, 9) else 1

@@ -1,29 +1,31 @@
 """Image files as uint8 (H, W, C), RGB unless other channels are asked for, the way up a person sees them.
 
-Pillow decodes, because it reads the header before it allocates anything.
+Pillow decodes, because it reads the header before it allocates anything. TIFFs are tifffile's, which knows
+more of them and decodes windows too; Pillow has those that it does not know, or all where it is missing.
 """
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from maskrcnn.errors import ImageError, UserError, one_line
+from maskrcnn.images.colours import over_white
 from maskrcnn.images.header import (
     FORMATS,
     LARGEST,
-    MOST_BYTES,
-    deep_planes,
+    misread,
     open_image,
     orientation,
+    refuse_bytes,
     refuse_header,
     sixteen_bits,
     unmapped,
 )
-from maskrcnn.images.multichannel import ARRAY_SUFFIX, is_tiff, open_array, read_tiff
+from maskrcnn.images.multichannel import ARRAY_SUFFIX, TIFF_EXTRA, is_tiff, open_array
+from maskrcnn.images.tiff_regions import read_tiff
 from maskrcnn.shell import counted
 
 ValueRange = tuple[float, float]  # lowest and highest value
@@ -95,12 +97,17 @@ def no_number(samples: np.ndarray) -> bool:
 
 
 def model_pixels(
-    samples: np.ndarray, path: Path, channels: int, value_range: ValueRange | None
+    samples: np.ndarray,
+    path: Path | str,
+    channels: int,
+    value_range: ValueRange | None,
+    range_remedy: str = RANGE_REMEDY,
 ) -> np.ndarray:
     """Samples (H, W, C) as they are stored as uint8 (H, W, channels); `read_image` says by which rules.
 
     Args:
         path: of the image that they are of.
+        range_remedy: what to do about samples that need a `value_range`.
 
     Raises:
         ImageError: another number of channels, or they need a `value_range`.
@@ -112,7 +119,7 @@ def model_pixels(
     try:
         return _convert_channels(to_uint8(samples, value_range), channels)
     except UnknownRange as error:
-        raise ImageError(path, error.reason, RANGE_REMEDY) from None
+        raise ImageError(path, error.reason, range_remedy) from None
 
 
 def read_samples(path: Path, channels: int = 3) -> np.ndarray:
@@ -124,21 +131,16 @@ def read_samples(path: Path, channels: int = 3) -> np.ndarray:
         ImageError: as `read_image`.
     """
     try:
-        if Path(path).suffix.lower() == ARRAY_SUFFIX:
+        if path.suffix.lower() == ARRAY_SUFFIX:
             array = open_array(path)
-            if array.nbytes > MOST_BYTES:
-                raise ImageError(
-                    path, f"{array.nbytes:,} bytes, more than {MOST_BYTES:,}", "cut it into tiles first"
-                )
+            refuse_bytes(array.nbytes, path)
             return np.array(array)
-        if channels not in (1, 3) and is_tiff(path):
-            return read_tiff(path, MOST_BYTES)
-        # Pillow warns of large images that we allow, and of damaged metadata; what matters raises
-        with warnings.catch_warnings(action="ignore"), open_image(path) as image:
+        samples = read_tiff(path, channels) if is_tiff(path) else None
+        if samples is not None:
+            return samples
+        with open_image(path) as image:
             refuse_header(image, path)
-            if deep_planes(image):
-                return (read_tiff(path, MOST_BYTES) >> 8).astype(np.uint8)
-            return _pillow_samples(image, channels)
+            return pillow_samples(image, channels, path)
     except UserError:  # ImageError is one
         raise
     except FileNotFoundError:
@@ -151,9 +153,9 @@ def read_samples(path: Path, channels: int = 3) -> np.ndarray:
             path, f"more than {LARGEST:,} pixels", "cut it into tiles or shrink it first"
         ) from None
     except UnidentifiedImageError:
-        if is_tiff(path):  # of samples that Pillow has no mode for
-            return read_tiff(path, MOST_BYTES)
-        known, packed = ", ".join(FORMATS), Path(path).suffix.lower() in ARCHIVES
+        if is_tiff(path):
+            raise unknown_tiff(path) from None
+        known, packed = ", ".join(FORMATS), path.suffix.lower() in ARCHIVES
         remedy = "unpack it and name the folder" if packed else "convert it to PNG"
         raise ImageError(path, f"not an image of a known format ({known})", remedy) from None
     # decoders raise whatever they stumble over (struct.error, SyntaxError, KeyError, ...) on damaged bytes
@@ -163,6 +165,12 @@ def read_samples(path: Path, channels: int = 3) -> np.ndarray:
         ) from None
 
 
+def unknown_tiff(path: Path | str) -> ImageError:
+    """Of a TIFF that neither tifffile nor Pillow reads."""
+    reason = "a TIFF whose kind of samples or compression is not read"
+    return ImageError(path, reason, f"save it as grey or RGB of 8 or 16 bits, or {TIFF_EXTRA}")
+
+
 def from_pillow(image: Image.Image, channels: int = 3, value_range: ValueRange | None = None) -> np.ndarray:
     """A Pillow image, upright, as uint8 (H, W, C); conversions and `value_range` as in `read_image`.
 
@@ -170,18 +178,24 @@ def from_pillow(image: Image.Image, channels: int = 3, value_range: ValueRange |
         C is `channels` where that is 1 or 3, else as many as the image has.
 
     Raises:
-        UserError: its samples need a `value_range`, are all NaN, or lie in planes of 16 bits.
+        UserError: its samples need a `value_range`, are all NaN, or it is a TIFF that Pillow misreads.
     """
     name = getattr(image, "filename", "") or "image"
-    if deep_planes(image):
-        raise ImageError(name, "16 bits in planes of one channel each", "save it with interleaved channels")
-    samples = _pillow_samples(image, channels)
+    samples = pillow_samples(image, channels, name)
     refuse_no_number(samples, name)
     return _convert_channels(to_uint8(samples, value_range), channels)
 
 
-def _pillow_samples(image: Image.Image, channels: int) -> np.ndarray:
-    """A Pillow image, upright, as (H, W, C): uint8, or one channel of more bits as it is stored."""
+def pillow_samples(image: Image.Image, channels: int, name: Path | str) -> np.ndarray:
+    """A Pillow image, upright, as (H, W, C): uint8, or one channel of more bits as it is stored.
+
+    Raises:
+        ImageError: a TIFF that Pillow misreads; `name` is what it is called.
+    """
+    wrong = misread(image)
+    if wrong is not None:
+        remedy = f"give its file, after {TIFF_EXTRA}, or save it as PNG"
+        raise ImageError(name, f"a TIFF of {wrong}, which Pillow cannot read", remedy)
     # first, because Pillow's TIFF reader turns the image while it loads, and drops the tag
     unmapped(image).load()
     turn = UPRIGHT.get(orientation(image))
@@ -202,12 +216,6 @@ def _pillow_samples(image: Image.Image, channels: int) -> np.ndarray:
     if channels == 1:
         return np.array(image.convert("L"))[:, :, None]
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))  # which copies, whatever the mode
-
-
-def over_white(image: Image.Image) -> Image.Image:
-    """An image with transparency as RGB, laid over white."""
-    image = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
 def as_pixels(
@@ -285,7 +293,8 @@ def to_uint8(samples: np.ndarray, value_range: ValueRange | None = None) -> np.n
         return samples.astype(np.uint8) * 255
     low, high = value_range or _type_range(samples)
     if samples.dtype.kind == "f":
-        finite = np.nan_to_num(samples.astype(np.float64), nan=low, posinf=high, neginf=low)
+        with np.errstate(invalid="ignore"):  # NumPy's line of a NaN that signals
+            finite = np.nan_to_num(samples.astype(np.float64), nan=low, posinf=high, neginf=low)
         return np.rint((finite - low) * (255 / (high - low))).clip(0, 255).astype(np.uint8)
     values = np.subtract(samples, low, dtype=np.float32 if samples.dtype.itemsize == 2 else np.float64)
     return (values * (256 / (high - low + 1))).clip(0, 255).astype(np.uint8)

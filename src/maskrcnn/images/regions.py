@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from typing import Protocol
@@ -14,7 +13,7 @@ from maskrcnn.images.multichannel import ARRAY_SUFFIX, is_tiff, open_array
 from maskrcnn.images.read import AGAIN, NO_NUMBER, ValueRange, model_pixels, no_number, refuse_no_number
 from maskrcnn.images.slide_regions import SUFFIXES as SLIDES
 from maskrcnn.images.slide_regions import open_slide_regions
-from maskrcnn.images.tiff_regions import TiffSamples, count_tiff_images, open_tiff_regions
+from maskrcnn.images.tiff_regions import count_tiff_images, open_tiff_regions
 from maskrcnn.images.tiles import Window, tile_grid
 from maskrcnn.images.zarr_regions import count_zarr_images, is_zarr, open_zarr_regions
 
@@ -73,20 +72,13 @@ class FileRegions:
     """A file as a model takes it: uint8 with the model's channels, by the rules of `read_image`."""
 
     def __init__(
-        self,
-        path: Path,
-        samples: RegionImage,
-        channels: int,
-        value_range: ValueRange | None,
-        ordinary: bool = False,
+        self, path: Path, samples: RegionImage, channels: int, value_range: ValueRange | None
     ) -> None:
         """
         Args:
             samples: what is stored in the file, of any type.
-            ordinary: `read_image` reads the file, too, unless it is too large.
         """
         self._path, self._samples, self._range = path, samples, value_range
-        self.ordinary = ordinary
         self.size, self.channels = samples.size, channels
 
     def read(self, window: Window) -> np.ndarray:
@@ -137,8 +129,7 @@ def open_regions(
         samples.close()
         reason = f"its header tells of {width:,} x {height:,} pixels"
         raise ImageError(path, reason, "no image is that large; replace it")
-    ordinary = page is None and isinstance(samples, ArrayRegions | TiffSamples)
-    return FileRegions(path, samples, channels, value_range, ordinary)
+    return FileRegions(path, samples, channels, value_range)
 
 
 def open_samples(path: Path, channels: int = 3, page: int | None = None) -> RegionImage | None:
@@ -147,7 +138,9 @@ def open_samples(path: Path, channels: int = 3, page: int | None = None) -> Regi
         return open_zarr_regions(path, page)
     if path.suffix.lower() in SLIDES:
         return open_slide_regions(path)
-    return _open_ordinary(path, channels, page)
+    if path.suffix.lower() == ARRAY_SUFFIX:
+        return ArrayRegions(open_array(path))
+    return open_tiff_regions(path, channels, page) if is_tiff(path) else None
 
 
 def count_images(path: Path, channels: int = 3) -> int:
@@ -158,16 +151,6 @@ def count_images(path: Path, channels: int = 3) -> int:
     """
     if is_zarr(path):
         return count_zarr_images(path)
-    if path.suffix.lower() not in (ARRAY_SUFFIX, *SLIDES) and path.is_file() and is_tiff(path):
+    if path.suffix.lower() not in (ARRAY_SUFFIX, *SLIDES) and is_tiff(path):
         return count_tiff_images(path, channels)
     return 1
-
-
-def _open_ordinary(path: Path, channels: int, page: int | None) -> RegionImage | None:
-    if path.suffix.lower() == ARRAY_SUFFIX:
-        return ArrayRegions(open_array(path))
-    if path.is_file() and is_tiff(path):
-        # without tifffile Pillow still reads the ordinary ones whole
-        wanted = page is not None or find_spec("tifffile") is not None
-        return open_tiff_regions(path, channels, page) if wanted else None
-    return None

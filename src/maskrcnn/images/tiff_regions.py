@@ -1,7 +1,6 @@
-"""Windows of TIFF files of any size, by tifffile: only the tiles or strips that a window touches are decoded.
+"""TIFFs by tifffile, whole or by windows: only the tiles or strips that a window touches are decoded.
 
-Full-size pages only: the smaller levels of a pyramid are passed over. What comes out is what `read_samples`
-gives for the same file.
+Full-size pages only: the smaller levels of a pyramid and thumbnails are passed over.
 """
 
 from __future__ import annotations
@@ -14,26 +13,35 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from maskrcnn.errors import ImageError
-from maskrcnn.images.header import MOST_BYTES, refuse_pages
+from maskrcnn.images.colours import JPEG, MINISBLACK, MINISWHITE, RGB, Convert, as_stored, grey_or_rgb
+from maskrcnn.images.header import (
+    BYTES,
+    MOST_BYTES,
+    refuse_bytes,
+    refuse_channels,
+    refuse_pages,
+    refuse_size,
+)
 from maskrcnn.images.multichannel import (
+    TIFF_EXTRA,
     as_image_error,
     full_pages,
+    has_tifffile,
     imagej_images,
     open_tiff,
-    tiff_orientation,
+    page_orientation,
     upright,
 )
-from maskrcnn.images.read import over_white
 from maskrcnn.images.tiles import Window
+from maskrcnn.shell import counted
 
 CACHE = 32_000_000  # bytes of decoded tiles or strips that are kept at least
-MINISBLACK, RGB, YCBCR = 1, 2, 6  # how the samples of a page mean colours
-UNASSOCIATED_ALPHA = 2  # what a page's extra sample is
-ALIKE = "imagewidth imagelength samplesperpixel dtype planarconfig"  # of all pages that are one image
-JPEG = (6, 7, 33007, 34892)  # compressions whose tables stand apart
+ALIKE = (
+    "imagewidth imagelength samplesperpixel dtype planarconfig photometric"  # of all pages that are one image
+)
+LZW, PLAIN = 5, ((MINISBLACK, 1), (RGB, 3))
 JPEG_2000 = (33003, 33004, 33005, 34712)
 # A tile in these says its own height and width, which the decoder believes whatever the TIFF says: in JPEG's
 # frame header (ITU-T T.81, B.2.2) and the SIZ marker of JPEG 2000 (T.800, A.5.1).
@@ -47,31 +55,44 @@ SIZES = dict.fromkeys(JPEG, FRAME) | dict.fromkeys(
 TOLD_BY_DECODER = (22610, 34887, 34927, 34933, 34934, 50001, 50002, 52546)
 DECODED_SHAPE = re.compile(r"invalid out\.shape=.*\bshape=\(([\d, ]+)\)")
 LARGER = 4  # times the pixels of a tile that it may say: the last strip may be as high as the others
-COLOURS_LAST = re.compile(r'DimensionOrder="XY[^C]')
+ORDER = re.compile(r'DimensionOrder="XY([ZCT]{3})"')  # of an OME-TIFF's pages, the fastest first
 
 
 class TiffSamples:
     """One image of a TIFF, the way up a person sees it."""
 
-    def __init__(self, path: Path, pages: list[Plane], turn: int, flat: bool) -> None:
+    def __init__(self, path: Path | str, pages: list[Plane], form: tuple[int, Convert] | None) -> None:
         """
         Args:
-            pages: of one size; their channels follow each other.
-            turn: EXIF orientation, 1 to 8.
-            flat: colours as 8 bits, transparency laid over white, as Pillow reads them.
+            pages: alike; their channels follow each other.
+            form: how many channels their samples become, and what makes them so; None: they stay as they are.
         """
-        self._path, self._pages, self._turn, self._flat = path, pages, turn, flat
-        size, self._alpha = pages[0].size, pages[0].alpha
-        self.size = (size[1], size[0]) if turn >= 5 else size
-        self.channels = min(pages[0].samples, 3) if flat else pages[0].samples * len(pages)
+        self._path, self._pages = path, pages
+        self._turn = page_orientation(pages[0].page)
+        size, samples = pages[0].size, pages[0].samples * len(pages)
+        self.size = (size[1], size[0]) if self._turn >= 5 else size
+        self.channels, self._convert = form or (samples, as_stored)
+        self.pixel_bytes = samples * pages[0].page.dtype.itemsize  # as it is stored
+
+    @property
+    def faster_by_pillow(self) -> bool:
+        """Whether Pillow gives the same whole image in two thirds of the time: LZW of 8 bits side by side."""
+        page = self._pages[0].page
+        lzw = page.compression == LZW and page.fillorder == page.planarconfig == 1 and len(self._pages) == 1
+        return lzw and page.dtype == np.uint8 and (page.photometric, self._pages[0].samples) in PLAIN
 
     def read(self, window: Window) -> np.ndarray:
-        """(h, w, channels) of the type that is stored."""
+        """(h, w, channels), of the type that is stored but for palettes and CMYK, which become 8 bits.
+
+        Raises:
+            ImageError: this part of the file is damaged, or larger than `MOST_BYTES`.
+        """
+        refuse_bytes(window.height * window.width * self.pixel_bytes, self._path)
         with as_image_error(self._path):
             stored = _stored_window(window, self.size, self._turn)
             parts = [page.read(stored) for page in self._pages]
             samples = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
-            return upright(_flattened(samples, self._alpha) if self._flat else samples, self._turn)
+            return np.ascontiguousarray(upright(self._convert(samples), self._turn))
 
     def close(self) -> None:
         self._pages[0].close()
@@ -85,22 +106,23 @@ class Plane:
         Args:
             number: of the image behind this page.
         """
-        self._page, self._number = page, number
+        self.page, self._number = page, number
         self.size = (int(page.imagelength), int(page.imagewidth))
         self.samples = int(page.samplesperpixel)
-        self.alpha = tuple(page.extrasamples) == (UNASSOCIATED_ALPHA,)
         self._kept: OrderedDict[int, np.ndarray] = OrderedDict()
         self._bytes = 0  # of what is kept
 
     def close(self) -> None:
-        self._page.parent.close()
+        self.page.parent.close()
 
     def read(self, window: Window) -> np.ndarray:
         """(h, w, samples) of a window of the page as it is stored."""
-        if self._page.is_memmappable and self._page.imagedepth == 1:
+        if self.page.is_memmappable and self.page.imagedepth == 1:
             return self._mapped(window)
-        result = np.full((window.height, window.width, self.samples), self._page.nodata, self._page.dtype)
         segments = list(self._segments(window))
+        result = np.zeros((window.height, window.width, self.samples), self.page.dtype)
+        if self.page.nodata:
+            result[:] = self.page.nodata
         for index in segments:
             samples, (plane, _, top, left, _) = self._decoded(index)
             _put(result, samples, window, left, top, plane)
@@ -112,7 +134,7 @@ class Plane:
 
     def _mapped(self, window: Window) -> np.ndarray:
         """Of samples that lie uncompressed one after the other."""
-        page, (height, width) = self._page, self.size
+        page, (height, width) = self.page, self.size
         planes, last = (1, self.samples) if page.planarconfig == 1 else (self.samples, 1)
         # mapped anew each time: pages of the file that were read would count as memory of this process
         stored = np.memmap(
@@ -128,7 +150,7 @@ class Plane:
 
     def _segments(self, window: Window) -> Iterator[int]:
         """The numbers of the tiles or strips that a window touches."""
-        page, (height, width) = self._page, self.size
+        page, (height, width) = self.page, self.size
         tall, wide = self._piece()
         samples = self.samples if page.planarconfig == 1 else 1
         if tall * wide * samples * page.dtype.itemsize > MOST_BYTES:
@@ -145,7 +167,7 @@ class Plane:
 
     def _decoded(self, index: int) -> tuple[np.ndarray, tuple[int, ...]]:
         """A tile or strip (h, w, samples), and its place: plane, depth, top, left, 0."""
-        page = self._page
+        page = self.page
         tables = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader}
         decode = page.keyframe.decode
         if index not in self._kept:
@@ -169,19 +191,19 @@ class Plane:
 
     def _piece(self) -> tuple[int, int]:
         """Height and width of a tile or strip."""
-        if self._page.is_tiled:
-            return self._page.tilelength, self._page.tilewidth
-        return min(self._page.rowsperstrip, self.size[0]), self.size[1]
+        if self.page.is_tiled:
+            return self.page.tilelength, self.page.tilewidth
+        return min(self.page.rowsperstrip, self.size[0]), self.size[1]
 
     def _refuse_larger(self, data: bytes) -> None:
         """Raise a ValueError for a tile or strip that says of itself that it is far larger than it should."""
         tall, wide = self._piece()
-        compression, said = int(self._page.compression), list[int]()
+        compression, said = int(self.page.compression), list[int]()
         if compression in SIZES:
             sizes = (found.groups() for found in SIZES[compression].finditer(data))
             said = [math.prod(int.from_bytes(side, "big") for side in sides) for sides in sizes]
         elif compression in TOLD_BY_DECODER:
-            said = [self._samples_of(data) // (self.samples if self._page.planarconfig == 1 else 1)]
+            said = [self._samples_of(data) // (self.samples if self.page.planarconfig == 1 else 1)]
         for pixels in said:
             if pixels > LARGER * tall * wide:
                 raise ValueError(f"a tile of {wide} x {tall} that says it has {pixels:,} pixels")
@@ -191,7 +213,7 @@ class Plane:
         from tifffile import TIFF
 
         try:
-            TIFF.DECOMPRESSORS[self._page.compression](data, out=np.empty((1, 1, 1), self._page.dtype))
+            TIFF.DECOMPRESSORS[self.page.compression](data, out=np.empty((1, 1, 1), self.page.dtype))
         except ValueError as error:
             told = DECODED_SHAPE.search(str(error))
             if told is None:
@@ -200,41 +222,101 @@ class Plane:
         return 1
 
 
-def open_tiff_regions(path: Path, channels: int, page: int | None = None) -> TiffSamples | None:
-    """A TIFF that can be read by windows; None where only Pillow knows what its samples mean.
+def read_tiff(
+    path: Path | str, channels: int, data: bytes | None = None, largest: int | None = None
+) -> np.ndarray | None:
+    """All of a TIFF's only image, upright, as (H, W, C); None where Pillow is to read it.
+
+    Args:
+        channels: as `open_tiff_regions` takes them.
+        data: what is in the file; None: it is read. `path` is its name in messages.
+        largest: pixels above which it is refused from its header; None: `LARGEST` of header.py.
+
+    Raises:
+        ImageError: as `open_tiff_regions`, or too large.
+    """
+    image = open_tiff_regions(path, channels, data=data)
+    if image is None:
+        return None
+    try:
+        if image.faster_by_pillow:
+            return None
+        height, width = image.size
+        refuse_size(height, width, path, largest)
+        refuse_bytes(height * width * image.pixel_bytes, path, largest and BYTES * largest)
+        return image.read(Window(0, 0, width, height))
+    finally:
+        image.close()
+
+
+def open_tiff_regions(
+    path: Path | str, channels: int, page: int | None = None, data: bytes | None = None
+) -> TiffSamples | None:
+    """A TIFF that can be read by windows; None where only Pillow reads it, or where tifffile is missing.
 
     Args:
         channels: as `read_image` takes them: 1 and 3 become each other later, any other number is taken as it
             is stored.
         page: one of `count_tiff_images` images; None: the only one.
+        data: as `read_tiff` takes it.
 
     Raises:
-        ImageError: damaged, of several images where `page` is None, or tifffile is not installed.
+        ImageError: damaged, of several images where `page` is None, of other channels, or tifffile is needed.
     """
-    tiff = open_tiff(path)
-    with as_image_error(path):
-        planes = _planes(tiff)
-        if not planes:
-            raise ValueError("no page in it")
-        first = tiff.pages[0]
-        flat = channels in (1, 3)
-        if flat and not _known_colours(first):
-            tiff.close()
-            return None
-        each = 1 if flat or planes[0].samples > 1 else channels
-        if page is None and len(planes) != each:
-            tiff.close()
-            refuse_pages(len(planes), path)
-        chosen = planes[(page or 0) * each : ((page or 0) + 1) * each]
-        if len(chosen) != each or len({_kind(plane) for plane in chosen}) != 1:
-            raise ImageError(
-                path, f"{len(planes)} pages that are no channels of one image", "save it as .npy"
-            )
-        if len(planes) > each > 1 and COLOURS_LAST.search(first.description):
-            raise ImageError(path, "its channels are not next to each other", "save it in the order XYCZT")
-        if 0 in planes[0].size or planes[0].samples == 0 or first.dtype is None:
-            raise ValueError("its samples are of an unknown type")
-        return TiffSamples(path, chosen, tiff_orientation(tiff), flat)
+    flat = channels in (1, 3)
+    if flat and page is None and not has_tifffile():
+        return None
+    tiff = open_tiff(path, data)
+    try:
+        with as_image_error(path):
+            planes = _chosen(tiff, path, channels, page)
+            form = grey_or_rgb(planes[0].page) if flat else None
+            if form is None and flat:
+                if page is not None:
+                    reason = f"page {page + 1} has colours or a compression that are not read page by page"
+                    raise ImageError(path, reason, f"save it as RGB, in a file of its own, or {TIFF_EXTRA}")
+                tiff.close()
+                return None
+            if form is not None and form[0] not in (1, 3):
+                refuse_channels(form[0], path)
+            return TiffSamples(path, planes, form)
+    except ImageError:
+        tiff.close()
+        raise
+
+
+def _chosen(tiff: Any, path: Path | str, channels: int, number: int | None) -> list[Plane]:
+    """The pages of one image: several are its channels; `number` as `open_tiff_regions` takes a page."""
+    planes = _planes(tiff)
+    if not planes:
+        raise ValueError("no page in it")
+    each = 1 if channels in (1, 3) or planes[0].samples > 1 else channels
+    if number is None and len(planes) != each:
+        if each > 1 and len(planes) % each:
+            have = counted(len(planes), "channel")
+            remedy = f"convert it, or train a model with model.input.channels={len(planes)}"
+            raise ImageError(path, f"has {have}, the model takes {channels}", remedy)
+        grey = planes[0].samples == 1 and planes[0].page.photometric in (MINISWHITE, MINISBLACK)
+        refuse_pages(len(planes), path, grey)
+    chosen = planes[(number or 0) * each : ((number or 0) + 1) * each]
+    if len(chosen) != each or len({_kind(plane) for plane in chosen}) != 1:
+        raise ImageError(path, f"{len(planes)} pages that are no channels of one image", "save it as .npy")
+    if len(planes) > each > 1 and _apart(tiff.pages[0].description):
+        raise ImageError(path, "its channels are not next to each other", "save it in the order XYCZT")
+    kind = chosen[0].page.dtype
+    if 0 in chosen[0].size or chosen[0].samples == 0 or kind is None:
+        raise ValueError("its samples are of an unknown type")
+    if kind.kind not in "buif":
+        raise ImageError(path, f"its samples are {kind}", "save plain numbers")
+    return chosen
+
+
+def _apart(description: str) -> bool:
+    """Whether an OME-TIFF has other images between the channels of one."""
+    order = ORDER.search(description)
+    before = order[1].partition("C")[0] if order else ""
+    sizes = (re.search(rf'Size{axis}="(\d+)"', description) for axis in before)
+    return any(size is None or int(size[1]) != 1 for size in sizes)
 
 
 def count_tiff_images(path: Path, channels: int) -> int:
@@ -253,34 +335,16 @@ def count_tiff_images(path: Path, channels: int) -> int:
 def _planes(tiff: Any) -> list[Plane]:
     pages = full_pages(tiff)
     behind = imagej_images(tiff.pages[0].description) if len(pages) == 1 else 1
-    if behind > 1 and pages[0].is_memmappable:
+    if behind > 1:
+        if not pages[0].is_memmappable:
+            raise ValueError(f"it says that {behind} images lie behind one page, which cannot be told apart")
         return [Plane(pages[0], number) for number in range(behind)]
     return [Plane(page) for page in pages]
 
 
 def _kind(plane: Plane) -> tuple[Any, ...]:
-    return tuple(str(getattr(plane._page, name)) for name in ALIKE.split())
-
-
-def _known_colours(page: Any) -> bool:
-    """Whether Pillow gives the samples of a page as they are, or as `_flattened` makes them."""
-    kind, extra = page.dtype and page.dtype.kind, tuple(page.extrasamples)
-    if page.bitspersample not in (1, 8, 16, 32, 64) or (kind == "i" and page.bitspersample == 8):
-        return False
-    if page.photometric == MINISBLACK:
-        return page.samplesperpixel == 1
-    colours = page.photometric == RGB or (page.photometric == YCBCR and page.compression in JPEG)
-    alpha = extra == (UNASSOCIATED_ALPHA,) and page.samplesperpixel == 4
-    return colours and kind == "u" and page.bitspersample <= 16 and (alpha or page.samplesperpixel == 3)
-
-
-def _flattened(samples: np.ndarray, alpha: bool) -> np.ndarray:
-    """What Pillow makes of grey, RGB and RGBA samples."""
-    if samples.shape[2] == 1:
-        return samples
-    if samples.dtype.itemsize == 2:
-        samples = (samples >> 8).astype(np.uint8)
-    return np.array(over_white(Image.fromarray(samples))) if alpha else samples
+    named = (str(getattr(plane.page, name)) for name in ALIKE.split())
+    return (*named, page_orientation(plane.page))
 
 
 def _put(result: np.ndarray, samples: np.ndarray, window: Window, left: int, top: int, plane: int) -> None:

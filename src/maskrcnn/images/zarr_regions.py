@@ -74,7 +74,7 @@ def open_zarr_regions(path: Path, page: int | None = None) -> ZarrSamples:
     others = {axis: side for axis, side in zip(axes, array.shape, strict=True) if axis not in "yxc"}
     count = math.prod(others.values())
     if page is None:
-        refuse_pages(count, path, "zarr")
+        refuse_pages(count, path, False, "zarr")
     places = np.unravel_index(page or 0, tuple(others.values())) if others else ()
     return ZarrSamples(path, array, axes, {axis: int(at) for axis, at in zip(others, places, strict=True)})
 

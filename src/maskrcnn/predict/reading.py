@@ -80,8 +80,6 @@ def open_image(image: SourceImage, config: InputConfig, tiles: Tiles) -> tuple[R
             raise ImageError(
                 image.name, reason, "add --tiles SIDE, with the side that the model was trained on"
             )
-        if regions.ordinary:  # the same way as in training and evaluation
-            return ArrayRegions(read_image(image.path, *form)), None
         return ArrayRegions(whole_pixels(regions, regions.size)), None
     finally:
         regions.close()

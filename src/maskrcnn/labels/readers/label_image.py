@@ -5,7 +5,6 @@ RLEs.
 from __future__ import annotations
 
 import math
-import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,8 +16,10 @@ from PIL import Image, UnidentifiedImageError
 from pycocotools import mask as coco_mask
 
 from maskrcnn.errors import DataError, RecordError, one_line
-from maskrcnn.images.header import deep_planes, unmapped, upright_size
+from maskrcnn.images.header import misread, unmapped, upright_size
 from maskrcnn.images.multichannel import ARRAY_SUFFIX, as_image_error, open_array, refuse_special
+from maskrcnn.images.quiet import ignore_warnings_of
+from maskrcnn.images.read import read_samples
 from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.types import LabelledImage
@@ -38,9 +39,11 @@ DESCRIPTION = 270  # tag of TIFF
 SMALLEST = 10  # pixels: most colours of a label image in colour have as many
 
 
-def quiet() -> warnings.catch_warnings[None]:
+@contextmanager
+def quiet() -> Iterator[None]:
     """Pillow warns of large images that we allow, in lines of its own; what matters raises."""
-    return warnings.catch_warnings(action="ignore")
+    ignore_warnings_of("PIL")
+    yield
 
 
 @contextmanager
@@ -66,7 +69,10 @@ def open_label_image(
                 )
             # before anything is decoded, so that a file that claims to be huge costs nothing
             refuse_size(path, size, (image.height, image.width), "mask")
-            yield _as_stored(unmapped(image))
+            if image.mode in ("I", "F") and misread(image):
+                yield Image.fromarray(read_samples(path, 1)[..., 0])
+            else:
+                yield _as_stored(unmapped(image))
     except DataError:
         raise
     # parsers raise whatever they stumble over (struct.error, SyntaxError, KeyError, ...) on damaged bytes
@@ -116,9 +122,10 @@ def read_ids(
     else:
         with open_label_image(path, size) as label:
             _refuse_slices(label, path)
-            deep = ";16" in str(getattr(label, "tile", "")) or deep_planes(label)
-            if label.mode in ("RGB", "RGBA", "LA") and deep:
-                what = f"16 bits in each channel of mode {label.mode}, of which only the high 8 can be read"
+            deep = ";16" in str(getattr(label, "tile", ""))
+            if label.mode in ("RGB", "RGBA", "LA") and (deep or misread(label)):
+                bits = "16 bits in each channel" if deep else misread(label)
+                what = f"{bits} of mode {label.mode}, of which only the high 8 can be read"
                 raise RecordError(path, what, "save the numbers as 16-bit PNG of one channel")
             if label.format in WITHOUT_ORDER and label.mode == "P":
                 label = label.convert("RGBA")
