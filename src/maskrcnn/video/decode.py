@@ -97,7 +97,8 @@ class Video:
         start = self._stream.start_time
         step = max(1, round(1 / (self._rate * self.opened.time_base)))  # of frames without a time
         for frame in self._frames():
-            start = frame.pts if start is None else start
+            if frame.pts is not None and (start is None or not number):
+                start = frame.pts if start is None else min(start, frame.pts)
             if frame.pts is None or start is None:
                 last = last + step if number else 0
             else:
