@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+import torch
 from torch import nn
 
 from maskrcnn.config.model import ModelConfig
@@ -18,6 +21,7 @@ from maskrcnn.train.optimizer import (
     set_rate,
     warmup_iterations,
 )
+from maskrcnn.train.setup import freeze_idle
 
 
 class Net(nn.Module):
@@ -97,3 +101,22 @@ def test_a_convolutional_network_has_no_layer_decay() -> None:
     model = build(ModelConfig.model_validate({"classes": ["a"], "backbone": {"kind": "mobilenetv2"}}))
     with pytest.raises(UserError, match="train.layer_lr_decay is for a ViT"):
         parameter_groups(model, TrainConfig(layer_lr_decay=0.7))
+
+
+@pytest.mark.parametrize("idle", [{"backbone_lr_factor": 0.0}, {"only": "mask_head", "init": "model"}])
+def test_the_norms_of_what_does_not_learn_stay(idle: dict[str, Any]) -> None:
+    """Those of other libraries too."""
+    network = nn.Module()
+    network.backbone = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Dropout(0.5))
+    network.mask_head = nn.BatchNorm2d(4)
+    freeze_idle(network, TrainConfig(**idle))
+    images = torch.rand(2, 3, 8, 8)
+    before = network.backbone(images)
+    network.mask_head(before)
+    assert torch.equal(before, network.backbone(images))
+    assert network.backbone[1].num_batches_tracked == 0
+    assert network.mask_head.num_batches_tracked == 1
+    assert [name for name, each in network.named_parameters() if each.requires_grad] == [
+        "mask_head.weight",
+        "mask_head.bias",
+    ]

@@ -472,7 +472,8 @@ def test_a_run_explains_itself(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run_tiny(run, tiny_config(ema=0.9), val=True, command="maskrcnn train synthetic")
     assert (run / "command.txt").read_text() == "maskrcnn train synthetic\n"
-    assert Config.model_validate(yaml.safe_load((run / "config.yaml").read_text())) == tiny_config(ema=0.9)
+    settings = Config.model_validate(yaml.safe_load((run / "config.yaml").read_text()))
+    assert settings == fill_config(tiny_config(ema=0.9), tiny_data())
     data = json.loads((run / "data.json").read_text())
     assert data["train"]["classes"] == {"circle": 1, "square": 2, "triangle": 3, "star": 4}
     assert len(data["train"]["digest"]) == 64

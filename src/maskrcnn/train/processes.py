@@ -74,6 +74,12 @@ def together(run: Path) -> Iterator[None]:
         raise UserError(f"another process of this training has ended; it goes on with {again}") from error
 
 
+def leave_gloo() -> None:
+    """End the exchange before Python ends, whose end gloo's threads now and then make an abort."""
+    if distributed.is_initialized() and distributed.get_backend() == distributed.Backend.GLOO:
+        distributed.destroy_process_group()
+
+
 def _is_gone(error: Exception) -> bool:
     words = str(error).lower()
     return isinstance(error, distributed.DistError) or any(each in words for each in GONE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 from collections.abc import Callable, Iterator
@@ -20,9 +21,8 @@ from maskrcnn.errors import DataError, UserError
 from maskrcnn.labels.choose import refuse_only_crowds
 from maskrcnn.labels.match_classes import labels_for, passed_over, take_class
 from maskrcnn.labels.types import Dataset
-from maskrcnn.model.layers import freeze_norms
 from maskrcnn.train.optimizer import BACKBONE
-from maskrcnn.train.processes import refuse_sharded_weights
+from maskrcnn.train.processes import leave_gloo, refuse_sharded_weights
 from maskrcnn.training_data.fill_config import fill_config
 
 if TYPE_CHECKING:
@@ -120,6 +120,8 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
             f"{world} processes were started but {accelerator.num_processes} found each other; start them "
             "with torchrun, as many as there are GPUs, and create no Accelerator before training"
         )
+    if world > 1:
+        atexit.register(leave_gloo)
     return accelerator
 
 
@@ -174,13 +176,15 @@ def make_network(config: Config, resume: bool) -> tuple[nn.Module, list[str], bo
 
 
 def freeze_idle(network: nn.Module, config: TrainConfig) -> None:
-    """What does not learn needs no gradients, and its batch norms keep their statistics."""
+    """What does not learn needs no gradients, and computes as in a test: batch norms of any library keep
+    their statistics, and nothing is left out at random.
+    """
     if config.only is not None:
         if getattr(network, config.only, None) is None:
             raise UserError(f"train.only={config.only} but model.{config.only} is null; set one of the two")
-        for name, part in network.named_children():
-            if name != config.only:
-                freeze_norms(part)
+    for name, part in network.named_children():
+        if not _learns(f"{name}.", config):
+            part.eval()
     for name, parameter in network.named_parameters():
         if not _learns(name, config):
             parameter.requires_grad_(False)
