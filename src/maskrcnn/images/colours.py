@@ -15,6 +15,7 @@ MINISWHITE, MINISBLACK, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6  # how the 
 OPAQUE, UNKNOWN = (), (999,)  # what Corel Draw says of the alpha of RGBA, and others do not say
 ASSOCIATED, UNASSOCIATED = (1,), (2,)  # alpha by which colours are multiplied already, or not
 JPEG = (6, 7, 33007, 34892)  # compressions whose tables stand apart
+WITHOUT_CODECS = (1, 8, 32946)  # none, and deflate
 FAX = (2, 3, 4)  # compressions of black and white that few builds of imagecodecs have
 
 
@@ -36,11 +37,8 @@ def grey_or_rgb(page: Any) -> tuple[int, Convert] | None:
     Raises:
         ValueError: floats or signed numbers of which 0 is white: nothing says which would be black.
     """
-    from tifffile import TIFF
-
     kind, bits, samples = int(page.photometric), page.bitspersample, int(page.samplesperpixel)
-    codecs = page.compression in TIFF.DECOMPRESSORS and page.predictor in TIFF.UNPREDICTORS
-    if not codecs or page.compression in FAX or not isinstance(bits, int) or bits in (2, 4):
+    if not _decodable(page) or page.compression in FAX or not isinstance(bits, int) or bits in (2, 4):
         return None
     jpeg, whole = page.compression in JPEG, page.dtype.kind == "u" and bits in (8, 16)
     extra = tuple(int(one) for one in page.extrasamples)
@@ -58,6 +56,17 @@ def grey_or_rgb(page: Any) -> tuple[int, Convert] | None:
     if kind == PALETTE and samples == 1 and whole and bits == 8:
         return 3, partial(_looked_up, np.asarray(page.colormap))
     return (3, _of_cmyk) if kind == CMYK and samples == 4 and whole and not jpeg else None
+
+
+def _decodable(page: Any) -> bool:
+    """Whether tifffile can decompress a page: without imagecodecs little of what Pillow can."""
+    from tifffile import TIFF
+
+    try:
+        import imagecodecs  # noqa: F401
+    except ImportError:
+        return page.compression in WITHOUT_CODECS and page.predictor == 1
+    return page.compression in TIFF.DECOMPRESSORS and page.predictor in TIFF.UNPREDICTORS
 
 
 def as_stored(samples: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from maskrcnn.errors import ImageError, one_line
+from maskrcnn.images.colours import ASSOCIATED
 from maskrcnn.images.multichannel import (
     ARRAY_SUFFIX,
     MOST_PAGES,
@@ -43,8 +44,8 @@ HEIC_REMEDY = "pip install 'maskrcnn[heic]', or convert it to JPEG"
 LARGEST = 178_956_970  # pixels, 0.5 GB of RGB; where Pillow itself refuses
 BYTES = 6  # of a pixel of RGB with 16 bits
 MOST_BYTES = BYTES * LARGEST  # of arrays and TIFFs
-# TIFF tags: what a page is, its bits, colours, text, planes and numbers
-SUBFILE, BITS, WHITE, DESCRIPTION, PLANES, FORMAT = 254, 258, 262, 270, 284, 339
+# TIFF tags: what a page is, its bits, colours, text, planes, alpha and numbers
+SUBFILE, BITS, WHITE, DESCRIPTION, PLANES, EXTRA, FORMAT = 254, 258, 262, 270, 284, 338, 339
 
 
 class Header(NamedTuple):
@@ -76,9 +77,8 @@ def read_header(path: Path) -> Header:
         raise
     # parsers raise whatever they stumble over (struct.error, SyntaxError, KeyError, ...) on damaged bytes
     except Exception as error:  # noqa: BLE001
-        # Pillow knows no TIFF of five channels, nor some of four, nor very large ones
-        unknown = isinstance(error, UnidentifiedImageError | Image.DecompressionBombError)
-        if unknown and is_tiff(path):
+        # Pillow knows no TIFF of five channels, nor some of four
+        if isinstance(error, UnidentifiedImageError) and is_tiff(path):
             size, channels, bits = tiff_header(path)
             return Header(size, channels, bits > 8)
         raise ImageError(path, f"not readable as an image ({one_line(error)})", "replace it") from None
@@ -105,8 +105,8 @@ def maybe_deep(path: Path) -> bool:
     """Whether a file may hold samples of more than 8 bits, by its header."""
     try:
         return path.is_dir() or read_header(path).deep  # a folder is a zarr
-    except ImageError:  # read_image says what is wrong
-        return False
+    except ImageError:  # read_image says what is wrong; a TIFF may be too large for Pillow alone
+        return path.is_file() and is_tiff(path)
 
 
 def open_image(path: Path) -> Image.Image:
@@ -230,7 +230,8 @@ def misread(image: Image.Image) -> str | None:
     if image.format != "TIFF" or tags is None:
         return None
     deep = _tiff_bits(image) == 16
-    if tags.get(PLANES) == 2 and len(image.getbands()) > 1 and (deep or image.mode in ("LA", "La", "RGBA")):
+    odd = image.mode in ("LA", "La") or tags.get(EXTRA) == ASSOCIATED
+    if tags.get(PLANES) == 2 and len(image.getbands()) > 1 and (deep or odd):
         return f"{_tiff_bits(image)} bits in planes of one channel each"
     if deep and tags.get(WHITE) == 0:
         return "16 bits of which 0 is white"

@@ -69,8 +69,9 @@ def open_label_image(
                 )
             # before anything is decoded, so that a file that claims to be huge costs nothing
             refuse_size(path, size, (image.height, image.width), "mask")
-            if image.mode in ("I", "F") and misread(image):
-                yield Image.fromarray(read_samples(path, 1)[..., 0])
+            if image.mode in ("I", "F", "L") and misread(image):
+                numbers = read_samples(path, 1)[..., 0]
+                yield Image.fromarray(numbers if image.mode == "F" else numbers.astype(np.int32))
             else:
                 yield _as_stored(unmapped(image))
     except DataError:
@@ -122,11 +123,7 @@ def read_ids(
     else:
         with open_label_image(path, size) as label:
             _refuse_slices(label, path)
-            deep = ";16" in str(getattr(label, "tile", ""))
-            if label.mode in ("RGB", "RGBA", "LA") and (deep or misread(label)):
-                bits = "16 bits in each channel" if deep else misread(label)
-                what = f"{bits} of mode {label.mode}, of which only the high 8 can be read"
-                raise RecordError(path, what, "save the numbers as 16-bit PNG of one channel")
+            _refuse_deep_colours(label, path)
             if label.format in WITHOUT_ORDER and label.mode == "P":
                 label = label.convert("RGBA")
             mode, ids, palette = f"mode {label.mode}", np.asarray(label), label.getpalette() or []
@@ -156,6 +153,17 @@ def read_ids(
             "save background as 0 and the objects as 1, 2, 3 and so on",
         )
     return ids
+
+
+def _refuse_deep_colours(label: Image.Image, path: Path) -> None:
+    """Refuse colours of which Pillow gives the high 8 bits, or noise."""
+    odd = misread(label) or ""
+    what = f"{odd} of mode {label.mode}, which cannot be read"
+    if ";16" in str(getattr(label, "tile", "")) or odd.startswith("16"):
+        odd = f"16 bits in each channel of mode {label.mode}"
+        what = f"{odd}, of which only the high 8 can be read"
+    if label.mode in ("RGB", "RGBA", "LA") and odd:
+        raise RecordError(path, what, "save the numbers as 16-bit PNG of one channel")
 
 
 def _refuse_slices(label: Image.Image, path: Path) -> None:
