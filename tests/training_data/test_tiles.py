@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -333,6 +334,30 @@ def test_another_image_under_the_same_name_is_decoded_again(tmp_path: Path, cach
     Image.fromarray(255 - data.pixels(0)).save(tmp_path / "scan.png", compress_level=1)
     after = TiledDataset(data, TILES, decoded=DecodedImages(10**6)).pixels(0)
     assert np.array_equal(after, 255 - before)
+
+
+def test_a_file_that_another_training_removes_is_decoded_again(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it goes between the look for it and the note that it is used, which once left an empty one."""
+    store, there = DecodedImages(10**6), Path.exists
+    tiled = TiledDataset(scan(tmp_path), TILES, decoded=store)
+    store.fill()
+
+    def looked(self: Path, **_: Any) -> bool:
+        found = there(self)
+        if found and self.suffix == ".npy":
+            self.unlink()
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "exists", looked)
+        store.fill()
+    for file in cache.glob("*.npy"):
+        assert file.stat().st_size
+        file.unlink()
+    store.fill()
+    assert tiled.pixels(0).any()
 
 
 def test_the_cache_is_bounded(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

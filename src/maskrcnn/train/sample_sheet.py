@@ -7,12 +7,11 @@ from PIL import Image
 from maskrcnn.config.load import Config
 from maskrcnn.labels.match_classes import labels_for
 from maskrcnn.labels.types import Dataset
-from maskrcnn.train.sample_images import draw_sample
+from maskrcnn.train.sample_images import GAP, draw_sample
 from maskrcnn.training_data.loader import train_loader
 
 COLUMNS = 4
 WIDTH = 420  # pixels of each sample, and its height
-GAP = 6
 
 
 def draw_sheet(dataset: Dataset, config: Config, count: int) -> Image.Image:

@@ -8,6 +8,7 @@ given back when it ends.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -75,9 +76,7 @@ class DecodedImages:
             DataError: an image cannot be decoded.
             UserError: the disk has no room for them, or the folder cannot be written.
         """
-        missing = {file: entry for file, entry in self._wanted.items() if not file.exists()}
-        for file in self._wanted.keys() - missing.keys():
-            file.touch()
+        missing = {file: entry for file, entry in self._wanted.items() if not _is_used(file)}
         total = sum(size for _, _, size in missing.values())
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -113,6 +112,15 @@ class DecodedImages:
                 "are free; "
                 "make room, set MASKRCNN_CACHE to a folder on another disk, or lower data.tiles.cache_gb"
             )
+
+
+def _is_used(file: Path) -> bool:
+    """Note that a file is in use, unless it is not there; it is never made, as `touch` would."""
+    try:
+        os.utime(file)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def decode_apart(path: Path, channels: int, file: Path, value_range: ValueRange | None = None) -> None:
