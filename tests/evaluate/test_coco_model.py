@@ -15,11 +15,12 @@ from PIL import Image
 
 from maskrcnn.config.model import InputConfig, KeypointHeadConfig, KeypointSchema, ModelConfig, TestConfig
 from maskrcnn.errors import DataError
-from maskrcnn.evaluate.coco import evaluate, find_all
+from maskrcnn.evaluate.coco import evaluate, find_all, most_of
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.synthetic import Synthetic
 from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage
 from maskrcnn.model.build import build
+from maskrcnn.predict.predictor import predict
 
 
 class AnswersWithLabels(torch.nn.Module):
@@ -139,3 +140,17 @@ def test_a_training_network_is_put_in_eval_mode_once(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("maskrcnn.runtime.engine.copy", SimpleNamespace(deepcopy=counted))
     list(find_all(network, data))
     assert copies == [network] and network.training and network.backbone.training
+
+
+def test_large_images_are_looked_at_in_tiles_as_predict_does(tmp_path: Path) -> None:
+    dataset = one_image(tmp_path, 256, [(4.0, 4.0, 24.0, 24.0)], [0])
+    network = build(
+        ModelConfig(classes=["cat"], input=InputConfig(short_side=64, long_side=64, tile_side=64))
+    ).eval()
+    network.config.test.score = 0.0
+    for tiles in ("auto", "off"):
+        expected = predict(network, dataset.image(0).path, score=0.0, tiles=tiles)
+        found = list(find_all(network, dataset, tiles=tiles))
+        assert len(found) == len(expected) > 0
+        np.testing.assert_allclose([each["score"] for each in found], expected.scores, rtol=1e-6)
+    assert most_of(found * 200, network.config) == 200 * len(found)

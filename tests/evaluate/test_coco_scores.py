@@ -422,3 +422,28 @@ def test_images_of_many_objects_are_counted_beyond_a_hundred():
         and scores["AP50@200"] == scores["AP@200"] == 100
     )
     assert not any("@" in key for key in score_results(dataset, found, ["bbox"])["bbox"])
+
+
+def test_what_lvis_did_not_look_for_is_neither_right_nor_wrong() -> None:
+    """Gupta et al. 2019: classes that are neither labelled nor negative in an image, and the rest of a class
+    whose labels are not exhaustive.
+    """
+    boxes = [(10.0, 10.0, 40.0, 40.0), (10.0, 50.0, 40.0, 80.0)]
+    first, second = (Annotation(box, label, area=900.0, id=1) for label, box in enumerate(boxes))
+    images = [
+        LabelledImage(1, "a", None, 100, 100, [first], not_exhaustive=[0], negative=[]),
+        LabelledImage(2, "b", None, 100, 100, [second], negative=[2]),
+    ]
+    dataset = FileDataset(images, DatasetInfo("lvis", ["cat", "dog", "cow"], [1, 2, 3]))
+
+    def result(image: int, category: int, score: float, x: float, y: float) -> dict[str, Any]:
+        return {"image_id": image, "category_id": category, "score": score, "bbox": [x, y, 30.0, 30.0]}
+
+    right = [result(1, 1, 0.8, 10, 10), result(2, 2, 0.8, 10, 50)]
+    beside = [result(1, 1, 0.95, 60, 10), result(2, 1, 0.9, 60, 10), result(1, 2, 0.9, 60, 10)]
+    scores = score_results(dataset, right + beside, ["bbox"]).per_class["bbox"]
+    assert scores["cat"]["AP50"] == scores["dog"]["AP50"] == pytest.approx(100.0)
+    wrong = [result(2, 2, 0.9, 60, 10)]  # of a class that was looked for
+    assert score_results(dataset, right + wrong, ["bbox"]).per_class["bbox"]["dog"]["AP50"] == pytest.approx(
+        50.0
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -143,3 +145,15 @@ def test_low_scores_other_classes_and_hidden_objects_do_not_match() -> None:
         and twice.hits[0] == 1
         and "1 object wholly hidden under others" in twice.notes[0]
     )
+
+
+def test_an_object_does_not_hide_one_of_another_class() -> None:
+    """A cell and the nucleus in it."""
+    cell, nucleus = boxes_image((4, 4, 24, 24)), boxes_image((8, 8, 14, 14))
+    both = Labels([cell], classes=2)
+    image = both.image(0)
+    inner = [replace(each, label=1) for each in Labels([nucleus]).image(0).annotations]
+    both.image = lambda index: replace(image, annotations=[*image.annotations, *inner])  # type: ignore[method-assign]
+    found = [*results_of([cell]), *results_of([nucleus], category=2)]
+    matched = match_objects(both, found)
+    assert matched.figures()[0]["TP"] == 2 and matched.figures()[0]["FP"] == 0 and not matched.notes

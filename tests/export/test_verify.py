@@ -13,7 +13,7 @@ from exported import small_network
 
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import DataError
-from maskrcnn.export.graph import least_side
+from maskrcnn.export.graph import is_square, least_side
 from maskrcnn.export.test_images import Case, cases
 from maskrcnn.export.verify import FP32, INT8, Row, compare, refusal, verify
 from maskrcnn.model.mask_rcnn import MaskRCNN, RawDetections
@@ -141,3 +141,23 @@ def test_a_network_whose_numbers_overflow_is_refused() -> None:
         network.rpn.objectness.weight.fill_(3e38)
     with pytest.raises(DataError, match="became NaN or infinite"):
         verify(network, network)  # type: ignore[arg-type]
+
+
+def test_keypoints_that_are_decoded_later_are_compared(network: MaskRCNN) -> None:
+    expected = found([A], [0.9])
+    logits = torch.randn(1, 1, 3, 56, 56, generator=torch.Generator().manual_seed(0))
+    row = row_of(
+        network, expected._replace(keypoint_logits=logits), expected._replace(keypoint_logits=logits.flip(-1))
+    )
+    assert row.keypoints is not None and row.keypoints > 1
+
+
+@pytest.mark.parametrize(
+    ("divisor", "least", "square"), [(32, 96, False), (1, 96, False), (1024, 1024, True)]
+)
+def test_the_least_image_of_a_graph(divisor: int, least: int, square: bool) -> None:
+    """A ViTDet's image is one square: padding to a multiple of it would change what attention sees."""
+    sides = {"divisor": divisor, "short_side": 800, "long_side": 1024}
+    neck = {"neck": {"kind": "dc5"}, "rpn": {"sizes": [[32]]}} if divisor == 1 else {}
+    config = ModelConfig.model_validate({"classes": ["a"], "input": sides, **neck})
+    assert least_side(config) == least and is_square(config) == square

@@ -5,12 +5,14 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
+import pytest
 import torch
 import torch.distributed as dist
 from torch import multiprocessing, nn
 
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.model.build import make_backbone
+from maskrcnn.model.digest import weights_digest
 from maskrcnn.model.layers import ConvNorm, FrozenBatchNorm, SyncBatchNorm
 
 
@@ -90,3 +92,12 @@ def test_a_frozen_part_keeps_its_statistics_too() -> None:
     kept.load_state_dict(saved)
     for level, want in zip(kept.eval()(images), expected, strict=True):
         torch.testing.assert_close(level, want, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_weights_of_any_precision_have_a_digest(dtype: torch.dtype) -> None:
+    layer = nn.Linear(3, 2).to(dtype)
+    before = weights_digest(layer)
+    assert weights_digest(layer) == before
+    layer.bias.data += 1
+    assert weights_digest(layer) != before

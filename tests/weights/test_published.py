@@ -11,6 +11,10 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from maskrcnn.errors import UserError
+from maskrcnn.weights import detectron2
+from maskrcnn.weights.class_names import classes_of
+from maskrcnn.weights.detectron2_yaml import resolve
 from maskrcnn.weights.published import published_checkpoints
 
 TABLE = Path(__file__).parents[2] / "src" / "maskrcnn" / "weights" / "published.yaml"
@@ -156,3 +160,34 @@ def test_the_documentation_lists_every_checkpoint():
         figures = [str(row.published.get(kind, "")) for kind in ("box", "mask", "keypoint")]
         data = row.data + (" (trunk)" if row.kind == "trunk" else "")
         assert " | ".join([f"`{row.name}`", data, *figures]) in text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ROI_BOX_HEAD": {"USE_SIGMOID_CE": True}},
+        {"ROI_MASK_HEAD": {"POOLER_SAMPLING_RATIO": 2}},
+        {"RPN": {"BBOX_REG_WEIGHTS": [10.0, 10.0, 5.0, 5.0]}},
+        {"RPN": {"CONV_DIMS": [128, 64]}},
+        {"ANCHOR_GENERATOR": {"ASPECT_RATIOS": [[0.5, 1.0, 2.0]] * 4 + [[1.0, 2.0, 3.0]]}},
+        {"FPN": {"FUSE_TYPE": "avg"}},
+    ],
+)
+def test_settings_of_detectron2_that_nothing_here_has_are_refused(change: dict[str, Any]) -> None:
+    """The tensors are the same, so that the network would load and find something else."""
+
+    base = {"_BASE_": "Base-RCNN-FPN.yaml", "MODEL": {"MASK_ON": True, **change}}
+    section, key = next((section, key) for section, keys in change.items() for key in keys)
+    with pytest.raises(UserError, match=rf"MODEL\.{section}\.{key}="):
+        detectron2.config_of(resolve(base))
+
+
+def test_settings_of_detectron2_that_are_taken() -> None:
+    model = {"PROPOSAL_GENERATOR": {"MIN_SIZE": 16}, "RPN": {"CONV_DIMS": [128]}}
+    config = detectron2.config_of(resolve({"_BASE_": "Base-RCNN-FPN.yaml", "MODEL": model}))
+    assert (config.rpn.min_size, config.rpn.channels) == (16, 128)
+
+
+@pytest.mark.parametrize(("people", "name"), [(False, "class 1"), (True, "person")])
+def test_a_single_class_is_that_of_people_where_they_have_keypoints(people: bool, name: str) -> None:
+    assert classes_of("COCO", 1, people) == ([name], [1])

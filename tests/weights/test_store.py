@@ -154,3 +154,11 @@ def test_a_model_is_not_saved_into_a_file(tmp_path: Path) -> None:
         with pytest.raises(UserError, match="a file is in the way"):
             save_model(small_model(), folder)
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_folder_of_a_shipped_name_is_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_model(small_model(), tmp_path / "nuclei-mobilenet")
+    with pytest.raises(UserError, match=r"nuclei-mobilenet: a shipped model, and a folder here; give \./"):
+        find_model("nuclei-mobilenet")
+    assert find_model("./nuclei-mobilenet") == Path("nuclei-mobilenet")

@@ -74,7 +74,7 @@ def test_detectron2(tmp_path: Path) -> None:
     "spelling", [("s", "b", "rm", "riv"), ("gamma", "beta", "running_mean", "running_var")]
 )
 def test_caffe2(spelling: tuple[str, ...], tmp_path: Path) -> None:
-    network = model(input=CAFFE2)
+    network = model(input=CAFFE2, backbone={"kind": "resnet50", "stride_in_1x1": True})
     wanted = parts(network)
     leaves = dict(zip(("weight", "bias", "running_mean", "running_var"), spelling, strict=True))
     arrays = {"fc1000_w": torch.zeros(10, 2048).numpy()}
@@ -90,8 +90,10 @@ def test_caffe2(spelling: tuple[str, ...], tmp_path: Path) -> None:
     path.write_bytes(pickle.dumps({"model": arrays, "__author__": "Caffe2", "matching_heuristics": True}))
     load_trunk(network, path)
     check(network, wanted)
-    with pytest.raises(UserError, match="expects BGR: set model.input.order=bgr"):
+    with pytest.raises(UserError, match="order=bgr.*mean=.*std=.*stride_in_1x1=true"):
         load_trunk(model(), path)
+    with pytest.raises(UserError, match="add --set .model.backbone.stride_in_1x1=true"):
+        load_trunk(model(input=CAFFE2), path)
 
 
 def test_another_depth_is_named(tmp_path: Path) -> None:
@@ -104,10 +106,11 @@ def test_another_depth_is_named(tmp_path: Path) -> None:
         load_trunk(deeper, "mobilenetv2-imagenet")
 
 
-def test_a_trunk_with_norms_is_refused_where_there_are_none() -> None:
-    settings = {"classes": ["a"], "backbone": {"kind": "mobilenetv2", "norm": "none"}}
+@pytest.mark.parametrize("norm", ["none", "group"])
+def test_a_trunk_with_norms_is_refused_where_there_are_no_such(norm: str) -> None:
+    settings = {"classes": ["a"], "backbone": {"kind": "mobilenetv2", "norm": norm}}
     model = build(ModelConfig.model_validate(settings))
-    with pytest.raises(UserError, match="model.backbone.norm=none"):
+    with pytest.raises(UserError, match=f"model.backbone.norm={norm}"):
         load_trunk(model, "mobilenetv2-imagenet")
 
 

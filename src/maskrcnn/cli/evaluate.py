@@ -29,6 +29,7 @@ from maskrcnn.cli.common import (
     told_progress,
 )
 from maskrcnn.cli.outputs import check_outputs, files_of
+from maskrcnn.cli.predict import Tiles
 from maskrcnn.cli.value_range import ValueRangeOption, parse_value_range, set_value_range
 from maskrcnn.errors import UserError
 from maskrcnn.shell import nearest
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from maskrcnn.evaluate.found import Result
     from maskrcnn.evaluate.truth import Kind
     from maskrcnn.labels.types import Dataset
+    from maskrcnn.predict import large
     from maskrcnn.runtime.engine import Runner
     from maskrcnn.scale.parts import Run
 
@@ -85,6 +87,7 @@ def evaluate(
         str | None,
         choice("train|val|test", "Which part of DATA. [default: val, or DATA itself if it has no splits]"),
     ] = None,
+    tiles: Tiles = "auto",
     tta: Tta = False,
     device: Device = None,
     engine: EngineName = None,
@@ -107,7 +110,10 @@ def evaluate(
     if metrics not in METRICS:
         raise UserError(f"--metrics {metrics}: {nearest(metrics, METRICS)}")
     wanted = parse_value_range(value_range)
-    from maskrcnn.evaluate.coco import comparable_kinds, score_results
+    from maskrcnn.predict.large import read_tiles
+
+    side = read_tiles(tiles)
+    from maskrcnn.evaluate.coco import comparable_kinds, most_of, score_results
     from maskrcnn.evaluate.parts import open_parts
     from maskrcnn.evaluate.report import print_objects, print_scores
     from maskrcnn.evaluate.stardist import match_objects
@@ -128,13 +134,14 @@ def evaluate(
     kinds, notes = comparable_kinds(model, dataset)
     if metrics == "stardist" and "segm" not in kinds:
         raise UserError("--metrics stardist matches masks, which the model or the labels do not have")
-    found, lines = _find(model, dataset, run, results, batch, workers)
+    found, lines = _find(model, dataset, run, results, batch, workers, side)
     notes += lines
     matched: dict[Kind, hotcoco.COCOeval] = {}
-    scores = score_results(dataset, found, kinds, most=model.config.test.detections, matched=matched)
+    most = most_of(found, model.config)
+    scores = score_results(dataset, found, kinds, most=most, matched=matched)
     scores.notes = notes + scores.notes
     print_scores(scores)
-    chosen = which_score(dataset, found, score=score, most=model.config.test.detections)
+    chosen = which_score(dataset, found, score=score, most=most)
     if chosen:
         say(chosen.line())
     objects = match_objects(dataset, found, score=score) if metrics == "stardist" else None
@@ -172,7 +179,13 @@ def _as_the_model_sees(dataset: Dataset, config: ModelConfig, wanted: Wanted | N
 
 
 def _find(
-    model: Runner, dataset: Dataset, run: Run | None, results: Path | None, batch: int, workers: int
+    model: Runner,
+    dataset: Dataset,
+    run: Run | None,
+    results: Path | None,
+    batch: int,
+    workers: int,
+    tiles: large.Tiles,
 ) -> tuple[list[Result], list[str]]:
     """The detections, those of `run` where it is given, and what is to be told of them.
 
@@ -181,6 +194,7 @@ def _find(
     from maskrcnn.evaluate.coco import find_all
     from maskrcnn.evaluate.parts import read_parts
     from maskrcnn.files import write_json
+    from maskrcnn.predict.large import tile_side
 
     found: list[Result] = []
     lines: list[str] = []
@@ -190,9 +204,14 @@ def _find(
             write_json(results, found)
         return f"{done} of {total} images are done{f': {results}' if results else ''}" if done else ""
 
+    tiled = sum(tile_side(model.config.input, image.size, tiles) is not None for image in dataset)
+    if run is None and tiled:
+        say(f"{tiled} of {len(dataset)} images are looked at in tiles, as predict does; --tiles off: whole")
     with told_progress("evaluating", reached) as progress:
         if run is None:
-            found.extend(find_all(model, dataset, batch=batch, workers=workers, progress=progress))
+            found.extend(
+                find_all(model, dataset, batch=batch, workers=workers, tiles=tiles, progress=progress)
+            )
         else:
             found, lines = read_parts(run, model, dataset, progress)
     if results:

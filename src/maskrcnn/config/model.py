@@ -120,6 +120,9 @@ class RpnConfig(Section):
     """Height / width of the anchors."""
     round_anchors: bool = False
     """Convention: torchvision rounds anchors to whole pixels."""
+    strides_of_image: bool = False
+    """Convention: torchvision's anchors are as far apart as the padded image's side over the level's cells,
+    rounded down; of P6 that is 61 pixels, not 64, where the side is 800."""
     positive_iou: Fraction = 0.7
     """IoU with an object from which on an anchor stands for it."""
     negative_iou: Fraction = 0.3

@@ -12,20 +12,25 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import DataError
 from maskrcnn.evaluate.found import FIELDS, Result, gather
 from maskrcnn.evaluate.truth import Kind, labelled_kinds, read_truth
+from maskrcnn.instances import Instances
 from maskrcnn.labels.match_classes import labels_for, passed_over, take_class
+from maskrcnn.labels.subset import Subset
 from maskrcnn.labels.types import Dataset
 from maskrcnn.masks.encoding import encode, encoders
 from maskrcnn.model.mask_rcnn import MaskRCNN
-from maskrcnn.predict.predictor import check_batch, finish
+from maskrcnn.predict.large import Tiles, tile_side
+from maskrcnn.predict.predictor import check_batch, finish, predict_pixels
 from maskrcnn.progress import Progress
 from maskrcnn.runtime.engine import Runner, device_of, in_eval_mode, run_network
 from maskrcnn.runtime.torch_engine import torch_runner
@@ -70,13 +75,20 @@ class Scores:
 
 
 def evaluate(
-    model: Runner, dataset: Dataset, *, batch: int = 1, workers: int = 0, progress: Progress | None = None
+    model: Runner,
+    dataset: Dataset,
+    *,
+    batch: int = 1,
+    workers: int = 0,
+    tiles: Tiles = "auto",
+    progress: Progress | None = None,
 ) -> Scores:
     """Run `model` over `dataset` and score what it finds.
 
     Args:
         batch: images per forward pass.
         workers: processes that read images.
+        tiles: which images are looked at in tiles, as `maskrcnn.predict` has it.
         progress: called with (images done, images in all).
 
     Raises:
@@ -84,17 +96,29 @@ def evaluate(
     """
     dataset, lines = take_class(dataset, model.config.classes)
     kinds, notes = comparable_kinds(model, dataset)
-    results = find_all(model, dataset, batch=batch, workers=workers, progress=progress)
-    scores = score_results(dataset, results, kinds, most=model.config.test.detections)
+    results = list(find_all(model, dataset, batch=batch, workers=workers, tiles=tiles, progress=progress))
+    scores = score_results(dataset, results, kinds, most=most_of(results, model.config))
     scores.notes = lines + passed_over(dataset, model.config.classes) + notes + scores.notes
     return scores
 
 
+def most_of(results: Sequence[Result], config: ModelConfig) -> int:
+    """Detections of an image to count: what the network gives, or what there is of one in tiles."""
+    counts = Counter(result["image_id"] for result in results)
+    return max(config.test.detections, *counts.values(), 0)
+
+
 def find_all(
-    model: Runner, dataset: Dataset, *, batch: int = 1, workers: int = 0, progress: Progress | None = None
+    model: Runner,
+    dataset: Dataset,
+    *,
+    batch: int = 1,
+    workers: int = 0,
+    tiles: Tiles = "off",
+    progress: Progress | None = None,
 ) -> Iterator[Result]:
     """What `model` finds in each image, as COCO results: the labels' own image and category ids, masks as
-    RLE.
+    RLE. Images in tiles come after the others.
 
     Masks become run-length codes image by image. Detections of classes that the labels do not have are left
     out: there is nothing to compare them with.
@@ -105,14 +129,26 @@ def find_all(
     config = model.config
     known = labels_for(dataset, config.classes)
     category_of = dict(zip(known, dataset.class_ids, strict=True))
+    in_tiles = [i for i in range(len(dataset)) if tile_side(config.input, dataset.size(i), tiles)]
+    whole = np.setdiff1d(np.arange(len(dataset)), in_tiles)
+
+    def groups() -> Iterator[tuple[list[int], list[Instances]]]:
+        for padded, places in test_loader(Subset(dataset, whole.tolist()), config.input, batch, workers):
+            raw = run_network(runner, padded.images, padded.sizes)
+            yield whole[places].tolist(), finish(raw, padded, config)
+        for index in in_tiles:
+            yield (
+                [index],
+                predict_pixels(runner, [dataset.pixels(index)], score=config.test.score, tiles=tiles),
+            )
+
     done = 0
     with encoders(device_of(runner).type != "cpu") as pool:
-        for padded, indices in test_loader(dataset, config.input, batch, workers):
-            raw = run_network(runner, padded.images, padded.sizes)
-            every = [found[np.isin(found.labels, known)] for found in finish(raw, padded, config)]
+        for indices, group in groups():
+            every = [found[np.isin(found.labels, known)] for found in group]
             encode((found.masks for found in every), pool)
             for index, found in zip(indices, every, strict=True):
-                image_id = dataset.image(int(index)).image_id
+                image_id = dataset.image(index).image_id
                 for record, label in zip(found.to_coco(image_id), found.labels.tolist(), strict=True):
                     yield {**record, "category_id": category_of[label]}
             done += len(indices)

@@ -71,12 +71,15 @@ class Found:
 
 
 def gather(results: list[Result], kinds: Sequence[Kind], truth: Truth) -> Found:
-    """The columns of `results` that `kinds` need.
+    """The columns of `results` that `kinds` need, without those of classes that nobody looked for in their
+    image.
 
     Raises:
         DataError: a result with an unknown id, a missing field, a number that is not finite, a mask that is
             no RLE of its image's size; the message names the first.
     """
+    if truth.searched:
+        results = [result for result in results if _was_looked_for(result, truth)]
     try:
         return _columns(results, kinds, truth)
     except _Unfit:
@@ -86,6 +89,15 @@ def gather(results: list[Result], kinds: Sequence[Kind], truth: Truth) -> Found:
             except _Unfit as fault:
                 raise DataError(f"result {place}{fault}") from None
         raise DataError("results: their numbers do not fit one another") from None
+
+
+def _was_looked_for(result: Result, truth: Truth) -> bool:
+    """Whether a result can be right or wrong; one that cannot be understood is left to others to refuse."""
+    try:
+        searched = truth.searched.get(truth.images[result["image_id"]])
+        return searched is None or truth.categories[result["category_id"]] in searched
+    except (KeyError, TypeError):
+        return True
 
 
 def _columns(results: list[Result], kinds: Sequence[Kind], truth: Truth) -> Found:

@@ -89,7 +89,7 @@ def _lines(others: int, score: object, model: Runner) -> list[str]:
     if others:
         lines.append(f"{counted(others, 'image')} of the results have no labels here and are left out")
     least = model.config.test.score
-    if score != str(None) and float(str(score)) > least:
+    if score not in (None, str(None)) and float(str(score)) > least:
         lines.append(
             f"the results were found with --score {score}, which leaves out what AP counts: predict with"
             f" --score {least:g}"

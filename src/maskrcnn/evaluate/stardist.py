@@ -92,20 +92,24 @@ def match_objects(dataset: Dataset, results: Sequence[Result], *, score: float =
     hidden = 0
     best_first = np.argsort(-found.score, kind="stable")
     best_first = best_first[found.score[best_first] >= score]
+    class_of = np.array([record["category_id"] for record in truth.annotations], np.int64)
     for place, (height, width) in enumerate(truth.sizes.tolist()):
-        own = [truth.annotations[row] for row in np.flatnonzero(solid & (image_of == place + 1))]
+        own = np.flatnonzero(solid & (image_of == place + 1))
         rows = best_first[found.image[best_first] == place + 1]
-        known, known_hidden = _label_image([each["segmentation"] for each in own], height, width)
-        seen, seen_hidden = _label_image([found.masks[row] for row in rows], height, width)
-        hidden += known_hidden + seen_hidden
-        classes = np.array([each["category_id"] for each in own], np.int64)
-        iou = iou_table(known, seen, len(own), len(rows))
-        iou[classes[:, None] != found.category[rows]] = 0
-        labelled[place], counts[place] = len(own) - known_hidden, len(rows) - seen_hidden
-        for index, threshold in enumerate(THRESHOLDS):
-            matched = matched_iou(iou, threshold)
-            hits[index] += len(matched)
-            sums[index] += matched.sum(dtype=np.float64)
+        # a label image for each class: a nucleus does not hide its cell
+        for each in np.union1d(class_of[own], found.category[rows]).tolist():
+            known_rows, seen_rows = own[class_of[own] == each], rows[found.category[rows] == each]
+            outlines = [truth.annotations[row]["segmentation"] for row in known_rows]
+            known, known_hidden = _label_image(outlines, height, width)
+            seen, seen_hidden = _label_image([found.masks[row] for row in seen_rows], height, width)
+            hidden += known_hidden + seen_hidden
+            iou = iou_table(known, seen, len(known_rows), len(seen_rows))
+            labelled[place] += len(known_rows) - known_hidden
+            counts[place] += len(seen_rows) - seen_hidden
+            for index, threshold in enumerate(THRESHOLDS):
+                matched = matched_iou(iou, threshold)
+                hits[index] += len(matched)
+                sums[index] += matched.sum(dtype=np.float64)
     notes = []
     if left := int(np.count_nonzero(~solid)):
         notes.append(f"{left} labelled objects are crowds or have no mask: no objects here, only background")

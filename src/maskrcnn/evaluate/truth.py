@@ -7,7 +7,7 @@ never found, and a missing area puts the object in no size range.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -39,6 +39,8 @@ class Truth:
     masked: np.ndarray  # bool (A,): has a mask
     points: int  # keypoints of an object; 0 where the data set has none
     sigmas: list[float] | None  # of the keypoints
+    # the categories that were looked for in an image of LVIS; of another image all were
+    searched: dict[int, set[int]] = field(default_factory=dict)
 
     def coco(self, kind: Kind) -> hotcoco.COCO:
         """The labels as `kind` is scored on them.
@@ -72,13 +74,18 @@ def read_truth(dataset: Dataset, *, masks: bool) -> Truth:
     points = len(dataset.keypoints.names) if dataset.keypoints else 0
     sizes: dict[int | str, tuple[int, int]] = {}
     records, crowd, masked = list[dict[str, Any]](), list[bool](), list[bool]()
+    searched: dict[int | str, set[int]] = {}
     for image in dataset:
         if image.image_id in sizes:
             line = f"its image_id {image.image_id!r} is another image's too; give each its own"
             raise DataError(f"{dataset.name}: {image.file_name}: {line}")
         refuse_unfit(image, len(dataset.classes))
         sizes[image.image_id] = (image.height, image.width)
-        for annotation in of_each_class(image.annotations, len(dataset.classes)):
+        if image.negative is not None:
+            labels = {annotation.label for annotation in image.annotations}
+            searched[image.image_id] = {label + 1 for label in labels.union(image.negative)}
+        annotations = of_each_class(image.annotations, len(dataset.classes))
+        for annotation in [*annotations, *_not_exhaustive(image)]:
             record = _record(annotation, image, masks, points)
             records.append({"id": len(records) + 1, "image_id": image.image_id} | record)
             crowd.append(annotation.crowd)
@@ -99,7 +106,16 @@ def read_truth(dataset: Dataset, *, masks: bool) -> Truth:
         masked=np.array(masked, bool),
         points=points,
         sigmas=list(dataset.keypoints.sigmas) if dataset.keypoints else None,
+        searched={images[image_id]: labels for image_id, labels in searched.items()},
     )
+
+
+def _not_exhaustive(image: LabelledImage) -> list[Annotation]:
+    """A crowd all over the image for each class of which LVIS labels some objects only (Gupta et al. 2019):
+    what else is found of it is neither right nor wrong.
+    """
+    box = (0.0, 0.0, float(image.width), float(image.height))
+    return [Annotation(box, label, crowd=True) for label in image.not_exhaustive]
 
 
 def in_order(ids: Iterable[int | str]) -> list[int | str]:

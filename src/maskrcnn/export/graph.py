@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from maskrcnn.model.mask_rcnn import MaskRCNN
 
-LEAST_CELLS = 3  # of the coarsest stride per side: of fewer, torch.export takes the number for a constant
+# of fewer cells of the coarsest stride, or fewer pixels, torch.export takes the number for a constant
+LEAST_CELLS, LEAST_SIDE = 3, 96
 
 
 class Detector(nn.Module):
@@ -40,7 +41,13 @@ class Detector(nn.Module):
 
 def least_side(config: ModelConfig) -> int:
     """Pixels that height and width of the padded images have at least."""
-    return LEAST_CELLS * config.input.divisor
+    divisor = config.input.divisor
+    return divisor if is_square(config) else divisor * max(LEAST_CELLS, -(-LEAST_SIDE // divisor))
+
+
+def is_square(config: ModelConfig) -> bool:
+    """Whether every image is padded to one square, as a ViTDet's: attention sees the padding too."""
+    return config.input.divisor >= config.input.long_side
 
 
 def trace(model: MaskRCNN) -> ExportedProgram:
@@ -56,13 +63,18 @@ def trace(model: MaskRCNN) -> ExportedProgram:
     network = fold_norms(copy.deepcopy(model).cpu().float().eval().requires_grad_(False))
     _replace_group_norms(network)
     divisor, channels = model.config.input.divisor, model.config.input.channels
-    sides = (6 * divisor, 8 * divisor)
+    cells = least_side(model.config) // divisor
+    sides = (divisor, divisor) if is_square(model.config) else (2 * cells * divisor, 8 * cells // 3 * divisor)
     # two images and two different sides: a 1, or the same number twice, would be taken for a constant
     images = torch.zeros(2, channels, *sides, dtype=torch.uint8)
     inputs = (images, torch.tensor([sides, sides]), torch.tensor(0.5))
     batch = torch.export.Dim("batch", min=1)
-    rows, columns = (torch.export.Dim(name, min=LEAST_CELLS) for name in ("rows", "columns"))
-    shapes: Any = ({0: batch, 2: divisor * rows, 3: divisor * columns}, {0: batch}, {})
+    shapes: Any = ({0: batch}, {0: batch}, {})
+    if not is_square(model.config):
+        rows, columns = (torch.export.Dim(name, min=cells) for name in ("rows", "columns"))
+        if divisor > 1:  # torch.export refuses 1 times a number
+            rows, columns = divisor * rows, divisor * columns
+        shapes[0].update({2: rows, 3: columns})
     try:
         with torch.no_grad():
             return torch.export.export(Detector(network).eval(), inputs, dynamic_shapes=shapes, strict=False)

@@ -19,6 +19,7 @@ from maskrcnn.errors import UserError, one_line
 from maskrcnn.export.test_images import Case, cases
 from maskrcnn.model.mask_rcnn import MaskRCNN, RawDetections
 from maskrcnn.ops.boxes import pairwise_iou
+from maskrcnn.ops.heatmaps import decode_resize
 from maskrcnn.runtime.engine import refuse_overflow
 
 if TYPE_CHECKING:
@@ -181,10 +182,13 @@ def as_table(rows: list[Row], title: str) -> Table:
 
 
 def _of(found: RawDetections, image: int) -> RawDetections:
-    """The detections of one image; logits stand in for keypoints where those are decoded later."""
+    """The detections of one image, with keypoints also where those are decoded from logits later."""
     valid = found.valid[image]
     parts = [None if part is None else part[image][valid] for part in found]
-    return RawDetections(*parts)  # type: ignore[arg-type]
+    one = RawDetections(*parts)  # type: ignore[arg-type]
+    if one.keypoint_logits is None:
+        return one
+    return one._replace(keypoints=decode_resize(one.keypoint_logits.float(), one.boxes)[..., :3])
 
 
 def _match(ours: RawDetections, theirs: RawDetections, least: float) -> tuple[Tensor, Tensor]:

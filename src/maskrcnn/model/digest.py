@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+import torch
 from torch import nn
 
 
@@ -12,5 +13,6 @@ def weights_digest(network: nn.Module, before: str = "") -> str:
     found = hashlib.sha256(before.encode())
     for name, tensor in sorted(network.state_dict().items()):
         found.update(name.encode())
-        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)  # NumPy has no bfloat16
+        found.update(data.numpy().tobytes())
     return found.hexdigest()

@@ -64,9 +64,11 @@ class SyncBatchNorm(nn.BatchNorm2d):
         # counts too: the images of two processes may be padded to different sizes
         wide = x.float()
         count = wide.new_tensor([wide.numel() / wide.shape[1]])
-        total = all_reduce(torch.cat([wide.sum((0, 2, 3)), (wide * wide).sum((0, 2, 3)), count]))
-        mean, square = (total[:-1] / total[-1]).chunk(2)
-        variance = (square - mean * mean).clamp(min=0)
+        total = all_reduce(torch.cat([wide.sum((0, 2, 3)), count]))
+        mean = total[:-1] / total[-1]
+        # not the mean square less the squared mean, which cancel where the mean is large
+        apart = wide - mean[:, None, None]
+        variance = all_reduce((apart * apart).sum((0, 2, 3))) / total[-1]
         with torch.no_grad():
             unbiased = variance * total[-1] / (total[-1] - 1).clamp(min=1)
             self.running_mean.lerp_(mean, self.momentum)

@@ -75,7 +75,8 @@ class RPN(nn.Module):
             deltas.append(self.deltas(x).permute(0, 2, 3, 1).reshape(x.shape[0], -1, 4))
         shapes = [(x.shape[2], x.shape[3]) for x in features]
         cells = [self.get_buffer(f"cells{level}") for level in range(len(features))]
-        return RpnOutput(objectness, deltas, grid_anchors(shapes, self.strides, cells))
+        anchors = grid_anchors(shapes, self.strides, cells, self.config.strides_of_image)
+        return RpnOutput(objectness, deltas, anchors)
 
     @torch.no_grad()
     def propose(self, output: RpnOutput, sizes: Tensor, *, before: int, after: int) -> Proposals:

@@ -36,9 +36,12 @@ def coco_classes_with_gaps() -> tuple[list[str], list[int]]:
     return [by_id.get(i, f"unused {i}") for i in range(1, 91)], list(range(1, 91))
 
 
-def classes_of(data: str, count: int) -> tuple[list[str], list[int]]:
+def classes_of(data: str, count: int, people: bool = False) -> tuple[list[str], list[int]]:
     """Names and ids of `count` classes of the data set called `data`; numbered names where we do not know
     them.
+
+    Args:
+        people: the network finds the keypoints of people, so that a single class is theirs.
     """
     known = {
         "COCO": coco_classes(),
@@ -50,7 +53,7 @@ def classes_of(data: str, count: int) -> tuple[list[str], list[int]]:
         return names, ids
     if data == "COCO" and count == 90:
         return coco_classes_with_gaps()
-    if data == "COCO" and count == 1:
+    if people and count == 1:
         return ["person"], [1]
     return [f"class {i}" for i in range(1, count + 1)], list(range(1, count + 1))
 

@@ -14,6 +14,7 @@ from maskrcnn.errors import UserError
 from maskrcnn.weights import vitdet
 from maskrcnn.weights.class_names import classes_of
 from maskrcnn.weights.conventions import AS_FOUND
+from maskrcnn.weights.detectron2_yaml import zoo_bases
 from maskrcnn.weights.rename import Rules, backbone_kind, rename
 
 _BLOCK: Rules = [
@@ -62,6 +63,21 @@ NORMS = {
     "GN": "group",
 }
 MOST_CLASSES = 100_000
+# of which this network has detectron2's default alone, or what the box head's RoIs have
+UNREAD = (
+    *(
+        "PROPOSAL_GENERATOR.NAME",
+        "ANCHOR_GENERATOR.NAME",
+        "FPN.FUSE_TYPE",
+        "RPN.HEAD_NAME",
+        "RPN.BOUNDARY_THRESH",
+    ),
+    *("RPN.BBOX_REG_LOSS_TYPE", "RPN.BBOX_REG_LOSS_WEIGHT", "RPN.BBOX_REG_WEIGHTS", "RPN.LOSS_WEIGHT"),
+    *("RPN.IOU_LABELS", "ROI_HEADS.IOU_LABELS", "ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE"),
+    *("ROI_BOX_HEAD.BBOX_REG_LOSS_WEIGHT", "ROI_BOX_HEAD.TRAIN_ON_PRED_BOXES", "ROI_BOX_HEAD.USE_SIGMOID_CE"),
+    *("ROI_BOX_HEAD.USE_FED_LOSS", "ROI_KEYPOINT_HEAD.NUM_KEYPOINTS"),
+    "ROI_KEYPOINT_HEAD.NORMALIZE_LOSS_BY_VISIBLE_KEYPOINTS",
+)
 POOLERS = {"ROIAlignV2": ("align", True), "ROIAlign": ("align", False), "ROIPool": ("pool", False)}
 
 
@@ -93,7 +109,7 @@ def config_of(settings: Mapping[str, Any], *, data: str = "COCO") -> ModelConfig
     _refuse_others(model)
     neck = "fpn" if "fpn" in model["BACKBONE"]["NAME"] else "dc5" if resnet["RES5_DILATION"] == 2 else "c4"
     alone = model["META_ARCHITECTURE"] == "ProposalNetwork"
-    names, ids = (["object"], [1]) if alone else classes_of(data, heads["NUM_CLASSES"])
+    names, ids = (["object"], [1]) if alone else classes_of(data, heads["NUM_CLASSES"], model["KEYPOINT_ON"])
     op, aligned = POOLERS[box["POOLER_TYPE"]]
     return validate(
         ModelConfig,
@@ -159,6 +175,8 @@ def _rpn(model: Mapping[str, Any], neck: str) -> dict[str, Any]:
         raise UserError(f"MODEL.ANCHOR_GENERATOR.OFFSET={anchors['OFFSET']}: only 0 is supported")
     return {
         "convs": len(rpn["CONV_DIMS"]),
+        "channels": rpn["CONV_DIMS"][0] if rpn["CONV_DIMS"][0] > 0 else None,
+        "min_size": model["PROPOSAL_GENERATOR"]["MIN_SIZE"],
         "sizes": sizes,
         "ratios": anchors["ASPECT_RATIOS"][0],
         "positive_iou": rpn["IOU_THRESHOLDS"][1],
@@ -216,8 +234,33 @@ def _width(resnet: Mapping[str, Any]) -> int:
     return int(resnet["NUM_GROUPS"] * resnet["WIDTH_PER_GROUP"])
 
 
+def _value(model: Mapping[str, Any], name: str) -> Any:
+    """What stands at a name with dots; None where there is nothing."""
+    for part in name.split("."):
+        model = model.get(part) if isinstance(model, Mapping) else None  # type: ignore[assignment]
+    return model
+
+
+def _refuse_unread(model: Mapping[str, Any]) -> None:
+    """Settings that change what is found or learned, of which this network has one value only."""
+    known = zoo_bases()["defaults"]["MODEL"]
+    fixed = [(name, _value(known, name) or False) for name in UNREAD]
+    for head in ("ROI_MASK_HEAD", "ROI_KEYPOINT_HEAD"):
+        if model["MASK_ON" if head == "ROI_MASK_HEAD" else "KEYPOINT_ON"]:
+            for key in ("POOLER_TYPE", "POOLER_SAMPLING_RATIO"):
+                fixed.append((f"{head}.{key}", model["ROI_BOX_HEAD"][key]))
+    fixed.append(("ANCHOR_GENERATOR.ASPECT_RATIOS", model["ANCHOR_GENERATOR"]["ASPECT_RATIOS"][:1]))
+    fixed.append(("RPN.CONV_DIMS", model["RPN"]["CONV_DIMS"][:1] * len(model["RPN"]["CONV_DIMS"])))
+    for name, only in fixed:
+        value = _value(model, name)
+        same_for_all = name.endswith("RATIOS") and all(each == value[0] for each in value)
+        if value not in (None, only) and not same_for_all:
+            raise UserError(f"MODEL.{name}={value}: this network has {only} alone; train it again with that")
+
+
 def _refuse_others(model: Mapping[str, Any]) -> None:
     """What a yaml of detectron2's can ask for and this network is not."""
+    _refuse_unread(model)
     norms = {name: model[name]["NORM"] for name in ("RESNETS", "FPN", "ROI_BOX_HEAD", "ROI_MASK_HEAD")}
     heads, meta = model["ROI_HEADS"]["NAME"], model["META_ARCHITECTURE"]
     wrong = [

@@ -176,9 +176,13 @@ def find_model(source: str | Path) -> Path:
     """
     refuse_empty(source)
     shipped = Path(__file__).parent / "shipped"
-    if Path(str(source)).name == str(source) and (shipped / str(source) / WEIGHTS).is_file():
-        return shipped / str(source)
     path = Path(source)
+    if Path(str(source)).name == str(source) and (shipped / str(source) / WEIGHTS).is_file():
+        if path.is_dir():
+            raise UserError(
+                f"{source}: a shipped model, and a folder here; give ./{source} for the folder, or rename it"
+            )
+        return shipped / str(source)
     if path.name == WEIGHTS and path.is_file():
         return path.parent
     for folder in (path, path / "weights" / "best", path / "weights" / "last"):

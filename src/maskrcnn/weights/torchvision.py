@@ -90,7 +90,7 @@ def config_of(state: Mapping[str, Tensor], *, data: str = "COCO", eps: float = 1
     second = "roi_heads.box_head.0.0.weight" in state
     masks = "roi_heads.mask_predictor.mask_fcn_logits.weight" in state
     points = "roi_heads.keypoint_predictor.kps_score_lowres.weight" in state
-    names, ids = classes_of(data, count)
+    names, ids = classes_of(data, count, points)
     depth = 101 if "backbone.body.layer3.22.conv1.weight" in state else 50
     norm = "batch" if second else "none"
     beta = 1 / 9
@@ -105,6 +105,7 @@ def config_of(state: Mapping[str, Tensor], *, data: str = "COCO", eps: float = 1
             "rpn": {
                 "convs": count_names(state, r"rpn\.head\.conv\.\d\.0\.weight"),
                 "round_anchors": True,
+                "strides_of_image": True,
                 "ignore_iou": None,
                 "min_size": 1e-3,
                 "smooth_l1_beta": beta,

@@ -38,7 +38,7 @@ class Transfer:
 
     @property
     def whole(self) -> bool:
-        """Whether nothing of the network is new: it finds what the other finds."""
+        """Whether nothing of the network is new: it finds what the other finds, but for other settings."""
         return not (self.by_class or self.adapted or self.fresh or self.otherwise)
 
     def lines(self, source: str) -> list[str]:

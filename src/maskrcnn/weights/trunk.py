@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 
 EFFICIENTNET_INPUT = (127.0, 128.0)  # mean and deviation, the same for each channel
+# of the trunks that Caffe2 trained: X-101 is divided by its deviation, the ResNets are not
+BGR_MEAN, X101_STD = [103.53, 116.28, 123.675], [57.375, 57.12, 58.395]
 NORM_LEAVES = ("weight", "bias", "running_mean", "running_var")
 TRUNKS = Path(__file__).parent / "trunks"
 
@@ -80,6 +82,11 @@ def load_trunk(model: MaskRCNN, source: str | Path) -> int:
             "or batch, or set train.trunk=null and model.backbone.freeze=0"
         )
     path, tensors = _read(source)
+    if model.config.backbone.norm == "group" and any(name.endswith("running_mean") for name in tensors):
+        raise UserError(
+            f"trunk {path}: has batch norms, whose scales say nothing to model.backbone.norm=group; take frozen"
+            " or batch, or set train.trunk=null and model.backbone.freeze=0"
+        )
     wanted = {
         name: name.removeprefix("backbone.") for name in model.state_dict() if name.startswith("backbone.")
     }
@@ -182,12 +189,15 @@ def _check_caffe2(config: ModelConfig, path: Path) -> None:
             f"{config.input.channels} channels cannot keep to; take a trunk of torchvision's (maskrcnn "
             "models lists them)"
         )
-    if config.input.order != "bgr":
-        raise UserError(
-            f"trunk {path}: expects BGR: set model.input.order=bgr, model.input.mean=[103.53,116.28,123.675] "
-            "and model.input.std=[1,1,1] (X-101: [57.375,57.12,58.395]), and for ResNets "
-            "model.backbone.stride_in_1x1=true"
-        )
+    lacking = [] if config.input.order == "bgr" else ["model.input.order=bgr"]
+    if config.input.mean != BGR_MEAN:
+        lacking.append(f"model.input.mean={BGR_MEAN}")
+    grouped = config.backbone.kind.startswith("resnext")
+    if config.input.std != (X101_STD if grouped else [1.0] * 3):
+        lacking.append(f"model.input.std={X101_STD if grouped else [1, 1, 1]}")
+    if not grouped and not config.backbone.stride_in_1x1:
+        lacking.append("model.backbone.stride_in_1x1=true")
+    refuse_other_settings(path, [each.replace(" ", "") for each in lacking])
 
 
 def _check_efficientnet(config: ModelConfig, source: str | Path) -> None:
