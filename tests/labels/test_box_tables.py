@@ -199,6 +199,21 @@ def test_names_in_other_letters(tmp_path: Path) -> None:
     assert found(claims.repaired(read_box_table(path), kind, kind)) == BOXES
 
 
+def test_an_id_beside_the_name_of_the_image_is_of_the_row(tmp_path: Path) -> None:
+    """Images whose names are numbers were taken by it, and had each other's boxes."""
+    lines = ["1,2.jpg,2,3,12,9,cat", "2,2.jpg,20,10,40,30,dog", "3,1.jpg,5,5,25,20,dog"]
+    header = "id,image_filename,xmin,ymin,xmax,ymax,class"
+    path = write(tmp_path / "boxes.csv", header, *lines, images="12")
+    assert found(claims.repaired(open_dataset(path))) == {"2": BOXES["a"], "1": BOXES["b"]}
+
+
+def test_corners_in_a_column_called_bbox_are_refused(tmp_path: Path) -> None:
+    """They were read as x, y, width and height, and clipped to the image."""
+    lines = [f'{stem}.jpg,"[{20 + n}, {10 + n}, 45, 30]",cat' for n, stem in enumerate("aabb")]
+    path = write(tmp_path / "boxes.csv", "image,bbox,class", *lines)
+    claims.refused(lambda: open_dataset(path), path, "4 of 4 boxes", "they are corners")
+
+
 def test_shares_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "boxes.csv", "filename,xmin,ymin,xmax,ymax", "a.jpg,0.1,0.1,0.5,0.5", images="a")
     claims.refused(lambda: open_dataset(path), path, "shares of the image", "multiply x by the width")
@@ -252,6 +267,15 @@ def test_any_bytes_are_read_or_refused(tmp_path: Path) -> None:
 def test_other_names_of_the_class_column(tmp_path: Path, column: str) -> None:
     Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
     (tmp_path / "a.csv").write_text(f"filename,{column},xmin,ymin,xmax,ymax\na.png,cat,2,3,10,9\n")
+    assert read_box_table(tmp_path / "a.csv").classes == ["cat"]
+
+
+@pytest.mark.parametrize("column", ["label", "class"])
+def test_the_name_of_a_class_comes_before_its_number(tmp_path: Path, column: str) -> None:
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
+    (tmp_path / "a.csv").write_text(
+        f"filename,{column},class_name,xmin,ymin,xmax,ymax\na.png,7,cat,2,3,9,9\n"
+    )
     assert read_box_table(tmp_path / "a.csv").classes == ["cat"]
 
 

@@ -567,6 +567,33 @@ def test_mirrored_names(name: str, mirrored: str | None) -> None:
     assert mirrored_name(name) == mirrored
 
 
+@pytest.mark.parametrize(
+    ("names", "flip"),
+    [
+        (["LHip", "RHip", "Nose"], [1, 0, 2]),
+        (["L1", "T1", "R1"], [2, 1, 0]),
+        (["hipL", "hipR", "tail"], [1, 0, 2]),
+        (["lhip", "rhip", "rib"], [1, 0, 2]),
+        (["LR", "RR", "LL"], [0, 1, 2]),  # either of two
+        (["left_R", "left_L", "right_L"], [0, 2, 1]),
+    ],
+)
+def test_mirrored_letters(files: Files, names: list[str], flip: list[int]) -> None:
+    people(files, keypoints=names)
+    schema = files.read().keypoints
+    assert schema is not None and schema.flip == flip
+
+
+def test_keypoints_of_classes_that_differ_in_the_skeleton(files: Files) -> None:
+    people(files, skeleton=[[1, 2]])
+    cat, dog = files.document["categories"]
+    cat |= dog | cat | {"skeleton": []}
+    files.document["annotations"].append(files.first | {"id": 101, "category_id": 3})
+    dataset = files.read()
+    assert not dataset.problems
+    assert [a.keypoints is None for a in dataset.image(0).annotations] == [False, False]
+
+
 def test_keypoint_without_its_mirror_image(files: Files) -> None:
     people(files, keypoints=["nose", "left_eye", "mouth"])
     dataset = files.repaired("keypoint without its mirror image left in place")

@@ -513,3 +513,21 @@ def test_opened_as_any_source(folder: Path) -> None:
     labels["categories"].insert(0, {"id": 0, "name": "animals", "supercategory": "none"})
     (folder / "labels.json").write_text(json.dumps(labels))
     assert open_dataset(folder).classes == ["cat", "dog"]
+
+
+def test_boxes_of_coco_annotator_are_boxes(folder: Path) -> None:
+    """Their outline is the box itself: a mask would be learned of it."""
+    labels = document()
+    for annotation in labels["annotations"][:3]:
+        annotation["isbbox"] = True
+    labels["annotations"][3]["isbbox"] = False
+    dataset = repaired(read(folder, labels), *["outline of a box drawn as a box (isbbox) left out"] * 3)
+    found = {a.id: (a.has_mask, a.box) for image in dataset for a in image.annotations}
+    assert found == {n: (n == 3, tuple(map(float, corners))) for n, corners in enumerate(CORNERS)}
+
+
+def test_a_class_called_items_is_no_datumaro(folder: Path) -> None:
+    labels = document()
+    labels["categories"][0]["name"] = "items"
+    read(folder, labels)
+    assert open_dataset(folder).classes == ["items", "dog"]

@@ -94,6 +94,13 @@ def test_a_good_file(files: Files) -> None:
     np.testing.assert_array_equal(rle_bitmap(dog.rle), ids() == DOG)
 
 
+def test_images_of_a_split_in_images(files: Files, tmp_path: Path) -> None:
+    """images/val2017 for annotations/panoptic_val2017.json."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "val2017").rename(tmp_path / "images/val2017")
+    assert files.read().image(0).path == tmp_path / "images/val2017/a.jpg"
+
+
 def test_segments_on_one_side_only(files: Files) -> None:
     found = ids()
     found[found == DOG] = 99

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -170,6 +171,38 @@ def test_what_a_format_cannot_hold_is_counted(name: str, losses: dict[str, int],
                 assert iou(bitmap(a, original), bitmap(b, image)) == 1.0
             else:
                 np.testing.assert_allclose(b.box, a.box, atol=1e-4)
+
+
+def test_yolo_of_an_image_in_a_folder_called_images_in_part(tmp_path: Path) -> None:
+    dataset = hard_set(tmp_path)
+    image = replace(dataset.image(0), file_name="train_images/a.png")
+    WRITERS["yolo"]({"train": FileDataset([image], dataset.info)}, tmp_path / "out", LeftOut())
+    assert len(open_dataset(tmp_path / "out", "train").image(0).annotations) == 4
+
+
+@pytest.mark.parametrize("name", ["yolo", "label-studio"])
+@pytest.mark.parametrize(
+    "rings",
+    [
+        [[(5, 5), (35, 5), (35, 45), (5, 45)], [(25, 25), (75, 25), (75, 55), (25, 55)]],  # on one another
+        [[(-100, 35), (50, -15), (50, 85)]],  # its corners are outside of the image
+    ],
+)
+def test_what_polygons_cover_is_kept_in_one_ring(
+    name: str, rings: list[list[tuple[int, int]]], tmp_path: Path
+) -> None:
+    image = hard_set(tmp_path).image(0)
+    image.annotations = [Annotation((0, 0, 90, 70), 0, polygons=[np.array(r, float) for r in rings], area=9)]
+    dataset = FileDataset([image], DatasetInfo(name="one", classes=["cell"], class_ids=[1]))
+    WRITERS[name]({"train": dataset}, tmp_path / "out", LeftOut())
+    (again,) = open_dataset(tmp_path / "out", "train").image(0).annotations
+    assert iou(bitmap(again, image), bitmap(image.annotations[0], image)) > 0.99
+
+
+def test_val_alone_of_a_format_that_is_named(tmp_path: Path) -> None:
+    write_coco(Synthetic(3, seed=6), tmp_path / "in/val.json", tmp_path / "in/val")
+    written, _ = convert_data(f"coco:{tmp_path / 'in'}", "yolo", tmp_path / "out")
+    assert {split: len(dataset) for split, dataset in written.items()} == {"val": 3}
 
 
 @settings(max_examples=150, deadline=None)

@@ -130,6 +130,15 @@ def test_groups_join_what_has_one_label(tmp_path: Path) -> None:
     assert joined.area == 104.0 and joined.box == (10.0, 5.0, 52.0, 32.0)
 
 
+def test_a_group_of_a_box_and_a_polygon_far_from_it(tmp_path: Path) -> None:
+    """The box was the first alone, and did not hold its own outline."""
+    box = '<box label="car" group_id="1" xtl="10" ytl="10" xbr="20" ybr="20"></box>'
+    polygon = '<polygon label="car" group_id="1" points="40,5;50,5;50,15;40,15"></polygon>'
+    labels = "<label><name>car</name></label>"
+    (car,) = objects(repaired(write(tmp_path, box + polygon, labels)))
+    assert car.box == (10.0, 5.0, 50.0, 20.0)
+
+
 def test_what_is_lost_is_counted(tmp_path: Path) -> None:
     labels = "<label><name>car</name></label>"
     shapes = """<box label="car" occluded="1" z_order="2" xtl="20" ytl="10" xbr="40" ybr="20" rotation="90.0">
@@ -252,6 +261,15 @@ def test_tracks_of_a_video(tmp_path: Path) -> None:
         (path.parent / "images/frame_000000.PNG").read_bytes()
     )
     assert read_cvat(path).problems.texts()["shape without a frame left out"] == 1
+
+
+def test_tracks_of_a_group_are_one_object(tmp_path: Path) -> None:
+    path = write_tracks(tmp_path)
+    shape = '<polygon frame="0" outside="0" points="{0},5;{1},5;{1},9;{0},9"></polygon>'
+    tracks = [f'<track label="car" group_id="1">{shape.format(x, x + 9)}</track>' for x in (20, 40)]
+    path.write_text(TRACKS.replace("</annotations>", "".join(tracks) + "</annotations>"))
+    first, grouped = objects(read_cvat(path))
+    assert first.polygons is None and grouped.box == (20.0, 5.0, 49.0, 9.0) and len(grouped.polygons) == 2
 
 
 # ---- projects

@@ -126,6 +126,20 @@ def test_a_composite_with_a_hole(tmp_path: Path) -> None:
     assert len(repaired(path, "non-finite coordinates dropped").image(0).annotations) == 1
 
 
+@pytest.mark.parametrize(
+    ("curves", "area"),
+    [
+        ([2, 15, -8, 25, 10, 2, 15, 28, 5, 10], 240),
+        ([3, 5, -2, 25, -2, 25, 10, 3, 25, 22, 5, 22, 5, 10], 288),
+    ],
+)
+def test_a_composite_of_curves(tmp_path: Path, curves: list[int], area: int) -> None:
+    """Its points of control were joined by lines."""
+    (image,) = repaired(write(tmp_path, roi(RECT, (5, 1, 25, 19), composite=[0, 5, 10, *curves, 4])))
+    assert image.annotations[0].box == pytest.approx((5, 1, 25, 19), abs=0.1)
+    assert bitmap(image.annotations[0], image).sum() == pytest.approx(area, rel=0.05)
+
+
 def test_groups_are_classes(tmp_path: Path) -> None:
     square = (POLYGON, (4, 2, 14, 12), SQUARE)
     dataset = repaired(write(tmp_path, roi(*square, group=3), roi(*square), roi(*square, group=12)))

@@ -157,6 +157,13 @@ def test_group_is_one_object(files: Files) -> None:
     assert found[0].area == 143.0 and found[0].rle is not None
 
 
+def test_an_empty_group_is_none(files: Files) -> None:
+    """All objects of a class were one."""
+    other = [[20.0, 2.0], [24.0, 2.0], [24.0, 6.0], [20.0, 6.0]]
+    files.shapes(shape("dog", SQUARE, group_id=""), shape("dog", other, group_id=""))
+    assert [a.area for a in files.repaired().image(0).annotations] == [100.0, 16.0]
+
+
 def test_old_file(files: Files) -> None:
     files.first = {
         "flags": {},

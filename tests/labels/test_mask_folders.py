@@ -165,6 +165,17 @@ def test_a_background_that_is_transparent(tmp_path: Path) -> None:
     assert read_mask_folders(tmp_path).image(0).annotations[0].area == 47.0
 
 
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_what_is_transparent_is_no_object(tmp_path: Path, mode: str) -> None:
+    """White without opacity was read as an object as large as the image."""
+    write(tmp_path)
+    mask = Image.new(mode, (WIDTH, HEIGHT), "white")
+    mask.putalpha(Image.fromarray(bitmap(1, 2)))
+    mask.save(tmp_path / "a1/masks/m1.png")
+    (image, _) = read_mask_folders(tmp_path)
+    np.testing.assert_array_equal(rle_bitmap(image.annotations[0].rle), bitmap(1, 2) != 0)
+
+
 @pytest.mark.parametrize("suffix", [".gif", ".bmp"])
 def test_masks_in_other_lossless_formats(suffix: str, tmp_path: Path) -> None:
     write(tmp_path)
@@ -184,3 +195,13 @@ def test_two_images_of_one_name_are_refused_and_hidden_files_passed_over(tmp_pat
     assert dataset.problems.texts() == {"folder without masks left out": 1}  # of b.png
     Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "images" / "a.jpg")
     refused(tmp_path, "'a.jpg' and 'a.png' share a stem")
+
+
+def test_two_folders_of_masks_of_one_image_are_refused(tmp_path: Path) -> None:
+    """Those of the first were left out."""
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "images" / "a.png")
+    for name in ("a", "a_masks"):
+        (tmp_path / "masks" / name).mkdir(parents=True)
+        Image.fromarray(bitmap(1, 2)).save(tmp_path / "masks" / name / "1.png")
+    refused(tmp_path, "'a' and 'a_masks' are of one image", "merge them")

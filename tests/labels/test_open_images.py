@@ -65,6 +65,25 @@ def test_masks_of_another_size(tmp_path: Path) -> None:
     assert bitmap(cat, image).sum() == 100 and dog.rle is None
 
 
+@pytest.mark.parametrize(
+    ("boxes", "segmentations", "mask"),
+    [
+        ("oidv6-train-annotations-bbox.csv", "train-annotations-object-segmentation.csv", "masks/0a.png"),
+        ("detections.csv", "segmentations.csv", "masks/0/0a.png"),
+        ("train-annotations-bbox.csv", "train-annotations-object-segmentation.csv", "masks/A/aa.png"),
+    ],
+)
+def test_masks_as_they_are_published(tmp_path: Path, boxes: str, segmentations: str, mask: str) -> None:
+    """Those of version 6, of FiftyOne, and in a folder for the first letter were passed over."""
+    path = write(tmp_path, ROWS[0], name=boxes, images="images")
+    (path.parent / mask).parent.mkdir(parents=True)
+    Image.new("L", (WIDTH, HEIGHT), 255).save(path.parent / mask)
+    row = f"{Path(mask).name},a,/m/01,1,0.25,0.5,0.1,0.6,0,"
+    path.with_name(segmentations).write_text(f"{MASKS}\n{row}\n")
+    (image,) = repaired(path)
+    assert bitmap(image.annotations[0], image).sum() == WIDTH * HEIGHT
+
+
 def test_splits(tmp_path: Path) -> None:
     write(tmp_path, name="oidv6-train-annotations-bbox.csv")
     write(tmp_path, name="validation-annotations-bbox.csv", images="images/validation")

@@ -101,6 +101,17 @@ def test_cells_and_what_they_lie_in(tmp_path: Path) -> None:
     assert [a.box for a in image.annotations] == [(1, 1, 20, 18), (5, 5, 9, 9)]
 
 
+def test_kinds_of_objects_as_qupath_02_writes_them(tmp_path: Path) -> None:
+    """As the id of a feature: cells were read beside the region that they lie in, and tiles as objects."""
+    features = []
+    for kind in ("Annotation", "Cell", "Tile"):
+        features.append(feature(None, ring(5, 5, 9, 9)) | {"id": f"Path{kind}Object"})
+        del features[-1]["properties"]["objectType"]
+    kinds = ["object without a class dropped", "shape of an unread kind left out"]
+    (image,) = repaired(write(tmp_path, *features, plain=True), *kinds)
+    assert len(image.annotations) == 1
+
+
 def test_what_is_no_object(tmp_path: Path) -> None:
     point, line, none = feature("a"), feature("a"), feature("a")
     point["geometry"] = {"type": "MultiPoint", "coordinates": [[1, 1]]}
@@ -130,6 +141,14 @@ def test_an_image_without_a_file(tmp_path: Path) -> None:
     write(tmp_path, feature("a", ring(1, 1, 5, 5)))
     Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "b.png")
     assert len(repaired(tmp_path, "image without an annotation file left out")) == 1
+
+
+def test_files_beside_the_splits_are_told(tmp_path: Path) -> None:
+    for place in (".", "train", "val"):
+        (tmp_path / place).mkdir(exist_ok=True)
+        write(tmp_path / place, feature("a", ring(1, 1, 5, 5)))
+    dataset = claims.repaired(open_dataset(tmp_path, "train"), "labels beside the splits left out")
+    assert len(dataset) == 1 and "'a.tif.geojson'" in dataset.problems.lines()[0]
 
 
 def subjects(folder: Path) -> list[Subject]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+from make_samples import SAMPLES
 from PIL import Image
 
 from maskrcnn.cli.main import main
 from maskrcnn.errors import UserError
-from maskrcnn.labels.convert import WRITERS
+from maskrcnn.labels.convert import WRITERS, convert_data
 from maskrcnn.labels.open import open_dataset, open_named, open_split
 from maskrcnn.labels.synthetic import Synthetic
 from maskrcnn.labels.writers.coco import write_coco
@@ -78,6 +80,21 @@ def test_a_folder_called_test_beside_labels_of_one_part(coco: Path) -> None:
     (coco / "test").rename(coco / "images")
     write_coco(Synthetic(1, seed=9), coco / "test/labels.json", coco / "test")
     assert len(open_dataset(coco)) == len(open_dataset(coco, "val")) == COUNTS["test"]
+
+
+@pytest.mark.parametrize(("form", "place"), [("labelme", "."), ("supervisely", "ds0")])
+def test_labels_of_all_folders_beside_one_called_test(form: str, place: str, tmp_path: Path) -> None:
+    """The images of test were trained on."""
+    sample = SAMPLES / "labelme/train" if form == "labelme" else SAMPLES / form
+    shutil.copytree(sample, tmp_path / "in")
+    rest = tmp_path / "in" / place
+    for path in sorted(rest.rglob("*00000000001[0-2].*")):
+        moved = tmp_path / "in/test" / path.relative_to(rest)
+        moved.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(moved)
+    assert [len(open_dataset(tmp_path / "in", split)) for split in ("train", "test")] == [9, 3]
+    written, _ = convert_data(str(tmp_path / "in"), "coco", tmp_path / "out")
+    assert {split: len(dataset) for split, dataset in written.items()} == {"train": 9, "test": 3}
 
 
 def test_one_that_cannot_be_read_is_told(

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -151,6 +152,20 @@ def test_what_we_write(devkit: Devkit, tmp_path: Path) -> None:
     assert not again.problems
     for ours, theirs in zip(again.image(0).annotations, dataset.image(0).annotations, strict=True):
         assert ours.rle == theirs.rle and ours.area == theirs.area
+
+
+def test_a_class_image_of_more_than_254_classes_is_not_written(devkit: Devkit, tmp_path: Path) -> None:
+    """Its numbers went round: class 300 was class 44."""
+    dataset = devkit.repaired()
+    info = replace(dataset.info, classes=[f"c{n}" for n in range(300)], class_ids=list(range(1, 301)))
+    image = dataset.image(0)
+    image.annotations[0].label = 299
+    lost = LeftOut()
+    write_voc({"train": FileDataset([image], info)}, tmp_path / "ours", lost)
+    assert dict(lost.counts) == {"class image of classes beyond number 254": 1}
+    assert not (tmp_path / "ours/SegmentationClass").exists()
+    again = read_voc(tmp_path / "ours", "train")
+    assert sorted(again.classes[a.label] for a in again.image(0).annotations) == ["c0", "c299"]
 
 
 def test_several_devkits(devkit: Devkit) -> None:
@@ -333,6 +348,18 @@ def test_a_set_counts_from_where_most_boxes_at_the_edge_begin(devkit: Devkit) ->
     # BIRD is of one pixel: none, where the end is not in it
     dataset = devkit.repaired(*["VOC box of a set that counts from 0"] * 3, "zero-area box dropped")
     assert [a.box for a in dataset.image(0).annotations] == [(0, 3, 13, 12), (0, 0, 30, 20)]
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_all_splits_count_from_where_the_whole_set_does(devkit: Devkit, split: str) -> None:
+    """Boxes of val moved by a pixel where only those of train lie at the edge."""
+    devkit.mask.unlink()
+    devkit.list("Main/train", "2007_000001\n")
+    devkit.list("Main/val", "2007_000002\n2007_000003\n")
+    devkit.xml().write_text(xml("2007_000001", [("dog", (-1, -1, 20, 10)), ("cat", (-1, 4, 9, 9))]))
+    devkit.xml("2007_000003").write_text(xml("2007_000003", [("dog", (9, 9, 20, 15))]))
+    boxes = [a.box for image in read_voc(devkit.root, split) for a in image.annotations]
+    assert boxes == {"train": [(0, 0, 20, 10), (0, 5, 9, 9)], "val": [(10, 10, 20, 15)]}[split]
 
 
 def test_reversed_box(devkit: Devkit) -> None:
@@ -548,3 +575,13 @@ def test_images_of_fiftyone_lie_in_data(tmp_path: Path) -> None:
     shutil.rmtree(devkit.devkit)
     dataset = read_voc(tmp_path)
     assert len(dataset) == len(SCENES) and all(image.path.parent == tmp_path / "data" for image in dataset)
+
+
+def test_files_beside_the_splits_are_told(tmp_path: Path) -> None:
+    for (stem, scene), place in zip(SCENES.items(), ("train", ".", "val"), strict=True):
+        (tmp_path / place).mkdir(exist_ok=True)
+        Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / place / f"{stem}.jpg")
+        (tmp_path / place / f"{stem}.xml").write_text(xml(stem, scene))
+    train, val = open_pair(tmp_path)
+    assert val is not None and len(train) == len(val) == 1
+    assert "2007_000002.xml" in repaired(train, "labels beside the splits left out").problems.lines()[0]

@@ -214,6 +214,13 @@ def test_label_without_a_image(files: Files) -> None:
     assert "lost.txt" in files.repaired("label file without an image left out").problems.lines()[0]
 
 
+@pytest.mark.parametrize("place", ["labels/train/Sub/b.txt", "labels/old/b.txt", "labels/b.txt"])
+def test_labels_in_a_folder_without_images(files: Files, place: str) -> None:
+    files.write(place, box_line(0, 1, 2, 3, 4))
+    dataset = files.repaired("label file without an image left out")
+    assert place in dataset.problems.lines()[0]
+
+
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e400"])
 def test_numbers_that_are_not_finite(files: Files, value: str) -> None:
     files.label(f"0 {value} 0.5 0.5 0.5\n0 0.1 0.1 0.5 {value} 0.3 0.3\n{polygon_line(1, SQUARE)}")
@@ -380,6 +387,11 @@ def test_keypoints_without_kpt_shape(files: Files) -> None:
     """They would be read as the points of a polygon."""
     files.label("0 0.5 0.5 0.4 0.4 0.4 0.4 2 0.6 0.6 0\n")
     files.refused("line 1", "2 keypoints", "kpt_shape: [2, 3]")
+
+
+def test_keypoints_with_visibilities_of_0_and_1_without_kpt_shape(files: Files) -> None:
+    files.label("0 0.5 0.5 0.4 0.4 0.4 0.4 1 0.6 0.4 1 0.4 0.6 0 0.6 0.6 1\n" * 5)
+    files.refused("5 lines", "4 keypoints with their visibility", "kpt_shape: [4, 3]")
 
 
 def test_corners_for_a_centre_and_a_size(files: Files) -> None:

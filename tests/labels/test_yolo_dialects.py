@@ -122,6 +122,15 @@ def test_labels_beside_images_in_images(folder: Folder) -> None:
     assert folder.read() == [("images/a.png", 2)]
 
 
+@pytest.mark.parametrize("name", ["cam_images", "images-2023"])
+def test_a_folder_below_images_called_so_in_part(folder: Folder, name: str) -> None:
+    """Its labels were looked for in labels of its own, so that its images were empty."""
+    folder.pairs(f"images/train/{name}", f"labels/train/{name}", "a")
+    folder.pairs("images/train/b", "labels/train/b", "c")
+    folder.text("data.yaml", "path: .\ntrain: images/train\nnames: [cat, dog]\n")
+    assert sorted(folder.read()) == [("images/train/b/c.png", 2), (f"images/train/{name}/a.png", 2)]
+
+
 def test_classes_that_differ(folder: Folder) -> None:
     """LabelImg writes one for each folder, in the order in which that folder's labels were used."""
     for split, names in (("train", "cat\ndog\n"), ("val", "dog\ncat\n")):

@@ -156,7 +156,9 @@ def _flip_by_name(names: list[str], record: str, problems: Problems) -> list[int
     for i, name in enumerate(names):
         mirrored = mirrored_name(name)
         if mirrored not in index:
-            mirrored = _mirrored_by_letter(name, index.keys()) or mirrored
+            other = _mirrored_by_letter(name, index.keys())
+            mutual = other is not None and _mirrored_by_letter(other, index.keys()) == name
+            mirrored = other if mutual and mirrored_name(other or "") not in index else mirrored
         if (
             mirrored is not None
             and mirrored not in index

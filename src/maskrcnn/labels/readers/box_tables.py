@@ -45,8 +45,7 @@ from maskrcnn.labels.types import DEFAULT_CLASS
 from maskrcnn.labels.values import number
 
 # what the columns are called, in lower case, the first before the others
-NAMES = (*RUNS["image"], "file", "filepath", "frame", "image_filename")
-IMAGES = (*(name for name in NAMES if name != "id"), "id")  # beside a name it is the row's
+IMAGES = (*RUNS["image"][:-1], "file", "filepath", "frame", "id")  # beside a name the id is the row's
 CORNERS = (
     ("xmin", "ymin", "xmax", "ymax"),
     ("x_min", "y_min", "x_max", "y_max"),

@@ -45,7 +45,17 @@ from maskrcnn.shell import counted
 COLUMNS = {
     "image": (
         *("filename", "file_name", "image_name", "img_name", "image_path", "img_path", "path"),
-        *("imageid", "image_id", "img_id", "imageid_classid", "image_label", "image", "img", "id"),
+        *(
+            "imageid",
+            "image_id",
+            "img_id",
+            "imageid_classid",
+            "image_label",
+            "image",
+            "img",
+            "image_filename",
+            "id",
+        ),
     ),
     "runs": (
         *("encodedpixels", "encoded_pixels", "rle", "rle_mask", "mask_rle", "encoding"),

@@ -239,7 +239,10 @@ def _count_pose(shares: np.ndarray, counts: Counter[str]) -> None:
     rest = points[2:][(points[2:] != 0).any(axis=1)]  # 0, 0 is an unlabelled keypoint
     in_image = (lower >= -FAR).all() and (upper <= 1 + FAR).all()
     counts["outlines"] += 1
-    counts["seen"] += len(shares) % 3 == 1 and set(shares[6::3].tolist()) <= VISIBLE
+    if len(shares) % 3 == 1 and set(shares[6::3].tolist()) <= VISIBLE:
+        seen = shares[4:].reshape(-1, 3)
+        seen = seen[seen[:, 2] > 0, :2]
+        counts["seen"] += bool((seen >= lower - FAR).all() and (seen <= upper + FAR).all())
     counts[f"of {len(points)}"] += 1
     counts["poses"] += bool(in_image and (rest >= lower - FAR).all() and (rest <= upper + FAR).all())
     counts["far"] += bool((points[1] < lower).any() or (points[1] > upper).any())
@@ -326,21 +329,32 @@ def _note_orphans(description: Description, labels: set[str], builder: LabelBuil
             refuse_leaving(description.folder, path)
             found = visible(path, pattern)
             texts |= {posixpath.join(place, text.relative_to(path).as_posix()): text for text in found}
+    own = {posixpath.dirname(label) for label in labels}
+    stems: dict[str, set[str]] = {}  # of the images in a folder, each of which is listed once
     for label, path in sorted(texts.items()):
         # other splits may lie in the same folder
-        if path.name in NAMES_FILES or label in labels or _has_image(description, label):
+        if path.name in NAMES_FILES or label in labels or _has_image(description, label, stems):
             continue
-        # beside images lie other texts too
-        if "labels" in posixpath.dirname(label).lower().split("/") or is_label_text(path):
+        folder = posixpath.dirname(label)
+        # beside images lie other texts too, and above the labels notes and lists
+        if (folder in own and "labels" in folder.lower().split("/")) or is_label_text(path):
             builder.problems.note(ProblemKind.LABELS_WITHOUT_IMAGE, f"{label!r}")
 
 
-def _has_image(description: Description, label: str) -> bool:
-    stem = posixpath.splitext(label)[0]
-    parts = stem.split("/")
-    stems = [stem]
-    for index, part in enumerate(parts[:-1]):
+def _has_image(description: Description, label: str, stems: dict[str, set[str]]) -> bool:
+    folder, stem = posixpath.split(posixpath.splitext(label)[0])
+    parts = folder.split("/")
+    folders = [folder]
+    for index, part in enumerate(parts):
         if part.lower() == "labels":
-            stems += ["/".join([*parts[:index], name, *parts[index + 1 :]]) for name in ("images", "Images")]
-    suffixes = (*SUFFIXES, *map(str.upper, SUFFIXES))
-    return any(os.path.isfile(description.folder / (s + suffix)) for s in stems for suffix in suffixes)
+            folders += [
+                "/".join([*parts[:index], name, *parts[index + 1 :]]) for name in ("images", "Images")
+            ]
+    for each in folders:
+        if each not in stems:
+            path = description.folder / each
+            names = os.listdir(path) if os.path.isdir(path) else []
+            stems[each] = {posixpath.splitext(name)[0] for name in names if name.lower().endswith(SUFFIXES)}
+        if stem in stems[each]:
+            return True
+    return False
