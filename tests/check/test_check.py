@@ -378,7 +378,9 @@ class Amodal(Subset):
 
 def test_exit_codes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(folder), "--no-steps"]) == 0
-    assert "no errors" in capsys.readouterr().out
+    usual = capsys.readouterr().out
+    assert main(["check", str(folder), "--no-steps", "--recipe", "auto"]) == 0
+    assert "no errors" in usual and capsys.readouterr().out == usual
     path = sorted((folder / "train").glob("*.png"))[29]
     path.write_bytes(b"")
     assert main(["check", str(folder), "--no-steps"]) == 3

@@ -72,7 +72,8 @@ def advise_length(
         draft.reasons.append(said)
     elif draft.asks("train.epochs"):
         epochs = config.train.epochs
-        draft.reasons.append(f"{epochs:g} epochs, as asked for; the images ask for {wanted}")
+        unit = "epoch" if epochs == 1 else "epochs"
+        draft.reasons.append(f"{epochs:g} {unit}, as asked for; the images ask for {wanted}")
     else:
         parts = "" if config.data.tiles is None else " in tiles"
         why = f"{counted(round(wanted * samples), 'view')} of {counted(images, 'image')}{parts}"

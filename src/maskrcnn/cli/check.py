@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maskrcnn.cli.common import (
+    AUTO,
     RECIPES,
     ClassAttribute,
     ClassName,
@@ -62,6 +63,7 @@ def check(
     steps: Annotated[bool, typer.Option(help="Run two training steps to measure time and memory.")] = True,
 ) -> None:
     """Find mistakes in labelled images before a training does."""
+    recipe = None if recipe == AUTO else recipe
     check_outputs(json, html, inputs=[data, val])
     check_outputs(fix, kind="new folder")
     from maskrcnn.check.fix import write_fixed

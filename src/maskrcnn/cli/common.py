@@ -260,14 +260,13 @@ def label_options(
     Raises:
         UserError: a setting that is about something else, or none.
     """
-    from maskrcnn.config.load import load_config
     from maskrcnn.labels.options import LABEL_SETTINGS, LabelOptions
 
     for setting in set_ or []:
         if setting_of(setting) not in LABEL_SETTINGS:
             only = ", ".join(LABEL_SETTINGS)
             raise UserError(f"--set {setting}: here only {only} can be set; leave it out")
-    data = load_config(recipe or {}, set_).data if recipe or set_ else None
+    data = label_data(recipe or AUTO, set_) if recipe or set_ else None
     return LabelOptions(class_name, images, class_attribute, split_parts, data)
 
 

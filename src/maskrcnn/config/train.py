@@ -61,12 +61,13 @@ class TrainConfig(Section):
     evaluate_every_epochs: Weight | None = 1.0
     """Epochs between evaluations; 0: only at the end; null: a tenth of the training."""
     patience: Positive | None = None
-    """Evaluations without a better one after which the training stops, once it was better than its start;
-    null: never."""
+    """Evaluations without a better one after which the training stops, once it was better than its start and
+    than an AP of 0; null: never."""
     only: Literal["box_head", "mask_head", "keypoint_head"] | None = None
     """The head that learns alone, on a detector that stays as `init` gave it; null: all learn together."""
     best: Literal["bbox", "segm", "keypoints", "mean"] = "mean"
-    """Which AP decides what weights are the best; `mean` is over all kinds that the network finds."""
+    """Which AP decides what weights are the best; `mean` is over all kinds that the network finds. As many
+    detections of an image count as `model.test.detections` says."""
     save_every_seconds: float = Field(300.0, gt=0)
     """Seconds between saved states; a kill loses no more than that."""
     compile: Literal["auto"] | bool = "auto"
