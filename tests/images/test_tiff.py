@@ -203,6 +203,14 @@ def test_what_is_said_of_a_stack_can_be_done(tmp_path: Path) -> None:
     assert np.array_equal(whole_pixels(regions, regions.size), np.moveaxis(stack[2], 0, 2))
 
 
+def test_more_pages_than_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((5, 8, 8), np.uint8), photometric="minisblack")
+    monkeypatch.setattr("maskrcnn.images.multichannel.MOST_PAGES", 4)
+    for read in (lambda: read_image(path), lambda: count_images(path)):
+        assert "a TIFF of 5 pages, more than 4; save each as a file of its own" in refused(read)
+
+
 def test_a_stack_behind_one_compressed_page_is_not_an_image(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     about = "ImageJ=1.53\nimages=5\n"

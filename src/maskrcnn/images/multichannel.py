@@ -69,7 +69,7 @@ def tiff_header(path: Path) -> tuple[tuple[int, int], int, int]:
         ImageError: damaged, or tifffile is not installed.
     """
     with open_tiff(path) as tiff, as_image_error(path):
-        page = full_pages(tiff)[0]
+        page = full_pages(tiff, path)[0]
         height, width = int(page.imagelength), int(page.imagewidth)
         size = (width, height) if page_orientation(page) >= 5 else (height, width)
         return size, int(page.samplesperpixel), 8 * page.dtype.itemsize if page.dtype else 8
@@ -128,14 +128,18 @@ def open_tiff(path: Path | str, data: bytes | None = None) -> Any:
         return tifffile.TiffFile(path if data is None else io.BytesIO(data))
 
 
-def full_pages(tiff: Any) -> list[Any]:
+def full_pages(tiff: Any, path: Path | str) -> list[Any]:
     """The pages of full size: without the smaller levels of a pyramid, thumbnails and transparency masks.
 
     Not by iterating over `tiff.pages`, which never ends where a page names itself as the next.
+
+    Raises:
+        ImageError: more than `MOST_PAGES`.
     """
     count = len(tiff.pages)
     if count > MOST_PAGES:
-        raise ValueError(f"{count} pages")
+        reason = f"a TIFF of {count:,} pages, more than {MOST_PAGES:,}"
+        raise ImageError(path, reason, "save each as a file of its own")
     pages = [tiff.pages[index] for index in range(count)]
     return [page for page in pages if not page.subfiletype & NOT_FULL] or pages
 

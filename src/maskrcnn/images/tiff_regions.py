@@ -287,7 +287,7 @@ def open_tiff_regions(
 
 def _chosen(tiff: Any, path: Path | str, channels: int, number: int | None) -> list[Plane]:
     """The pages of one image: several are its channels; `number` as `open_tiff_regions` takes a page."""
-    planes = _planes(tiff)
+    planes = _planes(tiff, path)
     if not planes:
         raise ValueError("no page in it")
     each = 1 if channels in (1, 3) or planes[0].samples > 1 else channels
@@ -325,15 +325,15 @@ def count_tiff_images(path: Path, channels: int) -> int:
     """
     tiff = open_tiff(path)
     with tiff, as_image_error(path):
-        planes = _planes(tiff)
+        planes = _planes(tiff, path)
         each = 1 if channels in (1, 3) or (planes and planes[0].samples > 1) else channels
         if each > 1 and len(planes) % each:
             raise ImageError(path, f"{len(planes)} pages are no images of {each} channels", "save it as .npy")
         return len(planes) // each
 
 
-def _planes(tiff: Any) -> list[Plane]:
-    pages = full_pages(tiff)
+def _planes(tiff: Any, path: Path | str) -> list[Plane]:
+    pages = full_pages(tiff, path)
     behind = imagej_images(tiff.pages[0].description) if len(pages) == 1 else 1
     if behind > 1:
         if not pages[0].is_memmappable:
