@@ -89,3 +89,12 @@ def test_the_line() -> None:
     high = which_score(DATA, results, score=0.9)
     assert high is not None and (high.given.precision, high.given.recall) == (0.0, 0.0)
     assert which_score(DATA, []) is None
+
+
+def test_where_nothing_is_found_no_score_is_recommended() -> None:
+    record = {"image_id": DATA.image(0).image_id, "category_id": DATA.class_ids[0], "score": 0.9}
+    found = which_score(DATA, [record | {"bbox": [0.0, 0.0, 1.0, 1.0]}])
+    assert (
+        found is not None
+        and found.line() == "boxes at IoU 0.5: no detection matches an object, whatever its score"
+    )

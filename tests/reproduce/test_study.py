@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from maskrcnn.cli.main import main
+from maskrcnn.config.load import Config
 from maskrcnn.errors import UserError
 from maskrcnn.labels.synthetic import Synthetic
 from maskrcnn.reproduce import compare, data, runs
@@ -134,6 +135,24 @@ def test_the_pilot_run_scales_the_steps_to_the_budget(study: Study) -> None:
     for other in ((30, None, 3), (20, None, 2), (None, plan.steps, 2)):
         with pytest.raises(UserError, match="another plan.*(seeds|budget).*another --out"):
             study.plan(*other, quiet)
+
+
+def test_the_last_step_which_is_told_with_the_one_before_is_not_timed(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = [0.1, *[4.0] * 10, 20_000.0]  # images/s
+
+    def train_nothing(
+        config: Config, train: object, val: object, folder: Path, *_: object, **__: object
+    ) -> None:
+        folder.mkdir(parents=True)
+        other = {"kind": "train", "epoch": 1.0, "lr": 0.1, "loss": 1.0}
+        lines = [json.dumps(other | {"iteration": i, "images_per_s": rate}) for i, rate in enumerate(rates)]
+        (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+
+    monkeypatch.setattr(runs, "_train", train_nothing)
+    job = study.jobs(1)[0]
+    assert study._time(job)[0] == pytest.approx(study.config(job, runs.PILOT).train.batch / 4.0)
 
 
 def test_steps_that_are_given_need_no_pilot_run(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,6 +129,7 @@ def evaluate(
     tell_repairs(dataset)
     model = load_runner(weights, device, engine, trust_code=trust_code)
     dataset = _as_the_model_sees(dataset, model.config, wanted)
+    dataset = _kept_from(Path(weights), dataset) if split is None else dataset
     score = kept_score(score, model.config)
     model = augmented(model) if tta else model
     kinds, notes = comparable_kinds(model, dataset)
@@ -176,6 +177,15 @@ def _as_the_model_sees(dataset: Dataset, config: ModelConfig, wanted: Wanted | N
     say(*lines, *passed_over(dataset, config.classes))
     set_value_range(config, wanted, partial(value_range_of, dataset, config.input.channels))
     return with_channels(dataset, config.input.channels, config.input.value_range)
+
+
+def _kept_from(weights: Path, dataset: Dataset) -> Dataset:
+    """Of the images that a run was trained on those that it kept to evaluate on: the others it knows."""
+    from maskrcnn.train.run_folder import kept_images
+
+    kept, line = kept_images(weights, dataset)
+    say(*([line] if line else []))
+    return kept
 
 
 def _find(

@@ -19,6 +19,7 @@ def models() -> None:
 
     console = Console()
     table = Table("model", "backbone", "finds", "classes", "MB", title="shipped models", title_justify="left")
+    table.columns[0].no_wrap = table.columns[1].no_wrap = True  # names to copy
     for model in shipped_models():
         names, size = first_of(model.classes, 5), f"{model.megabytes:.1f}"
         table.add_row(model.name, model.backbone, model.finds, names, size)

@@ -41,6 +41,8 @@ class WhichScore:
     def line(self) -> str:
         """For the terminal."""
         best, given = self.best, self.given
+        if not best.F1:
+            return "boxes at IoU 0.5: no detection matches an object, whatever its score"
         line = (
             f"boxes at IoU 0.5: F1 is highest at --score {best.score:g} (precision {best.precision:.1f},"
             f" recall {best.recall:.1f})"

@@ -224,9 +224,10 @@ class Study:
             after = Job(self.table.variant(job.variant.after), job.seed, folder)
             config.train.init = str(self._pilot_folder(after) / "weights" / "last")
         _train(config, self.train_data, self.val_data, folder, "maskrcnn reproduce", resume=False)
-        # the last record's: of the steps since the first, so without what it takes to begin
-        last = [r for r in read_metrics(folder / "metrics.jsonl") if r["kind"] == "train"][-1]
-        return config.train.batch / last["images_per_s"], last.get("memory_gb")
+        # without the first step, which takes longer, and the last, told together with the one before
+        steps = [r for r in read_metrics(folder / "metrics.jsonl") if r["kind"] == "train"]
+        times = [config.train.batch / step["images_per_s"] for step in steps[1:-1]]
+        return sum(times) / len(times), steps[-1].get("memory_gb")
 
     # ---- run
 

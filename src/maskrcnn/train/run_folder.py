@@ -24,10 +24,11 @@ import yaml
 
 from maskrcnn.config.load import Config
 from maskrcnn.environment import describe_environment
-from maskrcnn.errors import UserError
+from maskrcnn.errors import DataError, UserError
 from maskrcnn.files import locked, remove_unfinished, write_json, write_text
+from maskrcnn.labels.split import hold_out
 from maskrcnn.labels.types import ANY_CLASS, Annotation, Dataset, LabelledImage, refuse_unfit
-from maskrcnn.shell import shell_command
+from maskrcnn.shell import counted, shell_command
 from maskrcnn.system_errors import refusal
 
 LAUNCHED = "MASKRCNN_LAUNCHED"  # in the environment of what `maskrcnn launch` starts
@@ -185,6 +186,36 @@ def describe_data(dataset: Dataset) -> dict[str, Any]:
         "objects_per_class": {name: per_class[name] for name in dataset.classes},
         "repairs": dataset.problems.texts(),
     }
+
+
+def kept_images(run: Path, dataset: Dataset) -> tuple[Dataset, str]:
+    """What a run kept of a data set to evaluate on (`data.val_share`), and a line that says so.
+
+    The data set itself where `run` is no run's folder or did not train on it; with a warning where it kept
+    nothing of it.
+    """
+    try:
+        described = json.loads((run / "data.json").read_text(encoding="utf-8"))
+        settings = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+        trained, kept = described["train"]["digest"], (described["val"] or {}).get("digest")
+        share = settings["data"]["val_share"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
+        return dataset, ""
+    if describe_data(dataset)["digest"] == trained:
+        return dataset, "warning: these are the images that the run was trained on: the figures are too good"
+    if share is None:
+        return dataset, ""
+    try:
+        own = hold_out(dataset, share)[1]
+    except DataError:
+        return dataset, ""
+    if describe_data(own)["digest"] != kept:
+        return dataset, ""
+    line = (
+        f"{len(own)} of {counted(len(dataset), 'image')}: those that the run kept to evaluate on;"
+        f" {saved_weights(run)} is evaluated on all, most of which it was trained on"
+    )
+    return own, line
 
 
 def _add_image(hasher: Any, image: LabelledImage) -> None:
