@@ -528,3 +528,22 @@ def test_a_second_training_in_the_folder_is_refused_until_the_first_is_dead(tmp_
         first.communicate()
     run_tiny(run)
     assert (run / "state.pt").exists() and not list(run.rglob("*.tmp"))
+
+
+def test_prediction_keeps_objects_from_where_f1_is_highest_on_the_val_split() -> None:
+    data = tiny_data()
+    right, wrong = list[dict[str, Any]](), list[dict[str, Any]]()
+    for image in data:
+        for one in image.annotations:
+            x0, y0, x1, y1 = one.box
+            record = {"image_id": image.image_id, "category_id": data.class_ids[one.label]}
+            right.append(record | {"score": 0.9, "bbox": [x0, y0, x1 - x0, y1 - y0]})
+            wrong.append(record | {"score": 0.6, "bbox": [0.0, 0.0, 1.0, 1.0]})
+    config = tiny_config().model
+    few = Scores({}, {}, images=1, objects=evaluation.TOLD_BY - 1, detections=0)
+    evaluation.keep_from(config, data, right + wrong, few)
+    assert config.test.predict_score == 0.5
+    evaluation.keep_from(
+        config, data, right + wrong, Scores({}, {}, images=32, objects=len(right), detections=0)
+    )
+    assert 0.6 < config.test.predict_score <= 0.9

@@ -11,11 +11,13 @@ from accelerate.utils import broadcast_object_list, gather_object
 from torch import nn
 
 from maskrcnn.config.load import Config
+from maskrcnn.config.model import ModelConfig
 from maskrcnn.config.train import TrainConfig
 from maskrcnn.evaluate.coco import UNMEASURED, Scores, comparable_kinds, find_all, score_results
 from maskrcnn.evaluate.found import Result
 from maskrcnn.evaluate.resampled import match_images
 from maskrcnn.evaluate.truth import KIND_NAMES
+from maskrcnn.evaluate.which_score import which_score
 from maskrcnn.labels.subset import Subset
 from maskrcnn.labels.types import Dataset
 from maskrcnn.progress import Progress
@@ -23,6 +25,7 @@ from maskrcnn.train.checkpoint import TrainingState
 
 LARGEST_BATCH = 4
 WORST = 8  # images of which the least was found that are drawn
+TOLD_BY = 20  # objects, by which a score to keep them from is told
 TENTHS = 10  # evaluations of a training that does not say how many
 
 
@@ -85,6 +88,17 @@ def worst_images(
     recalled = match_images(dataset, results, "segm" if "segm" in scores else "bbox", most).recalled()
     order = np.argsort(recalled, kind="stable")[: int(np.isfinite(recalled).sum())]  # NaN comes last
     return [(int(index), float(recalled[index])) for index in order[:WORST]]
+
+
+def keep_from(config: ModelConfig, dataset: Dataset, results: list[Result], scores: Scores) -> None:
+    """Sets `test.predict_score` to where F1 of boxes is highest on `dataset`: at another score a count is of
+    too many objects or too few. Of few objects none can be told.
+    """
+    if scores.objects < TOLD_BY:
+        return
+    chosen = which_score(dataset, results, most=config.test.detections)
+    if chosen is not None and chosen.best.F1:
+        config.test.predict_score = chosen.best.score
 
 
 def judge(progress: TrainingState, figure: float | None, patience: int | None) -> bool:

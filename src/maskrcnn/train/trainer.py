@@ -18,6 +18,7 @@ from accelerate import PartialState
 from torch import nn
 
 from maskrcnn.config.load import Config
+from maskrcnn.config.model import TestConfig
 from maskrcnn.errors import UserError
 from maskrcnn.evaluate.found import Result
 from maskrcnn.files import write_text
@@ -33,6 +34,7 @@ from maskrcnn.train.evaluation import (
     evaluation_due,
     figure_of_merit,
     judge,
+    keep_from,
     scores_line,
     worst_images,
 )
@@ -182,6 +184,8 @@ class Trainer:
         self.worst: list[tuple[int, float]] = []  # images of the last evaluation, and what was found of each
         self.drawn = 0 if state is None else SAMPLES
         self._pending: Step | None = None
+        # of a score that the settings name nothing is chosen
+        self.choose_score = config.model.test.predict_score == TestConfig().predict_score
         self._saved_at = self._clock = time.monotonic()
 
     # ---- set up
@@ -319,7 +323,10 @@ class Trainer:
             )
             self._draw(lambda: draw_found(self.learner.network, val_data, self.run / "samples"))
         better = judge(progress, figure_of_merit(scores, self.settings.best), self.settings.patience)
-        if found and (progress.stopped_early or progress.iteration >= self.total):  # the last one
+        last = progress.stopped_early or progress.iteration >= self.total
+        if found and self.choose_score and (better or last):
+            keep_from(self.config.model, val_data, found, scores)
+        if found and last:
             self.worst = worst_images(val_data, found, scores, self.config.model.test.detections)
         for line in scores.notes if self.scores is None else ():  # the next evaluation has the same
             self.log.note(line)
@@ -349,7 +356,9 @@ class Trainer:
             if self.progress.stopped_early:
                 self.log.note(f"stopped early: no better for {self.progress.stale} evaluations")
             done = f"done in {self.progress.seconds / 60:.1f} minutes: {self.run / 'report.html'}"
-            self.log.note("; ".join(filter(None, [done, best_line(self.progress, self.settings)])))
+            score = self.config.model.test.predict_score
+            kept = f"prediction keeps objects from a score of {score:g} on" if self.choose_score else ""
+            self.log.note("; ".join(filter(None, [done, best_line(self.progress, self.settings), kept])))
             self.callbacks.on_end(run_folder.saved_weights(self.run), self.run / "report.html")
         self.accelerator.wait_for_everyone()
 
