@@ -64,10 +64,15 @@ def test_figures_are_those_of_regionprops_table() -> None:
     assert objects.masks is not None and objects.pixels is not None
     for row, bitmap in zip(measure(objects), objects.masks.bitmaps(), strict=True):
         table = measures.regionprops_table(
-            bitmap.astype(np.uint8), objects.pixels, properties=(*SHAPE, "intensity_mean", "intensity_std")
+            bitmap.astype(np.uint8),
+            objects.pixels,
+            properties=(*SHAPE, "centroid", "intensity_mean", "intensity_std"),
         )
         for theirs, ours in SHAPE.items():
             assert row[ours] == pytest.approx(table[theirs][0], rel=1e-6)
+        # scikit-image counts from the middle of the first pixel
+        assert row["centroid_x"] == pytest.approx(table["centroid-1"][0] + 0.5)
+        assert row["centroid_y"] == pytest.approx(table["centroid-0"][0] + 0.5)
         for channel in range(3):
             assert row[f"mean_{channel + 1}"] == pytest.approx(
                 table[f"intensity_mean-{channel}"][0], rel=1e-6

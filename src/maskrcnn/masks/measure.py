@@ -23,6 +23,7 @@ SHAPE = {
     "axis_minor_length": "minor_axis",
     "solidity": "solidity",
 }
+CENTROID = ("centroid_x", "centroid_y")
 BOX = ("class", "score", "x", "y", "width", "height")  # columns that every object has
 POWERS = {"area": 2, "perimeter": 1, "major_axis": 1, "minor_axis": 1}  # of a length
 
@@ -48,7 +49,8 @@ def measure(
 ) -> list[dict[str, Any]]:
     """Shape and brightness of each object with a mask, as scikit-image's `regionprops_table` has them.
 
-    Columns: `class`, `score`, `x`, `y`, `width`, `height` of the box; of the mask `area`, `perimeter`,
+    Columns: `class`, `score`, `x`, `y`, `width`, `height` of the box; of the mask `centroid_x` and
+    `centroid_y` (pixels as in the box: the middle of the first pixel is 0.5), `area`, `perimeter`,
     `eccentricity`, `major_axis`, `minor_axis` and `solidity`; of the image's pixels under it `mean_1` and
     `deviation_1` of the first channel and so on, 0 to 255. Those of an empty mask are None.
 
@@ -99,11 +101,14 @@ def _shape(x0: int, y0: int, bitmap: np.ndarray, pixels: RegionImage | None) -> 
     height, width = bitmap.shape
     image = None if pixels is None else pixels.read(Window(x0, y0, width, height))
     channels = 0 if image is None else image.shape[2]
-    names = [*SHAPE.values(), *(f"{what}_{n + 1}" for what in ("mean", "deviation") for n in range(channels))]
+    names = [*CENTROID, *SHAPE.values()]
+    names += [f"{what}_{n + 1}" for what in ("mean", "deviation") for n in range(channels)]
     if not bitmap.any():
         return dict.fromkeys(names)
     table = regionprops_table(bitmap.astype(np.uint8), properties=tuple(SHAPE))
-    values = [float(table[name][0]) for name in SHAPE]
+    rows, columns = np.nonzero(bitmap)
+    values = [x0 + float(columns.mean()) + 0.5, y0 + float(rows.mean()) + 0.5]
+    values += [float(table[name][0]) for name in SHAPE]
     if image is not None:
         under = image[bitmap].astype(np.float64)  # (pixels of the object, C)
         values += [*under.mean(axis=0).tolist(), *under.std(axis=0).tolist()]
