@@ -9,7 +9,6 @@ import os
 import signal
 import socket
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from typing import Any
@@ -43,8 +42,6 @@ def run(options: Options, listener: socket.socket, load: Load, say: Say) -> None
     Raises:
         UserError: the models cannot be loaded.
     """
-    # Pillow warns of what is allowed; `catch_warnings` is not for threads
-    warnings.filterwarnings("ignore", module="PIL")
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
     async def serve() -> None:
