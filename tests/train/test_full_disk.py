@@ -12,7 +12,6 @@ import pytest
 from maskrcnn.errors import UserError
 from maskrcnn.train import trainer
 from maskrcnn.train.checkpoint import read_state
-from maskrcnn.train.sample_images import SAMPLES
 from maskrcnn.train.trainer import train
 from tiny_network import tiny_config, tiny_data, tiny_network
 
@@ -21,7 +20,7 @@ Cramped = Callable[[int], Path]
 
 @pytest.fixture(autouse=True)
 def _no_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer, "draw_training", lambda *_: SAMPLES)
+    monkeypatch.setattr(trainer, "draw_share", lambda *_: None)
     monkeypatch.setattr(trainer, "draw_found", lambda *_: None)
 
 

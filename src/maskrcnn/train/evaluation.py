@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 from accelerate import Accelerator
@@ -126,6 +127,18 @@ def best_line(progress: TrainingState, config: TrainConfig) -> str:
     if progress.best_iteration == 0:
         return f"{best} of the start, {config.init}, in weights/best: nothing was better"
     return f"{best} at iteration {progress.best_iteration}, in weights/best"
+
+
+def done_line(run: Path, config: Config, progress: TrainingState, *, chosen: bool) -> str:
+    """What a finished training has come to.
+
+    Args:
+        chosen: whether the score that prediction keeps objects from was.
+    """
+    done = f"done in {progress.seconds / 60:.1f} minutes: {run / 'report.html'}"
+    score = config.model.test.predict_score
+    kept = f"prediction keeps objects from a score of {score:g} on" if chosen else ""
+    return "; ".join(filter(None, [done, best_line(progress, config.train), kept]))
 
 
 def figure_of_merit(scores: Scores, best: str) -> float | None:

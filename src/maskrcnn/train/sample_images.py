@@ -27,6 +27,14 @@ GAP = 6  # pixels between two images
 SCORE = 0.5  # of the detections that are drawn
 
 
+def draw_share(
+    share: Sequence[tuple[Batch, Targets, list[str]]], config: ModelConfig, folder: Path, first: int
+) -> None:
+    """Write the images of a step with their labels, up to SAMPLES with the `first` that are there."""
+    for batch, targets, _ in share:
+        first = draw_training(batch, targets, config, folder, first)
+
+
 def draw_training(batch: Batch, targets: Targets, config: ModelConfig, folder: Path, first: int = 0) -> int:
     """Write the images of a training batch with their labels to `folder`/train_N.jpg.
 

@@ -29,7 +29,7 @@ from maskrcnn.train import run_folder
 from maskrcnn.train.callbacks import Callback, Several
 from maskrcnn.train.checkpoint import TrainingState, random_state, write_state
 from maskrcnn.train.evaluation import (
-    best_line,
+    done_line,
     evaluate_together,
     evaluation_due,
     figure_of_merit,
@@ -53,7 +53,7 @@ from maskrcnn.train.resume import (
     progress_of,
     state_of,
 )
-from maskrcnn.train.sample_images import SAMPLES, draw_found, draw_training, draw_worst
+from maskrcnn.train.sample_images import SAMPLES, draw_found, draw_share, draw_worst
 from maskrcnn.train.setup import determinism, fit_to_data, make_accelerator, make_network
 from maskrcnn.train.trackers import refuse_missing
 from maskrcnn.training_data.loader import train_loader
@@ -222,8 +222,7 @@ class Trainer:
                     if self.progress.iteration >= self.total or self.progress.stopped_early:
                         break
                     self._step(self._next(batches))
-                    # several processes leave together, so they wait for the figures that say so to all of
-                    # them
+                    # several processes leave together: they wait for the figures that tell them all
                     if self.asked or (self.stop.signal is not None and not several):
                         self._interrupt()
                     if time.monotonic() - self._saved_at > self.settings.save_every_seconds:
@@ -259,7 +258,8 @@ class Trainer:
         iteration = self.progress.iteration
         rate = rate_at(self.settings, iteration, self.total)
         if self.main and self.drawn < SAMPLES:
-            self._draw(lambda: self._draw_labels(share))
+            self._draw(lambda: draw_share(share, self.config.model, self.run / "samples", self.drawn))
+            self.drawn += sum(len(batch.images) for batch, _, _ in share)
         step = self.learner.step(share, iteration + 1, rate, asked=lambda: self.stop.signal is not None)
         for line in step.notes:
             self.log.note(line)
@@ -355,10 +355,7 @@ class Trainer:
         if self.main:
             if self.progress.stopped_early:
                 self.log.note(f"stopped early: no better for {self.progress.stale} evaluations")
-            done = f"done in {self.progress.seconds / 60:.1f} minutes: {self.run / 'report.html'}"
-            score = self.config.model.test.predict_score
-            kept = f"prediction keeps objects from a score of {score:g} on" if self.choose_score else ""
-            self.log.note("; ".join(filter(None, [done, best_line(self.progress, self.settings), kept])))
+            self.log.note(done_line(self.run, self.config, self.progress, chosen=self.choose_score))
             self.callbacks.on_end(run_folder.saved_weights(self.run), self.run / "report.html")
         self.accelerator.wait_for_everyone()
 
@@ -388,12 +385,6 @@ class Trainer:
 
         own = self.scores if self.progress.evaluated_at == self.progress.iteration else None
         save_model(self.learner.network, folder, write_card(self.config, self.data, self.progress, own))
-
-    # ---- small things
-
-    def _draw_labels(self, share: Share) -> None:
-        for batch, targets, _ in share:
-            self.drawn = draw_training(batch, targets, self.config.model, self.run / "samples", self.drawn)
 
     def _draw(self, draw: Callable[[], None]) -> None:
         """An image that cannot be drawn is no reason to lose a training, a full disk is."""
