@@ -92,6 +92,8 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
         (["evaluate", "no-such-model", "synthetic"], ["no-such-model", "neither a shipped model"]),
         (["evaluate", "no-such-model", "synthetic", "--json", "{folder}"], ["is a folder"]),
         (["predict", "no-such-model", "nowhere.jpg"], ["nowhere.jpg"]),
+        (["predict", "{recipe}", "nuclei-mobilenet"], ["mine.yaml: no model, but nuclei-mobilenet is one"]),
+        (["evaluate", "{folder}", "nuclei-mobilenet"], ["no model, but nuclei-mobilenet is one"]),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(

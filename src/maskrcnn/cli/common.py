@@ -237,6 +237,22 @@ def load_runner(
         )
 
 
+def refuse_swapped(weights: str, other: str) -> None:
+    """Refuse a model in the place of what it is for, and that in its own."""
+    from maskrcnn.runtime.exported_folder import is_export
+    from maskrcnn.weights.store import find_model
+
+    def is_model(word: str) -> bool:
+        try:
+            find_model(word)
+        except UserError:
+            return is_export(word)
+        return True
+
+    if Path(weights).exists() and not is_model(weights) and is_model(other):
+        raise UserError(f"{weights}: no model, but {other} is one; the model comes first")
+
+
 def augmented(runner: Runner) -> Runner:
     """The same with test-time augmentation."""
     from maskrcnn.predict.augment import Augmented

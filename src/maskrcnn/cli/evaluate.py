@@ -24,6 +24,7 @@ from maskrcnn.cli.common import (
     choice,
     label_options,
     load_runner,
+    refuse_swapped,
     say,
     tell_repairs,
     told_progress,
@@ -122,6 +123,7 @@ def evaluate(
     from maskrcnn.labels.open import open_named
     from maskrcnn.predict.predictor import kept_score
 
+    refuse_swapped(weights, data)
     run = open_parts(parts, engine) if parts else None
     options = label_options(class_name, images, class_attribute, split_parts, set_)
     dataset = open_named(data, split, options=options)

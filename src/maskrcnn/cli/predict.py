@@ -20,6 +20,7 @@ from maskrcnn.cli.common import (
     one_of,
     progress_bar,
     refuse_options,
+    refuse_swapped,
     say,
     tell_names_without_font,
     tell_score,
@@ -129,9 +130,7 @@ def predict(
     ),
     score: Annotated[
         float | None,
-        typer.Option(
-            min=0, max=1, help="Keep objects with at least this score. [default: the model's, mostly 0.5]"
-        ),
+        typer.Option(min=0, max=1, help="Keep objects with at least this score. [default: the model's own]"),
     ] = None,
     tiles: Tiles = "auto",
     pages: Pages = False,
@@ -164,6 +163,7 @@ def predict(
         check_outputs(json, out / "results.json", out / "journal.jsonl")
         _check_report(json, out)
     wanted = parse_value_range(value_range)
+    refuse_swapped(weights, sources[0])
     runner: dict[str, Any] = {"device": device, "engine": engine, "trust_code": trust_code}
     if shard is not None or ray is not None:
         others: dict[str, object] = {"--save": save != "overlay", "--scale": scale, "--pages": pages}
