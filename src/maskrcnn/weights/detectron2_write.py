@@ -35,6 +35,7 @@ def yaml_of(config: ModelConfig) -> dict[str, Any]:
             "STRIDE_IN_1X1": config.backbone.stride_in_1x1,
         },
         "FPN": {"OUT_CHANNELS": config.neck.channels, "NORM": _NORM_NAMES[config.neck.norm]},
+        "PROPOSAL_GENERATOR": {"MIN_SIZE": int(config.rpn.min_size)},
         "ANCHOR_GENERATOR": {"SIZES": config.rpn.sizes, "ASPECT_RATIOS": [config.rpn.ratios]},
         "RPN": _rpn(config),
         "ROI_HEADS": {
