@@ -84,8 +84,8 @@ def load_trunk(model: MaskRCNN, source: str | Path) -> int:
     path, tensors = _read(source)
     if model.config.backbone.norm == "group" and any(name.endswith("running_mean") for name in tensors):
         raise UserError(
-            f"trunk {path}: has batch norms, whose scales say nothing to model.backbone.norm=group; take frozen"
-            " or batch, or set train.trunk=null and model.backbone.freeze=0"
+            f"trunk {path}: has batch norms, whose scales say nothing to model.backbone.norm=group; take"
+            " frozen or batch, or set train.trunk=null and model.backbone.freeze=0"
         )
     wanted = {
         name: name.removeprefix("backbone.") for name in model.state_dict() if name.startswith("backbone.")
