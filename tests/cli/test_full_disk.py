@@ -65,7 +65,8 @@ def test_converting_labels(cramped: Cramped, labels: Path, error_line: Callable[
 def test_converting_weights(
     cramped: Cramped, tmp_path: Path, error_line: Callable[[], str], library: str
 ) -> None:
-    save_model(small_model(backbone={"kind": "resnet50"}), tmp_path / "model")
+    heads = {"box_head": {"fc_channels": 1024}, "mask_head": None, "keypoint_head": None}
+    save_model(small_model(backbone={"kind": "resnet50"}, **heads), tmp_path / "model")
     out = cramped(1 << 20) / "out.bin"
     refuse(["convert", "weights", tmp_path / "model", "--to", library, "--out", out], error_line, out)
 

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -402,3 +403,21 @@ def test_proposals_alone() -> None:
     assert (found.scores.diff(dim=1) <= 0).all()
     with pytest.raises(UserError, match="box_head=null"):
         build(small.model_copy(update={"classes": ["a", "b"]}))
+
+
+@pytest.mark.parametrize(
+    ("changed", "name"),
+    [
+        ({"box_head": {"class_agnostic": True}}, "bbox_pred.bias"),
+        ({"mask_head": {"class_agnostic": True}}, "mask_fcn_logits.bias"),
+        ({"rpn": {"channels": 128}}, "rpn.head"),
+    ],
+)
+def test_what_torchvision_would_build_otherwise_is_not_written(
+    changed: dict[str, Any], name: str, tmp_path: Path
+) -> None:
+    settings = {"classes": ["a", "b", "c"], "backbone": {"kind": "resnet50"}, **changed}
+    model = build(ModelConfig.model_validate(settings))
+    with pytest.raises(UserError, match=f"--to torchvision: its .*{name}.*; use `export`"):
+        convert.export_file(model, "torchvision", tmp_path / "x.pth")
+    assert not (tmp_path / "x.pth").exists()

@@ -14,6 +14,7 @@ from typing import Literal, get_args
 
 import torch
 import yaml
+from torch import Tensor
 
 from maskrcnn.config.model import ModelConfig
 from maskrcnn.config.section import dotted
@@ -157,6 +158,7 @@ def export_file(model: MaskRCNN, library: str, path: Path) -> list[str]:
     state = foreign_state(model, LIBRARIES[library])
     if library == "torchvision":
         theirs = torchvision.config_of(state, eps=model.config.backbone.norm_eps)
+        _refuse_other_shapes(state, theirs)
         # a file object, not a path: only then is there an OSError behind what torch raises on a full disk
         with new_file(path) as unfinished, unfinished.open("wb") as file:
             torch.save(state, file)
@@ -181,6 +183,22 @@ def _refuse_alternatives(config: ModelConfig, library: str) -> None:
     ):
         if there:
             raise UserError(f"--to {library}: it has no {setting}; use `export`")
+
+
+def _refuse_other_shapes(state: dict[str, Tensor], theirs: ModelConfig) -> None:
+    """Refuse tensors of other shapes than those of the network that torchvision would build for them.
+
+    Raises:
+        UserError: one is; names it.
+    """
+    wanted = {
+        name: tensor.shape for name, tensor in foreign_state(build(theirs), LIBRARIES["torchvision"]).items()
+    }
+    given = {name: tensor.shape for name, tensor in state.items()}
+    for name in sorted(wanted.keys() | given.keys()):
+        if wanted.get(name) != given.get(name):
+            ours, needed = (tuple(shapes.get(name, ())) or "none" for shapes in (given, wanted))
+            raise UserError(f"--to torchvision: its {name} is {needed}, this model's {ours}; use `export`")
 
 
 def differences(ours: ModelConfig, theirs: ModelConfig) -> list[str]:
