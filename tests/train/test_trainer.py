@@ -541,9 +541,7 @@ def test_prediction_keeps_objects_from_where_f1_is_highest_on_the_val_split() ->
             wrong.append(record | {"score": 0.6, "bbox": [0.0, 0.0, 1.0, 1.0]})
     config = tiny_config().model
     few = Scores({}, {}, images=1, objects=evaluation.TOLD_BY - 1, detections=0)
-    evaluation.keep_from(config, data, right + wrong, few)
-    assert config.test.predict_score == 0.5
-    evaluation.keep_from(
-        config, data, right + wrong, Scores({}, {}, images=32, objects=len(right), detections=0)
-    )
-    assert 0.6 < config.test.predict_score <= 0.9
+    assert evaluation.kept_from(config, data, right + wrong, few) is config
+    all_of_them = Scores({}, {}, images=32, objects=len(right), detections=0)
+    chosen = evaluation.kept_from(config, data, right + wrong, all_of_them)
+    assert 0.6 < chosen.test.predict_score <= 0.9 and config.test.predict_score == 0.5

@@ -91,15 +91,17 @@ def worst_images(
     return [(int(index), float(recalled[index])) for index in order[:WORST]]
 
 
-def keep_from(config: ModelConfig, dataset: Dataset, results: list[Result], scores: Scores) -> None:
-    """Sets `test.predict_score` to where F1 of boxes is highest on `dataset`: at another score a count is of
-    too many objects or too few. Of few objects none can be told.
+def kept_from(config: ModelConfig, dataset: Dataset, results: list[Result], scores: Scores) -> ModelConfig:
+    """The settings with `test.predict_score` where F1 of boxes is highest on `dataset`: at another score a
+    count is of too many objects or too few. Of few objects none can be told.
     """
     if scores.objects < TOLD_BY:
-        return
+        return config
     chosen = which_score(dataset, results, most=config.test.detections)
-    if chosen is not None and chosen.best.F1:
-        config.test.predict_score = chosen.best.score
+    if chosen is None or not chosen.best.F1:
+        return config
+    test = config.test.model_copy(update={"predict_score": chosen.best.score})
+    return config.model_copy(update={"test": test})
 
 
 def judge(progress: TrainingState, figure: float | None, patience: int | None) -> bool:
@@ -129,16 +131,15 @@ def best_line(progress: TrainingState, config: TrainConfig) -> str:
     return f"{best} at iteration {progress.best_iteration}, in weights/best"
 
 
-def done_line(run: Path, config: Config, progress: TrainingState, *, chosen: bool) -> str:
+def done_line(run: Path, settings: TrainConfig, progress: TrainingState, score: float | None) -> str:
     """What a finished training has come to.
 
     Args:
-        chosen: whether the score that prediction keeps objects from was.
+        score: that prediction keeps objects from, where it was chosen.
     """
     done = f"done in {progress.seconds / 60:.1f} minutes: {run / 'report.html'}"
-    score = config.model.test.predict_score
-    kept = f"prediction keeps objects from a score of {score:g} on" if chosen else ""
-    return "; ".join(filter(None, [done, best_line(progress, config.train), kept]))
+    kept = "" if score is None else f"prediction keeps objects from a score of {score:g} on"
+    return "; ".join(filter(None, [done, best_line(progress, settings), kept]))
 
 
 def figure_of_merit(scores: Scores, best: str) -> float | None:

@@ -34,7 +34,7 @@ from maskrcnn.train.evaluation import (
     evaluation_due,
     figure_of_merit,
     judge,
-    keep_from,
+    kept_from,
     scores_line,
     worst_images,
 )
@@ -325,7 +325,8 @@ class Trainer:
         better = judge(progress, figure_of_merit(scores, self.settings.best), self.settings.patience)
         last = progress.stopped_early or progress.iteration >= self.total
         if found and self.choose_score and (better or last):
-            keep_from(self.config.model, val_data, found, scores)
+            network = self.learner.network
+            network.config = kept_from(network.config, val_data, found, scores)  # type: ignore[arg-type]
         if found and last:
             self.worst = worst_images(val_data, found, scores, self.config.model.test.detections)
         for line in scores.notes if self.scores is None else ():  # the next evaluation has the same
@@ -355,7 +356,8 @@ class Trainer:
         if self.main:
             if self.progress.stopped_early:
                 self.log.note(f"stopped early: no better for {self.progress.stale} evaluations")
-            self.log.note(done_line(self.run, self.config, self.progress, chosen=self.choose_score))
+            score = self.learner.network.config.test.predict_score if self.choose_score else None  # type: ignore[union-attr]
+            self.log.note(done_line(self.run, self.settings, self.progress, score))  # type: ignore[arg-type]
             self.callbacks.on_end(run_folder.saved_weights(self.run), self.run / "report.html")
         self.accelerator.wait_for_everyone()
 
