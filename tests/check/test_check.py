@@ -380,7 +380,12 @@ def test_exit_codes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(folder), "--no-steps"]) == 0
     usual = capsys.readouterr().out
     assert main(["check", str(folder), "--no-steps", "--recipe", "auto"]) == 0
-    assert "no errors" in usual and capsys.readouterr().out == usual
+    # free memory, and whether bf16 is faster, is looked at each time
+    said, again = (
+        [line for line in text.splitlines() if "GB free" not in line]
+        for text in (usual, capsys.readouterr().out)
+    )
+    assert "no errors" in usual and again == said
     path = sorted((folder / "train").glob("*.png"))[29]
     path.write_bytes(b"")
     assert main(["check", str(folder), "--no-steps"]) == 3

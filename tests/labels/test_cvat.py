@@ -14,7 +14,7 @@ from PIL import Image
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.file_dataset import FileDataset
-from maskrcnn.labels.open import open_dataset, open_val
+from maskrcnn.labels.open import open_dataset, open_split
 from maskrcnn.labels.readers.cvat import has_cvat_split, looks_like_cvat, read_cvat
 from maskrcnn.labels.types import Annotation
 from maskrcnn.masks.rle import rle_bitmap
@@ -316,7 +316,7 @@ def test_subsets_are_splits(tmp_path: Path, source: str) -> None:
 
 def test_subsets_that_are_no_splits(tmp_path: Path) -> None:
     path = write_project(tmp_path, "monday", "tuesday")
-    assert len(claims.repaired(open_dataset(tmp_path, "train"))) == 4 and open_val(tmp_path) is None
+    assert len(claims.repaired(open_dataset(tmp_path, "train"))) == 4 and open_split(tmp_path, "val") is None
     claims.refused(lambda: read_cvat(path, "val"), path, "'val'", "monday, tuesday", error=UserError)
     write_project(tmp_path, "train", "tuesday")
     dataset = claims.repaired(open_dataset(tmp_path, "train"), "subset that is no split left out")

@@ -63,7 +63,7 @@ def test_what_is_missing(tmp_path: Path) -> None:
     strange = ids()
     strange[0, 0] = 7001
     Image.fromarray(strange).save(label)
-    kinds = ["image without labels left out", "segment that is not listed left out"]
+    kinds = ["image without labels left out", "object of an unknown class left out"]
     assert len(repaired(tmp_path, *kinds)) == 1
     (tmp_path / "image_02/0000/000003.png").unlink()
     claims.refused(lambda: read_kitti_mots(tmp_path), "1 label image without", "0000/000003.png")

@@ -13,7 +13,7 @@ from PIL import Image
 
 from maskrcnn.errors import UserError
 from maskrcnn.labels.detect import detect
-from maskrcnn.labels.open import open_dataset, open_val
+from maskrcnn.labels.open import open_dataset, open_split
 from maskrcnn.labels.readers.yolo import has_split, looks_like_yolo, read_yolo
 
 BOX, DOG = "0 0.5 0.5 0.25 0.25\n", "1 0.5 0.5 0.5 0.5\n"
@@ -94,7 +94,7 @@ def cvat_ultralytics(folder: Folder) -> Folder:
 )
 def test_dialects(folder: Folder, write: Callable[[Folder], Folder], place: str) -> None:
     assert write(folder).read() == [(f"{place}p0.png", 2), (f"{place}p1.png", 1)]
-    assert len(open_dataset(folder.path, "train")) == 2 and open_val(folder.path) is None
+    assert len(open_dataset(folder.path, "train")) == 2 and open_split(folder.path, "val") is None
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_only_names(folder: Folder, places: str) -> None:
     for split in ("train", "val", "test"):
         assert has_split(folder.path, split)
         assert [Path(name).stem for name, _ in folder.read(split)] == [f"{split}0", f"{split}1"]
-    assert len(open_val(folder.path)) == 2
+    assert len(open_split(folder.path, "val")) == 2
 
 
 @pytest.mark.parametrize("labels", ["Labels", "labels"])
@@ -236,7 +236,7 @@ def test_only_train(folder: Folder) -> None:
     folder.refused("names must list")
     folder.text("classes.txt", "cat\ndog\n")
     assert folder.read("train") == [("images/a.png", 2), ("images/b.png", 1)]
-    assert open_val(folder.path) is None
+    assert open_split(folder.path, "val") is None
 
 
 def test_a_file_with_only_train(folder: Folder) -> None:

@@ -30,7 +30,7 @@ from maskrcnn.errors import RecordError, UserError
 from maskrcnn.files import write_json
 from maskrcnn.images.read import ValueRange
 from maskrcnn.labels.channels import with_channels
-from maskrcnn.labels.open import open_dataset, open_split, open_val
+from maskrcnn.labels.open import open_dataset, open_split
 from maskrcnn.labels.options import PLAIN, LabelOptions
 from maskrcnn.labels.problems import Problem
 from maskrcnn.labels.refused import RefusedRecords
@@ -72,7 +72,7 @@ def check(
     report.words = [*options.words(settings.data), *([] if val is None else ["--val", val])]
     report.words += [] if recipe is None else ["--recipe", recipe]
     unplaced: dict[str, _Unplaced] = {split: {} for split in SPLITS}
-    open_other = partial(open_val, source) if val is None else partial(open_dataset, val, "val")
+    open_other = partial(open_split, source, "val") if val is None else partial(open_dataset, val, "val")
     open_other = partial(open_other, options=options)
     train = _open(
         partial(open_dataset, source, "train", options=options), "train", report.findings, unplaced["train"]

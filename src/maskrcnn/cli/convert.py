@@ -116,12 +116,9 @@ def _style(style: str | None) -> Style | None:
 
 def _class_names(path: Path | None) -> list[str] | None:
     """The lines of a text file."""
-    if path is None:
-        return None
-    try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--classes {path}: not readable: {error}") from None
+    from maskrcnn.labels.readers.text_lines import read_lines
+
+    return None if path is None else read_lines(path)
 
 
 @app.command(cls=Verb)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -78,7 +79,7 @@ def train(
     label_settings = label_data(source, set_)
 
     from maskrcnn.labels.choose import refuse_only_crowds
-    from maskrcnn.labels.open import open_dataset, open_val
+    from maskrcnn.labels.open import open_dataset, open_split
     from maskrcnn.labels.options import LabelOptions
     from maskrcnn.train import trainer
     from maskrcnn.train.run_folder import refuse_folder
@@ -89,7 +90,8 @@ def train(
     refuse_folder(folder, resume)  # before the data are read, which may take long
     options = LabelOptions(class_name, images, class_attribute, split_parts, label_settings)
     train_data = open_dataset(data, "train", options=options)
-    val_data = open_val(data, options=options) if val is None else open_dataset(val, "val", options=options)
+    open_val = partial(open_split, data) if val is None else partial(open_dataset, val)
+    val_data = open_val("val", options=options)
     refuse_only_crowds(train_data)
     for dataset in (train_data, val_data):
         tell_repairs(dataset)

@@ -77,7 +77,7 @@ def open_dataset(
         DataError: the labels cannot be used.
     """
     if str(source) == "synthetic":
-        return _synthetic(split or "train", headers, options)
+        return _synthetic(split or "train", options)
     path, asked = _asked(source, options)
     if not path.is_dir():
         return _checked(_file(path, split, asked), headers, options)
@@ -115,7 +115,7 @@ def open_split(
         as `open_dataset`.
     """
     if str(source) == "synthetic":
-        return None if split == "test" else _synthetic(split, headers, options)
+        return None if split == "test" else _synthetic(split, options)
     path, asked = _asked(source, options)
     if path.is_dir() or _known(path, asked).has_split:
         opener = _find_split(path, split, asked)
@@ -142,23 +142,18 @@ def open_named(source: str | Path, split: str | None, *, options: LabelOptions =
     return dataset
 
 
-def open_val(source: str | Path, *, headers: bool = True, options: LabelOptions = PLAIN) -> Dataset | None:
-    """What to evaluate on, as `open_split` finds it."""
-    return open_split(source, "val", headers=headers, options=options)
-
-
 def open_pair(source: str | Path, *, options: LabelOptions = PLAIN) -> tuple[Dataset, Dataset | None]:
-    """What to train on and what to evaluate on, as `open_dataset` and `open_val` find them."""
-    return open_dataset(source, "train", options=options), open_val(source, options=options)
+    """What to train on and what to evaluate on, as `open_dataset` and `open_split` find them."""
+    return open_dataset(source, "train", options=options), open_split(source, "val", options=options)
 
 
-def _synthetic(split: Split, headers: bool, options: LabelOptions) -> Dataset:
+def _synthetic(split: Split, options: LabelOptions) -> Dataset:
     from maskrcnn.labels.synthetic import Synthetic
 
     if split == "test":
         raise UserError("synthetic: has no 'test' split, only train and val")
     options.reader_arguments("synthetic", ())
-    return _checked(lambda: Synthetic(split=split), headers, options)
+    return _checked(lambda: Synthetic(split=split), False, options)  # no files, whose sizes could be others
 
 
 def _asked(source: str | Path, options: LabelOptions) -> tuple[Path, _Asked]:

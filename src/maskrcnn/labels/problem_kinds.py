@@ -303,6 +303,10 @@ class ProblemKind(Enum):
         "nothing to do: stuff has no instances; set isthing to 1 for what should be found",
     )
     EMPTY_SEGMENT = "segment without a pixel dropped", "paint it in the label image, or delete it"
+    MOTS_UNKNOWN_CLASS = (
+        "object of an unknown class left out",
+        "use 1000 times the class: 1 car, 2 pedestrian, 10 neither",
+    )
     UNLISTED_SEGMENT = "segment that is not listed left out", "add it to segments_info with its category"
     LABELS_WITHOUT_IMAGE = "label file without an image left out", "restore its image or delete it"
     OBJECT_OF_SEVERAL_CLASSES = (

@@ -60,7 +60,7 @@ def roi_align(
         scales = [float(stride) for stride in strides]
         return roi_align_node(features, scales, boxes, image, level, size, sampling_ratio, aligned)
     way: Callable[..., Tensor] = partial(roi_align_plain, reduce=reduce)
-    if reduce == "average" and not exporting():
+    if reduce == "average":
         way = _triton(features, boxes) or way
     return way(
         features, strides, boxes, image, level, size=size, sampling_ratio=sampling_ratio, aligned=aligned

@@ -54,7 +54,7 @@ def read_kitti_mots(source: Path) -> FileDataset:
                 remedy = f"if it is not of that, say so: instance-png:{source}"
                 raise RecordError(labels / label, what, remedy)
             else:
-                builder.problems.note(ProblemKind.UNLISTED_SEGMENT, record)
+                builder.problems.note(ProblemKind.MOTS_UNKNOWN_CLASS, record)
     return builder.build()
 
 

@@ -5,7 +5,6 @@ Coordinates are pixels of the whole image. Holes and parts are kept; a box witho
 
 from __future__ import annotations
 
-import colorsys
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,14 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from maskrcnn.images.draw import instance_colour
 from maskrcnn.images.georeference import read_georeference
 from maskrcnn.labels.annotation_masks import annotation_rings
 from maskrcnn.labels.types import Annotation, DatasetInfo, LabelledImage
 from maskrcnn.labels.writers.format_writer import FormatWriter
 from maskrcnn.labels.writers.growing_file import GrowingFile
 from maskrcnn.masks.polygons import signed_area
-
-GOLDEN = 0.618034  # hues so far apart never look alike
 
 
 class GeoJsonWriter(FormatWriter):
@@ -89,7 +87,10 @@ class GeoJsonWriter(FormatWriter):
             },
             "properties": {
                 "objectType": "detection" if self.drafts else "annotation",
-                "classification": {"name": self.class_name(annotation), "color": _colour(annotation.label)},
+                "classification": {
+                    "name": self.class_name(annotation),
+                    "color": list(instance_colour(annotation.label)),
+                },
                 "measurements": measurements,
             },
         }
@@ -133,8 +134,3 @@ def _closed(ring: np.ndarray, outer: bool) -> list[list[float]]:
     ring = ring if (signed_area(ring) > 0) == outer else ring[::-1]
     points: list[list[float]] = ring.tolist()
     return [*points, points[0]]
-
-
-def _colour(label: int) -> list[int]:
-    """RGB, the same for a class in every file."""
-    return [round(255 * part) for part in colorsys.hsv_to_rgb(label * GOLDEN % 1, 0.8, 0.9)]
