@@ -96,17 +96,7 @@ def evaluate(
     value_range: ValueRangeOption = None,
 ) -> None:
     """Measure COCO AP of boxes, masks and keypoints."""
-    parts = results if results is not None and results.is_dir() else None
-    results = None if parts else results
-    if results is not None and results.suffix.lower() != ".json":  # a folder's name mistyped, say
-        raise UserError(
-            f"--results {results}: neither a folder of predict --shard, nor a .json file to write to"
-        )
-    if results is not None and results.exists() and (results.parent / "journal.jsonl").exists():
-        raise UserError(
-            f"--results {results}: predict wrote it, and it would be written over; give another name,"
-            " or, to read what was found, a folder of predict --shard"
-        )
+    parts, results = _parts_or_file(results)
     check_outputs(json, results, html, inputs=[data])
     if metrics not in METRICS:
         raise UserError(f"--metrics {metrics}: {nearest(metrics, METRICS)}")
@@ -169,6 +159,22 @@ def evaluate(
         )
 
 
+def _parts_or_file(results: Path | None) -> tuple[Path | None, Path | None]:
+    """What `--results` is: a folder of predict --shard to read, or a file to write."""
+    if results is None or results.is_dir():
+        return results, None
+    if results.suffix.lower() != ".json":  # a folder's name mistyped, say
+        raise UserError(
+            f"--results {results}: neither a folder of predict --shard, nor a .json file to write to"
+        )
+    if results.exists() and (results.parent / "journal.jsonl").exists():
+        raise UserError(
+            f"--results {results}: predict wrote it, and it would be written over; give another name,"
+            " or, to read what was found, a folder of predict --shard"
+        )
+    return None, results
+
+
 def _as_the_model_sees(dataset: Dataset, config: ModelConfig, wanted: Wanted | None) -> Dataset:
     """The data set with the model's classes and channels; what differs is said."""
     from maskrcnn.labels.channels import with_channels
@@ -216,7 +222,8 @@ def _find(
             write_json(results, found)
         return f"{done} of {total} images are done{f': {results}' if results else ''}" if done else ""
 
-    tiled = sum(tile_side(model.config.input, image.size, tiles) is not None for image in dataset)
+    sizes = map(dataset.size, range(len(dataset)))
+    tiled = sum(tile_side(model.config.input, size, tiles) is not None for size in sizes)
     if run is None and tiled:
         say(f"{tiled} of {len(dataset)} images are looked at in tiles, as predict does; --tiles off: whole")
     with told_progress("evaluating", reached) as progress:
