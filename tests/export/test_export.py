@@ -282,7 +282,6 @@ VARIANTS = {
     },
     "dc5": {
         "backbone": {"kind": "resnet50"},
-        "input": {"divisor": 1, "short_side": 256, "long_side": 320},  # detectron2 pads nothing
         "neck": {"kind": "dc5"},
         "keypoint_head": None,
         "rpn": {"sizes": [[32, 64, 128]], "pre_nms_test": 40, "post_nms_test": 20},
@@ -301,6 +300,22 @@ def test_every_composition_exports(variant: str, tmp_path: Path) -> None:
         rows = verify.verify(network, open_export(folder, name))
         assert verify.refusal(rows, verify.FP32) is None, name
         assert sum(row.matched for row in rows) >= 2 and sum(row.unlike for row in rows) <= 1, name
+
+
+@pytest.mark.slow
+def test_what_pads_nothing_is_a_graph_for_images_of_any_size() -> None:
+    """As detectron2's C4 and DC5: 1 times a number of rows was refused by torch.export."""
+    anchors = {"sizes": [[32, 64, 128]], "pre_nms_test": 40, "post_nms_test": 20}
+    network = small_network(input={"divisor": 1}, neck={"kind": "dc5"}, keypoint_head=None, rpn=anchors)
+    program = trace(network).module()
+    for height, width in ((97, 131), (128, 200)):
+        images, sizes = no_images_of(2, height // 8 * 8, width // 8 * 8)
+        images = torch.nn.functional.pad(images, (0, width % 8, 0, height % 8))
+        with torch.no_grad():
+            found = program(images, sizes, torch.tensor(-1.0))
+            expected = [part for part in network.detect(images, sizes, -1.0) if part is not None]
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
 def test_records_are_validated() -> None:
