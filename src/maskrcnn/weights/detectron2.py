@@ -249,12 +249,11 @@ def _refuse_unread(model: Mapping[str, Any]) -> None:
         if model["MASK_ON" if head == "ROI_MASK_HEAD" else "KEYPOINT_ON"]:
             for key in ("POOLER_TYPE", "POOLER_SAMPLING_RATIO"):
                 fixed.append((f"{head}.{key}", model["ROI_BOX_HEAD"][key]))
-    fixed.append(("ANCHOR_GENERATOR.ASPECT_RATIOS", model["ANCHOR_GENERATOR"]["ASPECT_RATIOS"][:1]))
-    fixed.append(("RPN.CONV_DIMS", model["RPN"]["CONV_DIMS"][:1] * len(model["RPN"]["CONV_DIMS"])))
+    for name in ("ANCHOR_GENERATOR.ASPECT_RATIOS", "RPN.CONV_DIMS"):  # the first stands for all
+        fixed.append((name, _value(model, name)[:1] * len(_value(model, name))))
     for name, only in fixed:
         value = _value(model, name)
-        same_for_all = name.endswith("RATIOS") and all(each == value[0] for each in value)
-        if value not in (None, only) and not same_for_all:
+        if value not in (None, only):
             raise UserError(f"MODEL.{name}={value}: this network has {only} alone; train it again with that")
 
 

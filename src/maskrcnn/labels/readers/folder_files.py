@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+from collections.abc import Iterator
 from pathlib import Path
 
 from maskrcnn.errors import RecordError, UserError
@@ -36,8 +37,13 @@ def visible(folder: Path, pattern: str | None = None) -> list[Path]:
     Raises:
         OSError: the folder cannot be read.
     """
+    return sorted(each_visible(folder, pattern))
+
+
+def each_visible(folder: Path, pattern: str | None = None) -> Iterator[Path]:
+    """The same in no order, one by one: whoever asks whether there is any does not wait for all."""
     found = folder.iterdir() if pattern is None else folder.glob(pattern)
-    return sorted(path for path in found if not path.name.startswith("."))
+    return (path for path in found if not path.name.startswith("."))
 
 
 def by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:

@@ -26,7 +26,7 @@ from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.problems import Problems
 from maskrcnn.labels.readers.files_by_name import TRIED
-from maskrcnn.labels.readers.folder_files import files_under, visible
+from maskrcnn.labels.readers.folder_files import each_visible, files_under, visible
 from maskrcnn.labels.readers.label_image_names import IMAGE_FOLDERS, joined_folders, named_folders
 from maskrcnn.labels.readers.safe_xml import XMLS, parse_xml
 from maskrcnn.labels.readers.text_lines import listed_names, read_lines
@@ -111,8 +111,8 @@ def looks_like_voc(source: Path) -> bool:
     try:
         root = _root(Path(source))
         labels = _labels_folder(root)
-        files = labels.glob(XMLS) if labels == root else labels.glob(f"**/{XMLS}")
-        return any(map(begins_voc, islice((path for path in files if path.name[0] != "."), TRIED)))
+        files = each_visible(labels, XMLS if labels == root else f"**/{XMLS}")
+        return any(map(begins_voc, islice(files, TRIED)))
     except (OSError, UserError):
         return False
 
@@ -134,7 +134,7 @@ def _root(source: Path) -> Path:
     """The folder that holds Annotations or the XML files: `source` or the one VOC* folder in it."""
     if not source.is_dir():
         raise UserError(f"{source}: no such folder; give a folder with Annotations and JPEGImages")
-    if _labels_folder(source) != source or visible(source, XMLS):
+    if _labels_folder(source) != source or any(each_visible(source, XMLS)):
         return source
     inner = [*source.glob("VOC*"), *source.glob("VOCdevkit/VOC*")]
     roots = sorted(path for path in inner if (path / "Annotations").is_dir())
@@ -175,10 +175,10 @@ def _layout(root: Path, image_folder: Path | None, split: str | None) -> Layout:
 def _labels_folder(root: Path, split: str | None = None) -> Path:
     """The folder of the XML files; where each split has its own, that of one, or of the first."""
     found = named_folders(root, LABELS_FOLDERS)
-    if not found and not visible(root, XMLS):
+    if not found and not any(each_visible(root, XMLS)):
         for folder in named_folders(root, XML_FOLDERS):
             places = [folder, *(path for path in visible(folder, "*/") if split_of(path.name))]
-            found += [folder] * any(visible(place, XMLS) for place in places)
+            found += [folder] * any(any(each_visible(place, XMLS)) for place in places)
         found += [path for word in SPLITS if split in (None, word) for path in _joined(root, word)]
     return found[0] if found else root
 
@@ -187,7 +187,7 @@ def _joined(root: Path, split: str) -> list[Path]:
     """The folders of XML files of a split, as train_annotations."""
     word = split_of(split)
     folders = [] if word is None else joined_folders(root, (*LABELS_FOLDERS, *XML_FOLDERS), word)
-    return [folder for folder in folders if visible(folder, XMLS)]
+    return [folder for folder in folders if any(each_visible(folder, XMLS))]
 
 
 def _files(folder: Path, root: Path) -> list[str]:

@@ -21,7 +21,7 @@ from typing import Any
 from maskrcnn.errors import RecordError, UserError
 from maskrcnn.images.header import SUFFIXES
 from maskrcnn.labels.image_files import refuse_leaving, relative_name
-from maskrcnn.labels.readers.folder_files import visible
+from maskrcnn.labels.readers.folder_files import each_visible, visible
 from maskrcnn.labels.readers.json_file import load_json
 from maskrcnn.labels.readers.text_lines import TEXTS, read_lines, read_text
 from maskrcnn.labels.split_names import SPLIT_NAMES, split_of
@@ -204,7 +204,7 @@ def _has_labels(folder: Path, place: str) -> bool:
     for name in label_names(f"{place}/x.jpg"):
         texts = folder / posixpath.dirname(name)
         paired = posixpath.normpath(posixpath.dirname(name)) == posixpath.normpath(place)
-        files = (path for path in texts.glob(TEXTS) if path.name not in NAMES_FILES and path.name[0] != ".")
+        files = (path for path in each_visible(texts, TEXTS) if path.name not in NAMES_FILES)
         deeper = iter(()) if paired else texts.glob(f"*/{TEXTS}")
         for path in (*islice(files, TRIED_TEXTS), *islice(deeper, TRIED_TEXTS)):
             if is_label_text(path) and (not paired or _has_image_beside(path)):
