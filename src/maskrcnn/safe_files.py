@@ -39,7 +39,7 @@ def parse_yaml(path: Path, kind: Kind = _sentence) -> Any:
         UserError: as `kind`: unreadable, not YAML, larger than `LARGEST`, of more than `MOST_VALUES`, nested
             deeper than `DEEPEST`, or with aliases or tags.
     """
-    return parse_yaml_text(_text(path, "YAML", kind, LARGEST), str(path), kind)
+    return parse_yaml_text(small_text(path, "YAML", kind), str(path), kind)
 
 
 def parse_yaml_text(text: str, where: str, kind: Kind = _sentence) -> Any:
@@ -64,7 +64,7 @@ def parse_json(path: Path, remedy: str) -> dict[str, Any]:
         UserError: unreadable, not JSON, no mapping, larger than `LARGEST_JSON` or nested deeper than
             `DEEPEST`.
     """
-    text = _text(path, "JSON", _sentence, LARGEST_JSON)
+    text = small_text(path, "JSON", largest=LARGEST_JSON)
     try:
         settings = json.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: not JSON, or a number of thousands of digits
@@ -98,7 +98,12 @@ def encoding_of(start: bytes) -> str:
     return "utf-16" if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
 
 
-def _text(path: Path, language: str, kind: Kind, largest: int) -> str:
+def small_text(path: Path, language: str, kind: Kind = _sentence, largest: int = LARGEST) -> str:
+    """What a file of settings holds; `language` is what it should be in.
+
+    Raises:
+        UserError: as `kind`: no file, larger than `largest` bytes, not readable or not UTF-8.
+    """
     try:
         if path.exists() and not path.is_file():  # a pipe could keep us waiting for ever
             raise kind(path, f"not readable as {language} (not a file)", "give a file")

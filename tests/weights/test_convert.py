@@ -185,7 +185,7 @@ def test_mmdetection_tells_its_classes_but_not_its_style(tmp_path: Path) -> None
     assert found.config.classes == names
     assert found.config.input.order == "bgr" and found.config.backbone.stride_in_1x1
     same(model, found)
-    with pytest.raises(UserError, match="--config x.yaml: only detectron2's.* mmdet's; leave it out"):
+    with pytest.raises(UserError, match="x.yaml: not readable as Python"):
         convert.convert_file(path, "x.yaml", style="caffe")
     with pytest.raises(UserError, match="--style caffe: the settings of mmdet/"):
         convert.convert_file(path, MMDET, style="caffe")
@@ -195,6 +195,8 @@ def test_a_style_is_for_mmdetection_only(tmp_path: Path) -> None:
     path = file_of(random_model(settings_of(TORCHVISION)), "torchvision", tmp_path / "model.pth")
     with pytest.raises(UserError, match="--style caffe: only mmdetection's.* torchvision's; leave it out"):
         convert.convert_file(path, style="caffe")
+    with pytest.raises(UserError, match="--config x.yaml: .* is torchvision's, which has no file of settings"):
+        convert.convert_file(path, "x.yaml")
 
 
 def test_two_conversions_into_one_folder_do_not_mix(

@@ -51,7 +51,10 @@ def weights(
     out: Annotated[Path | None, typer.Option(help="The folder to write; with --to, the file.")] = None,
     config: Annotated[
         str | None,
-        typer.Option(help="detectron2's YAML, or the name of a published checkpoint with the same settings."),
+        typer.Option(
+            help="detectron2's YAML or mmdetection's .py, or the name of a published checkpoint with the "
+            "same settings."
+        ),
     ] = None,
     style: Annotated[str | None, choice("pytorch|caffe", "Pixel format of an mmdetection model.")] = None,
     classes: Annotated[Path | None, typer.Option(help="A text file with one class name per line.")] = None,

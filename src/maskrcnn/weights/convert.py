@@ -24,7 +24,7 @@ from maskrcnn.model.backbone.resnet import RESNETS
 from maskrcnn.model.build import build
 from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.progress import Progress
-from maskrcnn.weights import detectron2, mmdet, torchvision, vitdet
+from maskrcnn.weights import detectron2, mmdet, mmdet_settings, torchvision, vitdet
 from maskrcnn.weights.checkpoint_file import Checkpoint, read_checkpoint
 from maskrcnn.weights.detectron2_write import yaml_of
 from maskrcnn.weights.detectron2_yaml import read_yaml, resolve
@@ -85,9 +85,10 @@ def convert_file(
     """A detector from another library's checkpoint file.
 
     Args:
-        config: where the tensors do not tell: detectron2's yaml, or the name of a published checkpoint of the
-            same settings. A file that has the name of a published one needs none.
-        style: of mmdetection's, where there is no `config`.
+        config: where the file does not tell: detectron2's yaml, the .py that mmdetection wrote into its
+            work_dir, or the name of a published checkpoint of the same settings. A file that has the name of
+            a published one needs none.
+        style: of mmdetection's, where neither the file nor `config` has its settings.
         classes: names, where the data set is not one that we know.
 
     Raises:
@@ -102,10 +103,10 @@ def convert_file(
             raise UserError(f"--style {style}: the settings of {entry.name} have one already; leave it out")
         return _convert(checkpoint, entry, str(path), classes)
     library = guess_library(checkpoint.tensors)
-    if config is not None and library.name != "detectron2":
+    if config is not None and library.name == "torchvision":
         raise UserError(
-            f"--config {config}: only detectron2's checkpoints have a YAML, {path} is {library.name}'s; "
-            "leave it out, or give the name of a published checkpoint with the same settings"
+            f"--config {config}: {path} is torchvision's, which has no file of settings; leave it out, or "
+            "give the name of a published checkpoint with the same settings"
         )
     if style is not None and library.name != "mmdet":
         raise UserError(
@@ -127,17 +128,41 @@ def convert_file(
             )
         settings = detectron2.config_of(read_yaml(config))
     elif library.name == "mmdet":
-        if style is None and mmdet.needs_style(state):
-            raise UserError(
-                f"{path}: mmdetection's tensors do not tell their style; give --style pytorch (RGB, as most) "
-                "or caffe (BGR, a deviation of 1), or --config with the name of a published checkpoint"
-            )
-        with _telling_settings(path):
-            settings = mmdet.config_of(state, style=style or "pytorch")
+        settings = _mmdet_settings(path, checkpoint, state, config, style)
     else:
         with _telling_settings(path):
             settings = torchvision.config_of(state)
     return _fill(settings, checkpoint, library.name, str(path), classes)
+
+
+def _mmdet_settings(
+    path: Path,
+    checkpoint: Checkpoint,
+    state: dict[str, Tensor],
+    config: str | Path | None,
+    style: Style | None,
+) -> ModelConfig:
+    """As its own settings say, in a file or beside the tensors; without them as the tensors and `style`."""
+    theirs = (
+        mmdet_settings.settings_inside(checkpoint.extra, str(path))
+        if config is None
+        else mmdet_settings.read_settings(Path(config))
+    )
+    if theirs is None:
+        if style is None and mmdet.needs_style(state):
+            raise UserError(
+                f"{path}: mmdetection's tensors do not tell their style; give --style pytorch (RGB, as most) "
+                "or caffe (BGR, a deviation of 1), or --config with the .py that mmdetection wrote into "
+                "work_dir, or with the name of a published checkpoint"
+            )
+        with _telling_settings(path):
+            return mmdet.config_of(state, style=style or "pytorch")
+    said = mmdet_settings.as_ours(theirs, str(config or path))
+    own = mmdet_settings.style_of(theirs)
+    if style not in (None, own):
+        raise UserError(f"--style {style}: the settings of {config or path} say {own}; leave it out")
+    with _telling_settings(path):
+        return mmdet.config_of(state, style=own, said=said)
 
 
 def export_file(model: MaskRCNN, library: str, path: Path) -> list[str]:

@@ -2,13 +2,14 @@
 ours.
 
 Its "pytorch" style takes RGB and strides in the 3x3 convolution; its "caffe" style takes BGR with a deviation
-of 1 and strides in the first 1x1. Nothing in a state dict tells the two apart, so the caller says.
+of 1 and strides in the first 1x1. Nothing in a state dict tells the two apart, so the caller says, or
+mmdetection's own settings.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -53,6 +54,7 @@ CONVNEXT: Rules = [
 ]
 SWIN_STEM = "backbone.patch_embed.projection.weight"
 CONVNEXT_STEM = "backbone.downsample_layers.0.0.weight"
+MASKS = "roi_head.mask_head.conv_logits.weight"
 RESNET_MARK = "backbone.layer1.0.conv2.weight"
 CAFFE_MEAN = [103.53, 116.28, 123.675]  # BGR
 RULES: Rules = [
@@ -91,6 +93,7 @@ def config_of(
     mean: list[float] | None = None,
     std: list[float] | None = None,
     data: str = "COCO",
+    said: Mapping[str, object] | None = None,
 ) -> ModelConfig:
     """Our settings of the detector that `state` belongs to, with a ResNet, Swin or ConvNeXt and FPN.
 
@@ -98,6 +101,8 @@ def config_of(
         style: as above, of a ResNet.
         rgb: the input's channel order, where it is not the style's own.
         mean, std: of the input in that order, likewise.
+        said: settings of ours, by names with dots, over what the tensors and mmdetection's defaults tell;
+            those of a head that it lacks are left out.
 
     Raises:
         UserError: not such a detector of mmdetection's.
@@ -112,39 +117,41 @@ def config_of(
             f"not a detector of mmdetection's with a ResNet, Swin or ConvNeXt and FPN: it has no {error}"
         ) from None
     names, ids = classes_of(data, scores.shape[0] - 1)
-    masks = "roi_head.mask_head.conv_logits.weight" in state
+    masks = MASKS in state
     caffe = style == "caffe"
     inputs: dict[str, object] = {"order": "rgb" if (not caffe if rgb is None else rgb) else "bgr"}
     if caffe:
         inputs |= {"mean": CAFFE_MEAN, "std": [1.0, 1.0, 1.0]}
     inputs |= {key: value for key, value in (("mean", mean), ("std", std)) if value is not None}
-    return validate(
-        ModelConfig,
-        {
-            "classes": names,
-            "class_ids": ids,
-            "input": inputs,
-            "backbone": backbone,
-            "neck": {"channels": channels},
-            "rpn": {"low_quality_overrides": True, "low_quality_min_iou": 0.3, "ignore_iou": None},
-            "roi": {"sampling_ratio": 0, "ignore_iou": None},
-            "box_head": {
-                "convs": count_names(state, r"roi_head\.bbox_head\.shared_convs\.\d\.conv\.weight"),
-                "fcs": count_names(state, r"roi_head\.bbox_head\.shared_fcs\.\d\.weight"),
-                "class_agnostic": deltas.shape[0] == 4 and scores.shape[0] > 2,
-            },
-            "mask_head": (
-                {
-                    "convs": count_names(state, r"roi_head\.mask_head\.convs\.\d\.conv\.weight"),
-                    "target_sampling": 0,
-                }
-                if masks
-                else None
-            ),
-            "test": {"candidates": 2000, **AS_FOUND},
+    settings: dict[str, Any] = {
+        "classes": names,
+        "class_ids": ids,
+        "input": inputs,
+        "backbone": backbone,
+        "neck": {"channels": channels},
+        "rpn": {"low_quality_overrides": True, "low_quality_min_iou": 0.3, "ignore_iou": None},
+        "roi": {"sampling_ratio": 0, "ignore_iou": None},
+        "box_head": {
+            "convs": count_names(state, r"roi_head\.bbox_head\.shared_convs\.\d\.conv\.weight"),
+            "fcs": count_names(state, r"roi_head\.bbox_head\.shared_fcs\.\d\.weight"),
+            "class_agnostic": deltas.shape[0] == 4 and scores.shape[0] > 2,
         },
-        "the converted settings",
-    )
+        "mask_head": (
+            {
+                "convs": count_names(state, r"roi_head\.mask_head\.convs\.\d\.conv\.weight"),
+                "target_sampling": 0,
+                "class_agnostic": state[MASKS].shape[0] == 1 and scores.shape[0] > 2,
+            }
+            if masks
+            else None
+        ),
+        "test": {"candidates": 2000, **AS_FOUND},
+    }
+    for name, value in (said or {}).items():
+        section, _, key = name.partition(".")
+        if settings[section] is not None:
+            settings[section][key] = value
+    return validate(ModelConfig, settings, "the converted settings")
 
 
 def needs_style(state: Mapping[str, Tensor]) -> bool:
