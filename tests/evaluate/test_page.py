@@ -112,6 +112,26 @@ def test_errors_and_confusions_are_counted(tmp_path: Path) -> None:
     assert float(cost) > 0
 
 
+def test_what_lies_in_a_crowd_is_no_confusion(tmp_path: Path) -> None:
+    class OneCrowd(Squares):
+        def image(self, index: int) -> LabelledImage:
+            image = super().image(index)
+            image.annotations[0].crowd = True
+            return image
+
+    found = results_of(OneCrowd(1))
+    image = OneCrowd(1).image(0)
+    x0, y0, _, _ = image.annotations[0].box
+    for shift in range(0, 12, 3):  # parts of the crowd
+        mask = np.zeros((SIDE, SIDE), np.uint8)
+        mask[10:22, int(x0) + shift : int(x0) + shift + 3] = 1
+        box = (x0 + shift, y0, x0 + shift + 3, y0 + 12)
+        found.append(result(image, box, bitmap_rle(mask), 7, 0.9))
+    html = written(tmp_path, OneCrowd(1), found)
+    (row,) = re.findall(r"<th>nothing there</th>\s*((?:<td[^>]*>\d*</td>\s*)*)</tr>", html)
+    assert re.findall(r">(\d*)<", row)[:2] == ["0", "0"]
+
+
 def test_many_classes_have_a_list_of_confusions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CLASSES", 1)
     found = results_of(Squares(1))

@@ -70,6 +70,7 @@ def test_the_figures_are_those_of_evaluate(tmp_path: Path) -> None:
     assert evaluate(labels, "--json", tmp_path / "one.json") == 0
     assert evaluate(labels, "--json", tmp_path / "two.json", "--results", found(tmp_path)) == 0
     assert evaluate(labels, "--results", tmp_path / "mistyped") == 2 and not (tmp_path / "mistyped").exists()
+    assert evaluate(labels, "--results", tmp_path / "one.json") == 2  # figures, not results
     one, two = (json.loads((tmp_path / name).read_text()) for name in ("one.json", "two.json"))
     assert one == two and 10 < one["segm"]["AP"] < 90
 

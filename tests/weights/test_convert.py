@@ -195,7 +195,9 @@ def test_a_style_is_for_mmdetection_only(tmp_path: Path) -> None:
     path = file_of(random_model(settings_of(TORCHVISION)), "torchvision", tmp_path / "model.pth")
     with pytest.raises(UserError, match="--style caffe: only mmdetection's.* torchvision's; leave it out"):
         convert.convert_file(path, style="caffe")
-    with pytest.raises(UserError, match="--config x.yaml: .* is torchvision's, which has no file of settings"):
+    with pytest.raises(
+        UserError, match="--config x.yaml: .* is torchvision's, which has no file of settings"
+    ):
         convert.convert_file(path, "x.yaml")
 
 

@@ -71,6 +71,49 @@ def test_what_the_backbone_saw_otherwise_is_said(changes: dict[str, object], lin
     assert same.whole and len(same.lines("theirs")) == 1
 
 
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"rpn": {"sizes": [[16], [32], [64], [128], [256]]}},
+         "rpn: was trained .*--set 'model.rpn.sizes=[[16.0],[32.0],[64.0],[128.0],[256.0]]'"),
+        ({"box_head": {"fc_channels": 32, "box_weights": (1, 1, 1, 1)}},
+         "box_head: .*--set 'model.box_head.box_weights=[1.0,1.0,1.0,1.0]'"),
+        ({"roi": {"aligned": False}}, "box_head: .*--set 'model.roi.aligned=false'"),
+    ],
+    ids=["anchors", "deltas", "pixels"],
+)  # fmt: skip
+def test_settings_that_the_weights_depend_on_are_said(changes: dict[str, object], line: str) -> None:
+    begin, end = line.split(".*")
+    done = transfer(model(["a"]), model(["a"], **changes))
+    said = done.lines("theirs")
+    assert not done.whole and len(said) == 2 and begin in said[1] and said[1].endswith(end)
+    assert transfer(model(["a"], **changes), model(["a"], **changes)).whole
+
+
+def keypoints_model(*names: str):
+    schema = {"names": names, "flip": list(range(len(names))), "sigmas": [0.1] * len(names)}
+    return model(["a"], keypoints=schema, keypoint_head={"convs": 1, "channels": 16})
+
+
+def test_keypoints_follow_their_names() -> None:
+    other, network = keypoints_model("nose", "tail", "ear"), keypoints_model("ear", "paw", "nose")
+    other.keypoint_head.deconv.bias.data = torch.arange(3.0)
+    before = network.keypoint_head.deconv.weight.detach().clone()
+    done = transfer(network, other)
+    own, theirs = network.keypoint_head.deconv, other.keypoint_head.deconv
+    assert torch.equal(own.weight[:, [0, 2]], theirs.weight[:, [2, 0]])
+    assert torch.equal(own.weight[:, 1], before[:, 1]) and own.bias.tolist() == [2, 0, 0]
+    assert done.by_class["keypoint_head.deconv.weight"] == ["ear", "nose"] and not done.whole
+    assert "keypoint_head.deconv.weight: rows of ear, nose; the rest start anew" in "\n".join(done.lines("o"))
+
+
+def test_keypoints_without_a_name_in_common_go_by_their_place() -> None:
+    other, network = keypoints_model("nose", "tail"), keypoints_model("1", "2")
+    assert transfer(network, other).whole
+    assert torch.equal(network.keypoint_head.deconv.weight, other.keypoint_head.deconv.weight)
+    assert "keypoint_head.deconv.weight" in transfer(keypoints_model("1", "2", "3"), other).fresh
+
+
 def test_the_same_classes_are_copied_whole() -> None:
     other, network = model(["a", "b"]), model(["a", "b"])
     done = transfer(network, other)

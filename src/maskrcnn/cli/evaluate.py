@@ -172,6 +172,11 @@ def _parts_or_file(results: Path | None) -> tuple[Path | None, Path | None]:
             f"--results {results}: predict wrote it, and it would be written over; give another name,"
             " or, to read what was found, a folder of predict --shard"
         )
+    if results.is_file():
+        with results.open("rb") as file:
+            begin = file.read(64).lstrip()
+        if begin and not begin.startswith(b"["):
+            raise UserError(f"--results {results}: is there and holds no results; give another name")
     return None, results
 
 

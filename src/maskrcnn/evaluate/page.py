@@ -63,6 +63,7 @@ def write_page(
     sure = [result for result in results if result["score"] >= score]
     labels = truth.coco(main)
     sure_matched = match(labels, gather(sure, [main], truth).coco(labels, main), main)
+    boxes: Kind = "bbox" if "bbox" in matched else main
     images = _images(dataset, truth, matched[main], sure_matched, sure)
     best = images[: -BEST - 1 : -1] if len(images) > 2 * BEST else []
     pages.write_page(
@@ -78,7 +79,7 @@ def write_page(
         sizes=_sizes(scores, main),
         classes=_classes(scores, main),
         curves=_curves(matched),
-        confusion=_confusion(matched["bbox" if "bbox" in matched else main], score),
+        confusion=_confusion(truth, sure, boxes),
         errors=_errors(matched[main]),
         deciles=_deciles(images),
         worst=[_shown(dataset, image) for image in images[: min(WORST, len(images) - len(best))]],
@@ -132,9 +133,14 @@ def _curves(every: dict[Kind, hotcoco.COCOeval]) -> str:
     return pages.as_base64(buffer.getvalue())
 
 
-def _confusion(evaluator: hotcoco.COCOeval, score: float) -> dict[str, Any]:
-    """Labelled classes in rows, found ones in columns; last a column for "missed", a row for "nothing"."""
-    told = evaluator.confusion_matrix(min_score=score)
+def _confusion(truth: Truth, results: list[Result], kind: Kind) -> dict[str, Any]:
+    """Labelled classes in rows, found ones in columns; last a column for "missed", a row for "nothing". What
+    lies in a crowd is neither.
+    """
+    labels = truth.coco(kind)
+    states = match(labels, gather(results, [kind], truth).coco(labels, kind), kind).image_diagnostics()
+    counted = [result for i, result in enumerate(results, 1) if states["dt_status"].get(i) is not None]
+    told = match(labels, gather(counted, [kind], truth).coco(labels, kind), kind).confusion_matrix()
     matrix, names = np.asarray(told["matrix"], np.int64), list(told["cat_names"])
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     wrong = [

@@ -3,7 +3,8 @@ from.
 
 Tensors of the same name and shape are copied. Of those that have rows per class, the rows of classes with the
 same name are; so a model of COCO's 80 classes gives a model of "person" and "drone" its person. A model of
-one class gives it to another of one, whatever the two call it.
+one class gives it to another of one, whatever the two call it. So with keypoints, which go by their place
+where the two have no name in common.
 """
 
 from __future__ import annotations
@@ -20,8 +21,15 @@ from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.shell import first_of, set_options
 from maskrcnn.weights.first_convolution import STEM, adapt_first_convolution
 
-# what a backbone must be told as it was trained, or its features are others
-SEEN = ("input.order", "input.mean", "input.std", "backbone.stride_in_1x1")
+# what a part must be told as it was trained, or its weights mean something else
+SEEN = {
+    "backbone": ("input.order", "input.mean", "input.std", "backbone.stride_in_1x1", "backbone.norm_eps"),
+    "rpn": ("rpn.sizes", "rpn.ratios", "rpn.round_anchors", "rpn.strides_of_image"),
+    "box_head": ("box_head.box_weights", "roi.op", "roi.aligned", "roi.reduce", "roi.canonical_size"),
+}
+
+
+KEYPOINTS = "keypoint_head.deconv."  # has rows per keypoint; the weight along its second axis
 
 
 @dataclass
@@ -34,7 +42,7 @@ class Transfer:
     adapted: tuple[int, int] | None = None
     fresh: list[str] = field(default_factory=list)  # tensors that start anew
     unused: list[str] = field(default_factory=list)  # the other's tensors that have no place
-    otherwise: list[str] = field(default_factory=list)  # settings that the other's backbone was trained with
+    otherwise: dict[str, list[str]] = field(default_factory=dict)  # part: settings that the other's has
 
     @property
     def whole(self) -> bool:
@@ -57,10 +65,10 @@ class Transfer:
             f"  {part}: {count} tensors of {source} are not used"
             for part, count in Counter(map(_part, self.unused)).items()
         ]
-        if self.otherwise:
-            add = set_options(self.otherwise)
-            lines.append(f"  backbone: was trained with other settings; to start from it as it is: {add}")
-        return lines
+        return lines + [
+            f"  {part}: was trained with other settings; to start from it as it is: {set_options(settings)}"
+            for part, settings in self.otherwise.items()
+        ]
 
 
 def transfer(network: MaskRCNN, other: MaskRCNN) -> Transfer:
@@ -69,6 +77,8 @@ def transfer(network: MaskRCNN, other: MaskRCNN) -> Transfer:
     own, theirs = network.state_dict(), other.state_dict()
     classes = network.config.classes, other.config.classes
     one_to_one = classes[0] == classes[1] or len(classes[0]) == len(classes[1]) == 1
+    points = [each.config.keypoints.names if each.config.keypoints else [] for each in (network, other)]
+    by_place = points[0] == points[1] or not set(points[0]) & set(points[1])
     with torch.no_grad():
         for name, tensor in own.items():
             given = theirs.get(name)
@@ -77,6 +87,11 @@ def transfer(network: MaskRCNN, other: MaskRCNN) -> Transfer:
                 done.fresh.append(name)
             elif rows[0] is not None and rows[1] is not None and not one_to_one:
                 done.by_class[name] = _copy_rows(tensor, given, rows[0], rows[1])
+            elif name.startswith(KEYPOINTS) and not by_place:
+                ours, other_rows = (
+                    each.transpose(0, 1) if each.ndim > 1 else each for each in (tensor, given)
+                )
+                done.by_class[name] = _copy_rows(ours, other_rows, points[0], points[1])
             elif tensor.shape == given.shape:
                 tensor.copy_(given)
                 done.copied.append(name)
@@ -89,16 +104,21 @@ def transfer(network: MaskRCNN, other: MaskRCNN) -> Transfer:
             else:
                 done.fresh.append(name)
     done.unused = [name for name in theirs if name not in own]
-    same_channels = network.config.input.channels == other.config.input.channels
-    if same_channels and any(_part(name) == "backbone" for name in done.copied):
-        done.otherwise = _other_settings(network.config, other.config)
+    parts = {*map(_part, done.copied), *map(_part, done.by_class)}
+    done.otherwise = _other_settings(network.config, other.config, parts)
     return done
 
 
-def _other_settings(own: ModelConfig, theirs: ModelConfig) -> list[str]:
-    """What `theirs` says otherwise of what a backbone sees and how it strides."""
+def _other_settings(own: ModelConfig, theirs: ModelConfig, parts: set[str]) -> dict[str, list[str]]:
+    """What `theirs` says otherwise of what each of the `parts` depends on."""
     mine, other = (dotted(each.model_dump(mode="json")) for each in (own, theirs))
-    return [f"model.{key}={str(other[key]).lower()}" for key in SEEN if mine[key] != other[key]]
+    same_channels = own.input.channels == theirs.input.channels
+    differ = {
+        part: [f"model.{key}={str(other[key]).lower()}" for key in keys if mine[key] != other[key]]
+        for part, keys in SEEN.items()
+        if part in parts and (part != "backbone" or same_channels)
+    }
+    return {part: settings for part, settings in differ.items() if settings}
 
 
 def _rows(name: str, network: MaskRCNN) -> list[str] | None:
