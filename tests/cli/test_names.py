@@ -42,6 +42,7 @@ def test_another_tools_verb_is_answered_by_ours(verb: str, ours: str, error_line
     [
         (["train", "data", "--epochs", "3"], "--set train.epochs=N"),
         (["predict", "model", "a.png", "--conf", "0.3"], "--score"),
+        (["evaluate", "model", "data", "--iou", "0.3"], "test.nms_iou"),
         (["evaluate", "--data", "x"], "DATA"),
     ],
 )

@@ -24,6 +24,12 @@ VERBS = {
     "--help": "help usage",
     "--install-completion": "completion",
 }
+CONFIDENCE = "--conf --confidence --threshold --score-thr --min-score --confidence-threshold"
+IN_THE_MODEL = {
+    "test.nms_iou in the config.json of a model's folder": "--iou --iou-thres --nms --nms-iou",
+    "test.detections in the config.json of a model's folder": "--max-det --max-detections",
+    "input.short_side in the config.json of a model's folder": "--imgsz --img-size --image-size",
+}
 OPTIONS = {
     "train": {
         "--set train.epochs=N": "--epochs --num-epochs --max-epochs",
@@ -39,12 +45,19 @@ OPTIONS = {
         "maskrcnn launch --processes N train": "--gpus --num-gpus --nproc",
     },
     "predict": {
-        "--score X": "--conf --confidence --threshold --score-thr --min-score --confidence-threshold",
+        **IN_THE_MODEL,
+        "--score X": CONFIDENCE,
+        "--save yolo": "--save-txt",
+        "--save overlay": "--save-img",
+        "--no-overlay": "--nosave --no-save",
+        "--compile --bf16": "--half --fp16 --amp",
         "--out FOLDER": "--output --output-dir --save-dir --project --name",
         "the first word, WEIGHTS": "--weights --model --checkpoint",
         "the words after WEIGHTS": "--source --input --image --images --folder",
     },
     "evaluate": {
+        **IN_THE_MODEL,
+        "--score X": CONFIDENCE,
         "the first word, WEIGHTS": "--weights --model --checkpoint",
         "the second word, DATA": "--data --dataset --annotations --labels",
         "--batch N": "--batch-size",

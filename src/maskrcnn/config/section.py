@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -47,7 +48,9 @@ def validate(kind: type[T], settings: dict[str, Any], where: str) -> T:
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             siblings = _siblings(kind, [str(part) for part in first["loc"][:-1]])
-            hint = nearest(str(first["loc"][-1]), siblings)
+            last = str(first["loc"][-1])
+            elsewhere = [name for name in _names(kind) if name.endswith("." + last)]
+            hint = f"did you mean {' or '.join(elsewhere[:5])}?" if elsewhere else nearest(last, siblings)
             raise UserError(f"{where}: no setting {key!r}; {hint}") from None
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         if first["type"] == "value_error":  # of a section's validator
@@ -66,17 +69,27 @@ def _shown(value: Any) -> str:
 
 def _siblings(kind: type[BaseModel], location: list[str]) -> list[str]:
     """Names of the settings beside an unknown one."""
-    here: type[BaseModel] = kind
     for part in location:
-        field = here.model_fields.get(part)
-        if field is None:
+        section = _section(kind, part)
+        if section is None:
             break
-        options = [field.annotation, *getattr(field.annotation, "__args__", ())]
-        sections = [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
-        if not sections:
-            break
-        here = sections[0]
-    return list(here.model_fields)
+        kind = section
+    return list(kind.model_fields)
+
+
+def _section(kind: type[BaseModel], name: str) -> type[BaseModel] | None:
+    """The section that a setting is; None where it is a value, or there is none."""
+    field = kind.model_fields.get(name)
+    options = [field.annotation, *getattr(field.annotation, "__args__", ())] if field else []
+    return next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)
+
+
+def _names(kind: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """All settings by their dotted names, sections included."""
+    for name in kind.model_fields:
+        yield prefix + name
+        if section := _section(kind, name):
+            yield from _names(section, f"{prefix}{name}.")
 
 
 def dotted(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
