@@ -37,10 +37,7 @@ from maskrcnn.errors import UserError
         (["model.classes=[cell]", "model.class_ids=[1,2]"], "model.class_ids has 2 values"),
         (["lr=0.1"], "no setting 'lr'; did you mean train.lr?"),
         (["model.batch=4"], "no setting 'model.batch'; did you mean train.batch?"),
-        (
-            ["train.norm=none"],
-            "did you mean model.backbone.norm or model.neck.norm or model.box_head.norm or",
-        ),
+        (["train.norm=none"], "no setting 'train.norm'; did you mean model.backbone.norm or model.neck"),
         (["model.backbone.kind=swin"], "model.backbone.kind: none is called 'swin'; did you mean 'swin_t'?"),
         (["model.backbone.kind=timm:"], "model.backbone.kind: none is called"),
         (["model.neck.kind=c4"], "model.neck.kind=c4 needs a ResNet"),
