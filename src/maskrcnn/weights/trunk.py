@@ -111,6 +111,8 @@ def load_trunk(model: MaskRCNN, source: str | Path) -> int:
         state[name] = tensor
     if "conv1_w" in tensors:
         _check_caffe2(model.config, path)
+    if path.parent == TRUNKS or str(source).startswith("torchvision/"):
+        _check_rgb(model.config, source)
     if isinstance(model.backbone, EfficientNetLite) and path.parent != TRUNKS:
         _check_efficientnet(model.config, source)
     model.load_state_dict(state, strict=False)
@@ -198,6 +200,14 @@ def _check_caffe2(config: ModelConfig, path: Path) -> None:
     if not grouped and not config.backbone.stride_in_1x1:
         lacking.append("model.backbone.stride_in_1x1=true")
     refuse_other_settings(path, [each.replace(" ", "") for each in lacking])
+
+
+def _check_rgb(config: ModelConfig, source: str | Path) -> None:
+    """The package's trunks and torchvision's were trained on RGB, and stride in the 3x3 convolutions."""
+    lacking = [] if config.input.order == "rgb" else ["model.input.order=rgb"]
+    refuse_other_settings(
+        source, [*lacking, *(["model.backbone.stride_in_1x1=false"] if config.backbone.stride_in_1x1 else [])]
+    )
 
 
 def _check_efficientnet(config: ModelConfig, source: str | Path) -> None:
