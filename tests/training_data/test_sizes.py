@@ -47,6 +47,19 @@ def test_every_data_set_knows_them(dataset: FileDataset) -> None:
         assert all(type(side) is int for size in sizes for side in size)
 
 
+@pytest.mark.parametrize(
+    ("sides", "wanted"),
+    [([50], 50), ([50, 50, 50, 900], 50), ([256, 256, 360, 696], 360), ([90, 70, 80], 90), ([64] * 9, 64)],
+)
+def test_three_in_four_images_are_no_longer_than_a_tile(sides: list[int], wanted: int) -> None:
+    class Sized(Synthetic):
+        def size(self, index: int) -> tuple[int, int]:
+            return 40, sides[index]
+
+    side = fill_tile_side(Config(), Sized(len(sides))).model.input.tile_side
+    assert side == wanted and sum(each <= side for each in sides) >= 0.75 * len(sides)
+
+
 def test_no_labels_are_built_for_them(dataset: FileDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     sets = wrapped(dataset)[:-1]
 

@@ -68,7 +68,7 @@ class InputConfig(Section):
     tile_side: int | None = Field(None, ge=0)
     """Side in pixels of the images that the model is made for: one more than twice as long is predicted in
     tiles of it. 0: never, as for photographs, whose objects grow with them; in training null is filled in
-    from the data."""
+    from the data: three in four images are no longer."""
 
     @model_validator(mode="after")
     def _consistent(self) -> InputConfig:

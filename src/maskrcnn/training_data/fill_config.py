@@ -11,6 +11,8 @@ from maskrcnn.images.read import ValueRange
 from maskrcnn.images.value_range import IMAGES, find_value_range
 from maskrcnn.labels.types import Dataset
 
+MOSTLY = 0.75  # share of the images that are no longer than the side that a model is made for
+
 
 def fill_config(config: Config, dataset: Dataset) -> Config:
     """A copy of `config` whose classes, their ids and keypoint schema come from `dataset` where they were not
@@ -61,7 +63,7 @@ def fill_tile_side(config: Config, dataset: Dataset) -> Config:
         side = config.data.tiles.side
     else:
         sides = [max(dataset.size(index)) for index in range(len(dataset))]
-        side = int(np.median(sides)) if sides else 0
+        side = int(np.quantile(sides, MOSTLY, method="inverted_cdf")) if sides else 0
     settings = settings.model_copy(update={"tile_side": side})
     return config.model_copy(update={"model": config.model.model_copy(update={"input": settings})})
 
