@@ -146,6 +146,8 @@ def test_version_2_has_other_names() -> None:
         ("target_means=[0.0, 0.0,", "target_means=[0.1, 0.0,", "target_means"),
         ("output_size=14, sampling_ratio=2", "output_size=14, sampling_ratio=0",
          "mask_roi_extractor.roi_layer.sampling_ratio=0: this network has 2 alone"),
+        ("output_size=14, sampling_ratio=2", "output_size=14",
+         "mask_roi_extractor.roi_layer.sampling_ratio=0: this network has 2 alone"),
         ("keep_ratio=True", "keep_ratio=False", "keep_ratio=False.* give that with --config"),
         ("scale=(900, 600)", "scale=[(900, 600), (9, 6)]", "two numbers are expected"),
     ],
@@ -158,8 +160,16 @@ def test_what_this_network_has_not_is_refused(was: str, now: str, words: str) ->
 
 @pytest.mark.parametrize(
     "text",
-    ["model = dict(", "x" * 1_000_001, "a = " + "[" * 5000 + "]" * 5000, "a = 1\0", "a = {1: 2, **b}\nb ="],
-    ids=["cut", "long", "deep", "null", "end"],
+    [
+        "model = dict(",
+        "x" * 1_000_001,
+        "a = " + "[" * 5000 + "]" * 5000,
+        "a = 1\0",
+        "a = {1: 2, **b}\nb =",
+        "a = dict(5)",
+        "a = 0x" + "f" * 9000,
+    ],
+    ids=["cut", "long", "deep", "null", "end", "no-dict", "digits"],
 )
 def test_an_unreadable_text_is_one_line(text: str) -> None:
     with pytest.raises(UserError, match="x.pth: its settings are not readable as Python .* give --config"):

@@ -48,9 +48,17 @@ FIXED: dict[str, tuple[object, ...]] = {
     "test_cfg.rcnn.nms.class_agnostic": (False,),
 }
 POOLER, MASK_POOLER = "roi_head.bbox_roi_extractor.", "roi_head.mask_roi_extractor."
-# of which the mask head has what the box head has
-SHARED = ("type", "featmap_strides", "finest_scale", "roi_layer.type", "roi_layer.aligned",
-          "roi_layer.sampling_ratio", "roi_layer.sample_num", "roi_layer.pool_mode")  # fmt: skip
+# of which the mask head has what the box head has, and mmdetection's defaults
+SHARED: dict[str, object] = {
+    "type": "SingleRoIExtractor",
+    "featmap_strides": [4, 8, 16, 32],
+    "finest_scale": 56,
+    "roi_layer.type": "RoIAlign",
+    "roi_layer.aligned": True,
+    "roi_layer.sampling_ratio": 0,
+    "roi_layer.sample_num": 0,
+    "roi_layer.pool_mode": "avg",
+}
 # our setting, and theirs: the name of version 3 and, where it was another, of version 2
 TAKEN: tuple[tuple[str, ...], ...] = (
     ("rpn.ratios", "rpn_head.anchor_generator.ratios", "rpn_head.anchor_ratios"),
@@ -120,7 +128,7 @@ def parse_settings(text: str, where: str) -> dict[str, Any]:
             for target in statement.targets
             if isinstance(target, ast.Name)
         }
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+    except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError) as error:
         raise UserError(
             f"{where}: its settings are not readable as Python ({one_line(error):.100}); give --config with "
             "the .py that mmdetection wrote into work_dir, or the name of a published checkpoint"
@@ -129,6 +137,8 @@ def parse_settings(text: str, where: str) -> dict[str, Any]:
 
 def _value(node: ast.expr) -> Any:
     if isinstance(node, ast.Constant):
+        if isinstance(node.value, int) and abs(node.value) >= 2**63:
+            raise ValueError("a number of too many digits")
         return node.value
     if isinstance(node, ast.List | ast.Tuple):
         return [_value(item) for item in node.elts]
@@ -183,16 +193,18 @@ def as_ours(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def _refuse_others(model: Mapping[str, Any], where: str) -> None:
-    fixed = dict(FIXED)
+    wrong = [(name, value, only[0]) for name, only in FIXED.items()
+             if (value := _at(model, name)) is not None and value not in only]  # fmt: skip
     if _at(model, MASK_POOLER[:-1]) is not None:
-        fixed |= {MASK_POOLER + name: (_at(model, POOLER + name),) for name in SHARED}
-    for name, only in fixed.items():
-        value = _at(model, name)
-        if value is not None and value not in only:
-            raise UserError(
-                f"{where}: model.{name}={value!r:.60}: this network has {only[0]!r} alone; train it again "
-                "with that"
-            )
+        for name, default in SHARED.items():
+            box, mask = (_at(model, pooler + name) for pooler in (POOLER, MASK_POOLER))
+            box, mask = default if box is None else box, default if mask is None else mask
+            wrong += [(MASK_POOLER + name, mask, box)] if box != mask else []
+    for name, value, only in wrong:
+        raise UserError(
+            f"{where}: model.{name}={value!r:.60}: this network has {only!r:.60} alone; train it again with "
+            "that"
+        )
 
 
 def _anchors(model: Mapping[str, Any], where: str) -> dict[str, Any]:

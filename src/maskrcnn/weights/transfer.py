@@ -27,8 +27,6 @@ SEEN = {
     "rpn": ("rpn.sizes", "rpn.ratios", "rpn.round_anchors", "rpn.strides_of_image"),
     "box_head": ("box_head.box_weights", "roi.op", "roi.aligned", "roi.reduce", "roi.canonical_size"),
 }
-
-
 KEYPOINTS = "keypoint_head.deconv."  # has rows per keypoint; the weight along its second axis
 
 
