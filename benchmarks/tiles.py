@@ -45,7 +45,7 @@ from maskrcnn.weights.load import load_model
 SECTIONS = ("discs", "whole", "model", "scan", "borders", "slides", "peers")
 MODEL = "nuclei-mobilenet"
 PATTERN = 256  # pixels after which the slides repeat
-TILE = 256  # side of the tiles in peers and model
+TILE = 256  # side of the tiles in peers, model and scan
 # Tiles beside ours: times the side, at the same scale, and which part of it neighbours share
 OTHER_TILES = ((1, 4), (1, 3), (1, 2), (2, 4))
 MOST_LABELS = 10_000  # in one of the images that are put together
@@ -205,7 +205,7 @@ def model(data: Path, side: int, piece: int) -> Iterator[tuple[str, Any]]:
         yield "at once: seconds, MB above before", [round(got["seconds"], 1), round(got["memory"] / 1e6)]
         for times, part in OTHER_TILES:
             got = in_child(__file__, "--other-tiles", str(times), str(part), "--case", folder)
-            name = f"tiles of {times} x tile_side that share 1/{part}"
+            name = f"tiles of {times} x {TILE} that share 1/{part}"
             shares = [f"{got[each] / got['expected']:.2%}" for each in ("right", "half")]
             yield f"{name}: found, matched at IoU 0.9 and 0.5", [got["found"], *shares]
             yield f"{name}: mask AP against the labels", f"{got['ap']:.2%}"
@@ -215,9 +215,8 @@ def model(data: Path, side: int, piece: int) -> Iterator[tuple[str, Any]]:
 
 def at_once(folder: Path) -> dict[str, Any]:
     """What the model finds in a case's image as one, at the scale of its tiles; saved for the others."""
-    pixels, network = np.load(folder / "pixels.npy"), load_model(MODEL)
-    assert network.config.input.tile_side
-    runner = torch_runner(for_larger(network, len(pixels) / network.config.input.tile_side))
+    pixels, network = np.load(folder / "pixels.npy"), shipped()
+    runner = torch_runner(for_larger(network, len(pixels) / TILE))
     before, begin = peak_memory(), time.perf_counter()
     (found,) = predict_pixels(runner, [pixels])
     spent = {"seconds": time.perf_counter() - begin, "memory": peak_memory() - before}
@@ -239,6 +238,13 @@ def mask_ap(found: Instances, labelled: np.ndarray) -> float:
     return float(np.mean(values))
 
 
+def shipped() -> MaskRCNN:
+    """The shipped model, its tiles as long as the images that are put together."""
+    network = load_model(MODEL)
+    network.config.input = network.config.input.model_copy(update={"tile_side": TILE})
+    return network
+
+
 def for_larger(network: MaskRCNN, times: float) -> MaskRCNN:
     """The network for images so many times as long as its tiles, at their scale and with as much room."""
     form, more = network.config.input, math.ceil(times) ** 2
@@ -253,8 +259,8 @@ def for_larger(network: MaskRCNN, times: float) -> MaskRCNN:
 
 def other_tiles(folder: Path, times: int, part: int) -> dict[str, Any]:
     """A case in tiles of another side and overlap, in this process."""
-    pixels, network = np.load(folder / "pixels.npy"), load_model(MODEL)
-    side = times * (network.config.input.tile_side or TILE)
+    pixels, network = np.load(folder / "pixels.npy"), shipped()
+    side = times * TILE
     runner = torch_runner(for_larger(network, times))
     expected = windows(Instances.load(folder / "whole.npz"))
     with mock.patch("maskrcnn.predict.large.tile_overlap", lambda size, side: side // part):
@@ -274,7 +280,7 @@ def scan(data: Path, side: int, piece: int) -> Iterator[tuple[str, Any]]:
     borders are counted apart, in both alike.
     """
     chosen, across = pieces(data, piece), round(side / piece)
-    runner = torch_runner(load_model(MODEL))
+    runner = torch_runner(shipped())
     singly = [predict_pixels(runner, [pixels])[0] for pixels, _ in chosen[: across**2]]
     numbers = [number % len(chosen) for number in range(across**2)]
     pixels = joined([pixels for pixels, _ in chosen], across)
@@ -433,7 +439,7 @@ def case(folder: Path | None, side: int) -> tuple[np.ndarray, Find, list[Window]
     if folder is None:
         numbers = scene(side)
         return coded(numbers), lambda tile: numbered(decoded(tile)), windows(numbered(numbers))
-    runner = torch_runner(load_model(MODEL))
+    runner = torch_runner(shipped())
 
     def find(tile: np.ndarray) -> Instances:
         return predict_pixels(runner, [tile])[0]
