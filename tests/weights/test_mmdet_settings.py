@@ -84,7 +84,7 @@ data = dict(
                 dict(type='LoadImageFromFile'),
                 dict(
                     type='MultiScaleFlipAug',
-                    img_scale=(1000, 500),
+                    img_scale=[(1000, 500)],
                     flip=False,
                     transforms=[
                         dict(type='Resize', keep_ratio=True),
@@ -148,6 +148,7 @@ def test_version_2_has_other_names() -> None:
          "mask_roi_extractor.roi_layer.sampling_ratio=0: this network has 2 alone"),
         ("output_size=14, sampling_ratio=2", "output_size=14",
          "mask_roi_extractor.roi_layer.sampling_ratio=0: this network has 2 alone"),
+        ("num_outs=5", "num_outs=5, conv_cfg=dict(type='ConvWS')", "neck.conv_cfg.type='ConvWS'"),
         ("keep_ratio=True", "keep_ratio=False", "keep_ratio=False.* give that with --config"),
         ("scale=(900, 600)", "scale=[(900, 600), (9, 6)]", "two numbers are expected"),
     ],

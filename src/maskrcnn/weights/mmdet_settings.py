@@ -23,6 +23,12 @@ FIXED: dict[str, tuple[object, ...]] = {
     "neck.num_outs": (5,),
     "neck.start_level": (0,),
     "neck.add_extra_convs": (False,),
+    "neck.upsample_cfg.mode": ("nearest",),
+    # of the same tensors as others, which another convolution, such as ConvWS, takes otherwise
+    "backbone.conv_cfg.type": ("Conv2d", "Conv"),
+    "neck.conv_cfg.type": ("Conv2d", "Conv"),
+    "roi_head.bbox_head.conv_cfg.type": ("Conv2d", "Conv"),
+    "roi_head.mask_head.conv_cfg.type": ("Conv2d", "Conv"),
     "rpn_head.type": ("RPNHead",),
     "rpn_head.anchor_generator.type": ("AnchorGenerator",),
     "rpn_head.anchor_generator.strides": ([4, 8, 16, 32, 64],),
@@ -32,6 +38,8 @@ FIXED: dict[str, tuple[object, ...]] = {
     "rpn_head.bbox_coder.type": ("DeltaXYWHBBoxCoder",),
     "rpn_head.bbox_coder.target_means": ([0, 0, 0, 0],),
     "rpn_head.bbox_coder.target_stds": ([1, 1, 1, 1],),
+    "rpn_head.bbox_coder.clip_border": (True,),
+    "rpn_head.bbox_coder.add_ctr_clamp": (False,),
     "rpn_head.loss_cls.use_sigmoid": (True,),
     "roi_head.type": ("StandardRoIHead",),
     "roi_head.bbox_roi_extractor.type": ("SingleRoIExtractor",),
@@ -40,10 +48,13 @@ FIXED: dict[str, tuple[object, ...]] = {
     "roi_head.bbox_roi_extractor.roi_layer.pool_mode": ("avg",),
     "roi_head.bbox_head.bbox_coder.type": ("DeltaXYWHBBoxCoder",),
     "roi_head.bbox_head.bbox_coder.target_means": ([0, 0, 0, 0],),
+    "roi_head.bbox_head.bbox_coder.clip_border": (True,),
+    "roi_head.bbox_head.bbox_coder.add_ctr_clamp": (False,),
     "roi_head.bbox_head.loss_cls.type": ("CrossEntropyLoss",),
     "roi_head.bbox_head.loss_cls.use_sigmoid": (False,),
     "roi_head.mask_head.type": ("FCNMaskHead",),
     "test_cfg.rpn.nms.type": ("nms",),
+    "test_cfg.rpn.nms_across_levels": (False,),
     "test_cfg.rcnn.nms.type": ("nms",),
     "test_cfg.rcnn.nms.class_agnostic": (False,),
 }
@@ -245,7 +256,7 @@ def _input(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
     ours = _sides(steps, where, third)
     if norm is not None:
         rgb = norm.get("bgr_to_rgb", False) if third else norm.get("to_rgb", True)
-        padding = norm.get("pad_size_divisor") if third else steps.get("Pad", {}).get("size_divisor")
+        padding = norm.get("pad_size_divisor") or steps.get("Pad", {}).get("size_divisor")
         ours |= {"input.order": "rgb" if rgb else "bgr", "input.divisor": padding or 1}
         ours |= {"input.mean": norm.get("mean") or [0.0] * 3, "input.std": norm.get("std") or [1.0] * 3}
     return ours
@@ -257,6 +268,8 @@ def _sides(steps: Mapping[str, Mapping[str, Any]], where: str, third: bool) -> d
     if resize is None:
         return {}
     scale = resize.get("scale") or resize.get("img_scale") or _at(steps, "MultiScaleFlipAug.img_scale")
+    if isinstance(scale, list) and len(scale) == 1:
+        scale = scale[0]
     if not resize.get("keep_ratio", not third):
         raise UserError(
             f"{where}: its test images are resized to {scale} with keep_ratio=False, and this network keeps "
