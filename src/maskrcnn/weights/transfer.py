@@ -102,7 +102,7 @@ def transfer(network: MaskRCNN, other: MaskRCNN) -> Transfer:
             else:
                 done.fresh.append(name)
     done.unused = [name for name in theirs if name not in own]
-    parts = {*map(_part, done.copied), *map(_part, done.by_class)}
+    parts = set(map(_part, [*done.copied, *done.by_class])) - set(map(_part, done.fresh))
     done.otherwise = _other_settings(network.config, other.config, parts)
     return done
 
