@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -150,12 +149,6 @@ def test_images_are_written(tmp_path: Path) -> None:
     assert [int(again.pixels(index)[0, 0, 0]) for index in range(5)] == list(range(5))
     assert all(tmp_path / "images" in path.resolve().parents for path in tmp_path.rglob("*.png"))
     assert [image.annotations[0].id for image in again] == [1, 2, 3, 4, 5], "equal ids become numbers from 1"
-
-
-def test_limit(tmp_path: Path) -> None:
-    write_coco(drawn("a", "b", "c"), tmp_path / "set.json", tmp_path / "images", limit=2)
-    assert len(json.loads((tmp_path / "set.json").read_text())["images"]) == 2
-    assert len(list((tmp_path / "images").iterdir())) == 2
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:

@@ -5,14 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, TextIO
 
-import numpy as np
-from PIL import Image
-
 from maskrcnn.files import new_file, write_text
-from maskrcnn.labels.image_files import relative_name
 from maskrcnn.labels.keypoint_schema import write_schema
 from maskrcnn.labels.types import Annotation, Dataset, DatasetInfo, LabelledImage, of_each_class
 from maskrcnn.labels.writers.format_writer import FormatWriter
@@ -28,16 +24,13 @@ def write_coco_copies(datasets: Mapping[str, Dataset], folder: Path) -> None:
     Errors are those of `write_coco`.
     """
     for split, dataset in datasets.items():
-        taken: set[str] = set()
-        names = [copy_image(dataset, index, folder / split, taken) for index in range(len(dataset))]
-        write_coco(dataset, folder / f"{split}.json", file_names=names)
+        write_coco(dataset, folder / f"{split}.json", folder / split)
 
 
 def write_coco(
     dataset: Dataset,
     json_path: Path,
     image_folder: Path | None = None,
-    limit: int | None = None,
     *,
     file_names: list[str] | None = None,
 ) -> None:
@@ -48,30 +41,22 @@ def write_coco(
 
     Args:
         json_path: the file; its folder is made.
-        image_folder: where to write the images, as PNG or with more than four channels as .npy; None: no
-            images, and `file_name` stays as it is.
-        limit: write only so many images, the first ones.
-        file_names: what to call the images, where they are not written here.
+        image_folder: where to copy the images to (`copy_image`); None: no images, and `file_name` stays.
+        file_names: what to call the images, where they are not copied.
 
     Raises:
         DataError: an image cannot be read.
         OSError: the disk is full or may not be written to.
     """
     json_path = Path(json_path)
-    count = len(dataset) if limit is None else min(limit, len(dataset))
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     taken: set[str] = set()
     with_keypoints: set[int] = set()
-    for index in range(count):
-        image = dataset.image(index)
-        file_name = file_names[index] if file_names is not None else image.file_name
+    for index, image in enumerate(dataset):
+        file_name = image.file_name if file_names is None else file_names[index]
         if image_folder is not None:
-            pixels = dataset.pixels(index)
-            file_name = _new_name(file_name, index, taken, ".png" if pixels.shape[2] <= 4 else ".npy")
-            path = Path(image_folder) / file_name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _save(pixels, path)
+            file_name = copy_image(dataset, index, image_folder, taken)
         images.append(
             {"id": image.image_id, "file_name": file_name, "height": image.height, "width": image.width}
             | _searched(image, dataset.info)
@@ -200,21 +185,3 @@ def _categories(info: DatasetInfo, with_keypoints: set[int]) -> list[dict[str, A
     for label in with_keypoints or range(len(categories)):
         categories[label] |= write_schema(info.keypoints)
     return categories
-
-
-def _save(pixels: np.ndarray, path: Path) -> None:
-    """Write an image (H, W, C) as PNG or, with more than four channels, as an array."""
-    if path.suffix == ".npy":
-        np.save(path, pixels, allow_pickle=False)
-    else:
-        Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(path, format="PNG")
-
-
-def _new_name(file_name: str, index: int, taken: set[str], suffix: str) -> str:
-    """A name under the folder of the images that no other image has."""
-    inside = relative_name(file_name) or f"{index:06d}"
-    name = str(PurePosixPath(inside.replace("\\", "/")).with_suffix(suffix))
-    if name in taken:
-        name = str(PurePosixPath(name).with_suffix("")) + f"-{index:06d}{suffix}"
-    taken.add(name)
-    return name

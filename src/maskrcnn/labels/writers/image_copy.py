@@ -7,6 +7,7 @@ import re
 import shutil
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 from PIL import Image
 
 from maskrcnn.files import new_file
@@ -44,7 +45,7 @@ def copy_image(
     suffix and for upper case.
 
     Names keep their folders, but for those called "images": readers of YOLO look for labels by that word. A
-    generated image becomes a PNG.
+    generated image becomes a PNG, or with more than four channels an array.
 
     Args:
         flat: names lose all their folders.
@@ -54,11 +55,12 @@ def copy_image(
         DataError: a generated image cannot be made.
     """
     image = dataset.image(index)
+    pixels = dataset.pixels(index) if image.path is None else None
     inside = PurePosixPath((relative_name(image.file_name) or f"{index:06d}.png").replace("\\", "/"))
     kept = [] if flat else [part for part in inside.parent.parts if part != "images"]
     inside = PurePosixPath(*kept, inside.name)
-    if image.path is None:
-        inside = inside.with_suffix(".png")
+    if pixels is not None:
+        inside = inside.with_suffix(".png" if pixels.shape[2] <= 4 else ".npy")
     if plain:
         inside = PurePosixPath(plain_name(str(inside)))
     stem = str(inside.with_suffix(""))
@@ -68,8 +70,10 @@ def copy_image(
     name = f"{stem}{inside.suffix}"
     target = folder / name
     target.parent.mkdir(parents=True, exist_ok=True)
-    if image.path is None:
-        Image.fromarray(dataset.pixels(index)).save(target)
-    else:
+    if image.path is not None:
         shutil.copyfile(image.path, target)
+    elif pixels is not None and pixels.shape[2] > 4:
+        np.save(target, pixels, allow_pickle=False)
+    elif pixels is not None:
+        Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(target)
     return name
