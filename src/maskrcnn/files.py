@@ -87,15 +87,14 @@ def write_json(path: Path, content: Any) -> None:
 
 
 @contextmanager
-def new_file(path: Path, mode: int | None = None, *, flush: bool = True) -> Iterator[Path]:
+def new_file(path: Path, *, flush: bool = True) -> Iterator[Path]:
     """A path to write to; the file there takes the place of `path` when the block ends without an error.
 
-    Until then and after an error the old file is whole. A link stays and what it leads to is replaced. A
-    device or a pipe is written through: `/dev/null`, `/dev/stdout`, `>(...)`.
+    Until then and after an error the old file is whole; its permissions stay. A link stays and what it
+    leads to is replaced. A device or a pipe is written through: `/dev/null`, `/dev/stdout`, `>(...)`.
 
     Args:
         path: missing folders above it are created.
-        mode: permissions; None: those of the old file, else what the umask leaves.
         flush: it is on the disk before it takes its place, and outlasts a power failure too.
 
     Raises:
@@ -115,7 +114,7 @@ def new_file(path: Path, mode: int | None = None, *, flush: bool = True) -> Iter
     try:
         unfinished.open("xb").close()
         likewise = path if path.exists() else unfinished
-        mode = likewise.stat().st_mode & 0o7777 if mode is None else mode
+        mode = likewise.stat().st_mode & 0o7777
         yield unfinished
         unfinished.chmod(mode)  # a library may have made another file of it
         if flush:

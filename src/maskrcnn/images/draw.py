@@ -107,7 +107,6 @@ def draw_instances(
     boxes: bool = True,
     masks: bool = True,
     keypoints: bool = True,
-    keypoint_score: float | None = None,
     line_width: int | None = None,
     colours: Colours = None,
     enlarge: bool = True,
@@ -119,8 +118,8 @@ def draw_instances(
         instances: in the same image's pixels.
         labels: class names are written, with the numbers of tracked objects.
         scores: are written, in percent.
-        keypoint_score: keypoints below it, and the limbs that end in them, are not drawn; None: 0.5 where
-            scores are expected OKS (the instances have `keypoint_scores`), else 0.1.
+        keypoints: those of a score of 0.1, or 0.5 where scores are expected OKS (the instances have
+            `keypoint_scores`), and the limbs between them.
         line_width: of boxes and of the outlines of masks, pixels; None: by the size of the image, and of a
             small object.
         colours: None: each object, or each track, has its own; "class": each class has its own; a list of
@@ -137,8 +136,6 @@ def draw_instances(
         raise UserError(
             f"draw: the image is {have[1]} x {have[0]}, its instances are for {want[1]} x {want[0]}"
         )
-    if keypoint_score is None:
-        keypoint_score = 0.1 if instances.keypoint_scores is None else 0.5
     factor = -(-SMALLEST // max(pixels.shape[:2])) if enlarge else 1
     canvas = np.ascontiguousarray(as_shown(pixels)).copy()
     if factor > 1:
@@ -157,10 +154,10 @@ def draw_instances(
         _draw_box(canvas, box, chosen[row], style.of_object(box))
     if keypoints and instances.keypoints is not None:
         limbs = instances.keypoint_schema.skeleton if instances.keypoint_schema else []
+        least = 0.1 if instances.keypoint_scores is None else 0.5
         for row in large_first:
-            _draw_skeleton(
-                canvas, instances.keypoints[row], limbs, instances.boxes[row], chosen[row], keypoint_score
-            )
+            box = instances.boxes[row]
+            _draw_skeleton(canvas, instances.keypoints[row], limbs, box, chosen[row], least)
     return _draw_tags(canvas, instances, chosen, style, _tag_texts(instances, labels, scores))
 
 

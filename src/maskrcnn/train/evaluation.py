@@ -147,13 +147,13 @@ def figure_of_merit(scores: Scores, best: str) -> float | None:
     scored; of all detections that the model gives.
     """
     figures = [
-        numbers[f"AP{most_of(numbers)}"] for kind, numbers in scores.kinds.items() if best in (kind, "mean")
+        numbers[f"AP{suffix_of(numbers)}"] for kind, numbers in scores.kinds.items() if best in (kind, "mean")
     ]
     known = [figure for figure in figures if figure is not None]
     return sum(known) / len(known) if known else None
 
 
-def most_of(numbers: Mapping[str, float | None]) -> str:
+def suffix_of(numbers: Mapping[str, float | None]) -> str:
     """What the names of the figures end with that count more than 100 detections, as "@300"; else nothing."""
     return next((name[2:] for name in numbers if name.startswith("AP@")), "")
 
@@ -165,7 +165,7 @@ def scores_line(scores: Scores) -> str:
         if numbers["AP"] is None:
             parts.append(f"{KIND_NAMES[kind]} AP - ({UNMEASURED[kind]})")
             continue
-        names = [f"{name}{most_of(numbers)}" for name in ("AP", "AP50")]
+        names = [f"{name}{suffix_of(numbers)}" for name in ("AP", "AP50")]
         pair = ("-" if numbers[name] is None else f"{numbers[name]:.1f}" for name in names)
         parts.append(f"{KIND_NAMES[kind]} {names[0]} {next(pair)} ({names[1]} {next(pair)})")
     return "  ".join(parts)

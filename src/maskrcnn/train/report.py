@@ -11,7 +11,7 @@ from maskrcnn.files import new_file, write_text
 from maskrcnn.pages import as_base64, write_page
 from maskrcnn.shell import counted
 from maskrcnn.train.checkpoint import TrainingState
-from maskrcnn.train.evaluation import best_line, most_of
+from maskrcnn.train.evaluation import best_line, suffix_of
 from maskrcnn.train.log import read_metrics
 
 NOT_LOSSES = {"kind", "iteration", "epoch", "lr", "gradient_norm", "images_per_s", "memory_gb"}
@@ -163,7 +163,7 @@ def _rows(evaluations: list[dict[str, Any]]) -> list[list[str]]:
 
 def _shown(numbers: dict[str, float | None]) -> list[str]:
     """The names of AP and AP50 that count all detections of the model."""
-    return [f"{name}{most_of(numbers)}" for name in ("AP", "AP50")]
+    return [f"{name}{suffix_of(numbers)}" for name in ("AP", "AP50")]
 
 
 def _table(rows: list[list[str]]) -> list[str]:
