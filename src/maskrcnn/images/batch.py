@@ -48,8 +48,9 @@ class Batch:
 
 @dataclass
 class Targets:
-    """The objects in a Batch: G slots an image, one or more. Those that are not `valid` hold zeros; none is both
-    valid and ignored.
+    """The objects in a Batch: G slots an image, at least one.
+
+    Slots that are not `valid` hold zeros; none is both valid and ignored.
     """
 
     boxes: Tensor  # (B, G, 4) float xyxy
