@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from maskrcnn.cli.main import main
+from maskrcnn.config.model import ModelConfig
 from maskrcnn.errors import UserError
 from maskrcnn.model.build import build
 from maskrcnn.weights.convert import convert_file
@@ -15,7 +16,8 @@ from maskrcnn.weights.detectron2 import config_of as detectron2_config
 from maskrcnn.weights.detectron2_yaml import resolve
 from maskrcnn.weights.foreign import LIBRARIES, foreign_state
 from maskrcnn.weights.mmdet import config_of
-from maskrcnn.weights.mmdet_settings import as_ours, parse_settings, style_of
+from maskrcnn.weights.mmdet_settings import as_ours, style_of
+from maskrcnn.weights.mmdet_text import parse_settings
 from maskrcnn.weights.published import find_published
 
 DETECTRON2 = "detectron2/COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x"
@@ -149,8 +151,32 @@ def test_version_2_has_other_names() -> None:
         ("output_size=14, sampling_ratio=2", "output_size=14",
          "mask_roi_extractor.roi_layer.sampling_ratio=0: this network has 2 alone"),
         ("num_outs=5", "num_outs=5, conv_cfg=dict(type='ConvWS')", "neck.conv_cfg.type='ConvWS'"),
-        ("keep_ratio=True", "keep_ratio=False", "keep_ratio=False.* give that with --config"),
+        ("keep_ratio=True", "keep_ratio=False", "keep_ratio=False, .* give it with --config"),
         ("scale=(900, 600)", "scale=[(900, 600), (9, 6)]", "two numbers are expected"),
+        ("scale=(900, 600), type='Resize'", "type='FixScaleResize'", "go through FixScaleResize, which"),
+        ("            dict(keep_ratio=True, scale=(900, 600), type='Resize'),\n", "", "are not resized"),
+        ("type='LoadImageFromFile'", "type='LoadImageFromFile', color_type='grayscale'", "in colour"),
+        ("type='Resize'),", "type='Resize'), dict(type='Pad', size=(9, 9)),", "padded to one size"),
+        ("type='Resize'),", "type='Resize'), dict(type='Resize', scale=2),", "go through Resize 2 times"),
+        ("pad_size_divisor=64", "pad_size_divisor=1", "padded to a multiple of 1, and here of 32"),
+        ("bgr_to_rgb=False", "bgr_to_rgb='False'", "True or False is expected"),
+        ("mean=[1.0, 2.0, 3.0]", "mean=['1', 2, 3]", "a mean of .* numbers are expected"),
+        ("loss_bbox=", "cls_predictor_cfg=dict(type='NormedLinear'), loss_bbox=", "'Linear' alone"),
+        ("style='caffe'", "style='caffe', strides=(1, 2, 2, 1)", r"backbone.strides=\[1, 2, 2, 1\]"),
+        ("num_outs=5", "num_outs=5, act_cfg=dict(type='ReLU')", "neck.act_cfg="),
+        ("num_outs=5", "num_outs=5, norm_cfg=dict(type='GN', num_groups=16)", "num_groups=16"),
+        ("iou_threshold=0.2", "iou_threshold=0.2, offset=1", "nms.offset=1"),
+        ("nms_pre=800", "nms_pre=800, nms_post=100", "nms_post holds 100"),
+        ("score_thr=0.3", "score_thr=True", "score_thr holds True, where a number"),
+        ("score_thr=0.3", "score_thr=level", "model.test_cfg.rcnn.score_thr=level"),
+        ("max_per_img=500", "max_per_img=-1", "rcnn.max_per_img holds -1"),
+        ("max_per_img=500", "max_per_img='many'", "rcnn.max_per_img holds 'many'"),
+        ("target_stds=[0.05, 0.05, 0.1, 0.1]", "target_stds=[]", "four numbers"),
+        ("scales=[2]", "scales=[]", r"scales=\[\]: this network takes one"),
+        ("finest_scale=112,\n            roi_layer=dict(output_size=7", "finest_scale=0,\n            roi_layer=dict(output_size=7",
+         "finest_scale"),
+        ("auto_scale_lr = ", "model['style'] = 'caffe'\nauto_scale_lr = ", "line 2 is no plain assignment"),
+        ("auto_scale_lr = ", "_base_ = './a.py'\nauto_scale_lr = ", "_base_ names other files.* give --config"),
     ],
 )  # fmt: skip
 def test_what_this_network_has_not_is_refused(was: str, now: str, words: str) -> None:
@@ -168,25 +194,81 @@ def test_what_this_network_has_not_is_refused(was: str, now: str, words: str) ->
         "a = 1\0",
         "a = {1: 2, **b}\nb =",
         "a = dict(5)",
+        "a = {**b}",
         "a = 0x" + "f" * 9000,
+        "a = 1 / 0",
+        "a = [1] * 3\nmodel = dict(b=a)",
+        "a = [0]\n" + "a = [a, a]\n" * 40,
+        "model.update(a=5)",
+        '{"model": 5}',
+        "with read_base():\n    a = 5",
     ],
-    ids=["cut", "long", "deep", "null", "end", "no-dict", "digits"],
+    ids="cut long deep null end no-dict unpacked digits zero times laughs update json base".split(),
 )
 def test_an_unreadable_text_is_one_line(text: str) -> None:
-    with pytest.raises(UserError, match="x.pth: its settings are not readable as Python .* give --config"):
+    with pytest.raises(
+        UserError, match="x.pth: its settings are not readable as plain Python .* give --config"
+    ):
         parse_settings(text, "x.pth")
 
 
 def test_nothing_of_it_is_run(tmp_path: Path) -> None:
     there = tmp_path / "there"
-    text = (
-        f"import os\nopen({str(there)!r}, 'w')\na = open({str(there)!r}, 'w')\nb = dict(c=-1, **{{'0': -x}})"
-    )
+    text = f"import os\na = open({str(there)!r}, 'w')\nb = dict(c=-1, **{{'0': -x}})"
     assert parse_settings(text, "x.pth") == {"a": f"open({str(there)!r}, 'w')", "b": {"0": "-x", "c": -1}}
     assert not there.exists()
     assert parse_settings("d = dict({'0': 1, 'type': 'a.b.C'}, e=(1, None))", "x.pth") == {
         "d": {"0": 1, "type": "C", "e": [1, None]}
     }
+
+
+def test_earlier_names_stand_for_their_values() -> None:
+    """As in a file that somebody wrote by hand."""
+    text = """
+norm: dict = dict(mean=[1, 2, 3])
+beta = 1.0 / 9.0
+model = dict(data_preprocessor=dict(bgr_to_rgb=True, **norm), b={**norm, 'c': beta * 2})
+"""
+    assert parse_settings(text, "x.py")["model"] == {
+        "data_preprocessor": {"bgr_to_rgb": True, "mean": [1, 2, 3]},
+        "b": {"mean": [1, 2, 3], "c": 2 / 9},
+    }
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "changed"),
+    [
+        ("bgr_to_rgb=False", "bgr_to_rgb=False, rgb_to_bgr=True", {"input.order": "rgb"}),
+        ("backend_args=None", "channel_order='rgb'", {"input.order": "rgb"}),
+        ("type='Resize'),", "type='Resize'), dict(size_divisor=192, type='Pad'),", {"input.divisor": 192}),
+        ("style='caffe'", "style='caffe', norm_cfg=dict(eps=0.01)", {"backbone.norm_eps": 0.01}),
+        ("strides=[4, 8, 16, 32, 64]", "strides=[(4, 4), (8, 8), (16, 16), (32, 32), (64, 64)]", {}),
+        ("output_size=14", "output_size=(14, 14)", {}),
+        ("min_bbox_size=3", "min_bbox_size=-1", {"rpn.min_size": 0}),
+        ("mask_roi_extractor=", "other=", {"mask_head.size": 7}),
+        ("test_dataloader = ", "val_dataloader = ", {}),
+        ("pipeline=[", "datasets=[dict(dataset=dict(pipeline=[", {}),
+    ],
+)  # fmt: skip
+def test_what_says_the_same_otherwise_is_taken(was: str, now: str, changed: dict[str, object]) -> None:
+    assert was in VERSION_3
+    text = VERSION_3.replace(was, now)
+    text = text.replace("        ],\n", "        ]))],\n") if "datasets" in now else text
+    assert ours(text) == ours(VERSION_3) | changed
+
+
+def test_version_2_is_normalised_and_resized_as_its_steps_say() -> None:
+    raw = VERSION_2.replace(
+        "dict(type='Normalize', mean=[10.0, 20.0, 30.0], std=[1.0, 2.0, 3.0], to_rgb=True),", ""
+    )
+    assert raw != VERSION_2
+    assert ours(raw) == ours(VERSION_2) | {
+        "input.order": "bgr", "input.mean": [0.0, 0.0, 0.0], "input.std": [1.0, 1.0, 1.0],
+    }  # fmt: skip
+    inner = VERSION_2.replace("type='Resize', keep", "type='Resize', img_scale=(9, 6), keep")
+    assert ours(inner) == ours(VERSION_2), "the scale of MultiScaleFlipAug comes first"
+    with pytest.raises(UserError, match="are flipped as well"):
+        ours(VERSION_2.replace("flip=False", "flip=True"))
 
 
 def test_a_checkpoint_with_settings_needs_no_style(tmp_path: Path) -> None:
@@ -196,14 +278,15 @@ def test_a_checkpoint_with_settings_needs_no_style(tmp_path: Path) -> None:
     found = convert_file(path).config
     assert found.backbone.stride_in_1x1 and found.input.order == "bgr" and found.rpn.ratios == [1, 3, 4]
     assert found == config_of(state, style="caffe", said=ours(VERSION_3.replace("2.0, 4.0]", "3.0, 4.0]")))
-    assert convert_file(path, style="caffe").config == found
+    assert convert_file(path, style="caffe").config == found and found.test.candidates == 2000
+    assert config_of(state, said={"test.score": 0.0001}).test.candidates == 10_000, "LVIS"
     with pytest.raises(UserError, match=r"--style pytorch: the settings of .*epoch_12.pth say caffe; leave"):
         convert_file(path, style="pytorch")
     settings.write_text(VERSION_3)
     given = convert_file(path, settings).config
     assert given.rpn.ratios == [1, 2, 4]
     settings.write_text("_base_ = './other.py'\n" + VERSION_3)
-    with pytest.raises(UserError, match=r"mask.py: is based on other files; give the .py that mmdetection"):
+    with pytest.raises(UserError, match=r"mask.py: .*_base_ names other files.*; give --config"):
         convert_file(path, settings)
     settings.write_text("a = 1")
     with pytest.raises(UserError, match=r"mask.py: has no model"):
@@ -220,4 +303,29 @@ def test_a_detector_of_boxes_has_no_mask_head_to_set(
     assert "resnet50-fpn, 80 classes, boxes:" in capsys.readouterr().out
     torch.save({"state_dict": state, "meta": {"cfg": text.replace("500", "'many'")}}, tmp_path / "x.pth")
     assert main(["convert", "weights", str(tmp_path / "x.pth"), "--out", str(tmp_path / "b")]) == 2
-    assert "test.detections" in capsys.readouterr().err
+    assert "max_per_img holds 'many'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"neck": {"channels": 64, "norm": "batch"}, "rpn": {"convs": 2, "channels": 32}},
+        {"neck": {"channels": 64, "norm": "group"}, "backbone": {"kind": "resnet50", "norm": "group"}},
+        {"box_head": {"convs": 2, "conv_channels": 32, "fcs": 1, "fc_channels": 48, "norm": "batch"},
+         "mask_head": {"convs": 2, "channels": 32, "norm": "batch"}},
+        {"box_head": {"convs": 1, "fcs": 1, "norm": "group"}, "mask_head": {"norm": "group"}},
+    ],
+)  # fmt: skip
+def test_the_tensors_tell_widths_and_norms(changes: dict[str, object], tmp_path: Path) -> None:
+    names = [str(number) for number in range(80)]
+    settings = {"classes": names, "backbone": {"kind": "resnet50"}, "neck": {"channels": 64}, **changes}
+    model = build(ModelConfig.model_validate(settings))
+    state = foreign_state(model, LIBRARIES["mmdet"])
+    torch.save({"state_dict": state, "meta": {"CLASSES": names}}, tmp_path / "x.pth")
+    found = convert_file(tmp_path / "x.pth", style="pytorch")
+    own, theirs = model.state_dict(), found.state_dict()
+    assert own.keys() == theirs.keys()
+    assert all(torch.equal(own[name], theirs[name]) for name in own)
+    for section, said in changes.items():
+        dumped = getattr(found.config, section).model_dump()
+        assert {key: dumped[key] for key in said} == said

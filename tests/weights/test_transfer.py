@@ -37,10 +37,10 @@ def test_rows_follow_the_names_of_classes() -> None:
     assert torch.equal(own["mask_head.predict.weight"][2], theirs["mask_head.predict.weight"][0])
     rest = [name for name in own if name not in done.by_class]
     assert all(torch.equal(own[name], theirs[name]) for name in rest) and len(done.copied) == len(rest)
-    assert done.by_class[score] == ["person", "cat"]
+    assert done.by_class[score] == ["person", "cat", "the background"]
     assert not done.fresh and not done.unused
     text = "\n".join(done.lines("coco"))
-    assert "box_head.score.weight: rows of person, cat; the rest start anew" in text
+    assert "box_head.score.weight: rows of person, cat, the background; the rest start anew" in text
 
 
 def test_other_shapes_and_heads_are_counted() -> None:
@@ -75,10 +75,10 @@ def test_what_the_backbone_saw_otherwise_is_said(changes: dict[str, object], lin
     ("changes", "line"),
     [
         ({"rpn": {"sizes": [[16], [32], [64], [128], [256]]}},
-         "rpn: was trained .*--set 'model.rpn.sizes=[[16.0],[32.0],[64.0],[128.0],[256.0]]'"),
+         "rpn: trained .*--set 'model.rpn.sizes=[[16.0],[32.0],[64.0],[128.0],[256.0]]'"),
         ({"box_head": {"fc_channels": 32, "box_weights": (1, 1, 1, 1)}},
          "box_head: .*--set 'model.box_head.box_weights=[1.0,1.0,1.0,1.0]'"),
-        ({"roi": {"aligned": False}}, "box_head: .*--set 'model.roi.aligned=false'"),
+        ({"roi": {"aligned": False}}, "box_head, mask_head: .*--set 'model.roi.aligned=false'"),
     ],
     ids=["anchors", "deltas", "pixels"],
 )  # fmt: skip
@@ -119,3 +119,62 @@ def test_the_same_classes_are_copied_whole() -> None:
     done = transfer(network, other)
     assert not done.by_class and not done.fresh
     assert all(torch.equal(t, other.state_dict()[n]) for n, t in network.state_dict().items())
+
+
+def test_counts_of_batches_are_no_weights() -> None:
+    """So what the backbone saw otherwise is said of a batch norm that learns too."""
+    network, other = (
+        model(["a"], backbone={"kind": "mobilenetv2", "norm": norm}, input={"order": order})
+        for norm, order in (("batch", "rgb"), ("frozen", "bgr"))
+    )
+    done = transfer(network, other)
+    assert not done.fresh and not done.unused and done.otherwise == {"backbone": ["model.input.order=bgr"]}
+    assert not transfer(other, network).unused
+
+
+def test_another_norm_of_the_same_names_is_said() -> None:
+    network = model(["a"], backbone={"kind": "mobilenetv2", "norm": "group"})
+    done = transfer(network, model(["a"]))
+    assert done.otherwise == {"backbone": ["model.backbone.norm=frozen"]} and not done.fresh
+
+
+def test_what_the_heads_see_is_said_where_their_classes_are_new() -> None:
+    done = transfer(model(["a", "b"]), model(["c", "d", "e"], roi={"aligned": False}))
+    assert done.otherwise == {"box_head, mask_head": ["model.roi.aligned=false"]}
+    assert "mask_head.predict.weight" in done.fresh and done.by_class.keys() == {
+        "box_head.score.weight", "box_head.score.bias",
+    }  # fmt: skip
+
+
+def test_a_bias_goes_with_its_weight() -> None:
+    narrow = {"fc_channels": 24}
+    for classes in (["a"], ["b", "a"]):
+        done = transfer(model(classes), model(["a"], box_head=narrow))
+        heads = [name for name in done.fresh if name.startswith("box_head.")]
+        assert len(heads) == 8 and not any(name.startswith("box_head.") for name in done.copied), heads
+
+
+def test_masks_of_a_vector_follow_the_names_of_classes() -> None:
+    mlp = {"kind": "mlp", "size": 7}
+    network, other = (model(names, mask_head=mlp) for names in (["a", "b", "c"], ["b", "a"]))
+    transfer(network, other)
+    own, theirs = (
+        each.mask_head.predict.weight.unflatten(0, (-1, 14 * 14)).detach() for each in (network, other)
+    )
+    assert torch.equal(own[0], theirs[1]) and torch.equal(own[1], theirs[0])
+    larger = model(["b", "a"], mask_head={**mlp, "size": 14})
+    assert "mask_head.predict.weight" in transfer(network, larger).fresh
+
+
+def test_masks_of_another_loss_start_anew() -> None:
+    soft = {"convs": 1, "channels": 16, "loss": "softmax"}
+    done = transfer(model(["a", "b"], mask_head=soft), model(["a", "b", "c"]))
+    assert {"mask_head.predict.weight", "mask_head.predict.bias"} <= set(done.fresh)
+
+
+def test_the_first_convolution_is_adapted_to_bgr() -> None:
+    four = {"channels": 4, "mean": [0.0] * 4, "std": [1.0] * 4}
+    network, other = model(["a"], input={"order": "bgr"}), model(["a"], input=four)
+    transfer(network, other)
+    own, theirs = (each.state_dict()["backbone.stem.conv.weight"] for each in (network, other))
+    torch.testing.assert_close(own.flip(1), theirs[:, :3] * 4 / 3)

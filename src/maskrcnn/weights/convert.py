@@ -24,7 +24,7 @@ from maskrcnn.model.backbone.resnet import RESNETS
 from maskrcnn.model.build import build
 from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.progress import Progress
-from maskrcnn.weights import detectron2, mmdet, mmdet_settings, torchvision, vitdet
+from maskrcnn.weights import detectron2, mmdet, mmdet_settings, mmdet_text, torchvision, vitdet
 from maskrcnn.weights.checkpoint_file import Checkpoint, read_checkpoint
 from maskrcnn.weights.detectron2_write import yaml_of
 from maskrcnn.weights.detectron2_yaml import read_yaml, resolve
@@ -144,9 +144,9 @@ def _mmdet_settings(
 ) -> ModelConfig:
     """As its own settings say, in a file or beside the tensors; without them as the tensors and `style`."""
     theirs = (
-        mmdet_settings.settings_inside(checkpoint.extra, str(path))
+        mmdet_text.settings_inside(checkpoint.extra, str(path))
         if config is None
-        else mmdet_settings.read_settings(Path(config))
+        else mmdet_text.read_settings(Path(config))
     )
     if theirs is None:
         if style is None and mmdet.needs_style(state):
@@ -162,7 +162,7 @@ def _mmdet_settings(
     if style not in (None, own):
         raise UserError(f"--style {style}: the settings of {config or path} say {own}; leave it out")
     with _telling_settings(path):
-        return mmdet.config_of(state, style=own, said=said)
+        return mmdet.config_of(state, style=own, said=said, where=str(config or path))
 
 
 def export_file(model: MaskRCNN, library: str, path: Path) -> list[str]:
@@ -274,14 +274,10 @@ def _fill(
 
 def _classes_inside(checkpoint: Checkpoint, count: int) -> list[str] | None:
     """Class names that mmdetection keeps in a checkpoint."""
-    meta = checkpoint.extra.get("meta") or {}
-    data = meta.get("dataset_meta") or {}
-    for names in (meta.get("CLASSES"), data.get("classes"), data.get("CLASSES")):
-        if (
-            isinstance(names, (list, tuple))
-            and len(names) == count
-            and all(isinstance(n, str) for n in names)
-        ):
+    places = ("meta.CLASSES", "meta.dataset_meta.classes", "meta.dataset_meta.CLASSES")
+    for names in (mmdet_text.at(checkpoint.extra, place) for place in places):
+        right = isinstance(names, list | tuple) and len(names) == count
+        if right and all(isinstance(name, str) and name.isprintable() for name in names):
             return list(names)
     return None
 

@@ -8,6 +8,7 @@ mmdetection's own settings.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -52,10 +53,12 @@ CONVNEXT: Rules = [
         )
     ],
 ]
+NORMS = {"bn": "batch", "gn": "group"}
 SWIN_STEM = "backbone.patch_embed.projection.weight"
 CONVNEXT_STEM = "backbone.downsample_layers.0.0.weight"
 MASKS = "roi_head.mask_head.conv_logits.weight"
 RESNET_MARK = "backbone.layer1.0.conv2.weight"
+LOW_SCORE = 0.01  # below which more candidates are kept: LVIS's threshold is 0.0001
 CAFFE_MEAN = [103.53, 116.28, 123.675]  # BGR
 RULES: Rules = [
     (r"backbone\.norms\.(\d)\.", r"backbone.norm\1."),
@@ -82,7 +85,10 @@ RULES: Rules = [
 def their_name(name: str, config: ModelConfig) -> str:
     """mmdetection's name of our tensor `name`."""
     family = {"swin": SWIN, "convnext": CONVNEXT}.get(config.backbone.kind.partition("_")[0], [])
-    return rename(name, [*family, *RULES])
+    several = [(r"rpn\.convs\.(\d+)\.", r"rpn_head.rpn_conv.\1.conv.")] if config.rpn.convs > 1 else []
+    theirs = rename(name, [*several, *family, *RULES])
+    section = getattr(config, name.partition(".")[0], None)
+    return re.sub(r"\.bn(\d?)\.", r".gn\1.", theirs) if getattr(section, "norm", "") == "group" else theirs
 
 
 def config_of(
@@ -94,6 +100,7 @@ def config_of(
     std: list[float] | None = None,
     data: str = "COCO",
     said: Mapping[str, object] | None = None,
+    where: str = "the converted settings",
 ) -> ModelConfig:
     """Our settings of the detector that `state` belongs to, with a ResNet, Swin or ConvNeXt and FPN.
 
@@ -103,6 +110,7 @@ def config_of(
         mean, std: of the input in that order, likewise.
         said: settings of ours, by names with dots, over what the tensors and mmdetection's defaults tell;
             those of a head that it lacks are left out.
+        where: what `said` is from.
 
     Raises:
         UserError: not such a detector of mmdetection's.
@@ -128,17 +136,28 @@ def config_of(
         "class_ids": ids,
         "input": inputs,
         "backbone": backbone,
-        "neck": {"channels": channels},
-        "rpn": {"low_quality_overrides": True, "low_quality_min_iou": 0.3, "ignore_iou": None},
+        "neck": {"channels": channels, "norm": _norm(state, "neck.lateral_convs.0.")},
+        "rpn": {
+            "convs": max(1, count_names(state, r"rpn_head\.rpn_conv\.\d+\.conv\.weight")),
+            "channels": state["rpn_head.rpn_cls.weight"].shape[1],
+            "low_quality_overrides": True,
+            "low_quality_min_iou": 0.3,
+            "ignore_iou": None,
+        },
         "roi": {"sampling_ratio": 0, "ignore_iou": None},
         "box_head": {
             "convs": count_names(state, r"roi_head\.bbox_head\.shared_convs\.\d\.conv\.weight"),
             "fcs": count_names(state, r"roi_head\.bbox_head\.shared_fcs\.\d\.weight"),
+            "norm": _norm(state, "roi_head.bbox_head.shared_convs.0."),
+            **_widths(state, "roi_head.bbox_head.shared_convs.0.conv.weight", "conv_channels"),
+            **_widths(state, "roi_head.bbox_head.shared_fcs.0.weight", "fc_channels"),
             "class_agnostic": deltas.shape[0] == 4 and scores.shape[0] > 2,
         },
         "mask_head": (
             {
                 "convs": count_names(state, r"roi_head\.mask_head\.convs\.\d\.conv\.weight"),
+                "norm": _norm(state, "roi_head.mask_head.convs.0."),
+                **_widths(state, "roi_head.mask_head.convs.0.conv.weight", "channels"),
                 "target_sampling": 0,
                 "class_agnostic": state[MASKS].shape[0] == 1 and scores.shape[0] > 2,
             }
@@ -151,7 +170,10 @@ def config_of(
         section, _, key = name.partition(".")
         if settings[section] is not None:
             settings[section][key] = value
-    return validate(ModelConfig, settings, "the converted settings")
+    score = settings["test"].get("score")
+    if score is not None and score < LOW_SCORE:
+        settings["test"]["candidates"] = 10_000
+    return validate(ModelConfig, settings, where)
 
 
 def needs_style(state: Mapping[str, Tensor]) -> bool:
@@ -179,4 +201,15 @@ def _backbone(state: Mapping[str, Tensor], style: str) -> dict[str, object]:
     depth = 101 if "backbone.layer3.22.conv1.weight" in state else 50
     kind = backbone_kind(depth, width[1], width[0])
     # a ResNeXt's first 1x1 convolution never strides
-    return {"kind": kind, "stride_in_1x1": style == "caffe" and not kind.startswith("resnext")}
+    strides = {"stride_in_1x1": style == "caffe" and not kind.startswith("resnext")}
+    return {"kind": kind, **strides} | ({"norm": "group"} if "backbone.gn1.weight" in state else {})
+
+
+def _norm(state: Mapping[str, Tensor], layer: str) -> str:
+    """Behind a convolution."""
+    return next((norm for name, norm in NORMS.items() if f"{layer}{name}.weight" in state), "none")
+
+
+def _widths(state: Mapping[str, Tensor], name: str, setting: str) -> dict[str, int]:
+    """The outputs of a layer, where there is that layer."""
+    return {setting: state[name].shape[0]} if name in state else {}

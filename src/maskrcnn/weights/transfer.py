@@ -21,12 +21,31 @@ from maskrcnn.model.mask_rcnn import MaskRCNN
 from maskrcnn.shell import first_of, set_options
 from maskrcnn.weights.first_convolution import STEM, adapt_first_convolution
 
-# what a part must be told as it was trained, or its weights mean something else
-SEEN = {
-    "backbone": ("input.order", "input.mean", "input.std", "backbone.stride_in_1x1", "backbone.norm_eps"),
-    "rpn": ("rpn.sizes", "rpn.ratios", "rpn.round_anchors", "rpn.strides_of_image"),
-    "box_head": ("box_head.box_weights", "roi.op", "roi.aligned", "roi.reduce", "roi.canonical_size"),
-}
+# the beginnings of tensors, and the settings that they must be told as they were trained, or mean something
+# else
+SEEN: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
+    (("backbone.",), ("input.order", "input.mean", "input.std")),
+    (("backbone.",), ("backbone.norm", "backbone.norm_eps", "backbone.stride_in_1x1")),
+    (("neck.",), ("neck.norm",)),
+    (("rpn.",), ("rpn.sizes", "rpn.ratios", "rpn.round_anchors", "rpn.strides_of_image")),
+    (("box_head.deltas.",), ("box_head.box_weights",)),
+    (("box_head.convs.",), ("box_head.norm",)),
+    (("mask_head.convs.",), ("mask_head.norm", "mask_head.size")),
+    # the layers that see what is pooled
+    (
+        (
+            *("box_head.convs.0.", "box_head.fcs.0.", "mask_head.convs.0.", "mask_head.fcs.0."),
+            "keypoint_head.convs.0.",
+        ),
+        (
+            *("roi.op", "roi.aligned", "roi.sampling_ratio", "roi.reduce"),
+            *("roi.canonical_size", "roi.canonical_level"),
+        ),
+    ),
+)
+BATCH_NORMS = ("frozen", "batch", "sync")  # of the same weights
+BACKGROUND = "the background"
+COUNT = ".num_batches_tracked"  # of a batch norm: no weight
 KEYPOINTS = "keypoint_head.deconv."  # has rows per keypoint; the weight along its second axis
 
 
@@ -40,7 +59,7 @@ class Transfer:
     adapted: tuple[int, int] | None = None
     fresh: list[str] = field(default_factory=list)  # tensors that start anew
     unused: list[str] = field(default_factory=list)  # the other's tensors that have no place
-    otherwise: dict[str, list[str]] = field(default_factory=dict)  # part: settings that the other's has
+    otherwise: dict[str, list[str]] = field(default_factory=dict)  # parts: settings that the other's have
 
     @property
     def whole(self) -> bool:
@@ -56,7 +75,7 @@ class Transfer:
         if self.adapted:
             lines.append(f"  {STEM}: adapted from {self.adapted[0]} input channels to {self.adapted[1]}")
         for name, classes in self.by_class.items():
-            lines.append(f"  {name}: rows of {first_of(classes, 5) or 'no class'}; the rest start anew")
+            lines.append(f"  {name}: rows of {first_of(classes, 5)}; the rest start anew")
         fresh = Counter(map(_part, self.fresh))
         lines += [f"  {part}: {count} tensors start anew" for part, count in fresh.items()]
         lines += [
@@ -64,8 +83,8 @@ class Transfer:
             for part, count in Counter(map(_part, self.unused)).items()
         ]
         return lines + [
-            f"  {part}: was trained with other settings; to start from it as it is: {set_options(settings)}"
-            for part, settings in self.otherwise.items()
+            f"  {parts}: trained with other settings; to start from that as it is: {set_options(settings)}"
+            for parts, settings in self.otherwise.items()
         ]
 
 
@@ -81,67 +100,105 @@ def transfer(network: MaskRCNN, other: MaskRCNN) -> Transfer:
         for name, tensor in own.items():
             given = theirs.get(name)
             rows = _rows(name, network), _rows(name, other)
-            if given is None:
+            if name.endswith(COUNT):
+                continue
+            if given is None or not _means_the_same(name, network, other):
                 done.fresh.append(name)
             elif rows[0] is not None and rows[1] is not None and not one_to_one:
-                done.by_class[name] = _copy_rows(tensor, given, rows[0], rows[1])
+                _by_rows(done, name, tensor, given, rows[0], rows[1])
             elif name.startswith(KEYPOINTS) and not by_place:
                 ours, other_rows = (
                     each.transpose(0, 1) if each.ndim > 1 else each for each in (tensor, given)
                 )
-                done.by_class[name] = _copy_rows(ours, other_rows, points[0], points[1])
+                _by_rows(done, name, ours, other_rows, points[0], points[1])
             elif tensor.shape == given.shape:
                 tensor.copy_(given)
                 done.copied.append(name)
             elif name == STEM and tensor.shape[::2] == given.shape[::2]:
-                # a convolution of BGR, in RGB's order
-                own_order = given.flip(1) if other.config.input.order == "bgr" else given
-                tensor.copy_(adapt_first_convolution(own_order, tensor.shape[1]))
+                tensor.copy_(_adapted(given, other, tensor.shape[1], network))
                 done.adapted = (given.shape[1], tensor.shape[1])
                 done.copied.append(name)
             else:
                 done.fresh.append(name)
-    done.unused = [name for name in theirs if name not in own]
-    parts = set(map(_part, [*done.copied, *done.by_class])) - set(map(_part, done.fresh))
-    done.otherwise = _other_settings(network.config, other.config, parts)
+    done.unused = [name for name in theirs if name not in own and not name.endswith(COUNT)]
+    done.otherwise = _other_settings(network.config, other.config, done)
     return done
 
 
-def _other_settings(own: ModelConfig, theirs: ModelConfig, parts: set[str]) -> dict[str, list[str]]:
-    """What `theirs` says otherwise of what each of the `parts` depends on."""
+def _means_the_same(name: str, network: MaskRCNN, other: MaskRCNN) -> bool:
+    """Whether a tensor that both have can go from one to the other, as far as its shape lets it."""
+    masks = network.config.mask_head, other.config.mask_head
+    losses = {each.loss for each in masks if each is not None}
+    if name.startswith("mask_head.predict.") and len(losses) > 1:
+        return False  # a softmax's logits and a sigmoid's
+    weight = name.removesuffix("bias") + "weight"
+    own, theirs = (dict(each.named_parameters()).get(weight) for each in (network, other))
+    if not name.endswith(".bias") or weight == STEM or own is None or theirs is None:
+        return True
+    rows = 1 if name.startswith(KEYPOINTS) else 0  # a bias goes with its weight
+    return [n for axis, n in enumerate(own.shape) if axis != rows] == [
+        n for axis, n in enumerate(theirs.shape) if axis != rows
+    ]
+
+
+def _adapted(given: Tensor, other: MaskRCNN, channels: int, network: MaskRCNN) -> Tensor:
+    """The first convolution for other channels; weights of BGR are turned to RGB first, and back."""
+    rgb = given.flip(1) if other.config.input.order == "bgr" else given
+    found = adapt_first_convolution(rgb, channels)
+    return found.flip(1) if network.config.input.order == "bgr" else found
+
+
+def _other_settings(own: ModelConfig, theirs: ModelConfig, done: Transfer) -> dict[str, list[str]]:
+    """What `theirs` says otherwise of what the copied tensors depend on, by the parts that they are in."""
     mine, other = (dotted(each.model_dump(mode="json")) for each in (own, theirs))
-    same_channels = own.input.channels == theirs.input.channels
-    differ = {
-        part: [f"model.{key}={str(other[key]).lower()}" for key in keys if mine[key] != other[key]]
-        for part, keys in SEEN.items()
-        if part in parts and (part != "backbone" or same_channels)
-    }
-    return {part: settings for part, settings in differ.items() if settings}
+    taken = [*done.copied, *done.by_class]
+    found: dict[str, list[str]] = {}
+    for begins, keys in SEEN:
+        seen = [
+            begin
+            for begin in begins
+            if any(name.startswith(begin) for name in taken)
+            and not any(name.startswith(begin) for name in done.fresh)
+            and not (done.adapted and begin == "backbone.")
+        ]
+        differ = [key for key in keys if _family(mine.get(key)) != _family(other.get(key))]
+        if seen and differ:
+            parts = ", ".join(dict.fromkeys(map(_part, seen)))
+            settings = [f"model.{key}={str(other.get(key)).lower()}" for key in differ]
+            found.setdefault(parts, []).extend(settings)
+    return found
+
+
+def _family(value: object) -> object:
+    """The same for norms that compute the same."""
+    return BATCH_NORMS if value in BATCH_NORMS else value
 
 
 def _rows(name: str, network: MaskRCNN) -> list[str] | None:
     """The class of each group of rows of the tensor `name`; None where it has no rows per class."""
     config = network.config
     if name.startswith("box_head.score."):
-        return [*config.classes, ""]  # the background
+        return [*config.classes, BACKGROUND]
     if name.startswith("box_head.deltas.") and config.box_head and not config.box_head.class_agnostic:
         return config.classes
     masks = config.mask_head
-    # the rows of an MLP's masks are pixels: they are copied whole, where the classes are the same, or not
-    if name.startswith("mask_head.predict.") and masks and masks.kind == "fcn" and not masks.class_agnostic:
-        return [*config.classes, ""] if masks.loss == "softmax" else config.classes
+    if name.startswith("mask_head.predict.") and masks and not masks.class_agnostic:
+        return [*config.classes, BACKGROUND] if masks.loss == "softmax" else config.classes
     return None
 
 
-def _copy_rows(tensor: Tensor, given: Tensor, mine: list[str], theirs: list[str]) -> list[str]:
-    """Copies the rows of the names that both have; returns those names but the background."""
-    if tensor.shape[1:] != given.shape[1:]:
-        return []
+def _by_rows(
+    done: Transfer, name: str, tensor: Tensor, given: Tensor, mine: list[str], theirs: list[str]
+) -> None:
+    """Copies the rows of the names that both have."""
     own, other = tensor.unflatten(0, (len(mine), -1)), given.unflatten(0, (len(theirs), -1))
-    shared = [name for name in mine if name in theirs]
-    for name in shared:
-        own[mine.index(name)] = other[theirs.index(name)]
-    return [name for name in shared if name]
+    shared = [each for each in mine if each in theirs]
+    if not shared or own.shape[1:] != other.shape[1:]:
+        done.fresh.append(name)
+        return
+    for each in shared:
+        own[mine.index(each)] = other[theirs.index(each)]
+    done.by_class[name] = shared
 
 
 def _part(name: str) -> str:
