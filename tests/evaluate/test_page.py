@@ -16,6 +16,7 @@ from maskrcnn.evaluate.found import Result
 from maskrcnn.evaluate.page import write_page
 from maskrcnn.evaluate.stardist import match_objects
 from maskrcnn.evaluate.truth import Kind
+from maskrcnn.labels.annotation_masks import annotation_rle
 from maskrcnn.labels.types import Annotation, Dataset, DatasetInfo, LabelledImage
 from maskrcnn.masks.rle import bitmap_rle
 
@@ -73,13 +74,14 @@ def result(image: LabelledImage, box: tuple[float, ...], rle: object, category: 
     }
 
 
-def written(tmp_path: Path, dataset: Squares, found: list[Result], stardist: bool = False) -> str:
+def written(
+    tmp_path: Path, dataset: Dataset, found: list[Result], stardist: bool = False, most: int = 100
+) -> str:
     matched: dict[Kind, hotcoco.COCOeval] = {}
-    scores = score_results(dataset, found, ["bbox", "segm"], matched=matched)
+    scores = score_results(dataset, found, ["bbox", "segm"], most=most, matched=matched)
     objects = match_objects(dataset, found) if stardist else None
-    write_page(
-        tmp_path / "page.html", "model <i> on squares", dataset, found, scores, matched, objects=objects
-    )
+    title = "model <i> on squares"
+    write_page(tmp_path / "page.html", title, dataset, found, scores, matched, most=most, objects=objects)
     return (tmp_path / "page.html").read_text()
 
 
@@ -150,3 +152,56 @@ def test_best_images_are_not_the_worst_ones_again(tmp_path: Path) -> None:
 def test_nothing_found_at_all(tmp_path: Path) -> None:
     html = written(tmp_path, Squares(2, classes=1), [])
     assert "0 found, 3 missed" in html
+
+
+def matrix_of(html: str, name: str) -> list[str]:
+    (row,) = re.findall(rf"<th>{name}</th>\s*((?:<td[^>]*>\d*</td>\s*)*)</tr>", html)
+    return re.findall(r">(\d*)<", row)
+
+
+def test_more_than_a_hundred_objects_count_where_the_model_gives_more(tmp_path: Path) -> None:
+    class Full(Squares):
+        def image(self, index: int) -> LabelledImage:
+            boxes = [
+                (6.0 * (n % 10), 4.0 * (n // 10), 6.0 * (n % 10) + 5, 4.0 * (n // 10) + 3) for n in range(150)
+            ]
+            labels = [
+                Annotation(
+                    box, 0, polygons=[np.array(box)[[0, 1, 2, 1, 2, 3, 0, 3]].reshape(4, 2)], area=15.0
+                )
+                for box in boxes
+            ]
+            return LabelledImage(1, "image-0.png", None, SIDE, SIDE, labels)
+
+    image = Full(1).image(0)
+    found = [
+        result(image, one.box, annotation_rle(one, SIDE, SIDE), 7, 0.9 - number / 1000)
+        for number, one in enumerate(image.annotations)
+    ]
+    html = written(tmp_path, Full(1), found, most=200)
+    assert matrix_of(html, "&lt;b&gt;cell&lt;/b&gt;")[0] == "150"
+    assert re.search(
+        r'image-0.png</td>(?:<td class="n">[^<]*</td>){2}<td class="n">150</td><td class="n">0<', html
+    )
+
+
+@pytest.mark.parametrize("exhaustive", [True, False])
+def test_classes_that_nobody_looked_for_shift_no_marks(tmp_path: Path, exhaustive: bool) -> None:
+    class Searched(Squares):
+        def image(self, index: int) -> LabelledImage:
+            image = super().image(index)
+            del image.annotations[1:]
+            image.negative, image.not_exhaustive = [], [] if exhaustive else [0]
+            return image
+
+        def pixels(self, index: int) -> np.ndarray:
+            return np.full((SIDE, SIDE, 3), 90, np.uint8)
+
+    image = Searched(1).image(0)
+    right = results_of(Squares(1))[0]
+    mask = np.zeros((SIDE, SIDE), np.uint8)
+    mask[40:50, 40:50] = 1
+    elsewhere = [result(image, (40, 40, 50, 50), bitmap_rle(mask), category, 0.95) for category in (9, 7)]
+    html = written(tmp_path, Searched(1), [elsewhere[0], right, elsewhere[1]])
+    assert matrix_of(html, "&lt;b&gt;cell&lt;/b&gt;")[0] == "1"
+    assert matrix_of(html, "nothing there")[:2] == ["1" if exhaustive else "0", "0"]

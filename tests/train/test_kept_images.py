@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
+from maskrcnn.config.data import TilesConfig
 from maskrcnn.files import write_json
 from maskrcnn.labels.split import hold_out
-from maskrcnn.labels.subset import Subset
+from maskrcnn.labels.subset import Subset, without_empty
 from maskrcnn.labels.synthetic import Synthetic
+from maskrcnn.labels.types import Dataset
 from maskrcnn.train.run_folder import describe_all, kept_images
+from maskrcnn.training_data.backgrounds import WithBackgrounds
+from maskrcnn.training_data.tiles import TiledDataset
 
 DATA = Synthetic(12, seed=3, side=(64, 64))
 
@@ -45,3 +50,24 @@ def test_other_images_and_other_folders_change_nothing(
     assert kept_images(tmp_path_factory.mktemp("none"), DATA) == (DATA, "")
     (run / "data.json").write_text("{")
     assert kept_images(run, DATA) == (DATA, "")
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda train: TiledDataset(train, TilesConfig(side=48, overlap=16)),
+        lambda train: WithBackgrounds(train, 8),
+        lambda train: TiledDataset(WithBackgrounds(train, 8), TilesConfig(side=48, overlap=16)),
+        lambda train: without_empty(train)[0],
+    ],
+    ids=["tiles", "backgrounds", "both", "drop"],
+)
+def test_what_was_made_of_the_images_does_not_hide_them(
+    run: Path, made: Callable[[Dataset], Dataset]
+) -> None:
+    train, val = hold_out(DATA, 0.25)
+    tiled = TiledDataset(val, TilesConfig(side=48, overlap=16), keep_empty=True)
+    write_json(run / "data.json", describe_all(made(train), tiled, DATA.classes))
+    kept, line = kept_images(run, DATA)
+    assert len(kept) == 3 and "those that the run kept" in line
+    assert "images that the run was trained on" in kept_images(run, train)[1]

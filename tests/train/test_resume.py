@@ -306,3 +306,57 @@ def test_an_ap_that_is_not_known_says_why() -> None:
     none: dict[str, float | None] = {"AP": None, "AP50": None}
     line = scores_line(Scores({"bbox": none, "segm": {"AP": 1.0, "AP50": 2.0}}, {}, 1, 0, 0))
     assert line == "box AP - (no labelled objects to score, crowds aside)  mask AP 1.0 (AP50 2.0)"
+
+
+def test_a_kill_after_the_last_evaluation_loses_nothing_that_it_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither its figures, nor the score that it chose, nor the images of which the least was found."""
+
+    class Killed(BaseException):
+        pass
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    chosen = iter([0.7, 0.2] * 2)
+    monkeypatch.setattr(trainer, "kept_from", lambda *_: next(chosen))
+    monkeypatch.setattr(trainer, "judge", judged_best_first)
+    config, whole, run = tiny_config(epochs=2), tmp_path / "whole", tmp_path / "run"
+    run_tiny(whole, config, val=True)
+    assert "prediction keeps objects from a score of 0.7 on" in capsys.readouterr().out
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "write_report", die)
+        with pytest.raises(Killed):
+            run_tiny(run, config, val=True)
+    run_tiny(run, config, val=True, resume=True)
+    assert "prediction keeps objects from a score of 0.7 on" in capsys.readouterr().out
+    for name, score in (("last", 0.2), ("best", 0.7)):
+        for file in ("config.json", "README.md"):
+            place = Path("weights") / name / file
+            assert (run / place).read_text() == (whole / place).read_text()
+        assert (
+            json.loads((run / "weights" / name / "config.json").read_text())["test"]["predict_score"] == score
+        )
+    states = [read_state(each / "state.pt")["progress"] for each in (run, whole)]
+    assert states[0] | {"seconds": 0} == states[1] | {"seconds": 0} and states[0]["worst"]
+
+
+def judged_best_first(progress: Any, figure: float | None, patience: int | None) -> bool:
+    """The first evaluation is the best."""
+    better = progress.best is None
+    if better:
+        progress.best, progress.best_iteration = 1.0, progress.iteration
+    progress.evaluated_at = progress.iteration
+    return better
+
+
+def test_a_score_that_is_named_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it is the one that is usual."""
+    monkeypatch.setattr(trainer, "kept_from", lambda *_: 0.7)
+    for named, kept in ((0.5, 0.5), (None, 0.7)):
+        config = tiny_config(epochs=1)
+        config.model.test.predict_score = named
+        run_tiny(tmp_path / str(named), config, val=True)
+        saved = json.loads((tmp_path / str(named) / "weights/last/config.json").read_text())
+        assert saved["test"]["predict_score"] == kept

@@ -24,6 +24,7 @@ from maskrcnn.config.load import Config
 from maskrcnn.errors import DataError, UserError
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.subset import Subset
+from maskrcnn.labels.synthetic import Synthetic
 from maskrcnn.labels.types import Annotation, Dataset, DatasetInfo, LabelledImage
 from maskrcnn.model.build import build
 from maskrcnn.shell import shell_command
@@ -530,6 +531,25 @@ def test_a_second_training_in_the_folder_is_refused_until_the_first_is_dead(tmp_
     assert (run / "state.pt").exists() and not list(run.rglob("*.tmp"))
 
 
+@pytest.mark.parametrize("ids", [[1, 2, 3], [3, 2, 1], ["2@0,0", "10@0,0", "1@0,0"]])
+def test_the_worst_images_are_those_of_the_data_set_in_any_order_of_ids(ids: list[int | str]) -> None:
+    class Few(Synthetic):
+        def image(self, index: int) -> LabelledImage:
+            one = Annotation((10, 10, 40, 40), 0, area=900.0)
+            return LabelledImage(ids[index], f"{index}.png", None, 64, 64, [one])
+
+    data = Few(3, side=(64, 64))
+    heights = [0, 30, 24]  # of what is found: nothing, all, and a part
+    found = [
+        {"image_id": id_, "category_id": data.class_ids[0], "score": 0.9, "bbox": [10, 10, 30, height]}
+        for id_, height in zip(ids, heights, strict=True)
+        if height
+    ]
+    scores = evaluation.score_results(data, found, ["bbox"])
+    worst = evaluation.worst_images(data, found, scores, 100)
+    assert [index for index, _ in worst] == [0, 2, 1] and worst[2][1] == 1
+
+
 def test_prediction_keeps_objects_from_where_f1_is_highest_on_the_val_split() -> None:
     data = tiny_data()
     right, wrong = list[dict[str, Any]](), list[dict[str, Any]]()
@@ -541,7 +561,7 @@ def test_prediction_keeps_objects_from_where_f1_is_highest_on_the_val_split() ->
             wrong.append(record | {"score": 0.6, "bbox": [0.0, 0.0, 1.0, 1.0]})
     config = tiny_config().model
     few = Scores({}, {}, images=1, objects=evaluation.TOLD_BY - 1, detections=0)
-    assert evaluation.kept_from(config, data, right + wrong, few) is config
+    assert evaluation.kept_from(config, data, right + wrong, few) is None
     all_of_them = Scores({}, {}, images=32, objects=len(right), detections=0)
     chosen = evaluation.kept_from(config, data, right + wrong, all_of_them)
-    assert 0.6 < chosen.test.predict_score <= 0.9 and config.test.predict_score == 0.5
+    assert chosen is not None and 0.6 < chosen <= 0.9

@@ -156,3 +156,18 @@ def test_each_degradation_changes_a_image_a_little(kind, channels):
     difference = np.abs(found.astype(int) - pixels)
     assert found.shape == pixels.shape and found.dtype == np.uint8 and 0 < difference.mean() < 40
     assert corrupt(pixels, AugmentConfig(), rng) is pixels
+
+
+def test_sides_that_nothing_hides_stay_where_they_are():
+    """Though they end in points that the bitmap does not show."""
+    ring = np.array([[32, 2], [62, 32], [32, 62], [2, 32]], float)
+    one = Annotation((2, 2, 62, 62), 0, polygons=[ring])
+    above = Annotation((28, 28, 36, 36), 0, polygons=[rectangle(28, 28, 36, 36)])
+    below, pasted = (
+        make_targets(LabelledImage(1, "a.png", None, SIDE, SIDE, [each]), [0], WHOLE, 14, None, 5)
+        for each in (one, above)
+    )
+    found = paste_targets(below, pasted, stencil(28, 28, 36, 36))
+    assert found.boxes[0].tolist() == [2, 2, 62, 62] and not found.masks[0].all()
+    found = paste_targets(below, pasted, stencil(40, 0, 64, 64))
+    assert found.boxes[0, :2].tolist() == [2, 2] and 38 < found.boxes[0, 2] < 46 and found.boxes[0, 3] == 62

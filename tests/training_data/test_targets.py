@@ -10,7 +10,8 @@ from pycocotools import mask as coco_mask
 from maskrcnn.config.model import KeypointSchema
 from maskrcnn.images.view import View, resized_view
 from maskrcnn.labels.types import Annotation, LabelledImage
-from maskrcnn.training_data.targets import collate_targets, make_targets
+from maskrcnn.masks.rle import bitmap_rle
+from maskrcnn.training_data.targets import _draw_polygons, collate_targets, make_targets
 
 M = 28
 SCHEMA = KeypointSchema(names=["a", "left_b", "right_b"], flip=[0, 2, 1], sigmas=[0.05] * 3)
@@ -166,3 +167,20 @@ def test_collate_pads_to_eight_slots():
     assert few.masks[0, 0].all() and few.masks.dtype == torch.uint8
     assert collate_targets([one, none, many]).valid.shape == (3, 16)
     assert collate_targets([none]).boxes.shape == (1, 8, 4)
+
+
+@pytest.mark.parametrize("angle", [90, 180, 270, 20])
+@pytest.mark.parametrize("rle", [False, True])
+def test_a_turned_view_that_cuts_nothing_leaves_boxes_where_masks_end(angle: int, rle: bool) -> None:
+    """A stalk thinner than a pixel of the bitmap belongs to the box too."""
+    ring = np.array([[40, 40], [70, 40], [70, 54], [95, 54], [95, 56], [70, 56], [70, 70], [40, 70]], float)
+    mask: dict[str, object] = {"polygons": [ring]}
+    if rle:
+        mask = {"rle": bitmap_rle(_draw_polygons([ring], (110, 110)))}
+    turn = np.deg2rad(angle)
+    linear = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    centre = np.array([67.5, 55])
+    view = View(np.hstack([linear, (centre - linear @ centre)[:, None]]), 110, 120, False)
+    found = make_targets(image(Annotation((40, 40, 95, 70), 0, **mask)), [0], view, M, None, 0)  # type: ignore[arg-type]
+    points = view.points(ring)
+    np.testing.assert_allclose(found.boxes[0], [*points.min(0), *points.max(0)], atol=1.5 if rle else 1e-4)

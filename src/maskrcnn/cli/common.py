@@ -188,9 +188,10 @@ def say(*lines: str) -> None:
 
 def tell_score(asked: float | None, config: ModelConfig) -> None:
     """Say from which score objects are kept, where nobody asked for one and it is not the usual one."""
-    usual = type(config.test).model_fields["predict_score"].default
-    if asked is None and config.test.predict_score != usual:
-        say(f"objects are kept from a score of {config.test.predict_score:g} on; --score asks for another")
+    from maskrcnn.config.model import USUAL_SCORE
+
+    if asked is None and config.test.kept_score != USUAL_SCORE:
+        say(f"objects are kept from a score of {config.test.kept_score:g} on; --score asks for another")
 
 
 def tell_names_without_font(names: list[str]) -> None:

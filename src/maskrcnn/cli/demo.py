@@ -43,7 +43,7 @@ def demo(
     console = Console()
     height, width = photograph.shape[:2]
     console.print(f"{model} on NASA's portrait of Eileen Collins, {width} x {height}: {seconds:.1f} s")
-    console.print(_table(found, runner.config.test.predict_score))
+    console.print(_table(found, runner.config.test.kept_score))
     console.print(f"drawn: {out}", soft_wrap=True)
     console.print(
         f"your own images:   maskrcnn predict {model} IMAGE_OR_FOLDER --out predictions", soft_wrap=True

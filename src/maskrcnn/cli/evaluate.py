@@ -154,6 +154,7 @@ def evaluate(
             scores,
             matched,
             score=score,
+            most=most,
             chosen=chosen,
             objects=objects,
         )

@@ -19,6 +19,9 @@ PositiveFloat = Annotated[float, Field(ge=1e-6, le=1e6)]
 Id = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
+USUAL_SCORE = 0.5  # from which objects are kept where nothing says another
+
+
 class KeypointSchema(Section):
     """What the keypoints of a person (or a cell, or a tool) are; it travels from the labels into the
     checkpoint.
@@ -281,8 +284,9 @@ class TestConfig(Section):
 
     score: Fraction = 0.05
     """Detections have a score above this."""
-    predict_score: Fraction = 0.5
-    """Score from which prediction keeps an object where no other is asked for. Evaluation takes all."""
+    predict_score: Fraction | None = None
+    """Score from which prediction keeps an object where no other is asked for; null: a training chooses it on
+    its val split, else 0.5. Evaluation takes all."""
     nms_iou: Fraction = 0.5
     """IoU above which NMS drops the detection of the same class with the lower score."""
     box_vote: Fraction | None = 0.6
@@ -306,6 +310,11 @@ class TestConfig(Section):
     mask_rank: Literal["expected_iou", "score"] = "expected_iou"
     """What ranks objects when masks are evaluated: the score times the IoU with the true mask that is
     expected from the mask's own probabilities; or the score alone, as other libraries do."""
+
+    @property
+    def kept_score(self) -> float:
+        """`predict_score`, or what stands for null."""
+        return USUAL_SCORE if self.predict_score is None else self.predict_score
 
 
 class ModelConfig(Section):

@@ -78,8 +78,7 @@ def gather(results: list[Result], kinds: Sequence[Kind], truth: Truth) -> Found:
         DataError: a result with an unknown id, a missing field, a number that is not finite, a mask that is
             no RLE of its image's size; the message names the first.
     """
-    if truth.searched:
-        results = [result for result in results if _was_looked_for(result, truth)]
+    results = looked_for(results, truth)
     try:
         return _columns(results, kinds, truth)
     except _Unfit:
@@ -89,6 +88,11 @@ def gather(results: list[Result], kinds: Sequence[Kind], truth: Truth) -> Found:
             except _Unfit as fault:
                 raise DataError(f"result {place}{fault}") from None
         raise DataError("results: their numbers do not fit one another") from None
+
+
+def looked_for(results: list[Result], truth: Truth) -> list[Result]:
+    """Those of classes that somebody looked for in their image, which in LVIS are not all."""
+    return [result for result in results if _was_looked_for(result, truth)] if truth.searched else results
 
 
 def _was_looked_for(result: Result, truth: Truth) -> bool:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from maskrcnn import pages
-from maskrcnn.evaluate.coco import Scores, match
+from maskrcnn.evaluate.coco import COUNTED, Scores, match
 from maskrcnn.evaluate.examples import Example, draw_example
-from maskrcnn.evaluate.found import Result, gather
+from maskrcnn.evaluate.found import Result, gather, looked_for
 from maskrcnn.evaluate.report import TITLES, figure_rows
 from maskrcnn.evaluate.stardist import ObjectMatches
 from maskrcnn.evaluate.truth import Kind, Truth, read_truth
@@ -46,6 +46,7 @@ def write_page(
     matched: dict[Kind, hotcoco.COCOeval],
     *,
     score: float = 0.5,
+    most: int = COUNTED,
     chosen: WhichScore | None = None,
     objects: ObjectMatches | None = None,
 ) -> None:
@@ -55,14 +56,15 @@ def write_page(
         results: what `scores` were made of.
         matched: the same, from `score_results`.
         score: detections have it at least where single ones are counted or drawn.
+        most: detections of an image and class that count.
         chosen: precision and recall at scores.
         objects: matched as stardist does, where asked for.
     """
     main: Kind = "segm" if "segm" in matched else "bbox"
     truth = read_truth(dataset, masks=main == "segm")
-    sure = [result for result in results if result["score"] >= score]
+    sure = [result for result in looked_for(results, truth) if result["score"] >= score]
     labels = truth.coco(main)
-    sure_matched = match(labels, gather(sure, [main], truth).coco(labels, main), main)
+    sure_matched = match(labels, gather(sure, [main], truth).coco(labels, main), main, most=most)
     boxes: Kind = "bbox" if "bbox" in matched else main
     images = _images(dataset, truth, matched[main], sure_matched, sure)
     best = images[: -BEST - 1 : -1] if len(images) > 2 * BEST else []
@@ -79,7 +81,7 @@ def write_page(
         sizes=_sizes(scores, main),
         classes=_classes(scores, main),
         curves=_curves(matched),
-        confusion=_confusion(truth, sure, boxes),
+        confusion=_confusion(truth, sure, boxes, most),
         errors=_errors(matched[main]),
         deciles=_deciles(images),
         worst=[_shown(dataset, image) for image in images[: min(WORST, len(images) - len(best))]],
@@ -133,14 +135,16 @@ def _curves(every: dict[Kind, hotcoco.COCOeval]) -> str:
     return pages.as_base64(buffer.getvalue())
 
 
-def _confusion(truth: Truth, results: list[Result], kind: Kind) -> dict[str, Any]:
+def _confusion(truth: Truth, results: list[Result], kind: Kind, most: int) -> dict[str, Any]:
     """Labelled classes in rows, found ones in columns; last a column for "missed", a row for "nothing". What
     lies in a crowd is neither.
     """
     labels = truth.coco(kind)
-    states = match(labels, gather(results, [kind], truth).coco(labels, kind), kind).image_diagnostics()
+    found = match(labels, gather(results, [kind], truth).coco(labels, kind), kind, most=most)
+    states = found.image_diagnostics()
     counted = [result for i, result in enumerate(results, 1) if states["dt_status"].get(i) is not None]
-    told = match(labels, gather(counted, [kind], truth).coco(labels, kind), kind).confusion_matrix()
+    found = match(labels, gather(counted, [kind], truth).coco(labels, kind), kind, most=most)
+    told = found.confusion_matrix()
     matrix, names = np.asarray(told["matrix"], np.int64), list(told["cat_names"])
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     wrong = [
@@ -207,7 +211,8 @@ def _images(
 def _shown(dataset: Dataset, row: dict[str, Any]) -> dict[str, Any]:
     """An image's name, figures and drawings; what neither helps nor harms, as in a crowd, is not drawn."""
     annotations = of_each_class(dataset.image(row["index"]).annotations, len(dataset.classes))
-    states = zip(annotations, row["labels"].values(), strict=True)
+    # behind them come the crowds of classes of which not all objects are labelled
+    states = zip(annotations, row["labels"].values(), strict=False)
     labels = [(a, state == "matched") for a, state in states if state is not None and not a.crowd]
     found = [(result, state == "tp") for result, state in row["found"] if state is not None]
     drawn = draw_example(dataset, Example(row["index"], labels, found))

@@ -50,7 +50,10 @@ class Matches:
         return {"AP": float(table.mean()), "AP50": float(table[0]), "AP75": float(table[5])}
 
     def recalled(self) -> np.ndarray:
-        """(P,) share of an image's objects that were found, mean over the thresholds; NaN without objects."""
+        """(P,) share of an image's objects that were found, mean over the thresholds; NaN without objects.
+
+        The images are in the order of their ids (`in_order`), not in the data set's.
+        """
         hits, objects = np.zeros(self.images), np.zeros(self.images)
         for one in self.classes:
             np.add.at(hits, one.image, (one.hit & one.counted).mean(axis=0))

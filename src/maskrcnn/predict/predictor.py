@@ -211,7 +211,7 @@ def kept_score(score: float | None, config: ModelConfig) -> float:
         UserError: a score that nothing can have, NaN too.
     """
     if score is None:
-        return config.test.predict_score
+        return config.test.kept_score
     if not (isinstance(score, Real) and 0 <= score <= 1):
         raise UserError(f"score={score!r:.40}: scores are from 0 to 1")
     return score

@@ -122,5 +122,5 @@ def model_info(name: str, config: ModelConfig) -> ModelInfo:
         has_masks=config.mask_head is not None,
         keypoint_names=list(points.names) if points else [],
         skeleton=list(points.skeleton) if points else [],
-        score=config.test.predict_score,
+        score=config.test.kept_score,
     )

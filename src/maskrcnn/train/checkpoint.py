@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,6 +31,11 @@ class TrainingState:
     seconds: FiniteFloat = 0.0  # of training and evaluating, over all resumes
     stopped_early: bool = False
     finished: bool = False
+    predict_score: FiniteFloat | None = None  # that the last evaluation chose; None: that of the settings
+    best_score: FiniteFloat | None = None  # of the best weights
+    # of the last evaluation: its figures by kind, and the worst images with the share that was found of each
+    figures: dict[str, dict[str, FiniteFloat | None]] = field(default_factory=dict)
+    worst: list[tuple[int, FiniteFloat]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -17,7 +17,7 @@ from maskrcnn.config.train import TrainConfig
 from maskrcnn.evaluate.coco import UNMEASURED, Scores, comparable_kinds, find_all, score_results
 from maskrcnn.evaluate.found import Result
 from maskrcnn.evaluate.resampled import match_images
-from maskrcnn.evaluate.truth import KIND_NAMES
+from maskrcnn.evaluate.truth import KIND_NAMES, in_order
 from maskrcnn.evaluate.which_score import which_score
 from maskrcnn.labels.subset import Subset
 from maskrcnn.labels.types import Dataset
@@ -86,22 +86,20 @@ def worst_images(
     Args:
         most: detections of an image that count.
     """
-    recalled = match_images(dataset, results, "segm" if "segm" in scores else "bbox", most).recalled()
+    by_id = match_images(dataset, results, "segm" if "segm" in scores else "bbox", most).recalled()
+    places = {image.image_id: place for place, image in enumerate(dataset)}
+    recalled = np.empty(len(places))
+    recalled[[places[image_id] for image_id in in_order(places)]] = by_id
     order = np.argsort(recalled, kind="stable")[: int(np.isfinite(recalled).sum())]  # NaN comes last
     return [(int(index), float(recalled[index])) for index in order[:WORST]]
 
 
-def kept_from(config: ModelConfig, dataset: Dataset, results: list[Result], scores: Scores) -> ModelConfig:
-    """The settings with `test.predict_score` where F1 of boxes is highest on `dataset`: at another score a
-    count is of too many objects or too few. Of few objects none can be told.
+def kept_from(config: ModelConfig, dataset: Dataset, results: list[Result], scores: Scores) -> float | None:
+    """The score where F1 of boxes is highest on `dataset`: at another a count is of too many objects or too
+    few. Of few objects none can be told.
     """
-    if scores.objects < TOLD_BY:
-        return config
-    chosen = which_score(dataset, results, most=config.test.detections)
-    if chosen is None or not chosen.best.F1:
-        return config
-    test = config.test.model_copy(update={"predict_score": chosen.best.score})
-    return config.model_copy(update={"test": test})
+    chosen = which_score(dataset, results, most=config.test.detections) if scores.objects >= TOLD_BY else None
+    return None if chosen is None or not chosen.best.F1 else chosen.best.score
 
 
 def judge(progress: TrainingState, figure: float | None, patience: int | None) -> bool:
@@ -131,13 +129,10 @@ def best_line(progress: TrainingState, config: TrainConfig) -> str:
     return f"{best} at iteration {progress.best_iteration}, in weights/best"
 
 
-def done_line(run: Path, settings: TrainConfig, progress: TrainingState, score: float | None) -> str:
-    """What a finished training has come to.
-
-    Args:
-        score: that prediction keeps objects from, where it was chosen.
-    """
+def done_line(run: Path, settings: TrainConfig, progress: TrainingState) -> str:
+    """What a finished training has come to."""
     done = f"done in {progress.seconds / 60:.1f} minutes: {run / 'report.html'}"
+    score = progress.best_score if (run / "weights" / "best").exists() else progress.predict_score
     kept = "" if score is None else f"prediction keeps objects from a score of {score:g} on"
     return "; ".join(filter(None, [done, best_line(progress, settings), kept]))
 

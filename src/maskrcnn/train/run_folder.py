@@ -30,6 +30,8 @@ from maskrcnn.labels.split import hold_out
 from maskrcnn.labels.types import ANY_CLASS, Annotation, Dataset, LabelledImage, refuse_unfit
 from maskrcnn.shell import counted, shell_command
 from maskrcnn.system_errors import refusal
+from maskrcnn.training_data.backgrounds import WithBackgrounds
+from maskrcnn.training_data.tiles import TiledDataset
 
 LAUNCHED = "MASKRCNN_LAUNCHED"  # in the environment of what `maskrcnn launch` starts
 LOCK = ".lock"  # held by the process that trains
@@ -162,8 +164,7 @@ def describe_data(dataset: Dataset) -> dict[str, Any]:
     hasher = hashlib.sha256(json.dumps([dataset.classes, dataset.class_ids]).encode())
     counts: Counter[str] = Counter()
     per_class: Counter[str] = Counter()
-    generated = len(dataset) > 0 and dataset.image(0).path is None
-    looked_at = min(len(dataset), GENERATED_SAMPLE) if generated else len(dataset)
+    looked_at = _looked_at(dataset)
     for index in range(looked_at):
         image = dataset.image(index)
         refuse_unfit(image, len(dataset.classes))
@@ -180,12 +181,30 @@ def describe_data(dataset: Dataset) -> dict[str, Any]:
         "images": len(dataset),
         "looked_at": looked_at,
         "digest": hasher.hexdigest(),
+        "labels": labels_digest(dataset),
         "classes": dict(zip(dataset.classes, dataset.class_ids, strict=True)),
         "keypoints": dataset.keypoints.names if dataset.keypoints else None,
         **{key: counts[key] for key in ("objects", "crowds", "masks", "keypoints")},
         "objects_per_class": {name: per_class[name] for name in dataset.classes},
         "repairs": dataset.problems.texts(),
     }
+
+
+def labels_digest(dataset: Dataset) -> str:
+    """Of the images that have an object, as they were before tiles and backgrounds were made of them."""
+    while isinstance(dataset, TiledDataset | WithBackgrounds):
+        dataset = dataset.dataset
+    hasher = hashlib.sha256(json.dumps([dataset.classes, dataset.class_ids]).encode())
+    for index in range(_looked_at(dataset)):
+        image = dataset.image(index)
+        if image.annotations:
+            _add_image(hasher, image)
+    return hasher.hexdigest()
+
+
+def _looked_at(dataset: Dataset) -> int:
+    generated = len(dataset) > 0 and dataset.image(0).path is None
+    return min(len(dataset), GENERATED_SAMPLE) if generated else len(dataset)
 
 
 def kept_images(run: Path, dataset: Dataset) -> tuple[Dataset, str]:
@@ -197,11 +216,11 @@ def kept_images(run: Path, dataset: Dataset) -> tuple[Dataset, str]:
     try:
         described = json.loads((run / "data.json").read_text(encoding="utf-8"))
         settings = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
-        trained, kept = described["train"]["digest"], (described["val"] or {}).get("digest")
+        trained, kept = described["train"]["labels"], (described["val"] or {}).get("labels")
         share = settings["data"]["val_share"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
         return dataset, ""
-    if describe_data(dataset)["digest"] == trained:
+    if labels_digest(dataset) == trained:
         return dataset, "warning: these are the images that the run was trained on: the figures are too good"
     if share is None:
         return dataset, ""
@@ -209,7 +228,7 @@ def kept_images(run: Path, dataset: Dataset) -> tuple[Dataset, str]:
         own = hold_out(dataset, share)[1]
     except DataError:
         return dataset, ""
-    if describe_data(own)["digest"] != kept:
+    if labels_digest(own) != kept:
         return dataset, ""
     line = (
         f"{len(own)} of {counted(len(dataset), 'image')}: those that the run kept to evaluate on;"

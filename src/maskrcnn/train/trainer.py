@@ -18,7 +18,6 @@ from accelerate import PartialState
 from torch import nn
 
 from maskrcnn.config.load import Config
-from maskrcnn.config.model import TestConfig
 from maskrcnn.errors import UserError
 from maskrcnn.evaluate.found import Result
 from maskrcnn.files import write_text
@@ -180,12 +179,12 @@ class Trainer:
         self.log = Log(run, self.config, self.total, self.per_epoch, self.progress, active=self.main)
         self.stop = StopRequest(at_once=False)
         self.asked = False  # some process was, by a signal
-        self.scores: dict[str, Any] | None = None
-        self.worst: list[tuple[int, float]] = []  # images of the last evaluation, and what was found of each
         self.drawn = 0 if state is None else SAMPLES
         self._pending: Step | None = None
         # of a score that the settings name nothing is chosen
-        self.choose_score = config.model.test.predict_score == TestConfig().predict_score
+        self.choose_score = config.model.test.predict_score is None
+        if self.progress.predict_score is not None:
+            self._keep_from(self.progress.predict_score)
         self._saved_at = self._clock = time.monotonic()
 
     # ---- set up
@@ -325,19 +324,27 @@ class Trainer:
         better = judge(progress, figure_of_merit(scores, self.settings.best), self.settings.patience)
         last = progress.stopped_early or progress.iteration >= self.total
         if found and self.choose_score and (better or last):
-            network = self.learner.network
-            network.config = kept_from(network.config, val_data, found, scores)  # type: ignore[arg-type]
+            self._keep_from(kept_from(self.config.model, val_data, found, scores))
+        if better:
+            progress.best_score = progress.predict_score
         if found and last:
-            self.worst = worst_images(val_data, found, scores, self.config.model.test.detections)
-        for line in scores.notes if self.scores is None else ():  # the next evaluation has the same
+            progress.worst = worst_images(val_data, found, scores, self.config.model.test.detections)
+        for line in () if progress.figures else scores.notes:  # the next evaluation has the same
             self.log.note(line)
-        self.scores = scores.kinds
+        progress.figures = scores.kinds
         self.log.evaluation(progress.iteration, scores.kinds, time.monotonic() - started)
         mark = "" if not better else "  best so far" if progress.iteration else "  before the first step"
         self.log.note(f"epoch {progress.iteration / self.per_epoch:.2f}: {scores_line(scores)}{mark}")
         self._save(best=better)
         self.callbacks.on_evaluation(progress.iteration, scores.kinds)
         self.log.go_on()
+
+    def _keep_from(self, score: float | None) -> None:
+        """Prediction with the present weights keeps objects from that score on."""
+        self.progress.predict_score = score
+        config: Any = self.learner.network.config
+        test = config.test.model_copy(update={"predict_score": score})
+        self.learner.network.config = config.model_copy(update={"test": test})  # type: ignore[assignment]
 
     # ---- finish
 
@@ -349,15 +356,16 @@ class Trainer:
             self._draw(lambda: plots.extend(write_plots(self.run)))
             with self.learner.averaged(), torch.random.fork_rng():
                 folder = self.run / "samples"
-                self._draw(lambda: draw_worst(self.learner.network, self.val_data, self.worst, folder))
+                self._draw(
+                    lambda: draw_worst(self.learner.network, self.val_data, self.progress.worst, folder)
+                )
             write_report(self.run, self.config, self.progress, self.data, plots)
         self.progress.finished = True
         self._save()
         if self.main:
             if self.progress.stopped_early:
                 self.log.note(f"stopped early: no better for {self.progress.stale} evaluations")
-            score = self.learner.network.config.test.predict_score if self.choose_score else None  # type: ignore[union-attr]
-            self.log.note(done_line(self.run, self.settings, self.progress, score))  # type: ignore[arg-type]
+            self.log.note(done_line(self.run, self.settings, self.progress))
             self.callbacks.on_end(run_folder.saved_weights(self.run), self.run / "report.html")
         self.accelerator.wait_for_everyone()
 
@@ -385,7 +393,7 @@ class Trainer:
     def _save_weights(self, folder: Path) -> None:
         from maskrcnn.weights.store import save_model
 
-        own = self.scores if self.progress.evaluated_at == self.progress.iteration else None
+        own = self.progress.figures if self.progress.evaluated_at == self.progress.iteration else None
         save_model(self.learner.network, folder, write_card(self.config, self.data, self.progress, own))
 
     def _draw(self, draw: Callable[[], None]) -> None:

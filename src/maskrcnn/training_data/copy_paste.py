@@ -59,14 +59,15 @@ def _hide(objects: ObjectTargets, stencil: np.ndarray) -> ObjectTargets:
     kept = np.ones(len(boxes), bool)
     for i in np.flatnonzero(objects.has_mask):
         cover = objects.mask_boxes[i]
-        before = int(masks[i].sum())
+        before, around = int(masks[i].sum()), extent(masks[i], cover)
         masks[i] &= ~_under(stencil, cover, masks.shape[1])
         after = int(masks[i].sum())
         if after == before:
             continue
         kept[i] = after > 0
         if kept[i]:
-            boxes[i] = extent(masks[i], cover)
+            left = extent(masks[i], cover)
+            boxes[i] = np.where(left == around, boxes[i], left)  # a side that is not hidden stays where it is
             kept[i] = bool((boxes[i, 2:] - boxes[i, :2] >= SMALLEST_SIDE).all())
             ignore[i] |= after < LEAST_LEFT * before
     result = dataclasses.replace(

@@ -72,8 +72,7 @@ def make_targets(
     whole = _boxes(annotations, view)
     boxes = np.clip(whole, 0, (view.width, view.height, view.width, view.height))
     large = (boxes[:, 2:] - boxes[:, :2] >= SMALLEST_SIDE).all(axis=1)
-    # a tilted box is wider than its object
-    cut = (np.abs(boxes - whole) > 1e-6).any(axis=1) | (not view.upright)
+    cut = (np.abs(boxes - whole) > 1e-6).any(axis=1)
     mask_boxes = boxes.copy()
     masks = np.zeros((len(annotations), mask_side, mask_side), np.uint8)
     has_mask = np.zeros(len(annotations), bool)

@@ -101,8 +101,9 @@ def transfer(network: MaskRCNN, other: MaskRCNN) -> Transfer:
             given = theirs.get(name)
             rows = _rows(name, network), _rows(name, other)
             if name.endswith(COUNT):
-                continue
-            if given is None or not _means_the_same(name, network, other):
+                if given is not None:
+                    tensor.copy_(given)
+            elif given is None or not _means_the_same(name, network, other):
                 done.fresh.append(name)
             elif rows[0] is not None and rows[1] is not None and not one_to_one:
                 _by_rows(done, name, tensor, given, rows[0], rows[1])
