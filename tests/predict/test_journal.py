@@ -20,6 +20,7 @@ from PIL import Image
 from maskrcnn.errors import UserError
 from maskrcnn.files import locked
 from maskrcnn.predict.augment import Augmented
+from maskrcnn.predict.corrected import SharedLabels
 from maskrcnn.predict.files import LOCK, Summary, predict_files
 from maskrcnn.predict.journal import NAME, describe_run
 
@@ -164,6 +165,39 @@ def test_a_corrected_label_file_is_kept(tmp_path: Path) -> None:
     (out / "labelme" / "1.json").write_text("corrected")
     run(folder, out)
     assert (out / "labelme" / "1.json").read_text() == "corrected"
+
+
+@pytest.mark.parametrize(
+    "name", ["coco-dataset/train.json", "cvat/annotations.xml", "label-studio/tasks.json"]
+)
+def test_a_corrected_file_of_all_images_is_kept_too(name: str, tmp_path: Path) -> None:
+    folder, out = images(tmp_path / "in"), tmp_path / "out"
+    run(folder, out)
+    before = contents(out)
+    assert "changed since" not in str(run(folder, out).notes) and contents(out) == before
+    (out / name).write_text("corrected")
+    for _ in range(2):
+        summary = run(folder, out)
+        assert (out / name).read_text() == "corrected"
+        (note,) = [note for note in summary.notes if "lost: " not in note]
+        assert note.startswith(f"{out / Path(name).parent}: changed since it was written, so it stays")
+    (out / name).unlink()
+    assert "changed since" not in str(run(folder, out).notes) and contents(out) == before
+
+
+def test_what_a_killed_run_wrote_is_not_taken_for_corrected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out = images(tmp_path / "in"), tmp_path / "out"
+    with pytest.raises(SystemExit):
+        run(folder, out, progress=Stop(1))
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(SharedLabels, "remember", lambda _: None)  # as after a SIGKILL
+        run(folder, out, progress=Stop(3))
+    assert "changed since" not in str(run(folder, out).notes)
+    run(folder, tmp_path / "whole")
+    for name in ("coco-dataset/train.json", "cvat/annotations.xml", "label-studio/tasks.json"):
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def test_two_processes_do_not_share_a_folder(tmp_path: Path) -> None:

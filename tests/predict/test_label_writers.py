@@ -304,3 +304,36 @@ def test_an_image_of_one_row_is_saved_as_it_is(tmp_path: Path) -> None:
     predict_files(BlobModel(), [tmp_path / "a.tif"], tmp_path / "out", save=("labelme",), pages=True)
     saved = list((tmp_path / "out" / "labelme").rglob("*.png"))
     assert len(saved) == 2 and all(np.array_equal(read_image(path, 3), pixels) for path in saved)
+
+
+def test_a_pixel_is_the_best_objects_also_where_a_later_tile_has_it(tmp_path: Path) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    Image.new("RGB", (20, 10)).save(tmp_path / "a.png")
+    left_out = LeftOut()
+    writer = LabelsWriter(LABELS["labels"](tmp_path / "out", left_out), DatasetInfo("x", ["cell"], [1]))
+    pixels = ArrayRegions(np.zeros((10, 20, 3), np.uint8))
+    writer.begin(WrittenImage(1, "a.png", tmp_path / "a.png", "a", (10, 20), pixels))
+    for score, x0, x1 in ((0.2, 0, 10), (0.7, 5, 15), (0.5, 4, 20), (0.1, 6, 9)):
+        box = np.array([[x0, 0, x1, 10]], np.float32)
+        masks = Masks(
+            np.zeros((1, 1, 1), np.float32), box, (10, 20), 0.5, {0: (x0, 0, np.ones((10, x1 - x0), bool))}
+        )
+        writer.add(Instances(box, np.array([score]), np.zeros(1, int), ["cell"], (10, 20), masks))
+    writer.end()
+    writer.close()
+    (path,) = (tmp_path / "out").rglob("*.tif")
+    assert (tifffile.imread(path) == [1] * 4 + [3] + [2] * 10 + [3] * 5).all()
+    assert left_out.counts["object hidden by others"] == 1
+    assert left_out.counts["pixels that two objects share"] == 10 * (5 + 11 + 3)
+
+
+def test_names_that_xml_cannot_hold_stay_apart(tmp_path: Path) -> None:
+    writer = LabelsWriter(LABELS["cvat"](tmp_path / "out", LeftOut()), DatasetInfo("x", ["cell"], [1]))
+    for number, name in enumerate(("a\x01.png", "a_x1_.png"), 1):
+        Image.new("RGB", (20, 10), (number, 0, 0)).save(tmp_path / name)
+        pixels = ArrayRegions(np.zeros((10, 20, 3), np.uint8))
+        writer.begin(WrittenImage(number, name, tmp_path / name, Path(name).stem, (10, 20), pixels))
+        writer.end()
+    writer.close()
+    found = {path.name: path.read_bytes() for path in (tmp_path / "out").rglob("*.png")}
+    assert found.keys() == {"a_x1_-1.png", "a_x1_.png"} and len(set(found.values())) == 2

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import re
 import socket
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hostile import bodies, requests
+from PIL import Image
 from service_thread import Served, encoded, pixels, served
 from small import small_model
 
@@ -105,3 +109,40 @@ def test_a_refused_client_that_closes_reads_its_answer(service: Served) -> None:
     data = bytes(8 * 2**20)
     for close in ({"Connection": "close"}, {}):
         assert service.predict(data, "?model=none", **close).status == 404
+
+
+def test_an_answer_that_nobody_reads_is_not_kept(service: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("maskrcnn.serve.server.SEND_SECONDS", 0.5)
+    noise = np.random.default_rng(0).integers(0, 255, (2200, 2200, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "JPEG", quality=90)
+    data = file.getvalue()
+    head = f"POST /predict?overlay=1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}\r\n\r\n"
+    whole = len(service.ask("POST", "/predict?overlay=1", data).body)  # read at once, and whole
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(20)
+        client.connect(("127.0.0.1", service.port))
+        client.sendall(head.encode() + data)
+        assert client.recv(15) == b"HTTP/1.1 200 OK"
+        time.sleep(3)
+        read = 0
+        with suppress(ConnectionError):
+            while part := client.recv(1 << 16):
+                read += len(part)
+    assert whole > 3_000_000 and read < whole
+
+
+def test_an_overlay_that_no_jpeg_holds_is_refused(service: Served) -> None:
+    file = io.BytesIO()
+    Image.new("L", (16, 65_600)).save(file, "PNG")
+    answer = service.predict(file.getvalue(), "?overlay=1")
+    assert answer.status == 422 and b"more than a JPEG holds" in answer.body
+    assert service.predict(file.getvalue()).status == 200
+
+
+def test_a_shape_of_thousands_of_digits_is_a_line(service: Served) -> None:
+    huge = "9" * 4000
+    tensor = f'{{"name": "image", "datatype": "UINT8", "shape": [{huge}, {huge}, 3], "data": [1]}}'
+    answer = service.ask("POST", "/v2/models/small/infer", f'{{"inputs": [{tensor}]}}'.encode(), {})
+    assert answer.status == 400 and is_a_line(answer.body)

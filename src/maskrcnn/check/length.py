@@ -64,7 +64,7 @@ def advise_length(
     evaluations, epochs = EVALUATIONS, float(wanted)
     if seconds is not None and cost is not None:
         evaluations = _evaluations(seconds, cost, val_images)
-        evaluated = evaluations + known  # the start itself first
+        evaluated = evaluations + (config.train.init is not None)  # the start itself first
         epochs = _epochs_in(seconds, cost, config.train.batch, evaluated * val_images, wanted)
         said = f"{epochs:g} epochs fit into {seconds / 60:.3g} minutes; the images ask for {wanted}"
         if epochs == LONGER * wanted:

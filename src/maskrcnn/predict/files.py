@@ -20,6 +20,7 @@ from maskrcnn.labels.writers.left_out import LeftOut
 from maskrcnn.masks.encoding import encode, encoders
 from maskrcnn.masks.measure import check_scale
 from maskrcnn.masks.polygons import check_tolerance
+from maskrcnn.predict.corrected import SharedLabels
 from maskrcnn.predict.journal import NAME as JOURNAL
 from maskrcnn.predict.journal import Finished, Journal, describe_run
 from maskrcnn.predict.kinds import (
@@ -158,7 +159,11 @@ def predict_files(
                 remove_unfinished(folder, deep=folder != out)
         pool = stack.enter_context(encoders(device_of(model).type != "cpu"))
         run = Run(model, images, stems, score, tiles, summary, journal, "overlay" in save, pool, progress)
-        writers = open_writers(save, WriterOptions(out, model.config, scale, simplify, left_out), stack)
+        shared = SharedLabels(out, labels)
+        summary.notes += shared.lines
+        stack.callback(shared.remember)
+        wanted = [name for name in save if name not in shared.corrected]
+        writers = open_writers(wanted, WriterOptions(out, model.config, scale, simplify, left_out), stack)
         for image, part in _finished(run):
             summary.resumed += _write(run, image, part, writers) and part.last
         for image, part in _missing(run, batch):

@@ -11,10 +11,13 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from maskrcnn.config.model import ModelConfig
+from maskrcnn.errors import UserError
 from maskrcnn.images.write import encoded
 from maskrcnn.instances import Instances
 from maskrcnn.masks.rle import rle_area
 from maskrcnn.pages import as_base64
+
+LONGEST_JPEG = 65_500  # pixels of a side
 
 
 class MaskForm(StrEnum):
@@ -109,7 +112,16 @@ def _png(bitmap: np.ndarray) -> str:
 
 
 def to_overlay(found: Instances) -> bytes:
-    """The image with the objects drawn on it, JPEG."""
+    """The image with the objects drawn on it, JPEG.
+
+    Raises:
+        UserError: a side is longer than JPEG's may be.
+    """
+    height, width = found.size
+    if max(height, width) > LONGEST_JPEG:
+        raise UserError(
+            f"{width} x {height} pixels are more than a JPEG holds, {LONGEST_JPEG} a side; leave overlay out"
+        )
     return encoded(found.plot(), "JPEG")
 
 

@@ -10,6 +10,8 @@ MOST_PIXELS = 64_000_000  # of one image
 MOST_HELD_BYTES = 512 * 2**20  # of bodies at a time
 MOST_IMAGES = 32  # of one request
 DRAIN_SECONDS = 28  # from SIGTERM to the end, whatever is still unanswered
+SEND_SECONDS = 20.0  # for a client to take `SEND_BYTES` of an answer
+SEND_BYTES = 20_000
 HEADER_SECONDS = 10.0  # for a request's head to come
 
 

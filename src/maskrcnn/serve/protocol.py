@@ -149,7 +149,7 @@ def _image(tensor: Input, rest: bytes, channels: int) -> bytes | np.ndarray:
         raise HTTPException(400, f"image is UINT8, its shape [height, width, {channels}], of one image")
     values = np.frombuffer(rest, np.uint8) if size is not None else _from_json(tensor.data)
     if values.size != math.prod(shape):
-        raise HTTPException(400, f"image: its shape has {math.prod(shape)} values, {values.size} are there")
+        raise HTTPException(400, f"image: {values.size} values are there, which is not what its shape has")
     return values.reshape(shape)
 
 

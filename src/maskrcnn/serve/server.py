@@ -23,7 +23,7 @@ from maskrcnn.predict.predictor import predict_pixels
 from maskrcnn.runtime.engine import Runner
 from maskrcnn.serve.app import make_app
 from maskrcnn.serve.guard import refusal
-from maskrcnn.serve.options import DRAIN_SECONDS, HEADER_SECONDS, Options
+from maskrcnn.serve.options import DRAIN_SECONDS, HEADER_SECONDS, SEND_BYTES, SEND_SECONDS, Options
 from maskrcnn.serve.service import Service
 from maskrcnn.stop import SIGNALS
 
@@ -161,9 +161,10 @@ def is_loopback(host: str) -> bool:
 
 
 class _Protocol(H11Protocol):
-    """HTTP/1.1, with our errors, and heads that must come in time."""
+    """HTTP/1.1, with our errors; heads must come, and answers be taken, in time."""
 
     _late: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -176,6 +177,29 @@ class _Protocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._watch()
+        self.resume_writing()
+
+    def pause_writing(self) -> None:
+        """The client takes less than it is sent."""
+        super().pause_writing()
+        self._await_reader(self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
+
+    def _await_reader(self, unread: int) -> None:
+        """Close the connection where hardly less is unread by then."""
+
+        def look() -> None:
+            now = self.transport.get_write_buffer_size()
+            if now > unread - SEND_BYTES:
+                self.transport.abort()
+            else:
+                self._await_reader(now)
+
+        self._unread = self.loop.call_later(SEND_SECONDS, look)
 
     def _watch(self) -> None:
         """Close the connection where no head has come by then."""

@@ -1,11 +1,12 @@
 """Label images of any size: a TIFF of uint32 object numbers, 0 for background, beside the images.
 
-A pixel belongs to one object: the first that comes, which of a model's is the best.
+A pixel belongs to one object: of a model's to the one of the best score, else to the first that comes.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -59,17 +60,20 @@ class LabelTiffWriter(FormatWriter):
         super().begin(split, name, image, info)
         self._path = path = self._new.enter_context(new_file(self.own_file(split, name), flush=False))
         self._begin = int(tifffile.memmap(path, shape=image.size, dtype=np.uint32).offset)
-        self._number = 0
+        self._scores = [-math.inf]  # by number; of the background
+        self._pixels = [0]  # that each still has
 
     def add(self, annotations: Sequence[Annotation], scores: Sequence[float] | None = None) -> None:
         assert self._path is not None
         # not mapped into memory: where the disk is full, that ends the process without a line
         with self._path.open("r+b") as file:
-            for annotation in annotations:
+            for annotation, score in zip(annotations, scores or [0.0] * len(annotations), strict=True):
                 if not self.left_out.is_crowd(annotation):
-                    self._draw(annotation, file)
+                    self._draw(annotation, score, file)
 
     def end(self) -> None:
+        if hidden := self._pixels[1:].count(0):
+            self.left_out.note("object hidden by others", hidden)
         self._new.close()
         self._path = None
 
@@ -82,13 +86,12 @@ class LabelTiffWriter(FormatWriter):
             self._path.unlink(missing_ok=True)
             self._path = None
 
-    def _draw(self, annotation: Annotation, file: BinaryIO) -> None:
+    def _draw(self, annotation: Annotation, score: float, file: BinaryIO) -> None:
         self.left_out.note_keypoints(annotation)
         window = annotation_window(annotation, self.image)
         if window is None:
             self.left_out.note("object without a mask")
             return
-        self._number += 1
         if len(self.info.classes) > 1:
             self.left_out.note("class name")
         x0, y0, bitmap = window
@@ -96,11 +99,14 @@ class LabelTiffWriter(FormatWriter):
         places = (self._begin + BYTES * (rows * self.image.width + x0)).tolist()
         part = np.array([_read_row(file, place, bitmap.shape[1]) for place in places], np.uint32)
         part = part.reshape(bitmap.shape)  # of an empty mask too
-        free = bitmap & (part == 0)
-        self.left_out.note("pixels that two objects share", int(bitmap.sum() - free.sum()))
-        if not free.any():
-            self.left_out.note("object hidden by others")
-        part[free] = self._number
+        weaker = [number for number in np.unique(part[bitmap]) if self._scores[number] < score]
+        own = bitmap & np.isin(part, weaker)
+        self.left_out.note("pixels that two objects share", int(np.count_nonzero(part[bitmap])))
+        for number, lost in zip(*np.unique(part[own], return_counts=True), strict=True):
+            self._pixels[number] -= int(lost)
+        part[own] = len(self._scores)
+        self._scores.append(score)
+        self._pixels.append(int(own.sum()))
         for place, row in zip(places, part, strict=True):
             file.seek(place)
             file.write(row.tobytes())

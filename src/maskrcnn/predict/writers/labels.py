@@ -46,7 +46,9 @@ class LabelsWriter:
         page = image.name.startswith(f"{image.path.as_posix()}[")
         of_pixels = self._writer.with_images and (page or image.path.is_dir())
         name = image.stem + (_suffix(image) if of_pixels else image.path.suffix)
-        name = plain_name(name) if self._writer.plain else name
+        plain = plain_name(name) if self._writer.plain else name
+        if plain != name:  # another image may be called that
+            name = f"{plain.removesuffix(Path(plain).suffix)}-{image.number}{Path(plain).suffix}"
         own = self._writer.own_file("", name)
         self._skipped = image.done and own is not None and own.exists()
         if self._skipped:
