@@ -65,7 +65,7 @@ def test_boxes(tmp_path: Path, images: str, whole: bool) -> None:
         dataset = repaired(source)
         first, second = dataset
         assert dataset.classes == ["car"] and not second.annotations
-        assert [a.box for a in first.annotations] == [(4.5, 2, 14, 12.25)]
+        assert [a.box for a in first.annotations] == [(4.5, 2, 15, 13.25)]  # the last pixel is inside
 
 
 def test_masks(tmp_path: Path) -> None:
@@ -131,3 +131,12 @@ def subjects(folder: Path) -> list[Subject]:
 
 def test_any_bytes_are_read_or_refused(tmp_path: Path) -> None:
     check_spoilt(subjects(tmp_path))
+
+
+def test_ignored_regions_are_crowds_and_boxes_stay_in_their_image(tmp_path: Path) -> None:
+    ignored = label("car", box2d=box(1, 2, 5, 6)) | {"attributes": {"ignored": True}}
+    whole = label("car", box2d=box(0, 0, WIDTH, HEIGHT - 1))
+    first = repaired(write(tmp_path, ignored, whole)).image(0)
+    assert [(a.box, a.crowd) for a in first.annotations] == [
+        ((1, 2, 6, 7), True), ((0, 0, WIDTH, HEIGHT), False)
+    ]  # fmt: skip

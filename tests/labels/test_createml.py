@@ -120,3 +120,8 @@ def test_a_suffix_in_capitals(tmp_path: Path) -> None:
     path = write(tmp_path, *good())
     path.rename(tmp_path / "_ANNOTATIONS.CREATEML.JSON")
     assert len(repaired(tmp_path)) == 2
+
+
+def test_shares_of_the_image_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, {"image": "a.jpg", "annotations": [box("cat", 0.5, 0.5, 0.2, 0.1)]})
+    claims.refused(lambda: read_createml(path), path, "shares of the image", "multiply x and width")

@@ -171,3 +171,33 @@ def subjects(folder: Path) -> list[Subject]:
 
 def test_any_bytes_are_read_or_refused(tmp_path: Path) -> None:
     check_spoilt(subjects(tmp_path))
+
+
+def bbox(*sides: float, label: int = 0, **more: Any) -> dict[str, Any]:
+    return {"type": "bbox", "bbox": list(sides), "label_id": label, **more}
+
+
+def test_turned_boxes_and_ellipses_of_cvat(tmp_path: Path) -> None:
+    turned = {"attributes": {"rotation": 90.0}}
+    ellipse = {"type": "ellipse", "points": [10, 8, 18, 12], "label_id": 0, **turned}
+    source = write(tmp_path, bbox(10, 8, 8, 4, **turned), ellipse)
+    image = repaired(source, "turned box replaced by the box around it").image(0)
+    assert [tuple(np.round(a.box, 1)) for a in image.annotations] == [(12, 6, 16, 14)] * 2
+
+
+def test_a_group_of_several_objects_loses_none(tmp_path: Path) -> None:
+    ring = {"type": "polygon", "points": [1, 1, 5, 1, 5, 5, 1, 5], "label_id": 0, "group": 2}
+    anns = [bbox(1, 1, 4, 4, group=1), bbox(10, 10, 5, 5, group=1), ring, bbox(20, 12, 4, 4, group=2)]
+    image = repaired(write(tmp_path, *anns)).image(0)
+    assert sorted(a.box for a in image.annotations) == [
+        (1, 1, 5, 5), (1, 1, 5, 5), (10, 10, 15, 15), (20, 12, 24, 16)
+    ]  # fmt: skip
+
+
+def test_a_label_with_a_parent_is_a_class(tmp_path: Path) -> None:
+    """As Datumaro writes COCO's supercategories; only a skeleton's own points are none."""
+    labels = [{"name": "dog", "parent": "animal"}, {"name": "cat", "parent": "dog"}]
+    categories = {"label": {"labels": labels}, "points": {"items": []}}
+    source = write(tmp_path, bbox(1, 1, 4, 4), bbox(10, 10, 5, 5, label=1), categories=categories)
+    dataset = read_datumaro(source)
+    assert dataset.classes == ["dog", "cat"] and [a.label for a in dataset.image(0).annotations] == [0, 1]

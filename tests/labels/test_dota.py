@@ -81,3 +81,18 @@ def test_any_bytes_are_read_or_refused(tmp_path: Path) -> None:
 def test_a_line_is_counted_as_an_editor_does(tmp_path: Path) -> None:
     write(tmp_path, f"\n{UPRIGHT}\n1 2 3\n")
     claims.refused(lambda: read_dota(tmp_path), "line 4", "has 3 words")
+
+
+def test_labels_in_folders_of_splits(tmp_path: Path) -> None:
+    for split, side in (("train", 30), ("val", 40)):
+        for folder in ("images", "labelTxt"):
+            (tmp_path / folder / split).mkdir(parents=True)
+        for name in ("a", "b"):
+            Image.new("RGB", (50, 50)).save(tmp_path / f"images/{split}/{name}.png")
+        line = f"1 1 {side} 1 {side} {side} 1 {side} plane 0"
+        (tmp_path / f"labelTxt/{split}/a.txt").write_text(line)
+    for split, side in (("train", 30), ("val", 40)):
+        dataset = open_dataset(tmp_path, split)
+        (image,) = dataset
+        assert image.file_name == f"images/{split}/a.png" and image.annotations[0].box == (1, 1, side, side)
+        assert "1" in str(dataset.problems.lines())  # b, of this split alone

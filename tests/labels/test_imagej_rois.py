@@ -206,3 +206,36 @@ def subjects(folder: Path) -> list[Subject]:
 
 def test_any_bytes_are_read_or_refused(tmp_path: Path) -> None:
     check_spoilt(subjects(tmp_path))
+
+
+def test_a_spline_is_drawn_through_its_nodes(tmp_path: Path) -> None:
+    angles = np.arange(12) * np.pi / 6
+    nodes = [(round(15 + 8 * np.cos(a)), round(10 + 8 * np.sin(a))) for a in angles]
+    plain = roi(POLYGON, (7, 2, 23, 18), nodes)
+    spline = bytearray(plain)
+    struct.pack_into(">h", spline, 50, 1)
+    areas = []
+    for data in (plain, bytes(spline)):
+        image = repaired(write(tmp_path, data)).image(0)
+        areas.append(image.annotations[0].area)
+    assert areas[0] < areas[1] and abs(areas[1] - np.pi * 8**2) < 8
+
+
+def test_groups_of_more_than_a_byte(tmp_path: Path) -> None:
+    data = bytearray(roi(RECT, (1, 1, 9, 9)) + bytes(2))
+    struct.pack_into(">h", data, 4, 229)
+    struct.pack_into(">H", data, len(data) - 54 + 52, 300)
+    struct.pack_into(">i", data, 60, len(data) - 54)
+    assert repaired(write(tmp_path, bytes(data))).classes == ["group 300"]
+
+
+def test_a_ring_that_encloses_nothing_fills_no_hole(tmp_path: Path) -> None:
+    def ring(*points: tuple[int, int]) -> list[int]:
+        first, *rest = points
+        return [0, *first, *(value for point in rest for value in (1, *point)), 4]
+
+    outer, hole = ring((5, 5), (25, 5), (25, 15), (5, 15)), ring((10, 7), (15, 7), (15, 12), (10, 12))
+    for lone in ([], [0, 1, 1], ring((1, 1), (2, 2))):
+        data = roi(RECT, (5, 5, 25, 15), composite=[*outer, *hole, *lone])
+        kinds = ["polygon that is no ring of three points dropped"] if lone else []
+        assert repaired(write(tmp_path, data), *kinds).image(0).annotations[0].area == 200 - 25

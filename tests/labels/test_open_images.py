@@ -28,6 +28,8 @@ def write(
     for each in ("annotations", images):
         (folder / each).mkdir(parents=True, exist_ok=True)
     for stem in ("a", "b"):
+        if stem == "b" and not any(row.startswith("b,") for row in rows):
+            continue
         Image.new("RGB", (WIDTH, HEIGHT)).save(folder / images / f"{stem}.jpg")
     (folder / "annotations/class-descriptions-boxable.csv").write_text('/m/01,Cat\n/m/02,"Dog, large"\n')
     path = folder / "annotations" / name
@@ -141,3 +143,10 @@ def subjects(folder: Path) -> list[Subject]:
 
 def test_any_bytes_are_read_or_refused(tmp_path: Path) -> None:
     check_spoilt(subjects(tmp_path))
+
+
+def test_an_image_without_a_row_is_counted(tmp_path: Path) -> None:
+    source = write(tmp_path)
+    folder = next(tmp_path.rglob("*.jpg")).parent
+    Image.new("RGB", (8, 8)).save(folder / "zz.jpg")
+    assert "image without a row" in str(read_open_images(source).problems.lines())

@@ -17,6 +17,7 @@ from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.open import open_dataset
 from maskrcnn.labels.options import LabelOptions
 from maskrcnn.labels.readers.qupath import looks_like_qupath, read_qupath
+from maskrcnn.masks.rle import rle_area
 
 HEIGHT, WIDTH = 20, 30
 PLANE = {"c": -1, "z": 0, "t": 0}
@@ -90,7 +91,9 @@ def test_classes_of_other_tools(tmp_path: Path) -> None:
     path = write(tmp_path, *trees)
     assert repaired(path, *["property that may be the class left out"] * 2).classes == ["object"]
     assert repaired(path, class_attribute="species").classes == ["elm", "oak"]
-    claims.refused(lambda: read_qupath(path, "specis"), path, "'specis'", "there are: 'species'")
+    claims.refused(
+        lambda: read_qupath(path, class_attribute="specis"), path, "'specis'", "there are: 'species'"
+    )
 
 
 def test_cells_and_what_they_lie_in(tmp_path: Path) -> None:
@@ -161,3 +164,28 @@ def subjects(folder: Path) -> list[Subject]:
 
 def test_any_bytes_are_read_or_refused(tmp_path: Path) -> None:
     check_spoilt(subjects(tmp_path))
+
+
+def test_folders_of_splits(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        for folder in ("images", "annotations"):
+            (tmp_path / folder / split).mkdir(parents=True)
+        Image.new("RGB", (50, 50)).save(tmp_path / f"images/{split}/{split}.png")
+        ring = [[1, 1], [9, 1], [9, 9], [1, 1]]
+        feature = {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]},
+                   "properties": {"objectType": "annotation", "classification": {"name": "a"}}}  # fmt: skip
+        collection = {"type": "FeatureCollection", "features": [feature]}
+        (tmp_path / f"annotations/{split}/{split}.geojson").write_text(json.dumps(collection))
+    for split in ("train", "val"):
+        assert [image.file_name for image in open_dataset(tmp_path, split)] == [f"images/{split}/{split}.png"]
+
+
+def test_a_ring_that_encloses_nothing_fills_no_hole(tmp_path: Path) -> None:
+    Image.new("RGB", (60, 60)).save(tmp_path / "a.png")
+    outer = [[5, 5], [55, 5], [55, 55], [5, 55], [5, 5]]
+    hole = [[20, 20], [40, 20], [40, 40], [20, 40], [20, 20]]
+    geometry = {"type": "MultiPolygon", "coordinates": [[outer, hole], [[[1, 1], [2, 2], [1, 1]]]]}
+    feature = {"type": "Feature", "geometry": geometry, "properties": {"classification": {"name": "a"}}}
+    (tmp_path / "a.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    dataset = repaired(tmp_path, "polygon that is no ring of three points dropped")
+    assert rle_area(dataset.image(0).annotations[0].rle or {}) == 2500 - 400

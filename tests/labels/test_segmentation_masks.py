@@ -249,3 +249,11 @@ def test_any_bytes_are_read_or_refused(tmp_path: Path) -> None:
 def test_without_objects_it_is_refused(folder: Folder) -> None:
     shutil.rmtree(folder.path / "SegmentationObject")
     claims.refused(lambda: read_segmentation_masks(folder.path), "no folder SegmentationObject")
+
+
+def test_the_colour_of_borders_is_an_object_where_it_has_a_class(folder: Folder) -> None:
+    """It is the 255th of VOC's palette, by which tools number objects."""
+    folder.masks("a", [(VOID, (2, 3, 10, 9)), (FIRST, (20, 5, 25, 10))], (CAT, DOG))
+    assert found(folder.repaired())[0][1] == [("dog", (20, 5, 25, 10), 25), ("cat", (2, 3, 10, 9), 48)]
+    folder.masks("a", [(VOID, (2, 3, 10, 9)), (FIRST, (20, 5, 25, 10))], (VOID, DOG))
+    assert found(folder.repaired())[0][1] == [("dog", (20, 5, 25, 10), 25)]

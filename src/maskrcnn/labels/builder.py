@@ -37,7 +37,7 @@ from maskrcnn.labels.usable_shape import (
     usable_rings,
 )
 from maskrcnn.labels.values import short, whole
-from maskrcnn.masks.rle import Rle, rle_area
+from maskrcnn.masks.rle import MIN_POINTS, Rle, rle_area
 
 
 class LabelBuilder:
@@ -229,6 +229,17 @@ class LabelBuilder:
         found.area = area or (float(rle_area(mask)) if mask is not None else (x1 - x0) * (y1 - y0))
         image.annotations.append(found)
         return found
+
+    def without_short(self, rings: Sequence[np.ndarray], record: str) -> list[np.ndarray]:
+        """The rings of three points or more, where there is any; the others, which enclose nothing, are
+        counted.
+        """
+        kept = [ring for ring in rings if len(ring) >= MIN_POINTS]
+        if not kept:
+            return list(rings)
+        if len(kept) < len(rings):
+            self.problems.note(ProblemKind.SHORT_POLYGON, record, count=len(rings) - len(kept))
+        return kept
 
     def note(self, kind: ProblemKind, record: str, image: LabelledImage) -> None:
         """Count a problem of a record of an image."""

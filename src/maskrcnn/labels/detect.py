@@ -16,9 +16,9 @@ from maskrcnn.labels.readers.coco_panoptic import looks_like_coco_panoptic, read
 from maskrcnn.labels.readers.createml import looks_like_createml, read_createml
 from maskrcnn.labels.readers.cvat import has_cvat_split, looks_like_cvat, read_cvat
 from maskrcnn.labels.readers.datumaro import looks_like_datumaro, read_datumaro
-from maskrcnn.labels.readers.dota import looks_like_dota, read_dota
+from maskrcnn.labels.readers.dota import has_dota_split, looks_like_dota, read_dota
 from maskrcnn.labels.readers.folder_files import visible
-from maskrcnn.labels.readers.imagej_rois import looks_like_imagej_rois, read_imagej_rois
+from maskrcnn.labels.readers.imagej_rois import has_imagej_split, looks_like_imagej_rois, read_imagej_rois
 from maskrcnn.labels.readers.instance_png import (
     has_instance_split,
     looks_like_instance_png,
@@ -42,7 +42,7 @@ from maskrcnn.labels.readers.open_images import (
     read_open_images,
 )
 from maskrcnn.labels.readers.penn_fudan import looks_like_penn_fudan, read_penn_fudan
-from maskrcnn.labels.readers.qupath import looks_like_qupath, read_qupath
+from maskrcnn.labels.readers.qupath import has_qupath_split, looks_like_qupath, read_qupath
 from maskrcnn.labels.readers.run_lengths import (
     has_run_lengths_split,
     looks_like_run_lengths,
@@ -96,7 +96,7 @@ def formats() -> list[Format]:
         Format("via", looks_like_via, read_via, takes=("class_attribute", "image_folder")),
         Format("kitti-mots", looks_like_kitti_mots, read_kitti_mots),
         Format("kitti-semantic", looks_like_kitti_semantic, read_kitti_semantic),
-        Format("dota", looks_like_dota, read_dota),
+        Format("dota", looks_like_dota, read_dota, has_dota_split),
         Format("createml", looks_like_createml, read_createml, takes=("image_folder",)),
         Format("bdd100k", looks_like_bdd100k, read_bdd100k, takes=("image_folder",)),
         Format("datumaro", looks_like_datumaro, read_datumaro, takes=("image_folder",)),
@@ -115,8 +115,8 @@ def formats() -> list[Format]:
             takes=("image_folder", "split_parts"),
         ),
         Format("mpii", looks_like_mpii, read_mpii, takes=("image_folder",)),
-        Format("qupath", looks_like_qupath, read_qupath, takes=("class_attribute",)),
-        Format("imagej-rois", looks_like_imagej_rois, read_imagej_rois),
+        Format("qupath", looks_like_qupath, read_qupath, has_qupath_split, takes=("class_attribute",)),
+        Format("imagej-rois", looks_like_imagej_rois, read_imagej_rois, has_imagej_split),
         Format("label-studio", looks_like_label_studio, read_label_studio, takes=("image_folder",)),
         Format("coco-panoptic", looks_like_coco_panoptic, read_coco_panoptic, takes=("image_folder",)),
         Format("lvis", looks_like_lvis, read_lvis, takes=("image_folder",)),

@@ -1,8 +1,8 @@
 """BDD100K's and Scalabel's JSON: a list of frames with boxes, outlines or RLEs.
 
-The format: doc.scalabel.com/format.html (doc.bdd100k.com/format.html). Coordinates are taken as continuous
-pixels. An outline's "C" are Bezier curves' control points and end. What is not closed, as a lane, is no
-object.
+The format: doc.scalabel.com/format.html (doc.bdd100k.com/format.html). The last pixel of a box is inside, as
+Scalabel's own tools have it; outlines are taken as continuous. An outline's "C" are Bezier curves' control
+points and end. What is not closed, as a lane, is no object.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from maskrcnn.masks.rle import json_rle
 SHAPES = ("box2d", "poly2d", "rle")
 CORNERS = ("x1", "y1", "x2", "y2")
 FLAGS = ("occluded", "truncated")
+IGNORED = ("crowd", "ignored")  # flags of regions that are no single object
 
 
 def read_bdd100k(source: Path, image_folder: Path | None = None) -> FileDataset:
@@ -100,7 +101,7 @@ def _add(one: Any, image: LabelledImage, record: str, ids: dict[str, int], build
     if any(
         value not in (False, None, "none", "NA", "")
         for key, value in said.items()
-        if key not in (*FLAGS, "crowd")
+        if key not in (*FLAGS, *IGNORED)
     ):
         builder.note(ProblemKind.ATTRIBUTE, record, image)
     box, outlines, rle = (one.get(shape) for shape in SHAPES)
@@ -120,7 +121,10 @@ def _add(one: Any, image: LabelledImage, record: str, ids: dict[str, int], build
                 "encode the mask again",
                 f"RLE of {record} of image {image.file_name!r}",
             ) from None
-    crowd = said.get("crowd") is True
+    if corners is not None:
+        last = np.minimum(np.array(corners[2:]) + 1, (image.width, image.height))
+        corners[2:] = np.maximum(last, corners[2:]).tolist()
+    crowd = any(said.get(flag) is True for flag in IGNORED)
     builder.add_object(image, ids[name], record, box=corners, polygons=rings, rle=mask, crowd=crowd)
 
 

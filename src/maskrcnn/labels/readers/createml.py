@@ -43,6 +43,10 @@ def read_createml(source: Path, image_folder: Path | None = None) -> FileDataset
     builder = LabelBuilder(path, folder_of_images(path, images, image_folder))
     labels = {_label(one) for objects in images.values() for one in objects}
     ids = builder.add_classes(sorted(labels - {""}))
+    boxes = [_box(one) for objects in images.values() for one in objects if _label(one)]
+    if boxes and all(0 <= side <= 1 for box in boxes for side in box):
+        remedy = "multiply x and width by the width of the image, y and height by its height"
+        raise RecordError(path, "all boxes lie between 0 and 1: they are shares of the image", remedy)
     for name, objects in images.items():
         image = builder.add_image(name)
         for position, one in enumerate(objects):
@@ -50,11 +54,7 @@ def read_createml(source: Path, image_folder: Path | None = None) -> FileDataset
             if not label:
                 builder.note(ProblemKind.NO_CLASS, record, image)
                 continue
-            box = one.get("coordinates")
-            x, y, width, height = (
-                number(box.get(key) if isinstance(box, dict) else None)
-                for key in ("x", "y", "width", "height")
-            )
+            x, y, width, height = _box(one)
             corners = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
             builder.add_object(image, ids[label], record, box=corners)
     return builder.build()
@@ -73,3 +73,10 @@ def _glance(path: Path) -> bool:
 def _label(one: Any) -> str:
     label = one.get("label") if isinstance(one, dict) else None
     return label.strip() if isinstance(label, str) else ""
+
+
+def _box(one: dict[str, Any]) -> list[float]:
+    """Centre and size."""
+    box = one.get("coordinates")
+    sides = ("x", "y", "width", "height")
+    return [number(box.get(key) if isinstance(box, dict) else None) for key in sides]

@@ -29,7 +29,8 @@ from maskrcnn.labels.values import number
 from maskrcnn.masks.rle import Rle, json_rle
 
 TAGS = ("label", "caption")
-PLAIN = ("is_crowd", "occluded", "keyframe", "score", "source")  # attributes that are read, or say nothing
+# attributes that are read, or say nothing
+PLAIN = ("is_crowd", "occluded", "keyframe", "rotation", "score", "source")
 
 
 @dataclass
@@ -112,11 +113,10 @@ def _add_classes(document: dict[str, Any], builder: LabelBuilder) -> tuple[dict[
     owners = [(entries[at].get("name"), one) for at, one in named.items() if 0 <= at < len(entries)]
     found, places = {}, {}
     for position, entry in enumerate(entries):
-        if entry.get("parent") and position not in named:
-            joints = next((one.get("labels") for name, one in owners if name == entry["parent"]), None)
-            if isinstance(joints, list) and entry.get("name") in joints:
-                places[position] = joints.index(entry["name"])
-            continue
+        joints = next((one.get("labels") for name, one in owners if name == entry.get("parent")), None)
+        if position not in named and isinstance(joints, list) and entry.get("name") in joints:
+            places[position] = joints.index(entry["name"])
+            continue  # a point of a skeleton; other parents are classes of classes
         label = found[position] = builder.add_class(entry.get("name"), position + 1)
         skeleton = named.get(position, {})
         joints = skeleton.get("joints")
@@ -149,6 +149,8 @@ def _objects(
             continue
         group = one.get("group")
         key = (label, group) if type(group) is int and group else ("alone", position)
+        if key in objects and _has(objects[key], one.get("type")):  # a person's group of several objects
+            key = ("alone", position)
         found = objects.get(key) or Found(record, label)
         if one.get("type") == "skeleton" and isinstance(one.get("elements"), list):
             one = one | {"points": _joined_points(one["elements"], places, builder)}
@@ -158,6 +160,13 @@ def _objects(
         else:
             builder.note(ProblemKind.UNREAD_SHAPE, record, image)
     return list(objects.values())
+
+
+def _has(found: Found, kind: Any) -> bool:
+    """Whether an object has what an annotation of that kind would give it, of which there is one."""
+    if kind in ("points", "skeleton"):
+        return found.keypoints is not None
+    return kind in ("bbox", "rotated_bbox") and found.box is not None
 
 
 def _joined_points(elements: list[Any], places: dict[int, int], builder: LabelBuilder) -> list[Any]:
@@ -189,9 +198,16 @@ def _read_attributes(given: Any, found: Found, image: LabelledImage, builder: La
 def _read_shape(one: dict[str, Any], found: Found, image: LabelledImage, builder: LabelBuilder) -> bool:
     """Add what an annotation holds to its object; False where it is of a kind that is not read."""
     kind, values = one.get("type"), _numbers(one.get("points"))
+    attributes = one.get("attributes")
+    turn = (
+        number(attributes["rotation"]) if isinstance(attributes, dict) and attributes.get("rotation") else 0.0
+    )
     if kind == "bbox":
         x, y, width, height = (*_numbers(one.get("bbox")), *[np.nan] * 4)[:4]
         found.box = [x, y, x + width, y + height]
+        if turn:  # CVAT's, about the centre
+            builder.note(ProblemKind.TURNED_BOX, found.record, image)
+            found.box = box_around(turned_box(found.box, turn, (x + width / 2, y + height / 2)))
     elif kind == "rotated_bbox":
         x, y, width, height, degrees = (*_numbers(one.get("rotated_bbox")), *[np.nan] * 5)[:5]
         corners = turned_box((x - width / 2, y - height / 2, x + width / 2, y + height / 2), degrees, (x, y))
@@ -201,7 +217,7 @@ def _read_shape(one: dict[str, Any], found: Found, image: LabelledImage, builder
         found.rings.append(np.array(values[: len(values) // 2 * 2]).reshape(-1, 2))
     elif kind == "ellipse" and len(values) == 4:  # in the rectangle of these corners
         x0, y0, x1, y1 = values
-        found.rings.append(ellipse_ring((x0 + x1) / 2, (y0 + y1) / 2, (x1 - x0) / 2, (y1 - y0) / 2, 0.0))
+        found.rings.append(ellipse_ring((x0 + x1) / 2, (y0 + y1) / 2, (x1 - x0) / 2, (y1 - y0) / 2, turn))
     elif kind == "mask":
         try:
             rle = one.get("rle")
@@ -234,6 +250,8 @@ def _add(found: Found, image: LabelledImage, builder: LabelBuilder) -> None:
             return
         builder.note(ProblemKind.BOX_FROM_KEYPOINTS, found.record, image)
         found.box = box_around(there)
+    if masked and found.box is not None and _apart(found):
+        builder.add_object(image, found.label, found.record, box=found.box, crowd=found.crowd)
     rle = joined_rle(found.rles, found.rings, *image.size) if found.rles else None
     builder.add_object(
         image,
@@ -245,3 +263,11 @@ def _add(found: Found, image: LabelledImage, builder: LabelBuilder) -> None:
         keypoints=found.keypoints,
         crowd=found.crowd,
     )
+
+
+def _apart(found: Found) -> bool:
+    """Whether box and outlines share nothing: two objects that a person grouped."""
+    if found.rles or not found.rings or found.box is None:
+        return False
+    around = box_around(np.concatenate(found.rings))
+    return any(found.box[axis] >= around[axis + 2] or around[axis] >= found.box[axis + 2] for axis in (0, 1))

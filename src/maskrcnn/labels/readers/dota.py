@@ -15,7 +15,7 @@ from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problem_kinds import ProblemKind
-from maskrcnn.labels.readers.files_by_name import image_of_each
+from maskrcnn.labels.readers.files_by_name import image_of_each, of_split, perhaps_of_split, split_below
 from maskrcnn.labels.readers.folder_files import files_under, visible
 from maskrcnn.labels.readers.text_lines import read_text
 from maskrcnn.labels.shapes import box_around
@@ -26,8 +26,11 @@ FOLDER = "labeltxt"  # labelTxt, labelTxt-v1.0, labelTxt-v1.5
 HEAD = ("imagesource", "gsd")  # what the first lines say
 
 
-def read_dota(source: Path) -> FileDataset:
+def read_dota(source: Path, split: str | None = None) -> FileDataset:
     """Read a folder with labelTxt and images.
+
+    Args:
+        split: of labelTxt/train beside labelTxt/val and the like; None: all.
 
     Raises:
         DataError: a file or a line cannot be used, or there are several labelTxt.
@@ -39,7 +42,7 @@ def read_dota(source: Path) -> FileDataset:
             raise RecordError(source, "holds no folder labelTxt", "put the labels there")
         raise RecordError(source, f"holds {folders[0].name} and {folders[1].name}", "keep one of them")
     names = [name for name in files_under(source) if not name.startswith(f"{folders[0].name}/")]
-    inside = [posixpath.join(folders[0].name, name) for name in files_under(folders[0])]
+    names, inside = perhaps_of_split(names, split), of_split(_inside(folders[0]), split)
     labels = [name for name in inside if name.lower().endswith(".txt")]
     builder = LabelBuilder(source, source)
     images, alone = image_of_each(labels, names, source, lambda name: posixpath.splitext(name)[0])
@@ -70,7 +73,7 @@ def read_dota(source: Path) -> FileDataset:
             if words[9:] not in ([], ["0"]):
                 builder.problems.note(ProblemKind.ATTRIBUTE, record)
             builder.add_object(image, ids[words[8]], record, box=box_around(corners))
-    for name in alone:
+    for name in of_split(alone, split):
         builder.problems.note(ProblemKind.IMAGE_WITHOUT_FILE, f"{name!r}")
     return builder.build()
 
@@ -78,6 +81,16 @@ def read_dota(source: Path) -> FileDataset:
 def looks_like_dota(source: Path) -> bool:
     """Whether `source` holds a folder labelTxt."""
     return bool(_folders(Path(source)))
+
+
+def has_dota_split(source: Path, split: str) -> bool:
+    """Whether labelTxt has a folder of that split."""
+    return any(split_below(name) == split for folder in _folders(source)[:1] for name in _inside(folder))
+
+
+def _inside(folder: Path) -> list[str]:
+    """The label files, relative to the folder above."""
+    return [posixpath.join(folder.name, name) for name in files_under(folder)]
 
 
 def _folders(source: Path) -> list[Path]:

@@ -17,12 +17,29 @@ from maskrcnn.labels.image_places import image_folders
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.folder_files import by_stem, visible
 from maskrcnn.labels.readers.json_file import JSONS, load_json
+from maskrcnn.labels.split_names import Split, split_of
 from maskrcnn.shell import counted
 
 MOST_FOLDERS = 1000  # that are looked into for a label file
 TRIED = 3  # files that are looked into before a folder is taken for something else
 MOST_FILES = 20  # in a folder, of which one is looked for
 TRIED_IMAGES = 20  # that are looked for before a folder is given up
+
+
+def split_below(name: str) -> Split | None:
+    """The split that a folder of a name below the first one is called by, as in labels/train/a.txt."""
+    folders = posixpath.dirname(name).split("/")[1:]
+    return next((split for folder in folders if (split := split_of(folder))), None)
+
+
+def of_split(names: Iterable[str], split: str | None) -> list[str]:
+    """The names that are of a split, where those of none are of train; all where no split is wanted."""
+    return [name for name in names if split is None or (split_below(name) or "train") == split]
+
+
+def perhaps_of_split(names: Iterable[str], split: str | None) -> list[str]:
+    """The same with all that are of none: images of several splits may lie in one folder."""
+    return [name for name in names if split is None or split_below(name) in (split, None)]
 
 
 def image_of_each(

@@ -21,9 +21,15 @@ from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problem_kinds import ProblemKind
-from maskrcnn.labels.readers.files_by_name import first_files, image_of_each
+from maskrcnn.labels.readers.files_by_name import (
+    first_files,
+    image_of_each,
+    of_split,
+    perhaps_of_split,
+    split_below,
+)
 from maskrcnn.labels.readers.folder_files import files_under
-from maskrcnn.labels.shapes import curve, ellipse_ring, sound
+from maskrcnn.labels.shapes import closed_spline, curve, ellipse_ring, sound
 from maskrcnn.labels.types import DEFAULT_CLASS, LabelledImage
 from maskrcnn.masks.rle import bitmap_rle, polygons_rle, rle_bitmap
 
@@ -38,7 +44,8 @@ LARGEST_ROI = 1 << 24  # bytes
 LARGEST_ZIP = 1 << 29  # bytes, unpacked
 POLYGON, RECT, OVAL, FREEHAND, TRACED = 0, 1, 2, 7, 8
 NO_OBJECTS = (1, 2, 4)  # subtypes: text, arrow, image
-SUBPIXEL = 128  # option
+SPLINE, SUBPIXEL = 1, 128  # options
+GROUPS = 52  # of the second header, where a group of more than a byte is, from version 229 on
 MOVE, LINE, QUAD, CUBIC, CLOSE = range(5)  # parts of a composite's outline
 POINTS = {MOVE: 1, LINE: 1, QUAD: 2, CUBIC: 3, CLOSE: 0}
 SET = re.compile(r"[-_ ]?(roi ?set|rois?)$", re.IGNORECASE)  # what people add to the image's name
@@ -59,18 +66,25 @@ class Roi:
         return f"group {self.group}" if self.group else DEFAULT_CLASS
 
 
-def read_imagej_rois(source: Path) -> FileDataset:
+def read_imagej_rois(source: Path, split: str | None = None) -> FileDataset:
     """Read the .zip and .roi files under a folder, or one of them.
+
+    Args:
+        split: of rois/train beside rois/val and the like; None: all.
 
     Raises:
         DataError: a file cannot be used, or its ROIs are on several pages of a stack.
     """
     source = Path(source)
     root = source if source.is_dir() else source.parent
-    names = files_under(root)
+    names = perhaps_of_split(files_under(root), split)
     labels = [source.name]
     if source.is_dir():
-        labels = [name for name in names if name.lower().endswith(SUFFIXES) and _is_roi_file(root / name)]
+        labels = [
+            name
+            for name in of_split(names, split)
+            if name.lower().endswith(SUFFIXES) and _is_roi_file(root / name)
+        ]
     builder = LabelBuilder(source, root)
     images, alone = image_of_each(labels, names, root, _stem)
     rois: dict[str, list[Roi]] = {}
@@ -90,7 +104,7 @@ def read_imagej_rois(source: Path) -> FileDataset:
         image = builder.add_image(images[label])
         for roi in found:
             _add(roi, image, ids[roi.name], builder)
-    for image_name in alone if source.is_dir() else ():
+    for image_name in of_split(alone, split) if source.is_dir() else ():
         builder.problems.note(ProblemKind.IMAGE_WITHOUT_FILE, f"{image_name!r}")
     return builder.build()
 
@@ -101,6 +115,15 @@ def looks_like_imagej_rois(source: Path) -> bool:
         return any(_is_roi_file(file) for file in first_files(Path(source), SUFFIXES))
     except OSError:
         return False
+
+
+def has_imagej_split(source: Path, split: str) -> bool:
+    """Whether a folder below holds files of ROIs of that split."""
+    names = files_under(source) if source.is_dir() else []
+    return any(
+        split_below(name) == split and name.lower().endswith(SUFFIXES) and _is_roi_file(source / name)
+        for name in names
+    )
 
 
 def _stem(name: str) -> str:
@@ -154,6 +177,8 @@ def _parse(data: bytes, record: str, builder: LabelBuilder) -> Roi | None:
     top, left, bottom, right = (side + 65536 if side < WRAPPED else side for side in sides)
     subpixel = bool(options & SUBPIXEL) and version >= 222
     depth, time, group = SECOND.unpack_from(data, at) if 0 < at <= len(data) - SECOND.size else (0, 0, 0)
+    if version >= 229 and not group and 0 < at <= len(data) - GROUPS - 2:
+        (group,) = struct.unpack_from(">H", data, at + GROUPS)
     roi = Roi(record, None, [], group, (page, depth, time))
     if subtype in NO_OBJECTS or kind not in (RECT, OVAL, POLYGON, FREEHAND, TRACED):
         builder.problems.note(ProblemKind.UNREAD_SHAPE, record)
@@ -174,7 +199,8 @@ def _parse(data: bytes, record: str, builder: LabelBuilder) -> Roi | None:
             raise RecordError(builder.source, "ends too early", "save the ROIs again", record)
         # all x come before all y; whole ones are relative to the box
         ring = np.frombuffer(data, form, 2 * count, start).astype(np.float64).reshape(2, count).T
-        roi.rings = [ring if subpixel else ring + [left, top]]
+        ring = ring if subpixel else ring + [left, top]
+        roi.rings = [closed_spline(ring) if options & SPLINE and sound(ring) else ring]
     return roi
 
 
@@ -199,6 +225,8 @@ def _composite(data: bytes) -> list[np.ndarray]:
 
 
 def _add(roi: Roi, image: LabelledImage, label: int, builder: LabelBuilder) -> None:
+    if len(roi.rings) > 1:  # those that enclose nothing would make no hole
+        roi.rings = builder.without_short(roi.rings, roi.record)
     if roi.box is not None or len(roi.rings) < 2 or not all(map(sound, roi.rings)):
         builder.add_object(image, label, roi.record, box=roi.box, polygons=roi.rings)
         return

@@ -22,7 +22,7 @@ from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving, relative_name
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.files_by_name import folder_of_images
-from maskrcnn.labels.readers.folder_files import visible
+from maskrcnn.labels.readers.folder_files import files_under, visible
 from maskrcnn.labels.readers.label_image import open_label_image, read_object
 from maskrcnn.labels.readers.tables import csv_rows, table_form
 from maskrcnn.labels.split_names import SPLIT_NAMES, split_of
@@ -66,6 +66,7 @@ def read_open_images(source: Path, split: str | None = None, image_folder: Path 
     if present.absent:
         kind = ProblemKind.ANNOTATION_WITHOUT_IMAGE
         builder.problems.note(kind, f"the box of line {present.first}", count=present.absent)
+    _note_unnamed(path, present, builder)
     _add_masks(path, images, builder)
     titles = _titles(path)
     used = sorted({row.name for rows in images.values() for row in rows})
@@ -163,6 +164,15 @@ def _boxes(path: Path, image_folder: Path | None) -> tuple[dict[str, list[Row]],
             present.first = present.first or line
             present.absent += 1
     return images, present
+
+
+def _note_unnamed(path: Path, present: Present, builder: LabelBuilder) -> None:
+    """Count images without a row, in a folder that is not of other splits too."""
+    if split_of(present.folder.name) or len(_box_files(path.parent)) == 1:
+        named = set(present.files.values())
+        for name in files_under(present.folder):
+            if name.lower().endswith(SUFFIXES) and name not in named:
+                builder.problems.note(ProblemKind.IMAGE_WITHOUT_ROW, repr(name), name)
 
 
 def _file(folder: Path, name: str) -> str | None:

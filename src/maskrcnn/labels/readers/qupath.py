@@ -21,7 +21,13 @@ from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problem_kinds import ProblemKind
-from maskrcnn.labels.readers.files_by_name import first_files, image_of_each
+from maskrcnn.labels.readers.files_by_name import (
+    first_files,
+    image_of_each,
+    of_split,
+    perhaps_of_split,
+    split_below,
+)
 from maskrcnn.labels.readers.folder_files import files_under
 from maskrcnn.labels.readers.json_file import glance, load_json
 from maskrcnn.labels.shapes import holed_rle, sound
@@ -55,10 +61,11 @@ class Feature:
     texts: tuple[str, ...]  # properties that have a text
 
 
-def read_qupath(source: Path, class_attribute: str | None = None) -> FileDataset:
+def read_qupath(source: Path, split: str | None = None, *, class_attribute: str | None = None) -> FileDataset:
     """Read the .geojson files under a folder, or one of them.
 
     Args:
+        split: of annotations/train beside annotations/val and the like; None: all.
         class_attribute: the property that is the class, as "name"; None: the classification.
 
     Raises:
@@ -66,10 +73,14 @@ def read_qupath(source: Path, class_attribute: str | None = None) -> FileDataset
     """
     source = Path(source)
     root = source if source.is_dir() else source.parent
-    names = files_under(root)
+    names = perhaps_of_split(files_under(root), split)
     labels = [source.name]
     if source.is_dir():
-        labels = [name for name in names if name.lower().endswith(SUFFIXES) and _glance(root / name)]
+        labels = [
+            name
+            for name in of_split(names, split)
+            if name.lower().endswith(SUFFIXES) and _glance(root / name)
+        ]
     builder = LabelBuilder(source, root)
     images, alone = image_of_each(labels, names, root, lambda name: posixpath.splitext(name)[0])
     features: dict[str, list[Feature]] = {}
@@ -95,7 +106,7 @@ def read_qupath(source: Path, class_attribute: str | None = None) -> FileDataset
                 _add_feature(one, image, ids[one.name], builder)
             else:
                 builder.problems.note(ProblemKind.NO_CLASS, one.record)
-    for image_name in alone if source.is_dir() else ():
+    for image_name in of_split(alone, split) if source.is_dir() else ():
         builder.problems.note(ProblemKind.IMAGE_WITHOUT_FILE, f"{image_name!r}")
     return builder.build()
 
@@ -158,6 +169,15 @@ def _class(value: Any) -> str:
     return value.strip() if isinstance(value, str) else ""
 
 
+def has_qupath_split(source: Path, split: str) -> bool:
+    """Whether a folder below holds .geojson files of that split."""
+    names = files_under(source) if source.is_dir() else []
+    return any(
+        split_below(name) == split and name.lower().endswith(SUFFIXES) and _glance(source / name)
+        for name in names
+    )
+
+
 def _name_classes(features: list[Feature]) -> None:
     """Where nobody gave classes, what was detected is an object; where nothing was, every annotation."""
     if any(one.name for one in features):
@@ -176,6 +196,9 @@ def _add_feature(one: Feature, image: LabelledImage, label: int, builder: LabelB
         return
     parts = [[_ring(ring) for ring in polygon] for polygon in polygons if isinstance(polygon, list)]
     parts = [rings for rings in parts if rings]
+    if len(parts) > 1:
+        kept = builder.without_short([rings[0] for rings in parts], one.record)
+        parts = [rings for rings in parts if any(rings[0] is outer for outer in kept)]
     if all(len(rings) == 1 for rings in parts) or not all(sound(rings[0]) for rings in parts):
         builder.add_object(image, label, one.record, polygons=[rings[0] for rings in parts])
         return

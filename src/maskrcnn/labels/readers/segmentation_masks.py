@@ -204,13 +204,12 @@ def _packed(red: int, green: int, blue: int) -> int:
 
 
 def _colours(path: Path, size: tuple[int, int]) -> np.ndarray:
-    """(H, W) int32 of colours, R the highest byte; black where nothing is or nobody knows."""
+    """(H, W) int32 of colours, R the highest byte."""
     with open_label_image(path, size) as image:
         if image.mode not in ("RGB", "RGBA", "P", "L", "1"):
             raise RecordError(path, f"has no colours (mode {image.mode})", "save it as RGB")
         pixels = np.asarray(image.convert("RGB")).astype(np.int32)
     colours: np.ndarray = pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2]
-    colours[colours == _packed(*VOC_VOID)] = 0
     return colours
 
 
@@ -229,6 +228,11 @@ def _add_objects(
     path = layout.objects[key]
     refuse_leaving(layout.root / OBJECTS, path)
     objects = _colours(path, image.size)
+    # the borders of VOC, of which the classes say so too: else it is the colour of the 255th object
+    void = objects == _packed(*VOC_VOID)
+    if void.any() and key in layout.classes:
+        void &= np.isin(_colours(layout.classes[key], image.size), (0, _packed(*VOC_VOID)))
+    objects[void] = 0
     found = np.unique(objects[objects != 0])
     if len(found) > MOST_OBJECTS:
         raise RecordError(
@@ -262,7 +266,9 @@ def _object_classes(
         raise RecordError(missing, f"missing, beside the one in {OBJECTS}", "export anew")
     refuse_leaving(layout.root / CLASSES, path)
     inside = objects != 0
-    pairs = objects[inside].astype(np.int64) << 24 | _colours(path, objects.shape)[inside]
+    classes = _colours(path, objects.shape)
+    classes[classes == _packed(*VOC_VOID)] = 0
+    pairs = objects[inside].astype(np.int64) << 24 | classes[inside]
     counts: dict[int, dict[str, int]] = {}
     for pair, count in zip(
         *(values.tolist() for values in np.unique(pairs, return_counts=True)), strict=True
