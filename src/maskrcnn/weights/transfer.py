@@ -10,6 +10,7 @@ where the two have no name in common.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -46,6 +47,7 @@ SEEN: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
 BATCH_NORMS = ("frozen", "batch", "sync")  # of the same weights
 BACKGROUND = "the background"
 COUNT = ".num_batches_tracked"  # of a batch norm: no weight
+Tensors = Mapping[str, Tensor]
 KEYPOINTS = "keypoint_head.deconv."  # has rows per keypoint; the weight along its second axis
 
 
@@ -103,8 +105,10 @@ def transfer(network: MaskRCNN, other: MaskRCNN) -> Transfer:
             if name.endswith(COUNT):
                 if given is not None:
                     tensor.copy_(given)
-            elif given is None or not _means_the_same(name, network, other):
+            elif given is None or not _goes_with_it(name, own, theirs):
                 done.fresh.append(name)
+            elif name.startswith("mask_head.predict.") and _loss(network) != _loss(other):
+                done.fresh.append(name)  # a softmax's logits and a sigmoid's
             elif rows[0] is not None and rows[1] is not None and not one_to_one:
                 _by_rows(done, name, tensor, given, rows[0], rows[1])
             elif name.startswith(KEYPOINTS) and not by_place:
@@ -126,20 +130,19 @@ def transfer(network: MaskRCNN, other: MaskRCNN) -> Transfer:
     return done
 
 
-def _means_the_same(name: str, network: MaskRCNN, other: MaskRCNN) -> bool:
-    """Whether a tensor that both have can go from one to the other, as far as its shape lets it."""
-    masks = network.config.mask_head, other.config.mask_head
-    losses = {each.loss for each in masks if each is not None}
-    if name.startswith("mask_head.predict.") and len(losses) > 1:
-        return False  # a softmax's logits and a sigmoid's
+def _goes_with_it(name: str, own: Tensors, theirs: Tensors) -> bool:
+    """Whether a tensor that both have may be taken: a bias goes with its weight."""
     weight = name.removesuffix("bias") + "weight"
-    own, theirs = (dict(each.named_parameters()).get(weight) for each in (network, other))
-    if not name.endswith(".bias") or weight == STEM or own is None or theirs is None:
+    if not name.endswith(".bias") or weight == STEM or weight not in own or weight not in theirs:
         return True
-    rows = 1 if name.startswith(KEYPOINTS) else 0  # a bias goes with its weight
-    return [n for axis, n in enumerate(own.shape) if axis != rows] == [
-        n for axis, n in enumerate(theirs.shape) if axis != rows
-    ]
+    shapes = [list(each[weight].shape) for each in (own, theirs)]
+    for shape in shapes:
+        del shape[1 if name.startswith(KEYPOINTS) else 0]  # the rows
+    return shapes[0] == shapes[1]
+
+
+def _loss(network: MaskRCNN) -> str | None:
+    return network.config.mask_head.loss if network.config.mask_head else None
 
 
 def _adapted(given: Tensor, other: MaskRCNN, channels: int, network: MaskRCNN) -> Tensor:
