@@ -149,7 +149,8 @@ def _image(tensor: Input, rest: bytes, channels: int) -> bytes | np.ndarray:
         raise HTTPException(400, f"image is UINT8, its shape [height, width, {channels}], of one image")
     values = np.frombuffer(rest, np.uint8) if size is not None else _from_json(tensor.data)
     if values.size != math.prod(shape):
-        raise HTTPException(400, f"image: {values.size} values are there, which is not what its shape has")
+        wanted = count if (count := math.prod(shape)) < 2**63 else "too many"
+        raise HTTPException(400, f"image: its shape has {wanted} values, {values.size} are there")
     return values.reshape(shape)
 
 
