@@ -153,6 +153,8 @@ def test_version_2_has_other_names() -> None:
         ("num_outs=5", "num_outs=5, conv_cfg=dict(type='ConvWS')", "neck.conv_cfg.type='ConvWS'"),
         ("keep_ratio=True", "keep_ratio=False", "keep_ratio=False, .* give it with --config"),
         ("scale=(900, 600)", "scale=[(900, 600), (9, 6)]", "two numbers are expected"),
+        ("scale=(900, 600)", "scale=size()", r"pipeline.1.scale=size\(\), which is no plain value"),
+        ("pipeline=[", "ann_file=root + 'a.json', pipeline=make() or [", "go through pipeline=make"),
         ("scale=(900, 600), type='Resize'", "type='FixScaleResize'", "go through FixScaleResize, which"),
         ("            dict(keep_ratio=True, scale=(900, 600), type='Resize'),\n", "", "are not resized"),
         ("type='LoadImageFromFile'", "type='LoadImageFromFile', color_type='grayscale'", "in colour"),

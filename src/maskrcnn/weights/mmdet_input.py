@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from maskrcnn.errors import UserError
-from maskrcnn.weights.mmdet_text import at, is_number
+from maskrcnn.weights.mmdet_text import at, expressions, is_number
 
 Step = Mapping[str, Any]
 COARSEST_STRIDE = 32  # of the levels that are added up, pixels
@@ -25,7 +25,12 @@ def input_of(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
     Raises:
         UserError: it goes through what this package has not.
     """
-    steps = list(_steps(_test_pipeline(settings, where)))
+    pipeline = _test_pipeline(settings, where)
+    for place, value in expressions(pipeline, "pipeline"):
+        raise _refused(where, f"go through {place}={value:.60}, which is no plain value")
+    if not isinstance(pipeline, list | None):
+        raise _refused(where, f"go through {pipeline!r:.60}, where a list of steps is expected")
+    steps = list(_steps(pipeline))
     whole = at(settings, "model.data_preprocessor") or at(settings, "data_preprocessor")
     third = isinstance(whole, Mapping)  # version 3; version 2 has steps of its own for the same
     if not steps and not third:

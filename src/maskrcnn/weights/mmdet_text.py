@@ -14,7 +14,7 @@ from maskrcnn.errors import UserError, one_line
 from maskrcnn.safe_files import small_text
 
 LONGEST = 1_000_000  # characters, and values
-READ = ("model", "train_cfg", "test_cfg", "data_preprocessor", "test_pipeline", "test_dataloader")
+READ = ("model", "train_cfg", "test_cfg", "data_preprocessor")  # and the pipeline of the test images
 REMEDY = "give --config with the .py that mmdetection wrote into work_dir, which has all as plain values"
 NUMBERS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 
@@ -61,7 +61,7 @@ def parse_settings(text: str, where: str) -> dict[str, Any]:
         if "_base_" in settings:
             raise ValueError("_base_ names other files")
         for name in READ:
-            for place, value in _expressions(settings.get(name), name):
+            for place, value in expressions(settings.get(name), name):
                 raise ValueError(f"{place}={value}")
     except (SyntaxError, TypeError, ValueError, ArithmeticError, RecursionError, MemoryError) as error:
         raise UserError(
@@ -141,13 +141,13 @@ class _Reader:
         return found
 
 
-def _expressions(value: Any, place: str) -> Iterator[tuple[str, Expression]]:
+def expressions(value: Any, place: str) -> Iterator[tuple[str, Expression]]:
     """What is no plain value, and where it stands."""
     if isinstance(value, Expression):
         yield place, value
     inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, each in inside:
-        yield from _expressions(each, f"{place}.{key}")
+        yield from expressions(each, f"{place}.{key}")
 
 
 def at(settings: Any, name: str) -> Any:
