@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from claims import repaired
 from PIL import Image
 
@@ -99,3 +100,20 @@ def test_isaid(tmp_path: Path) -> None:
     assert (
         dataset.classes[found.label] == "Small_Vehicle" and found.box == (10, 5, 30, 15) and found.area == 200
     )
+
+
+def test_a_box_that_cvat_turned(tmp_path: Path) -> None:
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
+    outline = [10, 8, 18, 8, 18, 12, 10, 12]
+    annotations = [
+        {"id": number, "image_id": 1, "category_id": 1, "bbox": [10, 8, 8, 4], "iscrowd": 0, "area": 32,
+         "segmentation": mask, "attributes": {"rotation": said}}
+        for number, (said, mask) in enumerate([(90.0, []), (0.0, []), ("left", []), (90.0, [outline])], 1)
+    ]  # fmt: skip
+    images = [{"id": 1, "file_name": "a.png", "width": 30, "height": 20}]
+    document = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "a"}]}
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    dataset = open_dataset(tmp_path / "a.json")
+    boxes = [tuple(np.round(one.box, 6)) for one in dataset.image(0).annotations]
+    assert boxes == [(12, 6, 16, 14)] + [(10, 8, 18, 12)] * 3
+    assert dataset.problems.texts()["turned box replaced by the box around it"] == 1

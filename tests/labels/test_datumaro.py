@@ -201,3 +201,21 @@ def test_a_label_with_a_parent_is_a_class(tmp_path: Path) -> None:
     source = write(tmp_path, bbox(1, 1, 4, 4), bbox(10, 10, 5, 5, label=1), categories=categories)
     dataset = read_datumaro(source)
     assert dataset.classes == ["dog", "cat"] and [a.label for a in dataset.image(0).annotations] == [0, 1]
+
+
+def test_a_rotation_of_a_persons_own_is_none(tmp_path: Path) -> None:
+    anns = [bbox(1, 1, 4, 4, attributes={"rotation": said}) for said in ("left", True, [9], 10**400)]
+    image = read_datumaro(write(tmp_path, *anns)).image(0)
+    assert [a.box for a in image.annotations] == [(1, 1, 5, 5)] * 4
+
+
+def test_a_group_of_boxes_and_outlines_by_turns(tmp_path: Path) -> None:
+    def square(x: float) -> dict[str, Any]:
+        points = [x, 1, x + 4, 1, x + 4, 5, x, 5]
+        return {"type": "polygon", "points": points, "label_id": 0, "group": 1}
+
+    anns = [bbox(1, 1, 4, 4, group=1), square(1), bbox(11, 1, 4, 4, group=1), square(11)]
+    image = repaired(write(tmp_path, *anns)).image(0)
+    assert [(a.box, len(a.polygons or [])) for a in image.annotations] == [
+        ((1, 1, 5, 5), 1), ((11, 1, 15, 5), 1)
+    ]  # fmt: skip

@@ -402,8 +402,8 @@ def test_images_in_another_folder(tmp_path: Path, stated: str | None) -> None:
     repaired(dataset, *kinds)
     Image.new("RGB", (4, 4)).save(far / "more.png")
     extra = "image without an annotation file left out"
-    repaired(read_labelme(tmp_path / "labels", far), *kinds, extra)
-    assert len(repaired(read_labelme(tmp_path / "labels/a.json", far), *kinds)) == 1
+    repaired(read_labelme(tmp_path / "labels", image_folder=far), *kinds, extra)
+    assert len(repaired(read_labelme(tmp_path / "labels/a.json", image_folder=far), *kinds)) == 1
 
 
 def test_spaces_around_a_label(tmp_path: Path) -> None:
@@ -419,3 +419,17 @@ def test_spaces_around_a_label(tmp_path: Path) -> None:
         "spaces around the name of a class left out": 2,
         "classes whose names differ only in case, spaces or dashes": 1,
     }
+
+
+def test_folders_of_splits(tmp_path: Path) -> None:
+    """Of which one is not trained on."""
+    for split in ("train", "val"):
+        for folder in ("images", "labels"):
+            (tmp_path / folder / split).mkdir(parents=True)
+        Image.new("RGB", (50, 40)).save(tmp_path / f"images/{split}/a.png")
+        shape = {"label": "cat", "points": [[1, 1], [9, 1], [9, 9]], "shape_type": "polygon"}
+        document = {"shapes": [shape], "imagePath": f"../../images/{split}/a.png", "imageData": None,
+                    "imageHeight": 40, "imageWidth": 50}  # fmt: skip
+        (tmp_path / f"labels/{split}/a.json").write_text(json.dumps(document))
+    for split in ("train", "val"):
+        assert [image.file_name for image in open_dataset(tmp_path, split)] == [f"images/{split}/a.png"]

@@ -585,3 +585,32 @@ def test_files_beside_the_splits_are_told(tmp_path: Path) -> None:
     train, val = open_pair(tmp_path)
     assert val is not None and len(train) == len(val) == 1
     assert "2007_000002.xml" in repaired(train, "labels beside the splits left out").problems.lines()[0]
+
+
+def test_a_box_that_cvat_turned(tmp_path: Path) -> None:
+    for name in ("Annotations", "JPEGImages"):
+        (tmp_path / name).mkdir()
+    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "JPEGImages/a.jpg")
+    text = xml("a", [("cat", (10, 8, 18, 12))])
+    for said, box in (("90.0", (12, 6, 16, 14)), ("left", (10, 8, 18, 12)), ("0.0", (10, 8, 18, 12))):
+        attribute = f"<attribute><name>rotation</name><value>{said}</value></attribute>"
+        turned = text.replace("</object>", f"<attributes>{attribute}</attributes></object>")
+        (tmp_path / "Annotations/a.xml").write_text(turned)
+        dataset = read_voc(tmp_path)
+        assert tuple(np.round(dataset.image(0).annotations[0].box, 6)) == box
+        assert ("turned box" in str(dataset.problems.lines())) == (said == "90.0")
+
+
+@pytest.mark.parametrize("box", [(5, 3, 6, 12), (5, 3, 14, 4), (5, 3, 6, 4)])
+def test_an_object_of_one_pixel_keeps_its_mask(box: tuple[int, int, int, int], tmp_path: Path) -> None:
+    for name in ("Annotations", "JPEGImages", "SegmentationObject"):
+        (tmp_path / name).mkdir()
+    scene = [("cat", box), ("dog", (20, 10, 25, 15))]
+    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "JPEGImages/a.jpg")
+    ids = np.zeros((HEIGHT, WIDTH), np.uint8)
+    for number, (_, (x0, y0, x1, y1)) in enumerate(scene, start=1):
+        ids[y0:y1, x0:x1] = number
+    save_ids(tmp_path / "SegmentationObject/a.png", ids)
+    (tmp_path / "Annotations/a.xml").write_text(xml("a", scene))
+    first, second = read_voc(tmp_path).image(0).annotations
+    assert first.rle is not None and rle_box(first.rle) == box and second.rle is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,6 +41,14 @@ def test_the_images_that_were_learned_are_said(run: Path) -> None:
     learned = hold_out(DATA, 0.25)[0]
     kept, line = kept_images(run, learned)
     assert kept is learned and "images that the run was trained on" in line
+
+
+def test_a_run_of_before_is_known_by_its_digests(run: Path) -> None:
+    described = json.loads((run / "data.json").read_text())
+    for split in ("train", "val"):
+        del described[split]["labels"]
+    write_json(run / "data.json", described)
+    assert len(kept_images(run, DATA)[0]) == 3
 
 
 def test_other_images_and_other_folders_change_nothing(

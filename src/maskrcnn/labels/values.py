@@ -62,3 +62,10 @@ def short(value: Any) -> str:
         return repr(value)[:40]
     except (ValueError, RecursionError):  # a number of more digits than Python writes, or lists too deep
         return "beyond measure"
+
+
+def turn_of(attributes: Any) -> float:
+    """Degrees, clockwise, by which CVAT turned a box about its centre: its attribute "rotation"; else 0."""
+    said = attributes.get("rotation") if isinstance(attributes, dict) else None
+    degrees = number(said) if type(said) in (int, float) else 0.0
+    return degrees if math.isfinite(degrees) else 0.0

@@ -35,7 +35,13 @@ FREE_TO_CHANGE = {
         "accumulate",
         "log",
     )
-} | {"data.workers", "data.tiles.cache_gb", "model.input.tile_side", "model.class_ids"}
+} | {
+    "data.workers",
+    "data.tiles.cache_gb",
+    "model.input.tile_side",
+    "model.class_ids",
+    "model.test.predict_score",
+}
 
 
 class Complete(Exception):  # noqa: N818  # a state, not a mistake

@@ -216,11 +216,12 @@ def kept_images(run: Path, dataset: Dataset) -> tuple[Dataset, str]:
     try:
         described = json.loads((run / "data.json").read_text(encoding="utf-8"))
         settings = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
-        trained, kept = described["train"]["labels"], (described["val"] or {}).get("labels")
+        key = "labels" if "labels" in described["train"] else "digest"  # of all images, in runs of before
+        trained, kept = described["train"][key], (described["val"] or {}).get(key)
         share = settings["data"]["val_share"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
         return dataset, ""
-    if labels_digest(dataset) == trained:
+    if describe_data(dataset)[key] == trained:
         return dataset, "warning: these are the images that the run was trained on: the figures are too good"
     if share is None:
         return dataset, ""
@@ -228,7 +229,7 @@ def kept_images(run: Path, dataset: Dataset) -> tuple[Dataset, str]:
         own = hold_out(dataset, share)[1]
     except DataError:
         return dataset, ""
-    if labels_digest(own) != kept:
+    if describe_data(own)[key] != kept:
         return dataset, ""
     line = (
         f"{len(own)} of {counted(len(dataset), 'image')}: those that the run kept to evaluate on;"

@@ -75,7 +75,7 @@ UNREAD = (
     *("RPN.BBOX_REG_LOSS_TYPE", "RPN.BBOX_REG_LOSS_WEIGHT", "RPN.BBOX_REG_WEIGHTS", "RPN.LOSS_WEIGHT"),
     *("RPN.IOU_LABELS", "ROI_HEADS.IOU_LABELS", "ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE"),
     *("ROI_BOX_HEAD.BBOX_REG_LOSS_WEIGHT", "ROI_BOX_HEAD.TRAIN_ON_PRED_BOXES", "ROI_BOX_HEAD.USE_SIGMOID_CE"),
-    *("ROI_BOX_HEAD.USE_FED_LOSS"),
+    "ROI_BOX_HEAD.USE_FED_LOSS",
     "ROI_KEYPOINT_HEAD.NORMALIZE_LOSS_BY_VISIBLE_KEYPOINTS",
 )
 POOLERS = {"ROIAlignV2": ("align", True), "ROIAlign": ("align", False), "ROIPool": ("pool", False)}
@@ -246,11 +246,16 @@ def _refuse_unread(model: Mapping[str, Any]) -> None:
     known = zoo_bases()["defaults"]["MODEL"]
     fixed = [(name, _value(known, name) or False) for name in UNREAD]
     for head in ("ROI_MASK_HEAD", "ROI_KEYPOINT_HEAD"):
-        if model["MASK_ON" if head == "ROI_MASK_HEAD" else "KEYPOINT_ON"]:
+        own = head == "ROI_KEYPOINT_HEAD" or model["ROI_HEADS"]["NAME"] != "Res5ROIHeads"  # a pooler
+        if own and model["MASK_ON" if head == "ROI_MASK_HEAD" else "KEYPOINT_ON"]:
             for key in ("POOLER_TYPE", "POOLER_SAMPLING_RATIO"):
                 fixed.append((f"{head}.{key}", model["ROI_BOX_HEAD"][key]))
     for name in ("ANCHOR_GENERATOR.ASPECT_RATIOS", "RPN.CONV_DIMS"):  # the first stands for all
         fixed.append((name, _value(model, name)[:1] * len(_value(model, name))))
+    if "fpn" in model["BACKBONE"]["NAME"]:
+        fixed.append(("RPN.IN_FEATURES", ["p2", "p3", "p4", "p5", "p6"]))
+        if model["META_ARCHITECTURE"] != "ProposalNetwork":
+            fixed.append(("ROI_HEADS.IN_FEATURES", ["p2", "p3", "p4", "p5"]))
     for name, only in fixed:
         value = _value(model, name)
         if value not in (None, only):

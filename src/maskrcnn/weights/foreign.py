@@ -87,6 +87,8 @@ def load_foreign(model: MaskRCNN, state: Mapping[str, Tensor], library: Library,
             continue
         with suppress(RuntimeError, IndexError):  # of a shape that has no such layout, which is told below
             tensor = _to_ours(name, tensor, model.config, library)
+        if wanted.is_floating_point() and not tensor.is_floating_point():
+            wrong.append(f"{source} holds {tensor.dtype}, as of a quantised network".replace("torch.", ""))
         if tensor.shape != wanted.shape:
             wrong.append(
                 f"{source} is {tuple(tensor.shape)} in our layout, the settings make it {tuple(wanted.shape)}"

@@ -43,6 +43,14 @@ def input_of(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
         raise _refused(where, f"are read as {load['color_type']!r:.60}, and here in colour")
     if pad.get("size") is not None or pad.get("pad_to_square"):
         raise _refused(where, "are padded to one size, and here to a multiple of a number")
+    filled = pad.get("pad_val", 0)
+    filled = filled.get("img", 0) if isinstance(filled, Mapping) else filled
+    if filled not in (0, [0, 0, 0]) or (third and whole.get("pad_value", 0) != 0):
+        raise _refused(where, "are padded with another value than 0")
+    if _one(steps, "RandomFlip", where).get("prob") not in (None, 0):
+        raise _refused(where, "are flipped at random")
+    if third and normalise:
+        raise _refused(where, "go through Normalize and a data_preprocessor, and here through one of them")
     norm = whole if third else normalise
     if third:
         turned = [norm.get("bgr_to_rgb", False), norm.get("rgb_to_bgr", False)]

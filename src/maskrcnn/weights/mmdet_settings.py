@@ -18,6 +18,8 @@ FIXED: dict[str, tuple[object, ...]] = {
     "backbone.strides": ([1, 2, 2, 2], [4, 2, 2, 2]),  # of a ResNet, of a Swin
     "backbone.out_indices": ([0, 1, 2, 3],),
     "backbone.style": ("pytorch", "caffe"),
+    "backbone.act_cfg.type": ("GELU",),
+    "backbone.qk_scale": (None,),
     "neck.type": ("FPN",),
     "neck.num_outs": (5,),
     "neck.start_level": (0,),

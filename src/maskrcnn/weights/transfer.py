@@ -36,7 +36,7 @@ SEEN: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (
         (
             *("box_head.convs.0.", "box_head.fcs.0.", "mask_head.convs.0.", "mask_head.fcs.0."),
-            "keypoint_head.convs.0.",
+            *("keypoint_head.convs.0.", "box_head.stage.0."),
         ),
         (
             *("roi.op", "roi.aligned", "roi.sampling_ratio", "roi.reduce"),

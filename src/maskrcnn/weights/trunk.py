@@ -13,6 +13,7 @@ from maskrcnn.errors import UserError
 from maskrcnn.model.backbone.backbone import Backbone
 from maskrcnn.model.backbone.efficientnet_lite import EFFICIENTNETS, EfficientNetLite
 from maskrcnn.model.backbone.mobilenet import InvertedResidual, MobileNet, MobileNetV2
+from maskrcnn.model.backbone.resnet import ResNet
 from maskrcnn.model.backbone.vit import ViT
 from maskrcnn.shell import first_of
 from maskrcnn.weights import detectron2, dinov2, torchvision
@@ -109,6 +110,11 @@ def load_trunk(model: MaskRCNN, source: str | Path) -> int:
             need = tuple(expected[name].shape)
             raise UserError(f"trunk {path}: {theirs} is {tuple(tensor.shape)}, the backbone needs {need}")
         state[name] = tensor
+    if isinstance(model.backbone, ResNet):
+        blocks = {part.split(".")[2] for part in wanted.values() if part.startswith("stages.2.")}
+        deeper = f"stages.2.{len(blocks)}.conv1.conv.weight"
+        if any(name in tensors for name in _names(model.backbone, [deeper], tensors, path)[deeper]):
+            raise UserError(f"trunk {path}: is deeper than {model.config.backbone.kind}; take that kind")
     if "conv1_w" in tensors:
         _check_caffe2(model.config, path)
     if path.parent == TRUNKS or str(source).startswith("torchvision/"):

@@ -17,6 +17,7 @@ from maskrcnn.weights.class_names import classes_of
 from maskrcnn.weights.conventions import AS_FOUND
 from maskrcnn.weights.rename import Rules, rename
 
+LVIS = 1203  # classes
 MARK = "backbone.net.pos_embed"  # a state dict with it is one of these
 DROP_PATH = {"vit_b": 0.1, "vit_l": 0.4, "vit_h": 0.5}
 SIDE = 1024  # pixels: images are scaled into a square of it and padded to it
@@ -58,6 +59,11 @@ def config_of(state: Mapping[str, Tensor], *, data: str = "COCO") -> ModelConfig
         raise UserError(f"not a Mask R-CNN of ViTDet's: it has no {error}") from None
     if kind is None or masks != classes:
         raise UserError(f"a ViT of {width} channels and masks of {masks} classes: there is none like it here")
+    if classes == LVIS:
+        raise UserError(
+            f"{classes} classes, as of LVIS: on it ViTDet is trained with a sigmoid for each class, and this "
+            "network has a softmax; the models of COCO do convert"
+        )
     names, ids = classes_of(data, classes)
     convs = {"convs": 4, "norm": "layer"}
     return validate(

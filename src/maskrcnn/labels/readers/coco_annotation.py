@@ -16,8 +16,9 @@ from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.problems import Problem
 from maskrcnn.labels.readers.coco_numbers import CocoNumbers
 from maskrcnn.labels.refused import Refused
+from maskrcnn.labels.shapes import box_around, turned_box
 from maskrcnn.labels.types import LabelledImage
-from maskrcnn.labels.values import other_kind
+from maskrcnn.labels.values import other_kind, turn_of
 from maskrcnn.masks.rle import MIN_POINTS, Rle, json_rle, union_rle
 
 CROWD = {0: False, 1: True, "0": False, "1": True, "false": False, "true": True}
@@ -69,6 +70,11 @@ class AnnotationReader:
         area = stated_area(raw.get("area"))
         box, keypoints = xyxy(raw.get("bbox")), read_keypoints(raw.get("keypoints"))
         self.numbers.add(image, box, polygons, rle, keypoints)
+        turn = turn_of(raw.get("attributes"))
+        if turn and box and not polygons and rle is None:
+            self.builder.note(ProblemKind.TURNED_BOX, record, image)
+            centre = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+            box = tuple(box_around(turned_box(box, turn, centre)))
         found = self.builder.add_object(
             image,
             label,

@@ -25,7 +25,7 @@ from maskrcnn.labels.readers.files_by_name import folder_of_images, holds_one, l
 from maskrcnn.labels.readers.json_file import glance
 from maskrcnn.labels.shapes import box_around, ellipse_ring, joined_rle, turned_box
 from maskrcnn.labels.types import LabelledImage
-from maskrcnn.labels.values import number
+from maskrcnn.labels.values import number, turn_of
 from maskrcnn.masks.rle import Rle, json_rle
 
 TAGS = ("label", "caption")
@@ -150,7 +150,7 @@ def _objects(
         group = one.get("group")
         key = (label, group) if type(group) is int and group else ("alone", position)
         if key in objects and _has(objects[key], one.get("type")):  # a person's group of several objects
-            key = ("alone", position)
+            objects["full", position] = objects.pop(key)
         found = objects.get(key) or Found(record, label)
         if one.get("type") == "skeleton" and isinstance(one.get("elements"), list):
             one = one | {"points": _joined_points(one["elements"], places, builder)}
@@ -191,17 +191,18 @@ def _read_attributes(given: Any, found: Found, image: LabelledImage, builder: La
     found.crowd = found.crowd or attributes.get("is_crowd") in (True, 1)
     if attributes.get("occluded") is True:
         builder.note(ProblemKind.OCCLUSION, found.record, image)
-    if any(value not in (None, "", False) for key, value in attributes.items() if key not in PLAIN):
+    if any(
+        value not in (None, "", False)
+        for key, value in attributes.items()
+        if key not in PLAIN or (key == "rotation" and not turn_of(attributes))
+    ):
         builder.note(ProblemKind.ATTRIBUTE, found.record, image)
 
 
 def _read_shape(one: dict[str, Any], found: Found, image: LabelledImage, builder: LabelBuilder) -> bool:
     """Add what an annotation holds to its object; False where it is of a kind that is not read."""
     kind, values = one.get("type"), _numbers(one.get("points"))
-    attributes = one.get("attributes")
-    turn = (
-        number(attributes["rotation"]) if isinstance(attributes, dict) and attributes.get("rotation") else 0.0
-    )
+    turn = turn_of(one.get("attributes"))
     if kind == "bbox":
         x, y, width, height = (*_numbers(one.get("bbox")), *[np.nan] * 4)[:4]
         found.box = [x, y, x + width, y + height]

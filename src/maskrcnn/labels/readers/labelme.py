@@ -29,7 +29,7 @@ from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving, relative_name
 from maskrcnn.labels.problem_kinds import ProblemKind
-from maskrcnn.labels.readers.files_by_name import first_files
+from maskrcnn.labels.readers.files_by_name import first_files, of_split, perhaps_of_split, split_below
 from maskrcnn.labels.readers.folder_files import files_under
 from maskrcnn.labels.readers.json_file import glance, load_json
 from maskrcnn.labels.readers.label_image import quiet
@@ -54,11 +54,12 @@ class Part:
     is_box: bool = False  # `ring` is a rectangle's corners
 
 
-def read_labelme(source: Path, image_folder: Path | None = None) -> FileDataset:
+def read_labelme(source: Path, split: str | None = None, *, image_folder: Path | None = None) -> FileDataset:
     """Read the LabelMe files under a folder, or one of them. Classes are in the order of labels.txt, else
     sorted.
 
     Args:
+        split: of labels/train beside labels/val and the like; None: all.
         image_folder: the folder of the images; None: they lie where imagePath says, from the file on.
 
     Raises:
@@ -66,9 +67,9 @@ def read_labelme(source: Path, image_folder: Path | None = None) -> FileDataset:
     """
     source = Path(source)
     root = source if source.is_dir() else source.parent
-    names = files_under(root) if source.is_dir() else [source.name]
+    names = perhaps_of_split(files_under(root), split) if source.is_dir() else [source.name]
     builder = LabelBuilder(source, root if image_folder is None else image_folder)
-    found = _load_all(names, root, builder)
+    found = _load_all(of_split(names, split), root, builder)
     used = [
         shape["label"] for _, labels in found for shape in labels["shapes"] if shape["label"] not in IGNORED
     ]
@@ -88,7 +89,7 @@ def read_labelme(source: Path, image_folder: Path | None = None) -> FileDataset:
             )
         labelled[image] = name
         _read_labels(name, labels, image, ids, builder)
-    for image in images:
+    for image in of_split(images, split):
         if image not in labelled:
             builder.problems.note(ProblemKind.IMAGE_WITHOUT_FILE, f"{image!r}")
     return builder.build()
@@ -101,6 +102,15 @@ def looks_like_labelme(source: Path) -> bool:
         return any(_glance(file) for file in first_files(source, (".json",)))
     except OSError:
         return False
+
+
+def has_labelme_split(source: Path, split: str) -> bool:
+    """Whether a folder below holds LabelMe files of that split."""
+    names = files_under(source) if source.is_dir() else []
+    return any(
+        split_below(name) == split and name.lower().endswith(".json") and _glance(source / name)
+        for name in names
+    )
 
 
 def _glance(path: Path) -> bool:

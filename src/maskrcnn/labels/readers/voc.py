@@ -31,9 +31,11 @@ from maskrcnn.labels.readers.label_image_names import IMAGE_FOLDERS, joined_fold
 from maskrcnn.labels.readers.safe_xml import XMLS, parse_xml
 from maskrcnn.labels.readers.text_lines import listed_names, read_lines
 from maskrcnn.labels.readers.voc_masks import object_mask, object_masks
+from maskrcnn.labels.shapes import box_around, turned_box
 from maskrcnn.labels.split_names import SPLITS, other_subsets, split_of
 from maskrcnn.labels.types import LabelledImage
 from maskrcnn.labels.usable_shape import ROUNDING
+from maskrcnn.labels.values import turn_of
 from maskrcnn.masks.rle import Rle
 from maskrcnn.safe_files import decoded
 
@@ -65,6 +67,7 @@ class Object:
     record: str
     box: Box | None
     rle: Rle | None
+    turn: float  # degrees, of CVAT's
 
 
 def read_voc(source: Path, split: str | None = None, image_folder: Path | None = None) -> FileDataset:
@@ -102,6 +105,11 @@ def read_voc(source: Path, split: str | None = None, image_folder: Path | None =
             builder.note(ProblemKind.VOC_FROM_0, one.record, one.image)
         elif box is not None:
             box = _half_open(box)
+        if box is not None and one.turn:
+            builder.note(ProblemKind.TURNED_BOX, one.record, one.image)
+            x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+            x0, y0, x1, y1 = box_around(turned_box(box, one.turn, (x, y)))
+            box = (x0, y0, x1, y1)
         builder.add_object(one.image, labels[one.name], one.record, box=box, rle=one.rle)
     return builder.build()
 
@@ -302,7 +310,7 @@ def _read_xml(layout: Layout, key: str, builder: LabelBuilder) -> Iterator[Objec
         mask = None if masks is None else object_mask(masks.get(position), box, source, builder.problems)
         if mask is not None and box is None:
             builder.problems.note(ProblemKind.BOX_FROM_MASK, source)
-        yield Object(image, name, source, box, mask)
+        yield Object(image, name, source, box, mask, _turn(element))
 
 
 def _size(root: Element, path: Path, problems: Problems) -> tuple[float, float] | None:
@@ -339,6 +347,12 @@ def _box(element: Element) -> Box | None:
     """VOC's corners as they are, in their order; None where one of them is no number."""
     x0, y0, x1, y1 = (_number(element.find("bndbox"), tag) for tag in CORNERS)
     return None if x0 is None or y0 is None or x1 is None or y1 is None else (x0, y0, x1, y1)
+
+
+def _turn(element: Element) -> float:
+    """Degrees, of CVAT's attribute "rotation"."""
+    said = {each.findtext("name"): _number(each, "value") for each in element.iter("attribute")}
+    return turn_of(said)
 
 
 def _other_boxes(layout: Layout, keys: Iterable[str]) -> list[Box]:

@@ -45,7 +45,8 @@ def object_mask(mask: Rle | None, box: Box | None, source: str, problems: Proble
     x0, y0, x1, y1 = rle_box(mask)
     if box is not None and np.isfinite(box).all():
         left, right, top, bottom = *sorted(box[::2]), *sorted(box[1::2])
-        if x1 <= left or x0 >= right or y1 <= top or y0 >= bottom:
+        # counted from 0 or from 1, the last pixel inside
+        if x1 < left or x0 > right or y1 < top or y0 > bottom:
             problems.note(ProblemKind.MASK_OUTSIDE_BOX, source)
             return None
     return mask
