@@ -344,3 +344,22 @@ def test_names_that_xml_cannot_hold_lose_no_image(form: str, tmp_path: Path) -> 
     assert len(paths) == 4 and all(path is not None and path.is_file() for path in paths)
     count = sum(len(written.image(index).annotations) for index in range(4))
     assert sum(len(back.image(index).annotations) for index in range(4)) == count
+
+
+def test_poses_of_two_classes_are_read_again(tmp_path: Path) -> None:
+    """YAML has a shorthand for a list that is there twice, which is not read."""
+    points = {"keypoints": ["nose", "tail"], "skeleton": []}
+    categories = [{"id": number, "name": name, **points} for number, name in enumerate("ab", 1)]
+    annotations = [
+        {"id": number, "image_id": 1, "category_id": number, "bbox": [5, 5, 20, 10], "area": 200, "iscrowd": 0,
+         "keypoints": [6, 6, 2, 9, 9, 2], "num_keypoints": 2}
+        for number in (1, 2)
+    ]  # fmt: skip
+    images = [{"id": 1, "file_name": "a.png", "width": 40, "height": 30}]
+    document = {"images": images, "annotations": annotations, "categories": categories}
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    convert_data(str(tmp_path / "a.json"), "yolo", tmp_path / "out")
+    again = open_dataset(tmp_path / "out", "train")
+    assert again.classes == ["a", "b"] and len(again.image(0).annotations) == 2
+    assert again.keypoints is not None and again.keypoints.names == ["nose", "tail"]

@@ -402,3 +402,18 @@ def test_damaged_brush(place: float, new: int) -> None:
         assert brush_mask(rle, HEIGHT, WIDTH).shape == (HEIGHT, WIDTH)
     except ValueError as error:
         assert "rle" in str(error)
+
+
+def test_a_shape_whose_class_is_a_choice_is_counted(files: Files) -> None:
+    box = {"x": 10.0, "y": 10.0, "width": 20.0, "height": 20.0}
+    shared = {"id": "f", "original_width": WIDTH, "original_height": HEIGHT, "to_name": "image"}
+    files.regions.append(shared | {"type": "rectangle", "value": box})
+    files.regions.append(shared | {"type": "choices", "value": box | {"choices": ["truck"]}})
+    kinds = files.read().problems.texts()
+    assert kinds["shape without a label left out"] == 1 and kinds["attribute left out"] == 1
+
+
+def test_a_shape_of_json_min_without_a_label_is_counted(files: Files) -> None:
+    files.tasks = json_min(files.tasks)
+    files.tasks[0]["label"].append({"x": 10.0, "y": 10.0, "width": 20.0, "height": 20.0})
+    assert files.read().problems.texts()["shape without a label left out"] == 1

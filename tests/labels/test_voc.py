@@ -614,3 +614,15 @@ def test_an_object_of_one_pixel_keeps_its_mask(box: tuple[int, int, int, int], t
     (tmp_path / "Annotations/a.xml").write_text(xml("a", scene))
     first, second = read_voc(tmp_path).image(0).annotations
     assert first.rle is not None and rle_box(first.rle) == box and second.rle is not None
+
+
+def test_datumaros_labelmap_says_that_pixels_count_from_0(tmp_path: Path) -> None:
+    for name in ("Annotations", "JPEGImages"):
+        (tmp_path / name).mkdir()
+    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "JPEGImages/a.jpg")
+    (tmp_path / "Annotations/a.xml").write_text(xml("a", [("cat", (4, 4, 9, 9))]))
+    assert read_voc(tmp_path).image(0).annotations[0].box == (4, 4, 9, 9)
+    head = "# label:color_rgb:parts:actions"
+    (tmp_path / "labelmap.txt").write_text(f"{head}\nbackground:0,0,0::\ncat:9,9,9::\n")
+    dataset = read_voc(tmp_path)
+    assert dataset.image(0).annotations[0].box == (5, 5, 9, 9) and dataset.classes == ["cat"]

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from maskrcnn.errors import UserError
-from maskrcnn.video.source import video_source
+from maskrcnn.video.source import _exact, video_source
 
 
 def test_a_file_is_a_video_by_its_suffix_and_images_are_not(tmp_path: Path) -> None:
@@ -81,3 +83,23 @@ def test_images_with_fps_are_frames_in_the_order_of_their_numbers(tmp_path: Path
 def test_a_video_that_is_not_there_is_no_image() -> None:
     with pytest.raises(UserError, match=r"typo.mp4: no such file or folder; check the name"):
         video_source("typo.mp4")
+
+
+@pytest.mark.parametrize(
+    ("fps", "exact"),
+    [
+        (29.97, Fraction(30000, 1001)),
+        (30, 30),
+        (12.5, Fraction(25, 2)),
+        (1 / 300, Fraction(1, 300)),
+        (1e-3, Fraction(1, 1000)),
+    ],
+)
+def test_rates_of_television_and_of_a_time_lapse_are_exact(fps: float, exact: Fraction) -> None:
+    assert _exact(fps) == exact
+
+
+@given(st.floats(1e-4, 240))
+def test_no_rate_becomes_nothing(fps: float) -> None:
+    assert abs(float(_exact(fps)) - fps) <= 0.005
+    assert _exact(fps) > 0

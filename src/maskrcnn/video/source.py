@@ -84,8 +84,10 @@ def _timed(text: str, path: Path, allow_network: bool) -> Source | None:
 def _exact(fps: float) -> Fraction:
     """29.97 is 30,000 / 1,001, and so are the other rates of American television."""
     american = Fraction(round(fps * 1.001) * 1000, 1001)
-    near = fps != round(fps) and abs(american - Fraction(fps)) < Fraction(1, 200)
-    return american if near else Fraction(fps).limit_denominator(1000)
+    near = american > 0 and fps != round(fps) and abs(american - Fraction(fps)) < Fraction(1, 200)
+    if near:
+        return american
+    return Fraction(fps).limit_denominator(1000 if fps > 1 else 10**9)  # a time lapse has one in many seconds
 
 
 def _address(text: str, scheme: str, allow_network: bool) -> Source:

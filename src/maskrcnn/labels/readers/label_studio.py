@@ -40,6 +40,7 @@ KINDS = ("polygon", "rectangle", "brush", "bitmask", "ellipse", "keypoint")
 NO_SHAPES = (
     *("choices", "textarea", "number", "rating", "taxonomy", "datetime", "relation", "ranker", "pairwise"),
 )
+SHAPES_OF_MIN = {"points", "x", "rle"}  # keys of a shape of JSON-MIN
 MIN_FIELDS = ("annotator", "annotation_id", "lead_time")  # of a task of JSON-MIN
 UPLOADED = re.compile(r"[0-9a-f]{8}-(.+)")  # the tool puts eight digits before the name of an uploaded file
 LONGEST_PATH = 20  # parts of an image's address that are tried
@@ -149,11 +150,10 @@ def _min_regions(raw: dict[str, Any]) -> list[dict[str, Any]]:
     regions = []
     for values in raw.values():
         for value in values if isinstance(values, list) else []:
-            kind = (
-                next((key for key in value if key.endswith("labels")), None)
-                if isinstance(value, dict)
-                else None
-            )
+            kind = None
+            if isinstance(value, dict):
+                shape = SHAPES_OF_MIN & value.keys()  # without a label: it is counted
+                kind = next((key for key in value if key.endswith("labels")), "polygon" if shape else None)
             if kind is not None:
                 shared = {
                     key: value[key]
@@ -280,8 +280,9 @@ def _add_regions(
 ) -> None:
     """Add the objects of a task, and the keypoints of their classes."""
     keypoints = _keypoints(builder, task, image.size, keypoint_names)
+    shapes = [region for region in task.regions if _kind(region) not in NO_SHAPES]
     labelled = {
-        region.get("id") for region in task.regions if _labels(region) and isinstance(region.get("id"), str)
+        region.get("id") for region in shapes if _labels(region) and isinstance(region.get("id"), str)
     }
     for position, region in enumerate(task.regions):
         kind, labels, record = _kind(region), _labels(region), f"region {position}"

@@ -43,6 +43,7 @@ PARTS = ("_train", "_val", "_trainval", "_test")  # how ImageSets/Main/dog_train
 LABELS_FOLDERS = ("annotations",)
 XML_FOLDERS = ("labels", "xmls", "xml", "annotation", "ann", "annots")  # where XML files lie in them
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
+LABELMAP = "# label:color_rgb:parts:actions"  # as Datumaro begins it
 
 
 @dataclass
@@ -97,7 +98,8 @@ def read_voc(source: Path, split: str | None = None, image_folder: Path | None =
         if taken.isdisjoint(layout.files[key]):
             builder.problems.note(ProblemKind.IMAGE_WITHOUT_XML, repr(layout.files[key][0]))
     boxes = [one.box for one in objects if one.box is not None]
-    counted_from = _counted_from(boxes + _other_boxes(layout, layout.xmls.keys() - set(wanted)))
+    others = _other_boxes(layout, layout.xmls.keys() - set(wanted))
+    counted_from = 0 if _of_cvat(layout.root) else _counted_from(boxes + others)
     labels = builder.add_classes(_classes(layout.root, {one.name for one in objects}))
     for one in objects:
         box = one.box
@@ -363,6 +365,15 @@ def _other_boxes(layout: Layout, keys: Iterable[str]) -> list[Box]:
             root = parse_xml(layout.xmls[key])
             boxes += [box for each in root.iter("object") if (box := _box(each)) is not None]
     return boxes
+
+
+def _of_cvat(root: Path) -> bool:
+    """Whether CVAT or Datumaro wrote the folder, who count from 0, by the first line of labelmap.txt."""
+    labelmap = root / "labelmap.txt"
+    try:
+        return labelmap.is_file() and next(iter(read_lines(labelmap)), "").startswith(LABELMAP)
+    except DataError:
+        return False
 
 
 def _counted_from(boxes: list[Box]) -> int:

@@ -56,7 +56,7 @@ class YoloWriter(FormatWriter):
         schema = self._first.keypoints
         if self.poses and schema is not None:
             settings |= {"kpt_shape": [len(schema.names), 3], "flip_idx": schema.flip}
-            settings["kpt_names"] = {index: schema.names for index in range(len(self._first.classes))}
+            settings["kpt_names"] = {index: list(schema.names) for index in range(len(self._first.classes))}
         write_text(self.folder / "data.yaml", yaml.safe_dump(settings, sort_keys=False))
 
     def _line(self, annotation: Annotation) -> str:
