@@ -124,3 +124,19 @@ def test_what_is_no_video_is_refused_in_one_line(tmp_path: Path) -> None:
         ) as error:
             Video(str(tmp_path / name))
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_an_avi_whose_frames_are_out_of_order_keeps_its_times(codec: str, tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.avi"), "w") as container:
+        stream = container.add_stream(codec, rate=25, options={"bf": "2"})
+        stream.height, stream.width, stream.pix_fmt = 96, 128, "yuv420p"
+        for number in range(40):
+            picture = av.VideoFrame.from_ndarray(frame(number), "rgb24")
+            picture.pts = number
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    video = Video(str(tmp_path / "a.avi"))
+    found = list(video)
+    assert [number_in(each.pixels) for each in found] == list(range(40)) and not video.set_back
+    assert [float(each.ticks * video.opened.time_base) for each in found] == [n / 25 for n in range(40)]

@@ -294,3 +294,17 @@ def test_two_processes_do_not_share_a_folder(tmp_path: Path, fixed: FixedModel, 
         assert main(["predict", "x", str(tmp_path / "a.mp4"), "--out", str(tmp_path / "out")]) == 2
         assert "writes into it; wait, or name another folder" in capsys.readouterr().err
         process.communicate(b"\n")
+
+
+@pytest.mark.parametrize("fps", ["1", "0.1", "10"])
+def test_the_last_frame_of_a_copy_lasts_as_long_as_the_one_before(
+    fps: str, tmp_path: Path, fixed: FixedModel
+) -> None:
+    for number in range(4):
+        Image.fromarray(frame(number)).save(tmp_path / f"{number}.png")
+    assert (
+        main(["predict", "any", str(tmp_path / "%d.png"), "--fps", fps, "--out", str(tmp_path / "out")]) == 0
+    )
+    with av.open(str(tmp_path / f"out/{tmp_path.name}.mp4")) as container:
+        stream = container.streams.video[0]
+        assert float(stream.duration * stream.time_base) == pytest.approx(4 / float(fps), rel=1e-3)

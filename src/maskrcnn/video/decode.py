@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -31,6 +32,7 @@ NETWORK_FORMATS = f"{FILE_FORMATS},hls,mpjpeg,rtsp,rtp,aac,mp3"
 NETWORK_PROTOCOLS = "crypto,http,httpproxy,https,rtp,rtsp,rtsps,srtp,tcp,tls,udp"
 CUT_OFF = Fraction(1, 2)  # seconds that may be missing at the end of a file that is whole
 HIDDEN_FRAMES = ("vp8",)  # codecs in which a packet need not be a frame that is shown
+OLD_FRAMES = 16  # that a decoder may give out late, after a damaged place
 EXTRA = "needs PyAV; pip install 'maskrcnn[video]'"
 
 
@@ -79,6 +81,10 @@ class Video:
         self._stream.thread_type = "AUTO"
         self.damaged = self.set_back = 0
         self._packets = 0  # that should give a frame each
+        # AVI has no times of presentation, and libav's guess of them is out of order where frames are: those
+        # of decoding are right, one frame after the other
+        self._reordered = "avi" in self._container.format.name and self._stream.codec_context.has_b_frames
+        self._decoded_at: deque[int] = deque()
         base = self._stream.time_base or Fraction(1, 90_000)
         live = network and (address.startswith("rtsp") or not self._container.duration)
         rates = [self._stream.average_rate, self._stream.guessed_rate, Fraction(25)]
@@ -94,15 +100,23 @@ class Video:
             DataError: not one frame could be decoded.
         """
         number, last, end, interlaced = 0, -1, 0, False
+        before, since = None, 0  # where the time began before it went back, and frames since then
         start = self._stream.start_time
         step = max(1, round(1 / (self._rate * self.opened.time_base)))  # of frames without a time
         for frame in self._frames():
+            if self._reordered:
+                frame.pts = self._decoded_at.popleft() if self._decoded_at else None
+            if before is not None and frame.pts is not None and frame.pts - before >= last:
+                start, before = before, None  # they were old frames of a damaged file
+            since += 1
+            before = before if since < OLD_FRAMES else None
             if frame.pts is not None and (start is None or not number):
                 start = frame.pts if start is None else min(start, frame.pts)
             if frame.pts is None or start is None:
                 last = last + step if number else 0
             else:
                 if last - (frame.pts - start) > step:
+                    before, since = start if before is None else before, 0
                     start = frame.pts - last - step
                     self.set_back += 1
                 last = max(last + 1, frame.pts - start)
@@ -142,6 +156,8 @@ class Video:
                 packet = next(packets, None)
             except av.error.FFmpegError:  # what follows cannot be read
                 packet = None
+            if self._reordered and packet is not None and packet.size and packet.dts is not None:
+                self._decoded_at.append(packet.dts)
             try:
                 # at the end None, for what the decoder holds back
                 frames: list[Any] = self._stream.codec_context.decode(packet)

@@ -85,19 +85,26 @@ class _Encoder:
 
     def run(self, first: tuple[int, np.ndarray], frames: Iterator[tuple[int, np.ndarray]]) -> None:
         """Write all frames with the audio beside them; to frames that were not cut off all of the audio."""
-        whole = False
+        whole, step, last = False, 0, None
         for ticks, pixels in chain([first], frames):
             if not pixels.size:
                 whole = True
                 break
             image = self._image(pixels)
             image.pts, image.time_base = ticks, self._base
-            self._container.mux(self._stream.encode(image))
+            step, last = ticks - last if last is not None else step, ticks
+            self._mux(self._stream.encode(image), step)
             if self._audio is not None:
                 self._audio.copy(ticks * self._base)
-        self._container.mux(self._stream.encode(None))
+        self._mux(self._stream.encode(None), step)
         if self._audio is not None and whole:
             self._audio.copy(None)
+
+    def _mux(self, packets: list[Any], step: int) -> None:
+        """Write packets; what the last frame lasts nothing says, so it is as long as the one before."""
+        for packet in packets:
+            packet.duration = step
+            self._container.mux(packet)
 
     def _image(self, pixels: np.ndarray) -> VideoFrame:
         """A frame of the stream's size; a source may change its own in between."""
