@@ -114,6 +114,7 @@ def test_a_killed_worker_is_one_line_where_a_batch_is_waited_for(waiting: bool) 
     batches: Any = iter(loader(1000))
     next(batches)
     worker = processes_of(batches)[0]
+    time.sleep(0.5)  # it waits for work then: with a lock of torch's in its hand its parent would hang
     os.kill(worker.pid, signal.SIGKILL)
     if not waiting:  # nothing is raised in the midst of other work
         worker.join()
