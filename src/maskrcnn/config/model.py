@@ -17,8 +17,6 @@ from maskrcnn.config.section import Bins, Boxes, Fraction, Layers, Points, Secti
 
 PositiveFloat = Annotated[float, Field(ge=1e-6, le=1e6)]
 Id = Annotated[int, Field(ge=-(2**63), lt=2**63)]
-
-
 USUAL_SCORE = 0.5  # from which objects are kept where nothing says another
 
 

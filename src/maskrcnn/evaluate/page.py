@@ -64,7 +64,7 @@ def write_page(
     truth = read_truth(dataset, masks=main == "segm")
     sure = [result for result in looked_for(results, truth) if result["score"] >= score]
     labels = truth.coco(main)
-    sure_matched = match(labels, gather(sure, [main], truth).coco(labels, main), main, most=most)
+    sure_matched = _matched(labels, truth, sure, main, most)
     boxes: Kind = "bbox" if "bbox" in matched else main
     images = _images(dataset, truth, matched[main], sure_matched, sure)
     best = images[: -BEST - 1 : -1] if len(images) > 2 * BEST else []
@@ -89,6 +89,13 @@ def write_page(
         images=images,
         objects=objects,
     )
+
+
+def _matched(
+    labels: hotcoco.COCO, truth: Truth, results: list[Result], kind: Kind, most: int
+) -> hotcoco.COCOeval:
+    """The results matched with `labels`, which are the truth's of that kind."""
+    return match(labels, gather(results, [kind], truth).coco(labels, kind), kind, most=most)
 
 
 def _bar(value: float, most: float = 100.0) -> int:
@@ -140,11 +147,9 @@ def _confusion(truth: Truth, results: list[Result], kind: Kind, most: int) -> di
     lies in a crowd is neither.
     """
     labels = truth.coco(kind)
-    found = match(labels, gather(results, [kind], truth).coco(labels, kind), kind, most=most)
-    states = found.image_diagnostics()
+    states = _matched(labels, truth, results, kind, most).image_diagnostics()
     counted = [result for i, result in enumerate(results, 1) if states["dt_status"].get(i) is not None]
-    found = match(labels, gather(counted, [kind], truth).coco(labels, kind), kind, most=most)
-    told = found.confusion_matrix()
+    told = _matched(labels, truth, counted, kind, most).confusion_matrix()
     matrix, names = np.asarray(told["matrix"], np.int64), list(told["cat_names"])
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     wrong = [

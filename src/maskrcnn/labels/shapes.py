@@ -71,6 +71,12 @@ def turned_box(box: Sequence[float], degrees: float, pivot: tuple[float, float])
     return _turned(np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]]), degrees, pivot)
 
 
+def box_around_turned(box: Sequence[float], degrees: float) -> list[float]:
+    """The box xyxy around a box xyxy after a clockwise turn about its centre."""
+    x0, y0, x1, y1 = box
+    return box_around(turned_box(box, degrees, ((x0 + x1) / 2, (y0 + y1) / 2)))
+
+
 def ellipse_ring(x: float, y: float, rx: float, ry: float, degrees: float) -> np.ndarray:
     """The outline (n, 2) of an ellipse about (x, y) after a clockwise turn about its centre."""
     radius = max(abs(rx), abs(ry))

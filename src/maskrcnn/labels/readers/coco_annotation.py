@@ -16,7 +16,7 @@ from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.problems import Problem
 from maskrcnn.labels.readers.coco_numbers import CocoNumbers
 from maskrcnn.labels.refused import Refused
-from maskrcnn.labels.shapes import box_around, turned_box
+from maskrcnn.labels.shapes import box_around_turned
 from maskrcnn.labels.types import LabelledImage
 from maskrcnn.labels.values import other_kind, turn_of
 from maskrcnn.masks.rle import MIN_POINTS, Rle, json_rle, union_rle
@@ -73,8 +73,7 @@ class AnnotationReader:
         turn = turn_of(raw.get("attributes"))
         if turn and box and not polygons and rle is None:
             self.builder.note(ProblemKind.TURNED_BOX, record, image)
-            centre = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-            box = tuple(box_around(turned_box(box, turn, centre)))
+            box = tuple(box_around_turned(box, turn))
         found = self.builder.add_object(
             image,
             label,

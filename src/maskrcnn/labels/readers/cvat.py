@@ -29,7 +29,7 @@ from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.cvat_tracks import frames_of_tracks
 from maskrcnn.labels.readers.folder_files import visible
 from maskrcnn.labels.readers.safe_xml import MAX_BYTES, XMLS, parse_xml
-from maskrcnn.labels.shapes import box_around, ellipse_ring, joined_rle, placed_rle, sound, turned_box
+from maskrcnn.labels.shapes import box_around, box_around_turned, ellipse_ring, joined_rle, placed_rle, sound
 from maskrcnn.labels.split_names import other_subsets, split_of, subsets_of
 from maskrcnn.labels.values import number, whole
 from maskrcnn.masks.rle import Rle
@@ -301,7 +301,7 @@ def _box(element: Element, where: str, builder: LabelBuilder) -> list[float]:
     if turn == 0:
         return box
     builder.problems.note(ProblemKind.TURNED_BOX, where)
-    return box_around(turned_box(box, turn, ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)))
+    return box_around_turned(box, turn)
 
 
 def _mask(element: Element, where: str, size: tuple[int, int], builder: LabelBuilder) -> Rle:

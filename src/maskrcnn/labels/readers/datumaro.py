@@ -23,7 +23,7 @@ from maskrcnn.labels.image_files import relative_name
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.files_by_name import folder_of_images, holds_one, load_only
 from maskrcnn.labels.readers.json_file import glance
-from maskrcnn.labels.shapes import box_around, ellipse_ring, joined_rle, turned_box
+from maskrcnn.labels.shapes import box_around, box_around_turned, ellipse_ring, joined_rle, turned_box
 from maskrcnn.labels.types import LabelledImage
 from maskrcnn.labels.values import number, turn_of
 from maskrcnn.masks.rle import Rle, json_rle
@@ -208,7 +208,7 @@ def _read_shape(one: dict[str, Any], found: Found, image: LabelledImage, builder
         found.box = [x, y, x + width, y + height]
         if turn:  # CVAT's, about the centre
             builder.note(ProblemKind.TURNED_BOX, found.record, image)
-            found.box = box_around(turned_box(found.box, turn, (x + width / 2, y + height / 2)))
+            found.box = box_around_turned(found.box, turn)
     elif kind == "rotated_bbox":
         x, y, width, height, degrees = (*_numbers(one.get("rotated_bbox")), *[np.nan] * 5)[:5]
         corners = turned_box((x - width / 2, y - height / 2, x + width / 2, y + height / 2), degrees, (x, y))

@@ -15,7 +15,7 @@ from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.image_files import NearNames, present_name, refuse_leaving, relative_name
 from maskrcnn.labels.image_places import image_folders
 from maskrcnn.labels.problem_kinds import ProblemKind
-from maskrcnn.labels.readers.folder_files import by_stem, visible
+from maskrcnn.labels.readers.folder_files import by_stem, files_under, visible
 from maskrcnn.labels.readers.json_file import JSONS, load_json
 from maskrcnn.labels.split_names import Split, split_of
 from maskrcnn.shell import counted
@@ -40,6 +40,17 @@ def of_split(names: Iterable[str], split: str | None) -> list[str]:
 def perhaps_of_split(names: Iterable[str], split: str | None) -> list[str]:
     """The same with all that are of none: images of several splits may lie in one folder."""
     return [name for name in names if split is None or split_below(name) in (split, None)]
+
+
+def has_split_below(
+    source: Path, split: str, suffixes: str | tuple[str, ...], is_label: Callable[[Path], bool]
+) -> bool:
+    """Whether a folder below the first one holds label files of that split."""
+    names = files_under(source) if source.is_dir() else []
+    return any(
+        split_below(name) == split and name.lower().endswith(suffixes) and is_label(source / name)
+        for name in names
+    )
 
 
 def image_of_each(

@@ -23,10 +23,10 @@ from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.files_by_name import (
     first_files,
+    has_split_below,
     image_of_each,
     of_split,
     perhaps_of_split,
-    split_below,
 )
 from maskrcnn.labels.readers.folder_files import files_under
 from maskrcnn.labels.shapes import closed_spline, curve, ellipse_ring, sound
@@ -119,11 +119,7 @@ def looks_like_imagej_rois(source: Path) -> bool:
 
 def has_imagej_split(source: Path, split: str) -> bool:
     """Whether a folder below holds files of ROIs of that split."""
-    names = files_under(source) if source.is_dir() else []
-    return any(
-        split_below(name) == split and name.lower().endswith(SUFFIXES) and _is_roi_file(source / name)
-        for name in names
-    )
+    return has_split_below(source, split, SUFFIXES, _is_roi_file)
 
 
 def _stem(name: str) -> str:

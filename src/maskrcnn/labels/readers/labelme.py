@@ -29,7 +29,7 @@ from maskrcnn.labels.builder import LabelBuilder
 from maskrcnn.labels.file_dataset import FileDataset
 from maskrcnn.labels.image_files import refuse_leaving, relative_name
 from maskrcnn.labels.problem_kinds import ProblemKind
-from maskrcnn.labels.readers.files_by_name import first_files, of_split, perhaps_of_split, split_below
+from maskrcnn.labels.readers.files_by_name import first_files, has_split_below, of_split, perhaps_of_split
 from maskrcnn.labels.readers.folder_files import files_under
 from maskrcnn.labels.readers.json_file import glance, load_json
 from maskrcnn.labels.readers.label_image import quiet
@@ -106,11 +106,7 @@ def looks_like_labelme(source: Path) -> bool:
 
 def has_labelme_split(source: Path, split: str) -> bool:
     """Whether a folder below holds LabelMe files of that split."""
-    names = files_under(source) if source.is_dir() else []
-    return any(
-        split_below(name) == split and name.lower().endswith(".json") and _glance(source / name)
-        for name in names
-    )
+    return has_split_below(source, split, ".json", _glance)
 
 
 def _glance(path: Path) -> bool:

@@ -23,10 +23,10 @@ from maskrcnn.labels.image_files import refuse_leaving
 from maskrcnn.labels.problem_kinds import ProblemKind
 from maskrcnn.labels.readers.files_by_name import (
     first_files,
+    has_split_below,
     image_of_each,
     of_split,
     perhaps_of_split,
-    split_below,
 )
 from maskrcnn.labels.readers.folder_files import files_under
 from maskrcnn.labels.readers.json_file import glance, load_json
@@ -171,11 +171,7 @@ def _class(value: Any) -> str:
 
 def has_qupath_split(source: Path, split: str) -> bool:
     """Whether a folder below holds .geojson files of that split."""
-    names = files_under(source) if source.is_dir() else []
-    return any(
-        split_below(name) == split and name.lower().endswith(SUFFIXES) and _glance(source / name)
-        for name in names
-    )
+    return has_split_below(source, split, SUFFIXES, _glance)
 
 
 def _name_classes(features: list[Feature]) -> None:

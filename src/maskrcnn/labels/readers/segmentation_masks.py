@@ -213,6 +213,20 @@ def _colours(path: Path, size: tuple[int, int]) -> np.ndarray:
     return colours
 
 
+def _classes_of(layout: Layout, key: str, size: tuple[int, int]) -> np.ndarray | None:
+    """The colours (H, W) of an image's classes, black where nobody knows; None where no image has them."""
+    if not layout.classes:
+        return None
+    path = layout.classes.get(key)
+    if path is None:
+        missing = layout.root / CLASSES / f"{key}.png"
+        raise RecordError(missing, f"missing, beside the one in {OBJECTS}", "export anew")
+    refuse_leaving(layout.root / CLASSES, path)
+    colours = _colours(path, size)
+    colours[colours == _packed(*VOC_VOID)] = 0
+    return colours
+
+
 # ---- objects
 
 
@@ -228,19 +242,21 @@ def _add_objects(
     path = layout.objects[key]
     refuse_leaving(layout.root / OBJECTS, path)
     objects = _colours(path, image.size)
-    # the borders of VOC, of which the classes say so too: else it is the colour of the 255th object
+    classes = _classes_of(layout, key, image.size)
+    # the borders of VOC, where no class is either: else it is the colour of the 255th object
     void = objects == _packed(*VOC_VOID)
-    if void.any() and key in layout.classes:
-        void &= np.isin(_colours(layout.classes[key], image.size), (0, _packed(*VOC_VOID)))
-    objects[void] = 0
+    objects[void if classes is None else void & (classes == 0)] = 0
     found = np.unique(objects[objects != 0])
     if len(found) > MOST_OBJECTS:
         raise RecordError(
             path, f"{len(found)} colours, as a photo has", "save one plain colour for each object"
         )
-    classes = _object_classes(layout, key, objects, names, labels, image, builder)
+    if classes is None:
+        named = dict.fromkeys(found.tolist(), next(iter(labels), None))
+    else:
+        named = _object_classes(layout.classes[key], objects, classes, names, image, builder)
     for colour, rle in rles_by_id(objects).items():
-        name = classes.get(colour)
+        name = named.get(colour)
         if name is None:
             builder.note(ProblemKind.NO_CLASS, _record(colour), image)
         else:
@@ -248,26 +264,17 @@ def _add_objects(
 
 
 def _object_classes(
-    layout: Layout,
-    key: str,
+    path: Path,
     objects: np.ndarray,
+    classes: np.ndarray,
     names: dict[int, str],
-    labels: dict[str, int],
     image: LabelledImage,
     builder: LabelBuilder,
-) -> dict[int, str]:
-    """The class of each object's colour: that of most of its pixels that have one."""
-    if not layout.classes:
-        only = next(iter(labels), None)
-        return {colour: only for colour in np.unique(objects).tolist() if only}
-    path = layout.classes.get(key)
-    if path is None:
-        missing = layout.root / CLASSES / f"{key}.png"
-        raise RecordError(missing, f"missing, beside the one in {OBJECTS}", "export anew")
-    refuse_leaving(layout.root / CLASSES, path)
+) -> dict[int, str | None]:
+    """The class of each object's colour: that of most of its pixels that have one, by the `classes` of the
+    file at `path`.
+    """
     inside = objects != 0
-    classes = _colours(path, objects.shape)
-    classes[classes == _packed(*VOC_VOID)] = 0
     pairs = objects[inside].astype(np.int64) << 24 | classes[inside]
     counts: dict[int, dict[str, int]] = {}
     for pair, count in zip(

@@ -31,7 +31,7 @@ from maskrcnn.labels.readers.label_image_names import IMAGE_FOLDERS, joined_fold
 from maskrcnn.labels.readers.safe_xml import XMLS, parse_xml
 from maskrcnn.labels.readers.text_lines import listed_names, read_lines
 from maskrcnn.labels.readers.voc_masks import object_mask, object_masks
-from maskrcnn.labels.shapes import box_around, turned_box
+from maskrcnn.labels.shapes import box_around_turned
 from maskrcnn.labels.split_names import SPLITS, other_subsets, split_of
 from maskrcnn.labels.types import LabelledImage
 from maskrcnn.labels.usable_shape import ROUNDING
@@ -109,8 +109,7 @@ def read_voc(source: Path, split: str | None = None, image_folder: Path | None =
             box = _half_open(box)
         if box is not None and one.turn:
             builder.note(ProblemKind.TURNED_BOX, one.record, one.image)
-            x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-            x0, y0, x1, y1 = box_around(turned_box(box, one.turn, (x, y)))
+            x0, y0, x1, y1 = box_around_turned(box, one.turn)
             box = (x0, y0, x1, y1)
         builder.add_object(one.image, labels[one.name], one.record, box=box, rle=one.rle)
     return builder.build()
@@ -371,6 +370,7 @@ def _of_cvat(root: Path) -> bool:
     """Whether CVAT or Datumaro wrote the folder, who count from 0, by the first line of labelmap.txt."""
     labelmap = root / "labelmap.txt"
     try:
+        refuse_leaving(root, labelmap)
         return labelmap.is_file() and next(iter(read_lines(labelmap)), "").startswith(LABELMAP)
     except DataError:
         return False
